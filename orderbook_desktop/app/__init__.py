@@ -1,0 +1,1 @@
+"""The composition root: settings, commands, and everything built and stopped in order."""

@@ -1,0 +1,52 @@
+"""The exceptions of the program, all under one root.
+
+    OrderbookError
+    ├── KnownError              the environment failed: network, database, disk, bad input
+    │   ├── MalformedMessage    a message from outside that cannot be understood
+    │   └── InexactValue        a decimal that no int64 scale can hold exactly
+    └── BugError                we have a bug
+
+Layers above add their own `KnownError`s where they belong (`exchange/errors.py`,
+`storage/errors.py`, `app/errors.py`). `str()` of a `KnownError` is one sentence for the
+person in front of the screen: what happened and what to do. Detail goes to the log.
+"""
+
+
+class OrderbookError(Exception):
+    """Root of every exception that this program raises on purpose."""
+
+
+class KnownError(OrderbookError):
+    """The environment failed; `str()` is a sentence for the person using the program."""
+
+
+class BugError(OrderbookError):
+    """An invariant of the program does not hold; the program is at fault."""
+
+
+class MalformedMessage(KnownError):
+    """A message from outside that cannot be understood.
+
+    `what` names the kind of message, `reason` the parser's finding, `excerpt` its start.
+    """
+
+    def __init__(self, what: str, reason: str, raw: bytes = b"") -> None:
+        self.what = what
+        self.reason = reason
+        self.excerpt = raw[:120].decode("utf-8", "replace")
+        super().__init__(what, reason)
+
+    def __str__(self) -> str:
+        return f"A {self.what} could not be read ({self.reason})."
+
+
+class InexactValue(KnownError):
+    """A decimal that the scale in use, or any int64 scale, cannot hold exactly."""
+
+    def __init__(self, text: str, exponent: int) -> None:
+        self.text = text
+        self.exponent = exponent
+        super().__init__(text, exponent)
+
+    def __str__(self) -> str:
+        return f"The value {self.text} does not fit exactly into 64 bits at 10^-{self.exponent}."

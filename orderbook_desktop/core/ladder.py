@@ -1,0 +1,132 @@
+"""The depth ladder: levels grouped by a price step, with sums from the spread outward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from orderbook_desktop.core.levels import Int64Array, Levels
+from orderbook_desktop.core.units import INT64_MAX, Scale
+
+# A sum whose double is below this is below 2^63 beyond doubt.
+_SURELY_INT64: Final = float(INT64_MAX) / 2
+
+Sums = Int64Array | npt.NDArray[Any]
+"""Exact sums: int64, or Python integers (dtype object) where int64 would overflow."""
+
+
+class Side(Enum):
+    """A side of the book."""
+
+    BID = "bid"
+    ASK = "ask"
+
+
+@dataclass(frozen=True, slots=True)
+class LadderSide:
+    """One side of the ladder, best price first: n rows.
+
+    `prices` are row prices, `quantities` what rests there, `cumulative` the sum from the
+    spread to the row, all in units.
+    """
+
+    prices: Int64Array
+    quantities: Sums
+    cumulative: Sums
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """Both sides and what lies between them; the spread is None while a side is empty.
+
+    `spread` is best ask minus best bid of the ungrouped book, in price units.
+    `twice_mid` is their sum, so that the mid needs no rounding.
+    """
+
+    scale: Scale
+    bids: LadderSide
+    asks: LadderSide
+    spread: int | None
+    twice_mid: int | None
+
+    @property
+    def spread_percent(self) -> float | None:
+        """The spread relative to the mid price, in percent, for display."""
+        if self.spread is None or not self.twice_mid:
+            return None
+        return 200.0 * self.spread / self.twice_mid
+
+
+def group_levels(levels: Levels, step: int, side: Side) -> tuple[Int64Array, Sums]:
+    """Return prices and exact quantity sums of `levels` in groups of `step` price units.
+
+    Groups are absolute: their prices are multiples of `step`. Bids are rounded down and
+    asks up, so that a group never looks better than its levels. Best price first.
+    """
+    prices, quantities = levels
+    if step < 1:
+        raise ValueError(f"a grouping step is at least one unit, not {step}")
+    if step == 1 or not len(prices):
+        return prices, quantities
+    groups = prices // step if side is Side.BID else -(-prices // step)
+    first = np.empty(len(groups), dtype=np.bool_)
+    first[0] = True
+    np.not_equal(groups[1:], groups[:-1], out=first[1:])
+    starts = first.nonzero()[0]
+    return groups[starts] * step, np.add.reduceat(_summable(quantities), starts)
+
+
+def cumulate(quantities: Sums) -> Sums:
+    """Return exact running sums, from the first (best) row outward."""
+    sums: Sums = np.cumsum(_summable(quantities))
+    return sums
+
+
+def build_side(levels: Levels, step: int, side: Side, rows: int | None = None) -> LadderSide:
+    """Group one side and cumulate it; `rows` limits the result to the best ones."""
+    if rows is not None:
+        levels = _enough_for(levels, step, rows)
+    prices, quantities = group_levels(levels, step, side)
+    prices, quantities = prices[:rows], quantities[:rows]
+    return LadderSide(prices, quantities, cumulate(quantities))
+
+
+def build_ladder(
+    bids: Levels, asks: Levels, scale: Scale, step: int, rows: int | None = None
+) -> Ladder:
+    """Return the ladder of a book's sides, `step` in price units, at most `rows` a side."""
+    spread = twice_mid = None
+    if len(bids.prices) and len(asks.prices):
+        best_bid, best_ask = int(bids.prices[0]), int(asks.prices[0])
+        spread, twice_mid = best_ask - best_bid, best_ask + best_bid
+    return Ladder(
+        scale,
+        build_side(bids, step, Side.BID, rows),
+        build_side(asks, step, Side.ASK, rows),
+        spread,
+        twice_mid,
+    )
+
+
+def _summable(quantities: Sums) -> Sums:
+    """Return `quantities` in a type whose sum over all of them is exact."""
+    if quantities.dtype == object or not len(quantities):
+        return quantities
+    if int(quantities.max()) * len(quantities) <= INT64_MAX:
+        return quantities
+    if float(quantities.sum(dtype=np.float64)) < _SURELY_INT64:
+        return quantities
+    return quantities.astype(object)
+
+
+def _enough_for(levels: Levels, step: int, rows: int) -> Levels:
+    """Cut `levels` to those that can lie in the best `rows` groups."""
+    if not len(levels.prices):
+        return levels
+    if step == 1:
+        return Levels(levels.prices[:rows], levels.quantities[:rows])
+    return levels

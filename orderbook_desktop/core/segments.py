@@ -1,0 +1,89 @@
+"""Segments: unbroken runs of update ids in a recording, and why each came to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from itertools import pairwise
+
+from orderbook_desktop.core.units import Scale
+
+
+class GapCause(Enum):
+    """Why a recording, or a live book, lost its continuity. The values are stored."""
+
+    USER = "user"
+    FEED_GAP = "feed gap"
+    DISCONNECT = "disconnect"
+    SILENCE = "silence"
+    SERVER_SHUTDOWN = "server shutdown"
+    MALFORMED = "malformed message"
+    DATABASE = "database"
+    OVERFLOW = "overflow"
+    CRASH = "crash"
+
+    @property
+    def sentence(self) -> str:
+        """The cause as a person would say it."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    GapCause.USER: "recording was stopped",
+    GapCause.FEED_GAP: "the exchange's stream left out update ids",
+    GapCause.DISCONNECT: "the connection to the exchange was lost",
+    GapCause.SILENCE: "the exchange sent nothing on an open connection",
+    GapCause.SERVER_SHUTDOWN: "the exchange announced the end of the connection",
+    GapCause.MALFORMED: "a message of the exchange could not be read",
+    GapCause.DATABASE: "the database refused or lost a write",
+    GapCause.OVERFLOW: "more events waited for the database than fit into memory",
+    GapCause.CRASH: "the recorder ended without closing the recording",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One unbroken run of update ids of one market.
+
+    The book is known from `snapshot_id` on, through `last_id`. `first_id` is the first
+    update id that the run's events cover. Times are the exchange's (`…_event_ms`).
+    `end_cause` is None while the run goes on.
+    """
+
+    market: str
+    snapshot_id: int
+    first_id: int
+    last_id: int
+    first_event_ms: int
+    last_event_ms: int
+    event_count: int
+    scale: Scale
+    end_cause: GapCause | None = None
+    end_detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What lies between two segments, or after the last one, and why."""
+
+    market: str
+    after_id: int
+    before_id: int | None
+    from_ms: int
+    to_ms: int | None
+    cause: GapCause
+
+
+def gaps_between(segments: list[Segment]) -> list[Gap]:
+    """Return the gaps between `segments` of one market, which are in order of their ids."""
+    return [
+        Gap(
+            earlier.market,
+            earlier.last_id,
+            later.snapshot_id,
+            earlier.last_event_ms,
+            later.first_event_ms,
+            earlier.end_cause or GapCause.CRASH,
+        )
+        for earlier, later in pairwise(segments)
+    ]

@@ -1,0 +1,97 @@
+"""The Protocols by which everybody sees the sources of a book.
+
+A book is a snapshot plus diffs, whoever serves them: the exchange, the database or a
+recording. Drivers combine a `SnapshotSource` and a `DiffStream` by `core.depth_sync`; views
+see only the result, a `BookSource`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.status import FeedStatus
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConnected:
+    """The stream is open (again); diffs follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamBroken:
+    """The stream lost its continuity, and why; the stream itself mends it and goes on."""
+
+    cause: GapCause
+    detail: str
+
+
+StreamItem = DepthDiff | StreamConnected | StreamBroken
+
+
+class SnapshotSource(Protocol):
+    """Serves whole books."""
+
+    async def snapshot(self, market: str) -> DepthSnapshot:
+        """Return the book as it is now.
+
+        Raises a `KnownError` where that fails; the caller tries again later.
+        """
+        ...
+
+
+class DiffStream(Protocol):
+    """Serves the changes of books, reconnecting by itself for ever."""
+
+    def items(self, market: str) -> AsyncIterator[StreamItem]:
+        """Iterate over what happens on the stream of `market`.
+
+        The caller closes the iterator (`contextlib.aclosing`) to unsubscribe.
+        """
+        ...
+
+
+class RecordingSink(Protocol):
+    """Takes what a live feed receives, to record it. None of its methods blocks or raises."""
+
+    def received(self, diff: DepthDiff) -> None:
+        """Take an event, in the order of arrival, whether or not the book could use it."""
+        ...
+
+    def synced(self, snapshot: DepthSnapshot) -> None:
+        """A new segment begins: its book is `snapshot`, and later `applied` events."""
+        ...
+
+    def applied(self, diff: DepthDiff) -> None:
+        """The event, received before, extends the segment."""
+        ...
+
+    def broken(self, cause: GapCause, detail: str) -> None:
+        """The segment, if one is open, ended with the last applied event."""
+        ...
+
+
+class BookSource(Protocol):
+    """What a view sees: a book, and how far it can be trusted.
+
+    `book` is empty while it is not known; `book.revision` tells whether it changed.
+    """
+
+    @property
+    def market(self) -> str:
+        """The exchange's symbol, such as `BTCUSDT`."""
+        ...
+
+    @property
+    def book(self) -> Book:
+        """The book; the same object for the life of the source."""
+        ...
+
+    @property
+    def status(self) -> FeedStatus:
+        """How far the book can be trusted now."""
+        ...

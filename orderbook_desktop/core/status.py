@@ -1,0 +1,78 @@
+"""The state of a book's feed, and the badge that tells it to a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+# No event for so long on an open feed, and the book on screen is called stale.
+STALE_AFTER_MS: Final = 5_000
+
+
+class SourceKind(Enum):
+    """Where a view's book comes from. The values are those of the `--source` option."""
+
+    MONGO = "mongo"
+    DIRECT = "direct"
+
+
+class FeedState(Enum):
+    """What a feed is doing; the values are what the badge says."""
+
+    SYNCING = "syncing"
+    SYNCED = "synced"
+    STALE = "stale"
+    RECONNECTING = "reconnecting"
+    DATABASE_AWAY = "database away"
+    REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedStatus:
+    """A feed's state as its driver knows it.
+
+    `source` is where the book on screen comes from just now; in state DATABASE_AWAY it is
+    the direct one that stands in. `last_received_ns` is when the last event came in (ns
+    since the epoch, 0: none yet). `detail` is one sentence, or empty.
+    """
+
+    state: FeedState
+    source: SourceKind
+    last_received_ns: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """What the badge shows: `state` (never STALE where something worse is so), age, detail.
+
+    `age_ms` is how long ago the last event came in, None while there was none.
+    """
+
+    state: FeedState
+    age_ms: int | None
+    text: str
+    detail: str
+
+
+def badge_for(status: FeedStatus, now_ns: int) -> Badge:
+    """Return the badge for `status` at the time `now_ns` (ns since the epoch)."""
+    age_ms = None
+    if status.last_received_ns:
+        age_ms = max(0, (now_ns - status.last_received_ns) // 1_000_000)
+    state = status.state
+    if state is FeedState.SYNCED and age_ms is not None and age_ms > STALE_AFTER_MS:
+        state = FeedState.STALE
+    text = state.value if age_ms is None else f"{state.value} · {age_text(age_ms)}"
+    return Badge(state, age_ms, text, status.detail)
+
+
+def age_text(age_ms: int) -> str:
+    """Return an age as people read it: `0.2 s`, `12 s`, `3 min`, `2 h`."""
+    if age_ms < 10_000:
+        return f"{age_ms / 1000:.1f} s"
+    seconds = age_ms // 1000
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

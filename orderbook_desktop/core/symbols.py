@@ -1,0 +1,96 @@
+"""Traded symbols, and finding one among hundreds as somebody types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from orderbook_desktop.core.units import DEFAULT_EXPONENT
+
+_ASSETS_QUOTED_FIRST = ("USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "EUR", "TRY")
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolInfo:
+    """One spot symbol: `symbol` is `BTC/USDT`, `market` the exchange's `BTCUSDT`.
+
+    `tick_size` and `step_size` are the exchange's filters in units of 10^-8 (`core.units`);
+    0 where the exchange doesn't say.
+    """
+
+    symbol: str
+    market: str
+    base: str
+    quote: str
+    tick_size: int = 0
+    step_size: int = 0
+
+
+def split_symbol(text: str) -> tuple[str, str]:
+    """Return (`symbol`, `market`) of what a person typed: `btc/usdt` or `BTCUSDT`.
+
+    Without a slash the quote asset is recognised by its ending; an unknown one leaves the
+    symbol as typed. Raises `ValueError` where it can't be a symbol at all.
+    """
+    typed = text.strip().upper().replace("-", "/").replace("_", "/")
+    parts = typed.split("/")
+    if not all(part.isalnum() for part in parts) or len(parts) > 2:
+        raise ValueError(f"{text!r} is not a symbol such as BTC/USDT")
+    if len(parts) == 2:
+        return typed, "".join(parts)
+    for quote in _ASSETS_QUOTED_FIRST:
+        if typed.endswith(quote) and len(typed) > len(quote):
+            return f"{typed[: -len(quote)]}/{quote}", typed
+    return typed, typed
+
+
+def search_symbols(
+    symbols: Iterable[SymbolInfo], typed: str, recents: Sequence[str] = ()
+) -> list[SymbolInfo]:
+    """Return the symbols that match `typed`, the likeliest first.
+
+    Everything matches an empty `typed`. A match at the start of the base asset beats one of
+    the whole name, which beats one anywhere; recent symbols come first among equals.
+    """
+    wanted = "".join(character for character in typed.upper() if character.isalnum())
+    recent_rank = {symbol: rank for rank, symbol in enumerate(recents)}
+
+    def order(info: SymbolInfo) -> tuple[int, int, int, str]:
+        quote = info.quote
+        known = quote in _ASSETS_QUOTED_FIRST
+        return (
+            _match_rank(info, wanted),
+            recent_rank.get(info.symbol, len(recent_rank)),
+            _ASSETS_QUOTED_FIRST.index(quote) if known else len(_ASSETS_QUOTED_FIRST),
+            info.symbol,
+        )
+
+    return sorted((info for info in symbols if wanted in info.market), key=order)
+
+
+def _match_rank(info: SymbolInfo, wanted: str) -> int:
+    if not wanted:
+        return 0
+    if wanted in (info.base, info.market):
+        return 0
+    if info.market.startswith(wanted):
+        return 1 if info.base.startswith(wanted) else 2
+    return 3
+
+
+def grouping_steps(tick_size: int, price: int) -> list[int]:
+    """Return sensible grouping steps in units, finest (the tick itself) first.
+
+    1, 2, 5 and 10 times powers of ten of the tick, up to about a hundredth of `price`.
+    """
+    tick = tick_size or 10 ** max(0, DEFAULT_EXPONENT - 2)
+    largest = max(price // 100, tick)
+    steps, power = [tick], 1
+    while len(steps) < 24:
+        for factor in (2, 5, 10):
+            step = tick * power * factor
+            if step > largest:
+                return steps
+            steps.append(step)
+        power *= 10
+    return steps

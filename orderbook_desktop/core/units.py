@@ -1,0 +1,86 @@
+"""Exact decimals as integers: a value is a whole number of units of 10^-exponent.
+
+Binance sends prices and quantities as decimal text with eight places. Eight is therefore
+the exponent to begin with; a market whose values need another one gets it (`Scale`), and
+the exponent is stored with its data. Nothing here rounds: what cannot be held exactly
+raises `InexactValue`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from orderbook_desktop.core.errors import InexactValue, MalformedMessage
+
+DEFAULT_EXPONENT: Final = 8
+MAX_EXPONENT: Final = 18
+INT64_MAX: Final = 2**63 - 1
+
+_DECIMAL = re.compile(r"(\d+)(?:\.(\d+))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The exponents of one market: prices are units of 10^-price, quantities of 10^-quantity."""
+
+    price: int = DEFAULT_EXPONENT
+    quantity: int = DEFAULT_EXPONENT
+
+
+def split_decimal(text: str) -> tuple[str, str]:
+    """Return the integer digits and the fraction digits without trailing zeros.
+
+    Raises `MalformedMessage` for anything but an unsigned plain decimal.
+    """
+    match = _DECIMAL.fullmatch(text)
+    if match is None:
+        raise MalformedMessage("decimal value", f"{text[:40]!r} is not an unsigned decimal")
+    whole, fraction = match.groups()
+    return whole, (fraction or "").rstrip("0")
+
+
+def canonical_decimal(text: str) -> str:
+    """Return the one spelling of a decimal, so that equal values compare equal as text."""
+    whole, fraction = split_decimal(text)
+    return f"{whole.lstrip('0') or '0'}.{fraction}"
+
+
+def parse_units(text: str, exponent: int = DEFAULT_EXPONENT) -> int:
+    """Return `text` as a whole number of units of 10^-`exponent`.
+
+    Raises `InexactValue` where that would lose digits or leave int64, and
+    `MalformedMessage` where `text` is not an unsigned decimal.
+    """
+    whole, fraction = split_decimal(text)
+    if len(fraction) > exponent:
+        raise InexactValue(text, exponent)
+    units = int(whole + fraction.ljust(exponent, "0"))
+    if units > INT64_MAX:
+        raise InexactValue(text, exponent)
+    return units
+
+
+def format_units(units: int, exponent: int = DEFAULT_EXPONENT, places: int | None = None) -> str:
+    """Return decimal text of `units`, exact, with `places` fraction digits (default: `exponent`).
+
+    More digits than `places` are shown where cutting them off would change the value.
+    """
+    sign = "-" if units < 0 else ""
+    digits = str(abs(units)).rjust(exponent + 1, "0")
+    whole, fraction = (digits[:-exponent], digits[-exponent:]) if exponent else (digits, "")
+    wanted = exponent if places is None else places
+    shown = fraction.rstrip("0").ljust(wanted, "0")
+    return f"{sign}{whole}.{shown}" if shown else f"{sign}{whole}"
+
+
+def places_of(units: int, exponent: int = DEFAULT_EXPONENT) -> int:
+    """Return how many fraction digits `units` really uses (a tick of 0.01000000 uses two)."""
+    if units == 0:
+        return 0
+    places = exponent
+    while places and units % 10 == 0:
+        units //= 10
+        places -= 1
+    return places

@@ -1,0 +1,1 @@
+"""The window: models, painters and widgets, fed by the Protocols of core."""

@@ -1,0 +1,1 @@
+"""Recorded history as a source with a clock of its own."""

@@ -1,0 +1,20 @@
+"""Where the files under `resources/` are: in a checkout, an installed wheel or a bundle."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from orderbook_desktop.core.errors import BugError
+
+
+def resource_path(name: str) -> Path:
+    """Return the path of the file or folder `name` below `resources/`."""
+    package = Path(__file__).parent
+    bundle = getattr(sys, "_MEIPASS", None)
+    homes = [package, package.parent, *([Path(bundle)] if bundle else [])]
+    for home in homes:
+        path = home / "resources" / name
+        if path.exists():
+            return path
+    raise BugError(f"resources/{name} is missing from this installation")

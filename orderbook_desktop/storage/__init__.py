@@ -1,0 +1,1 @@
+"""The recording: the database server, the recorder and the readers."""

@@ -1,0 +1,1 @@
+"""The browser view: the same book for remote browsers."""
