@@ -12,13 +12,13 @@ def backoff_delays(
     cap: float = 30.0,
     jitter: random.Random | None = None,
 ) -> Iterator[float]:
-    """Yield delays in seconds for ever: `first`, then `factor` times longer up to `cap`.
+    """Yield delays in seconds for ever: `first`, then `factor` times longer, none above `cap`.
 
     Each is drawn from the upper half of its range, so that many clients which lost their
     server at the same instant don't all come back at the same instant.
     """
     source = jitter or random.Random()
-    longest = first
+    longest = min(first, cap)
     while True:
         yield longest * source.uniform(0.5, 1.0)
         longest = min(longest * factor, cap)

@@ -3,17 +3,20 @@
 Writers call `load` and `apply`, which only note what came; readers call `bids`, `asks` and
 `best`, which merge everything noted, vectorised, once. A burst of events between two
 display frames therefore costs one merge.
+
+A value that fits no scale makes the book unreadable, until it is loaded or cleared: every
+read raises `InexactValue`, while `load`, `apply` and `clear` never do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, level_texts
+from orderbook_desktop.core.errors import InexactValue
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, TextLevels, level_texts
 from orderbook_desktop.core.levels import (
     EMPTY,
     Int64Array,
@@ -22,9 +25,8 @@ from orderbook_desktop.core.levels import (
     merge_levels,
     rescaled,
     units_from_doubles,
-    units_from_texts,
 )
-from orderbook_desktop.core.units import Scale, canonical_decimal
+from orderbook_desktop.core.units import Scale, parse_units
 
 # Nobody may be reading (a headless recorder): merge at times, to bound memory.
 _MERGE_AFTER: Final = 256
@@ -43,14 +45,12 @@ class BestOffer(NamedTuple):
 class Book:
     """The order book of one market.
 
-    `scale` says what unit prices and quantities are in; it starts at 10^-8 and changes by
-    itself, exactly, when a value needs it. `revision` grows with every change, so that a
-    reader can tell whether to look again. `last_update_id` and `event_ms` are those of the
-    last message taken in; `event_ms` is 0 while no event is known.
+    `revision` grows with every change, so that a reader can tell whether to look again.
+    `last_update_id` and `event_ms` are those of the last message taken in; `event_ms` is 0
+    while no event is known. Arrays that were handed out are read-only and never change.
     """
 
     def __init__(self) -> None:
-        self.scale = Scale()
         self.revision = 0
         self.last_update_id = 0
         self.event_ms = 0
@@ -76,18 +76,29 @@ class Book:
         self._pending = []
         self._took(0, 0)
 
+    @property
+    def scale(self) -> Scale:
+        """What unit the prices and quantities of `bids`, `asks` and `best` are in.
+
+        It starts at 10^-8 and changes by itself, exactly, when a value needs it.
+        """
+        self._merge()
+        return self._scale
+
     def bids(self) -> Levels:
         """Return the bids, highest price first. Raises `InexactValue` (see `core.units`)."""
-        self._merge()
-        return Levels(~self._keys[: self._bid_count], self._quantities[: self._bid_count])
+        self._merge_or_refuse()
+        prices = ~self._keys[: self._bid_count]
+        prices.setflags(write=False)
+        return Levels(prices, self._quantities[: self._bid_count])
 
     def asks(self) -> Levels:
         """Return the asks, lowest price first. Raises `InexactValue` (see `core.units`)."""
-        self._merge()
+        self._merge_or_refuse()
         return Levels(self._keys[self._bid_count :], self._quantities[self._bid_count :])
 
     def best(self) -> BestOffer:
-        """Return best bid and offer."""
+        """Return best bid and offer. Raises `InexactValue` (see `core.units`)."""
         bids, asks = self.bids(), self.asks()
         bid = (int(bids.prices[0]), int(bids.quantities[0])) if len(bids.prices) else (None, None)
         ask = (int(asks.prices[0]), int(asks.quantities[0])) if len(asks.prices) else (None, None)
@@ -99,20 +110,38 @@ class Book:
         self._keys: Int64Array = EMPTY
         self._quantities: Int64Array = EMPTY
         self._bid_count = 0
-        self.scale = Scale()
+        self._scale = _DEFAULT_SCALE
+        self._unreadable: InexactValue | None = None
 
     def _took(self, update_id: int, event_ms: int) -> None:
         self.last_update_id = update_id
         self.event_ms = event_ms
         self.revision += 1
 
+    def _merge_or_refuse(self) -> None:
+        self._merge()
+        if self._unreadable is not None:
+            raise InexactValue(self._unreadable.text, self._unreadable.exponent)
+
     def _merge(self) -> None:
-        if not self._pending:
+        pending, self._pending = self._pending, []
+        if not pending or self._unreadable is not None:
             return
-        # If this raises, the changes stay pending: a wrong book is never returned.
-        if not (self.scale == _DEFAULT_SCALE and self._merge_doubles(self._pending)):
-            self._merge_texts(self._pending)
-        self._pending = []
+        if self._scale == _DEFAULT_SCALE and self._merge_doubles(pending):
+            return
+        try:
+            self._merge_texts(pending)
+        except InexactValue:
+            self._merge_one_by_one(pending)
+
+    def _merge_one_by_one(self, pending: list[DepthDiff | DepthSnapshot]) -> None:
+        """Merge what no scale holds all at once: levels that went may have made room."""
+        try:
+            for message in pending:
+                self._merge_texts([message])
+        except InexactValue as error:
+            self._empty()
+            self._unreadable = error
 
     def _merge_doubles(self, pending: list[DepthDiff | DepthSnapshot]) -> bool:
         """Merge by the proven fast path; return False, having changed nothing, without proof."""
@@ -130,35 +159,49 @@ class Book:
         self._set_levels(units[:count], units[count:], len(bids))
         return True
 
-    def _merge_texts(self, pending: Iterable[DepthDiff | DepthSnapshot]) -> None:
-        """Merge by whole-number parsing of the text, after choosing a scale that holds it."""
-        bids: dict[str, str] = {}
-        asks: dict[str, str] = {}
-        for message in pending:
-            new_bids, new_asks = level_texts(message.payload)
-            bids.update((canonical_decimal(price), quantity) for price, quantity in new_bids)
-            asks.update((canonical_decimal(price), quantity) for price, quantity in new_asks)
-        prices, quantities = [*bids, *asks], [*bids.values(), *asks.values()]
-        self._make_room(prices, quantities)
+    def _merge_texts(self, pending: list[DepthDiff | DepthSnapshot]) -> None:
+        """Merge by whole-number parsing of the text, at another scale where a value needs it."""
+        texts = [level_texts(message.payload) for message in pending]
+        bids = list(chain.from_iterable(bids for bids, _ in texts))
+        asks = list(chain.from_iterable(asks for _, asks in texts))
+        try:
+            self._set_texts(bids, asks)
+        except InexactValue:
+            self._make_room(bids + asks)
+            self._set_texts(bids, asks)
+
+    def _set_texts(self, bids: TextLevels, asks: TextLevels) -> None:
+        new_bids, new_asks = self._units(bids), self._units(asks)
         self._set_levels(
-            units_from_texts(prices, self.scale.price),
-            units_from_texts(quantities, self.scale.quantity),
-            len(bids),
+            np.array([*new_bids, *new_asks], dtype=np.int64),
+            np.array([*new_bids.values(), *new_asks.values()], dtype=np.int64),
+            len(new_bids),
         )
+
+    def _units(self, texts: TextLevels) -> dict[int, int]:
+        price, quantity = self._scale.price, self._scale.quantity
+        return {parse_units(p, price): parse_units(q, quantity) for p, q in texts}
 
     def _set_levels(self, prices: Int64Array, quantities: Int64Array, bid_count: int) -> None:
         prices[:bid_count] = ~prices[:bid_count]
-        self._keys, self._quantities = merge_levels(
-            self._keys, self._quantities, prices, quantities
-        )
+        self._hold(*merge_levels(self._keys, self._quantities, prices, quantities))
         self._bid_count = int(self._keys.searchsorted(0))
 
-    def _make_room(self, prices: list[str], quantities: list[str]) -> None:
+    def _make_room(self, texts: TextLevels) -> None:
         """Choose a scale that holds the book and these values, and move the book to it."""
         held = np.where(self._keys < 0, ~self._keys, self._keys)
-        price = fitting_exponent(prices, held, self.scale.price)
-        quantity = fitting_exponent(quantities, self._quantities, self.scale.quantity)
-        held = rescaled(held, price - self.scale.price)
-        self._keys = np.where(self._keys < 0, ~held, held)
-        self._quantities = rescaled(self._quantities, quantity - self.scale.quantity)
-        self.scale = Scale(price, quantity)
+        scale = self._scale
+        price = fitting_exponent([price for price, _ in texts], held, scale.price)
+        quantity = fitting_exponent([q for _, q in texts], self._quantities, scale.quantity)
+        held = rescaled(held, price - scale.price)
+        self._hold(
+            np.where(self._keys < 0, ~held, held),
+            rescaled(self._quantities, quantity - scale.quantity),
+        )
+        self._scale = Scale(price, quantity)
+
+    def _hold(self, keys: Int64Array, quantities: Int64Array) -> None:
+        """Keep arrays that nobody may write to: readers hold parts of them."""
+        keys.setflags(write=False)
+        quantities.setflags(write=False)
+        self._keys, self._quantities = keys, quantities

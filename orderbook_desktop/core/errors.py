@@ -49,4 +49,5 @@ class InexactValue(KnownError):
         super().__init__(text, exponent)
 
     def __str__(self) -> str:
-        return f"The value {self.text} does not fit exactly into 64 bits at 10^-{self.exponent}."
+        shown = self.text if len(self.text) <= 40 else f"{self.text[:40]}…"
+        return f"The value {shown} does not fit exactly into 64 bits at 10^-{self.exponent}."

@@ -12,15 +12,19 @@ what `plain` asserts; otherwise the text kept in `payload` is parsed digit by di
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.units import split_decimal
+from orderbook_desktop.core.units import INT64_MAX, split_decimal
 
 FloatLevels = list[tuple[float, float]]
 TextLevels = list[tuple[str, str]]
+
+# What a database's 64-bit integer can hold too.
+_WireInt = Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
+_Decoded = TypeVar("_Decoded")
 
 
 class DepthDiff(msgspec.Struct, frozen=True, gc=False):
@@ -85,25 +89,36 @@ StreamMessage = DepthDiff | ControlReply | ServerShutdown | Unrelated
 
 class _WireDiff(msgspec.Struct, gc=False):
     e: Literal["depthUpdate"]
-    E: int
+    E: _WireInt
     s: str
-    U: int
-    u: int
+    U: _WireInt
+    u: _WireInt
     b: FloatLevels
     a: FloatLevels
 
 
 class _WireSnapshot(msgspec.Struct, gc=False):
-    lastUpdateId: int  # noqa: N815 (the exchange's name)
+    lastUpdateId: _WireInt  # noqa: N815 (the exchange's name)
     bids: FloatLevels
     asks: FloatLevels
 
 
 class _WireTexts(msgspec.Struct, gc=False):
-    b: TextLevels = []
-    a: TextLevels = []
-    bids: TextLevels = []
-    asks: TextLevels = []
+    """Either message again, as text, and without the leniency that reading doubles needs."""
+
+    E: _WireInt = 0
+    U: _WireInt = 0
+    u: _WireInt = 0
+    lastUpdateId: _WireInt = 0  # noqa: N815 (the exchange's name)
+    b: TextLevels | None = None
+    a: TextLevels | None = None
+    bids: TextLevels | None = None
+    asks: TextLevels | None = None
+
+
+class _WireKind(msgspec.Struct, gc=False):
+    e: str = ""
+    E: _WireInt = 0
 
 
 class _WireError(msgspec.Struct, gc=False):
@@ -117,7 +132,6 @@ class _WireFrame(msgspec.Struct, gc=False):
     stream: str | None = None
     data: msgspec.Raw = msgspec.Raw(b"")
     e: str | None = None
-    E: int | None = None
     id: int | str | None = None
     result: list[str] | None = None
     error: _WireError | None = None
@@ -128,34 +142,38 @@ class _WireFrame(msgspec.Struct, gc=False):
 _diff_decoder: Final = msgspec.json.Decoder(_WireDiff, strict=False)
 _snapshot_decoder: Final = msgspec.json.Decoder(_WireSnapshot, strict=False)
 _texts_decoder: Final = msgspec.json.Decoder(_WireTexts)
+_any_decoder: Final = msgspec.json.Decoder()
+_kind_decoder: Final = msgspec.json.Decoder(_WireKind)
 _frame_decoder: Final = msgspec.json.Decoder(_WireFrame)
 
-_PLAIN_BYTES: Final = b'0123456789.,[]":{}'
-_DIFF_KEYS: Final = b"edepthUpdateEsUuba"
-_SNAPSHOT_KEYS: Final = b"lastUpdateIdbidsasks"
 _more_than_eight_places: Final = re.compile(rb"\.[0-9]{9}").search
+_NOT_IN_SKELETON: Final = b"0123456789,[]{}"
+_LEVEL_SKELETON: Final = b'".""."'
+_DIFF_SKELETON: Final = b'"e":"depthUpdate""E":"s":"%b""U":"u":"b":%b"a":%b'
+_SNAPSHOT_SKELETON: Final = b'"lastUpdateId":"bids":%b"asks":%b'
 
 
-def _is_plain(payload: bytes, keys: bytes) -> bool:
-    """Whether every number in `payload` is digits with at most eight after the point.
+def _is_plain(payload: bytes, skeleton: bytes) -> bool:
+    """Whether `payload` is spelt as documented, every decimal with at most eight places.
 
-    Counts on the decoder having accepted each as a number: then only a sign, an exponent
-    or a word such as NaN could be more than digits and a point, and those leave letters.
+    The decoder of doubles also takes numbers for strings, strings for numbers, signs,
+    exponents and words such as NaN. What is left of the payload without digits and
+    brackets, its skeleton, shows each of them.
     """
-    rest = payload.translate(None, _PLAIN_BYTES)
-    return len(rest) == len(keys) and _more_than_eight_places(payload) is None
+    return (
+        payload.translate(None, _NOT_IN_SKELETON) == skeleton
+        and _more_than_eight_places(payload) is None
+    )
 
 
 def decode_diff(payload: bytes, received_ns: int = 0) -> DepthDiff:
     """Decode one `depthUpdate` object; raise `MalformedMessage` if it is not a valid one."""
-    try:
-        wire = _diff_decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedMessage("depth event", str(error), payload) from error
-    if not 0 <= wire.U <= wire.u or wire.E < 0:
+    wire = _decoded(_diff_decoder, payload, "depth event")
+    if wire.u < wire.U:
         raise MalformedMessage("depth event", f"update ids {wire.U}..{wire.u}", payload)
-    symbol_letters = wire.s.encode().translate(None, _PLAIN_BYTES)
-    plain = _is_plain(payload, _DIFF_KEYS + symbol_letters)
+    symbol = wire.s.encode().translate(None, _NOT_IN_SKELETON)
+    bids, asks = len(wire.b) * _LEVEL_SKELETON, len(wire.a) * _LEVEL_SKELETON
+    plain = _is_plain(payload, _DIFF_SKELETON % (symbol, bids, asks))
     if not plain:
         _check_texts(payload, "depth event")
     return DepthDiff(wire.s, wire.U, wire.u, wire.E, received_ns, payload, wire.b, wire.a, plain)
@@ -163,13 +181,9 @@ def decode_diff(payload: bytes, received_ns: int = 0) -> DepthDiff:
 
 def decode_snapshot(payload: bytes, market: str, event_ms: int = 0) -> DepthSnapshot:
     """Decode an answer of `GET /api/v3/depth`; raise `MalformedMessage` if it is not one."""
-    try:
-        wire = _snapshot_decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedMessage("depth snapshot", str(error), payload) from error
-    if wire.lastUpdateId < 0:
-        raise MalformedMessage("depth snapshot", f"lastUpdateId {wire.lastUpdateId}", payload)
-    plain = _is_plain(payload, _SNAPSHOT_KEYS)
+    wire = _decoded(_snapshot_decoder, payload, "depth snapshot")
+    bids, asks = len(wire.bids) * _LEVEL_SKELETON, len(wire.asks) * _LEVEL_SKELETON
+    plain = _is_plain(payload, _SNAPSHOT_SKELETON % (bids, asks))
     if not plain:
         _check_texts(payload, "depth snapshot")
     return DepthSnapshot(market, wire.lastUpdateId, event_ms, payload, wire.bids, wire.asks, plain)
@@ -180,10 +194,7 @@ def decode_frame(frame: bytes, received_ns: int = 0) -> StreamMessage:
 
     Raises `MalformedMessage` for anything that is not one of the exchange's messages.
     """
-    try:
-        wire = _frame_decoder.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedMessage("stream message", str(error), frame) from error
+    wire = _decoded(_frame_decoder, frame, "stream message")
     payload = bytes(wire.data)
     if payload:
         return _decode_event(payload, wire.stream or "", received_ns)
@@ -198,33 +209,47 @@ def decode_frame(frame: bytes, received_ns: int = 0) -> StreamMessage:
 
 
 def level_texts(payload: bytes) -> tuple[TextLevels, TextLevels]:
-    """Return bids and asks of a diff's or snapshot's `payload` as decimal text."""
-    try:
-        wire = _texts_decoder.decode(payload)
-    except msgspec.DecodeError as error:
-        raise MalformedMessage("depth message", str(error), payload) from error
-    return wire.b or wire.bids, wire.a or wire.asks
+    """Return bids and asks of a diff's or snapshot's `payload` as decimal text.
+
+    Raises `MalformedMessage` where it is neither, or both.
+    """
+    wire = _decoded(_texts_decoder, payload, "depth message")
+    sides = (wire.b, wire.a, wire.bids, wire.asks)
+    match sides:
+        case (list(bids), list(asks), None, None) | (None, None, list(bids), list(asks)):
+            return bids, asks
+    raise MalformedMessage("depth message", "neither a diff nor a snapshot", payload)
 
 
 def _decode_event(payload: bytes, name: str, received_ns: int) -> StreamMessage:
     if "@depth" in name or name == "depthUpdate":
         return decode_diff(payload, received_ns)
-    try:
-        wire = _frame_decoder.decode(payload)
-    except msgspec.DecodeError as error:
-        raise MalformedMessage("stream message", str(error), payload) from error
+    if payload.startswith(b"["):
+        return Unrelated(name)
+    wire = _decoded(_kind_decoder, payload, "stream message")
     if wire.e == "serverShutdown":
-        return ServerShutdown(wire.E or 0)
+        return ServerShutdown(wire.E)
     if wire.e == "depthUpdate":
         return decode_diff(payload, received_ns)
     return Unrelated(wire.e or name)
 
 
 def _check_texts(payload: bytes, what: str) -> None:
-    for levels in level_texts(payload):
-        for price, quantity in levels:
-            try:
+    """Hold a payload that is not plain to what the exchange documents."""
+    # The other decoders don't look into what they skip.
+    _decoded(_any_decoder, payload, what)
+    try:
+        for levels in level_texts(payload):
+            for price, quantity in levels:
                 split_decimal(price)
                 split_decimal(quantity)
-            except MalformedMessage as error:
-                raise MalformedMessage(what, error.reason, payload) from error
+    except MalformedMessage as error:
+        raise MalformedMessage(what, error.reason, payload) from error
+
+
+def _decoded(decoder: msgspec.json.Decoder[_Decoded], raw: bytes, what: str) -> _Decoded:
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        # ValueError: invalid UTF-8, and integers longer than Python converts.
+        raise MalformedMessage(what, str(error), raw) from error

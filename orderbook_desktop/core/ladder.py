@@ -16,7 +16,7 @@ from orderbook_desktop.core.units import INT64_MAX, Scale
 _SURELY_INT64: Final = float(INT64_MAX) / 2
 
 Sums = Int64Array | npt.NDArray[Any]
-"""Exact sums: int64, or Python integers (dtype object) where int64 would overflow."""
+"""Exact results: int64, or Python integers (dtype object) where int64 would overflow."""
 
 
 class Side(Enum):
@@ -34,7 +34,7 @@ class LadderSide:
     spread to the row, all in units.
     """
 
-    prices: Int64Array
+    prices: Sums
     quantities: Sums
     cumulative: Sums
 
@@ -61,7 +61,7 @@ class Ladder:
         return 200.0 * self.spread / self.twice_mid
 
 
-def group_levels(levels: Levels, step: int, side: Side) -> tuple[Int64Array, Sums]:
+def group_levels(levels: Levels, step: int, side: Side) -> tuple[Sums, Sums]:
     """Return prices and exact quantity sums of `levels` in groups of `step` price units.
 
     Groups are absolute: their prices are multiples of `step`. Bids are rounded down and
@@ -72,12 +72,16 @@ def group_levels(levels: Levels, step: int, side: Side) -> tuple[Int64Array, Sum
         raise ValueError(f"a grouping step is at least one unit, not {step}")
     if step == 1 or not len(prices):
         return prices, quantities
-    groups = prices // step if side is Side.BID else -(-prices // step)
+    groups: Sums = prices // step if side is Side.BID else -(-prices // step)
     first = np.empty(len(groups), dtype=np.bool_)
     first[0] = True
     np.not_equal(groups[1:], groups[:-1], out=first[1:])
     starts = first.nonzero()[0]
-    return groups[starts] * step, np.add.reduceat(_summable(quantities), starts)
+    groups = groups[starts]
+    if int(groups[-1]) * step > INT64_MAX:
+        # Rounded up, the dearest asks can leave int64.
+        groups = groups.astype(object)
+    return groups * step, np.add.reduceat(_summable(quantities), starts)
 
 
 def cumulate(quantities: Sums) -> Sums:
@@ -88,8 +92,8 @@ def cumulate(quantities: Sums) -> Sums:
 
 def build_side(levels: Levels, step: int, side: Side, rows: int | None = None) -> LadderSide:
     """Group one side and cumulate it; `rows` limits the result to the best ones."""
-    if rows is not None:
-        levels = _enough_for(levels, step, rows)
+    if step == 1:
+        levels = Levels(levels.prices[:rows], levels.quantities[:rows])
     prices, quantities = group_levels(levels, step, side)
     prices, quantities = prices[:rows], quantities[:rows]
     return LadderSide(prices, quantities, cumulate(quantities))
@@ -121,12 +125,3 @@ def _summable(quantities: Sums) -> Sums:
     if float(quantities.sum(dtype=np.float64)) < _SURELY_INT64:
         return quantities
     return quantities.astype(object)
-
-
-def _enough_for(levels: Levels, step: int, rows: int) -> Levels:
-    """Cut `levels` to those that can lie in the best `rows` groups."""
-    if not len(levels.prices):
-        return levels
-    if step == 1:
-        return Levels(levels.prices[:rows], levels.quantities[:rows])
-    return levels

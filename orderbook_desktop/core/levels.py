@@ -19,15 +19,13 @@ from orderbook_desktop.core.units import (
     DEFAULT_EXPONENT,
     INT64_MAX,
     MAX_EXPONENT,
-    parse_units,
     split_decimal,
 )
 
 Int64Array = npt.NDArray[np.int64]
 
 _UNITS_PER_ONE: Final = 10.0**DEFAULT_EXPONENT
-_PROVEN_BELOW: Final = 2.0**52
-_BEYOND: Final = np.iinfo(np.int64).max
+_PROVEN_BELOW: Final = 2.0**52 / _UNITS_PER_ONE
 EMPTY: Final[Int64Array] = np.empty(0, dtype=np.int64)
 
 
@@ -45,17 +43,12 @@ class Levels(NamedTuple):
 def units_from_doubles(values: Iterable[float]) -> Int64Array | None:
     """Return exact units of 10^-8 of plain decimals, or None where unproven."""
     doubles = np.fromiter(values, dtype=np.float64)
+    if len(doubles) and not doubles.max() < _PROVEN_BELOW:
+        return None
     scaled = np.rint(doubles * _UNITS_PER_ONE)
-    if len(scaled) and not (
-        scaled.max() < _PROVEN_BELOW and np.array_equal(scaled / _UNITS_PER_ONE, doubles)
-    ):
+    if not np.array_equal(scaled / _UNITS_PER_ONE, doubles):
         return None
     return scaled.astype(np.int64)
-
-
-def units_from_texts(values: Iterable[str], exponent: int) -> Int64Array:
-    """Return exact units of 10^-`exponent`; raise `InexactValue` where there are none."""
-    return np.array([parse_units(value, exponent) for value in values], dtype=np.int64)
 
 
 def fitting_exponent(texts: list[str], held: Int64Array, current: int) -> int:
@@ -64,24 +57,26 @@ def fitting_exponent(texts: list[str], held: Int64Array, current: int) -> int:
     Prefers the default exponent, then the one nearest to it. Raises `InexactValue` where
     there is none.
     """
-    fewest, most = 0, MAX_EXPONENT
-    widest = "0"
+    fewest, largest, widest = 0, 0, "0"
     for text in texts:
         whole, fraction = split_decimal(text)
-        fewest = max(fewest, len(fraction))
-        while most >= fewest and int(whole + fraction.ljust(most, "0")) > INT64_MAX:
-            most -= 1
         widest = max(widest, text, key=len)
-        if fewest > most:
-            raise InexactValue(widest, fewest)
-    largest = int(held.max()) if len(held) else 0
-    while most > current and largest * 10 ** (most - current) > INT64_MAX:
-        most -= 1
+        if len(fraction) > MAX_EXPONENT or len(whole.lstrip("0")) > MAX_EXPONENT + 1:
+            raise InexactValue(text, len(fraction))
+        fewest = max(fewest, len(fraction))
+        largest = max(largest, int(whole.lstrip("0") + fraction.ljust(MAX_EXPONENT, "0")))
+    if len(held):
+        largest = max(largest, int(held.max()) * 10 ** (MAX_EXPONENT - current))
     while fewest < current and (held % 10 ** (current - fewest)).any():
         fewest += 1
-    if fewest > most:
+    fitting = [
+        exponent
+        for exponent in range(fewest, MAX_EXPONENT + 1)
+        if largest <= INT64_MAX * 10 ** (MAX_EXPONENT - exponent)
+    ]
+    if not fitting:
         raise InexactValue(widest, fewest)
-    return min(max(DEFAULT_EXPONENT, fewest), most)
+    return min(fitting, key=lambda exponent: abs(exponent - DEFAULT_EXPONENT))
 
 
 def rescaled(units: Int64Array, by: int) -> Int64Array:
@@ -104,8 +99,11 @@ def merge_levels(
     """
     order = changes.argsort()
     changes, new = changes[order], new[order]
+    if not len(keys):
+        return changes[new != 0], new[new != 0]
     at = keys.searchsorted(changes)
-    known = np.append(keys, _BEYOND)[at] == changes
+    # Where a change lies beyond the last key, that key is another one, and compares so.
+    known = keys.take(at, mode="clip") == changes
     quantities = quantities.copy()
     known_at = at[known]
     quantities[known_at] = new[known]

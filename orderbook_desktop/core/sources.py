@@ -7,11 +7,12 @@ see only the result, a `BookSource`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
 from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedStatus
@@ -47,7 +48,7 @@ class SnapshotSource(Protocol):
 class DiffStream(Protocol):
     """Serves the changes of books, reconnecting by itself for ever."""
 
-    def items(self, market: str) -> AsyncIterator[StreamItem]:
+    def items(self, market: str) -> AsyncGenerator[StreamItem, None]:
         """Iterate over what happens on the stream of `market`.
 
         The caller closes the iterator (`contextlib.aclosing`) to unsubscribe.
@@ -62,12 +63,12 @@ class RecordingSink(Protocol):
         """Take an event, in the order of arrival, whether or not the book could use it."""
         ...
 
-    def synced(self, snapshot: DepthSnapshot) -> None:
-        """A new segment begins: its book is `snapshot`, and later `applied` events."""
+    def opened(self, base: DepthSnapshot | BookImage) -> None:
+        """A new segment begins: its book is `base` and the `applied` events that follow."""
         ...
 
-    def applied(self, diff: DepthDiff) -> None:
-        """The event, received before, extends the segment."""
+    def applied(self, diff: DepthDiff, book: Book) -> None:
+        """The event, received before, extends the segment; `book` is the book with it."""
         ...
 
     def broken(self, cause: GapCause, detail: str) -> None:
@@ -78,7 +79,9 @@ class RecordingSink(Protocol):
 class BookSource(Protocol):
     """What a view sees: a book, and how far it can be trusted.
 
-    `book` is empty while it is not known; `book.revision` tells whether it changed.
+    `book` is empty while it is not known; `book.revision` tells whether it changed. A source
+    may go over to another one's book (from the database's to the exchange's, say): look at
+    `book` anew each time, and compare the object as well as its revision.
     """
 
     @property
@@ -88,7 +91,7 @@ class BookSource(Protocol):
 
     @property
     def book(self) -> Book:
-        """The book; the same object for the life of the source."""
+        """The book as it is now."""
         ...
 
     @property

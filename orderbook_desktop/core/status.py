@@ -69,9 +69,9 @@ def badge_for(status: FeedStatus, now_ns: int) -> Badge:
 
 
 def age_text(age_ms: int) -> str:
-    """Return an age as people read it: `0.2 s`, `12 s`, `3 min`, `2 h`."""
+    """Return an age as people read it, whole units completed: `0.2 s`, `12 s`, `3 min`, `2 h`."""
     if age_ms < 10_000:
-        return f"{age_ms / 1000:.1f} s"
+        return f"{age_ms // 1000}.{age_ms % 1000 // 100} s"
     seconds = age_ms // 1000
     if seconds < 120:
         return f"{seconds} s"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from orderbook_desktop.core.units import DEFAULT_EXPONENT
 
-_ASSETS_QUOTED_FIRST = ("USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "EUR", "TRY")
+_USUAL_TICK: Final = 10 ** (DEFAULT_EXPONENT - 2)
+_ASSETS_QUOTED_FIRST: Final = ("USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "EUR", "TRY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,10 @@ def _match_rank(info: SymbolInfo, wanted: str) -> int:
 def grouping_steps(tick_size: int, price: int) -> list[int]:
     """Return sensible grouping steps in units, finest (the tick itself) first.
 
-    1, 2, 5 and 10 times powers of ten of the tick, up to about a hundredth of `price`.
+    1, 2, 5 and 10 times powers of ten of the tick, up to about a hundredth of `price`. An
+    unknown tick (0) is taken to be 0.01, or less where the price has fewer than six digits.
     """
-    tick = tick_size or 10 ** max(0, DEFAULT_EXPONENT - 2)
+    tick = tick_size or min(_USUAL_TICK, 10 ** max(0, len(str(price)) - 6))
     largest = max(price // 100, tick)
     steps, power = [tick], 1
     while len(steps) < 24:

@@ -8,7 +8,6 @@ raises `InexactValue`.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +17,7 @@ DEFAULT_EXPONENT: Final = 8
 MAX_EXPONENT: Final = 18
 INT64_MAX: Final = 2**63 - 1
 
-_DECIMAL = re.compile(r"(\d+)(?:\.(\d+))?", re.ASCII)
+_INT64_DIGITS: Final = len(str(INT64_MAX))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +33,18 @@ def split_decimal(text: str) -> tuple[str, str]:
 
     Raises `MalformedMessage` for anything but an unsigned plain decimal.
     """
-    match = _DECIMAL.fullmatch(text)
-    if match is None:
+    whole, point, fraction = text.partition(".")
+    digits = whole + fraction
+    if not (digits.isdigit() and digits.isascii() and whole and (fraction or not point)):
         raise MalformedMessage("decimal value", f"{text[:40]!r} is not an unsigned decimal")
-    whole, fraction = match.groups()
-    return whole, (fraction or "").rstrip("0")
+    return whole, fraction.rstrip("0")
 
 
 def canonical_decimal(text: str) -> str:
     """Return the one spelling of a decimal, so that equal values compare equal as text."""
     whole, fraction = split_decimal(text)
-    return f"{whole.lstrip('0') or '0'}.{fraction}"
+    whole = whole.lstrip("0") or "0"
+    return f"{whole}.{fraction}" if fraction else whole
 
 
 def parse_units(text: str, exponent: int = DEFAULT_EXPONENT) -> int:
@@ -56,8 +56,11 @@ def parse_units(text: str, exponent: int = DEFAULT_EXPONENT) -> int:
     whole, fraction = split_decimal(text)
     if len(fraction) > exponent:
         raise InexactValue(text, exponent)
-    units = int(whole + fraction.ljust(exponent, "0"))
-    if units > INT64_MAX:
+    digits = whole + fraction.ljust(exponent, "0")
+    if len(digits) > _INT64_DIGITS:
+        # Python converts no text of thousands of digits, be they zeros.
+        digits = digits.lstrip("0") or "0"
+    if len(digits) > _INT64_DIGITS or (units := int(digits)) > INT64_MAX:
         raise InexactValue(text, exponent)
     return units
 

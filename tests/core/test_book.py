@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orderbook_desktop.core import book as book_module
+from orderbook_desktop.core.book import BestOffer, Book
+from orderbook_desktop.core.errors import InexactValue
+from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
+from orderbook_desktop.core.units import Scale
+from tests.core.reference_book import (
+    Change,
+    ReferenceBook,
+    changes,
+    diff_payload,
+    shown,
+    snapshot_payload,
+)
+
+Sides = tuple[list[tuple[str, str]], list[tuple[str, str]]]
+
+# From a token's trillions to dust, in the exchange's spelling and in others.
+price_texts = st.sampled_from(
+    ["0.00000712", "0.00000713", "7", "7.0", "7.10000000", "61837.63000000", "61837.6300000000"]
+)
+quantity_texts = st.one_of(
+    st.sampled_from(["0", "0.00000000", "0.0000000000", "0.00000001", "1.5", "45035996.27370496"]),
+    st.integers(0, 10**12).map(lambda whole: f"{whole}.00000000"),
+)
+# No int64 scale holds both of these.
+colossal, minute = "1000000000000.00000000", "0.00000001"
+
+sides = st.tuples(
+    st.lists(st.tuples(price_texts, quantity_texts), max_size=4),
+    st.lists(st.tuples(price_texts, quantity_texts), max_size=4),
+)
+
+
+def a_diff(
+    bids: list[tuple[str, str]], asks: list[tuple[str, str]] | None = None, update_id: int = 1
+) -> DepthDiff:
+    return decode_diff(diff_payload(bids, asks or [], update_id, update_id))
+
+
+def loaded(
+    bids: list[tuple[str, str]], asks: list[tuple[str, str]] | None = None, update_id: int = 1
+) -> Book:
+    book = Book()
+    book.load(decode_snapshot(snapshot_payload(bids, asks or [], update_id), "BTCUSDT", 77))
+    return book
+
+
+@given(sides, st.lists(st.tuples(sides, st.booleans()), max_size=6))
+def test_reading_now_and_then_shows_the_true_book_or_refuses(
+    first: Sides, later: list[tuple[Sides, bool]]
+) -> None:
+    snapshot = snapshot_payload(*first)
+    book, reference = Book(), ReferenceBook().take(snapshot)
+    eager = Book()
+    for one in (book, eager):
+        one.load(decode_snapshot(snapshot, "PEPEUSDT"))
+    for update_id, (change, read) in enumerate(later, start=2):
+        payload = diff_payload(*change, update_id, update_id)
+        reference.take(payload)
+        for one in (book, eager):
+            one.apply(decode_diff(payload))
+        readable = true_and_readable(eager, reference)
+        if read:
+            assert true_and_readable(book, reference) == readable
+    assert true_and_readable(book, reference) == true_and_readable(eager, reference)
+
+
+def true_and_readable(book: Book, reference: ReferenceBook) -> bool:
+    """Whether the book can be read; if so, it is the true one."""
+    try:
+        bids, asks = shown(book)
+    except InexactValue:
+        with pytest.raises(InexactValue):
+            book.best()
+        return False
+    assert (bids, asks) == reference.levels
+    best = book.best()
+    assert best.bid_price == (int(book.bids().prices[0]) if bids else None)
+    assert best.ask_quantity == (int(book.asks().quantities[0]) if asks else None)
+    return True
+
+
+@given(st.lists(st.lists(changes(), max_size=5), max_size=12), st.data())
+def test_merging_at_any_points_equals_one_by_one(
+    batches: list[list[Change]], data: st.DataObject
+) -> None:
+    book, reference = Book(), ReferenceBook()
+    handed_out = []
+    for update_id, batch in enumerate(batches, start=1):
+        bids = [(c.price, c.quantity) for c in batch if c.bid]
+        asks = [(c.price, c.quantity) for c in batch if not c.bid]
+        payload = diff_payload(bids, asks, update_id, update_id)
+        book.apply(decode_diff(payload))
+        reference.take(payload)
+        if data.draw(st.booleans()):
+            assert shown(book) == reference.levels
+            levels = (*book.bids(), *book.asks())
+            handed_out.append([(array, array.copy()) for array in levels])
+    assert shown(book) == reference.levels
+    for arrays in handed_out:
+        assert all(np.array_equal(array, copy) for array, copy in arrays)
+
+
+def test_arrays_handed_out_cannot_be_written_to() -> None:
+    book = loaded([("1", "1")], [("2", "1")])
+    for _ in range(2):
+        for array in (*book.bids(), *book.asks()):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 5
+        book.apply(a_diff([("1", "3")]))
+
+
+def test_no_level_but_those_told() -> None:
+    book = loaded([("2", "0.00000000"), ("1", "5")], [("3", "1"), ("4", "0.00000000")])
+    book.apply(a_diff([("7", "0.00000000")], [("8", "0.00000000")]))
+    assert shown(book) == ([(Decimal(1), Decimal(5))], [(Decimal(3), Decimal(1))])
+
+
+def test_a_crossed_book_is_shown_as_told() -> None:
+    book = loaded([("5", "1")], [("3", "2")])
+    assert book.best() == BestOffer(5 * 10**8, 10**8, 3 * 10**8, 2 * 10**8)
+
+
+def test_the_same_price_on_both_sides_is_two_levels() -> None:
+    book = loaded([("0", "1"), ("5", "1")], [("0", "2"), ("5", "2")])
+    book.apply(a_diff([("5", "0")], [("0", "0")]))
+    assert shown(book) == ([(Decimal(0), Decimal(1))], [(Decimal(5), Decimal(2))])
+
+
+def test_an_empty_book() -> None:
+    book = Book()
+    assert shown(book) == ([], [])
+    assert book.best() == BestOffer(None, None, None, None)
+    assert book.scale == Scale()
+    assert (book.last_update_id, book.event_ms, book.revision) == (0, 0, 0)
+
+
+def test_what_was_taken_in_last_is_known_without_merging() -> None:
+    book = loaded([("1", "1")], update_id=5)
+    assert (book.last_update_id, book.event_ms) == (5, 77)
+    book.apply(a_diff([("1", "2")], update_id=6))
+    assert (book.last_update_id, book.event_ms) == (6, 1_700_000_000_006)
+    revisions = [book.revision]
+    book.clear()
+    assert (book.last_update_id, book.event_ms) == (0, 0)
+    assert shown(book) == ([], [])
+    revisions.append(book.revision)
+    book.load(decode_snapshot(snapshot_payload([("3", "1")], []), "X"))
+    assert shown(book) == ([(Decimal(3), Decimal(1))], [])
+    assert revisions == sorted(set(revisions))
+    assert book.revision > revisions[-1]
+
+
+def test_changes_that_nobody_reads_are_merged_at_times() -> None:
+    book, reference = Book(), ReferenceBook()
+    for update_id in range(1, 700):
+        diff = a_diff([(f"{update_id % 50}.5", str(update_id % 3))], update_id=update_id)
+        book.apply(diff)
+        reference.take(diff.payload)
+        assert len(book._pending) < book_module._MERGE_AFTER
+    assert shown(book) == reference.levels
+
+
+@pytest.mark.parametrize("later_places", ["0.000000000001", "0.123456789"])
+def test_a_later_value_moves_the_book_to_another_scale(later_places: str) -> None:
+    book = loaded([("61837.00000000", "1.00000000")], [("61838.00000000", "0.00000001")])
+    assert book.scale == Scale(8, 8)
+    book.apply(a_diff([("61836.00000000", later_places)]))
+    # Asked first, before anything was merged, it is that of the arrays to come.
+    assert book.scale == Scale(8, len(later_places) - 2)
+    assert shown(book) == (
+        [(Decimal(61837), Decimal(1)), (Decimal(61836), Decimal(later_places))],
+        [(Decimal(61838), Decimal("0.00000001"))],
+    )
+
+
+def test_digits_that_a_double_would_hide_are_kept() -> None:
+    hidden = "0.10000000000000001"
+    assert float(hidden) == 0.1
+    book = loaded([("1.00000000", hidden)])
+    assert shown(book) == ([(Decimal(1), Decimal(hidden))], [])
+
+
+def test_quantities_of_trillions_lower_the_scale() -> None:
+    book = loaded([("0.00000712", colossal)], [("0.00000713", "12345678901.50000000")])
+    assert book.scale == Scale(8, 6)
+    book.apply(a_diff([("0.00000711", "3.25")]))
+    assert shown(book)[0] == [
+        (Decimal("0.00000712"), Decimal(10**12)),
+        (Decimal("0.00000711"), Decimal("3.25")),
+    ]
+    assert book.scale == Scale(8, 6)
+
+
+def test_colossal_prices_keep_their_side() -> None:
+    dearest = "9223372036854775807"
+    book = loaded([("0", "1"), (dearest, "1")], [(dearest, "2")])
+    assert book.scale.price == 0
+    book.apply(a_diff([("7", "1")], [("8", "1")]))
+    bids, asks = shown(book)
+    assert [price for price, _ in bids] == [Decimal(dearest), Decimal(7), Decimal(0)]
+    assert [price for price, _ in asks] == [Decimal(8), Decimal(dearest)]
+
+
+def test_the_impossible_makes_the_book_unreadable_until_it_is_loaded_or_cleared() -> None:
+    book = loaded([("1", colossal)])
+    assert len(book.bids().prices) == 1
+    book.apply(a_diff([("2", minute)]))
+    for read in (book.bids, book.asks, book.best):
+        with pytest.raises(InexactValue, match="does not fit exactly"):
+            read()
+    assert book.scale == Scale()
+    # Nor does taking the value back help: nobody says what else was lost.
+    book.apply(a_diff([("2", "0")], update_id=9))
+    assert book.last_update_id == 9
+    with pytest.raises(InexactValue):
+        book.bids()
+    book.clear()
+    assert shown(book) == ([], [])
+    book.load(decode_snapshot(snapshot_payload([("1", minute)], []), "X"))
+    assert shown(book) == ([(Decimal(1), Decimal(minute))], [])
+
+
+def test_taking_in_the_impossible_raises_nothing_and_stays_bounded() -> None:
+    book = loaded([("1", colossal)])
+    for update_id in range(2, 700):
+        book.apply(a_diff([("2", minute)], update_id=update_id))
+        assert len(book._pending) < book_module._MERGE_AFTER
+    with pytest.raises(InexactValue):
+        book.asks()
+
+
+def test_impossible_and_taken_back_between_two_reads_is_impossible_all_the_same() -> None:
+    book = loaded([("1", colossal)])
+    book.apply(a_diff([("2", minute)]))
+    book.apply(a_diff([("2", "0")]))
+    with pytest.raises(InexactValue):
+        book.bids()
+
+
+def test_a_level_that_goes_makes_room_for_one_that_comes() -> None:
+    for read_between in (True, False):
+        book = loaded([("1", colossal)])
+        book.apply(a_diff([("1", "0")]))
+        if read_between:
+            assert shown(book) == ([], [])
+        book.apply(a_diff([("2", minute)]))
+        assert shown(book) == ([(Decimal(2), Decimal(minute))], [])
+
+
+def test_one_price_spelt_in_many_ways_is_one_level() -> None:
+    book = loaded([("7", "1"), ("7.0", "2"), ("7.000000000000", "3")])
+    book.apply(a_diff([("7.00000000", "4"), ("7", "5")]))
+    assert shown(book) == ([(Decimal(7), Decimal(5))], [])

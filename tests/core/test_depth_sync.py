@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from orderbook_desktop.core import depth_sync
+from orderbook_desktop.core.depth_sync import (
+    Applied,
+    Buffered,
+    DepthSync,
+    DiffOutcome,
+    Gap,
+    Overflow,
+    SnapshotTooOld,
+    Stale,
+    Synced,
+)
+from orderbook_desktop.core.events import (
+    DepthDiff,
+    DepthSnapshot,
+    decode_diff,
+    decode_snapshot,
+)
+from tests.core.reference_book import (
+    Change,
+    ReferenceBook,
+    TruthHistory,
+    changes,
+    diff_payload,
+    shown,
+    snapshot_payload,
+)
+
+
+def a_diff(first: int, last: int, *, bid: str = "1", quantity: str = "1") -> DepthDiff:
+    return decode_diff(diff_payload([(bid, quantity)], [], first, last))
+
+
+def a_snapshot(update_id: int) -> DepthSnapshot:
+    return decode_snapshot(snapshot_payload([("9", "9")], [("10", "1")], update_id), "BTCUSDT")
+
+
+class Interleavings(RuleBasedStateMachine):
+    """An exchange that tells the truth, and a network that does what it likes with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history = TruthHistory(first_id=100)
+        self.history.changes.append(Change(bid=True, price="1.50000000", quantity="1.00000000"))
+        self.published: list[DepthDiff] = []
+        self.next_to_deliver = 0
+        self.sync = DepthSync()
+        self.waiting: list[DepthDiff] = []
+        self.covered: tuple[Decimal, Decimal] | None = None
+
+    @rule(new=st.lists(changes(), min_size=1, max_size=4), overlap=st.sampled_from([0, 0, 0, 1, 3]))
+    def publish(self, new: list[Change], overlap: int) -> None:
+        first = max(self.history.last_id + 1 - overlap, self.history.first_id)
+        self.history.changes.extend(new)
+        self.published.append(decode_diff(self.history.diff(first, self.history.last_id)))
+
+    @precondition(lambda self: self.next_to_deliver < len(self.published))
+    @rule()
+    def deliver_in_order(self) -> None:
+        self.next_to_deliver += 1
+        self.deliver(self.published[self.next_to_deliver - 1])
+
+    @precondition(lambda self: self.next_to_deliver < len(self.published))
+    @rule()
+    def drop(self) -> None:
+        self.next_to_deliver += 1
+
+    @precondition(lambda self: self.published)
+    @rule(data=st.data())
+    def deliver_any(self, data: st.DataObject) -> None:
+        self.deliver(data.draw(st.sampled_from(self.published)))
+
+    @rule(data=st.data(), limit=st.sampled_from([2, 5000]))
+    def deliver_any_snapshot(self, data: st.DataObject, limit: int) -> None:
+        update_id = data.draw(st.integers(self.history.first_id, self.history.last_id))
+        self.deliver_snapshot(update_id, limit)
+
+    @precondition(lambda self: self.waiting)
+    @rule(past=st.integers(-2, 3))
+    def deliver_snapshot_near_the_buffer(self, past: int) -> None:
+        update_id = min(diff.first_id for diff in self.waiting) + past
+        last = self.history.last_id
+        self.deliver_snapshot(min(max(update_id, self.history.first_id), last), 5000)
+
+    @rule()
+    def break_stream(self) -> None:
+        self.sync.stream_broken()
+        self.waiting = []
+
+    @rule()
+    def recover(self) -> None:
+        """Whatever was: everything still to come, in order, and a new snapshot give the book."""
+        if not self.sync.synced:
+            self.deliver_snapshot(self.history.last_id, 5000)
+            assert self.sync.synced
+            assert self.sync.book.last_update_id == self.history.last_id
+
+    def deliver(self, diff: DepthDiff) -> None:
+        last = self.sync.book.last_update_id
+        was_synced = self.sync.synced
+        outcomes = self.sync.receive_diff(diff)
+        if not was_synced:
+            assert outcomes == [Buffered(diff)]
+        elif diff.final_id <= last:
+            assert outcomes == [Stale(diff)]
+        elif diff.first_id <= last + 1:
+            assert outcomes == [Applied(diff)]
+            assert self.sync.book.last_update_id == diff.final_id
+        else:
+            assert outcomes == [Gap(last + 1, diff.first_id - 1), Buffered(diff)]
+        if not self.sync.synced:
+            self.waiting.append(diff)
+
+    def deliver_snapshot(self, update_id: int, limit: int) -> None:
+        snapshot = decode_snapshot(self.history.snapshot(update_id, limit), "BTCUSDT")
+        bids, asks = self.history.book_at(update_id).levels
+        outcomes = self.sync.receive_snapshot(snapshot)
+        earliest = min((diff.first_id for diff in self.waiting), default=0)
+        if self.waiting and update_id < earliest - 1:
+            assert outcomes == [SnapshotTooOld(update_id, earliest)]
+            return
+        assert outcomes[0] == Synced(snapshot)
+        # Beyond the last of its levels, a limited snapshot tells nothing.
+        self.covered = (
+            bids[limit - 1][0] if len(bids) > limit else Decimal(0),
+            asks[limit - 1][0] if len(asks) > limit else Decimal("Infinity"),
+        )
+        self.settle_waiting(update_id, outcomes[1:])
+
+    def settle_waiting(self, last: int, outcomes: list[depth_sync.SnapshotOutcome]) -> None:
+        waiting = sorted(self.waiting, key=lambda diff: (diff.first_id, diff.final_id))
+        self.waiting = []
+        expected: list[depth_sync.SnapshotOutcome] = []
+        for position, diff in enumerate(waiting):
+            if diff.final_id <= last:
+                expected.append(Stale(diff))
+            elif diff.first_id <= last + 1:
+                expected.append(Applied(diff))
+                last = diff.final_id
+            else:
+                expected.append(Gap(last + 1, diff.first_id - 1))
+                self.waiting = waiting[position:]
+                break
+        assert outcomes == expected
+
+    @invariant()
+    def the_book_is_true_or_empty(self) -> None:
+        assert self.sync.wants_snapshot is not self.sync.synced
+        bids, asks = shown(self.sync.book)
+        if not self.sync.synced:
+            assert (bids, asks) == ([], [])
+            assert self.sync.book.last_update_id == 0
+            return
+        assert self.covered is not None
+        true_bids, true_asks = self.history.book_at(self.sync.book.last_update_id).levels
+        lowest, highest = self.covered
+        assert [level for level in true_bids if level[0] >= lowest] == [
+            level for level in bids if level[0] >= lowest
+        ]
+        assert [level for level in true_asks if level[0] <= highest] == [
+            level for level in asks if level[0] <= highest
+        ]
+        assert set(bids) <= set(true_bids)
+        assert set(asks) <= set(true_asks)
+
+
+Interleavings.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
+TestInterleavings = Interleavings.TestCase
+
+
+@pytest.mark.parametrize(
+    ("snapshot_id", "expected"),
+    [
+        (8, [SnapshotTooOld(8, 10)]),
+        (9, [Synced, Applied, Applied]),
+        (10, [Synced, Applied, Applied]),
+        (14, [Synced, Applied, Applied]),
+        (15, [Synced, Stale, Applied]),
+        (20, [Synced, Stale, Stale]),
+        (25, [Synced, Stale, Stale]),
+    ],
+)
+def test_snapshot_against_what_waits(snapshot_id: int, expected: list[object]) -> None:
+    sync = DepthSync()
+    later, earlier = a_diff(16, 20, quantity="2"), a_diff(10, 15)
+    assert sync.receive_diff(later) == [Buffered(later)]
+    assert sync.receive_diff(earlier) == [Buffered(earlier)]
+    outcomes = sync.receive_snapshot(a_snapshot(snapshot_id))
+    if isinstance(expected[0], SnapshotTooOld):
+        assert outcomes == expected
+        assert sync.wants_snapshot
+        assert shown(sync.book) == ([], [])
+        # What waits goes on waiting for a newer one.
+        assert len(sync.receive_snapshot(a_snapshot(9))) == 3
+        return
+    assert [type(outcome) for outcome in outcomes] == expected
+    assert sync.book.last_update_id == max(20, snapshot_id)
+
+
+def test_gap_among_what_waits_is_named_and_the_rest_waits_on() -> None:
+    sync = DepthSync()
+    for first, last in ((10, 11), (14, 15), (16, 17)):
+        sync.receive_diff(a_diff(first, last))
+    outcomes = sync.receive_snapshot(a_snapshot(9))
+    assert [type(outcome) for outcome in outcomes] == [Synced, Applied, Gap]
+    assert outcomes[-1] == Gap(12, 13)
+    assert sync.wants_snapshot
+    assert shown(sync.book) == ([], [])
+    again = sync.receive_snapshot(a_snapshot(13))
+    assert [type(outcome) for outcome in again] == [Synced, Applied, Applied]
+    assert sync.book.last_update_id == 17
+
+
+def test_what_waits_is_ordered_by_where_it_begins() -> None:
+    sync = DepthSync()
+    inner, outer = a_diff(8, 10), a_diff(5, 12)
+    sync.receive_diff(inner)
+    sync.receive_diff(outer)
+    snapshot = a_snapshot(4)
+    assert sync.receive_snapshot(snapshot) == [Synced(snapshot), Applied(outer), Stale(inner)]
+
+
+def test_gap_empties_the_book_and_changes_its_revision() -> None:
+    sync = DepthSync()
+    sync.receive_snapshot(a_snapshot(9))
+    revision = sync.book.revision
+    late = a_diff(12, 13)
+    assert sync.receive_diff(late) == [Gap(10, 11), Buffered(late)]
+    assert shown(sync.book) == ([], [])
+    assert sync.book.revision > revision
+
+
+def test_broken_stream_forgets_what_waited() -> None:
+    sync = DepthSync()
+    sync.receive_diff(a_diff(10, 11))
+    sync.stream_broken()
+    assert sync.receive_snapshot(a_snapshot(5)) == [Synced(a_snapshot(5))]
+
+
+def test_a_snapshot_replaces_a_synced_book() -> None:
+    sync = DepthSync()
+    sync.receive_snapshot(a_snapshot(5))
+    sync.receive_diff(a_diff(6, 6, bid="3"))
+    sync.receive_snapshot(a_snapshot(7))
+    assert shown(sync.book) == ReferenceBook().take(a_snapshot(7).payload).levels
+
+
+def test_waiting_events_are_bounded_and_the_oldest_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(depth_sync, "_BUFFERED_AT_MOST", 2)
+    sync = DepthSync()
+    diffs = [a_diff(first, first) for first in (10, 11, 12)]
+    outcomes: list[DiffOutcome] = []
+    for diff in diffs:
+        outcomes.extend(sync.receive_diff(diff))
+    assert outcomes == [*(Buffered(diff) for diff in diffs), Overflow(diffs[0])]
+    # The event let go is missing, so a snapshot from before it is too old.
+    assert sync.receive_snapshot(a_snapshot(9)) == [SnapshotTooOld(9, 11)]

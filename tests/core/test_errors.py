@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from orderbook_desktop.core.errors import (
+    BugError,
+    InexactValue,
+    KnownError,
+    MalformedMessage,
+    OrderbookError,
+)
+
+
+def test_a_malformed_message_is_told_in_a_sentence_and_shown_in_part() -> None:
+    error = MalformedMessage("depth event", "no update ids", b"{\xff" + b"x" * 500)
+    assert str(error) == "A depth event could not be read (no update ids)."
+    assert error.excerpt == "{\ufffd" + "x" * 118
+    assert isinstance(error, KnownError)
+
+
+def test_an_inexact_value_is_told_in_a_sentence_however_long_it_is() -> None:
+    error = InexactValue("0.123456789", 8)
+    assert str(error) == "The value 0.123456789 does not fit exactly into 64 bits at 10^-8."
+    long = InexactValue("9" * 5000, 8)
+    assert long.text == "9" * 5000
+    assert len(str(long)) < 120
+
+
+def test_a_bug_is_not_a_failure_of_the_environment() -> None:
+    assert issubclass(BugError, OrderbookError)
+    assert not issubclass(BugError, KnownError)

@@ -1,0 +1,397 @@
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.errors import InexactValue, MalformedMessage
+from orderbook_desktop.core.events import (
+    ControlReply,
+    DepthDiff,
+    ServerShutdown,
+    Unrelated,
+    decode_diff,
+    decode_frame,
+    decode_snapshot,
+    level_texts,
+)
+from orderbook_desktop.core.units import INT64_MAX
+from tests.core.reference_book import ReferenceBook, diff_payload, shown, snapshot_payload
+
+DIFF = (
+    b'{"e":"depthUpdate","E":1672515782136,"s":"BNBBTC","U":157,"u":160,'
+    b'"b":[["0.00240000","10.00000000"],["0.00230000","0.00000000"]],'
+    b'"a":[["0.00260000","100.00000000"]]}'
+)
+FRAME = b'{"stream":"bnbbtc@depth@100ms","data":' + DIFF + b"}"
+SNAPSHOT = (
+    b'{"lastUpdateId":1027024,"bids":[["4.00000000","431.00000000"]],'
+    b'"asks":[["4.00000200","12.00000000"]]}'
+)
+AGG_TRADE = (
+    b'{"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":12345,"p":"0.001","q":"100",'
+    b'"f":100,"l":105,"T":1672515782136,"m":true,"M":true}'
+)
+BOOK_TICKER = (
+    b'{"u":400900217,"s":"BNBUSDT","b":"25.35190000","B":"31.21000000",'
+    b'"a":"25.36520000","A":"40.66000000"}'
+)
+
+
+def changed(payload: bytes = DIFF, /, **fields: str) -> bytes:
+    """The payload with JSON of your own for some fields."""
+    message = {key: json.dumps(value) for key, value in json.loads(payload).items()}
+    message.update(fields)
+    return ("{" + ",".join(f'"{key}":{value}' for key, value in message.items()) + "}").encode()
+
+
+def test_a_combined_frame() -> None:
+    diff = decode_frame(FRAME, received_ns=99)
+    assert isinstance(diff, DepthDiff)
+    assert diff == decode_diff(DIFF, 99)
+    assert (diff.market, diff.first_id, diff.final_id) == ("BNBBTC", 157, 160)
+    assert (diff.event_ms, diff.received_ns) == (1672515782136, 99)
+    assert diff.payload == DIFF
+    assert diff.plain
+    assert level_texts(diff.payload) == (
+        [("0.00240000", "10.00000000"), ("0.00230000", "0.00000000")],
+        [("0.00260000", "100.00000000")],
+    )
+
+
+def test_a_raw_frame() -> None:
+    assert decode_frame(DIFF) == decode_diff(DIFF)
+
+
+def test_the_payload_is_what_was_sent_whatever_stands_around_it() -> None:
+    spaced = DIFF.replace(b":", b" : ").replace(b",", b" ,\n")
+    frame = b' { "stream" : "x" , "data" : ' + spaced + b' , "more" : [ { } ] } \r\n'
+    diff = decode_frame(frame)
+    assert isinstance(diff, DepthDiff)
+    assert diff.payload == spaced
+    assert diff == decode_diff(spaced)
+    assert not diff.plain
+    assert book_of(diff) == book_of(decode_diff(DIFF))
+
+
+def test_a_snapshot() -> None:
+    snapshot = decode_snapshot(SNAPSHOT, "BNBBTC", event_ms=5)
+    assert (snapshot.market, snapshot.last_update_id, snapshot.event_ms) == ("BNBBTC", 1027024, 5)
+    assert snapshot.payload == SNAPSHOT
+    assert snapshot.plain
+    assert level_texts(SNAPSHOT) == (
+        [("4.00000000", "431.00000000")],
+        [("4.00000200", "12.00000000")],
+    )
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (b'{"result":null,"id":1}', ControlReply(1)),
+        (b'{"result":null,"id":"a-b"}', ControlReply("a-b")),
+        (
+            b'{"result":["btcusdt@depth@100ms"],"id":3}',
+            ControlReply(3, ["btcusdt@depth@100ms"]),
+        ),
+        (
+            b'{"code":2,"msg":"Invalid request: request ID must be an integer","id":1}',
+            ControlReply(1, None, "Invalid request: request ID must be an integer"),
+        ),
+        (
+            b'{"error":{"code":3,"msg":"Invalid JSON: expected value at line 1 column 1"}}',
+            ControlReply(None, None, "Invalid JSON: expected value at line 1 column 1"),
+        ),
+        (
+            b'{"error":{"code":0},"id":null}',
+            ControlReply(None, None, "the exchange refused the command"),
+        ),
+        (b'{"e":"serverShutdown","E":1770123456789}', ServerShutdown(1770123456789)),
+        (
+            b'{"stream":"!system","data":{"e":"serverShutdown","E":1770123456789}}',
+            ServerShutdown(1770123456789),
+        ),
+        (AGG_TRADE, Unrelated("aggTrade")),
+        (b'{"stream":"bnbbtc@aggTrade","data":' + AGG_TRADE + b"}", Unrelated("aggTrade")),
+        (
+            b'{"stream":"bnbusdt@bookTicker","data":' + BOOK_TICKER + b"}",
+            Unrelated("bnbusdt@bookTicker"),
+        ),
+        (b'{"stream":"!ticker@arr","data":[{"e":"24hrTicker"}]}', Unrelated("!ticker@arr")),
+        (b'{"stream":"renamed","data":' + DIFF + b"}", decode_diff(DIFF)),
+        (b'{"data":' + DIFF + b"}", decode_diff(DIFF)),
+    ],
+)
+def test_other_messages(frame: bytes, message: object) -> None:
+    assert decode_frame(frame) == message
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        changed(E="1", extra='{"nested":[1,"two",null]}'),
+        changed(s='"币安人生USDT"'),
+        changed(s='"\\u5e01USDT"'),
+        changed(s='"1000SATS,[:]{}USDT"'),
+        changed(b="[]", a="[]"),
+        changed(b='[["1","2"]]'),
+        changed(b='[["1.000000000","2.0000000000"]]'),
+        changed(b='[["1.00000000","2.00000000"],["1.0","3.0"]]'),
+        changed(b='[["\\u0031.0","2.5"]]'),
+        changed(U="0", u=str(INT64_MAX)),
+        DIFF[:-1] + b',"b":[["0.00000007","8"]],"U":3}',
+        DIFF.replace(b'"E"', b'"\\u0045"'),
+    ],
+)
+def test_unusual_spellings_are_accepted_and_mean_the_same(payload: bytes) -> None:
+    diff = decode_diff(payload)
+    plain = json.loads(payload)
+    assert (diff.market, diff.first_id, diff.final_id) == (plain["s"], plain["U"], plain["u"])
+    assert book_of(diff) == ReferenceBook().take(payload).levels
+
+
+WRONG_LEVELS = [
+    *('["1.5"]', '["1.5","2.5","3.5"]', '"1.5"', "1.5", "null", "{}", "[]", '[["1","2"]]'),
+    *('[1.5,"2.5"]', '["1.5",2]', '["1.5",2.5]', "[1,2]", '[true,"1.5"]', '[null,"1.5"]'),
+    *('["-1.5","1.5"]', '["1.5","-1.5"]', '["+1.5","1.5"]', '["-0.0","1.5"]', '["1e5","1.5"]'),
+    *('["1.5E-5","1.5"]', '["NaN","1.5"]', '["1.5","nan"]', '["Infinity","1.5"]'),
+    *('["1.5","-inf"]', '[" 1.5","1.5"]', '["1.5 ","1.5"]', '["1.5\\n","1.5"]', '["1_0","1"]'),
+    *('["","1.5"]', '["1.5",""]', '["1.","1.5"]', '[".5","1.5"]', '[".","1.5"]', '["1,5","1"]'),
+    *(
+        '["1.2.3","1.5"]',
+        '["0x1p3","1.5"]',
+        '["\u0661","1.5"]',
+        '["\uff11","1.5"]',
+        '["1.5","2"',
+        '["\xb2","1"]',
+    ),
+    *('["' + "9" * 5000 + '","1.5"]', '["true","1.5"]', '["null","1.5"]', '["1\\u0000","1.5"]'),
+]
+
+
+@pytest.mark.parametrize("level", WRONG_LEVELS)
+def test_wrong_levels_are_refused(level: str) -> None:
+    for payload in (
+        changed(b=f"[{level}]"),
+        changed(a=f'[["1.50000000","2.50000000"],{level}]'),
+        # What hides a letter from one who only counts them.
+        changed(s='"\\u2028"', b=f"[{level}]"),
+        changed(U='"157"', b=f"[{level}]"),
+    ):
+        refused(lambda payload=payload: decode_diff(payload), "depth event")
+    payload = changed(SNAPSHOT, asks=f"[{level}]")
+    refused(lambda: decode_snapshot(payload, "X"), "depth snapshot")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({name: value} for name in ("E", "U", "u") for value in ("-1", '"159"', "1.5", "159.0")),
+        *({name: value} for name in ("E", "U", "u") for value in ("null", "true", "[]", "1e3")),
+        *({name: str(INT64_MAX + 1)} for name in ("E", "U", "u")),
+        *({name: "9" * 5000} for name in ("E", "U", "u")),
+        {"U": "161"},
+        {"e": '"depthupdate"'},
+        {"e": "null"},
+        {"s": "null"},
+        {"s": "7"},
+        {"s": '"\\ud800"'},
+        {"b": "null"},
+        {"a": "{}"},
+        {"a": '"[]"'},
+        {"extra": '"\\q"'},
+        {"extra": '"\\ud800"'},
+        {"bids": "[]", "asks": "[]"},
+        {"b": "[]", "bids": '[["1","1"]]'},
+    ],
+    ids=lambda fields: str(fields)[:40],
+)
+def test_wrong_fields_are_refused(fields: dict[str, str]) -> None:
+    payload = changed(**fields)
+    refused(lambda: decode_diff(payload), "depth event")
+    with pytest.raises(MalformedMessage):
+        decode_frame(b'{"stream":"bnbbtc@depth","data":' + payload + b"}")
+
+
+@pytest.mark.parametrize("name", ["e", "E", "s", "U", "u", "b", "a"])
+def test_missing_fields_are_refused(name: str) -> None:
+    message = json.loads(DIFF)
+    del message[name]
+    refused(lambda: decode_diff(json.dumps(message).encode()), "depth event")
+
+
+@pytest.mark.parametrize("text", ["-1", '"5"', "5.0", "null", str(INT64_MAX + 1), "9" * 5000])
+def test_a_snapshot_needs_a_true_update_id(text: str) -> None:
+    payload = changed(SNAPSHOT, lastUpdateId=text)
+    refused(lambda: decode_snapshot(payload, "X"), "depth snapshot")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        *(b"", b" ", b"{", b"{}", b"[]", b"null", b"7", b'"text"', b"\x00", b"\xff\xfe", b"pong"),
+        *(b'{"stream":"x@depth"}', b'{"stream":"x@depth","data":null}', b'{"stream":7,"data":{}}'),
+        *(b'{"stream":"x@trade","data":"text"}', b'{"stream":"x@trade","data":{"e":7}}'),
+        *(b'{"id":1.5}', b'{"id":null,"result":null}', b'{"result":7,"id":1}', b'{"error":"x"}'),
+        *(b'{"e":"serverShutdown","E":"soon"}', b'{"e":"serverShutdown","E":-1}', BOOK_TICKER),
+        FRAME + b"}",
+        FRAME + FRAME,
+        b"\xef\xbb\xbf" + FRAME,
+        FRAME.decode().encode("utf-16"),
+        changed(s='"\udcff"'.replace("\udcff", "?")).replace(b"?", b"\xff"),
+        changed(z='"?"').replace(b"?", b"\xff"),
+        FRAME.replace(b"BNBBTC", b"\xc3"),
+    ],
+)
+def test_malformed_frames(frame: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        decode_frame(frame)
+
+
+@pytest.mark.parametrize("length", range(0, len(FRAME), 3))
+def test_truncated_frames(length: int) -> None:
+    refused(lambda: decode_frame(FRAME[:length]), "stream message")
+
+
+@pytest.mark.parametrize("around", [b"%b", b'{"data":%b}', b'{"x":%b,"e":"depthUpdate"}'])
+@pytest.mark.parametrize("nest", [(b"[", b"]"), (b'{"x":', b"}"), (b'{"data":', b"}")])
+@pytest.mark.parametrize("closed", [True, False])
+def test_deep_nesting(around: bytes, nest: tuple[bytes, bytes], closed: bool) -> None:
+    depth = 100_000
+    deep = nest[0] * depth + (b"1" + nest[1] * depth if closed else b"")
+    with pytest.raises(MalformedMessage):
+        decode_frame(around % deep)
+    with pytest.raises(MalformedMessage):
+        decode_diff(changed().replace(b"}", b',"x":%b}' % deep))
+
+
+def test_a_refusal_tells_what_and_shows_the_start() -> None:
+    with pytest.raises(MalformedMessage) as caught:
+        decode_diff(changed(b='[["-1","2"]]'))
+    assert caught.value.what == "depth event"
+    assert "'-1' is not an unsigned decimal" in str(caught.value)
+    assert caught.value.excerpt.startswith('{"e":')
+
+
+@pytest.mark.parametrize("payload", [b"{}", b'{"b":[]}', b'{"bids":[],"a":[]}', b"[]", b"\xff"])
+def test_texts_of_something_else(payload: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        level_texts(payload)
+
+
+decimal_texts = st.from_regex(r"\A(0|[1-9][0-9]{0,12})(\.[0-9]{1,10})?\Z")
+level_lists = st.lists(st.tuples(decimal_texts, decimal_texts), max_size=4)
+
+
+@given(level_lists, level_lists)
+def test_every_decimal_gives_the_book_that_decimal_gives(
+    bids: list[tuple[str, str]], asks: list[tuple[str, str]]
+) -> None:
+    payload = diff_payload(bids, asks)
+    assert same_book(decode_diff(payload))
+    snapshot = decode_snapshot(snapshot_payload(bids, asks), "X")
+    assert snapshot.bids == [(float(price), float(quantity)) for price, quantity in bids]
+    assert snapshot.plain == all(
+        "." in text and len(text.partition(".")[2]) <= 8
+        for level in (*bids, *asks)
+        for text in level
+    )
+
+
+ALPHABET = b'0123456789.-+eE",:[]{}\\ \n_uUbasNnt/\x00\x7f\xc3\xff'
+
+
+@st.composite
+def mutated(draw: st.DrawFn, original: bytes) -> bytes:
+    """The bytes after a few accidents."""
+    frame = bytearray(original)
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(frame)))
+        until = draw(st.integers(at, min(at + 12, len(frame))))
+        inserted = draw(
+            st.one_of(
+                st.just(b""),
+                st.lists(st.sampled_from(ALPHABET), min_size=1, max_size=3).map(bytes),
+                st.sampled_from([bytes(frame[at:until]) * 2, b'"":1,', b"1e5", b'"\\u2028"']),
+            )
+        )
+        frame[at:until] = inserted
+    return bytes(frame)
+
+
+@given(mutated(FRAME))
+@settings(max_examples=1500)
+@example(FRAME)
+def test_whatever_is_accepted_means_what_json_and_decimal_say(frame: bytes) -> None:
+    try:
+        message = decode_frame(frame)
+    except MalformedMessage:
+        return
+    if isinstance(message, DepthDiff):
+        fields: dict[str, Any] = json.loads(message.payload, strict=False)
+        assert fields["e"] == "depthUpdate"
+        assert (message.market, message.event_ms) == (fields["s"], fields["E"])
+        assert (message.first_id, message.final_id) == (fields["U"], fields["u"])
+        assert all(type(fields[name]) is int for name in "EUu")
+        assert all(isinstance(text, str) for level in fields["b"] + fields["a"] for text in level)
+        assert same_book(message)
+
+
+@given(mutated(SNAPSHOT))
+@settings(max_examples=500)
+@example(SNAPSHOT)
+def test_accepted_snapshots_mean_what_json_and_decimal_say(payload: bytes) -> None:
+    try:
+        snapshot = decode_snapshot(payload, "X")
+    except MalformedMessage:
+        return
+    assert snapshot.last_update_id == json.loads(payload, strict=False)["lastUpdateId"]
+    book = Book()
+    book.load(snapshot)
+    try:
+        assert shown(book) == ReferenceBook().take(payload).levels
+    except InexactValue:
+        assert not fits(payload)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_message_or_malformed(frame: bytes) -> None:
+    for decode in (decode_frame, decode_diff, level_texts):
+        with pytest.raises(MalformedMessage):
+            decode(frame)
+
+
+def book_of(diff: DepthDiff) -> object:
+    book = Book()
+    book.apply(diff)
+    return shown(book)
+
+
+def same_book(diff: DepthDiff) -> bool:
+    try:
+        return book_of(diff) == ReferenceBook().take(diff.payload).levels
+    except InexactValue:
+        return not fits(diff.payload)
+
+
+def fits(payload: bytes) -> bool:
+    """Whether an exponent holds all prices, and one all quantities, in int64."""
+    message = json.loads(payload, strict=False)
+    levels = [level for name in ("b", "a", "bids", "asks") for level in message.get(name, [])]
+    for column in zip(*levels, strict=True):
+        values = [Decimal(text) for text in column]
+        places = max(max(0, -int(value.normalize().as_tuple().exponent)) for value in values)
+        if places > 18 or max(values) * 10**places > INT64_MAX:
+            return False
+    return True
+
+
+def refused(call: Any, what: str) -> None:
+    with pytest.raises(MalformedMessage) as caught:
+        call()
+    assert caught.value.what == what

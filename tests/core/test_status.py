@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from orderbook_desktop.core.status import (
+    STALE_AFTER_MS,
+    Badge,
+    FeedState,
+    FeedStatus,
+    SourceKind,
+    age_text,
+    badge_for,
+)
+
+NOW_NS = 1_700_000_000_000_000_000
+MS = 1_000_000
+
+
+def badge(state: FeedState, age_ns: int) -> Badge:
+    return badge_for(FeedStatus(state, SourceKind.MONGO, NOW_NS - age_ns, "why"), NOW_NS)
+
+
+@pytest.mark.parametrize(
+    ("age_ns", "state", "age_ms"),
+    [
+        (0, FeedState.SYNCED, 0),
+        (-5 * MS, FeedState.SYNCED, 0),
+        (STALE_AFTER_MS * MS, FeedState.SYNCED, STALE_AFTER_MS),
+        (STALE_AFTER_MS * MS + MS - 1, FeedState.SYNCED, STALE_AFTER_MS),
+        (STALE_AFTER_MS * MS + MS, FeedState.STALE, STALE_AFTER_MS + 1),
+    ],
+)
+def test_a_silent_synced_feed_is_stale(age_ns: int, state: FeedState, age_ms: int) -> None:
+    shown = badge(FeedState.SYNCED, age_ns)
+    assert (shown.state, shown.age_ms, shown.detail) == (state, age_ms, "why")
+    assert shown.text == f"{state.value} · {age_text(age_ms)}"
+
+
+@pytest.mark.parametrize("state", set(FeedState) - {FeedState.SYNCED})
+def test_what_is_worse_than_stale_is_said_instead(state: FeedState) -> None:
+    assert badge(state, 3_600_000 * MS).state is state
+
+
+def test_without_an_event_there_is_no_age() -> None:
+    status = FeedStatus(FeedState.SYNCING, SourceKind.DIRECT)
+    assert badge_for(status, NOW_NS) == Badge(FeedState.SYNCING, None, "syncing", "")
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "text"),
+    [
+        *((0, "0.0 s"), (99, "0.0 s"), (100, "0.1 s"), (299, "0.2 s"), (9_999, "9.9 s")),
+        *((10_000, "10 s"), (119_999, "119 s"), (120_000, "2 min"), (179_999, "2 min")),
+        *((7_199_999, "119 min"), (7_200_000, "2 h"), (360_000_000, "100 h")),
+    ],
+)
+def test_ages(age_ms: int, text: str) -> None:
+    assert age_text(age_ms) == text
