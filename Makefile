@@ -1,0 +1,32 @@
+# `make` shows what there is; the work is done by the scripts in packaging/.
+# SYMBOL=ETH/USDT and the other settings reach the program as environment variables.
+
+.POSIX:
+.PHONY: help run test check bench requirements clean
+
+help:
+	@echo 'make run            set up what is missing, then open the window'
+	@echo '                    (make run SYMBOL=ETH/USDT, make run ARGS="--demo")'
+	@echo 'make test           run the test suite (make test ARGS="-k book")'
+	@echo 'make check          formatting, lint, types, layers, schemas'
+	@echo 'make bench          run every benchmark of tests/bench/'
+	@echo 'make requirements   pin the requirements again (ARGS=--upgrade: newer ones)'
+	@echo 'make clean          remove .venv, caches and builds'
+
+run:
+	@sh packaging/with.sh run orderbook-desktop $(ARGS)
+
+test:
+	@sh packaging/with.sh dev python -m pytest $(ARGS)
+
+check:
+	@sh packaging/with.sh dev sh packaging/check.sh
+
+bench:
+	@sh packaging/with.sh dev python -m tests.bench $(ARGS)
+
+requirements:
+	@sh packaging/with.sh dev sh packaging/pin.sh $(ARGS)
+
+clean:
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Pin pyproject.toml's requirements, with the hashes of every platform's wheels, in
+# packaging/requirements*.txt. Pins that still fit stay; --upgrade renews all:
+#
+#     sh packaging/with.sh dev sh packaging/pin.sh [--upgrade]
+set -eu
+
+compile() {
+    # One version everywhere, so that what is tested here is what runs there.
+    uv pip compile pyproject.toml --quiet --no-config --universal --fork-strategy fewest \
+        --generate-hashes --no-header --no-emit-index-url --no-emit-find-links "$@"
+}
+
+compile --group build --output-file packaging/requirements.txt "$@"
+compile --group dev --constraints packaging/requirements.txt \
+    --output-file packaging/requirements-dev.txt "$@"

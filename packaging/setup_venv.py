@@ -1,0 +1,188 @@
+"""Make this `.venv` ready: pinned requirements, the project itself, Qt's system libraries.
+
+    .venv/bin/python packaging/setup_venv.py run|dev
+
+Does nothing where nothing changed. Only the standard library is used, as nothing else is
+installed yet.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = Path(sys.prefix)
+REQUIREMENTS = {
+    "run": Path("packaging/requirements.txt"),
+    "dev": Path("packaging/requirements-dev.txt"),
+}
+
+# What PySide6's wheels expect of the system (their plugins' NEEDED entries), by the Debian
+# package that has it: to draw offscreen, and for a window on X besides.
+OFFSCREEN = {
+    "libEGL.so.1": "libegl1",
+    "libGL.so.1": "libgl1",
+    "libX11.so.6": "libx11-6",
+    "libxkbcommon.so.0": "libxkbcommon0",
+    "libfontconfig.so.1": "libfontconfig1",
+    "libfreetype.so.6": "libfreetype6",
+    "libdbus-1.so.3": "libdbus-1-3",
+    "libglib-2.0.so.0": "libglib2.0-0",
+}
+X_WINDOW = {
+    "libX11-xcb.so.1": "libx11-xcb1",
+    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+    "libxcb-cursor.so.0": "libxcb-cursor0",
+    "libxcb-icccm.so.4": "libxcb-icccm4",
+    "libxcb-image.so.0": "libxcb-image0",
+    "libxcb-keysyms.so.1": "libxcb-keysyms1",
+    "libxcb-randr.so.0": "libxcb-randr0",
+    "libxcb-render.so.0": "libxcb-render0",
+    "libxcb-render-util.so.0": "libxcb-render-util0",
+    "libxcb-shape.so.0": "libxcb-shape0",
+    "libxcb-shm.so.0": "libxcb-shm0",
+    "libxcb-sync.so.1": "libxcb-sync1",
+    "libxcb-util.so.1": "libxcb-util1",
+    "libxcb-xfixes.so.0": "libxcb-xfixes0",
+    "libxcb-xkb.so.1": "libxcb-xkb1",
+}
+
+
+class SetupFailed(Exception):
+    """Set-up cannot go on; `str()` is a sentence for the person who runs it."""
+
+
+def main(arguments: list[str]) -> int:
+    """Prepare for the set named on the command line; return the exit status."""
+    if arguments not in (["run"], ["dev"]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        install_requirements(arguments[0])
+        provide_libraries(arguments[0])
+    except SetupFailed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    return 0
+
+
+def install_requirements(set_name: str) -> None:
+    """Install the pinned requirements of `set_name` and this project, unless they are."""
+    # Whoever has the larger set has the smaller one.
+    if any(_is_installed(name) for name in {set_name, "dev"}):
+        return
+    print(f"Setting up {VENV.name} (first start, or requirements changed) ...", file=sys.stderr)
+    wheels_only = ["--only-binary", ":all:"]
+    if (sys.platform, platform.machine()) == ("darwin", "x86_64"):
+        # The one package without wheels for Intel Macs: pip builds it, given a Rust compiler.
+        wheels_only += ["--no-binary", "cryptography"]
+    _pip("--require-hashes", *wheels_only, "-r", str(REQUIREMENTS[set_name]))
+    _pip("--no-deps", "--no-index", "--no-build-isolation", "-e", ".")
+    _stamp(set_name).write_text(_key(set_name))
+
+
+def provide_libraries(set_name: str) -> None:
+    """Install the system libraries that are missing, or say which and how."""
+    missing = [name for name in _needed_libraries(set_name) if not _loads(name)]
+    if not missing:
+        return
+    packages = sorted({**OFFSCREEN, **X_WINDOW}[name] for name in missing)
+    elevation = _elevation()
+    if elevation is None or not shutil.which("apt-get"):
+        raise SetupFailed(
+            f"Qt needs system libraries that are missing here ({', '.join(missing)}); "
+            f"{_advice(missing, packages)}"
+        )
+    print(f"Installing with apt: {' '.join(packages)}", file=sys.stderr)
+    install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages]
+    for command in (["apt-get", "update", "-qq"], install):
+        _run([*elevation, *command], {"DEBIAN_FRONTEND": "noninteractive"})
+
+
+def _elevation() -> list[str] | None:
+    """Return what to put before a command that changes the system; None: leave that to people."""
+    if os.geteuid() == 0:
+        return []
+    return ["sudo", "-n"] if os.environ.get("CI") and shutil.which("sudo") else None
+
+
+def _needed_libraries(set_name: str) -> list[str]:
+    if platform.system() != "Linux":
+        return []
+    # Tests draw offscreen.
+    return [*OFFSCREEN, *(X_WINDOW if set_name == "run" else ())]
+
+
+def _advice(missing: list[str], packages: list[str]) -> str:
+    by_name = " ".join(f"'{name}()(64bit)'" for name in missing)
+    for tool, operands in (
+        ("apt-get", " ".join(packages)),
+        ("dnf", by_name),
+        ("zypper", by_name),
+    ):
+        if shutil.which(tool):
+            return f"this installs them: sudo {tool} install {operands}"
+    return f"install them; Debian's packages of them are {' '.join(packages)}"
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _key(set_name: str) -> str:
+    """Return what the installation depends on, as one line to compare."""
+    digest = hashlib.sha256(sys.version.encode())
+    for path in (
+        REQUIREMENTS[set_name],
+        Path("pyproject.toml"),
+        Path("orderbook_desktop/__init__.py"),
+        Path(__file__).resolve(),
+    ):
+        digest.update(path.read_bytes())
+    # A moved or copied checkout has an editable install that points elsewhere.
+    digest.update(os.fsencode(ROOT))
+    return digest.hexdigest()
+
+
+def _is_installed(set_name: str) -> bool:
+    return _stamp(set_name).is_file() and _stamp(set_name).read_text() == _key(set_name)
+
+
+def _stamp(set_name: str) -> Path:
+    return VENV / f"installed-{set_name}"
+
+
+def _pip(*arguments: str) -> None:
+    # Nothing here depends on pip's own version, so its notice would only confuse.
+    _run(
+        [sys.executable, "-m", "pip", "install", "--quiet", *arguments],
+        {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"},
+    )
+
+
+def _run(command: list[str], environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SetupFailed(f"Set-up stopped: `{' '.join(command)}` failed, see above.")
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    sys.exit(main(sys.argv[1:]))

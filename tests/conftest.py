@@ -1,0 +1,57 @@
+"""What every test gets: a fresh user, no network, the right event loop, and leak checks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+
+# Before anything imports Qt.
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import hypothesis
+import pytest
+import qasync
+from PySide6.QtWidgets import QApplication
+from pytest_asyncio import is_async_test
+
+pytest_plugins = ["tests.isolation", "tests.log_watch", "tests.leaks"]
+
+# Async tests in these folders run on Qt's event loop, as the program does.
+_QT_FOLDERS = {"gui", "app"}
+
+# Shared machines are slow at times; only a real hang is a failure (pytest-timeout).
+hypothesis.settings.register_profile("house", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("house")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Choose the event loop by the folder of the test."""
+    if _on_qt(config, item):
+        return {"qt": _qt_loop}
+    return {"asyncio": asyncio.new_event_loop}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let hanging tests on Qt's loop be ended: a signal waits there until Python wakes."""
+    for item in items:
+        if is_async_test(item) and _on_qt(config, item):
+            item.add_marker(pytest.mark.timeout(60, method="thread"))
+
+
+@pytest.fixture(autouse=True)
+def _application(request: pytest.FixtureRequest) -> None:
+    if is_async_test(request.node) and _on_qt(request.config, request.node):
+        # Closing the last window would end the loop under the test.
+        request.getfixturevalue("qapp").setQuitOnLastWindowClosed(False)
+
+
+def _on_qt(config: pytest.Config, item: pytest.Item) -> bool:
+    return not _QT_FOLDERS.isdisjoint(item.path.relative_to(config.rootpath).parts)
+
+
+def _qt_loop() -> asyncio.AbstractEventLoop:
+    loop: asyncio.AbstractEventLoop = qasync.QEventLoop(QApplication.instance())
+    return loop

@@ -1,0 +1,94 @@
+"""Whatever a test starts, it ends: asyncio tasks, threads and child processes.
+
+What is only just ending gets a moment; what is still there after it fails the test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+import psutil
+import pytest
+from pytest_asyncio import is_async_test
+
+_GRACE_S = 1.0
+_POLL_S = 0.01
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collections after each test what was imported before the first."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Fail a test that leaves threads or child processes behind."""
+    children_before = set(_children())
+    threads_before = set(threading.enumerate())
+    yield
+    # Sockets, files and coroutines that were dropped unclosed tell so now, in their own test.
+    gc.collect()
+    _wait_until_gone(lambda: _threads_left(threads_before))
+    _wait_until_gone(lambda: [child for child in _children() if child not in children_before])
+    if threads := _threads_left(threads_before):
+        pytest.fail(f"threads left: {', '.join(map(repr, threads))}", pytrace=False)
+    if children := [child for child in _children() if child not in children_before]:
+        pytest.fail(f"child processes left: {', '.join(map(str, children))}", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def watched_tasks(request: pytest.FixtureRequest, nothing_left: None) -> None:
+    """Watch the tasks of an async test.
+
+    Looks before `nothing_left` does: ending the event loop, in between, ends its threads.
+    """
+    if is_async_test(request.node):
+        request.getfixturevalue("no_tasks_left")
+
+
+@pytest.fixture
+async def no_tasks_left() -> AsyncIterator[None]:
+    """Fail a test that leaves tasks; set up before, so checked after, the test's own fixtures."""
+    yield
+    deadline = time.monotonic() + _GRACE_S
+    while (tasks := _other_tasks()) and time.monotonic() < deadline:
+        await asyncio.sleep(_POLL_S)
+    if tasks:
+        pytest.fail(f"tasks left: {', '.join(map(repr, tasks))}", pytrace=False)
+
+
+def _other_tasks() -> list[asyncio.Task[object]]:
+    return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+def _children() -> list[psutil.Process]:
+    # Zombies count: nobody has waited for them.
+    return psutil.Process().children(recursive=True)
+
+
+def _threads_left(before: set[threading.Thread]) -> list[threading.Thread]:
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before | _pool_of_motor()
+        # A thread that Python did not start (Qt's own): it can't tell when that ends.
+        and not isinstance(thread, threading._DummyThread)
+    ]
+
+
+def _pool_of_motor() -> set[threading.Thread]:
+    """Return the threads of the pool that motor makes on import and keeps until Python exits."""
+    motor = sys.modules.get("motor.frameworks.asyncio")
+    return set(motor._EXECUTOR._threads) if motor else set()
+
+
+def _wait_until_gone(left: Callable[[], Sequence[object]]) -> None:
+    deadline = time.monotonic() + _GRACE_S
+    while left() and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
