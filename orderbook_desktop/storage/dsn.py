@@ -1,0 +1,115 @@
+"""A database server that somebody else runs: its address, and whether it will do."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from orderbook_desktop.storage.errors import (
+    BadCredentials,
+    BadDsn,
+    DatabaseError,
+    DatabaseUnreachable,
+    StandaloneServer,
+    UninitiatedReplicaSet,
+)
+
+if TYPE_CHECKING:
+    from motor.motor_asyncio import AsyncIOMotorClient
+
+log = logging.getLogger(__name__)
+
+ANSWER_WITHIN_MS: Final = 5_000
+
+_SCHEMES: Final = ("mongodb://", "mongodb+srv://")
+
+# Everything up to the last @ before the path: a password pasted unescaped may hold / ? # or @,
+# so a strict parser would call it the host and show it.
+_CREDENTIALS = re.compile(r"^([a-z0-9+.-]*://)?([^@]*@)+", re.IGNORECASE)
+_SECRET_OPTIONS = re.compile(
+    r"((?:password|secret|token|authmechanismproperties)[^=&]*=)[^&]*", re.IGNORECASE
+)
+# MongoDB's codes of Unauthorized, UserNotFound, AuthenticationFailed, and Atlas's own.
+_REFUSALS: Final = (11, 13, 18, 8000)
+
+
+def redacted_dsn(dsn: str) -> str:
+    """Return `dsn` fit to be shown: without user name, password and secret options."""
+    shown = _CREDENTIALS.sub(r"\1***@", dsn) if "@" in dsn else dsn
+    return _SECRET_OPTIONS.sub(r"\1***", shown)
+
+
+async def check_dsn(dsn: str) -> None:
+    """Check that a replica set or sharded cluster answers at `dsn`, and lets us in.
+
+    Raises the `DatabaseError` that says what is wrong otherwise, after 5 s at most.
+    """
+    from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - 0.2 s, not at start
+    from pymongo.errors import ConfigurationError, PyMongoError  # noqa: PLC0415
+
+    shown = redacted_dsn(dsn)
+    if not dsn.startswith(_SCHEMES):
+        raise BadDsn(shown, "it does not begin with mongodb://")
+    try:
+        with warnings.catch_warnings():
+            # The driver would only warn of an option that it does not understand.
+            warnings.simplefilter("error", UserWarning)
+            client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(
+                dsn, serverSelectionTimeoutMS=ANSWER_WITHIN_MS, connectTimeoutMS=ANSWER_WITHIN_MS
+            )
+    # The driver's parser raises InvalidURI and ConfigurationError, and ValueError or TypeError
+    # for an option's value; whatever it is, the address is not usable.
+    except (ConfigurationError, ValueError, TypeError, UserWarning) as error:
+        raise BadDsn(shown, _without_secrets(str(error), dsn).rstrip(".")) from None
+    try:
+        hello = await client.admin.command("hello")
+        _check_topology(hello, shown)
+        # `hello` is answered to everybody; this one only to those who were let in.
+        await client.admin.command({"listDatabases": 1, "nameOnly": True})
+    except PyMongoError as error:
+        raise _explained(error, client, dsn) from None
+    finally:
+        client.close()
+
+
+def _check_topology(hello: Mapping[str, Any], shown: str) -> None:
+    if hello.get("msg") == "isdbgrid" or "setName" in hello:
+        return
+    if hello.get("isreplicaset"):
+        raise UninitiatedReplicaSet(shown)
+    raise StandaloneServer(shown)
+
+
+def _explained(
+    error: Exception, client: AsyncIOMotorClient[dict[str, Any]], dsn: str
+) -> DatabaseError:
+    from pymongo.errors import OperationFailure  # noqa: PLC0415
+
+    shown = redacted_dsn(dsn)
+    detail = _without_secrets(str(error), dsn)
+    log.info("the database at %s cannot be used: %s", shown, detail)
+    if isinstance(error, OperationFailure) and error.code in _REFUSALS:
+        return BadCredentials(shown, given=shown != dsn)
+    described = client.delegate.topology_description.server_descriptions().values()
+    if any(server.server_type_name == "RSGhost" for server in described):
+        return UninitiatedReplicaSet(shown)
+    return DatabaseUnreachable(shown, _first_clause(detail))
+
+
+def _first_clause(detail: str) -> str:
+    """Return the driver's reason without its timeouts and topology dump."""
+    return detail.split(" (configured timeouts", 1)[0].split(", Timeout:", 1)[0].rstrip(". ")
+
+
+def _without_secrets(text: str, dsn: str) -> str:
+    """Return the driver's message `text` without any part of the credentials in `dsn`."""
+    found = _CREDENTIALS.match(dsn)
+    if found is None:
+        return text
+    credentials = found.group(0).removeprefix(found.group(1) or "").rstrip("@")
+    parts = {credentials, *re.split(r"[:@/?#]", credentials)} - {""}
+    either = "|".join(re.escape(part) for part in sorted(parts, key=len, reverse=True))
+    return re.sub(rf"(?<!\w)(?:{either})(?!\w)", "***", text) if parts else text

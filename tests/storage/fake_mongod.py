@@ -1,0 +1,128 @@
+"""What a test puts on the PATH as `mongod`; FAKE_MONGOD in the environment says what it does.
+
+secantus     become SecantusDB, which is a primary at once
+replica-set  behave as a mongod does that was started with --replSet: nobody's member until
+             initiated, and lost when its configuration names another port
+says TEXT    print TEXT and fail
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import bson
+
+from tests.storage.fake_mongo import Document, error, hello, serving
+
+
+class ReplicaSetMember:
+    """The one member of a replica set, its configuration kept in `folder`."""
+
+    def __init__(self, port: int, folder: Path, name: str) -> None:
+        self._me = f"127.0.0.1:{port}"
+        self._name = name
+        self._file = folder / "config.bson"
+        self._log = folder / "commands.txt"
+        self._hellos = 0
+
+    def answer(self, name: str, command: Document) -> Document:
+        """Return the answer to a command."""
+        with self._log.open("a") as log:
+            log.write(f"{name}\n")
+        answers: dict[str, Callable[[], Document]] = {
+            "hello": self._hello,
+            "replSetGetStatus": self._status,
+            "replSetInitiate": lambda: self._initiate(command[name]),
+            "replSetGetConfig": lambda: {"ok": 1.0, "config": self._config()},
+            "replSetReconfig": lambda: self._reconfigure(command[name], force=command["force"]),
+            "panic": _panic,
+            "setParameter": lambda: error(72, "attempted to set unrecognized parameter"),
+        }
+        return answers.get(name, lambda: {"ok": 1.0})()
+
+    def _status(self) -> Document:
+        if self._config() is None:
+            return error(94, "no replset config has been received")
+        if not self._is_member():
+            return error(93, "Our replica set config is invalid or we are not a member of it")
+        return {"ok": 1.0, "myState": 1}
+
+    def _hello(self) -> Document:
+        if not self._is_member():
+            return hello(isreplicaset=True, info="Does not have a valid replica set config")
+        # The election takes a moment.
+        self._hellos += 1
+        return hello(
+            setName=self._name, isWritablePrimary=self._hellos > 2, hosts=[self._me], me=self._me
+        )
+
+    def _initiate(self, config: Document) -> Document:
+        if self._config() is not None:
+            return error(23, "already initialized")
+        return self._store({"version": 1, **config})
+
+    def _reconfigure(self, config: Document, *, force: bool) -> Document:
+        old = self._config()
+        if old is None or not force or config["version"] <= old["version"]:
+            return error(103, "a lost member takes a newer version only, by force")
+        return self._store(config)
+
+    def _store(self, config: Document) -> Document:
+        if config["_id"] != self._name:
+            return error(103, "the name differs from that of --replSet")
+        self._file.write_bytes(bson.encode(config))
+        return {"ok": 1.0}
+
+    def _config(self) -> Document | None:
+        return bson.decode(self._file.read_bytes()) if self._file.exists() else None
+
+    def _is_member(self) -> bool:
+        config = self._config()
+        return config is not None and config["members"][0]["host"] == self._me
+
+
+def _panic() -> Document:
+    print("WT_PANIC: WiredTiger library panic", flush=True)
+    return error(1, "internal server error")
+
+
+async def _serve(port: int, folder: Path, name: str) -> None:
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    async with serving(ReplicaSetMember(port, folder, name).answer, port):
+        await ended.wait()
+
+
+def main() -> None:
+    """Do what FAKE_MONGOD says."""
+    parser = argparse.ArgumentParser()
+    for option in ("--bind_ip", "--dbpath", "--replSet", "--oplogSize", "--wiredTigerCacheSizeGB"):
+        parser.add_argument(option, required=True)
+    parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--setParameter", action="append")
+    parser.add_argument("--quiet", action="store_true")
+    parser.add_argument("--nounixsocket", action="store_true")
+    given = parser.parse_args()
+    behaviour = os.environ.get("FAKE_MONGOD", "secantus")
+    if behaviour.startswith("says "):
+        sys.exit(behaviour.removeprefix("says "))
+    if behaviour == "replica-set":
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_serve(given.port, Path(given.dbpath), given.replSet))
+        return
+    config = Path(given.dbpath).with_name("empty.toml")
+    config.touch()
+    secantus = ["-m", "secantus", "--config", str(config), "--log-level", "WARNING"]
+    place = ["--host", given.bind_ip, "--port", str(given.port), "--storage-path", given.dbpath]
+    os.execv(sys.executable, [sys.executable, "-P", *secantus, *place])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orderbook_desktop.storage import dsn as dsn_module
+from orderbook_desktop.storage.dsn import check_dsn, redacted_dsn
+from orderbook_desktop.storage.errors import (
+    BadCredentials,
+    BadDsn,
+    DatabaseUnreachable,
+    StandaloneServer,
+    UninitiatedReplicaSet,
+)
+from orderbook_desktop.storage.ports import private_port
+from orderbook_desktop.storage.readiness import child_dsn
+from orderbook_desktop.storage.server import DatabaseServer
+from orderbook_desktop.storage.server_choice import ServerKind, ServerProgram, choose_program
+from tests.storage.fake_mongo import Answer, Document, error, hello, serving
+
+SECRET = "hunter2"
+REPLICA_SET = hello(setName="rs0", isWritablePrimary=True)
+
+
+def server(hello_answer: Document, otherwise: Document) -> Answer:
+    """Return a server that answers `hello` so, and everything else so."""
+    return lambda name, _command: hello_answer if name == "hello" else otherwise
+
+
+@pytest.mark.parametrize(
+    ("dsn", "shown"),
+    [
+        ("mongodb://127.0.0.1:27017/?replicaSet=rs0", "mongodb://127.0.0.1:27017/?replicaSet=rs0"),
+        (f"mongodb://me:{SECRET}@h:1/db", "mongodb://***@h:1/db"),
+        (f"mongodb+srv://me:{SECRET}@h.example", "mongodb+srv://***@h.example"),
+        (f"mongodb://me:{SECRET}@h1:1,h2:2/?w=1", "mongodb://***@h1:1,h2:2/?w=1"),
+        # Unescaped, as people paste them.
+        (f"mongodb://me:a@{SECRET}@h", "mongodb://***@h"),
+        (f"mongodb://me:a/b?{SECRET}@h", "mongodb://***@h"),
+        (f"me:{SECRET}@h", "***@h"),
+        (
+            f"mongodb://h/?tlsCertificateKeyFilePassword={SECRET}&tls=true",
+            "mongodb://h/?tlsCertificateKeyFilePassword=***&tls=true",
+        ),
+        (
+            f"mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:{SECRET}",
+            "mongodb://h/?authMechanismProperties=***",
+        ),
+        ("", ""),
+    ],
+)
+def test_redacted(dsn: str, shown: str) -> None:
+    assert redacted_dsn(dsn) == shown
+
+
+async def test_a_replica_set_will_do(tmp_path: Path) -> None:
+    async with DatabaseServer(tmp_path) as running:
+        await check_dsn(running.dsn)
+
+
+@pytest.mark.parametrize("answer", [REPLICA_SET, hello(msg="isdbgrid", isWritablePrimary=True)])
+async def test_so_will_a_replica_set_or_cluster_that_lets_us_in(answer: Document) -> None:
+    async with serving(server(answer, {"ok": 1.0})) as port:
+        await check_dsn(child_dsn(port))
+
+
+async def test_a_standalone_server_will_not(tmp_path: Path) -> None:
+    command = (*choose_program().command, "--standalone")
+    program = ServerProgram(ServerKind.SECANTUS, command)
+    async with DatabaseServer(tmp_path, program=program) as running:
+        with pytest.raises(StandaloneServer, match=r"--replSet rs0 and run rs\.initiate"):
+            await check_dsn(running.dsn)
+
+
+@pytest.mark.parametrize("options", ["", "?directConnection=true"])
+async def test_an_uninitiated_replica_set_is_named(
+    options: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dsn_module, "ANSWER_WITHIN_MS", 300)
+    async with serving(server(hello(isreplicaset=True), {"ok": 1.0})) as port:
+        with pytest.raises(UninitiatedReplicaSet, match=r"run rs\.initiate"):
+            await check_dsn(f"mongodb://127.0.0.1:{port}/{options}")
+
+
+async def test_a_refused_password_is_named_and_not_shown() -> None:
+    async with serving(server(REPLICA_SET, error(18, "Authentication failed"))) as port:
+        with pytest.raises(BadCredentials, match="refused the user name or password") as caught:
+            await check_dsn(f"mongodb://me:{SECRET}@127.0.0.1:{port}/?directConnection=true")
+    assert SECRET not in str(caught.value)
+
+
+async def test_a_missing_password_is_named() -> None:
+    async with serving(server(REPLICA_SET, error(13, "requires authentication"))) as port:
+        with pytest.raises(BadCredentials, match="asks for a user name and password"):
+            await check_dsn(child_dsn(port))
+
+
+async def test_an_unreachable_server_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(dsn_module, "ANSWER_WITHIN_MS", 300)
+    caplog.set_level("DEBUG", "orderbook_desktop")
+    port = private_port()
+    with pytest.raises(DatabaseUnreachable) as caught:
+        await check_dsn(f"mongodb://me:{SECRET}@127.0.0.1:{port}")
+    assert str(caught.value) == (
+        f"The database at mongodb://***@127.0.0.1:{port} does not answer (127.0.0.1:{port}: "
+        f"{caught.value.reason.partition(': ')[2]}); check that it runs and that MONGO_DSN is "
+        "right, or leave MONGO_DSN empty."
+    )
+    assert "Topology" not in str(caught.value)
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        f"localhost:{SECRET}@27017",
+        f"http://me:{SECRET}@localhost",
+        f"mongodb://me:{SECRET}@localhost:notaport",
+        f"mongodb://me:{SECRET}/x@localhost",
+        f"mongodb://me:a@{SECRET}@localhost",
+        f"mongodb://me:{SECRET}@",
+        f"mongodb://me:{SECRET}@localhost/?w=-3",
+        "mongodb://",
+        "nonsense",
+    ],
+)
+async def test_what_is_no_address_is_named(dsn: str) -> None:
+    with pytest.raises(BadDsn, match="MONGO_DSN") as caught:
+        await check_dsn(dsn)
+    assert SECRET not in str(caught.value)
