@@ -1,0 +1,21 @@
+"""A Binance-compatible exchange on this computer, for the demo, for tests and for captures."""
+
+from orderbook_desktop.exchange.local.capture import CaptureSource
+from orderbook_desktop.exchange.local.capture_writer import write_capture
+from orderbook_desktop.exchange.local.errors import CannotListen, CaptureUnreadable, PortInUse
+from orderbook_desktop.exchange.local.faults import Fault, FaultKind, Shape
+from orderbook_desktop.exchange.local.server import LocalExchange
+from orderbook_desktop.exchange.local.synthetic import SyntheticSource
+
+__all__ = [
+    "CannotListen",
+    "CaptureSource",
+    "CaptureUnreadable",
+    "Fault",
+    "FaultKind",
+    "LocalExchange",
+    "PortInUse",
+    "Shape",
+    "SyntheticSource",
+    "write_capture",
+]

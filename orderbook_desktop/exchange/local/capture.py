@@ -1,0 +1,245 @@
+"""Playing a capture file: its lines go out when the collector received them, byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from orderbook_desktop.exchange.local.capture_book import CaptureBook
+from orderbook_desktop.exchange.local.capture_lines import CaptureLine, read_lines
+from orderbook_desktop.exchange.local.capture_loop import (
+    MarketRound,
+    diff_payload,
+    round_length_ns,
+)
+from orderbook_desktop.exchange.local.capture_survey import (
+    MarketSurvey,
+    market_of,
+    survey_capture,
+)
+from orderbook_desktop.exchange.local.source import BookView, Listing, Publish, StreamEvent
+
+_BATCH: Final = 256
+# Lines that are late go out at once, but others must get a turn, too.
+_LATE_LINES_IN_A_ROW: Final = 32
+
+
+class CaptureSource:
+    """Plays a capture (`<recv_ns> <json>` lines, plain or gzipped) at `speed` times its pace.
+
+    The play begins when somebody first subscribes to a depth stream of the file, so that
+    nobody misses its beginning, and then goes on whether or not anybody listens. Depth
+    requests are answered from the snapshot lines and the diffs played so far; before the
+    first snapshot was played they wait for it. With `loop` the file is played again and
+    again, with ids and times that go on rising without a gap (and payloads rewritten so).
+    """
+
+    def __init__(self, path: Path | str, speed: float = 1.0, loop: bool = False) -> None:
+        if not speed > 0:
+            raise ValueError(f"speed {speed} is not positive")
+        self._path = Path(path)
+        self._speed = speed
+        self._loop = loop
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="capture-reader")
+        self._surveys: dict[str, MarketSurvey] = {}
+        self._listings: dict[str, Listing] = {}
+        self._books: dict[str, CaptureBook] = {}
+        self._rounds: dict[str, MarketRound] = {}
+        self._book_known: dict[str, asyncio.Event] = {}
+        self._file: Generator[CaptureLine] | None = None
+        self._start = asyncio.Event()
+        self._played = 0
+
+    @property
+    def listings(self) -> Mapping[str, Listing]:
+        """The markets of the file; one that turns up late in it is listed from then on."""
+        return self._listings
+
+    @property
+    def played(self) -> int:
+        """How many lines were played."""
+        return self._played
+
+    async def open(self) -> None:
+        """Survey the file. Raises `CaptureUnreadable`."""
+        surveyed = await asyncio.get_running_loop().run_in_executor(
+            self._reader, survey_capture, self._path
+        )
+        for survey in surveyed.values():
+            self._list(survey)
+
+    async def run(self, publish: Publish) -> None:
+        """Play the file. Raises `CaptureUnreadable` at the first line that cannot be played."""
+        await self._start.wait()
+        clock = _Clock(self._speed)
+        shift_ns, again = 0, False
+        while True:
+            first_ns = last_ns = 0
+            async with aclosing(self._lines()) as lines:
+                async for line in lines:
+                    first_ns = first_ns or line.recv_ns
+                    last_ns = max(last_ns, line.recv_ns)
+                    moved = self._moved(line, shift_ns) if again else line
+                    if moved is not None:
+                        await clock.wait_for(moved.recv_ns)
+                        self._play(moved, publish)
+            for market, book in self._books.items():
+                book.end()
+                self._book_known[market].set()
+            if not self._loop:
+                return
+            again = True
+            shift_ns += round_length_ns(first_ns, last_ns)
+            await clock.wait_for(first_ns + shift_ns)
+            self._begin_again(publish, shift_ns)
+
+    def want(self, streams: Collection[str]) -> None:
+        """Begin to play once a depth stream of the file is among `streams`."""
+        prefixes = tuple(f"{market.lower()}@depth" for market in self._listings)
+        if any(stream.startswith(prefixes) for stream in streams):
+            self._start.set()
+
+    async def book(self, market: str) -> BookView:
+        """Return the book as of the last line played, once there is one."""
+        await self._book_known[market].wait()
+        return self._books[market].view()
+
+    def older_book(self, market: str) -> BookView | None:
+        """Return the book of some fifty diffs ago, or the first one."""
+        return self._books[market].older_view()
+
+    def update_id(self, market: str) -> int:
+        """Return the last update id played of `market`."""
+        return self._books[market].last_update_id
+
+    async def close(self) -> None:
+        """End the reading thread and close the file."""
+        self._reader.shutdown(wait=True, cancel_futures=True)
+        if self._file is not None:
+            self._file.close()
+
+    async def _lines(self) -> AsyncGenerator[CaptureLine]:
+        """Iterate over the file; the next batch is read while one is being played."""
+        loop = asyncio.get_running_loop()
+        lines = self._file = read_lines(self._path)
+        reading = loop.run_in_executor(self._reader, _next_batch, lines)
+        while True:
+            batch, failure = await reading
+            if batch and failure is None:
+                reading = loop.run_in_executor(self._reader, _next_batch, lines)
+            for line in batch:
+                yield line
+            if failure is not None:
+                raise failure
+            if not batch:
+                return
+
+    def _play(self, line: CaptureLine, publish: Publish) -> None:
+        market = market_of(line, self._surveys)
+        survey = self._surveys.get(market)
+        if survey is None:
+            survey = MarketSurvey(market)
+            survey.take(line)
+            self._list(survey)
+        survey.update_id = line.update_id or survey.update_id
+        book = self._books[market]
+        if line.snapshot:
+            book.load(line.snapshot)
+        elif line.diff:
+            book.apply(line.diff)
+        if line.snapshot or line.diff:
+            self._note_round(market, line)
+        if book.known:
+            self._book_known[market].set()
+        self._played += 1
+        if line.stream:
+            publish(
+                StreamEvent(
+                    line.stream,
+                    market,
+                    line.payload,
+                    line.frame,
+                    survey.also(line.stream) if line.diff else (),
+                    line.diff is not None,
+                    line.update_id,
+                )
+            )
+
+    def _list(self, survey: MarketSurvey) -> None:
+        market = survey.market
+        self._surveys[market] = survey
+        self._listings[market] = survey.listing()
+        self._books[market] = CaptureBook(market, without_snapshot=not survey.has_snapshot)
+        self._book_known[market] = asyncio.Event()
+
+    def _note_round(self, market: str, line: CaptureLine) -> None:
+        """Keep what the next round needs: the first snapshot and the first id."""
+        if not self._loop:
+            return
+        known = self._rounds.get(market)
+        if line.diff and known is None:
+            start = BookView(line.diff.first_id - 1, [], [])
+            self._rounds[market] = MarketRound(start, line.diff.first_id, line.diff.event_ms)
+        elif line.diff and known and not known.first_event_ms:
+            known.first_event_ms = line.diff.event_ms
+        elif line.snapshot and (known is None or known.start_is_empty):
+            snapshot = line.snapshot
+            start = BookView(snapshot.last_update_id, snapshot.bids, snapshot.asks)
+            first_id = known.first_id if known else snapshot.last_update_id + 1
+            first_event_ms = known.first_event_ms if known else 0
+            self._rounds[market] = MarketRound(start, first_id, first_event_ms)
+
+    def _moved(self, line: CaptureLine, shift_ns: int) -> CaptureLine | None:
+        known = self._rounds.get(line.market)
+        # Snapshots are left out: the ids are unbroken, and the book follows the diffs.
+        return None if known is None or line.snapshot else known.shifted(line, shift_ns)
+
+    def _begin_again(self, publish: Publish, shift_ns: int) -> None:
+        """Turn every book back into that of the beginning, in one event each."""
+        for market, known in self._rounds.items():
+            final = self._books[market].view()
+            diff = known.begin_again(final, shift_ns)
+            self._books[market].apply(diff)
+            payload, survey = diff_payload(market, diff), self._surveys[market]
+            for stream in survey.diff_streams:
+                also = survey.also(stream)
+                publish(StreamEvent(stream, market, payload, b"", also, True, diff.final_id))
+
+
+class _Clock:
+    """Maps receive times to the loop's clock, by absolute deadlines, so that no error adds up."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._origin: tuple[int, float] | None = None
+        self._late = 0
+
+    async def wait_for(self, recv_ns: int) -> None:
+        """Return when it is time for `recv_ns`; at once where that has passed."""
+        now = asyncio.get_running_loop().time()
+        if self._origin is None:
+            self._origin = recv_ns, now
+        first_ns, started = self._origin
+        delay = started + (recv_ns - first_ns) / 1e9 / self._speed - now
+        if delay > 0:
+            self._late = 0
+            await asyncio.sleep(delay)
+            return
+        self._late += 1
+        if self._late % _LATE_LINES_IN_A_ROW == 0:
+            await asyncio.sleep(0)
+
+
+def _next_batch(lines: Iterator[CaptureLine]) -> tuple[list[CaptureLine], Exception | None]:
+    """Return the next lines, and the failure that came after them, if one did."""
+    batch: list[CaptureLine] = []
+    try:
+        batch.extend(islice(lines, _BATCH))
+    except Exception as failure:  # noqa: BLE001 (handed over, after the lines before it)
+        return batch, failure
+    return batch, None

@@ -1,0 +1,136 @@
+"""The book of one market of a capture: its snapshot and all diffs played since.
+
+Deliberately plain (dicts of `Decimal`), and independent of the program's own book: what the
+program shows is tested against it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Final
+
+from orderbook_desktop.exchange.local.capture_lines import Diff, Snapshot
+from orderbook_desktop.exchange.local.source import BookView, TextLevel
+
+_log = logging.getLogger(__name__)
+
+# A snapshot's line comes later than the events that it already contains, or not yet
+# contains; the collector's request took seconds at the very most.
+_DIFFS_REMEMBERED: Final = 2_000
+_OLDER_BY_DIFFS: Final = 50
+
+_Side = dict[Decimal, TextLevel]
+
+
+class CaptureBook:
+    """Follows one market by the id rules of "How to manage a local order book correctly".
+
+    `known` is false until there is a snapshot (or forever, if the capture has none for this
+    market and `without_snapshot` is not given: then the diffs alone are the book).
+    """
+
+    def __init__(self, market: str, *, without_snapshot: bool = False) -> None:
+        self.market = market
+        self.known = False
+        self.last_update_id = 0
+        self.gaps = 0
+        self._without_snapshot = without_snapshot
+        self._broken = True
+        self._bids: _Side = {}
+        self._asks: _Side = {}
+        self._recent: deque[Diff] = deque(maxlen=_DIFFS_REMEMBERED)
+        self._applied = 0
+        self._older: tuple[int, _Side, _Side] | None = None
+        self._newer: tuple[int, _Side, _Side] | None = None
+
+    def load(self, snapshot: Snapshot) -> None:
+        """Take in a snapshot line.
+
+        While the ids are unbroken the book needs none, and a later one that was cut to its
+        best levels would even lose some: it is passed over.
+        """
+        if self.known and not self._broken:
+            return
+        later = [diff for diff in self._recent if diff.final_id > snapshot.last_update_id]
+        if later and min(diff.first_id for diff in later) > snapshot.last_update_id + 1:
+            _log.warning(
+                "snapshot %s of %s is older than the events around it",
+                snapshot.last_update_id,
+                self.market,
+            )
+            return
+        self._bids, self._asks = {}, {}
+        self._set(snapshot.bids, snapshot.asks)
+        self.last_update_id = snapshot.last_update_id
+        self.known, self._broken = True, False
+        for diff in later:
+            self._take(diff)
+        self._older = self._newer = self._copy()
+
+    def apply(self, diff: Diff) -> None:
+        """Take in a diff line."""
+        self._recent.append(diff)
+        if not self.known:
+            if not self._without_snapshot:
+                return
+            self.known = True
+            self.last_update_id = diff.first_id - 1
+        self._take(diff)
+        self._applied += 1
+        if self._applied % _OLDER_BY_DIFFS == 0:
+            self._older, self._newer = self._newer, self._copy()
+
+    def end(self) -> None:
+        """No more lines come: without a snapshot, what the diffs said is the book."""
+        if self.known:
+            return
+        self.known, self._broken = True, False
+        for diff in self._recent:
+            self.last_update_id = self.last_update_id or diff.first_id - 1
+            self._take(diff)
+
+    def view(self) -> BookView:
+        """Return the book as it is now."""
+        return _view(self.last_update_id, self._bids, self._asks)
+
+    def older_view(self) -> BookView | None:
+        """Return the book of 50 to 100 diffs ago, or the first one."""
+        older = self._older or self._newer
+        return _view(*older) if older else None
+
+    def _take(self, diff: Diff) -> None:
+        if diff.final_id <= self.last_update_id:
+            return
+        if diff.first_id > self.last_update_id + 1:
+            self.gaps += 1
+            self._broken = True
+            _log.warning(
+                "the capture lacks update ids %s to %s of %s",
+                self.last_update_id + 1,
+                diff.first_id - 1,
+                self.market,
+            )
+        self._set(diff.bids, diff.asks)
+        self.last_update_id = diff.final_id
+
+    def _set(self, bids: Iterable[TextLevel], asks: Iterable[TextLevel]) -> None:
+        for side, levels in ((self._bids, bids), (self._asks, asks)):
+            for price, quantity in levels:
+                if Decimal(quantity):
+                    side[Decimal(price)] = (price, quantity)
+                else:
+                    side.pop(Decimal(price), None)
+
+    def _copy(self) -> tuple[int, _Side, _Side]:
+        return self.last_update_id, self._bids.copy(), self._asks.copy()
+
+
+def _view(last_update_id: int, bids: _Side, asks: _Side) -> BookView:
+    return BookView(
+        last_update_id,
+        [bids[price] for price in sorted(bids, reverse=True)],
+        [asks[price] for price in sorted(asks)],
+    )

@@ -1,0 +1,118 @@
+"""A look at the beginning of a capture: which markets it has, and how their streams are named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from orderbook_desktop.core.symbols import split_symbol
+from orderbook_desktop.exchange.local.capture_lines import CaptureLine, read_lines
+from orderbook_desktop.exchange.local.errors import CaptureUnreadable
+from orderbook_desktop.exchange.local.source import Listing, TextLevel
+
+_LINES_SURVEYED: Final = 20_000
+_SLOW, _FAST = "@depth", "@depth@100ms"
+
+
+@dataclass(slots=True)
+class MarketSurvey:
+    """What is known of one market: its streams, an update id, and decimal places in use."""
+
+    market: str
+    streams: set[str] = field(default_factory=set)
+    update_id: int = 0
+    has_snapshot: bool = False
+    price_places: int = 0
+    quantity_places: int = 0
+
+    def listing(self) -> Listing:
+        """Return the market as `exchangeInfo` lists it; its filters are those of the data."""
+        symbol, _ = split_symbol(self.market)
+        base, _, quote = symbol.partition("/")
+        return Listing(
+            self.market, base, quote, _step(self.price_places), _step(self.quantity_places)
+        )
+
+    @property
+    def diff_streams(self) -> list[str]:
+        """The streams of diffs that were recorded."""
+        name = self.market.lower()
+        return [stream for stream in (name + _SLOW, name + _FAST) if stream in self.streams]
+
+    def also(self, stream: str) -> tuple[str, ...]:
+        """Return the other name by which a diff stream is asked for, unless both were recorded."""
+        name = self.market.lower()
+        other = {name + _SLOW: name + _FAST, name + _FAST: name + _SLOW}.get(stream)
+        return (other,) if other and other not in self.streams else ()
+
+    def take(self, line: CaptureLine) -> None:
+        """Learn from one line."""
+        if line.snapshot:
+            self.has_snapshot = True
+            self._levels(line.snapshot.bids + line.snapshot.asks)
+        self.update_id = line.update_id or self.update_id
+        if line.stream:
+            self.streams.add(line.stream)
+        if line.diff:
+            self._levels(line.diff.bids + line.diff.asks)
+
+    def _levels(self, levels: list[TextLevel]) -> None:
+        for price, quantity in levels:
+            self.price_places = max(self.price_places, _places(price))
+            self.quantity_places = max(self.quantity_places, _places(quantity))
+
+
+def survey_capture(path: Path) -> dict[str, MarketSurvey]:
+    """Return what the first lines of the capture at `path` tell, by market.
+
+    Raises `CaptureUnreadable` where nothing in it could be played. A line further down that
+    cannot be read is left to the player.
+    """
+    surveys: dict[str, MarketSurvey] = {}
+    nameless: list[CaptureLine] = []
+    for line in _readable(path):
+        if line.market:
+            surveys.setdefault(line.market, MarketSurvey(line.market)).take(line)
+        else:
+            nameless.append(line)
+    if not any(survey.streams for survey in surveys.values()):
+        raise CaptureUnreadable(path, "holds no message of a stream")
+    for line in nameless:
+        surveys[market_of(line, surveys)].take(line)
+    return surveys
+
+
+def market_of(line: CaptureLine, surveys: dict[str, MarketSurvey]) -> str:
+    """Return whose snapshot a nameless one must be: that market's ids are nearest to its own.
+
+    `surveys` is not empty; each has the last update id known of its market.
+    """
+    if line.market or line.snapshot is None:
+        return line.market
+    snapshot_id = line.snapshot.last_update_id
+    return min(surveys.values(), key=lambda survey: abs(survey.update_id - snapshot_id)).market
+
+
+def _readable(path: Path) -> Iterator[CaptureLine]:
+    """Iterate over the first lines, as far as they can be read; the very first one must be."""
+    seen = 0
+    with closing(read_lines(path)) as lines:
+        try:
+            for line in islice(lines, _LINES_SURVEYED):
+                seen += 1
+                yield line
+        except CaptureUnreadable:
+            if not seen:
+                raise
+
+
+def _places(text: str) -> int:
+    return len(text.partition(".")[2].rstrip("0"))
+
+
+def _step(places: int) -> str:
+    return "1.00000000" if not places else f"0.{'1'.rjust(places, '0').ljust(8, '0')}"

@@ -1,0 +1,47 @@
+"""What can go wrong with the local exchange, as sentences for the person who started it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orderbook_desktop.core.errors import KnownError
+
+
+class CannotListen(KnownError):
+    """The exchange could not open its port; `reason` is the operating system's."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        self.host = host
+        self.port = port
+        self.reason = reason
+        super().__init__(host, port, reason)
+
+    def __str__(self) -> str:
+        return (
+            f"The local exchange cannot listen on {self.host} port {self.port} "
+            f"({self.reason}); choose another port with --port."
+        )
+
+
+class PortInUse(CannotListen):
+    """Somebody else listens on the port."""
+
+    def __str__(self) -> str:
+        return (
+            f"Port {self.port} is already in use, so the local exchange cannot listen on it; "
+            "choose another one with --port."
+        )
+
+
+class CaptureUnreadable(KnownError):
+    """A capture file that cannot be played: `reason` says why, `line` where (0: as a whole)."""
+
+    def __init__(self, path: Path, reason: str, line: int = 0) -> None:
+        self.path = path
+        self.reason = reason
+        self.line = line
+        super().__init__(path, reason, line)
+
+    def __str__(self) -> str:
+        where = f"line {self.line} of " if self.line else ""
+        return f"The capture cannot be played: {where}{self.path} {self.reason}."

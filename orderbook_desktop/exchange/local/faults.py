@@ -1,0 +1,133 @@
+"""Faults on command: what the exchange shall do wrong, how often, and whether it has happened."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+_LOG_LENGTH: Final = 1_000
+
+
+class FaultKind(Enum):
+    """What can go wrong. The values are those of `/control/fault?kind=…`."""
+
+    DISCONNECT = "disconnect"
+    CLOSE = "close"
+    SHUTDOWN = "shutdown"
+    SILENCE = "silence"
+    DROP = "drop"
+    DUPLICATE = "duplicate"
+    SWAP = "swap"
+    MALFORMED = "malformed"
+    HTTP = "http"
+    HANG = "hang"
+    STALE = "stale"
+    DELAY = "delay"
+    REFUSE = "refuse"
+
+
+class Shape(Enum):
+    """How a malformed frame is malformed."""
+
+    GARBAGE = "garbage"
+    TRUNCATED = "truncated"
+    TYPES = "types"
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """One order to do something wrong; which fields count depends on `kind`.
+
+    disconnect: every connection is cut off without a goodbye. close: with the close code
+    `code`. shutdown: `serverShutdown` is announced, and after `seconds` the connections are
+    closed. silence: open connections get no event for `seconds`; with `deliver` they get
+    them afterwards, else never. refuse: new connections are reset for `seconds`.
+
+    drop, duplicate: the next `count` diffs. swap: the next `count` pairs of diffs change
+    places. malformed: before each of the next `count` diffs, or `instead` of it, comes a
+    frame of `shape`.
+
+    http: the next `count` requests of `/api/v3/<path>` (any, if `path` is empty) are
+    answered with `status`, and Retry-After if `retry_after` is not negative. For depth
+    requests only: hang: never answered; stale: answered from an older book; delay: answered
+    after `seconds`.
+
+    Faults of diffs and depth requests can be confined to one `symbol`.
+    """
+
+    kind: FaultKind
+    count: int = 1
+    seconds: float = 0.0
+    symbol: str = ""
+    code: int = 1001
+    deliver: bool = False
+    shape: Shape = Shape.GARBAGE
+    instead: bool = False
+    status: int = 503
+    retry_after: int = -1
+    path: str = "depth"
+
+    def concerns(self, market: str) -> bool:
+        """Whether the fault is meant for `market`."""
+        return not self.symbol or self.symbol.upper() == market
+
+
+class Happened(msgspec.Struct, frozen=True):
+    """A fault that took place: when (ms since the epoch), to what, and detail."""
+
+    kind: FaultKind
+    at_ms: int
+    market: str = ""
+    detail: str = ""
+
+
+class FaultBoard:
+    """The faults that are still to happen, and a record of those that did.
+
+    `counts` has how often each kind happened, `log` the newest of them.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[FaultKind] = Counter()
+        self.log: deque[Happened] = deque(maxlen=_LOG_LENGTH)
+        self._pending: list[tuple[Fault, int]] = []
+
+    def add(self, fault: Fault) -> None:
+        """Let `fault` happen the next `fault.count` times there is an occasion."""
+        self._pending.append((fault, fault.count))
+
+    @property
+    def pending(self) -> list[tuple[Fault, int]]:
+        """The faults still to happen, and how often each."""
+        return list(self._pending)
+
+    def note(self, fault: Fault, market: str = "", detail: str = "") -> None:
+        """Record that `fault` has happened."""
+        self.counts[fault.kind] += 1
+        self.log.append(Happened(fault.kind, time.time_ns() // 1_000_000, market, detail))
+
+    def take(self, market: str, *kinds: FaultKind) -> Fault | None:
+        """Return the next fault of `kinds` meant for `market`, using up one of its count."""
+        for index, (fault, left) in enumerate(self._pending):
+            if fault.kind in kinds and fault.concerns(market):
+                return self._use(index, fault, left)
+        return None
+
+    def take_http(self, path: str, market: str) -> Fault | None:
+        """Return the next fault meant for a request of `/api/v3/<path>`."""
+        for index, (fault, left) in enumerate(self._pending):
+            if fault.kind is FaultKind.HTTP and fault.path in ("", path):
+                return self._use(index, fault, left)
+        if path != "depth":
+            return None
+        return self.take(market, FaultKind.HANG, FaultKind.STALE, FaultKind.DELAY)
+
+    def _use(self, index: int, fault: Fault, left: int) -> Fault:
+        if left > 1:
+            self._pending[index] = (fault, left - 1)
+        else:
+            del self._pending[index]
+        return fault

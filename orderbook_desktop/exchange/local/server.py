@@ -1,0 +1,238 @@
+"""The local exchange itself: one port for REST and websockets, over any `MarketSource`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+from collections.abc import Awaitable
+from email.utils import formatdate
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.exchange.local.answers import Answer, error_answer
+from orderbook_desktop.exchange.local.control import CONTROL_PREFIX, ControlPages
+from orderbook_desktop.exchange.local.door import Door
+from orderbook_desktop.exchange.local.errors import CannotListen, PortInUse
+from orderbook_desktop.exchange.local.faults import Fault, FaultBoard, FaultKind
+from orderbook_desktop.exchange.local.rest import REST_PREFIX, RestApi
+from orderbook_desktop.exchange.local.source import MarketSource
+from orderbook_desktop.exchange.local.streams import StreamHub, is_stream_path
+
+_log = logging.getLogger(__name__)
+
+# How long clients may take to answer the goodbye when the exchange closes.
+_GOODBYE_S: Final = 1.0
+_STRIKES: Final = (FaultKind.DISCONNECT, FaultKind.CLOSE, FaultKind.SHUTDOWN, FaultKind.SILENCE)
+
+
+class LocalExchange:
+    """A Binance-compatible exchange on this computer; use it as `async with`.
+
+    It serves what `source` makes, on `host` and `port` (0: any free one). With `faults` they
+    can also be ordered over HTTP (`/control/fault`). `weight_limit` is the request weight
+    that it grants in a minute. With `close_at_end` the websockets are closed when the source
+    has played out; else they stay open and REST goes on serving the final book.
+
+    `fault_board` tells which faults happened. Entering raises `PortInUse` or `CannotListen`,
+    or the source's own `KnownError`.
+    """
+
+    def __init__(
+        self,
+        source: MarketSource,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        faults: bool = False,
+        close_at_end: bool = False,
+        weight_limit: int = 6000,
+    ) -> None:
+        self.fault_board = FaultBoard()
+        self._source = source
+        self._host = host
+        self._port = port
+        self._close_at_end = close_at_end
+        self._door = Door(self.fault_board)
+        self._hub = StreamHub(self.fault_board, source.want)
+        self._rest = RestApi(source, self.fault_board, weight_limit)
+        board = self.fault_board if faults else None
+        self._control = ControlPages(source, board, self.inject, self._state)
+        self._running: tuple[Server, asyncio.Task[None]] | None = None
+        self._closing = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._failure: KnownError | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._port
+
+    @property
+    def rest_url(self) -> str:
+        """The base address of REST requests."""
+        return f"http://{self._host}:{self._port}"
+
+    @property
+    def ws_url(self) -> str:
+        """The base address of websockets."""
+        return f"ws://{self._host}:{self._port}"
+
+    def inject(self, fault: Fault) -> None:
+        """Let `fault` happen: at once if it concerns connections, else at the next occasion."""
+        if fault.kind in _STRIKES:
+            self._hub.strike(fault)
+        elif fault.kind is FaultKind.REFUSE:
+            self._door.shut(fault)
+        else:
+            self.fault_board.add(fault)
+
+    async def finished(self) -> None:
+        """Wait until the source has played out, or the exchange was closed.
+
+        Raises the `KnownError` that kept the source from playing to its end.
+        """
+        await self._ended.wait()
+        if self._failure is not None:
+            raise self._failure
+        if self._running and not self._running[1].cancelled():
+            self._running[1].result()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._source.open()
+            server = await self._listen()
+        except BaseException:
+            await self._source.close()
+            raise
+        self._port = server.sockets[0].getsockname()[1]
+        play = asyncio.create_task(self._play(), name="local exchange")
+        play.add_done_callback(lambda _play: self._ended.set())
+        self._running = server, play
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._running is None:
+            return
+        server, play = self._running
+        self._closing.set()
+        play.cancel()
+        try:
+            await asyncio.wait([play])
+            await self._hub.stop()
+            server.close()
+            goodbye = asyncio.ensure_future(server.wait_closed())
+            await asyncio.wait([goodbye], timeout=_GOODBYE_S)
+            self._door.hang_up()
+            await goodbye
+        finally:
+            await self._source.close()
+        if not play.cancelled():
+            play.result()
+
+    async def _listen(self) -> Server:
+        try:
+            return await serve(
+                self._hub.serve,
+                self._host,
+                self._port,
+                process_request=self._process_request,
+                create_connection=self._door.connection_class(),
+                compression=None,
+                # A depth request may wait for the capture's snapshot.
+                open_timeout=None,
+                close_timeout=2,
+                ping_interval=20,
+                ping_timeout=60,
+                server_header=None,
+            )
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PortInUse(self._host, self._port, "in use") from error
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise CannotListen(self._host, self._port, reason) from error
+
+    async def _play(self) -> None:
+        try:
+            await self._source.run(self._hub.publish)
+        except KnownError as failure:
+            _log.warning("%s", failure)
+            self._failure = failure
+        if self._close_at_end:
+            self._hub.close_all(1001)
+
+    async def _process_request(
+        self, connection: ServerConnection, request: Request
+    ) -> Response | None:
+        """Answer a REST request; None lets the websocket handshake go on."""
+        url = urlsplit(request.path)
+        path = unquote(url.path)
+        if is_stream_path(path):
+            return None
+        query = dict(parse_qsl(url.query, keep_blank_values=True))
+        if request.method != "GET":
+            answer: Answer | None = error_answer(-1000, "Only GET is served here.", status=405)
+        elif path.startswith(REST_PREFIX):
+            answer = await self._unless_gone(
+                connection, self._rest.answer(path.removeprefix(REST_PREFIX), query)
+            )
+        elif path.startswith(CONTROL_PREFIX):
+            answer = await self._unless_gone(
+                connection, self._control.answer(path.removeprefix(CONTROL_PREFIX), query)
+            )
+        else:
+            answer = error_answer(-1000, "This endpoint does not exist.", status=404)
+        return self._response(answer or error_answer(-1001, "Closing.", status=503))
+
+    async def _unless_gone(
+        self, connection: ServerConnection, answering: Awaitable[Answer]
+    ) -> Answer | None:
+        """Return the answer, or None once the client or the exchange has gone."""
+        answer = asyncio.ensure_future(answering)
+        others = [
+            asyncio.ensure_future(connection.wait_closed()),
+            asyncio.ensure_future(self._closing.wait()),
+        ]
+        try:
+            await asyncio.wait([answer, *others], return_when=asyncio.FIRST_COMPLETED)
+            return answer.result() if answer.done() else None
+        finally:
+            for future in (answer, *others):
+                future.cancel()
+            await asyncio.gather(answer, *others, return_exceptions=True)
+
+    def _response(self, answer: Answer) -> Response:
+        used = str(self._rest.weights.used)
+        headers = Headers(
+            {
+                "Date": formatdate(usegmt=True),
+                "Content-Type": "application/json;charset=UTF-8",
+                "Content-Length": str(len(answer.body)),
+                "Connection": "close",
+                "X-MBX-USED-WEIGHT": used,
+                "X-MBX-USED-WEIGHT-1M": used,
+                **answer.headers,
+            }
+        )
+        return Response(answer.status, answer.reason, headers, answer.body)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "finished": self._ended.is_set(),
+            "failure": str(self._failure or ""),
+            "sent": dict(self._hub.sent),
+            "connections": {"open": self._hub.open_connections, "opened": self._hub.opened},
+            "usedWeight": self._rest.weights.used,
+        }

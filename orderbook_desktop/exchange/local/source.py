@@ -1,0 +1,110 @@
+"""What the local exchange serves, whoever makes it: a played capture or a synthetic market."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+TextLevel = tuple[str, str]
+
+
+class BookView(NamedTuple):
+    """A whole book as decimal text: (price, quantity), best first on both sides."""
+
+    last_update_id: int
+    bids: list[TextLevel]
+    asks: list[TextLevel]
+
+    def as_json(self, limit: int | None = None) -> bytes:
+        """Return the body of `GET /api/v3/depth` with the best `limit` levels of each side."""
+        return msgspec.json.encode(
+            {
+                "lastUpdateId": self.last_update_id,
+                "bids": self.bids[:limit],
+                "asks": self.asks[:limit],
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A spot symbol and its filters, as `exchangeInfo` tells them; sizes are decimal text."""
+
+    market: str
+    base: str
+    quote: str
+    tick_size: str
+    step_size: str
+    min_notional: str = "5.00000000"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One event on its way to the subscribers of `stream` and of the names in `also`.
+
+    `payload` is the event's JSON object, `frame` the combined frame around it where it has
+    been made already (it is then sent on as it stands). `is_diff` marks the depth diffs
+    that faults are injected into; `final_id` is their `u`.
+    """
+
+    stream: str
+    market: str
+    payload: bytes
+    frame: bytes = b""
+    also: tuple[str, ...] = ()
+    is_diff: bool = False
+    final_id: int = 0
+
+
+Publish = Callable[[StreamEvent], None]
+
+
+class MarketSource(Protocol):
+    """Makes the books and events that a `LocalExchange` serves. It is used once."""
+
+    @property
+    def listings(self) -> Mapping[str, Listing]:
+        """The symbols there are, by market (`BTCUSDT`); complete after `open`."""
+        ...
+
+    @property
+    def played(self) -> int:
+        """How many lines, or steps of the market, have gone by."""
+        ...
+
+    async def open(self) -> None:
+        """Get ready. Raises a `KnownError` where there is nothing that could be served."""
+        ...
+
+    async def run(self, publish: Publish) -> None:
+        """Publish events at their time until there are no more, or until cancelled.
+
+        Raises a `KnownError` where the rest cannot be played.
+        """
+        ...
+
+    def want(self, streams: Collection[str]) -> None:
+        """Take note of all the streams that somebody is subscribed to now."""
+        ...
+
+    async def book(self, market: str) -> BookView:
+        """Return the book of a listed market as of the last event published.
+
+        Waits where the source does not know the book yet.
+        """
+        ...
+
+    def older_book(self, market: str) -> BookView | None:
+        """Return a book of some time ago, None where none is known."""
+        ...
+
+    def update_id(self, market: str) -> int:
+        """Return the last update id published of `market`, 0 where there is none yet."""
+        ...
+
+    async def close(self) -> None:
+        """Release files and threads. `run` has ended or has been cancelled."""
+        ...

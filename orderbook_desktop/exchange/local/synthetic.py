@@ -1,0 +1,114 @@
+"""An endless synthetic exchange: many markets on the wall clock, alive while somebody looks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from orderbook_desktop.exchange.local.source import BookView, Listing, Publish, StreamEvent
+from orderbook_desktop.exchange.local.synthetic_listing import synthetic_specs
+from orderbook_desktop.exchange.local.synthetic_market import STEP_MS, SyntheticMarket
+
+# After a depth request a market lives on for so long without subscribers.
+_ALIVE_AFTER_REQUEST_MS: Final = 10_000
+# A computer that slept does not catch up with what nobody has seen.
+_CATCH_UP_AT_MOST_MS: Final = 3_000
+
+
+class SyntheticSource:
+    """Serves the synthetic markets of `seed`; `activity` multiplies how much happens.
+
+    A market nobody is subscribed to stands still and costs nothing; its ids go on where
+    they stopped.
+    """
+
+    def __init__(self, seed: int = 1, activity: float = 1.0) -> None:
+        self._seed = seed
+        self._specs = synthetic_specs(activity)
+        self._listings = {market: spec.listing() for market, spec in self._specs.items()}
+        self._markets: dict[str, SyntheticMarket] = {}
+        self._wanted: set[str] = set()
+        self._requested_ms: dict[str, int] = {}
+        self._played = 0
+
+    @property
+    def listings(self) -> Mapping[str, Listing]:
+        """All symbols, traded and quiet."""
+        return self._listings
+
+    @property
+    def played(self) -> int:
+        """How many steps of 100 ms have gone by."""
+        return self._played
+
+    async def open(self) -> None:
+        """Nothing to get ready: a market is made when it is first asked for."""
+
+    async def run(self, publish: Publish) -> None:
+        """Publish what happens in the markets that somebody looks at, every 100 ms, for ever."""
+        while True:
+            await asyncio.sleep((STEP_MS - time.time() * 1000 % STEP_MS) / 1000)
+            now_ms = _now_ms()
+            self._played += 1
+            for market in self._alive(now_ms):
+                self._live(self._market(market), now_ms, publish)
+                await asyncio.sleep(0)
+
+    def want(self, streams: Collection[str]) -> None:
+        """Let exactly the markets of `streams`, and those just requested, live."""
+        markets = {stream.partition("@")[0].upper() for stream in streams}
+        self._wanted = markets & self._specs.keys()
+
+    async def book(self, market: str) -> BookView:
+        """Return the book now; the market goes on living for a while."""
+        now_ms = _now_ms()
+        self._requested_ms[market] = now_ms
+        return self._market(market).book()
+
+    def older_book(self, market: str) -> BookView | None:
+        """Return the book of five to ten seconds ago, or the first one."""
+        return self._market(market).older_book()
+
+    def update_id(self, market: str) -> int:
+        """Return the last update id of `market`, 0 before it was first asked for."""
+        known = self._markets.get(market)
+        return known.last_update_id if known else 0
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def _market(self, market: str) -> SyntheticMarket:
+        known = self._markets.get(market)
+        if known is None:
+            known = SyntheticMarket(self._specs[market], self._seed, _now_ms())
+            self._markets[market] = known
+        return known
+
+    def _alive(self, now_ms: int) -> set[str]:
+        recent = {
+            market
+            for market, at_ms in self._requested_ms.items()
+            if now_ms - at_ms < _ALIVE_AFTER_REQUEST_MS
+        }
+        return self._wanted | recent
+
+    def _live(self, market: SyntheticMarket, now_ms: int, publish: Publish) -> None:
+        if now_ms - market.now_ms > _CATCH_UP_AT_MOST_MS:
+            market.skip_to(now_ms - STEP_MS)
+        name = market.spec.market
+        for event in market.advance(now_ms):
+            publish(
+                StreamEvent(
+                    f"{name.lower()}@{event.kind}",
+                    name,
+                    event.payload,
+                    is_diff=event.kind.startswith("depth"),
+                    final_id=event.update_id,
+                )
+            )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,305 @@
+"""A synthetic market: a book that lives, as a pure function of its seed.
+
+Limit orders come and go, most of them near the spread, and the number of levels reverts to
+its mean; market orders, now and then a large one, eat into the book; makers close the
+spread again a little higher or lower, so that the price walks. No clock, no I/O: the same
+seed and the same calls give the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from orderbook_desktop.exchange.local.source import BookView, TextLevel
+from orderbook_desktop.exchange.local.synthetic_listing import MarketSpec
+from orderbook_desktop.exchange.local.synthetic_side import RestingSide
+
+STEP_MS: Final = 100
+_STEPS_PER_SECOND: Final = 1000 // STEP_MS
+_OLDER_BY_STEPS: Final = 50
+_FEWEST_LEVELS: Final = 20
+_UNITS: Final = 10**8
+
+_BID, _ASK = 0, 1
+_SIGNS: Final = (-1, 1)
+_Sides = tuple[RestingSide, RestingSide]
+
+
+@dataclass(frozen=True, slots=True)
+class MarketEvent:
+    """One event: `kind` is the stream's name behind the symbol (`depth@100ms`, `trade`, …)."""
+
+    kind: str
+    time_ms: int
+    payload: bytes
+    update_id: int = 0
+
+
+class _Changes:
+    """What has changed since the last diff: new lots by price, for bids and asks."""
+
+    def __init__(self, first_id: int) -> None:
+        self.first_id = first_id
+        self.lots: tuple[dict[int, int], dict[int, int]] = ({}, {})
+
+
+class SyntheticMarket:
+    """One market, begun at `start_ms` (ms since the epoch) and driven by `advance`."""
+
+    def __init__(self, spec: MarketSpec, seed: int, start_ms: int) -> None:
+        self.spec = spec
+        self.now_ms = start_ms - start_ms % STEP_MS
+        self._random = random.Random(f"{seed}/{spec.market}")
+        self.last_update_id = self._random.randrange(10**9, 9 * 10**10)
+        self._trade_id = self._random.randrange(10**8, 4 * 10**9)
+        # Mean gap of neighbouring levels: 5,000 of them reach about 2 % from the price.
+        self._gap = max(1.0, spec.price_ticks / 1_500_000)
+        self._round = max(10, 10 ** (len(str(spec.price_ticks)) - 3))
+        # Where a tick is much of the price, more rests at each level, and moving takes more.
+        self._thickness = min(30.0, max(1.0, math.sqrt(150_000 / spec.price_ticks)))
+        self._momentum = 0.0
+        self._sides: _Sides = (self._first_side(_BID), self._first_side(_ASK))
+        self._targets = (len(self._sides[_BID]), len(self._sides[_ASK]))
+        self._older = self._newer = self._copy()
+        self._steps = 0
+        self._step_changes = _Changes(self.last_update_id + 1)
+        self._second_changes = _Changes(self.last_update_id + 1)
+        self._events: list[MarketEvent] = []
+
+    def advance(self, now_ms: int) -> list[MarketEvent]:
+        """Let the market live until `now_ms`; return what happened, in order.
+
+        Time goes in steps of 100 ms; what is left of `now_ms` waits for the next call.
+        """
+        self._events = []
+        while self.now_ms + STEP_MS <= now_ms:
+            self._step()
+            self.now_ms += STEP_MS
+            self._end_step()
+        events, self._events = self._events, []
+        return events
+
+    def skip_to(self, now_ms: int) -> None:
+        """Move the clock to `now_ms` without anything happening in between."""
+        self.now_ms = max(self.now_ms, now_ms - now_ms % STEP_MS)
+
+    def book(self) -> BookView:
+        """Return the whole book."""
+        return self._view(self.last_update_id, self._sides)
+
+    def older_book(self) -> BookView:
+        """Return the book of five to ten seconds ago, or the first one."""
+        return self._view(*self._older)
+
+    # -- the flow of orders
+
+    def _step(self) -> None:
+        for _ in range(self._poisson(self.spec.changes)):
+            self._limit_order()
+        self._momentum = 0.97 * self._momentum + self._random.gauss(0, 0.12)
+        busyness = min(1.0, self.spec.changes / 20)
+        for _ in range(self._poisson(1.2 * busyness)):
+            self._market_order(self._random.lognormvariate(-1.0, 1.5))
+        if self._random.random() < 0.01 * busyness:
+            self._market_order(self._random.uniform(10, 50))
+        if self._random.random() < 0.92:
+            self._close_spread()
+
+    def _limit_order(self) -> None:
+        """Let an order come, change or go: few ranks from the spread mostly, far away at times."""
+        rng = self._random
+        side_index = _BID if rng.random() < 0.5 else _ASK
+        side = self._sides[side_index]
+        draw = rng.random()
+        if draw < 0.4:
+            rank = int(rng.expovariate(0.3))
+        elif draw < 0.85:
+            rank = int(rng.expovariate(0.02))
+        else:
+            rank = rng.randrange(len(side))
+        rank = min(rank, len(side) - 1)
+        key = side.keys[rank]
+        crowding = len(side) / self._targets[side_index]
+        action = rng.random()
+        stays = rank == 0 and rng.random() * self._thickness > 1
+        if action < 0.35 * crowding**4 and not stays and len(side) > _FEWEST_LEVELS:
+            self._set(side_index, key, 0)
+            return
+        if action > 0.65:
+            key += 1 + int(rng.expovariate(1 / self._mean_gap(rank)))
+            if side_index == _BID and key >= 0:
+                return
+        self._set(side_index, key, self._lots_at(key, rank))
+
+    def _market_order(self, size: float) -> None:
+        """Take `size` typical quantities from the side that the momentum points to."""
+        up = self._random.random() < 0.5 + 0.35 * math.tanh(self._pull())
+        side_index = _ASK if up else _BID
+        side = self._sides[side_index]
+        wanted = max(1, int(size * self.spec.typical_lots))
+        while wanted and len(side) > _FEWEST_LEVELS:
+            key = side.best
+            taken = min(wanted, side.lots[key])
+            wanted -= taken
+            self._trade(key * _SIGNS[side_index], taken, maker_bought=not up)
+            self._set(side_index, key, side.lots[key] - taken)
+
+    def _close_spread(self) -> None:
+        """Let makers meet somewhere in the spread, one tick apart."""
+        bid, ask = -self._sides[_BID].best, self._sides[_ASK].best
+        if ask - bid == 1:
+            return
+        where = 0.5 + 0.3 * math.tanh(self._pull()) + self._random.uniform(-0.3, 0.3)
+        new_bid = bid + int((ask - bid - 1) * min(1.0, max(0.0, where)))
+        if new_bid > bid:
+            self._set(_BID, -new_bid, self._lots_at(-new_bid, 0))
+        if new_bid + 1 < ask:
+            self._set(_ASK, new_bid + 1, self._lots_at(new_bid + 1, 0))
+
+    def _pull(self) -> float:
+        """Return the momentum, and far from where it began the way back."""
+        start = self.spec.price_ticks
+        return self._momentum + 20 * (start - self._sides[_ASK].best) / start
+
+    # -- quantities and gaps
+
+    def _first_side(self, side_index: int) -> RestingSide:
+        side = RestingSide()
+        sign, start = _SIGNS[side_index], self.spec.price_ticks
+        key = sign * start + (1 if side_index == _ASK else 0)
+        for rank in range(self.spec.levels):
+            if not 0.3 * start < key * sign < 3 * start:
+                break
+            side.append(key, self._lots_at(key, rank))
+            key += 1 + int(self._random.expovariate(1 / self._mean_gap(rank)))
+        return side
+
+    def _mean_gap(self, rank: int) -> float:
+        return max(0.05, self._gap * (1 + rank / 500) - 1)
+
+    def _lots_at(self, key: int, rank: int) -> int:
+        """Draw a quantity: more of it away from the spread, and walls at round prices."""
+        factor = self._thickness * (0.4 + min(rank, 200) / 80)
+        price = abs(key)
+        if price % self._round == 0:
+            factor *= 25
+        elif price * 10 % self._round == 0:
+            factor *= 4
+        draw = self._random.lognormvariate(0.0, 1.2) * factor
+        return max(1, int(self.spec.typical_lots * draw))
+
+    def _poisson(self, mean: float) -> int:
+        """Draw a Poisson number; by its bell shape where `mean` is large."""
+        if mean > 30:
+            return max(0, round(self._random.gauss(mean, math.sqrt(mean))))
+        threshold, count, product = math.exp(-mean), 0, self._random.random()
+        while product > threshold:
+            count += 1
+            product *= self._random.random()
+        return count
+
+    # -- taking note of what changed
+
+    def _set(self, side_index: int, key: int, lots: int) -> None:
+        side = self._sides[side_index]
+        at_the_touch = key <= side.best
+        side.put(key, lots)
+        self.last_update_id += 1
+        price = abs(key)
+        self._step_changes.lots[side_index][price] = lots
+        if at_the_touch:
+            self._note("bookTicker", self._ticker())
+
+    def _trade(self, price: int, lots: int, *, maker_bought: bool) -> None:
+        self._trade_id += 1
+        time_ms = self._time_of_next()
+        self._note(
+            "trade",
+            b'{"e":"trade","E":%d,"s":"%s","t":%d,"p":"%s","q":"%s","T":%d,"m":%s,"M":true}'
+            % (
+                time_ms,
+                self.spec.market.encode(),
+                self._trade_id,
+                self._price(price).encode(),
+                self._quantity(lots).encode(),
+                time_ms,
+                b"true" if maker_bought else b"false",
+            ),
+        )
+
+    def _ticker(self) -> bytes:
+        bids, asks = self._sides
+        return b'{"u":%d,"s":"%s","b":"%s","B":"%s","a":"%s","A":"%s"}' % (
+            self.last_update_id,
+            self.spec.market.encode(),
+            self._price(-bids.best).encode(),
+            self._quantity(bids.lots[bids.best]).encode(),
+            self._price(asks.best).encode(),
+            self._quantity(asks.lots[asks.best]).encode(),
+        )
+
+    def _note(self, kind: str, payload: bytes) -> None:
+        update_id = 0 if kind == "trade" else self.last_update_id
+        self._events.append(MarketEvent(kind, self._time_of_next(), payload, update_id))
+
+    def _time_of_next(self) -> int:
+        """Return the time of an event within the step: behind the ones before it."""
+        earlier = self._events[-1].time_ms if self._events else 0
+        if earlier <= self.now_ms:
+            return self.now_ms + 1
+        return min(self.now_ms + STEP_MS - 1, earlier + 3)
+
+    def _end_step(self) -> None:
+        self._steps += 1
+        changes = self._step_changes
+        if self.last_update_id >= changes.first_id:
+            self._note_diff("depth@100ms", changes)
+            for collected, new in zip(self._second_changes.lots, changes.lots, strict=True):
+                collected.update(new)
+            self._step_changes = _Changes(self.last_update_id + 1)
+        second = self._second_changes
+        if self._steps % _STEPS_PER_SECOND == 0 and self.last_update_id >= second.first_id:
+            self._note_diff("depth", second)
+            self._second_changes = _Changes(self.last_update_id + 1)
+        if self._steps % _OLDER_BY_STEPS == 0:
+            self._older, self._newer = self._newer, self._copy()
+
+    def _note_diff(self, kind: str, changes: _Changes) -> None:
+        bids, asks = changes.lots
+        payload = b'{"e":"depthUpdate","E":%d,"s":"%s","U":%d,"u":%d,"b":[%s],"a":[%s]}' % (
+            self.now_ms,
+            self.spec.market.encode(),
+            changes.first_id,
+            self.last_update_id,
+            self._levels(sorted(bids.items(), reverse=True)),
+            self._levels(sorted(asks.items())),
+        )
+        self._events.append(MarketEvent(kind, self.now_ms, payload, self.last_update_id))
+
+    # -- exact decimal text
+
+    def _levels(self, levels: Iterable[tuple[int, int]]) -> bytes:
+        return ",".join(
+            f'["{self._price(price)}","{self._quantity(lots)}"]' for price, lots in levels
+        ).encode()
+
+    def _price(self, ticks: int) -> str:
+        whole, rest = divmod(ticks * self.spec.tick, _UNITS)
+        return f"{whole}.{rest:08d}"
+
+    def _quantity(self, lots: int) -> str:
+        whole, rest = divmod(lots * self.spec.step, _UNITS)
+        return f"{whole}.{rest:08d}"
+
+    def _copy(self) -> tuple[int, _Sides]:
+        return self.last_update_id, (self._sides[_BID].copy(), self._sides[_ASK].copy())
+
+    def _view(self, last_update_id: int, sides: _Sides) -> BookView:
+        return BookView(last_update_id, self._texts(sides[_BID]), self._texts(sides[_ASK]))
+
+    def _texts(self, side: RestingSide) -> list[TextLevel]:
+        return [(self._price(abs(key)), self._quantity(side.lots[key])) for key in side.keys]

@@ -1,0 +1,91 @@
+"""The book of a capture: the id rules, line by line."""
+
+from __future__ import annotations
+
+import pytest
+
+from orderbook_desktop.exchange.local.capture_book import CaptureBook
+from orderbook_desktop.exchange.local.capture_lines import Diff, Snapshot
+
+
+def _diff(first_id: int, final_id: int, price: str = "9.0", quantity: str = "1.0") -> Diff:
+    return Diff(first_id, final_id, 0, [(price, quantity)], [])
+
+
+def _snapshot(last_update_id: int, *prices: str) -> Snapshot:
+    return Snapshot(last_update_id, [(price, "5.0") for price in prices], [("10.0", "5.0")])
+
+
+def _prices(book: CaptureBook) -> list[str]:
+    return [price for price, _ in book.view().bids]
+
+
+def test_diffs_played_before_the_snapshot_count_if_they_are_newer() -> None:
+    book = CaptureBook("M")
+    for first_id, price in ((1, "1.0"), (11, "2.0"), (21, "3.0")):
+        book.apply(_diff(first_id, first_id + 9, price))
+    assert not book.known
+    book.load(_snapshot(15, "4.0"))
+    assert book.known
+    assert (book.last_update_id, _prices(book)) == (30, ["4.0", "3.0", "2.0"])
+
+
+def test_levels_are_the_same_however_they_are_spelt_and_zero_removes_them() -> None:
+    book = CaptureBook("M")
+    book.load(_snapshot(1, "9.00", "8"))
+    book.apply(_diff(2, 2, "9.0", "7.0"))
+    book.apply(_diff(3, 3, "8.000", "0.0"))
+    assert book.view().bids == [("9.0", "7.0")]
+
+
+def test_old_diffs_change_nothing() -> None:
+    book = CaptureBook("M")
+    book.load(_snapshot(50, "4.0"))
+    book.apply(_diff(40, 50))
+    assert (book.last_update_id, _prices(book)) == (50, ["4.0"])
+
+
+def test_a_later_snapshot_is_needed_only_after_a_gap() -> None:
+    book = CaptureBook("M")
+    book.load(_snapshot(5, "4.0"))
+    book.apply(_diff(6, 6))
+    book.load(_snapshot(6, "1.0"))
+    assert _prices(book) == ["9.0", "4.0"]
+
+
+@pytest.mark.expects_log(r"capture_book: the capture lacks update ids 7 to 8 of M")
+def test_a_gap_of_the_capture_is_told_and_mended_by_its_next_snapshot() -> None:
+    book = CaptureBook("M")
+    book.load(_snapshot(5, "4.0"))
+    book.apply(_diff(6, 6))
+    book.apply(_diff(9, 9))
+    assert (book.gaps, book.last_update_id) == (1, 9)
+    book.load(_snapshot(9, "1.0"))
+    assert _prices(book) == ["1.0"]
+
+
+@pytest.mark.expects_log(r"snapshot 3 of M is older than the events around it")
+def test_a_snapshot_that_does_not_reach_the_events_is_passed_over() -> None:
+    book = CaptureBook("M")
+    book.apply(_diff(8, 9))
+    book.load(_snapshot(3, "4.0"))
+    assert not book.known
+
+
+def test_without_any_snapshot_the_end_makes_the_diffs_the_book() -> None:
+    book = CaptureBook("M")
+    book.apply(_diff(8, 9))
+    book.end()
+    assert book.known
+    assert (book.last_update_id, _prices(book)) == (9, ["9.0"])
+
+
+def test_the_older_book_is_fifty_to_a_hundred_diffs_behind() -> None:
+    book = CaptureBook("M")
+    assert book.older_view() is None
+    book.load(_snapshot(0, "4.0"))
+    for update_id in range(1, 121):
+        book.apply(_diff(update_id, update_id))
+    older = book.older_view()
+    assert older is not None
+    assert older.last_update_id == 50
