@@ -1,0 +1,122 @@
+"""The state badge: permanently visible, by shape, word and colour."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from PySide6.QtWidgets import QWidget
+
+from orderbook_desktop.core.status import Badge, FeedState
+from orderbook_desktop.gui.number_font import NumberMetrics, number_font
+from orderbook_desktop.gui.theme import Theme
+
+_LONGEST_AGE: Final = " · 88.8 s"
+_GLYPH: Final = 10
+_EXPLANATIONS: Final = {
+    FeedState.SYNCING: "The book is being fetched.",
+    FeedState.SYNCED: "The book is complete and up to date.",
+    FeedState.STALE: "No event has come for a while; the book may be out of date.",
+    FeedState.RECONNECTING: "The stream was lost and is being opened again.",
+    FeedState.DATABASE_AWAY: "The database cannot be reached; the direct source stands in.",
+    FeedState.REPLAY: "This is recorded history.",
+}
+
+
+class StateBadge(QWidget):
+    """Shows a `Badge`; each state has a shape of its own, so that colour is not needed."""
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._badge = Badge(FeedState.SYNCING, None, FeedState.SYNCING.value, "")
+        self._numbers = NumberMetrics(number_font(self.font()))
+        self.setAccessibleName(self._badge.state.value)
+
+    @property
+    def text(self) -> str:
+        """What the badge says."""
+        return self._badge.text
+
+    def set_theme(self, theme: Theme) -> None:
+        """Draw in `theme` from now on."""
+        self._theme = theme
+        self.update()
+
+    def set_badge(self, badge: Badge) -> None:
+        """Show `badge`."""
+        if badge.state is not self._badge.state or badge.detail != self._badge.detail:
+            self.setAccessibleName(f"Feed state: {badge.state.value}")
+            self.setToolTip(badge.detail or _EXPLANATIONS[badge.state])
+            self.updateGeometry()
+        self._badge = badge
+        self.update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return room for the state with any usual age, so that the age never moves things."""
+        widest = max(
+            self._numbers.width(self._badge.state.value + _LONGEST_AGE),
+            self._numbers.width(self._badge.text),
+        )
+        return QSize(round(widest) + _GLYPH + 28, round(self._numbers.height) + 10)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return the size hint: the badge is never squeezed."""
+        return self.sizeHint()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
+        """Draw pill, shape and text."""
+        colour = self._colour()
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(colour, 1))
+        painter.setBrush(self._theme.tint(colour, 0.14))
+        pill = QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5)
+        painter.drawRoundedRect(pill, pill.height() / 2, pill.height() / 2)
+        glyph = QRectF(11, (self.height() - _GLYPH) / 2, _GLYPH, _GLYPH)
+        _draw_glyph(painter, self._badge.state, glyph, colour)
+        painter.setFont(self._numbers.font)
+        painter.setPen(self._theme.text)
+        baseline = self._numbers.baseline(0, self.height())
+        painter.drawText(QPointF(glyph.right() + 7, baseline), self._badge.text)
+        painter.end()
+
+    def _colour(self) -> QColor:
+        theme = self._theme
+        return {
+            FeedState.SYNCED: theme.good,
+            FeedState.SYNCING: theme.focus,
+            FeedState.REPLAY: theme.focus,
+            FeedState.STALE: theme.caution,
+            FeedState.RECONNECTING: theme.trouble,
+            FeedState.DATABASE_AWAY: theme.trouble,
+        }[self._badge.state]
+
+
+def _draw_glyph(painter: QPainter, state: FeedState, box: QRectF, colour: QColor) -> None:
+    """Draw the shape of `state`: no font needed, so it looks the same everywhere."""
+    painter.setPen(QPen(colour, 1.8))
+    painter.setBrush(colour)
+    inner = box.adjusted(1, 1, -1, -1)
+    match state:
+        case FeedState.SYNCED:
+            painter.drawEllipse(inner)
+        case FeedState.SYNCING:
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawArc(inner, 90 * 16, 270 * 16)
+        case FeedState.STALE:
+            painter.drawPie(inner, 90 * 16, 180 * 16)
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawEllipse(inner)
+        case FeedState.RECONNECTING:
+            painter.drawPolygon(QPolygonF([box.bottomLeft(), box.bottomRight(), _top(box)]))
+        case FeedState.DATABASE_AWAY:
+            painter.drawRect(inner)
+        case FeedState.REPLAY:
+            right = QPointF(box.right(), box.center().y())
+            painter.drawPolygon(QPolygonF([box.topLeft(), right, box.bottomLeft()]))
+
+
+def _top(box: QRectF) -> QPointF:
+    return QPointF(box.center().x(), box.top())

@@ -1,0 +1,153 @@
+"""The one place where the desk becomes Qt signals, once per display frame."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
+from PySide6.QtGui import QScreen
+
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.desk import Desk, RecordingStatus
+from orderbook_desktop.core.sources import BookSource
+from orderbook_desktop.core.status import Badge, FeedState, badge_for
+from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.gui.book_frame import BookFrame, read_frame
+
+_log = logging.getLogger(__name__)
+_SLOW_NS: Final = 100_000_000
+_RATE_NS: Final = 1_000_000_000
+_FALLBACK_HZ: Final = 60.0
+# A book that changes seldom is shown this soon; one that changes often, once per frame.
+_PEEK_MS: Final = 4
+
+
+class DeskBridge(QObject):
+    """Looks at the desk many times a second and tells what changed, once per display frame.
+
+    Call `start()` once everybody is connected, and `stop()` before the desk goes away.
+    While not `awake` (window minimised) the book is left alone.
+
+    Signals:
+        symbol_changed(SymbolInfo): another symbol is on screen; its frame follows at once.
+        frame_changed(BookFrame): the book, or why there is none, changed.
+        desk_changed(): symbols, recents, switches or notices may have changed.
+        badge_changed(Badge): the badge's state or age text changed (about 10 times a second).
+        recording_changed(RecordingStatus): the counters or the switch of the recording.
+        rate_changed(int): revisions of the book per second, told about once a second.
+    """
+
+    symbol_changed = Signal(SymbolInfo)
+    frame_changed = Signal(BookFrame)
+    desk_changed = Signal()
+    badge_changed = Signal(Badge)
+    recording_changed = Signal(RecordingStatus)
+    rate_changed = Signal(int)
+
+    def __init__(
+        self,
+        desk: Desk,
+        parent: QObject | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        super().__init__(parent)
+        self._desk = desk
+        self._now_ns = now_ns
+        self._symbol: SymbolInfo | None = None
+        self._desk_revision: int | None = None
+        self._seen: tuple[BookSource, Book, int, FeedState, str] | None = None
+        self._framed_ns = 0
+        self._frame_ns = 0
+        self._problem = ""
+        self._badge: Badge | None = None
+        self._recording: RecordingStatus | None = None
+        self._slow_at_ns = 0
+        self._rate_since_ns = 0
+        self._rate_revision = 0
+        self.awake = True
+        self._timer = QTimer(self, interval=_PEEK_MS)
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._tick)
+        self.follow_screen(None)
+
+    def start(self) -> None:
+        """Look at once, then all the time."""
+        self.look()
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Never look again."""
+        self._timer.stop()
+
+    def follow_screen(self, screen: QScreen | None) -> None:
+        """Tell of no more frames than `screen` can show."""
+        rate = screen.refreshRate() if screen is not None else _FALLBACK_HZ
+        frame_ms = 1000 / (rate if rate >= 1 else _FALLBACK_HZ)
+        # Ticks are coarse: the one next to the frame's end counts as its end.
+        self._frame_ns = int((frame_ms - _PEEK_MS / 2) * 1_000_000)
+
+    def _tick(self) -> None:
+        if time.monotonic_ns() - self._framed_ns >= self._frame_ns:
+            self.look()
+
+    def look(self) -> None:
+        """Compare the desk with what was seen last, and tell the difference."""
+        now_ns = self._now_ns()
+        if self._desk.revision != self._desk_revision:
+            self._desk_revision = self._desk.revision
+            if self._desk.symbol != self._symbol:
+                self._symbol = self._desk.symbol
+                self.symbol_changed.emit(self._symbol)
+            self.desk_changed.emit()
+            self._slow_at_ns = 0
+        self._look_at_book()
+        if not 0 <= now_ns - self._slow_at_ns < _SLOW_NS:
+            self._slow_at_ns = now_ns
+            self._look_at_age(now_ns)
+            self._look_at_recording()
+            self._count_rate(now_ns)
+
+    def _look_at_book(self) -> None:
+        if not self.awake:
+            return
+        source = self._desk.source
+        status, book = source.status, source.book
+        seen = (source, book, book.revision, status.state, status.detail)
+        if seen == self._seen:
+            return
+        if self._seen is None or self._seen[3:] != seen[3:]:
+            self._slow_at_ns = 0  # The badge must not lag behind the picture.
+        self._seen = seen
+        self._framed_ns = time.monotonic_ns()
+        frame = read_frame(self._desk)
+        if frame.problem and frame.problem != self._problem:
+            _log.warning("The book of %s cannot be shown: %s", frame.symbol.symbol, frame.problem)
+        self._problem = frame.problem
+        self.frame_changed.emit(frame)
+
+    def _look_at_age(self, now_ns: int) -> None:
+        badge = badge_for(self._desk.source.status, now_ns)
+        if self._badge is None or (badge.text, badge.detail) != (
+            self._badge.text,
+            self._badge.detail,
+        ):
+            self._badge = badge
+            self.badge_changed.emit(badge)
+
+    def _look_at_recording(self) -> None:
+        recording = self._desk.recording
+        if recording != self._recording:
+            self._recording = recording
+            self.recording_changed.emit(recording)
+
+    def _count_rate(self, now_ns: int) -> None:
+        revision = self._desk.source.book.revision
+        passed_ns = now_ns - self._rate_since_ns
+        if 0 <= passed_ns < _RATE_NS and revision >= self._rate_revision:
+            return
+        if 0 <= passed_ns < 10 * _RATE_NS and revision >= self._rate_revision:
+            self.rate_changed.emit(round((revision - self._rate_revision) * 1e9 / passed_ns))
+        self._rate_since_ns, self._rate_revision = now_ns, revision

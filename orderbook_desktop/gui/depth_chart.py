@@ -1,0 +1,307 @@
+"""The depth chart: what `core.depth_curve` computes, painted natively, with a crosshair."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from PySide6.QtCore import QEvent, QPointF, QRect, QSize, Qt, Signal
+from PySide6.QtGui import (
+    QFont,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QWheelEvent,
+)
+from PySide6.QtWidgets import QWidget
+
+from orderbook_desktop.core.depth_curve import DepthCurve, build_curve
+from orderbook_desktop.core.ladder import Side
+from orderbook_desktop.gui.axes import PlotArea, PriceView, scale_top
+from orderbook_desktop.gui.book_frame import BookFrame, message_of
+from orderbook_desktop.gui.curve_outline import (
+    Reading,
+    natural_half_span,
+    read_curves,
+    size_in_view,
+)
+from orderbook_desktop.gui.depth_painter import DepthPainter, DepthScene, axis_text_of
+from orderbook_desktop.gui.ladder_painter import paint_message
+from orderbook_desktop.gui.number_font import NumberMetrics, number_font
+from orderbook_desktop.gui.theme import Theme
+
+_ZOOM: Final = 1.25
+_MARGIN: Final = 8
+_KEY_STEPS: Final = 200
+
+
+class DepthChart(QWidget):
+    """Both cumulative curves of one book.
+
+    Give it every new `BookFrame` by `set_frame`. The wheel and + and - zoom around the mid,
+    dragging pans, a double click, 0 or Home resets. The crosshair follows the mouse, or the
+    Left and Right keys (with Shift in larger steps); Escape takes it away.
+
+    Signals:
+        zoomed(object): the share of the mid that the person chose as half range, a float,
+            or None for the automatic range.
+    """
+
+    zoomed = Signal(object)
+
+    def __init__(
+        self, theme: Theme, share: float | None = None, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._frame: BookFrame | None = None
+        self._curves: tuple[DepthCurve, DepthCurve] | None = None
+        self._mid = 0.0
+        self._view = PriceView(chosen_share=share)
+        self._top = 0.0
+        self._crosshair: int | None = None
+        self._mouse_x: float | None = None
+        self._drag_from: QPointF | None = None
+        self.setMinimumSize(240, 160)
+        self.setMouseTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
+        self.setAccessibleName("Depth chart")
+        self._take_fonts()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return a comfortable size."""
+        return QSize(1100, 700)
+
+    @property
+    def view(self) -> PriceView:
+        """The range of prices in view."""
+        return self._view
+
+    def set_theme(self, theme: Theme) -> None:
+        """Draw in `theme` from now on."""
+        self._theme = theme
+        self._take_fonts()
+        self.update()
+
+    def set_frame(self, frame: BookFrame) -> None:
+        """Show `frame`. Another market than before starts at its own mid, zoom kept."""
+        if self._frame is None or frame.symbol.market != self._frame.symbol.market:
+            self._view.reset(keep_zoom=True)
+            self._top = 0.0
+            self._crosshair = None
+        self._frame = frame
+        self._curves = None
+        if message_of(frame) is None:
+            bids, asks = build_curve(frame.bids, Side.BID), build_curve(frame.asks, Side.ASK)
+            self._curves = bids, asks
+            self._mid = self._middle(frame)
+            natural = natural_half_span(bids, asks, self._mid, frame.format.tick)
+            self._view.follow(self._mid, natural)
+            self._follow_mouse()
+        self._rescale()
+
+    def reset_view(self) -> None:
+        """Follow the mid again, at the automatic range."""
+        self._view.reset()
+        if self._frame is not None:
+            self.set_frame(self._frame)
+        self.zoomed.emit(None)
+
+    def zoom(self, factor: float) -> None:
+        """Show `factor` times the range, around the mid."""
+        if self._frame is None or self._curves is None:
+            return
+        narrowest = max(1.0, 5.0 * self._frame.format.tick)
+        self._view.zoom(factor, self._mid, narrowest)
+        self._rescale()
+        self._follow_mouse()
+        self.zoomed.emit(self._view.chosen_share)
+
+    @property
+    def crosshair_reading(self) -> Reading | None:
+        """What the crosshair says; None while there is none."""
+        if self._crosshair is None or self._curves is None:
+            return None
+        return read_curves(*self._curves, self._crosshair, self._mid)
+
+    def put_crosshair(self, price: int | None) -> None:
+        """Put the crosshair at `price`, in units, or take it away."""
+        self._crosshair = price
+        self.update()
+
+    @property
+    def scene(self) -> DepthScene | None:
+        """What is on screen now; None while a message stands there."""
+        if self._frame is None or self._curves is None:
+            return None
+        bids, asks = self._curves
+        text = self._frame.format
+        area = self._area()
+        two_sided = len(bids.prices) > 0 and len(asks.prices) > 0
+        mid_text = (
+            f"mid {text.half_price(int(bids.prices[0]) + int(asks.prices[0]))}"
+            if two_sided
+            else "no mid"
+        )
+        return DepthScene(
+            self._frame.symbol, text, bids, asks, area, self._mid, mid_text,
+            self.crosshair_reading,
+        )  # fmt: skip
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
+        """Draw everything."""
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), self._theme.panel)
+        scene = self.scene
+        message = message_of(self._frame) if self._frame else None
+        if scene is not None:
+            self._painter.paint(painter, scene, self.devicePixelRatioF())
+        elif message is not None:
+            paint_message(painter, self.rect(), message, self.font(), self._theme)
+        if self.hasFocus():
+            painter.setPen(self._theme.focus)
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
+        painter.end()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
+        """Follow the person's font."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._take_fonts()
+            self.update()
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 (Qt's name)
+        """Zoom, smoothly also by touchpads."""
+        self.zoom(_ZOOM ** (-event.angleDelta().y() / 120))
+        event.accept()
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
+        """Begin to drag."""
+        if event.button() == Qt.MouseButton.LeftButton and self._curves is not None:
+            self._drag_from = event.position()
+            self.setCursor(Qt.CursorShape.ClosedHandCursor)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
+        """Move the crosshair, and the range while dragging."""
+        if self._drag_from is not None:
+            moved = event.position().x() - self._drag_from.x()
+            if moved:
+                self._view.pan(-moved / max(1, self._plot().width()))
+                self._drag_from = event.position()
+                self._rescale()
+        self._mouse_x = event.position().x()
+        self._follow_mouse()
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
+        """End dragging."""
+        super().mouseReleaseEvent(event)
+        self._drag_from = None
+        self.unsetCursor()
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802, ARG002
+        """Reset range and zoom."""
+        self._drag_from = None
+        self.reset_view()
+
+    def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
+        """Take the crosshair away."""
+        super().leaveEvent(event)
+        self._mouse_x = None
+        self.put_crosshair(None)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
+        """Zoom, reset and move the crosshair by keyboard."""
+        large = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+        match event.key():
+            case Qt.Key.Key_Plus | Qt.Key.Key_Equal:
+                self.zoom(1 / _ZOOM)
+            case Qt.Key.Key_Minus:
+                self.zoom(_ZOOM)
+            case Qt.Key.Key_0 | Qt.Key.Key_Home:
+                self.reset_view()
+            case Qt.Key.Key_Left:
+                self._step_crosshair(-10 if large else -1)
+            case Qt.Key.Key_Right:
+                self._step_crosshair(10 if large else 1)
+            case Qt.Key.Key_Escape if self._crosshair is not None:
+                self.put_crosshair(None)
+            case _:
+                super().keyPressEvent(event)
+
+    def summary(self) -> str:
+        """Return the crosshair's values, or the message, for assistive technology."""
+        if self._frame is None:
+            return ""
+        message = message_of(self._frame)
+        if message is not None:
+            return f"{message.title}. {message.detail}"
+        reading = self.crosshair_reading
+        if reading is None:
+            return ""
+        text, point = self._frame.format, reading.point
+        return (
+            f"At {text.price(point.price)}: size {text.quantity(point.size)}, "
+            f"cost {text.cost(point.cost)}"
+        )
+
+    def _middle(self, frame: BookFrame) -> float:
+        """Return the mid, or the best price of the only side."""
+        best = [int(levels.prices[0]) for levels in (frame.bids, frame.asks) if len(levels.prices)]
+        return sum(best) / len(best)
+
+    def _plot(self) -> QRect:
+        sample = "0"
+        if self._frame is not None and self._top > 0:
+            sample = axis_text_of(self._frame.format, round(self._top))
+        right = self._painter.axes.size_axis_width([sample])
+        below = self._painter.axes.price_axis_height
+        return QRect(
+            _MARGIN,
+            _MARGIN,
+            max(1, self.width() - _MARGIN - right),
+            max(1, self.height() - _MARGIN - below),
+        )
+
+    def _area(self) -> PlotArea:
+        return PlotArea(self._plot(), self._view.low, self._view.high, self._top)
+
+    def _rescale(self) -> None:
+        """Fit the size axis to what is in view."""
+        if self._curves is not None:
+            low, high = self._view.low, self._view.high
+            largest = max(size_in_view(curve, low, high) for curve in self._curves)
+            self._top = scale_top(largest, self._top)
+        self.update()
+
+    def _follow_mouse(self) -> None:
+        """Put the crosshair at the tick nearest to the mouse."""
+        if self._curves is None or self._mouse_x is None:
+            return
+        area = self._area()
+        if area.rect.left() <= self._mouse_x <= area.rect.right():
+            self.put_crosshair(self._on_tick(area.price_at(self._mouse_x)))
+        else:
+            self.put_crosshair(None)
+
+    def _step_crosshair(self, steps: int) -> None:
+        if self._frame is None or self._curves is None:
+            return
+        tick = max(1, self._frame.format.tick)
+        step = max(1, round(2 * self._view.half_span / _KEY_STEPS / tick)) * tick
+        start = self._on_tick(self._mid) if self._crosshair is None else self._crosshair
+        price = start + steps * step
+        if self._view.low <= price <= self._view.high:
+            self._mouse_x = None
+            self.put_crosshair(price)
+            self.setAccessibleDescription(self.summary())
+
+    def _on_tick(self, price: float) -> int:
+        tick = max(1, self._frame.format.tick) if self._frame is not None else 1
+        return max(0, round(price / tick)) * tick
+
+    def _take_fonts(self) -> None:
+        font = QFont(self.font())
+        self._numbers = NumberMetrics(number_font(font))
+        self._painter = DepthPainter(self._theme, font, self._numbers)

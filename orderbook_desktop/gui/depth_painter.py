@@ -1,0 +1,231 @@
+"""Draws both cumulative curves with axes, mid line, legend and crosshair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from PySide6.QtCore import QByteArray, QDataStream, QPointF, QRect, QRectF, Qt
+from PySide6.QtGui import QFont, QPainter, QPen, QPolygon
+
+from orderbook_desktop.core.depth_curve import DepthCurve
+from orderbook_desktop.core.ladder import Side
+from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.units import places_of
+from orderbook_desktop.gui.axes import AxisPainter, PlotArea
+from orderbook_desktop.gui.book_frame import MarketFormat
+from orderbook_desktop.gui.curve_outline import Canvas, Outline, Reading, outline
+from orderbook_desktop.gui.number_font import NumberMetrics
+from orderbook_desktop.gui.number_text import axis_text, exact_text, percent_text
+from orderbook_desktop.gui.theme import Theme
+
+_LINE: Final = 2
+_BOX_PADDING: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class DepthScene:
+    """Everything on the chart: the curves, the plot, the mid, and the crosshair if any.
+
+    `mid` is in price units, for drawing; `mid_text` is the exact one.
+    """
+
+    symbol: SymbolInfo
+    format: MarketFormat
+    bids: DepthCurve
+    asks: DepthCurve
+    area: PlotArea
+    mid: float
+    mid_text: str
+    reading: Reading | None
+
+    def curve(self, side: Side) -> DepthCurve:
+        """Return one side's curve."""
+        return self.bids if side is Side.BID else self.asks
+
+
+def reading_lines(scene: DepthScene, reading: Reading) -> list[tuple[str, str]]:
+    """Return the crosshair's labels and exact values."""
+    base, quote, text = scene.symbol.base, scene.symbol.quote, scene.format
+    price = reading.point.price
+    away = percent_text((price / scene.mid - 1) * 100) if scene.mid else ""
+    lines = [("Price", f"{text.price(price)} {quote}"), ("From mid", away)]
+    if reading.side is None:
+        return [*lines, ("Size", "inside the spread")]
+    name = "Bids to here" if reading.side is Side.BID else "Asks to here"
+    return [
+        *lines,
+        (name, f"{text.quantity(reading.point.size)} {base}"),
+        ("Cost", f"{text.cost(reading.point.cost)} {quote}"),
+    ]
+
+
+class DepthPainter:
+    """Knows fonts and colours of the depth chart; draws a scene."""
+
+    def __init__(self, theme: Theme, font: QFont, numbers: NumberMetrics) -> None:
+        self._theme = theme
+        self._font = font
+        self._bold = QFont(numbers.font)
+        self._bold.setWeight(QFont.Weight.DemiBold)
+        self._numbers = numbers
+        self._side = {Side.BID: theme.bid, Side.ASK: theme.ask}
+        self.axes = AxisPainter(theme, numbers)
+
+    def paint(self, painter: QPainter, scene: DepthScene, ratio: float) -> None:
+        """Draw `scene`; `ratio` is the device pixel ratio."""
+        area = scene.area
+        painter.setClipRect(area.rect)
+        self._curves(painter, scene, ratio)
+        painter.setClipping(False)
+        self._axes(painter, scene)
+        self._mid(painter, scene)
+        self._legend(painter, scene)
+        if scene.reading is not None:
+            self._crosshair(painter, scene, scene.reading)
+
+    def _curves(self, painter: QPainter, scene: DepthScene, ratio: float) -> None:
+        """Fill the curves in whole device pixels: every step is sharp at any scaling."""
+        area, rect = scene.area, scene.area.rect
+        width, height = round(rect.width() * ratio), round(rect.height() * ratio)
+        canvas = Canvas(area.low, area.high, area.top, width, height)
+        painter.save()
+        painter.translate(rect.topLeft())
+        painter.scale(1 / ratio, 1 / ratio)
+        outlines: list[tuple[Side, QPolygon]] = []
+        for side, colour in self._side.items():
+            found = outline(scene.curve(side), canvas)
+            if found is not None:
+                painter.setPen(Qt.PenStyle.NoPen)
+                painter.setBrush(self._theme.tint(colour, 0.26))
+                painter.drawPolygon(_polygon(found, height))
+                outlines.append((side, _polygon(found)))
+        for side, line in outlines:
+            pen = QPen(self._side[side], 1)
+            pen.setCosmetic(True)
+            painter.setPen(pen)
+            # Thin lines side by side: a thick one costs the rasteriser twenty times as much.
+            for shift in range(round(_LINE * ratio)):
+                inward = shift if side is Side.ASK else -shift
+                painter.drawPolyline(line.translated(inward, shift))
+        painter.restore()
+
+    def _axes(self, painter: QPainter, scene: DepthScene) -> None:
+        area, text = scene.area, scene.format
+        exponent = text.scale.price
+
+        def price_label(units: int, step: int) -> str:
+            return exact_text(units // step * step, exponent, places_of(step, exponent))
+
+        ticks = self.axes.price_ticks(area, text.tick, price_label)
+        self.axes.draw_price_axis(
+            painter, area, ticks, lambda units: price_label(units, ticks.step)
+        )
+        sizes = self.axes.size_ticks(area.rect.height(), area.top)
+        self.axes.draw_size_axis(
+            painter, area, sizes, lambda units: axis_text(units, text.scale.quantity, sizes.step)
+        )
+        self.axes.draw_frame(painter, area.rect)
+
+    def _mid(self, painter: QPainter, scene: DepthScene) -> None:
+        rect = scene.area.rect
+        x = round(scene.area.x(scene.mid))
+        if not rect.left() <= x <= rect.right():
+            return
+        painter.setPen(QPen(self._theme.muted, 1, Qt.PenStyle.DotLine))
+        painter.drawLine(x, rect.top() + 24, x, rect.bottom())
+        label = scene.mid_text
+        width = self._numbers.width(label) + 16
+        left = min(max(x - width / 2, rect.left()), rect.right() - width)
+        box = QRectF(left, rect.top() + 2, width, self._numbers.height + 4)
+        painter.fillRect(box, self._theme.raised)
+        painter.setFont(self._bold)
+        painter.setPen(self._theme.text)
+        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, label)
+
+    def _legend(self, painter: QPainter, scene: DepthScene) -> None:
+        """Name each side in its corner, with all that rests there if there is room for it."""
+        rect = scene.area.rect.adjusted(12, 2 * round(self._numbers.height) + 2, -12, 0)
+        totals = {side: _legend_text(scene, side) for side in Side}
+        painter.setFont(self._numbers.font)
+        widths = sum(self._numbers.width(text) for text in totals.values())
+        roomy = widths + 4 * self._numbers.digit <= rect.width()
+        for side, flag in (
+            (Side.BID, Qt.AlignmentFlag.AlignLeft),
+            (Side.ASK, Qt.AlignmentFlag.AlignRight),
+        ):
+            empty = not len(scene.curve(side).prices)
+            text = totals[side] if roomy or empty else f"{side.value}s".capitalize()
+            painter.setPen(self._side[side])
+            painter.drawText(rect, flag | Qt.AlignmentFlag.AlignTop, text)
+
+    def _crosshair(self, painter: QPainter, scene: DepthScene, reading: Reading) -> None:
+        area, point = scene.area, reading.point
+        at = QPointF(area.x(point.price), area.y(min(float(point.size), area.top)))
+        size = axis_text_of(scene.format, point.size)
+        self.axes.draw_crosshair(painter, area, at, scene.format.price(point.price), size)
+        if reading.side is not None:
+            painter.setBrush(self._side[reading.side])
+            painter.setPen(QPen(self._theme.panel, 1.5))
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            painter.drawEllipse(at, 4.5, 4.5)
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=False)
+        self._box(painter, area.rect, at, reading_lines(scene, reading))
+
+    def _box(
+        self, painter: QPainter, rect: QRect, at: QPointF, lines: list[tuple[str, str]]
+    ) -> None:
+        """Draw the crosshair's values beside it, on the side that has room."""
+        numbers = self._numbers
+        painter.setFont(numbers.font)
+        names = max(painter.fontMetrics().horizontalAdvance(name) for name, _ in lines) + 14
+        values = max(painter.fontMetrics().horizontalAdvance(value) for _, value in lines)
+        line = numbers.height + 4
+        width = names + values + 2 * _BOX_PADDING
+        height = line * len(lines) + 2 * _BOX_PADDING
+        left = at.x() + 14 if at.x() + 14 + width < rect.right() else at.x() - 14 - width
+        top = min(max(at.y() - height - 14, rect.top() + 30), rect.bottom() - height - 4)
+        box = QRectF(max(left, rect.left() + 4), top, width, height)
+        painter.setPen(QPen(self._theme.line, 1))
+        painter.setBrush(self._theme.raised)
+        painter.drawRect(box)
+        for index, (name, value) in enumerate(lines):
+            baseline = numbers.baseline(box.top() + _BOX_PADDING + index * line, line)
+            painter.setPen(self._theme.muted)
+            painter.drawText(QPointF(box.left() + _BOX_PADDING, baseline), name)
+            painter.setPen(self._theme.text)
+            painter.drawText(QPointF(box.left() + _BOX_PADDING + names, baseline), value)
+
+
+def axis_text_of(market: MarketFormat, size: int) -> str:
+    """Return a size short enough for its tag on the axis."""
+    return market.short_quantity(size, 8)
+
+
+def _legend_text(scene: DepthScene, side: Side) -> str:
+    curve, name = scene.curve(side), f"{side.value}s"
+    if not len(curve.prices):
+        return f"no {name}"
+    total = scene.format.short_quantity(int(curve.cumulative[-1]), 9)
+    return f"{name.capitalize()} {total} {scene.symbol.base}"
+
+
+def _polygon(found: Outline, floor: int | None = None) -> QPolygon:
+    """Return the corners of an outline, closed along the y `floor` if there is one.
+
+    Read from Qt's own serialised form, which numpy can write: a `QPoint` for each corner
+    would take longer than painting them.
+    """
+    closing = 0 if floor is None else 1
+    corners = np.empty((2 * len(found.tops) + 2 * closing, 2), dtype=">i4")
+    steps = corners[closing : len(corners) - closing]
+    steps[0::2, 0], steps[1::2, 0] = found.edges[:-1], found.edges[1:]
+    steps[0::2, 1] = steps[1::2, 1] = found.tops
+    if floor is not None:
+        corners[0] = found.edges[0], floor
+        corners[-1] = found.edges[-1], floor
+    written = QByteArray(len(corners).to_bytes(4, "big") + corners.tobytes())
+    polygon = QPolygon()
+    QDataStream(written) >> polygon
+    return polygon

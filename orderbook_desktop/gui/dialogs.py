@@ -1,0 +1,53 @@
+"""The help dialogs; they never block, since they are opened rather than executed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QVBoxLayout, QWidget
+
+from orderbook_desktop import __version__
+
+
+def shortcuts_dialog(shortcuts: Sequence[tuple[str, str]], parent: QWidget) -> QDialog:
+    """Return a dialog that lists commands and their keys; `open()` it."""
+    dialog, column = _dialog("Keyboard shortcuts", parent)
+    grid = QGridLayout()
+    grid.setHorizontalSpacing(28)
+    for row, (command, keys) in enumerate(shortcuts):
+        grid.addWidget(QLabel(command), row, 0)
+        shown = QLabel(keys)
+        shown.setStyleSheet("font-weight: 600")
+        grid.addWidget(shown, row, 1)
+    column.insertLayout(0, grid)
+    return dialog
+
+
+def about_dialog(parent: QWidget) -> QDialog:
+    """Return the dialog that says what this is; `open()` it."""
+    dialog, column = _dialog("About Orderbook Desktop", parent)
+    text = QLabel(
+        f"<h3>Orderbook Desktop {__version__}</h3>"
+        "<p>See the exchange's order book live, and own an honest recording of it.</p>"
+        "<p>MIT licence. Made with Qt (LGPL) by way of PySide6.</p>"
+    )
+    text.setTextFormat(Qt.TextFormat.RichText)
+    text.setWordWrap(True)
+    text.setMinimumWidth(340)
+    column.insertWidget(0, text)
+    return dialog
+
+
+def _dialog(title: str, parent: QWidget) -> tuple[QDialog, QVBoxLayout]:
+    dialog = QDialog(parent)
+    dialog.setWindowTitle(title)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    buttons = QDialogButtonBox()
+    buttons.addButton("Close", QDialogButtonBox.ButtonRole.RejectRole)
+    buttons.rejected.connect(dialog.reject)
+    column = QVBoxLayout(dialog)
+    column.setContentsMargins(18, 16, 18, 14)
+    column.setSpacing(14)
+    column.addWidget(buttons)
+    return dialog, column

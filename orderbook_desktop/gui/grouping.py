@@ -1,0 +1,98 @@
+"""The grouping box: the ladder's price step, remembered for each market."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QComboBox, QWidget
+
+from orderbook_desktop.core.symbols import grouping_steps
+from orderbook_desktop.core.units import format_units, places_of
+from orderbook_desktop.gui.book_frame import BookFrame
+from orderbook_desktop.gui.preferences import Preferences
+
+
+def steps_for(frame: BookFrame) -> list[int]:
+    """Return the grouping steps of the book in `frame`, in its own price units.
+
+    Without levels there is no price to choose them by: then there are none.
+    """
+    if not frame.has_levels:
+        return []
+    side = frame.bids if len(frame.bids.prices) else frame.asks
+    return grouping_steps(frame.format.tick, int(side.prices[0]))
+
+
+def step_text(step: int, exponent: int) -> str:
+    """Return a step as decimal text: `0.01`, `5`."""
+    return format_units(step, exponent, places_of(step, exponent))
+
+
+class GroupingBox(QComboBox):
+    """Offers the grouping steps of the market on screen, and remembers the choice.
+
+    Call `set_frame` with every new frame; the steps are chosen when a market's book is
+    first seen, and anew when its scale changes.
+
+    Signals:
+        step_changed(object): the step in use, an int in price units of the book's scale.
+    """
+
+    step_changed = Signal(object)  # A step may exceed the 32 bits of Qt's int.
+
+    def __init__(self, preferences: Preferences, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._preferences = preferences
+        self._steps: list[int] = []
+        self._market = ""
+        self._exponent: int | None = None
+        self.setAccessibleName("Grouping of price levels")
+        self.setToolTip("Group the ladder's levels by this price step ([ finer, ] coarser)")
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.setMinimumContentsLength(6)
+        self.setEnabled(False)
+        self.activated.connect(self._chosen)
+
+    @property
+    def step(self) -> int:
+        """The step in use, in price units; 1 (no grouping) until a book is known."""
+        return self._steps[self.currentIndex()] if self._steps else 1
+
+    def set_frame(self, frame: BookFrame) -> None:
+        """Offer the steps of the market in `frame`."""
+        key = frame.symbol.market, frame.format.scale.price
+        if key == (self._market, self._exponent) and self._steps:
+            return
+        if frame.symbol.market != self._market:
+            self._market, self._steps = frame.symbol.market, []
+        steps = steps_for(frame)
+        self._exponent = frame.format.scale.price
+        if steps != self._steps:
+            self._offer(steps, self._exponent)
+        self.step_changed.emit(self.step)
+
+    def finer(self) -> None:
+        """Use the next smaller step."""
+        self._choose(self.currentIndex() - 1)
+
+    def coarser(self) -> None:
+        """Use the next larger step."""
+        self._choose(self.currentIndex() + 1)
+
+    def _offer(self, steps: list[int], exponent: int) -> None:
+        self._steps = steps
+        texts = [step_text(step, exponent) for step in steps]
+        self.clear()
+        self.addItems(texts)
+        self.setEnabled(bool(steps))
+        remembered = self._preferences.grouping(self._market)
+        if remembered in texts:
+            self.setCurrentIndex(texts.index(remembered))
+
+    def _choose(self, index: int) -> None:
+        if 0 <= index < len(self._steps):
+            self.setCurrentIndex(index)
+            self._chosen()
+
+    def _chosen(self) -> None:
+        self._preferences.set_grouping(self._market, self.currentText())
+        self.step_changed.emit(self.step)

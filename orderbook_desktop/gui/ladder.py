@@ -1,0 +1,384 @@
+"""The depth ladder: asks above, bids below, what `core.ladder` computes, painted natively."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QSize, Qt, QTimer
+from PySide6.QtGui import (
+    QFont,
+    QGuiApplication,
+    QHelpEvent,
+    QKeyEvent,
+    QKeySequence,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QResizeEvent,
+    QWheelEvent,
+)
+from PySide6.QtWidgets import QPushButton, QToolTip, QWidget
+
+from orderbook_desktop.core.ladder import Ladder, Side, build_ladder
+from orderbook_desktop.gui.book_frame import BookFrame, message_of
+from orderbook_desktop.gui.ladder_layout import (
+    LadderColumns,
+    LadderLayout,
+    Row,
+    lay_out,
+    lay_out_columns,
+    side_of,
+)
+from orderbook_desktop.gui.ladder_painter import (
+    LadderPainter,
+    LadderScene,
+    RowText,
+    build_scene,
+    gap_texts,
+)
+from orderbook_desktop.gui.number_font import NumberMetrics, number_font
+from orderbook_desktop.gui.theme import Theme
+
+_FRESH_MS: Final = 250
+_WHEEL_ROWS: Final = 3
+_BOLD_STRETCH: Final = 1.12
+_PRICE_MARGIN: Final = 8
+_NOTHING_CHANGED: Final = {side: frozenset[int]() for side in Side}
+
+
+class _Picked(NamedTuple):
+    """A row the person picked: it stays with its price while rows come and go."""
+
+    side: Side
+    price: int
+
+
+class DepthLadder(QWidget):
+    """The ladder of one book, one row per level or group of levels.
+
+    Give it every new `BookFrame` by `set_frame`, and the grouping by `set_step`. The wheel,
+    arrows and page keys scroll; Home and Space recentre; Ctrl+C copies the picked row.
+    """
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._frame: BookFrame | None = None
+        self._ladder: Ladder | None = None
+        self._step = 1
+        self._offset = 0
+        self._hovered_at: QPoint | None = None
+        self._picked: _Picked | None = None
+        self._changed = dict(_NOTHING_CHANGED)
+        self._wheel_rest = 0
+        self.highlights_changes = True
+        self._calm = QTimer(self, singleShot=True, interval=_FRESH_MS)
+        self._calm.timeout.connect(self._calm_down)
+        self._recentre = QPushButton("Recentre (Space)", self)
+        self._recentre.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._recentre.clicked.connect(self.recentre)
+        self._recentre.hide()
+        self.setMinimumSize(340, 200)
+        self.setMouseTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
+        self.setAccessibleName("Order book ladder")
+        self._take_fonts()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return a comfortable size."""
+        return QSize(430, 700)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Draw in `theme` from now on."""
+        self._theme = theme
+        self._take_fonts()
+        self.update()
+
+    def set_frame(self, frame: BookFrame) -> None:
+        """Show `frame`. Another market than before starts centred, with nothing picked."""
+        if self._frame is None or frame.symbol.market != self._frame.symbol.market:
+            self._offset, self._picked = 0, None
+            self._ladder = None
+        self._frame = frame
+        self._rebuild(watch=True)
+
+    def set_step(self, step: int) -> None:
+        """Group by `step` price units of the book's scale."""
+        if step != self._step:
+            self._step, self._offset, self._picked = step, 0, None
+            self._rebuild(watch=False)
+
+    def recentre(self) -> None:
+        """Bring the spread back to the middle."""
+        self._scroll_to(0)
+
+    def scroll_rows(self, rows: int) -> None:
+        """Scroll up by `rows`, towards higher prices; negative: down."""
+        self._scroll_to(self._offset + rows)
+
+    @property
+    def offset(self) -> int:
+        """How many rows the spread is away from the middle (0: centred)."""
+        return self._offset
+
+    @property
+    def scene(self) -> LadderScene | None:
+        """What is on screen now; None while a message stands there."""
+        if self._frame is None or self._ladder is None or message_of(self._frame):
+            return None
+        columns = self._columns()
+        widest = int((columns.bid_size.length - 14) // self._numbers.digit) + 1
+        text = RowText(self._frame.format, self._step, widest, self._changed)
+        return build_scene(self._ladder, text, self._layout(), columns)
+
+    @property
+    def picked_row(self) -> Row | None:
+        """The row picked by keyboard or mouse, if its price is still in the book."""
+        if self._picked is None or self._ladder is None:
+            return None
+        prices = side_of(self._ladder, self._picked.side).prices
+        found = (prices == self._picked.price).nonzero()[0]
+        return Row(self._picked.side, int(found[0])) if len(found) else None
+
+    def describe(self, row: Row) -> str:
+        """Return the exact values of `row` as text."""
+        price, size, total = self._values(row)
+        base, quote = self._assets()
+        side = "Bid" if row.side is Side.BID else "Ask"
+        return f"{side} {price} {quote}\nSize {size} {base}\nTotal from the spread {total} {base}"
+
+    def summary(self) -> str:
+        """Return best bid, best ask and spread in words, for assistive technology."""
+        if self._frame is None or self._ladder is None:
+            return ""
+        message = message_of(self._frame)
+        if message is not None:
+            return f"{message.title}. {message.detail}"
+        best = [
+            f"best {side.value} {self._frame.format.price(int(rows.prices[0]), self._step)}"
+            for side in Side
+            if len((rows := side_of(self._ladder, side)).prices)
+        ]
+        gap = " ".join(part for part in gap_texts(self._ladder, self._frame.format) if part)
+        return ", ".join([*best, gap])
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
+        """Draw everything: whole repaints are cheaper than finding out what changed."""
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), self._theme.panel)
+        layout = self._layout()
+        header = QRect(0, layout.header, self.width(), self.height() - layout.header)
+        message = message_of(self._frame) if self._frame else None
+        scene = self.scene
+        if scene is not None:
+            painter.setClipRect(header)
+            hovered = layout.row_at(self._hovered_at.y()) if self._hovered_at else None
+            self._painter.paint(painter, scene, hovered, self.picked_row)
+            painter.setClipping(False)
+        elif message is not None:
+            self._painter.paint_message(painter, header, message)
+        self._painter.paint_header(painter, self._columns(), layout.header, self._assets())
+        if self.hasFocus():
+            painter.setPen(self._theme.focus)
+            painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
+        painter.end()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
+        """Keep the scroll position within the rows, and the button in its place."""
+        super().resizeEvent(event)
+        self._scroll_to(self._offset)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
+        """Follow the person's font."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._take_fonts()
+            self.update()
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 (Qt's name)
+        """Scroll by whole rows, also on touchpads that send fractions of a notch."""
+        self._wheel_rest += event.angleDelta().y() * _WHEEL_ROWS
+        rows = int(self._wheel_rest / 120)
+        self._wheel_rest -= rows * 120
+        self.scroll_rows(rows)
+        event.accept()
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
+        """Mark the row under the mouse."""
+        self._hovered_at = event.position().toPoint()
+        self.update()
+
+    def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
+        """Mark no row any more."""
+        super().leaveEvent(event)
+        self._hovered_at = None
+        self.update()
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
+        """Pick the row under the mouse."""
+        row = self._row_at(event.position())
+        if row is not None and event.button() == Qt.MouseButton.LeftButton:
+            self._pick(row)
+
+    def event(self, event: QEvent) -> bool:
+        """Answer the question for a tooltip with the row's exact values."""
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            row = self._row_at(event.pos())
+            if row is None:
+                QToolTip.hideText()
+            else:
+                QToolTip.showText(event.globalPos(), self.describe(row), self)
+            return True
+        return super().event(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
+        """Scroll, recentre, pick and copy by keyboard."""
+        page = max(1, self._layout().rows_per_side)
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copy_row()
+            return
+        match event.key():
+            case Qt.Key.Key_Up:
+                self._pick_next(-1)
+            case Qt.Key.Key_Down:
+                self._pick_next(1)
+            case Qt.Key.Key_PageUp:
+                self.scroll_rows(page)
+            case Qt.Key.Key_PageDown:
+                self.scroll_rows(-page)
+            case Qt.Key.Key_Home | Qt.Key.Key_Space:
+                self.recentre()
+            case Qt.Key.Key_Escape if self._picked is not None:
+                self._picked = None
+                self.update()
+            case _:
+                super().keyPressEvent(event)
+
+    def copy_row(self) -> None:
+        """Copy the picked row: side, price, size and total, exact, separated by tabs."""
+        row = self.picked_row
+        if row is not None:
+            values = [text.replace(",", "") for text in self._values(row)]
+            QGuiApplication.clipboard().setText("\t".join([row.side.value, *values]))
+
+    def _rebuild(self, *, watch: bool) -> None:
+        if self._frame is None:
+            return
+        before = self._ladder
+        self._ladder = build_ladder(
+            self._frame.bids, self._frame.asks, self._frame.format.scale, self._step
+        )
+        if watch and self.highlights_changes and before is not None:
+            self._changed = {side: self._fresh(before, self._ladder, side) for side in Side}
+            self._calm.start()
+        else:
+            self._changed = dict(_NOTHING_CHANGED)
+        self._scroll_to(self._offset)
+
+    def _fresh(self, before: Ladder, after: Ladder, side: Side) -> frozenset[int]:
+        """Return the prices of the visible rows whose size changed."""
+        old, new = side_of(before, side), side_of(after, side)
+        if not len(old.prices):
+            return frozenset()
+        view = self._layout().visible(side)
+        known = slice(0, view.stop + 50)
+        sizes = dict(zip(old.prices[known].tolist(), old.quantities[known].tolist(), strict=True))
+        shown = slice(view.start, view.stop)
+        rows = zip(new.prices[shown].tolist(), new.quantities[shown].tolist(), strict=True)
+        return frozenset(price for price, size in rows if sizes.get(price) != size)
+
+    def _calm_down(self) -> None:
+        self._changed = dict(_NOTHING_CHANGED)
+        self.update()
+
+    def _layout(self) -> LadderLayout:
+        asks = len(self._ladder.asks.prices) if self._ladder else 0
+        bids = len(self._ladder.bids.prices) if self._ladder else 0
+        return lay_out(self.height(), self._row_height, self._offset, asks, bids)
+
+    def _columns(self) -> LadderColumns:
+        widest = 0.0
+        if self._frame is not None and self._ladder is not None:
+            # Farther asks have longer prices, if any; bids have shorter ones.
+            farthest = (
+                self._ladder.asks.prices[-1:]
+                if len(self._ladder.asks.prices)
+                else (self._ladder.bids.prices[:1])
+            )
+            for price in farthest.tolist():
+                text = self._frame.format.price(price, self._step)
+                widest = self._numbers.width(text) * _BOLD_STRETCH + 2 * _PRICE_MARGIN
+        return lay_out_columns(self.width(), round(widest))
+
+    def _scroll_to(self, offset: int) -> None:
+        self._offset = offset
+        self._offset = self._layout().offset
+        self._recentre.setVisible(self._offset != 0)
+        self._place_button()
+        self.update()
+
+    def _place_button(self) -> None:
+        """Put the button where the rows at the bottom leave their columns empty."""
+        button, size = self._recentre, self._recentre.sizeHint()
+        lowest = self._layout().row_at(self.height() - 2)
+        asks_below = lowest is not None and lowest.side is Side.ASK
+        left = 8 if asks_below else self.width() - size.width() - 8
+        button.setGeometry(left, self.height() - size.height() - 8, size.width(), size.height())
+
+    def _row_at(self, at: QPoint | QPointF) -> Row | None:
+        if self.scene is None:
+            return None
+        return self._layout().row_at(int(at.y()))
+
+    def _pick(self, row: Row) -> None:
+        if self._ladder is None:
+            return
+        self._picked = _Picked(row.side, int(side_of(self._ladder, row.side).prices[row.index]))
+        self.setAccessibleDescription(self.describe(row))
+        self._scroll_to(self._layout().offset_showing(row))
+
+    def _pick_next(self, down: int) -> None:
+        """Pick the row below (1) or above (-1) the picked one; at first, beside the spread."""
+        if self._ladder is None or not (counts := self._counts()):
+            return
+        row = self.picked_row
+        if row is None:
+            side = Side.BID if down > 0 else Side.ASK
+            side = side if side in counts else next(iter(counts))
+            self._pick(Row(side, 0))
+            return
+        outward = down if row.side is Side.BID else -down
+        index = row.index + outward
+        other = Side.ASK if row.side is Side.BID else Side.BID
+        if index >= 0:
+            self._pick(Row(row.side, min(index, counts[row.side] - 1)))
+        elif other in counts:
+            self._pick(Row(other, 0))
+
+    def _counts(self) -> dict[Side, int]:
+        if self._ladder is None:
+            return {}
+        counts = {side: len(side_of(self._ladder, side).prices) for side in Side}
+        return {side: count for side, count in counts.items() if count}
+
+    def _values(self, row: Row) -> tuple[str, str, str]:
+        if self._frame is None or self._ladder is None:
+            return "", "", ""
+        levels, text = side_of(self._ladder, row.side), self._frame.format
+        return (
+            text.price(int(levels.prices[row.index]), self._step),
+            text.quantity(int(levels.quantities[row.index])),
+            text.quantity(int(levels.cumulative[row.index])),
+        )
+
+    def _assets(self) -> tuple[str, str]:
+        if self._frame is None:
+            return "", ""
+        return self._frame.symbol.base, self._frame.symbol.quote
+
+    def _take_fonts(self) -> None:
+        font = QFont(self.font())
+        self._numbers = NumberMetrics(number_font(font))
+        self._row_height = round(self._numbers.height) + 4
+        self._painter = LadderPainter(self._theme, font, self._numbers)

@@ -1,0 +1,275 @@
+"""Draws the ladder with QPainter: bars first, then each column's texts in one colour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from PySide6.QtCore import QPointF, QRect, QRectF, Qt
+from PySide6.QtGui import QColor, QFont, QPainter
+
+from orderbook_desktop.core.ladder import Ladder, Side
+from orderbook_desktop.gui.book_frame import MarketFormat, Message
+from orderbook_desktop.gui.ladder_layout import (
+    LadderColumns,
+    LadderLayout,
+    Row,
+    Span,
+    side_of,
+)
+from orderbook_desktop.gui.number_font import NumberMetrics
+from orderbook_desktop.gui.number_text import percent_text
+from orderbook_desktop.gui.theme import Theme
+
+_PADDING: Final = 7
+_RIGHT: Final = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+_CENTRE: Final = Qt.AlignmentFlag.AlignCenter
+
+
+@dataclass(frozen=True, slots=True)
+class LadderRow:
+    """One visible row: its place and what is written in it."""
+
+    row: Row
+    span: Span
+    price: str
+    size: str
+    total: str
+    size_share: float
+    total_share: float
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LadderScene:
+    """Everything that is on the ladder: visible rows, and what lies between the sides.
+
+    `gap` are the two lines of the spread row.
+    """
+
+    rows: tuple[LadderRow, ...]
+    gap: tuple[str, str]
+    layout: LadderLayout
+    columns: LadderColumns
+
+
+@dataclass(frozen=True, slots=True)
+class RowText:
+    """How rows are written.
+
+    `step` is the grouping in price units, `widest` how many characters a quantity may have,
+    `changed` the prices of the rows whose size has just changed.
+    """
+
+    format: MarketFormat
+    step: int
+    widest: int
+    changed: Mapping[Side, frozenset[int]]
+
+
+def build_scene(
+    ladder: Ladder, text: RowText, layout: LadderLayout, columns: LadderColumns
+) -> LadderScene:
+    """Return what is to be drawn. Bars are relative to the largest in view."""
+    rows = [row for side in Side for row in _rows_of(ladder, side, text, layout)]
+    return LadderScene(tuple(rows), gap_texts(ladder, text.format), layout, columns)
+
+
+def _rows_of(
+    ladder: Ladder, side: Side, text: RowText, layout: LadderLayout
+) -> Iterator[LadderRow]:
+    levels, visible = side_of(ladder, side), layout.visible(side)
+    if not visible:
+        return
+    part = slice(visible.start, visible.stop)
+    prices = levels.prices[part].tolist()
+    sizes = levels.quantities[part].tolist()
+    totals = levels.cumulative[part].tolist()
+    largest_size, largest_total = max(sizes), _largest_total(ladder, layout)
+    for index, price, size, total in zip(visible, prices, sizes, totals, strict=True):
+        row = Row(side, index)
+        yield LadderRow(
+            row,
+            layout.row_span(row),
+            text.format.price(price, text.step),
+            text.format.short_quantity(size, text.widest),
+            text.format.short_quantity(total, text.widest),
+            size / largest_size,
+            total / largest_total,
+            price in text.changed[side],
+        )
+
+
+def _largest_total(ladder: Ladder, layout: LadderLayout) -> int:
+    """Return the largest sum in view on either side, so that the sides compare."""
+    return max(
+        int(side_of(ladder, side).cumulative[visible.stop - 1])
+        for side in Side
+        if (visible := layout.visible(side))
+    )
+
+
+def gap_texts(ladder: Ladder, market: MarketFormat) -> tuple[str, str]:
+    """Return the spread row's lines: the mid, and the spread absolute and in percent.
+
+    Where a side is empty the first line says which.
+    """
+    if ladder.spread is None or ladder.twice_mid is None:
+        return ("no bids" if not len(ladder.bids.prices) else "no asks"), ""
+    word = "spread" if ladder.spread >= 0 else "crossed by"
+    percent = ladder.spread_percent
+    share = "" if percent is None else f"  ({percent_text(abs(percent)).removeprefix('+')})"
+    return (
+        f"mid {market.half_price(ladder.twice_mid)}",
+        f"{word} {market.price(abs(ladder.spread))}{share}",
+    )
+
+
+class LadderPainter:
+    """Knows fonts and colours of the ladder; draws a scene or a message."""
+
+    def __init__(self, theme: Theme, font: QFont, numbers: NumberMetrics) -> None:
+        self._theme = theme
+        self._font = font
+        self._bold = QFont(numbers.font)
+        self._bold.setWeight(QFont.Weight.DemiBold)
+        self._numbers = numbers
+        self._side = {Side.BID: theme.bid, Side.ASK: theme.ask}
+
+    def paint(
+        self, painter: QPainter, scene: LadderScene, hovered: Row | None, selected: Row | None
+    ) -> None:
+        """Draw `scene`; the hovered and the selected row are marked if they are in it."""
+        width = scene.columns.ask_total.end
+        self._bars(painter, scene, width)
+        self._marks(painter, scene, width, hovered, selected)
+        self._texts(painter, scene)
+        self._gap(painter, scene, width)
+
+    def paint_message(self, painter: QPainter, area: QRect, message: Message) -> None:
+        """Draw `message` in the middle of `area`."""
+        paint_message(painter, area, message, self._font, self._theme)
+
+    def paint_header(
+        self, painter: QPainter, columns: LadderColumns, height: int, assets: tuple[str, str]
+    ) -> None:
+        """Draw the header row; `assets` are base and quote, shown where they fit."""
+        base, quote = assets
+        painter.fillRect(0, 0, columns.ask_total.end, height, self._theme.raised)
+        painter.fillRect(0, height - 1, columns.ask_total.end, 1, self._theme.line)
+        painter.setFont(self._font)
+        painter.setPen(self._theme.muted)
+        for span, name, asset, alignment in (
+            (columns.bid_total, "Total", base, _RIGHT),
+            (columns.bid_size, "Bids", base, _RIGHT),
+            (columns.price, "Price", quote, _CENTRE),
+            (columns.ask_size, "Asks", base, _RIGHT),
+            (columns.ask_total, "Total", base, _RIGHT),
+        ):
+            text = f"{name} {asset}"
+            room = span.length - 2 * _PADDING
+            if painter.fontMetrics().horizontalAdvance(text) > room:
+                text = name
+            area = QRect(span.start + _PADDING, 0, room, height)
+            painter.drawText(area, alignment, text)
+
+    def _bars(self, painter: QPainter, scene: LadderScene, width: int) -> None:
+        theme, columns = self._theme, scene.columns
+        wing = columns.price.start
+        fills = {side: theme.tint(colour, 0.13) for side, colour in self._side.items()}
+        bars = {side: theme.tint(colour, 0.32) for side, colour in self._side.items()}
+        fresh = {side: theme.tint(colour, 0.45) for side, colour in self._side.items()}
+        for row in scene.rows:
+            side, (top, height) = row.row.side, row.span
+            total = round(row.total_share * wing)
+            size = max(1, round(row.size_share * columns.bid_size.length))
+            bar = fresh[side] if row.changed else bars[side]
+            if side is Side.BID:
+                painter.fillRect(wing - total, top, total, height, fills[side])
+                painter.fillRect(wing - size, top + 1, size, height - 2, bar)
+            else:
+                start = width - wing
+                painter.fillRect(start, top, total, height, fills[side])
+                painter.fillRect(start, top + 1, size, height - 2, bar)
+
+    def _marks(
+        self,
+        painter: QPainter,
+        scene: LadderScene,
+        width: int,
+        hovered: Row | None,
+        selected: Row | None,
+    ) -> None:
+        veil = QColor(self._theme.text)
+        veil.setAlphaF(0.09)
+        for row in scene.rows:
+            if row.row == hovered:
+                painter.fillRect(0, row.span.start, width, row.span.length, veil)
+            if row.row == selected:
+                painter.setPen(self._theme.focus)
+                painter.drawRect(0, row.span.start, width - 1, row.span.length - 1)
+
+    def _texts(self, painter: QPainter, scene: LadderScene) -> None:
+        theme, columns, numbers = self._theme, scene.columns, self._numbers
+        centre = columns.price.start + columns.price.length / 2
+        painter.setFont(self._bold)
+        for side, colour in self._side.items():
+            painter.setPen(colour)
+            for row in scene.rows:
+                if row.row.side is side:
+                    left = centre - numbers.width(row.price) / 2
+                    painter.drawText(QPointF(left, self._baseline(row.span)), row.price)
+        painter.setFont(numbers.font)
+        painter.setPen(theme.text)
+        for row in scene.rows:
+            span = columns.bid_size if row.row.side is Side.BID else columns.ask_size
+            self._right(painter, row.size, span, row.span)
+        painter.setPen(theme.muted)
+        for row in scene.rows:
+            span = columns.bid_total if row.row.side is Side.BID else columns.ask_total
+            self._right(painter, row.total, span, row.span)
+
+    def _right(self, painter: QPainter, text: str, column: Span, row: Span) -> None:
+        left = column.end - _PADDING - self._numbers.width(text)
+        painter.drawText(QPointF(left, self._baseline(row)), text)
+
+    def _baseline(self, row: Span) -> float:
+        return self._numbers.baseline(row.start, row.length)
+
+    def _gap(self, painter: QPainter, scene: LadderScene, width: int) -> None:
+        theme, layout = self._theme, scene.layout
+        top, height = layout.spread_top, layout.spread
+        if top + height <= layout.header or top >= layout.height:
+            return
+        painter.fillRect(0, top, width, height, theme.raised)
+        painter.fillRect(0, top, width, 1, theme.line)
+        painter.fillRect(0, top + height - 1, width, 1, theme.line)
+        mid, spread = scene.gap
+        line = round(self._numbers.height)
+        area = QRect(0, top + (height - 2 * line) // 2, width, line)
+        painter.setFont(self._bold)
+        painter.setPen(theme.text)
+        painter.drawText(area if spread else QRect(0, top, width, height), _CENTRE, mid)
+        painter.setFont(self._numbers.font)
+        painter.setPen(theme.trouble if spread.startswith("crossed") else theme.muted)
+        painter.drawText(area.translated(0, line), _CENTRE, spread)
+
+
+def paint_message(
+    painter: QPainter, area: QRect, message: Message, font: QFont, theme: Theme
+) -> None:
+    """Draw title and sentence of `message` in the middle of `area`."""
+    room = QRectF(area).adjusted(24, 0, -24, 0)
+    large = QFont(font)
+    large.setPointSizeF(font.pointSizeF() * 1.35)
+    large.setWeight(QFont.Weight.DemiBold)
+    title = QRectF(room.left(), room.center().y() - 44, room.width(), 40)
+    painter.setFont(large)
+    painter.setPen(theme.text)
+    flags = Qt.AlignmentFlag.AlignHCenter | Qt.TextFlag.TextWordWrap
+    painter.drawText(title, Qt.AlignmentFlag.AlignBottom | flags, message.title)
+    painter.setFont(font)
+    painter.setPen(theme.muted)
+    detail = QRectF(room.left(), title.bottom() + 8, room.width(), room.height() / 2 - 8)
+    painter.drawText(detail, Qt.AlignmentFlag.AlignTop | flags, message.detail)

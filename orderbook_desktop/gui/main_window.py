@@ -1,0 +1,285 @@
+"""The main window: puts the parts together and connects them to the desk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from PySide6.QtCore import QEvent, Qt, QTimer, Signal
+from PySide6.QtGui import QCloseEvent, QHideEvent, QIcon, QResizeEvent, QShowEvent
+from PySide6.QtWidgets import (
+    QApplication,
+    QDialog,
+    QLabel,
+    QMainWindow,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
+
+from orderbook_desktop.core.desk import Desk, NoticeAction, RecordingStatus
+from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.gui.book_frame import BookFrame
+from orderbook_desktop.gui.bridge import DeskBridge
+from orderbook_desktop.gui.depth_chart import DepthChart
+from orderbook_desktop.gui.ladder import DepthLadder
+from orderbook_desktop.gui.menus import Commands, Menus
+from orderbook_desktop.gui.notice_bar import NoticeBar
+from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.status_line import StatusLine
+from orderbook_desktop.gui.theme import Appearance, Theme, ThemeKeeper
+from orderbook_desktop.gui.top_bar import TopBar
+from orderbook_desktop.resource_files import resource_path
+
+_COMPACT_BELOW: Final = 860
+_DESCRIBE_MS: Final = 1_000
+_DEMO_TEXT: Final = "DEMO · a made-up market: no price here is real"
+
+
+class MainWindow(QMainWindow):
+    """The window on one desk.
+
+    Closing is the caller's to finish: the close button only emits `close_requested`. Stop
+    what has to be stopped, then call `finish_close()`. It may be emitted again while that
+    is going on.
+
+    Signals:
+        close_requested(): the person wants to quit.
+    """
+
+    close_requested = Signal()
+
+    def __init__(
+        self,
+        desk: Desk,
+        preferences: Preferences,
+        application: QApplication,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        super().__init__()
+        self._desk = desk
+        self._preferences = preferences
+        self._finishing = False
+        self.themes = ThemeKeeper(application, preferences.appearance, self)
+        self.bridge = DeskBridge(desk, self, now_ns)
+        theme = self.themes.theme
+        self.top_bar = TopBar(desk, preferences, theme, self)
+        self.demo_strip = QLabel(_DEMO_TEXT, self)
+        self.notice_bar = NoticeBar(self)
+        self.ladder = DepthLadder(theme, self)
+        self.chart = DepthChart(theme, preferences.chart_share, self)
+        self.status_line = StatusLine(self)
+        self.menus = Menus(
+            self,
+            self._commands(),
+            preferences.appearance,
+            highlights_changes=preferences.highlights_changes,
+        )
+        self._describer = QTimer(self, interval=_DESCRIBE_MS)
+        self._lay_out()
+        self._connect()
+        self._restore()
+
+    def finish_close(self) -> None:
+        """Save the preferences and really close. The desk is not looked at any more."""
+        self._finishing = True
+        self.bridge.stop()
+        self._describer.stop()
+        self._save()
+        self.close()
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 (Qt's name)
+        """Leave the closing to whoever owns the desk."""
+        if self._finishing:
+            event.accept()
+            return
+        event.ignore()
+        self.status_line.say("Closing…")
+        self.close_requested.emit()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
+        """Begin to look at the desk with the first show, at the screen's refresh rate."""
+        super().showEvent(event)
+        handle = self.windowHandle()
+        if handle is not None:
+            handle.screenChanged.connect(
+                self.bridge.follow_screen, Qt.ConnectionType.UniqueConnection
+            )
+        self.bridge.follow_screen(self.screen())
+        self._wake()
+        if not self._finishing:
+            self.bridge.start()
+            self._describer.start()
+        # The icon's SVG plugin must not keep the first picture waiting.
+        QTimer.singleShot(0, self, self._take_icon)
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 (Qt's name)
+        """Leave the book alone while nobody can see it."""
+        super().hideEvent(event)
+        self._wake()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
+        """Leave the book alone while the window is minimised."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.WindowStateChange:
+            self._wake()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
+        """Leave captions out where the window is narrow."""
+        super().resizeEvent(event)
+        self.top_bar.show_compact(compact=self.width() < _COMPACT_BELOW)
+
+    def _lay_out(self) -> None:
+        self.setMinimumSize(720, 480)
+        self.demo_strip.setObjectName("demoStrip")
+        self.demo_strip.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.demo_strip.setVisible(self._desk.demo)
+        self._splitter = QSplitter(Qt.Orientation.Horizontal)
+        self._splitter.setChildrenCollapsible(False)
+        self._splitter.setHandleWidth(5)
+        self._splitter.addWidget(self.ladder)
+        self._splitter.addWidget(self.chart)
+        self._splitter.setStretchFactor(0, 1)
+        self._splitter.setStretchFactor(1, 5)
+        self._splitter.setSizes([430, 1100])
+        middle = QWidget(self)
+        column = QVBoxLayout(middle)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        for part in (self.top_bar, self.demo_strip, self.notice_bar):
+            column.addWidget(part)
+        column.addWidget(self._splitter, 1)
+        column.addWidget(self.status_line)
+        self.setCentralWidget(middle)
+        self.ladder.setFocus()
+
+    def _connect(self) -> None:
+        bridge = self.bridge
+        bridge.symbol_changed.connect(self._show_symbol)
+        bridge.frame_changed.connect(self._show_frame)
+        bridge.desk_changed.connect(self._show_desk)
+        bridge.badge_changed.connect(self.top_bar.badge.set_badge)
+        bridge.recording_changed.connect(self._show_recording)
+        bridge.rate_changed.connect(self.status_line.show_rate)
+        self.top_bar.commanded.connect(bridge.look)
+        self.top_bar.left.connect(self.ladder.setFocus)
+        self.top_bar.grouping_box.step_changed.connect(self.ladder.set_step)
+        self.notice_bar.acted.connect(self._act)
+        self.notice_bar.dismissed.connect(self._dismiss)
+        self.chart.zoomed.connect(self._remember_zoom)
+        self.themes.changed.connect(self._use_theme)
+        self._describer.timeout.connect(self._describe)
+
+    def _commands(self) -> Commands:
+        return Commands(
+            find_symbol=self.top_bar.symbol_box.search_now,
+            quit=self._ask_to_close,
+            finer=self.top_bar.grouping_box.finer,
+            coarser=self.top_bar.grouping_box.coarser,
+            recentre=self.ladder.recentre,
+            reset_chart=self.chart.reset_view,
+            highlight_changes=self._highlight_changes,
+            set_appearance=self._set_appearance,
+            set_full_screen=self._set_full_screen,
+            select_source=self.top_bar.select_source,
+            set_recording=self.top_bar.set_recording,
+            show_shortcuts=self._show_shortcuts,
+            show_about=self._show_about,
+        )
+
+    def _restore(self) -> None:
+        if not self.restoreGeometry(self._preferences.geometry):
+            self.resize(1440, 860)
+        self._splitter.restoreState(self._preferences.splitter)
+        self.ladder.highlights_changes = self._preferences.highlights_changes
+
+    def _save(self) -> None:
+        self._preferences.geometry = self.saveGeometry()
+        self._preferences.splitter = self._splitter.saveState()
+        self._preferences.save()
+
+    def _show_symbol(self, symbol: SymbolInfo) -> None:
+        demo = "DEMO · " if self._desk.demo else ""
+        self.setWindowTitle(f"{demo}{symbol.symbol} · Orderbook Desktop")
+        self.top_bar.symbol_box.set_current(symbol.symbol)
+
+    def _show_frame(self, frame: BookFrame) -> None:
+        self.top_bar.grouping_box.set_frame(frame)
+        self.ladder.set_frame(frame)
+        self.chart.set_frame(frame)
+        self.status_line.show_frame(frame)
+
+    def _show_desk(self) -> None:
+        desk = self._desk
+        self.top_bar.show_desk()
+        self.notice_bar.set_notices(desk.notices)
+        self.demo_strip.setVisible(desk.demo)
+        self._preferences.symbol = desk.symbol.symbol
+        self._preferences.recents = tuple(desk.recents)
+        self._preferences.source = desk.source_kind
+        self.menus.show_state(desk.source_kind, recording=desk.recording.wanted)
+
+    def _show_recording(self, recording: RecordingStatus) -> None:
+        self.top_bar.record_button.set_recording(recording)
+        self.status_line.show_recording(recording)
+        self.menus.show_state(self._desk.source_kind, recording=recording.wanted)
+
+    def _act(self, action: NoticeAction) -> None:
+        self._desk.act(action)
+        self.bridge.look()
+
+    def _dismiss(self, key: str) -> None:
+        self._desk.dismiss(key)
+        self.ladder.setFocus()
+        self.bridge.look()
+
+    def _remember_zoom(self, share: float | None) -> None:
+        self._preferences.chart_share = share
+
+    def _use_theme(self, theme: Theme) -> None:
+        self.ladder.set_theme(theme)
+        self.chart.set_theme(theme)
+        self.top_bar.badge.set_theme(theme)
+
+    def _describe(self) -> None:
+        """Keep the spoken descriptions up to date, slowly enough to be listened to."""
+        self.ladder.setAccessibleDescription(self.ladder.summary())
+        self.chart.setAccessibleDescription(self.chart.summary())
+
+    def _highlight_changes(self, wanted: bool) -> None:
+        self.ladder.highlights_changes = wanted
+        self._preferences.highlights_changes = wanted
+
+    def _set_appearance(self, appearance: Appearance) -> None:
+        self._preferences.appearance = appearance
+        self.themes.set_appearance(appearance)
+
+    def _set_full_screen(self, wanted: bool) -> None:
+        if wanted:
+            self.showFullScreen()
+        else:
+            self.showNormal()
+
+    def _show_shortcuts(self) -> None:
+        # Imported here because nobody needs it for the first picture.
+        from orderbook_desktop.gui.dialogs import shortcuts_dialog  # noqa: PLC0415
+
+        self._open(shortcuts_dialog(self.menus.shortcut_texts(), self))
+
+    def _show_about(self) -> None:
+        from orderbook_desktop.gui.dialogs import about_dialog  # noqa: PLC0415
+
+        self._open(about_dialog(self))
+
+    def _open(self, dialog: QDialog) -> None:
+        dialog.open()
+
+    def _ask_to_close(self) -> None:
+        self.close()
+
+    def _take_icon(self) -> None:
+        self.setWindowIcon(QIcon(str(resource_path("icons/orderbook-desktop.svg"))))
+
+    def _wake(self) -> None:
+        self.bridge.awake = self.isVisible() and not self.isMinimized()

@@ -1,0 +1,119 @@
+"""What the window remembers from one run to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QByteArray, QSettings
+
+from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.gui.theme import Appearance
+
+
+class Preferences:
+    """Typed access to the window's `QSettings`; what cannot be read counts as not there."""
+
+    def __init__(self, settings: QSettings) -> None:
+        self._settings = settings
+
+    @property
+    def geometry(self) -> QByteArray:
+        """The window's place as `QWidget.saveGeometry` gave it; empty if unknown."""
+        return self._bytes("window/geometry")
+
+    @geometry.setter
+    def geometry(self, value: QByteArray) -> None:
+        self._settings.setValue("window/geometry", value)
+
+    @property
+    def splitter(self) -> QByteArray:
+        """The splitter's state as `QSplitter.saveState` gave it; empty if unknown."""
+        return self._bytes("window/splitter")
+
+    @splitter.setter
+    def splitter(self, value: QByteArray) -> None:
+        self._settings.setValue("window/splitter", value)
+
+    @property
+    def symbol(self) -> str:
+        """The symbol shown last, such as `BTC/USDT`; empty if unknown."""
+        return self._text("market/symbol")
+
+    @symbol.setter
+    def symbol(self, value: str) -> None:
+        self._settings.setValue("market/symbol", value)
+
+    @property
+    def recents(self) -> tuple[str, ...]:
+        """Symbols shown before, the latest first."""
+        return tuple(part for part in self._text("market/recents").split(" ") if part)
+
+    @recents.setter
+    def recents(self, value: Sequence[str]) -> None:
+        self._settings.setValue("market/recents", " ".join(value))
+
+    @property
+    def source(self) -> SourceKind | None:
+        """The source chosen last; None if unknown."""
+        try:
+            return SourceKind(self._text("market/source"))
+        except ValueError:
+            return None
+
+    @source.setter
+    def source(self, value: SourceKind) -> None:
+        self._settings.setValue("market/source", value.value)
+
+    @property
+    def appearance(self) -> Appearance:
+        """The theme wanted."""
+        try:
+            return Appearance(self._text("window/appearance"))
+        except ValueError:
+            return Appearance.SYSTEM
+
+    @appearance.setter
+    def appearance(self, value: Appearance) -> None:
+        self._settings.setValue("window/appearance", value.value)
+
+    @property
+    def highlights_changes(self) -> bool:
+        """Whether the ladder marks the sizes that changed."""
+        return self._text("ladder/highlights_changes") != "no"
+
+    @highlights_changes.setter
+    def highlights_changes(self, value: bool) -> None:
+        self._settings.setValue("ladder/highlights_changes", "yes" if value else "no")
+
+    @property
+    def chart_share(self) -> float | None:
+        """Half the chart's price range as a share of the mid; None for the automatic one."""
+        try:
+            share = float(self._text("chart/share"))
+        except ValueError:
+            return None
+        return share if 0 < share <= 1 else None
+
+    @chart_share.setter
+    def chart_share(self, value: float | None) -> None:
+        self._settings.setValue("chart/share", "" if value is None else repr(value))
+
+    def grouping(self, market: str) -> str:
+        """Return the grouping step chosen for `market` as decimal text; empty if none was."""
+        return self._text(f"grouping/{market}")
+
+    def set_grouping(self, market: str, step: str) -> None:
+        """Remember the grouping step of `market`, decimal text."""
+        self._settings.setValue(f"grouping/{market}", step)
+
+    def save(self) -> None:
+        """Write what is not written yet."""
+        self._settings.sync()
+
+    def _text(self, key: str) -> str:
+        value = self._settings.value(key)
+        return value if isinstance(value, str) else ""
+
+    def _bytes(self, key: str) -> QByteArray:
+        value = self._settings.value(key)
+        return value if isinstance(value, QByteArray) else QByteArray()

@@ -1,0 +1,151 @@
+"""The line at the bottom: recording counters, update id and event time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import Final
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QResizeEvent, QShowEvent
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
+
+from orderbook_desktop.core.desk import RecordingStatus
+from orderbook_desktop.core.status import FeedStatus
+from orderbook_desktop.gui.book_frame import BookFrame
+from orderbook_desktop.gui.top_bar import SOURCE_NAMES
+
+_SPACING: Final = 18
+# Left to right on screen; the numbers say which go first where room is short.
+_FIELDS: Final = {
+    "source": 4,
+    "recorded": 1,
+    "waiting": 2,
+    "gaps": 3,
+    "rate": 7,
+    "update id": 6,
+    "time": 5,
+}
+
+
+def event_time_text(event_ms: int, zone: tzinfo | None = None) -> str:
+    """Return the time of an event (ms since the epoch) in `zone` (default: local), with it."""
+    seconds, ms = divmod(event_ms, 1000)
+    moment = datetime.fromtimestamp(seconds, UTC).astimezone(zone)
+    return f"{moment:%H:%M:%S}.{ms:03d} {moment:%Z}"
+
+
+def bytes_text(count: int) -> str:
+    """Return a number of bytes for a person: `512 B`, `1.5 MB`."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def fields_that_fit(widths: Sequence[int], ranks: Sequence[int], room: int) -> list[bool]:
+    """Return which fields to show: by rank, the lowest first, as long as `room` lasts."""
+    shown = [False] * len(widths)
+    for index in sorted(range(len(widths)), key=lambda index: ranks[index]):
+        if not widths[index]:
+            continue
+        room -= widths[index]
+        if room < 0:
+            break
+        shown[index] = True
+    return shown
+
+
+class StatusLine(QWidget):
+    """Shows numbers that change, in fields that come and go with the room there is."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("statusLine")
+        self._problem = QLabel(self)
+        self._problem.setObjectName("problem")
+        self._labels = {name: QLabel(self) for name in _FIELDS}
+        self._sentence = self._recording_problem = ""
+        self._widths: dict[str, int] = dict.fromkeys(_FIELDS, 0)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(10, 3, 10, 3)
+        row.setSpacing(_SPACING)
+        row.addWidget(self._problem)
+        for name, label in self._labels.items():
+            if name == "rate":
+                row.addStretch(1)
+            label.hide()
+            row.addWidget(label)
+        self._problem.hide()
+
+    def text(self, name: str) -> str:
+        """Return what the field `name` says, whether or not there is room for it."""
+        return self._labels[name].text()
+
+    def show_recording(self, recording: RecordingStatus) -> None:
+        """Show the recording's counters, and its problem if it has one."""
+        size = bytes_text(recording.payload_bytes)
+        self._set("recorded", f"Recorded {recording.events:,} events, {size}")
+        self._set("waiting", f"Waiting {recording.waiting:,}")
+        self._set("gaps", f"Gaps {recording.gaps:,}")
+        self._recording_problem = f"▲ {recording.problem}" if recording.problem else ""
+        self._arrange()
+
+    def show_frame(self, frame: BookFrame) -> None:
+        """Show where the book stands."""
+        self._set("update id", f"Update {frame.update_id}" if frame.update_id else "")
+        self._set("time", event_time_text(frame.event_ms) if frame.event_ms else "")
+        self.show_status(frame.status)
+
+    def show_status(self, status: FeedStatus) -> None:
+        """Show which source serves the book."""
+        self._set("source", f"Source: {SOURCE_NAMES[status.source].lower()}")
+
+    def show_rate(self, per_second: int) -> None:
+        """Show how often the book changes."""
+        self._set("rate", f"{per_second:,} updates/s")
+
+    def say(self, sentence: str) -> None:
+        """Show `sentence` from now on, before any problem."""
+        self._sentence = sentence
+        self._arrange()
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return a small width: fields give way before the window does."""
+        return QSize(100, super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
+        """Show what fits now."""
+        super().resizeEvent(event)
+        self._arrange()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
+        """Show what fits."""
+        super().showEvent(event)
+        self._arrange()
+
+    def _set(self, name: str, text: str) -> None:
+        label = self._labels[name]
+        if text == label.text():
+            return
+        label.setText(text)
+        width = label.sizeHint().width() + _SPACING if text else 0
+        if width != self._widths[name]:
+            self._widths[name] = width
+            self._arrange()
+
+    def _arrange(self) -> None:
+        room = self.width() - 20
+        sentence = self._sentence or self._recording_problem
+        metrics = self._problem.fontMetrics()
+        most = room * 3 // 5
+        self._problem.setText(metrics.elidedText(sentence, Qt.TextElideMode.ElideRight, most))
+        self._problem.setToolTip(sentence)
+        self._problem.setVisible(bool(sentence))
+        if sentence:
+            room -= self._problem.sizeHint().width() + _SPACING
+        shown = fields_that_fit(list(self._widths.values()), list(_FIELDS.values()), room)
+        for label, visible in zip(self._labels.values(), shown, strict=True):
+            label.setVisible(visible)

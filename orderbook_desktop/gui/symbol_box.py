@@ -1,0 +1,166 @@
+"""The symbol box: type to search all traded symbols, or pick one of the recent ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QFocusEvent, QKeyEvent, QMouseEvent, QMoveEvent
+from PySide6.QtWidgets import QLineEdit, QWidget
+
+from orderbook_desktop.core.symbols import SymbolInfo, search_symbols, split_symbol
+from orderbook_desktop.gui.symbol_popup import PAGE_ROWS, SymbolPopup
+
+
+class SymbolBox(QLineEdit):
+    """Shows the symbol on screen, and finds another one while somebody types.
+
+    The list opens with the keyboard focus or a click, recent symbols first. Up, Down and
+    the page keys move in it, Enter takes the marked symbol, Escape leaves everything as it
+    was. Before the exchange has told its symbols, a whole symbol may be typed.
+
+    Signals:
+        chosen(str): the person wants this symbol, such as `BTC/USDT`.
+        left(): the person is done here; the focus should go back to the book.
+    """
+
+    chosen = Signal(str)
+    left = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._symbols: Sequence[SymbolInfo] = ()
+        self._recents: Sequence[str] = ()
+        self._current = ""
+        self._popup: SymbolPopup | None = None
+        self.setAccessibleName("Symbol")
+        self.setPlaceholderText("Symbol, such as BTC/USDT")
+        self.setToolTip("Search the traded symbols (Ctrl+K or /)")
+        self.textEdited.connect(self._search)
+
+    def set_symbols(self, symbols: Sequence[SymbolInfo], recents: Sequence[str]) -> None:
+        """Search these from now on; an open list is brought up to date."""
+        if symbols is self._symbols and recents == self._recents:
+            return
+        self._symbols, self._recents = symbols, tuple(recents)
+        if self.popup is not None:
+            self._search(self._typed)
+
+    def set_current(self, symbol: str) -> None:
+        """Show `symbol` as the one on screen."""
+        self._current = symbol
+        self._restore()
+
+    @property
+    def popup(self) -> SymbolPopup | None:
+        """The list on screen; None while it is closed."""
+        return self._popup if self._popup is not None and not self._popup.isHidden() else None
+
+    def search_now(self) -> None:
+        """Take the focus and open the list."""
+        self.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self._open()
+
+    def focusInEvent(self, event: QFocusEvent) -> None:  # noqa: N802 (Qt's name)
+        """Mark the text, so that typing replaces it; the Tab key opens the list."""
+        super().focusInEvent(event)
+        self.selectAll()
+        if event.reason() in (
+            Qt.FocusReason.TabFocusReason,
+            Qt.FocusReason.BacktabFocusReason,
+        ):
+            self._open()
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:  # noqa: N802 (Qt's name)
+        """Leave everything as it was."""
+        super().focusOutEvent(event)
+        self._restore()
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
+        """Open the list."""
+        super().mousePressEvent(event)
+        if self.popup is None:
+            self._open()
+
+    def moveEvent(self, event: QMoveEvent) -> None:  # noqa: N802 (Qt's name)
+        """Close the list, which would be left behind."""
+        super().moveEvent(event)
+        self._close()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
+        """Move in the list, take a symbol, or leave."""
+        popup = self.popup
+        steps = {
+            Qt.Key.Key_Down: 1,
+            Qt.Key.Key_Up: -1,
+            Qt.Key.Key_PageDown: PAGE_ROWS,
+            Qt.Key.Key_PageUp: -PAGE_ROWS,
+        }
+        match event.key():
+            case Qt.Key.Key_Return | Qt.Key.Key_Enter:
+                self._take()
+            case Qt.Key.Key_Escape:
+                self._restore()
+                self.left.emit()
+            case key if key in steps and popup is None:
+                self._open()
+            case key if key in steps and popup is not None:
+                popup.move_mark(steps[Qt.Key(key)])
+            case _:
+                super().keyPressEvent(event)
+
+    @property
+    def _typed(self) -> str:
+        return "" if self.text() == self._current else self.text().strip()
+
+    def _open(self) -> None:
+        self.selectAll()
+        self._search("")
+
+    def _search(self, typed: str) -> None:
+        found = search_symbols(self._symbols, typed, self._recents)
+        if found:
+            self._shown_popup().open_list(self, found, self._recents)
+        elif self._symbols:
+            self._say(f"No traded symbol matches “{typed.strip()}”.")
+        else:
+            self._say("The exchange has not told its symbols yet. Type one, such as BTC/USDT.")
+
+    def _take(self) -> None:
+        """Take the marked symbol, or the typed one while no symbols are known."""
+        popup = self.popup
+        if popup is None and not self._typed:
+            self.left.emit()
+        elif popup is not None and popup.marked:
+            self._choose(popup.marked)
+        elif self._symbols:
+            self._search(self._typed)
+        else:
+            try:
+                symbol, _ = split_symbol(self.text())
+            except ValueError:
+                self._say(f"“{self.text().strip()}” is not a symbol such as BTC/USDT.")
+            else:
+                self._choose(symbol)
+
+    def _choose(self, symbol: str) -> None:
+        self.set_current(symbol)
+        self.chosen.emit(symbol)
+        self.left.emit()
+
+    def _say(self, sentence: str) -> None:
+        self._shown_popup().open_sentence(self, sentence)
+
+    def _shown_popup(self) -> SymbolPopup:
+        if self._popup is None:
+            self._popup = SymbolPopup(self.window())
+            self._popup.clicked.connect(self._take)
+        return self._popup
+
+    def _restore(self) -> None:
+        self._close()
+        self.setText(self._current)
+
+    def _close(self) -> None:
+        if self._popup is not None:
+            self._popup.hide()

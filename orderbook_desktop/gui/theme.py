@@ -1,0 +1,193 @@
+"""Every colour of the window in one place, dark and light, and following the system's choice.
+
+Bids are blue-green and asks orange: a pair that the common kinds of colour blindness keep
+apart. No meaning hangs on a colour alone; position, sign or a word always says it too. Text
+colours have a contrast of at least 4.5 to 1 against every background they are used on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import Enum
+from string import Template
+from typing import Final
+
+from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtGui import QColor, QGuiApplication, QPalette
+from PySide6.QtWidgets import QApplication
+
+from orderbook_desktop.resource_files import resource_path
+
+
+class Appearance(Enum):
+    """Which theme the person wants; the values are stored."""
+
+    SYSTEM = "system"
+    DARK = "dark"
+    LIGHT = "light"
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """The colours of one theme, as opaque `QColor`s."""
+
+    window: QColor
+    panel: QColor
+    raised: QColor
+    line: QColor
+    text: QColor
+    muted: QColor
+    focus: QColor
+    bid: QColor
+    ask: QColor
+    good: QColor
+    caution: QColor
+    trouble: QColor
+    notice: QColor
+    on_accent: QColor
+
+    def tint(self, colour: QColor, share: float) -> QColor:
+        """Return `colour` laid over `panel`, `share` (0 to 1) opaque, as an opaque colour."""
+        return blend(colour, self.panel, share)
+
+    @property
+    def is_dark(self) -> bool:
+        """Whether light text stands on a dark ground."""
+        return self.text.lightness() > self.window.lightness()
+
+
+def blend(over: QColor, under: QColor, share: float) -> QColor:
+    """Return the opaque colour of `over`, `share` (0 to 1) opaque, on top of `under`."""
+    return QColor(
+        round(over.red() * share + under.red() * (1 - share)),
+        round(over.green() * share + under.green() * (1 - share)),
+        round(over.blue() * share + under.blue() * (1 - share)),
+    )
+
+
+def contrast(first: QColor, second: QColor) -> float:
+    """Return the contrast ratio of two colours, 1 to 21 (WCAG 2.2, "contrast ratio")."""
+    lighter, darker = sorted((_luminance(first), _luminance(second)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: QColor) -> float:
+    def linear(channel: float) -> float:
+        return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+
+    red, green, blue = (linear(part) for part in (colour.redF(), colour.greenF(), colour.blueF()))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+DARK: Final = Theme(
+    window=QColor("#0d1117"),
+    panel=QColor("#11161d"),
+    raised=QColor("#1a212b"),
+    line=QColor("#2b3441"),
+    text=QColor("#e3e8ef"),
+    muted=QColor("#94a0b1"),
+    focus=QColor("#5aa9ff"),
+    bid=QColor("#34c6b4"),
+    ask=QColor("#ff8f5e"),
+    good=QColor("#34c6b4"),
+    caution=QColor("#f2b84b"),
+    trouble=QColor("#ff8f5e"),
+    notice=QColor("#1c2633"),
+    on_accent=QColor("#0d1117"),
+)
+LIGHT: Final = Theme(
+    window=QColor("#eef1f5"),
+    panel=QColor("#ffffff"),
+    raised=QColor("#f7f9fb"),
+    line=QColor("#ccd3dc"),
+    text=QColor("#17202b"),
+    muted=QColor("#536072"),
+    focus=QColor("#0b63c5"),
+    bid=QColor("#00695f"),
+    ask=QColor("#a83c05"),
+    good=QColor("#00695f"),
+    caution=QColor("#7a5200"),
+    trouble=QColor("#a83c05"),
+    notice=QColor("#e3ecf7"),
+    on_accent=QColor("#ffffff"),
+)
+
+
+def theme_for(appearance: Appearance, system: Qt.ColorScheme) -> Theme:
+    """Return the theme for a wish and the system's scheme; dark where neither says."""
+    if appearance is Appearance.SYSTEM:
+        return LIGHT if system is Qt.ColorScheme.Light else DARK
+    return LIGHT if appearance is Appearance.LIGHT else DARK
+
+
+class ThemeKeeper(QObject):
+    """Keeps the application's palette and style sheet to the wanted theme.
+
+    Signals:
+        changed(Theme): another theme is in use.
+    """
+
+    changed = Signal(Theme)
+
+    def __init__(
+        self, application: QApplication, appearance: Appearance, parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._application = application
+        self._appearance = appearance
+        self._sheet = Template(resource_path("styles/window.qss").read_text(encoding="utf-8"))
+        application.setStyle("Fusion")
+        hints = QGuiApplication.styleHints()
+        self.theme = theme_for(appearance, hints.colorScheme())
+        self._apply()
+        hints.colorSchemeChanged.connect(self._choose)
+
+    @property
+    def appearance(self) -> Appearance:
+        """What the person wants."""
+        return self._appearance
+
+    def set_appearance(self, appearance: Appearance) -> None:
+        """Use `appearance` from now on."""
+        self._appearance = appearance
+        self._choose()
+
+    def _choose(self) -> None:
+        theme = theme_for(self._appearance, QGuiApplication.styleHints().colorScheme())
+        if theme is not self.theme:
+            self.theme = theme
+            self._apply()
+            self.changed.emit(theme)
+
+    def _apply(self) -> None:
+        self._application.setPalette(palette_of(self.theme))
+        colours = {
+            field.name: getattr(self.theme, field.name).name() for field in fields(self.theme)
+        }
+        self._application.setStyleSheet(self._sheet.substitute(colours))
+
+
+def palette_of(theme: Theme) -> QPalette:
+    """Return the palette by which the style draws ordinary widgets in `theme`."""
+    role = QPalette.ColorRole
+    palette = QPalette(theme.raised, theme.window)
+    for part, colour in (
+        (role.Window, theme.window),
+        (role.WindowText, theme.text),
+        (role.Base, theme.panel),
+        (role.AlternateBase, theme.raised),
+        (role.Text, theme.text),
+        (role.Button, theme.raised),
+        (role.ButtonText, theme.text),
+        (role.ToolTipBase, theme.raised),
+        (role.ToolTipText, theme.text),
+        (role.PlaceholderText, theme.muted),
+        (role.Highlight, theme.focus),
+        (role.HighlightedText, theme.on_accent),
+        (role.Link, theme.focus),
+    ):
+        palette.setColor(part, colour)
+    disabled = QPalette.ColorGroup.Disabled
+    for part in (role.WindowText, role.Text, role.ButtonText):
+        palette.setColor(disabled, part, theme.muted)
+    return palette

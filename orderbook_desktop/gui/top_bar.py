@@ -1,0 +1,153 @@
+"""The bar of controls: symbol, source, recording, grouping, and the state badge."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QToolButton, QWidget
+
+from orderbook_desktop.core.desk import Desk, RecordingStatus
+from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.gui.badge import StateBadge
+from orderbook_desktop.gui.grouping import GroupingBox
+from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.symbol_box import SymbolBox
+from orderbook_desktop.gui.theme import Theme
+
+SOURCE_NAMES = {SourceKind.MONGO: "Recorded", SourceKind.DIRECT: "Direct"}
+_SOURCE_TIPS = {
+    SourceKind.MONGO: "Show the book as the database has recorded it",
+    SourceKind.DIRECT: "Show the exchange's stream as it comes, with the least delay",
+}
+
+
+class SourceSwitch(QWidget):
+    """Two buttons of which one is down: where the book comes from.
+
+    Signals:
+        chosen(SourceKind): the person wants this source.
+    """
+
+    chosen = Signal(SourceKind)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("Source of the book")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(0)
+        group = QButtonGroup(self)
+        self.buttons: dict[SourceKind, QToolButton] = {}
+        for kind, name in SOURCE_NAMES.items():
+            button = QToolButton(self)
+            button.setObjectName(f"source{name}")
+            button.setText(name)
+            button.setCheckable(True)
+            button.setToolTip(_SOURCE_TIPS[kind])
+            button.setAccessibleName(f"Source: {name}")
+            button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+            button.clicked.connect(lambda _checked, kind=kind: self.chosen.emit(kind))
+            group.addButton(button)
+            row.addWidget(button)
+            self.buttons[kind] = button
+
+    def set_kind(self, kind: SourceKind) -> None:
+        """Show that `kind` is chosen."""
+        self.buttons[kind].setChecked(True)
+
+
+class RecordButton(QToolButton):
+    """Switches the recording; says in words whether it is on.
+
+    Signals:
+        wanted(bool): the person wants the recording on or off.
+    """
+
+    wanted = Signal(bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setCheckable(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.clicked.connect(self.wanted)
+        self.set_recording(RecordingStatus(wanted=False))
+
+    def set_recording(self, recording: RecordingStatus) -> None:
+        """Show the state of the recording."""
+        self.setChecked(recording.wanted)
+        if not recording.wanted:
+            text, tip = "○ Record: off", "Not recording. Click to record this symbol (Ctrl+R)"
+        elif recording.problem:
+            text, tip = "▲ Record: waiting", recording.problem
+        else:
+            text, tip = "● Record: on", "Recording this symbol. Click to stop (Ctrl+R)"
+        if text != self.text():
+            self.setText(text)
+            self.setAccessibleName(f"Recording {text.partition(': ')[2]}")
+        self.setToolTip(tip)
+
+
+class TopBar(QWidget):
+    """Shows the desk's switches and commands the desk.
+
+    Signals:
+        commanded(): a command was given; look at the desk at once.
+        left(): the focus should go back to the book.
+    """
+
+    commanded = Signal()
+    left = Signal()
+
+    def __init__(
+        self, desk: Desk, preferences: Preferences, theme: Theme, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._desk = desk
+        self.setObjectName("topBar")
+        self.symbol_box = SymbolBox(self)
+        self.symbol_box.setMinimumWidth(130)
+        self.symbol_box.setMaximumWidth(240)
+        self.source_switch = SourceSwitch(self)
+        self.record_button = RecordButton(self)
+        self.grouping_box = GroupingBox(preferences, self)
+        self.badge = StateBadge(theme, self)
+        self._group_label = QLabel("Group")
+        self._group_label.setBuddy(self.grouping_box)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(8, 6, 8, 6)
+        row.setSpacing(8)
+        row.addWidget(self.symbol_box, 1)
+        row.addWidget(self.source_switch)
+        row.addWidget(self.record_button)
+        row.addWidget(self._group_label)
+        row.addWidget(self.grouping_box)
+        row.addStretch(1)
+        row.addWidget(self.badge)
+        self.symbol_box.chosen.connect(self._select_symbol)
+        self.symbol_box.left.connect(self.left)
+        self.source_switch.chosen.connect(self.select_source)
+        self.record_button.wanted.connect(self.set_recording)
+
+    def show_desk(self) -> None:
+        """Take over the desk's symbols and switches."""
+        self.symbol_box.set_symbols(self._desk.symbols, self._desk.recents)
+        self.source_switch.set_kind(self._desk.source_kind)
+
+    def show_compact(self, *, compact: bool) -> None:
+        """Leave out what a narrow window has no room for."""
+        self._group_label.setVisible(not compact)
+
+    def select_source(self, kind: SourceKind) -> None:
+        """Command another source."""
+        self._desk.select_source(kind)
+        self.commanded.emit()
+
+    def set_recording(self, wanted: bool) -> None:
+        """Command the recording on or off."""
+        self._desk.set_recording(wanted)
+        self.commanded.emit()
+
+    def _select_symbol(self, symbol: str) -> None:
+        self._desk.select_symbol(symbol)
+        # An unknown symbol leaves the desk as it is: then the box must not claim otherwise.
+        self.symbol_box.set_current(self._desk.symbol.symbol)
+        self.commanded.emit()

@@ -1,0 +1,197 @@
+"""A desk without an exchange: books made up from a seed, commands noted and obeyed."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel, RecordingStatus
+from orderbook_desktop.core.events import decode_diff, decode_snapshot
+from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+from orderbook_desktop.core.units import format_units
+
+NOW_NS = 1_723_100_000_250_000_000
+EVENT_MS = 1_723_100_000_000
+
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Market:
+    """What a made-up market looks like; prices and sizes in units of 10^-8."""
+
+    info: SymbolInfo
+    price: int
+    size: int
+    levels: int = 2_000
+
+
+def symbol_info(symbol: str, tick: str = "0.01", step: str = "0.00001") -> SymbolInfo:
+    base, quote = symbol.split("/")
+    return SymbolInfo(symbol, base + quote, base, quote, _units(tick), _units(step))
+
+
+def _units(text: str) -> int:
+    whole, _, fraction = text.partition(".")
+    return int(whole + fraction.ljust(8, "0"))
+
+
+BTC = Market(symbol_info("BTC/USDT"), _units("57123.45"), _units("0.35"))
+PEPE = Market(
+    symbol_info("PEPE/USDT", "0.00000001", "1"), _units("0.00000812"), _units("91000000"), 700
+)
+
+
+class FakeSource:
+    """A book with a feed status, changed by hand."""
+
+    def __init__(self, market: str) -> None:
+        self.market = market
+        self.book = Book()
+        self.status = FeedStatus(FeedState.SYNCING, SourceKind.MONGO)
+        self._next_id = 1_001
+
+    def load(self, bids: Pairs, asks: Pairs) -> None:
+        payload = {"lastUpdateId": self._next_id - 1, "bids": bids, "asks": asks}
+        self.book.load(decode_snapshot(json.dumps(payload).encode(), self.market, EVENT_MS))
+        self.status = replace(self.status, state=FeedState.SYNCED, last_received_ns=NOW_NS)
+
+    def apply(self, bids: Pairs, asks: Pairs) -> None:
+        payload = {
+            "e": "depthUpdate",
+            "E": EVENT_MS + self._next_id,
+            "s": self.market,
+            "U": self._next_id,
+            "u": self._next_id,
+            "b": bids,
+            "a": asks,
+        }
+        self._next_id += 1
+        self.book.apply(decode_diff(json.dumps(payload).encode()))
+
+    def lose(self, state: FeedState, detail: str = "") -> None:
+        """Forget the book, as a driver does on a gap."""
+        self.book.clear()
+        self.status = replace(self.status, state=state, detail=detail)
+
+
+class MovingMarket:
+    """Fills a `FakeSource` with a believable book and moves it, deterministically."""
+
+    def __init__(self, market: Market, source: FakeSource, seed: int = 7) -> None:
+        self._market = market
+        self._source = source
+        self._random = random.Random(seed)
+        tick = market.info.tick_size
+        self._tick = tick
+        self._bids = self._side(market.price, -tick)
+        self._asks = self._side(market.price + tick, tick)
+        source.load(_pairs(sorted(self._bids.items(), reverse=True)), _pairs(self._asks.items()))
+
+    def step(self, changes: int = 40) -> None:
+        """Apply one event that changes about `changes` levels, most of them near the spread."""
+        bids: dict[int, int] = {}
+        asks: dict[int, int] = {}
+        for _ in range(changes // 2):
+            for book, changed in ((self._bids, bids), (self._asks, asks)):
+                prices = list(book)
+                at = min(int(self._random.expovariate(1 / 25)), len(prices) - 1)
+                changed[prices[at]] = book[prices[at]] = self._size(at)
+        self._source.apply(_pairs(bids.items()), _pairs(asks.items()))
+
+    def _side(self, start: int, tick: int) -> dict[int, int]:
+        levels: dict[int, int] = {}
+        price, width = start, max(1, self._market.price // self._tick // 400_000)
+        for index in range(self._market.levels):
+            if price <= 0:
+                break
+            levels[price] = self._size(index)
+            price += (
+                tick
+                * self._random.choice((1, 1, 1, 2, 3))
+                * (1 if index < 60 else self._random.randint(1, 1 + 12 * width))
+            )
+        return levels
+
+    def _size(self, index: int) -> int:
+        step = self._market.info.step_size
+        size = self._market.size * self._random.lognormvariate(-0.5, 1.1)
+        if self._random.random() < 0.02:
+            size *= 12
+        return max(1, int(size * (0.35 + min(index, 300) / 200) / step)) * step
+
+
+def _pairs(levels: Iterable[tuple[int, int]]) -> Pairs:
+    return [(format_units(price), format_units(size)) for price, size in levels]
+
+
+def many_symbols(count: int = 500) -> list[SymbolInfo]:
+    """Return `count` symbols, the usual ones first."""
+    usual = [
+        symbol_info(f"{base}/{quote}")
+        for base in ("BTC", "ETH", "SOL", "BNB", "XRP", "DOGE", "PEPE", "WBTC")
+        for quote in ("USDT", "USDC", "EUR")
+    ]
+    letters = "ABCDEFGHIJ"
+    further = [
+        symbol_info(f"{letters[n // 100 % 10]}{letters[n // 10 % 10]}{letters[n % 10]}/USDT")
+        for n in range(count - len(usual))
+    ]
+    return [*usual, *further]
+
+
+class FakeDesk:
+    """A `core.desk.Desk` that does what it is told and keeps notes in `commands`."""
+
+    def __init__(self, info: SymbolInfo = BTC.info, *, demo: bool = False) -> None:
+        self.revision = 1
+        self.symbol = info
+        self.source = FakeSource(info.market)
+        self.source_kind = SourceKind.MONGO
+        self.symbols: Sequence[SymbolInfo] = many_symbols()
+        self.recents: Sequence[str] = (info.symbol,)
+        self.recording = RecordingStatus(wanted=False)
+        self.notices: Sequence[Notice] = ()
+        self.demo = demo
+        self.commands: list[tuple[str, object]] = []
+
+    def select_symbol(self, symbol: str) -> None:
+        self.commands.append(("select_symbol", symbol))
+        known = {info.symbol: info for info in self.symbols}
+        if self.symbols and symbol not in known:
+            text = f"{symbol} is not traded."
+            self.notify(Notice("unknown", NoticeLevel.WARNING, text))
+            return
+        symbol, market = split_symbol(symbol)
+        base, _, quote = symbol.partition("/")
+        self.symbol = known.get(symbol, SymbolInfo(symbol, market, base, quote))
+        self.source = FakeSource(market)
+        self.recents = (symbol, *(old for old in self.recents if old != symbol))
+        self.revision += 1
+
+    def select_source(self, kind: SourceKind) -> None:
+        self.commands.append(("select_source", kind))
+        self.source_kind = kind
+        self.source.status = replace(self.source.status, source=kind)
+        self.revision += 1
+
+    def set_recording(self, wanted: bool) -> None:
+        self.commands.append(("set_recording", wanted))
+        self.recording = replace(self.recording, wanted=wanted)
+        self.revision += 1
+
+    def dismiss(self, key: str) -> None:
+        self.commands.append(("dismiss", key))
+        self.notices = tuple(notice for notice in self.notices if notice.key != key)
+        self.revision += 1
+
+    def act(self, action: NoticeAction) -> None:
+        self.commands.append(("act", action))
+
+    def notify(self, *notices: Notice) -> None:
+        self.notices = (*self.notices, *notices)
+        self.revision += 1

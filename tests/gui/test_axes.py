@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PySide6.QtCore import QRect
+from PySide6.QtGui import QFont
+from PySide6.QtWidgets import QApplication
+
+from orderbook_desktop.gui.axes import (
+    AxisPainter,
+    PlotArea,
+    PriceView,
+    next_round_step,
+    round_step,
+    scale_top,
+    ticks_between,
+)
+from orderbook_desktop.gui.number_font import NumberMetrics, number_font
+from orderbook_desktop.gui.theme import DARK
+
+
+@given(st.floats(1, 1e18), st.integers(1, 40))
+def test_round_steps_are_round_and_few_enough(span: float, at_most: int) -> None:
+    step = round_step(span, at_most)
+    assert str(step).rstrip("0") in {"1", "2", "5"}
+    assert span / step <= at_most or step == 1
+    assert len(ticks_between(0, span, step)) <= span / step + 1
+
+
+def test_steps_in_order() -> None:
+    steps = [1]
+    while len(steps) < 8:
+        steps.append(next_round_step(steps[-1]))
+    assert steps == [1, 2, 5, 10, 20, 50, 100, 200]
+
+
+@given(st.integers(1, 10**15), st.floats(1e-6, 0.5), st.integers(60, 4_000))
+def test_price_labels_never_touch(qapp: QApplication, mid: int, share: float, width: int) -> None:
+    numbers = NumberMetrics(number_font(QFont()))
+    axes = AxisPainter(DARK, numbers)
+    half = max(1.0, mid * share)
+    area = PlotArea(QRect(0, 0, width, 400), mid - half, mid + half, 1.0)
+    ticks = axes.price_ticks(area, 1, lambda units, step: f"{units // step * step:,}")
+    labels = [(area.x(tick), numbers.width(f"{tick:,}")) for tick in ticks]
+    for (x, wide), (next_x, next_wide) in pairwise(labels):
+        assert x + wide / 2 < next_x - next_wide / 2
+
+
+def test_labels_are_no_finer_than_the_tick(qapp: QApplication) -> None:
+    axes = AxisPainter(DARK, NumberMetrics(number_font(QFont())))
+    area = PlotArea(QRect(0, 0, 1_000, 400), 9_000_000.0, 11_000_000.0, 1.0)
+    assert axes.price_ticks(area, 1_000_000, lambda units, _: str(units)).step >= 1_000_000
+
+
+class TestPriceView:
+    def test_takes_the_natural_range_first(self) -> None:
+        view = PriceView()
+        view.follow(1_000, 50)
+        assert (view.low, view.high) == (950, 1_050)
+
+    def test_stands_still_while_the_mid_trembles_and_follows_when_it_moves(self) -> None:
+        view = PriceView()
+        view.follow(1_000, 50)
+        view.follow(1_002, 60)
+        assert (view.centre, view.half_span) == (1_000, 50)
+        view.follow(1_010, 60)
+        assert view.centre == 1_010
+
+    def test_zooming_keeps_the_mid_where_it_is(self) -> None:
+        view = PriceView()
+        view.follow(1_000, 50)
+        view.pan(0.25)
+        place = (1_000 - view.low) / (view.high - view.low)
+        view.zoom(0.5, 1_000, 1)
+        assert view.half_span == 25
+        assert (1_000 - view.low) / (view.high - view.low) == pytest.approx(place)
+
+    def test_a_chosen_zoom_is_kept_as_a_share_of_another_mid(self) -> None:
+        view = PriceView()
+        view.follow(1_000, 50)
+        view.zoom(0.5, 1_000, 1)
+        view.reset(keep_zoom=True)
+        view.follow(200, 50)
+        assert (view.centre, view.half_span) == (200, 5)
+
+    def test_zoom_has_limits(self) -> None:
+        view = PriceView()
+        view.follow(1_000, 50)
+        view.zoom(1e-9, 1_000, 5)
+        assert view.half_span == 5
+        view.zoom(1e9, 1_000, 5)
+        assert view.half_span == 1_000
+
+    def test_panned_it_stays_until_reset(self) -> None:
+        view = PriceView()
+        view.follow(1_000, 50)
+        view.pan(0.5)
+        view.follow(1_040, 50)
+        assert view.centre == 1_050
+        view.reset()
+        view.follow(1_040, 50)
+        assert view.centre == 1_040
+
+
+def test_the_size_axis_grows_at_once_and_shrinks_late() -> None:
+    top = scale_top(100, 0)
+    assert top >= 100
+    assert scale_top(100.5, top) == top
+    assert scale_top(70, top) == top
+    assert scale_top(200, top) >= 200
+    assert 10 <= scale_top(10, top) < top
+    assert scale_top(0, 0) > 0

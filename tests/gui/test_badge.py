@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+from PySide6.QtGui import QImage
+from pytestqt.qtbot import QtBot
+
+from orderbook_desktop.core.status import Badge, FeedState, FeedStatus, SourceKind, badge_for
+from orderbook_desktop.gui.badge import StateBadge
+from orderbook_desktop.gui.theme import DARK
+from tests.gui.fake_desk import NOW_NS
+
+GREY = QImage.Format.Format_Grayscale8
+
+
+@pytest.fixture
+def badge(qtbot: QtBot) -> StateBadge:
+    widget = StateBadge(DARK)
+    qtbot.addWidget(widget)
+    return widget
+
+
+def shown(badge: StateBadge, state: FeedState) -> QImage:
+    badge.set_badge(Badge(state, None, "", ""))
+    badge.resize(140, 26)
+    return badge.grab().toImage()
+
+
+def test_each_state_has_a_shape_of_its_own(badge: StateBadge) -> None:
+    shapes = []
+    for state in FeedState:
+        image = shown(badge, state).copy(8, 5, 18, 16)
+        ground = image.pixel(0, 0)
+        shapes.append(tuple(image.pixel(x, y) != ground for x in range(18) for y in range(16)))
+    assert len(set(shapes)) == len(FeedState)
+
+
+@pytest.mark.parametrize("state", list(FeedState))
+def test_says_state_age_and_reason(badge: StateBadge, state: FeedState) -> None:
+    status = FeedStatus(state, SourceKind.DIRECT, NOW_NS, "The reason why.")
+    badge.set_badge(badge_for(status, NOW_NS + 300_000_000))
+    assert badge.text == f"{state.value} · 0.3 s"
+    assert badge.toolTip() == "The reason why."
+    assert badge.accessibleName() == f"Feed state: {state.value}"
+
+
+def test_the_age_does_not_move_things(badge: StateBadge) -> None:
+    status = FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, NOW_NS)
+    widths = set()
+    for age_ms in (0, 100, 4_900):
+        badge.set_badge(badge_for(status, NOW_NS + age_ms * 1_000_000))
+        widths.add(badge.sizeHint().width())
+    assert len(widths) == 1

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TypeVar
+
+import pytest
+from PySide6.QtWidgets import QApplication
+
+from orderbook_desktop.core.desk import RecordingStatus
+from orderbook_desktop.core.status import Badge, FeedState
+from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.gui.book_frame import BookFrame
+from orderbook_desktop.gui.bridge import DeskBridge
+from tests.gui.fake_desk import NOW_NS, FakeDesk
+
+T = TypeVar("T")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_ns = NOW_NS
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+class Told:
+    """Notes what a bridge tells, in order."""
+
+    def __init__(self, bridge: DeskBridge) -> None:
+        self.order: list[str] = []
+        self.symbols: list[SymbolInfo] = []
+        self.frames: list[BookFrame] = []
+        self.badges: list[Badge] = []
+        self.recordings: list[RecordingStatus] = []
+        self.rates: list[int] = []
+        self.desks = 0
+        bridge.symbol_changed.connect(lambda value: self._note("symbol", self.symbols, value))
+        bridge.frame_changed.connect(lambda value: self._note("frame", self.frames, value))
+        bridge.badge_changed.connect(lambda value: self._note("badge", self.badges, value))
+        bridge.recording_changed.connect(
+            lambda value: self._note("recording", self.recordings, value)
+        )
+        bridge.rate_changed.connect(lambda value: self._note("rate", self.rates, value))
+        bridge.desk_changed.connect(self._count_desk)
+
+    def _note(self, name: str, values: list[T], value: T) -> None:
+        self.order.append(name)
+        values.append(value)
+
+    def _count_desk(self) -> None:
+        self.order.append("desk")
+        self.desks += 1
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def bridge(qapp: QApplication, desk: FakeDesk, clock: Clock) -> DeskBridge:
+    return DeskBridge(desk, None, clock)
+
+
+@pytest.fixture
+def told(bridge: DeskBridge) -> Told:
+    return Told(bridge)
+
+
+def test_the_first_look_tells_everything(bridge: DeskBridge, told: Told) -> None:
+    bridge.look()
+    assert told.order == ["symbol", "desk", "frame", "badge", "recording"]
+
+
+def test_nothing_changed_nothing_told(bridge: DeskBridge, told: Told) -> None:
+    bridge.look()
+    told.order.clear()
+    for _ in range(5):
+        bridge.look()
+    assert told.order == []
+
+
+def test_many_events_between_two_looks_are_one_frame(
+    bridge: DeskBridge, told: Told, desk: FakeDesk
+) -> None:
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    bridge.look()
+    for size in ("2", "3", "4"):
+        desk.source.apply([("100.00", size)], [])
+    bridge.look()
+    assert len(told.frames) == 2
+    assert told.frames[-1].bids.quantities.tolist() == [4 * 10**8]
+
+
+def test_another_symbol_comes_before_its_empty_frame(
+    bridge: DeskBridge, told: Told, desk: FakeDesk
+) -> None:
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    bridge.look()
+    told.order.clear()
+    desk.select_symbol("ETH/USDT")
+    bridge.look()
+    assert told.order[:3] == ["symbol", "desk", "frame"]
+    assert told.frames[-1].symbol.symbol == "ETH/USDT"
+    assert not told.frames[-1].has_levels
+
+
+def test_a_new_source_at_the_same_revision_is_seen(
+    bridge: DeskBridge, told: Told, desk: FakeDesk
+) -> None:
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    bridge.look()
+    revision = desk.source.book.revision
+    other = FakeDesk().source
+    other.load([("7.00", "1")], [("7.01", "1")])
+    assert other.book.revision == revision
+    desk.source = other
+    bridge.look()
+    assert told.frames[-1].bids.prices.tolist() == [7 * 10**8]
+
+
+def test_the_state_is_told_at_once_and_the_age_ten_times_a_second(
+    bridge: DeskBridge, told: Told, desk: FakeDesk, clock: Clock
+) -> None:
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    bridge.look()
+    for _ in range(60):
+        clock.now_ns += 1_000_000_000 // 60
+        bridge.look()
+    assert 9 <= len(told.badges) <= 12
+    desk.source.lose(FeedState.RECONNECTING, "The connection was lost.")
+    bridge.look()
+    assert told.badges[-1].state is FeedState.RECONNECTING
+    assert told.frames[-1].status.detail == "The connection was lost."
+
+
+def test_a_silent_feed_goes_stale(
+    bridge: DeskBridge, told: Told, desk: FakeDesk, clock: Clock
+) -> None:
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    bridge.look()
+    clock.now_ns += 6_000_000_000
+    bridge.look()
+    assert told.badges[-1].text == "stale · 6.0 s"
+
+
+def test_recording_counters(bridge: DeskBridge, told: Told, desk: FakeDesk, clock: Clock) -> None:
+    bridge.look()
+    desk.recording = replace(desk.recording, events=5)
+    clock.now_ns += 200_000_000
+    bridge.look()
+    assert told.recordings[-1].events == 5
+
+
+def test_the_rate_of_revisions(
+    bridge: DeskBridge, told: Told, desk: FakeDesk, clock: Clock
+) -> None:
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    bridge.look()
+    for size in range(1, 31):
+        desk.source.apply([("100.00", str(size))], [])
+        clock.now_ns += 100_000_000
+        bridge.look()
+    assert told.rates
+    assert set(told.rates) == {10}
+
+
+@pytest.mark.expects_log(r"WARNING .*bridge: The book of BTC/USDT cannot be shown")
+def test_an_unreadable_book_is_logged_once(
+    bridge: DeskBridge, told: Told, desk: FakeDesk, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    desk.source.load([("0.0000000000000000001", "1")], [])
+    bridge.look()
+    desk.source.apply([("0.0000000000000000001", "2")], [])
+    bridge.look()
+    assert len(told.frames) == 2
+    assert all(frame.problem for frame in told.frames)
+    assert len([record for record in caplog.records if "cannot be shown" in record.message]) == 1
+
+
+def test_asleep_it_leaves_the_book_alone(bridge: DeskBridge, told: Told, desk: FakeDesk) -> None:
+    bridge.look()
+    bridge.awake = False
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    bridge.look()
+    assert len(told.frames) == 1
+    bridge.awake = True
+    bridge.look()
+    assert len(told.frames) == 2

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QColor, QImage, QWheelEvent
+from PySide6.QtTest import QTest
+from pytestqt.qtbot import QtBot
+
+from orderbook_desktop.core.ladder import Side
+from orderbook_desktop.core.status import FeedState
+from orderbook_desktop.gui.book_frame import read_frame
+from orderbook_desktop.gui.depth_chart import DepthChart
+from orderbook_desktop.gui.depth_painter import DepthScene, reading_lines
+from orderbook_desktop.gui.theme import DARK
+from tests.gui.fake_desk import BTC, FakeDesk, MovingMarket
+
+
+@pytest.fixture
+def chart(qtbot: QtBot) -> DepthChart:
+    widget = DepthChart(DARK)
+    qtbot.addWidget(widget)
+    widget.resize(1_000, 700)
+    widget.show()
+    return widget
+
+
+@pytest.fixture
+def deep(chart: DepthChart, desk: FakeDesk) -> DepthChart:
+    MovingMarket(BTC, desk.source)
+    chart.set_frame(read_frame(desk))
+    return chart
+
+
+def scene_of(chart: DepthChart) -> DepthScene:
+    scene = chart.scene
+    assert scene is not None
+    return scene
+
+
+def image_of(chart: DepthChart) -> QImage:
+    return chart.grab().toImage()
+
+
+def test_fills_reach_up_to_the_cumulative_size(chart: DepthChart, desk: FakeDesk) -> None:
+    desk.source.load([("100.00", "1"), ("99.00", "3")], [("102.00", "2"), ("103.00", "2")])
+    chart.set_frame(read_frame(desk))
+    chart.zoom(1.25)
+    image, area = image_of(chart), scene_of(chart).area
+
+    def colour(price: float, size: float) -> QColor:
+        return image.pixelColor(round(area.x(price * 1e8)), round(area.y(size * 1e8)))
+
+    bid, ask = DARK.tint(DARK.bid, 0.26), DARK.tint(DARK.ask, 0.26)
+    assert colour(99.53, 0.77) == bid
+    assert colour(99.53, 1.17) == DARK.panel
+    assert colour(102.53, 1.77) == ask
+    assert colour(102.53, 2.17) == DARK.panel
+    assert colour(100.77, 0.13) == DARK.panel
+    assert colour(98.57, 0.77) == DARK.panel
+
+
+def test_without_a_book_there_is_a_message_and_no_curve(deep: DepthChart, desk: FakeDesk) -> None:
+    desk.source.lose(FeedState.SYNCING, "Fetching a snapshot.")
+    deep.set_frame(read_frame(desk))
+    assert deep.scene is None
+    assert deep.summary() == "Syncing BTC/USDT. Fetching a snapshot."
+    image = image_of(deep)
+    fills = {DARK.tint(colour, 0.26).rgb() for colour in (DARK.bid, DARK.ask)}
+    seen = {image.pixel(x, y) for x in range(image.width()) for y in range(image.height())}
+    assert not seen & fills
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_one_side_alone_is_drawn(chart: DepthChart, desk: FakeDesk, side: Side) -> None:
+    levels = [("100.00", "1"), ("99.00" if side is Side.BID else "101.00", "2")]
+    desk.source.load(*((levels, []) if side is Side.BID else ([], levels)))
+    chart.set_frame(read_frame(desk))
+    assert scene_of(chart).mid_text == "no mid"
+    image = image_of(chart)
+    fill = DARK.tint(DARK.bid if side is Side.BID else DARK.ask, 0.26).rgb()
+    area = scene_of(chart).area
+    row = round(area.y(0.4e8))
+    assert fill in {image.pixel(x, row) for x in range(area.rect.left(), area.rect.right())}
+
+
+def test_a_crossed_book_is_drawn(chart: DepthChart, desk: FakeDesk) -> None:
+    desk.source.load([("101.00", "1")], [("100.00", "1")])
+    chart.set_frame(read_frame(desk))
+    assert scene_of(chart).mid_text == "mid 100.50"
+    assert not image_of(chart).isNull()
+
+
+def test_the_crosshair_tells_exact_sums(deep: DepthChart, desk: FakeDesk) -> None:
+    frame = read_frame(desk)
+    price = int(frame.asks.prices[37])
+    deep.put_crosshair(price)
+    pairs = list(
+        zip(frame.asks.prices[:38].tolist(), frame.asks.quantities[:38].tolist(), strict=True)
+    )
+    reading = deep.crosshair_reading
+    assert reading is not None
+    assert reading.side is Side.ASK
+    assert reading.point.size == sum(size for _, size in pairs)
+    assert reading.point.cost == sum(at * size for at, size in pairs)
+    lines = dict(reading_lines(scene_of(deep), reading))
+    assert lines["Price"] == f"{price / 1e8:,.2f} USDT"
+    size, cost = reading.point.size, reading.point.cost
+    assert lines["Asks to here"] == f"{size // 10**8:,}.{size % 10**8:08d}"[:-3] + " BTC"
+    shown = lines["Cost"].removesuffix(" USDT").replace(",", "")
+    whole, fraction = shown.split(".")
+    assert int(whole) * 10**16 + int(fraction.ljust(16, "0")) == cost
+
+
+def test_inside_the_spread_nothing_rests(chart: DepthChart, desk: FakeDesk) -> None:
+    desk.source.load([("100.00", "1")], [("102.00", "2")])
+    chart.set_frame(read_frame(desk))
+    chart.put_crosshair(101 * 10**8)
+    reading = chart.crosshair_reading
+    assert reading is not None
+    assert reading.side is None
+    assert ("Size", "inside the spread") in reading_lines(scene_of(chart), reading)
+
+
+class TestKeysAndMouse:
+    def test_the_crosshair_moves_by_whole_ticks(self, deep: DepthChart) -> None:
+        QTest.keyClick(deep, Qt.Key.Key_Right)
+        first = deep.crosshair_reading
+        assert first is not None
+        assert first.point.price % BTC.info.tick_size == 0
+        assert "size" in deep.accessibleDescription()
+        QTest.keyClick(deep, Qt.Key.Key_Right, Qt.KeyboardModifier.ShiftModifier)
+        second = deep.crosshair_reading
+        assert second is not None
+        assert second.point.price > first.point.price
+        QTest.keyClick(deep, Qt.Key.Key_Left, Qt.KeyboardModifier.ShiftModifier)
+        third = deep.crosshair_reading
+        assert third is not None
+        assert third.point.price == first.point.price
+        QTest.keyClick(deep, Qt.Key.Key_Escape)
+        assert deep.crosshair_reading is None
+
+    def test_the_crosshair_never_leaves_the_view(self, deep: DepthChart) -> None:
+        for _ in range(60):
+            QTest.keyClick(deep, Qt.Key.Key_Right, Qt.KeyboardModifier.ShiftModifier)
+        reading = deep.crosshair_reading
+        assert reading is not None
+        assert reading.point.price <= deep.view.high
+
+    def test_the_crosshair_follows_the_mouse(self, deep: DepthChart) -> None:
+        area = scene_of(deep).area
+        QTest.mouseMove(deep, QPoint(area.rect.left() + 100, 300))
+        QTest.mouseMove(deep, QPoint(area.rect.left() + 101, 300))
+        reading = deep.crosshair_reading
+        assert reading is not None
+        assert reading.side is Side.BID
+        assert area.x(reading.point.price) == pytest.approx(area.rect.left() + 101, abs=1.5)
+
+    def test_zoom_by_keys_wheel_and_reset(self, deep: DepthChart, qtbot: QtBot) -> None:
+        natural = deep.view.half_span
+        with qtbot.waitSignal(deep.zoomed) as zoomed:
+            QTest.keyClick(deep, Qt.Key.Key_Plus)
+        assert deep.view.half_span < natural
+        assert zoomed.args == [deep.view.chosen_share]
+        QTest.keyClick(deep, Qt.Key.Key_Minus)
+        assert deep.view.half_span == pytest.approx(natural)
+        wheel(deep, 240)
+        assert deep.view.half_span < natural
+        with qtbot.waitSignal(deep.zoomed) as zoomed:
+            QTest.keyClick(deep, Qt.Key.Key_0)
+        assert zoomed.args == [None]
+        assert deep.view.half_span == pytest.approx(natural)
+
+    def test_dragging_pans_and_a_double_click_resets(self, deep: DepthChart) -> None:
+        centre = deep.view.centre
+        QTest.mousePress(deep, Qt.MouseButton.LeftButton, pos=QPoint(500, 300))
+        QTest.mouseMove(deep, QPoint(400, 300))
+        QTest.mouseRelease(deep, Qt.MouseButton.LeftButton, pos=QPoint(400, 300))
+        assert deep.view.centre > centre
+        QTest.mouseDClick(deep, Qt.MouseButton.LeftButton, pos=QPoint(400, 300))
+        assert deep.view.centre == pytest.approx(centre)
+
+    def test_nothing_breaks_without_a_book(self, chart: DepthChart, desk: FakeDesk) -> None:
+        for _ in range(2):
+            for key in (Qt.Key.Key_Plus, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_Escape):
+                QTest.keyClick(chart, key)
+            QTest.mouseMove(chart, QPoint(300, 300))
+            QTest.mouseClick(chart, Qt.MouseButton.LeftButton, pos=QPoint(300, 300))
+            wheel(chart, 120)
+            assert chart.scene is None
+            chart.set_frame(read_frame(desk))
+
+
+def wheel(chart: DepthChart, delta: int) -> None:
+    at = QPointF(300, 300)
+    chart.wheelEvent(
+        QWheelEvent(
+            at,
+            chart.mapToGlobal(at),
+            QPoint(),
+            QPoint(0, delta),
+            Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+    )
+
+
+def test_the_zoom_stays_for_another_market_but_not_the_place(
+    deep: DepthChart, desk: FakeDesk
+) -> None:
+    deep.zoom(0.5)
+    share = deep.view.chosen_share
+    desk.select_symbol("ETH/USDT")
+    desk.source.load([("3000.00", "1")], [("3000.01", "1")])
+    deep.set_frame(read_frame(desk))
+    assert deep.view.chosen_share == share
+    assert deep.view.low < 3000e8 < deep.view.high
+    assert deep.crosshair_reading is None

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from orderbook_desktop.gui.book_frame import read_frame
+from orderbook_desktop.gui.grouping import GroupingBox
+from orderbook_desktop.gui.preferences import Preferences
+from tests.gui.fake_desk import PEPE, FakeDesk
+
+
+@pytest.fixture
+def box(qtbot: QtBot, preferences: Preferences) -> GroupingBox:
+    widget = GroupingBox(preferences)
+    qtbot.addWidget(widget)
+    return widget
+
+
+def items(box: GroupingBox) -> list[str]:
+    return [box.itemText(index) for index in range(box.count())]
+
+
+def load(desk: FakeDesk, price: str = "57000.00") -> None:
+    desk.source.load([(price, "1")], [])
+
+
+def test_without_a_book_there_is_nothing_to_choose(box: GroupingBox, desk: FakeDesk) -> None:
+    box.set_frame(read_frame(desk))
+    assert (box.isEnabled(), box.step) == (False, 1)
+
+
+def test_offers_steps_from_the_tick_up(box: GroupingBox, desk: FakeDesk) -> None:
+    load(desk)
+    box.set_frame(read_frame(desk))
+    assert box.isEnabled()
+    assert items(box)[:6] == ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5"]
+    assert items(box)[-1] == "500"
+    assert box.step == 10**6
+
+
+def test_finer_and_coarser_stop_at_the_ends(box: GroupingBox, desk: FakeDesk) -> None:
+    told: list[int] = []
+    box.step_changed.connect(told.append)
+    load(desk)
+    box.set_frame(read_frame(desk))
+    box.finer()
+    box.coarser()
+    assert told == [10**6, 2 * 10**6]
+    for _ in range(50):
+        box.coarser()
+    assert box.currentText() == "500"
+
+
+def test_the_choice_is_remembered_for_each_market(
+    box: GroupingBox, preferences: Preferences, qtbot: QtBot
+) -> None:
+    btc, pepe = FakeDesk(), FakeDesk(PEPE.info)
+    load(btc)
+    load(pepe, "0.00000812")
+    box.set_frame(read_frame(btc))
+    box.coarser()
+    box.coarser()
+    box.set_frame(read_frame(pepe))
+    assert items(box) == ["0.00000001", "0.00000002", "0.00000005"]
+    assert box.step == 1
+    box.set_frame(read_frame(btc))
+    assert box.currentText() == "0.05"
+    again = GroupingBox(preferences)
+    qtbot.addWidget(again)
+    again.set_frame(read_frame(btc))
+    assert again.step == 5 * 10**6
+
+
+def test_steps_follow_the_scale_of_the_book(box: GroupingBox) -> None:
+    pepe = FakeDesk(PEPE.info)
+    load(pepe, "0.00000812")
+    box.set_frame(read_frame(pepe))
+    box.coarser()
+    pepe.source.apply([("0.0000081201", "1")], [])
+    box.set_frame(read_frame(pepe))
+    assert box.currentText() == "0.00000002"
+    assert box.step == 200
+
+
+def test_the_choice_survives_a_resync(box: GroupingBox, desk: FakeDesk) -> None:
+    load(desk)
+    box.set_frame(read_frame(desk))
+    box.coarser()
+    desk.source.book.clear()
+    box.set_frame(read_frame(desk))
+    load(desk)
+    box.set_frame(read_frame(desk))
+    assert box.currentText() == "0.02"

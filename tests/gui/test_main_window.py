@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from PySide6.QtCore import QPoint, Qt, QTimer
+from PySide6.QtGui import QImage
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QDialog, QPushButton
+from pytestqt.qtbot import QtBot
+
+from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.gui.main_window import MainWindow
+from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.theme import DARK, Appearance
+from tests.gui.conftest import OpenWindow
+from tests.gui.fake_desk import BTC, FakeDesk, MovingMarket
+
+CONTROL = Qt.KeyboardModifier.ControlModifier
+
+
+def price_texts(window: MainWindow) -> list[str]:
+    scene = window.ladder.scene
+    return [row.price for row in scene.rows] if scene is not None else []
+
+
+def fills_of(window: MainWindow) -> set[int]:
+    """Return which of the curves' and bars' colours are on screen."""
+    image: QImage = window.grab().toImage()
+    colours = {
+        DARK.tint(side, share).rgb()
+        for side in (DARK.bid, DARK.ask)
+        for share in (0.13, 0.26, 0.32, 0.45)
+    }
+    return colours & {
+        image.pixel(x, y) for x in range(image.width()) for y in range(60, image.height())
+    }
+
+
+def test_shows_a_moving_book(window: MainWindow, desk: FakeDesk, qtbot: QtBot) -> None:
+    market = MovingMarket(BTC, desk.source)
+    qtbot.waitUntil(lambda: "57,123.45" in price_texts(window))
+    assert len(fills_of(window)) >= 6
+    market.step()
+    qtbot.waitUntil(lambda: window.status_line.text("update id") == "Update 1001")
+    assert window.top_bar.badge.text == "synced · 0.2 s"
+
+
+def test_another_symbol_shows_nothing_of_the_old_one(window: MainWindow, desk: FakeDesk) -> None:
+    MovingMarket(BTC, desk.source)
+    window.bridge.look()
+    assert fills_of(window)
+    QTest.keyClick(window.ladder, Qt.Key.Key_K, CONTROL)
+    QTest.keyClicks(window.top_bar.symbol_box, "ethusdt")
+    QTest.keyClick(window.top_bar.symbol_box, Qt.Key.Key_Return)
+    # No frame has passed: what is painted now is already the new symbol's.
+    assert desk.commands == [("select_symbol", "ETH/USDT")]
+    assert window.windowTitle() == "ETH/USDT · Orderbook Desktop"
+    assert window.top_bar.symbol_box.text() == "ETH/USDT"
+    assert window.ladder.scene is None
+    assert window.chart.scene is None
+    assert fills_of(window) == set()
+    assert window.status_line.text("update id") == ""
+    assert window.ladder.hasFocus()
+
+
+def test_an_unknown_symbol_leaves_everything(window: MainWindow, desk: FakeDesk) -> None:
+    window.top_bar.symbol_box.chosen.emit("NO/SUCH")
+    assert window.windowTitle() == "BTC/USDT · Orderbook Desktop"
+    assert window.top_bar.symbol_box.text() == "BTC/USDT"
+    assert [row.notice.text for row in window.notice_bar.rows] == ["NO/SUCH is not traded."]
+
+
+def test_slash_finds_a_symbol(window: MainWindow) -> None:
+    QTest.keyClick(window.ladder, Qt.Key.Key_Slash)
+    assert window.top_bar.symbol_box.hasFocus()
+    QTest.keyClicks(window.top_bar.symbol_box, "btc/eur")
+    assert window.top_bar.symbol_box.text() == "btc/eur"
+
+
+@pytest.mark.parametrize("state", list(FeedState))
+def test_a_lost_book_is_off_the_screen_at_once(
+    window: MainWindow, desk: FakeDesk, state: FeedState
+) -> None:
+    MovingMarket(BTC, desk.source)
+    window.bridge.look()
+    desk.source.lose(state, "The reason.")
+    window.bridge.look()
+    assert window.top_bar.badge.text.startswith(state.value)
+    assert fills_of(window) == set()
+    assert window.ladder.summary().endswith("The reason.")
+
+
+def test_switches_command_the_desk(window: MainWindow, desk: FakeDesk) -> None:
+    direct = window.top_bar.source_switch.buttons[SourceKind.DIRECT]
+    QTest.mouseClick(direct, Qt.MouseButton.LeftButton)
+    QTest.mouseClick(window.top_bar.record_button, Qt.MouseButton.LeftButton)
+    assert desk.commands == [("select_source", SourceKind.DIRECT), ("set_recording", True)]
+    assert direct.isChecked()
+    assert window.top_bar.record_button.text() == "● Record: on"
+    QTest.keyClick(window, Qt.Key.Key_1, CONTROL)
+    QTest.keyClick(window, Qt.Key.Key_R, CONTROL)
+    assert desk.commands[2:] == [("select_source", SourceKind.MONGO), ("set_recording", False)]
+    assert window.top_bar.record_button.text() == "○ Record: off"
+
+
+def test_a_problem_of_the_recording_is_told(window: MainWindow, desk: FakeDesk) -> None:
+    desk.recording = replace(desk.recording, wanted=True, problem="The database is away.")
+    desk.revision += 1
+    window.bridge.look()
+    assert window.top_bar.record_button.text() == "▲ Record: waiting"
+    assert window.top_bar.record_button.toolTip() == "The database is away."
+
+
+def test_notices_act_and_go(window: MainWindow, desk: FakeDesk) -> None:
+    desk.notify(
+        Notice("offline", NoticeLevel.WARNING, "No network.", NoticeAction.START_DEMO),
+        Notice("note", NoticeLevel.INFORMATION, "A note."),
+    )
+    window.bridge.look()
+    assert len(window.notice_bar.rows) == 2
+    row = next(row for row in window.notice_bar.rows if row.notice.key == "offline")
+    for button in row.findChildren(QPushButton):
+        assert isinstance(button, QPushButton)
+        button.click()
+    assert desk.commands == [("act", NoticeAction.START_DEMO), ("dismiss", "offline")]
+    assert [row.notice.key for row in window.notice_bar.rows] == ["note"]
+
+
+def test_grouping_by_keys_is_remembered(
+    window: MainWindow, desk: FakeDesk, preferences: Preferences
+) -> None:
+    MovingMarket(BTC, desk.source)
+    window.bridge.look()
+    for _ in range(3):
+        QTest.keyClick(window.ladder, Qt.Key.Key_BracketRight)
+    assert window.top_bar.grouping_box.currentText() == "0.1"
+    assert "57,123.4" in price_texts(window)
+    QTest.keyClick(window.ladder, Qt.Key.Key_BracketLeft)
+    assert window.top_bar.grouping_box.currentText() == "0.05"
+    QTest.keyClick(window.ladder, Qt.Key.Key_Plus, CONTROL)
+    assert preferences.grouping("BTCUSDT") == "0.1"
+
+
+def test_the_demo_says_so(open_window: OpenWindow) -> None:
+    window = open_window(FakeDesk(demo=True))
+    assert window.windowTitle() == "DEMO · BTC/USDT · Orderbook Desktop"
+    assert window.demo_strip.isVisible()
+    assert "DEMO" in window.demo_strip.text()
+
+
+def test_the_real_market_does_not(window: MainWindow) -> None:
+    assert not window.demo_strip.isVisible()
+    assert "DEMO" not in window.windowTitle()
+
+
+class TestClosing:
+    def test_asks_first_and_closes_when_told(self, window: MainWindow, qtbot: QtBot) -> None:
+        with qtbot.waitSignal(window.close_requested):
+            assert not window.close()
+        assert window.isVisible()
+        window.finish_close()
+        assert not window.isVisible()
+
+    def test_quit_asks_too(self, window: MainWindow, qtbot: QtBot) -> None:
+        with qtbot.waitSignal(window.close_requested):
+            QTest.keyClick(window, Qt.Key.Key_Q, CONTROL)
+        assert window.isVisible()
+
+    def test_afterwards_the_desk_is_left_alone(self, window: MainWindow) -> None:
+        timers = [*window.bridge.findChildren(QTimer), *window.findChildren(QTimer)]
+        assert any(isinstance(timer, QTimer) and timer.isActive() for timer in timers)
+        window.finish_close()
+        assert not any(isinstance(timer, QTimer) and timer.isActive() for timer in timers)
+
+    def test_everything_is_remembered(
+        self, window: MainWindow, desk: FakeDesk, preferences: Preferences
+    ) -> None:
+        window.resize(1_111, 666)
+        desk.select_symbol("SOL/USDT")
+        desk.select_source(SourceKind.DIRECT)
+        window.bridge.look()
+        window.finish_close()
+        assert preferences.symbol == "SOL/USDT"
+        assert preferences.recents == ("SOL/USDT", "BTC/USDT")
+        assert preferences.source is SourceKind.DIRECT
+        assert not preferences.geometry.isEmpty()
+
+
+def test_a_hidden_window_reads_no_book(window: MainWindow, desk: FakeDesk, qtbot: QtBot) -> None:
+    window.hide()
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    window.bridge.look()
+    assert window.ladder.scene is None
+    window.show()
+    assert window.ladder.scene is not None
+
+
+@pytest.mark.parametrize("size", [(720, 480), (1_024, 640), (1_600, 900), (3_840, 2_160)])
+def test_everything_has_room(window: MainWindow, desk: FakeDesk, size: tuple[int, int]) -> None:
+    MovingMarket(BTC, desk.source)
+    desk.notify(Notice("n", NoticeLevel.WARNING, "A sentence. " * 9, NoticeAction.START_DEMO))
+    window.resize(*size)
+    window.bridge.look()
+    QApplication.processEvents()
+    assert (window.width(), window.height()) == size
+    badge = window.top_bar.badge
+    assert badge.width() >= badge.sizeHint().width()
+    corner = badge.mapTo(window, QPoint(badge.width(), badge.height()))
+    assert window.rect().contains(corner)
+    assert len(price_texts(window)) >= 8
+
+
+def test_appearance_changes_live(window: MainWindow, preferences: Preferences) -> None:
+    dark = window.grab().toImage().pixelColor(4, 300)
+    action = next(action for action in window.menus.actions if action.text() == "&Light")
+    action.trigger()
+    assert preferences.appearance is Appearance.LIGHT
+    assert window.grab().toImage().pixelColor(4, 300).lightness() > dark.lightness() + 100
+
+
+@pytest.mark.qt_log_ignore("This plugin does not support")
+@pytest.mark.parametrize("name", ["&Keyboard shortcuts", "&About Orderbook Desktop"])
+def test_dialogs_open_without_blocking(window: MainWindow, name: str) -> None:
+    action = next(action for action in window.menus.actions if action.text() == name)
+    action.trigger()
+    dialog = window.findChild(QDialog)
+    assert isinstance(dialog, QDialog)
+    assert dialog.isVisible()
+    dialog.close()
+
+
+def test_every_shortcut_is_used_once(window: MainWindow) -> None:
+    keys = [keys for action in window.menus.actions for keys in action.shortcuts()]
+    assert len({key.toString() for key in keys}) == len(keys)
+    listed = dict(window.menus.shortcut_texts())
+    assert listed["Find symbol"] == "Ctrl+K, /"
+
+
+def test_full_screen_and_back(window: MainWindow) -> None:
+    QTest.keyClick(window, Qt.Key.Key_F11)
+    assert window.isFullScreen()
+    QTest.keyClick(window, Qt.Key.Key_F11)
+    assert not window.isFullScreen()
+
+
+def test_the_chart_zoom_is_remembered(
+    window: MainWindow, desk: FakeDesk, preferences: Preferences
+) -> None:
+    MovingMarket(BTC, desk.source)
+    window.bridge.look()
+    window.chart.zoom(0.5)
+    assert preferences.chart_share == window.chart.view.chosen_share
+    QTest.keyClick(window, Qt.Key.Key_0, CONTROL)
+    assert preferences.chart_share is None
+
+
+def test_highlighting_can_be_switched_off(window: MainWindow, preferences: Preferences) -> None:
+    action = next(a for a in window.menus.actions if a.text() == "&Highlight changes")
+    action.trigger()
+    assert not window.ladder.highlights_changes
+    assert not preferences.highlights_changes
+
+
+def test_assistive_technology_is_told(window: MainWindow, desk: FakeDesk, qtbot: QtBot) -> None:
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    qtbot.waitUntil(
+        lambda: (
+            window.ladder.accessibleDescription()
+            == "best bid 100.00, best ask 100.01, mid 100.005 spread 0.01  (0.01000 %)"
+        )
+    )

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from PySide6.QtCore import QByteArray, QSettings
+
+from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.theme import Appearance
+
+
+def test_nothing_saved_yet(preferences: Preferences) -> None:
+    assert preferences.geometry.isEmpty()
+    assert preferences.splitter.isEmpty()
+    assert (preferences.symbol, preferences.recents, preferences.source) == ("", (), None)
+    assert preferences.appearance is Appearance.SYSTEM
+    assert preferences.highlights_changes
+    assert preferences.chart_share is None
+    assert preferences.grouping("BTCUSDT") == ""
+
+
+def test_everything_comes_back_from_the_file(settings: QSettings) -> None:
+    saved = Preferences(settings)
+    saved.geometry = QByteArray(b"\x01\x02")
+    saved.splitter = QByteArray(b"\x03")
+    saved.symbol = "ETH/USDT"
+    saved.recents = ("ETH/USDT", "BTC/USDT")
+    saved.source = SourceKind.DIRECT
+    saved.appearance = Appearance.LIGHT
+    saved.highlights_changes = False
+    saved.chart_share = 0.0125
+    saved.set_grouping("ETHUSDT", "0.05")
+    saved.save()
+    read = Preferences(QSettings(settings.fileName(), QSettings.Format.IniFormat))
+    assert (read.geometry, read.splitter) == (QByteArray(b"\x01\x02"), QByteArray(b"\x03"))
+    assert (read.symbol, read.recents) == ("ETH/USDT", ("ETH/USDT", "BTC/USDT"))
+    assert (read.source, read.appearance) == (SourceKind.DIRECT, Appearance.LIGHT)
+    assert not read.highlights_changes
+    assert read.chart_share == 0.0125
+    assert read.grouping("ETHUSDT") == "0.05"
+
+
+def test_nonsense_counts_as_nothing(settings: QSettings) -> None:
+    for key in ("market/source", "window/appearance", "chart/share", "window/geometry"):
+        settings.setValue(key, "nonsense")
+    read = Preferences(settings)
+    assert read.source is None
+    assert read.appearance is Appearance.SYSTEM
+    assert read.chart_share is None
+    assert read.geometry.isEmpty()
+    settings.setValue("chart/share", "-3")
+    assert read.chart_share is None

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from datetime import timedelta, timezone
+
+import pytest
+from PySide6.QtWidgets import QLabel, QWidget
+
+from orderbook_desktop.core.desk import RecordingStatus
+from orderbook_desktop.gui.book_frame import read_frame
+from orderbook_desktop.gui.status_line import (
+    StatusLine,
+    bytes_text,
+    event_time_text,
+    fields_that_fit,
+)
+from tests.gui.fake_desk import EVENT_MS, FakeDesk
+
+
+def test_event_time_has_its_zone() -> None:
+    zone = timezone(timedelta(hours=2), "CEST")
+    assert event_time_text(1_723_100_000_123, zone) == "08:53:20.123 CEST"
+    assert len(event_time_text(EVENT_MS).split()) == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (15_900_000, "15.9 MB"), (10**13, "10.0 TB")],
+)
+def test_bytes(count: int, text: str) -> None:
+    assert bytes_text(count) == text
+
+
+def test_fields_give_way_by_rank() -> None:
+    assert fields_that_fit([50, 50, 50], [2, 1, 3], 110) == [True, True, False]
+    assert fields_that_fit([50, 50, 50], [2, 1, 3], 60) == [False, True, False]
+    assert fields_that_fit([50, 0, 50], [2, 1, 3], 100) == [True, False, True]
+    assert fields_that_fit([50], [1], 10) == [False]
+
+
+@pytest.fixture
+def line(host: QWidget) -> StatusLine:
+    widget = StatusLine(host)
+    widget.resize(1_400, 24)
+    widget.show()
+    return widget
+
+
+def test_shows_recording_and_book(line: StatusLine, desk: FakeDesk) -> None:
+    desk.source.load([("100.00", "1")], [])
+    line.show_frame(read_frame(desk))
+    line.show_recording(RecordingStatus(True, 12_345, 1_500, 7, 2))
+    line.show_rate(10)
+    assert line.text("recorded") == "Recorded 12,345 events, 1.5 kB"
+    assert line.text("waiting") == "Waiting 7"
+    assert line.text("gaps") == "Gaps 2"
+    assert line.text("update id") == "Update 1000"
+    assert line.text("time") == event_time_text(EVENT_MS)
+    assert line.text("source") == "Source: recorded"
+    assert line.text("rate") == "10 updates/s"
+    desk.source.book.clear()
+    line.show_frame(read_frame(desk))
+    assert (line.text("update id"), line.text("time")) == ("", "")
+
+
+def test_a_problem_is_told_before_all_else(line: StatusLine) -> None:
+    sentence = "The database does not answer; events are kept in memory."
+    line.show_recording(RecordingStatus(True, 5, problem=sentence))
+    problem = line.findChild(QLabel, "problem")
+    assert isinstance(problem, QLabel)
+    assert problem.isVisible()
+    assert sentence in problem.text()
+    line.resize(300, 24)
+    assert problem.isVisible()
+    assert problem.text().endswith("…")
+    assert sentence in problem.toolTip()
+    line.show_recording(RecordingStatus(wanted=True))
+    assert not problem.isVisible()

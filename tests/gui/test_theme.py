@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor, QPalette
+from PySide6.QtWidgets import QApplication
+
+from orderbook_desktop.gui.theme import (
+    DARK,
+    LIGHT,
+    Appearance,
+    Theme,
+    ThemeKeeper,
+    contrast,
+    theme_for,
+)
+
+THEMES = pytest.mark.parametrize("theme", [DARK, LIGHT], ids=["dark", "light"])
+
+
+def test_contrast_of_black_and_white() -> None:
+    assert contrast(QColor("black"), QColor("white")) == pytest.approx(21)
+    assert contrast(QColor("white"), QColor("white")) == 1
+
+
+@THEMES
+def test_text_is_readable_on_every_ground(theme: Theme) -> None:
+    grounds = (theme.window, theme.panel, theme.raised, theme.notice)
+    for text in (theme.text, theme.muted, theme.bid, theme.ask, theme.caution):
+        assert all(contrast(text, ground) >= 4.5 for ground in grounds)
+    for accent in (theme.focus, theme.caution):
+        assert contrast(theme.on_accent, accent) >= 4.5
+
+
+@THEMES
+def test_sizes_are_readable_on_their_bars(theme: Theme) -> None:
+    for side in (theme.bid, theme.ask):
+        for share in (0.13, 0.32, 0.45):
+            assert contrast(theme.text, theme.tint(side, share)) >= 4.5
+        assert contrast(theme.muted, theme.tint(side, 0.13)) >= 4.5
+
+
+@pytest.mark.parametrize(
+    ("appearance", "system", "expected"),
+    [
+        (Appearance.SYSTEM, Qt.ColorScheme.Unknown, DARK),
+        (Appearance.SYSTEM, Qt.ColorScheme.Dark, DARK),
+        (Appearance.SYSTEM, Qt.ColorScheme.Light, LIGHT),
+        (Appearance.DARK, Qt.ColorScheme.Light, DARK),
+        (Appearance.LIGHT, Qt.ColorScheme.Dark, LIGHT),
+    ],
+)
+def test_choice_of_theme(appearance: Appearance, system: Qt.ColorScheme, expected: Theme) -> None:
+    assert theme_for(appearance, system) is expected
+
+
+def test_the_keeper_changes_the_application(qapp: QApplication) -> None:
+    keeper = ThemeKeeper(qapp, Appearance.DARK)
+    told: list[Theme] = []
+    keeper.changed.connect(told.append)
+    assert qapp.palette().color(QPalette.ColorRole.Window) == DARK.window
+    keeper.set_appearance(Appearance.LIGHT)
+    assert told == [LIGHT]
+    assert qapp.palette().color(QPalette.ColorRole.Window) == LIGHT.window
+    assert LIGHT.line.name() in qapp.styleSheet()
+    assert "$" not in qapp.styleSheet()
+    keeper.set_appearance(Appearance.LIGHT)
+    assert told == [LIGHT]
