@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import msgspec
 
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.depth_sync import Applied, DepthSync
-from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_snapshot, level_texts
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_snapshot
 from orderbook_desktop.core.levels import Levels
-from orderbook_desktop.core.units import Scale, canonical_decimal, format_units
+from orderbook_desktop.core.units import Scale, format_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,44 +42,29 @@ def encode_image(image: BookImage) -> bytes:
         price, quantity = image.scale.price, image.scale.quantity
         return [(format_units(p, price), format_units(q, quantity)) for p, q in pairs]
 
-    return _encode(image.last_update_id, texts(image.bids), texts(image.asks))
+    return msgspec.json.encode(
+        {
+            "lastUpdateId": image.last_update_id,
+            "bids": texts(image.bids),
+            "asks": texts(image.asks),
+        }
+    )
 
 
 def roll_forward(snapshot: DepthSnapshot, diffs: Iterable[DepthDiff]) -> DepthSnapshot:
     """Return `snapshot` brought up to date by the unbroken run of `diffs` that follows it.
 
-    Stops before the first gap. Works on the text, so that nothing is converted.
+    Stops before the first gap. Raises `InexactValue` as reading a book does. Takes as long
+    as `encode_image`: call it in a thread.
     """
-    sync = DepthSync()
-    sync.receive_snapshot(snapshot)
-    bids, asks = (
-        {canonical_decimal(price): (price, quantity) for price, quantity in side}
-        for side in level_texts(snapshot.payload)
-    )
-    last = None
+    book = Book()
+    book.load(snapshot)
     for diff in diffs:
-        outcomes = sync.receive_diff(diff)
-        if not sync.synced:
+        if diff.first_id > book.last_update_id + 1:
             break
-        if not isinstance(outcomes[0], Applied):
-            continue
-        last = diff
-        for side, changes in zip((bids, asks), level_texts(diff.payload), strict=True):
-            _set_texts(side, changes)
-    if last is None:
+        if diff.final_id > book.last_update_id:
+            book.apply(diff)
+    if book.last_update_id == snapshot.last_update_id:
         return snapshot
-    payload = _encode(last.final_id, list(bids.values()), list(asks.values()))
-    return decode_snapshot(payload, snapshot.market, last.event_ms)
-
-
-def _set_texts(side: dict[str, tuple[str, str]], changes: list[tuple[str, str]]) -> None:
-    for price, quantity in changes:
-        key = canonical_decimal(price)
-        if quantity.strip("0.") == "":
-            side.pop(key, None)
-        else:
-            side[key] = (price, quantity)
-
-
-def _encode(update_id: int, bids: list[tuple[str, str]], asks: list[tuple[str, str]]) -> bytes:
-    return msgspec.json.encode({"lastUpdateId": update_id, "bids": bids, "asks": asks})
+    payload = encode_image(image_of(book, snapshot.market))
+    return decode_snapshot(payload, snapshot.market, book.event_ms)

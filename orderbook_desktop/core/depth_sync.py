@@ -16,6 +16,8 @@ from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 
 # While a snapshot is on its way events wait; a snapshot can't be hours late.
 _BUFFERED_AT_MOST: Final = 20_000
+# So often a snapshot older than what was seen before is taken for a stale one.
+_REFUSED_AT_MOST: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,10 @@ class Synced:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotTooOld:
-    """The snapshot ends before the first buffered event begins: fetch a newer one."""
+    """The snapshot ends before update id `seen_id`, which came already: fetch a newer one."""
 
     last_update_id: int
-    first_buffered_id: int
+    seen_id: int
 
 
 DiffOutcome = Applied | Stale | Buffered | Gap | Overflow
@@ -83,6 +85,8 @@ class DepthSync:
         self.book = Book()
         self.synced = False
         self._buffer: list[DepthDiff] = []
+        self._newest_seen = 0
+        self._refused = 0
 
     @property
     def wants_snapshot(self) -> bool:
@@ -91,6 +95,7 @@ class DepthSync:
 
     def receive_diff(self, diff: DepthDiff) -> list[DiffOutcome]:
         """Take in one event; return what became of it."""
+        self._newest_seen = max(self._newest_seen, diff.final_id)
         if not self.synced:
             return self._wait(diff)
         if diff.final_id <= self.book.last_update_id:
@@ -109,8 +114,12 @@ class DepthSync:
         a further snapshot is wanted.
         """
         waiting = sorted(self._buffer, key=lambda diff: (diff.first_id, diff.final_id))
-        if waiting and snapshot.last_update_id < waiting[0].first_id - 1:
-            return [SnapshotTooOld(snapshot.last_update_id, waiting[0].first_id)]
+        seen_id = self._seen_beyond(snapshot, waiting)
+        if seen_id is not None:
+            self._refused += 1
+            return [SnapshotTooOld(snapshot.last_update_id, seen_id)]
+        self._refused = 0
+        self._newest_seen = snapshot.last_update_id
         self._buffer = []
         self.book.load(snapshot)
         self.synced = True
@@ -127,6 +136,17 @@ class DepthSync:
     def stream_broken(self) -> None:
         """The stream lost its continuity (disconnect, unreadable event): start over."""
         self._lose_sync()
+
+    def _seen_beyond(self, snapshot: DepthSnapshot, waiting: list[DepthDiff]) -> int | None:
+        """Return an update id that has come already and that `snapshot` doesn't reach."""
+        if waiting:
+            first_id = waiting[0].first_id
+            return first_id if snapshot.last_update_id < first_id - 1 else None
+        # Nothing waits that would prove it: it is older than events from before the stream
+        # broke. Time and again the same means that the source's ids have begun anew.
+        if snapshot.last_update_id < self._newest_seen and self._refused < _REFUSED_AT_MOST:
+            return self._newest_seen
+        return None
 
     def _wait(self, diff: DepthDiff) -> list[DiffOutcome]:
         self._buffer.append(diff)

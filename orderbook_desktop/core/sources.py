@@ -13,6 +13,7 @@ from typing import Protocol
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedStatus
@@ -25,10 +26,14 @@ class StreamConnected:
 
 @dataclass(frozen=True, slots=True)
 class StreamBroken:
-    """The stream lost its continuity, and why; the stream itself mends it and goes on."""
+    """The stream lost its continuity, and why; the stream itself mends it and goes on.
+
+    `problem` is the failure that keeps it from doing so, where there is one.
+    """
 
     cause: GapCause
     detail: str
+    problem: KnownError | None = None
 
 
 StreamItem = DepthDiff | StreamConnected | StreamBroken
@@ -68,7 +73,10 @@ class RecordingSink(Protocol):
         ...
 
     def applied(self, diff: DepthDiff, book: Book) -> None:
-        """The event, received before, extends the segment; `book` is the book with it."""
+        """The event, received before, extends the segment.
+
+        `book` contains it, and is further on where several events were applied at once.
+        """
         ...
 
     def broken(self, cause: GapCause, detail: str) -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import encode_image, image_of, roll_forward
-from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
+from orderbook_desktop.core.errors import InexactValue
+from orderbook_desktop.core.events import decode_diff, decode_snapshot
+from orderbook_desktop.core.units import Scale
 from tests.core.reference_book import (
     Change,
     ReferenceBook,
@@ -16,63 +19,103 @@ from tests.core.reference_book import (
     snapshot_payload,
 )
 
+Pairs = list[tuple[str, str]]
 
-def history_of(batches: list[list[Change]]) -> tuple[TruthHistory, list[DepthDiff]]:
-    history, diffs = TruthHistory(), []
+
+def pairs(places: int, whole: int) -> st.SearchStrategy[Pairs]:
+    """Levels whose prices and quantities have up to so many places and whole digits."""
+    number = st.integers(1, 10 ** (whole + places) - 1).map(
+        lambda units: f"{units // 10**places}.{units % 10**places:0{places}d}"
+    )
+    return st.lists(st.tuples(number, number), max_size=8)
+
+
+SIDES = st.sampled_from([(8, 6), (2, 15), (12, 5), (16, 2), (1, 17)]).flatmap(
+    lambda scale: st.tuples(pairs(*scale), pairs(*scale))
+)
+
+
+def book_of(payload: bytes) -> Book:
+    book = Book()
+    book.load(decode_snapshot(payload, "BTCUSDT", 5))
+    return book
+
+
+@given(SIDES)
+def test_an_image_encodes_to_the_same_book(sides: tuple[Pairs, Pairs]) -> None:
+    payload = snapshot_payload(*sides, update_id=77)
+    book = book_of(payload)
+    image = image_of(book, "BTCUSDT")
+    assert (image.market, image.last_update_id, image.event_ms) == ("BTCUSDT", 77, 5)
+    encoded = encode_image(image)
+    again = book_of(encoded)
+    assert shown(again) == shown(book) == ReferenceBook().take(payload).levels
+    assert again.last_update_id == 77
+
+
+@pytest.mark.parametrize(
+    ("price", "quantity", "scale"),
+    [
+        ("1.5", "2", Scale(8, 8)),
+        ("0.000000000001", "2", Scale(12, 8)),
+        ("1.5", "123456789012", Scale(8, 7)),
+        ("9223372036854775807", "0.000000000000000001", Scale(0, 18)),
+    ],
+)
+def test_other_scales_come_back(price: str, quantity: str, scale: Scale) -> None:
+    book = book_of(snapshot_payload([(price, quantity)], []))
+    image = image_of(book, "BTCUSDT")
+    assert image.scale == scale
+    again = book_of(encode_image(image))
+    assert again.scale == scale
+    assert shown(again) == shown(book)
+
+
+def test_an_image_does_not_change_with_its_book() -> None:
+    book = book_of(snapshot_payload([("1", "1")], [("2", "1")]))
+    image = image_of(book, "BTCUSDT")
+    before = encode_image(image)
+    book.apply(decode_diff(diff_payload([("1", "0")], [("2", "5")])))
+    book.bids()
+    assert encode_image(image) == before
+
+
+def test_an_unreadable_book_has_no_image() -> None:
+    book = book_of(snapshot_payload([("1", "1" + "0" * 30)], []))
+    with pytest.raises(InexactValue):
+        image_of(book, "BTCUSDT")
+
+
+@given(st.lists(st.lists(changes(), min_size=1, max_size=4), max_size=8), st.data())
+def test_rolling_forward_ends_in_the_true_book(
+    batches: list[list[Change]], data: st.DataObject
+) -> None:
+    history = TruthHistory(first_id=100)
+    history.changes.append(Change(bid=True, price="1.50000000", quantity="1.00000000"))
+    diffs = []
     for batch in batches:
         first = history.last_id + 1
         history.changes.extend(batch)
         diffs.append(decode_diff(history.diff(first, history.last_id)))
-    return history, diffs
+    base_id = data.draw(st.integers(100, history.last_id))
+    missing = data.draw(st.none() | st.sampled_from(diffs) if diffs else st.none())
+    usable = [diff for diff in diffs if diff is not missing]
+    base = decode_snapshot(history.snapshot(base_id), "BTCUSDT", 7)
+    rolled = roll_forward(base, usable)
+    if missing is None or missing.final_id <= base_id:
+        end = history.last_id
+    else:
+        end = max(base_id, missing.first_id - 1)
+    assert rolled.last_update_id == end
+    book = Book()
+    book.load(rolled)
+    assert shown(book) == history.book_at(end).levels
+    assert rolled.event_ms == (7 if end == base_id else 1_700_000_000_000 + end)
 
 
-BATCHES = st.lists(st.lists(changes(), min_size=1, max_size=4), min_size=1, max_size=8)
-
-
-@given(BATCHES, st.data())
-def test_a_snapshot_rolled_forward_is_the_true_book(
-    batches: list[list[Change]], data: st.DataObject
-) -> None:
-    history, diffs = history_of(batches)
-    at = data.draw(st.integers(1, history.last_id))
-    snapshot = decode_snapshot(history.snapshot(at), "BTCUSDT", event_ms=1)
-    rolled = roll_forward(snapshot, diffs)
-    assert rolled.last_update_id == history.last_id
-    assert ReferenceBook().take(rolled.payload).levels == history.book_at(history.last_id).levels
-    assert rolled.market == "BTCUSDT"
-    assert rolled.event_ms == (1 if at == history.last_id else diffs[-1].event_ms)
-
-
-def test_rolling_forward_stops_before_a_gap() -> None:
-    snapshot = decode_snapshot(snapshot_payload([("1", "1")], [], 9), "X")
-    spans = ((10, 11), (13, 14), (12, 15))
-    diffs = [decode_diff(diff_payload([("2", str(a))], [], a, b)) for a, b in spans]
-    rolled = roll_forward(snapshot, diffs)
-    assert rolled.last_update_id == 11
-    assert roll_forward(snapshot, diffs[1:]) is snapshot
-    assert roll_forward(snapshot, []) is snapshot
-
-
-def test_rolling_forward_knows_a_price_in_any_spelling() -> None:
-    snapshot = decode_snapshot(snapshot_payload([("7.10", "1"), ("8", "1")], [], 9), "X")
-    change = diff_payload([("7.1000000000", "0.00000000"), ("8.0", "3")], [], 10, 10)
-    rolled = roll_forward(snapshot, [decode_diff(change)])
-    assert ReferenceBook().take(rolled.payload).levels == (
-        ReferenceBook().take(snapshot_payload([("8", "3")], [])).levels
-    )
-
-
-@given(BATCHES, st.sampled_from(["0.000000000001", "10000000000.5", "1.00000000"]))
-def test_an_image_encodes_the_book_exactly(batches: list[list[Change]], odd: str) -> None:
-    book, reference = Book(), ReferenceBook()
-    for diff in (decode_diff(diff_payload([("0.5", odd)], [])), *history_of(batches)[1]):
-        book.apply(diff)
-        reference.take(diff.payload)
-    image = image_of(book, "X")
-    before = encode_image(image)
-    book.apply(decode_diff(diff_payload([("3", "3")], [])))
-    assert encode_image(image) == before
-    again = Book()
-    again.load(decode_snapshot(before, "X"))
-    assert shown(again) == reference.levels
-    assert again.last_update_id == image.last_update_id
+def test_rolling_forward_takes_the_overlapping_event() -> None:
+    base = decode_snapshot(snapshot_payload([("1", "1")], [], 10), "BTCUSDT")
+    rolled = roll_forward(base, [decode_diff(diff_payload([("1", "2")], [], 9, 12))])
+    assert rolled.last_update_id == 12
+    assert roll_forward(base, []) is base
+    assert roll_forward(base, [decode_diff(diff_payload([], [], 12, 12))]) is base

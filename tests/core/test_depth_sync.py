@@ -56,6 +56,8 @@ class Interleavings(RuleBasedStateMachine):
         self.sync = DepthSync()
         self.waiting: list[DepthDiff] = []
         self.covered: tuple[Decimal, Decimal] | None = None
+        self.newest = 0
+        self.refused = 0
 
     @rule(new=st.lists(changes(), min_size=1, max_size=4), overlap=st.sampled_from([0, 0, 0, 1, 3]))
     def publish(self, new: list[Change], overlap: int) -> None:
@@ -105,6 +107,7 @@ class Interleavings(RuleBasedStateMachine):
             assert self.sync.book.last_update_id == self.history.last_id
 
     def deliver(self, diff: DepthDiff) -> None:
+        self.newest = max(self.newest, diff.final_id)
         last = self.sync.book.last_update_id
         was_synced = self.sync.synced
         outcomes = self.sync.receive_diff(diff)
@@ -127,8 +130,15 @@ class Interleavings(RuleBasedStateMachine):
         earliest = min((diff.first_id for diff in self.waiting), default=0)
         if self.waiting and update_id < earliest - 1:
             assert outcomes == [SnapshotTooOld(update_id, earliest)]
+            self.refused += 1
+            return
+        if not self.waiting and update_id < self.newest and self.refused < 3:
+            assert outcomes == [SnapshotTooOld(update_id, self.newest)]
+            self.refused += 1
             return
         assert outcomes[0] == Synced(snapshot)
+        self.refused = 0
+        self.newest = max([update_id, *(diff.final_id for diff in self.waiting)])
         # Beyond the last of its levels, a limited snapshot tells nothing.
         self.covered = (
             bids[limit - 1][0] if len(bids) > limit else Decimal(0),
@@ -243,7 +253,7 @@ def test_broken_stream_forgets_what_waited() -> None:
     sync = DepthSync()
     sync.receive_diff(a_diff(10, 11))
     sync.stream_broken()
-    assert sync.receive_snapshot(a_snapshot(5)) == [Synced(a_snapshot(5))]
+    assert sync.receive_snapshot(a_snapshot(11)) == [Synced(a_snapshot(11))]
 
 
 def test_a_snapshot_replaces_a_synced_book() -> None:
@@ -266,3 +276,24 @@ def test_waiting_events_are_bounded_and_the_oldest_is_named(
     assert outcomes == [*(Buffered(diff) for diff in diffs), Overflow(diffs[0])]
     # The event let go is missing, so a snapshot from before it is too old.
     assert sync.receive_snapshot(a_snapshot(9)) == [SnapshotTooOld(9, 11)]
+
+
+def test_a_snapshot_from_before_the_stream_broke_is_taken_for_stale() -> None:
+    sync = DepthSync()
+    sync.receive_snapshot(a_snapshot(9))
+    sync.receive_diff(a_diff(10, 11))
+    sync.stream_broken()
+    assert sync.receive_snapshot(a_snapshot(10)) == [SnapshotTooOld(10, 11)]
+    assert not sync.synced
+    assert sync.receive_snapshot(a_snapshot(11)) == [Synced(a_snapshot(11))]
+
+
+def test_a_source_whose_ids_began_anew_is_believed_in_the_end() -> None:
+    sync = DepthSync()
+    sync.receive_diff(a_diff(10, 11))
+    sync.stream_broken()
+    for _ in range(3):
+        assert sync.receive_snapshot(a_snapshot(5)) == [SnapshotTooOld(5, 11)]
+    assert sync.receive_snapshot(a_snapshot(5)) == [Synced(a_snapshot(5))]
+    sync.stream_broken()
+    assert sync.receive_snapshot(a_snapshot(6)) == [Synced(a_snapshot(6))]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -103,7 +103,9 @@ class StreamHub:
             self.close_all(fault.code)
         elif fault.kind is FaultKind.SHUTDOWN:
             self._announce_shutdown()
-            self._later(fault.seconds, lambda: self.close_all(fault.code))
+            # Who connects after the announcement is served by the next server.
+            warned = list(self._clients)
+            self._later(fault.seconds, lambda: self._close(warned, fault.code))
         elif fault.kind is FaultKind.SILENCE:
             self._mute = fault
             self._muted = {connection: [] for connection in self._clients}
@@ -111,10 +113,7 @@ class StreamHub:
 
     def close_all(self, code: int) -> None:
         """Close every websocket in good order, with `code`."""
-        for connection in self._clients:
-            farewell = asyncio.create_task(connection.close(code))
-            self._farewells.add(farewell)
-            farewell.add_done_callback(self._farewells.discard)
+        self._close(self._clients, code)
 
     async def stop(self) -> None:
         """Forget what was to happen later, and end what is happening."""
@@ -125,6 +124,12 @@ class StreamHub:
         for farewell in farewells:
             farewell.cancel()
         await asyncio.gather(*farewells, return_exceptions=True)
+
+    def _close(self, connections: Iterable[ServerConnection], code: int) -> None:
+        for connection in connections:
+            farewell = asyncio.create_task(connection.close(code))
+            self._farewells.add(farewell)
+            farewell.add_done_callback(self._farewells.discard)
 
     async def _follow_commands(
         self, connection: ServerConnection, subscriptions: Subscriptions

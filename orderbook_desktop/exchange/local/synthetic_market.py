@@ -21,6 +21,7 @@ from orderbook_desktop.exchange.local.synthetic_side import RestingSide
 STEP_MS: Final = 100
 _STEPS_PER_SECOND: Final = 1000 // STEP_MS
 _OLDER_BY_STEPS: Final = 50
+_IDS_PER_MS: Final = 100
 _FEWEST_LEVELS: Final = 20
 _UNITS: Final = 10**8
 
@@ -54,7 +55,9 @@ class SyntheticMarket:
         self.spec = spec
         self.now_ms = start_ms - start_ms % STEP_MS
         self._random = random.Random(f"{seed}/{spec.market}")
-        self.last_update_id = self._random.randrange(10**9, 9 * 10**10)
+        # Ahead of every id that an earlier run of the same market can have come to: a
+        # recording of both has a gap between them, and no id twice.
+        self.last_update_id = self.now_ms * _IDS_PER_MS + self._random.randrange(10**6)
         self._trade_id = self._random.randrange(10**8, 4 * 10**9)
         # Mean gap of neighbouring levels: 5,000 of them reach about 2 % from the price.
         self._gap = max(1.0, spec.price_ticks / 1_500_000)

@@ -1,0 +1,253 @@
+"""Drives one market's synchroniser: stream and snapshots in, a book and its status out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import aclosing
+from itertools import chain, repeat
+from typing import Final
+
+from orderbook_desktop.core.backoff import backoff_delays
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import image_of
+from orderbook_desktop.core.depth_sync import (
+    Applied,
+    Buffered,
+    DepthSync,
+    DiffOutcome,
+    Gap,
+    Overflow,
+    SnapshotOutcome,
+    SnapshotTooOld,
+    Synced,
+)
+from orderbook_desktop.core.errors import InexactValue, KnownError
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.sources import (
+    DiffStream,
+    RecordingSink,
+    SnapshotSource,
+    StreamBroken,
+    StreamConnected,
+    StreamItem,
+)
+from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+
+_log = logging.getLogger(__name__)
+
+# A stream that breaks again and again may cost the exchange a few snapshots at once; from
+# then on the next one is fetched after growing pauses, until a book has held for a while.
+_SETTLED_AFTER_S: Final = 5.0
+_FETCHED_AT_ONCE: Final = 4
+_LONGEST_PAUSE_S: Final = 5.0
+
+
+class BookFeed:
+    """Keeps the book of `market` in step with a source; is a `BookSource`.
+
+    `await run()` until it is cancelled. `problem` is the last failure to get a snapshot or
+    a connection, None while all is well. A `RecordingSink` can come and go while it runs.
+    Snapshots that fail are asked for again after `first_delay` seconds, growing up to
+    `longest_delay`.
+    """
+
+    def __init__(
+        self,
+        market: str,
+        snapshots: SnapshotSource,
+        stream: DiffStream,
+        kind: SourceKind,
+        first_delay: float = 0.5,
+        longest_delay: float = 15.0,
+    ) -> None:
+        self.problem: KnownError | None = None
+        self._market = market
+        self._snapshots = snapshots
+        self._stream = stream
+        self._kind = kind
+        self._first_delay = first_delay
+        self._longest_delay = longest_delay
+        self._sync = DepthSync()
+        self._sink: RecordingSink | None = None
+        # Whether events wait for a snapshot that the sink, come later, was not told of.
+        self._events_wait = False
+        self._sink_missed_some = False
+        self._state = FeedState.SYNCING
+        self._detail = "Connecting."
+        self._last_received_ns = 0
+        self._base_id = 0
+        self._fetching: asyncio.Task[None] | None = None
+        self._fetched_at = float("-inf")
+        self._pauses = self._new_pauses()
+
+    @property
+    def market(self) -> str:
+        """The exchange's symbol."""
+        return self._market
+
+    @property
+    def book(self) -> Book:
+        """The book; empty while it is not known."""
+        return self._sync.book
+
+    @property
+    def status(self) -> FeedStatus:
+        """How far the book can be trusted now."""
+        return FeedStatus(self._state, self._kind, self._last_received_ns, self._detail)
+
+    @property
+    def base_id(self) -> int:
+        """The update id of the snapshot under the book; 0 while the book is not known."""
+        return self._base_id if self._sync.synced else 0
+
+    def attach(self, sink: RecordingSink) -> None:
+        """Let `sink` record from now on; if the book is known, its segment begins here."""
+        self._sink = sink
+        self._sink_missed_some = not self._sync.synced and self._events_wait
+        if self._sync.synced:
+            self._open_segment_here()
+
+    def detach(self) -> None:
+        """End the recording; the sink has been told nothing of it."""
+        self._sink = None
+
+    async def run(self) -> None:
+        """Follow the source for ever; cancel to end. Raises only what is a bug."""
+        async with (
+            asyncio.TaskGroup() as tasks,
+            aclosing(self._stream.items(self._market)) as items,
+        ):
+            async for item in items:
+                self._take(item, tasks)
+
+    def _take(self, item: StreamItem, tasks: asyncio.TaskGroup) -> None:
+        match item:
+            case DepthDiff(market=market) if market != self._market:
+                # Without a check of its own, its update ids might happen to fit.
+                detail = f"An event of {market} came in the stream of {self._market}."
+                self._break(GapCause.MALFORMED, detail)
+                self._set(FeedState.SYNCING, f"{detail} Loading the book anew.")
+                self._fetch(tasks)
+            case DepthDiff():
+                self._take_diff(item, tasks)
+            case StreamConnected() if not self._sync.synced:
+                self._set(FeedState.SYNCING, "Loading the book.")
+                self._fetch(tasks)
+            case StreamBroken(cause, detail, problem):
+                self.problem = problem or self.problem
+                self._break(cause, detail)
+                self._set(FeedState.RECONNECTING, detail)
+
+    def _take_diff(self, diff: DepthDiff, tasks: asyncio.TaskGroup) -> None:
+        self._last_received_ns = diff.received_ns or self._last_received_ns
+        if self._sink is not None:
+            self._sink.received(diff)
+        for outcome in self._sync.receive_diff(diff):
+            self._act_on(outcome)
+        if self._sync.wants_snapshot and self._state is not FeedState.RECONNECTING:
+            self._fetch(tasks)
+
+    def _act_on(self, outcome: DiffOutcome | SnapshotOutcome) -> None:
+        match outcome:
+            case Applied(diff):
+                if self._sink is not None and not self._sink_missed_some:
+                    self._sink.applied(diff, self.book)
+            case Buffered():
+                self._events_wait = True
+            case Synced(snapshot):
+                self.problem = None
+                self._events_wait = False
+                self._base_id = snapshot.last_update_id
+                self._set(FeedState.SYNCED, "")
+                if self._sink is not None and not self._sink_missed_some:
+                    self._sink.opened(snapshot)
+            case Gap(first, last):
+                detail = f"Update ids {first} to {last} are missing."
+                _log.warning("%s: %s", self._market, detail)
+                # The event after the gap waits.
+                self._events_wait = True
+                self._tell_broken(GapCause.FEED_GAP, detail)
+                self._set(FeedState.SYNCING, f"{detail} Loading the book anew.")
+            case Overflow(diff):
+                _log.warning("%s: event %d let go while waiting", self._market, diff.final_id)
+
+    def _break(self, cause: GapCause, detail: str) -> None:
+        """Take note that the stream lost its continuity."""
+        _log.info("%s: %s (%s)", self._market, detail, cause.value)
+        self._sync.stream_broken()
+        self._events_wait = False
+        self._sink_missed_some = False
+        self._tell_broken(cause, detail)
+        # What is still on its way belongs to the stream as it was.
+        if self._fetching is not None:
+            self._fetching.cancel()
+            self._fetching = None
+
+    def _tell_broken(self, cause: GapCause, detail: str) -> None:
+        if self._sink is not None:
+            self._sink.broken(cause, detail)
+
+    def _open_segment_here(self) -> None:
+        if self._sink is None:
+            return
+        try:
+            self._sink.opened(image_of(self.book, self._market))
+        except InexactValue as error:
+            # The segment begins with the next book that can be read.
+            _log.warning("%s: the recording can't begin yet: %s", self._market, error)
+            self.problem = error
+
+    def _set(self, state: FeedState, detail: str) -> None:
+        self._state = state
+        self._detail = detail
+
+    def _fetch(self, tasks: asyncio.TaskGroup) -> None:
+        if self._fetching is not None and not self._fetching.done():
+            return
+        now = time.monotonic()
+        if now - self._fetched_at >= _SETTLED_AFTER_S:
+            self._pauses = self._new_pauses()
+        pause = next(self._pauses)
+        self._fetched_at = now + pause
+        self._fetching = tasks.create_task(self._fetch_until_synced(pause))
+
+    def _new_pauses(self) -> Iterator[float]:
+        growing = backoff_delays(first=self._first_delay, cap=_LONGEST_PAUSE_S)
+        return chain(repeat(0.0, _FETCHED_AT_ONCE), growing)
+
+    async def _fetch_until_synced(self, pause: float) -> None:
+        await asyncio.sleep(pause)
+        delays = backoff_delays(first=self._first_delay, cap=self._longest_delay)
+        while self._sync.wants_snapshot:
+            try:
+                snapshot = await self._snapshots.snapshot(self._market)
+            except KnownError as error:
+                # That nothing is recorded yet, or the database away, is told elsewhere.
+                level = logging.INFO if self._kind is SourceKind.MONGO else logging.WARNING
+                _log.log(level, "%s: no snapshot: %s", self._market, error)
+                self.problem = error
+                self._set(FeedState.SYNCING, str(error))
+            else:
+                if self._take_snapshot(snapshot):
+                    return
+            await asyncio.sleep(next(delays))
+
+    def _take_snapshot(self, snapshot: DepthSnapshot) -> bool:
+        """Give the snapshot to the synchroniser; return whether the book is known now."""
+        for outcome in self._sync.receive_snapshot(snapshot):
+            self._act_on(outcome)
+            if isinstance(outcome, SnapshotTooOld):
+                _log.info(
+                    "%s: the snapshot ends at %d, before update id %d, which came already",
+                    self._market,
+                    outcome.last_update_id,
+                    outcome.seen_id,
+                )
+        if self._sync.synced and self._sink_missed_some:
+            self._sink_missed_some = False
+            self._open_segment_here()
+        return self._sync.synced

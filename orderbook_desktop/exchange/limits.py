@@ -1,0 +1,92 @@
+"""Binance's limits on what a client may do, kept before the exchange has to enforce them.
+
+Sources: Binance Spot API, "WebSocket Streams: General information" (5 messages a second on
+a connection, 300 connection attempts in 5 minutes) and "LIMITS" (request weight a minute).
+No clock inside: the caller passes the time in seconds. The exchange counts weight by the
+minutes of the wall clock, so `WeightLimit` wants seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+
+class SlidingWindow:
+    """At most `limit` actions in any window of `seconds`."""
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self._taken: deque[float] = deque()
+
+    def delay(self, now: float) -> float:
+        """Return how many seconds to wait before the next action is allowed."""
+        self._forget(now)
+        if len(self._taken) < self._limit:
+            return 0.0
+        return self._taken[0] + self._seconds - now
+
+    def take(self, now: float) -> None:
+        """Note an action, done at `now`."""
+        self._forget(now)
+        self._taken.append(now)
+
+    def _forget(self, now: float) -> None:
+        # The very sum of `delay`: rounded otherwise it might leave one that delays nobody.
+        while self._taken and self._taken[0] + self._seconds <= now:
+            self._taken.popleft()
+
+
+def connection_limit() -> SlidingWindow:
+    """Return the limit on connection attempts, with a reserve for other programs."""
+    return SlidingWindow(250, 300.0)
+
+
+def message_limit() -> SlidingWindow:
+    """Return the limit on what we send on one connection.
+
+    The protocol's own frames count too: a ping and a pong may fall into the same second.
+    """
+    return SlidingWindow(3, 1.0)
+
+
+# Our clock and the exchange's don't begin a minute at the same instant.
+_MINUTE_MARGIN_S: Final = 1.0
+
+
+class WeightLimit:
+    """The request weight used in the running minute, as the exchange last told it."""
+
+    def __init__(self, per_minute: int = 6_000, reserve: int = 1_000) -> None:
+        self._allowed = per_minute - reserve
+        self._used = 0
+        self._minute = 0
+        self._not_before = 0.0
+
+    def delay(self, weight: int, now: float) -> float:
+        """Return how many seconds to wait before a request of `weight` should go out."""
+        pause = max(0.0, self._not_before - now)
+        if int(now // 60) != self._minute or self._used + weight <= self._allowed:
+            return pause
+        return max(pause, 60.0 - now % 60 + _MINUTE_MARGIN_S)
+
+    def spend(self, weight: int, now: float) -> None:
+        """Note a request of `weight` that goes out at `now`."""
+        self._roll(now)
+        self._used += weight
+
+    def told(self, used: int, now: float) -> None:
+        """Note the used weight that an answer's header told; it knows of other programs too."""
+        self._roll(now)
+        self._used = max(self._used, used)
+
+    def pause_until(self, not_before: float) -> None:
+        """Note that the exchange wants no request before this time."""
+        self._not_before = max(self._not_before, not_before)
+
+    def _roll(self, now: float) -> None:
+        minute = int(now // 60)
+        if minute != self._minute:
+            self._minute = minute
+            self._used = 0

@@ -1,0 +1,135 @@
+"""Binance's REST interface: whole books as snapshots.
+
+Source: Binance Spot API, "Order book" (`GET /api/v3/depth`), "HTTP Return Codes", "LIMITS".
+aiohttp is imported with the first request, so that the window is not kept waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from orderbook_desktop.core.errors import MalformedMessage
+from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
+from orderbook_desktop.exchange.errors import (
+    ExchangeError,
+    RateLimited,
+    UnexpectedAnswer,
+    UnknownSymbol,
+    Unreachable,
+    connect_reason,
+    refusal,
+)
+from orderbook_desktop.exchange.limits import WeightLimit
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_log = logging.getLogger(__name__)
+
+_WEIGHT_OF_LIMIT: Final = {100: 5, 500: 25, 1000: 50, 5000: 250}
+_TIMEOUT_S: Final = 10.0
+# Each answer tells the weight used so far: more at a time would overshoot the limit.
+_AT_A_TIME: Final = 4
+# Binance Spot API, "Error codes": illegal characters (only the symbol can have any), and
+# an invalid symbol.
+_NO_SUCH_SYMBOL: Final = frozenset({-1100, -1121})
+
+
+class _WireError(msgspec.Struct):
+    code: int = 0
+    msg: str = ""
+
+
+class BinanceRest:
+    """Fetches snapshots from `base_url`; is a `SnapshotSource`. Call `close()` when done.
+
+    `limit` is the number of levels a side: 100, 500, 1000 or 5000. A request that takes
+    longer than `timeout_s` has failed.
+    """
+
+    def __init__(self, base_url: str, limit: int = 5000, timeout_s: float = _TIMEOUT_S) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._limit = limit
+        self._timeout_s = timeout_s
+        self._weight = WeightLimit()
+        self._turns = asyncio.Semaphore(_AT_A_TIME)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def snapshot(self, market: str) -> DepthSnapshot:
+        """Return the book of `market` now; raises `ExchangeError`.
+
+        Waits while the exchange's request limit or its Retry-After asks for it.
+        """
+        weight = _WEIGHT_OF_LIMIT[self._limit]
+        async with self._turns:
+            while (delay := self._weight.delay(weight, time.time())) > 0:
+                _log.info("waiting %.1f s before asking for the depth of %s", delay, market)
+                await asyncio.sleep(delay)
+            self._weight.spend(weight, time.time())
+            body = await self._get("/api/v3/depth", {"symbol": market, "limit": str(self._limit)})
+        try:
+            # Thousands of levels take milliseconds to decode: not in the event loop.
+            return await asyncio.to_thread(decode_snapshot, body, market)
+        except MalformedMessage as error:
+            _log.warning("no snapshot of %s (%s): %r", market, error.reason, error.excerpt)
+            raise UnexpectedAnswer(self._base_url, error.reason) from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _get(self, path: str, query: dict[str, str]) -> bytes:
+        import aiohttp  # noqa: PLC0415 (see the module's docstring)
+
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=self._timeout_s)
+            self._session = aiohttp.ClientSession(timeout=timeout, trust_env=True)
+        try:
+            async with self._session.get(self._base_url + path, params=query) as answer:
+                body = await answer.read()
+        except TimeoutError as error:
+            reason = f"no answer within {self._timeout_s:.0f} s"
+            raise Unreachable(self._base_url, reason) from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            reason = connect_reason(error.certificate_error)
+            raise Unreachable(self._base_url, reason) from error
+        except aiohttp.ClientConnectorError as error:
+            raise Unreachable(self._base_url, connect_reason(error.os_error)) from error
+        except (aiohttp.NonHttpUrlClientError, ValueError) as error:  # InvalidURL is one too.
+            raise UnexpectedAnswer(self._base_url, "not a web address") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(self._base_url, connect_reason(error)) from error
+        self._note_weight(answer.headers.get("X-MBX-USED-WEIGHT-1M"))
+        if answer.status != 200:
+            retry_after = answer.headers.get("Retry-After")
+            raise self._refusal(answer.status, body, retry_after, query)
+        return body
+
+    def _note_weight(self, header: str | None) -> None:
+        if header is not None and header.isdecimal():
+            self._weight.told(int(header), time.time())
+
+    def _refusal(
+        self, status: int, body: bytes, retry_after: str | None, query: dict[str, str]
+    ) -> ExchangeError:
+        _log.warning("HTTP %d for %s: %s", status, query, body[:200].decode("utf-8", "replace"))
+        now_s = time.time()
+        error = refusal(self._base_url, status, retry_after, now_s)
+        if isinstance(error, RateLimited):
+            self._weight.pause_until(now_s + error.retry_after_s)
+        if not isinstance(error, UnexpectedAnswer):
+            return error
+        try:
+            told = msgspec.json.decode(body, type=_WireError)
+        except (msgspec.DecodeError, ValueError):  # ValueError: invalid UTF-8
+            return error
+        if told.code in _NO_SUCH_SYMBOL:
+            return UnknownSymbol(query["symbol"])
+        return UnexpectedAnswer(self._base_url, f"HTTP {status}, {told.msg or told.code}")

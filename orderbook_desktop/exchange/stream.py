@@ -1,0 +1,323 @@
+"""Binance's depth streams over one websocket connection, reconnecting for ever.
+
+Source: Binance Spot API, "WebSocket Streams". All markets share a combined-stream
+connection. Before the exchange ends it (24 hours, or an announced shutdown) the next one
+is opened and takes over where their events overlap, so that none is missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
+from typing import Any, Final
+
+from orderbook_desktop.core.backoff import backoff_delays
+from orderbook_desktop.core.errors import BugError, KnownError
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.sources import StreamBroken, StreamItem
+from orderbook_desktop.exchange.errors import ExchangeError, RateLimited
+from orderbook_desktop.exchange.limits import connection_limit
+from orderbook_desktop.exchange.link import LinkEnd, StreamLink, StreamTimes, open_socket
+from orderbook_desktop.exchange.subscription import Subscription
+
+_log = logging.getLogger(__name__)
+
+STREAMS_A_CONNECTION: Final = 1024
+_STREAMS_IN_ADDRESS: Final = 100
+# A connection that served for so long was a good one: the next attempt need not wait.
+_STEADY_AFTER_S: Final = 5.0
+_SILENT: Final = "The exchange sent nothing, though the connection is open."
+
+
+class BinanceStreams:
+    """Serves the diff streams of `base_url`; is a `DiffStream`. Call `close()` when done."""
+
+    def __init__(self, base_url: str, times: StreamTimes | None = None) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._times = times or StreamTimes()
+        self._limit = connection_limit()
+        self._subscriptions: dict[str, Subscription] = {}
+        self._link: StreamLink | None = None
+        self._successor: StreamLink | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._trouble: StreamBroken | None = None
+        self._wanted = asyncio.Event()
+        self._unwanted = asyncio.Event()
+        self._joined = asyncio.Event()
+
+    async def items(self, market: str) -> AsyncGenerator[StreamItem, None]:
+        """Iterate over the stream of `market`; close the iterator to unsubscribe."""
+        subscription = self._subscribe(market)
+        try:
+            while True:
+                yield await subscription.next_item()
+        finally:
+            self._unsubscribe(market)
+
+    async def close(self) -> None:
+        """Close the connection and end every task."""
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.cancel()
+            await asyncio.wait([supervisor])
+
+    def link_diff(self, link: StreamLink, diff: DepthDiff) -> None:
+        """Route an event to its market (see `LinkOwner`)."""
+        subscription = self._subscriptions.get(diff.market)
+        if subscription is None:
+            return
+        if link is self._link:
+            subscription.diff(diff)
+        elif link is self._successor:
+            subscription.diff_of_successor(diff)
+        if self._successor is not None and all(
+            one.has_joined for one in self._subscriptions.values()
+        ):
+            self._joined.set()
+
+    def link_subscribed(self, link: StreamLink, markets: Iterable[str]) -> None:
+        """Tell the markets that their events flow from now on (see `LinkOwner`)."""
+        if link is self._link:
+            for market in markets:
+                if market in self._subscriptions:
+                    self._subscriptions[market].connected()
+
+    def link_refused(self, link: StreamLink, markets: list[str], reason: str) -> None:
+        """Tell the markets that they have no stream for now (see `LinkOwner`)."""
+        detail = f"The exchange refused to stream this symbol ({reason}). Trying again."
+        if link is self._link:
+            for market in markets:
+                if market in self._subscriptions:
+                    self._subscriptions[market].broken(GapCause.DISCONNECT, detail)
+
+    def link_malformed(self, link: StreamLink, market: str | None, reason: str) -> None:
+        """Break the continuity of what the message may have been about (see `LinkOwner`)."""
+        if link is not self._link:
+            return  # The update ids tell whether the connection in use has the event.
+        detail = f"A message of the exchange could not be read ({reason})."
+        for subscription in self._subscriptions.values():
+            if market in (None, subscription.market):
+                subscription.interrupted(GapCause.MALFORMED, detail)
+
+    def link_silence(self, link: StreamLink, now: float) -> LinkEnd | None:
+        """Judge the silence of the markets (see `LinkOwner`).
+
+        Where all are silent the connection is given up, or replaced if none is active: then
+        the update ids tell whether anything was missed. Else the silent ones are subscribed
+        anew.
+        """
+        if link is not self._link or self._successor is not None:
+            return None
+        silent = [one for one in self._subscriptions.values() if one.silence.is_silent(now)]
+        if not silent:
+            return None
+        for subscription in silent:
+            subscription.silence.gave_up(now)
+        active = [one for one in silent if one.silence.is_active]
+        _log.info("no events of %s", ", ".join(one.market for one in silent))
+        if len(silent) == len(self._subscriptions):
+            if active:
+                return LinkEnd(GapCause.SILENCE, _SILENT)
+            link.expiring.set()
+            return None
+        for subscription in active:
+            subscription.broken(GapCause.SILENCE, _SILENT)
+        link.renew(one.market for one in silent)
+        return None
+
+    def _subscribe(self, market: str) -> Subscription:
+        if market in self._subscriptions:
+            raise BugError(f"{market} is subscribed already")
+        if len(self._subscriptions) >= STREAMS_A_CONNECTION:
+            raise BugError(f"more than {STREAMS_A_CONNECTION} markets on one connection")
+        subscription = Subscription(market, self._times.silence_s)
+        self._subscriptions[market] = subscription
+        self._wanted.set()
+        self._unwanted.clear()
+        if self._trouble is not None:
+            trouble = self._trouble
+            subscription.broken(trouble.cause, trouble.detail, trouble.problem)
+        if self._successor is not None:
+            subscription.begin_overlap()
+        for link in self._links():
+            link.subscribe([market])
+        if self._link is not None and market in self._link.confirmed:
+            subscription.connected()
+        if self._supervisor is None:
+            self._supervisor = asyncio.create_task(self._supervise())
+            self._supervisor.add_done_callback(self._supervisor_ended)
+        return subscription
+
+    def _unsubscribe(self, market: str) -> None:
+        del self._subscriptions[market]
+        if not self._subscriptions:
+            self._wanted.clear()
+            self._unwanted.set()
+        for link in self._links():
+            link.unsubscribe([market])
+
+    def _links(self) -> Iterable[StreamLink]:
+        return [link for link in (self._link, self._successor) if link is not None]
+
+    def _supervisor_ended(self, supervisor: asyncio.Task[None]) -> None:
+        """Let no bug of ours pass as a quiet market."""
+        error = None if supervisor.cancelled() else supervisor.exception()
+        if error is not None:
+            _log.error("the streams have failed", exc_info=error)
+            self._supervisor = None
+            for subscription in self._subscriptions.values():
+                subscription.failed(error)
+
+    async def _supervise(self) -> None:
+        """Connect, serve until the connection ends, and again with growing delays."""
+        delays = backoff_delays()
+        while True:
+            await self._wanted.wait()
+            try:
+                link = await self._open()
+            except ExchangeError as error:
+                _log.warning("%s", error)
+                self._break_all(LinkEnd(GapCause.DISCONNECT, str(error)), error)
+                await asyncio.sleep(_pause_after(error, delays))
+                continue
+            began = time.monotonic()
+            end = await self._serve(link)
+            if end is None:
+                continue
+            _log.info("%s", end.detail)
+            self._break_all(end)
+            if time.monotonic() - began > _STEADY_AFTER_S:
+                delays = backoff_delays()
+            await asyncio.sleep(next(delays))
+
+    def _break_all(self, end: LinkEnd, problem: KnownError | None = None) -> None:
+        self._trouble = StreamBroken(end.cause, end.detail, problem)
+        for subscription in self._subscriptions.values():
+            subscription.broken(end.cause, end.detail, problem)
+
+    async def _serve(self, link: StreamLink) -> LinkEnd | None:
+        """Serve a connection, and those that take over from it, to the end of the last.
+
+        Returns why it ended; None if nobody is subscribed any more.
+        """
+        self._use(link)
+        try:
+            while True:
+                await _first_of(self._idle(), link.expiring.wait(), until=link.ended)
+                if link.ended.done():
+                    return link.ended.result()
+                if not self._wanted.is_set():
+                    return None
+                link.expiring.clear()
+                previous, link = link, await self._successor_of(link)
+                if link is not previous:
+                    self._promote(previous, link)
+                    await previous.stop()
+        finally:
+            self._link = None
+            await link.stop()
+
+    def _use(self, link: StreamLink) -> None:
+        self._link = link
+        self._trouble = None
+        self.link_subscribed(link, link.confirmed)
+
+    async def _idle(self) -> None:
+        """Return when nobody has been subscribed for a while."""
+        while True:
+            await self._unwanted.wait()
+            try:
+                async with asyncio.timeout(self._times.linger_s):
+                    await self._wanted.wait()
+            except TimeoutError:
+                return
+
+    async def _successor_of(self, link: StreamLink) -> StreamLink:
+        """Open the next connection beside `link`; return it when it has caught up.
+
+        Returns `link` itself where it ended before there was another one.
+        """
+        delays = backoff_delays()
+        while not link.ended.done():
+            try:
+                successor = await self._open()
+            except ExchangeError as error:
+                _log.warning("no connection to take over yet: %s", error)
+                await asyncio.wait([link.ended], timeout=_pause_after(error, delays))
+                continue
+            self._successor = successor
+            self._joined.clear()
+            for subscription in self._subscriptions.values():
+                subscription.begin_overlap()
+            try:
+                caught_up = self._caught_up(link)
+                await _first_of(caught_up, until=successor.ended)
+            except BaseException:
+                await successor.stop()
+                raise
+            finally:
+                self._successor = None
+            if not successor.ended.done():
+                return successor
+            for subscription in self._subscriptions.values():
+                subscription.end_overlap(None)
+            await successor.stop()
+            _log.warning("the next connection ended at once: %s", successor.ended.result().detail)
+            await asyncio.wait([link.ended], timeout=next(delays))
+        return link
+
+    async def _caught_up(self, link: StreamLink) -> None:
+        """Return when the next connection need not wait for `link` any longer."""
+        try:
+            async with asyncio.timeout(self._times.handover_s):
+                await _first_of(self._joined.wait(), until=link.ended)
+        except TimeoutError:
+            _log.info("a quiet symbol: the next connection takes over without having joined")
+
+    def _promote(self, previous: StreamLink, link: StreamLink) -> None:
+        detail = "The next connection began after the last one had ended."
+        if previous.ended.done():
+            end = previous.ended.result()
+            seam = StreamBroken(end.cause, f"{end.detail} {detail}")
+        else:
+            seam = StreamBroken(GapCause.SERVER_SHUTDOWN, detail)
+        for subscription in self._subscriptions.values():
+            subscription.end_overlap(seam)
+        self._use(link)
+
+    async def _open(self) -> StreamLink:
+        """Open a connection and ask for every market; raises `ExchangeError`."""
+        while (delay := self._limit.delay(time.monotonic())) > 0:
+            _log.warning("too many connections; waiting %.0f s", delay)
+            await asyncio.sleep(delay)
+        self._limit.take(time.monotonic())
+        asked = list(self._subscriptions)[:_STREAMS_IN_ADDRESS]
+        socket = await open_socket(self._base_url, asked, self._times)
+        link = StreamLink(socket, self, self._times, asked)
+        link.unsubscribe(market for market in asked if market not in self._subscriptions)
+        link.subscribe(self._subscriptions)
+        link.start()
+        return link
+
+
+def _pause_after(error: ExchangeError, delays: Iterator[float]) -> float:
+    """Return the seconds to wait before the next attempt, as the exchange told it or longer."""
+    pause = next(delays)
+    return max(pause, error.retry_after_s) if isinstance(error, RateLimited) else pause
+
+
+async def _first_of(*coroutines: Coroutine[Any, Any, object], until: asyncio.Task[Any]) -> None:
+    """Wait until one of `coroutines` is done, or `until`.
+
+    The coroutines are cancelled then; `until` goes on.
+    """
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.wait([*tasks, until], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,145 @@
+"""One market's share of a stream: what waits for its consumer, silence, and handing over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from orderbook_desktop.core.errors import BugError, KnownError
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
+from orderbook_desktop.exchange.silence import LEAST_SILENCE_S, SilenceWatch
+
+_log = logging.getLogger(__name__)
+
+_WAITING_AT_MOST: Final = 10_000
+
+
+class Subscription:
+    """Queues the items of one market for one consumer.
+
+    While a second connection is about to take over from the first, both deliver: what one
+    has delivered is not taken from the other, and what the second one has ahead of the
+    first is kept back until it continues. So the two join without a gap and in order.
+
+    A consumer that lets more than `waiting_at_most` items wait loses them, is told so
+    (`GapCause.OVERFLOW`) and begins anew.
+    """
+
+    def __init__(
+        self,
+        market: str,
+        silence_s: float = LEAST_SILENCE_S,
+        waiting_at_most: int = _WAITING_AT_MOST,
+    ) -> None:
+        self.market = market
+        self.silence = SilenceWatch(silence_s)
+        self.is_open = False
+        self.has_joined = False
+        self._waiting_at_most = waiting_at_most
+        self._queue: asyncio.Queue[StreamItem | BaseException] = asyncio.Queue()
+        # The last id delivered since the stream opened; 0 while there was no event.
+        self._last_id = 0
+        self._overlapping = False
+        self._kept_back: list[DepthDiff] = []
+        self._seam: StreamBroken | None = None
+
+    async def next_item(self) -> StreamItem:
+        """Wait for the next item; raises `BugError` where there will be none any more."""
+        item = await self._queue.get()
+        if isinstance(item, BaseException):
+            raise BugError(f"the stream of {self.market} has failed") from item
+        return item
+
+    def connected(self) -> None:
+        """The market's stream is open: every later event will come."""
+        if not self.is_open:
+            self.is_open = True
+            self.silence.opened(time.monotonic())
+            self._put(StreamConnected())
+
+    def broken(self, cause: GapCause, detail: str, problem: KnownError | None = None) -> None:
+        """The market's stream is closed, or lost events; `problem` is why, where known."""
+        self.is_open = False
+        self.silence.closed()
+        self._last_id = 0
+        self._seam = None
+        self._put(StreamBroken(cause, detail, problem))
+
+    def interrupted(self, cause: GapCause, detail: str) -> None:
+        """The market's stream lost events, and goes on."""
+        if self.is_open:
+            self.broken(cause, detail)
+            self.connected()
+
+    def failed(self, error: BaseException) -> None:
+        """There will be no further items, because of a bug."""
+        self._queue.put_nowait(error)
+
+    def diff(self, diff: DepthDiff) -> None:
+        """An event came in on the connection in use."""
+        self.silence.received(time.monotonic())
+        seam, self._seam = self._seam, None
+        if seam is not None and self._last_id:
+            if diff.final_id <= self._last_id:
+                self._seam = seam
+                return
+            if diff.first_id > self._last_id + 1:
+                self.interrupted(seam.cause, seam.detail)
+        if self._overlapping and diff.final_id <= self._last_id:
+            return
+        self._last_id = diff.final_id
+        self._put(diff)
+        self._join()
+
+    def diff_of_successor(self, diff: DepthDiff) -> None:
+        """An event came in on the connection that is to take over."""
+        self._kept_back.append(diff)
+        self._join()
+
+    def begin_overlap(self) -> None:
+        """A second connection is open."""
+        self._overlapping = True
+        self.has_joined = False
+
+    def end_overlap(self, promoted: StreamBroken | None) -> None:
+        """One of the connections is no more.
+
+        It is the first one if `promoted` is given, to be told to the consumer should events
+        turn out to be missing between the two; else the second one.
+        """
+        kept_back, self._kept_back = self._kept_back, []
+        self._overlapping = False
+        if promoted is None:
+            return
+        if not self.has_joined:
+            self._seam = promoted
+        for diff in kept_back:
+            self.diff(diff)
+
+    def _join(self) -> None:
+        """Deliver what the second connection has and what continues the first one's."""
+        while self._kept_back and self._last_id and self._continues(self._kept_back[0]):
+            diff = self._kept_back.pop(0)
+            self.has_joined = True
+            if diff.final_id > self._last_id:
+                self.silence.received(time.monotonic())
+                self._last_id = diff.final_id
+                self._put(diff)
+
+    def _continues(self, diff: DepthDiff) -> bool:
+        return diff.first_id <= self._last_id + 1
+
+    def _put(self, item: StreamItem) -> None:
+        if self._queue.qsize() >= self._waiting_at_most:
+            _log.error("%s: dropped %d items that waited", self.market, self._queue.qsize())
+            while not self._queue.empty():
+                self._queue.get_nowait()
+            detail = "Events came faster than they could be worked off."
+            self._queue.put_nowait(StreamBroken(GapCause.OVERFLOW, detail))
+            if self.is_open:
+                self._queue.put_nowait(StreamConnected())
+        self._queue.put_nowait(item)

@@ -1,0 +1,105 @@
+"""The exchange's refusals as errors, and the sentences that people read."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from email.utils import formatdate
+
+import pytest
+
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.exchange.errors import (
+    RateLimited,
+    RegionBlocked,
+    UnexpectedAnswer,
+    UnknownSymbol,
+    Unreachable,
+    connect_reason,
+    pause_from,
+    refusal,
+)
+
+NOW_S = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("header", "pause"),
+    [
+        ("0", 0.0),
+        ("17", 17.0),
+        (" 17 ", 17.0),
+        (formatdate(NOW_S + 90, usegmt=True), 90.0),
+        (formatdate(NOW_S + 90), 90.0),
+        (formatdate(NOW_S - 90, usegmt=True), 0.0),
+        (None, 60.0),
+        ("", 60.0),
+        ("soon", 60.0),
+        ("-5", 60.0),
+        ("1.5", 60.0),
+        ("²", 60.0),
+        ("9" * 400, 3 * 86_400.0),
+    ],
+)
+def test_retry_after(header: str | None, pause: float) -> None:
+    assert pause_from(header, NOW_S) == pause
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (418, RateLimited),
+        (429, RateLimited),
+        (451, RegionBlocked),
+        (403, RegionBlocked),
+        (500, Unreachable),
+        (503, Unreachable),
+        (404, UnexpectedAnswer),
+        (301, UnexpectedAnswer),
+    ],
+)
+def test_each_status_has_its_error(status: int, kind: type[KnownError]) -> None:
+    error = refusal("http://host", status, "7", NOW_S)
+    assert type(error) is kind
+
+
+@pytest.mark.parametrize("status", [451, 403])
+def test_a_blocked_region_names_the_settings_that_help(status: int) -> None:
+    sentence = str(refusal("http://host", status, None, NOW_S))
+    for part in ("http://host", str(status), "ORDERBOOK_REST_URL", "ORDERBOOK_WS_URL"):
+        assert part in sentence
+
+
+def test_a_ban_is_told_from_a_request_to_slow_down() -> None:
+    assert "banned" in str(refusal("", 418, "30", NOW_S))
+    assert "banned" not in str(refusal("", 429, "30", NOW_S))
+    assert "30 s" in str(refusal("", 429, "30", NOW_S))
+
+
+def test_sentences_say_what_and_what_to_do() -> None:
+    assert "check ORDERBOOK_REST_URL" in str(UnexpectedAnswer("http://host", "HTTP 404"))
+    assert "XX/YY" in str(UnknownSymbol("XX/YY"))
+    assert "HTTP 503" in str(refusal("http://host", 503, None, NOW_S))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (TimeoutError(), "no answer in time"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"), "refused"),
+        (socket.gaierror(socket.EAI_NONAME, "x"), "name is not known"),
+        (ssl.SSLError(1, "WRONG_VERSION_NUMBER"), "TLS"),
+        (ValueError("odd"), "odd"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_reasons_are_for_people(error: Exception, words: str) -> None:
+    assert words in connect_reason(error)
+
+
+def test_a_refused_certificate_is_told_why() -> None:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "self-signed certificate"
+    assert "certificate" in connect_reason(error)
+    assert "self-signed" in connect_reason(error)

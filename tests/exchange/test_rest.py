@@ -1,0 +1,249 @@
+"""Snapshots over real sockets: the local exchange, its faults, and servers that aren't one."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from email.utils import formatdate
+
+import pytest
+from aiohttp import web
+
+from orderbook_desktop.exchange.errors import (
+    RateLimited,
+    RegionBlocked,
+    UnexpectedAnswer,
+    UnknownSymbol,
+    Unreachable,
+)
+from orderbook_desktop.exchange.local import Fault, FaultKind, LocalExchange, SyntheticSource
+from orderbook_desktop.exchange.rest import BinanceRest
+
+BTC = "BTCUSDT"
+BOOK = b'{"lastUpdateId":7,"bids":[["1.00","2.0"]],"asks":[["1.01","3.0"]]}'
+
+
+@asynccontextmanager
+async def rest_of(url: str, timeout_s: float = 10.0) -> AsyncIterator[BinanceRest]:
+    rest = BinanceRest(url, timeout_s=timeout_s)
+    try:
+        yield rest
+    finally:
+        await rest.close()
+
+
+class OddServer:
+    """Answers every request with what the test says; notes the queries and how many at once."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.answers: list[tuple[int, bytes, Mapping[str, str]]] = []
+        self.queries: list[dict[str, str]] = []
+        self.at_once = 0
+        self.most_at_once = 0
+        self.delay = 0.0
+        self.closing = asyncio.Event()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.queries.append(dict(request.query))
+        self.at_once += 1
+        self.most_at_once = max(self.at_once, self.most_at_once)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.delay):
+                await self.closing.wait()
+        self.at_once -= 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        status, body, headers = answer
+        return web.Response(status=status, body=body, headers=headers)
+
+
+@asynccontextmanager
+async def odd_server(
+    status: int, body: bytes, headers: Mapping[str, str] | None = None, **options: ssl.SSLContext
+) -> AsyncIterator[OddServer]:
+    odd = OddServer()
+    odd.answers = [(status, body, headers or {})]
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", odd.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=options.get("tls"))
+    await site.start()
+    scheme = "https" if options else "http"
+    odd.url = f"{scheme}://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield odd
+    finally:
+        odd.closing.set()
+        await runner.cleanup()
+
+
+async def test_a_snapshot_of_five_thousand_levels() -> None:
+    async with LocalExchange(SyntheticSource()) as exchange, rest_of(exchange.rest_url) as rest:
+        snapshot = await rest.snapshot(BTC)
+    assert snapshot.market == BTC
+    assert snapshot.last_update_id > 0
+    assert 1_000 < len(snapshot.bids) <= 5_000
+
+
+async def test_the_request_is_the_documented_one() -> None:
+    async with odd_server(200, BOOK) as odd, rest_of(odd.url + "/") as rest:
+        snapshot = await rest.snapshot(BTC)
+    assert odd.queries == [{"symbol": BTC, "limit": "5000"}]
+    assert (snapshot.last_update_id, snapshot.payload) == (7, BOOK)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(451, RegionBlocked), (403, RegionBlocked), (500, Unreachable), (503, Unreachable)],
+)
+@pytest.mark.expects_log("HTTP")
+async def test_a_status_of_trouble_is_its_error_and_the_next_request_serves(
+    status: int, kind: type[Exception]
+) -> None:
+    async with LocalExchange(SyntheticSource()) as exchange, rest_of(exchange.rest_url) as rest:
+        exchange.inject(Fault(kind=FaultKind.HTTP, status=status))
+        with pytest.raises(kind):
+            await rest.snapshot(BTC)
+        assert (await rest.snapshot(BTC)).market == BTC
+
+
+@pytest.mark.parametrize("status", [418, 429])
+@pytest.mark.expects_log("HTTP 4")
+async def test_a_pause_that_was_asked_for_is_kept(status: int) -> None:
+    async with LocalExchange(SyntheticSource()) as exchange, rest_of(exchange.rest_url) as rest:
+        exchange.inject(Fault(kind=FaultKind.HTTP, status=status, retry_after=1))
+        with pytest.raises(RateLimited) as caught:
+            await rest.snapshot(BTC)
+        asked = time.monotonic()
+        await rest.snapshot("ETHUSDT")  # The pause is the address's, not the symbol's.
+        assert time.monotonic() - asked >= 0.95
+    assert caught.value.banned is (status == 418)
+
+
+@pytest.mark.expects_log("HTTP 429")
+async def test_a_pause_until_a_date_is_kept() -> None:
+    date = formatdate(time.time() + 90, usegmt=True)
+    async with odd_server(429, b"", {"Retry-After": date}) as odd, rest_of(odd.url) as rest:
+        with pytest.raises(RateLimited) as caught:
+            await rest.snapshot(BTC)
+        assert 85 < caught.value.retry_after_s <= 90
+        waiting = asyncio.create_task(rest.snapshot(BTC))
+        await asyncio.sleep(0.1)
+        assert len(odd.queries) == 1
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+
+async def test_an_answer_that_never_comes_is_given_up() -> None:
+    async with (
+        LocalExchange(SyntheticSource()) as exchange,
+        rest_of(exchange.rest_url, timeout_s=0.3) as rest,
+    ):
+        exchange.inject(Fault(kind=FaultKind.HANG))
+        with pytest.raises(Unreachable, match="no answer within"):
+            await rest.snapshot(BTC)
+        exchange.inject(Fault(kind=FaultKind.DELAY, seconds=0.1))
+        assert (await rest.snapshot(BTC)).market == BTC
+
+
+@pytest.mark.expects_log("HTTP 400")
+@pytest.mark.parametrize("market", ["XXXYYY", "Ü"])
+async def test_a_symbol_that_is_not_traded_is_named(market: str) -> None:
+    async with LocalExchange(SyntheticSource()) as exchange, rest_of(exchange.rest_url) as rest:
+        with pytest.raises(UnknownSymbol, match=market):
+            await rest.snapshot(market)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<html>log in to this network</html>"),
+        (200, b""),
+        (200, b'{"lastUpdateId":7,"bids":[["1","x"]],"asks":[]}'),
+        (200, BOOK[:-9]),
+        (404, b"<html>not found</html>"),
+        (404, b"\xff\xfe"),
+        (400, b'{"code":-1,"msg":"odd"}'),
+    ],
+)
+@pytest.mark.allows_log("HTTP 4|no snapshot of")
+async def test_a_server_that_is_not_the_exchange_is_told(status: int, body: bytes) -> None:
+    async with odd_server(status, body) as odd, rest_of(odd.url) as rest:
+        with pytest.raises(UnexpectedAnswer, match="check ORDERBOOK_REST_URL"):
+            await rest.snapshot(BTC)
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "ftp://127.0.0.1", "http://", "http://[::1"])
+async def test_a_bad_address_is_told(url: str) -> None:
+    async with rest_of(url) as rest:
+        with pytest.raises(UnexpectedAnswer):
+            await rest.snapshot(BTC)
+
+
+async def test_a_refused_connection_is_told() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    async with rest_of(f"http://127.0.0.1:{port}") as rest:
+        with pytest.raises(Unreachable, match="connection refused"):
+            await rest.snapshot(BTC)
+
+
+async def test_a_reset_connection_is_told() -> None:
+    async with LocalExchange(SyntheticSource()) as exchange, rest_of(exchange.rest_url) as rest:
+        exchange.inject(Fault(kind=FaultKind.REFUSE, seconds=5))
+        with pytest.raises(Unreachable):
+            await rest.snapshot(BTC)
+
+
+async def test_tls_to_a_server_that_has_none_is_told() -> None:
+    async with (
+        odd_server(200, BOOK) as odd,
+        rest_of(odd.url.replace("http://", "https://")) as rest,
+    ):
+        with pytest.raises(Unreachable):
+            await rest.snapshot(BTC)
+
+
+async def test_a_certificate_that_is_not_trusted_is_told(self_signed: ssl.SSLContext) -> None:
+    async with odd_server(200, BOOK, tls=self_signed) as odd, rest_of(odd.url) as rest:
+        with pytest.raises(Unreachable, match="certificate is not accepted: self-signed"):
+            await rest.snapshot(BTC)
+
+
+async def test_few_requests_go_out_at_a_time() -> None:
+    async with odd_server(200, BOOK) as odd, rest_of(odd.url) as rest:
+        odd.delay = 0.02
+        await asyncio.gather(*(rest.snapshot(f"M{index}") for index in range(15)))
+    assert len(odd.queries) == 15
+    assert odd.most_at_once <= 4
+
+
+async def test_the_weight_the_exchange_told_is_kept_to() -> None:
+    used = {"X-MBX-USED-WEIGHT-1M": "4900"}
+    async with odd_server(200, BOOK, used) as odd, rest_of(odd.url) as rest:
+        if time.time() % 60 > 58:
+            await asyncio.sleep(2.5)  # The count would begin anew under the test.
+        await rest.snapshot(BTC)
+        waiting = asyncio.create_task(rest.snapshot(BTC))
+        await asyncio.sleep(0.2)
+        assert len(odd.queries) == 1
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+
+async def test_a_cancelled_request_leaves_the_next_one_its_turn() -> None:
+    async with odd_server(200, BOOK) as odd, rest_of(odd.url) as rest:
+        odd.delay = 0.05
+        for _ in range(6):
+            request = asyncio.create_task(rest.snapshot(BTC))
+            await asyncio.sleep(0.01)
+            request.cancel()
+            await asyncio.wait([request])
+            assert request.cancelled()
+        assert (await rest.snapshot(BTC)).last_update_id == 7
