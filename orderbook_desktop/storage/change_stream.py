@@ -1,0 +1,167 @@
+"""The database's change stream as a source of diffs, one stream for all markets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Final
+
+from orderbook_desktop.core.backoff import backoff_delays
+from orderbook_desktop.core.errors import MalformedMessage
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
+from orderbook_desktop.storage.database import Activity, Database
+from orderbook_desktop.storage.schema import DEPTH_EVENTS, Document, event_of
+
+_log = logging.getLogger(__name__)
+
+# How long the server may keep us waiting for the next change; bounds how fast we can stop.
+_AWAIT_MS: Final = 500
+_CLOSE_WITHIN_S: Final = 0.5
+# What MongoDB answers when a token is too old, or none that it can resume from: FailedToParse,
+# CappedPositionLost, InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost,
+# and a token from before the recording was deleted.
+_TOKEN_LOST: Final = frozenset({9, 136, 260, 280, 286, 40585, 40615, 50811})
+# A refusal may pass, such as that of a server which is just starting.
+_REFUSALS_TAKEN: Final = 5
+_PIPELINE: Final[list[Document]] = [
+    {"$match": {"operationType": "insert", "ns.coll": DEPTH_EVENTS}}
+]
+
+
+class RecordedStreams:
+    """Serves the events of all markets as they are recorded; is a `DiffStream`.
+
+    There is one change stream, opened with the first subscription: each holds a thread of
+    motor's. After a failure it resumes where it was, so that nothing is missed; where the
+    server can't resume, the subscribers are told that the continuity is lost. Call
+    `close()` when done.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._queues: dict[str, set[asyncio.Queue[StreamItem]]] = {}
+        self._tail: asyncio.Task[None] | None = None
+        self._open = False
+        self._token: Mapping[str, Any] | None = None
+        self._refusals = 0
+
+    async def items(self, market: str) -> AsyncGenerator[StreamItem, None]:
+        """Iterate over the recorded events of `market` from now on."""
+        queue: asyncio.Queue[StreamItem] = asyncio.Queue()
+        self._queues.setdefault(market, set()).add(queue)
+        if self._tail is None:
+            self._tail = asyncio.create_task(self._follow(), name="change-stream")
+        if self._open:
+            queue.put_nowait(StreamConnected())
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._queues[market].discard(queue)
+            if not self._queues[market]:
+                del self._queues[market]
+
+    async def close(self) -> None:
+        """Close the change stream and end its task."""
+        tail, self._tail = self._tail, None
+        self._open = False
+        self._token = None
+        if tail is None:
+            return
+        try:
+            tail.cancel()
+            # It takes leave of the server, which may not answer.
+            await asyncio.wait({tail}, timeout=_CLOSE_WITHIN_S)
+        finally:
+            tail.cancel()
+            await asyncio.gather(tail, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        """Read the change stream for ever, resuming it after each failure."""
+        from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.database)
+
+        delays = backoff_delays(first=0.1, cap=1.0)
+        while True:
+            await self._database.until_connected()
+            token = self._token
+            try:
+                await self._read()
+            except PyMongoError as error:
+                self._database.failed(Activity.FOLLOW, error)
+                self._resume_or_not(error)
+            except Exception as error:  # noqa: BLE001 - told and logged, whatever it is
+                _log.exception("following the recording failed unexpectedly")
+                self._database.failed(Activity.FOLLOW, error)
+                self._lose_continuity()
+            if self._token is not token:
+                # It had gone on.
+                delays = backoff_delays(first=0.1, cap=1.0)
+            await asyncio.sleep(next(delays))
+
+    async def _read(self) -> None:
+        """Open the stream, where possible at the token, and hand out what comes."""
+        # Motor's own types declare `alive` a method, which it is not.
+        watching: Any = self._database.motor.watch(
+            _PIPELINE, resume_after=self._token, max_await_time_ms=_AWAIT_MS
+        )
+        async with watching as stream:
+            # Its position is fixed now, so what is read from here on overlaps with it.
+            self._opened(stream.resume_token)
+            while stream.alive:
+                change = await stream.try_next()
+                self._token = stream.resume_token or self._token
+                if change is not None:
+                    self._hand_out(change["fullDocument"])
+        # The server ended it, since the recording was deleted: there is nothing to resume.
+        self._lose_continuity()
+
+    def _opened(self, token: Mapping[str, Any] | None) -> None:
+        self._database.worked(Activity.FOLLOW)
+        self._token = token or self._token
+        self._refusals = 0
+        if not self._open:
+            self._open = True
+            self._tell_all(StreamConnected())
+
+    def _resume_or_not(self, error: Exception) -> None:
+        """Keep the token after `error`, if it may be good for anything."""
+        from pymongo.errors import OperationFailure  # noqa: PLC0415 (see storage.database)
+
+        if isinstance(error, OperationFailure):
+            self._refusals += 1
+            if error.code in _TOKEN_LOST or self._refusals >= _REFUSALS_TAKEN:
+                self._lose_continuity()
+        if self._token is None and self._open:
+            self._lose_continuity()
+
+    def _lose_continuity(self) -> None:
+        self._token = None
+        self._refusals = 0
+        if not self._open:
+            return
+        _log.warning("the change stream can't be resumed; loading the books anew")
+        self._open = False
+        detail = "The database can't resume its change stream."
+        self._tell_all(StreamBroken(GapCause.DATABASE, detail))
+
+    def _tell_all(self, item: StreamItem) -> None:
+        for queues in self._queues.values():
+            for queue in queues:
+                queue.put_nowait(item)
+
+    def _hand_out(self, document: Document) -> None:
+        market = document.get("market")
+        queues = self._queues.get(market) if isinstance(market, str) else None
+        if not queues:
+            return
+        items: list[StreamItem]
+        try:
+            items = [event_of(document)]
+        except MalformedMessage as error:
+            _log.warning("a recorded event can't be read: %s", error.reason)
+            items = [StreamBroken(GapCause.MALFORMED, str(error)), StreamConnected()]
+        for queue in queues:
+            for item in items:
+                queue.put_nowait(item)

@@ -1,0 +1,149 @@
+"""The recording's database through motor, and whether it can be reached just now.
+
+motor is imported when the connection is made: the window doesn't wait for it. Its calls
+stay those that PyMongo's own `AsyncMongoClient` shares, so that it can take over one day.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from orderbook_desktop.core.errors import BugError, KnownError
+from orderbook_desktop.storage import schema
+from orderbook_desktop.storage.schema import Document
+
+if TYPE_CHECKING:
+    from motor.motor_asyncio import (
+        AsyncIOMotorClient,
+        AsyncIOMotorCollection,
+        AsyncIOMotorDatabase,
+    )
+
+_log = logging.getLogger(__name__)
+
+# Short enough to notice a dead server soon; a restarted one is found within this time.
+_FIND_SERVER_MS: Final = 1_500
+_CONNECT_MS: Final = 5_000
+_ANSWER_MS: Final = 15_000
+_OUT_OF_DISK: Final = 14031
+
+
+class Activity(Enum):
+    """What the database is used for. The values say what becomes of it while that fails."""
+
+    WRITE = "events wait in memory"
+    KEEP_LEDGER = "the beginnings and ends of recordings wait in memory"
+    FOLLOW = "the recorded book stands still"
+
+
+class Database:
+    """One database on one server. Call `close()` when done.
+
+    `prepared` is true while indexes and schema are known to be as they must.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.prepared = False
+        self._problems: dict[Activity, str] = {}
+        self._client: AsyncIOMotorClient[Document] | None = None
+        self._connected = asyncio.Event()
+
+    @property
+    def problem(self) -> str:
+        """The sentence on the last call that failed, if none of its kind has worked since."""
+        return next(iter(self._problems.values()), "")
+
+    def connect(self, dsn: str) -> None:
+        """Speak to the server at `dsn` from now on, whether or not it is there yet."""
+        from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415
+
+        self.close()
+        self._client = AsyncIOMotorClient(
+            dsn,
+            serverSelectionTimeoutMS=_FIND_SERVER_MS,
+            connectTimeoutMS=_CONNECT_MS,
+            socketTimeoutMS=_ANSWER_MS,
+            appname="orderbook-desktop",
+        )
+        self._connected.set()
+
+    async def until_connected(self) -> None:
+        """Wait for `connect` to be called."""
+        await self._connected.wait()
+
+    async def prepare(self) -> None:
+        """Create indexes and the like; raises PyMongo's errors and `NewerSchema`."""
+        await schema.prepare(self.motor)
+        self.prepared = True
+
+    @property
+    def motor(self) -> AsyncIOMotorDatabase[Document]:
+        """Motor's database; writes are acknowledged when no failover can undo them."""
+        from pymongo import WriteConcern  # noqa: PLC0415
+
+        if self._client is None:
+            raise BugError("the database was used before connect()")
+        return self._client.get_database(self.name, write_concern=WriteConcern("majority"))
+
+    def collection(self, name: str) -> AsyncIOMotorCollection[Document]:
+        """Return motor's collection."""
+        return self.motor[name]
+
+    def failed(self, activity: Activity, error: Exception) -> None:
+        """Note that a call failed."""
+        sentence = _sentence(activity, error)
+        if self._problems.get(activity) != sentence:
+            _log.warning("%s (%s: %s)", sentence, type(error).__name__, error)
+        self._problems[activity] = sentence
+
+    def worked(self, activity: Activity) -> None:
+        """Note that a call worked."""
+        if self._problems.pop(activity, None) is not None:
+            _log.info("the database works again")
+
+    def close(self) -> None:
+        """Close the connections, without waiting for a server that doesn't answer."""
+        self._connected.clear()
+        self.prepared = False
+        client, self._client = self._client, None
+        if client is not None:
+            # It takes leave of the server, and waits for it where that is away.
+            threading.Thread(target=client.close, name="database-leave", daemon=True).start()
+
+
+def _sentence(activity: Activity, error: Exception) -> str:
+    from pymongo.errors import (  # noqa: PLC0415
+        ConnectionFailure,
+        InvalidOperation,
+        OperationFailure,
+        PyMongoError,
+    )
+
+    if isinstance(error, KnownError):
+        return str(error)
+    if isinstance(error, OperationFailure):
+        if error.code == _OUT_OF_DISK or "No space left" in str(error):
+            return f"The database's disk is full; free some space. Meanwhile {activity.value}."
+        return f"The database refuses to work ({_reason(error)}); {activity.value} until it does."
+    # The latter: the server has another address now, and the old connections are closed.
+    if isinstance(error, ConnectionFailure | InvalidOperation):
+        return f"The database can't be reached; {activity.value} until it is back."
+    if isinstance(error, PyMongoError):
+        return f"The database failed ({type(error).__name__}); {activity.value}."
+    return (
+        f"A fault of this program keeps it from recording ({type(error).__name__}, see its log); "
+        f"{activity.value}."
+    )
+
+
+def _reason(error: Any) -> str:
+    """Return the server's name for an `OperationFailure`, or for the first of several."""
+    details: Any = error.details or {}
+    faults = details.get("writeErrors") or details.get("writeConcernErrors") or [details]
+    first = faults[0]
+    return str(first.get("codeName") or first.get("errmsg") or f"code {error.code}")[:80]

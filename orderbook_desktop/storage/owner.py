@@ -1,0 +1,37 @@
+"""Who records a segment, and whether that process is still alive."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import time
+from typing import Final
+
+import psutil
+
+from orderbook_desktop.storage.schema import Document
+
+# Tells this process from all others, those of the same number before and after it included.
+_TOKEN: Final = secrets.token_hex(8)
+
+
+def owner_document() -> Document:
+    """Return the fields that say who writes a segment, and when that was.
+
+    `alive_ms` is compared for change only: clocks differ, and jump.
+    """
+    owner = {"host": platform.node(), "pid": os.getpid(), "token": _TOKEN}
+    return {"owner": owner, "alive_ms": time.time_ns() // 1_000_000}
+
+
+def is_gone(segment: Document) -> bool:
+    """Whether the process that wrote `segment` certainly runs no more.
+
+    False also where that can't be known: on another machine, or where another process has
+    got its number. There only a heartbeat that stops tells.
+    """
+    owner = segment["owner"]
+    if owner["token"] == _TOKEN or owner["host"] != platform.node():
+        return False
+    return owner["pid"] == os.getpid() or not psutil.pid_exists(owner["pid"])

@@ -1,0 +1,41 @@
+"""Writing through outages: the same attempt until it works, and never in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from orderbook_desktop.core.backoff import backoff_delays
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.storage.database import Activity, Database
+
+_log = logging.getLogger(__name__)
+
+
+async def until_it_works(
+    database: Database, activity: Activity, attempt: Callable[[], Awaitable[object]]
+) -> None:
+    """Call `attempt` until it succeeds, ever more slowly, telling `database` how it went.
+
+    A failure that is a fault of ours is logged with its trace and told to the person like
+    any other: the recording must not end because of it without anybody noticing.
+    """
+    from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.database)
+
+    delays = backoff_delays(first=0.1, cap=1.0)
+    told = ""
+    while True:
+        try:
+            await attempt()
+        except (PyMongoError, KnownError) as error:
+            database.failed(activity, error)
+        except Exception as error:  # noqa: BLE001 - told and logged, whatever it is
+            if repr(error) != told:
+                told = repr(error)
+                _log.exception("writing the recording failed unexpectedly")
+            database.failed(activity, error)
+        else:
+            database.worked(activity)
+            return
+        await asyncio.sleep(next(delays))

@@ -1,0 +1,305 @@
+"""A database server for a whole module, markets to record, and feeds that are driven by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import socket
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from orderbook_desktop.app.book_feed import BookFeed
+from orderbook_desktop.core.depth_sync import Applied, DepthSync, Gap, Synced
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.sources import RecordingSink, StreamItem
+from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.storage.change_stream import RecordedStreams
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.recorded_snapshots import RecordedSnapshots
+from orderbook_desktop.storage.recorder import Recorder
+from orderbook_desktop.storage.server import DatabaseServer, ServerState
+from tests.core.reference_book import ReferenceBook, shown, snapshot_payload
+from tests.storage.processes import eventually
+
+_T = TypeVar("_T")
+_names = (f"test{number}" for number in count())
+_FIRST_ID = 5_000_000_000
+_FIRST_MS = 1_700_000_000_000
+
+
+class ServerThread:
+    """A `DatabaseServer` on a loop of its own, so that it outlives the loops of the tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="server-loop")
+        self._thread.start()
+        self.server = DatabaseServer(folder)
+        self._run(self.server.start())
+
+    @property
+    def dsn(self) -> str:
+        return self.server.dsn
+
+    def close(self) -> None:
+        self._run(self.server.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, job: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(job, self._loop).result(60)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerThread]:
+    """A real database server, the same for all tests of a module."""
+    thread = ServerThread(tmp_path_factory.mktemp("data"))
+    yield thread
+    thread.close()
+
+
+@pytest.fixture
+async def database(server: ServerThread) -> AsyncIterator[Database]:
+    """A database of its own on that server."""
+    database = Database(next(_names))
+    database.connect(server.dsn)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+async def mortal(tmp_path: Path) -> AsyncIterator[DatabaseServer]:
+    """A database server of the test's own, to be killed."""
+    async with DatabaseServer(tmp_path) as server:
+        yield server
+
+
+async def kill_and_wait(server: DatabaseServer) -> None:
+    """Kill the server as a crash would, and wait until it is back."""
+    killed = server.pid
+    assert killed is not None
+    os.kill(killed, 9)
+    await eventually(lambda: server.pid not in (None, killed))
+    await eventually(lambda: server.state is ServerState.READY)
+
+
+@pytest.fixture
+async def recorder(database: Database) -> AsyncIterator[Recorder]:
+    """A running recorder."""
+    async with running(Recorder(database)) as recorder:
+        yield recorder
+
+
+@asynccontextmanager
+async def running(recorder: Recorder) -> AsyncIterator[Recorder]:
+    """Start the recorder, and close it at the end."""
+    await recorder.start()
+    try:
+        yield recorder
+    finally:
+        await recorder.close(10)
+
+
+class SilentServer:
+    """Lets anybody in, and never says a word."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.setblocking(False)
+        self._guests: list[socket.socket] = []
+        self.dsn = f"mongodb://127.0.0.1:{self._socket.getsockname()[1]}/?directConnection=true"
+
+    async def until_somebody_came(self) -> None:
+        guest, _ = await asyncio.get_running_loop().sock_accept(self._socket)
+        self._guests.append(guest)
+
+    def close(self) -> None:
+        for one in (self._socket, *self._guests):
+            one.close()
+
+
+@pytest.fixture
+def silent_server() -> Iterator[SilentServer]:
+    """A server that doesn't answer."""
+    server = SilentServer()
+    yield server
+    server.close()
+
+
+class Tape:
+    """An endless seeded market: what its exchange sends, and its true book."""
+
+    def __init__(self, market: str = "BTCUSDT", seed: int = 1, step_ms: int = 100) -> None:
+        self.market = market
+        self.book = ReferenceBook()
+        self.last_id = _FIRST_ID
+        self.now_ms = _FIRST_MS
+        self.step_ms = step_ms
+        self._random = random.Random(seed)
+        for _ in range(100):
+            self._change()
+
+    def snapshot(self) -> DepthSnapshot:
+        """The whole book as REST serves it."""
+        bids, asks = (
+            [(f"{price:.8f}", f"{quantity:.8f}") for price, quantity in side]
+            for side in self.book.levels
+        )
+        return decode_snapshot(snapshot_payload(bids, asks, self.last_id), self.market)
+
+    def diff(self, changes: int = 6) -> DepthDiff:
+        """The next event."""
+        first, self.last_id = self.last_id + 1, self.last_id + changes
+        self.now_ms += self.step_ms
+        bids: dict[str, str] = {}
+        asks: dict[str, str] = {}
+        for _ in range(changes):
+            bid, price, quantity = self._change()
+            (bids if bid else asks)[price] = quantity
+        event = {"e": "depthUpdate", "E": self.now_ms, "s": self.market, "U": first}
+        sides = {"b": list(bids.items()), "a": list(asks.items())}
+        payload = json.dumps({**event, "u": self.last_id, **sides}, separators=(",", ":"))
+        return decode_diff(payload.encode(), self.now_ms * 1_000_000 + 1)
+
+    def diffs(self, number: int) -> list[DepthDiff]:
+        return [self.diff() for _ in range(number)]
+
+    def _change(self) -> tuple[bool, str, str]:
+        bid = self._random.random() < 0.5
+        tick = self._random.randint(1, 400)
+        price = Decimal(60_000 - tick if bid else 60_000 + tick) / 100
+        quantity = Decimal(self._random.choice([0, 1, 25, 99_999_999])) / 10**8
+        ReferenceBook.change(self.book.bids if bid else self.book.asks, price, quantity)
+        return bid, f"{price:.8f}", f"{quantity:.8f}"
+
+
+class HandFeed:
+    """What `BookFeed` does with an exchange, without tasks: for the tests to drive."""
+
+    def __init__(self, sink: RecordingSink) -> None:
+        self.sync = DepthSync()
+        self.sink = sink
+
+    def snapshot(self, snapshot: DepthSnapshot) -> None:
+        self._act(self.sync.receive_snapshot(snapshot))
+
+    def diffs(self, *diffs: DepthDiff) -> None:
+        for diff in diffs:
+            self.sink.received(diff)
+            self._act(self.sync.receive_diff(diff))
+
+    def broken(self, cause: GapCause, detail: str = "") -> None:
+        self.sync.stream_broken()
+        self.sink.broken(cause, detail)
+
+    def _act(self, outcomes: Any) -> None:
+        for outcome in outcomes:
+            match outcome:
+                case Applied(diff):
+                    self.sink.applied(diff, self.sync.book)
+                case Synced(snapshot):
+                    self.sink.opened(snapshot)
+                case Gap(first, last):
+                    self.sink.broken(GapCause.FEED_GAP, f"{first}-{last}")
+
+
+def started(recorder: Recorder, tape: Tape) -> HandFeed:
+    """A feed whose segment begins with the tape's book as it is now."""
+    feed = HandFeed(recorder.sink(tape.market))
+    feed.snapshot(tape.snapshot())
+    return feed
+
+
+async def all_of(database: Database, collection: str, **query: object) -> list[dict[str, Any]]:
+    """The documents of a collection."""
+    return await database.collection(collection).find(query).to_list(None)
+
+
+async def segments_of(database: Database) -> list[dict[str, Any]]:
+    """The segments in the order of their ids."""
+    return sorted(await all_of(database, "segments"), key=lambda one: int(one["snapshot_id"]))
+
+
+async def events_of(database: Database, market: str = "BTCUSDT") -> list[dict[str, Any]]:
+    """The events of a market in the order of their ids."""
+    return sorted(await all_of(database, "depth_events", market=market), key=lambda one: one["u"])
+
+
+async def until_written(recorder: Recorder) -> None:
+    """Wait until every event is acknowledged."""
+    await eventually(lambda: not recorder.waiting, 30)
+
+
+async def until_more(recorder: Recorder, market: str, number: int) -> None:
+    """Wait until so many further events are acknowledged."""
+    counts = recorder.sink(market).counts
+    wanted = counts.events + number
+    await eventually(lambda: counts.events >= wanted)
+
+
+async def until_stored(database: Database, number: int, **query: object) -> None:
+    """Wait until `number` segments are stored that match."""
+    async with asyncio.timeout(20):
+        while len(await all_of(database, "segments", **query)) != number:
+            await asyncio.sleep(0.02)
+
+
+class Followed:
+    """A recording followed through the change stream, by the program's own driver."""
+
+    def __init__(self, database: Database, market: str = "BTCUSDT") -> None:
+        self.streams = WatchedStreams(database)
+        self.snapshots = RecordedSnapshots(database)
+        self.feed = BookFeed(market, self.snapshots, self.streams, SourceKind.MONGO, 0.02)
+
+    async def until_equals(self, tape: Tape) -> None:
+        """Wait until the followed book is the true one, at the last id."""
+        await eventually(lambda: self.feed.book.last_update_id == tape.last_id, 30)
+        assert self.feed.status.state is FeedState.SYNCED
+        assert shown(self.feed.book) == tape.book.levels
+
+
+class WatchedStreams(RecordedStreams):
+    """Keeps what it hands out."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.seen: list[StreamItem] = []
+
+    async def items(self, market: str) -> AsyncGenerator[StreamItem, None]:
+        async for item in super().items(market):
+            self.seen.append(item)
+            yield item
+
+    @property
+    def ids(self) -> list[int]:
+        return [item.final_id for item in self.seen if isinstance(item, DepthDiff)]
+
+    async def until_more(self, number: int) -> None:
+        """Wait until so many further events have been handed out."""
+        wanted = len(self.ids) + number
+        await eventually(lambda: len(self.ids) >= wanted)
+
+
+@asynccontextmanager
+async def following(database: Database, market: str = "BTCUSDT") -> AsyncIterator[Followed]:
+    """Follow a recording."""
+    followed = Followed(database, market)
+    run = asyncio.create_task(followed.feed.run())
+    try:
+        yield followed
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        await followed.streams.close()

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    ConfigurationError,
+    InvalidOperation,
+    OperationFailure,
+)
+
+from orderbook_desktop.core.errors import BugError
+from orderbook_desktop.storage.database import Activity, Database
+from orderbook_desktop.storage.schema import NewerSchema
+from tests.storage.recording_fixtures import SilentServer, database, server, silent_server
+
+__all__ = ["database", "server", "silent_server"]
+
+
+async def test_connects_writes_by_majority_and_closes(database: Database) -> None:
+    await database.until_connected()
+    await database.prepare()
+    assert database.prepared
+    assert database.motor.write_concern.document == {"w": "majority"}
+    assert database.motor.name == database.name
+    database.close()
+    assert not database.prepared
+    with pytest.raises(BugError):
+        database.collection("depth_events")
+    database.close()
+
+
+async def test_until_connected_waits() -> None:
+    database = Database("later")
+    waiting = asyncio.create_task(database.until_connected())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    database.connect("mongodb://127.0.0.1:9/?directConnection=true")
+    await waiting
+    database.close()
+
+
+async def test_closing_does_not_wait_for_a_server_that_is_silent(
+    silent_server: SilentServer,
+) -> None:
+    database = Database("silent")
+    database.connect(silent_server.dsn)
+    asking = asyncio.ensure_future(database.collection("meta").find_one())
+    await silent_server.until_somebody_came()
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    database.close()
+    assert loop.time() - begun < 1
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
+@pytest.mark.allows_log("WARNING")
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (AutoReconnect("x"), "can't be reached; events wait in memory until it is back"),
+        (InvalidOperation("closed"), "can't be reached"),
+        (OperationFailure("x", 14031), "disk is full"),
+        (OperationFailure("No space left on device"), "disk is full"),
+        (OperationFailure("x", 13, {"codeName": "Unauthorized"}), r"refuses to work \(Unauthor"),
+        (OperationFailure("x", 5), r"\(code 5\)"),
+        (BulkWriteError({"writeErrors": [{"code": 121, "errmsg": "bad"}]}), r"\(bad\)"),
+        (BulkWriteError({"writeConcernErrors": [{"codeName": "Slow"}]}), r"\(Slow\)"),
+        (ConfigurationError("x"), r"failed \(ConfigurationError\)"),
+        (NewerSchema(7), "newer version"),
+        (TypeError("x"), r"fault of this program .*\(TypeError"),
+    ],
+)
+def test_failures_are_told_in_a_sentence(error: Exception, sentence: str) -> None:
+    database = Database("book")
+    database.failed(Activity.WRITE, error)
+    with pytest.raises(AssertionError, match=sentence):
+        raise AssertionError(database.problem)
+    assert database.problem.endswith(".")
+
+
+@pytest.mark.expects_log("WARNING .*stands still")
+@pytest.mark.expects_log("WARNING .*events wait")
+def test_each_activity_has_its_own_problem() -> None:
+    database = Database("book")
+    database.failed(Activity.FOLLOW, AutoReconnect("x"))
+    database.failed(Activity.WRITE, AutoReconnect("x"))
+    database.worked(Activity.WRITE)
+    assert "stands still" in database.problem
+    database.worked(Activity.FOLLOW)
+    assert database.problem == ""
