@@ -55,6 +55,10 @@ X_WINDOW = {
 }
 
 
+# The names under which a Chromium may already be there.
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
 class SetupFailed(Exception):
     """Set-up cannot go on; `str()` is a sentence for the person who runs it."""
 
@@ -67,6 +71,7 @@ def main(arguments: list[str]) -> int:
     try:
         install_requirements(arguments[0])
         provide_libraries(arguments[0])
+        provide_browser(arguments[0])
     except SetupFailed as failure:
         print(failure, file=sys.stderr)
         return 1
@@ -94,12 +99,23 @@ def provide_libraries(set_name: str) -> None:
     if not missing:
         return
     packages = sorted({**OFFSCREEN, **X_WINDOW}[name] for name in missing)
+    problem = f"Qt needs system libraries that are missing here ({', '.join(missing)})"
+    install_packages(packages, f"{problem}; {_advice(missing, packages)}")
+
+
+def provide_browser(set_name: str) -> None:
+    """Install Chromium for the tests of the browser view; without it they are skipped."""
+    if set_name != "dev" or platform.system() != "Linux" or any(map(shutil.which, CHROMIUM)):
+        return
+    if _elevation() is not None and shutil.which("apt-get"):
+        install_packages(["chromium"], "Chromium could not be installed.")
+
+
+def install_packages(packages: list[str], problem: str) -> None:
+    """Install Debian's `packages` where that is ours to do; else raise `SetupFailed(problem)`."""
     elevation = _elevation()
     if elevation is None or not shutil.which("apt-get"):
-        raise SetupFailed(
-            f"Qt needs system libraries that are missing here ({', '.join(missing)}); "
-            f"{_advice(missing, packages)}"
-        )
+        raise SetupFailed(problem)
     print(f"Installing with apt: {' '.join(packages)}", file=sys.stderr)
     install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages]
     for command in (["apt-get", "update", "-qq"], install):

@@ -41,6 +41,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(60, method="thread"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _qt(request: pytest.FixtureRequest) -> None:
+    """Make Qt's application before the first event loop that runs on it."""
+    if any(is_async_test(item) and _on_qt(request.config, item) for item in request.session.items):
+        request.getfixturevalue("qapp")
+
+
 @pytest.fixture(autouse=True)
 def _application(request: pytest.FixtureRequest) -> None:
     if is_async_test(request.node) and _on_qt(request.config, request.node):

@@ -21,9 +21,14 @@ _POLL_S = 0.01
 
 
 def pytest_collection_finish() -> None:
-    """Spare the collections after each test what was imported before the first."""
+    """Spare the collections after each test what was imported before the first.
+
+    There are no others: a collection on some thread would end Qt's objects there, and their
+    timers would fire into nothing.
+    """
     gc.collect()
     gc.freeze()
+    gc.disable()
 
 
 @pytest.fixture(autouse=True)

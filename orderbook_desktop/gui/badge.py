@@ -68,19 +68,18 @@ class StateBadge(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
         """Draw pill, shape and text."""
         colour = self._colour()
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(QPen(colour, 1))
-        painter.setBrush(self._theme.tint(colour, 0.14))
-        pill = QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5)
-        painter.drawRoundedRect(pill, pill.height() / 2, pill.height() / 2)
-        glyph = QRectF(11, (self.height() - _GLYPH) / 2, _GLYPH, _GLYPH)
-        _draw_glyph(painter, self._badge.state, glyph, colour)
-        painter.setFont(self._numbers.font)
-        painter.setPen(self._theme.text)
-        baseline = self._numbers.baseline(0, self.height())
-        painter.drawText(QPointF(glyph.right() + 7, baseline), self._badge.text)
-        painter.end()
+        with QPainter(self) as painter:  # Ended also where something here raises.
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            painter.setPen(QPen(colour, 1))
+            painter.setBrush(self._theme.tint(colour, 0.14))
+            pill = QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5)
+            painter.drawRoundedRect(pill, pill.height() / 2, pill.height() / 2)
+            glyph = QRectF(11, (self.height() - _GLYPH) / 2, _GLYPH, _GLYPH)
+            _draw_glyph(painter, self._badge.state, glyph, colour)
+            painter.setFont(self._numbers.font)
+            painter.setPen(self._theme.text)
+            baseline = self._numbers.baseline(0, self.height())
+            painter.drawText(QPointF(glyph.right() + 7, baseline), self._badge.text)
 
     def _colour(self) -> QColor:
         theme = self._theme

@@ -151,19 +151,18 @@ class DepthChart(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
         """Draw everything."""
-        painter = QPainter(self)
-        painter.fillRect(self.rect(), self._theme.panel)
-        scene = self.scene
-        message = message_of(self._frame) if self._frame else None
-        if scene is not None:
-            self._painter.paint(painter, scene, self.devicePixelRatioF())
-        elif message is not None:
-            paint_message(painter, self.rect(), message, self.font(), self._theme)
-        if self.hasFocus():
-            painter.setPen(self._theme.focus)
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
-        painter.end()
+        with QPainter(self) as painter:  # Ended also where something here raises.
+            painter.fillRect(self.rect(), self._theme.panel)
+            scene = self.scene
+            message = message_of(self._frame) if self._frame else None
+            if scene is not None:
+                self._painter.paint(painter, scene, self.devicePixelRatioF())
+            elif message is not None:
+                paint_message(painter, self.rect(), message, self.font(), self._theme)
+            if self.hasFocus():
+                painter.setPen(self._theme.focus)
+                painter.setBrush(Qt.BrushStyle.NoBrush)
+                painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
         """Follow the person's font."""

@@ -165,24 +165,23 @@ class DepthLadder(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
         """Draw everything: whole repaints are cheaper than finding out what changed."""
-        painter = QPainter(self)
-        painter.fillRect(self.rect(), self._theme.panel)
-        layout = self._layout()
-        header = QRect(0, layout.header, self.width(), self.height() - layout.header)
-        message = message_of(self._frame) if self._frame else None
-        scene = self.scene
-        if scene is not None:
-            painter.setClipRect(header)
-            hovered = layout.row_at(self._hovered_at.y()) if self._hovered_at else None
-            self._painter.paint(painter, scene, hovered, self.picked_row)
-            painter.setClipping(False)
-        elif message is not None:
-            self._painter.paint_message(painter, header, message)
-        self._painter.paint_header(painter, self._columns(), layout.header, self._assets())
-        if self.hasFocus():
-            painter.setPen(self._theme.focus)
-            painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
-        painter.end()
+        with QPainter(self) as painter:  # Ended also where something here raises.
+            painter.fillRect(self.rect(), self._theme.panel)
+            layout = self._layout()
+            header = QRect(0, layout.header, self.width(), self.height() - layout.header)
+            message = message_of(self._frame) if self._frame else None
+            scene = self.scene
+            if scene is not None:
+                painter.setClipRect(header)
+                hovered = layout.row_at(self._hovered_at.y()) if self._hovered_at else None
+                self._painter.paint(painter, scene, hovered, self.picked_row)
+                painter.setClipping(False)
+            elif message is not None:
+                self._painter.paint_message(painter, header, message)
+            self._painter.paint_header(painter, self._columns(), layout.header, self._assets())
+            if self.hasFocus():
+                painter.setPen(self._theme.focus)
+                painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
         """Keep the scroll position within the rows, and the button in its place."""

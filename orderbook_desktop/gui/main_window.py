@@ -30,6 +30,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.status_line import StatusLine
 from orderbook_desktop.gui.theme import Appearance, Theme, ThemeKeeper
 from orderbook_desktop.gui.top_bar import TopBar
+from orderbook_desktop.gui.welcome import RecordingPlace, WelcomePanel
 from orderbook_desktop.resource_files import resource_path
 
 _COMPACT_BELOW: Final = 860
@@ -44,6 +45,9 @@ class MainWindow(QMainWindow):
     what has to be stopped, then call `finish_close()`. It may be emitted again while that
     is going on.
 
+    `place` is where recordings go: with it, a person who has never seen the window is
+    welcomed by an explanation.
+
     Signals:
         close_requested(): the person wants to quit.
     """
@@ -56,11 +60,15 @@ class MainWindow(QMainWindow):
         preferences: Preferences,
         application: QApplication,
         now_ns: Callable[[], int] = time.time_ns,
+        place: RecordingPlace | None = None,
     ) -> None:
         super().__init__()
         self._desk = desk
         self._preferences = preferences
         self._finishing = False
+        self._now_ns = now_ns
+        self._place = place
+        self.welcome: WelcomePanel | None = None
         self.themes = ThemeKeeper(application, preferences.appearance, self)
         self.bridge = DeskBridge(desk, self, now_ns)
         theme = self.themes.theme
@@ -80,6 +88,8 @@ class MainWindow(QMainWindow):
         self._lay_out()
         self._connect()
         self._restore()
+        if place is not None and not preferences.welcomed:
+            self._show_welcome()
 
     def finish_close(self) -> None:
         """Save the preferences and really close. The desk is not looked at any more."""
@@ -144,7 +154,7 @@ class MainWindow(QMainWindow):
         self._splitter.setStretchFactor(1, 5)
         self._splitter.setSizes([430, 1100])
         middle = QWidget(self)
-        column = QVBoxLayout(middle)
+        self._column = column = QVBoxLayout(middle)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         for part in (self.top_bar, self.demo_strip, self.notice_bar):
@@ -184,6 +194,7 @@ class MainWindow(QMainWindow):
             set_full_screen=self._set_full_screen,
             select_source=self.top_bar.select_source,
             set_recording=self.top_bar.set_recording,
+            show_welcome=self._show_welcome,
             show_shortcuts=self._show_shortcuts,
             show_about=self._show_about,
         )
@@ -213,6 +224,8 @@ class MainWindow(QMainWindow):
     def _show_desk(self) -> None:
         desk = self._desk
         self.top_bar.show_desk()
+        if self.welcome is not None:
+            self.welcome.show_desk()
         self.notice_bar.set_notices(desk.notices)
         self.demo_strip.setVisible(desk.demo)
         self._preferences.symbol = desk.symbol.symbol
@@ -223,6 +236,8 @@ class MainWindow(QMainWindow):
     def _show_recording(self, recording: RecordingStatus) -> None:
         self.top_bar.record_button.set_recording(recording)
         self.status_line.show_recording(recording)
+        if self.welcome is not None:
+            self.welcome.show_recording(recording, self._now_ns())
         self.menus.show_state(self._desk.source_kind, recording=recording.wanted)
 
     def _act(self, action: NoticeAction) -> None:
@@ -260,6 +275,24 @@ class MainWindow(QMainWindow):
             self.showFullScreen()
         else:
             self.showNormal()
+
+    def _show_welcome(self) -> None:
+        if self.welcome is not None:
+            return
+        self.welcome = panel = WelcomePanel(self._desk, self._place, self)
+        panel.commanded.connect(self.bridge.look)
+        panel.search_wanted.connect(self.top_bar.symbol_box.search_now)
+        panel.dismissed.connect(self._end_welcome)
+        self._column.insertWidget(self._column.indexOf(self._splitter), panel)
+        panel.show()
+        self._preferences.welcomed = True
+
+    def _end_welcome(self) -> None:
+        panel, self.welcome = self.welcome, None
+        if panel is not None:
+            panel.hide()
+            panel.deleteLater()
+        self.ladder.setFocus()
 
     def _show_shortcuts(self) -> None:
         # Imported here because nobody needs it for the first picture.

@@ -38,6 +38,7 @@ class Commands:
     set_full_screen: Callable[[bool], None]
     select_source: Callable[[SourceKind], None]
     set_recording: Callable[[bool], None]
+    show_welcome: Callable[[], None]
     show_shortcuts: Callable[[], None]
     show_about: Callable[[], None]
 
@@ -126,6 +127,7 @@ class Menus:
 
     def _help_menu(self) -> None:
         menu = self._menu("&Help")
+        self._add(menu, "&Welcome", self._commands.show_welcome)
         self._add(menu, "&Keyboard shortcuts", self._commands.show_shortcuts, ("F1",))
         about = self._add(menu, "&About Orderbook Desktop", self._commands.show_about)
         about.setMenuRole(QAction.MenuRole.AboutRole)

@@ -35,6 +35,15 @@ class Preferences:
         self._settings.setValue("window/splitter", value)
 
     @property
+    def welcomed(self) -> bool:
+        """Whether the person has seen the window before, this version's or an older one's."""
+        return self._text("window/welcomed") == "yes" or bool(self.symbol)
+
+    @welcomed.setter
+    def welcomed(self, value: bool) -> None:
+        self._settings.setValue("window/welcomed", "yes" if value else "no")
+
+    @property
     def symbol(self) -> str:
         """The symbol shown last, such as `BTC/USDT`; empty if unknown."""
         return self._text("market/symbol")

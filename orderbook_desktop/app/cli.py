@@ -1,0 +1,164 @@
+"""The command line: `orderbook-desktop` and its subcommands.
+
+What a command needs is imported when it runs: the window should not wait for the recorder.
+Exit codes: 0 well, 1 a known failure (told in one sentence), 2 a wrong command line,
+70 a bug of ours (its traceback is in the log).
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from orderbook_desktop import __version__
+from orderbook_desktop.app.log_files import begin_log, current_log
+from orderbook_desktop.app.options import with_settings
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.app.workers import leave
+from orderbook_desktop.core.errors import KnownError
+
+_log = logging.getLogger(__name__)
+
+_FAILED: Final = 1
+_BUG: Final = 70
+
+cli = typer.Typer(
+    name="orderbook-desktop",
+    help="See the exchange's order book live, and own an honest recording of it.",
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line and end the process; no traceback ever reaches the terminal."""
+    code = _FAILED
+    try:
+        cli()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+    except KnownError as error:
+        _log.info("ending: %s", error)
+        typer.echo(f"orderbook-desktop: {error}", err=True)
+    except Exception as error:  # noqa: BLE001 (the last resort: logged and told)
+        _log.exception("unexpected exception")
+        code = _BUG
+        where = f"the details are in {current_log()}" if current_log() else "there is no log file"
+        typer.echo(
+            f"orderbook-desktop: this should not have happened ({type(error).__name__}: {error}); "
+            f"{where}.",
+            err=True,
+        )
+    leave(code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"orderbook-desktop {__version__}")
+        raise typer.Exit
+
+
+@cli.callback(invoke_without_command=True)
+@with_settings()
+def window(
+    settings: Settings,
+    context: typer.Context,
+    demo: Annotated[bool, typer.Option("--demo", help="Show a made-up market.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Show it to browsers, too.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Say the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Open the window, where no command is named."""
+    del context, version
+    begin_log(settings)
+    from orderbook_desktop.app.screen import check_screen  # noqa: PLC0415
+
+    check_screen()
+    # Only now: importing Qt fails where its system libraries are missing.
+    from orderbook_desktop.app.window import run_window  # noqa: PLC0415
+
+    raise typer.Exit(run_window(settings, demo=demo, serve=serve))
+
+
+@cli.command()
+@with_settings("mongo_dsn", "db_name", "env", "rest_url", "ws_url", "data_dir", "buffer_mb")
+def record(
+    settings: Settings,
+    symbols: Annotated[list[str], typer.Argument(metavar="SYMBOL", show_default=False)],
+    duration: Annotated[
+        float | None,
+        typer.Option("--duration", min=0.0, metavar="SECONDS", help="Stop after this time."),
+    ] = None,
+) -> None:
+    """Record symbols without a window, until Ctrl-C or for a while."""
+    from orderbook_desktop.app.record import run_record  # noqa: PLC0415
+
+    begin_log(settings)
+    raise typer.Exit(run_record(settings, symbols, duration))
+
+
+@cli.command()
+@with_settings(
+    *("mongo_dsn", "db_name", "env", "rest_url", "ws_url", "data_dir", "source"),
+    *("web_host", "web_port", "web_token"),
+)
+def serve(
+    settings: Settings,
+    symbols: Annotated[
+        list[str] | None, typer.Argument(metavar="SYMBOL", show_default=False)
+    ] = None,
+) -> None:
+    """Show symbols (none named: any that is traded) to browsers, without a window."""
+    from orderbook_desktop.app.serve import run_serve  # noqa: PLC0415
+
+    begin_log(settings)
+    raise typer.Exit(run_serve(settings, symbols or []))
+
+
+@cli.command()
+@with_settings("env", "data_dir")
+def exchange(
+    settings: Settings,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8900,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    play: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Play a capture (raw lines, .gz too).")
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(min=0.01, max=10_000, help="Times faster than it was.")
+    ] = 1.0,
+    loop: Annotated[bool, typer.Option("--loop", help="Play it over and over.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the made-up market.")] = 1,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Allow faults to be ordered at /control/fault.")
+    ] = False,
+) -> None:
+    """Be a local exchange that speaks Binance's language."""
+    from orderbook_desktop.app.exchange_command import run_exchange  # noqa: PLC0415
+    from orderbook_desktop.exchange.local import CaptureSource, SyntheticSource  # noqa: PLC0415
+
+    begin_log(settings)
+    source = (
+        SyntheticSource(seed=seed) if play is None else CaptureSource(play, speed=speed, loop=loop)
+    )
+    raise typer.Exit(run_exchange(source, host=host, port=port, faults=faults))
+
+
+@cli.command()
+@with_settings("symbol", "mongo_dsn", "db_name", "env", "rest_url", "ws_url", "data_dir")
+def doctor(
+    settings: Settings,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what is reachable, what is missing, and what to do."""
+    from orderbook_desktop.app.doctor import run_doctor  # noqa: PLC0415
+
+    begin_log(settings)
+    raise typer.Exit(run_doctor(settings, as_json=as_json))

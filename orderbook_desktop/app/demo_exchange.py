@@ -1,0 +1,105 @@
+"""The demo's exchange: a made-up market, served by a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import sys
+from typing import Final
+
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.storage.child import ChildProcess
+from orderbook_desktop.storage.server_choice import is_frozen
+
+_READY_WITHIN_S: Final = 15.0
+_POLL_S: Final = 0.02
+_STOP_WITHIN_S: Final = 0.5
+_find_port = re.compile(r"ORDERBOOK_REST_URL=http://127\.0\.0\.1:(\d+)").search
+
+
+class DemoFailed(KnownError):
+    """The demo's exchange did not start, or ended; `reason` is the last thing it said."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return f"The demo's exchange does not run ({self.reason})."
+
+
+class DemoExchange:
+    """A local exchange as a child process. `await start()`, then `await close()`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._port = 0
+        self._child: ChildProcess | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it serves; raises `DemoFailed`, and nothing runs then."""
+        log = self._settings.data_dir / "logs" / "demo.log"
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            self._child = ChildProcess([*program(), *self._arguments()], log)
+        except OSError as error:
+            raise DemoFailed(error.strerror or str(error)) from error
+        try:
+            async with asyncio.timeout(_READY_WITHIN_S):
+                self._port = await _announced_port(self._child)
+        except TimeoutError:
+            await self.close()
+            raise DemoFailed(f"not ready after {_READY_WITHIN_S:.0f} s") from None
+        except BaseException:
+            await self.close()
+            raise
+
+    async def ended(self) -> DemoFailed:
+        """Wait until the process ends by itself; return what to say then."""
+        if self._child is None:
+            return DemoFailed("it was not started")
+        code = await self._child.wait()
+        return DemoFailed(f"it ended unexpectedly, with exit code {code}")
+
+    def settings(self) -> Settings:
+        """Return the settings with the demo's exchange, and a database of its own."""
+        changed = {
+            "rest_url": f"http://127.0.0.1:{self._port}",
+            "ws_url": f"ws://127.0.0.1:{self._port}",
+            "db_name": f"{self._settings.db_name}_demo",
+        }
+        return self._settings.model_copy(update=changed)
+
+    async def close(self) -> None:
+        """End the process."""
+        child, self._child = self._child, None
+        if child is not None:
+            await child.stop(_STOP_WITHIN_S)
+
+    def _arguments(self) -> list[str]:
+        # Another seed each time: update ids that are recorded already would be a conflict.
+        return [
+            *("exchange", "--port", "0", "--seed", str(secrets.randbelow(2**31))),
+            *("--data-dir", str(self._settings.data_dir), "--env", self._settings.env.value),
+        ]
+
+
+async def _announced_port(child: ChildProcess) -> int:
+    """Wait for the exchange to say where it serves; raises `DemoFailed`."""
+    while True:
+        running = child.running  # Asked first: its last words come before its end.
+        for line in child.last_lines:
+            if found := _find_port(line):
+                return int(found[1])
+        if not running:
+            raise DemoFailed((child.last_lines or ["it ended at once"])[-1].rstrip("."))
+        await asyncio.sleep(_POLL_S)
+
+
+def program() -> list[str]:
+    """Return the command that starts this program anew."""
+    if is_frozen():
+        return [sys.executable]
+    return [sys.executable, "-m", "orderbook_desktop"]

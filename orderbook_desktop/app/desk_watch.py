@@ -1,0 +1,78 @@
+"""Turns what is wrong behind the window just now into notices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from orderbook_desktop.app.engine import Engine
+from orderbook_desktop.app.market_session import MarketSession
+from orderbook_desktop.app.notice_board import NoticeBoard
+from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.exchange.errors import RateLimited, RegionBlocked, UnknownSymbol
+
+# A first connection takes about a second; after this the exchange counts as out of reach.
+UNREACHABLE_AFTER_S: Final = 3.0
+
+
+class DeskWatch:
+    """Keeps `board` in step with an engine and a session; call `look()` a few times a second.
+
+    `now` is a clock in seconds that never goes back.
+    """
+
+    def __init__(
+        self, engine: Engine, board: NoticeBoard, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._engine = engine
+        self._board = board
+        self._now = now
+        self._reached_at = now()
+
+    def look(self, session: MarketSession, *, demo: bool) -> None:
+        """Put and withdraw notices by the state of `session`, the one on screen."""
+        self._look_at_database(session)
+        self._look_at_losses(session)
+        self._look_at_exchange(session, demo=demo)
+
+    def _look_at_database(self, session: MarketSession) -> None:
+        problem = self._engine.database_problem(session.market)
+        is_recorded = session.view.kind is SourceKind.MONGO
+        if problem and (is_recorded or session.recording):
+            is_lasting = is_recorded and self._engine.server_error is not None
+            action = NoticeAction.USE_DIRECT if is_lasting else NoticeAction.NONE
+            self._board.put(Notice("database", NoticeLevel.WARNING, problem, action))
+        else:
+            self._board.withdraw("database")
+        if note := self._engine.server_note:
+            self._board.put(Notice("elsewhere", NoticeLevel.INFORMATION, note))
+
+    def _look_at_losses(self, session: MarketSession) -> None:
+        counts = session.sink.counts
+        if not counts.dropped:
+            self._board.withdraw("gap")
+            return
+        text = (
+            f"{counts.dropped:,} events of this symbol could not be recorded, because "
+            f"{counts.last_gap}. The recording has a gap there."
+        )
+        self._board.put(Notice("gap", NoticeLevel.WARNING, text))
+
+    def _look_at_exchange(self, session: MarketSession, *, demo: bool) -> None:
+        status, problem = session.live.status, session.live.problem
+        if status.state is FeedState.SYNCED:
+            self._reached_at = self._now()
+        is_lasting = self._now() - self._reached_at > UNREACHABLE_AFTER_S
+        if not is_lasting or isinstance(problem, UnknownSymbol):
+            self._board.withdraw("exchange")
+            return
+        text = status.detail
+        if problem is None and status.state is not FeedState.RECONNECTING:
+            text = f"The exchange at {self._engine.settings.rest_url} does not answer yet."
+        can_help = not demo and not isinstance(problem, RateLimited)
+        action = NoticeAction.START_DEMO if can_help else NoticeAction.NONE
+        if isinstance(problem, RegionBlocked):
+            text = str(problem)
+        self._board.put(Notice("exchange", NoticeLevel.WARNING, text, action))

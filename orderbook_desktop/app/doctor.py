@@ -1,0 +1,199 @@
+"""The command `doctor`: what is reachable, what is missing, and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Final
+
+import typer
+from rich.console import Console
+
+from orderbook_desktop import __version__
+from orderbook_desktop.app.log_files import current_log
+from orderbook_desktop.app.screen import check_screen
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.app.workers import Workers
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.sources import StreamBroken, StreamConnected
+from orderbook_desktop.core.symbols import split_symbol
+from orderbook_desktop.exchange.rest import BinanceRest
+from orderbook_desktop.exchange.stream import BinanceStreams
+from orderbook_desktop.storage.server import DatabaseServer, redacted_dsn
+
+_log = logging.getLogger(__name__)
+
+_CHECK_WITHIN_S: Final = 15.0
+_CLOSE_WITHIN_S: Final = 2.0
+_EVENT_WITHIN_S: Final = 5.0
+_LEAST_FREE_BYTES: Final = 2**30
+
+
+class Verdict(StrEnum):
+    """How a check ended."""
+
+    GOOD = "ok"
+    WARNING = "warning"
+    BAD = "failed"
+
+
+_COLOURS: Final = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found; `text` says what to do where something is wrong."""
+
+    check: str
+    verdict: Verdict
+    text: str
+
+
+Check = Callable[[Settings], Awaitable[Finding]]
+
+
+def run_doctor(settings: Settings, *, as_json: bool) -> int:
+    """Check everything and print it; return 1 if something failed."""
+    findings = asyncio.run(examine(settings))
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        console = Console(highlight=False)
+        for one in findings:
+            mark = f"[{_COLOURS[one.verdict]}]{one.verdict:>7}[/]"
+            console.print(f"{mark}  [bold]{one.check}[/]: ", end="")
+            console.print(one.text, markup=False, soft_wrap=True)
+    return 1 if any(one.verdict is Verdict.BAD for one in findings) else 0
+
+
+async def examine(settings: Settings, within_s: float = _CHECK_WITHIN_S) -> list[Finding]:
+    """Return the findings on this computer, the exchange and the database.
+
+    What asks others for something does so at the same time, for at most `within_s` each.
+    """
+    asyncio.get_running_loop().set_default_executor(Workers())
+    checks: dict[str, Check] = {
+        "exchange, REST": _rest,
+        "exchange, streams": _streams,
+        "database": _database,
+    }
+    found = await asyncio.gather(
+        *(_bounded(name, check, settings, within_s) for name, check in checks.items())
+    )
+    return [_program(), _screen(), _data_folder(settings), *found]
+
+
+async def _bounded(name: str, check: Check, settings: Settings, within_s: float) -> Finding:
+    try:
+        async with asyncio.timeout(within_s):
+            return await check(settings)
+    except TimeoutError:
+        return Finding(name, Verdict.BAD, f"no answer within {within_s:.0f} s")
+    except KnownError as error:
+        return Finding(name, Verdict.BAD, str(error).removesuffix(" Trying again."))
+    except Exception as error:  # noqa: BLE001 (a doctor tells of every failure)
+        _log.exception("the check of %s failed", name)
+        text = f"the check itself failed ({type(error).__name__}: {error}); see {current_log()}"
+        return Finding(name, Verdict.BAD, text)
+
+
+def _program() -> Finding:
+    text = (
+        f"orderbook-desktop {__version__}, Python {platform.python_version()}, "
+        f"{platform.system()} {platform.machine()}"
+    )
+    return Finding("program", Verdict.GOOD, text)
+
+
+def _screen() -> Finding:
+    try:
+        check_screen()
+    except KnownError as error:
+        return Finding("screen", Verdict.WARNING, str(error))
+    return Finding("screen", Verdict.GOOD, "a window can be opened")
+
+
+def _data_folder(settings: Settings) -> Finding:
+    name, folder = "data folder", settings.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
+    except OSError as error:
+        text = f"{folder} can't be written ({error.strerror}); choose another: ORDERBOOK_DATA_DIR"
+        return Finding(name, Verdict.BAD, text)
+    text = f"{folder}, {free / 2**30:.1f} GiB free"
+    if free < _LEAST_FREE_BYTES:
+        return Finding(name, Verdict.WARNING, f"{text}; make room for recordings")
+    return Finding(name, Verdict.GOOD, text)
+
+
+async def _rest(settings: Settings) -> Finding:
+    rest = BinanceRest(settings.rest_url, limit=100)
+    began = time.monotonic()
+    try:
+        snapshot = await rest.snapshot(split_symbol(settings.symbol)[1])
+    finally:
+        await rest.close()
+    took = (time.monotonic() - began) * 1000
+    text = (
+        f"{settings.rest_url} answers in {took:.0f} ms; {settings.symbol} is at update id "
+        f"{snapshot.last_update_id}"
+    )
+    return Finding("exchange, REST", Verdict.GOOD, text)
+
+
+async def _streams(settings: Settings) -> Finding:
+    streams = BinanceStreams(settings.ws_url)
+    try:
+        return await _first_event(settings, streams)
+    finally:
+        await streams.close()
+
+
+async def _first_event(settings: Settings, streams: BinanceStreams) -> Finding:
+    name = "exchange, streams"
+    is_connected = False
+    try:
+        async with aclosing(streams.items(split_symbol(settings.symbol)[1])) as items:
+            while True:
+                async with asyncio.timeout(_EVENT_WITHIN_S if is_connected else None):
+                    item = await anext(items)
+                match item:
+                    case StreamBroken(detail=detail):
+                        return Finding(name, Verdict.BAD, detail.removesuffix(" Trying again."))
+                    case StreamConnected():
+                        is_connected = True
+                    case DepthDiff():
+                        text = f"{settings.ws_url} streams {settings.symbol}"
+                        return Finding(name, Verdict.GOOD, text)
+    except TimeoutError:
+        if not is_connected:
+            raise
+        text = (
+            f"{settings.ws_url} is connected, but sent nothing on {settings.symbol} within "
+            f"{_EVENT_WITHIN_S:.0f} s; it may be a quiet symbol, or none at all"
+        )
+        return Finding(name, Verdict.WARNING, text)
+
+
+async def _database(settings: Settings) -> Finding:
+    server = DatabaseServer(settings.data_dir, settings.mongo_dsn)
+    try:
+        await server.start()
+        whose = "started by us" if server.owned else "used by us"
+        text = f"{server.kind.value} at {redacted_dsn(server.dsn)}, {whose}"
+        return Finding("database", Verdict.GOOD, f"{text}. {server.state_detail}".strip(". "))
+    finally:
+        async with asyncio.timeout(_CLOSE_WITHIN_S):
+            await server.close()

@@ -1,0 +1,212 @@
+"""Everything that runs behind a window or a headless recorder, built and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Final
+
+from orderbook_desktop.app.jobs import Jobs
+from orderbook_desktop.app.market_session import MarketSession
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.backoff import backoff_delays
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+from orderbook_desktop.exchange.catalogue import fetch_symbols
+from orderbook_desktop.exchange.rest import BinanceRest
+from orderbook_desktop.exchange.stream import BinanceStreams
+from orderbook_desktop.storage.change_stream import RecordedStreams
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.recorded_snapshots import RecordedSnapshots
+from orderbook_desktop.storage.recorder import Recorder
+from orderbook_desktop.storage.server import DatabaseServer, ServerState
+
+_log = logging.getLogger(__name__)
+
+# In the order in which they are needed; together they take a quarter of a second.
+_SLOW_IMPORTS: Final = ("websockets.asyncio.client", "aiohttp", "motor.motor_asyncio")
+# How long each part may take to end; a window has to be gone within three seconds in all.
+# A database that could not be had at the start is tried again after this, then ever later.
+_RETRY_FIRST_S: Final = 2.0
+_WRITE_WITHIN_S: Final = 0.8
+_PART_WITHIN_S: Final = 0.3
+_SERVER_WITHIN_S: Final = 0.8
+
+
+class Engine:
+    """The exchange's and the database's side of the program.
+
+    `await start()` begins everything and returns at once. A database that can't be had is
+    told in `database_problem` and tried again. `await close()` ends everything, in the
+    order that loses nothing, whatever fails on the way. `failed` is told of bugs: the
+    exceptions of tasks in the background.
+    """
+
+    def __init__(
+        self, settings: Settings, failed: Callable[[BaseException], None] | None = None
+    ) -> None:
+        self.settings = settings
+        self.rest = BinanceRest(settings.rest_url)
+        self.streams = BinanceStreams(settings.ws_url)
+        self.database = Database(settings.db_name)
+        self.server = DatabaseServer(settings.data_dir, settings.mongo_dsn)
+        self.recorder = Recorder(self.database, settings.buffer_mb * 2**20)
+        self.recorded_snapshots = RecordedSnapshots(self.database)
+        self.recorded_streams = RecordedStreams(self.database)
+        self.jobs = Jobs(failed)
+        self._server_error: KnownError | None = None
+        self._server_tried = asyncio.Event()
+        self._connected_dsn = ""
+        self._sessions: dict[str, MarketSession] = {}
+        self._closing: dict[str, asyncio.Task[None]] = {}
+        self._closed = False
+
+    @property
+    def server_error(self) -> KnownError | None:
+        """Why there is no database server; None while there is one, or hope for the first."""
+        return self._server_error
+
+    @property
+    def server_problem(self) -> str:
+        """What is wrong with the database, as a sentence; empty while all is well."""
+        if self._server_error is not None:
+            return str(self._server_error)
+        if self.server.state is ServerState.AWAY:
+            return self.server.state_detail or "The database is away."
+        return self.database.problem
+
+    @property
+    def server_note(self) -> str:
+        """What else the person should know of the database, or empty."""
+        return self.server.state_detail if self.server.state is ServerState.READY else ""
+
+    def database_problem(self, market: str) -> str:
+        """Return what keeps `market` from being recorded; empty while all is well."""
+        refused = self.recorder.sink(market).refused
+        return str(refused) if refused is not None else self.server_problem
+
+    async def start(self) -> None:
+        """Begin. Slow imports and the database go on in the background."""
+        self.jobs.start(self._import_ahead(), "imports")
+        self.jobs.start(self._keep_trying_server(), "start of the database")
+        await self.recorder.start()
+
+    async def until_database(self) -> None:
+        """Wait until the database is there; raises the `KnownError` why it can't be had now."""
+        await self._server_tried.wait()
+        if self._server_error is not None:
+            raise self._server_error
+
+    def open_market(self, symbol: str, *, viewed: bool) -> MarketSession:
+        """Return the session of `symbol`, to be started; `viewed` also follows its recording.
+
+        Who opens a market that somebody has open shares it; everybody closes it once.
+        """
+        market = split_symbol(symbol)[1]
+        session = self._sessions.get(market)
+        if session is None:
+            session = self._sessions[market] = MarketSession(self, market, viewed=viewed)
+        session.users += 1
+        return session
+
+    def closing(self, market: str) -> asyncio.Task[None] | None:
+        """Return the end of earlier sessions of `market`, while it goes on."""
+        return self._closing.get(market)
+
+    def close_market(self, session: MarketSession) -> None:
+        """Begin to end a session that nobody else has; it may be opened again at once."""
+        session.users -= 1
+        if session.users > 0:
+            return
+        del self._sessions[session.market]
+        session.set_recording(wanted=False)
+        before = self._closing.get(session.market)
+        closing = self.jobs.start(_close_after(session, before), f"end of {session.market}")
+        self._closing[session.market] = closing
+        closing.add_done_callback(lambda done: self._forget(session.market, done))
+
+    async def symbols(self) -> list[SymbolInfo]:
+        """Return every traded spot symbol; raises `ExchangeError`."""
+        return await fetch_symbols(self.settings.rest_url)
+
+    async def close(self, write_within_s: float = _WRITE_WITHIN_S) -> None:
+        """End everything; what was received is written first, for at most `write_within_s`."""
+        if self._closed:
+            return
+        self._closed = True
+        for session in list(self._sessions.values()):
+            session.users = 1
+            self.close_market(session)
+        write = functools.partial(self.recorder.close, write_within_s)
+        async with AsyncExitStack() as stack:
+            # Called in reverse order, each whatever became of the one before.
+            add = stack.push_async_callback
+            add(_within, _SERVER_WITHIN_S, "the database server", self.server.close)
+            stack.callback(self.database.close)
+            add(_within, _SERVER_WITHIN_S, "the background tasks", self.jobs.close)
+            add(_within, _PART_WITHIN_S, "the change stream", self.recorded_streams.close)
+            add(_within, write_within_s + _PART_WITHIN_S, "the recorder", write)
+            add(self._close_exchange)
+
+    async def _close_exchange(self) -> None:
+        await _within(_PART_WITHIN_S, "the symbols", self._close_sessions)
+        await asyncio.gather(
+            _within(_PART_WITHIN_S, "the streams", self.streams.close),
+            _within(_PART_WITHIN_S, "the requests", self.rest.close),
+        )
+
+    async def _close_sessions(self) -> None:
+        await asyncio.gather(*self._closing.values(), return_exceptions=True)
+
+    async def _keep_trying_server(self) -> None:
+        delays = backoff_delays(first=_RETRY_FIRST_S, cap=30.0)
+        while True:
+            self.server.subscribe(self._server_changed)
+            try:
+                await self.server.start()
+            except KnownError as error:
+                if str(error) != str(self._server_error):
+                    _log.warning("no database: %s", error)
+                self._server_error = error
+            else:
+                self._server_error = None
+                return
+            finally:
+                self._server_tried.set()
+            await asyncio.sleep(next(delays))
+            self.server = DatabaseServer(self.settings.data_dir, self.settings.mongo_dsn)
+
+    async def _import_ahead(self) -> None:
+        """Import in a thread, beside the start of the server, so that the window stays alive."""
+        for module in _SLOW_IMPORTS:
+            await asyncio.to_thread(importlib.import_module, module)
+
+    def _server_changed(self) -> None:
+        if self.server.state is ServerState.READY and self.server.dsn != self._connected_dsn:
+            self._connected_dsn = self.server.dsn
+            self.database.connect(self.server.dsn)
+
+    def _forget(self, market: str, done: asyncio.Task[None]) -> None:
+        if self._closing.get(market) is done:
+            del self._closing[market]
+
+
+async def _close_after(session: MarketSession, before: asyncio.Task[None] | None) -> None:
+    if before is not None:
+        await asyncio.wait({before})
+    await session.close()
+
+
+async def _within(seconds: float, what: str, close: Callable[[], Awaitable[None]]) -> None:
+    """Close one part; a failure is logged and keeps nobody else from being closed."""
+    try:
+        async with asyncio.timeout(seconds):
+            await close()
+    except TimeoutError:
+        _log.warning("%s did not end within %.1f s", what, seconds)
+    except Exception:  # noqa: BLE001 (whatever it is, the others have to be closed)
+        _log.exception("%s did not end cleanly", what)

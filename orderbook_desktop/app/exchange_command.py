@@ -1,0 +1,42 @@
+"""The command `exchange`: a local exchange until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+
+from orderbook_desktop.app.stopping import stop_on_signals
+from orderbook_desktop.exchange.local import CaptureSource, LocalExchange, SyntheticSource
+
+
+def run_exchange(
+    source: CaptureSource | SyntheticSource, *, host: str, port: int, faults: bool
+) -> int:
+    """Serve `source` until Ctrl-C; return the exit code. Raises the exchange's `KnownError`s."""
+    return asyncio.run(_serve(source, host, port, faults=faults))
+
+
+async def _serve(
+    source: CaptureSource | SyntheticSource, host: str, port: int, *, faults: bool
+) -> int:
+    stop = asyncio.Event()
+    with stop_on_signals(stop):
+        async with LocalExchange(source, host=host, port=port, faults=faults) as exchange:
+            typer.echo(
+                f"Exchange ready; use it with\n  ORDERBOOK_REST_URL={exchange.rest_url} "
+                f"ORDERBOOK_WS_URL={exchange.ws_url}\nCtrl-C stops it."
+            )
+            waiting = asyncio.create_task(stop.wait())
+            playing = asyncio.create_task(exchange.finished())
+            try:
+                await asyncio.wait({waiting, playing}, return_when=asyncio.FIRST_COMPLETED)
+                if playing.done():
+                    playing.result()
+                    typer.echo("Played to the end; the last book stays. Ctrl-C stops it.")
+                    await waiting
+            finally:
+                for job in (waiting, playing):
+                    job.cancel()
+                await asyncio.gather(waiting, playing, return_exceptions=True)
+    return 0

@@ -1,0 +1,43 @@
+"""Background tasks that belong together, and whose failure never passes in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+
+class Jobs:
+    """Runs tasks until they end or `close()` is awaited.
+
+    The exception of a task is a bug: it is logged with its traceback and given to `failed`.
+    """
+
+    def __init__(self, failed: Callable[[BaseException], None] | None = None) -> None:
+        self._failed = failed
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, job: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `job` in the background; `name` is what the log calls it."""
+        task = asyncio.create_task(job, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def close(self) -> None:
+        """Cancel what runs, and return when it has ended."""
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        _log.error("%s ended unexpectedly", task.get_name(), exc_info=error)
+        if self._failed is not None:
+            self._failed(error)

@@ -1,0 +1,318 @@
+"""The desk behind the window: one symbol at a time, from the exchange and its recording."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from orderbook_desktop.app.demo_exchange import DemoExchange
+from orderbook_desktop.app.desk_watch import DeskWatch
+from orderbook_desktop.app.engine import Engine
+from orderbook_desktop.app.jobs import Jobs
+from orderbook_desktop.app.log_files import current_log
+from orderbook_desktop.app.market_session import MarketSession
+from orderbook_desktop.app.notice_board import NoticeBoard
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.backoff import backoff_delays
+from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel, RecordingStatus
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.sources import BookSource
+from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+
+_log = logging.getLogger(__name__)
+
+_RECENTS_KEPT: Final = 12
+_LOOK_EVERY_S: Final = 0.2
+_POLL_S: Final = 0.05
+_BOOK_FIRST_S: Final = 2.0
+
+
+class LiveDesk:
+    """Is a `Desk`. `await start()`, then `await close()` at the end.
+
+    `recents` are the symbols of earlier runs. With `demo` everything happens on a made-up
+    market, in a database of its own, and the exchange is never asked for anything.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        symbol: str,
+        source_kind: SourceKind,
+        recents: Sequence[str] = (),
+        demo: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._demo = demo
+        self._demo_exchange: DemoExchange | None = None
+        self._kind = source_kind
+        self._symbol = _unlisted(symbol)
+        self._recents = list(recents)
+        self._symbols: list[SymbolInfo] = []
+        self._revision = 0
+        self._wants_recording = True
+        self._board = NoticeBoard(self._change)
+        # What belongs to the desk, and what belongs to the engine of the moment.
+        self._changes = Jobs(self.tell_of_bug)
+        self._jobs = Jobs(self.tell_of_bug)
+        self._started = False
+        self._entering_demo = False
+        self._remember(self._symbol.symbol)
+        self._engine = Engine(settings, self.tell_of_bug)
+        self._session = self._open_session()
+
+    @property
+    def revision(self) -> int:
+        """A number that grows with every change (see `Desk`)."""
+        return self._revision
+
+    @property
+    def engine(self) -> Engine | None:
+        """What runs behind the window just now, None while that is changing."""
+        return self._engine if self._started else None
+
+    @property
+    def symbol(self) -> SymbolInfo:
+        """The symbol on screen."""
+        return self._symbol
+
+    @property
+    def source(self) -> BookSource:
+        """Its book and the book's trustworthiness."""
+        return self._session.view
+
+    @property
+    def source_kind(self) -> SourceKind:
+        """The source that was chosen."""
+        return self._kind
+
+    @property
+    def symbols(self) -> Sequence[SymbolInfo]:
+        """All traded spot symbols; empty until the exchange has told."""
+        return self._symbols
+
+    @property
+    def recents(self) -> Sequence[str]:
+        """Symbols shown before, the latest first."""
+        return self._recents
+
+    @property
+    def recording(self) -> RecordingStatus:
+        """The recording of the symbol on screen."""
+        return self._session.recording_status
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """What the person should know now."""
+        return self._board.notices
+
+    @property
+    def demo(self) -> bool:
+        """Whether all this is the made-up market of the demo."""
+        return self._demo
+
+    async def start(self) -> None:
+        """Begin to follow the symbol; what takes time goes on in the background."""
+        if self._demo:
+            self._enter_demo()
+        else:
+            await self._begin()
+
+    async def close(self) -> None:
+        """End everything."""
+        try:
+            await self._changes.close()
+        finally:
+            await self._end()
+
+    def select_symbol(self, symbol: str) -> None:
+        """Show `symbol` (see `Desk`)."""
+        try:
+            wanted = self._find(symbol)
+        except ValueError:
+            text = f"{symbol.strip() or 'Nothing'} is not a traded symbol; write one as BTC/USDT."
+            self._board.put(Notice("symbol", NoticeLevel.WARNING, text))
+            return
+        self._board.withdraw("symbol", "exchange", "gap")
+        if wanted.market == self._symbol.market:
+            return
+        self._symbol = wanted
+        self._remember(wanted.symbol)
+        # Somebody else may have the market open, too.
+        self._session.set_recording(wanted=False)
+        self._engine.close_market(self._session)
+        self._session = self._open_session()
+        if self._started:
+            self._session.start()
+        self._change()
+
+    def select_source(self, kind: SourceKind) -> None:
+        """Show the recorded book, or the exchange's own."""
+        self._kind = self._session.view.kind = kind
+        self._change()
+
+    def set_recording(self, wanted: bool) -> None:
+        """Start or stop recording the symbol on screen."""
+        self._wants_recording = wanted
+        self._session.set_recording(wanted)
+        self._change()
+
+    def dismiss(self, key: str) -> None:
+        """Take the notice `key` off the screen; it returns if its reason comes back."""
+        self._board.dismiss(key)
+
+    def act(self, action: NoticeAction) -> None:
+        """Do what a notice offered."""
+        if action is NoticeAction.USE_DIRECT:
+            self.select_source(SourceKind.DIRECT)
+        elif action is NoticeAction.START_DEMO:
+            self._enter_demo()
+
+    def tell_of_bug(self, error: BaseException) -> None:
+        """Tell the person that something went wrong that should not have; it is logged."""
+        text = (
+            f"Something went wrong that should not have ({type(error).__name__}); the details "
+            f"are in {current_log() or 'the log'}. If the window acts up, start it again."
+        )
+        self._board.put(Notice("bug", NoticeLevel.WARNING, text))
+
+    def _change(self) -> None:
+        self._revision += 1
+
+    def _open_session(self) -> MarketSession:
+        session = self._engine.open_market(self._symbol.symbol, viewed=True)
+        session.view.kind = self._kind
+        session.set_recording(self._wants_recording)
+        return session
+
+    def _find(self, typed: str) -> SymbolInfo:
+        symbol, market = split_symbol(typed)
+        for info in self._symbols:
+            if info.market == market:
+                return info
+        if self._symbols:
+            raise ValueError(f"{symbol} is not traded")
+        return _unlisted(symbol)
+
+    def _remember(self, symbol: str) -> None:
+        others = [recent for recent in self._recents if recent != symbol]
+        self._recents = [symbol, *others][:_RECENTS_KEPT]
+
+    async def _begin(self) -> None:
+        """Let the engine and the session run, and look after them."""
+        self._started = True
+        await self._engine.start()
+        self._session.start()
+        self._jobs.start(self._load_symbols(), "list of symbols")
+        self._jobs.start(self._watch(), "watch")
+
+    async def _end(self) -> None:
+        """End what `_begin` began, and the demo's exchange if there is one."""
+        self._started = False
+        try:
+            await self._jobs.close()
+        finally:
+            try:
+                await self._engine.close()
+            finally:
+                exchange, self._demo_exchange = self._demo_exchange, None
+                if exchange is not None:
+                    await exchange.close()
+
+    async def _load_symbols(self) -> None:
+        await self._until_book()
+        delays = backoff_delays(first=1.0, cap=60.0)
+        while not self._symbols:
+            try:
+                self._symbols = await self._engine.symbols()
+            except KnownError as error:
+                _log.warning("no list of symbols: %s", error)
+                await asyncio.sleep(next(delays))
+        self._change()
+        listed = next((one for one in self._symbols if one.market == self._symbol.market), None)
+        if listed is not None:
+            self._symbol = listed
+        elif self._demo:
+            self._fall_back()
+        else:
+            text = f"The exchange doesn't trade {self._symbol.symbol}; choose another symbol."
+            self._board.put(Notice("symbol", NoticeLevel.WARNING, text))
+
+    async def _until_book(self) -> None:
+        """Wait for the first book, not long: loading the symbols would only slow it down."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_BOOK_FIRST_S):
+                while not self._is_live_settled():  # noqa: ASYNC110 - nobody could set an event
+                    await asyncio.sleep(_POLL_S)
+
+    def _is_live_settled(self) -> bool:
+        live = self._session.live
+        return live.status.state is FeedState.SYNCED or live.problem is not None
+
+    def _fall_back(self) -> None:
+        """Show another symbol instead of one that the demo doesn't have."""
+        missing = self._symbol.symbol
+        known = {one.symbol for one in self._symbols}
+        default = str(Settings.model_fields["symbol"].default)
+        self.select_symbol(default if default in known else self._symbols[0].symbol)
+        self._recents = [recent for recent in self._recents if recent != missing]
+        text = f"The demo has no {missing}; this is {self._symbol.symbol}."
+        self._board.put(Notice("symbol", NoticeLevel.INFORMATION, text))
+
+    async def _watch(self) -> None:
+        watch = DeskWatch(self._engine, self._board)
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            watch.look(self._session, demo=self._demo)
+
+    def _enter_demo(self) -> None:
+        if not self._entering_demo:
+            self._entering_demo = True
+            self._changes.start(self._change_to_demo(), "start of the demo")
+
+    async def _change_to_demo(self) -> None:
+        """Start the demo's exchange, then leave what there was and go on with that."""
+        exchange = DemoExchange(self._settings)
+        text = "Starting the demo…"
+        self._board.put(Notice("demo", NoticeLevel.INFORMATION, text))
+        try:
+            await exchange.start()
+            await self._end()
+        except KnownError as error:
+            self._tell_demo_failed(error)
+            return
+        except BaseException:
+            await exchange.close()
+            raise
+        finally:
+            self._entering_demo = False
+        self._demo_exchange = exchange
+        self._demo = True
+        self._symbols = []
+        self._board.clear()
+        self._engine = Engine(exchange.settings(), self.tell_of_bug)
+        self._session = self._open_session()
+        self._change()
+        await self._begin()
+        self._jobs.start(self._watch_demo(exchange), "watch over the demo")
+
+    async def _watch_demo(self, exchange: DemoExchange) -> None:
+        self._tell_demo_failed(await exchange.ended())
+
+    def _tell_demo_failed(self, error: KnownError) -> None:
+        _log.error("%s", error)
+        action = NoticeAction.START_DEMO
+        self._board.withdraw("demo")
+        self._board.put(Notice("demo", NoticeLevel.WARNING, str(error), action))
+
+
+def _unlisted(symbol: str) -> SymbolInfo:
+    """Return what can be told of a symbol before the exchange has listed it."""
+    name, market = split_symbol(symbol)
+    base, _, quote = name.partition("/")
+    return SymbolInfo(name, market, base, quote)

@@ -1,0 +1,85 @@
+"""Where the program's log goes: a limited file in the data folder, and the terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Final
+
+from orderbook_desktop.app.settings import Environment, Settings
+
+_FILE_BYTES: Final = 2_000_000
+_FILES_KEPT: Final = 3
+_FORMAT: Final = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
+_NOISY: Final = ("pymongo", "asyncio", "qasync", "websockets", "ccxt", "aiohttp")
+
+
+class SharedLogFile(RotatingFileHandler):
+    """A limited log that several copies of the program write to.
+
+    One that finds the file renamed by another goes over to the new one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Begin to write to `path`; raises `OSError` where that is impossible."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool | int:  # noqa: N802 (logging's name)
+        """Follow the file, then tell whether it is full."""
+        if not self._is_current():
+            if self.stream is not None:
+                self.stream.close()
+            self.stream = self._open()
+        return super().shouldRollover(record)
+
+    def _is_current(self) -> bool:
+        if self.stream is None:
+            return False
+        try:
+            there = Path(self.baseFilename).stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(self.stream.fileno()))
+
+
+def log_path(settings: Settings) -> Path:
+    """Return the path of the log."""
+    return settings.data_dir / "logs" / f"{settings.env.value}.log"
+
+
+def current_log() -> str:
+    """Return the path of the log in use; empty where there is none."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, SharedLogFile):
+            return handler.baseFilename
+    return ""
+
+
+def begin_log(settings: Settings) -> None:
+    """Send log records to the file, in development also to the terminal.
+
+    Where the file can't be written, the terminal gets the errors instead.
+    """
+    root = logging.getLogger()
+    development = settings.env is Environment.DEVELOPMENT
+    root.setLevel(logging.DEBUG if development else logging.INFO)
+    for noisy in _NOISY:
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # A full disk must not fill the terminal with tracebacks about the log.
+    logging.raiseExceptions = development
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(logging.Formatter(_FORMAT))
+    terminal.setLevel(logging.DEBUG if development else logging.CRITICAL)
+    root.addHandler(terminal)
+    try:
+        file = SharedLogFile(log_path(settings))
+    except OSError as error:
+        terminal.setLevel(min(terminal.level, logging.ERROR))
+        logging.getLogger(__name__).info("no log file: %s", error)
+        return
+    file.setFormatter(logging.Formatter(_FORMAT))
+    root.addHandler(file)

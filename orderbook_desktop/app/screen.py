@@ -1,0 +1,121 @@
+"""Whether there is a screen that Qt could open a window on, found out before Qt aborts."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from orderbook_desktop.app.system_libraries import OFFSCREEN, X_WINDOW, missing_packages
+from orderbook_desktop.core.errors import KnownError
+
+_CONNECT_S: Final = 2.0
+_FIRST_X_PORT: Final = 6000
+# Qt's platforms that show no window, and so need no display.
+_WITHOUT_DISPLAY: Final = frozenset(
+    {"offscreen", "minimal", "minimalegl", "vnc", "eglfs", "linuxfb", "vkkhrdisplay"}
+)
+
+
+class NoScreen(KnownError):
+    """There is nothing to open a window on; `reason` says what is missing."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return (
+            f"There is no screen for a window ({self.reason}); start it from a desktop session, "
+            "or record without a window: orderbook-desktop record BTC/USDT."
+        )
+
+
+class MissingLibraries(KnownError):
+    """System libraries that Qt needs for a window are not installed: `packages`, Debian's."""
+
+    def __init__(self, packages: list[str]) -> None:
+        self.packages = packages
+        super().__init__(packages)
+
+    def __str__(self) -> str:
+        names = " ".join(self.packages)
+        return (
+            "Qt needs system libraries that are missing; as root, install them with: "
+            f"apt-get install {names}"
+        )
+
+
+def check_screen() -> None:
+    """Raise `NoScreen` or `MissingLibraries` where Qt could not open a window."""
+    if not sys.platform.startswith("linux"):
+        return
+    _require(OFFSCREEN)
+    wanted = os.environ.get("QT_QPA_PLATFORM", "").partition(";")[0].partition(":")[0]
+    if wanted in _WITHOUT_DISPLAY:
+        return
+    if wanted not in ("", "xcb") and not wanted.startswith("wayland"):
+        raise NoScreen(f"QT_QPA_PLATFORM names {wanted}, which Qt doesn't know")
+    if wanted != "xcb" and _wayland_answers():
+        return
+    if wanted.startswith("wayland"):
+        raise NoScreen("QT_QPA_PLATFORM asks for Wayland, and no compositor answers")
+    _check_x(os.environ.get("DISPLAY", ""))
+
+
+def _check_x(display: str) -> None:
+    if not display:
+        raise NoScreen("neither DISPLAY nor WAYLAND_DISPLAY leads to one")
+    if not _port_answers(display) or not _x_answers():
+        raise NoScreen(f"no X server at DISPLAY={display} lets us in")
+    _require(X_WINDOW)
+
+
+def _require(libraries: dict[str, str]) -> None:
+    missing = missing_packages(libraries)
+    if missing:
+        raise MissingLibraries(missing)
+
+
+def _wayland_answers() -> bool:
+    name = os.environ.get("WAYLAND_DISPLAY", "")
+    if not name:
+        return False
+    path = Path(os.environ.get("XDG_RUNTIME_DIR", "")) / name
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_CONNECT_S)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _port_answers(display: str) -> bool:
+    """Whether a remote X server can be reached soon; Xlib itself would wait for minutes."""
+    host, _, rest = display.rpartition(":")
+    number = rest.partition(".")[0]
+    if host in ("", "unix") or host.startswith("/") or not number.isdecimal():
+        return True
+    try:
+        with socket.create_connection((host, _FIRST_X_PORT + int(number)), _CONNECT_S):
+            return True
+    except (OSError, OverflowError):
+        return False
+
+
+def _x_answers() -> bool:
+    """Whether the X server of DISPLAY accepts us, by the very library that Qt uses."""
+    try:
+        xcb = ctypes.CDLL("libxcb.so.1")
+    except OSError as error:
+        raise MissingLibraries(["libxcb1"]) from error
+    xcb.xcb_connect.restype = ctypes.c_void_p
+    connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
+    try:
+        return not xcb.xcb_connection_has_error(connection)
+    finally:
+        xcb.xcb_disconnect(connection)

@@ -1,0 +1,54 @@
+"""The command `serve`: the browser view without a window."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+
+from orderbook_desktop.app.browser_view import BrowserView, web_options
+from orderbook_desktop.app.engine import Engine
+from orderbook_desktop.app.library import EngineLibrary
+from orderbook_desktop.app.record import symbols_of
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.app.stopping import stop_on_signals
+from orderbook_desktop.app.workers import Workers
+
+
+def run_serve(settings: Settings, symbols: list[str]) -> int:
+    """Serve `symbols` (none: any that is traded) until a signal; return the exit code.
+
+    Raises the `KnownError` why it can't be served.
+    """
+    return asyncio.run(_serve(settings, symbols_of(symbols)))
+
+
+async def _serve(settings: Settings, symbols: list[str]) -> int:
+    asyncio.get_running_loop().set_default_executor(Workers())
+    stop = asyncio.Event()
+    bugs: list[BaseException] = []
+
+    def failed(error: BaseException) -> None:
+        bugs.append(error)
+        stop.set()
+
+    engine = Engine(settings, failed)
+    library = EngineLibrary(
+        engine, named=symbols, default_symbol=settings.symbol, kind=settings.source
+    )
+    view = BrowserView(library, web_options(settings))
+    with stop_on_signals(stop):
+        try:
+            # First of all: where the port is taken, nothing else should have begun.
+            await view.switch_on()
+            await engine.start()
+            engine.jobs.start(library.load_symbols(), "list of symbols")
+            # To the terminal, not the log: the link may hold the token.
+            typer.echo(f"The order book is at {view.link}\nCtrl-C stops it.")
+            await stop.wait()
+        finally:
+            await view.switch_off()
+            await engine.close()
+    if bugs:
+        raise bugs[0]
+    return 0

@@ -1,0 +1,257 @@
+"""The settings, each declared once.
+
+The declaration gives the environment variable, the command line's option and the README's
+table. The command line beats the environment, which beats what the window remembers.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.core.symbols import split_symbol
+from orderbook_desktop.storage.dsn import redacted_dsn
+
+APP_NAME: Final = "orderbook-desktop"
+
+# A server's limit is 63 bytes; the demo adds five.
+_LONGEST_NAME: Final = 58
+_SERVERS_OWN: Final = ("admin", "config", "local")
+
+
+class Environment(Enum):
+    """How much the program tells about itself."""
+
+    PRODUCTION = "production"
+    DEVELOPMENT = "development"
+
+
+def _symbol(text: str) -> str:
+    try:
+        return split_symbol(text)[0]
+    except ValueError as error:
+        raise ValueError("a spot symbol such as BTC/USDT") from error
+
+
+def _address(*schemes: str) -> AfterValidator:
+    accepted = (
+        f"an address that begins with {' or '.join(f'{one}://' for one in schemes)}, "
+        "without user name, query and fragment"
+    )
+
+    def check(text: str) -> str:
+        try:
+            parts = urlsplit(text.strip())
+            usable = parts.scheme in schemes and parts.hostname and parts.port != 0
+        except ValueError as error:  # A port that is no number, a bracket left open.
+            raise ValueError(accepted) from error
+        if not usable or parts.username is not None or parts.query or parts.fragment:
+            raise ValueError(accepted)
+        return text.strip().rstrip("/")
+
+    return AfterValidator(check)
+
+
+def _dsn(text: str) -> str:
+    if text and not text.startswith(("mongodb://", "mongodb+srv://")):
+        raise ValueError("empty, or an address that begins with mongodb:// or mongodb+srv://")
+    return text
+
+
+def _database_name(text: str) -> str:
+    plain = text.replace("_", "").replace("-", "")
+    fits = len(text) <= _LONGEST_NAME and plain.isascii() and plain.isalnum()
+    if not fits or text.lower() in _SERVERS_OWN:
+        raise ValueError(
+            f"letters, digits, _ and -, at most {_LONGEST_NAME}, and not admin, config or local"
+        )
+    return text
+
+
+def _folder(path: Path) -> Path:
+    if path == Path():
+        raise ValueError("a folder")
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError("a folder (its ~ names an unknown user)") from error
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", text):
+        raise ValueError("an address of this computer, such as 127.0.0.1 or 0.0.0.0")
+    return text
+
+
+def _token(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z0-9_-]{16,128}", text):
+        raise ValueError("empty, or 16 to 128 letters, digits, - and _")
+    return text
+
+
+class Settings(BaseSettings):
+    """Everything that can be set from outside. Raises pydantic's `ValidationError`."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore", env_ignore_empty=True, case_sensitive=True, frozen=True
+    )
+
+    symbol: Annotated[str, AfterValidator(_symbol)] = Field(
+        "BTC/USDT",
+        validation_alias="SYMBOL",
+        description="Spot symbol that the window shows first.",
+    )
+    mongo_dsn: Annotated[str, AfterValidator(_dsn)] = Field(
+        "",
+        validation_alias="MONGO_DSN",
+        description="MongoDB server to record in. Empty: a server of our own.",
+        repr=False,
+    )
+    db_name: Annotated[str, AfterValidator(_database_name)] = Field(
+        "book", validation_alias="DB_NAME", description="Database on that server."
+    )
+    env: Environment = Field(
+        Environment.PRODUCTION,
+        validation_alias="ENV",
+        description="How much is logged: development tells everything, also on the terminal.",
+    )
+    rest_url: Annotated[str, _address("http", "https")] = Field(
+        "https://data-api.binance.vision",
+        validation_alias="ORDERBOOK_REST_URL",
+        description="Base address of the exchange's REST interface.",
+    )
+    ws_url: Annotated[str, _address("ws", "wss")] = Field(
+        "wss://data-stream.binance.vision",
+        validation_alias="ORDERBOOK_WS_URL",
+        description="Base address of the exchange's websocket streams.",
+    )
+    data_dir: Annotated[Path, AfterValidator(_folder)] = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir(APP_NAME, appauthor=False)),
+        validation_alias="ORDERBOOK_DATA_DIR",
+        description="Folder of our own database, the logs and the window's memory.",
+    )
+    source: SourceKind = Field(
+        SourceKind.MONGO,
+        validation_alias="ORDERBOOK_SOURCE",
+        description="What the window shows: the recorded book, or the exchange's own.",
+    )
+    buffer_mb: Annotated[int, Field(ge=1, le=4096)] = Field(
+        128,
+        validation_alias="ORDERBOOK_BUFFER_MB",
+        description="Memory (MB) for events that wait while the database is away.",
+    )
+    web_host: Annotated[str, AfterValidator(_host)] = Field(
+        "127.0.0.1",
+        validation_alias="ORDERBOOK_WEB_HOST",
+        description="Address that the browser view listens on; 0.0.0.0 is every one there is.",
+        json_schema_extra={"option": "--host"},
+    )
+    web_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8000,
+        validation_alias="ORDERBOOK_WEB_PORT",
+        description="Port of the browser view; 0: any free one.",
+        json_schema_extra={"option": "--port"},
+    )
+    web_token: Annotated[str, AfterValidator(_token)] = Field(
+        "",
+        validation_alias="ORDERBOOK_WEB_TOKEN",
+        description="What viewers must know. Empty: a new one each time that others can connect.",
+        json_schema_extra={"option": "--token"},
+        repr=False,
+    )
+
+    @classmethod
+    def variable(cls, name: str) -> str:
+        """Return the environment variable of the field `name`."""
+        return str(cls.model_fields[name].validation_alias)
+
+    @classmethod
+    def option(cls, name: str) -> str:
+        """Return the command-line option of the field `name`."""
+        extra = cls.model_fields[name].json_schema_extra
+        named = extra.get("option") if isinstance(extra, dict) else None
+        return str(named or "--" + name.replace("_", "-"))
+
+    def given(self, name: str) -> bool:
+        """Whether the command line or the environment set the field `name`."""
+        return name in self.model_fields_set
+
+
+class BadSetting(KnownError):
+    """A setting has a value that isn't accepted."""
+
+    def __init__(self, setting: str, value: str, accepted: str) -> None:
+        self.setting = setting
+        self.value = value
+        self.accepted = accepted
+        super().__init__(setting, value, accepted)
+
+    def __str__(self) -> str:
+        return f"{self.setting} is {self.value!r}, but must be {self.accepted}."
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Return the settings; `overrides` are what the command line gave, None where nothing.
+
+    Raises `BadSetting` for the first value that isn't accepted.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    by_alias = {Settings.variable(name): value for name, value in given.items()}
+    try:
+        return Settings(**by_alias)
+    except ValidationError as error:
+        # Not chained: pydantic's own text shows the value, and that may hold a password.
+        raise _bad_setting(error, given) from None
+
+
+def _bad_setting(error: ValidationError, given: dict[str, Any]) -> BadSetting:
+    first = error.errors()[0]
+    variable = str(first["loc"][0])
+    name = next(one for one in Settings.model_fields if Settings.variable(one) == variable)
+    setting = Settings.option(name) if name in given else variable
+    value = "…" if name == "web_token" else redacted_dsn(str(first["input"]))
+    return BadSetting(setting, value, _accepted(name, first))
+
+
+def _accepted(name: str, error: Any) -> str:
+    field = Settings.model_fields[name]
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    if field.annotation is int:
+        lower, upper = field.metadata
+        return f"a whole number from {lower.ge} to {upper.le}"
+    return " or ".join(_choices(field.annotation)) or str(error["msg"])
+
+
+def settings_table() -> str:
+    """Return the README's table of settings, in Markdown."""
+    rows = ["| variable | option | default | what it sets |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        choices = " or ".join(f"`{choice}`" for choice in _choices(field.annotation))
+        text = f"{field.description} It is {choices}." if choices else f"{field.description}"
+        option = Settings.option(name)
+        rows.append(f"| `{Settings.variable(name)}` | `{option}` | {_default(field)} | {text} |")
+    return "\n".join(rows)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "the user's data folder"
+    default = field.default.value if isinstance(field.default, Enum) else field.default
+    return f"`{default}`" if default != "" else "(empty)"
+
+
+def _choices(annotation: Any) -> list[str]:
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return [str(choice.value) for choice in annotation]
+    return []

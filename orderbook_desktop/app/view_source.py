@@ -1,0 +1,155 @@
+"""What a view shows of one market: the recorded book, and when that can't be had, the live one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, Protocol
+
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+
+# The recorded book may be this much older than the exchange's before it is called late.
+LATE_AFTER_NS: Final = 3_000_000_000
+
+
+class Feed(Protocol):
+    """What a view source needs of a `BookFeed`."""
+
+    @property
+    def book(self) -> Book:
+        """The book; empty while it is not known."""
+        ...
+
+    @property
+    def base_id(self) -> int:
+        """The update id of the snapshot under the book; 0 while the book is not known."""
+        ...
+
+    @property
+    def status(self) -> FeedStatus:
+        """How far the book can be trusted."""
+        ...
+
+
+class ViewSource:
+    """Serves the book of `market` from the source chosen by `kind`; is a `BookSource`.
+
+    The recorded book is what is shown unless it can't be: while the database is away or
+    late the exchange's own stands in, and the status says so. A recorded book from before
+    a gap is never shown as if it were the present one.
+
+    `now_ns` is a clock that never goes back. Call `recording_changed` when our own recording
+    starts or stops.
+    """
+
+    def __init__(
+        self,
+        market: str,
+        live: Feed,
+        recorded: Feed,
+        *,
+        database_problem: Callable[[], str],
+        is_recording: Callable[[], bool],
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.kind = SourceKind.MONGO
+        self._market = market
+        self._live = live
+        self._recorded = recorded
+        self._database_problem = database_problem
+        self._is_recording = is_recording
+        self._now_ns = now_ns
+        self._changed_at_id = 0
+        self._goal_id = 0
+        self._goal_set_ns = 0
+
+    @property
+    def market(self) -> str:
+        """The exchange's symbol."""
+        return self._market
+
+    @property
+    def book(self) -> Book:
+        """The book to show now."""
+        return self._choose()[0]
+
+    @property
+    def status(self) -> FeedStatus:
+        """How far it can be trusted, and where it comes from."""
+        return self._choose()[1]
+
+    def recording_changed(self) -> None:
+        """Note that our own recording starts or stops here.
+
+        After a start, a recorded book from before it is from before a gap. After a stop,
+        only events beyond it prove that somebody else records.
+        """
+        self._changed_at_id = self._live.book.last_update_id if self._live.base_id else 0
+        self._goal_id = 0
+
+    def _choose(self) -> tuple[Book, FeedStatus]:
+        live, recorded = self._live.status, self._recorded.status
+        late = self._is_late()
+        if self.kind is SourceKind.DIRECT:
+            return self._live.book, live
+        problem = self._database_problem()
+        if problem:
+            return self._live.book, _away(live, problem)
+        if not self._is_recording():
+            return self._of_others(live, recorded, late=late)
+        if live.state is not FeedState.SYNCED:
+            return self._live.book, live
+        return self._of_our_recording(live, recorded, late=late)
+
+    def _of_our_recording(
+        self, live: FeedStatus, recorded: FeedStatus, *, late: bool
+    ) -> tuple[Book, FeedStatus]:
+        lead_ms = self._recorded.book.event_ms - self._live.book.event_ms
+        is_synced = recorded.state is FeedState.SYNCED
+        if is_synced and lead_ms > LATE_AFTER_NS // 1_000_000:
+            detail = "These events are recorded already; this is the exchange's own book."
+            return self._live.book, replace(live, detail=detail)
+        begins_at = max(self._live.base_id, self._changed_at_id)
+        if not is_synced or self._recorded.book.last_update_id < begins_at:
+            if late:
+                return self._live.book, _away(live, "The recorded book can't be loaded.")
+            detail = "Loading the recorded book; this is the exchange's own meanwhile."
+            return self._live.book, replace(live, state=FeedState.SYNCING, detail=detail)
+        if late:
+            return self._live.book, _away(live, "The database is behind the exchange.")
+        return self._recorded.book, recorded
+
+    def _of_others(
+        self, live: FeedStatus, recorded: FeedStatus, *, late: bool
+    ) -> tuple[Book, FeedStatus]:
+        """Nobody records here: follow another process's recording, if there is one."""
+        is_running = self._recorded.book.last_update_id > self._changed_at_id
+        is_current = live.state is not FeedState.SYNCED or not late
+        if recorded.state is FeedState.SYNCED and is_running and is_current:
+            return self._recorded.book, recorded
+        return self._live.book, live
+
+    def _is_late(self) -> bool:
+        """Whether the recorded book has been waiting too long for what the live one has.
+
+        Measured by a goal: the live book's update id of some moment, which the recorded one
+        has to reach in time. Comparing the times of the last events would call it late for
+        an instant whenever a quiet market comes to life.
+        """
+        now_ns = self._now_ns()
+        is_synced = self._recorded.status.state is FeedState.SYNCED
+        reached_id = self._recorded.book.last_update_id if is_synced else 0
+        if not self._goal_id or reached_id >= self._goal_id:
+            self._goal_id = self._live.book.last_update_id
+            self._goal_set_ns = now_ns
+        return now_ns - self._goal_set_ns > LATE_AFTER_NS
+
+
+def _away(live: FeedStatus, problem: str) -> FeedStatus:
+    """Return the status of the exchange's book where it stands in for the recorded one."""
+    if live.state is not FeedState.SYNCED:
+        return live
+    detail = f"{problem} This is the exchange's own book meanwhile."
+    return replace(live, state=FeedState.DATABASE_AWAY, detail=detail)

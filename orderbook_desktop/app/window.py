@@ -1,0 +1,131 @@
+"""The window's program: Qt, the event loop, the desk and the window, from start to end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import Final
+
+import qasync
+import typer
+from PySide6.QtCore import QSettings, QTimer
+from PySide6.QtWidgets import QApplication
+
+from orderbook_desktop import __version__
+from orderbook_desktop.app.browser_view import BrowserView, web_options
+from orderbook_desktop.app.desk_library import DeskLibrary
+from orderbook_desktop.app.garbage import garbage_on_this_thread
+from orderbook_desktop.app.live_desk import LiveDesk
+from orderbook_desktop.app.recording_place import recording_place
+from orderbook_desktop.app.settings import APP_NAME, Settings
+from orderbook_desktop.app.stopping import stop_on_signals
+from orderbook_desktop.app.unexpected import UnexpectedErrors
+from orderbook_desktop.app.workers import Workers
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.core.symbols import split_symbol
+from orderbook_desktop.gui.main_window import MainWindow
+from orderbook_desktop.gui.preferences import Preferences
+
+_log = logging.getLogger(__name__)
+
+_CLOSE_WITHIN_S: Final = 2.7
+
+
+def run_window(settings: Settings, *, demo: bool, serve: bool) -> int:
+    """Show the window until it is closed, with `serve` to browsers, too; return the exit code.
+
+    Call `check_screen()` before: Qt aborts the process where it finds no screen.
+    """
+    application = QApplication(sys.argv[:1])
+    application.setApplicationName(APP_NAME)
+    application.setApplicationDisplayName("Orderbook Desktop")
+    application.setApplicationVersion(__version__)
+    application.setDesktopFileName(APP_NAME)
+    # What runs behind the window has to be ended first; then we end the program.
+    application.setQuitOnLastWindowClosed(False)
+    loop = qasync.QEventLoop(application)
+    loop.set_default_executor(Workers())
+    with loop, garbage_on_this_thread():
+        loop.run_until_complete(_show(application, settings, demo=demo, serve=serve))
+    return 0
+
+
+async def _show(application: QApplication, settings: Settings, *, demo: bool, serve: bool) -> None:
+    preferences = Preferences(window_memory(settings))
+    desk = LiveDesk(
+        settings,
+        symbol=first_symbol(settings, preferences),
+        source_kind=first_source(settings, preferences),
+        recents=preferences.recents,
+        demo=demo,
+    )
+    browsers = BrowserView(DeskLibrary(desk), web_options(settings))
+    errors = UnexpectedErrors(desk.tell_of_bug)
+    stop = asyncio.Event()
+    with errors.caught(asyncio.get_running_loop()), stop_on_signals(stop):
+        window = MainWindow(desk, preferences, application, place=recording_place(settings))
+        window.close_requested.connect(stop.set)
+        window.show()
+        try:
+            await _first_paint()
+            await desk.start()
+            if serve:
+                await _serve(browsers)
+            await stop.wait()
+        finally:
+            window.setEnabled(False)
+            try:
+                await browsers.switch_off()
+                await _close(desk)
+            finally:
+                window.finish_close()
+
+
+async def _serve(browsers: BrowserView) -> None:
+    """Switch the browser view on and tell the terminal; the window goes on without it."""
+    try:
+        await browsers.switch_on()
+    except KnownError as error:
+        _log.warning("no browser view: %s", error)
+        typer.echo(f"orderbook-desktop: {error}", err=True)
+    else:
+        typer.echo(f"The order book is at {browsers.link}")
+
+
+async def _close(desk: LiveDesk) -> None:
+    try:
+        async with asyncio.timeout(_CLOSE_WITHIN_S):
+            await desk.close()
+    except TimeoutError:
+        _log.warning("not everything ended within %.1f s", _CLOSE_WITHIN_S)
+
+
+def window_memory(settings: Settings) -> QSettings:
+    """Return where the window's memory is kept: beside the recordings, not elsewhere."""
+    return QSettings(str(settings.data_dir / "window.ini"), QSettings.Format.IniFormat)
+
+
+def first_symbol(settings: Settings, preferences: Preferences) -> str:
+    """Return the symbol to begin with: the one asked for, else the one shown last."""
+    if settings.given("symbol") or not preferences.symbol:
+        return settings.symbol
+    try:
+        return split_symbol(preferences.symbol)[0]
+    except ValueError:
+        return settings.symbol
+
+
+def first_source(settings: Settings, preferences: Preferences) -> SourceKind:
+    """Return the source to begin with: the one asked for, else the one shown last."""
+    if settings.given("source"):
+        return settings.source
+    return preferences.source or settings.source
+
+
+async def _first_paint() -> None:
+    """Let the window paint itself before the slow imports of what runs behind it begin."""
+    painted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    QTimer.singleShot(0, lambda: QTimer.singleShot(0, lambda: painted.set_result(None)))
+    await painted

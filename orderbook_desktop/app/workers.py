@@ -1,0 +1,53 @@
+"""Threads for calls that block, and an end of the program that does not wait for them.
+
+Python can't interrupt a thread. Looking up a name in a network that swallows packets takes
+up to a minute, and Python would wait for that at its end; the person who closed the window
+should not.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final, NoReturn
+
+_log = logging.getLogger(__name__)
+
+PATIENCE_S: Final = 0.3
+
+
+class Workers(ThreadPoolExecutor):
+    """An event loop's pool of threads; shutting it down doesn't wait for them."""
+
+    def __init__(self) -> None:
+        super().__init__(8, thread_name_prefix="work")
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
+        """Take no more work and forget what has not begun."""
+        del wait
+        super().shutdown(wait=False, cancel_futures=cancel_futures)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with `code`, within `PATIENCE_S` even where a thread is busy.
+
+    Everything that must be closed has to be closed before.
+    """
+    end = threading.Timer(PATIENCE_S, _end_at_once, (code,))
+    end.daemon = True
+    end.start()
+    sys.exit(code)
+
+
+def _end_at_once(code: int) -> None:
+    names = [one.name for one in threading.enumerate() if not one.daemon]
+    _log.info("ending although threads are busy: %s", ", ".join(names))
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, AttributeError):  # Closed, or none on Windows without a console.
+            stream.flush()
+    os._exit(code)

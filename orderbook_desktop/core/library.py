@@ -1,0 +1,89 @@
+"""The Protocol by which the browser view sees books: several symbols, each lent out.
+
+A lent book is followed for as long as anybody has it; who borrowed it gives it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.sources import BookSource
+from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+
+
+class NotOffered(KnownError):
+    """A symbol that cannot be shown; `reason` says why."""
+
+    def __init__(self, symbol: str, reason: str) -> None:
+        self.symbol = symbol
+        self.reason = reason
+        super().__init__(symbol, reason)
+
+    def __str__(self) -> str:
+        return f"{self.symbol} cannot be shown: {self.reason}."
+
+
+class LentBook(BookSource, Protocol):
+    """A book that is being followed; call `give_back()` once when done."""
+
+    def give_back(self) -> None:
+        """End the loan. Nothing but this may be called twice; the second time does nothing."""
+        ...
+
+
+class BookLibrary(Protocol):
+    """Lends books by symbol."""
+
+    @property
+    def symbols(self) -> Sequence[SymbolInfo]:
+        """The symbols on offer, the same object until it changes; empty while not known."""
+        ...
+
+    @property
+    def default_symbol(self) -> str:
+        """What to show to somebody who has not chosen (`BTC/USDT`)."""
+        ...
+
+    @property
+    def demo(self) -> bool:
+        """Whether all this is the made-up market of the demo."""
+        ...
+
+    def find(self, typed: str) -> SymbolInfo:
+        """Return the symbol on offer that `typed` (`btc/usdt`, `BTCUSDT`) means.
+
+        Raises `NotOffered`.
+        """
+        ...
+
+    def lend(self, info: SymbolInfo) -> LentBook:
+        """Follow the symbol's book, with whoever has it already. Raises `NotOffered`."""
+        ...
+
+
+def find_symbol(symbols: Sequence[SymbolInfo], typed: str, default_symbol: str) -> SymbolInfo:
+    """Return which of `symbols` is meant by `typed`; raises `NotOffered`.
+
+    While there are none, the default symbol can be had all the same.
+    """
+    try:
+        symbol, market = split_symbol(typed)
+    except ValueError as error:
+        raise NotOffered(typed[:40], "it is not a symbol such as BTC/USDT") from error
+    for info in symbols:
+        if info.market == market:
+            return info
+    if symbols:
+        raise NotOffered(symbol, "it is not among the symbols on offer")
+    if market != split_symbol(default_symbol)[1]:
+        raise NotOffered(symbol, "the exchange has not told yet what it trades")
+    return unlisted(symbol)
+
+
+def unlisted(typed: str) -> SymbolInfo:
+    """Return what can be told of a symbol without the exchange's list; raises `ValueError`."""
+    symbol, market = split_symbol(typed)
+    base, _, quote = symbol.partition("/")
+    return SymbolInfo(symbol, market, base, quote)

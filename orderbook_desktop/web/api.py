@@ -1,0 +1,165 @@
+"""The paths for programs: books and state as JSON, and the stream of changes."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import msgspec
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from orderbook_desktop import __version__
+from orderbook_desktop.core.levels import Levels
+from orderbook_desktop.core.status import Badge, FeedState
+from orderbook_desktop.web.changes_stream import ChangesForm, seen_moment, text_levels
+from orderbook_desktop.web.frames import Encoding, accepts_gzip
+from orderbook_desktop.web.hub import Hub
+from orderbook_desktop.web.queries import AcceptEncoding, DepthQuery, LastEventId, SymbolQuery
+from orderbook_desktop.web.refusals import OF_SYMBOLS, REFUSALS
+from orderbook_desktop.web.seated_stream import SeatedStream
+
+# How long somebody who asks for a symbol's first book waits for it.
+FIRST_BOOK_S: Final = 3.0
+
+_LEVELS: Final = Field(
+    description="Price and quantity as decimals, exactly the exchange's, best price first.",
+    examples=[[["60000.01000000", "0.50000000"]]],
+)
+
+
+class BookAnswer(BaseModel):
+    """A book. While it is not known both sides are empty and `lastUpdateId` is 0."""
+
+    symbol: str = Field(examples=["BTC/USDT"])
+    lastUpdateId: int = Field(description="The exchange's update id of the last change.")  # noqa: N815
+    bids: list[tuple[str, str]] = _LEVELS
+    asks: list[tuple[str, str]] = _LEVELS
+    status: FeedState = Field(description="How far the book can be trusted.")
+    eventTime: int = Field(description="The exchange's time of the last event, ms; 0: none.")  # noqa: N815
+
+
+class FollowedSymbol(BaseModel):
+    """One symbol that is being followed."""
+
+    symbol: str
+    status: FeedState
+    detail: str = Field(description="What is wrong, in a sentence; empty while all is well.")
+    ageMs: int | None = Field(description="How long ago the last event came.")  # noqa: N815
+    lastUpdateId: int  # noqa: N815
+    viewers: int
+
+
+class StatusAnswer(BaseModel):
+    """What the server is doing."""
+
+    version: str
+    uptimeMs: int  # noqa: N815
+    demo: bool = Field(description="Whether this is the made-up market of the demo.")
+    viewers: int
+    viewersLimit: int  # noqa: N815
+    symbolsOnOffer: int  # noqa: N815
+    symbols: list[FollowedSymbol]
+
+
+class Health(BaseModel):
+    """That the server answers."""
+
+    status: str = "ok"
+
+
+def api_routes(hub: Hub) -> APIRouter:
+    """Return the paths for programs, served from `hub`."""
+    router = APIRouter(tags=["for programs"], responses=REFUSALS)
+    began = time.monotonic()
+    changes = ChangesForm()
+
+    @router.get("/api/book", response_model=BookAnswer, responses=OF_SYMBOLS)
+    async def book(symbol: SymbolQuery = None, depth: DepthQuery = 100) -> Response:
+        """Return the book as it is now, at most `depth` levels a side."""
+        info = hub.library.find(symbol or hub.library.default_symbol)
+        async with hub.channel(info, FIRST_BOOK_S) as channel:
+            moment = channel.moment
+        image = moment.image
+        answer = {
+            "symbol": info.symbol,
+            "lastUpdateId": image.last_update_id,
+            "bids": text_levels(_best(image.bids, depth), image.scale, None),
+            "asks": text_levels(_best(image.asks, depth), image.scale, None),
+            "status": moment.badge.state.value,
+            "eventTime": image.event_ms,
+        }
+        return Response(
+            msgspec.json.encode(answer),
+            media_type="application/json",
+            headers={"cache-control": "no-store"},
+        )
+
+    @router.get("/api/status")
+    async def status(response: Response) -> StatusAnswer:
+        """Return what the server is doing."""
+        response.headers["cache-control"] = "no-store"
+        return StatusAnswer(
+            version=__version__,
+            uptimeMs=int((time.monotonic() - began) * 1000),
+            demo=hub.library.demo,
+            viewers=hub.viewers,
+            viewersLimit=hub.limits.viewers,
+            symbolsOnOffer=len(hub.library.symbols),
+            symbols=[
+                _followed(
+                    channel.info.symbol, channel.badge(), channel.moment.image.last_update_id, n
+                )
+                for channel, n in hub.channels
+            ],
+        )
+
+    @router.get("/healthz")
+    async def health(response: Response) -> Health:
+        """Return that the server answers; asks for no token and tells nothing else."""
+        response.headers["cache-control"] = "no-store"
+        return Health()
+
+    @router.get(
+        "/stream",
+        # As FastAPI's own class it would want the endpoint itself to be a generator.
+        response_class=StreamingResponse,
+        responses={
+            200: {
+                "description": "Server-sent events whose data is JSON: one with `kind` `book`,"
+                " then `diff`s that set levels (quantity 0 removes one) and apply to the book"
+                " whose `seq` is their `from`, and a `beat` where nothing changes.",
+                "content": {"text/event-stream": {}},
+            },
+            **OF_SYMBOLS,
+        },
+    )
+    async def stream(
+        symbol: SymbolQuery = None,
+        last_event_id: LastEventId = None,
+        accept_encoding: AcceptEncoding = "",
+    ) -> SeatedStream:
+        """Follow a book: all of it once, then what changes, at most ten times a second."""
+        info = hub.library.find(symbol or hub.library.default_symbol)
+        seat = hub.take_seat(info)
+        seen = seen_moment(seat.channel, last_event_id or "")
+        encoding = Encoding(gzip=accepts_gzip(accept_encoding))
+        return SeatedStream(seat, changes, seen=seen, encoding=encoding)
+
+    return router
+
+
+def _best(levels: Levels, depth: int) -> Levels:
+    return Levels(levels.prices[:depth], levels.quantities[:depth])
+
+
+def _followed(symbol: str, badge: Badge, last_update_id: int, viewers: int) -> FollowedSymbol:
+    return FollowedSymbol(
+        symbol=symbol,
+        status=badge.state,
+        detail=badge.detail,
+        ageMs=badge.age_ms,
+        lastUpdateId=last_update_id,
+        viewers=viewers,
+    )

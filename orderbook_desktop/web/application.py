@@ -1,0 +1,110 @@
+"""The web application: routes, what becomes of errors, compression, and the gate before it all."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from orderbook_desktop import __version__
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.library import NotOffered
+from orderbook_desktop.resource_files import resource_path
+from orderbook_desktop.web.api import api_routes
+from orderbook_desktop.web.errors import TooMany
+from orderbook_desktop.web.hub import Hub
+from orderbook_desktop.web.options import WebOptions
+from orderbook_desktop.web.pages import page_routes
+from orderbook_desktop.web.queries import NotAGrouping
+from orderbook_desktop.web.safety.gate import Gate
+from orderbook_desktop.web.safety.hosts import HostCheck
+from orderbook_desktop.web.safety.tokens import TokenCheck
+from orderbook_desktop.web.templates import Templates
+
+_DESCRIPTION: Final = (
+    "The order book that Orderbook Desktop shows, for browsers and for programs. Read-only."
+)
+_COMPRESS_FROM: Final = 1000
+# On a slow computer the time to compress further costs more than the bytes it saves.
+_COMPRESS_LEVEL: Final = 4
+_STATUS_OF: Final[dict[type[KnownError], HTTPStatus]] = {
+    NotOffered: HTTPStatus.NOT_FOUND,
+    NotAGrouping: HTTPStatus.UNPROCESSABLE_ENTITY,
+    TooMany: HTTPStatus.TOO_MANY_REQUESTS,
+}
+
+
+def create_app(hub: Hub, options: WebOptions) -> ASGIApp:
+    """Return the application that serves `hub` at an address that is `options.guarded()`."""
+    templates = Templates()
+    api = _routed(hub, templates)
+    return Gate(
+        GZipMiddleware(api, minimum_size=_COMPRESS_FROM, compresslevel=_COMPRESS_LEVEL),
+        limits=options.limits,
+        hosts=HostCheck(options.host),
+        token=TokenCheck(options.token, options.port) if options.token else None,
+        refuse_page=templates.refusal,
+    )
+
+
+def _routed(hub: Hub, templates: Templates) -> FastAPI:
+    api = FastAPI(
+        title="Orderbook Desktop",
+        description=_DESCRIPTION,
+        version=__version__,
+        # Their pages load scripts from elsewhere; the schema itself is at /openapi.json.
+        docs_url=None,
+        redoc_url=None,
+    )
+    api.include_router(page_routes(hub, templates))
+    api.include_router(api_routes(hub))
+    api.mount("/static", _Static(directory=resource_path("web/static")))
+
+    @api.get("/icon.svg", include_in_schema=False)
+    async def icon() -> FileResponse:
+        return FileResponse(resource_path("icons/orderbook-desktop.svg"))
+
+    @api.exception_handler(KnownError)
+    async def known(request: Request, error: Exception) -> Response:
+        status = next(
+            (code for kind, code in _STATUS_OF.items() if isinstance(error, kind)),
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        )
+        return _answer(templates, request, status, str(error))
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: Exception) -> Response:
+        sentence = _validation_sentence(error) if isinstance(error, RequestValidationError) else ""
+        return _answer(templates, request, HTTPStatus.UNPROCESSABLE_ENTITY, sentence)
+
+    return api
+
+
+class _Static(StaticFiles):
+    """Files that a browser may keep, but asks about before it uses them again."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        """Return the file, to be revalidated by its ETag."""
+        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
+def _answer(templates: Templates, request: Request, status: HTTPStatus, sentence: str) -> Response:
+    headers = {"cache-control": "no-store"}
+    if "text/html" in request.headers.get("accept", "") and request.url.path == "/":
+        return HTMLResponse(templates.refusal(status.phrase, sentence), status, headers)
+    return JSONResponse({"detail": sentence}, status, headers)
+
+
+def _validation_sentence(error: RequestValidationError) -> str:
+    """Return what is wrong without the value itself, which nobody needs to be sent back."""
+    first = error.errors()[0]
+    return f"{first['loc'][-1]}: {first['msg']}."

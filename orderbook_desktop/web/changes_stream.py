@@ -1,0 +1,109 @@
+"""The stream of JSON: one full book, then its changes, for `book_feed.js` or anybody's program."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from orderbook_desktop.core.levels import Levels
+from orderbook_desktop.core.units import Scale, format_units
+from orderbook_desktop.web.channel import Channel
+from orderbook_desktop.web.frames import Frame, event_frame
+
+TextLevels = list[tuple[str, str]]
+
+
+class BookMessage(msgspec.Struct, rename="camel", omit_defaults=False):
+    """A message of `/stream`.
+
+    `kind` is `book` (forget what you have), `diff` (set these levels; a quantity of 0
+    removes its level) or `beat` (nothing changed). A diff applies to the book that has the
+    number `from`; whoever has another one connects anew. Levels are exact decimals, best
+    price first; times are ms. `age_ms` is how old the last event was when this was sent,
+    None while there was none.
+    """
+
+    kind: Literal["book", "diff", "beat"]
+    run: str
+    from_: int = msgspec.field(name="from")
+    seq: int
+    symbol: str
+    last_update_id: int
+    event_time: int
+    status: str
+    detail: str
+    age_ms: int | None
+    bids: TextLevels
+    asks: TextLevels
+
+
+class ChangesForm:
+    """Makes the frames of `/stream`; is a `StreamForm`."""
+
+    def frame(self, channel: Channel, seen: int | None) -> Frame:
+        """Return the changes since the moment `seen`, or the whole book."""
+        return channel.shared(("changes", seen), lambda: _frame(channel, seen))
+
+    def beat(self, channel: Channel) -> Frame:
+        """Return a message without levels."""
+        return channel.shared("beat", lambda: _encoded(_message(channel, "beat")))
+
+
+def moment_id(channel: Channel) -> str:
+    """Return the event id of the channel's present moment."""
+    return f"{channel.run}-{channel.moment.seq}"
+
+
+def seen_moment(channel: Channel, last_event_id: str) -> int | None:
+    """Return the moment that a `Last-Event-ID` header names, None if it is none of these."""
+    run, _, seq = last_event_id.partition("-")
+    if run != channel.run or not (seq.isascii() and seq.isdigit() and len(seq) < 16):
+        return None
+    return int(seq) if int(seq) <= channel.moment.seq else None
+
+
+def text_levels(levels: Levels, scale: Scale, places: int | None) -> TextLevels:
+    """Return levels as decimals with at least `places` places (None: as Binance writes them)."""
+    price, quantity = scale.price, scale.quantity
+    return [
+        (format_units(p, price, places), format_units(q, quantity, places))
+        for p, q in zip(levels.prices.tolist(), levels.quantities.tolist(), strict=True)
+    ]
+
+
+def _frame(channel: Channel, seen: int | None) -> Frame:
+    changes = None if seen is None else channel.changes_since(seen)
+    scale = channel.moment.image.scale
+    if changes is None or seen is None:
+        message = _message(channel, "book")
+        changed_bids, changed_asks = channel.moment.image.bids, channel.moment.image.asks
+    else:
+        message = _message(channel, "diff")
+        message.from_ = seen
+        changed_bids, changed_asks = changes.bids, changes.asks
+    message.bids = text_levels(changed_bids, scale, 0)
+    message.asks = text_levels(changed_asks, scale, 0)
+    return _encoded(message, moment_id(channel))
+
+
+def _message(channel: Channel, kind: Literal["book", "diff", "beat"]) -> BookMessage:
+    moment, badge = channel.moment, channel.badge()
+    return BookMessage(
+        kind=kind,
+        run=channel.run,
+        from_=moment.seq,
+        seq=moment.seq,
+        symbol=channel.info.symbol,
+        last_update_id=moment.image.last_update_id,
+        event_time=moment.image.event_ms,
+        status=moment.badge.state.value,
+        detail=moment.badge.detail,
+        age_ms=badge.age_ms,
+        bids=[],
+        asks=[],
+    )
+
+
+def _encoded(message: BookMessage, event_id: str | None = None) -> Frame:
+    return event_frame(msgspec.json.encode(message).decode(), event_id)

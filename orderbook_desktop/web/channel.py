@@ -1,0 +1,149 @@
+"""One symbol's broadcast: the book looked at ten times a second, once for all viewers.
+
+Nothing is queued for anybody. A viewer remembers the number of the moment it has seen and
+asks for what leads from there to the present one; whoever is slow skips moments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.book_changes import BookChanges, changes_between, merge_changes
+from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.errors import InexactValue
+from orderbook_desktop.core.levels import EMPTY, Levels
+from orderbook_desktop.core.library import LentBook
+from orderbook_desktop.core.status import Badge, FeedState, badge_for
+from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.units import Scale
+from orderbook_desktop.web.frames import Frame
+
+# Whoever is further behind, ten seconds at full rate, gets the whole book.
+_REMEMBERED: Final = 100
+_NO_LEVELS: Final = Levels(EMPTY, EMPTY)
+_NO_CHANGES: Final[BookChanges | None] = BookChanges(_NO_LEVELS, _NO_LEVELS)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What is shown from one tick to the next: the book and how far it can be trusted."""
+
+    seq: int
+    image: BookImage
+    badge: Badge
+
+
+class Channel:
+    """Broadcasts one symbol's book. Call `close()` when done.
+
+    `run` and the moments' numbers together identify a moment for ever. Viewers wait on
+    `awakening`, taken before they look; it is set at the next moment, heartbeat or end.
+    """
+
+    def __init__(self, info: SymbolInfo, book: LentBook, now_ns: Callable[[], int]) -> None:
+        self.info = info
+        self.run = secrets.token_hex(4)
+        self.awakening = asyncio.Event()
+        self.beats = 0
+        self._book = book
+        self._now_ns = now_ns
+        self._seen: tuple[Book, int] | None = None
+        # What led to the present moment, step by step; None where only the whole book tells.
+        self._steps: deque[BookChanges | None] = deque(maxlen=_REMEMBERED)
+        self._frames: dict[Hashable, Frame] = {}
+        image = BookImage(info.market, 0, 0, Scale(), _NO_LEVELS, _NO_LEVELS)
+        self._moment = Moment(1, image, self.badge())
+        self.look()
+
+    @property
+    def moment(self) -> Moment:
+        """The present one."""
+        return self._moment
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a book to show."""
+        return self.moment.image.last_update_id > 0
+
+    def badge(self) -> Badge:
+        """Return how far the book can be trusted, as of now."""
+        return badge_for(self._book.status, self._now_ns())
+
+    def look(self) -> bool:
+        """Begin a new moment if anything moved; return whether it did."""
+        badge = self.badge()
+        book = self._book.book
+        seen = (book, book.revision)
+        before = self.moment
+        if seen == self._seen and _same_words(badge, before.badge):
+            return False
+        image, changes = before.image, _NO_CHANGES
+        if seen != self._seen:
+            self._seen = seen
+            image, badge = self._read(book, badge)
+            changes = _changes(before.image, image)
+        self._moment = Moment(before.seq + 1, image, badge)
+        self._steps.append(changes)
+        self._frames = {}
+        self._wake()
+        return True
+
+    def beat(self) -> None:
+        """Tell the viewers that all is well though nothing moved."""
+        self.beats += 1
+        self._frames = {}
+        self._wake()
+
+    def close(self) -> None:
+        """Give the book back and wake whoever waits."""
+        self._book.give_back()
+        self._wake()
+
+    def changes_since(self, seq: int) -> BookChanges | None:
+        """Return what leads from moment `seq` to the present one; None: the whole book does."""
+        missed = self.moment.seq - seq
+        if not 0 < missed <= len(self._steps):
+            return None
+        parts = []
+        for changes in islice(self._steps, len(self._steps) - missed, None):
+            if changes is None:
+                return None
+            parts.append(changes)
+        return parts[0] if len(parts) == 1 else merge_changes(parts)
+
+    def shared(self, key: Hashable, make: Callable[[], Frame]) -> Frame:
+        """Return the frame `key` of the present moment, made the first time it is asked for."""
+        frame = self._frames.get(key)
+        if frame is None:
+            frame = self._frames[key] = make()
+        return frame
+
+    def _read(self, book: Book, badge: Badge) -> tuple[BookImage, Badge]:
+        try:
+            return image_of(book, self.info.market), badge
+        except InexactValue as error:
+            image = BookImage(self.info.market, 0, 0, Scale(), _NO_LEVELS, _NO_LEVELS)
+            text = FeedState.SYNCING.value
+            return image, Badge(FeedState.SYNCING, badge.age_ms, text, str(error))
+
+    def _wake(self) -> None:
+        awakening, self.awakening = self.awakening, asyncio.Event()
+        awakening.set()
+
+
+def _changes(old: BookImage, new: BookImage) -> BookChanges | None:
+    """Return what leads from one image to the next, where changes can tell that."""
+    if old.scale != new.scale or not (old.last_update_id and new.last_update_id):
+        return None
+    return changes_between(old, new)
+
+
+def _same_words(badge: Badge, other: Badge) -> bool:
+    return (badge.state, badge.detail) == (other.state, other.detail)

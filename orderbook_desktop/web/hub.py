@@ -1,0 +1,203 @@
+"""All broadcasts of one server: opened when wanted, ticked together, closed when left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
+
+from orderbook_desktop.core.library import BookLibrary
+from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.web.channel import Channel
+from orderbook_desktop.web.errors import TooMany
+from orderbook_desktop.web.frames import Frame, opening_frame
+from orderbook_desktop.web.limits import Limits
+
+_log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.1
+_BEAT_S: Final = 5.0
+# A viewer that reloads the page finds its symbol still being followed.
+_LINGER_S: Final = 30.0
+_RETRY_MS: Final = 1000
+
+
+class StreamForm(Protocol):
+    """What one kind of stream sends."""
+
+    def frame(self, channel: Channel, seen: int | None) -> Frame:
+        """Return what leads from the moment `seen` (None: nothing was) to the present one."""
+        ...
+
+    def beat(self, channel: Channel) -> Frame:
+        """Return the heartbeat while nothing moves."""
+        ...
+
+
+class _Place:
+    """A channel in the hub, and who needs it."""
+
+    def __init__(self, channel: Channel, now: float) -> None:
+        self.channel = channel
+        self.users = 0
+        self.viewers = 0
+        self.left_at = now
+        self.looked_at = now
+        self.moved_at = now
+
+
+class Seat:
+    """One viewer's place at a stream; call `leave()` when done, in any case."""
+
+    def __init__(self, hub: Hub, place: _Place, age_s: float) -> None:
+        self._hub = hub
+        self._place = place
+        self._age_s = age_s
+        self._taken = True
+
+    @property
+    def channel(self) -> Channel:
+        """What is being watched."""
+        return self._place.channel
+
+    def leave(self) -> None:
+        """Make room for somebody else; again does nothing."""
+        if self._taken:
+            self._taken = False
+            self._hub.vacate(self._place)
+
+    async def frames(self, form: StreamForm, seen: int | None) -> AsyncGenerator[Frame, None]:
+        """Iterate over what to send, until the hub closes or the stream is too old.
+
+        `seen` is the moment that the viewer knows already. Each frame leads to the moment
+        that is present when it is asked for: a slow viewer misses nothing but steps.
+        """
+        yield opening_frame(_RETRY_MS)
+        ends_at = time.monotonic() + self._age_s
+        channel, beats = self.channel, self.channel.beats
+        while not self._hub.closed and time.monotonic() < ends_at:
+            awakening, present = channel.awakening, channel.moment.seq
+            if present != seen:
+                yield form.frame(channel, seen)
+                seen = present
+            elif channel.beats != beats:
+                yield form.beat(channel)
+            else:
+                await awakening.wait()
+                continue
+            beats = channel.beats
+
+
+class Hub:
+    """Looks after the channels of `library`. Let `run()` run; `close()` ends every stream."""
+
+    def __init__(
+        self,
+        library: BookLibrary,
+        limits: Limits,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.library = library
+        self.limits = limits
+        self.closed = False
+        self._now_ns = now_ns
+        self._places: dict[str, _Place] = {}
+
+    @property
+    def viewers(self) -> int:
+        """How many streams are being watched."""
+        return sum(place.viewers for place in self._places.values())
+
+    @property
+    def channels(self) -> list[tuple[Channel, int]]:
+        """What is being followed, each with its number of viewers."""
+        return [(place.channel, place.viewers) for place in self._places.values()]
+
+    def take_seat(self, info: SymbolInfo) -> Seat:
+        """Return a place for one more viewer; raises `TooMany` or `NotOffered`."""
+        if self.viewers >= self.limits.viewers:
+            raise TooMany("viewers", self.limits.viewers)
+        place = self._place(info)
+        place.users += 1
+        place.viewers += 1
+        return Seat(self, place, self.limits.stream_age_s)
+
+    def vacate(self, place: _Place) -> None:
+        """Take a viewer's place back (see `Seat.leave`)."""
+        place.viewers -= 1
+        self._let_go(place)
+
+    @asynccontextmanager
+    async def channel(self, info: SymbolInfo, patience_s: float) -> AsyncIterator[Channel]:
+        """Lend the channel of a symbol, having waited `patience_s` at most for its book.
+
+        Raises `TooMany` or `NotOffered`.
+        """
+        place = self._place(info)
+        place.users += 1
+        try:
+            await _until_known(place.channel, patience_s)
+            yield place.channel
+        finally:
+            self._let_go(place)
+
+    async def run(self) -> None:
+        """Tick for ever; cancel to end."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            for market, place in list(self._places.items()):
+                if place.users:
+                    self._tick(place, now)
+                elif now - place.left_at > _LINGER_S:
+                    del self._places[market]
+                    place.channel.close()
+
+    def close(self) -> None:
+        """End every stream and give every book back."""
+        self.closed = True
+        for place in self._places.values():
+            place.channel.close()
+        self._places = {}
+
+    def _place(self, info: SymbolInfo) -> _Place:
+        now = time.monotonic()
+        place = self._places.get(info.market)
+        if place is None:
+            if len(self._places) >= self.limits.markets:
+                self._make_room()
+            channel = Channel(info, self.library.lend(info), self._now_ns)
+            place = self._places[info.market] = _Place(channel, now)
+        elif not place.users and now - place.looked_at >= TICK_S:
+            self._tick(place, now)
+        return place
+
+    def _make_room(self) -> None:
+        idle = [(place.left_at, name) for name, place in self._places.items() if not place.users]
+        if not idle:
+            raise TooMany("symbols being followed", self.limits.markets)
+        self._places.pop(min(idle)[1]).channel.close()
+
+    def _let_go(self, place: _Place) -> None:
+        place.users -= 1
+        place.left_at = time.monotonic()
+
+    def _tick(self, place: _Place, now: float) -> None:
+        place.looked_at = now
+        if place.channel.look():
+            place.moved_at = now
+        elif now - place.moved_at >= _BEAT_S:
+            place.moved_at = now
+            place.channel.beat()
+
+
+async def _until_known(channel: Channel, patience_s: float) -> None:
+    try:
+        async with asyncio.timeout(patience_s):
+            while not channel.known:
+                await channel.awakening.wait()
+    except TimeoutError:
+        _log.info("%s is not known after %.1f s", channel.info.symbol, patience_s)

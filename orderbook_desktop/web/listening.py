@@ -1,0 +1,69 @@
+"""Opening the port, and saying who has it where that fails."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from contextlib import suppress
+from typing import Final
+
+import psutil
+
+from orderbook_desktop.web.errors import CannotServe, PortTaken
+
+_TRIED: Final = 20
+_BACKLOG: Final = 1024
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on `host` and `port` (0: any free one); close it when done.
+
+    Raises `PortTaken` or `CannotServe`.
+    """
+    try:
+        return _bound(host, port)
+    except socket.gaierror as error:
+        raise CannotServe(host, port, "it is no address of this computer") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(host, port, _user_of(port), _free_port(host, port)) from error
+        raise CannotServe(host, port, os.strerror(error.errno or 0)) from error
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    opened = socket.socket(family, kind, protocol)
+    try:
+        if sys.platform != "win32":
+            # There it would let a second program listen on the same port.
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(_BACKLOG)
+        opened.setblocking(False)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def _user_of(port: int) -> str:
+    """Return who listens on `port`, as far as the system lets us see."""
+    with suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,):
+                if connection.pid is None:
+                    break
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return "another program"
+
+
+def _free_port(host: str, port: int) -> int:
+    for candidate in range(port + 1, min(port + 1 + _TRIED, 65536)):
+        with suppress(OSError):
+            _bound(host, candidate).close()
+            return candidate
+    return 0

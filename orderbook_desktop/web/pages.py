@@ -1,0 +1,110 @@
+"""The paths for people: the page, its fragments, and the symbol picker's suggestions."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse, StreamingResponse
+
+from orderbook_desktop import __version__
+from orderbook_desktop.core.symbols import search_symbols
+from orderbook_desktop.web.book_view import step_text, steps_for, view_of
+from orderbook_desktop.web.changes_stream import seen_moment
+from orderbook_desktop.web.fragments_stream import FragmentsForm
+from orderbook_desktop.web.frames import Encoding, accepts_gzip
+from orderbook_desktop.web.hub import Hub
+from orderbook_desktop.web.queries import (
+    AcceptEncoding,
+    GroupQuery,
+    LastEventId,
+    SymbolQuery,
+    TypedQuery,
+    chosen_step,
+)
+from orderbook_desktop.web.refusals import OF_SYMBOLS, OF_VALUES, REFUSALS
+from orderbook_desktop.web.seated_stream import SeatedStream
+from orderbook_desktop.web.templates import PageView, Templates
+
+# A person would rather see an empty page that says "syncing" than none.
+_FIRST_BOOK_S: Final = 1.0
+_SUGGESTIONS: Final = 60
+_NOT_STORED: Final = {"cache-control": "no-store"}
+
+
+class Live(Enum):
+    """How a page follows the book."""
+
+    CHANGES = "changes"
+    FRAGMENTS = "fragments"
+
+
+LiveQuery = Annotated[
+    Live, Query(description="How the page follows the book: by changes, or by whole fragments.")
+]
+
+
+def page_routes(hub: Hub, templates: Templates) -> APIRouter:
+    """Return the paths for people, served from `hub`."""
+    router = APIRouter(tags=["for people"], responses=REFUSALS)
+
+    @router.get("/", response_class=HTMLResponse, responses=OF_SYMBOLS)
+    async def page(
+        symbol: SymbolQuery = None, group: GroupQuery = None, live: LiveQuery = Live.CHANGES
+    ) -> HTMLResponse:
+        """Return the page with the book as it is now."""
+        library = hub.library
+        info = library.find(symbol or library.default_symbol)
+        async with hub.channel(info, _FIRST_BOOK_S) as channel:
+            moment, badge = channel.moment, channel.badge()
+        step = chosen_step(info, moment.image, group)
+        view = PageView(
+            book=view_of(info, moment, badge, step),
+            steps=[step_text(one) for one in steps_for(info, moment.image)],
+            live=live.value,
+            events="/events?" + urlencode({"symbol": info.symbol, "group": step_text(step)}),
+            symbols=search_symbols(library.symbols, "")[:_SUGGESTIONS],
+            demo=library.demo,
+            version=__version__,
+        )
+        return HTMLResponse(templates.page(view), headers=_NOT_STORED)
+
+    @router.get("/symbols", response_class=HTMLResponse, responses=OF_VALUES)
+    async def symbols(symbol: TypedQuery = "") -> HTMLResponse:
+        """Return the likeliest symbols for what was typed, as `<option>`s."""
+        found = search_symbols(hub.library.symbols, symbol)[:_SUGGESTIONS]
+        return HTMLResponse(templates.options(found), headers=_NOT_STORED)
+
+    @router.get(
+        "/events",
+        # As FastAPI's own class it would want the endpoint itself to be a generator.
+        response_class=StreamingResponse,
+        responses={
+            200: {
+                "description": "Server-sent events whose data is the visible book as HTML.",
+                "content": {"text/event-stream": {}},
+            },
+            **OF_SYMBOLS,
+        },
+    )
+    async def events(
+        symbol: SymbolQuery = None,
+        group: GroupQuery = None,
+        last_event_id: LastEventId = None,
+        accept_encoding: AcceptEncoding = "",
+    ) -> SeatedStream:
+        """Follow the visible book as HTML, at most ten times a second."""
+        info = hub.library.find(symbol or hub.library.default_symbol)
+        seat = hub.take_seat(info)
+        try:
+            step = chosen_step(info, seat.channel.moment.image, group)
+            seen = seen_moment(seat.channel, last_event_id or "")
+            encoding = Encoding(gzip=accepts_gzip(accept_encoding))
+            return SeatedStream(seat, FragmentsForm(templates, step), seen=seen, encoding=encoding)
+        except BaseException:
+            seat.leave()
+            raise
+
+    return router

@@ -1,0 +1,72 @@
+"""What may be asked for, checked and described once for every path."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import Header, Query
+
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.units import parse_units
+from orderbook_desktop.web.book_view import step_text, steps_for
+
+MAX_DEPTH: Final = 10_000
+
+SymbolQuery = Annotated[
+    str | None,
+    Query(
+        description="Spot symbol such as `BTC/USDT` or `BTCUSDT`; left out: the default one.",
+        min_length=1,
+        max_length=32,
+        examples=["BTC/USDT"],
+    ),
+]
+DepthQuery = Annotated[int, Query(ge=1, le=MAX_DEPTH, description="Levels a side, at most.")]
+GroupQuery = Annotated[
+    str | None,
+    Query(
+        description="Price step to group by, one of those on the page; left out: the finest.",
+        max_length=24,
+        pattern=r"^[0-9]{1,12}(\.[0-9]{1,8})?$",
+        examples=["0.1"],
+    ),
+]
+TypedQuery = Annotated[
+    str, Query(description="What somebody typed to find a symbol.", max_length=32)
+]
+LastEventId = Annotated[
+    str | None,
+    Header(
+        description="The last event that was seen; sent by browsers that connect again.",
+        max_length=40,
+    ),
+]
+AcceptEncoding = Annotated[str, Header(include_in_schema=False, max_length=200)]
+
+
+class NotAGrouping(KnownError):
+    """A grouping that is not on offer; `offered` are those that are."""
+
+    def __init__(self, typed: str, offered: list[str]) -> None:
+        self.typed = typed
+        self.offered = offered
+        super().__init__(typed, offered)
+
+    def __str__(self) -> str:
+        return f"{self.typed} is no grouping here; these are: {', '.join(self.offered)}."
+
+
+def chosen_step(info: SymbolInfo, image: BookImage, typed: str | None) -> int:
+    """Return the grouping step (units of 10^-8) for what was asked; raises `NotAGrouping`.
+
+    While the book is not known its price is neither: then any step is taken as it is.
+    """
+    steps = steps_for(info, image)
+    if typed is None:
+        return steps[0]
+    step = parse_units(typed)
+    if step in steps or (step >= steps[0] and not image.last_update_id):
+        return step
+    raise NotAGrouping(typed, [step_text(one) for one in steps])

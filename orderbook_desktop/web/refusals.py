@@ -1,0 +1,37 @@
+"""How the answers other than the wanted one are documented: all are one sentence."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import BaseModel, Field
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+class Refused(BaseModel):
+    """Why there is no answer. Browsers that navigate get it as a page."""
+
+    detail: str = Field(examples=["X/Y cannot be shown: it is not among the symbols on offer."])
+
+
+def _documented(sentences: dict[int, str]) -> Responses:
+    return {code: {"model": Refused, "description": text} for code, text in sentences.items()}
+
+
+REFUSALS: Final = _documented(
+    {
+        401: "The token is missing or wrong.",
+        403: "Another site's page asked.",
+        405: "Only GET is served.",
+        413: "The request had a body.",
+        414: "The address was too long.",
+        421: "The Host header names another server.",
+        429: "Too many requests, viewers or symbols.",
+        431: "The request's head was too long.",
+    }
+)
+OF_SYMBOLS: Final = _documented(
+    {404: "The symbol is not on offer.", 422: "A value is not accepted."}
+)
+OF_VALUES: Final = _documented({422: "A value is not accepted."})

@@ -1,0 +1,167 @@
+"""The gate: an ASGI application that lets in what passes every check, and refuses the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from starlette.datastructures import MutableHeaders
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from orderbook_desktop.web.limits import Limits
+from orderbook_desktop.web.safety.headers import SECURITY_HEADERS
+from orderbook_desktop.web.safety.hosts import HostCheck
+from orderbook_desktop.web.safety.rates import RateCheck
+from orderbook_desktop.web.safety.tokens import TokenCheck, without_token
+
+_METHODS: Final = ("GET", "HEAD")
+# Says nothing but that we are there; a container's health check knows no token.
+_OPEN_PATHS: Final = ("/healthz",)
+_PAGES: Final = ("/",)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not answered."""
+
+    status: int
+    sentence: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Gate:
+    """Stands before `app`. Checks method, size, host, origin, rate and token, in this order.
+
+    `token` is None where none is required. `refuse_page` renders a refusal for people.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limits: Limits,
+        hosts: HostCheck,
+        token: TokenCheck | None,
+        refuse_page: Callable[[str, str], str],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._hosts = hosts
+        self._token = token
+        self._refuse_page = refuse_page
+        self._now = now
+        self._rates = RateCheck(limits.requests_per_s, limits.request_burst)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, by `app` or by a refusal."""
+        if scope["type"] != "http":
+            return
+        request = _Request(scope)
+        refusal = self._refusal(request)
+        secured = _with_security_headers(send)
+        if refusal is not None:
+            await self._answer(refusal, request)(scope, receive, secured)
+        elif self._token and request.path in _PAGES and self._token.in_query(request.query):
+            # Out of the address line, the history and whatever the page links to.
+            query = without_token(request.query)
+            response = RedirectResponse(request.path + (f"?{query}" if query else ""), 303)
+            response.headers["set-cookie"] = self._token.cookie()
+            response.headers["cache-control"] = "no-store"
+            await response(scope, receive, secured)
+        else:
+            await self._app(scope, receive, secured)
+
+    def _refusal(self, request: _Request) -> Refusal | None:
+        return self._misshapen(request) or self._foreign(request) or self._unwelcome(request)
+
+    def _misshapen(self, request: _Request) -> Refusal | None:
+        if request.method not in _METHODS:
+            allow = (("allow", ", ".join(_METHODS)),)
+            return Refusal(405, "Everything here can only be looked at.", allow)
+        if request.target_bytes > self._limits.target_bytes:
+            return Refusal(414, "The address is too long.")
+        if request.head_bytes > self._limits.head_bytes:
+            return Refusal(431, "The request's head is too long.")
+        if request.has_body:
+            return Refusal(413, "A request here has no body.")
+        return None
+
+    def _foreign(self, request: _Request) -> Refusal | None:
+        if not self._hosts.accepts(request.headers.get("host", "")):
+            return Refusal(421, "This server is not known by that name.")
+        if request.is_foreign:
+            return Refusal(403, "Other sites may not ask for this.")
+        return None
+
+    def _unwelcome(self, request: _Request) -> Refusal | None:
+        if not self._rates.allows(request.address, self._now()):
+            return Refusal(429, "Too many requests; wait a moment.", (("retry-after", "1"),))
+        if self._token is None or request.path in _OPEN_PATHS:
+            return None
+        if self._token.accepts(request.headers, request.query):
+            return None
+        sentence = "Open the complete link, with its token, that the owner has."
+        return Refusal(401, sentence, (("www-authenticate", "Bearer"),))
+
+    def _answer(self, refusal: Refusal, request: _Request) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            text = self._refuse_page("Not shown", refusal.sentence)
+            response = Response(text, refusal.status, media_type="text/html")
+        else:
+            body = msgspec.json.encode({"detail": refusal.sentence})
+            response = Response(body, refusal.status, media_type="application/json")
+        response.headers.update({**dict(refusal.headers), "cache-control": "no-store"})
+        return response
+
+
+class _Request:
+    """What the checks look at."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: str = scope["query_string"].decode("latin-1")
+        raw_path: bytes = scope.get("raw_path") or self.path.encode()
+        self.target_bytes = len(raw_path) + len(scope["query_string"])
+        # Where a header comes twice, only the last would count: joined, it fits nothing.
+        self.headers: dict[str, str] = {}
+        self.head_bytes = self.target_bytes
+        for name, value in scope["headers"]:
+            self.head_bytes += len(name) + len(value)
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+        client = scope.get("client")
+        self.address: str = client[0] if client else ""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the request brings something along."""
+        length = self.headers.get("content-length", "0").strip()
+        return "transfer-encoding" in self.headers or length not in ("", "0")
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another site's page asks for it, other than by a link that was followed."""
+        site = self.headers.get("sec-fetch-site", "none")
+        if site in ("cross-site", "same-site"):
+            return self.headers.get("sec-fetch-mode") != "navigate" or self.path not in _PAGES
+        origin = self.headers.get("origin")
+        if origin is None:
+            return False
+        return origin.partition("://")[2] != self.headers.get("host", "")
+
+
+def _with_security_headers(send: Send) -> Send:
+    async def secured(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY_HEADERS.items():
+                headers[name] = value
+        await send(message)
+
+    return secured

@@ -1,0 +1,100 @@
+// Follows a book: one whole, then changes, merged here. Whatever does not fit is not guessed
+// at: the stream is opened anew and begins with a whole book again.
+//
+// Prices and sizes are exact: whole numbers of 10^-18 (BigInt), beside doubles for drawing.
+
+const EXPONENT = 18;
+const SILENT_MS = 15_000; // Three heartbeats.
+const LOOK_EVERY_MS = 1_000;
+
+export function units(text) {
+  const [whole, fraction = ""] = text.split(".");
+  return BigInt(whole + fraction.padEnd(EXPONENT, "0"));
+}
+
+export function decimal(value, places) {
+  const digits = value.toString().padStart(EXPONENT + 1, "0");
+  const fraction = digits.slice(-EXPONENT).replace(/0+$/, "").padEnd(places, "0");
+  return digits.slice(0, -EXPONENT) + (fraction && `.${fraction}`);
+}
+
+function level([price, size]) {
+  return { price: units(price), size: units(size), at: Number(price), amount: Number(size) };
+}
+
+class Side {
+  constructor(pairs, outward) {
+    this.outward = outward; // 1n where prices rise from the best one outward, else -1n.
+    this.levels = pairs.map(level);
+  }
+
+  set(pair) {
+    const changed = level(pair);
+    let low = 0, high = this.levels.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.levels[middle].price - changed.price) * this.outward < 0n) low = middle + 1;
+      else high = middle;
+    }
+    const known = this.levels[low]?.price === changed.price;
+    if (changed.size === 0n) this.levels.splice(low, known ? 1 : 0);
+    else this.levels.splice(low, known ? 1 : 0, changed);
+  }
+}
+
+export class BookFeed {
+  // `changed` is called whenever there is something new to show; read the fields then.
+  constructor(address, changed) {
+    this.address = address;
+    this.changed = changed;
+    this.clear();
+    this.open();
+    setInterval(() => this.look(), LOOK_EVERY_MS);
+    document.addEventListener("visibilitychange", () => this.look());
+    addEventListener("online", () => this.open());
+  }
+
+  clear() {
+    Object.assign(this, { run: "", seq: 0, status: "connecting", detail: "", bornAt: null });
+    this.bids = new Side([], -1n);
+    this.asks = new Side([], 1n);
+  }
+
+  open() {
+    this.source?.close();
+    this.heardAt = Date.now();
+    this.source = new EventSource(this.address);
+    this.source.onmessage = (event) => this.take(JSON.parse(event.data));
+    this.source.onerror = () => this.changed();
+  }
+
+  get connected() {
+    return this.source.readyState === EventSource.OPEN;
+  }
+
+  // A stream that ended for good, or that a sleep has left dead, is replaced.
+  look() {
+    const silent = Date.now() - this.heardAt > SILENT_MS;
+    if (silent || this.source.readyState === EventSource.CLOSED) this.open();
+    this.changed();
+  }
+
+  take(message) {
+    this.heardAt = Date.now();
+    const fits = message.run === this.run && message.from === this.seq;
+    if (message.kind === "book") {
+      this.bids = new Side(message.bids, -1n);
+      this.asks = new Side(message.asks, 1n);
+    } else if (!fits) {
+      return this.open();
+    }
+    if (message.kind === "diff") {
+      for (const pair of message.bids) this.bids.set(pair);
+      for (const pair of message.asks) this.asks.set(pair);
+    }
+    const { run, seq, status, detail, lastUpdateId, ageMs } = message;
+    const bornAt = ageMs === null ? null : this.heardAt - ageMs;
+    Object.assign(this, { run, seq, status, detail, lastUpdateId, bornAt });
+    this.changed();
+  }
+}

@@ -1,0 +1,90 @@
+// The page that merges changes itself: draws the book once per display frame, if it moved.
+
+import { BookFeed, decimal, units } from "./book_feed.js";
+import { announce, submitOnChoice } from "./choice.js";
+import { depthChart } from "./depth_chart.js";
+import { groups, put, show } from "./ladder.js";
+
+const AGE_EVERY_MS = 1_000;
+const book = document.getElementById("book");
+const form = document.getElementById("choice");
+const places = { price: Number(book.dataset.pricePlaces), size: Number(book.dataset.sizePlaces) };
+const asks = [...document.getElementById("asks").rows].reverse();
+const bids = [...document.getElementById("bids").rows];
+const percents = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
+const ages = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+let step = units(book.dataset.step);
+let drawing = 0;
+
+const by = (id) => document.getElementById(id);
+const feed = new BookFeed(`/stream?symbol=${encodeURIComponent(book.dataset.symbol)}`, () => {
+  drawing ||= requestAnimationFrame(draw);
+});
+
+function draw() {
+  drawing = 0;
+  drawState();
+  if (!feed.run) return; // What the server rendered stands until the first book is here.
+  const askRows = groups(feed.asks, step, asks.length);
+  const bidRows = groups(feed.bids, step, bids.length);
+  const askTotal = askRows.at(-1)?.total ?? 0n;
+  const bidTotal = bidRows.at(-1)?.total ?? 0n;
+  const most = [askTotal, bidTotal, 1n].reduce((one, other) => (one > other ? one : other));
+  show(asks, askRows, most, places);
+  show(bids, bidRows, most, places);
+  drawStrip(bidTotal, askTotal);
+  drawChart();
+  book.dataset.updateId = feed.lastUpdateId;
+}
+
+function drawState() {
+  const state = feed.connected ? feed.status : "reconnecting";
+  const badge = by("badge");
+  const classes = `badge ${state.replace(" ", "-")}`;
+  if (badge.className !== classes) badge.className = classes;
+  put(by("state"), state);
+  put(by("detail"), feed.connected ? feed.detail : "The connection to the server is lost.");
+  announce(state);
+}
+
+function drawStrip(bidTotal, askTotal) {
+  const bid = feed.bids.levels[0]?.price;
+  const ask = feed.asks.levels[0]?.price;
+  const known = bid !== undefined && ask !== undefined;
+  const mid = known ? decimal((bid + ask) / 2n, places.price) : "–";
+  const spread = known ? decimal(ask - bid, places.price) : "–";
+  for (const id of ["mid", "row-mid"]) put(by(id), mid);
+  for (const id of ["spread", "row-spread"]) put(by(id), spread);
+  const percent = known ? (200 * Number(ask - bid)) / Number(ask + bid) : 0;
+  put(by("spread-percent"), known ? `${percents.format(percent)} %` : "");
+  const both = bidTotal + askTotal;
+  put(by("imbalance"), both ? `${(100n * bidTotal) / both} % bids` : "–");
+  by("imbalance-bar").className = `w${both ? (50n * bidTotal) / both : 25}`;
+}
+
+function drawChart() {
+  const chart = depthChart(feed.bids, feed.asks);
+  by("bid-area").setAttribute("d", chart?.bids ?? "");
+  by("ask-area").setAttribute("d", chart?.asks ?? "");
+  for (const name of ["low", "mid", "high"]) {
+    put(by(`chart-${name}`), chart ? chart[name].toFixed(places.price) : "");
+  }
+  const digits = { maximumFractionDigits: chart?.most >= 1 ? 2 : places.size };
+  put(by("chart-most"), chart ? chart.most.toLocaleString("en", digits) : "");
+}
+
+function drawAge() {
+  const age = feed.bornAt === null ? null : Math.max(0, Date.now() - feed.bornAt) / 1000;
+  put(by("age"), age === null ? "" : age < 2 ? "live" : `${ages.format(age)} s ago`);
+}
+
+form.elements.group.addEventListener("change", (event) => {
+  step = units(event.target.value);
+  const address = new URL(location);
+  address.searchParams.set("symbol", book.dataset.symbol);
+  address.searchParams.set("group", event.target.value);
+  history.replaceState(null, "", address);
+  feed.changed();
+});
+submitOnChoice(form);
+setInterval(drawAge, AGE_EVERY_MS);

@@ -1,0 +1,83 @@
+"""What the tests of the app share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orderbook_desktop.app.settings import Settings, load_settings
+from orderbook_desktop.exchange.local import Fault, LocalExchange, SyntheticSource
+
+# Nobody listens on the first port.
+NOWHERE = {"rest_url": "http://127.0.0.1:1", "ws_url": "ws://127.0.0.1:1"}
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Give the root logger back as it was."""
+    root = logging.getLogger()
+    handlers, level, raising = list(root.handlers), root.level, logging.raiseExceptions
+    yield
+    for handler in [one for one in root.handlers if one not in handlers]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(level)
+    logging.raiseExceptions = raising
+
+
+class ExchangeThread:
+    """A made-up market, served on a thread with an event loop of its own.
+
+    On the test's own loop it would be woken between the test and its fixtures, by the Qt
+    events that pytest-qt lets happen there, when asyncio says that no loop runs.
+    """
+
+    def __init__(self) -> None:
+        self.rest_url = self.ws_url = ""
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._thread.start()
+        self._ready.wait()
+
+    def inject(self, fault: Fault) -> None:
+        """Let `fault` happen."""
+        self._loop.call_soon_threadsafe(self._exchange.inject, fault)
+
+    def close(self) -> None:
+        """End the exchange and its thread."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with LocalExchange(SyntheticSource(seed=7)) as self._exchange:
+            self.rest_url, self.ws_url = self._exchange.rest_url, self._exchange.ws_url
+            self._ready.set()
+            await self._stop.wait()
+
+
+@pytest.fixture
+def exchange() -> Iterator[ExchangeThread]:
+    """Serve a made-up market."""
+    exchange = ExchangeThread()
+    yield exchange
+    exchange.close()
+
+
+@pytest.fixture
+def settings(exchange: ExchangeThread, tmp_path: Path) -> Settings:
+    """Return settings that lead to `exchange`, and to a folder of the test's own."""
+    return load_settings(
+        rest_url=exchange.rest_url, ws_url=exchange.ws_url, data_dir=str(tmp_path / "data")
+    )
+
+
+@pytest.fixture
+def stranded(tmp_path: Path) -> Settings:
+    """Return settings whose exchange can't be reached."""
+    return load_settings(**NOWHERE, data_dir=str(tmp_path / "data"))

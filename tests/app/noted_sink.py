@@ -1,0 +1,36 @@
+"""A recorder's place, taken by one that keeps what it is told."""
+
+from __future__ import annotations
+
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.segments import GapCause
+
+
+class NotedSink:
+    """Keeps what a recorder is told; objects to calls in the wrong order."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, object]] = []
+        self._received: list[DepthDiff] = []
+        self._is_open = False
+
+    def received(self, diff: DepthDiff) -> None:
+        self._received.append(diff)
+        self.calls.append(("received", diff.final_id))
+
+    def opened(self, base: DepthSnapshot | BookImage) -> None:
+        self._is_open = True
+        self.calls.append((f"opened {type(base).__name__}", base.last_update_id))
+
+    def applied(self, diff: DepthDiff, book: Book) -> None:
+        assert self._is_open, "no segment to extend"
+        assert diff in self._received, "applied without having been received"
+        assert book.last_update_id >= diff.final_id
+        self.calls.append(("applied", diff.final_id))
+
+    def broken(self, cause: GapCause, detail: str) -> None:
+        assert detail, "a break says what happened"
+        self._is_open = False
+        self.calls.append(("broken", cause))

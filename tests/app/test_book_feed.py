@@ -1,0 +1,315 @@
+"""One market's feed by hand, item by item; on Qt's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from PySide6.QtWidgets import QApplication
+
+from orderbook_desktop.app.book_feed import BookFeed
+from orderbook_desktop.core.errors import InexactValue
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
+from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.exchange.errors import RegionBlocked, Unreachable
+from tests.app.noted_sink import NotedSink
+from tests.exchange.listener import until
+
+BTC = "BTCUSDT"
+
+
+def diff(
+    first: int, final: int | None = None, quantity: str = "1.0", market: str = BTC
+) -> DepthDiff:
+    """Return an event that sets the bid at 100."""
+    event = {"e": "depthUpdate", "E": 5, "s": market, "U": first, "u": final or first}
+    return decode_diff(json.dumps({**event, "b": [["100.0", quantity]], "a": []}).encode(), 9)
+
+
+def snapshot(last: int) -> DepthSnapshot:
+    book = {"lastUpdateId": last, "bids": [["99.0", "1.0"]], "asks": [["101.0", "1.0"]]}
+    return decode_snapshot(json.dumps(book).encode(), BTC)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def application(qapp: QApplication) -> None:
+    """Be there before the first event loop is made."""
+
+
+class HandStream:
+    """A stream whose items the test puts."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[StreamItem] = asyncio.Queue()
+        self.closed = False
+
+    async def items(self, market: str) -> AsyncGenerator[StreamItem, None]:
+        assert market == BTC
+        try:
+            while True:
+                yield await self.queue.get()
+        finally:
+            self.closed = True
+
+    def put(self, *items: StreamItem) -> None:
+        for item in items:
+            self.queue.put_nowait(item)
+
+
+class HandSnapshots:
+    """Snapshots that come when the test answers."""
+
+    def __init__(self) -> None:
+        self.requests: list[asyncio.Future[DepthSnapshot]] = []
+
+    @property
+    def waiting(self) -> list[asyncio.Future[DepthSnapshot]]:
+        return [request for request in self.requests if not request.done()]
+
+    async def snapshot(self, market: str) -> DepthSnapshot:
+        assert market == BTC
+        request: asyncio.Future[DepthSnapshot] = asyncio.get_running_loop().create_future()
+        self.requests.append(request)
+        return await request
+
+    async def answer(self, answer: DepthSnapshot | Exception) -> None:
+        await until(lambda: self.waiting)
+        if isinstance(answer, Exception):
+            self.waiting[0].set_exception(answer)
+        else:
+            self.waiting[0].set_result(answer)
+
+
+class Hand:
+    """A feed with everything around it in the test's hand."""
+
+    def __init__(self, first_delay: float = 0.02) -> None:
+        self.stream = HandStream()
+        self.snapshots = HandSnapshots()
+        self.sink = NotedSink()
+        self.feed = BookFeed(BTC, self.snapshots, self.stream, SourceKind.DIRECT, first_delay)
+
+    @property
+    def state(self) -> FeedState:
+        return self.feed.status.state
+
+    async def taken(self) -> None:
+        """Wait until the feed has taken everything that was put."""
+        await until(self.stream.queue.empty)
+        await asyncio.sleep(0)
+
+    async def give(self, *items: StreamItem) -> None:
+        self.stream.put(*items)
+        await self.taken()
+
+    async def synced(self, last: int = 10) -> None:
+        """Bring the feed to a book of update id `last`."""
+        await self.give(StreamConnected())
+        await self.snapshots.answer(snapshot(last))
+        await until(lambda: self.state is FeedState.SYNCED)
+
+
+@asynccontextmanager
+async def by_hand(first_delay: float = 0.02) -> AsyncIterator[Hand]:
+    hand = Hand(first_delay)
+    running = asyncio.create_task(hand.feed.run())
+    try:
+        yield hand
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+    assert running.cancelled()
+    assert hand.stream.closed
+
+
+async def test_states_from_connecting_to_synced() -> None:
+    async with by_hand() as hand:
+        assert (hand.state, hand.feed.status.detail) == (FeedState.SYNCING, "Connecting.")
+        await hand.give(StreamConnected())
+        assert hand.feed.status.detail == "Loading the book."
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        await hand.give(diff(11))
+        assert hand.feed.book.last_update_id == 11
+        assert hand.feed.base_id == 10
+        assert hand.feed.status.last_received_ns == 9
+
+
+async def test_the_sink_is_told_in_order() -> None:
+    async with by_hand() as hand:
+        hand.feed.attach(hand.sink)
+        await hand.give(StreamConnected(), diff(9, 11), diff(12))
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        await hand.give(diff(13), diff(13), StreamBroken(GapCause.SILENCE, "hush"))
+    assert hand.sink.calls == [
+        ("received", 11),
+        ("received", 12),
+        ("opened DepthSnapshot", 10),
+        ("applied", 11),
+        ("applied", 12),
+        ("received", 13),
+        ("applied", 13),
+        ("received", 13),
+        ("broken", GapCause.SILENCE),
+    ]
+
+
+async def test_a_sink_that_comes_later_begins_with_the_book_as_it_is() -> None:
+    async with by_hand() as hand:
+        await hand.synced()
+        await hand.give(diff(11))
+        hand.feed.attach(hand.sink)
+        await hand.give(diff(12))
+        hand.feed.detach()
+        await hand.give(diff(13))
+    assert hand.sink.calls == [("opened BookImage", 11), ("received", 12), ("applied", 12)]
+
+
+async def test_a_sink_that_comes_while_events_wait_is_not_told_of_what_it_never_got() -> None:
+    async with by_hand() as hand:
+        await hand.give(StreamConnected(), diff(11), diff(12))
+        hand.feed.attach(hand.sink)
+        await hand.give(diff(13))
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        await hand.give(diff(14))
+    assert hand.sink.calls == [
+        ("received", 13),
+        ("opened BookImage", 13),
+        ("received", 14),
+        ("applied", 14),
+    ]
+
+
+@pytest.mark.expects_log("can't begin yet")
+async def test_a_recording_of_an_unreadable_book_begins_with_the_next_readable_one() -> None:
+    async with by_hand() as hand:
+        await hand.synced()
+        await hand.give(diff(11, quantity="0." + "1" * 30))
+        with pytest.raises(InexactValue):
+            hand.feed.book.bids()
+        hand.feed.attach(hand.sink)
+        assert hand.sink.calls == []
+        assert isinstance(hand.feed.problem, InexactValue)
+        await hand.give(StreamBroken(GapCause.DISCONNECT, "gone"), StreamConnected())
+        await hand.snapshots.answer(snapshot(20))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        assert hand.feed.problem is None
+    assert hand.sink.calls[-1] == ("opened DepthSnapshot", 20)
+
+
+@pytest.mark.expects_log("Update ids 12 to 14 are missing")
+async def test_a_gap_is_told_and_mended() -> None:
+    async with by_hand() as hand:
+        hand.feed.attach(hand.sink)
+        await hand.synced()
+        await hand.give(diff(11), diff(15))
+        assert hand.state is FeedState.SYNCING
+        assert not hand.feed.book.last_update_id
+        assert hand.feed.base_id == 0
+        await hand.snapshots.answer(snapshot(15))
+        await until(lambda: hand.state is FeedState.SYNCED)
+    assert ("broken", GapCause.FEED_GAP) in hand.sink.calls
+
+
+@pytest.mark.expects_log("no snapshot: The exchange at x can't be reached")
+async def test_a_snapshot_that_fails_is_told_and_asked_for_again() -> None:
+    async with by_hand() as hand:
+        await hand.give(StreamConnected())
+        await hand.snapshots.answer(Unreachable("x", "HTTP 503"))
+        await until(lambda: hand.feed.problem)
+        assert "HTTP 503" in hand.feed.status.detail
+        assert hand.state is FeedState.SYNCING
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        assert hand.feed.problem is None
+        assert hand.feed.status.detail == ""
+
+
+async def test_a_snapshot_older_than_the_stream_is_asked_for_again() -> None:
+    async with by_hand() as hand:
+        await hand.give(StreamConnected(), diff(20), diff(21))
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: len(hand.snapshots.requests) == 2)
+        assert hand.state is FeedState.SYNCING
+        await hand.snapshots.answer(snapshot(19))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        assert hand.feed.book.last_update_id == 21
+
+
+async def test_a_snapshot_asked_for_before_the_break_is_not_used() -> None:
+    async with by_hand() as hand:
+        await hand.give(StreamConnected())
+        await until(lambda: hand.snapshots.requests)
+        await hand.give(StreamBroken(GapCause.DISCONNECT, "gone"))
+        assert (hand.state, hand.feed.status.detail) == (FeedState.RECONNECTING, "gone")
+        await until(hand.snapshots.requests[0].cancelled)
+        await hand.give(StreamConnected())
+        await hand.snapshots.answer(snapshot(30))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        assert hand.feed.base_id == 30
+
+
+async def test_events_before_the_stream_is_confirmed_do_not_confuse_the_state() -> None:
+    """The exchange may send events before its answer to SUBSCRIBE."""
+    async with by_hand() as hand:
+        await hand.give(diff(11))
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        await hand.give(StreamConnected())
+        assert hand.state is FeedState.SYNCED
+
+
+async def test_a_connection_that_fails_leaves_its_problem() -> None:
+    problem = RegionBlocked("x", 451)
+    async with by_hand() as hand:
+        await hand.give(StreamBroken(GapCause.DISCONNECT, str(problem), problem))
+        assert hand.feed.problem is problem
+        assert hand.state is FeedState.RECONNECTING
+        await hand.synced()
+        assert hand.feed.problem is None
+
+
+async def test_an_event_of_another_market_is_a_break_and_never_mixed_in() -> None:
+    async with by_hand() as hand:
+        hand.feed.attach(hand.sink)
+        await hand.synced()
+        await hand.give(diff(11, market="ETHUSDT"))
+        assert not hand.feed.book.last_update_id
+        await hand.snapshots.answer(snapshot(12))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        assert list(hand.feed.book.bids().prices) == [99 * 10**8]
+    assert [name for name, _ in hand.sink.calls] == [
+        "opened DepthSnapshot",
+        "broken",
+        "opened DepthSnapshot",
+    ]
+
+
+async def test_a_stream_that_breaks_all_the_time_is_no_storm_of_requests() -> None:
+    async with by_hand(first_delay=60) as hand:
+        await hand.give(StreamConnected())
+        await until(lambda: hand.snapshots.requests)
+        for _ in range(20):
+            await hand.give(StreamBroken(GapCause.MALFORMED, "odd"), StreamConnected())
+            await asyncio.sleep(0.005)
+        # A few at once, then none for a long while.
+        assert len(hand.snapshots.requests) == 4
+
+
+async def test_a_bug_in_loading_is_not_swallowed() -> None:
+    hand = Hand()
+    running = asyncio.create_task(hand.feed.run())
+    hand.stream.put(StreamConnected())
+    await hand.snapshots.answer(ZeroDivisionError())
+    await asyncio.wait([running])
+    with pytest.raises(ExceptionGroup) as caught:
+        running.result()
+    assert caught.group_contains(ZeroDivisionError)
+    assert hand.stream.closed

@@ -1,0 +1,107 @@
+"""The command line: every failure is one sentence, with its exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from orderbook_desktop import __version__
+from orderbook_desktop.app import cli, exchange_command
+
+pytestmark = pytest.mark.usefixtures("own_logging")
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Return a function that runs the command line and returns the exit code."""
+
+    def leave(code: int) -> NoReturn:
+        raise SystemExit(code)
+
+    def run_with(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["orderbook-desktop", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert isinstance(end.value.code, int)
+        return end.value.code
+
+    monkeypatch.setattr(cli, "leave", leave)
+    monkeypatch.setenv("ORDERBOOK_DATA_DIR", str(tmp_path / "data"))
+    return run_with
+
+
+def test_the_version(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"orderbook-desktop {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [[], ["record"], ["exchange"], ["doctor"]])
+def test_help_names_the_settings(
+    run: Run, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert run(*command, "--help") == 0
+    assert "--data-dir" in capsys.readouterr().out
+
+
+def test_a_wrong_command_line(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("recrod") == 2
+    assert run("record") == 2
+    assert run("exchange", "--port", "70000") == 2
+    assert run("--demo", "doctor") == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--symbol", "?"], "--symbol is '?', but must be a spot symbol such as BTC/USDT."),
+        (["record", "B TC"], "SYMBOL is 'B TC', but must be a spot symbol such as BTC/USDT."),
+        (["exchange", "--play", "nothing.gz"], "The capture cannot be played"),
+        (["exchange", "--play", __file__], "The capture cannot be played: line 1 of"),
+    ],
+)
+def test_a_known_failure(
+    run: Run, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    assert run(*arguments) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"orderbook-desktop: {sentence}")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.expects_log(r"ERROR .*cli: unexpected exception")
+def test_a_bug_is_one_sentence_and_a_traceback_in_the_log(
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> int:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(exchange_command, "run_exchange", fail)
+    assert run("exchange", "--port", "0") == 70
+    log = tmp_path / "data" / "logs" / "production.log"
+    told = capsys.readouterr().err
+    assert told == (
+        "orderbook-desktop: this should not have happened (ZeroDivisionError: a bug); "
+        f"the details are in {log}.\n"
+    )
+    assert "Traceback (most recent call last)" in log.read_text(encoding="utf-8")
+
+
+def test_no_screen(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sys.platform != "linux":
+        pytest.skip("there is always a screen")
+    for name in ("QT_QPA_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert run() == 1
+    assert capsys.readouterr().err.startswith("orderbook-desktop: There is no screen")

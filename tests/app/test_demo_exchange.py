@@ -1,0 +1,106 @@
+"""The demo's exchange is a process of its own, and never outlives the one that started it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orderbook_desktop.app.demo_exchange import DemoExchange, DemoFailed
+from orderbook_desktop.app.settings import Settings, load_settings
+from orderbook_desktop.exchange.rest import BinanceRest
+
+_KILLED = """
+import asyncio, os, signal, sys
+from orderbook_desktop.app.demo_exchange import DemoExchange
+from orderbook_desktop.app.settings import load_settings
+
+async def main():
+    await DemoExchange(load_settings(data_dir=sys.argv[1])).start()
+    print("started", flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+def _run_killed(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", _KILLED, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _serving(folder: Path) -> list[psutil.Process]:
+    """Return the processes that have `folder` on their command line."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if str(folder) in command and process.status() != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+async def test_it_serves_a_market_in_a_database_of_its_own(stranded: Settings) -> None:
+    demo = DemoExchange(stranded)
+    await demo.start()
+    try:
+        settings = demo.settings()
+        assert settings.db_name == "book_demo"
+        assert settings.data_dir == stranded.data_dir
+        rest = BinanceRest(settings.rest_url, limit=100)
+        try:
+            assert (await rest.snapshot("BTCUSDT")).last_update_id
+        finally:
+            await rest.close()
+    finally:
+        await demo.close()
+
+
+async def test_its_unexpected_end_is_noticed(stranded: Settings) -> None:
+    demo = DemoExchange(stranded)
+    await demo.start()
+    (process,) = _serving(stranded.data_dir)
+    ended = asyncio.create_task(demo.ended())
+    process.kill()
+    async with asyncio.timeout(20):
+        assert "ended unexpectedly" in str(await ended)
+    await demo.close()
+
+
+async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    with pytest.raises(DemoFailed, match="Not a directory"):
+        await DemoExchange(load_settings(data_dir=str(blocked))).start()
+
+
+async def test_its_last_words_are_told(stranded: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENV", "nonsense")
+    with pytest.raises(DemoFailed, match="production or development"):
+        await DemoExchange(stranded.model_copy(update={"env": _Nonsense})).start()
+
+
+class _Nonsense:
+    value = "nonsense"
+
+
+async def test_cancelling_its_start_leaves_nothing(stranded: Settings) -> None:
+    starting = asyncio.create_task(DemoExchange(stranded).start())
+    async with asyncio.timeout(20):
+        while not _serving(stranded.data_dir):
+            await asyncio.sleep(0.01)
+    starting.cancel()
+    await asyncio.wait({starting})
+    assert _serving(stranded.data_dir) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+async def test_it_dies_with_the_program_that_is_killed(tmp_path: Path) -> None:
+    done = await asyncio.to_thread(_run_killed, tmp_path)
+    assert done.stdout == "started\n", done.stderr
+    async with asyncio.timeout(20):
+        while _serving(tmp_path):
+            await asyncio.sleep(0.01)

@@ -1,0 +1,113 @@
+"""The doctor tells of everything, whatever fails, in bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from orderbook_desktop.app import doctor
+from orderbook_desktop.app.doctor import Finding, Verdict, examine, run_doctor
+from orderbook_desktop.app.settings import Settings, load_settings
+
+_BAD_DSN = "mongodb://me:s3cret@127.0.0.1:1/"
+
+
+def _by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.check: finding for finding in findings}
+
+
+async def test_all_is_well(settings: Settings) -> None:
+    found = await examine(settings)
+    verdicts = {finding.check: finding.verdict for finding in found}
+    assert verdicts == dict.fromkeys(
+        ["program", "screen", "data folder", "exchange, REST", "exchange, streams", "database"],
+        Verdict.GOOD,
+    )
+    assert "started by us" in _by_name(found)["database"].text
+
+
+@pytest.mark.allows_log(r"WARNING .*exchange")
+def test_everything_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    settings = load_settings(
+        rest_url="http://127.0.0.1:1", ws_url="ws://127.0.0.1:1", data_dir=str(blocked)
+    )
+    assert run_doctor(settings, as_json=True) == 1
+    told = {one["check"]: one for one in json.loads(capsys.readouterr().out)}
+    bad = {name for name, one in told.items() if one["verdict"] == "failed"}
+    assert bad == {"data folder", "exchange, REST", "exchange, streams", "database"}
+    assert "ORDERBOOK_DATA_DIR" in told["data folder"]["text"]
+    assert "ORDERBOOK_DATA_DIR" in told["database"]["text"]
+    assert "can't be reached" in told["exchange, REST"]["text"]
+    assert "Trying again" not in json.dumps(told)
+
+
+@pytest.mark.allows_log(r"WARNING .*exchange")
+async def test_a_symbol_that_is_not_traded(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_EVENT_WITHIN_S", 0.3)
+    found = _by_name(await examine(settings.model_copy(update={"symbol": "NO/NE"})))
+    assert found["exchange, REST"].verdict is Verdict.BAD
+    assert "doesn't trade" in found["exchange, REST"].text
+    assert found["exchange, streams"].verdict is Verdict.WARNING
+    assert "sent nothing on NO/NE" in found["exchange, streams"].text
+
+
+@pytest.mark.allows_log(r"WARNING .*exchange")
+async def test_nothing_answers(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        settings = load_settings(
+            rest_url=f"http://{address}",
+            ws_url=f"ws://{address}",
+            mongo_dsn=f"mongodb://me:s3cret@{address}/",
+            data_dir=str(tmp_path),
+        )
+        async with asyncio.timeout(20):
+            found = _by_name(await examine(settings, within_s=0.5))
+    for name in ("exchange, REST", "exchange, streams", "database"):
+        assert found[name] == Finding(name, Verdict.BAD, "no answer within 0 s")
+
+
+@pytest.mark.allows_log(r"WARNING .*exchange")
+async def test_a_password_is_not_shown(stranded: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orderbook_desktop.storage.dsn.ANSWER_WITHIN_MS", 300)
+    found = _by_name(await examine(stranded.model_copy(update={"mongo_dsn": _BAD_DSN})))
+    assert found["database"].verdict is Verdict.BAD
+    assert "does not answer" in found["database"].text
+    assert "s3cret" not in found["database"].text
+
+
+@pytest.mark.expects_log(r"ERROR .*doctor: the check of exchange, REST failed")
+async def test_a_bug_in_one_check_leaves_the_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_settings: Settings) -> Finding:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(doctor, "_rest", fail)
+    found = _by_name(await examine(settings))
+    assert "ZeroDivisionError: a bug" in found["exchange, REST"].text
+    assert found["exchange, streams"].verdict is Verdict.GOOD
+
+
+def test_for_people_it_prints_a_line_each(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def findings(_settings: Settings) -> list[Finding]:
+        return [
+            Finding("one", Verdict.GOOD, "fine"),
+            Finding("two", Verdict.WARNING, "so so [x]"),
+        ]
+
+    monkeypatch.setattr(doctor, "examine", findings)
+    assert run_doctor(load_settings(data_dir=str(tmp_path)), as_json=False) == 0
+    assert capsys.readouterr().out == "     ok  one: fine\nwarning  two: so so [x]\n"

@@ -1,0 +1,103 @@
+"""The engine ends whole whatever fails on the way, and tries a database again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from orderbook_desktop.app import engine as engine_module
+from orderbook_desktop.app.engine import Engine
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.storage.errors import DatabaseUnreachable
+from orderbook_desktop.storage.server import DatabaseServer, ServerState
+
+
+@pytest.mark.expects_log(r"ERROR .*engine: the streams did not end cleanly")
+@pytest.mark.expects_log(r"ERROR .*engine: the requests did not end cleanly")
+@pytest.mark.expects_log(r"WARNING .*engine: the change stream did not end within")
+async def test_each_part_is_closed_whatever_became_of_the_others(
+    stranded: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError("a bug")
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    engine = Engine(stranded)
+    await engine.start()
+    await engine.until_database()
+    assert engine.server.pid is not None
+    monkeypatch.setattr(engine.streams, "close", fail)
+    monkeypatch.setattr(engine.rest, "close", fail)
+    monkeypatch.setattr(engine.recorded_streams, "close", hang)
+    await engine.close()
+    assert engine.server.state is ServerState.STOPPED
+    assert engine.server.pid is None
+    await engine.close()
+
+
+async def test_closing_that_is_cancelled_still_closes_the_rest(
+    stranded: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = asyncio.Event()
+
+    async def hang(_timeout_s: float) -> None:
+        hanging.set()
+        await asyncio.Event().wait()
+
+    engine = Engine(stranded)
+    await engine.start()
+    await engine.until_database()
+    close = engine.recorder.close
+    monkeypatch.setattr(engine.recorder, "close", hang)
+    closing = asyncio.create_task(engine.close())
+    await hanging.wait()
+    closing.cancel()
+    await asyncio.wait({closing})
+    assert closing.cancelled()
+    assert engine.server.pid is None
+    await close()
+
+
+@pytest.mark.expects_log(r"WARNING .*engine: no database: The database at .* does not answer")
+async def test_a_database_that_comes_later_is_found(
+    stranded: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, attempts = DatabaseServer.start, 0
+
+    async def start_at_the_second_time(server: DatabaseServer) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise DatabaseUnreachable("mongodb://127.0.0.1:1", "refused")
+        await start(server)
+
+    monkeypatch.setattr(DatabaseServer, "start", start_at_the_second_time)
+    monkeypatch.setattr(engine_module, "_RETRY_FIRST_S", 0.01)
+    engine = Engine(stranded)
+    await engine.start()
+    try:
+        with pytest.raises(DatabaseUnreachable):
+            await engine.until_database()
+        assert "does not answer" in engine.server_problem
+        async with asyncio.timeout(30):
+            while engine.server_problem or engine.server.state is not ServerState.READY:
+                await asyncio.sleep(0.01)
+        assert engine.server_error is None
+    finally:
+        await engine.close()
+
+
+@pytest.mark.expects_log(r"ERROR .*jobs: imports ended unexpectedly")
+async def test_a_bug_in_the_background_is_told(
+    stranded: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "_SLOW_IMPORTS", ("no_such_module",))
+    heard: list[BaseException] = []
+    engine = Engine(stranded, heard.append)
+    await engine.start()
+    await engine.until_database()
+    await engine.close()
+    assert [type(error) for error in heard] == [ModuleNotFoundError]

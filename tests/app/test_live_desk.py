@@ -1,0 +1,218 @@
+"""The desk behind the window, on a local exchange and with a real database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from orderbook_desktop.app import live_desk
+from orderbook_desktop.app.live_desk import LiveDesk
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.desk import NoticeAction, NoticeLevel
+from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.exchange.local import Fault, FaultKind
+from tests.app.conftest import ExchangeThread
+
+pytestmark = [
+    # What the recorded feed sees of a recording that stopped and went on.
+    pytest.mark.allows_log(r"WARNING .*book_feed: \w+: Update ids \d+ to \d+ are missing"),
+    # Our own recording is there a moment after it is first looked for.
+    pytest.mark.allows_log(r"WARNING .*book_feed: \w+: no snapshot: Nothing records"),
+    pytest.mark.allows_log(r"WARNING .*exchange\.stream: The exchange at .* can't be reached"),
+    pytest.mark.allows_log(r"WARNING .*live_desk: no list of symbols"),
+    pytest.mark.allows_log(r"WARNING .*catalogue: the symbols could not be loaded"),
+]
+
+
+@asynccontextmanager
+async def _desk(
+    settings: Settings,
+    symbol: str = "BTC/USDT",
+    kind: SourceKind = SourceKind.MONGO,
+    *,
+    demo: bool = False,
+) -> AsyncIterator[LiveDesk]:
+    desk = LiveDesk(settings, symbol=symbol, source_kind=kind, recents=["SOL/USDT"], demo=demo)
+    try:
+        await desk.start()
+        yield desk
+    finally:
+        await desk.close()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def _is_synced(desk: LiveDesk, kind: SourceKind) -> bool:
+    status = desk.source.status
+    return status.state is FeedState.SYNCED and status.source is kind
+
+
+def _texts(desk: LiveDesk) -> str:
+    return " ".join(notice.text for notice in desk.notices)
+
+
+async def test_what_is_shown_is_what_is_recorded(settings: Settings) -> None:
+    async with _desk(settings) as desk:
+        assert desk.symbol.symbol == "BTC/USDT"
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        assert len(desk.source.book.bids().prices) > 0
+        await _until(lambda: desk.recording.events > 0 and bool(desk.symbols))
+        assert desk.recording.wanted
+        assert desk.symbol.tick_size > 0
+        assert desk.recents == ["BTC/USDT", "SOL/USDT"]
+        assert desk.notices == []
+
+
+async def test_switching_shows_nothing_of_the_old_symbol(settings: Settings) -> None:
+    async with _desk(settings, kind=SourceKind.DIRECT) as desk:
+        await _until(lambda: _is_synced(desk, SourceKind.DIRECT))
+        before, revision = desk.source, desk.revision
+        desk.select_symbol("ethusdt")
+        assert desk.symbol.symbol == "ETH/USDT"
+        assert desk.source is not before
+        assert desk.source.market == "ETHUSDT"
+        assert desk.source.book.last_update_id == 0
+        assert desk.source.status.state is not FeedState.SYNCED
+        assert desk.revision > revision
+        assert desk.recents[:2] == ["ETH/USDT", "BTC/USDT"]
+        await _until(lambda: _is_synced(desk, SourceKind.DIRECT))
+
+
+async def test_many_quick_switches_end_with_the_last_one(settings: Settings) -> None:
+    async with _desk(settings) as desk:
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        for _ in range(5):
+            for symbol in ("ETH/USDT", "BTC/USDT", "SOL/USDT", "BTC/USDT"):
+                desk.select_symbol(symbol)
+            await asyncio.sleep(0)
+        assert desk.source.market == "BTCUSDT"
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        first = desk.source.book.last_update_id
+        await _until(lambda: desk.source.book.last_update_id > first)
+        assert desk.notices == []
+
+
+async def test_source_and_recording_are_switched(settings: Settings) -> None:
+    async with _desk(settings) as desk:
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        desk.select_source(SourceKind.DIRECT)
+        assert _is_synced(desk, SourceKind.DIRECT)
+        desk.select_source(SourceKind.MONGO)
+        assert _is_synced(desk, SourceKind.MONGO)
+        desk.set_recording(False)
+        assert not desk.recording.wanted
+        # Nobody records: the exchange's book goes on without a break.
+        assert _is_synced(desk, SourceKind.DIRECT)
+        await _until(lambda: desk.recording.waiting == 0)
+        recorded = desk.recording.events
+        desk.select_symbol("ETH/USDT")
+        assert not desk.recording.wanted
+        desk.select_symbol("BTC/USDT")
+        desk.set_recording(True)
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        assert desk.recording.events >= recorded
+
+
+async def test_a_symbol_that_is_none_leaves_everything(settings: Settings) -> None:
+    async with _desk(settings, kind=SourceKind.DIRECT) as desk:
+        await _until(lambda: bool(desk.symbols))
+        source = desk.source
+        for typed in ("no such thing", "NO/NE"):
+            desk.select_symbol(typed)
+            assert desk.source is source
+            assert f"{typed} is not a traded symbol" in _texts(desk)
+        desk.dismiss("symbol")
+        assert desk.notices == []
+
+
+@pytest.mark.allows_log(r"WARNING .*(rest: HTTP 400|book_feed: NONE: no snapshot)")
+async def test_a_remembered_symbol_that_is_traded_no_more_is_told(settings: Settings) -> None:
+    async with _desk(settings, symbol="NO/NE") as desk:
+        await _until(lambda: "doesn't trade NO/NE" in _texts(desk))
+        desk.select_symbol("BTC/USDT")
+        assert desk.notices == []
+
+
+@pytest.mark.allows_log(r"WARNING .*(rest: HTTP 400|book_feed: NONE: no snapshot)")
+async def test_the_demo_is_offered_accepted_and_falls_back(stranded: Settings) -> None:
+    async with _desk(stranded, symbol="NO/NE") as desk:
+        offers = NoticeAction.START_DEMO
+        await _until(lambda: any(one.action is offers for one in desk.notices))
+        assert not desk.demo
+        desk.act(offers)
+        desk.act(offers)
+        await _until(lambda: desk.demo)
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        assert desk.symbol.symbol == "BTC/USDT"
+        assert "The demo has no NO/NE; this is BTC/USDT." in _texts(desk)
+        assert all(one.level is NoticeLevel.INFORMATION for one in desk.notices)
+
+
+@pytest.mark.expects_log(r"ERROR .*live_desk: The demo's exchange does not run")
+async def test_a_demo_that_fails_never_leads_to_the_exchange(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orderbook_desktop.app.demo_exchange.program", lambda: ["/nonexistent"])
+    async with _desk(settings, demo=True) as desk:
+        await _until(lambda: "does not run" in _texts(desk))
+        assert desk.demo
+        desk.select_symbol("ETH/USDT")
+        assert desk.source.status.state is FeedState.SYNCING
+        assert desk.symbols == []
+
+
+@pytest.mark.parametrize("begun", [0.0, 0.2, 0.5])
+async def test_it_closes_while_the_demo_starts(stranded: Settings, begun: float) -> None:
+    async with _desk(stranded, demo=True) as desk:
+        assert desk.demo
+        # Not a wait for anything: different moments of the start are what is tried.
+        await asyncio.sleep(begun)
+
+
+@pytest.mark.expects_log(r"WARNING .*engine: no database: The database at mongodb://127.0.0.1:1/")
+@pytest.mark.allows_log(r"(ERROR|WARNING) .*recorder: \d+ events could not be written")
+async def test_without_a_database_the_exchange_stands_in(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orderbook_desktop.storage.dsn.ANSWER_WITHIN_MS", 300)
+    away = settings.model_copy(update={"mongo_dsn": "mongodb://127.0.0.1:1/"})
+    async with _desk(away) as desk:
+        await _until(lambda: desk.source.status.state is FeedState.DATABASE_AWAY)
+        assert len(desk.source.book.bids().prices) > 0
+        await _until(lambda: bool(desk.notices))
+        (notice,) = desk.notices
+        assert notice.action is NoticeAction.USE_DIRECT
+        desk.act(notice.action)
+        assert _is_synced(desk, SourceKind.DIRECT)
+        desk.set_recording(False)
+        await _until(lambda: not desk.notices)
+
+
+@pytest.mark.allows_log(r"WARNING .*market_sink: BTCUSDT: gap in the recording")
+async def test_a_broken_connection_is_mended(settings: Settings, exchange: ExchangeThread) -> None:
+    async with _desk(settings) as desk:
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        exchange.inject(Fault(kind=FaultKind.DISCONNECT))
+        await _until(lambda: desk.source.status.state is FeedState.RECONNECTING)
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        assert desk.recording.gaps == 1
+
+
+@pytest.mark.expects_log(r"ERROR .*jobs: list of symbols ended unexpectedly")
+async def test_a_bug_in_the_background_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_self: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(live_desk.LiveDesk, "_until_book", fail)
+    async with _desk(settings) as desk:
+        await _until(lambda: "ZeroDivisionError" in _texts(desk))
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))

@@ -1,0 +1,69 @@
+"""The log: where it goes, who may share it, and what happens where it can't be written."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from orderbook_desktop.app import log_files
+from orderbook_desktop.app.log_files import SharedLogFile, begin_log, current_log, log_path
+from orderbook_desktop.app.settings import load_settings
+
+pytestmark = pytest.mark.usefixtures("own_logging")
+
+_log = logging.getLogger("orderbook_desktop.test")
+
+
+def test_records_go_to_the_file_and_not_to_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load_settings(data_dir=str(tmp_path))
+    begin_log(settings)
+    _log.info("an event of note")
+    assert "an event of note" in log_path(settings).read_text(encoding="utf-8")
+    assert current_log() == str(log_path(settings))
+    assert capsys.readouterr().err == ""
+
+
+def test_development_tells_everything_also_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load_settings(data_dir=str(tmp_path), env="development")
+    begin_log(settings)
+    _log.debug("a detail")
+    assert "a detail" in log_path(settings).read_text(encoding="utf-8")
+    assert "a detail" in capsys.readouterr().err
+
+
+@pytest.mark.allows_log("an error of note")
+def test_without_a_file_the_terminal_gets_the_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    begin_log(load_settings(data_dir=str(blocked)))
+    _log.info("a trifle")
+    _log.error("an error of note")
+    told = capsys.readouterr().err
+    assert "an error of note" in told
+    assert "a trifle" not in told
+    assert current_log() == ""
+
+
+def test_two_copies_share_a_limited_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_files, "_FILE_BYTES", 200)
+    path = tmp_path / "logs" / "shared.log"
+    copies = [SharedLogFile(path), SharedLogFile(path)]
+    for number in range(20):
+        copies[number % 2].emit(logging.makeLogRecord({"msg": f"record {number} {'x' * 20}"}))
+    for copy in copies:
+        copy.close()
+    files = sorted(path.parent.iterdir())
+    assert len(files) == 4
+    assert all(file.stat().st_size <= 200 for file in files)
+    # Nothing of the one went astray while the other renamed the file.
+    kept = "".join(file.read_text() for file in reversed(files))
+    numbers = [int(line.split()[1]) for line in kept.splitlines()]
+    assert numbers == list(range(numbers[0], 20))

@@ -1,0 +1,108 @@
+"""Headless recording: what it tells, how it ends, and its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from orderbook_desktop.app.record import symbols_of
+from orderbook_desktop.app.settings import BadSetting, Settings
+
+
+async def _record(
+    settings: Settings, *arguments: str, until: str = "", variables: Sequence[str] = ()
+) -> tuple[int, str]:
+    """Run `record`, send SIGTERM once it has said `until`; return exit code and stderr."""
+    given = {
+        "ORDERBOOK_REST_URL": settings.rest_url,
+        "ORDERBOOK_WS_URL": settings.ws_url,
+        "ORDERBOOK_DATA_DIR": str(settings.data_dir),
+        **dict(one.split("=", 1) for one in variables),
+    }
+    process = await asyncio.to_thread(
+        subprocess.Popen,
+        [sys.executable, "-m", "orderbook_desktop", "record", *arguments],
+        env={**os.environ, **given},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def follow() -> str:
+        assert process.stderr is not None
+        told = ""
+        for line in process.stderr:
+            told += line
+            if until and until in line:
+                process.send_signal(signal.SIGTERM)
+        process.wait()
+        process.stderr.close()
+        return told
+
+    told = await asyncio.to_thread(follow)
+    assert "Traceback" not in told
+    return process.returncode, told
+
+
+def test_symbols_are_taken_once_each() -> None:
+    assert symbols_of(["btcusdt", "BTC/USDT", "eth-usdt"]) == ["BTC/USDT", "ETH/USDT"]
+
+
+def test_no_connection_takes_so_many_symbols() -> None:
+    with pytest.raises(BadSetting, match="at most 1024 symbols"):
+        symbols_of([f"A{number}/USDT" for number in range(1025)])
+
+
+async def test_several_symbols_for_a_while(settings: Settings) -> None:
+    code, told = await _record(settings, "BTC/USDT", "ETH/USDT", "--duration", "1.5")
+    assert code == 0, told
+    assert told.startswith("Recording BTC/USDT, ETH/USDT into book.\n")
+    for symbol in ("BTC/USDT", "ETH/USDT"):
+        assert f"{symbol}: synced\n" in told
+        assert f"\n{symbol}: " in told.partition("synced")[2]
+    assert "events recorded in" in told
+    assert "0 gaps." in told
+
+
+async def test_a_request_to_end_is_a_clean_end(settings: Settings) -> None:
+    code, told = await _record(settings, "BTC/USDT", "NO/NE", until="BTC/USDT: synced")
+    assert "BTC/USDT: " in told.splitlines()[-2]
+    assert "0 gaps." in told.splitlines()[-2]
+    # One of the two was not recorded, and that is said.
+    assert told.splitlines()[-1].startswith("NO/NE: 0 events recorded")
+    assert "The exchange doesn't trade" in told.splitlines()[-1]
+    assert code == 1
+
+
+async def test_only_an_unknown_symbol(settings: Settings) -> None:
+    code, told = await _record(settings, "NO/NE")
+    assert code == 1
+    assert told.splitlines()[-1].startswith("orderbook-desktop: The exchange doesn't trade")
+
+
+async def test_an_exchange_out_of_reach_is_tried_again(stranded: Settings) -> None:
+    code, told = await _record(stranded, "BTC/USDT", "--duration", "1.5")
+    assert "BTC/USDT: reconnecting. The exchange at ws://127.0.0.1:1 can't be reached" in told
+    assert "Trying again." in told
+    assert code == 1
+
+
+async def test_a_database_out_of_reach(settings: Settings) -> None:
+    dsn = "MONGO_DSN=mongodb://me:s3cret@127.0.0.1:1/"
+    code, told = await _record(settings, "BTC/USDT", variables=[dsn])
+    assert code == 1
+    assert told.startswith("orderbook-desktop: The database at mongodb://***@127.0.0.1:1/ does not")
+    assert "s3cret" not in told
+
+
+async def test_a_data_folder_that_is_a_file(settings: Settings) -> None:
+    settings.data_dir.write_text("not a folder")
+    code, told = await _record(settings, "BTC/USDT")
+    assert code == 1
+    assert "cannot be written (Not a directory)" in told or "File exists" in told
+    assert "ORDERBOOK_DATA_DIR" in told

@@ -1,0 +1,116 @@
+"""Without a screen, or without Qt's libraries, there is a sentence instead of an abort."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from orderbook_desktop.app import screen
+from orderbook_desktop.app.screen import MissingLibraries, NoScreen, check_screen
+from orderbook_desktop.app.system_libraries import OFFSCREEN, X_WINDOW, missing_packages
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="X11 and Wayland")
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("QT_QPA_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def x_server() -> Iterator[str]:
+    """Run an X server; return its DISPLAY."""
+    program = shutil.which("Xvfb")
+    if program is None:
+        pytest.skip("no Xvfb here")
+    server = subprocess.Popen(
+        [program, "-displayfd", "1", "-nolisten", "tcp"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert server.stdout is not None
+    yield f":{server.stdout.readline().strip()}"
+    server.terminate()
+    server.communicate()
+
+
+def test_no_display_at_all() -> None:
+    with pytest.raises(NoScreen, match=r"neither DISPLAY nor WAYLAND_DISPLAY.*record BTC/USDT"):
+        check_screen()
+
+
+@pytest.mark.parametrize("display", [":4711", "unix:4711", "127.0.0.1:59", "nonsense", ":x"])
+def test_a_dead_display(monkeypatch: pytest.MonkeyPatch, display: str) -> None:
+    monkeypatch.setenv("DISPLAY", display)
+    with pytest.raises(NoScreen, match=f"DISPLAY={display} "):
+        check_screen()
+
+
+def test_a_live_display(monkeypatch: pytest.MonkeyPatch, x_server: str) -> None:
+    monkeypatch.setenv("DISPLAY", x_server)
+    check_screen()
+
+
+def test_a_live_display_without_qt_s_libraries(
+    monkeypatch: pytest.MonkeyPatch, x_server: str
+) -> None:
+    monkeypatch.setenv("DISPLAY", x_server)
+    monkeypatch.setattr(screen, "X_WINDOW", {"libnone.so.1": "libnone1", "libno.so.2": "libno2"})
+    with pytest.raises(MissingLibraries, match=r"apt-get install libno2 libnone1$"):
+        check_screen()
+
+
+def test_without_the_libraries_of_every_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    monkeypatch.setattr(screen, "OFFSCREEN", {"libnone.so.1": "libnone1"})
+    with pytest.raises(MissingLibraries, match=r"libnone1$"):
+        check_screen()
+
+
+@pytest.mark.parametrize("platform", ["offscreen", "minimal", "vnc:size=800x600"])
+def test_platforms_without_a_display(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    monkeypatch.setenv("QT_QPA_PLATFORM", platform)
+    check_screen()
+
+
+@pytest.mark.parametrize("platform", ["xcb", "wayland", "wayland;xcb", "fantasy"])
+def test_platforms_that_are_not_there(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    monkeypatch.setenv("QT_QPA_PLATFORM", platform)
+    with pytest.raises(NoScreen):
+        check_screen()
+
+
+def test_a_live_wayland(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-7")
+    with pytest.raises(NoScreen):
+        check_screen()
+    with socket.socket(socket.AF_UNIX) as compositor:
+        compositor.bind(str(tmp_path / "wayland-7"))
+        compositor.listen()
+        check_screen()
+
+
+def test_nothing_is_missing_here() -> None:
+    assert missing_packages(OFFSCREEN) == []
+
+
+def test_setting_up_knows_the_same_libraries() -> None:
+    """`make run` installs what the program would miss."""
+    path = Path(__file__).parents[2] / "packaging" / "setup_venv.py"
+    spec = importlib.util.spec_from_file_location("setup_venv", path)
+    assert spec is not None
+    assert spec.loader is not None
+    setup: ModuleType = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    assert (setup.OFFSCREEN, setup.X_WINDOW) == (OFFSCREEN, X_WINDOW)

@@ -1,0 +1,162 @@
+"""The browser view in the program: on Qt's loop, over a real engine, and as a command."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+
+from orderbook_desktop.app.engine import Engine
+from orderbook_desktop.app.library import EngineLibrary
+from orderbook_desktop.app.settings import BadSetting, Settings, load_settings
+from orderbook_desktop.core.library import NotOffered
+from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.web.options import WebOptions
+from orderbook_desktop.web.server import WebServer
+from tests.web.hand_library import loaded_library
+from tests.web.reader import Merged, watching
+
+
+def _with_engine(settings: Settings, check: Callable[[Engine], Coroutine[Any, Any, None]]) -> None:
+    """Run `check` with an engine whose database is not started, on the loop that `serve` has."""
+
+    async def run() -> None:
+        engine = Engine(settings)
+        try:
+            async with asyncio.timeout(40):
+                await check(engine)
+        finally:
+            await engine.close()
+
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(run())
+
+
+def _library(engine: Engine, *named: str) -> EngineLibrary:
+    return EngineLibrary(engine, named=named, default_symbol="BTC/USDT", kind=SourceKind.DIRECT)
+
+
+async def test_it_serves_on_qts_loop() -> None:
+    library, merged = loaded_library(), Merged()
+    server = WebServer(library, WebOptions(port=0))
+    await server.start()
+    try:
+        async with asyncio.timeout(20), watching(server.port, "/stream") as viewer:
+            merged.take(await viewer.message())
+            library.btc.change(bids=[("100.02", "7")])
+            merged.take(await viewer.message())
+        assert merged.sides["bids"][Decimal("100.02")] == 7
+    finally:
+        await server.close()
+    assert server.viewers == 0
+
+
+@pytest.mark.allows_log("no snapshot")
+def test_a_lent_book_is_followed_until_it_is_given_back(settings: Settings) -> None:
+    async def check(engine: Engine) -> None:
+        library = _library(engine)
+        for _ in range(2):
+            book = library.lend(library.find("btcusdt"))
+            assert book.market == "BTCUSDT"
+            while not book.book.last_update_id:
+                await asyncio.sleep(0.01)
+            book.give_back()
+            book.give_back()
+        while engine.closing("BTCUSDT"):
+            await asyncio.sleep(0.01)
+
+    _with_engine(settings, check)
+
+
+def test_only_what_is_traded_is_on_offer(settings: Settings) -> None:
+    async def check(engine: Engine) -> None:
+        library = _library(engine)
+        assert library.find("BTC-USDT").market == "BTCUSDT"
+        with pytest.raises(NotOffered, match="has not told yet"):
+            library.find("ETH/USDT")
+        await library.load_symbols()
+        assert library.find("ETH/USDT").tick_size > 0
+        assert len(library.symbols) > 100
+        with pytest.raises(NotOffered, match="not among"):
+            library.find("NO/SUCH")
+        with pytest.raises(NotOffered, match="not a symbol"):
+            library.find("../etc")
+
+    _with_engine(settings, check)
+
+
+def test_named_symbols_are_the_only_ones_on_offer(settings: Settings) -> None:
+    async def check(engine: Engine) -> None:
+        library = _library(engine, "SOL/USDT", "ETH/USDT")
+        await library.load_symbols()
+        assert [info.symbol for info in library.symbols] == ["SOL/USDT", "ETH/USDT"]
+        assert library.default_symbol == "SOL/USDT"
+        assert library.symbols[0].tick_size > 0
+        with pytest.raises(NotOffered, match="not among"):
+            library.find("BTC/USDT")
+
+    _with_engine(settings, check)
+
+
+async def test_the_command_serves_until_it_is_stopped(settings: Settings) -> None:
+    options = {
+        "--rest-url": settings.rest_url,
+        "--ws-url": settings.ws_url,
+        "--data-dir": str(settings.data_dir),
+        "--host": "0.0.0.0",
+        "--port": "0",
+    }
+    async with asyncio.timeout(50):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "orderbook_desktop", "serve", "ETH/USDT"),
+            *(part for pair in options.items() for part in pair),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        line = (await process.stdout.readline()).decode()
+        match = re.search(r"http://\S+:(\d+)/\?token=([\w-]+)", line)
+        assert match is not None
+        port, token = match.groups()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as asker:
+            assert (await asker.get("/api/book")).status_code == 401
+            book: Any = {"bids": []}
+            while not book["bids"]:
+                book = (await asker.get("/api/book", params={"token": token})).json()
+        assert book["symbol"] == "ETH/USDT"
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+    logs = list(settings.data_dir.glob("logs/*.log"))
+    assert logs
+    assert not [path for path in logs if token in path.read_text()]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("web_port", "70000", "a whole number from 0 to 65535"),
+        ("web_host", "a b", "an address of this computer"),
+        ("web_token", "short", "16 to 128 letters"),
+    ],
+)
+def test_a_bad_setting_is_told_without_the_token(name: str, value: str, accepted: str) -> None:
+    with pytest.raises(BadSetting, match=accepted) as caught:
+        load_settings(**{name: value})
+    assert name != "web_token" or value not in str(caught.value)
+
+
+def test_the_settings_know_the_short_options() -> None:
+    settings = load_settings(web_host="0.0.0.0", web_port="8123", web_token="t" * 16)
+    assert (settings.web_host, settings.web_port) == ("0.0.0.0", 8123)
+    assert "t" * 16 not in repr(settings)
+    assert [settings.option(one) for one in ("web_host", "web_port", "web_token")] == [
+        "--host",
+        "--port",
+        "--token",
+    ]

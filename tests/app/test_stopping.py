@@ -1,0 +1,42 @@
+"""Requests to end are heard on Qt's loop, at once, and the old handlers come back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+import pytest
+
+from orderbook_desktop.app.stopping import stop_on_signals
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends itself signals")
+
+_NUMBERS = ["SIGINT", "SIGTERM", "SIGHUP"]
+
+
+@pytest.mark.parametrize("name", _NUMBERS)
+async def test_a_signal_sets_the_event(name: str) -> None:
+    number = signal.Signals[name]
+    before = signal.getsignal(number)
+    stop = asyncio.Event()
+    with stop_on_signals(stop):
+        # No timer wakes the loop before this one.
+        async with asyncio.timeout(20):
+            os.kill(os.getpid(), number)
+            await stop.wait()
+    assert signal.getsignal(number) is before
+
+
+async def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop = asyncio.Event()
+    try:
+        with stop_on_signals(stop):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0)
+        assert not stop.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)

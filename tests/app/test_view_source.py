@@ -1,0 +1,199 @@
+"""Which book a view shows: the recorded one unless it can't be had, and never one from before."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from orderbook_desktop.app.view_source import LATE_AFTER_NS, ViewSource
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.events import decode_snapshot
+from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+
+_SYNCED = FeedState.SYNCED
+_GOOD_TIME_MS = 1_700_000_000_000
+
+
+class FakeFeed:
+    """A feed whose book ends where it is told."""
+
+    def __init__(self, kind: SourceKind) -> None:
+        self.book = Book()
+        self.base_id = 0
+        self.status = FeedStatus(FeedState.SYNCING, kind)
+        self._kind = kind
+
+    def be(self, last_id: int, *, base_id: int = 100, at_ms: int = 0) -> None:
+        """Be in step with a book that ends at `last_id`, `at_ms` after the good time."""
+        self.status = FeedStatus(_SYNCED, self._kind, 1)
+        self.base_id = base_id
+        text = json.dumps({"lastUpdateId": last_id, "bids": [["1", "1"]], "asks": [["2", "1"]]})
+        self.book.load(decode_snapshot(text.encode(), "BTCUSDT", _GOOD_TIME_MS + at_ms))
+
+    def lose(self, state: FeedState = FeedState.RECONNECTING) -> None:
+        """Know no book any more."""
+        self.status = FeedStatus(state, self._kind, 1, "The connection broke off.")
+        self.base_id = 0
+        self.book.clear()
+
+
+class Scene:
+    """A view on two fake feeds, with a database and a clock that do as they are told."""
+
+    def __init__(self) -> None:
+        self.live = FakeFeed(SourceKind.DIRECT)
+        self.recorded = FakeFeed(SourceKind.MONGO)
+        self.problem = ""
+        self.recording = True
+        self.now_ns = 10**12
+        self.view = ViewSource(
+            "BTCUSDT",
+            self.live,
+            self.recorded,
+            database_problem=lambda: self.problem,
+            is_recording=lambda: self.recording,
+            now_ns=lambda: self.now_ns,
+        )
+
+    def set_recording(self, wanted: bool) -> None:
+        self.recording = wanted
+        self.view.recording_changed()
+
+    def pass_time(self, ns: int) -> None:
+        """Let time pass, with a look at the view before and after."""
+        assert self.view.status
+        self.now_ns += ns
+
+    @property
+    def shown(self) -> tuple[SourceKind, FeedState]:
+        """Return whose book is on screen, and what is said of it."""
+        shows_live = self.view.book is self.live.book
+        assert shows_live or self.view.book is self.recorded.book
+        status = self.view.status
+        assert status.source is (SourceKind.DIRECT if shows_live else SourceKind.MONGO)
+        return status.source, status.state
+
+
+@pytest.fixture
+def scene() -> Scene:
+    scene = Scene()
+    scene.live.be(120)
+    scene.recorded.be(118)
+    return scene
+
+
+def test_the_recorded_book_is_shown(scene: Scene) -> None:
+    assert scene.shown == (SourceKind.MONGO, _SYNCED)
+
+
+def test_the_direct_source_can_be_chosen(scene: Scene) -> None:
+    scene.view.kind = SourceKind.DIRECT
+    scene.problem = "The database is away."
+    assert scene.shown == (SourceKind.DIRECT, _SYNCED)
+
+
+def test_the_exchange_stands_in_while_the_database_is_away(scene: Scene) -> None:
+    scene.problem = "The database is away."
+    assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_AWAY)
+    assert scene.view.status.detail.startswith("The database is away. This is the exchange's own")
+
+
+def test_without_either_the_exchanges_state_counts(scene: Scene) -> None:
+    scene.problem = "The database is away."
+    scene.live.lose()
+    assert scene.shown == (SourceKind.DIRECT, FeedState.RECONNECTING)
+
+
+def test_a_lost_connection_is_not_covered_by_the_recorded_book(scene: Scene) -> None:
+    scene.live.lose()
+    assert scene.shown == (SourceKind.DIRECT, FeedState.RECONNECTING)
+    assert scene.view.book.last_update_id == 0
+
+
+def test_the_exchanges_book_is_shown_while_the_recorded_one_loads(scene: Scene) -> None:
+    scene.recorded.lose(FeedState.SYNCING)
+    assert scene.shown == (SourceKind.DIRECT, FeedState.SYNCING)
+
+
+def test_a_recorded_book_that_never_loads_counts_as_away(scene: Scene) -> None:
+    scene.recorded.lose(FeedState.SYNCING)
+    scene.pass_time(LATE_AFTER_NS + 1)
+    assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_AWAY)
+
+
+def test_a_recorded_book_from_before_a_gap_is_not_shown(scene: Scene) -> None:
+    scene.live.be(520, base_id=500)
+    assert scene.shown == (SourceKind.DIRECT, FeedState.SYNCING)
+    scene.recorded.be(515)
+    assert scene.shown == (SourceKind.MONGO, _SYNCED)
+
+
+def test_a_recording_that_lags_counts_as_away_until_it_has_caught_up(scene: Scene) -> None:
+    scene.live.be(200)
+    scene.pass_time(LATE_AFTER_NS + 1)
+    assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_AWAY)
+    scene.recorded.be(200)
+    assert scene.shown == (SourceKind.MONGO, _SYNCED)
+
+
+def test_a_recording_that_keeps_up_is_never_late(scene: Scene) -> None:
+    for last_id in range(200, 300):
+        scene.live.be(last_id)
+        scene.recorded.be(last_id - 1)
+        scene.pass_time(LATE_AFTER_NS // 2)
+        assert scene.shown == (SourceKind.MONGO, _SYNCED)
+
+
+def test_a_quiet_market_that_comes_to_life_is_not_late(scene: Scene) -> None:
+    scene.recorded.be(120)
+    scene.pass_time(20 * LATE_AFTER_NS)
+    assert scene.shown == (SourceKind.MONGO, _SYNCED)
+    scene.live.be(121)
+    assert scene.shown == (SourceKind.MONGO, _SYNCED)
+
+
+def test_events_that_are_recorded_already_are_told(scene: Scene) -> None:
+    scene.recorded.be(9_000, at_ms=60_000)
+    assert scene.shown == (SourceKind.DIRECT, _SYNCED)
+    assert "recorded already" in scene.view.status.detail
+
+
+def test_the_book_of_the_last_recording_is_not_shown_when_the_next_begins(scene: Scene) -> None:
+    scene.set_recording(wanted=False)
+    scene.live.be(300)
+    scene.set_recording(wanted=True)
+    assert scene.shown == (SourceKind.DIRECT, FeedState.SYNCING)
+    scene.recorded.be(300)
+    assert scene.shown == (SourceKind.MONGO, _SYNCED)
+
+
+def test_when_our_recording_stops_the_live_book_goes_on_at_once(scene: Scene) -> None:
+    scene.set_recording(wanted=False)
+    assert scene.shown == (SourceKind.DIRECT, _SYNCED)
+    # The last of our own events arrive a little later, and prove nothing.
+    scene.recorded.be(120)
+    scene.live.be(125)
+    assert scene.shown == (SourceKind.DIRECT, _SYNCED)
+
+
+def test_another_process_s_recording_is_followed(scene: Scene) -> None:
+    scene.set_recording(wanted=False)
+    scene.live.be(130)
+    scene.recorded.be(129)
+    assert scene.shown == (SourceKind.MONGO, _SYNCED)
+
+
+def test_another_process_s_recording_is_followed_without_the_exchange(scene: Scene) -> None:
+    scene.set_recording(wanted=False)
+    scene.recorded.be(129)
+    scene.live.lose()
+    assert scene.shown == (SourceKind.MONGO, _SYNCED)
+
+
+def test_another_process_s_recording_that_ended_is_left(scene: Scene) -> None:
+    scene.set_recording(wanted=False)
+    scene.recorded.be(129)
+    scene.live.be(300)
+    scene.pass_time(LATE_AFTER_NS + 1)
+    assert scene.shown == (SourceKind.DIRECT, _SYNCED)

@@ -1,0 +1,202 @@
+"""The window's program: what it remembers, and that it ends soon in whatever state."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orderbook_desktop.app.settings import Settings, load_settings
+from orderbook_desktop.app.window import first_source, first_symbol, window_memory
+from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.gui.preferences import Preferences
+
+# The program's own limit is less than 3 s; a machine that is shared may take longer.
+_CLOSED_WITHIN_S = 20.0
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal")
+
+
+@contextmanager
+def _window(settings: Settings, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    given = {
+        "QT_QPA_PLATFORM": "offscreen",
+        "ORDERBOOK_REST_URL": settings.rest_url,
+        "ORDERBOOK_WS_URL": settings.ws_url,
+        "ORDERBOOK_DATA_DIR": str(settings.data_dir),
+        "MONGO_DSN": settings.mongo_dsn,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orderbook_desktop", *arguments],
+        env={**os.environ, **given},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _log(settings: Settings) -> str:
+    path = settings.data_dir / "logs" / "production.log"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _wait_for(settings: Settings, text: str) -> None:
+    deadline = time.monotonic() + 40
+    while text not in _log(settings):
+        assert time.monotonic() < deadline, _log(settings)
+        time.sleep(0.02)
+
+
+def _end(settings: Settings, process: subprocess.Popen[str], number: int = signal.SIGTERM) -> None:
+    """Ask it to end; check that it does, in time, silently, with all its children."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    told, _ = process.communicate(timeout=_CLOSED_WITHIN_S)
+    assert (process.returncode, told) == (0, "")
+    _, alive = psutil.wait_procs(children, timeout=1)
+    assert alive == []
+    assert "not everything ended" not in _log(settings)
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_while_all_is_well(settings: Settings, number: int) -> None:
+    with _window(settings) as process:
+        _wait_for(settings, "database ready")
+        time.sleep(0.5)  # Into the middle of its work; what it does there does not matter.
+        _end(settings, process, number)
+    assert "ERROR" not in _log(settings)
+    assert "did not end" not in _log(settings)
+
+
+@posix
+def test_it_ends_while_the_database_starts(settings: Settings) -> None:
+    with _window(settings) as process:
+        while not (settings.data_dir / "database" / "secantus.toml").exists():
+            time.sleep(0.005)
+        _end(settings, process)
+
+
+@posix
+def test_it_ends_while_the_exchange_is_out_of_reach(stranded: Settings) -> None:
+    with _window(stranded) as process:
+        _wait_for(stranded, "can't be reached")
+        _end(stranded, process)
+
+
+@posix
+def test_it_ends_while_nobody_answers(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        settings = load_settings(
+            rest_url=f"http://{address}",
+            ws_url=f"ws://{address}",
+            mongo_dsn=f"mongodb://{address}/",
+            data_dir=str(tmp_path),
+        )
+        with _window(settings) as process, silent.accept()[0]:
+            time.sleep(0.3)
+            _end(settings, process)
+
+
+@posix
+def test_it_ends_while_the_database_hangs(settings: Settings) -> None:
+    with _window(settings) as process:
+        _wait_for(settings, "database ready")
+        for child in psutil.Process(process.pid).children():
+            child.suspend()
+        time.sleep(0.3)
+        _end(settings, process)
+
+
+@posix
+def test_it_ends_during_the_start_of_the_demo(stranded: Settings) -> None:
+    with _window(stranded, "--demo") as process:
+        while not (stranded.data_dir / "logs" / "demo.log").exists():
+            time.sleep(0.005)
+        _end(stranded, process)
+
+
+@posix
+def test_nothing_is_left_of_a_killed_demo(stranded: Settings) -> None:
+    with _window(stranded, "--demo") as process:
+        _wait_for(stranded, "database ready")
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) == 2
+        process.kill()
+        _, alive = psutil.wait_procs(children, timeout=5)
+        assert alive == []
+
+
+@posix
+def test_it_starts_on_a_folder_that_is_a_file_and_with_a_broken_memory(stranded: Settings) -> None:
+    stranded.data_dir.write_text("not a folder")
+    with _window(stranded) as process:
+        time.sleep(2)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        told, _ = process.communicate(timeout=_CLOSED_WITHIN_S)
+    assert process.returncode == 0
+    assert "Traceback" not in told
+
+
+@posix
+def test_it_remembers_the_symbol_and_the_source(settings: Settings) -> None:
+    with _window(settings, "--symbol", "ETH/USDT", "--source", "direct") as process:
+        _wait_for(settings, "database ready")
+        _end(settings, process)
+    preferences = Preferences(window_memory(settings))
+    assert preferences.symbol == "ETH/USDT"
+    assert preferences.recents == ("ETH/USDT",)
+    assert preferences.source is SourceKind.DIRECT
+
+
+def _remember(settings: Settings, symbol: str, source: SourceKind) -> Preferences:
+    preferences = Preferences(window_memory(settings))
+    preferences.symbol, preferences.source = symbol, source
+    return preferences
+
+
+def test_what_is_remembered_beats_the_default(stranded: Settings) -> None:
+    preferences = _remember(stranded, "SOL/USDT", SourceKind.DIRECT)
+    assert first_symbol(stranded, preferences) == "SOL/USDT"
+    assert first_source(stranded, preferences) is SourceKind.DIRECT
+
+
+def test_what_is_given_beats_what_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYMBOL", "BTC/USDT")
+    settings = load_settings(source="mongo", data_dir=str(tmp_path))
+    preferences = _remember(settings, "SOL/USDT", SourceKind.DIRECT)
+    assert first_symbol(settings, preferences) == "BTC/USDT"
+    assert first_source(settings, preferences) is SourceKind.MONGO
+
+
+def test_a_broken_memory_is_as_none(stranded: Settings) -> None:
+    stranded.data_dir.mkdir()
+    (stranded.data_dir / "window.ini").write_bytes(b"\x00\xff[market\nsymbol=@Nonsense(\n=\n")
+    preferences = Preferences(window_memory(stranded))
+    assert first_symbol(stranded, preferences) == "BTC/USDT"
+    assert first_source(stranded, preferences) is SourceKind.MONGO
+
+
+def test_a_remembered_symbol_that_is_none_is_left(stranded: Settings) -> None:
+    preferences = _remember(stranded, "??", SourceKind.MONGO)
+    assert first_symbol(stranded, preferences) == "BTC/USDT"

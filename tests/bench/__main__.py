@@ -1,0 +1,22 @@
+"""Runs the benchmarks named on the command line, or all of them, one process each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+BENCHMARKS = ("book_cost", "repaint", "latency", "startup", "web_bytes", "web_viewers")
+
+
+def main() -> int:
+    failed = 0
+    for name in sys.argv[1:] or BENCHMARKS:
+        print(f"== {name}", flush=True)
+        failed |= subprocess.run(
+            [sys.executable, "-m", f"tests.bench.{name}"], check=False
+        ).returncode
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

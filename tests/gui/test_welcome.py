@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from PySide6.QtCore import QSettings, Qt
+from PySide6.QtGui import QAction
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel, RecordingStatus
+from orderbook_desktop.gui.main_window import MainWindow
+from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.welcome import RecordingPace, RecordingPlace, WelcomePanel
+from tests.gui.fake_desk import NOW_NS, FakeDesk
+
+SECOND_NS = 10**9
+GB = 10**9
+PLACE = RecordingPlace("the folder of recordings", lambda: 50 * GB)
+Start = Callable[[], MainWindow]
+
+
+@pytest.fixture
+def start(qapp: QApplication, qtbot: QtBot, settings: QSettings, desk: FakeDesk) -> Iterator[Start]:
+    """Start the program's window again and again, on one memory."""
+    opened: list[MainWindow] = []
+
+    def start_anew() -> MainWindow:
+        for window in opened:
+            window.finish_close()
+        window = MainWindow(desk, Preferences(settings), qapp, lambda: NOW_NS, PLACE)
+        qtbot.addWidget(window)
+        window.show()
+        opened[:] = [window]
+        return window
+
+    yield start_anew
+    for window in opened:
+        window.finish_close()
+
+
+@pytest.fixture
+def panel(qtbot: QtBot, start: Start) -> WelcomePanel:
+    return panel_of(start())
+
+
+def panel_of(window: MainWindow) -> WelcomePanel:
+    assert window.welcome is not None
+    return window.welcome
+
+
+def help_action(window: MainWindow) -> QAction:
+    return next(one for one in window.menus.actions if one.text() == "&Welcome")
+
+
+def recorded(payload_bytes: int) -> RecordingStatus:
+    return RecordingStatus(wanted=True, events=payload_bytes // 1_000, payload_bytes=payload_bytes)
+
+
+def test_only_the_first_start_welcomes(start: Start) -> None:
+    first = start()
+    assert panel_of(first).isVisible()
+    assert start().welcome is None
+
+
+def test_an_upgrade_does_not_welcome_who_is_at_home(start: Start, settings: QSettings) -> None:
+    # What a version without a welcome remembered.
+    settings.setValue("market/symbol", "ETH/USDT")
+    assert start().welcome is None
+
+
+def test_help_brings_it_back(start: Start) -> None:
+    start()
+    window = start()
+    help_action(window).trigger()
+    assert panel_of(window).isVisible()
+    again = panel_of(window)
+    help_action(window).trigger()
+    assert panel_of(window) is again
+
+
+def test_nobody_is_welcomed_without_a_place(
+    qapp: QApplication, qtbot: QtBot, preferences: Preferences, desk: FakeDesk
+) -> None:
+    window = MainWindow(desk, preferences, qapp, lambda: NOW_NS)
+    qtbot.addWidget(window)
+    assert window.welcome is None
+    assert not preferences.welcomed
+    window.finish_close()
+
+
+def test_dismissing_leads_to_the_ladder(start: Start, qtbot: QtBot) -> None:
+    window = start()
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+    panel = panel_of(window)
+    QTest.mouseClick(panel.close_button, Qt.MouseButton.LeftButton)
+    assert window.welcome is None
+    assert panel.isHidden()
+    assert window.ladder.hasFocus()
+
+
+def test_escape_dismisses(start: Start) -> None:
+    window = start()
+    panel = panel_of(window)
+    panel.demo_button.setFocus()
+    QTest.keyClick(panel.demo_button, Qt.Key.Key_Escape)
+    assert window.welcome is None
+
+
+def test_says_what_is_recorded_where(start: Start, desk: FakeDesk) -> None:
+    desk.recording = recorded(0)
+    panel = panel_of(start())
+    assert panel.title.text().startswith("Welcome. This is the order book of BTC/USDT, live")
+    assert "is being recorded in the folder of recordings" in panel.recorded.text()
+    assert panel.disk.text() == "Disk: being measured; 50.0 GB are free."
+    assert panel.disk.isVisible()
+
+
+def test_says_that_nothing_is_recorded(start: Start, desk: FakeDesk) -> None:
+    desk.recording = RecordingStatus(wanted=False)
+    panel = panel_of(start())
+    assert "not being recorded" in panel.recorded.text()
+    assert not panel.disk.isVisible()
+
+
+def test_says_why_recording_does_not_work(start: Start, desk: FakeDesk) -> None:
+    window = start()
+    desk.recording = replace(recorded(0), problem="The database is away.")
+    window.bridge.look()
+    window.bridge.recording_changed.emit(desk.recording)
+    assert panel_of(window).recorded.text().endswith("The database is away.")
+
+
+def test_says_how_much_disk_a_day_takes(panel: WelcomePanel) -> None:
+    panel.show_recording(recorded(400_000), NOW_NS)
+    panel.show_recording(recorded(520_000), NOW_NS + 10 * SECOND_NS)
+    assert panel.disk.text() == ("Disk: about 1.0 GB a day; 50.0 GB are free, enough for 48 days.")
+
+
+def test_the_first_look_is_no_measurement(panel: WelcomePanel) -> None:
+    panel.show_recording(recorded(400_000), NOW_NS)
+    assert panel.disk.text().startswith("Disk: being measured")
+
+
+def test_another_symbol_is_measured_anew(panel: WelcomePanel, desk: FakeDesk, start: Start) -> None:
+    panel.show_recording(recorded(400_000), NOW_NS)
+    panel.show_recording(recorded(520_000), NOW_NS + 10 * SECOND_NS)
+    desk.select_symbol("ETH/USDT")
+    panel.show_desk()
+    assert "ETH/USDT" in panel.title.text()
+    assert panel.disk.text().startswith("Disk: being measured")
+
+
+def test_chooses_a_symbol(start: Start, desk: FakeDesk) -> None:
+    window = start()
+    panel = panel_of(window)
+    by_symbol = {button.text(): button for button in panel.symbol_buttons}
+    assert not by_symbol["BTC/USDT"].isEnabled()
+    QTest.mouseClick(by_symbol["ETH/USDT"], Qt.MouseButton.LeftButton)
+    assert desk.commands == [("select_symbol", "ETH/USDT")]
+    assert window.windowTitle().startswith("ETH/USDT")
+    assert by_symbol["BTC/USDT"].isEnabled()
+
+
+def test_leads_to_all_symbols(start: Start, qtbot: QtBot) -> None:
+    window = start()
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+    QTest.mouseClick(panel_of(window).search_button, Qt.MouseButton.LeftButton)
+    assert window.top_bar.symbol_box.hasFocus()
+
+
+def test_the_demo_is_one_click_away(start: Start, desk: FakeDesk) -> None:
+    window = start()
+    panel = panel_of(window)
+    QTest.mouseClick(panel.demo_button, Qt.MouseButton.LeftButton)
+    assert desk.commands == [("act", NoticeAction.START_DEMO)]
+    desk.demo = True
+    panel.show_desk()
+    assert not panel.demo_button.isVisible()
+    assert "made-up market" in panel.title.text()
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "The exchange can't be reached (its name is not known); check the network connection.",
+        "The exchange doesn't serve your region (HTTP 451); set ORDERBOOK_REST_URL.",
+    ],
+)
+def test_trouble_is_explained_beside_it_with_the_demo(
+    start: Start, desk: FakeDesk, reason: str
+) -> None:
+    window = start()
+    desk.notices = [Notice("exchange", NoticeLevel.WARNING, reason, NoticeAction.START_DEMO)]
+    desk.revision += 1
+    window.bridge.look()
+    assert [row.notice.text for row in window.notice_bar.rows] == [reason]
+    assert window.notice_bar.isVisible()
+    assert panel_of(window).isVisible()
+
+
+def test_a_pace_needs_time_and_growth() -> None:
+    pace = RecordingPace()
+    assert pace.bytes_per_day is None
+    pace.note(1_000, 0)
+    pace.note(2_000, 4 * SECOND_NS)
+    assert pace.bytes_per_day is None
+    pace.note(11_000, 10 * SECOND_NS)
+    assert pace.bytes_per_day == 86_400_000
+    pace.note(0, 11 * SECOND_NS)
+    assert pace.bytes_per_day is None

@@ -1,0 +1,80 @@
+"""Chromium, and the program to look at."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from orderbook_desktop.exchange.local import write_capture
+from tests.web.browser.program import Command, exchange, running, server
+
+_CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+_ARGUMENTS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> None:
+    """Leave what runs to `everything_ended`: the browser's processes come and go as they like."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def everything_ended() -> Iterator[None]:
+    """Fail a module that leaves child processes behind."""
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    left = set(psutil.Process().children(recursive=True)) - before
+    assert not psutil.wait_procs(list(left), timeout=5)[1]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Give the system's Chromium."""
+    if _CHROMIUM is None:
+        pytest.skip("there is no Chromium here")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Served:
+    """A running browser view: its address, its command, and the capture that is played."""
+
+    def __init__(self, address: str, command: Command, capture: Path | None = None) -> None:
+        self.address = address
+        self.command = command
+        self.capture = capture
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve a capture that is being played."""
+    folder = tmp_path_factory.mktemp("played")
+    capture = write_capture(folder / "btc.jsonl.gz", seed=3, seconds=60, snapshot_levels=1000)
+    yield from _served(folder, "--play", str(capture), capture=capture)
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve the made-up market, with its hundreds of symbols."""
+    yield from _served(tmp_path_factory.mktemp("endless"), "--seed", "5")
+
+
+def _served(folder: Path, *arguments: str, capture: Path | None = None) -> Iterator[Served]:
+    with ExitStack() as stack:
+        market, variables = exchange(folder, *arguments)
+        stack.enter_context(running(market))
+        command, address = server(folder, variables)
+        stack.enter_context(running(command))
+        yield Served(address, command, capture)

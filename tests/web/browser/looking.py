@@ -1,0 +1,101 @@
+"""What a person sees on the page, and what must be so of every page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, ConsoleMessage, Page
+
+_AXE = Path(__file__).parent / "axe" / "axe.min.js"
+_SERIOUS = ("serious", "critical")
+# How the browser and htmx tell that the server is away.
+_AWAY = ("ERR_CONNECTION_REFUSED", "htmx:sse:error: Failed to fetch")
+_READ = """() => ({
+  id: Number(document.getElementById("book").dataset.updateId),
+  state: document.getElementById("state").textContent,
+  asks: [...document.querySelectorAll("#asks tr")].map((row) =>
+    [...row.cells].map((cell) => cell.textContent)).reverse(),
+  bids: [...document.querySelectorAll("#bids tr")].map((row) =>
+    [...row.cells].map((cell) => cell.textContent)),
+})"""
+
+Rows = list[tuple[Decimal, Decimal, Decimal]]
+
+
+class Shown:
+    """The book on the page at one instant: rows are (price, size, total), best first."""
+
+    def __init__(self, page: Page) -> None:
+        read: dict[str, Any] = page.evaluate(_READ)
+        self.update_id: int = read["id"] or 0
+        self.state: str = read["state"]
+        self.bids: Rows = [_row(row) for row in read["bids"] if row[0]]
+        self.asks: Rows = [_row(row) for row in read["asks"] if row[0]]
+
+
+def _row(cells: list[str]) -> tuple[Decimal, Decimal, Decimal]:
+    price, size, total = map(Decimal, cells)
+    return price, size, total
+
+
+def rows_of(levels: list[tuple[Decimal, Decimal]], count: int) -> Rows:
+    """Return the ungrouped rows that the best levels must look like."""
+    rows, total = [], Decimal(0)
+    for price, size in levels[:count]:
+        total += size
+        rows.append((price, size, total))
+    return rows
+
+
+def until(condition: Callable[[], object], within_s: float = 20.0) -> None:
+    """Wait until `condition` holds."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+@contextmanager
+def opened(
+    chromium: Browser, address: str, *, width: int = 1600, scheme: str = "dark", **options: Any
+) -> Iterator[Page]:
+    """Open a page; at the end it must have no console errors."""
+    height = 800 if width < 600 else 900
+    context = chromium.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        **options,
+    )
+    errors: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            errors.append(message.text)
+
+    page = context.new_page()
+    page.on("console", note)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    try:
+        page.goto(address)
+        yield page
+    finally:
+        # Shown where the test fails.
+        print(f"console: {errors}, page: {page.locator('body').inner_text()[:300]}")
+        context.close()
+    assert not [one for one in errors if not any(away in one for away in _AWAY)]
+
+
+def accessibility_faults(page: Page) -> list[str]:
+    """Return axe-core's serious findings."""
+    page.evaluate(_AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("() => axe.run()")
+    return [
+        f"{one['id']}: {one['nodes'][0]['html'][:200]}"
+        for one in found["violations"]
+        if one["impact"] in _SERIOUS
+    ]

@@ -1,0 +1,216 @@
+"""The page in a real browser: the right book, also after restarts and sleep, for everybody."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.exchange.local.true_book import TrueBook, capture_messages
+from tests.web.browser.conftest import Served
+from tests.web.browser.looking import Shown, accessibility_faults, opened, rows_of, until
+
+pytestmark = [pytest.mark.timeout(120)]
+
+_LOOKS = [("dark", 1600), ("light", 1600), ("dark", 360), ("light", 360)]
+Levels = list[tuple[Decimal, Decimal]]
+
+
+def _true_book(capture: Path, update_id: int) -> tuple[Levels, Levels]:
+    """Return the book of the capture at an update id, best levels first."""
+    messages = [json.loads(text) for _, text in capture_messages(capture)]
+    book = TrueBook(next(one for one in messages if "lastUpdateId" in one))
+    for message in messages:
+        if "@depth" in message.get("stream", "") and message["data"]["u"] <= update_id:
+            book.apply(message["data"])
+    assert book.last_update_id == update_id
+    return sorted(book.bids.items(), reverse=True), sorted(book.asks.items())
+
+
+def _asked(address: str) -> Any:
+    with build_opener(ProxyHandler({})).open(address, timeout=10) as answer:
+        return json.load(answer)
+
+
+def _api_book(address: str, symbol: str = "BTC/USDT") -> Any:
+    return _asked(f"{address}/api/book?symbol={symbol}&depth=10000")
+
+
+def _until_symbols_are_known(served: Served) -> None:
+    until(lambda: _asked(f"{served.address}/api/status")["symbolsOnOffer"] > 100)
+
+
+def _levels(pairs: list[list[str]]) -> Levels:
+    return [(Decimal(price), Decimal(size)) for price, size in pairs]
+
+
+def _is_api_book(page: Page, address: str, symbol: str = "BTC/USDT") -> bool:
+    """Whether page and API show the same book, where they show the same moment at all."""
+    answer, shown = _api_book(address, symbol), Shown(page)
+    if not shown.update_id or shown.update_id != answer["lastUpdateId"]:
+        return False
+    assert shown.bids == rows_of(_levels(answer["bids"]), 25)
+    assert shown.asks == rows_of(_levels(answer["asks"]), 25)
+    return True
+
+
+def _shown_after(page: Page, update_id: int) -> Shown:
+    """Return the first book that is seen after the one with `update_id`."""
+    until(lambda: Shown(page).update_id > update_id)
+    return Shown(page)
+
+
+@pytest.mark.parametrize(("scheme", "width"), _LOOKS)
+def test_the_page_shows_the_true_book_while_a_capture_is_played(
+    chromium: Browser, played: Served, scheme: str, width: int
+) -> None:
+    assert played.capture is not None
+    with opened(chromium, played.address, scheme=scheme, width=width) as page:
+        last = 0
+        for _ in range(4):
+            shown = _shown_after(page, last)
+            bids, asks = _true_book(played.capture, shown.update_id)
+            assert shown.bids == rows_of(bids, 25)
+            assert shown.asks == rows_of(asks, 25)
+            assert shown.state == "synced"
+            last = shown.update_id
+        until(lambda: _is_api_book(page, played.address))
+        answer = _api_book(played.address)
+        truth = _true_book(played.capture, answer["lastUpdateId"])
+        assert (_levels(answer["bids"]), _levels(answer["asks"])) == truth
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert background == ("rgb(13, 17, 23)" if scheme == "dark" else "rgb(238, 241, 245)")
+        assert accessibility_faults(page) == []
+
+
+@pytest.mark.parametrize("width", [1600, 360])
+def test_what_is_next_to_the_spread_is_in_view(
+    chromium: Browser, endless: Served, width: int
+) -> None:
+    with opened(chromium, endless.address, width=width) as page:
+        until(lambda: Shown(page).update_id)
+        for selector in ("#asks tr:last-child", "#bids tr:first-child", ".between", "#badge"):
+            assert page.locator(selector).is_visible()
+            box = page.locator(selector).bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] <= page.viewport_size["height"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("live", ["changes", "fragments"])
+def test_it_survives_a_restart_of_the_server(chromium: Browser, endless: Served, live: str) -> None:
+    with opened(chromium, f"{endless.address}/?live={live}") as page:
+        until(lambda: Shown(page).state == "synced")
+        assert endless.command.stop() == 0
+        until(lambda: Shown(page).state == "reconnecting")
+        before = Shown(page)
+        endless.command.start()
+        until(lambda: Shown(page).state == "synced" and Shown(page).bids != before.bids, 40)
+        if live == "changes":
+            until(lambda: _is_api_book(page, endless.address))
+
+
+def test_it_survives_sleep(chromium: Browser, endless: Served) -> None:
+    with opened(chromium, endless.address) as page:
+        until(lambda: Shown(page).update_id)
+        browser = page.context.new_cdp_session(page)
+        browser.send("Page.setWebLifecycleState", {"state": "frozen"})
+        began = _api_book(endless.address)["lastUpdateId"]
+        until(lambda: _api_book(endless.address)["lastUpdateId"] > began + 200)
+        browser.send("Page.setWebLifecycleState", {"state": "active"})
+        until(lambda: _is_api_book(page, endless.address))
+
+
+def test_a_step_that_is_missing_is_noticed_and_mended(chromium: Browser, endless: Served) -> None:
+    with opened(chromium, "about:blank") as page:
+        page.add_init_script("""
+          const Real = EventSource;
+          let dropped = 0;
+          window.opened = 0;
+          window.EventSource = class extends Real {
+            constructor(...all) { super(...all); window.opened++; }
+            set onmessage(take) {
+              super.onmessage = (event) => {
+                if (JSON.parse(event.data).kind === "diff" && dropped++ === 5) return;
+                take(event);
+              };
+            }
+          };
+          window.EventSource.CLOSED = Real.CLOSED;
+          window.EventSource.OPEN = Real.OPEN;
+        """)
+        page.goto(endless.address)
+        until(lambda: page.evaluate("window.opened") == 2)
+        until(lambda: _is_api_book(page, endless.address))
+
+
+def test_symbols_are_searched_and_switched_by_keyboard(chromium: Browser, endless: Served) -> None:
+    _until_symbols_are_known(endless)
+    with opened(chromium, endless.address) as page:
+        until(lambda: Shown(page).update_id)
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.name") == "symbol"
+        page.keyboard.type("ethus")
+        until(lambda: 0 < page.locator("#suggestions option").count() < 20)
+        offered = page.locator("#suggestions option").evaluate_all("all => all.map(o => o.value)")
+        assert offered[0] == "ETH/USDT"
+        page.keyboard.type("dt")
+        page.keyboard.press("Enter")
+        page.wait_for_url(re.compile("symbol=ethusdt"))
+        assert page.title() == "ETH/USDT order book"
+        until(lambda: _is_api_book(page, endless.address, "ETH/USDT"))
+
+
+def test_a_suggestion_that_is_chosen_is_shown_at_once(chromium: Browser, endless: Served) -> None:
+    _until_symbols_are_known(endless)
+    with opened(chromium, endless.address) as page:
+        page.locator("input[name=symbol]").evaluate(
+            "box => { box.value = 'SOL/USDT'; box.dispatchEvent(new InputEvent('input')); }"
+        )
+        page.wait_for_url(re.compile("symbol=SOL%2FUSDT"))
+        until(lambda: _is_api_book(page, endless.address, "SOL/USDT"))
+
+
+@pytest.mark.parametrize("live", ["changes", "fragments"])
+def test_grouping_keeps_every_quantity(chromium: Browser, endless: Served, live: str) -> None:
+    with opened(chromium, f"{endless.address}/?live={live}") as page:
+        page.locator("select[name=group]").select_option("10")
+        page.wait_for_url(re.compile("group=10"))
+        until(lambda: all(price % 10 == 0 for price, _, _ in Shown(page).bids))
+        until(lambda: all(price % 10 == 0 for price, _, _ in Shown(page).asks))
+        shown = Shown(page)
+        for rows in (shown.bids, shown.asks):
+            assert rows[-1][2] == sum(size for _, size, _ in rows)
+
+
+def test_whole_fragments_are_swapped_in_by_htmx(chromium: Browser, endless: Served) -> None:
+    with opened(chromium, endless.address) as page:
+        page.get_by_text("Follow by whole fragments").click()
+        page.wait_for_url(re.compile("live=fragments"))
+        first = Shown(page)
+        until(lambda: Shown(page).bids != first.bids)
+        shown = Shown(page)
+        assert len(shown.bids) == len(shown.asks) == 25
+        assert shown.bids[0][0] < shown.asks[0][0]
+        assert accessibility_faults(page) == []
+
+
+def test_without_javascript_the_page_refreshes_itself(chromium: Browser, endless: Served) -> None:
+    with opened(chromium, endless.address, java_script_enabled=False) as page:
+        first = page.locator("#bids").inner_text()
+        assert re.search(r"\d+\.\d+", first)
+        until(lambda: page.locator("#bids").inner_text() != first)
+
+
+def test_only_a_change_of_state_is_announced(chromium: Browser, endless: Served) -> None:
+    with opened(chromium, endless.address) as page:
+        until(lambda: Shown(page).update_id)
+        live = page.locator("[role=status], [aria-live]")
+        assert live.count() == 1
+        assert live.inner_text() == ""

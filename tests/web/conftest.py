@@ -1,0 +1,52 @@
+"""Servers for the tests, over a library that moves by hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from orderbook_desktop.web.application import create_app
+from orderbook_desktop.web.hub import Hub
+from orderbook_desktop.web.options import WebOptions
+from orderbook_desktop.web.server import WebServer
+from tests.web.hand_library import HandLibrary, loaded_library
+
+
+@pytest.fixture
+def library() -> HandLibrary:
+    """Three symbols, all known."""
+    return loaded_library()
+
+
+@pytest.fixture
+async def server(library: HandLibrary) -> AsyncIterator[WebServer]:
+    """A server on a real port."""
+    serving = WebServer(library, WebOptions(port=0))
+    await serving.start()
+    try:
+        yield serving
+    finally:
+        await serving.close()
+
+
+@pytest.fixture
+async def client(library: HandLibrary) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application itself, for whatever is no endless stream."""
+    async with asking(library, WebOptions()) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def asking(library: HandLibrary, options: WebOptions) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client of an application that no port leads to."""
+    hub = Hub(library, options.limits)
+    transport = httpx.ASGITransport(create_app(hub, options))
+    address = f"http://127.0.0.1:{options.port}"
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url=address) as opened:
+            yield opened
+    finally:
+        hub.close()

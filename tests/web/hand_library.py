@@ -1,0 +1,97 @@
+"""A library whose books move when a test says so."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.events import decode_diff, decode_snapshot
+from orderbook_desktop.core.library import NotOffered
+from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+
+Pairs = Sequence[tuple[str, str]]
+NOW_NS = 1_700_000_000_000_000_000
+
+BTC = SymbolInfo("BTC/USDT", "BTCUSDT", "BTC", "USDT", 10**6, 10**3)
+ETH = SymbolInfo("ETH/USDT", "ETHUSDT", "ETH", "USDT", 10**6, 10**4)
+SCRIPT = SymbolInfo("<SCRIPT>/USDT", "<SCRIPT>USDT", "<script>alert(1)</script>", "USDT")
+
+
+class HandBook:
+    """A `LentBook`; `load` and `change` are what a feed would do."""
+
+    def __init__(self, market: str) -> None:
+        self.market = market
+        self.book = Book()
+        self.status = FeedStatus(FeedState.SYNCING, SourceKind.DIRECT, 0, "Loading the book.")
+        self.loans = 0
+        self._id = 0
+
+    def load(self, bids: Pairs, asks: Pairs) -> None:
+        """Make the book known."""
+        self._id += 10
+        payload = json.dumps({"lastUpdateId": self._id, "bids": bids, "asks": asks})
+        self.book.load(decode_snapshot(payload.encode(), self.market, 1_700_000_000_000))
+        self.status = FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, time.time_ns())
+
+    def change(self, bids: Pairs = (), asks: Pairs = ()) -> None:
+        """Apply one event."""
+        first, self._id = self._id + 1, self._id + 3
+        event = {"e": "depthUpdate", "E": 1_700_000_000_100, "s": self.market}
+        payload = json.dumps({**event, "U": first, "u": self._id, "b": bids, "a": asks})
+        self.book.apply(decode_diff(payload.encode()))
+
+    def lose(self, detail: str) -> None:
+        """Make the book unknown."""
+        self.book.clear()
+        self.status = FeedStatus(FeedState.RECONNECTING, SourceKind.DIRECT, NOW_NS, detail)
+
+    def give_back(self) -> None:
+        self.loans -= 1
+
+
+class HandLibrary:
+    """A `BookLibrary` of three symbols; one of them has a name that must be escaped."""
+
+    def __init__(self, *, demo: bool = False) -> None:
+        self.symbols = [BTC, ETH, SCRIPT]
+        self.default_symbol = "BTC/USDT"
+        self.demo = demo
+        self.books = {info.market: HandBook(info.market) for info in self.symbols}
+
+    def find(self, typed: str) -> SymbolInfo:
+        for info in self.symbols:
+            if typed.upper() in (info.symbol, info.market):
+                return info
+        try:
+            symbol = split_symbol(typed)[0]
+        except ValueError as error:
+            raise NotOffered(typed, "it is not a symbol") from error
+        raise NotOffered(symbol, "it is not among the symbols on offer")
+
+    def lend(self, info: SymbolInfo) -> HandBook:
+        book = self.books[info.market]
+        book.loans += 1
+        return book
+
+    @property
+    def btc(self) -> HandBook:
+        return self.books["BTCUSDT"]
+
+    @property
+    def loans(self) -> int:
+        return sum(book.loans for book in self.books.values())
+
+
+def loaded_library() -> HandLibrary:
+    """Return a library in which every book is known."""
+    library = HandLibrary()
+    for book in library.books.values():
+        book.load(
+            [("100.01", "1.5"), ("100.00", "2"), ("99.50", "0.25")],
+            [("100.03", "0.5"), ("100.04", "1"), ("101.00", "4")],
+        )
+    return library

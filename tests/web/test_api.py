@@ -1,0 +1,155 @@
+"""The paths for programs and people, over a real port."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from orderbook_desktop.web.api import BookAnswer, StatusAnswer
+from orderbook_desktop.web.server import WebServer
+from tests.web.hand_library import HandLibrary
+from tests.web.reader import watching
+
+
+async def _json(client: httpx.AsyncClient, path: str) -> Any:
+    answer = await client.get(path)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_a_book_is_as_documented(client: httpx.AsyncClient) -> None:
+    book = await _json(client, "/api/book?symbol=BTC/USDT&depth=2")
+    assert book == {
+        "symbol": "BTC/USDT",
+        "lastUpdateId": 10,
+        "bids": [["100.01000000", "1.50000000"], ["100.00000000", "2.00000000"]],
+        "asks": [["100.03000000", "0.50000000"], ["100.04000000", "1.00000000"]],
+        "status": "synced",
+        "eventTime": 1_700_000_000_000,
+    }
+    BookAnswer.model_validate(book)
+
+
+async def test_the_default_symbol_and_another_spelling(client: httpx.AsyncClient) -> None:
+    assert (await _json(client, "/api/book"))["symbol"] == "BTC/USDT"
+    assert (await _json(client, "/api/book?symbol=ethusdt"))["symbol"] == "ETH/USDT"
+
+
+async def test_the_book_is_the_present_one(client: httpx.AsyncClient, library: HandLibrary) -> None:
+    await _json(client, "/api/book")
+    library.btc.change(bids=[("100.02", "9")])
+    book: Any = {}
+    while book.get("lastUpdateId") != 13:
+        book = await _json(client, "/api/book")
+    assert book["bids"][0] == ["100.02000000", "9.00000000"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/book?depth=0",
+        "/api/book?depth=10001",
+        "/api/book?depth=many",
+        "/api/book?symbol=" + "A" * 33,
+        "/api/book?symbol=",
+        "/?group=0.07",
+        "/?group=1e5",
+        "/?live=maybe",
+        "/events?group=-1",
+        "/symbols?symbol=" + "A" * 33,
+    ],
+)
+async def test_a_bad_value_is_refused_in_a_sentence(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+    assert answer.status_code == 422
+    assert answer.json()["detail"].endswith(".")
+
+
+@pytest.mark.parametrize("path", ["/api/book", "/stream", "/events", "/"])
+async def test_a_symbol_that_is_not_on_offer_is_not_found(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    answer = await client.get(path, params={"symbol": "NO/SUCH"})
+    assert answer.status_code == 404
+    assert answer.json()["detail"].startswith("NO/SUCH cannot be shown")
+
+
+async def test_people_are_refused_with_a_page(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/?symbol=<b>", headers={"accept": "text/html"})
+    assert answer.status_code == 404
+    assert "&lt;b&gt; cannot be shown" in answer.text
+    assert "<b>" not in answer.text
+
+
+async def test_status_tells_what_is_followed_and_by_how_many(
+    server: WebServer,
+) -> None:
+    async with (
+        asyncio.timeout(10),
+        watching(server.port, "/stream?symbol=ETH/USDT") as viewer,
+        httpx.AsyncClient(base_url=server.address, trust_env=False) as client,
+    ):
+        await viewer.message()
+        status = StatusAnswer.model_validate(await _json(client, "/api/status"))
+    assert status.viewers == 1
+    assert [(one.symbol, one.viewers, one.lastUpdateId) for one in status.symbols] == [
+        ("ETH/USDT", 1, 10)
+    ]
+    assert (status.symbolsOnOffer, status.demo) == (3, False)
+
+
+async def test_health(client: httpx.AsyncClient) -> None:
+    assert await _json(client, "/healthz") == {"status": "ok"}
+
+
+async def test_the_schema_documents_every_path(client: httpx.AsyncClient) -> None:
+    schema = await _json(client, "/openapi.json")
+    assert set(schema["paths"]) == {
+        *("/", "/events", "/symbols", "/stream"),
+        *("/api/book", "/api/status", "/healthz"),
+    }
+    for path in ("/events", "/stream"):
+        content = schema["paths"][path]["get"]["responses"]["200"]["content"]
+        assert list(content) == ["text/event-stream"]
+
+
+async def test_the_page_shows_the_book_without_javascript(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/?symbol=BTC/USDT")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in answer.text
+    for text in ("100.01", "1.50000", "100.03", "synced"):
+        assert f">{text}<" in answer.text
+
+
+async def test_suggestions_are_searched(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/symbols?symbol=eth")
+    assert answer.text.split() == ["<option", 'value="ETH/USDT"', 'label="ETHUSDT"></option>']
+    everything = await client.get("/symbols")
+    assert "&lt;SCRIPT&gt;" in everything.text
+    assert "<SCRIPT>" not in everything.text
+
+
+@pytest.mark.parametrize(
+    "name", ["page.js", "page.css", "book_feed.js", "htmx/htmx.min.js", "htmx/LICENSE"]
+)
+async def test_static_files_are_revalidated(client: httpx.AsyncClient, name: str) -> None:
+    answer = await client.get(f"/static/{name}")
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-cache"
+    again = await client.get(f"/static/{name}", headers={"if-none-match": answer.headers["etag"]})
+    assert again.status_code == 304
+
+
+async def test_large_answers_are_compressed(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/static/page.css", headers={"accept-encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+
+
+async def test_the_merging_script_is_short() -> None:
+    from orderbook_desktop.resource_files import resource_path  # noqa: PLC0415
+
+    lines = resource_path("web/static/book_feed.js").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 120

@@ -1,0 +1,385 @@
+"""Each attack that the browser view must withstand, tried on a real server and refused."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from orderbook_desktop.web.limits import Limits
+from orderbook_desktop.web.options import WebOptions
+from orderbook_desktop.web.safety.hosts import HostCheck, is_loopback
+from orderbook_desktop.web.safety.rates import RateCheck
+from orderbook_desktop.web.safety.tokens import TokenCheck, new_token, without_token
+from orderbook_desktop.web.server import WebServer
+from tests.web.conftest import asking
+from tests.web.hand_library import HandLibrary
+from tests.web.reader import watching
+
+_TOKEN = "a-token-that-nobody-guesses"
+_LIMITS = Limits(viewers=2, connections=20, silent_s=0.3, requests_per_s=0.001, request_burst=30)
+_PATHS = ("/", "/events", "/stream", "/symbols", "/api/book", "/api/status", "/static/page.js")
+
+
+@pytest.fixture
+async def guarded(library: HandLibrary) -> AsyncIterator[WebServer]:
+    """A server that requires a token, with narrow limits."""
+    serving = WebServer(library, WebOptions(port=0, token=_TOKEN, limits=_LIMITS))
+    await serving.start()
+    try:
+        yield serving
+    finally:
+        await serving.close()
+
+
+@pytest.fixture
+async def stranger(library: HandLibrary) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody without the token."""
+    async with asking(library, WebOptions(token=_TOKEN, limits=_LIMITS)) as opened:
+        yield opened
+
+
+# Without the token
+
+
+@pytest.mark.parametrize("path", [*_PATHS, "/openapi.json", "/docs", "/nothing"])
+async def test_without_the_token_nothing_is_told(stranger: httpx.AsyncClient, path: str) -> None:
+    answer = await stranger.get(path)
+    assert answer.status_code == 401
+    assert "100.01" not in answer.text
+    assert _TOKEN not in answer.text
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "a", _TOKEN[:-1], _TOKEN + "x", _TOKEN.upper(), "ä", "%00", "\U0001f511"]
+)
+async def test_a_wrong_token_is_refused_wherever_it_is_shown(
+    stranger: httpx.AsyncClient, wrong: str
+) -> None:
+    assert (await stranger.get("/api/book", params={"token": wrong})).status_code == 401
+    headers = {b"authorization": f"Bearer {wrong or '-'}".encode()}
+    assert (await stranger.get("/api/book", headers=headers)).status_code == 401
+    cookie = {b"cookie": f"orderbook_token_8000={wrong}".encode()}
+    assert (await stranger.get("/api/book", headers=cookie)).status_code == 401
+
+
+async def test_the_link_leaves_a_cookie_and_no_trace_of_the_token(
+    stranger: httpx.AsyncClient,
+) -> None:
+    answer = await stranger.get(f"/?symbol=BTC%2FUSDT&token={_TOKEN}")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/?symbol=BTC%2FUSDT"
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith(f"orderbook_token_8000={_TOKEN};")
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    page = await stranger.get(answer.headers["location"])
+    assert page.status_code == 200
+    assert _TOKEN not in page.text
+
+
+async def test_programs_show_it_in_a_header(stranger: httpx.AsyncClient) -> None:
+    headers = {"authorization": f"bearer {_TOKEN}"}
+    assert (await stranger.get("/api/book", headers=headers)).status_code == 200
+    assert (await stranger.get("/api/book", params={"token": _TOKEN})).status_code == 200
+
+
+async def test_health_is_open_and_tells_nothing(stranger: httpx.AsyncClient) -> None:
+    assert (await stranger.get("/healthz")).json() == {"status": "ok"}
+
+
+async def test_the_token_is_never_logged(
+    guarded: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for path in ("/?", "/api/book?depth=nonsense&", "/stream?symbol=no&"):
+        async with watching(guarded.port, f"{path}token={_TOKEN}") as viewer:
+            assert viewer.status in (303, 404, 422)
+    assert not [one for one in caplog.records if _TOKEN in one.getMessage()]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "book.example", ""])
+def test_any_address_that_others_reach_gets_a_token(host: str) -> None:
+    tokens = {WebOptions(host=host).guarded().token for _ in range(5)}
+    assert len(tokens) == 5
+    assert min(map(len, tokens)) >= 32
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "::1", "[::1]"])
+def test_this_computer_needs_none(host: str) -> None:
+    assert is_loopback(host)
+    assert not WebOptions(host=host).guarded().token
+    assert WebOptions(host=host, token="x").guarded().token == "x"
+
+
+def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[bytes] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append(one)
+        return one == other
+
+    monkeypatch.setattr("secrets.compare_digest", compare)
+    check = TokenCheck(_TOKEN, 1)
+    headers = {"authorization": "Bearer b", "cookie": "orderbook_token_1=c"}
+    assert not check.accepts(headers, "token=a")
+    assert compared == [b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize(
+    ("query", "left"),
+    [
+        ("token=x", ""),
+        ("symbol=BTC&token=x&group=1", "symbol=BTC&group=1"),
+        ("%74oken=x&a=b", "a=b"),
+        ("token=x&token=y", ""),
+    ],
+)
+def test_a_token_in_a_link_can_be_taken_out(query: str, left: str) -> None:
+    assert without_token(query) == left
+
+
+def test_new_tokens_need_no_quoting() -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_-]{32,}", new_token())
+
+
+# Another site in the viewer's browser
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:8000",
+        "127.0.0.1.evil.example",
+        "127.0.0.1@evil.example",
+        "localhost.evil.example",
+        "192.168.1.5",
+        "",
+        "a, 127.0.0.1",
+        "127.0.0.1:8000:9",
+        "[::1",
+        "127.0.0.1/",
+    ],
+)
+async def test_dns_rebinding_is_refused(client: httpx.AsyncClient, host: str) -> None:
+    answer = await client.get("/api/book", headers={"host": host})
+    assert answer.status_code == 421
+    assert "100.01" not in answer.text
+
+
+async def test_two_host_headers_are_refused(server: WebServer) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET /api/book HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n")
+    status = (await reader.readline()).split()[1]
+    writer.close()
+    await writer.wait_closed()
+    assert status in (b"400", b"421")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8000", "LOCALHOST.", "[::1]:80"])
+def test_our_own_names_are_known(host: str) -> None:
+    assert HostCheck("127.0.0.1").accepts(host)
+
+
+def test_a_public_server_is_called_by_address_or_its_own_name() -> None:
+    check = HostCheck("book.example")
+    assert check.accepts("192.168.1.5:8000")
+    assert check.accepts("book.example")
+    assert not check.accepts("evil.example")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"},
+        {"sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"},
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/book", "/stream", "/events"])
+async def test_another_sites_page_gets_nothing(
+    client: httpx.AsyncClient, headers: dict[str, str], path: str
+) -> None:
+    answer = await client.get(path, headers=headers)
+    assert answer.status_code == 403
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+async def test_a_link_on_another_site_may_be_followed(client: httpx.AsyncClient) -> None:
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert (await client.get("/", headers=headers)).status_code == 200
+
+
+async def test_there_is_no_cors(client: httpx.AsyncClient) -> None:
+    headers = {"origin": "https://evil.example", "access-control-request-method": "GET"}
+    preflight = await client.options("/api/book", headers=headers)
+    assert preflight.status_code == 405
+    assert not [name for name in preflight.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("path", ["/", "/api/book", "/static/page.js", "/nothing", "/healthz"])
+async def test_every_answer_has_the_security_headers(client: httpx.AsyncClient, path: str) -> None:
+    headers = (await client.get(path)).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert "server" not in headers
+
+
+# More than there should be
+
+
+async def test_a_flood_of_requests_is_refused(stranger: httpx.AsyncClient) -> None:
+    codes = [(await stranger.get("/healthz")).status_code for _ in range(40)]
+    assert codes[:30] == [200] * 30
+    assert set(codes[31:]) == {429}
+
+
+def test_an_address_gets_its_share_back_with_time() -> None:
+    check = RateCheck(2.0, 3)
+    assert [check.allows("a", 0.0) for _ in range(4)] == [True, True, True, False]
+    assert check.allows("b", 0.0)
+    assert [check.allows("a", 1.0) for _ in range(3)] == [True, True, False]
+
+
+def test_a_million_addresses_take_no_memory() -> None:
+    check = RateCheck(2.0, 3)
+    for number in range(10_000):
+        check.allows(str(number), 0.0)
+    assert len(check._buckets) <= 4096
+
+
+async def test_one_viewer_too_many_is_refused(guarded: WebServer) -> None:
+    target = f"/stream?token={_TOKEN}"
+    async with (
+        asyncio.timeout(10),
+        watching(guarded.port, target) as one,
+        watching(guarded.port, target) as two,
+    ):
+        await one.message()
+        await two.message()
+        async with watching(guarded.port, target) as three:
+            assert (one.status, two.status, three.status) == (200, 200, 429)
+
+
+async def test_one_connection_too_many_is_hung_up_on(guarded: WebServer) -> None:
+    async with asyncio.timeout(10):
+        opened = [await asyncio.open_connection("127.0.0.1", guarded.port) for _ in range(21)]
+        ended = [asyncio.create_task(_until_ended(reader)) for reader, _ in opened]
+        done, _ = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        assert done
+        for _, writer in opened:
+            writer.close()
+        await asyncio.gather(*ended)
+
+
+async def test_a_connection_that_asks_for_nothing_is_hung_up_on(guarded: WebServer) -> None:
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", guarded.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
+        await _until_ended(reader)
+        writer.close()
+
+
+async def _until_ended(reader: asyncio.StreamReader) -> None:
+    try:
+        while await reader.read(1000):
+            pass
+    except ConnectionError:
+        return
+
+
+async def test_a_stream_is_ended_when_it_is_old(library: HandLibrary) -> None:
+    limits = replace(Limits(), stream_age_s=0.0)
+    server = WebServer(library, WebOptions(port=0, limits=limits))
+    await server.start()
+    async with asyncio.timeout(10), watching(server.port, "/stream") as viewer:
+        await viewer.event()
+        with pytest.raises(EOFError):
+            await viewer.event()
+    await server.close()
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/api/book?symbol=" + "A" * 600, 414),
+        ("/" + "a/" * 300, 414),
+        ("/api/book?" + "a=1&" * 120, 200),
+    ],
+)
+async def test_an_address_that_is_too_long_is_refused(
+    client: httpx.AsyncClient, target: str, status: int
+) -> None:
+    assert (await client.get(target)).status_code == status
+
+
+async def test_a_head_that_is_too_long_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/healthz", headers={"x-long": "a" * 100_000})
+    assert answer.status_code == 431
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "EVIL"])
+@pytest.mark.parametrize("path", ["/", "/api/book", "/static/page.js"])
+async def test_nothing_can_be_written(client: httpx.AsyncClient, method: str, path: str) -> None:
+    assert (await client.request(method, path)).status_code == 405
+
+
+async def test_a_request_with_a_body_is_refused(client: httpx.AsyncClient) -> None:
+    assert (await client.request("GET", "/api/book", content=b"x" * 100)).status_code == 413
+
+
+# What is asked for
+
+
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        "../../etc/passwd",
+        "BTC/USDT/ETH",
+        "BTC'; DROP TABLE",
+        "{$gt: ''}",
+        "<script>alert(1)</script>",
+        "BTC\x00USDT",
+        "BTC\r\nSet-Cookie: a=b",
+        "{{7*7}}",
+        "%",
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/api/book", "/stream", "/events"])
+async def test_what_is_no_symbol_is_refused(
+    client: httpx.AsyncClient, path: str, symbol: str
+) -> None:
+    answer = await client.get(path, params={"symbol": symbol}, headers={"accept": "text/html"})
+    assert answer.status_code in (404, 422)
+    assert "set-cookie" not in answer.headers
+    if answer.headers["content-type"].startswith("text/html"):
+        assert "<script>alert" not in answer.text
+        assert " 49 " not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../page.html",
+        "/static/..%2f..%2f..%2fetc/passwd",
+        "/static/%2e%2e/templates/page.html",
+        "/static//etc/passwd",
+        "/static/htmx",
+    ],
+)
+async def test_no_file_but_the_pages_own_is_served(server: WebServer, path: str) -> None:
+    async with watching(server.port, path) as viewer:
+        assert viewer.status == 404

@@ -1,0 +1,116 @@
+"""What the templates show: exact text, shares, and nothing unescaped."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.units import parse_units
+from orderbook_desktop.web.book_view import ROWS, BookView, steps_for, view_of
+from orderbook_desktop.web.channel import Channel
+from orderbook_desktop.web.templates import PageView, Templates
+from tests.web.hand_library import BTC, NOW_NS, SCRIPT, HandLibrary
+
+
+def _view(library: HandLibrary, step: str = "0.01", info: SymbolInfo = BTC) -> BookView:
+    channel = Channel(info, library.lend(info), lambda: NOW_NS)
+    return view_of(info, channel.moment, channel.badge(), parse_units(step))
+
+
+async def test_the_rows_next_to_the_spread_meet(library: HandLibrary) -> None:
+    view = _view(library)
+    assert (view.asks[-1].price, view.asks[-1].size) == ("100.03", "0.50000")
+    assert (view.bids[0].price, view.bids[0].size) == ("100.01", "1.50000")
+    assert [row.total for row in view.bids[:3]] == ["1.50000", "3.50000", "3.75000"]
+    assert len(view.asks) == len(view.bids) == ROWS
+    assert view.asks[0].price == view.bids[-1].price == ""
+
+
+async def test_grouping_rounds_bids_down_and_asks_up(library: HandLibrary) -> None:
+    view = _view(library, "0.1")
+    assert [(row.price, row.size) for row in view.bids[:2]] == [
+        ("100.00", "3.50000"),
+        ("99.50", "0.25000"),
+    ]
+    assert [(row.price, row.size) for row in view.asks[:-3:-1]] == [
+        ("100.10", "1.50000"),
+        ("101.00", "4.00000"),
+    ]
+
+
+async def test_mid_and_spread_are_exact(library: HandLibrary) -> None:
+    library.btc.load([("100.01", "1")], [("100.02", "1")])
+    view = _view(library)
+    assert (view.mid, view.spread) == ("100.015", "0.01")
+    assert view.spread_percent == "0.01 %"
+    assert (view.imbalance, view.imbalance_text) == (25, "50 % bids")
+
+
+async def test_a_tiny_spread_is_no_zero(library: HandLibrary) -> None:
+    library.btc.load([("61824.35", "1")], [("61824.36", "1")])
+    assert _view(library).spread_percent == "0.000016 %"
+
+
+async def test_the_largest_total_fills_its_bar(library: HandLibrary) -> None:
+    view = _view(library)
+    assert max(row.bar for row in view.asks + view.bids) == 50
+    assert view.bids[0].bar == int(50 * Decimal("1.5") / Decimal("5.5"))
+
+
+async def test_an_unknown_book_has_empty_rows_and_no_chart(library: HandLibrary) -> None:
+    library.btc.lose("The connection was lost.")
+    view = _view(library)
+    assert {row.price for row in view.asks + view.bids} == {""}
+    assert (view.mid, view.spread, view.imbalance, view.chart.bids) == ("", "", None, "")
+    assert view.state_class == "reconnecting"
+
+
+async def test_a_book_at_another_scale_is_grouped_by_the_same_step(library: HandLibrary) -> None:
+    library.btc.load([("100.01", "1.0000000001")], [("100.020000000001", "1")])
+    view = _view(library, "0.1")
+    assert view.bids[0].price == "100.00"
+    assert view.bids[0].size == "1.0000000001"
+    assert view.asks[-1].price == "100.10"
+
+
+async def test_the_chart_is_two_closed_outlines(library: HandLibrary) -> None:
+    chart = _view(library).chart
+    for path in (chart.bids, chart.asks):
+        assert re.fullmatch(r"M500 240(H\d+V\d+\.\d)+V240Z", path)
+    # A hundred columns outward, the bids to the left.
+    assert chart.bids.count("H") == chart.asks.count("H") == 101
+    assert "H0V0.0" in chart.bids
+    assert "H1000V137.1" in chart.asks
+    assert (chart.low, chart.mid, chart.high) == ("100.00", "100.02", "100.04")
+
+
+async def test_steps_begin_with_the_tick(library: HandLibrary) -> None:
+    channel = Channel(BTC, library.lend(BTC), lambda: NOW_NS)
+    steps = steps_for(BTC, channel.moment.image)
+    assert steps[0] == BTC.tick_size
+    assert steps == sorted(steps)
+    without_tick = replace(BTC, tick_size=0)
+    assert steps_for(without_tick, channel.moment.image)[0] > 0
+
+
+@pytest.mark.parametrize("live", ["changes", "fragments"])
+async def test_whatever_comes_from_outside_is_escaped(library: HandLibrary, live: str) -> None:
+    library.books[SCRIPT.market].lose("<script>alert(2)</script>")
+    book = _view(library, "0.01", SCRIPT)
+    page = PageView(book, ["0.01"], live, "/events?symbol=%3C", library.symbols, False, "1")
+    html = Templates().page(page)
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "&lt;script&gt;alert(2)&lt;/script&gt;" in html
+    assert 'value="&lt;SCRIPT&gt;/USDT"' in html
+
+
+async def test_no_style_and_no_script_is_inline(library: HandLibrary) -> None:
+    page = PageView(_view(library), ["0.01"], "changes", "/events", library.symbols, True, "1")
+    html = Templates().page(page)
+    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\bsrc=)|javascript:", html)
+    assert "DEMO" in html

@@ -1,0 +1,148 @@
+"""Moments of a channel, what leads from one to another, and frames made once."""
+
+from __future__ import annotations
+
+import pytest
+
+from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+from orderbook_desktop.web.channel import Channel
+from orderbook_desktop.web.frames import Frame
+from tests.web.hand_library import BTC, NOW_NS, HandBook, HandLibrary
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_ns = NOW_NS
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def book(library: HandLibrary) -> HandBook:
+    return library.btc
+
+
+@pytest.fixture
+async def channel(library: HandLibrary, clock: Clock) -> Channel:
+    return Channel(BTC, library.lend(BTC), clock)
+
+
+async def test_it_begins_with_the_book_as_it_is(channel: Channel) -> None:
+    assert channel.known
+    assert channel.moment.badge.state is FeedState.SYNCED
+    assert len(channel.moment.image.bids.prices) == 3
+
+
+async def test_nothing_moved_is_no_moment(channel: Channel) -> None:
+    seq, awakening = channel.moment.seq, channel.awakening
+    assert not channel.look()
+    assert channel.moment.seq == seq
+    assert not awakening.is_set()
+
+
+async def test_a_change_is_a_moment_and_wakes(channel: Channel, book: HandBook) -> None:
+    seq, awakening = channel.moment.seq, channel.awakening
+    book.change(bids=[("100.01", "0"), ("99.00", "7")])
+    assert channel.look()
+    assert channel.moment.seq == seq + 1
+    assert awakening.is_set()
+    changes = channel.changes_since(seq)
+    assert changes is not None
+    assert changes.bids.prices.tolist() == [10001000000, 9900000000]
+    assert changes.bids.quantities.tolist() == [0, 700000000]
+    assert not len(changes.asks.prices)
+
+
+async def test_who_is_behind_gets_one_merged_step(channel: Channel, book: HandBook) -> None:
+    seq = channel.moment.seq
+    for size in ("1", "2", "0"):
+        book.change(asks=[("100.03", size)])
+        channel.look()
+    changes = channel.changes_since(seq)
+    assert changes is not None
+    assert changes.asks.quantities.tolist() == [0]
+
+
+async def test_who_is_far_behind_gets_the_whole_book(channel: Channel, book: HandBook) -> None:
+    seq = channel.moment.seq
+    for number in range(1, 120):
+        book.change(asks=[("100.03", str(number))])
+        channel.look()
+    assert channel.changes_since(seq) is None
+    assert channel.changes_since(channel.moment.seq - 50) is not None
+    assert channel.changes_since(channel.moment.seq + 1) is None
+
+
+async def test_a_lost_book_is_shown_as_unknown(channel: Channel, book: HandBook) -> None:
+    seq = channel.moment.seq
+    book.lose("The connection was lost.")
+    channel.look()
+    assert not channel.known
+    assert not len(channel.moment.image.bids.prices)
+    assert channel.moment.badge.detail == "The connection was lost."
+    assert channel.changes_since(seq) is None
+
+
+async def test_a_new_scale_needs_the_whole_book(channel: Channel, book: HandBook) -> None:
+    seq = channel.moment.seq
+    book.change(asks=[("100.030000000001", "1")])
+    channel.look()
+    assert channel.moment.image.scale.price > 8
+    assert channel.changes_since(seq) is None
+
+
+async def test_an_unreadable_book_is_unknown_and_says_why(channel: Channel, book: HandBook) -> None:
+    book.load([("1" * 30, "1.123456789")], [])
+    channel.look()
+    assert not channel.known
+    assert "does not fit" in channel.moment.badge.detail
+
+
+async def test_a_state_alone_is_a_moment(channel: Channel, book: HandBook, clock: Clock) -> None:
+    book.status = FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, clock.now_ns)
+    channel.look()
+    seq = channel.moment.seq
+    clock.now_ns += 6_000_000_000
+    assert channel.look()
+    assert channel.moment.badge.state is FeedState.STALE
+    changes = channel.changes_since(seq)
+    assert changes is not None
+    assert len(changes) == 0
+    book.status = FeedStatus(FeedState.DATABASE_AWAY, SourceKind.DIRECT, clock.now_ns)
+    assert channel.look()
+
+
+async def test_a_frame_is_made_once_a_moment(channel: Channel, book: HandBook) -> None:
+    made = []
+
+    def make() -> Frame:
+        made.append(channel.moment.seq)
+        return Frame(b"")
+
+    assert channel.shared("key", make) is channel.shared("key", make)
+    book.change(bids=[("100.01", "9")])
+    channel.look()
+    channel.shared("key", make)
+    assert len(made) == 2
+
+
+async def test_a_beat_wakes_without_a_moment(channel: Channel) -> None:
+    seq, awakening = channel.moment.seq, channel.awakening
+    channel.beat()
+    assert awakening.is_set()
+    assert (channel.beats, channel.moment.seq) == (1, seq)
+
+
+async def test_closing_gives_the_book_back_and_wakes(
+    channel: Channel, library: HandLibrary
+) -> None:
+    awakening = channel.awakening
+    channel.close()
+    assert awakening.is_set()
+    assert library.loans == 0

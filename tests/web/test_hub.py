@@ -1,0 +1,160 @@
+"""Seats, what they are sent, and channels that come and go with their users."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orderbook_desktop.web import hub as hub_module
+from orderbook_desktop.web.changes_stream import ChangesForm
+from orderbook_desktop.web.errors import TooMany
+from orderbook_desktop.web.hub import Hub
+from orderbook_desktop.web.limits import Limits
+from tests.web.hand_library import BTC, ETH, NOW_NS, HandLibrary
+from tests.web.reader import Merged
+
+_LIMITS = Limits(viewers=2, markets=2)
+
+
+@pytest.fixture
+async def hub(library: HandLibrary) -> AsyncIterator[Hub]:
+    """A hub that ticks."""
+    opened = Hub(library, _LIMITS, lambda: NOW_NS)
+    ticking = asyncio.create_task(opened.run())
+    yield opened
+    opened.close()
+    ticking.cancel()
+    await asyncio.gather(ticking, return_exceptions=True)
+
+
+def _json(frame_bytes: bytes) -> Any:
+    return json.loads(frame_bytes.split(b"data: ", 1)[1].split(b"\n", 1)[0])
+
+
+async def test_a_seat_gets_the_book_then_its_changes(hub: Hub, library: HandLibrary) -> None:
+    seat, merged = hub.take_seat(BTC), Merged()
+    async with asyncio.timeout(10), aclosing(seat.frames(ChangesForm(), None)) as frames:
+        assert b"retry" in (await anext(frames)).plain
+        merged.take(_json((await anext(frames)).plain))
+        library.btc.change(bids=[("100.02", "3")], asks=[("100.03", "0")])
+        message = _json((await anext(frames)).plain)
+        merged.take(message)
+    assert message["kind"] == "diff"
+    assert [str(price) for price in sorted(merged.sides["asks"])] == ["100.04", "101"]
+    seat.leave()
+
+
+async def test_a_slow_viewer_skips_steps_and_misses_nothing(hub: Hub, library: HandLibrary) -> None:
+    seat, merged = hub.take_seat(BTC), Merged()
+    async with asyncio.timeout(10), aclosing(seat.frames(ChangesForm(), None)) as frames:
+        await anext(frames)
+        merged.take(_json((await anext(frames)).plain))
+        for number in range(1, 6):
+            library.btc.change(bids=[("100.02", str(number))])
+            seat.channel.look()
+        message = _json((await anext(frames)).plain)
+        merged.take(message)
+        assert message["seq"] - message["from"] == 5
+        assert message["bids"] == [["100.02", "5"]]
+    seat.leave()
+
+
+async def test_who_returns_with_what_was_seen_gets_only_what_is_new(
+    hub: Hub, library: HandLibrary
+) -> None:
+    seat = hub.take_seat(BTC)
+    seen = seat.channel.moment.seq
+    library.btc.change(bids=[("100.02", "3")])
+    seat.channel.look()
+    async with aclosing(seat.frames(ChangesForm(), seen)) as frames:
+        await anext(frames)
+        assert _json((await anext(frames)).plain)["kind"] == "diff"
+    seat.leave()
+
+
+async def test_a_quiet_book_has_a_heartbeat(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "_BEAT_S", 0.05)
+    seat = hub.take_seat(BTC)
+    async with asyncio.timeout(10), aclosing(seat.frames(ChangesForm(), None)) as frames:
+        await anext(frames)
+        await anext(frames)
+        assert _json((await anext(frames)).plain)["kind"] == "beat"
+    seat.leave()
+
+
+async def test_a_stream_that_is_old_ends(library: HandLibrary) -> None:
+    hub = Hub(library, replace(_LIMITS, stream_age_s=0.0))
+    seat = hub.take_seat(BTC)
+    assert len([frame async for frame in seat.frames(ChangesForm(), None)]) == 1
+    seat.leave()
+    hub.close()
+
+
+async def test_closing_ends_every_stream_and_every_loan(hub: Hub, library: HandLibrary) -> None:
+    seats = [hub.take_seat(BTC), hub.take_seat(ETH)]
+
+    async def read(number: int) -> int:
+        return len([frame async for frame in seats[number].frames(ChangesForm(), None)])
+
+    readers = [asyncio.create_task(read(0)), asyncio.create_task(read(1))]
+    await asyncio.sleep(0)
+    hub.close()
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*readers) == [2, 2]
+    assert library.loans == 0
+
+
+async def test_one_viewer_too_many_is_refused_until_another_leaves(hub: Hub) -> None:
+    seats = [hub.take_seat(BTC), hub.take_seat(BTC)]
+    with pytest.raises(TooMany, match="2 viewers already"):
+        hub.take_seat(ETH)
+    seats[0].leave()
+    seats[0].leave()
+    assert hub.viewers == 1
+    hub.take_seat(ETH).leave()
+
+
+async def test_a_market_that_nobody_watches_makes_room(hub: Hub, library: HandLibrary) -> None:
+    hub.take_seat(BTC).leave()
+    eth = hub.take_seat(ETH)
+    hub.take_seat(library.symbols[2])
+    assert {channel.info.market for channel, _ in hub.channels} == {"ETHUSDT", "<SCRIPT>USDT"}
+    eth.leave()
+
+
+async def test_one_market_too_many_is_refused(library: HandLibrary) -> None:
+    hub = Hub(library, replace(_LIMITS, markets=1))
+    hub.take_seat(BTC)
+    with pytest.raises(TooMany, match="symbols"):
+        hub.take_seat(ETH)
+    hub.close()
+
+
+async def test_a_book_is_given_back_when_it_was_left_for_a_while(
+    hub: Hub, library: HandLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "_LINGER_S", 0.0)
+    hub.take_seat(BTC).leave()
+    async with asyncio.timeout(5):
+        while library.loans:
+            await asyncio.sleep(0.01)
+    assert not hub.channels
+
+
+async def test_an_unknown_book_is_waited_for(hub: Hub, library: HandLibrary) -> None:
+    library.btc.lose("Connecting.")
+    asyncio.get_running_loop().call_later(0.05, library.btc.load, [("1", "1")], [("2", "1")])
+    async with asyncio.timeout(10), hub.channel(BTC, 8.0) as channel:
+        assert channel.known
+
+
+async def test_an_unknown_book_is_not_waited_for_for_ever(hub: Hub, library: HandLibrary) -> None:
+    library.btc.lose("Connecting.")
+    async with asyncio.timeout(10), hub.channel(BTC, 0.05) as channel:
+        assert not channel.known
