@@ -1,0 +1,112 @@
+"""What a chunk consists of: a header, and columns of whole numbers and text."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from orderbook_desktop.core.archive.keys import KeyColumns
+from orderbook_desktop.core.archive.lanes import LaneColumns
+from orderbook_desktop.core.archive.quantities import QuantityColumns
+from orderbook_desktop.core.archive.tokens import Column
+
+SCHEMA_VERSION: Final = 1
+
+
+class Coverage(msgspec.Struct, frozen=True, array_like=True):
+    """What the events of a chunk cover.
+
+    `first_id` and `last_id` are the least and the greatest update id, `from_event_ms` and
+    `to_event_ms` the earliest and latest event time, `from_received_ns` and
+    `to_received_ns` the earliest and latest time of receipt.
+    """
+
+    event_count: int
+    first_id: int
+    last_id: int
+    from_event_ms: int
+    to_event_ms: int
+    from_received_ns: int
+    to_received_ns: int
+
+
+class ChunkHeader(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What a chunk covers, and how its numbers are scaled.
+
+    `start_id` is the update id that the start book is as of, and `start_event_ms` its time
+    (0 if unknown); `start_id` is None where the events belong to no book. `bid_count` and
+    `ask_count` are the start book's levels, `change_count` those that events change.
+
+    Prices are units of 10^-`price_exponent` and all multiples of `price_step`; quantities
+    are units of 10^-`quantity_exponent` and mostly multiples of `quantity_step`. For
+    `usual_step_ms` and `least_delay_ns` see `EventColumns`; the latter is below 0 where our
+    clock is behind the exchange's.
+    """
+
+    schema_version: int
+    market: str
+    coverage: Coverage
+    start_id: int | None
+    start_event_ms: int
+    bid_count: int
+    ask_count: int
+    change_count: int
+    price_exponent: int
+    quantity_exponent: int
+    price_step: int
+    quantity_step: int
+    usual_step_ms: int
+    least_delay_ns: int
+
+    @property
+    def event_count(self) -> int:
+        """How many events there are."""
+        return self.coverage.event_count
+
+
+class EventColumns(msgspec.Struct, frozen=True, array_like=True):
+    """The stored form of ids and times, one number per event in each column.
+
+    `id_steps` is the first update id as difference from the one that should come, which is
+    the one after the last; `id_spans` how many ids the event covers besides it. `event_ms`
+    is by how much the time since the event before differs from the header's `usual_step_ms`,
+    `received_ns` by how much that from event to receipt exceeds its `least_delay_ns`.
+    """
+
+    id_steps: Column
+    id_spans: Column
+    event_ms: Column
+    received_ns: Column
+
+
+class OddColumns(msgspec.Struct, frozen=True, array_like=True):
+    """What is out of the ordinary.
+
+    `unsorted` lists the events whose levels are not in the order of their keys, each once,
+    and `places` of each of their levels, by key, which one it was. `odd` lists the events
+    that are not spelt canonically (`archive.wire`), `lengths` and `texts` are their texts.
+    """
+
+    unsorted: Column
+    places: Column
+    odd: Column
+    lengths: Column
+    texts: Column
+
+
+class ChunkColumns(msgspec.Struct, frozen=True, array_like=True):
+    """All columns of a chunk."""
+
+    events: EventColumns
+    keys: KeyColumns
+    lanes: LaneColumns
+    quantities: QuantityColumns
+    odd: OddColumns
+
+
+class ArchiveChunk(msgspec.Struct, frozen=True, array_like=True):
+    """A chunk ready to be packed, or unpacked and ready to be decoded."""
+
+    header: ChunkHeader
+    columns: ChunkColumns

@@ -1,0 +1,143 @@
+"""A decoded chunk: its events as arrays and as depth events, and its book at any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from orderbook_desktop.core.archive.chunk import ChunkHeader
+from orderbook_desktop.core.archive.errors import DamagedChunk
+from orderbook_desktop.core.archive.keys import prices_of
+from orderbook_desktop.core.archive.lanes import BEFORE_ALL, Lanes, fitting
+from orderbook_desktop.core.archive.wire import Changes, EventNumbers, spell
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.errors import BugError
+from orderbook_desktop.core.events import DepthDiff, decode_diff
+from orderbook_desktop.core.levels import Int64Array, Levels
+from orderbook_desktop.core.units import Scale
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedChunk:
+    """What a chunk holds; nobody may write to its arrays.
+
+    `numbers` has ids and times by event. `lanes` are the levels price by price, with
+    `quantities` at each of their places (`archive.lanes`). `unsorted` has the events whose
+    levels were not sent in the order of their keys, and by key which one each level was.
+    `odd_payloads` has the texts of events that are not spelt canonically, by their index.
+    """
+
+    header: ChunkHeader
+    numbers: EventNumbers
+    lanes: Lanes
+    quantities: Int64Array
+    unsorted: tuple[Int64Array, Int64Array]
+    odd_payloads: dict[int, bytes]
+
+    @property
+    def scale(self) -> Scale:
+        """What unit prices and quantities are in."""
+        return Scale(self.header.price_exponent, self.header.quantity_exponent)
+
+    @property
+    def has_book(self) -> bool:
+        """Whether the events belong to a known book; those of a loose chunk don't."""
+        return self.header.start_id is not None
+
+    @cached_property
+    def changes(self) -> Changes:
+        """The levels that events change, in the order in which they were sent.
+
+        `changes.events` are indexes into `numbers`. Raises `DamagedChunk`.
+        """
+        header, lanes = self.header, self.lanes
+        numbers = lanes.entries - (header.bid_count + header.ask_count)
+        places = np.empty(header.change_count, dtype=np.int64)
+        of_events = (numbers >= 0).nonzero()[0]
+        places[numbers[of_events]] = of_events
+        events = lanes.events[places]
+        sent = self._as_sent(events)
+        keys = np.repeat(lanes.keys, lanes.lengths)[places[sent]]
+        prices = prices_of(keys, header.price_step)
+        return Changes(events, keys >= 0, prices, self.quantities[places[sent]])
+
+    def start_book(self) -> BookImage:
+        """Return the book before the first event; as `book_after`."""
+        return self.book_after(BEFORE_ALL)
+
+    def final_book(self) -> BookImage:
+        """Return the book after the last event; as `book_after`."""
+        return self.book_after(self.header.event_count - 1)
+
+    def book_after(self, index: int) -> BookImage:
+        """Return the book after the event at `index`, and before all of them for -1.
+
+        The caller makes sure that the chunk has a book.
+        """
+        header, lanes = self.header, self.lanes
+        if header.start_id is None or not BEFORE_ALL <= index < header.event_count:
+            raise BugError(f"no book after event {index}")
+        standing = self._quantities_after(index)
+        kept = standing.nonzero()[0]
+        keys, quantities = lanes.keys[kept], standing[kept]
+        prices = prices_of(keys, header.price_step)
+        bid_count = int(keys.searchsorted(0))
+        for array in (prices, quantities):
+            array.setflags(write=False)
+        return BookImage(
+            header.market,
+            header.start_id if index == BEFORE_ALL else int(self.numbers.final_ids[index]),
+            header.start_event_ms if index == BEFORE_ALL else int(self.numbers.event_ms[index]),
+            self.scale,
+            Levels(prices[:bid_count], quantities[:bid_count]),
+            Levels(prices[bid_count:], quantities[bid_count:]),
+        )
+
+    def _quantities_after(self, index: int) -> Int64Array:
+        """Return the quantity in each lane after the event at `index`; 0 is no level."""
+        starts, lengths = self.lanes.starts, self.lanes.lengths
+        if index == self.header.event_count - 1:
+            return self.quantities.take(starts + lengths - 1)
+        # In a lane events only grow, so those up to `index` come first.
+        counts = np.append(0, (self.lanes.events <= index).cumsum())
+        seen = counts.take(starts + lengths) - counts.take(starts)
+        return np.where(seen > 0, self.quantities.take(starts + seen - 1), 0)
+
+    def last_until(self, event_ms: int) -> int:
+        """Return the index of the last event not later than `event_ms`, or -1.
+
+        Where times go back, an event counts as late as the latest one before it.
+        """
+        latest = np.maximum.accumulate(self.numbers.event_ms)
+        return int(latest.searchsorted(event_ms, side="right")) - 1
+
+    def _as_sent(self, events: Int64Array) -> Int64Array:
+        """Return which change, of those in the order of keys, was sent at each place."""
+        order = np.arange(len(events))
+        unsorted, sent_at = self.unsorted
+        if len(unsorted):
+            concerned = np.isin(events, unsorted)
+            order[concerned] = events.searchsorted(events[concerned]) + fitting(
+                sent_at, int(np.count_nonzero(concerned))
+            )
+        as_sent = np.full(len(events), -1)
+        as_sent[order] = np.arange(len(events))
+        if (as_sent < 0).any():
+            raise DamagedChunk("the order of its levels is lost")
+        return as_sent
+
+    def payloads(self) -> list[bytes]:
+        """Return the JSON text of each event exactly as it was sent."""
+        texts = spell(self.numbers, self.changes, self.scale, self.header.market)
+        for index, text in self.odd_payloads.items():
+            texts[index] = text
+        return texts
+
+    def diffs(self) -> Iterator[DepthDiff]:
+        """Iterate over the events as they were received, equal in every field."""
+        received_ns = self.numbers.received_ns.tolist()
+        for payload, received in zip(self.payloads(), received_ns, strict=True):
+            yield decode_diff(payload, received)

@@ -1,0 +1,234 @@
+"""Encoding: from a start book and the events that follow it to the columns of a chunk.
+
+A chunk needs nothing but itself to be read. It holds, one after the other: ids and times
+of the events; the prices of the start book and those that events add (`archive.keys`);
+when the level at each price changes (`archive.lanes`) and what its quantity then is
+(`archive.quantities`); and what was out of the ordinary, such as the text of an event that
+is not spelt as the exchange spells it (`archive.wire`). Every column is a row of whole
+numbers (`archive.tokens`). Nothing is lost: ids, times, levels and their order, and each
+event's payload, byte for byte, come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, pairwise
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from orderbook_desktop.core.archive.chunk import (
+    SCHEMA_VERSION,
+    ArchiveChunk,
+    ChunkColumns,
+    ChunkHeader,
+    Coverage,
+    EventColumns,
+    OddColumns,
+)
+from orderbook_desktop.core.archive.keys import keys_of, write_keys
+from orderbook_desktop.core.archive.lanes import lanes_of, write_lanes
+from orderbook_desktop.core.archive.quantities import quantity_step, write_quantities
+from orderbook_desktop.core.archive.tokens import BoolArray, Column, write_signed, write_unsigned
+from orderbook_desktop.core.archive.wire import Changes, EventNumbers, events_of, read_changes
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.errors import BugError, InexactValue
+from orderbook_desktop.core.events import DepthDiff, level_texts
+from orderbook_desktop.core.levels import EMPTY, Int64Array, Levels, fitting_exponent, rescaled
+from orderbook_desktop.core.units import Scale
+
+NANOSECONDS_PER_MS: Final = 1_000_000
+
+
+def encode_chunk(start: BookImage, events: Sequence[DepthDiff]) -> ArchiveChunk:
+    """Return the chunk of `start` and the unbroken run of `events` that brings it forward.
+
+    The run is what `core.depth_sync` applies: each event goes beyond the one before it, or
+    beyond `start`, and leaves no id out. There is at least one. Values are kept at the
+    scale of `start`, or at another one where that does not hold them all.
+
+    Raises `InexactValue` where no scale holds all values; such events can't be archived.
+    """
+    ends = chain((start.last_update_id,), (event.final_id for event in events))
+    for (before, after), event in zip(pairwise(ends), events, strict=True):
+        if event.market != start.market or not event.first_id <= before + 1 <= after:
+            raise BugError(f"event {event.first_id}..{event.final_id} does not follow {before}")
+    return _encode(start, start.last_update_id, events)
+
+
+def encode_loose(events: Sequence[DepthDiff]) -> ArchiveChunk:
+    """Return the chunk of `events` of one market that belong to no known book.
+
+    Such are the ones that came before the first snapshot, again, or amid a gap. They are
+    kept as they came, in whatever order. There is at least one. Raises as `encode_chunk`.
+    """
+    markets = {event.market for event in events}
+    if len(markets) != 1:
+        raise BugError(f"a chunk is of one market, not of {len(markets)}")
+    nothing = Levels(EMPTY, EMPTY)
+    start = BookImage(markets.pop(), 0, 0, Scale(), nothing, nothing)
+    return _encode(start, None, events)
+
+
+def _encode(start: BookImage, start_id: int | None, events: Sequence[DepthDiff]) -> ArchiveChunk:
+    if not events:
+        raise BugError("a chunk without events")
+    start, (changes, odd) = _read_at_fitting_scale(start, events)
+    numbers = events_of(events)
+    book = _book_of(start)
+    price_step = int(np.gcd.reduce(np.concatenate((book.prices, changes.prices)))) or 1
+    start_keys = keys_of(book.prices, book.asks, price_step)
+    keys = keys_of(changes.prices, changes.asks, price_step)
+    order, unsorted = _order_by_key(changes.events, keys)
+    keys = keys[order]
+    quantities = np.concatenate((book.quantities, changes.quantities[order]))
+    step = quantity_step(quantities)
+    lanes = lanes_of(start_keys, keys, changes.events, quantities != 0)
+    new = lanes.new_entries() - len(start_keys)
+    header = ChunkHeader(
+        schema_version=SCHEMA_VERSION,
+        market=start.market,
+        coverage=coverage_of(numbers),
+        start_id=start_id,
+        start_event_ms=start.event_ms,
+        bid_count=len(start.bids.prices),
+        ask_count=len(start.asks.prices),
+        change_count=len(keys),
+        price_exponent=start.scale.price,
+        quantity_exponent=start.scale.quantity,
+        price_step=price_step,
+        quantity_step=step,
+        usual_step_ms=_usual_step(numbers.event_ms),
+        least_delay_ns=int(delays(numbers).min()),
+    )
+    columns = ChunkColumns(
+        _event_columns(header, numbers),
+        write_keys(start_keys, keys[new], changes.events[new], len(events)),
+        write_lanes(lanes),
+        write_quantities(lanes, quantities, len(start_keys), step),
+        _odd_columns(changes.events, order, unsorted, events, odd),
+    )
+    return ArchiveChunk(header, columns)
+
+
+class _Book(NamedTuple):
+    """The start book, bids before asks, each from the best one outward."""
+
+    prices: Int64Array
+    quantities: Int64Array
+    asks: BoolArray
+
+
+def _book_of(start: BookImage) -> _Book:
+    prices = np.concatenate((start.bids.prices, start.asks.prices))
+    quantities = np.concatenate((start.bids.quantities, start.asks.quantities))
+    asks = np.repeat((False, True), (len(start.bids.prices), len(start.asks.prices)))
+    keys = keys_of(prices, asks, 1)
+    if (keys[1:] <= keys[:-1]).any() or (quantities <= 0).any():
+        raise BugError("a start book is not sorted, or has empty levels")
+    return _Book(prices, quantities, asks)
+
+
+def coverage_of(numbers: EventNumbers) -> Coverage:
+    """Return what the events of `numbers` cover."""
+    first_ids, final_ids, event_ms, received_ns = numbers
+    return Coverage(
+        len(first_ids),
+        int(first_ids.min()),
+        int(final_ids.max()),
+        int(event_ms.min()),
+        int(event_ms.max()),
+        int(received_ns.min()),
+        int(received_ns.max()),
+    )
+
+
+def delays(numbers: EventNumbers) -> Int64Array:
+    """Return the time from each event to its receipt, in ns.
+
+    Times beyond the year 2262 wrap around in 64 bits, on the way back too.
+    """
+    return numbers.received_ns - numbers.event_ms * NANOSECONDS_PER_MS
+
+
+def _usual_step(event_ms: Int64Array) -> int:
+    steps = np.sort(np.diff(event_ms))
+    return int(steps[len(steps) // 2]) if len(steps) else 0
+
+
+def _read_at_fitting_scale(
+    start: BookImage, events: Sequence[DepthDiff]
+) -> tuple[BookImage, tuple[Changes, list[int]]]:
+    """Return `start`, rescaled where need be, and what `read_changes` says at its scale."""
+    try:
+        return start, read_changes(events, start.scale)
+    except InexactValue:
+        start = _rescaled_to_fit(start, events)
+        return start, read_changes(events, start.scale)
+
+
+def _rescaled_to_fit(start: BookImage, events: Sequence[DepthDiff]) -> BookImage:
+    levels = [pair for event in events for side in level_texts(event.payload) for pair in side]
+    book = _book_of(start)
+    prices, quantities = [price for price, _ in levels], [quantity for _, quantity in levels]
+    scale = Scale(
+        fitting_exponent(prices, book.prices, start.scale.price),
+        fitting_exponent(quantities, book.quantities, start.scale.quantity),
+    )
+
+    def moved(side: Levels) -> Levels:
+        return Levels(
+            rescaled(side.prices, scale.price - start.scale.price),
+            rescaled(side.quantities, scale.quantity - start.scale.quantity),
+        )
+
+    return BookImage(
+        start.market,
+        start.last_update_id,
+        start.event_ms,
+        scale,
+        moved(start.bids),
+        moved(start.asks),
+    )
+
+
+def _order_by_key(events: Int64Array, keys: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Return the order of changes by event and key, and the events that are not in it."""
+    count = len(keys)
+    disordered = (events[1:] == events[:-1]) & (keys[1:] <= keys[:-1])
+    if not disordered.any():
+        return np.arange(count), EMPTY
+    # Changes of the same price keep their order.
+    return np.lexsort((np.arange(count), keys, events)), np.unique(events[1:][disordered])
+
+
+def _event_columns(header: ChunkHeader, numbers: EventNumbers) -> EventColumns:
+    first_ids, final_ids, event_ms, _ = numbers
+    expected = np.concatenate(([header.start_id or 0], final_ids[:-1])) + 1
+    return EventColumns(
+        write_signed(first_ids - expected),
+        write_unsigned(final_ids - first_ids),
+        write_signed(np.diff(event_ms, prepend=0) - header.usual_step_ms),
+        write_unsigned(delays(numbers) - header.least_delay_ns),
+    )
+
+
+def _odd_columns(
+    change_events: Int64Array,
+    order: Int64Array,
+    unsorted: Int64Array,
+    events: Sequence[DepthDiff],
+    odd: list[int],
+) -> OddColumns:
+    first_changes = change_events.searchsorted(unsorted)
+    is_unsorted = np.isin(change_events, unsorted)
+    counts = change_events.searchsorted(unsorted, side="right") - first_changes
+    texts = [events[index].payload for index in odd]
+    odd_events: Int64Array = np.array(odd, dtype=np.int64)
+    return OddColumns(
+        write_unsigned(np.diff(unsorted, prepend=0)),
+        write_unsigned(order[is_unsorted] - np.repeat(first_changes, counts)),
+        write_unsigned(np.diff(odd_events, prepend=0)),
+        write_unsigned(np.array([len(text) for text in texts], dtype=np.int64)),
+        Column(b"".join(texts)),
+    )

@@ -1,0 +1,54 @@
+"""A run of events cut into minutes, each a chunk that has been proven by decoding it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from orderbook_desktop.core.archive.chunk import ArchiveChunk
+from orderbook_desktop.core.archive.decode import decode_chunk
+from orderbook_desktop.core.archive.encode import encode_chunk
+from orderbook_desktop.core.archive.verify import reproduces
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.errors import BugError
+from orderbook_desktop.core.events import DepthDiff
+
+MINUTE_MS: Final = 60_000
+
+
+def minute_of(event_ms: int) -> int:
+    """Return the minute of `event_ms`, counted since the epoch."""
+    return event_ms // MINUTE_MS
+
+
+def encode_minutes(
+    start: BookImage, events: Iterable[DepthDiff], minutes: int = 1
+) -> Iterator[tuple[ArchiveChunk, BookImage]]:
+    """Iterate over the chunks of the unbroken run `events`, each with the book after it.
+
+    A chunk covers `minutes` of the clock, as the day divides into them: where a market is
+    calm and its book deep, the start books of many short chunks outweigh their events. The
+    last chunk is taken to be complete. An event whose time goes back stays with the one
+    before it, so that chunks follow each other by ids and by time. Raises as `encode_chunk`.
+    """
+    for span in _spans(events, minutes):
+        chunk = encode_chunk(start, span)
+        decoded = decode_chunk(chunk)
+        if not reproduces(decoded, span):
+            raise BugError(f"the chunk from update id {span[0].first_id} lost something")
+        start = decoded.final_book()
+        yield chunk, start
+
+
+def _spans(events: Iterable[DepthDiff], minutes: int) -> Iterator[list[DepthDiff]]:
+    collected: list[DepthDiff] = []
+    current = 0
+    for event in events:
+        number = minute_of(event.event_ms) // minutes
+        if collected and number > current:
+            yield collected
+            collected = []
+        current = max(current, number)
+        collected.append(event)
+    if collected:
+        yield collected

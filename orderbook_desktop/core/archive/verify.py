@@ -1,0 +1,146 @@
+"""Proof of a chunk: what it says about itself, its ids, and its book at every event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orderbook_desktop.core.archive.decoded import DecodedChunk
+from orderbook_desktop.core.archive.encode import coverage_of
+from orderbook_desktop.core.archive.keys import prices_of
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.levels import Int64Array
+from orderbook_desktop.core.units import MAX_EXPONENT
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFault:
+    """Something that does not hold; `update_id` says where, `reason` what."""
+
+    update_id: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"At update id {self.update_id}: {self.reason}."
+
+
+def verify_chunk(chunk: DecodedChunk, start: BookImage | None = None) -> Iterator[ChunkFault]:
+    """Iterate over what is wrong with `chunk`, the first of each kind; nothing if it holds.
+
+    Checked are the header against the events, the ids from the start book through the last
+    event without a hole, no crossed or locked book at the end of any event, and, where
+    given, that the start book is `start`, which the chunk before it ended with. Of a loose
+    chunk only the header can be checked.
+    """
+    yield from _header_faults(chunk)
+    if chunk.header.start_id is None:
+        return
+    yield from _id_faults(chunk, chunk.header.start_id)
+    yield from _crossing_faults(chunk)
+    if start is not None and not same_book(chunk.start_book(), start):
+        yield ChunkFault(chunk.header.start_id, "the book differs from the one before it")
+
+
+def reproduces(chunk: DecodedChunk, events: Sequence[DepthDiff]) -> bool:
+    """Return whether `chunk` gives back exactly `events`, so that they may be removed."""
+    received_ns = chunk.numbers.received_ns.tolist()
+    return (
+        received_ns == [event.received_ns for event in events]
+        and chunk.payloads() == [event.payload for event in events]
+        and all(event.market == chunk.header.market for event in events)
+    )
+
+
+def same_book(one: BookImage, other: BookImage) -> bool:
+    """Return whether two books are the same, be it at different scales."""
+    if (one.market, one.last_update_id) != (other.market, other.last_update_id):
+        return False
+    if one.scale == other.scale:
+        return all(
+            np.array_equal(mine, theirs)
+            for side, others in ((one.bids, other.bids), (one.asks, other.asks))
+            for mine, theirs in zip(side, others, strict=True)
+        )
+    return _whole_values(one) == _whole_values(other)
+
+
+def best_offers(chunk: DecodedChunk) -> tuple[Int64Array, Int64Array]:
+    """Return the best bid's and the best ask's price after each event, -1 where there is none."""
+    lanes, count = chunk.lanes, chunk.header.event_count
+    # A level stands from its event until the next one in its lane, or to the end.
+    until = np.append(lanes.events[1:], count)
+    until[lanes.starts + lanes.lengths - 1] = count
+    begins = np.maximum(lanes.events, 0)
+    standing = lanes.there & (until > begins)
+    numbers = np.repeat(np.arange(len(lanes.keys)), lanes.lengths)
+    is_ask = np.repeat(lanes.keys >= 0, lanes.lengths)
+    prices = np.append(prices_of(lanes.keys, chunk.header.price_step), -1)
+    # Lanes lie best first on either side.
+    bids, asks = (
+        prices[_least_standing(numbers[side], begins[side], until[side], count, len(lanes.keys))]
+        for side in (standing & ~is_ask, standing & is_ask)
+    )
+    return bids, asks
+
+
+def _least_standing(
+    numbers: Int64Array, begins: Int64Array, ends: Int64Array, count: int, none: int
+) -> Int64Array:
+    """Return at each of `count` events the least of the `numbers` that stand, or `none`.
+
+    `numbers[i]` stands from event `begins[i]` until before `ends[i]`. Each such range is the
+    union of two whose length is a power of two. Row r of the table holds, by their begin,
+    the least numbers of ranges of 2^r; row by row they go down to ranges half as long.
+    """
+    exponents = np.frexp((ends - begins).astype(np.float64))[1] - 1
+    rows = int(exponents.max(initial=0)) + 1
+    table = np.full((rows, count), none, dtype=np.int64)
+    np.minimum.at(table, (exponents, begins), numbers)
+    np.minimum.at(table, (exponents, ends - (1 << exponents)), numbers)
+    for row in range(rows - 1, 0, -1):
+        half = 1 << (row - 1)
+        below, above = table[row - 1], table[row]
+        np.minimum(below, above, out=below)
+        np.minimum(below[half:], above[:-half], out=below[half:])
+    least: Int64Array = table[0]
+    return least
+
+
+def _header_faults(chunk: DecodedChunk) -> Iterator[ChunkFault]:
+    told, found = chunk.header.coverage, coverage_of(chunk.numbers)
+    for name in told.__struct_fields__:
+        if getattr(told, name) != getattr(found, name):
+            yield ChunkFault(told.first_id, f"the chunk's {name} is not that of its events")
+
+
+def _id_faults(chunk: DecodedChunk, start_id: int) -> Iterator[ChunkFault]:
+    first_ids, final_ids = chunk.numbers[:2]
+    before = np.concatenate(([start_id], final_ids[:-1]))
+    hole = first_ids > before + 1
+    if hole.any():
+        index = int(hole.argmax())
+        yield ChunkFault(int(before[index]) + 1, "update ids are missing")
+    stale = final_ids <= before
+    if stale.any():
+        yield ChunkFault(int(final_ids[stale.argmax()]), "an event repeats what was before it")
+
+
+def _crossing_faults(chunk: DecodedChunk) -> Iterator[ChunkFault]:
+    bids, asks = best_offers(chunk)
+    crossed = (bids >= asks) & (bids >= 0) & (asks >= 0)
+    if crossed.any():
+        index = int(crossed.argmax())
+        yield ChunkFault(int(chunk.numbers.final_ids[index]), "the best bid reaches the best ask")
+
+
+def _whole_values(book: BookImage) -> list[list[int]]:
+    """Return prices and quantities of both sides at the finest scale, in Python's integers."""
+    by = (MAX_EXPONENT - book.scale.price, MAX_EXPONENT - book.scale.quantity)
+    return [
+        [value * 10**exponent for value in values.tolist()]
+        for side in (book.bids, book.asks)
+        for values, exponent in zip(side, by, strict=True)
+    ]

@@ -1,0 +1,178 @@
+"""Between depth events and arrays: reading the levels of many events at once, and spelling them.
+
+An event is spelt canonically where its text is exactly what the exchange sends:
+`{"e":"depthUpdate","E":…,"s":"…","U":…,"u":…,"b":[["…","…"],…],"a":[…]}` without spaces,
+and decimals with eight places and no needless zero in front. Of such an event the numbers
+are enough to give its text back byte for byte. Of any other the text is kept as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import add
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from orderbook_desktop.core.archive.tokens import BoolArray
+from orderbook_desktop.core.events import DepthDiff, level_texts
+from orderbook_desktop.core.levels import Int64Array
+from orderbook_desktop.core.units import (
+    DEFAULT_EXPONENT,
+    INT64_MAX,
+    Scale,
+    format_units,
+    parse_units,
+)
+
+_DIGITS: Final = b"0123456789"
+_SPACES_FOR_OTHERS: Final = bytes(byte if byte in _DIGITS else 0x20 for byte in range(256))
+_ZEROS_FOR_DIGITS: Final = bytes(0x30 if byte in _DIGITS else byte for byte in range(256))
+_FRACTION: Final = b"." + DEFAULT_EXPONENT * b"0" + b'"'
+_LEVELS_BEGIN: Final = b'"b":['
+_LEVEL_SKELETON: Final = b'[".","."],'
+_SKELETON: Final = b'{"e":"depthUpdate","E":,"s":"%b","U":,"u":,"b":[%b],"a":[%b]}'
+
+
+class Changes(NamedTuple):
+    """The changed levels of many events, event by event, bids before asks, as they were sent.
+
+    Four arrays of one length: `events` is the index of the event, `asks` the side,
+    `prices` and `quantities` are int64 in units of a `Scale`; quantity 0 removes the level.
+    """
+
+    events: Int64Array
+    asks: BoolArray
+    prices: Int64Array
+    quantities: Int64Array
+
+
+def read_changes(events: Sequence[DepthDiff], scale: Scale) -> tuple[Changes, list[int]]:
+    """Return the changes of `events`, and the indexes of those not spelt canonically.
+
+    Raises `InexactValue` where a value does not fit `scale`.
+    """
+    sides = _sides(events)
+    if scale == Scale():
+        numbers = _canonical_numbers(events)
+        if numbers is not None:
+            return Changes(*sides, numbers[::2], numbers[1::2]), []
+    # One odd event makes all of them take this way, which is several times longer.
+    texts = [chain(*level_texts(event.payload)) for event in events]
+    pairs = [
+        (parse_units(price, scale.price), parse_units(quantity, scale.quantity))
+        for price, quantity in chain.from_iterable(texts)
+    ]
+    parsed = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    changes = Changes(*sides, parsed[:, 0].copy(), parsed[:, 1].copy())
+    spelt = spell(events_of(events), changes, scale, events[0].market)
+    return changes, [
+        index
+        for index, (event, payload) in enumerate(zip(events, spelt, strict=True))
+        if event.payload != payload
+    ]
+
+
+class EventNumbers(NamedTuple):
+    """Four int64 arrays, one number per event; see `core.events.DepthDiff`."""
+
+    first_ids: Int64Array
+    final_ids: Int64Array
+    event_ms: Int64Array
+    received_ns: Int64Array
+
+
+def events_of(events: Sequence[DepthDiff]) -> EventNumbers:
+    """Return ids and times of `events`."""
+    return EventNumbers(
+        np.array([event.first_id for event in events], dtype=np.int64),
+        np.array([event.final_id for event in events], dtype=np.int64),
+        np.array([event.event_ms for event in events], dtype=np.int64),
+        np.array([event.received_ns for event in events], dtype=np.int64),
+    )
+
+
+def spell(numbers: EventNumbers, changes: Changes, scale: Scale, market: str) -> list[bytes]:
+    """Return the canonical text of each event."""
+    count = len(numbers.first_ids)
+    levels = _level_texts(changes, scale)
+    # The boundaries of bids and asks of each event among the levels.
+    bounds = np.bincount(2 * changes.events + changes.asks, minlength=2 * count).cumsum().tolist()
+    name = market.encode()
+    texts, begin = [], 0
+    heads = zip(
+        numbers.event_ms.tolist(),
+        numbers.first_ids.tolist(),
+        numbers.final_ids.tolist(),
+        bounds[::2],
+        bounds[1::2],
+        strict=True,
+    )
+    for event_ms, first_id, final_id, middle, end in heads:
+        bids, asks = b",".join(levels[begin:middle]), b",".join(levels[middle:end])
+        texts.append(
+            b'{"e":"depthUpdate","E":%d,"s":"%b","U":%d,"u":%d,"b":[%b],"a":[%b]}'
+            % (event_ms, name, first_id, final_id, bids, asks)
+        )
+        begin = end
+    return texts
+
+
+def _level_texts(changes: Changes, scale: Scale) -> list[bytes]:
+    """Return each level as `["price","quantity"]`; equal values are spelt once."""
+
+    def texts(values: Int64Array, exponent: int, form: bytes) -> list[bytes]:
+        distinct, at = np.unique(values, return_inverse=True)
+        spelt = [form % decimal for decimal in _decimals(distinct, exponent)]
+        return [spelt[index] for index in at.tolist()]
+
+    prices = texts(changes.prices, scale.price, b'["%b","')
+    quantities = texts(changes.quantities, scale.quantity, b'%b"]')
+    return list(map(add, prices, quantities))
+
+
+def _decimals(values: Int64Array, exponent: int) -> list[bytes]:
+    """Return decimals with eight places, or more where a value needs them."""
+    missing = DEFAULT_EXPONENT - exponent
+    if missing < 0:
+        return [format_units(v, exponent, DEFAULT_EXPONENT).encode() for v in values.tolist()]
+    wholes, fractions = np.divmod(values, 10**exponent)
+    fractions *= 10**missing
+    return [b"%d.%08d" % pair for pair in zip(wholes.tolist(), fractions.tolist(), strict=True)]
+
+
+def _sides(
+    events: Sequence[DepthDiff],
+) -> tuple[Int64Array, BoolArray]:
+    """Return of each level its event's index, and whether it is an ask."""
+    counts = list(chain.from_iterable((len(event.bids), len(event.asks)) for event in events))
+    halves = np.repeat(np.arange(len(counts)), counts)
+    return halves >> 1, (halves & 1).astype(np.bool_)
+
+
+def _canonical_numbers(events: Sequence[DepthDiff]) -> Int64Array | None:
+    """Return price and quantity of every level in turn, in units of 10^-8.
+
+    None unless each event is spelt canonically. This is the proof: with the digits taken
+    out, the texts are what they should be, so digits are all that can differ. The decoder
+    has seen to names, whole numbers and the market, and takes no decimal without a whole
+    part or with a needless zero in front. Behind each point there are eight digits, as all
+    of them are counted. So the digits of a decimal without its point are its units.
+    """
+    market = events[0].market.encode()
+    skeleton = b"".join(_skeletons(events, market.translate(None, _DIGITS)))
+    if b"".join(event.payload for event in events).translate(None, _DIGITS) != skeleton:
+        return None
+    tails = b"".join(event.payload[event.payload.index(_LEVELS_BEGIN) :] for event in events)
+    if tails.translate(_ZEROS_FOR_DIGITS).count(_FRACTION) != tails.count(b"."):
+        return None
+    numbers = np.fromstring(tails.translate(_SPACES_FOR_OTHERS, b"."), dtype=np.int64, sep=" ")
+    # What is too large for 64 bits has been read as the largest number.
+    return numbers if numbers.max(initial=0) < INT64_MAX else None
+
+
+def _skeletons(events: Iterable[DepthDiff], symbol: bytes) -> Iterable[bytes]:
+    for event in events:
+        bids, asks = len(event.bids) * _LEVEL_SKELETON, len(event.asks) * _LEVEL_SKELETON
+        yield _SKELETON % (symbol, bids[:-1], asks[:-1])

@@ -1,0 +1,82 @@
+"""Chunks as bytes: columns compressed by zstd, all of it under one checksum.
+
+A packed chunk is the checksum (16 bytes, BLAKE2b of everything behind it), then the chunk
+as MessagePack. Of each column the tokens are compressed, where that makes them smaller; the
+bits are noise and are stored as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+import zstandard
+
+from orderbook_desktop.core.archive import ArchiveChunk, DamagedChunk
+from orderbook_desktop.core.archive.tokens import Column
+
+_CHECKSUM_BYTES: Final = 16
+# Higher levels look harder for repeated sequences; the tokens have few, and at times it
+# costs more to point at a short one.
+_LEVEL: Final = 1
+_PARAMETERS: Final = zstandard.ZstdCompressionParameters.from_level(
+    _LEVEL, format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_checksum=False, write_dict_id=False
+)
+_TOKENS_AT_MOST: Final = 1 << 28
+_STORED: Final = b"\0"
+_COMPRESSED: Final = b"\1"
+
+_Part = TypeVar("_Part", bound=msgspec.Struct)
+_decoder: Final = msgspec.msgpack.Decoder(ArchiveChunk)
+
+
+def pack_chunk(chunk: ArchiveChunk) -> bytes:
+    """Return `chunk` as bytes."""
+    compressor = zstandard.ZstdCompressor(compression_params=_PARAMETERS)
+
+    def packed(column: Column) -> Column:
+        smaller = compressor.compress(column.tokens)
+        if len(smaller) < len(column.tokens):
+            return Column(_COMPRESSED + smaller, column.bits)
+        return Column(_STORED + column.tokens if column.tokens else b"", column.bits)
+
+    columns = _each_column(chunk.columns, packed)
+    body = msgspec.msgpack.encode(ArchiveChunk(chunk.header, columns))
+    return _checksum(body) + body
+
+
+def unpack_chunk(packed: bytes) -> ArchiveChunk:
+    """Return the chunk that was packed. Raises `DamagedChunk` if a single byte differs."""
+    body = packed[_CHECKSUM_BYTES:]
+    if _checksum(body) != packed[:_CHECKSUM_BYTES]:
+        raise DamagedChunk("its checksum does not match")
+    decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+
+    def unpacked(column: Column) -> Column:
+        kind, tokens = column.tokens[:1], column.tokens[1:]
+        if kind == _COMPRESSED:
+            tokens = decompressor.decompress(tokens, max_output_size=_TOKENS_AT_MOST)
+        return Column(tokens, column.bits)
+
+    try:
+        chunk = _decoder.decode(body)
+        return ArchiveChunk(chunk.header, _each_column(chunk.columns, unpacked))
+    except (msgspec.DecodeError, zstandard.ZstdError) as error:
+        raise DamagedChunk(str(error)) from error
+
+
+def _each_column(part: _Part, change: Callable[[Column], Column]) -> _Part:
+    """Return `part`, a structure of columns and such structures, with each column changed."""
+    fields = (getattr(part, name) for name in part.__struct_fields__)
+    return type(part)(
+        *(
+            change(field) if isinstance(field, Column) else _each_column(field, change)
+            for field in fields
+        )
+    )
+
+
+def _checksum(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest()

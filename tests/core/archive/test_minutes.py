@@ -1,0 +1,64 @@
+"""Runs are cut into minutes that follow each other."""
+
+from __future__ import annotations
+
+import pytest
+
+from orderbook_desktop.core.archive import (
+    decode_chunk,
+    encode_minutes,
+    minute_of,
+    same_book,
+    verify_chunk,
+)
+from orderbook_desktop.core.archive import minutes as minutes_module
+from orderbook_desktop.core.errors import BugError
+from orderbook_desktop.core.events import DepthDiff, decode_diff
+from tests.core.archive.runs import Run, run_of, spelt
+from tests.core.reference_book import snapshot_payload
+
+
+def a_run(*times_ms: int) -> Run:
+    payloads = [
+        spelt(n, n, ms, [("1.00000000", f"{n}.00000000")], [])
+        for n, ms in enumerate(times_ms, start=2)
+    ]
+    return run_of(snapshot_payload([], [], 1), [decode_diff(payload, 1) for payload in payloads])
+
+
+def test_every_minute_is_a_chunk_that_begins_where_the_last_one_ended() -> None:
+    run = a_run(0, 59_999, 60_000, 59_000, 119_999, 300_000)
+    book = run.start
+    events: list[DepthDiff] = []
+    counts = []
+    for chunk, after in encode_minutes(run.start, run.events):
+        decoded = decode_chunk(chunk)
+        assert not list(verify_chunk(decoded, book))
+        assert same_book(decoded.final_book(), after)
+        book = after
+        events.extend(decoded.diffs())
+        counts.append(chunk.header.event_count)
+    assert events == run.events
+    # The event whose time goes back stays behind the one before it.
+    assert counts == [2, 3, 1]
+
+
+def test_a_chunk_may_cover_several_minutes() -> None:
+    run = a_run(0, 60_000, 299_999, 300_000)
+    chunks = [chunk for chunk, _ in encode_minutes(run.start, run.events, minutes=5)]
+    assert [chunk.header.event_count for chunk in chunks] == [3, 1]
+
+
+def test_no_events_make_no_chunks() -> None:
+    assert not list(encode_minutes(a_run().start, []))
+
+
+def test_a_chunk_that_lost_something_is_never_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minutes_module, "reproduces", lambda *_: False)
+    run = a_run(0)
+    with pytest.raises(BugError, match="update id 2"):
+        list(encode_minutes(run.start, run.events))
+
+
+def test_minutes_are_those_of_the_epoch() -> None:
+    assert [minute_of(ms) for ms in (0, 59_999, 60_000)] == [0, 0, 1]

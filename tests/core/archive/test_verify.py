@@ -1,0 +1,123 @@
+"""Faults of a chunk are found, and the best offers at every event are the book's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+
+from orderbook_desktop.core.archive import (
+    DecodedChunk,
+    best_offers,
+    decode_chunk,
+    encode_chunk,
+    reproduces,
+    same_book,
+    verify_chunk,
+)
+from orderbook_desktop.core.archive.wire import EventNumbers
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.events import decode_diff
+from orderbook_desktop.core.levels import Levels
+from orderbook_desktop.core.units import Scale
+from tests.core.archive.runs import Run, run_of, runs, spelt
+from tests.core.reference_book import snapshot_payload
+
+SNAPSHOT = snapshot_payload([("1.00000000", "1.00000000")], [("3.00000000", "2.00000000")], 1)
+
+
+def a_run(*levels: tuple[str, str]) -> Run:
+    """Events 2, 3, … that each set one bid."""
+    payloads = [spelt(n, n, 100 * n, [level], []) for n, level in enumerate(levels, start=2)]
+    return run_of(SNAPSHOT, [decode_diff(payload, 7) for payload in payloads])
+
+
+def a_chunk() -> DecodedChunk:
+    run = a_run(*[("1.50000000", f"{n}.00000000") for n in range(1, 6)])
+    return decode_chunk(encode_chunk(run.start, run.events))
+
+
+def reasons(chunk: DecodedChunk, start: BookImage | None = None) -> list[str]:
+    return [fault.reason for fault in verify_chunk(chunk, start)]
+
+
+def with_numbers(chunk: DecodedChunk, **columns: list[int]) -> DecodedChunk:
+    arrays = {name: np.array(values) for name, values in columns.items()}
+    return replace(chunk, numbers=EventNumbers(**{**chunk.numbers._asdict(), **arrays}))
+
+
+@given(runs("any"))
+def test_best_offers_are_those_of_the_book(run: Run) -> None:
+    chunk = decode_chunk(encode_chunk(run.start, run.events))
+    bids, asks = best_offers(chunk)
+    for index in range(len(run.events)):
+        book = chunk.book_after(index)
+        assert bids[index] == (book.bids.prices[0] if len(book.bids.prices) else -1)
+        assert asks[index] == (book.asks.prices[0] if len(book.asks.prices) else -1)
+
+
+def test_a_sound_chunk_has_no_faults() -> None:
+    chunk = a_chunk()
+    assert not reasons(chunk, chunk.start_book())
+
+
+def test_a_missing_event_is_found() -> None:
+    chunk = a_chunk()
+    faults = list(verify_chunk(with_numbers(chunk, first_ids=[2, 3, 5, 5, 6])))
+    assert [str(fault) for fault in faults] == ["At update id 4: update ids are missing."]
+
+
+def test_an_event_that_came_twice_is_found() -> None:
+    chunk = with_numbers(a_chunk(), first_ids=[2, 3, 3, 4, 5], final_ids=[2, 3, 3, 4, 6])
+    assert reasons(chunk) == ["an event repeats what was before it"]
+
+
+def test_a_crossed_book_is_found_where_it_begins() -> None:
+    run = a_run(("2.99000000", "1.00000000"), ("3.00000000", "1.00000000"))
+    chunk = decode_chunk(encode_chunk(run.start, run.events))
+    assert [fault.update_id for fault in verify_chunk(chunk)] == [3]
+
+
+def test_a_book_that_does_not_follow_is_found() -> None:
+    chunk = a_chunk()
+    start = chunk.start_book()
+    other = replace(start, asks=Levels(start.asks.prices, start.asks.quantities + 1))
+    assert reasons(chunk, other) == ["the book differs from the one before it"]
+    assert reasons(chunk, replace(start, last_update_id=2))
+
+
+@pytest.mark.parametrize("name", ["first_id", "last_id", "to_event_ms", "from_received_ns"])
+def test_a_header_that_tells_something_else_is_found(name: str) -> None:
+    chunk = a_chunk()
+    coverage = chunk.header.coverage
+    other = msgspec.structs.replace(coverage, **{name: getattr(coverage, name) + 1})
+    header = msgspec.structs.replace(chunk.header, coverage=other)
+    assert reasons(replace(chunk, header=header)) == [
+        f"the chunk's {name} is not that of its events"
+    ]
+
+
+def test_books_at_different_scales_are_compared_by_value() -> None:
+    book = a_chunk().start_book()
+    finer = replace(
+        book,
+        scale=Scale(9, 8),
+        bids=Levels(book.bids.prices * 10, book.bids.quantities),
+        asks=Levels(book.asks.prices * 10, book.asks.quantities),
+    )
+    assert same_book(book, finer)
+    assert not same_book(book, replace(finer, scale=Scale(10, 8)))
+
+
+def test_a_chunk_reproduces_its_events_and_no_others() -> None:
+    run = a_run(("1.50000000", "1.00000000"), ("1.60000000", "1.00000000"))
+    chunk = decode_chunk(encode_chunk(run.start, run.events))
+    assert reproduces(chunk, run.events)
+    assert not reproduces(chunk, run.events[:1])
+    late = decode_diff(run.events[1].payload, 8)
+    assert not reproduces(chunk, [run.events[0], late])
+    other = a_run(("1.50000000", "1.00000000"), ("1.60000000", "1.00000001"))
+    assert not reproduces(chunk, other.events)
