@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from itertools import pairwise
 
 from orderbook_desktop.core.units import Scale
 
@@ -60,30 +59,3 @@ class Segment:
     scale: Scale
     end_cause: GapCause | None = None
     end_detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """What lies between two segments, or after the last one, and why."""
-
-    market: str
-    after_id: int
-    before_id: int | None
-    from_ms: int
-    to_ms: int | None
-    cause: GapCause
-
-
-def gaps_between(segments: list[Segment]) -> list[Gap]:
-    """Return the gaps between `segments` of one market, which are in order of their ids."""
-    return [
-        Gap(
-            earlier.market,
-            earlier.last_id,
-            later.snapshot_id,
-            earlier.last_event_ms,
-            later.first_event_ms,
-            earlier.end_cause or GapCause.CRASH,
-        )
-        for earlier, later in pairwise(segments)
-    ]

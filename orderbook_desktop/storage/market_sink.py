@@ -70,7 +70,8 @@ class MarketSink:
         self.overflowing = False
         self._pending = pending
         self._segment: OpenSegment | None = None
-        self._undecided: set[int] = set()
+        # By final id: whether an event that the feed has not applied yet was queued here.
+        self._undecided: dict[int, bool] = {}
         self._latest: DepthDiff | None = None
         self._checkpoint_ms = 0
         self._checkpoint_count = 0
@@ -90,12 +91,11 @@ class MarketSink:
             self._end(GapCause.OVERFLOW, "")
         if self.overflowing:
             self.counts.dropped += 1
-            self._undecided.discard(diff.final_id)
-            return
+        else:
+            self._pending.add(Insert.of(diff))
         if len(self._undecided) >= _UNDECIDED_AT_MOST:
             self._undecided.clear()
-        self._undecided.add(diff.final_id)
-        self._pending.add(Insert.of(diff))
+        self._undecided[diff.final_id] = not self.overflowing
 
     def opened(self, base: DepthSnapshot | BookImage) -> None:
         """Begin a segment (see `RecordingSink`)."""
@@ -110,10 +110,13 @@ class MarketSink:
 
     def applied(self, diff: DepthDiff, book: Book) -> None:
         """Extend the segment; store its book now and then (see `RecordingSink`)."""
+        if self._segment is not None and diff.final_id <= self._segment.base_id:
+            self._decide(diff)
+            return
         queued = self._decide(diff)
         if not queued and self._segment is not None:
-            # It waited for the snapshot: dropped here and counted, or received before we were told.
-            cause = GapCause.OVERFLOW if self.counts.dropped else GapCause.USER
+            # It waited for the snapshot: dropped here, or received before we were told.
+            cause = GapCause.USER if queued is None else GapCause.OVERFLOW
             detail = f"The event {diff.final_id} was not recorded."
             self._add(Close(self._segment, cause, detail))
             self._segment = None
@@ -154,14 +157,14 @@ class MarketSink:
         self.counts.last_gap = cause.sentence
         _log.warning("%s: gap in the recording: %s. %s", self.market, cause.sentence, detail)
 
-    def _decide(self, diff: DepthDiff) -> bool:
-        """Return whether `diff`, which is now applied, was queued."""
-        queued = diff.final_id in self._undecided
+    def _decide(self, diff: DepthDiff) -> bool | None:
+        """Return whether `diff`, which is now applied, was queued; None if it never came here."""
+        queued = self._undecided.get(diff.final_id)
         if diff is self._latest:
             # Whatever came before it has been applied, or never will be.
             self._undecided.clear()
         else:
-            self._undecided.discard(diff.final_id)
+            self._undecided.pop(diff.final_id, None)
         return queued
 
     def _scale_with(self, diff: DepthDiff, book: Book) -> Scale:

@@ -22,11 +22,13 @@ _BYTES_A_LEVEL: Final = 16
 class OpenSegment:
     """A segment that is being recorded, as far as the database has acknowledged its events.
 
-    `stored` is true once the database knows it, `changed` while it doesn't know all.
+    `base_id` is the update id of the book it begins with. `stored` is true once the database
+    knows it, `changed` while it doesn't know all.
     """
 
     def __init__(self, market: str, base_id: int, base_event_ms: int, scale: Scale) -> None:
         self.id = secrets.token_hex(12)
+        self.base_id = base_id
         self.state = Segment(
             market=market,
             snapshot_id=base_id,

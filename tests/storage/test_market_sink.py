@@ -103,7 +103,9 @@ def test_dropped_events_are_not_claimed_by_a_later_snapshot() -> None:
         [one for one in operations if isinstance(one, Extend) and one.segment is opened.segment]
         for opened in opens
     ]
-    assert [len(extends) for extends in claimed] == [len(kept), 2]
+    # What waited behind it was in the second book already.
+    assert [len(extends) for extends in claimed] == [len(kept), 1]
+    assert all(one.final_id > one.segment.base_id for extends in claimed for one in extends)
     (closing,) = [one for one in operations if isinstance(one, Close)]
     assert closing.cause is GapCause.OVERFLOW
     assert closing.segment is opens[0].segment
@@ -146,7 +148,7 @@ def test_duplicates_and_old_events_leave_nothing_behind() -> None:
     for diff in tape.diffs(50):
         desk.feed.diffs(diff, diff)
     desk.feed.diffs(tape.diff())
-    assert desk.sink._undecided == set()
+    assert not desk.sink._undecided
     assert sum(isinstance(one, Extend) for one in desk.drain()) == 51
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import subprocess
 import sys
 from typing import Any
@@ -211,5 +212,7 @@ def test_who_is_gone() -> None:
     assert not is_gone(mine)
     assert is_gone(mine | {"owner": mine["owner"] | {"token": "an earlier process of my number"}})
     assert not is_gone(mine | {"owner": mine["owner"] | {"token": "another", "pid": 1}})
+    inside = {"host": f"{platform.node()} another container", "pid": 1, "token": "another"}
+    assert not is_gone(mine | {"owner": inside})
     far = {"host": "far away", "token": "another", "pid": gone_process()}
     assert not is_gone(mine | {"owner": far})
