@@ -5,7 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("book_cost", "repaint", "latency", "startup", "web_bytes", "web_viewers")
+BENCHMARKS = (
+    "book_cost",
+    "repaint",
+    "latency",
+    "startup",
+    "web_bytes",
+    "web_viewers",
+    "archive_size",
+    "archive_read",
+)
 
 
 def main() -> int:

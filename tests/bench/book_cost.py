@@ -8,6 +8,7 @@ cumulative curve of all levels, and all levels grouped by 10 quote units.
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -23,11 +24,15 @@ from orderbook_desktop.core.depth_sync import DepthSync
 from orderbook_desktop.core.events import DepthDiff, decode_frame, decode_snapshot
 from orderbook_desktop.core.ladder import Side, group_levels
 from tests.bench.capture_data import Capture, load_capture, padded
+from tests.bench.targets import Targets
 
 _EVENTS_A_FRAME = 4
 _TOP = 50
 _GROUP = 10
 _ROUNDS = 3
+# How many times what ours costs the others should at least cost.
+_TARGETS = {"ccxt": 3.0, "order-book": 5.0}
+_TARGETS_PADDED = {"ccxt": 8.0, "order-book": 15.0}
 
 Book = list[tuple[Decimal, Decimal]]
 
@@ -179,19 +184,23 @@ def measure(capture: Capture, snapshot: bytes) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in costs.items()}
 
 
-def main() -> None:
+def main() -> int:
+    targets = Targets()
     capture = load_capture()
     print(f"{capture.name}: {len(capture.frames)} events after the snapshot, {capture.market}")
     levels = len(msgspec.json.decode(capture.snapshot)["bids"])
-    for label, snapshot in (
-        (f"snapshot of {levels} levels a side", capture.snapshot),
-        ("padded to 5,000 levels a side", padded(capture.snapshot, 5_000)),
+    for label, snapshot, wanted in (
+        (f"snapshot of {levels} levels a side", capture.snapshot, _TARGETS),
+        ("padded to 5,000 levels a side", padded(capture.snapshot, 5_000), _TARGETS_PADDED),
     ):
         costs = measure(capture, snapshot)
         print(f"{label}: median µs for {_EVENTS_A_FRAME} events and one frame of reads")
         for name, cost in costs.items():
-            print(f"  {name:12} {cost:8.1f}   {cost / costs['ours']:5.2f} x ours")
+            ratio = cost / costs["ours"]
+            verdict = targets.at_least(ratio, wanted[name]) if name in wanted else ""
+            print(f"  {name:12} {cost:8.1f}   {ratio:5.2f} x ours   {verdict}".rstrip())
+    return targets.exit_code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

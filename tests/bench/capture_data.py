@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import os
 import tempfile
@@ -34,10 +33,7 @@ def capture_path(folder: Path) -> Path:
     if _REAL.exists():
         return _REAL
     made = folder / "synthetic.jsonl.gz"
-    written = write_capture(made, seed=1, seconds=120, symbols=["BTC/USDT"])
-    if asyncio.iscoroutine(written):
-        asyncio.run(written)
-    return made
+    return write_capture(made, seed=1, seconds=120, symbols=["BTC/USDT"])
 
 
 def load_capture() -> Capture:

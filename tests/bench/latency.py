@@ -28,8 +28,10 @@ from PySide6.QtCore import QSettings
 from PySide6.QtGui import QPaintEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
+from orderbook_desktop.app.garbage import garbage_on_this_thread
 from orderbook_desktop.app.live_desk import LiveDesk
 from orderbook_desktop.app.settings import load_settings
+from orderbook_desktop.app.workers import Workers
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.status import FeedState, SourceKind
@@ -40,8 +42,10 @@ from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.storage.ports import is_listening, private_port
 from tests.bench.capture_data import capture_path
+from tests.bench.targets import Targets
 
 _SECONDS = float(os.environ.get("BENCH_SECONDS", "20"))
+_TARGETS_MS = {SourceKind.DIRECT: (12.0, 25.0), SourceKind.MONGO: (20.0, 45.0)}
 _CASES = [(kind, speed) for kind in SourceKind for speed in (1, 10)]
 
 
@@ -151,27 +155,32 @@ async def _watch_window(
         window.finish_close()
 
 
-async def _all(application: QApplication) -> None:
+async def _all(application: QApplication) -> int:
+    targets = Targets()
     stopwatch = Stopwatch()
     for kind, speed in _CASES:
         with tempfile.TemporaryDirectory() as folder:
             values = await _measure(application, stopwatch, kind, speed, Path(folder))
         cuts = statistics.quantiles(values, n=100)
         rate = len(values) / _SECONDS
+        p50, p99 = _TARGETS_MS[kind]
         print(
-            f"{kind.value:7} {rate:6.1f} events/s   p50 {cuts[49]:6.1f}   p99 {cuts[98]:6.1f}"
-            f"   max {max(values):6.1f}   ({len(values)} events)",
+            f"{kind.value:7} {rate:6.1f} events/s   p50 {cuts[49]:6.1f} "
+            f"{targets.at_most(cuts[49], p50)}   p99 {cuts[98]:6.1f} "
+            f"{targets.at_most(cuts[98], p99)}   max {max(values):6.1f}   ({len(values)} events)",
             flush=True,
         )
+    return targets.exit_code
 
 
-def main() -> None:
+def main() -> int:
     application = QApplication(sys.argv[:1])
     application.setQuitOnLastWindowClosed(False)
     loop = qasync.QEventLoop(application)
-    with loop:
-        loop.run_until_complete(_all(application))
+    loop.set_default_executor(Workers())
+    with loop, garbage_on_this_thread():
+        return int(loop.run_until_complete(_all(application)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -18,8 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orderbook_desktop.storage.ports import private_port
+from tests.bench.targets import Targets
 
 _RUNS = 8
+_TARGETS_S = {"first paint": 0.6, "live book": 5.0}
 
 
 @contextmanager
@@ -56,17 +58,21 @@ def _run(port: int, folder: str) -> dict[str, float]:
     return {name: (int(at) - began) / 1e9 for name, at in times.items()}
 
 
-def main() -> None:
+def main() -> int:
+    targets = Targets()
     port = private_port()
     with tempfile.TemporaryDirectory() as folder, _exchange(port, folder):
         runs = [_run(port, str(Path(folder) / "data")) for _ in range(_RUNS + 1)][1:]
     for name in runs[0]:
         values = [run[name] for run in runs]
+        median = statistics.median(values)
+        verdict = targets.at_most(median, _TARGETS_S[name])
         print(
-            f"{name:12} median {statistics.median(values):.3f} s   "
-            f"min {min(values):.3f}   max {max(values):.3f}   ({_RUNS} runs)"
+            f"{name:12} median {median:.3f} s   "
+            f"min {min(values):.3f}   max {max(values):.3f}   ({_RUNS} runs) {verdict}"
         )
+    return targets.exit_code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

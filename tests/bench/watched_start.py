@@ -14,8 +14,7 @@ from orderbook_desktop.app.cli import main
 def _watch_paints() -> None:
     """Tell of the ladder's first paint event, and of the first that shows a book.
 
-    Importing the window's modules is part of what is measured, so they are not imported
-    before: the widget is watched from the moment its module is there.
+    The ladder's module is imported for that before the command runs; it would be anyway.
     """
     told: set[str] = set()
 

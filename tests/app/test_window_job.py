@@ -1,0 +1,73 @@
+"""A played capture in the window itself: what is on screen at the end is the true book."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QSettings
+from PySide6.QtWidgets import QApplication
+
+from orderbook_desktop.app.live_desk import LiveDesk
+from orderbook_desktop.app.settings import load_settings
+from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.exchange.local import write_capture
+from orderbook_desktop.gui.main_window import MainWindow
+from orderbook_desktop.gui.preferences import Preferences
+from tests.app.main_job import read_truth, shown
+
+
+@contextmanager
+def exchange_process(capture: Path, folder: Path) -> Iterator[str]:
+    """Play `capture` in a process of its own; give its port."""
+    command = [sys.executable, "-m", "orderbook_desktop", "exchange", "--port", "0"]
+    options = ["--play", str(capture), "--speed", "10", "--data-dir", str(folder)]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            told = process.stdout.readline() + process.stdout.readline()
+            yield told.split("ORDERBOOK_REST_URL=http://127.0.0.1:")[1].split()[0]
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize("kind", list(SourceKind))
+async def test_the_window_shows_the_true_book(
+    kind: SourceKind, tmp_path: Path, qapp: QApplication
+) -> None:
+    capture = write_capture(tmp_path / "capture.jsonl.gz", seed=3, seconds=30, snapshot_levels=1000)
+    truth = read_truth(capture)
+    true_book = truth.books().until(max(truth.diffs))
+    with exchange_process(capture, tmp_path / "exchange") as port:
+        settings = load_settings(
+            rest_url=f"http://127.0.0.1:{port}",
+            ws_url=f"ws://127.0.0.1:{port}",
+            data_dir=tmp_path / "data",
+        )
+        desk = LiveDesk(settings, symbol="BTC/USDT", source_kind=kind)
+        store = QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat)
+        window = MainWindow(desk, Preferences(store), qapp)
+        window.resize(1600, 900)
+        window.show()
+        try:
+            await desk.start()
+            async with asyncio.timeout(30):
+                while not (
+                    desk.source.status.state is FeedState.SYNCED
+                    and desk.source.book.last_update_id == true_book.last_update_id
+                ):
+                    await asyncio.sleep(0.05)
+            assert desk.source.status.source is kind
+            assert shown(desk.source.book) == (true_book.bids, true_book.asks)
+            window.bridge.look()
+            bid, _, ask, _ = true_book.best
+            assert f"best bid {bid:,.2f}, best ask {ask:,.2f}" in window.ladder.summary()
+            assert desk.recording.events == len(truth.diffs)
+        finally:
+            await desk.close()
+            window.finish_close()
