@@ -67,7 +67,9 @@ async def test_the_window_shows_the_true_book(
             window.bridge.look()
             bid, _, ask, _ = true_book.best
             assert f"best bid {bid:,.2f}, best ask {ask:,.2f}" in window.ladder.summary()
-            assert desk.recording.events == len(truth.diffs)
+            async with asyncio.timeout(10):
+                while desk.recording.events < len(truth.diffs):
+                    await asyncio.sleep(0.05)
         finally:
             await desk.close()
             window.finish_close()
