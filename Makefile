@@ -2,7 +2,7 @@
 # SYMBOL=ETH/USDT and the other settings reach the program as environment variables.
 
 .POSIX:
-.PHONY: help run test check bench requirements clean
+.PHONY: help run test check bench bundle smoke requirements clean
 
 help:
 	@echo 'make run            set up what is missing, then open the window'
@@ -10,6 +10,8 @@ help:
 	@echo 'make test           run the test suite (make test ARGS="-k book")'
 	@echo 'make check          formatting, lint, types, layers, schemas'
 	@echo 'make bench          run every benchmark of tests/bench/'
+	@echo 'make bundle         build the double-click app in dist/ (ARGS=--archives: the downloads too)'
+	@echo 'make smoke          try that app as a stranger would'
 	@echo 'make requirements   pin the requirements again (ARGS=--upgrade: newer ones)'
 	@echo 'make clean          remove .venv, caches and builds'
 
@@ -24,6 +26,12 @@ check:
 
 bench:
 	@sh packaging/with.sh dev python -m tests.bench $(ARGS)
+
+bundle:
+	@sh packaging/with.sh dev python packaging/bundle.py $(ARGS)
+
+smoke:
+	@sh packaging/with.sh dev python packaging/smoke_test $(ARGS)
 
 requirements:
 	@sh packaging/with.sh dev sh packaging/pin.sh $(ARGS)

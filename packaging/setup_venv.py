@@ -8,14 +8,15 @@ installed yet.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
+import importlib.util
 import os
 import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(sys.prefix)
@@ -23,37 +24,6 @@ REQUIREMENTS = {
     "run": Path("packaging/requirements.txt"),
     "dev": Path("packaging/requirements-dev.txt"),
 }
-
-# What PySide6's wheels expect of the system (their plugins' NEEDED entries), by the Debian
-# package that has it: to draw offscreen, and for a window on X besides.
-OFFSCREEN = {
-    "libEGL.so.1": "libegl1",
-    "libGL.so.1": "libgl1",
-    "libX11.so.6": "libx11-6",
-    "libxkbcommon.so.0": "libxkbcommon0",
-    "libfontconfig.so.1": "libfontconfig1",
-    "libfreetype.so.6": "libfreetype6",
-    "libdbus-1.so.3": "libdbus-1-3",
-    "libglib-2.0.so.0": "libglib2.0-0",
-}
-X_WINDOW = {
-    "libX11-xcb.so.1": "libx11-xcb1",
-    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
-    "libxcb-cursor.so.0": "libxcb-cursor0",
-    "libxcb-icccm.so.4": "libxcb-icccm4",
-    "libxcb-image.so.0": "libxcb-image0",
-    "libxcb-keysyms.so.1": "libxcb-keysyms1",
-    "libxcb-randr.so.0": "libxcb-randr0",
-    "libxcb-render.so.0": "libxcb-render0",
-    "libxcb-render-util.so.0": "libxcb-render-util0",
-    "libxcb-shape.so.0": "libxcb-shape0",
-    "libxcb-shm.so.0": "libxcb-shm0",
-    "libxcb-sync.so.1": "libxcb-sync1",
-    "libxcb-util.so.1": "libxcb-util1",
-    "libxcb-xfixes.so.0": "libxcb-xfixes0",
-    "libxcb-xkb.so.1": "libxcb-xkb1",
-}
-
 
 # The names under which a Chromium may already be there.
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -95,10 +65,15 @@ def install_requirements(set_name: str) -> None:
 
 def provide_libraries(set_name: str) -> None:
     """Install the system libraries that are missing, or say which and how."""
-    missing = [name for name in _needed_libraries(set_name) if not _loads(name)]
+    if platform.system() != "Linux":
+        return
+    known = _system_libraries()
+    # Tests draw offscreen.
+    needed = {**known.OFFSCREEN, **(known.X_WINDOW if set_name == "run" else {})}
+    missing = known.missing_libraries(needed)
     if not missing:
         return
-    packages = sorted({**OFFSCREEN, **X_WINDOW}[name] for name in missing)
+    packages = known.missing_packages(needed)
     problem = f"Qt needs system libraries that are missing here ({', '.join(missing)})"
     install_packages(packages, f"{problem}; {_advice(missing, packages)}")
 
@@ -129,11 +104,15 @@ def _elevation() -> list[str] | None:
     return ["sudo", "-n"] if os.environ.get("CI") and shutil.which("sudo") else None
 
 
-def _needed_libraries(set_name: str) -> list[str]:
-    if platform.system() != "Linux":
-        return []
-    # Tests draw offscreen.
-    return [*OFFSCREEN, *(X_WINDOW if set_name == "run" else ())]
+def _system_libraries() -> ModuleType:
+    """Load the program's own list by its path: the program is not installed yet."""
+    path = ROOT / "orderbook_desktop" / "app" / "system_libraries.py"
+    spec = importlib.util.spec_from_file_location("system_libraries", path)
+    if spec is None or spec.loader is None:
+        raise SetupFailed(f"This checkout is not whole: {path} can't be loaded.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _advice(missing: list[str], packages: list[str]) -> str:
@@ -146,14 +125,6 @@ def _advice(missing: list[str], packages: list[str]) -> str:
         if shutil.which(tool):
             return f"this installs them: sudo {tool} install {operands}"
     return f"install them; Debian's packages of them are {' '.join(packages)}"
-
-
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
 
 
 def _key(set_name: str) -> str:

@@ -36,6 +36,7 @@ from orderbook_desktop.core.sources import (
     StreamItem,
 )
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+from orderbook_desktop.exchange.errors import Paced, RateLimited
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ _log = logging.getLogger(__name__)
 _SETTLED_AFTER_S: Final = 5.0
 _FETCHED_AT_ONCE: Final = 4
 _LONGEST_PAUSE_S: Final = 5.0
+_COUNT_DOWN_S: Final = 1.0
 
 
 class BookFeed:
@@ -79,6 +81,7 @@ class BookFeed:
         self._state = FeedState.SYNCING
         self._detail = "Connecting."
         self._last_received_ns = 0
+        self._arrived_ns = 0
         self._base_id = 0
         self._fetching: asyncio.Task[None] | None = None
         self._fetched_at = float("-inf")
@@ -97,7 +100,9 @@ class BookFeed:
     @property
     def status(self) -> FeedStatus:
         """How far the book can be trusted now."""
-        return FeedStatus(self._state, self._kind, self._last_received_ns, self._detail)
+        return FeedStatus(
+            self._state, self._kind, self._last_received_ns, self._detail, self._arrived_ns
+        )
 
     @property
     def base_id(self) -> int:
@@ -144,6 +149,9 @@ class BookFeed:
 
     def _take_diff(self, diff: DepthDiff, tasks: asyncio.TaskGroup) -> None:
         self._last_received_ns = diff.received_ns or self._last_received_ns
+        # A recorded event was received by another clock, and some time before.
+        is_by_our_clock = self._kind is SourceKind.DIRECT and diff.received_ns
+        self._arrived_ns = diff.received_ns if is_by_our_clock else time.time_ns()
         if self._sink is not None:
             self._sink.received(diff)
         for outcome in self._sync.receive_diff(diff):
@@ -162,6 +170,8 @@ class BookFeed:
                 self.problem = None
                 self._events_wait = False
                 self._base_id = snapshot.last_update_id
+                # A stream that is dead from here on must not look fresh for ever.
+                self._arrived_ns = time.time_ns()
                 self._set(FeedState.SYNCED, "")
                 if self._sink is not None and not self._sink_missed_some:
                     self._sink.opened(snapshot)
@@ -226,15 +236,19 @@ class BookFeed:
             try:
                 snapshot = await self._snapshots.snapshot(self._market)
             except KnownError as error:
-                # That nothing is recorded yet, or the database away, is told elsewhere.
-                level = logging.INFO if self._kind is SourceKind.MONGO else logging.WARNING
+                # That nothing is recorded yet, or the database away, is told elsewhere; and
+                # that we keep to a limit is no trouble.
+                is_trouble = self._kind is SourceKind.DIRECT and not isinstance(error, Paced)
+                level = logging.WARNING if is_trouble else logging.INFO
                 _log.log(level, "%s: no snapshot: %s", self._market, error)
                 self.problem = error
                 self._set(FeedState.SYNCING, str(error))
+                pause = _pause_after(error, next(delays))
             else:
                 if self._take_snapshot(snapshot):
                     return
-            await asyncio.sleep(next(delays))
+                pause = next(delays)
+            await asyncio.sleep(pause)
 
     def _take_snapshot(self, snapshot: DepthSnapshot) -> bool:
         """Give the snapshot to the synchroniser; return whether the book is known now."""
@@ -251,3 +265,15 @@ class BookFeed:
             self._sink_missed_some = False
             self._open_segment_here()
         return self._sync.synced
+
+
+def _pause_after(error: KnownError, pause: float) -> float:
+    """Return the seconds to wait after `error`: `pause`, or less where less will do."""
+    match error:
+        case Paced():
+            # A person sees the seconds count down.
+            return min(error.retry_after_s, _COUNT_DOWN_S)
+        case RateLimited(retry_after_s=left) if left:
+            return min(left, pause)
+        case _:
+            return pause

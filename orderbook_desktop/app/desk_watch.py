@@ -10,8 +10,9 @@ from orderbook_desktop.app.engine import Engine
 from orderbook_desktop.app.market_session import MarketSession
 from orderbook_desktop.app.notice_board import NoticeBoard
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState, SourceKind
-from orderbook_desktop.exchange.errors import RateLimited, RegionBlocked, UnknownSymbol
+from orderbook_desktop.exchange.errors import Paced, RateLimited, RegionBlocked, UnknownSymbol
 
 # A first connection takes about a second; after this the exchange counts as out of reach.
 UNREACHABLE_AFTER_S: Final = 3.0
@@ -30,6 +31,7 @@ class DeskWatch:
         self._board = board
         self._now = now
         self._reached_at = now()
+        self._told_losses: dict[str, int] = {}
 
     def look(self, session: MarketSession, *, demo: bool) -> None:
         """Put and withdraw notices by the state of `session`, the one on screen."""
@@ -50,19 +52,22 @@ class DeskWatch:
             self._board.put(Notice("elsewhere", NoticeLevel.INFORMATION, note))
 
     def _look_at_losses(self, session: MarketSession) -> None:
-        counts = session.sink.counts
-        if not counts.dropped:
-            self._board.withdraw("gap")
+        dropped = session.sink.counts.dropped
+        # They are counted from the start on: once read, only further ones are news.
+        if dropped <= self._told_losses.get(session.market, 0):
             return
+        self._told_losses[session.market] = dropped
         text = (
-            f"{counts.dropped:,} events of this symbol could not be recorded, because "
-            f"{counts.last_gap}. The recording has a gap there."
+            f"{dropped:,} events of this symbol could not be recorded, because "
+            f"{GapCause.OVERFLOW.sentence}. The recording has a gap there."
         )
-        self._board.put(Notice("gap", NoticeLevel.WARNING, text))
+        self._board.tell(Notice("gap", NoticeLevel.WARNING, text))
 
     def _look_at_exchange(self, session: MarketSession, *, demo: bool) -> None:
         status, problem = session.live.status, session.live.problem
-        if status.state is FeedState.SYNCED:
+        # Where we wait to keep to its limit, the exchange is not to blame; the badge says why.
+        is_paced = status.state is FeedState.SYNCING and isinstance(problem, Paced)
+        if status.state is FeedState.SYNCED or is_paced:
             self._reached_at = self._now()
         is_lasting = self._now() - self._reached_at > UNREACHABLE_AFTER_S
         if not is_lasting or isinstance(problem, UnknownSymbol):
@@ -75,4 +80,7 @@ class DeskWatch:
         action = NoticeAction.START_DEMO if can_help else NoticeAction.NONE
         if isinstance(problem, RegionBlocked):
             text = str(problem)
+        elif isinstance(problem, RateLimited):
+            # The badge tells the seconds: with them each try would be another notice.
+            text = f"{str(problem).partition(';')[0]}; we wait as long as it told us to."
         self._board.put(Notice("exchange", NoticeLevel.WARNING, text, action))

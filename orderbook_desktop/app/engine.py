@@ -29,9 +29,9 @@ _log = logging.getLogger(__name__)
 
 # In the order in which they are needed; together they take a quarter of a second.
 _SLOW_IMPORTS: Final = ("websockets.asyncio.client", "aiohttp", "motor.motor_asyncio")
-# How long each part may take to end; a window has to be gone within three seconds in all.
 # A database that could not be had at the start is tried again after this, then ever later.
 _RETRY_FIRST_S: Final = 2.0
+# How long each part may take to end; a window has to be gone within three seconds in all.
 _WRITE_WITHIN_S: Final = 0.8
 _PART_WITHIN_S: Final = 0.3
 _SERVER_WITHIN_S: Final = 0.8
@@ -72,12 +72,13 @@ class Engine:
 
     @property
     def server_problem(self) -> str:
-        """What is wrong with the database, as a sentence; empty while all is well."""
+        """What is wrong with the database's server, as a sentence; empty while all is well."""
         if self._server_error is not None:
             return str(self._server_error)
         if self.server.state is ServerState.AWAY:
             return self.server.state_detail or "The database is away."
-        return self.database.problem
+        # A start of our own needs no words; one that waits for somebody else tells so.
+        return self.server.state_detail if self.server.state is ServerState.STARTING else ""
 
     @property
     def server_note(self) -> str:
@@ -86,8 +87,7 @@ class Engine:
 
     def database_problem(self, market: str) -> str:
         """Return what keeps `market` from being recorded; empty while all is well."""
-        refused = self.recorder.sink(market).refused
-        return str(refused) if refused is not None else self.server_problem
+        return self.server_problem or self.recorder.problem_of(market)
 
     async def start(self) -> None:
         """Begin. Slow imports and the database go on in the background."""

@@ -1,8 +1,9 @@
 """Garbage collection on Qt's thread only.
 
-Python collects on whatever thread happens to allocate. A Qt object that goes there, a timer
-or a socket notifier say, can't take itself off the event loop's lists, and the process
-crashes when its time comes. So while the window is open, collecting is a job of the loop.
+Python collects wherever something happens to be allocated. On another thread a Qt object that
+goes, a timer say, can't take itself off the event loop's lists, and the process crashes when
+its time comes. Even on Qt's thread it may happen inside Qt, which holds a lock that the going
+object needs: the process then waits for itself. So collecting is a job of the event loop.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ _FREEZE_AFTER: Final = 40
 
 @contextmanager
 def garbage_on_this_thread() -> Iterator[None]:
-    """Collect garbage by a timer of this thread's event loop while the context lasts."""
+    """Collect garbage by a timer of this thread's event loop while the context lasts.
+
+    Afterwards nothing is collected any more: the window's program ends there, and while Qt's
+    objects go one by one is the worst of times.
+    """
     collector = _Collector()
     timer = QTimer(interval=_EVERY_MS)
     timer.timeout.connect(collector.collect)
-    was_enabled = gc.isenabled()
     gc.disable()
     timer.start()
     try:
         yield
     finally:
         timer.stop()
-        if was_enabled:
-            gc.enable()
 
 
 class _Collector:

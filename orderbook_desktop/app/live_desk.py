@@ -19,6 +19,7 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel, RecordingStatus
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
@@ -51,7 +52,7 @@ class LiveDesk:
         self._demo = demo
         self._demo_exchange: DemoExchange | None = None
         self._kind = source_kind
-        self._symbol = _unlisted(symbol)
+        self._symbol = unlisted(symbol)
         self._recents = list(recents)
         self._symbols: list[SymbolInfo] = []
         self._revision = 0
@@ -136,7 +137,7 @@ class LiveDesk:
             wanted = self._find(symbol)
         except ValueError:
             text = f"{symbol.strip() or 'Nothing'} is not a traded symbol; write one as BTC/USDT."
-            self._board.put(Notice("symbol", NoticeLevel.WARNING, text))
+            self._board.tell(Notice("symbol", NoticeLevel.WARNING, text))
             return
         self._board.withdraw("symbol", "exchange", "gap")
         if wanted.market == self._symbol.market:
@@ -179,7 +180,7 @@ class LiveDesk:
             f"Something went wrong that should not have ({type(error).__name__}); the details "
             f"are in {current_log() or 'the log'}. If the window acts up, start it again."
         )
-        self._board.put(Notice("bug", NoticeLevel.WARNING, text))
+        self._board.tell(Notice("bug", NoticeLevel.WARNING, text))
 
     def _change(self) -> None:
         self._revision += 1
@@ -197,7 +198,7 @@ class LiveDesk:
                 return info
         if self._symbols:
             raise ValueError(f"{symbol} is not traded")
-        return _unlisted(symbol)
+        return unlisted(symbol)
 
     def _remember(self, symbol: str) -> None:
         others = [recent for recent in self._recents if recent != symbol]
@@ -241,7 +242,7 @@ class LiveDesk:
             self._fall_back()
         else:
             text = f"The exchange doesn't trade {self._symbol.symbol}; choose another symbol."
-            self._board.put(Notice("symbol", NoticeLevel.WARNING, text))
+            self._board.tell(Notice("symbol", NoticeLevel.WARNING, text))
 
     async def _until_book(self) -> None:
         """Wait for the first book, not long: loading the symbols would only slow it down."""
@@ -260,9 +261,8 @@ class LiveDesk:
         known = {one.symbol for one in self._symbols}
         default = str(Settings.model_fields["symbol"].default)
         self.select_symbol(default if default in known else self._symbols[0].symbol)
-        self._recents = [recent for recent in self._recents if recent != missing]
         text = f"The demo has no {missing}; this is {self._symbol.symbol}."
-        self._board.put(Notice("symbol", NoticeLevel.INFORMATION, text))
+        self._board.tell(Notice("symbol", NoticeLevel.INFORMATION, text))
 
     async def _watch(self) -> None:
         watch = DeskWatch(self._engine, self._board)
@@ -279,7 +279,7 @@ class LiveDesk:
         """Start the demo's exchange, then leave what there was and go on with that."""
         exchange = DemoExchange(self._settings)
         text = "Starting the demo…"
-        self._board.put(Notice("demo", NoticeLevel.INFORMATION, text))
+        self._board.tell(Notice("demo", NoticeLevel.INFORMATION, text))
         try:
             await exchange.start()
             await self._end()
@@ -307,12 +307,4 @@ class LiveDesk:
     def _tell_demo_failed(self, error: KnownError) -> None:
         _log.error("%s", error)
         action = NoticeAction.START_DEMO
-        self._board.withdraw("demo")
-        self._board.put(Notice("demo", NoticeLevel.WARNING, str(error), action))
-
-
-def _unlisted(symbol: str) -> SymbolInfo:
-    """Return what can be told of a symbol before the exchange has listed it."""
-    name, market = split_symbol(symbol)
-    base, _, quote = name.partition("/")
-    return SymbolInfo(name, market, base, quote)
+        self._board.tell(Notice("demo", NoticeLevel.WARNING, str(error), action))

@@ -106,7 +106,7 @@ class MarketSession:
             wanted=self.recording,
             events=counts.events,
             payload_bytes=counts.payload_bytes,
-            waiting=self._sources.recorder.waiting,
+            waiting=self._sources.recorder.waiting_of(self.market),
             gaps=counts.gaps,
             problem=self._sources.database_problem(self.market) if self.recording else "",
         )

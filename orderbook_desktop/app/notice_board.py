@@ -10,13 +10,14 @@ from orderbook_desktop.core.desk import Notice, NoticeLevel
 class NoticeBoard:
     """Keeps the notices that hold just now; calls `changed` when they are others.
 
-    A notice that was dismissed does not come back as long as its reason lasts.
+    A notice that was dismissed does not come back as long as its reason lasts; another one
+    of its key does.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._notices: dict[str, Notice] = {}
-        self._dismissed: set[str] = set()
+        self._dismissed: set[Notice] = set()
 
     @property
     def notices(self) -> list[Notice]:
@@ -25,24 +26,31 @@ class NoticeBoard:
 
     def put(self, notice: Notice) -> None:
         """Show `notice`, in the place of an earlier one of its key."""
-        if self._notices.get(notice.key) == notice or notice.key in self._dismissed:
+        if self._notices.get(notice.key) == notice or notice in self._dismissed:
             return
         self._notices[notice.key] = notice
         self._changed()
 
+    def tell(self, notice: Notice) -> None:
+        """Show `notice` of something that just happened, though the same was dismissed before."""
+        self._dismissed.discard(notice)
+        self.put(notice)
+
     def withdraw(self, *keys: str) -> None:
         """Forget the notices `keys`: their reason is gone."""
         for key in keys:
-            self._dismissed.discard(key)
+            self._dismissed = {notice for notice in self._dismissed if notice.key != key}
             if self._notices.pop(key, None) is not None:
                 self._changed()
 
     def dismiss(self, key: str) -> None:
         """Take the notice `key` away: it was read."""
-        self._dismissed.add(key)
-        if self._notices.pop(key, None) is not None:
+        notice = self._notices.pop(key, None)
+        if notice is not None:
+            self._dismissed.add(notice)
             self._changed()
 
     def clear(self) -> None:
         """Forget everything."""
-        self.withdraw(*list(self._notices), *list(self._dismissed))
+        self._dismissed.clear()
+        self.withdraw(*list(self._notices))

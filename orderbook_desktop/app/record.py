@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import Final
 
+import typer
+
 from orderbook_desktop.app.engine import Engine
 from orderbook_desktop.app.market_session import MarketSession
 from orderbook_desktop.app.record_progress import RecordProgress, summary_of
@@ -72,7 +74,8 @@ async def _record(settings: Settings, symbols: list[str], duration_s: float | No
             await engine.close(_WRITE_WITHIN_S)
     if bugs:
         raise bugs[0]
-    is_complete = summary_of(sessions, engine.recorder.waiting, time.monotonic() - began)
+    took_s = time.monotonic() - began
+    is_complete = summary_of(sessions, engine.recorder.waiting, took_s, pointless)
     if pointless is not None:
         raise pointless
     return 0 if is_complete else 1
@@ -80,6 +83,12 @@ async def _record(settings: Settings, symbols: list[str], duration_s: float | No
 
 async def _until_database(engine: Engine, stop: asyncio.Event) -> None:
     """Wait for the database, or for the end; raises why there is none."""
+
+    def tell() -> None:
+        if engine.server_problem:
+            typer.echo(f"orderbook-desktop: {engine.server_problem}", err=True)
+
+    unsubscribe = engine.server.subscribe(tell)
     database = asyncio.create_task(engine.until_database())
     stopped = asyncio.create_task(stop.wait())
     try:
@@ -87,6 +96,7 @@ async def _until_database(engine: Engine, stop: asyncio.Event) -> None:
         if database.done():
             database.result()
     finally:
+        unsubscribe()
         for job in (database, stopped):
             job.cancel()
         await asyncio.gather(database, stopped, return_exceptions=True)
@@ -107,16 +117,18 @@ async def _until_end(
                 async with asyncio.timeout(min(_LOOK_EVERY_S, left)):
                     await stop.wait()
             except TimeoutError:
+                hopeless = [_hopeless(*item) for item in sessions.items()]
+                if all(hopeless):
+                    return hopeless[0]
                 progress.show()
-            hopeless = [_hopeless(session) for session in sessions.values()]
-            if all(hopeless):
-                return hopeless[0]
     return None
 
 
-def _hopeless(session: MarketSession) -> KnownError | None:
+def _hopeless(symbol: str, session: MarketSession) -> KnownError | None:
     """Return why the symbol can't be recorded, if that won't change by waiting."""
     problem = session.live.problem
-    if isinstance(problem, UnknownSymbol | RegionBlocked):
+    if isinstance(problem, UnknownSymbol):
+        return UnknownSymbol(symbol)
+    if isinstance(problem, RegionBlocked):
         return problem
     return session.sink.refused

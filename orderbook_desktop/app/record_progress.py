@@ -12,7 +12,9 @@ from rich.live import Live
 from rich.table import Table
 
 from orderbook_desktop.app.market_session import MarketSession
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import Badge, age_text, badge_for
+from orderbook_desktop.exchange.errors import UnknownSymbol
 
 _TELL_EVERY_S: Final = 10.0
 
@@ -55,7 +57,7 @@ class RecordProgress:
             self._live.update(self._table(), refresh=True)
             return
         for symbol, session in self._sessions.items():
-            state = _state(session)
+            state = _state(symbol, session)
             if self._told.get(symbol) != state:
                 self._told[symbol] = state
                 self._print(f"{symbol}: {state}")
@@ -70,7 +72,7 @@ class RecordProgress:
             table.add_column(name, justify="left" if name in ("symbol", "state") else "right")
         for symbol, session in self._sessions.items():
             counts, status = session.sink.counts, session.recording_status
-            state = status.problem or _badge(session).detail or _badge(session).text
+            state = status.problem or detail_of(symbol, session) or _badge(session).text
             numbers = (counts.events, status.waiting, counts.gaps, counts.last_id)
             table.add_row(symbol, state, *(f"{number:,}" for number in numbers))
         return table
@@ -83,11 +85,13 @@ def summary_of(
     sessions: Mapping[str, MarketSession],
     waiting: int,
     took_s: float,
+    ended_by: KnownError | None = None,
     console: Console | None = None,
 ) -> bool:
     """Print what became of `sessions`; return whether all of it is recorded.
 
-    `waiting` is how many events could not be written before the end.
+    `waiting` is how many events could not be written before the end. `ended_by`, which made
+    going on pointless, is told by the caller.
     """
     console = console or Console(stderr=True, highlight=False)
     is_complete = not waiting
@@ -99,8 +103,8 @@ def summary_of(
         )
         if counts.events:
             text += f", up to update id {counts.last_id}, {_many(counts.gaps, 'gap')}"
-        elif detail := session.live.status.detail:
-            text += f" ({detail.rstrip('.')})"
+        elif (detail := detail_of(symbol, session)) and detail != str(ended_by):
+            text += f" ({detail.removesuffix(' Trying again.').rstrip('.')})"
         if counts.gaps:
             text += f" (the last one because {counts.last_gap})"
         if counts.repeated:
@@ -114,10 +118,17 @@ def summary_of(
     return is_complete
 
 
-def _state(session: MarketSession) -> str:
+def detail_of(symbol: str, session: MarketSession) -> str:
+    """Return what is to say of the feed, naming an unknown symbol as it was asked for."""
+    if isinstance(session.live.problem, UnknownSymbol):
+        return str(UnknownSymbol(symbol))
+    return session.live.status.detail
+
+
+def _state(symbol: str, session: MarketSession) -> str:
     """Return the state of a recording without what changes all the time."""
     status = session.live.status
-    problem = session.recording_status.problem or status.detail
+    problem = session.recording_status.problem or detail_of(symbol, session)
     return f"{status.state.value}. {problem}" if problem else status.state.value
 
 

@@ -1,12 +1,13 @@
 """The system libraries that Qt's wheels expect, and Debian's packages of them.
 
-Imports nothing but the standard library: it is asked before anything of Qt is loaded.
+Imports nothing but the standard library: it is asked before anything of Qt is loaded, and
+by `packaging/setup_venv.py` before anything at all is installed.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 # The NEEDED entries of PySide6's libraries and plugins: to draw at all, and for X besides.
@@ -41,7 +42,12 @@ X_WINDOW: Final = {
 
 def missing_packages(libraries: Mapping[str, str]) -> list[str]:
     """Return the packages of those `libraries` that can't be loaded."""
-    return sorted({package for name, package in libraries.items() if not _loads(name)})
+    return sorted({libraries[name] for name in missing_libraries(libraries)})
+
+
+def missing_libraries(libraries: Iterable[str]) -> list[str]:
+    """Return those of `libraries` that can't be loaded."""
+    return [name for name in libraries if not _loads(name)]
 
 
 def _loads(library: str) -> bool:

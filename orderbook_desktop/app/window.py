@@ -13,6 +13,7 @@ from PySide6.QtCore import QSettings, QTimer
 from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop import __version__
+from orderbook_desktop.app.browser_switch import BrowserViewSwitch
 from orderbook_desktop.app.browser_view import BrowserView, web_options
 from orderbook_desktop.app.desk_library import DeskLibrary
 from orderbook_desktop.app.garbage import garbage_on_this_thread
@@ -21,8 +22,7 @@ from orderbook_desktop.app.recording_place import recording_place
 from orderbook_desktop.app.settings import APP_NAME, Settings
 from orderbook_desktop.app.stopping import stop_on_signals
 from orderbook_desktop.app.unexpected import UnexpectedErrors
-from orderbook_desktop.app.workers import Workers
-from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.app.workers import Workers, end_at_latest
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.gui.main_window import MainWindow
@@ -31,6 +31,8 @@ from orderbook_desktop.gui.preferences import Preferences
 _log = logging.getLogger(__name__)
 
 _CLOSE_WITHIN_S: Final = 2.7
+# What doesn't end even when it is cancelled doesn't keep the process.
+_GRACE_S: Final = 2.0
 
 
 def run_window(settings: Settings, *, demo: bool, serve: bool) -> int:
@@ -61,11 +63,14 @@ async def _show(application: QApplication, settings: Settings, *, demo: bool, se
         recents=preferences.recents,
         demo=demo,
     )
-    browsers = BrowserView(DeskLibrary(desk), web_options(settings))
+    view = BrowserView(DeskLibrary(desk), web_options(settings))
+    browsers = BrowserViewSwitch(view, desk.tell_of_bug)
     errors = UnexpectedErrors(desk.tell_of_bug)
     stop = asyncio.Event()
     with errors.caught(asyncio.get_running_loop()), stop_on_signals(stop):
-        window = MainWindow(desk, preferences, application, place=recording_place(settings))
+        window = MainWindow(
+            desk, preferences, application, place=recording_place(settings), browsers=browsers
+        )
         window.close_requested.connect(stop.set)
         window.show()
         try:
@@ -76,28 +81,30 @@ async def _show(application: QApplication, settings: Settings, *, demo: bool, se
             await stop.wait()
         finally:
             window.setEnabled(False)
+            end_at_latest(_CLOSE_WITHIN_S + _GRACE_S)
             try:
-                await browsers.switch_off()
-                await _close(desk)
+                await _close(browsers, desk)
             finally:
                 window.finish_close()
 
 
-async def _serve(browsers: BrowserView) -> None:
+async def _serve(browsers: BrowserViewSwitch) -> None:
     """Switch the browser view on and tell the terminal; the window goes on without it."""
-    try:
-        await browsers.switch_on()
-    except KnownError as error:
-        _log.warning("no browser view: %s", error)
-        typer.echo(f"orderbook-desktop: {error}", err=True)
-    else:
-        typer.echo(f"The order book is at {browsers.link}")
+    browsers.switch(wanted=True)
+    status = await browsers.settled()
+    if status.problem:
+        typer.echo(f"orderbook-desktop: {status.problem}", err=True)
+    elif status.link:
+        typer.echo(f"The order book is at {status.link}")
 
 
-async def _close(desk: LiveDesk) -> None:
+async def _close(browsers: BrowserViewSwitch, desk: LiveDesk) -> None:
     try:
         async with asyncio.timeout(_CLOSE_WITHIN_S):
-            await desk.close()
+            try:
+                await browsers.close()
+            finally:
+                await desk.close()
     except TimeoutError:
         _log.warning("not everything ended within %.1f s", _CLOSE_WITHIN_S)
 

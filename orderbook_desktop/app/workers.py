@@ -32,6 +32,13 @@ class Workers(ThreadPoolExecutor):
         super().shutdown(wait=False, cancel_futures=cancel_futures)
 
 
+def end_at_latest(within_s: float) -> None:
+    """End the process after `within_s`, whatever it is doing then; call it when closing."""
+    end = threading.Timer(within_s, _end_at_once, (1,))
+    end.daemon = True
+    end.start()
+
+
 def leave(code: int) -> NoReturn:
     """End the process with `code`, within `PATIENCE_S` even where a thread is busy.
 

@@ -7,7 +7,7 @@
     └── BugError                we have a bug
 
 Layers above add their own `KnownError`s where they belong (`exchange/errors.py`,
-`storage/errors.py`, `app/errors.py`). `str()` of a `KnownError` is one sentence for the
+`storage/errors.py`, or beside what raises them). `str()` of a `KnownError` is one sentence for the
 person in front of the screen: what happened and what to do. Detail goes to the log.
 """
 

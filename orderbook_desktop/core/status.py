@@ -33,21 +33,25 @@ class FeedStatus:
     """A feed's state as its driver knows it.
 
     `source` is where the book on screen comes from just now; in state DATABASE_AWAY it is
-    the direct one that stands in. `last_received_ns` is when the last event came in (ns
-    since the epoch, 0: none yet). `detail` is one sentence, or empty.
+    the direct one that stands in. `last_received_ns` is when the last event came in by the
+    clock of who received it, which for a recorded one may be another computer's (ns since
+    the epoch, 0: none yet). `detail` is one sentence, or empty. `arrived_ns` is when the
+    book last got anything new by our own clock, an event or itself as a whole (0: never).
     """
 
     state: FeedState
     source: SourceKind
     last_received_ns: int = 0
     detail: str = ""
+    arrived_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Badge:
     """What the badge shows: `state` (never STALE where something worse is so), age, detail.
 
-    `age_ms` is how long ago the last event came in, None while there was none.
+    `age_ms` is how long ago the last event came in, or the book was loaded if that was
+    later; None while there was neither.
     """
 
     state: FeedState
@@ -59,8 +63,8 @@ class Badge:
 def badge_for(status: FeedStatus, now_ns: int) -> Badge:
     """Return the badge for `status` at the time `now_ns` (ns since the epoch)."""
     age_ms = None
-    if status.last_received_ns:
-        age_ms = max(0, (now_ns - status.last_received_ns) // 1_000_000)
+    if news_ns := status.arrived_ns or status.last_received_ns:
+        age_ms = max(0, (now_ns - news_ns) // 1_000_000)
     state = status.state
     if state is FeedState.SYNCED and age_ms is not None and age_ms > STALE_AFTER_MS:
         state = FeedState.STALE

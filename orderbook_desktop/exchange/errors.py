@@ -3,8 +3,9 @@
 KnownError
 └── ExchangeError           anything about the exchange
     ├── Unreachable         no connection, a timeout, or a server error (5xx)
-    ├── RateLimited         418 or 429: told to wait
-    ├── RegionBlocked       451 or 403: not served where we are
+    ├── RateLimited         418, 429 or 403: told to wait
+    ├── Paced               we wait of our own accord, before we are told to
+    ├── RegionBlocked       451: not served where we are
     ├── UnknownSymbol       the exchange does not trade it
     └── UnexpectedAnswer    an answer that is none of its documents'
 """
@@ -12,6 +13,7 @@ KnownError
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 import ssl
@@ -46,16 +48,38 @@ class Unreachable(ExchangeError):
 
 
 class RateLimited(ExchangeError):
-    """The exchange asked for a pause of `retry_after_s` seconds; `banned` if it was a 418."""
+    """The exchange wants a pause of `retry_after_s` seconds; HTTP `status` is 418, 429 or 403."""
 
-    def __init__(self, retry_after_s: float, *, banned: bool) -> None:
+    def __init__(self, retry_after_s: float, status: int) -> None:
         self.retry_after_s = retry_after_s
-        self.banned = banned
-        super().__init__(retry_after_s, banned)
+        self.status = status
+        super().__init__(retry_after_s, status)
+
+    @property
+    def banned(self) -> bool:
+        """Whether the address was banned for not having waited before."""
+        return self.status == 418
 
     def __str__(self) -> str:
-        what = "has banned this address for a while" if self.banned else "asks for fewer requests"
-        return f"The exchange {what}; waiting {self.retry_after_s:.0f} s as it told us to."
+        what = {
+            403: "The exchange's firewall refuses this address for now (HTTP 403)",
+            418: "The exchange has banned this address for a while",
+        }.get(self.status, "The exchange asks for fewer requests")
+        return f"{what}; trying again in {self.retry_after_s:.0f} s."
+
+
+class Paced(ExchangeError):
+    """We wait for `retry_after_s` seconds, to stay within the exchange's request limit."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(retry_after_s)
+
+    def __str__(self) -> str:
+        return (
+            f"Waiting {math.ceil(self.retry_after_s)} s: the exchange limits how many whole "
+            "books may be asked for in a minute."
+        )
 
 
 class RegionBlocked(ExchangeError):
@@ -104,11 +128,12 @@ def refusal(url: str, status: int, retry_after: str | None, now_s: float) -> Exc
     """Return the error for an HTTP `status` other than success, got from `url` at `now_s`.
 
     `retry_after` is the header of that name, if there is one; `now_s` is in seconds since
-    the epoch.
+    the epoch. Source: Binance Spot API, "HTTP Return Codes": 403 is its web application
+    firewall's limit, which passes.
     """
-    if status in (418, 429):
-        return RateLimited(pause_from(retry_after, now_s), banned=status == 418)
-    if status in (451, 403):
+    if status in (403, 418, 429):
+        return RateLimited(pause_from(retry_after, now_s), status)
+    if status == 451:
         return RegionBlocked(url, status)
     if status >= 500:
         return Unreachable(url, f"HTTP {status}")

@@ -66,7 +66,7 @@ class WeightLimit:
 
     def delay(self, weight: int, now: float) -> float:
         """Return how many seconds to wait before a request of `weight` should go out."""
-        pause = max(0.0, self._not_before - now)
+        pause = self.pause(now)
         if int(now // 60) != self._minute or self._used + weight <= self._allowed:
             return pause
         return max(pause, 60.0 - now % 60 + _MINUTE_MARGIN_S)
@@ -80,6 +80,10 @@ class WeightLimit:
         """Note the used weight that an answer's header told; it knows of other programs too."""
         self._roll(now)
         self._used = max(self._used, used)
+
+    def pause(self, now: float) -> float:
+        """Return how many seconds of the pause that the exchange wants are left."""
+        return max(0.0, self._not_before - now)
 
     def pause_until(self, not_before: float) -> None:
         """Note that the exchange wants no request before this time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import re
 import time
@@ -101,6 +102,8 @@ def stream_name(market: str) -> str:
 
 async def open_socket(base_url: str, markets: list[str], times: StreamTimes) -> ClientConnection:
     """Connect to the combined streams of `markets`; raises `ExchangeError`."""
+    # The loop must not wait for the import, nor for the lock of one that goes on.
+    await asyncio.to_thread(importlib.import_module, "websockets.asyncio.client")
     from websockets.asyncio.client import connect  # noqa: PLC0415 (slow to import)
     from websockets.exceptions import (  # noqa: PLC0415
         InvalidHandshake,

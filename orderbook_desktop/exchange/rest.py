@@ -7,6 +7,7 @@ aiohttp is imported with the first request, so that the window is not kept waiti
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import time
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
 from orderbook_desktop.exchange.errors import (
     ExchangeError,
+    Paced,
     RateLimited,
     UnexpectedAnswer,
     UnknownSymbol,
@@ -57,20 +59,19 @@ class BinanceRest:
         self._limit = limit
         self._timeout_s = timeout_s
         self._weight = WeightLimit()
+        self._pause_status = 429
         self._turns = asyncio.Semaphore(_AT_A_TIME)
         self._session: aiohttp.ClientSession | None = None
 
     async def snapshot(self, market: str) -> DepthSnapshot:
         """Return the book of `market` now; raises `ExchangeError`.
 
-        Waits while the exchange's request limit or its Retry-After asks for it.
+        While a pause that the exchange asked for goes on, it raises `RateLimited`; where
+        another request would overstep the exchange's limit, `Paced`. Both tell when to ask
+        again, and nothing is sent.
         """
-        weight = _WEIGHT_OF_LIMIT[self._limit]
         async with self._turns:
-            while (delay := self._weight.delay(weight, time.time())) > 0:
-                _log.info("waiting %.1f s before asking for the depth of %s", delay, market)
-                await asyncio.sleep(delay)
-            self._weight.spend(weight, time.time())
+            self._take_weight(_WEIGHT_OF_LIMIT[self._limit])
             body = await self._get("/api/v3/depth", {"symbol": market, "limit": str(self._limit)})
         try:
             # Thousands of levels take milliseconds to decode: not in the event loop.
@@ -85,7 +86,18 @@ class BinanceRest:
         if session is not None:
             await session.close()
 
+    def _take_weight(self, weight: int) -> None:
+        now_s = time.time()
+        if (pause := self._weight.pause(now_s)) > 0:
+            raise RateLimited(pause, self._pause_status)
+        if (delay := self._weight.delay(weight, now_s)) > 0:
+            raise Paced(delay)
+        self._weight.spend(weight, now_s)
+
     async def _get(self, path: str, query: dict[str, str]) -> bytes:
+        if self._session is None:
+            # The loop must not wait for the import, nor for the lock of one that goes on.
+            await asyncio.to_thread(importlib.import_module, "aiohttp")
         import aiohttp  # noqa: PLC0415 (see the module's docstring)
 
         if self._session is None:
@@ -124,6 +136,7 @@ class BinanceRest:
         error = refusal(self._base_url, status, retry_after, now_s)
         if isinstance(error, RateLimited):
             self._weight.pause_until(now_s + error.retry_after_s)
+            self._pause_status = status
         if not isinstance(error, UnexpectedAnswer):
             return error
         try:

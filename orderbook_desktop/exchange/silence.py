@@ -16,8 +16,9 @@ class SilenceWatch:
     """Learns how often a symbol's events come, and says when there should have been one.
 
     An active symbol (several events a second) is silent after `least_s` seconds, a slower
-    one after 20 times its usual interval. Each silence in a row without any event doubles
-    the patience. Times are seconds of a monotonic clock.
+    one after 20 times its usual interval. A stream that brought nothing since it opened is
+    silent after `least_s` seconds, too: it may be dead from the start. Each silence in a
+    row without any event doubles the patience. Times are seconds of a monotonic clock.
     """
 
     def __init__(self, least_s: float = LEAST_SILENCE_S) -> None:
@@ -25,10 +26,12 @@ class SilenceWatch:
         self._interval = _ASSUMED_INTERVAL * least_s
         self._last: float | None = None
         self._patience = 1
+        self._heard = False
 
     def opened(self, now: float) -> None:
         """The stream opened: silence counts from now."""
         self._last = now
+        self._heard = False
 
     def closed(self) -> None:
         """The stream is not open: silence means nothing."""
@@ -41,6 +44,7 @@ class SilenceWatch:
             self._interval += _WEIGHT_OF_NEWEST * (interval - self._interval)
         self._last = now
         self._patience = 1
+        self._heard = True
 
     def is_silent(self, now: float) -> bool:
         """Whether an event is overdue; call `gave_up` when acting on it."""
@@ -59,5 +63,6 @@ class SilenceWatch:
     @property
     def limit(self) -> float:
         """The silence, in seconds, that is too long just now."""
-        usual = max(self._least, _INTERVALS_OF_SILENCE * self._interval)
+        slow = _INTERVALS_OF_SILENCE * self._interval if self._heard else 0.0
+        usual = max(self._least, slow)
         return max(usual, min(usual * self._patience, _MOST_PATIENCE * self._least))

@@ -101,6 +101,11 @@ class DepthChart(QWidget):
             self._follow_mouse()
         self._rescale()
 
+    def begin_anew(self) -> None:
+        """Treat the next frame as that of another market."""
+        self._frame = self._curves = None
+        self.update()
+
     def reset_view(self) -> None:
         """Follow the mid again, at the automatic range."""
         self._view.reset()

@@ -31,7 +31,7 @@ class GroupingBox(QComboBox):
     """Offers the grouping steps of the market on screen, and remembers the choice.
 
     Call `set_frame` with every new frame; the steps are chosen when a market's book is
-    first seen, and anew when its scale changes.
+    first seen, and anew when its scale or its tick size changes.
 
     Signals:
         step_changed(object): the step in use, an int in price units of the book's scale.
@@ -44,7 +44,7 @@ class GroupingBox(QComboBox):
         self._preferences = preferences
         self._steps: list[int] = []
         self._market = ""
-        self._exponent: int | None = None
+        self._scale: tuple[int, int] | None = None
         self.setAccessibleName("Grouping of price levels")
         self.setToolTip("Group the ladder's levels by this price step ([ finer, ] coarser)")
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
@@ -59,15 +59,15 @@ class GroupingBox(QComboBox):
 
     def set_frame(self, frame: BookFrame) -> None:
         """Offer the steps of the market in `frame`."""
-        key = frame.symbol.market, frame.format.scale.price
-        if key == (self._market, self._exponent) and self._steps:
+        is_new = frame.symbol.market != self._market
+        scale = frame.format.scale.price, frame.format.tick
+        # Without levels an unlisted tick is unknown; that is no reason to lose the choice.
+        if not is_new and self._steps and (scale == self._scale or not frame.has_levels):
             return
-        if frame.symbol.market != self._market:
-            self._market, self._steps = frame.symbol.market, []
+        self._market, self._scale = frame.symbol.market, scale
         steps = steps_for(frame)
-        self._exponent = frame.format.scale.price
-        if steps != self._steps:
-            self._offer(steps, self._exponent)
+        if is_new or steps != self._steps:
+            self._offer(steps, frame.format.scale.price)
         self.step_changed.emit(self.step)
 
     def finer(self) -> None:

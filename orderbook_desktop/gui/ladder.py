@@ -103,6 +103,11 @@ class DepthLadder(QWidget):
         self._frame = frame
         self._rebuild(watch=True)
 
+    def begin_anew(self) -> None:
+        """Treat the next frame as that of another market."""
+        self._frame = None
+        self.update()
+
     def set_step(self, step: int) -> None:
         """Group by `step` price units of the book's scale."""
         if step != self._step:

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from orderbook_desktop.core.browser_switch import BrowserSwitch
 from orderbook_desktop.core.desk import Desk, NoticeAction, RecordingStatus
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.book_frame import BookFrame
@@ -33,7 +34,7 @@ from orderbook_desktop.gui.top_bar import TopBar
 from orderbook_desktop.gui.welcome import RecordingPlace, WelcomePanel
 from orderbook_desktop.resource_files import resource_path
 
-_COMPACT_BELOW: Final = 860
+_COMPACT_BELOW: Final = 1_000
 _DESCRIBE_MS: Final = 1_000
 _DEMO_TEXT: Final = "DEMO · a made-up market: no price here is real"
 
@@ -46,7 +47,8 @@ class MainWindow(QMainWindow):
     is going on.
 
     `place` is where recordings go: with it, a person who has never seen the window is
-    welcomed by an explanation.
+    welcomed by an explanation. `browsers` is the switch of the browser view; without it
+    there is none to switch.
 
     Signals:
         close_requested(): the person wants to quit.
@@ -61,18 +63,20 @@ class MainWindow(QMainWindow):
         application: QApplication,
         now_ns: Callable[[], int] = time.time_ns,
         place: RecordingPlace | None = None,
+        browsers: BrowserSwitch | None = None,
     ) -> None:
         super().__init__()
         self._desk = desk
         self._preferences = preferences
         self._finishing = False
+        self._shows_demo = desk.demo
         self._now_ns = now_ns
         self._place = place
         self.welcome: WelcomePanel | None = None
         self.themes = ThemeKeeper(application, preferences.appearance, self)
         self.bridge = DeskBridge(desk, self, now_ns)
         theme = self.themes.theme
-        self.top_bar = TopBar(desk, preferences, theme, self)
+        self.top_bar = TopBar(desk, preferences, theme, self, browsers)
         self.demo_strip = QLabel(_DEMO_TEXT, self)
         self.notice_bar = NoticeBar(self)
         self.ladder = DepthLadder(theme, self)
@@ -182,6 +186,7 @@ class MainWindow(QMainWindow):
         self._describer.timeout.connect(self._describe)
 
     def _commands(self) -> Commands:
+        browsers = self.top_bar.browser_control
         return Commands(
             find_symbol=self.top_bar.symbol_box.search_now,
             quit=self._ask_to_close,
@@ -194,6 +199,7 @@ class MainWindow(QMainWindow):
             set_full_screen=self._set_full_screen,
             select_source=self.top_bar.select_source,
             set_recording=self.top_bar.set_recording,
+            show_browsers=browsers.open_panel if browsers is not None else None,
             show_welcome=self._show_welcome,
             show_shortcuts=self._show_shortcuts,
             show_about=self._show_about,
@@ -211,8 +217,6 @@ class MainWindow(QMainWindow):
         self._preferences.save()
 
     def _show_symbol(self, symbol: SymbolInfo) -> None:
-        demo = "DEMO · " if self._desk.demo else ""
-        self.setWindowTitle(f"{demo}{symbol.symbol} · Orderbook Desktop")
         self.top_bar.symbol_box.set_current(symbol.symbol)
 
     def _show_frame(self, frame: BookFrame) -> None:
@@ -227,11 +231,24 @@ class MainWindow(QMainWindow):
         if self.welcome is not None:
             self.welcome.show_desk()
         self.notice_bar.set_notices(desk.notices)
-        self.demo_strip.setVisible(desk.demo)
-        self._preferences.symbol = desk.symbol.symbol
-        self._preferences.recents = tuple(desk.recents)
-        self._preferences.source = desk.source_kind
+        self._show_demo()
+        if not desk.demo:
+            # What is looked at in a made-up market is not what to begin with next time.
+            self._preferences.symbol = desk.symbol.symbol
+            self._preferences.recents = tuple(desk.recents)
+            self._preferences.source = desk.source_kind
         self.menus.show_state(desk.source_kind, recording=desk.recording.wanted)
+
+    def _show_demo(self) -> None:
+        """Say whether the market is made up; another market of the same name begins anew."""
+        demo = self._desk.demo
+        mark = "DEMO · " if demo else ""
+        self.setWindowTitle(f"{mark}{self._desk.symbol.symbol} · Orderbook Desktop")
+        self.demo_strip.setVisible(demo)
+        if demo != self._shows_demo:
+            self._shows_demo = demo
+            self.ladder.begin_anew()
+            self.chart.begin_anew()
 
     def _show_recording(self, recording: RecordingStatus) -> None:
         self.top_bar.record_button.set_recording(recording)

@@ -25,7 +25,7 @@ FURTHER_SHORTCUTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """What the menus can do; the window fills it in."""
+    """What the menus can do; the window fills it in. None: not on offer."""
 
     find_symbol: Callable[[], None]
     quit: Callable[[], None]
@@ -38,6 +38,7 @@ class Commands:
     set_full_screen: Callable[[bool], None]
     select_source: Callable[[SourceKind], None]
     set_recording: Callable[[bool], None]
+    show_browsers: Callable[[], None] | None
     show_welcome: Callable[[], None]
     show_shortcuts: Callable[[], None]
     show_about: Callable[[], None]
@@ -98,6 +99,9 @@ class Menus:
         self._add(
             menu, "&Highlight changes", commands.highlight_changes, checked=highlights_changes
         )
+        if commands.show_browsers is not None:
+            menu.addSeparator()
+            self._add(menu, "&Browser view…", commands.show_browsers, ("Ctrl+B",))
         menu.addSeparator()
         looks = menu.addMenu("&Appearance")
         group = QActionGroup(self._window)

@@ -1,13 +1,15 @@
-"""The bar of controls: symbol, source, recording, grouping, and the state badge."""
+"""The bar of controls: symbol, source, recording, grouping, browsers, and the state badge."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QToolButton, QWidget
 
+from orderbook_desktop.core.browser_switch import BrowserSwitch
 from orderbook_desktop.core.desk import Desk, RecordingStatus
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.gui.badge import StateBadge
+from orderbook_desktop.gui.browser_control import BrowserControl
 from orderbook_desktop.gui.grouping import GroupingBox
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.symbol_box import SymbolBox
@@ -87,7 +89,7 @@ class RecordButton(QToolButton):
 
 
 class TopBar(QWidget):
-    """Shows the desk's switches and commands the desk.
+    """Shows the desk's switches and commands the desk; with `browsers`, their switch, too.
 
     Signals:
         commanded(): a command was given; look at the desk at once.
@@ -98,21 +100,27 @@ class TopBar(QWidget):
     left = Signal()
 
     def __init__(
-        self, desk: Desk, preferences: Preferences, theme: Theme, parent: QWidget | None = None
+        self,
+        desk: Desk,
+        preferences: Preferences,
+        theme: Theme,
+        parent: QWidget | None = None,
+        browsers: BrowserSwitch | None = None,
     ) -> None:
         super().__init__(parent)
         self._desk = desk
         self.setObjectName("topBar")
         self.symbol_box = SymbolBox(self)
-        self.symbol_box.setMinimumWidth(130)
+        self.symbol_box.setMinimumWidth(110)
         self.symbol_box.setMaximumWidth(240)
         self.source_switch = SourceSwitch(self)
         self.record_button = RecordButton(self)
         self.grouping_box = GroupingBox(preferences, self)
+        self.browser_control = BrowserControl(browsers, self) if browsers is not None else None
         self.badge = StateBadge(theme, self)
         self._group_label = QLabel("Group")
         self._group_label.setBuddy(self.grouping_box)
-        row = QHBoxLayout(self)
+        self._row = row = QHBoxLayout(self)
         row.setContentsMargins(8, 6, 8, 6)
         row.setSpacing(8)
         row.addWidget(self.symbol_box, 1)
@@ -120,6 +128,8 @@ class TopBar(QWidget):
         row.addWidget(self.record_button)
         row.addWidget(self._group_label)
         row.addWidget(self.grouping_box)
+        if self.browser_control is not None:
+            row.addWidget(self.browser_control)
         row.addStretch(1)
         row.addWidget(self.badge)
         self.symbol_box.chosen.connect(self._select_symbol)
@@ -135,6 +145,9 @@ class TopBar(QWidget):
     def show_compact(self, *, compact: bool) -> None:
         """Leave out what a narrow window has no room for."""
         self._group_label.setVisible(not compact)
+        self._row.setSpacing(6 if compact else 8)
+        if self.browser_control is not None:
+            self.browser_control.show_compact(compact=compact)
 
     def select_source(self, kind: SourceKind) -> None:
         """Command another source."""

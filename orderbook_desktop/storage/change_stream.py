@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 # How long the server may keep us waiting for the next change; bounds how fast we can stop.
 _AWAIT_MS: Final = 500
 _CLOSE_WITHIN_S: Final = 0.5
+_WAITING_AT_MOST: Final = 10_000
 # What MongoDB answers when a token is too old, or none that it can resume from: FailedToParse,
 # CappedPositionLost, InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost,
 # and a token from before the recording was deleted.
@@ -37,10 +38,14 @@ class RecordedStreams:
     motor's. After a failure it resumes where it was, so that nothing is missed; where the
     server can't resume, the subscribers are told that the continuity is lost. Call
     `close()` when done.
+
+    A subscriber that lets more than `waiting_at_most` items wait loses them, is told so
+    (`GapCause.OVERFLOW`) and begins anew.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, waiting_at_most: int = _WAITING_AT_MOST) -> None:
         self._database = database
+        self._waiting_at_most = waiting_at_most
         self._queues: dict[str, set[asyncio.Queue[StreamItem]]] = {}
         self._tail: asyncio.Task[None] | None = None
         self._open = False
@@ -80,6 +85,8 @@ class RecordedStreams:
 
     async def _follow(self) -> None:
         """Read the change stream for ever, resuming it after each failure."""
+        # By then the driver has been imported, in a thread: the loop need not wait for that.
+        await self._database.until_connected()
         from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.database)
 
         delays = backoff_delays(first=0.1, cap=1.0)
@@ -149,7 +156,19 @@ class RecordedStreams:
     def _tell_all(self, item: StreamItem) -> None:
         for queues in self._queues.values():
             for queue in queues:
-                queue.put_nowait(item)
+                self._put(queue, item)
+
+    def _put(self, queue: asyncio.Queue[StreamItem], item: StreamItem) -> None:
+        if queue.qsize() >= self._waiting_at_most:
+            _log.error("dropped %d recorded items that waited", queue.qsize())
+            while not queue.empty():
+                queue.get_nowait()
+            detail = "Recorded events came faster than they could be worked off."
+            queue.put_nowait(StreamBroken(GapCause.OVERFLOW, detail))
+            # The book is loaded again when the consumer gets there, and not before.
+            if self._open:
+                queue.put_nowait(StreamConnected())
+        queue.put_nowait(item)
 
     def _hand_out(self, document: Document) -> None:
         market = document.get("market")
@@ -164,4 +183,4 @@ class RecordedStreams:
             items = [StreamBroken(GapCause.MALFORMED, str(error)), StreamConnected()]
         for queue in queues:
             for item in items:
-                queue.put_nowait(item)
+                self._put(queue, item)

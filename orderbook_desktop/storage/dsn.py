@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import logging
 import re
 import warnings
@@ -47,6 +49,8 @@ async def check_dsn(dsn: str) -> None:
 
     Raises the `DatabaseError` that says what is wrong otherwise, after 5 s at most.
     """
+    # The loop must not wait for the import, nor for the lock of one that goes on.
+    await asyncio.to_thread(importlib.import_module, "motor.motor_asyncio")
     from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - 0.2 s, not at start
     from pymongo.errors import ConfigurationError, PyMongoError  # noqa: PLC0415
 

@@ -15,7 +15,13 @@
         ├── PortTaken               another program listens on the port
         ├── ServerFailed            the server ended while it started
         ├── ServerTooSlow           it did not get ready in time
-        └── OwnerSilent             another window owns the folder and runs no server
+        ├── OwnerSilent             another window owns the folder and runs no server
+        ├── NewerSchema             a newer program wrote the database (schema.py)
+        ├── RecordingConflict       another event is stored under the same id (event_log.py)
+        ├── UnstorableEvent         the database can't take an event (event_log.py)
+        ├── DamagedDocument         what is stored can't be understood (packing.py)
+        ├── NotRecorded             nobody records the market (recorded_snapshots.py)
+        └── RecordingUnreadable     reading it back failed (recorded_snapshots.py)
 
 None of them ever holds a password: a DSN is redacted before it comes here.
 """

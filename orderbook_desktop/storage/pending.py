@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -166,6 +166,7 @@ class PendingWrites:
     used_bytes: int = 0
     events: int = 0
     _queue: deque[Operation] = field(default_factory=deque)
+    _events_by_market: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -180,6 +181,10 @@ class PendingWrites:
         """Whether there is room again, with some to spare."""
         return self.used_bytes <= self.limit_bytes // 2
 
+    def events_of(self, market: str) -> int:
+        """Return how many of `events` are those of `market`."""
+        return self._events_by_market[market]
+
     def add(self, operation: Operation) -> None:
         """Append an operation. What must not grow without bound looks at `full` before."""
         self._queue.append(operation)
@@ -189,7 +194,7 @@ class PendingWrites:
     def count(self, operation: Operation) -> None:
         """Count the memory of an operation, until `forget`."""
         self.used_bytes += _weight(operation)
-        self.events += isinstance(operation, Insert)
+        self._count_event(operation, 1)
 
     def first(self, count: int) -> list[Operation]:
         """Return up to `count` operations from the front, leaving them there."""
@@ -202,7 +207,12 @@ class PendingWrites:
     def forget(self, operation: Operation) -> None:
         """Count the memory of a taken operation no more."""
         self.used_bytes -= _weight(operation)
-        self.events -= isinstance(operation, Insert)
+        self._count_event(operation, -1)
+
+    def _count_event(self, operation: Operation, by: int) -> None:
+        if isinstance(operation, Insert):
+            self.events += by
+            self._events_by_market[operation.market] += by
 
 
 def _weight(operation: Operation) -> int:

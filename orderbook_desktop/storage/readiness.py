@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
@@ -38,6 +39,8 @@ async def until_ready(port: int, kind: ServerKind) -> None:
 
     Waits for ever; the caller sets the limit. Raises the driver's `PyMongoError`.
     """
+    # The loop must not wait for the import, nor for the lock of one that goes on.
+    await asyncio.to_thread(importlib.import_module, "motor.motor_asyncio")
     from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - 0.2 s, not at start
 
     # The driver's own attempts are half a second apart, which is as long as the start takes.

@@ -47,14 +47,22 @@ class Recorder:
         """How many events the database has not acknowledged yet."""
         return self._pending.events
 
-    @property
-    def problem(self) -> str:
-        """What keeps the recording from working, as a sentence; empty while all is well."""
-        sinks = self._sinks.values()
-        refusal = next((str(sink.refused) for sink in sinks if sink.refused), "")
-        if self._fault or refusal:
-            return self._fault or refusal
-        if self._database.problem or not any(sink.overflowing for sink in sinks):
+    def waiting_of(self, market: str) -> int:
+        """Return how many events of `market` the database has not acknowledged yet."""
+        return self._pending.events_of(market)
+
+    def problem_of(self, market: str) -> str:
+        """Return what keeps `market` from being recorded, as a sentence; empty: nothing.
+
+        What was refused of one market is no problem of the others.
+        """
+        sink = self.sink(market)
+        if self._fault:
+            return self._fault
+        if sink.refused is not None:
+            return str(sink.refused)
+        # The sink notices room with its next event, which may never come.
+        if self._database.problem or not sink.overflowing or self._pending.relaxed:
             return self._database.problem
         return "The database is too slow for what comes in; events are being lost."
 

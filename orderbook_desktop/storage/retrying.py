@@ -21,6 +21,8 @@ async def until_it_works(
     A failure that is a fault of ours is logged with its trace and told to the person like
     any other: the recording must not end because of it without anybody noticing.
     """
+    # By then the driver has been imported, in a thread: the loop need not wait for that.
+    await database.until_connected()
     from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.database)
 
     delays = backoff_delays(first=0.1, cap=1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,8 +16,8 @@ from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
-from orderbook_desktop.core.status import FeedState, SourceKind
-from orderbook_desktop.exchange.errors import RegionBlocked, Unreachable
+from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
+from orderbook_desktop.exchange.errors import Paced, RateLimited, RegionBlocked, Unreachable
 from tests.app.noted_sink import NotedSink
 from tests.exchange.listener import until
 
@@ -88,11 +89,11 @@ class HandSnapshots:
 class Hand:
     """A feed with everything around it in the test's hand."""
 
-    def __init__(self, first_delay: float = 0.02) -> None:
+    def __init__(self, first_delay: float = 0.02, kind: SourceKind = SourceKind.DIRECT) -> None:
         self.stream = HandStream()
         self.snapshots = HandSnapshots()
         self.sink = NotedSink()
-        self.feed = BookFeed(BTC, self.snapshots, self.stream, SourceKind.DIRECT, first_delay)
+        self.feed = BookFeed(BTC, self.snapshots, self.stream, kind, first_delay)
 
     @property
     def state(self) -> FeedState:
@@ -115,8 +116,10 @@ class Hand:
 
 
 @asynccontextmanager
-async def by_hand(first_delay: float = 0.02) -> AsyncIterator[Hand]:
-    hand = Hand(first_delay)
+async def by_hand(
+    first_delay: float = 0.02, kind: SourceKind = SourceKind.DIRECT
+) -> AsyncIterator[Hand]:
+    hand = Hand(first_delay, kind)
     running = asyncio.create_task(hand.feed.run())
     try:
         yield hand
@@ -138,6 +141,53 @@ async def test_states_from_connecting_to_synced() -> None:
         assert hand.feed.book.last_update_id == 11
         assert hand.feed.base_id == 10
         assert hand.feed.status.last_received_ns == 9
+
+
+async def test_a_book_whose_stream_is_dead_from_the_start_gets_old() -> None:
+    async with by_hand() as hand:
+        assert hand.feed.status.arrived_ns == 0
+        before_ns = time.time_ns()
+        await hand.synced()
+        status = hand.feed.status
+        assert before_ns <= status.arrived_ns <= time.time_ns()
+        assert status.last_received_ns == 0
+        assert badge_for(status, status.arrived_ns + 5_001_000_000).state is FeedState.STALE
+
+
+async def test_a_recorded_event_s_age_counts_from_its_arrival_here() -> None:
+    async with by_hand(kind=SourceKind.MONGO) as hand:
+        await hand.synced()
+        before_ns = time.time_ns()
+        await hand.give(diff(11))
+        assert hand.feed.status.last_received_ns == 9
+        assert before_ns <= hand.feed.status.arrived_ns <= time.time_ns()
+
+
+async def test_a_direct_event_s_age_counts_from_the_socket() -> None:
+    async with by_hand() as hand:
+        await hand.synced()
+        await hand.give(diff(11))
+        assert hand.feed.status.arrived_ns == 9
+
+
+async def test_our_own_pacing_is_told_and_no_warning() -> None:
+    async with by_hand() as hand:
+        await hand.give(StreamConnected())
+        await hand.snapshots.answer(Paced(0.01))
+        await until(lambda: "Waiting 1 s: the exchange limits" in hand.feed.status.detail)
+        assert isinstance(hand.feed.problem, Paced)
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        assert hand.feed.problem is None
+
+
+@pytest.mark.expects_log("no snapshot: The exchange asks for fewer requests")
+async def test_a_pause_that_is_nearly_over_is_not_overslept() -> None:
+    async with by_hand(first_delay=60) as hand:
+        await hand.give(StreamConnected())
+        await hand.snapshots.answer(RateLimited(0.01, 429))
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: hand.state is FeedState.SYNCED)
 
 
 async def test_the_sink_is_told_in_order() -> None:

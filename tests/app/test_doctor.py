@@ -12,6 +12,7 @@ import pytest
 from orderbook_desktop.app import doctor
 from orderbook_desktop.app.doctor import Finding, Verdict, examine, run_doctor
 from orderbook_desktop.app.settings import Settings, load_settings
+from orderbook_desktop.storage.server import DatabaseServer
 
 _BAD_DSN = "mongodb://me:s3cret@127.0.0.1:1/"
 
@@ -75,6 +76,22 @@ async def test_nothing_answers(tmp_path: Path) -> None:
             found = _by_name(await examine(settings, within_s=0.5))
     for name in ("exchange, REST", "exchange, streams", "database"):
         assert found[name] == Finding(name, Verdict.BAD, "no answer within 0 s")
+
+
+@pytest.mark.expects_log(r"WARNING .*doctor: the database server did not end within")
+async def test_a_slow_end_of_the_database_is_no_finding(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = DatabaseServer.close
+
+    async def close_slowly(server: DatabaseServer) -> None:
+        await close(server)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(DatabaseServer, "close", close_slowly)
+    monkeypatch.setattr(doctor, "_CLOSE_WITHIN_S", 3.0)
+    found = _by_name(await examine(settings))
+    assert found["database"].verdict is Verdict.GOOD
 
 
 @pytest.mark.allows_log(r"WARNING .*exchange")

@@ -10,6 +10,7 @@ from orderbook_desktop.app import engine as engine_module
 from orderbook_desktop.app.engine import Engine
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.storage.errors import DatabaseUnreachable
+from orderbook_desktop.storage.folder_claim import FolderClaim
 from orderbook_desktop.storage.server import DatabaseServer, ServerState
 
 
@@ -86,6 +87,25 @@ async def test_a_database_that_comes_later_is_found(
             while engine.server_problem or engine.server.state is not ServerState.READY:
                 await asyncio.sleep(0.01)
         assert engine.server_error is None
+    finally:
+        await engine.close()
+
+
+async def test_waiting_for_another_copy_s_database_is_told(stranded: Settings) -> None:
+    folder = stranded.data_dir / "database"
+    folder.mkdir(parents=True)
+    claim = FolderClaim(folder)
+    assert claim.acquire()
+    engine = Engine(stranded)
+    assert engine.server_problem == ""
+    await engine.start()
+    try:
+        async with asyncio.timeout(30):
+            while "Another window is starting" not in engine.database_problem("BTCUSDT"):
+                await asyncio.sleep(0.01)
+            claim.release()
+            await engine.until_database()
+        assert engine.server_problem == ""
     finally:
         await engine.close()
 

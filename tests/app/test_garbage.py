@@ -43,7 +43,7 @@ async def test_what_threads_allocate_is_collected_on_the_loops_thread() -> None:
             async with asyncio.timeout(20):
                 while not ended_on:
                     await asyncio.sleep(0.05)
-        assert gc.isenabled()
+        assert not gc.isenabled()
     finally:
         gc.disable()
     assert ended_on == [threading.get_ident()]

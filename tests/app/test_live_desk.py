@@ -130,6 +130,8 @@ async def test_a_symbol_that_is_none_leaves_everything(settings: Settings) -> No
             assert f"{typed} is not a traded symbol" in _texts(desk)
         desk.dismiss("symbol")
         assert desk.notices == []
+        desk.select_symbol("NO/NE")
+        assert "NO/NE is not a traded symbol" in _texts(desk)
 
 
 @pytest.mark.allows_log(r"WARNING .*(rest: HTTP 400|book_feed: NONE: no snapshot)")
@@ -151,6 +153,7 @@ async def test_the_demo_is_offered_accepted_and_falls_back(stranded: Settings) -
         await _until(lambda: desk.demo)
         await _until(lambda: _is_synced(desk, SourceKind.MONGO))
         assert desk.symbol.symbol == "BTC/USDT"
+        assert desk.recents == ["BTC/USDT", "NO/NE", "SOL/USDT"]
         assert "The demo has no NO/NE; this is BTC/USDT." in _texts(desk)
         assert all(one.level is NoticeLevel.INFORMATION for one in desk.notices)
 

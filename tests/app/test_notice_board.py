@@ -51,6 +51,25 @@ def test_a_dismissed_notice_returns_only_after_its_reason_was_gone(board: Notice
     assert board.notices == [_FIRST]
 
 
+def test_another_notice_of_a_dismissed_one_s_key_is_shown(board: NoticeBoard) -> None:
+    other = Notice("a", NoticeLevel.WARNING, "The second.")
+    board.put(_FIRST)
+    board.dismiss("a")
+    board.put(other)
+    assert board.notices == [other]
+    board.dismiss("a")
+    board.put(_FIRST)
+    board.put(other)
+    assert board.notices == []
+
+
+def test_what_just_happened_is_told_again(board: NoticeBoard) -> None:
+    board.tell(_FIRST)
+    board.dismiss("a")
+    board.tell(_FIRST)
+    assert board.notices == [_FIRST]
+
+
 def test_clear_forgets_also_what_was_dismissed(board: NoticeBoard) -> None:
     board.put(_FIRST)
     board.put(_NOTE)

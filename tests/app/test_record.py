@@ -13,6 +13,7 @@ import pytest
 
 from orderbook_desktop.app.record import symbols_of
 from orderbook_desktop.app.settings import BadSetting, Settings
+from orderbook_desktop.storage.folder_claim import FolderClaim
 
 
 async def _record(
@@ -75,13 +76,14 @@ async def test_a_request_to_end_is_a_clean_end(settings: Settings) -> None:
     assert "0 gaps." in told.splitlines()[-2]
     # One of the two was not recorded, and that is said.
     assert told.splitlines()[-1].startswith("NO/NE: 0 events recorded")
-    assert "The exchange doesn't trade" in told.splitlines()[-1]
+    assert "The exchange doesn't trade NO/NE" in told.splitlines()[-1]
     assert code == 1
 
 
 async def test_only_an_unknown_symbol(settings: Settings) -> None:
     code, told = await _record(settings, "NO/NE")
     assert code == 1
+    assert told.count("The exchange doesn't trade NO/NE") == 1
     assert told.splitlines()[-1].startswith("orderbook-desktop: The exchange doesn't trade")
 
 
@@ -89,7 +91,21 @@ async def test_an_exchange_out_of_reach_is_tried_again(stranded: Settings) -> No
     code, told = await _record(stranded, "BTC/USDT", "--duration", "1.5")
     assert "BTC/USDT: reconnecting. The exchange at ws://127.0.0.1:1 can't be reached" in told
     assert "Trying again." in told
+    assert "Trying again" not in told.splitlines()[-1]
     assert code == 1
+
+
+async def test_waiting_for_another_copy_s_database_is_told(settings: Settings) -> None:
+    folder = settings.data_dir / "database"
+    folder.mkdir(parents=True)
+    claim = FolderClaim(folder)
+    assert claim.acquire()
+    try:
+        code, told = await _record(settings, "BTC/USDT", until="Another window is starting the")
+    finally:
+        claim.release()
+    assert code == 1
+    assert "waiting for it." in told
 
 
 async def test_a_database_out_of_reach(settings: Settings) -> None:

@@ -114,6 +114,8 @@ def test_a_lost_connection_is_not_covered_by_the_recorded_book(scene: Scene) -> 
 def test_the_exchanges_book_is_shown_while_the_recorded_one_loads(scene: Scene) -> None:
     scene.recorded.lose(FeedState.SYNCING)
     assert scene.shown == (SourceKind.DIRECT, FeedState.SYNCING)
+    # Not what the recorded feed says: it would advise to start the recording that is on.
+    assert scene.view.status.detail.startswith("Loading the recorded book;")
 
 
 def test_a_recorded_book_that_never_loads_counts_as_away(scene: Scene) -> None:

@@ -51,7 +51,7 @@ def test_ccxt_is_not_imported_until_it_is_needed() -> None:
     ("status", "kind"),
     [
         (451, RegionBlocked),
-        (403, RegionBlocked),
+        (403, RateLimited),
         (503, Unreachable),
         (418, RateLimited),
         (429, RateLimited),

@@ -11,6 +11,7 @@ import pytest
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.exchange.errors import (
+    Paced,
     RateLimited,
     RegionBlocked,
     UnexpectedAnswer,
@@ -52,7 +53,7 @@ def test_retry_after(header: str | None, pause: float) -> None:
         (418, RateLimited),
         (429, RateLimited),
         (451, RegionBlocked),
-        (403, RegionBlocked),
+        (403, RateLimited),
         (500, Unreachable),
         (503, Unreachable),
         (404, UnexpectedAnswer),
@@ -64,10 +65,9 @@ def test_each_status_has_its_error(status: int, kind: type[KnownError]) -> None:
     assert type(error) is kind
 
 
-@pytest.mark.parametrize("status", [451, 403])
-def test_a_blocked_region_names_the_settings_that_help(status: int) -> None:
-    sentence = str(refusal("http://host", status, None, NOW_S))
-    for part in ("http://host", str(status), "ORDERBOOK_REST_URL", "ORDERBOOK_WS_URL"):
+def test_a_blocked_region_names_the_settings_that_help() -> None:
+    sentence = str(refusal("http://host", 451, None, NOW_S))
+    for part in ("http://host", "451", "ORDERBOOK_REST_URL", "ORDERBOOK_WS_URL"):
         assert part in sentence
 
 
@@ -75,6 +75,20 @@ def test_a_ban_is_told_from_a_request_to_slow_down() -> None:
     assert "banned" in str(refusal("", 418, "30", NOW_S))
     assert "banned" not in str(refusal("", 429, "30", NOW_S))
     assert "30 s" in str(refusal("", 429, "30", NOW_S))
+
+
+def test_the_firewall_is_told_from_a_blocked_region() -> None:
+    sentence = str(refusal("", 403, None, NOW_S))
+    assert "firewall" in sentence
+    assert "HTTP 403" in sentence
+    assert "60 s" in sentence
+    assert "region" not in sentence
+
+
+def test_our_own_pacing_blames_nobody() -> None:
+    assert str(Paced(22.2)) == (
+        "Waiting 23 s: the exchange limits how many whole books may be asked for in a minute."
+    )
 
 
 def test_sentences_say_what_and_what_to_do() -> None:

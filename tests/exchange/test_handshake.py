@@ -25,8 +25,8 @@ from .scripted_server import scripted_server
 BTC, ETH = "BTCUSDT", "ETHUSDT"
 
 
-@pytest.mark.parametrize("status", [418, 429])
-@pytest.mark.expects_log("fewer requests|banned")
+@pytest.mark.parametrize("status", [403, 418, 429])
+@pytest.mark.expects_log("fewer requests|banned|firewall")
 async def test_a_handshake_told_to_wait_waits(status: int) -> None:
     async with scripted_server() as script, streams_of(script.ws_url) as streams:
         script.refusals.append((status, {"Retry-After": "1"}))
@@ -42,7 +42,6 @@ async def test_a_handshake_told_to_wait_waits(status: int) -> None:
     ("status", "kind"),
     [
         (451, RegionBlocked),
-        (403, RegionBlocked),
         (502, Unreachable),
         (404, UnexpectedAnswer),
         (200, UnexpectedAnswer),

@@ -30,12 +30,32 @@ def test_a_slow_symbol_gets_twenty_times_its_interval() -> None:
     assert watch.is_silent(last + 41.0)
 
 
-def test_a_symbol_nothing_is_known_of_counts_as_slow() -> None:
+def test_a_stream_that_brings_nothing_from_the_start_is_silent_after_ten_seconds() -> None:
     watch = SilenceWatch()
     watch.opened(100.0)
     assert not watch.is_active
-    assert not watch.is_silent(159.0)
-    assert watch.is_silent(160.0)
+    assert not watch.is_silent(109.9)
+    assert watch.is_silent(110.0)
+
+
+def test_a_symbol_little_is_known_of_counts_as_slow() -> None:
+    watch = SilenceWatch()
+    watch.opened(100.0)
+    watch.received(103.0)
+    assert not watch.is_active
+    assert not watch.is_silent(162.9)
+    assert watch.is_silent(163.0)
+
+
+def test_a_slow_symbol_s_new_stream_has_to_prove_itself() -> None:
+    watch, last = heard(2.0, 200)
+    watch.closed()
+    watch.opened(last + 5.0)
+    assert watch.limit == 10.0
+    watch.gave_up(last + 15.0)
+    assert watch.limit == 20.0
+    watch.received(last + 16.0)
+    assert watch.limit > 30.0
 
 
 def test_each_silence_in_a_row_doubles_the_patience_up_to_five_minutes() -> None:
@@ -44,7 +64,7 @@ def test_each_silence_in_a_row_doubles_the_patience_up_to_five_minutes() -> None
     for _ in range(5):
         watch.gave_up(100.0)
         limits.append(watch.limit)
-    assert limits == [120.0, 240.0, 300.0, 300.0, 300.0]
+    assert limits == [20.0, 40.0, 80.0, 160.0, 300.0]
 
 
 def test_an_event_ends_the_patience() -> None:

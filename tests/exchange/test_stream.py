@@ -248,6 +248,19 @@ async def test_a_seldom_traded_symbol_is_not_called_broken_for_its_silence() -> 
     assert not btc.broken
 
 
+async def test_a_connection_dead_from_the_start_is_replaced_soon() -> None:
+    times = StreamTimes(silence_s=0.3, watch_every_s=0.05, handover_s=0.1)
+    async with following(times) as (script, _streams, btc):
+        # Were it taken for a slow symbol's, that would last six times as long: 1.8 s.
+        async with asyncio.timeout(1.5):
+            while len(script.targets) < 2:
+                await asyncio.sleep(0.01)
+        await until(lambda: len(script.open) == 1)
+        await send(script, frame(BTC, 1))
+        await until(lambda: btc.diffs)
+    assert not btc.broken
+
+
 SHUTDOWN = '{"e":"serverShutdown","E":1}'
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pytestqt.qtbot import QtBot
 
@@ -80,6 +82,28 @@ def test_steps_follow_the_scale_of_the_book(box: GroupingBox) -> None:
     box.set_frame(read_frame(pepe))
     assert box.currentText() == "0.00000002"
     assert box.step == 200
+
+
+def test_a_tick_size_told_later_changes_the_steps(box: GroupingBox, desk: FakeDesk) -> None:
+    listed = desk.symbol
+    desk.symbol = replace(listed, tick_size=0)
+    desk.source.load([("57000.00", "1"), ("56990.00", "1")], [])
+    box.set_frame(read_frame(desk))
+    assert items(box)[0] == "10"
+    box.coarser()
+    assert box.currentText() == "20"
+    desk.symbol = listed
+    box.set_frame(read_frame(desk))
+    assert items(box)[0] == "0.01"
+    assert box.currentText() == "20"
+    assert box.step == 20 * 10**8
+
+
+def test_nothing_of_the_old_market_is_offered(box: GroupingBox, desk: FakeDesk) -> None:
+    load(desk)
+    box.set_frame(read_frame(desk))
+    box.set_frame(read_frame(FakeDesk(PEPE.info)))
+    assert (items(box), box.isEnabled(), box.step) == ([], False, 1)
 
 
 def test_the_choice_survives_a_resync(box: GroupingBox, desk: FakeDesk) -> None:

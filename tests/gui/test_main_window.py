@@ -15,7 +15,7 @@ from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, Appearance
 from tests.gui.conftest import OpenWindow
-from tests.gui.fake_desk import BTC, FakeDesk, MovingMarket
+from tests.gui.fake_desk import BTC, FakeDesk, FakeSource, MovingMarket
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 
@@ -153,6 +153,35 @@ def test_the_demo_says_so(open_window: OpenWindow) -> None:
 def test_the_real_market_does_not(window: MainWindow) -> None:
     assert not window.demo_strip.isVisible()
     assert "DEMO" not in window.windowTitle()
+
+
+def test_the_demo_is_not_remembered(open_window: OpenWindow, preferences: Preferences) -> None:
+    preferences.symbol, preferences.recents = "SOL/USDT", ("SOL/USDT",)
+    desk = FakeDesk(demo=True)
+    window = open_window(desk)
+    desk.select_symbol("ETH/USDT")
+    desk.select_source(SourceKind.DIRECT)
+    window.bridge.look()
+    window.finish_close()
+    assert (preferences.symbol, preferences.recents) == ("SOL/USDT", ("SOL/USDT",))
+    assert preferences.source is None
+
+
+def test_the_demo_begins_anew(window: MainWindow, desk: FakeDesk) -> None:
+    MovingMarket(BTC, desk.source)
+    window.bridge.look()
+    window.ladder.scroll_rows(7)
+    window.chart.put_crosshair(5_712_300_000_000)
+    assert window.ladder.offset == 7
+    desk.demo = True
+    desk.source = FakeSource(desk.symbol.market)
+    MovingMarket(BTC, desk.source, seed=8)
+    desk.revision += 1
+    window.bridge.look()
+    assert window.windowTitle() == "DEMO · BTC/USDT · Orderbook Desktop"
+    assert window.demo_strip.isVisible()
+    assert window.ladder.offset == 0
+    assert window.chart.crosshair_reading is None
 
 
 class TestClosing:

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.core.sources import StreamBroken, StreamConnected
+from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.storage.change_stream import RecordedStreams
 from orderbook_desktop.storage.database import Database
@@ -128,6 +128,34 @@ async def test_one_stream_serves_all_markets_and_subscribers(
         job.cancel()
     await asyncio.gather(*jobs, return_exceptions=True)
     assert streams._queues == {}
+    await streams.close()
+
+
+def _ends_with(queue: asyncio.Queue[StreamItem], update_id: int) -> bool:
+    last = queue._queue[-1] if queue.qsize() else None  # type: ignore[attr-defined]
+    return isinstance(last, DepthDiff) and last.final_id == update_id
+
+
+@pytest.mark.expects_log("ERROR .*dropped 3 recorded items that waited")
+async def test_a_reader_too_slow_loses_what_waits_and_begins_anew(
+    recorder: Recorder, database: Database
+) -> None:
+    tape = Tape()
+    feed = started(recorder, tape)
+    streams = RecordedStreams(database, waiting_at_most=3)
+    async with aclosing(streams.items(tape.market)) as items:
+        assert await anext(items) == StreamConnected()
+        sent = tape.diffs(4)
+        feed.diffs(*sent)
+        (queue,) = streams._queues[tape.market]
+        await eventually(lambda: _ends_with(queue, sent[-1].final_id))
+        told = await anext(items)
+        assert isinstance(told, StreamBroken)
+        assert told.cause is GapCause.OVERFLOW
+        assert await anext(items) == StreamConnected()
+        last = await anext(items)
+        assert isinstance(last, DepthDiff)
+        assert last.final_id == sent[-1].final_id
     await streams.close()
 
 

@@ -67,6 +67,8 @@ async def test_a_recording_is_whole(database: Database) -> None:
         feed.diffs(*diffs)
         other_feed.diffs(*other.diffs(3))
         assert recorder.waiting == 2_503
+        assert recorder.waiting_of("BTCUSDT") == 2_500
+        assert recorder.waiting_of("ETHUSDT") == 3
     assert [one["payload"].encode() for one in await events_of(database)] == [
         diff.payload for diff in diffs
     ]
@@ -84,7 +86,7 @@ async def test_a_recording_is_whole(database: Database) -> None:
     assert (counts.events, counts.repeated, counts.dropped, counts.gaps) == (2_500, 0, 0, 0)
     assert counts.payload_bytes == sum(len(diff.payload) for diff in diffs)
     assert counts.last_id == tape.last_id
-    assert recorder.problem == ""
+    assert recorder.problem_of("BTCUSDT") == ""
 
 
 @GAP
@@ -204,7 +206,7 @@ async def test_repeated_events_are_stored_once(
         diff.payload for diff in diffs
     ]
     assert (sink.counts.events, sink.counts.repeated) == (8, 3)
-    assert recorder.problem == ""
+    assert recorder.problem_of("BTCUSDT") == ""
 
 
 @GAP
@@ -230,7 +232,8 @@ async def test_another_content_of_a_known_event_is_refused(
     error = recorder.sink("BTCUSDT").refused
     assert isinstance(error, RecordingConflict)
     assert error.update_id == true_id
-    assert recorder.problem == str(error)
+    assert recorder.problem_of("BTCUSDT") == str(error)
+    assert recorder.problem_of("ETHUSDT") == ""
     (segment,) = await all_of(database, "segments", market="BTCUSDT")
     assert segment["last_id"] == first[-1].final_id
     assert segment["end_detail"] == str(error)
@@ -308,11 +311,11 @@ async def test_a_fault_of_ours_is_told_and_survived(breakable: BreakableDatabase
         feed = started(recorder, tape)
         breakable.error = ZeroDivisionError()
         feed.diffs(tape.diff())
-        await eventually(lambda: "ZeroDivisionError" in recorder.problem)
+        await eventually(lambda: "ZeroDivisionError" in recorder.problem_of("BTCUSDT"))
         assert recorder.waiting == 1
         breakable.error = None
         await until_written(recorder)
-        await eventually(lambda: recorder.problem == "")
+        await eventually(lambda: recorder.problem_of("BTCUSDT") == "")
     breakable.close()
 
 
@@ -324,7 +327,7 @@ async def test_a_full_disk_is_told_and_waited_for(breakable: BreakableDatabase) 
         feed = started(recorder, tape)
         breakable.error = OperationFailure("no", 14031)
         feed.diffs(tape.diff())
-        await eventually(lambda: "disk is full" in recorder.problem)
+        await eventually(lambda: "disk is full" in recorder.problem_of("BTCUSDT"))
         breakable.error = None
         await until_written(recorder)
     breakable.close()
@@ -347,7 +350,7 @@ async def test_an_overflow_leaves_a_gap_and_a_new_beginning(
         breakable.error = ZeroDivisionError()
         diffs.append(tape.diff())
         feed.diffs(diffs[-1])
-        await eventually(lambda: recorder.problem)
+        await eventually(lambda: recorder.problem_of("BTCUSDT"))
         while not sink.overflowing:
             assert recorder._pending.used_bytes < 32_000
             diffs.append(tape.diff())
@@ -408,7 +411,7 @@ async def test_nothing_is_lost_when_the_database_is_killed(
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
         await until_written(recorder)
-        assert recorder.problem == ""
+        assert recorder.problem_of("BTCUSDT") == ""
     stored = await events_of(database)
     assert [one["payload"].encode() for one in stored] == [diff.payload for diff in sent]
     (segment,) = await segments_of(database)
@@ -507,4 +510,4 @@ async def test_the_end_of_the_writer_is_never_silent(
     monkeypatch.setattr("orderbook_desktop.storage.recorder.until_it_works", fail)
     tape = Tape()
     started(recorder, tape)
-    await eventually(lambda: "restart it" in recorder.problem)
+    await eventually(lambda: "restart it" in recorder.problem_of("BTCUSDT"))

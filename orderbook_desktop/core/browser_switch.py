@@ -1,0 +1,53 @@
+"""What a window shows and commands of the browser view, without knowing who serves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+
+class BrowserState(Enum):
+    """Whether browsers are served; the values are what a person reads."""
+
+    OFF = "off"
+    STARTING = "starting"
+    ON = "on"
+    STOPPING = "stopping"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserStatus:
+    """How the browser view is doing.
+
+    `link` is what to open, empty unless it is on; it may hold the token, hence it is for
+    the screen, never for the log, and left out of the `repr`. `local_only` tells that no
+    other computer can open it. `viewers` counts the streams being watched. `problem` is
+    the sentence why it failed; `other_port` is then the port that can be had in place of
+    a taken one (0: any free one), None where another port would not help.
+    """
+
+    state: BrowserState
+    link: str = field(default="", repr=False)
+    local_only: bool = True
+    viewers: int = 0
+    problem: str = ""
+    other_port: int | None = None
+
+
+class BrowserSwitch(Protocol):
+    """The switch of the browser view. Commands return at once; look at `status` for more."""
+
+    @property
+    def status(self) -> BrowserStatus:
+        """How it is doing now; cheap enough to be asked a few times a second."""
+        ...
+
+    def switch(self, wanted: bool) -> None:
+        """Serve, or stop serving; the latest wish counts."""
+        ...
+
+    def use_other_port(self) -> None:
+        """Serve on `status.other_port`; nothing happens where there is none."""
+        ...

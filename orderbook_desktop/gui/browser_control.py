@@ -1,0 +1,141 @@
+"""The toolbar's switch of the browser view."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from PySide6.QtCore import QPoint, Qt, QTimer, Signal
+from PySide6.QtGui import QHideEvent, QShowEvent
+from PySide6.QtWidgets import QHBoxLayout, QToolButton, QWidget
+
+from orderbook_desktop.core.browser_switch import BrowserState, BrowserStatus, BrowserSwitch
+
+if TYPE_CHECKING:
+    from orderbook_desktop.gui.browser_panel import BrowserPanel
+
+_LOOK_MS: Final = 500
+_SIGNS: Final = {
+    BrowserState.OFF: "○",
+    BrowserState.STARTING: "◌",
+    BrowserState.ON: "●",
+    BrowserState.STOPPING: "◌",
+    BrowserState.FAILED: "▲",
+}
+
+
+class BrowserControl(QWidget):
+    """A button that serves browsers or stops that, and one that shows the panel about it.
+
+    Switching on shows the panel, too: the address is what one wants next.
+
+    Signals:
+        status_changed(BrowserStatus): the browser view is doing something else.
+    """
+
+    status_changed = Signal(BrowserStatus)
+
+    def __init__(self, browsers: BrowserSwitch, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._browsers = browsers
+        self._status: BrowserStatus | None = None
+        self._compact = False
+        self.panel: BrowserPanel | None = None
+        self.button = QToolButton(self)
+        self.button.setObjectName("browserSwitch")
+        self.button.setCheckable(True)
+        self.button.clicked.connect(self._switch)
+        self.details = QToolButton(self)
+        self.details.setObjectName("browserDetails")
+        self.details.setText("▾")
+        self.details.setToolTip("Address and QR code of the browser view (Ctrl+B)")
+        self.details.setAccessibleName("Browser view: address, QR code, viewers")
+        self.details.clicked.connect(self.open_panel)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(0)
+        for button in (self.button, self.details):
+            button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+            row.addWidget(button)
+        self._timer = QTimer(self, interval=_LOOK_MS)
+        self._timer.timeout.connect(self.look)
+        self.look()
+
+    def look(self) -> None:
+        """Show how the browser view is doing now."""
+        status = self._browsers.status
+        # Qt takes back the check of the button after a click, whatever was decided then.
+        self.button.setChecked(status.state in (BrowserState.ON, BrowserState.STARTING))
+        if status != self._status:
+            self._status = status
+            self._show(status)
+            self.status_changed.emit(status)
+
+    def open_panel(self) -> None:
+        """Show the panel about the browser view, below the button."""
+        if self.panel is None:
+            # Imported here because nobody needs it for the first picture.
+            from orderbook_desktop.gui.browser_panel import BrowserPanel  # noqa: PLC0415
+
+            self.panel = BrowserPanel(self._browsers, self.window())
+            self.panel.commanded.connect(self.look)
+            self.status_changed.connect(self.panel.show_status)
+        self.panel.show_status(self._browsers.status)
+        if not self.panel.isVisible():
+            self.panel.move(self._place_for(self.panel))
+        self.panel.show()
+        self.panel.activateWindow()
+
+    def show_compact(self, *, compact: bool) -> None:
+        """Leave out what a narrow window has no room for."""
+        if compact == self._compact:
+            return
+        self._compact = compact
+        # The menu has it, too.
+        self.details.setHidden(compact)
+        self.button.setProperty("compact", compact)
+        self.button.style().polish(self.button)
+        self._show(self._browsers.status)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
+        """Look from now on."""
+        super().showEvent(event)
+        self.look()
+        self._timer.start()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 (Qt's name)
+        """Look no more while nobody can see it."""
+        super().hideEvent(event)
+        self._timer.stop()
+
+    def _place_for(self, panel: QWidget) -> QPoint:
+        """Return the place below the button, moved to the left as far as the screen ends."""
+        below = self.mapToGlobal(QPoint(0, self.height() + 4))
+        screen = self.screen().availableGeometry()
+        rightmost = screen.right() - panel.width()
+        return QPoint(max(screen.left(), min(below.x(), rightmost)), below.y())
+
+    def _switch(self, wanted: bool) -> None:
+        self._browsers.switch(wanted)
+        self.look()
+        if wanted:
+            self.open_panel()
+
+    def _show(self, status: BrowserStatus) -> None:
+        words = status.state.value
+        if status.state is BrowserState.ON:
+            words = f"on · {viewers_text(status.viewers)}"
+        shown = "Web" if self._compact else f"Browser: {words}"
+        self.button.setText(f"{_SIGNS[status.state]} {shown}")
+        self.button.setAccessibleName(f"Browser view {words}")
+        self.button.setToolTip(status.problem or f"Browser view {words}. {_tip(status.state)}")
+
+
+def viewers_text(viewers: int) -> str:
+    """Return how many are watching, in words."""
+    return f"{viewers:,} {'viewer' if viewers == 1 else 'viewers'}"
+
+
+def _tip(state: BrowserState) -> str:
+    if state in (BrowserState.ON, BrowserState.STARTING):
+        return "Click to stop it"
+    return "Click to show this book in browsers, too"

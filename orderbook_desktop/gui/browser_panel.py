@@ -1,0 +1,172 @@
+"""The panel of the browser view: its switch, its link and QR code, and who is watching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from PySide6.QtCore import Qt, QTimer, QUrl, Signal
+from PySide6.QtGui import QDesktopServices, QGuiApplication
+from PySide6.QtWidgets import (
+    QDialog,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from orderbook_desktop.core.browser_switch import BrowserState, BrowserStatus, BrowserSwitch
+from orderbook_desktop.gui.browser_control import viewers_text
+from orderbook_desktop.gui.qr_code import QrCode
+
+_WIDTH: Final = 460
+_COPIED_MS: Final = 1_500
+_COPY: Final = "Copy"
+_HEADLINES: Final = {
+    BrowserState.OFF: "Browsers can't see this book.",
+    BrowserState.STARTING: "Starting…",
+    BrowserState.STOPPING: "Stopping…",
+    BrowserState.FAILED: "Browsers can't be served.",
+}
+_LOCAL: Final = (
+    "Only this computer can open it. Started with --host 0.0.0.0, the program lets others in, "
+    "with a token in the link."
+)
+_SHARED: Final = "Whoever has this link can watch, and nothing else; its token is the key."
+
+
+def open_in_browser(link: str) -> bool:
+    """Open `link` as the system does; return whether it could."""
+    return QDesktopServices.openUrl(QUrl(link))
+
+
+class BrowserPanel(QDialog):
+    """Shows a `BrowserStatus` and commands the switch; it never keeps the window waiting.
+
+    Keep it up to date by `show_status`. Escape hides it.
+
+    Signals:
+        commanded(): the switch was told something; look at it.
+    """
+
+    commanded = Signal()
+
+    def __init__(
+        self,
+        browsers: BrowserSwitch,
+        parent: QWidget,
+        open_link: Callable[[str], bool] = open_in_browser,
+    ) -> None:
+        super().__init__(parent)
+        self._browsers = browsers
+        self._open_link = open_link
+        self.setObjectName("browserPanel")
+        self.setWindowTitle("Browser view")
+        self.headline = QLabel(self)
+        self.headline.setObjectName("browserHeadline")
+        self.switch_button = self._button("Switch on", self._switch)
+        self.problem = self._sentence("browserProblem")
+        self.other_port_button = self._button("Use another port", self._use_other_port)
+        self.link = QLineEdit(self)
+        self.link.setReadOnly(True)
+        self.link.setAccessibleName("Link of the browser view")
+        self.copy_button = self._button(_COPY, self._copy)
+        self.copy_button.setAccessibleName("Copy the link")
+        # What Enter does in the field of the link.
+        self.copy_button.setDefault(True)
+        self.open_button = self._button("Open in browser", self._open)
+        self.code = QrCode(self)
+        self.reach = self._sentence("browserReach")
+        self.close_button = self._button("Close", self.reject)
+        self._wanted = True
+        self._lay_out()
+        self.show_status(browsers.status)
+        self.switch_button.setFocus()
+
+    def show_status(self, status: BrowserStatus) -> None:
+        """Show how the browser view is doing."""
+        served = status.state is BrowserState.ON
+        watching = f"Browsers can see this book · {viewers_text(status.viewers)}"
+        self.headline.setText(watching if served else _HEADLINES[status.state])
+        self._wanted = status.state not in (BrowserState.ON, BrowserState.STARTING)
+        self.switch_button.setText("Switch on" if self._wanted else "Switch off")
+        self._show_problem(status.problem)
+        self.other_port_button.setVisible(status.other_port is not None)
+        self.other_port_button.setText(
+            f"Use port {status.other_port}" if status.other_port else "Use another port"
+        )
+        if status.link != self.link.text():
+            self.link.setText(status.link)
+            self.link.setCursorPosition(0)
+            self.copy_button.setText(_COPY)
+        self.code.set_text(status.link)
+        self.reach.setText(_LOCAL if status.local_only else _SHARED)
+        for part in (self.link, self.copy_button, self.open_button, self.code, self.reach):
+            part.setVisible(served)
+        self.adjustSize()
+
+    def _switch(self) -> None:
+        self._browsers.switch(self._wanted)
+        self.commanded.emit()
+
+    def _use_other_port(self) -> None:
+        # The button is about to vanish, and the focus with it.
+        self.switch_button.setFocus()
+        self._browsers.use_other_port()
+        self.commanded.emit()
+
+    def _copy(self) -> None:
+        QGuiApplication.clipboard().setText(self.link.text())
+        self.copy_button.setText("Copied")
+        QTimer.singleShot(_COPIED_MS, self, lambda: self.copy_button.setText(_COPY))
+
+    def _open(self) -> None:
+        opened = self._open_link(self.link.text())
+        self._show_problem("" if opened else "No browser could be opened; copy the link instead.")
+        self.adjustSize()
+
+    def _show_problem(self, sentence: str) -> None:
+        self.problem.setText(sentence)
+        self.problem.setVisible(bool(sentence))
+
+    def _sentence(self, name: str) -> QLabel:
+        label = QLabel(self)
+        label.setObjectName(name)
+        label.setTextFormat(Qt.TextFormat.PlainText)
+        label.setWordWrap(True)
+        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        return label
+
+    def _button(self, text: str, command: Callable[[], None]) -> QPushButton:
+        button = QPushButton(text, self)
+        # What a signal hands over, here whether it is checked, is nobody's business.
+        button.clicked.connect(lambda: command())  # noqa: PLW0108
+        return button
+
+    def _lay_out(self) -> None:
+        column = QVBoxLayout(self)
+        column.setContentsMargins(18, 16, 18, 14)
+        column.setSpacing(10)
+        # The size follows what is shown, by adjustSize().
+        column.setSizeConstraint(QLayout.SizeConstraint.SetNoConstraint)
+        self.reach.setFixedWidth(_WIDTH)
+        self.problem.setFixedWidth(_WIDTH)
+        top, row, bottom = QHBoxLayout(), QHBoxLayout(), QHBoxLayout()
+        top.addWidget(self.headline, 1)
+        top.addWidget(self.switch_button)
+        row.addWidget(self.copy_button)
+        row.addWidget(self.open_button)
+        row.addStretch(1)
+        bottom.addWidget(self.other_port_button)
+        bottom.addStretch(1)
+        bottom.addWidget(self.close_button)
+        column.addLayout(top)
+        column.addWidget(self.problem)
+        column.addWidget(self.link)
+        column.addLayout(row)
+        column.addWidget(self.code, 0, Qt.AlignmentFlag.AlignHCenter)
+        column.addWidget(self.reach)
+        column.addLayout(bottom)

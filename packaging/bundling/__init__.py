@@ -1,0 +1,1 @@
+"""What `packaging/bundle.py` is made of; none of it is part of the program."""

@@ -1,0 +1,34 @@
+"""The product's names, said once for every system's package."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+
+NAME: Final = "orderbook-desktop"
+TITLE: Final = "Orderbook Desktop"
+BUNDLE_ID: Final = "io.github.orderbook_desktop.OrderbookDesktop"
+SUMMARY: Final = "See the exchange's order book live, and own an honest recording of it"
+PUBLISHER: Final = "The Orderbook Desktop founders"
+YEARS: Final = "2026"
+
+
+def version() -> str:
+    """Return the program's version, as the package declares it."""
+    text = (ROOT / "orderbook_desktop" / "__init__.py").read_text()
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if found is None:
+        raise ValueError("orderbook_desktop/__init__.py declares no __version__")
+    return found[1]
+
+
+def archive_name(suffix: str) -> str:
+    """Return the name of a download of this system: `orderbook-desktop-1.2.3-linux-x86_64.…`."""
+    system = {"darwin": "macos", "win32": "windows"}.get(sys.platform, "linux")
+    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    return f"{NAME}-{version()}-{system}-{machine}.{suffix}"

@@ -1,0 +1,24 @@
+"""What the bundle's second executable runs: the database server, or the guard that starts it.
+
+    orderbook-database guard exec|resident PARENT_PID COMMAND...
+    orderbook-database ARGUMENTS...                                (SecantusDB's own)
+
+It is a program of its own: the first one speaks to it over a socket only.
+"""
+
+import sys
+
+
+def _guard() -> int:
+    from orderbook_desktop.storage.child_guard import main  # noqa: PLC0415 (one or the other)
+
+    return main(sys.argv[2:])
+
+
+def _serve() -> int:
+    from secantus.cli import main  # noqa: PLC0415 (one or the other)
+
+    return int(main() or 0)
+
+
+sys.exit(_guard() if sys.argv[1:2] == ["guard"] else _serve())

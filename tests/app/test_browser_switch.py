@@ -1,0 +1,167 @@
+"""The window's switch of the browser view, with the real server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from orderbook_desktop.app.browser_switch import BrowserViewSwitch
+from orderbook_desktop.app.browser_view import BrowserView
+from orderbook_desktop.core.browser_switch import BrowserState
+from orderbook_desktop.web.errors import CannotServe
+from orderbook_desktop.web.options import WebOptions
+from tests.web.hand_library import loaded_library
+from tests.web.reader import watching
+
+
+def a_switch(port: int = 0, host: str = "127.0.0.1") -> BrowserViewSwitch:
+    return BrowserViewSwitch(BrowserView(loaded_library(), WebOptions(host, port)))
+
+
+def port_of(switch: BrowserViewSwitch) -> int:
+    return int(switch.status.link.rpartition(":")[2].partition("/")[0])
+
+
+def state_of(switch: BrowserViewSwitch) -> BrowserState:
+    return switch.status.state
+
+
+@pytest.fixture
+async def switch() -> AsyncIterator[BrowserViewSwitch]:
+    made = a_switch()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+async def test_it_serves_and_stops(switch: BrowserViewSwitch) -> None:
+    assert state_of(switch) is BrowserState.OFF
+    switch.switch(wanted=True)
+    assert state_of(switch) is BrowserState.STARTING
+    status = await switch.settled()
+    assert status.state is BrowserState.ON
+    assert status.local_only
+    async with asyncio.timeout(20), watching(port_of(switch), "/stream") as viewer:
+        await viewer.message()
+        assert switch.status.viewers == 1
+        switch.switch(wanted=False)
+        assert state_of(switch) is BrowserState.STOPPING
+        status = await switch.settled()
+    assert (status.state, status.link, status.viewers) == (BrowserState.OFF, "", 0)
+
+
+async def test_the_latest_wish_counts(switch: BrowserViewSwitch) -> None:
+    switch.switch(wanted=True)
+    switch.switch(wanted=False)
+    assert state_of(switch) is BrowserState.STOPPING
+    assert (await switch.settled()).state is BrowserState.OFF
+    for wanted in (True, False, True):
+        switch.switch(wanted)
+    assert (await switch.settled()).state is BrowserState.ON
+
+
+async def test_a_change_of_mind_while_it_starts(switch: BrowserViewSwitch) -> None:
+    switch.switch(wanted=True)
+    await asyncio.sleep(0)
+    switch.switch(wanted=False)
+    assert (await switch.settled()).state is BrowserState.OFF
+
+
+@pytest.mark.expects_log("no browser view: Port .* is used by")
+async def test_a_taken_port_is_explained_and_another_one_used(taken_port: int) -> None:
+    switch = a_switch(taken_port)
+    switch.switch(wanted=True)
+    status = await switch.settled()
+    assert status.state is BrowserState.FAILED
+    assert status.problem.startswith(f"Port {taken_port} is used by ")
+    assert status.other_port is not None
+    assert status.other_port > taken_port
+    switch.use_other_port()
+    assert switch.status.problem == ""
+    status = await switch.settled()
+    assert status.state is BrowserState.ON
+    assert port_of(switch) > taken_port
+    assert status.other_port is None
+    await switch.close()
+
+
+@pytest.mark.expects_log("no browser view")
+async def test_a_failure_is_forgotten_when_it_is_no_longer_wanted(taken_port: int) -> None:
+    switch = a_switch(taken_port)
+    switch.switch(wanted=True)
+    assert (await switch.settled()).problem
+    switch.switch(wanted=False)
+    status = await switch.settled()
+    assert (status.state, status.problem) == (BrowserState.OFF, "")
+    await switch.close()
+
+
+@pytest.mark.expects_log("cannot listen")
+async def test_where_no_port_would_help_none_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = BrowserView(loaded_library(), WebOptions("192.0.2.1", 0))
+
+    async def refuse() -> None:
+        raise CannotServe("192.0.2.1", 0, "Cannot assign requested address")
+
+    monkeypatch.setattr(view, "switch_on", refuse)
+    switch = BrowserViewSwitch(view)
+    switch.switch(wanted=True)
+    status = await switch.settled()
+    assert (status.state, status.other_port) == (BrowserState.FAILED, None)
+    switch.use_other_port()
+    assert state_of(switch) is BrowserState.FAILED
+    await switch.close()
+
+
+async def test_the_link_has_the_token_and_the_repr_has_not() -> None:
+    token = "a-token-that-is-long-enough"
+    view = BrowserView(loaded_library(), WebOptions(port=0, token=token))
+    switch = BrowserViewSwitch(view)
+    switch.switch(wanted=True)
+    status = await switch.settled()
+    assert status.link.endswith(f"/?token={token}")
+    assert token not in repr(status)
+    await switch.close()
+
+
+async def test_it_knows_whether_others_can_open_it() -> None:
+    assert a_switch().status.local_only
+    assert not a_switch(host="0.0.0.0").status.local_only
+
+
+async def test_closing_ends_whatever_is_under_way() -> None:
+    switch = a_switch()
+    switch.switch(wanted=True)
+    await asyncio.sleep(0)
+    await switch.close()
+    assert state_of(switch) is BrowserState.OFF
+    switch.switch(wanted=True)
+    assert state_of(switch) is BrowserState.OFF
+
+
+@pytest.mark.expects_log("ended unexpectedly")
+async def test_a_bug_is_told_and_leaves_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[BaseException] = []
+    view = BrowserView(loaded_library(), WebOptions(port=0))
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(view, "switch_on", fail)
+    switch = BrowserViewSwitch(view, told.append)
+    switch.switch(wanted=True)
+    status = await switch.settled()
+    assert status.state is BrowserState.OFF
+    await asyncio.sleep(0)
+    assert [type(error) for error in told] == [ZeroDivisionError]
+    await switch.close()

@@ -1,0 +1,72 @@
+"""What is told of the exchange while there is no book."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from orderbook_desktop.app.desk_watch import UNREACHABLE_AFTER_S, DeskWatch
+from orderbook_desktop.app.engine import Engine
+from orderbook_desktop.app.market_session import MarketSession
+from orderbook_desktop.app.notice_board import NoticeBoard
+from orderbook_desktop.app.settings import load_settings
+from orderbook_desktop.core.desk import NoticeAction
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.exchange.errors import Paced, RateLimited, Unreachable
+from tests.app.conftest import NOWHERE
+
+
+class Watched:
+    """A watch over a session that gets nowhere, with a clock of the test's."""
+
+    def __init__(self, session: MarketSession, engine: Engine) -> None:
+        self.session = session
+        self.now_s = 100.0
+        self.board = NoticeBoard(lambda: None)
+        self.watch = DeskWatch(engine, self.board, lambda: self.now_s)
+
+    def after(self, seconds: float, problem: KnownError | None) -> list[tuple[str, NoticeAction]]:
+        """Return what is told of the exchange when `problem` has lasted for so long."""
+        self.session.live.problem = problem
+        self.now_s += seconds
+        self.watch.look(self.session, demo=False)
+        return [(one.text, one.action) for one in self.board.notices if one.key == "exchange"]
+
+
+@pytest.fixture
+async def watched() -> AsyncIterator[Watched]:
+    engine = Engine(load_settings(**NOWHERE))
+    session = engine.open_market("BTC/USDT", viewed=False)
+    yield Watched(session, engine)
+    await engine.close()
+
+
+async def test_an_exchange_out_of_reach_is_told_with_the_demo(watched: Watched) -> None:
+    assert watched.after(UNREACHABLE_AFTER_S, None) == []
+    [(text, action)] = watched.after(0.1, None)
+    assert "does not answer yet" in text
+    assert action is NoticeAction.START_DEMO
+
+
+async def test_our_own_pacing_is_not_the_exchange_s_fault(watched: Watched) -> None:
+    assert watched.after(UNREACHABLE_AFTER_S + 1, Paced(23)) == []
+    assert watched.after(50, Paced(1)) == []
+    # What comes then has its own time.
+    unreachable = Unreachable("http://127.0.0.1:1", "refused")
+    assert watched.after(UNREACHABLE_AFTER_S, unreachable) == []
+    assert watched.after(1, unreachable) != []
+
+
+async def test_a_pause_the_exchange_asked_for_offers_no_demo(watched: Watched) -> None:
+    [(_, action)] = watched.after(UNREACHABLE_AFTER_S + 1, RateLimited(60, 403))
+    assert action is NoticeAction.NONE
+
+
+async def test_a_dismissed_pause_does_not_return_with_each_second(watched: Watched) -> None:
+    [(text, _)] = watched.after(UNREACHABLE_AFTER_S + 1, RateLimited(57, 418))
+    assert text.startswith("The exchange has banned this address for a while;")
+    watched.board.dismiss("exchange")
+    assert watched.after(15, RateLimited(42, 418)) == []
+    # Another reason is news.
+    assert watched.after(1, RateLimited(42, 403)) != []

@@ -1,0 +1,90 @@
+"""Events that don't fit into memory: told while they are lost, and what was lost afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from orderbook_desktop.app.desk_watch import DeskWatch
+from orderbook_desktop.app.engine import Engine
+from orderbook_desktop.app.notice_board import NoticeBoard
+from orderbook_desktop.app.record_progress import RecordProgress
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.status import SourceKind
+from tests.storage.recording_fixtures import HandFeed, Tape, started
+
+pytestmark = [
+    pytest.mark.expects_log(r"WARNING .*market_sink: BTCUSDT: gap in the recording: more events"),
+    pytest.mark.allows_log(r"WARNING .*market_sink: BTCUSDT: gap in the recording"),
+    pytest.mark.allows_log(r"(ERROR|WARNING) .*recorder: \d+ events could not be written"),
+]
+
+_SENTENCE = "The database is too slow for what comes in; events are being lost."
+
+
+@pytest.fixture
+async def engine(stranded: Settings) -> AsyncIterator[Engine]:
+    """Return an engine that was not started: nothing is written, and a megabyte fits."""
+    engine = Engine(stranded.model_copy(update={"buffer_mb": 1}))
+    yield engine
+    await engine.close()
+
+
+def _overflow(engine: Engine) -> tuple[HandFeed, Tape]:
+    tape = Tape()
+    feed = started(engine.recorder, tape)
+    while not engine.recorder.sink(tape.market).overflowing:
+        feed.diffs(tape.diff())
+    return feed, tape
+
+
+async def test_window_and_headless_recorder_say_it_while_it_lasts(engine: Engine) -> None:
+    session = engine.open_market("BTC/USDT", viewed=False)
+    session.set_recording(wanted=True)
+    board = NoticeBoard(lambda: None)
+    watch = DeskWatch(engine, board)
+    watch.look(session, demo=False)
+    assert board.notices == []
+    _overflow(engine)
+    assert session.recording_status.problem == _SENTENCE
+    assert session.recording_status.waiting == engine.recorder.waiting > 0
+    assert engine.database_problem("ETHUSDT") == ""
+    watch.look(session, demo=False)
+    assert _SENTENCE in [notice.text for notice in board.notices]
+    console = Console(file=StringIO(), force_terminal=False)
+    RecordProgress("orderbook", {"BTC/USDT": session}, console).show()
+    assert isinstance(console.file, StringIO)
+    assert _SENTENCE.split(";", maxsplit=1)[0] in console.file.getvalue()
+    await engine.start()
+    async with asyncio.timeout(30):
+        while engine.recorder.waiting or session.recording_status.problem:
+            await asyncio.sleep(0.01)
+    watch.look(session, demo=False)
+    assert [notice.key for notice in board.notices] == ["gap"]
+
+
+async def test_what_was_lost_is_told_again_only_when_it_grows(engine: Engine) -> None:
+    session = engine.open_market("BTC/USDT", viewed=False)
+    board = NoticeBoard(lambda: None)
+    # Not recording: only the loss is told.
+    session.view.kind = SourceKind.DIRECT
+    watch = DeskWatch(engine, board)
+    feed, tape = _overflow(engine)
+    # A later gap of another cause is not why events were lost.
+    session.sink.broken(GapCause.DISCONNECT, "")
+    session.sink.counts.last_gap = GapCause.DISCONNECT.sentence
+    watch.look(session, demo=False)
+    (notice,) = board.notices
+    assert notice.text.startswith("1 events of this symbol could not be recorded, because more")
+    board.dismiss("gap")
+    watch.look(session, demo=False)
+    assert board.notices == []
+    feed.diffs(tape.diff())
+    watch.look(session, demo=False)
+    (notice,) = board.notices
+    assert notice.text.startswith("2 events")

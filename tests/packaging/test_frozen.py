@@ -1,0 +1,99 @@
+"""What only runs in a bundle, run as there."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import surroundings
+from bundling.product import ROOT
+
+FROZEN = ROOT / "packaging" / "frozen"
+
+
+def test_children_get_their_own_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/bundle")
+    monkeypatch.setenv("LD_LIBRARY_PATH_ORIG", "/theirs")
+    monkeypatch.setenv("DYLD_LIBRARY_PATH", "/bundle")
+    surroundings.give_children_their_own()
+    assert os.environ["LD_LIBRARY_PATH"] == "/theirs"
+    assert "LD_LIBRARY_PATH_ORIG" not in os.environ
+    assert "DYLD_LIBRARY_PATH" not in os.environ
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(sys, "_MEIPASS", str(tmp_path), raising=False)
+    monkeypatch.delenv("FONTCONFIG_FILE", raising=False)
+    return tmp_path
+
+
+def test_a_desktop_keeps_its_own(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(ctypes, "CDLL", loaded.append)
+    settings = bundle / "fonts.conf"
+    settings.write_text("")
+    monkeypatch.setattr(surroundings, "_FONT_SETTINGS", settings)
+    surroundings.make_up_for_a_bare_machine()
+    assert not any(str(bundle) in name for name in loaded)
+    assert "FONTCONFIG_FILE" not in os.environ
+
+
+def test_a_bare_machine_gets_ours(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+
+    def load(name: str, mode: int = 0) -> None:
+        if not name.startswith(str(bundle)):
+            raise OSError
+        loaded.append(Path(name).name)
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    monkeypatch.setattr(surroundings, "_FONT_SETTINGS", bundle / "none")
+    surroundings.make_up_for_a_bare_machine()
+    # Each after what it is linked with.
+    assert loaded == ["libGLdispatch.so.0", "libGLX.so.0", "libGL.so.1", "libEGL.so.1"]
+    assert os.environ["FONTCONFIG_FILE"] == str(bundle / "bare" / "fonts.conf")
+
+
+_WITHOUT_THE_OTHERS = """
+import runpy, sys
+sys._MEIPASS = sys.argv[1]
+runpy.run_path(sys.argv[2])
+from ccxt.async_support.binance import binance
+from ccxt.base import errors
+import ccxt
+assert ccxt.NetworkError is errors.NetworkError
+assert not hasattr(ccxt, "kraken")
+print([name for name in sys.modules if name.startswith("ccxt.") and name.endswith("kraken")])
+"""
+
+
+def test_binance_alone_is_enough() -> None:
+    found = importlib.util.find_spec("ccxt")
+    assert found is not None
+    assert found.origin is not None
+    packages = str(Path(found.origin).parent.parent)
+    command = [sys.executable, "-c", _WITHOUT_THE_OTHERS, packages, str(FROZEN / "only_binance.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+def test_the_guard_is_reached_through_the_database(tmp_path: Path) -> None:
+    """The second executable is guard and server in one."""
+    told = tmp_path / "told"
+    program = f"import pathlib; pathlib.Path({str(told)!r}).write_text('ran')"
+    mode = "exec" if sys.platform.startswith("linux") else "resident"
+    command = [sys.executable, str(FROZEN / "database.py"), "guard", mode, str(os.getpid())]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(
+        [*command, sys.executable, "-c", program],
+        stdin=subprocess.PIPE if mode == "exec" else None,
+        env=environment,
+        check=True,
+    )
+    assert told.read_text() == "ran"
