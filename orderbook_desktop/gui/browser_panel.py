@@ -13,13 +13,13 @@ from PySide6.QtWidgets import (
     QLabel,
     QLayout,
     QLineEdit,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from orderbook_desktop.core.browser_switch import BrowserState, BrowserStatus, BrowserSwitch
 from orderbook_desktop.gui.browser_control import viewers_text
+from orderbook_desktop.gui.parts import push_button, text_label
 from orderbook_desktop.gui.qr_code import QrCode
 
 _WIDTH: Final = 460
@@ -67,20 +67,20 @@ class BrowserPanel(QDialog):
         self.setWindowTitle("Browser view")
         self.headline = QLabel(self)
         self.headline.setObjectName("browserHeadline")
-        self.switch_button = self._button("Switch on", self._switch)
-        self.problem = self._sentence("browserProblem")
-        self.other_port_button = self._button("Use another port", self._use_other_port)
+        self.switch_button = push_button(self, "Switch on", self._switch)
+        self.problem = text_label(self, "browserProblem")
+        self.other_port_button = push_button(self, "Use another port", self._use_other_port)
         self.link = QLineEdit(self)
         self.link.setReadOnly(True)
         self.link.setAccessibleName("Link of the browser view")
-        self.copy_button = self._button(_COPY, self._copy)
+        self.copy_button = push_button(self, _COPY, self._copy)
         self.copy_button.setAccessibleName("Copy the link")
         # What Enter does in the field of the link.
         self.copy_button.setDefault(True)
-        self.open_button = self._button("Open in browser", self._open)
+        self.open_button = push_button(self, "Open in browser", self._open)
         self.code = QrCode(self)
-        self.reach = self._sentence("browserReach")
-        self.close_button = self._button("Close", self.reject)
+        self.reach = text_label(self, "browserReach")
+        self.close_button = push_button(self, "Close", self.reject)
         self._wanted = True
         self._lay_out()
         self.show_status(browsers.status)
@@ -131,20 +131,6 @@ class BrowserPanel(QDialog):
     def _show_problem(self, sentence: str) -> None:
         self.problem.setText(sentence)
         self.problem.setVisible(bool(sentence))
-
-    def _sentence(self, name: str) -> QLabel:
-        label = QLabel(self)
-        label.setObjectName(name)
-        label.setTextFormat(Qt.TextFormat.PlainText)
-        label.setWordWrap(True)
-        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        return label
-
-    def _button(self, text: str, command: Callable[[], None]) -> QPushButton:
-        button = QPushButton(text, self)
-        # What a signal hands over, here whether it is checked, is nobody's business.
-        button.clicked.connect(lambda: command())  # noqa: PLW0108
-        return button
 
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)

@@ -8,9 +8,10 @@ from typing import Final
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from orderbook_desktop.core.desk import Desk, NoticeAction, RecordingStatus
+from orderbook_desktop.gui.parts import push_button, text_label
 from orderbook_desktop.gui.status_line import bytes_text
 
 _OFTEN_WANTED: Final = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
@@ -80,16 +81,16 @@ class WelcomePanel(QFrame):
         self._forecast_ns = 0
         self.setObjectName("welcome")
         self.setAccessibleName("Welcome")
-        self.title = self._label("welcomeTitle")
-        self.recorded = self._label()
-        self.disk = self._label()
+        self.title = text_label(self, "welcomeTitle")
+        self.recorded = text_label(self)
+        self.disk = text_label(self)
         self.symbol_buttons = [
-            self._button(symbol, self._chooser(symbol)) for symbol in _OFTEN_WANTED
+            push_button(self, symbol, self._chooser(symbol)) for symbol in _OFTEN_WANTED
         ]
-        self.search_button = self._button("Another symbol…", self.search_wanted.emit)
-        self.demo_button = self._button("Try the demo", self._start_demo)
+        self.search_button = push_button(self, "Another symbol…", self.search_wanted.emit)
+        self.demo_button = push_button(self, "Try the demo", self._start_demo)
         self.demo_button.setToolTip("A made-up market, without any network")
-        self.close_button = self._button("Got it", self.dismissed.emit)
+        self.close_button = push_button(self, "Got it", self.dismissed.emit)
         self._lay_out()
         self.show_desk()
         self._show_state(desk.recording)
@@ -159,20 +160,6 @@ class WelcomePanel(QFrame):
             self.commanded.emit()
 
         return choose
-
-    def _label(self, name: str = "") -> QLabel:
-        label = QLabel(self)
-        label.setObjectName(name)
-        label.setTextFormat(Qt.TextFormat.PlainText)
-        label.setWordWrap(True)
-        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        return label
-
-    def _button(self, text: str, command: Callable[[], None]) -> QPushButton:
-        button = QPushButton(text, self)
-        # What a signal hands over, here whether it is checked, is nobody's business.
-        button.clicked.connect(lambda: command())  # noqa: PLW0108
-        return button
 
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
