@@ -40,13 +40,6 @@ def split_decimal(text: str) -> tuple[str, str]:
     return whole, fraction.rstrip("0")
 
 
-def canonical_decimal(text: str) -> str:
-    """Return the one spelling of a decimal, so that equal values compare equal as text."""
-    whole, fraction = split_decimal(text)
-    whole = whole.lstrip("0") or "0"
-    return f"{whole}.{fraction}" if fraction else whole
-
-
 def parse_units(text: str, exponent: int = DEFAULT_EXPONENT) -> int:
     """Return `text` as a whole number of units of 10^-`exponent`.
 

@@ -12,7 +12,6 @@ from orderbook_desktop.core.units import (
     INT64_MAX,
     MAX_EXPONENT,
     Scale,
-    canonical_decimal,
     format_units,
     parse_units,
     places_of,
@@ -94,7 +93,7 @@ def test_thousands_of_digits() -> None:
 
 @pytest.mark.parametrize("text", NOT_DECIMALS)
 def test_everything_else_is_refused(text: str) -> None:
-    for reader in (parse_units, split_decimal, canonical_decimal):
+    for reader in (parse_units, split_decimal):
         with pytest.raises(MalformedMessage, match="not an unsigned decimal"):
             reader(text)
 
@@ -115,20 +114,6 @@ def test_a_refusal_quotes_no_endless_text() -> None:
     with pytest.raises(MalformedMessage) as caught:
         parse_units("x" * 10_000)
     assert len(str(caught.value)) < 120
-
-
-@given(DECIMAL_TEXTS, st.integers(0, 3), st.integers(0, 3))
-def test_equal_values_have_one_canonical_spelling(text: str, before: int, after: int) -> None:
-    longer = "0" * before + text + ("0" * after if "." in text else "")
-    assert canonical_decimal(longer) == canonical_decimal(text)
-    assert canonical_decimal(canonical_decimal(text)) == canonical_decimal(text)
-    assert split_decimal(canonical_decimal(text))[1] == split_decimal(text)[1]
-
-
-def test_canonical_spellings() -> None:
-    assert canonical_decimal("0061837.00000000") == "61837"
-    assert canonical_decimal("000.500") == "0.5"
-    assert canonical_decimal("0") == "0"
 
 
 @pytest.mark.parametrize(
