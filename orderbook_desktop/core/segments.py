@@ -20,6 +20,7 @@ class GapCause(Enum):
     DATABASE = "database"
     OVERFLOW = "overflow"
     CRASH = "crash"
+    DISK = "disk"
 
     @property
     def sentence(self) -> str:
@@ -37,6 +38,7 @@ _SENTENCES = {
     GapCause.DATABASE: "the database refused or lost a write",
     GapCause.OVERFLOW: "more events waited for the database than fit into memory",
     GapCause.CRASH: "the recorder ended without closing the recording",
+    GapCause.DISK: "the disk was nearly full",
 }
 
 

@@ -6,6 +6,7 @@ from orderbook_desktop.core.archive.decoded import DecodedChunk
 from orderbook_desktop.core.archive.encode import encode_chunk, encode_loose
 from orderbook_desktop.core.archive.errors import DamagedChunk
 from orderbook_desktop.core.archive.minutes import encode_minutes, minute_of
+from orderbook_desktop.core.archive.slices import ChunkSlice
 from orderbook_desktop.core.archive.verify import (
     ChunkFault,
     best_offers,
@@ -18,6 +19,7 @@ __all__ = [
     "ArchiveChunk",
     "ChunkFault",
     "ChunkHeader",
+    "ChunkSlice",
     "DamagedChunk",
     "DecodedChunk",
     "best_offers",
