@@ -29,7 +29,7 @@ from orderbook_desktop.core.levels import (
 from orderbook_desktop.core.units import Scale, parse_units
 
 # Nobody may be reading (a headless recorder): merge at times, to bound memory.
-_MERGE_AFTER: Final = 256
+_MERGE_AFTER: Final = 64
 _DEFAULT_SCALE: Final = Scale()
 
 

@@ -48,6 +48,10 @@ class BrowserSwitch(Protocol):
         """Serve, or stop serving; the latest wish counts."""
         ...
 
+    def admit_others(self, admitted: bool) -> None:
+        """Let other computers in as well, or only this one; who watches has to come again."""
+        ...
+
     def use_other_port(self) -> None:
         """Serve on `status.other_port`; nothing happens where there is none."""
         ...

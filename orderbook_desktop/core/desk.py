@@ -29,6 +29,52 @@ class RecordingStatus:
     problem: str = ""
 
 
+class RecordingState(Enum):
+    """What becomes of a market's events; the values are what is shown."""
+
+    RECORDING = "recording"
+    WAITING = "waiting for its first book"
+    RECONNECTING = "reconnecting"
+    DELAYED = "waiting for the database"
+    PAUSED = "paused, the disk is full"
+    FAILED = "not recorded"
+    ELSEWHERE = "recorded by another program"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class MarketRecording:
+    """How the recording of one symbol is doing.
+
+    `kept` recordings were started by hand and go on whatever is on screen; the other one is
+    that of the symbol on screen. `wanted` is the switch. `events` and `payload_bytes` count
+    what the database has acknowledged since the start of this session, `archived_events` in
+    `archived_bytes` what has been archived since then, be it from before. `rate` is in events
+    a second. `lag_ms` is
+    how long an event took from its arrival until it was stored, or how long the oldest one
+    waits already; None before the first. `gaps` are those of this session, `last_gap` says
+    why the last one came, at `last_gap_ms`. `since_ms` is when it was started (0: it is not).
+    Times are ms since the epoch. `problem` is a sentence, or empty while all is well.
+    """
+
+    symbol: str
+    state: RecordingState
+    kept: bool = True
+    wanted: bool = True
+    events: int = 0
+    payload_bytes: int = 0
+    archived_events: int = 0
+    archived_bytes: int = 0
+    waiting: int = 0
+    rate: float = 0.0
+    lag_ms: int | None = None
+    gaps: int = 0
+    last_gap: str = ""
+    last_gap_ms: int = 0
+    since_ms: int = 0
+    problem: str = ""
+
+
 class NoticeLevel(Enum):
     """How much attention a notice asks for."""
 
@@ -57,10 +103,10 @@ class Notice:
 class Desk(Protocol):
     """The state behind one window, to be looked at once per display frame.
 
-    `revision` grows whenever anything but the book and its feed's status changed: the
-    symbol, the switches, `symbols`, `recents` or `notices`. Commands return at once; what
-    they cause shows in the state later. After `select_symbol` the `source` is at once that
-    of the new symbol, with an empty book.
+    `revision` grows whenever anything but the book, its feed's status and the counters
+    changed: the symbol, the switches, `symbols`, `recents`, `notices`, or which `recordings`
+    there are. Commands return at once; what they cause shows in the state later. After
+    `select_symbol` the `source` is at once that of the new symbol, with an empty book.
     """
 
     @property
@@ -99,6 +145,11 @@ class Desk(Protocol):
         ...
 
     @property
+    def recordings(self) -> Sequence[MarketRecording]:
+        """All recordings: the kept ones in the order of their start, then that on screen."""
+        ...
+
+    @property
     def notices(self) -> Sequence[Notice]:
         """What the person should know now, the most important first."""
         ...
@@ -118,6 +169,18 @@ class Desk(Protocol):
 
     def set_recording(self, wanted: bool) -> None:
         """Start or stop recording the symbol on screen."""
+        ...
+
+    def start_recording(self, symbol: str) -> None:
+        """Record `symbol`, whatever is on screen; an unknown one only adds a notice."""
+        ...
+
+    def stop_recording(self, symbol: str) -> None:
+        """Stop recording `symbol`, which stays among the `recordings`."""
+        ...
+
+    def remove_recording(self, symbol: str) -> None:
+        """Stop recording `symbol` by hand; what has been recorded stays in the database."""
         ...
 
     def dismiss(self, key: str) -> None:

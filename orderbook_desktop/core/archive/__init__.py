@@ -5,17 +5,24 @@ from orderbook_desktop.core.archive.decode import decode_chunk
 from orderbook_desktop.core.archive.decoded import DecodedChunk
 from orderbook_desktop.core.archive.encode import encode_chunk, encode_loose
 from orderbook_desktop.core.archive.errors import DamagedChunk
-from orderbook_desktop.core.archive.minutes import encode_minutes, minute_of
+from orderbook_desktop.core.archive.minutes import (
+    MINUTE_MS,
+    closed_span,
+    encode_minutes,
+    minute_of,
+)
 from orderbook_desktop.core.archive.slices import ChunkSlice
 from orderbook_desktop.core.archive.verify import (
     ChunkFault,
     best_offers,
+    chunk_faults,
     reproduces,
     same_book,
     verify_chunk,
 )
 
 __all__ = [
+    "MINUTE_MS",
     "ArchiveChunk",
     "ChunkFault",
     "ChunkHeader",
@@ -23,6 +30,8 @@ __all__ = [
     "DamagedChunk",
     "DecodedChunk",
     "best_offers",
+    "chunk_faults",
+    "closed_span",
     "decode_chunk",
     "encode_chunk",
     "encode_loose",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from orderbook_desktop.core.archive.chunk import ArchiveChunk
@@ -14,11 +14,37 @@ from orderbook_desktop.core.errors import BugError
 from orderbook_desktop.core.events import DepthDiff
 
 MINUTE_MS: Final = 60_000
+# Calm minutes share a chunk with others until the clock reaches a multiple of so many ...
+_MINUTES_TOGETHER: Final = 10
+# ... and a minute that never ends, as a clock stands still or was far ahead, ends then.
+_EVENTS_AT_MOST: Final = 10_000
 
 
 def minute_of(event_ms: int) -> int:
     """Return the minute of `event_ms`, counted since the epoch."""
     return event_ms // MINUTE_MS
+
+
+def closed_span(events: Sequence[DepthDiff], levels: int, *, is_all: bool = False) -> int:
+    """Return how many of `events`, from the first on, make up the next chunk of a run.
+
+    0 while it can't be said without further ones; with `is_all` none will come. A chunk is a
+    minute of the events' time, or up to ten where fewer levels change than the `levels` of
+    the book before it. An event whose time goes back stays with the one before it.
+    """
+    minute = minute_of(events[0].event_ms) if events else 0
+    together = minute // _MINUTES_TOGETHER
+    changes = 0
+    for index, event in enumerate(events):
+        later = minute_of(event.event_ms)
+        if later > minute:
+            minute = later
+            if changes >= levels or minute // _MINUTES_TOGETHER > together:
+                return index
+        if index >= _EVENTS_AT_MOST:
+            return index
+        changes += len(event.bids) + len(event.asks)
+    return len(events) if is_all else 0
 
 
 def encode_minutes(

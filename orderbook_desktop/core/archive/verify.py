@@ -35,11 +35,20 @@ def verify_chunk(chunk: DecodedChunk, start: BookImage | None = None) -> Iterato
     given, that the start book is `start`, which the chunk before it ended with. Of a loose
     chunk only the header can be checked.
     """
+    yield from chunk_faults(chunk, start)
+    if chunk.has_book:
+        yield from _crossing_faults(chunk)
+
+
+def chunk_faults(chunk: DecodedChunk, start: BookImage | None = None) -> Iterator[ChunkFault]:
+    """Iterate over the faults of `verify_chunk` which are the chunk's, not the exchange's.
+
+    A book that crosses may have been sent so.
+    """
     yield from _header_faults(chunk)
     if chunk.header.start_id is None:
         return
     yield from _id_faults(chunk, chunk.header.start_id)
-    yield from _crossing_faults(chunk)
     if start is not None and not same_book(chunk.start_book(), start):
         yield ChunkFault(chunk.header.start_id, "the book differs from the one before it")
 

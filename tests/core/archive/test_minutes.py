@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orderbook_desktop.core.archive import (
+    closed_span,
     decode_chunk,
     encode_minutes,
     minute_of,
@@ -62,3 +63,31 @@ def test_a_chunk_that_lost_something_is_never_handed_out(monkeypatch: pytest.Mon
 
 def test_minutes_are_those_of_the_epoch() -> None:
     assert [minute_of(ms) for ms in (0, 59_999, 60_000)] == [0, 0, 1]
+
+
+def test_the_next_chunk_ends_with_its_minute() -> None:
+    run = a_run(0, 59_999, 58_000, 60_000, 120_000)
+    assert closed_span(run.events, levels=1) == 3
+    assert closed_span(run.events[3:], levels=1) == 1
+    # More of this minute may come.
+    assert closed_span(run.events[4:], levels=1) == 0
+    assert closed_span(run.events[4:], levels=1, is_all=True) == 1
+    assert closed_span([], levels=1) == closed_span([], levels=1, is_all=True) == 0
+
+
+def test_calm_minutes_share_a_chunk_until_the_clock_reaches_a_multiple_of_ten() -> None:
+    run = a_run(*range(8 * 60_000, 12 * 60_000, 30_000))
+    assert closed_span(run.events, levels=100) == 4
+    assert closed_span(run.events[4:], levels=100) == 0
+    # As soon as there are as many changes as levels, the minute is the last one.
+    assert closed_span(run.events[4:], levels=3) == 0
+    assert closed_span(run.events[4:], levels=2) == 2
+
+
+@pytest.mark.parametrize("jump_ms", [10**13, -100_000, 0])
+def test_a_clock_that_jumps_or_stands_still_does_not_keep_a_chunk_open(jump_ms: int) -> None:
+    begin = 10**6
+    run = a_run(begin, begin + jump_ms, *[begin + 1] * 20_010)
+    count = closed_span(run.events, levels=1)
+    assert count in (1, 10_000)
+    assert closed_span(run.events[count:], levels=1) == 10_000

@@ -1,0 +1,137 @@
+"""Recorded events as rows, one per level: what exports and readers of arrays are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from orderbook_desktop.core.archive.slices import ChunkSlice
+from orderbook_desktop.core.archive.tokens import BoolArray
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.levels import Int64Array
+from orderbook_desktop.core.units import Scale
+
+# A book that nobody saw arrive is told to have come just before the first event after it.
+_BEFORE_FIRST_NS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LevelRows:
+    """Levels in the order in which they have to be set, one row each.
+
+    Seven arrays of one length: of the event, `first_ids` and `final_ids` (its update ids),
+    `event_ms` (the exchange's time) and `received_ns` (ours); of the level, `asks` (False:
+    a bid), `prices` and `quantities`, int64 in units of `scale`, quantity 0 where the level
+    was removed.
+
+    Where `is_snapshot` is true the rows are a whole book, bids before asks, each from the
+    best one outward: an unbroken run begins, and what was known before is void. They have
+    the id and time that the book is as of.
+    """
+
+    market: str
+    scale: Scale
+    is_snapshot: bool
+    first_ids: Int64Array
+    final_ids: Int64Array
+    event_ms: Int64Array
+    received_ns: Int64Array
+    asks: BoolArray
+    prices: Int64Array
+    quantities: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.prices)
+
+    def head(self, count: int) -> LevelRows:
+        """Return the first `count` rows."""
+        return LevelRows(
+            self.market,
+            self.scale,
+            self.is_snapshot,
+            self.first_ids[:count],
+            self.final_ids[:count],
+            self.event_ms[:count],
+            self.received_ns[:count],
+            self.asks[:count],
+            self.prices[:count],
+            self.quantities[:count],
+        )
+
+
+class RowStream:
+    """Turns the slices of a recording into rows.
+
+    A book is told when the first row after it comes, and at the end: one that another book
+    follows at once is of no use, and readers which take adjacent books for one would mix
+    them. Call `finish()` after the last slice.
+    """
+
+    def __init__(self) -> None:
+        self._book: LevelRows | None = None
+
+    def take(self, part: ChunkSlice) -> Iterator[LevelRows]:
+        """Iterate over the rows of the next slice. Raises `DamagedChunk`."""
+        if part.opens:
+            self._book = opening_rows(part)
+        rows = event_rows(part)
+        if len(rows):
+            yield from self.finish()
+            yield rows
+
+    def finish(self) -> Iterator[LevelRows]:
+        """Iterate over what is left to tell."""
+        if self._book is not None:
+            yield self._book
+        self._book = None
+
+
+def event_rows(part: ChunkSlice) -> LevelRows:
+    """Return the levels that the events of `part` change. Raises `DamagedChunk`."""
+    changes, numbers = part.chunk.changes, part.chunk.numbers
+    begin, end = changes.events.searchsorted((part.begin, part.end)).tolist()
+    events = changes.events[begin:end]
+    return LevelRows(
+        part.chunk.header.market,
+        part.chunk.scale,
+        is_snapshot=False,
+        first_ids=numbers.first_ids[events],
+        final_ids=numbers.final_ids[events],
+        event_ms=numbers.event_ms[events],
+        received_ns=numbers.received_ns[events],
+        asks=changes.asks[begin:end],
+        prices=changes.prices[begin:end],
+        quantities=changes.quantities[begin:end],
+    )
+
+
+def opening_rows(part: ChunkSlice) -> LevelRows:
+    """Return the book before the first event of `part`, which belongs to a known book."""
+    book = part.start_book()
+    event_ms, received_ns = _times_of(part, book)
+    count = len(book.bids.prices) + len(book.asks.prices)
+    ids = np.full(count, book.last_update_id)
+    return LevelRows(
+        book.market,
+        book.scale,
+        is_snapshot=True,
+        first_ids=ids,
+        final_ids=ids,
+        event_ms=np.full(count, event_ms),
+        received_ns=np.full(count, received_ns),
+        asks=np.repeat((False, True), (len(book.bids.prices), len(book.asks.prices))),
+        prices=np.concatenate((book.bids.prices, book.asks.prices)),
+        quantities=np.concatenate((book.bids.quantities, book.asks.quantities)),
+    )
+
+
+def _times_of(part: ChunkSlice, book: BookImage) -> tuple[int, int]:
+    """Return event time (ms) and time of receipt (ns) of the book that `part` begins with."""
+    numbers = part.chunk.numbers
+    if part.begin:
+        return book.event_ms, int(numbers.received_ns[part.begin - 1])
+    first_ms, first_ns = int(numbers.event_ms[0]), int(numbers.received_ns[0])
+    return book.event_ms or first_ms, max(0, first_ns - _BEFORE_FIRST_NS)

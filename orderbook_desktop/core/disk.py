@@ -1,0 +1,200 @@
+"""The room that recordings take: what is kept, what there is, and how long that lasts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol
+
+DAY_MS: Final = 86_400_000
+GB: Final = 10**9
+
+# Shares of the limit below which the disk is low: recording ends, and goes on again.
+_STOP_BELOW: Final = 0.25
+_RESUME_ABOVE: Final = 0.5
+# A warning that came is taken back only when there is this much more than the limit.
+_RELAX_ABOVE: Final = 1.1
+
+# What an archived event takes of its text: a seventh to a fifteenth. Taken to be this much
+# until enough is archived to know.
+_USUAL_SHARE: Final = 0.09
+_EVENTS_TO_KNOW: Final = 10_000
+
+
+def bytes_text(count: int) -> str:
+    """Return a number of bytes for a person: `512 B`, `1.5 MB`."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much of a recording is kept: its last `days`, and at most so much; 0 is all of it."""
+
+    days: int = 0
+    gigabytes: float = 0.0
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """The most that a recording may take; None: whatever it does."""
+        return round(self.gigabytes * GB) or None
+
+    def horizon_ms(self, newest_ms: int) -> int | None:
+        """Return the time before which nothing is kept if the newest event is at `newest_ms`."""
+        return newest_ms - self.days * DAY_MS if self.days else None
+
+    def text(self) -> str:
+        """Return it as the end of a sentence that begins with "kept is": `everything`."""
+        parts = []
+        if self.days:
+            parts.append("the last day" if self.days == 1 else f"the last {self.days:,} days")
+        if self.gigabytes:
+            parts.append(f"at most {self.gigabytes:g} GB")
+        return ", ".join(parts) or "everything"
+
+
+KEEP_EVERYTHING: Final = Retention()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSize:
+    """What a recording takes, as its contents are counted.
+
+    `archive_bytes` are those of the chunks, which hold `archived_events` in segments;
+    `raw_bytes` is about what the events take that are not archived yet; `book_bytes` are
+    those of checkpoints and witnesses. A database's files are larger, and don't shrink:
+    the room of what is removed is used again.
+    """
+
+    archive_bytes: int = 0
+    archived_events: int = 0
+    raw_bytes: int = 0
+    book_bytes: int = 0
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        return self.archive_bytes + self.raw_bytes + self.book_bytes
+
+    @property
+    def lasting_bytes(self) -> int:
+        """About all of it, once it is archived: only so much is held against a limit.
+
+        Else the past would be removed for what takes much room for minutes only.
+        """
+        return self.archive_bytes + self.book_bytes + round(self.raw_bytes * _USUAL_SHARE)
+
+    def lasting_share(self, payload_bytes: int, events: int) -> float:
+        """Return what stays of a byte received, where `events` were `payload_bytes` long."""
+        if self.archived_events < _EVENTS_TO_KNOW or not payload_bytes:
+            return _USUAL_SHARE
+        return (self.archive_bytes / self.archived_events) / (payload_bytes / events)
+
+
+class DiskLevel(Enum):
+    """Whether there is room for recordings."""
+
+    GOOD = "good"
+    LOW = "low"
+    FULL = "full"
+
+
+class DiskGauge:
+    """Tells from the free space whether the disk is low, or so full that nothing is recorded.
+
+    `low_bytes` is where it is low, 0: never. Recording ends at a quarter of it, and goes on
+    again when half of it is free, so that it doesn't flicker.
+    """
+
+    def __init__(self, low_bytes: int) -> None:
+        self.low_bytes = low_bytes
+        self.level = DiskLevel.GOOD
+
+    @property
+    def stop_bytes(self) -> int:
+        """Where recording ends."""
+        return int(self.low_bytes * _STOP_BELOW)
+
+    @property
+    def resume_bytes(self) -> int:
+        """Where recording that ended goes on."""
+        return int(self.low_bytes * _RESUME_ABOVE)
+
+    def look(self, free_bytes: int | None) -> DiskLevel:
+        """Return the level, now that so much is free; None: that isn't known."""
+        is_stopped = self.level is DiskLevel.FULL
+        warned = self.level is not DiskLevel.GOOD
+        if free_bytes is None or not self.low_bytes:
+            self.level = DiskLevel.GOOD
+        elif free_bytes < (self.resume_bytes if is_stopped else self.stop_bytes):
+            self.level = DiskLevel.FULL
+        elif free_bytes < self.low_bytes * (_RELAX_ABOVE if warned else 1):
+            self.level = DiskLevel.LOW
+        else:
+            self.level = DiskLevel.GOOD
+        return self.level
+
+
+@dataclass(frozen=True, slots=True)
+class DiskStatus:
+    """How much room recordings take, and how much there is; None where that isn't known.
+
+    `file_bytes` is what the database's files take. `bytes_per_day` is by how much the
+    archive grows if all goes on as it does. `problem` is a sentence, or empty.
+    """
+
+    size: RecordingSize | None = None
+    file_bytes: int | None = None
+    free_bytes: int | None = None
+    bytes_per_day: int | None = None
+    level: DiskLevel = DiskLevel.GOOD
+    problem: str = ""
+
+    def days_left(self, retention: Retention) -> int | None:
+        """Return for how many days there is room; None: not known, or for ever.
+
+        For ever is where what `retention` keeps fits into what is free.
+        """
+        if not self.bytes_per_day or self.free_bytes is None:
+            return None
+        if self.fits(retention):
+            return None
+        return self.free_bytes // self.bytes_per_day
+
+    def fits(self, retention: Retention) -> bool:
+        """Whether all that `retention` lets a recording become certainly fits the disk."""
+        if self.free_bytes is None or self.size is None:
+            return False
+        room = self.free_bytes + self.size.total_bytes
+        limit = retention.limit_bytes
+        if limit is not None and limit <= room:
+            return True
+        grows_to = retention.days * (self.bytes_per_day or 0)
+        return 0 < grows_to <= room
+
+
+class RecordingPlace(Protocol):
+    """Where recordings go, how much of them is kept, and what room there is."""
+
+    @property
+    def text(self) -> str:
+        """What names it: `the folder …`."""
+        ...
+
+    @property
+    def disk(self) -> DiskStatus:
+        """The room, as it was a few seconds ago at most."""
+        ...
+
+    @property
+    def retention(self) -> Retention:
+        """What is kept."""
+        ...
+
+    def set_retention(self, retention: Retention) -> None:
+        """Keep so much from now on, and in later runs."""
+        ...

@@ -1,0 +1,161 @@
+"""The timeline of one market's recording: what is covered, what is a gap, and why.
+
+Update ids order it. Where times go back from one segment to the next, a segment begins as
+late as the latest time before it. So covers and gaps follow each other, each beginning
+where the one before it ends, from the first event to the last; nothing is left over.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from orderbook_desktop.core.segments import GapCause, Segment
+
+_NOT_CLOSED: Final = "It has not been closed yet."
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """A time through which the book is known, from one segment.
+
+    Of that segment's events those after `after_id` through `last_id` are this cover's; the
+    others, if any, are those of another cover. Times are the exchange's. Where a cover
+    `continues` the one before it, nothing is missing between them.
+    """
+
+    segment_id: str
+    after_id: int
+    last_id: int
+    from_ms: int
+    to_ms: int
+    continues: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time through which the book is not known, from the last event before it.
+
+    The update ids `first_missing`..`last_missing` were not recorded in any segment.
+    `detail` is what was noted besides `cause`, or empty.
+    """
+
+    from_ms: int
+    to_ms: int
+    first_missing: int
+    last_missing: int
+    cause: GapCause
+    detail: str
+
+    @property
+    def sentence(self) -> str:
+        """The cause as a person would say it, with what was noted besides."""
+        return f"{self.cause.sentence} ({self.detail})" if self.detail else self.cause.sentence
+
+
+_Piece = TypeVar("_Piece", Cover, Gap)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Covers and gaps, each ascending; neither where nothing was recorded."""
+
+    covers: tuple[Cover, ...]
+    gaps: tuple[Gap, ...]
+
+    @property
+    def from_ms(self) -> int:
+        """The time of the first event; 0 where there is none."""
+        return self.covers[0].from_ms if self.covers else 0
+
+    @property
+    def to_ms(self) -> int:
+        """The time of the last event; 0 where there is none."""
+        return self.covers[-1].to_ms if self.covers else 0
+
+    @property
+    def covered_ms(self) -> int:
+        """How long the book is known, in all."""
+        return sum(cover.to_ms - cover.from_ms for cover in self.covers)
+
+    @property
+    def gap_ms(self) -> int:
+        """How long the book is not known, in all."""
+        return sum(gap.to_ms - gap.from_ms for gap in self.gaps)
+
+    def at(self, event_ms: int) -> Cover | Gap | None:
+        """Return what `event_ms` falls into; None before the first event or after the last.
+
+        Where a gap touches a cover the instant is covered; of two covers it is the later.
+        """
+        index = bisect_right(self.covers, event_ms, key=lambda cover: cover.from_ms) - 1
+        if index < 0 or event_ms > self.to_ms:
+            return None
+        cover = self.covers[index]
+        if event_ms <= cover.to_ms:
+            return cover
+        return next(gap for gap in self.gaps if gap.from_ms <= event_ms < gap.to_ms)
+
+    def between(self, from_ms: int | None, to_ms: int | None) -> Timeline:
+        """Return the part from `from_ms` to `to_ms`; None: from the first, to the last."""
+        begin = self.from_ms if from_ms is None else from_ms
+        end = self.to_ms if to_ms is None else to_ms
+        return Timeline(
+            # The event that ends a cover belongs to it; where a gap ends, it is over.
+            tuple(
+                _cut(one, begin, end)
+                for one in self.covers
+                if one.to_ms == begin or _meets(one, begin, end)
+            ),
+            tuple(_cut(one, begin, end) for one in self.gaps if _meets(one, begin, end)),
+        )
+
+
+def timeline_of(segments: Iterable[tuple[str, Segment]]) -> Timeline:
+    """Return the timeline of one market's segments, each with its id, in any order.
+
+    One without events covers nothing. One inside another is left out; one that begins
+    inside another and goes on further continues it where that ends.
+    """
+    known = sorted(
+        ((key, one) for key, one in segments if one.event_count),
+        key=lambda item: (item[1].snapshot_id, -item[1].last_id, item[0]),
+    )
+    covers: list[Cover] = []
+    gaps: list[Gap] = []
+    before: Segment | None = None
+    for key, segment in known:
+        after_id, from_ms, continues = segment.snapshot_id, segment.first_event_ms, False
+        if before is not None:
+            if segment.last_id <= before.last_id:
+                continue
+            reached = covers[-1].to_ms
+            continues = after_id <= before.last_id
+            from_ms = reached if continues else max(from_ms, reached)
+            if not continues:
+                gaps.append(_gap(before, reached, segment, from_ms))
+            after_id = max(after_id, before.last_id)
+        to_ms = max(from_ms, segment.last_event_ms)
+        covers.append(Cover(key, after_id, segment.last_id, from_ms, to_ms, continues))
+        before = segment
+    return Timeline(tuple(covers), tuple(gaps))
+
+
+def _gap(before: Segment, from_ms: int, after: Segment, to_ms: int) -> Gap:
+    cause, detail = before.end_cause, before.end_detail
+    if cause is None:
+        # Its recorder is gone, or has not yet stored how far it has come.
+        cause, detail = GapCause.CRASH, _NOT_CLOSED
+    return Gap(from_ms, to_ms, before.last_id + 1, after.snapshot_id, cause, detail)
+
+
+def _meets(piece: _Piece, begin: int, end: int) -> bool:
+    if piece.from_ms == piece.to_ms:
+        return begin <= piece.from_ms <= end
+    return piece.from_ms < end and piece.to_ms > begin
+
+
+def _cut(piece: _Piece, begin: int, end: int) -> _Piece:
+    return replace(piece, from_ms=max(piece.from_ms, begin), to_ms=min(piece.to_ms, end))

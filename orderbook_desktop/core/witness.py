@@ -1,0 +1,126 @@
+"""Holding a recorded book against the exchange's own, taken at the same time.
+
+A snapshot shows the best levels of each side. Within them the recorded book has to be the
+same, level by level. One thing it can't be blamed for: the exchange serves at most 5,000
+levels a side, so a book doesn't know a level beyond the snapshot it began with (its *horizon*)
+until that changes. Source: Binance Spot API, "How to manage a local order book correctly".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.events import DepthSnapshot, FloatLevels, level_texts
+from orderbook_desktop.core.levels import Levels
+from orderbook_desktop.core.units import format_units
+
+# The numbers of levels that the exchange serves a side; with fewer a side is complete.
+_CUT_AT: Final = frozenset({100, 500, 1000, 5000})
+
+Sides = dict[Decimal, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """The prices within which a book is whole; None: there is no end on that side."""
+
+    lowest_bid: Decimal | None = None
+    highest_ask: Decimal | None = None
+
+    def holds(self, price: Decimal, *, is_ask: bool) -> bool:
+        """Return whether a level at `price` would be known."""
+        end = self.highest_ask if is_ask else self.lowest_bid
+        return end is None or (price <= end if is_ask else price >= end)
+
+
+# A book of which nothing is known to be whole.
+NOWHERE: Final = Horizon(Decimal("Infinity"), Decimal("-Infinity"))
+
+
+def horizon_of(snapshot: DepthSnapshot) -> Horizon:
+    """Return the horizon of a book that begins with `snapshot`, an answer of the exchange."""
+
+    def end(levels: FloatLevels) -> Decimal | None:
+        # The double's shortest text is what was sent, or next to it: near enough for an end.
+        return Decimal(repr(levels[-1][0])) if len(levels) in _CUT_AT else None
+
+    return Horizon(end(snapshot.bids), end(snapshot.asks))
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """The exchange's book as of `snapshot.last_update_id`, its best `depth` levels a side.
+
+    It was taken at `taken_ms` (our time) while the segment `segment_id` was recorded, whose
+    book had that `horizon`.
+    """
+
+    snapshot: DepthSnapshot
+    depth: int
+    taken_ms: int
+    segment_id: str
+    horizon: Horizon
+
+
+def contradictions(
+    witness: Witness,
+    book: BookImage,
+    touched_bids: Collection[int] = (),
+    touched_asks: Collection[int] = (),
+) -> Iterator[str]:
+    """Iterate over what differs within the witness's depth, a sentence for each level.
+
+    `book` is as of the witness's update id. Where that lies inside an event, it is the book
+    before the event, and `touched_…` are the prices that the event sets, in units of the
+    book's scale: about these nobody knows.
+    """
+    told_bids, told_asks = level_texts(witness.snapshot.payload)
+    sides = (
+        (False, told_bids, book.bids, touched_bids),
+        (True, told_asks, book.asks, touched_asks),
+    )
+    for is_ask, texts, levels, touched in sides:
+        told = {Decimal(price): Decimal(quantity) for price, quantity in texts}
+        end = Decimal(texts[-1][0]) if len(texts) >= witness.depth else None
+        known = dict(_until(levels, book, end, is_ask=is_ask))
+        unknown = {_decimal(price, book.scale.price) for price in touched}
+        yield from _differences(told, known, unknown, witness.horizon, is_ask=is_ask)
+
+
+def _differences(
+    told: Sides, known: Sides, unknown: Collection[Decimal], horizon: Horizon, *, is_ask: bool
+) -> Iterator[str]:
+    name = "ask" if is_ask else "bid"
+    for price in sorted(told.keys() | known.keys(), reverse=not is_ask):
+        theirs, ours = told.get(price), known.get(price)
+        if theirs == ours or price in unknown:
+            continue
+        if ours is None and not horizon.holds(price, is_ask=is_ask):
+            continue
+        yield (
+            f"the {name} at {price.normalize():f} is {_told(ours)} "
+            f"where the exchange had {_told(theirs)}"
+        )
+
+
+def _until(
+    levels: Levels, book: BookImage, end: Decimal | None, *, is_ask: bool
+) -> Iterator[tuple[Decimal, Decimal]]:
+    """Iterate over the levels from the best to the one at `end`, or to the last."""
+    for price, quantity in zip(levels.prices, levels.quantities, strict=True):
+        exact = _decimal(int(price), book.scale.price)
+        if end is not None and (exact > end if is_ask else exact < end):
+            return
+        yield exact, _decimal(int(quantity), book.scale.quantity)
+
+
+def _decimal(units: int, exponent: int) -> Decimal:
+    return Decimal(format_units(units, exponent))
+
+
+def _told(quantity: Decimal | None) -> str:
+    return "not there" if quantity is None else f"{quantity.normalize():f}"

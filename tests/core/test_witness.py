@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
+from orderbook_desktop.core.witness import (
+    NOWHERE,
+    Horizon,
+    Witness,
+    contradictions,
+    horizon_of,
+)
+from tests.core.reference_book import snapshot_payload
+
+Pairs = list[tuple[str, str]]
+
+BIDS = [("9.50000000", "1.00000000"), ("9.40000000", "2.00000000"), ("9.30000000", "3.00000000")]
+ASKS = [("9.60000000", "1.00000000"), ("9.70000000", "2.00000000"), ("9.80000000", "3.00000000")]
+
+
+def snapshot(bids: Pairs, asks: Pairs) -> DepthSnapshot:
+    return decode_snapshot(snapshot_payload(bids, asks, 7), "BTCUSDT")
+
+
+def book(bids: Pairs, asks: Pairs) -> BookImage:
+    known = Book()
+    known.load(snapshot(bids, asks))
+    return image_of(known, "BTCUSDT")
+
+
+def found(
+    bids: Pairs,
+    asks: Pairs,
+    depth: int = 3,
+    horizon: Horizon | None = None,
+    touched: tuple[list[int], list[int]] = ([], []),
+) -> list[str]:
+    """What differs between a witness of these levels and the book of all of them."""
+    witness = Witness(snapshot(bids, asks), depth, 0, "s", horizon or Horizon())
+    return list(contradictions(witness, book(BIDS, ASKS), *touched))
+
+
+def test_the_same_levels() -> None:
+    assert found(BIDS, ASKS) == []
+    # Beyond what it shows it says nothing.
+    assert found(BIDS[:2], ASKS[:2], depth=2) == []
+    # With fewer levels than were asked for a side is complete.
+    assert found(BIDS[:2], ASKS, depth=3) == [
+        "the bid at 9.3 is 3 where the exchange had not there"
+    ]
+
+
+def test_other_scales_are_compared_by_value() -> None:
+    finer = [*BIDS[:2], ("9.300000000000", "3.0")]
+    assert found(finer, ASKS) == []
+    assert found([*BIDS[:2], ("9.3", "3.0000000001")], ASKS) == [
+        "the bid at 9.3 is 3 where the exchange had 3.0000000001"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bids", "asks", "difference"),
+    [
+        ([BIDS[0], ("9.40000000", "2.00000001"), BIDS[2]], ASKS, "the bid at 9.4 is 2 where"),
+        (BIDS, [ASKS[0], ("9.75000000", "1.00000000"), ASKS[2]], "the ask at 9.7 is 2 where"),
+        (BIDS, [ASKS[0], *ASKS[2:], ("9.90000000", "1.00000000")], "the ask at 9.7 is 2 where"),
+        ([("9.55000000", "1.00000000"), *BIDS[:2]], ASKS, "the bid at 9.55 is not there where"),
+    ],
+)
+def test_each_level_that_differs_is_told(bids: Pairs, asks: Pairs, difference: str) -> None:
+    assert any(one.startswith(difference) for one in found(bids, asks))
+
+
+def test_what_an_event_touches_is_not_known() -> None:
+    other = [BIDS[0], ("9.40000000", "5.00000000"), BIDS[2]]
+    touched = 940_000_000
+    assert found(other, ASKS) != []
+    assert found(other, ASKS, touched=([touched], [])) == []
+    assert found(other, ASKS, touched=([], [touched])) != []
+
+
+def test_a_level_beyond_the_horizon_may_be_unknown() -> None:
+    """But one that is known has to be right there, too."""
+    more = [*BIDS[:2], ("9.35000000", "4.00000000")]
+    near = Horizon(lowest_bid=Decimal("9.4"))
+    assert any("9.35 is not there" in one for one in found(more, ASKS))
+    assert found(more, ASKS, horizon=near) == []
+    wrong = [*BIDS[:2], ("9.30000000", "4.00000000")]
+    assert found(wrong, ASKS, horizon=near) == ["the bid at 9.3 is 3 where the exchange had 4"]
+    outer = [*ASKS[:2], ("9.75000000", "4.00000000")]
+    assert found(BIDS, outer, horizon=Horizon(highest_ask=Decimal("9.7"))) == []
+    assert found(BIDS, outer, horizon=Horizon(highest_ask=Decimal("9.75"))) != []
+
+
+def test_the_horizon_is_where_the_exchange_cut_its_answer() -> None:
+    levels = [(f"{100 - n / 100:.8f}", "1.00000000") for n in range(100)]
+    asks = [(f"{101 + n / 100:.8f}", "1.00000000") for n in range(99)]
+    assert horizon_of(snapshot(levels, asks)) == Horizon(Decimal("99.01"), None)
+    assert horizon_of(snapshot([], [])) == Horizon()
+    for is_ask in (False, True):
+        assert Horizon().holds(Decimal(1), is_ask=is_ask)
+        assert not NOWHERE.holds(Decimal(1), is_ask=is_ask)
