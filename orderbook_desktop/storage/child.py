@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -41,8 +42,8 @@ class ChildProcess:
     `stop()` before the loop ends. Raises `OSError` where the command can't be started.
 
     Its standard output and error go to `log_path`, which holds `LOG_BYTES` at most, plus as
-    much in one older file. `fatal_word` in there means that the process is of no use any more,
-    although it may run on: it is ended then.
+    much in one older file. A line in which `fatal` is found means that the process is of no
+    use any more, although it may run on: it is ended then.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class ChildProcess:
         command: Sequence[str],
         log_path: Path,
         *,
-        fatal_word: bytes | None = None,
+        fatal: re.Pattern[bytes] | None = None,
         resident_guard: bool | None = None,
     ) -> None:
         if resident_guard is None:
@@ -60,7 +61,7 @@ class ChildProcess:
         self._ended = asyncio.Event()
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._log_path = log_path
-        self._fatal_word = fatal_word
+        self._fatal = fatal
         self._process = subprocess.Popen(  # noqa: S603 - a list, no shell
             guarded(command, resident=resident_guard),
             stdin=subprocess.PIPE if resident_guard else subprocess.DEVNULL,
@@ -145,7 +146,7 @@ class ChildProcess:
             for line in output:
                 self._tail.append(line.decode("utf-8", "replace").rstrip())
                 kept.write(line)
-                if self._fatal_word is not None and self._fatal_word in line:
+                if self._fatal is not None and self._fatal.search(line):
                     self._end_at_once()
         kept.close()
         self._process.wait()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from filelock import FileLock, Timeout
 
 from orderbook_desktop.storage.errors import DatabaseError, folder_error
 from orderbook_desktop.storage.server_choice import ServerKind
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +42,13 @@ class FolderClaim:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._record_path = folder / "server.json"
-        self._lock = FileLock(folder / "owner.lock", thread_local=False)
+        self._lock: BaseFileLock | None = None
         self._remembered: ServerRecord | None = None
 
     @property
     def held(self) -> bool:
         """Whether we own the folder."""
-        return self._lock.is_locked
+        return self._lock is not None and self._lock.is_locked
 
     @property
     def last_port(self) -> int | None:
@@ -57,8 +60,13 @@ class FolderClaim:
 
         Raises `DataFolderUnusable` or `DataFolderFull`.
         """
+        # Imported here because nobody needs it for the first picture.
+        from filelock import FileLock, Timeout  # noqa: PLC0415
+
         if self.held:
             return True
+        if self._lock is None:
+            self._lock = FileLock(self._folder / "owner.lock", thread_local=False)
         try:
             self._lock.acquire(blocking=False)
         except Timeout:
@@ -93,7 +101,7 @@ class FolderClaim:
 
     def release(self) -> None:
         """Give the folder up, if it is ours; its record then says that nothing runs."""
-        if not self.held:
+        if self._lock is None or not self.held:
             return
         try:
             record = self.read()

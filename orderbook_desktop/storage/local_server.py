@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import shutil
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.storage.child import ChildProcess
+from orderbook_desktop.storage.credentials import (
+    keep_secret,
+    key_path,
+    new_secret,
+    password_path,
+    read_secret,
+)
 from orderbook_desktop.storage.errors import (
+    DatabaseDamaged,
+    DatabaseError,
     DatabaseFolderBusy,
     PortTaken,
     ServerFailed,
     ServerTooSlow,
+    UnknownToServer,
     folder_error,
 )
 from orderbook_desktop.storage.ports import is_free, is_listening, private_port
-from orderbook_desktop.storage.readiness import until_ready
+from orderbook_desktop.storage.private_files import private_folder
+from orderbook_desktop.storage.readiness import ready_server
 from orderbook_desktop.storage.server_choice import ServerKind, ServerProgram
-from orderbook_desktop.storage.start_failures import failure_of
+from orderbook_desktop.storage.server_tables import make_tables
+from orderbook_desktop.storage.server_users import admit, is_refusal, remove_strange
+from orderbook_desktop.storage.start_failures import failure_of, has_lost_its_catalogue
+
+if TYPE_CHECKING:
+    from motor.motor_asyncio import AsyncIOMotorClient
 
 log = logging.getLogger(__name__)
 
@@ -27,15 +47,15 @@ log = logging.getLogger(__name__)
 START_WITHIN_S: Final = 60.0
 # Somebody who holds the files or the port and is just ending is waited for so long.
 FOLDER_PATIENCE_S: Final = 10.0
-# After this word of its storage engine, for instance when the disk was full, a SecantusDB runs on
-# but answers every request with an error.
-_PANIC: Final = b"WT_PANIC"
+# With such words its storage engine leaves a SecantusDB that runs on, but answers everything, or
+# what concerns the damaged files, with an error.
+_FATAL: Final = re.compile(rb"WT_PANIC|WiredTigerError: (WT_ERROR|WT_TRY_SALVAGE|No such file)")
 _KNOCK_S: Final = 0.03
 _KNOCKS_UNHEEDED: Final = 8
 
 
 class LocalServer:
-    """Starts and stops `program` on `folder`. Call `stop()` when done."""
+    """Starts and stops `program` on `folder`, open to our one user. Call `stop()` when done."""
 
     def __init__(self, program: ServerProgram, folder: Path) -> None:
         self.program = program
@@ -82,6 +102,19 @@ class LocalServer:
         assert self._child is not None, "nothing was launched"  # noqa: S101
         return await self._child.wait()
 
+    def failure(self) -> DatabaseError | None:
+        """Return what made the server end, as far as its last words say anything known."""
+        return None if self._child is None else self._told_by(self._child)
+
+    def _told_by(self, child: ChildProcess) -> DatabaseError | None:
+        failure = self._failure_of(child)
+        return None if isinstance(failure, ServerFailed) else failure
+
+    def _failure_of(self, child: ChildProcess) -> DatabaseError:
+        return failure_of(
+            self.program.name, child.last_lines, self._port, self.folder, self.log_path
+        )
+
     async def stop(self) -> None:
         """Stop the server, if it runs, and return when it is gone."""
         if self._child is not None:
@@ -114,8 +147,10 @@ class LocalServer:
                 let_in = 0
 
     def _prepare(self) -> None:
+        if has_lost_its_catalogue(self.folder):
+            raise DatabaseDamaged(self.folder, self.log_path)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            private_folder(self.folder)
             (self.folder.parent / "secantus.toml").write_bytes(b"")
         except OSError as error:
             raise folder_error(self.folder, error) from error
@@ -127,29 +162,99 @@ class LocalServer:
             raise ServerFailed(self.program.name, str(error), self.log_path) from error
 
     async def _launch_on(self, port: int) -> None:
+        """Start the server, locked; one that doesn't know our password is told it before."""
         if self._child is not None:
             await self._end(self._child)
+        secret = password_path(self.folder)
+        try:
+            is_new = not any(self.folder.iterdir())
+            is_known = bool(read_secret(secret)) and not is_new
+            # What an attempt that failed has told may have reached somebody else on that port.
+            password = keep_secret(secret) if is_known else new_secret(secret)
+            if self.program.kind is ServerKind.MONGOD:
+                keep_secret(key_path(self.folder))
+        except OSError as error:
+            raise folder_error(self.folder, error) from error
+        if is_known:
+            try:
+                self._child = await self._start(port, password)
+            except UnknownToServer:
+                log.info("%s does not know our password yet", self.program.name)
+                password = self._another_password()
+            else:
+                return
+        await self._set_up(port, password, is_new=is_new)
+        self._child = await self._start(port, password, partial(remove_strange, everything=is_new))
+
+    def _another_password(self) -> str:
+        try:
+            return new_secret(password_path(self.folder))
+        except OSError as error:
+            raise folder_error(self.folder, error) from error
+
+    async def _set_up(self, port: int, password: str, *, is_new: bool) -> None:
+        """Run the server once, open to all, to make it know `password`.
+
+        A new database is made elsewhere and then moved here, whole: a kill meanwhile leaves
+        one behind that is no use, and that is not this one.
+        """
+        folder, draft = self.folder, self.folder.with_suffix(".new")
+
+        async def prepare(client: AsyncIOMotorClient[dict[str, Any]]) -> None:
+            await admit(client, password)
+            if self.program.kind is ServerKind.SECANTUS:
+                await make_tables(client)
+
+        try:
+            if is_new:
+                shutil.rmtree(draft, ignore_errors=True)
+                private_folder(draft)
+            await self._end(await self._start(port, "", prepare, draft if is_new else folder))
+            if is_new:
+                folder.rmdir()
+                draft.rename(folder)
+        except OSError as error:
+            raise folder_error(folder, error) from error
+
+    async def _start(
+        self,
+        port: int,
+        password: str,
+        then: Callable[[AsyncIOMotorClient[dict[str, Any]]], Awaitable[None]] | None = None,
+        folder: Path | None = None,
+    ) -> ChildProcess:
+        """Return the child once it is ready and `then` has been done with it.
+
+        Without a `password` it is open to all. `folder` is where its files are, if not where
+        they belong. Raises `UnknownToServer` if it refuses the password.
+        """
         if not is_free(port):
             raise PortTaken(port)
+        command = self.program.command_line(port, folder or self.folder, locked=bool(password))
         try:
-            child = ChildProcess(
-                self.program.command_line(port, self.folder), self.log_path, fatal_word=_PANIC
-            )
+            child = ChildProcess(command, self.log_path, fatal=_FATAL)
         except OSError as error:
             raise ServerFailed(self.program.name, str(error), self.log_path) from error
+
+        async def get_ready() -> None:
+            async with ready_server(port, self.program.kind, password) as client:
+                if then is not None:
+                    await then(client)
+
         try:
             self._port = port
-            await self._until_ready(child, port)
+            await self._while_running(child, get_ready())
         except BaseException:
             await self._end(child)
             raise
-        self._child = child
+        return child
 
-    async def _until_ready(self, child: ChildProcess, port: int) -> None:
+    async def _while_running(self, child: ChildProcess, job: Coroutine[Any, Any, None]) -> None:
+        """Finish `job` while the child runs; raises what made that impossible."""
         from pymongo.errors import PyMongoError  # noqa: PLC0415 - not at the window's start
 
         name = self.program.name
-        ready = asyncio.create_task(until_ready(port, self.program.kind))
+        ready = asyncio.create_task(job)
         ended = asyncio.create_task(child.wait())
         try:
             done, _ = await asyncio.wait(
@@ -157,11 +262,15 @@ class LocalServer:
             )
             if ended in done:
                 log.info("%s ended at its start: %s", name, "\n".join(child.last_lines))
-                raise failure_of(name, child.last_lines, port, self.folder, self.log_path)
+                raise self._failure_of(child)
             if not done:
                 raise ServerTooSlow(name, START_WITHIN_S, self.log_path)
             ready.result()
         except PyMongoError as error:
+            if is_refusal(error):
+                raise UnknownToServer(name, self.log_path) from error
+            if (failure := self._told_by(child)) is not None:
+                raise failure from error
             raise ServerFailed(name, str(error), self.log_path) from error
         finally:
             ready.cancel()

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from orderbook_desktop.storage.credentials import USER
 from orderbook_desktop.storage.ports import HOST, is_listening
 from orderbook_desktop.storage.server_choice import REPLICA_SET, ServerKind
+
+if TYPE_CHECKING:
+    from motor.motor_asyncio import AsyncIOMotorClient
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +34,23 @@ class AdminDatabase(Protocol):
         ...
 
 
-def child_dsn(port: int) -> str:
-    """Return the address of a child server; direct, since it is its replica set's only member."""
-    return f"mongodb://{HOST}:{port}/?directConnection=true"
+def child_dsn(port: int, password: str = "") -> str:
+    """Return the address of a child server, which holds the `password` where one is given.
+
+    It is direct, since the server is its replica set's only member.
+    """
+    who = f"{USER}:{password}@" if password else ""
+    return f"mongodb://{who}{HOST}:{port}/?directConnection=true"
 
 
-async def until_ready(port: int, kind: ServerKind) -> None:
+@asynccontextmanager
+async def ready_server(
+    port: int, kind: ServerKind, password: str = ""
+) -> AsyncIterator[AsyncIOMotorClient[dict[str, Any]]]:
     """Wait until the child on `port` is a primary, initiating its replica set if need be.
 
-    Waits for ever; the caller sets the limit. Raises the driver's `PyMongoError`.
+    Gives a client of it, as our user if a `password` is given. Waits for ever; the caller
+    sets the limit. Raises the driver's `PyMongoError`.
     """
     # The loop must not wait for the import, nor for the lock of one that goes on.
     await asyncio.to_thread(importlib.import_module, "motor.motor_asyncio")
@@ -46,11 +59,12 @@ async def until_ready(port: int, kind: ServerKind) -> None:
     # The driver's own attempts are half a second apart, which is as long as the start takes.
     while not await is_listening(port):  # noqa: ASYNC110 - nobody could set an event
         await asyncio.sleep(_POLL_S)
-    client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(child_dsn(port))
+    client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(child_dsn(port, password))
     try:
         await become_primary(client.admin, port)
         if kind is ServerKind.MONGOD:
             await _stop_promptly(client.admin)
+        yield client
     finally:
         client.close()
 

@@ -14,13 +14,16 @@ from typing import Final, Self
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import BugError, KnownError
+from orderbook_desktop.storage.credentials import password_path, read_secret
 from orderbook_desktop.storage.dsn import check_dsn, redacted_dsn
-from orderbook_desktop.storage.errors import OwnerSilent, folder_error
+from orderbook_desktop.storage.errors import DatabaseDamaged, OwnerSilent, folder_error
 from orderbook_desktop.storage.folder_claim import FolderClaim, ServerRecord
 from orderbook_desktop.storage.local_server import START_WITHIN_S, LocalServer
 from orderbook_desktop.storage.ports import is_listening
+from orderbook_desktop.storage.private_files import private_data_folder, private_folder
 from orderbook_desktop.storage.readiness import child_dsn
 from orderbook_desktop.storage.server_choice import ServerKind, ServerProgram, choose_program
+from orderbook_desktop.storage.start_failures import until_moved_aside
 
 __all__ = ["DatabaseServer", "ServerKind", "ServerState", "redacted_dsn"]
 
@@ -32,6 +35,12 @@ _FOLLOW_S: Final = 0.3
 _PORT_PATIENCE_S: Final = 3.0
 # A server that ran so long is not failing again and again.
 _STABLE_AFTER_S: Final = 3.0
+# One that breaks down at damaged files more often than this, and sooner than that, is of no use:
+# somebody needs what is in them. Else it is what has not been asked for in a long time.
+_BREAKDOWNS_AT_MOST: Final = 3
+_SOUND_AFTER_S: Final = 60.0
+
+_UNEXPECTED: Final = "The database server ended unexpectedly; it is starting again."
 
 
 class ServerState(Enum):
@@ -70,6 +79,7 @@ class DatabaseServer:
         self._port: int | None = None
         self._state = ServerState.STARTING
         self._detail = ""
+        self._damage = ""
         self._told: tuple[ServerState, str, str] | None = None
         self._callbacks: list[Callable[[], None]] = []
         self._keeper: asyncio.Task[None] | None = None
@@ -175,7 +185,8 @@ class DatabaseServer:
 
     async def _start_child_or_join(self) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            private_data_folder(self._folder.parent)
+            private_folder(self._folder)
         except OSError as error:
             raise folder_error(self._folder, error) from error
         self._claim = FolderClaim(self._folder)
@@ -186,7 +197,7 @@ class DatabaseServer:
                         break
                     self._enter(
                         ServerState.STARTING,
-                        "Another window is starting the database; waiting for it.",
+                        "Another copy of the program is starting the database; waiting for it.",
                     )
                     await asyncio.sleep(_FOLLOW_S / 3)
         except TimeoutError:
@@ -214,7 +225,7 @@ class DatabaseServer:
             if not await self._join(claim):
                 self._enter(
                     ServerState.AWAY,
-                    "The database, run by another window, is away; waiting for it.",
+                    "The database, run by another copy of the program, is away; waiting for it.",
                 )
             await asyncio.sleep(_FOLLOW_S)
 
@@ -232,15 +243,22 @@ class DatabaseServer:
         assert self._local is not None  # noqa: S101 - launched before
         now = asyncio.get_running_loop().time
         delays = backoff_delays(first=0.1, cap=10.0)
+        breakdowns = 0
         while True:
             ready_since = now()
             code = await self._local.wait()
+            failure = self._local.failure()
             log.warning("the database server ended by itself (exit code %d)", code)
-            self._enter(
-                ServerState.AWAY, "The database server ended unexpectedly; it is starting again."
-            )
-            if now() - ready_since > _STABLE_AFTER_S:
+            self._enter(ServerState.AWAY, str(failure or _UNEXPECTED))
+            ran_s = now() - ready_since
+            if ran_s > _STABLE_AFTER_S:
                 delays = backoff_delays(first=0.1, cap=10.0)
+            if isinstance(failure, DatabaseDamaged):
+                breakdowns = 1 if ran_s > _SOUND_AFTER_S else breakdowns + 1
+                self._damage = str(failure)
+                if breakdowns == _BREAKDOWNS_AT_MOST:
+                    await self._until_moved_aside(failure)
+                    breakdowns = 0
             await self._relaunch(claim, delays)
 
     async def _relaunch(self, claim: FolderClaim, delays: Iterator[float]) -> None:
@@ -254,8 +272,15 @@ class DatabaseServer:
                     log.warning("the database server could not be started: %s", error)
                     told = str(error)
                 self._enter(ServerState.AWAY, told)
+                if isinstance(error, DatabaseDamaged):
+                    await self._until_moved_aside(error)
             else:
                 return
+
+    async def _until_moved_aside(self, damaged: DatabaseDamaged) -> None:
+        """Leave damaged files alone: starting the server on them again would change nothing."""
+        await until_moved_aside(damaged.folder)
+        self._damage = ""
 
     async def _launch(
         self, claim: FolderClaim, wanted_port: int | None, port_patience_s: float = 0.0
@@ -275,12 +300,17 @@ class DatabaseServer:
             )
         )
         self._use(kind, port)
-        self._enter(ServerState.READY, self._recordings_elsewhere(kind))
+        self._enter(ServerState.READY, self._damage or self._recordings_elsewhere(kind))
 
     def _use(self, kind: ServerKind, port: int) -> None:
         self._kind = kind
         self._port = port
-        self._dsn = child_dsn(port)
+        try:
+            password = read_secret(password_path(self._folder / kind.value))
+        except OSError as error:
+            raise folder_error(self._folder, error) from error
+        # None is kept where an earlier version of the program, still running, has the server.
+        self._dsn = child_dsn(port, password)
 
     def _recordings_elsewhere(self, kind: ServerKind) -> str:
         """Return a notice if this folder has the database of the other kind of server too."""

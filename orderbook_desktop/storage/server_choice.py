@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from orderbook_desktop.storage.credentials import key_path
 from orderbook_desktop.storage.errors import NoDatabaseProgram
 
 REPLICA_SET: Final = "orderbook"
@@ -21,10 +22,10 @@ BUNDLED_DATABASE: Final = (
 )
 
 # What a reader can have missed and still resume. It is counted anew at each start of SecantusDB
-# (0.4 s for so many), so more would cost readiness; a reader that is later than this rebuilds.
-_OPLOG_ENTRIES: Final = 100_000
+# (0.2 s for so many), so more would cost readiness; a reader that is later than this rebuilds.
+_OPLOG_ENTRIES: Final = 50_000
 _OPLOG_SECONDS: Final = 86_400
-_CACHE: Final = "256M"
+_CACHE: Final = "64M"
 
 
 class ServerKind(Enum):
@@ -47,11 +48,19 @@ class ServerProgram:
         """What a person calls it."""
         return "SecantusDB" if self.kind is ServerKind.SECANTUS else "mongod"
 
-    def command_line(self, port: int, folder: Path) -> list[str]:
-        """Return the command that serves `folder` on 127.0.0.1:`port`."""
+    def command_line(self, port: int, folder: Path, *, locked: bool = True) -> list[str]:
+        """Return the command that serves `folder` on 127.0.0.1:`port`.
+
+        `locked`: to its users only; a mongod then needs the key in `key_path(folder)`.
+        """
         if self.kind is ServerKind.SECANTUS:
-            return [*self.command, *_secantus_arguments(port, folder)]
-        return [*self.command, *_mongod_arguments(port, folder)]
+            lock = ["--auth"]
+            arguments = _secantus_arguments(port, folder)
+        else:
+            # A replica set's members must know one another; this also makes them ask for users.
+            lock = ["--keyFile", str(key_path(folder))]
+            arguments = _mongod_arguments(port, folder)
+        return [*self.command, *arguments, *(lock if locked else ())]
 
 
 def choose_program() -> ServerProgram:

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from pathlib import Path
 import bson
 
 from tests.storage.fake_mongo import Document, error, hello, serving
+from tests.storage.fake_users import MECHANISMS, FakeUsers
 
 
 class ReplicaSetMember:
@@ -30,6 +32,7 @@ class ReplicaSetMember:
         self._name = name
         self._file = folder / "config.bson"
         self._log = folder / "commands.txt"
+        self._users = FakeUsers(folder)
         self._hellos = 0
 
     def answer(self, name: str, command: Document) -> Document:
@@ -43,6 +46,12 @@ class ReplicaSetMember:
             "replSetGetConfig": lambda: {"ok": 1.0, "config": self._config()},
             "replSetReconfig": lambda: self._reconfigure(command[name], force=command["force"]),
             "panic": _panic,
+            "createUser": lambda: self._users.create(command),
+            "updateUser": lambda: self._users.update(command),
+            "find": self._users.find,
+            "listDatabases": lambda: {"ok": 1.0, "databases": [{"name": "admin"}]},
+            "saslStart": lambda: self._users.start(command),
+            "saslContinue": lambda: self._users.proceed(command),
             "setParameter": lambda: error(72, "attempted to set unrecognized parameter"),
         }
         return answers.get(name, lambda: {"ok": 1.0})()
@@ -56,11 +65,16 @@ class ReplicaSetMember:
 
     def _hello(self) -> Document:
         if not self._is_member():
-            return hello(isreplicaset=True, info="Does not have a valid replica set config")
+            info = "Does not have a valid replica set config"
+            return hello(isreplicaset=True, info=info, saslSupportedMechs=MECHANISMS)
         # The election takes a moment.
         self._hellos += 1
         return hello(
-            setName=self._name, isWritablePrimary=self._hellos > 2, hosts=[self._me], me=self._me
+            setName=self._name,
+            isWritablePrimary=self._hellos > 2,
+            hosts=[self._me],
+            me=self._me,
+            saslSupportedMechs=MECHANISMS,
         )
 
     def _initiate(self, config: Document) -> Document:
@@ -93,6 +107,14 @@ def _panic() -> Document:
     return error(1, "internal server error")
 
 
+def _check_key(file: Path) -> None:
+    """Refuse what a mongod refuses: a key that others can read, or that is none."""
+    if file.stat().st_mode & 0o077:
+        sys.exit(f"permissions on {file} are too open")
+    if not re.fullmatch(r"[A-Za-z0-9+/=\s]{6,1024}", file.read_text()):
+        sys.exit(f"invalid char in key file {file}")
+
+
 async def _serve(port: int, folder: Path, name: str) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
@@ -107,12 +129,15 @@ def main() -> None:
         parser.add_argument(option, required=True)
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument("--setParameter", action="append")
+    parser.add_argument("--keyFile", type=Path)
     parser.add_argument("--quiet", action="store_true")
     parser.add_argument("--nounixsocket", action="store_true")
     given = parser.parse_args()
     behaviour = os.environ.get("FAKE_MONGOD", "secantus")
     if behaviour.startswith("says "):
         sys.exit(behaviour.removeprefix("says "))
+    if given.keyFile:
+        _check_key(given.keyFile)
     if behaviour == "replica-set":
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_serve(given.port, Path(given.dbpath), given.replSet))
@@ -121,7 +146,8 @@ def main() -> None:
     config.touch()
     secantus = ["-m", "secantus", "--config", str(config), "--log-level", "WARNING"]
     place = ["--host", given.bind_ip, "--port", str(given.port), "--storage-path", given.dbpath]
-    os.execv(sys.executable, [sys.executable, "-P", *secantus, *place])
+    lock = ["--auth"] if given.keyFile else []
+    os.execv(sys.executable, [sys.executable, "-P", *secantus, *place, *lock])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,74 @@
+"""Folders and files that nobody but their owner can read.
+
+On Windows a file is as private as the folder that it is made in: the user's data folder, where
+recordings go unless told otherwise, is the user's alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+_FOLDER_MODE: Final = 0o700
+_FILE_MODE: Final = 0o600
+# What the program itself puts into a data folder.
+_OURS: Final = frozenset({"database", "logs", "window.ini"})
+
+
+def private_data_folder(folder: Path) -> None:
+    """Make the data folder where it is missing, and close it to others. Raises `OSError`.
+
+    One that holds other people's things too is left open: it may be a home, or a shared disk.
+    What is ours in there is private all the same.
+    """
+    folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    if {entry.name for entry in folder.iterdir()} <= _OURS:
+        _close_to_others(folder, _FOLDER_MODE)
+
+
+def private_folder(folder: Path) -> None:
+    """Make `folder` where it is missing, and close it to others. Raises `OSError`."""
+    folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    _close_to_others(folder, _FOLDER_MODE)
+
+
+def private_file(path: Path) -> None:
+    """Close the file to others. Raises `OSError` where there is none."""
+    _close_to_others(path, _FILE_MODE)
+
+
+def keep_private(path: Path) -> None:
+    """Make the file, empty, where it is missing, and close it to others. Raises `OSError`."""
+    path.touch(_FILE_MODE)
+    private_file(path)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write `text` in one step into a file that is never open to others. Raises `OSError`."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    number = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE_MODE)
+    with os.fdopen(number, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _close_to_others(path: Path, mode: int) -> None:
+    if sys.platform == "win32":
+        return
+    there = path.stat()
+    if there.st_uid != os.geteuid() or not stat.S_IMODE(there.st_mode) & ~mode:
+        return
+    try:
+        path.chmod(mode)
+    except OSError as error:
+        # A stick's file system knows no owners.
+        log.warning("others on this computer can read %s: %s", path, error.strerror)
