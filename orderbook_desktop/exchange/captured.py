@@ -1,0 +1,93 @@
+"""Depth messages of captures: what a collector wrote, as the live feed would have seen it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from orderbook_desktop.core.errors import InexactValue, MalformedMessage
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
+from orderbook_desktop.core.received import (
+    Received,
+    Time,
+    UnusableFile,
+    check_exact,
+    in_order_of_time,
+)
+from orderbook_desktop.exchange.local.capture_lines import CaptureLine, read_lines
+from orderbook_desktop.exchange.local.capture_survey import MarketSurvey, market_of
+from orderbook_desktop.exchange.local.errors import CaptureUnreadable
+
+_LINES_SURVEYED: Final = 20_000
+_looks_like_line: Final = re.compile(rb"\d+ +\{").match
+
+
+def is_captured(line: bytes) -> bool:
+    """Whether a file that begins with `line` is a capture."""
+    return _looks_like_line(line) is not None
+
+
+def captured_messages(paths: Sequence[Path]) -> Iterator[Received]:
+    """Iterate over diffs and snapshots of the captures at `paths`, in the order of time.
+
+    Of a market whose diffs were collected at two speeds those of the higher one are taken.
+    A snapshot that doesn't name its market is that of the market with the nearest update
+    ids. Raises `UnusableFile`, naming the line.
+    """
+    surveys: dict[str, MarketSurvey] = {}
+    for path in paths:
+        _survey(path, surveys)
+    speeds = {market: one.diff_streams[-1] for market, one in surveys.items() if one.diff_streams}
+    yield from in_order_of_time(_messages(path, surveys, speeds) for path in paths)
+
+
+def _survey(path: Path, surveys: dict[str, MarketSurvey]) -> None:
+    """Learn from the first lines of a file."""
+    for line in islice(_lines(path), _LINES_SURVEYED):
+        if line.market:
+            surveys.setdefault(line.market, MarketSurvey(line.market)).take(line)
+
+
+def _lines(path: Path) -> Iterator[CaptureLine]:
+    with closing(read_lines(path)) as lines:
+        try:
+            yield from lines
+        except CaptureUnreadable as error:
+            raise UnusableFile(path, error.reason, error.line) from error
+
+
+def _messages(
+    path: Path, surveys: dict[str, MarketSurvey], speeds: dict[str, str]
+) -> Iterator[tuple[Time, Received]]:
+    """Iterate over one file's messages; what the surveys tell is brought up to date."""
+    for line in _lines(path):
+        survey = surveys.get(line.market)
+        if survey is not None and line.update_id:
+            survey.update_id = line.update_id
+        try:
+            received = _received(line, surveys, speeds)
+        except MalformedMessage as error:
+            reason = f"is not a message of the exchange ({error.reason})"
+            raise UnusableFile(path, reason, line.number) from error
+        except InexactValue as error:
+            raise UnusableFile.inexact(path, error.text, line.number) from error
+        if received is not None:
+            yield (line.recv_ns,), received
+
+
+def _received(
+    line: CaptureLine, surveys: dict[str, MarketSurvey], speeds: dict[str, str]
+) -> Received | None:
+    """Return the message of `line`, or None where it is of no use here."""
+    if line.snapshot is not None and surveys:
+        message: DepthDiff | DepthSnapshot = decode_snapshot(line.payload, market_of(line, surveys))
+    elif line.diff is not None and speeds.setdefault(line.market, line.stream) == line.stream:
+        message = decode_diff(line.payload, line.recv_ns)
+    else:
+        return None
+    check_exact(message)
+    return Received(line.recv_ns, message)

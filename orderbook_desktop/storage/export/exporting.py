@@ -1,0 +1,149 @@
+"""Writing a recording, or a part of it, to a file: piece by piece, and whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeVar
+
+from orderbook_desktop import __version__
+from orderbook_desktop.core.archive.rows import LevelRows, RowStream
+from orderbook_desktop.core.archive.slices import ChunkSlice
+from orderbook_desktop.storage.export.atomic_file import atomic_file
+from orderbook_desktop.storage.export.errors import NothingRecorded, RecordingChanged
+from orderbook_desktop.storage.export.formats import ExportFormat
+from orderbook_desktop.storage.export.hftbacktest import HftbacktestWriter
+from orderbook_desktop.storage.export.parquet import ParquetWriter
+from orderbook_desktop.storage.export.survey import Survey
+from orderbook_desktop.storage.export.tardis import TardisWriter
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportJob:
+    """What to export: `slices` reads it from its beginning, each time that it is called.
+
+    The file at `path` is replaced only where `replace` is true. A Tardis file is gzipped
+    where the name of `path` ends in `.gz`.
+    """
+
+    market: str
+    slices: Callable[[], AsyncGenerator[ChunkSlice]]
+    format: ExportFormat
+    path: Path
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written: rows, and books among them, each the beginning of an unbroken run.
+
+    `moved_ns` is by how much local times were moved forward (see `hftbacktest.py`).
+    """
+
+    rows: int
+    books: int
+    moved_ns: int
+
+
+class _Writer(Protocol):
+    def write(self, rows: LevelRows) -> None: ...
+    def close(self) -> None: ...
+
+
+async def export(job: ExportJob, progress: Callable[[int], None]) -> Exported:
+    """Write the file; `progress` is called with the event time (ms) that each pass has reached.
+
+    Takes the memory of one chunk, however long the recording; works in threads. Raises
+    `ExportError`, and what reading the recording raises; then, and where it is cancelled,
+    nothing is left behind.
+    """
+    with atomic_file(job.path, replace=job.replace) as file:
+        survey = Survey()
+        if job.format.passes > 1:
+            await _each(job, survey.take, progress)
+            if not survey.rows:
+                raise NothingRecorded(job.market)
+        written = _Counted(job.market, _writer(job, file, survey), survey)
+        try:
+            await _each(job, written.take, progress)
+        finally:
+            await _in_thread(written.close)
+        return written.result()
+
+
+class _Counted:
+    """Counts the rows that a writer writes, and gives it no more than were surveyed."""
+
+    def __init__(self, market: str, writer: _Writer, survey: Survey) -> None:
+        self._market = market
+        self._writer = writer
+        self._survey = survey
+        self._written = Survey()
+
+    def take(self, rows: LevelRows) -> None:
+        """Write `rows`, but for what was recorded since the survey."""
+        if self._survey.rows:
+            rows = rows.head(self._survey.rows - self._written.rows)
+        if len(rows):
+            self._written.take(rows)
+            self._writer.write(rows)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()
+
+    def result(self) -> Exported:
+        """Return what was written; raises where that isn't all, or nothing."""
+        if self._survey.rows and self._written != self._survey:
+            raise RecordingChanged
+        if not self._written.rows:
+            raise NothingRecorded(self._market)
+        moved_ns = self._writer.moved_ns if isinstance(self._writer, HftbacktestWriter) else 0
+        return Exported(self._written.rows, self._written.books, moved_ns)
+
+
+def _writer(job: ExportJob, file: BinaryIO, survey: Survey) -> _Writer:
+    match job.format:
+        case ExportFormat.TARDIS:
+            return TardisWriter(file, zipped=job.path.suffix == ".gz")
+        case ExportFormat.PARQUET:
+            creator = f"orderbook-desktop version {__version__}"
+            return ParquetWriter(file, job.market, creator, survey)
+        case ExportFormat.HFTBACKTEST:
+            return HftbacktestWriter(file, survey)
+
+
+async def _each(
+    job: ExportJob, take: Callable[[LevelRows], None], progress: Callable[[int], None]
+) -> None:
+    """Hand all rows to `take`, in a thread."""
+    stream = RowStream()
+
+    def work(part: ChunkSlice) -> None:
+        for rows in stream.take(part):
+            take(rows)
+
+    def finish() -> None:
+        for rows in stream.finish():
+            take(rows)
+
+    async with aclosing(job.slices()) as slices:
+        async for part in slices:
+            await _in_thread(work, part)
+            progress(part.chunk.header.coverage.to_event_ms)
+    await _in_thread(finish)
+
+
+async def _in_thread(work: Callable[..., _T], *arguments: object) -> _T:
+    """Do `work` in a thread; where this is cancelled, end only after it, as it uses the file."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise

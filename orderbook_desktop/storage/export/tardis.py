@@ -1,0 +1,82 @@
+"""Tardis' `incremental_book_L2` CSV.
+
+`exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount`, times in
+microseconds since the epoch, amount 0 where a level was removed. Source: Tardis.dev, "Data
+Types", "incremental_book_L2". Rows of one event have one `local_timestamp`. A book begins
+anew, and what was known before is void, where `is_snapshot` is true and was not in the row
+before. Decimals are exact and without needless zeros.
+"""
+
+from __future__ import annotations
+
+import gzip
+from contextlib import ExitStack
+from operator import add
+from typing import BinaryIO, Final, cast
+
+import numpy as np
+
+from orderbook_desktop.core.archive.rows import LevelRows
+from orderbook_desktop.core.levels import Int64Array
+from orderbook_desktop.core.units import format_units
+
+HEADER: Final = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount"
+EXCHANGE: Final = "binance"
+
+_SIDES: Final = ("bid,", "ask,")
+_US_A_MS: Final = 1_000
+_NS_A_US: Final = 1_000
+# Beyond this gzip takes several times longer for a few percent.
+_GZIP_LEVEL: Final = 5
+
+
+class TardisWriter:
+    """Writes rows as CSV into `file`, gzipped if `zipped`. Call `close()` in the end."""
+
+    def __init__(self, file: BinaryIO, *, zipped: bool) -> None:
+        self._stack = ExitStack()
+        self._file = file
+        if zipped:
+            # Neither name nor time in its header: the same rows give the same file.
+            packer = gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0)
+            self._file = cast("BinaryIO", self._stack.enter_context(packer))
+        self._file.write(f"{HEADER}\n".encode())
+        self._latest_us = 0
+
+    def write(self, rows: LevelRows) -> None:
+        """Append `rows`."""
+        if len(rows):
+            self._file.write("".join(self._lines(rows)).encode())
+
+    def close(self) -> None:
+        """Write what is left; the file itself stays open."""
+        self._stack.close()
+
+    def _lines(self, rows: LevelRows) -> list[str]:
+        heads, at = self._heads(rows)
+        sides = [_SIDES[side] for side in rows.asks.tolist()]
+        prices = _texts(rows.prices, rows.scale.price, ",")
+        amounts = _texts(rows.quantities, rows.scale.quantity, "\n")
+        levels = map(add, map(add, sides, prices), amounts)
+        return list(map(add, (heads[index] for index in at), levels))
+
+    def _heads(self, rows: LevelRows) -> tuple[list[str], list[int]]:
+        """Return the beginnings of lines, one per event, and which of them each row has."""
+        changes = np.diff(rows.final_ids, prepend=rows.final_ids[0] - 1) != 0
+        firsts = changes.nonzero()[0]
+        local_us = rows.received_ns[firsts] // _NS_A_US
+        if rows.is_snapshot:
+            # Where the run before went on until now: lines never go back in time for it.
+            local_us = np.maximum(local_us, self._latest_us)
+        self._latest_us = max(self._latest_us, int(local_us[-1]))
+        flag = "true" if rows.is_snapshot else "false"
+        times = zip((rows.event_ms[firsts] * _US_A_MS).tolist(), local_us.tolist(), strict=True)
+        heads = [f"{EXCHANGE},{rows.market},{event},{local},{flag}," for event, local in times]
+        return heads, (changes.cumsum() - 1).tolist()
+
+
+def _texts(values: Int64Array, exponent: int, behind: str) -> list[str]:
+    """Return `values` as decimals; equal ones are spelt once."""
+    distinct, at = np.unique(values, return_inverse=True)
+    spelt = [format_units(value, exponent, 0) + behind for value in distinct.tolist()]
+    return [spelt[index] for index in at.tolist()]

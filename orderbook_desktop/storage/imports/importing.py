@@ -1,0 +1,259 @@
+"""Importing: everything is read, checked and encoded first, and only then written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+from typing import Final, TypeVar
+
+from orderbook_desktop.core.backoff import backoff_delays
+from orderbook_desktop.core.errors import InexactValue, KnownError
+from orderbook_desktop.core.received import Received
+from orderbook_desktop.core.segments import Segment
+from orderbook_desktop.core.timeline import Timeline, timeline_of
+from orderbook_desktop.storage.chunk_store import ChunkStore, loose_key
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.imports.journal import ImportBusy, ImportJournal, settle_imports
+from orderbook_desktop.storage.imports.place import ImportConflict, MarketPlace
+from orderbook_desktop.storage.imports.runs import Counts, MarketRuns, Spooler
+from orderbook_desktop.storage.imports.spool import Spool, SpooledRun
+from orderbook_desktop.storage.owner import owner_document
+from orderbook_desktop.storage.schema import (
+    IMPORT,
+    Document,
+    segment_document,
+    unarchived_document,
+)
+
+_log = logging.getLogger(__name__)
+
+_TOLD_EVERY: Final = 1_000
+# For as long as it takes that another program takes a database over which was closed.
+_ATTEMPTS: Final = 12
+
+_T = TypeVar("_T")
+
+
+class Step(Enum):
+    """What an import is doing; the values are what a person reads."""
+
+    READING = "Reading"
+    WRITING = "Writing"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedMarket:
+    """What was imported of one market: its new segments, and what became of the rest.
+
+    `known` segments were there already.
+    """
+
+    market: str
+    segments: tuple[Segment, ...]
+    known: int
+    counts: Counts
+
+    @property
+    def events(self) -> int:
+        """How many events are in the new segments."""
+        return sum(one.event_count for one in self.segments)
+
+    @property
+    def timeline(self) -> Timeline:
+        """What the new segments cover, and the gaps between them."""
+        return timeline_of((str(at), one) for at, one in enumerate(self.segments))
+
+
+Progress = Callable[[Step, int, int], None]
+
+
+async def import_messages(
+    database: Database, messages: Iterable[Received], folder: Path, progress: Progress
+) -> list[ImportedMarket]:
+    """Import `messages`, which are in the order of time; return what came of it, by market.
+
+    What waits for the end of the files does so in `folder`. `progress` is called, in any
+    thread, with what has been done so far of how much (0: unknown): messages, then chunks.
+    Raises what reading the messages raises, `NoCommonScale`, `ConflictingEvents`,
+    `NothingToImport`, `ImportConflict`, `ImportBusy`, a `DatabaseError` for `folder`, and PyMongo's
+    errors; then, and where it is cancelled, nothing is imported.
+    """
+    with Spool(folder) as spool:
+        reader = _Reader(messages, spool, progress)
+        await reader.run()
+        return await _through_a_move(_Writer(database, spool, reader.counts, progress).run)
+
+
+async def _through_a_move(attempt: Callable[[], Awaitable[_T]]) -> _T:
+    """Return what `attempt` does, again where the server was lost, or another import is going on.
+
+    Another server may take its place; the other import may be one of a few seconds.
+    """
+    from pymongo.errors import ConnectionFailure, InvalidOperation  # noqa: PLC0415 (see Database)
+
+    for delay in islice(backoff_delays(first=0.2, cap=2.0), _ATTEMPTS - 1):
+        try:
+            return await attempt()
+        except (ConnectionFailure, InvalidOperation, ImportBusy) as error:
+            _log.info("an import begins again: %r", error)
+            await asyncio.sleep(delay)
+    return await attempt()
+
+
+class NoCommonScale(KnownError):
+    """Values of one book are too different; `value` is the one that didn't fit any more."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+        super().__init__(value)
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing was imported: no scale holds both {self.value[:40]} and the other values of "
+            "its book exactly in 64 bits."
+        )
+
+
+class NothingToImport(KnownError):
+    """The files hold no event of a book's changes."""
+
+    def __str__(self) -> str:
+        return "Nothing was imported: the files hold no depth events (depthUpdate)."
+
+
+class _Reader:
+    """Reads and encodes, in a thread."""
+
+    def __init__(self, messages: Iterable[Received], spool: Spool, progress: Progress) -> None:
+        self._messages = messages
+        self._spooler = Spooler(spool.put, spool.put_run, spool.put_loose)
+        self._progress = progress
+        self._stop = threading.Event()
+        self.counts: dict[str, Counts] = {}
+
+    async def run(self) -> None:
+        reading = asyncio.ensure_future(asyncio.to_thread(self._read))
+        try:
+            await asyncio.shield(reading)
+        except InexactValue as error:
+            raise NoCommonScale(error.text) from error
+        except asyncio.CancelledError:
+            # The thread uses the spool: that may be closed only after it.
+            self._stop.set()
+            await asyncio.wait({reading})
+            raise
+
+    def _read(self) -> None:
+        markets: dict[str, MarketRuns] = {}
+        for count, received in enumerate(self._messages, start=1):
+            market = received.message.market
+            if market not in markets:
+                markets[market] = MarketRuns(market, self._spooler)
+            markets[market].take(received)
+            if count % _TOLD_EVERY == 0:
+                self._progress(Step.READING, count, 0)
+            if self._stop.is_set():
+                return
+        for runs in markets.values():
+            runs.finish()
+        self.counts = {market: runs.counts for market, runs in markets.items()}
+
+
+class _Writer:
+    """Writes what was spooled, unless it is there already or has no place."""
+
+    def __init__(
+        self, database: Database, spool: Spool, counts: dict[str, Counts], progress: Progress
+    ) -> None:
+        self._database = database
+        self._spool = spool
+        self._counts = counts
+        self._progress = progress
+        self._store = ChunkStore(database)
+        self._journal = ImportJournal(database)
+        self._wanted: list[SpooledRun] | None = None
+        self._done = 0
+
+    async def run(self) -> list[ImportedMarket]:
+        """Write it, or nothing; may be called again, where the server was lost meanwhile."""
+        if not self._spool.chunk_count:
+            raise NothingToImport
+        if not self._database.prepared:
+            await self._database.prepare()
+        await self._journal.finish()
+        await settle_imports(self._database)
+        try:
+            await self._journal.begin(self._counts)
+            wanted = await self._write_new()
+        finally:
+            await asyncio.shield(self._journal.finish())
+        return [self._result(market, wanted) for market in self._counts]
+
+    async def _write_new(self) -> list[SpooledRun]:
+        """Write what isn't there yet; return the runs that weren't there at first."""
+        places = {market: await MarketPlace.of(self._database, market) for market in self._counts}
+        new = [run for run in self._spool.runs if places[run.market].wants(run.found)]
+        for place in places.values():
+            place.check([run.found.segment for run in new if run.market == place.market])
+        if self._wanted is None:
+            self._wanted = new
+        loose = await self._new_loose()
+        if new or loose:
+            await self._write(new, loose)
+        return self._wanted
+
+    async def _new_loose(self) -> dict[str, tuple[int, int]]:
+        """Return where the loose chunks are that aren't there yet, by key."""
+        found: dict[str, tuple[int, int]] = {}
+        for place in self._spool.loose:
+            (chunk,) = self._spool.read([place])
+            key = loose_key(chunk)
+            known = await self._store.get_loose(key)
+            if known is None:
+                found[key] = place
+            elif known != chunk:
+                raise ImportConflict(chunk.header.market)
+        return found
+
+    async def _write(self, new: list[SpooledRun], loose: dict[str, tuple[int, int]]) -> None:
+        self._done = 0
+        total = sum(len(run.places) for run in new) + len(loose)
+        await self._journal.plan([run.found.id for run in new], list(loose))
+        documents = [await self._write_run(run, total) for run in new]
+        for chunk in self._spool.read(list(loose.values())):
+            await self._store.put_loose(chunk)
+            self._tell(total)
+        await self._journal.commit(documents)
+
+    async def _write_run(self, run: SpooledRun, total: int) -> Document:
+        """Write the chunks of a run; return its document, which makes them known."""
+        size = 0
+        for chunk in self._spool.read(run.places):
+            size += await self._store.put(run.found.id, chunk)
+            self._tell(total)
+        segment = run.found.segment
+        return {
+            "_id": run.found.id,
+            **segment_document(segment),
+            **unarchived_document(segment.snapshot_id, IMPORT),
+            "archived_id": segment.last_id,
+            "archived_events": segment.event_count,
+            "archived_bytes": size,
+            "to_archive": False,
+            **owner_document(),
+        }
+
+    def _tell(self, total: int) -> None:
+        self._done += 1
+        self._progress(Step.WRITING, self._done, total)
+
+    def _result(self, market: str, new: list[SpooledRun]) -> ImportedMarket:
+        found = [run for run in self._spool.runs if run.market == market]
+        segments = tuple(run.found.segment for run in new if run.market == market)
+        return ImportedMarket(market, segments, len(found) - len(segments), self._counts[market])

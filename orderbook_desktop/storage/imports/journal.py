@@ -1,0 +1,145 @@
+"""The journal of imports: what one began to write, so that it is there as a whole or not at all.
+
+A document in `meta`, `_id` `import:…`, says what an import writes before it does. While it
+is "writing", everything that it names is undone; once all chunks are there it is "committing",
+and holds the documents that make them known: then these are written. Whichever it is, whoever
+comes next after a crash does it (`settle_imports`). Until then nobody reads any of it: chunks
+without a segment are invisible. Two imports never have a market in common: what one found
+to be free the other could take. What an import on another machine left while "writing" stays
+until a program there comes.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterable
+from typing import Any, Final
+
+from orderbook_desktop.core.archive import decode_chunk
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.storage.chunk_store import ChunkStore
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.loose_events import LooseEvents, LooseList
+from orderbook_desktop.storage.owner import is_gone, owner_document
+from orderbook_desktop.storage.schema import META, SEGMENTS, Document
+
+_log = logging.getLogger(__name__)
+
+_PREFIX: Final = "import:"
+_WRITING: Final = "writing"
+_COMMITTING: Final = "committing"
+
+
+class ImportBusy(KnownError):
+    """Another import of `market` is going on."""
+
+    def __init__(self, market: str) -> None:
+        self.market = market
+        super().__init__(market)
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing was imported: another import of {self.market} is going on; try again when "
+            "it is done."
+        )
+
+
+class ImportJournal:
+    """The journal of one import. All methods raise PyMongo's errors."""
+
+    def __init__(self, database: Database, key: str | None = None) -> None:
+        self._database = database
+        self._key = key or _PREFIX + secrets.token_hex(8)
+
+    async def begin(self, markets: Iterable[str]) -> None:
+        """Claim `markets`; raise `ImportBusy` while another import has one of them."""
+        claimed = set(markets)
+        document = {
+            "_id": self._key,
+            "state": _WRITING,
+            "markets": sorted(claimed),
+            "segments": [],
+            "loose": [],
+            **owner_document(),
+        }
+        await self._meta.insert_one(document)
+        for other in await _begun(self._database):
+            common = claimed.intersection(other["markets"])
+            if common and other["_id"] != self._key:
+                raise ImportBusy(min(common))
+
+    async def plan(self, segments: list[str], loose: list[str]) -> None:
+        """Note the ids of the segments and the keys of the loose chunks that will be written."""
+        fields = {"segments": segments, "loose": loose}
+        await self._meta.update_one({"_id": self._key}, {"$set": fields})
+
+    async def commit(self, segments: list[Document]) -> None:
+        """Make known what was written; `segments` are the documents of the segments."""
+        fields = {"state": _COMMITTING, "known": segments}
+        await self._meta.update_one({"_id": self._key}, {"$set": fields})
+        await self.finish()
+
+    async def settle(self, document: Document) -> None:
+        """Bring to an end what the journal `document` says."""
+        if document["state"] == _COMMITTING:
+            await self._make_known(document["known"], document["loose"])
+        else:
+            store = ChunkStore(self._database)
+            for segment in document["segments"]:
+                spans = await store.spans(segment)
+                await store.drop(segment, [start_id for start_id, _ in spans])
+            await store.drop_loose(document["loose"])
+        await self._meta.delete_one({"_id": self._key})
+
+    async def finish(self) -> None:
+        """Undo what was written, unless it is being made known already: then go on with that."""
+        document = await self._meta.find_one({"_id": self._key})
+        if document is not None:
+            await self.settle(document)
+
+    async def _make_known(self, segments: list[Document], loose: list[str]) -> None:
+        store, lists = ChunkStore(self._database), LooseEvents(self._database)
+        for key in loose:
+            chunk = await store.get_loose(key)
+            if chunk is not None:
+                ids = tuple(sorted(decode_chunk(chunk).numbers.final_ids.tolist()))
+                await lists.list_up(chunk.header.market, ids, key)
+                listed = LooseList(key, chunk.header.market, ids, archived=False, chunk=None)
+                await lists.archived(listed, ids, key)
+        for one in segments:
+            fields = {name: value for name, value in one.items() if name != "_id"}
+            await self._database.collection(SEGMENTS).update_one(
+                {"_id": one["_id"]}, {"$setOnInsert": fields}, upsert=True
+            )
+
+    @property
+    def _meta(self) -> Any:
+        return self._database.collection(META)
+
+
+async def settle_imports(database: Database) -> int:
+    """Bring to an end what imports left that are gone; return how many. Raises PyMongo's errors.
+
+    Call it before anything is imported, and when a recorder starts.
+    """
+    count = 0
+    for document in await _begun(database):
+        gone = is_gone(document)
+        # To make known what is written harms nobody, be it twice.
+        if gone or document["state"] == _COMMITTING:
+            await ImportJournal(database, document["_id"]).settle(document)
+        if gone:
+            _log.warning("an import had been broken off while %s", document["state"])
+            count += 1
+    return count
+
+
+async def being_imported(database: Database) -> set[str]:
+    """Return the ids of segments whose chunks may be there before they are; as `settle_imports`."""
+    return {one for document in await _begun(database) for one in document["segments"]}
+
+
+async def _begun(database: Database) -> list[Document]:
+    begun = {"_id": {"$gte": _PREFIX, "$lt": _PREFIX + "~"}}
+    return await database.collection(META).find(begun).to_list(None)

@@ -1,0 +1,296 @@
+"""Unbroken runs among received messages: found as the live recorder finds them, and encoded."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import insort
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from orderbook_desktop.core.archive import (
+    ArchiveChunk,
+    closed_span,
+    encode_loose,
+    encode_minutes,
+    minute_of,
+)
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.depth_sync import (
+    Applied,
+    Buffered,
+    DepthSync,
+    DiffOutcome,
+    Gap,
+    Overflow,
+    SnapshotOutcome,
+    SnapshotTooOld,
+    Stale,
+    Synced,
+)
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.received import Received
+from orderbook_desktop.core.segments import GapCause, Segment
+
+# No chunk is longer (`core.archive.closed_span`).
+_MINUTES_TOGETHER: Final = 10
+_EVENTS_LOOKED_AT: Final = 10_000
+_LOOSE_TOGETHER: Final = 2_000
+# Events that come again are held against those which came lately.
+_REMEMBERED: Final = 50_000
+# So many events wait for one that a collector wrote down too late, before it is missing.
+_AHEAD_AT_MOST: Final = 100
+_ID_BYTES: Final = 12
+
+
+class ConflictingEvents(KnownError):
+    """Two events of `market` claim the update id `final_id`, with different contents."""
+
+    def __init__(self, market: str, final_id: int) -> None:
+        self.market = market
+        self.final_id = final_id
+        super().__init__(market, final_id)
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing was imported: the files hold two different events of {self.market} with the "
+            f"update id {self.final_id}; import what belongs together, the rest elsewhere."
+        )
+
+
+@dataclass(slots=True)
+class FoundRun:
+    """An unbroken run that has ended.
+
+    `id` is made of its contents alone: of the book that it begins with, of its events and of
+    why it ended.
+    """
+
+    id: str
+    segment: Segment
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of a market's messages besides those in runs.
+
+    `repeated` events came again and are left out, `loose` ones belong to no known book,
+    `snapshots` were of no use.
+    """
+
+    repeated: int = 0
+    loose: int = 0
+    snapshots: int = 0
+
+
+@dataclass(slots=True)
+class Spooler:
+    """Where chunks go: `chunk` takes those of the run that goes on, `run` its end."""
+
+    chunk: Callable[[ArchiveChunk], None]
+    run: Callable[[FoundRun], None]
+    loose: Callable[[ArchiveChunk], None]
+
+
+class MarketRuns:
+    """Finds the runs of one market. Call `finish()` in the end.
+
+    The rules are those of the live feed. Unlike there, what came too early waits for a
+    while: files hold events of which a collector changed the order.
+
+    Raises `InexactValue` and `ConflictingEvents`.
+    """
+
+    def __init__(self, market: str, spooler: Spooler) -> None:
+        self.counts = Counts()
+        self._market = market
+        self._spooler = spooler
+        self._sync = DepthSync()
+        self._run: _Run | None = None
+        # Events that wait for a book, by identity: the same one may come twice.
+        self._waiting: dict[int, DepthDiff] = {}
+        # Events that wait for one before them; the book is known.
+        self._ahead: list[DepthDiff] = []
+        # A book that was not needed when it came, and is after a gap that it lies behind.
+        self._spare: DepthSnapshot | None = None
+        self._loose: list[DepthDiff] = []
+        self._lately: dict[int, bytes] = {}
+
+    def take(self, received: Received) -> None:
+        """Take the next message."""
+        match received.message:
+            case DepthDiff() as diff:
+                self._take_diff(diff)
+            case DepthSnapshot() as snapshot if self._sync.synced and not received.restarts:
+                self.counts.snapshots += 1
+                self._spare = snapshot
+            case DepthSnapshot() as snapshot:
+                self._feed_ahead()
+                if self._sync.synced:
+                    self._end(GapCause.DISCONNECT, "A snapshot begins the book anew.")
+                    self._sync.stream_broken()
+                self._spare = None
+                self._feed_snapshot(snapshot)
+
+    def finish(self) -> None:
+        """End everything: nothing more comes."""
+        self._feed_ahead()
+        self._end(GapCause.USER, "The imported file ends here.")
+        for diff in self._waiting.values():
+            self._set_aside(diff)
+        self._waiting.clear()
+        self._flush_loose()
+
+    def _take_diff(self, diff: DepthDiff) -> None:
+        known = self._lately.get(diff.final_id)
+        digest = hashlib.blake2b(diff.payload, digest_size=_ID_BYTES).digest()
+        if known is not None:
+            if known != digest:
+                raise ConflictingEvents(self._market, diff.final_id)
+            self.counts.repeated += 1
+            return
+        self._lately[diff.final_id] = digest
+        if len(self._lately) > _REMEMBERED:
+            del self._lately[next(iter(self._lately))]
+        if self._is_next(diff):
+            self._feed(diff)
+            while self._ahead and self._is_next(self._ahead[0]):
+                self._feed(self._ahead.pop(0))
+            return
+        insort(self._ahead, diff, key=_order)
+        if len(self._ahead) > _AHEAD_AT_MOST:
+            self._feed_ahead()
+
+    def _is_next(self, diff: DepthDiff) -> bool:
+        """Whether nothing is missing before `diff`, or it doesn't matter as no book is known."""
+        return not self._sync.synced or diff.first_id <= self._sync.book.last_update_id + 1
+
+    def _feed_ahead(self) -> None:
+        """Wait no longer for what is missing."""
+        ahead, self._ahead = self._ahead, []
+        for diff in ahead:
+            self._feed(diff)
+
+    def _feed(self, diff: DepthDiff) -> None:
+        self._waiting[id(diff)] = diff
+        for outcome in self._sync.receive_diff(diff):
+            self._act(outcome)
+        if not self._sync.synced and self._spare is not None:
+            snapshot, self._spare = self._spare, None
+            self.counts.snapshots -= 1
+            self._feed_snapshot(snapshot)
+
+    def _feed_snapshot(self, snapshot: DepthSnapshot) -> None:
+        for outcome in self._sync.receive_snapshot(snapshot):
+            self._act(outcome)
+
+    def _act(self, outcome: DiffOutcome | SnapshotOutcome) -> None:
+        match outcome:
+            case Applied(diff):
+                del self._waiting[id(diff)]
+                if self._run is not None:
+                    self._run.add(diff)
+            case Stale(diff):
+                del self._waiting[id(diff)]
+                if self._run is not None and diff.final_id > self._run.base_id:
+                    self.counts.repeated += 1
+                else:
+                    self._set_aside(diff)
+            case Overflow(diff):
+                del self._waiting[id(diff)]
+                self._set_aside(diff)
+            case Gap(first, last):
+                self._end(GapCause.FEED_GAP, f"Update ids {first} to {last} are missing.")
+            case Synced(snapshot):
+                self._run = _Run(snapshot, self._spooler.chunk)
+            case SnapshotTooOld():
+                self.counts.snapshots += 1
+            case Buffered():
+                pass
+
+    def _end(self, cause: GapCause, detail: str) -> None:
+        run, self._run = self._run, None
+        found = None if run is None else run.end(cause, detail)
+        if found is not None:
+            self._spooler.run(found)
+
+    def _set_aside(self, diff: DepthDiff) -> None:
+        self.counts.loose += 1
+        self._loose.append(diff)
+        if len(self._loose) >= _LOOSE_TOGETHER:
+            self._flush_loose()
+
+    def _flush_loose(self) -> None:
+        if self._loose:
+            self._spooler.loose(encode_loose(self._loose))
+        self._loose = []
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run that goes on: events wait until they make a chunk."""
+
+    snapshot: DepthSnapshot
+    spool: Callable[[ArchiveChunk], None]
+    base_id: int = field(init=False)
+    _book: BookImage = field(init=False)
+    _pending: list[DepthDiff] = field(default_factory=list)
+    _minute: int = 0
+    _first: DepthDiff | None = None
+    _count: int = 0
+    _digest: hashlib.blake2b = field(init=False)
+
+    def __post_init__(self) -> None:
+        book = Book()
+        book.load(self.snapshot)
+        self._book = image_of(book, self.snapshot.market)
+        self.base_id = self.snapshot.last_update_id
+        self._digest = hashlib.blake2b(self.snapshot.payload, digest_size=_ID_BYTES)
+
+    def add(self, diff: DepthDiff) -> None:
+        minute = minute_of(diff.event_ms)
+        is_later = minute > self._minute
+        self._minute = max(self._minute, minute)
+        self._first = self._first or diff
+        self._pending.append(diff)
+        self._count += 1
+        self._digest.update(diff.payload)
+        self._digest.update(diff.received_ns.to_bytes(8, "little"))
+        if is_later or len(self._pending) > _EVENTS_LOOKED_AT:
+            self._flush(is_all=False)
+
+    def end(self, cause: GapCause, detail: str) -> FoundRun | None:
+        """Return the run, or None where no event came after its book."""
+        while self._pending:
+            self._flush(is_all=True)
+        if self._first is None:
+            return None
+        self._digest.update(cause.value.encode())
+        segment = Segment(
+            market=self._book.market,
+            snapshot_id=self.base_id,
+            first_id=self._first.first_id,
+            last_id=self._book.last_update_id,
+            first_event_ms=self.snapshot.event_ms or self._first.event_ms,
+            last_event_ms=self._book.event_ms,
+            event_count=self._count,
+            scale=self._book.scale,
+            end_cause=cause,
+            end_detail=detail,
+        )
+        return FoundRun(self._digest.hexdigest(), segment)
+
+    def _flush(self, *, is_all: bool) -> None:
+        """Encode the events that make up the next chunk, if that can be said."""
+        levels = len(self._book.bids.prices) + len(self._book.asks.prices)
+        count = closed_span(self._pending, levels, is_all=is_all)
+        for chunk, book in encode_minutes(self._book, self._pending[:count], _MINUTES_TOGETHER):
+            self.spool(chunk)
+            self._book = book
+        del self._pending[:count]
+
+
+def _order(diff: DepthDiff) -> tuple[int, int]:
+    return diff.first_id, diff.final_id

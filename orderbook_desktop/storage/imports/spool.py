@@ -1,0 +1,92 @@
+"""Chunks that wait on disk until everything is known to be good."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from orderbook_desktop.core.archive import ArchiveChunk
+from orderbook_desktop.storage.archive_packing import pack_chunk, unpack_chunk
+from orderbook_desktop.storage.errors import folder_error
+from orderbook_desktop.storage.imports.runs import FoundRun
+
+_Places = list[tuple[int, int]]
+
+
+@dataclass(slots=True)
+class SpooledRun:
+    """A run, and where its chunks are."""
+
+    found: FoundRun
+    places: _Places = field(default_factory=list)
+
+    @property
+    def market(self) -> str:
+        """Whose it is."""
+        return self.found.segment.market
+
+
+class Spool:
+    """Keeps chunks in a file without a name in `folder`. Use it as a context manager.
+
+    Raises a `DatabaseError` where that file cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.runs: list[SpooledRun] = []
+        self.loose: list[tuple[int, int]] = []
+        self._folder = folder
+        self._going_on: dict[str, _Places] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
+        except OSError as error:
+            raise folder_error(folder, error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    @property
+    def chunk_count(self) -> int:
+        """How many chunks there are."""
+        return sum(len(run.places) for run in self.runs) + len(self.loose)
+
+    def put(self, chunk: ArchiveChunk) -> None:
+        """Keep a chunk of the run of its market that goes on."""
+        self._going_on.setdefault(chunk.header.market, []).append(self._write(chunk))
+
+    def put_run(self, found: FoundRun) -> None:
+        """Note that the run of its market has ended."""
+        self.runs.append(SpooledRun(found, self._going_on.pop(found.segment.market)))
+
+    def put_loose(self, chunk: ArchiveChunk) -> None:
+        """Keep a loose chunk."""
+        self.loose.append(self._write(chunk))
+
+    def read(self, places: _Places) -> Iterator[ArchiveChunk]:
+        """Iterate over the chunks at `places`."""
+        for begin, length in places:
+            self._file.seek(begin)
+            yield unpack_chunk(self._file.read(length))
+
+    def _write(self, chunk: ArchiveChunk) -> tuple[int, int]:
+        packed = pack_chunk(chunk)
+        try:
+            begin = self._file.seek(0, 2)
+            self._file.write(packed)
+            self._file.flush()
+        except OSError as error:
+            raise folder_error(self._folder, error) from error
+        return begin, len(packed)

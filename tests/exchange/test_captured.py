@@ -1,0 +1,167 @@
+"""Depth messages of captures: in order, at one speed, of the right market."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff
+from orderbook_desktop.core.received import UnusableFile
+from orderbook_desktop.exchange.captured import captured_messages, is_captured
+from orderbook_desktop.exchange.local.capture_writer import write_capture
+
+
+def lines_of(path: Path) -> list[bytes]:
+    data = path.read_bytes()
+    return (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines(keepends=True)
+
+
+def depth_lines(path: Path) -> list[tuple[int, bytes]]:
+    """Receive time and payload of each diff, told from the text alone."""
+    found = []
+    for line in lines_of(path):
+        stamp, _, text = line.partition(b" ")
+        if b"@depth@100ms" in text:
+            found.append((int(stamp), text[text.index(b'"data":') + 7 : -2]))
+    return found
+
+
+@pytest.mark.parametrize("name", ["capture.jsonl", "capture.jsonl.gz"])
+def test_diffs_are_those_of_the_file(tmp_path: Path, name: str) -> None:
+    path = write_capture(tmp_path / name, seed=3, seconds=5, activity=0.2)
+    found = list(captured_messages([path]))
+    diffs = [one.message for one in found if isinstance(one.message, DepthDiff)]
+    assert diffs == [decode_diff(payload, stamp) for stamp, payload in depth_lines(path)]
+    snapshots = [one.message for one in found if isinstance(one.message, DepthSnapshot)]
+    assert [one.market for one in snapshots] == ["BTCUSDT"]
+    assert not any(one.restarts for one in found)
+
+
+def test_files_in_any_order_are_one(tmp_path: Path) -> None:
+    path = write_capture(tmp_path / "whole", seed=3, seconds=4, activity=0.2)
+    lines = lines_of(path)
+    parts = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+    third = len(lines) // 3
+    for part, begin, end in zip(
+        parts, (0, third, 2 * third), (third, 2 * third, None), strict=True
+    ):
+        part.write_bytes(b"".join(lines[begin:end]))
+    whole = list(captured_messages([path]))
+    assert list(captured_messages([parts[2], parts[0], parts[1]])) == whole
+    times = [one.received_ns for one in whole]
+    assert times == sorted(times)
+
+
+def test_snapshots_find_their_markets(tmp_path: Path) -> None:
+    symbols = ("BTC/USDT", "ETH/USDT", "BNB/USDT")
+    path = write_capture(tmp_path / "c", seed=3, seconds=3, activity=0.2, symbols=symbols)
+    found = list(captured_messages([path]))
+    for market in ("BTCUSDT", "ETHUSDT", "BNBUSDT"):
+        snapshot, *others = [
+            one.message
+            for one in found
+            if isinstance(one.message, DepthSnapshot) and one.message.market == market
+        ]
+        assert not others
+        ids = [
+            (one.message.first_id, one.message.final_id)
+            for one in found
+            if isinstance(one.message, DepthDiff) and one.message.market == market
+        ]
+        assert any(first <= snapshot.last_update_id + 1 <= final + 1 for first, final in ids)
+
+
+def test_snapshots_find_their_markets_where_ids_are_alike(tmp_path: Path) -> None:
+    symbols = ("BTC/USDT", "ETH/USDT")
+    path = write_capture(tmp_path / "c", seed=3, seconds=3, activity=0.2, symbols=symbols)
+    lines = lines_of(path)
+    for at, line in enumerate(lines):
+        stamp, _, text = line.partition(b" ")
+        message = json.loads(text)
+        if "lastUpdateId" in message:
+            message["lastUpdateId"] = 7
+            lines[at] = stamp + b" " + json.dumps(message).encode() + b"\n"
+    path.write_bytes(b"".join(lines))
+    found = {
+        one.message.market: one.message.bids[0][0]
+        for one in captured_messages([path])
+        if isinstance(one.message, DepthSnapshot)
+    }
+    assert sorted(found) == ["BTCUSDT", "ETHUSDT"]
+    assert found["BTCUSDT"] > 10 * found["ETHUSDT"]
+
+
+def test_of_two_speeds_the_higher_one_is_taken(tmp_path: Path) -> None:
+    path = write_capture(
+        tmp_path / "c", seed=3, seconds=5, activity=0.2, streams=("depth", "depth@100ms")
+    )
+    assert b'@depth"' in path.read_bytes()
+    diffs = [one for one in captured_messages([path]) if isinstance(one.message, DepthDiff)]
+    assert len(diffs) == len(depth_lines(path))
+
+
+def test_the_slower_one_alone_will_do(tmp_path: Path) -> None:
+    path = write_capture(tmp_path / "c", seed=3, seconds=5, activity=0.2, streams=("depth",))
+    diffs = [one for one in captured_messages([path]) if isinstance(one.message, DepthDiff)]
+    assert len(diffs) >= 4
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"hello\n", "is not a receive time in ns and a JSON object"),
+        (b'17 {"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate"}}\n', "is not a message"),
+        (b'17 {"half', "is not a message of the exchange"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path: Path, line: bytes, reason: str) -> None:
+    path = write_capture(tmp_path / "c", seed=3, seconds=2, activity=0.2)
+    lines = lines_of(path)
+    path.write_bytes(b"".join((*lines[:30], line, *lines[30:])))
+    with pytest.raises(UnusableFile, match=reason) as caught:
+        list(captured_messages([path]))
+    assert (caught.value.path, caught.value.line) == (path, 31)
+    assert f"Nothing was imported: line 31 of {path} " in str(caught.value)
+
+
+@pytest.mark.parametrize("level", [["1e5", "1"], ["1", "0.0000000000000000001"], ["1", "9" * 20]])
+def test_a_value_that_64_bits_do_not_hold_is_named(tmp_path: Path, level: list[str]) -> None:
+    path = write_capture(tmp_path / "c", seed=3, seconds=2, activity=0.2)
+    lines = lines_of(path)
+    at = next(index for index, line in enumerate(lines) if b"@depth" in line)
+    stamp, _, text = lines[at].partition(b" ")
+    message = json.loads(text)
+    message["data"]["b"] = [level]
+    lines[at] = stamp + b" " + json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(UnusableFile, match="|".join(level)) as caught:
+        list(captured_messages([path]))
+    assert caught.value.line == at + 1
+
+
+def test_a_mark_of_utf_8_is_passed_over(tmp_path: Path) -> None:
+    path = write_capture(tmp_path / "c", seed=3, seconds=2, activity=0.2)
+    whole = list(captured_messages([path]))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert list(captured_messages([path])) == whole
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UnusableFile, match="nowhere does not exist"):
+        list(captured_messages([tmp_path / "nowhere"]))
+
+
+def test_a_file_cut_off_in_its_gzip_data(tmp_path: Path) -> None:
+    path = write_capture(tmp_path / "c.gz", seed=3, seconds=5)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(UnusableFile, match="is damaged or cut off in its gzip data"):
+        list(captured_messages([path]))
+
+
+def test_its_first_line_tells_the_format() -> None:
+    assert is_captured(b'1700000000000000000 {"stream":"x"}')
+    assert not is_captured(b"exchange,symbol,timestamp")
+    assert not is_captured(b'{"stream":"x"}')

@@ -1,0 +1,63 @@
+"""Recorded runs of a made-up market, as slices, with the true book after every event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orderbook_desktop.core.archive import ChunkSlice, decode_chunk, encode_minutes
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import image_of
+from orderbook_desktop.storage.export.exporting import Exported, ExportJob, export
+from orderbook_desktop.storage.export.formats import ExportFormat
+from tests.core.reference_book import Pairs
+from tests.storage.recording_fixtures import Tape
+
+
+@dataclass
+class Taped:
+    """Slices, and by final update id the true book: after each event, and where runs open."""
+
+    tape: Tape = field(default_factory=lambda: Tape(step_ms=700))
+    parts: list[ChunkSlice] = field(default_factory=list)
+    books: dict[int, tuple[Pairs, Pairs]] = field(default_factory=dict)
+
+    def run(self, count: int) -> Taped:
+        """Record an unbroken run of `count` events, chunk by chunk."""
+        book = Book()
+        book.load(self.tape.snapshot())
+        self._note()
+        diffs = []
+        for _ in range(count):
+            diffs.append(self.tape.diff())
+            self._note()
+        opens = True
+        for chunk, _ in encode_minutes(image_of(book, self.tape.market), diffs):
+            decoded = decode_chunk(chunk)
+            self.parts.append(ChunkSlice(decoded, 0, decoded.header.event_count, opens))
+            opens = False
+        return self
+
+    def gap(self) -> Taped:
+        """Let events go by that nobody records."""
+        self.tape.diffs(3)
+        return self
+
+    async def slices(self) -> AsyncGenerator[ChunkSlice]:
+        for part in self.parts:
+            yield part
+
+    def write(self, form: ExportFormat, path: Path, *, replace: bool = False) -> Exported:
+        """Export everything."""
+        job = ExportJob(self.tape.market, self.slices, form, path, replace)
+        return asyncio.run(export(job, lambda _: None))
+
+    def _note(self) -> None:
+        self.books[self.tape.last_id] = self.tape.book.levels
+
+
+def two_runs() -> Taped:
+    """A run of some minutes, a gap, and another run."""
+    return Taped().run(300).gap().run(120)

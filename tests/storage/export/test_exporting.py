@@ -1,0 +1,238 @@
+"""Exports are whole or not there, of what was there when they began, and take little memory."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import sys
+import threading
+import tracemalloc
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orderbook_desktop.core.archive import ChunkSlice, DamagedChunk
+from orderbook_desktop.core.archive.rows import LevelRows, RowStream
+from orderbook_desktop.storage.export.errors import (
+    NothingRecorded,
+    RecordingChanged,
+    TargetExists,
+    TargetUnwritable,
+)
+from orderbook_desktop.storage.export.exporting import ExportJob, export
+from orderbook_desktop.storage.export.formats import ExportFormat
+from tests.storage.export.taped import Taped, two_runs
+
+pytestmark = pytest.mark.parametrize("form", list(ExportFormat))
+
+
+def _files(folder: Path) -> list[str]:
+    return [one.name for one in folder.iterdir()]
+
+
+def _job(taped: Taped, form: ExportFormat, path: Path) -> ExportJob:
+    return ExportJob("BTCUSDT", taped.slices, form, path)
+
+
+async def test_progress_passes_through_all_of_it(form: ExportFormat, tmp_path: Path) -> None:
+    taped = two_runs()
+    told: list[int] = []
+    await export(_job(taped, form, tmp_path / "out"), told.append)
+    ends = [part.chunk.header.coverage.to_event_ms for part in taped.parts]
+    assert told == ends * form.passes
+
+
+async def test_a_file_that_is_there_is_kept(form: ExportFormat, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("precious")
+    with pytest.raises(TargetExists, match="out is there already; choose another file, or"):
+        await export(_job(two_runs(), form, tmp_path / "out"), lambda _: None)
+    assert (tmp_path / "out").read_text() == "precious"
+    job = replace(_job(two_runs(), form, tmp_path / "out"), replace=True)
+    await export(job, lambda _: None)
+    assert (tmp_path / "out").stat().st_size > 1000
+    assert _files(tmp_path) == ["out"]
+
+
+async def test_a_file_that_comes_meanwhile_is_kept(form: ExportFormat, tmp_path: Path) -> None:
+    job = _job(two_runs(), form, tmp_path / "out")
+    with pytest.raises(TargetExists):
+        await export(job, lambda _: (tmp_path / "out").touch())
+    assert _files(tmp_path) == ["out"]
+
+
+async def test_what_fails_leaves_nothing(form: ExportFormat, tmp_path: Path) -> None:
+    taped = two_runs()
+
+    async def damaged() -> AsyncGenerator[ChunkSlice]:
+        yield taped.parts[0]
+        raise DamagedChunk("rotten")
+
+    with pytest.raises(DamagedChunk):
+        await export(replace(_job(taped, form, tmp_path / "out"), slices=damaged), lambda _: None)
+    assert _files(tmp_path) == []
+
+
+async def test_a_full_disk_leaves_nothing(
+    form: ExportFormat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TargetUnwritable, match=r"No space left on device.*nothing was exported"):
+        await export(_job(two_runs(), form, tmp_path / "out"), lambda _: None)
+    assert _files(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["missing/out", "."])
+async def test_a_place_that_cannot_be_written(
+    form: ExportFormat, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(TargetUnwritable):
+        await export(_job(two_runs(), form, tmp_path / name), lambda _: None)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such files")
+async def test_a_link_is_followed_and_a_device_is_kept(form: ExportFormat, tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "there")
+    (tmp_path / "there").write_text("old")
+    await export(replace(_job(two_runs(), form, tmp_path / "out"), replace=True), lambda _: None)
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "there").stat().st_size > 1000
+    os.mkfifo(tmp_path / "pipe")
+    job = replace(_job(two_runs(), form, tmp_path / "pipe"), replace=True)
+    with pytest.raises(TargetUnwritable, match="not a file but a device or a pipe"):
+        await export(job, lambda _: None)
+    assert sorted(_files(tmp_path)) == ["out", "pipe", "there"]
+
+
+async def test_cancelled_it_leaves_nothing(form: ExportFormat, tmp_path: Path) -> None:
+    taped = two_runs()
+    came = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[ChunkSlice]:
+        while True:
+            for part in taped.parts:
+                yield part
+                came.set()
+
+    job = replace(_job(taped, form, tmp_path / "out"), slices=endless)
+    running = asyncio.create_task(export(job, lambda _: None))
+    await came.wait()
+    assert len(_files(tmp_path)) == 1
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert _files(tmp_path) == []
+
+
+async def test_nothing_is_no_file(form: ExportFormat, tmp_path: Path) -> None:
+    with pytest.raises(NothingRecorded, match="Nothing is recorded of BTCUSDT"):
+        await export(_job(Taped(), form, tmp_path / "out"), lambda _: None)
+    assert _files(tmp_path) == []
+
+
+async def test_the_work_is_done_in_threads(
+    form: ExportFormat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[threading.Thread] = set()
+    take = RowStream.take
+
+    def noted(self: RowStream, part: ChunkSlice) -> Iterator[LevelRows]:
+        threads.add(threading.current_thread())
+        return take(self, part)
+
+    monkeypatch.setattr(RowStream, "take", noted)
+    await export(_job(two_runs(), form, tmp_path / "out"), lambda _: None)
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+class _Repeated(Taped):
+    """Runs over and over, as long as is wanted."""
+
+    times = 1
+
+    async def slices(self) -> AsyncGenerator[ChunkSlice]:
+        for _ in range(self.times):
+            for part in self.parts:
+                # A chunk of its own each time: what one keeps in itself shall not count.
+                yield replace(part, chunk=replace(part.chunk))
+
+
+async def test_memory_does_not_grow_with_the_recording(form: ExportFormat, tmp_path: Path) -> None:
+    taped = _Repeated()
+    taped.run(200)
+    peaks = []
+    for times in (3, 20, 100):
+        taped.times = times
+        tracemalloc.start()
+        await export(_job(taped, form, tmp_path / f"out{times}"), lambda _: None)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # A row group of Parquet is the most that is ever held, and larger than all of this.
+    allowed = 100 * 1_600 * 8 * 20 if form is ExportFormat.PARQUET else 1 << 20
+    assert peaks[2] < peaks[1] + allowed
+
+
+async def test_what_comes_meanwhile_is_left_out(form: ExportFormat, tmp_path: Path) -> None:
+    taped = two_runs()
+    calls = 0
+
+    async def growing() -> AsyncGenerator[ChunkSlice]:
+        nonlocal calls
+        calls += 1
+        # The second time there is more.
+        for part in taped.parts[: None if calls > 1 else -1]:
+            yield part
+
+    job = replace(_job(taped, form, tmp_path / "out"), slices=growing)
+    done = await export(job, lambda _: None)
+    short = Taped(taped.tape, taped.parts[:-1])
+    only = await export(_job(short, form, tmp_path / "only"), lambda _: None)
+    assert done == only
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "only").read_bytes()
+
+
+async def test_what_was_exchanged_meanwhile_is_told(form: ExportFormat, tmp_path: Path) -> None:
+    # As many rows of as many books, but others.
+    taped, other = Taped(), Taped()
+    other.tape.last_id += 10_000
+    taped.run(100)
+    other.run(100)
+    calls = 0
+
+    async def moving() -> AsyncGenerator[ChunkSlice]:
+        nonlocal calls
+        calls += 1
+        for part in (other if calls > 1 else taped).parts:
+            yield part
+
+    job = replace(_job(taped, form, tmp_path / "out"), slices=moving)
+    if form.passes == 1:
+        await export(job, lambda _: None)
+        return
+    with pytest.raises(RecordingChanged, match="export it again"):
+        await export(job, lambda _: None)
+
+
+async def test_what_was_cut_meanwhile_is_told(form: ExportFormat, tmp_path: Path) -> None:
+    taped = two_runs()
+    calls = 0
+
+    async def shrinking() -> AsyncGenerator[ChunkSlice]:
+        nonlocal calls
+        calls += 1
+        for part in taped.parts[calls - 1 :]:
+            yield part
+
+    job = replace(_job(taped, form, tmp_path / "out"), slices=shrinking)
+    if form.passes == 1:
+        await export(job, lambda _: None)
+        return
+    with pytest.raises(RecordingChanged, match="export it again"):
+        await export(job, lambda _: None)
+    assert _files(tmp_path) == []

@@ -1,0 +1,89 @@
+"""Messages as a collector would have received them, and recordings made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
+from pathlib import Path
+
+from orderbook_desktop.core.archive.rows import LevelRows, RowStream
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.received import Received
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.imports.importing import ImportedMarket, import_messages
+from orderbook_desktop.storage.recording import Recording
+from tests.core.reference_book import Pairs
+from tests.storage.recording_fixtures import Tape, all_of
+
+
+class Collected:
+    """What a collector received of a tape, with the true book after every event."""
+
+    def __init__(self, tape: Tape | None = None) -> None:
+        self.tape = tape or Tape(step_ms=700)
+        self.messages: list[Received] = []
+        self.books: dict[int, tuple[Pairs, Pairs]] = {}
+
+    def snapshot(self) -> Collected:
+        snapshot = self.tape.snapshot()
+        self.books[snapshot.last_update_id] = self.tape.book.levels
+        self.messages.append(Received(self.tape.now_ms * 1_000_000 + 2, snapshot))
+        return self
+
+    def events(self, count: int) -> Collected:
+        for _ in range(count):
+            diff = self.tape.diff()
+            self.messages.append(Received(diff.received_ns, diff))
+            self.books[diff.final_id] = self.tape.book.levels
+        return self
+
+    def gap(self) -> Collected:
+        self.tape.diffs(3)
+        return self
+
+    def lines(self) -> list[bytes]:
+        """The same as lines of a capture."""
+        return [_line(one) for one in self.messages]
+
+    @property
+    def diffs(self) -> list[DepthDiff]:
+        return [one.message for one in self.messages if isinstance(one.message, DepthDiff)]
+
+
+def _line(received: Received) -> bytes:
+    payload = received.message.payload
+    if isinstance(received.message, DepthDiff):
+        stream = json.dumps(f"{received.message.market.lower()}@depth@100ms").encode()
+        payload = b'{"stream":%b,"data":%b}' % (stream, payload)
+    return b"%d %b\n" % (received.received_ns, payload)
+
+
+async def imported(
+    database: Database, messages: Iterable[Received], folder: Path
+) -> list[ImportedMarket]:
+    """Import `messages`."""
+    return await import_messages(database, messages, folder, lambda *_: None)
+
+
+async def recorded_rows(database: Database, market: str = "BTCUSDT") -> AsyncIterator[LevelRows]:
+    """The rows of everything that is recorded."""
+    stream = RowStream()
+    async with aclosing(Recording(database, market).slices()) as slices:
+        async for part in slices:
+            for rows in stream.take(part):
+                yield rows
+    for rows in stream.finish():
+        yield rows
+
+
+async def contents(database: Database) -> dict[str, list[object]]:
+    """Everything that is stored, without times of our own."""
+    names = ("segments", "depth_chunks", "loose_events", "depth_events", "checkpoints", "meta")
+    return {
+        name: [
+            {key: value for key, value in one.items() if key not in ("alive_ms", "owner")}
+            for one in sorted(await all_of(database, name), key=lambda one: str(one["_id"]))
+        ]
+        for name in names
+    }

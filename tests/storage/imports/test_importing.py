@@ -1,0 +1,462 @@
+"""Imports: the very events, in segments with their gaps; all of it, or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from pymongo.errors import AutoReconnect
+
+from orderbook_desktop.core.events import decode_diff
+from orderbook_desktop.core.received import Received
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.storage.chunk_store import ChunkStore
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.imports.importing import (
+    NoCommonScale,
+    NothingToImport,
+    Step,
+    import_messages,
+)
+from orderbook_desktop.storage.imports.journal import ImportBusy, ImportJournal, settle_imports
+from orderbook_desktop.storage.imports.place import ImportConflict
+from orderbook_desktop.storage.imports.runs import ConflictingEvents
+from orderbook_desktop.storage.recorder import Recorder
+from orderbook_desktop.storage.recording import Recording
+from orderbook_desktop.storage.verification import verify
+from tests.core.archive.test_rows import rebuilt
+from tests.storage.imports.made import Collected, contents, imported, recorded_rows
+from tests.storage.processes import ROOT
+from tests.storage.recording_fixtures import (
+    ServerThread,
+    Tape,
+    all_of,
+    database,
+    recorder,
+    server,
+    started,
+    until_stored,
+    until_written,
+)
+
+__all__ = ["database", "recorder", "server"]
+
+
+def two_runs() -> Collected:
+    return Collected().snapshot().events(300).gap().events(20).snapshot().events(120)
+
+
+async def test_every_book_is_the_true_one(database: Database, tmp_path: Path) -> None:
+    made = two_runs()
+    (done,) = await imported(database, made.messages, tmp_path)
+    books = rebuilt([rows async for rows in recorded_rows(database)])
+    lost = {one.final_id for one in made.diffs[300:320]}
+    after_snapshot = made.diffs[319].final_id
+    assert books == {key: made.books[key] for key in made.books if key not in lost} | {
+        after_snapshot: made.books[after_snapshot]
+    }
+    assert (done.market, done.events, done.known, done.counts.loose) == ("BTCUSDT", 420, 0, 20)
+
+
+async def test_segments_and_gaps_are_told(database: Database, tmp_path: Path) -> None:
+    made = two_runs()
+    await imported(database, made.messages, tmp_path)
+    recording = Recording(database, "BTCUSDT")
+    first, second = await recording.segments()
+    diffs = made.diffs
+    assert first.segment.event_count == first.archived_events == 300
+    assert (first.segment.last_id, first.archived_id) == (diffs[299].final_id,) * 2
+    assert (first.segment.first_id, first.segment.first_event_ms) == (
+        diffs[0].first_id,
+        diffs[0].event_ms,
+    )
+    assert (first.origin, first.archived_bytes > 0) == ("import", True)
+    assert first.segment.end_cause is GapCause.FEED_GAP
+    assert first.segment.end_detail == (
+        f"Update ids {diffs[299].final_id + 1} to {diffs[300].first_id - 1} are missing."
+    )
+    assert second.segment.snapshot_id == diffs[319].final_id
+    assert second.segment.end_cause is GapCause.USER
+    timeline = await recording.timeline()
+    assert [gap.cause for gap in timeline.gaps] == [GapCause.FEED_GAP]
+    assert (await verify(database, "BTCUSDT")).fault is None
+    # What nobody can use is kept all the same.
+    loose = [chunk async for chunk in recording.loose()]
+    assert [one.payload for chunk in loose for one in chunk.diffs()] == [
+        one.payload for one in diffs[300:320]
+    ]
+
+
+async def test_events_come_back_as_they_were(database: Database, tmp_path: Path) -> None:
+    made = Collected().snapshot().events(200)
+    await imported(database, made.messages, tmp_path)
+    recording = Recording(database, "BTCUSDT")
+    (segment,) = await recording.segments()
+    found = [diff async for chunk in recording.chunks(segment) for diff in chunk.diffs()]
+    assert found == made.diffs
+
+
+async def test_the_same_again_changes_nothing(database: Database, tmp_path: Path) -> None:
+    made = two_runs()
+    await imported(database, made.messages, tmp_path)
+    before = await contents(database)
+    (again,) = await imported(database, made.messages, tmp_path)
+    assert (again.segments, again.known) == ((), 2)
+    assert await contents(database) == before
+
+
+async def test_what_is_new_comes_beside_what_is_there(database: Database, tmp_path: Path) -> None:
+    made = Collected().snapshot().events(50).gap()
+    await imported(database, made.messages, tmp_path)
+    made.snapshot().events(70)
+    # The same beginning, with the same end: the other run begins with a snapshot that the
+    # first file does not need.
+    later = [one for one in made.messages if one not in made.messages[:51]]
+    (done,) = await imported(database, later, tmp_path)
+    assert (done.events, done.known) == (70, 0)
+    assert len(await Recording(database, "BTCUSDT").segments()) == 2
+
+
+@pytest.mark.parametrize("overlap", [slice(0, 150), slice(100, None), slice(40, 90)])
+async def test_what_overlaps_is_refused(database: Database, tmp_path: Path, overlap: slice) -> None:
+    tape = Tape()
+    base = Received(1, tape.snapshot())
+    whole = [base, *(Received(one.received_ns, one) for one in tape.diffs(200))]
+    part = [base, *whole[1:][overlap]]
+    if overlap.start:
+        # It begins with a book of its own.
+        other = Tape()
+        other.diffs(overlap.start)
+        part[0] = Received(1, other.snapshot())
+    await imported(database, part, tmp_path)
+    before = await contents(database)
+    with pytest.raises(ImportConflict, match=r"overlaps with what is recorded of BTCUSDT.*DB_NAME"):
+        await imported(database, whole, tmp_path)
+    assert await contents(database) == before
+
+
+async def test_ids_and_times_have_to_agree(database: Database, tmp_path: Path) -> None:
+    later, earlier = Tape(), Tape()
+    later.now_ms += 3_600_000
+    earlier.last_id += 1_000_000
+    for tape in (later, earlier):
+        messages = [Received(1, tape.snapshot()), *(Received(1, one) for one in tape.diffs(20))]
+        if tape is later:
+            await imported(database, messages, tmp_path)
+            continue
+        with pytest.raises(ImportConflict, match="mingles"):
+            await imported(database, messages, tmp_path)
+
+
+async def test_nothing_comes_after_a_running_recording(
+    database: Database, recorder: Recorder, tmp_path: Path
+) -> None:
+    feed = started(recorder, tape := Tape())
+    feed.diffs(*tape.diffs(20))
+    await until_written(recorder)
+    await until_stored(database, 1)
+    made = Collected(tape).gap().snapshot().events(20)
+    with pytest.raises(ImportConflict):
+        await imported(database, made.messages, tmp_path)
+
+
+async def test_markets_are_kept_apart(database: Database, tmp_path: Path) -> None:
+    tapes = [Collected(Tape(market, seed)) for seed, market in enumerate(("BTCUSDT", "ETHUSDT"))]
+    for one in tapes:
+        one.snapshot().events(60)
+    together = sorted(
+        (message for one in tapes for message in one.messages), key=lambda one: one.received_ns
+    )
+    done = await imported(database, together, tmp_path)
+    assert {one.market: one.events for one in done} == {"BTCUSDT": 60, "ETHUSDT": 60}
+    for one in tapes:
+        rows = [rows async for rows in recorded_rows(database, one.tape.market)]
+        assert rebuilt(rows) == one.books
+
+
+async def test_events_that_come_twice_are_taken_once(database: Database, tmp_path: Path) -> None:
+    made = Collected().snapshot().events(80)
+    twice = [*made.messages[:60], *made.messages[40:]]
+    (done,) = await imported(database, twice, tmp_path)
+    assert (done.events, done.counts.repeated) == (80, 20)
+
+
+async def test_two_events_with_one_id_are_refused(database: Database, tmp_path: Path) -> None:
+    made = Collected().snapshot().events(80)
+    diff = made.diffs[30]
+    other = replace_payload(made, 30)
+    with pytest.raises(ConflictingEvents, match=f"different events .* update id {diff.final_id}"):
+        await imported(database, [*made.messages, other], tmp_path)
+    assert not any((await contents(database)).values())
+
+
+def replace_payload(made: Collected, index: int) -> Received:
+    from orderbook_desktop.core.events import decode_diff  # noqa: PLC0415
+
+    diff = made.diffs[index]
+    return Received(diff.received_ns, decode_diff(diff.payload.replace(b'"b":[', b'"b": [')))
+
+
+async def test_only_events_without_a_book(database: Database, tmp_path: Path) -> None:
+    made = Collected().events(30)
+    (done,) = await imported(database, made.messages, tmp_path)
+    assert (done.events, done.counts.loose) == (0, 30)
+    loose = [chunk async for chunk in Recording(database, "BTCUSDT").loose()]
+    assert [one for chunk in loose for one in chunk.diffs()] == made.diffs
+
+
+async def test_nothing_to_import(database: Database, tmp_path: Path) -> None:
+    with pytest.raises(NothingToImport):
+        await imported(database, Collected().snapshot().messages, tmp_path)
+
+
+async def test_what_fails_while_reading_writes_nothing(database: Database, tmp_path: Path) -> None:
+    def broken() -> Iterator[Received]:
+        yield from two_runs().messages
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        await imported(database, broken(), tmp_path)
+    assert not any((await contents(database)).values())
+
+
+async def test_what_fails_while_writing_is_undone(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, calls = ChunkStore.put, 0
+
+    async def failing(self: ChunkStore, *arguments: object) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise OSError("no")
+        return await put(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ChunkStore, "put", failing)
+    with pytest.raises(OSError, match="no"):
+        await imported(database, two_runs().messages, tmp_path)
+    left = await contents(database)
+    assert [one["_id"] for one in left.pop("meta")] == ["schema"]  # type: ignore[index]
+    assert not any(left.values())
+
+
+async def test_cancelled_while_writing_it_is_undone(database: Database, tmp_path: Path) -> None:
+    reached = asyncio.Event()
+
+    def progress(step: Step, done: int, _: int) -> None:
+        if step is Step.WRITING and done == 2:
+            reached.set()
+
+    work = import_messages(database, two_runs().messages, tmp_path, progress)
+    running = asyncio.create_task(work)
+    await reached.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    left = await contents(database)
+    assert [one["_id"] for one in left.pop("meta")] == ["schema"]  # type: ignore[index]
+    assert not any(left.values())
+
+
+async def test_cancelled_while_reading_it_ends(database: Database, tmp_path: Path) -> None:
+    reached = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def endless() -> Iterator[Received]:
+        made = Collected().snapshot()
+        while True:
+            made.messages.clear()
+            yield from made.events(100).messages
+
+    def progress(*_: object) -> None:
+        loop.call_soon_threadsafe(reached.set)
+
+    work = import_messages(database, endless(), tmp_path, progress)
+    running = asyncio.create_task(work)
+    await reached.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+DYING = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from pymongo import monitoring
+from orderbook_desktop.storage.database import Database
+from tests.storage.imports.made import imported
+from tests.storage.imports.test_importing import two_runs
+
+class Death(monitoring.CommandListener):
+    left = int(sys.argv[3])
+    def started(self, event):
+        if event.command_name in ("insert", "update", "delete", "findAndModify"):
+            self.left -= 1
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+    def succeeded(self, event): pass
+    def failed(self, event): pass
+
+async def main():
+    database = Database(sys.argv[1])
+    database.connect(sys.argv[2])
+    await database.prepare()
+    monitoring.register(Death())
+    database.connect(sys.argv[2])
+    await imported(database, two_runs().messages, Path(sys.argv[4]))
+    database.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+@pytest.mark.allows_log("an import had been broken off")
+@pytest.mark.timeout(180)
+async def test_killed_anywhere_it_is_there_as_a_whole_or_not_at_all(
+    database: Database, server: ServerThread, tmp_path: Path
+) -> None:
+    await imported(database, two_runs().messages, tmp_path)
+    whole = await contents(database)
+    outcomes = set()
+    for writes in range(1, 60):
+        victim = Database(f"{database.name}_{writes}")
+        arguments = [victim.name, server.dsn, str(writes), str(tmp_path)]
+        died = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", DYING, *arguments],
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+        )
+        assert died.returncode in (0, -signal.SIGKILL), died.stderr
+        victim.connect(server.dsn)
+        await settle_imports(victim)
+        found = await contents(victim)
+        nothing = {name: found["meta"] if name == "meta" else [] for name in found}
+        assert found in (whole, nothing), f"killed at write {writes}"
+        assert [one["_id"] for one in found["meta"]] == ["schema"]  # type: ignore[index]
+        outcomes.add(found == whole)
+        await imported(victim, two_runs().messages, tmp_path)
+        assert await contents(victim) == whole
+        victim.close()
+        if died.returncode == 0:
+            break
+    else:
+        pytest.fail("it never came to its end")
+    assert outcomes == {True, False}
+
+
+async def test_an_import_that_goes_on_is_left_alone(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, settled = ChunkStore.put, []
+
+    async def nosy(self: ChunkStore, *arguments: object) -> int:
+        settled.append(await settle_imports(database))
+        return await put(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ChunkStore, "put", nosy)
+    (done,) = await imported(database, two_runs().messages, tmp_path)
+    assert done.events == 420
+    assert set(settled) == {0}
+
+
+async def test_a_book_that_came_before_its_gap_was_seen_is_used(
+    database: Database, tmp_path: Path
+) -> None:
+    # As collectors write that ask for a book as soon as they are connected again.
+    made = Collected().snapshot().events(30).gap().snapshot().events(120)
+    (done,) = await imported(database, made.messages, tmp_path)
+    assert [one.event_count for one in done.segments] == [30, 120]
+    assert (done.counts.loose, done.counts.snapshots) == (0, 0)
+    assert rebuilt([rows async for rows in recorded_rows(database)]) == made.books
+
+
+async def test_a_book_from_before_the_gap_is_of_no_use(database: Database, tmp_path: Path) -> None:
+    made = Collected().snapshot().events(30).snapshot().events(5).gap().events(120)
+    (done,) = await imported(database, made.messages, tmp_path)
+    assert [one.event_count for one in done.segments] == [35]
+    assert (done.counts.loose, done.counts.snapshots) == (120, 1)
+
+
+@pytest.mark.parametrize("late_by", [1, 50, 100])
+async def test_events_in_another_order_are_no_gap(
+    database: Database, tmp_path: Path, late_by: int
+) -> None:
+    made = Collected().snapshot().events(200)
+    messages = list(made.messages)
+    messages.insert(20 + late_by, messages.pop(20))
+    (done,) = await imported(database, messages, tmp_path)
+    assert [one.event_count for one in done.segments] == [200]
+    assert rebuilt([rows async for rows in recorded_rows(database)]) == made.books
+
+
+async def test_an_event_that_comes_too_late_is_missing(database: Database, tmp_path: Path) -> None:
+    made = Collected().snapshot().events(200)
+    messages = list(made.messages)
+    messages.insert(20 + 101, messages.pop(20))
+    (done,) = await imported(database, messages, tmp_path)
+    assert [one.event_count for one in done.segments] == [19]
+    assert done.counts.loose == 181
+
+
+async def test_values_that_no_scale_holds_together(database: Database, tmp_path: Path) -> None:
+    made = Collected().snapshot().events(20)
+    last = made.diffs[-1]
+    event = {"e": "depthUpdate", "E": last.event_ms, "s": "BTCUSDT"}
+    event |= {"U": last.final_id + 1, "u": last.final_id + 1, "a": []}
+    event["b"] = [["1.00", "123456789012345678"], ["2.00", "0.000000001"]]
+    diff = decode_diff(msgspec.json.encode(event), last.received_ns)
+    messages = [*made.messages, Received(diff.received_ns, diff)]
+    with pytest.raises(NoCommonScale, match=r"Nothing was imported: no scale holds both 1234567"):
+        await imported(database, messages, tmp_path)
+    assert not any((await contents(database)).values())
+
+
+async def test_a_server_that_is_lost_may_come_back(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, calls = ChunkStore.put, 0
+
+    async def failing(self: ChunkStore, *arguments: object) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise AutoReconnect("gone")
+        return await put(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ChunkStore, "put", failing)
+    (done,) = await imported(database, two_runs().messages, tmp_path)
+    assert (done.events, done.known) == (420, 0)
+    assert (await verify(database, "BTCUSDT")).fault is None
+
+
+async def test_imports_of_one_market_wait_for_each_other(
+    database: Database, tmp_path: Path
+) -> None:
+    other = ImportJournal(database)
+    await other.begin(["ETHUSDT", "BTCUSDT"])
+    with pytest.raises(ImportBusy, match="another import of BTCUSDT is going on; try again"):
+        await ImportJournal(database, "import:third").begin(["BTCUSDT"])
+    await ImportJournal(database, "import:third").finish()
+    importing = asyncio.create_task(imported(database, two_runs().messages, tmp_path))
+    async with asyncio.timeout(20):
+        while len(await all_of(database, "meta")) < 3:
+            assert not importing.done()
+    await other.finish()
+    (done,) = await importing
+    assert done.events == 420
+
+
+async def test_the_same_twice_at_once_is_there_once(database: Database, tmp_path: Path) -> None:
+    both = (imported(database, two_runs().messages, tmp_path) for _ in range(2))
+    results = [done for (done,) in await asyncio.gather(*both)]
+    assert sorted(one.known for one in results) == [0, 2]
+    assert (await verify(database, "BTCUSDT")).fault is None

@@ -1,0 +1,176 @@
+"""Reading Tardis CSV: events and snapshots with ids of our making, and clear errors."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from orderbook_desktop.core.archive.rows import LevelRows
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.received import Received, UnusableFile
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.export.formats import ExportFormat
+from orderbook_desktop.storage.export.tardis import HEADER
+from orderbook_desktop.storage.imports.lines import first_line
+from orderbook_desktop.storage.imports.tardis import is_tardis, tardis_messages
+from orderbook_desktop.storage.recording import Recording
+from orderbook_desktop.storage.verification import verify
+from tests.core.archive.test_rows import rebuilt
+from tests.storage.export.taped import Taped, two_runs
+from tests.storage.imports.made import imported, recorded_rows
+from tests.storage.recording_fixtures import database, server
+
+__all__ = ["database", "server"]
+
+_BOOK = """\
+binance,BTCUSDT,1700000000100000,1700000000200001,true,bid,10.5,1
+binance,BTCUSDT,1700000000100000,1700000000200001,true,ask,11,2e-7
+"""
+_EVENTS = """\
+binance,BTCUSDT,1700000000300000,1700000000400000,false,bid,10.5,0
+binance,BTCUSDT,1700000000300000,1700000000400000,false,ask,10.99,0.30
+binance,BTCUSDT,1700000000310000,1700000000400000,false,ask,12,7
+"""
+
+
+def write(path: Path, *texts: str, header: bool = True) -> Path:
+    path.write_text("".join((f"{HEADER}\n" if header else "", *texts)))
+    return path
+
+
+def messages(*paths: Path) -> list[Received]:
+    return list(tardis_messages(paths))
+
+
+def test_rows_become_messages(tmp_path: Path) -> None:
+    book, first, second = messages(write(tmp_path / "a.csv", _BOOK, _EVENTS))
+    assert isinstance(book.message, DepthSnapshot)
+    assert book.restarts
+    assert book.received_ns == 1700000000200001000
+    assert json.loads(book.message.payload) == {
+        "lastUpdateId": 1700000000200001,
+        "bids": [["10.50000000", "1.00000000"]],
+        "asks": [["11.00000000", "0.00000020"]],
+    }
+    assert isinstance(first.message, DepthDiff)
+    assert json.loads(first.message.payload) == {
+        "e": "depthUpdate",
+        "E": 1700000000300,
+        "s": "BTCUSDT",
+        "U": 1700000000200002,
+        "u": 1700000000400000,
+        "b": [["10.50000000", "0.00000000"]],
+        "a": [["10.99000000", "0.30000000"]],
+    }
+    # Received in the same microsecond, but of another time: another event.
+    assert isinstance(second.message, DepthDiff)
+    assert (second.message.first_id, second.message.final_id) == (1700000000400001,) * 2
+    assert second.message.event_ms == 1700000000310
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4])
+@pytest.mark.parametrize("header", [True, False])
+def test_a_file_may_be_cut_anywhere(tmp_path: Path, cut: int, header: bool) -> None:
+    lines = (_BOOK + _EVENTS).splitlines(keepends=True)
+    whole = messages(write(tmp_path / "whole.csv", *lines))
+    front = write(tmp_path / "front.csv", *lines[:cut])
+    back = write(tmp_path / "back.csv", *lines[cut:], header=header)
+    assert messages(front, back) == whole
+    assert messages(back, front) == whole
+
+
+def test_a_header_may_come_again_and_a_mark_of_utf_8(tmp_path: Path) -> None:
+    whole = messages(write(tmp_path / "whole.csv", _BOOK, _EVENTS))
+    path = write(tmp_path / "a.csv", _BOOK, f"{HEADER}\n", _EVENTS)
+    assert messages(path) == whole
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert is_tardis(first_line(path))
+    assert messages(path) == whole
+
+
+def test_files_are_merged_by_time(tmp_path: Path) -> None:
+    other = (_BOOK + _EVENTS).replace("BTCUSDT", "ethusdt").replace("00400000", "00400001")
+    path = tmp_path / "eth.csv.gz"
+    path.write_bytes(gzip.compress(f"{HEADER}\n{other}".encode()))
+    found = messages(path, write(tmp_path / "btc.csv", _BOOK, _EVENTS))
+    for market in ("BTCUSDT", "ETHUSDT"):
+        times = [one.received_ns for one in found if one.message.market == market]
+        assert len(times) == 3
+        assert times == sorted(times)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("binance,BTCUSDT,1,2,true,bid,1", "has not the fields exchange,symbol"),
+        ("binance,BTCUSDT,1,2,true,bid,1,2,3", "has not the fields exchange,symbol"),
+        ("hello", "has not the fields exchange,symbol"),
+        ("deribit,BTCUSDT,1,2,true,bid,1,2", "is of the exchange 'deribit'; only binance"),
+        ("binance,,1,2,true,bid,1,2", "has '' for a symbol"),
+        ("binance,BTC USDT,1,2,true,bid,1,2", "has 'BTC USDT' for a symbol"),
+        ("binance,BTCUSDT,-1,2,true,bid,1,2", "has '-1' for a time in microseconds"),
+        ("binance,BTCUSDT,1,1.5,true,bid,1,2", "has '1.5' for a time"),
+        ("binance,BTCUSDT,1,9999999999999999,true,bid,1,2", "has '9999999999999999' for a time"),
+        ("binance,BTCUSDT,1,2,True,bid,1,2", "has 'True' for is_snapshot"),
+        ("binance,BTCUSDT,1,2,true,buy,1,2", "has 'buy' for a side"),
+        ("binance,BTCUSDT,1,2,true,bid,x,2", "has 'x' for a price or an amount"),
+        ("binance,BTCUSDT,1,2,true,bid,1,-2", "has '-2' for a price or an amount"),
+        ("binance,BTCUSDT,1,2,true,bid,nan,2", "has 'nan' for a price or an amount"),
+        ("binance,BTCUSDT,1,2,true,bid,1e99999999,2", "has '1e99999999' for a price"),
+        ("binance,BTCUSDT,1,2,true,bid,1_0,2", "has '1_0' for a price or an amount"),
+        ("binance,BTCUSDT,1,2,true,bid, 1,2", "has ' 1' for a price or an amount"),
+        ("binance,BTCUSDT,1,2,true,bid,1,1e-19", "has '1e-19', which 64 bits don't hold"),
+        ("binance,BTCUSDT,1,2,true,bid,,2", "has '' for a price or an amount"),
+        ("binance,BTCUSDT,1,2,true,bid,\u0661,2", "for a price or an amount"),
+    ],
+)
+def test_a_wrong_row_is_named(tmp_path: Path, row: str, reason: str) -> None:
+    path = write(tmp_path / "a.csv", _BOOK, f"{row}\n", _EVENTS)
+    with pytest.raises(UnusableFile) as caught:
+        messages(path)
+    assert (caught.value.path, caught.value.line) == (path, 4)
+    assert reason in str(caught.value)
+    assert str(caught.value).startswith(f"Nothing was imported: line 4 of {path} ")
+
+
+def test_its_first_line_tells_the_format() -> None:
+    assert is_tardis(HEADER.encode())
+    assert is_tardis(_EVENTS.splitlines()[0].encode())
+    assert not is_tardis(b'1700000000000000000 {"stream":"x"}')
+    assert not is_tardis(b"exchange,symbol,timestamp,local_timestamp,id,side,price,amount")
+
+
+async def test_an_export_comes_back_as_it_was(database: Database, tmp_path: Path) -> None:
+    taped = await _written(two_runs(), tmp_path / "book.csv.gz")
+    await imported(database, tardis_messages([tmp_path / "book.csv.gz"]), tmp_path)
+    rows = [rows async for rows in recorded_rows(database)]
+    # Ids are of our making: it is the order that counts.
+    assert list(rebuilt(rows).values()) == list(taped.books.values())
+    first, second = await Recording(database, "BTCUSDT").segments()
+    assert first.segment.event_count + second.segment.event_count == 420
+    assert first.segment.end_detail == "A snapshot begins the book anew."
+    again = Taped(parts=[part async for part in Recording(database, "BTCUSDT").slices()])
+    await _written(again, tmp_path / "again.csv.gz")
+    assert (tmp_path / "again.csv.gz").read_bytes() == (tmp_path / "book.csv.gz").read_bytes()
+    assert (await verify(database, "BTCUSDT")).fault is None
+
+
+async def _written(taped: Taped, path: Path) -> Taped:
+    from orderbook_desktop.storage.export.exporting import ExportJob, export  # noqa: PLC0415
+
+    job = ExportJob("BTCUSDT", taped.slices, ExportFormat.TARDIS, path)
+    await export(job, lambda _: None)
+    return taped
+
+
+async def test_a_snapshot_in_pieces_is_one(database: Database, tmp_path: Path) -> None:
+    bid, ask = _BOOK.splitlines(keepends=True)
+    later = ask.replace("1700000000200001", "1700000000200009")
+    await imported(database, messages(write(tmp_path / "a.csv", bid, later, _EVENTS)), tmp_path)
+    rows: list[LevelRows] = [rows async for rows in recorded_rows(database)]
+    assert rows[0].is_snapshot
+    assert rows[0].asks.tolist() == [False, True]
+    assert len(rows) == 2
