@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from orderbook_desktop.core.errors import BugError, KnownError
-from orderbook_desktop.storage import schema
+from orderbook_desktop.storage import migrations
 from orderbook_desktop.storage.schema import Document
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Activity(Enum):
     WRITE = "events wait in memory"
     KEEP_LEDGER = "the beginnings and ends of recordings wait in memory"
     FOLLOW = "the recorded book stands still"
+    ARCHIVE = "the recording is not made smaller"
 
 
 class Database:
@@ -55,8 +56,11 @@ class Database:
 
     @property
     def problem(self) -> str:
-        """The sentence on the last call that failed, if none of its kind has worked since."""
-        return next(iter(self._problems.values()), "")
+        """The sentence on the last call that failed, if none of its kind has worked since.
+
+        Of several kinds, the first one of `Activity`.
+        """
+        return next((self._problems[one] for one in Activity if one in self._problems), "")
 
     def connect(self, dsn: str) -> None:
         """Speak to the server at `dsn` from now on, whether or not it is there yet."""
@@ -72,13 +76,18 @@ class Database:
         )
         self._connected.set()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether `connect` was called, and not `close` since."""
+        return self._connected.is_set()
+
     async def until_connected(self) -> None:
         """Wait for `connect` to be called."""
         await self._connected.wait()
 
     async def prepare(self) -> None:
-        """Create indexes and the like; raises PyMongo's errors and `NewerSchema`."""
-        await schema.prepare(self.motor)
+        """Create indexes, migrate older ones; raises PyMongo's errors and `NewerSchema`."""
+        await migrations.prepare(self.motor)
         self.prepared = True
 
     @property

@@ -14,6 +14,7 @@
         ├── DatabaseDamaged         the files can't be read
         ├── PortTaken               another program listens on the port
         ├── ServerFailed            the server ended while it started
+        ├── UnknownToServer         it refuses the password that we keep for it
         ├── ServerTooSlow           it did not get ready in time
         ├── OwnerSilent             another window owns the folder and runs no server
         ├── NewerSchema             a newer program wrote the database (schema.py)
@@ -21,7 +22,8 @@
         ├── UnstorableEvent         the database can't take an event (event_log.py)
         ├── DamagedDocument         what is stored can't be understood (packing.py)
         ├── NotRecorded             nobody records the market (recorded_snapshots.py)
-        └── RecordingUnreadable     reading it back failed (recorded_snapshots.py)
+        ├── RecordingUnreadable     reading it back failed (recorded_snapshots.py)
+        └── DatabaseFailed          it failed during a command (failures.py)
 
 None of them ever holds a password: a DSN is redacted before it comes here.
 """
@@ -180,8 +182,8 @@ class DatabaseDamaged(DatabaseError):
 
     def __str__(self) -> str:
         return (
-            f"The database files in {self.folder} are damaged; move that folder away to start "
-            f"with an empty database (details: {self.log_path})."
+            f"The database files in {self.folder} are damaged; to go on with an empty database, "
+            f"move that folder aside (details: {self.log_path})."
         )
 
 
@@ -212,6 +214,21 @@ class ServerFailed(DatabaseError):
         return (
             f"The database server {self.name} could not start ({self.reason}); "
             f"see {self.log_path} for what it said."
+        )
+
+
+class UnknownToServer(DatabaseError):
+    """The database server of our own refuses the password that is kept for it."""
+
+    def __init__(self, name: str, log_path: Path) -> None:
+        self.name = name
+        self.log_path = log_path
+        super().__init__(name, log_path)
+
+    def __str__(self) -> str:
+        return (
+            f"The database server {self.name} refuses the password that is kept for it, and a "
+            f"new one too; start again, and see {self.log_path} for what it said."
         )
 
 

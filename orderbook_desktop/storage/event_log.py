@@ -10,7 +10,7 @@ from orderbook_desktop.core.events import level_texts
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.pending import Insert
-from orderbook_desktop.storage.schema import DEPTH_EVENTS, Document
+from orderbook_desktop.storage.schema import DEPTH_EVENTS, Document, event_sum
 
 if TYPE_CHECKING:
     from pymongo.errors import BulkWriteError
@@ -148,4 +148,5 @@ def _document(event: Insert) -> Document:
         "event_ms": event.event_ms,
         "received_ns": event.received_ns,
         "payload": event.payload.decode(),
+        "sum": event_sum(event.payload, event.received_ns),
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from orderbook_desktop.core.book import Book
@@ -18,6 +20,7 @@ from orderbook_desktop.storage.pending import (
     Close,
     Extend,
     Insert,
+    Loose,
     Open,
     OpenSegment,
     Operation,
@@ -31,7 +34,9 @@ _CHECKPOINT_EVERY_MS: Final = 60_000
 # ... nor more than this, whatever the exchange's clock does.
 _CHECKPOINT_EVERY_EVENTS: Final = 10_000
 # A feed lets at most 20,000 events wait for a snapshot; what is older was let go.
-_UNDECIDED_AT_MOST: Final = 40_000
+_WAITING_AT_MOST: Final = 20_000
+_UNDECIDED_AT_MOST: Final = 2 * _WAITING_AT_MOST
+_LISTED_AT_ONCE: Final = 5_000
 # Plain values below this are whole units of 10^-8 in any book.
 _FITS_DEFAULT_SCALE: Final = 2.0**52 / 1e8
 _DEFAULT_SCALE: Final = Scale()
@@ -43,7 +48,9 @@ class MarketCounts:
 
     `events` and `payload_bytes` count what the database acknowledged, `repeated` those of
     them that were there already, `dropped` what didn't fit into memory, `gaps` the ends of
-    segments that nobody asked for, and the losses between segments.
+    segments that nobody asked for, and the losses between segments; the last one came at
+    `last_gap_ms` (ms since the epoch). `lag_ms` is how long after its arrival the last event
+    was acknowledged, by our own clock; None while there was none.
     """
 
     events: int = 0
@@ -52,7 +59,9 @@ class MarketCounts:
     dropped: int = 0
     gaps: int = 0
     last_gap: str = ""
+    last_gap_ms: int = 0
     last_id: int = 0
+    lag_ms: int | None = None
 
 
 class MarketSink:
@@ -60,7 +69,8 @@ class MarketSink:
 
     Where the queue is full it drops events, but never in silence: the segment ends with
     the cause OVERFLOW, and a new one begins, with a book of its own, when there is room.
-    A segment claims only events that were queued here.
+    A segment claims only events that were queued here; those that no segment claims are
+    told too.
     """
 
     def __init__(self, market: str, pending: PendingWrites) -> None:
@@ -72,11 +82,18 @@ class MarketSink:
         self._segment: OpenSegment | None = None
         # By final id: whether an event that the feed has not applied yet was queued here.
         self._undecided: dict[int, bool] = {}
+        # Final ids of events that were queued here and that no segment will take.
+        self._loose: list[int] = []
         self._latest: DepthDiff | None = None
         self._checkpoint_ms = 0
         self._checkpoint_count = 0
         self._scale = _DEFAULT_SCALE
         self._told_unreadable = False
+
+    @property
+    def segment_id(self) -> str | None:
+        """The id of the segment that is being recorded, if one is."""
+        return None if self._segment is None else self._segment.id
 
     def received(self, diff: DepthDiff) -> None:
         """Queue an event (see `RecordingSink`)."""
@@ -94,7 +111,8 @@ class MarketSink:
         else:
             self._pending.add(Insert.of(diff))
         if len(self._undecided) >= _UNDECIDED_AT_MOST:
-            self._undecided.clear()
+            self._let_go(len(self._undecided) - _WAITING_AT_MOST)
+            self._tell_loose()
         self._undecided[diff.final_id] = not self.overflowing
 
     def opened(self, base: DepthSnapshot | BookImage) -> None:
@@ -110,10 +128,23 @@ class MarketSink:
 
     def applied(self, diff: DepthDiff, book: Book) -> None:
         """Extend the segment; store its book now and then (see `RecordingSink`)."""
+        is_latest = diff is self._latest
+        queued = self._undecided.pop(diff.final_id, None)
+        if is_latest:
+            # Whatever came before it has been applied, or never will be.
+            self._let_go(len(self._undecided))
+        if not self._extends(diff, queued, book):
+            if queued:
+                self._loose.append(diff.final_id)
+        elif self._segment is not None:
+            self._extend(self._segment, diff, book)
+        if is_latest:
+            self._tell_loose()
+
+    def _extends(self, diff: DepthDiff, queued: bool | None, book: Book) -> bool:
+        """Return whether the segment goes on with `diff`; begin or end one where need be."""
         if self._segment is not None and diff.final_id <= self._segment.base_id:
-            self._decide(diff)
-            return
-        queued = self._decide(diff)
+            return False
         if not queued and self._segment is not None:
             # It waited for the snapshot: dropped here, or received before we were told.
             cause = GapCause.USER if queued is None else GapCause.OVERFLOW
@@ -121,27 +152,35 @@ class MarketSink:
             self._add(Close(self._segment, cause, detail))
             self._segment = None
         if not queued or self.overflowing or self.refused is not None:
-            return
+            return False
         if self._segment is None:
             image = self._image(book)
             if image is not None:
                 self.opened(image)
-            return
+            return False
+        return True
+
+    def _extend(self, segment: OpenSegment, diff: DepthDiff, book: Book) -> None:
         self._scale = self._scale_with(diff, book)
         first_id, final_id, event_ms = diff.first_id, diff.final_id, diff.event_ms
-        self._add(Extend(self._segment, first_id, final_id, event_ms, self._scale))
-        self._checkpoint(self._segment, diff, book)
+        self._add(Extend(segment, first_id, final_id, event_ms, self._scale))
+        self._checkpoint(segment, diff, book)
 
     def broken(self, cause: GapCause, detail: str) -> None:
         """End the segment (see `RecordingSink`)."""
         if self._segment is not None:
             self._end(cause, detail)
+        if cause is not GapCause.FEED_GAP:
+            # The feed has let go of all that waited.
+            self._let_go(len(self._undecided))
+            self._tell_loose()
 
     def refuse(self, error: KnownError) -> None:
         """Record nothing more: `error` is why. The ledger ends the segment."""
         self.refused = error
         self._segment = None
         self._undecided.clear()
+        self._loose.clear()
         self._count_gap(GapCause.DATABASE, str(error))
 
     def _end(self, cause: GapCause, detail: str) -> None:
@@ -155,17 +194,19 @@ class MarketSink:
     def _count_gap(self, cause: GapCause, detail: str) -> None:
         self.counts.gaps += 1
         self.counts.last_gap = cause.sentence
+        self.counts.last_gap_ms = time.time_ns() // 1_000_000
         _log.warning("%s: gap in the recording: %s. %s", self.market, cause.sentence, detail)
 
-    def _decide(self, diff: DepthDiff) -> bool | None:
-        """Return whether `diff`, which is now applied, was queued; None if it never came here."""
-        queued = self._undecided.get(diff.final_id)
-        if diff is self._latest:
-            # Whatever came before it has been applied, or never will be.
-            self._undecided.clear()
-        else:
-            self._undecided.pop(diff.final_id, None)
-        return queued
+    def _let_go(self, count: int) -> None:
+        """Expect no longer that the oldest `count` of the undecided events will be applied."""
+        for final_id in list(islice(self._undecided, count)):
+            if self._undecided.pop(final_id):
+                self._loose.append(final_id)
+
+    def _tell_loose(self) -> None:
+        loose, self._loose = self._loose, []
+        for start in range(0, len(loose), _LISTED_AT_ONCE):
+            self._add(Loose(self.market, tuple(loose[start : start + _LISTED_AT_ONCE])))
 
     def _scale_with(self, diff: DepthDiff, book: Book) -> Scale:
         """Return the book's scale, without merging the book where it can't have changed."""

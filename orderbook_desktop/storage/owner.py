@@ -11,8 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from orderbook_desktop.storage.schema import Document
 
 # Tells this process from all others, those of the same number before and after it included.
@@ -44,6 +42,11 @@ def owner_document() -> Document:
     return {"owner": owner, "alive_ms": time.time_ns() // 1_000_000}
 
 
+def is_ours(segment: Document) -> bool:
+    """Whether this very process wrote `segment`."""
+    return bool(segment["owner"]["token"] == _TOKEN)
+
+
 def is_gone(segment: Document) -> bool:
     """Whether the process that wrote `segment` certainly runs no more.
 
@@ -51,6 +54,9 @@ def is_gone(segment: Document) -> bool:
     where another process has got its number. There only a heartbeat that stops tells.
     """
     owner = segment["owner"]
-    if owner["token"] == _TOKEN or owner["host"] != _SPACE:
+    if is_ours(segment) or owner["host"] != _SPACE:
         return False
+    # Imported here because nobody needs it for the first picture.
+    import psutil  # noqa: PLC0415
+
     return owner["pid"] == os.getpid() or not psutil.pid_exists(owner["pid"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,13 +18,14 @@ from orderbook_desktop.core.units import INT64_MAX, Scale
 # What an operation takes in memory, besides payloads and books.
 _OPERATION_BYTES: Final = 500
 _BYTES_A_LEVEL: Final = 16
+_BYTES_AN_ID: Final = 40
 
 
 class OpenSegment:
     """A segment that is being recorded, as far as the database has acknowledged its events.
 
     `base_id` is the update id of the book it begins with. `stored` is true once the database
-    knows it, `changed` while it doesn't know all.
+    knows it, `begun` once it knows the first event too, `changed` while it doesn't know all.
     """
 
     def __init__(self, market: str, base_id: int, base_event_ms: int, scale: Scale) -> None:
@@ -41,6 +43,7 @@ class OpenSegment:
         )
         self.checkpoints: list[str] = []
         self.stored = False
+        self.begun = False
         self.changed = False
 
     def extend(self, step: Extend) -> None:
@@ -145,13 +148,25 @@ class Close:
     detail: str
 
 
-LedgerEntry = Open | Extend | Checkpoint | Close
+@dataclass(frozen=True, slots=True, eq=False)
+class Loose:
+    """The events whose final ids are `ids`, written before, belong to no segment."""
+
+    market: str
+    ids: tuple[int, ...]
+    id: str = field(default_factory=lambda: secrets.token_hex(12))
+
+
+SegmentEntry = Open | Extend | Checkpoint | Close
+LedgerEntry = SegmentEntry | Loose
 Operation = Insert | LedgerEntry
 
 
 def market_of(operation: Operation) -> str:
     """Return the market that `operation` is about."""
-    return operation.market if isinstance(operation, Insert) else operation.segment.state.market
+    if isinstance(operation, Insert | Loose):
+        return operation.market
+    return operation.segment.state.market
 
 
 @dataclass(slots=True)
@@ -180,6 +195,12 @@ class PendingWrites:
     def relaxed(self) -> bool:
         """Whether there is room again, with some to spare."""
         return self.used_bytes <= self.limit_bytes // 2
+
+    @property
+    def oldest_ns(self) -> int:
+        """When the oldest event in the queue was received, in ns since the epoch; now if none."""
+        waiting = (one.received_ns for one in self._queue if isinstance(one, Insert))
+        return next(waiting, time.time_ns())
 
     def events_of(self, market: str) -> int:
         """Return how many of `events` are those of `market`."""
@@ -220,4 +241,6 @@ def _weight(operation: Operation) -> int:
         return _OPERATION_BYTES + len(operation.payload)
     if isinstance(operation, Open | Checkpoint):
         return _OPERATION_BYTES + operation.base.weight
+    if isinstance(operation, Loose):
+        return _OPERATION_BYTES + _BYTES_AN_ID * len(operation.ids)
     return _OPERATION_BYTES // 2

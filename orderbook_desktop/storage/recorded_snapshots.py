@@ -86,6 +86,9 @@ class RecordedSnapshots:
             fields = {"update_id": 1}
             known = await checkpoints.find({"segment": segment["_id"]}, fields).to_list(None)
             for key in sorted(known, key=lambda one: int(one["update_id"]), reverse=True):
+                if int(key["update_id"]) < segment.get("archived_id", 0):
+                    # The recorder was taken for dead: the events after it are raw no more.
+                    break
                 newest = await checkpoints.find_one({"_id": key["_id"]})
                 # It may just have been replaced by a newer one.
                 if newest is not None:

@@ -19,7 +19,8 @@ async def until_it_works(
     """Call `attempt` until it succeeds, ever more slowly, telling `database` how it went.
 
     A failure that is a fault of ours is logged with its trace and told to the person like
-    any other: the recording must not end because of it without anybody noticing.
+    any other: the recording must not end because of it without anybody noticing. While the
+    database is closed nothing is attempted.
     """
     # By then the driver has been imported, in a thread: the loop need not wait for that.
     await database.until_connected()
@@ -28,15 +29,17 @@ async def until_it_works(
     delays = backoff_delays(first=0.1, cap=1.0)
     told = ""
     while True:
+        await database.until_connected()
         try:
             await attempt()
-        except (PyMongoError, KnownError) as error:
-            database.failed(activity, error)
         except Exception as error:  # noqa: BLE001 - told and logged, whatever it is
-            if repr(error) != told:
-                told = repr(error)
-                _log.exception("writing the recording failed unexpectedly")
-            database.failed(activity, error)
+            # It may have been closed under the attempt.
+            if database.is_connected:
+                is_known = isinstance(error, PyMongoError | KnownError)
+                if not is_known and repr(error) != told:
+                    told = repr(error)
+                    _log.exception("writing the recording failed unexpectedly")
+                database.failed(activity, error)
         else:
             database.worked(activity)
             return

@@ -18,11 +18,13 @@ from typing import Any, TypeVar
 import pytest
 
 from orderbook_desktop.app.book_feed import BookFeed
+from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.depth_sync import Applied, DepthSync, Gap, Synced
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import RecordingSink, StreamItem
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.storage.archive_documents import chunk_of
 from orderbook_desktop.storage.change_stream import RecordedStreams
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.recorded_snapshots import RecordedSnapshots
@@ -232,8 +234,22 @@ async def segments_of(database: Database) -> list[dict[str, Any]]:
 
 
 async def events_of(database: Database, market: str = "BTCUSDT") -> list[dict[str, Any]]:
-    """The events of a market in the order of their ids."""
-    return sorted(await all_of(database, "depth_events", market=market), key=lambda one: one["u"])
+    """The events of a market in the order of their ids, whether or not they are archived."""
+    # First, or one that is archived meanwhile would be missed.
+    raw = await all_of(database, "depth_events", market=market)
+    events = {}
+    for chunk in await all_of(database, "depth_chunks", market=market):
+        for one in decode_chunk(chunk_of(chunk)).diffs():
+            events[one.final_id] = {
+                "market": one.market,
+                "U": one.first_id,
+                "u": one.final_id,
+                "event_ms": one.event_ms,
+                "received_ns": one.received_ns,
+                "payload": one.payload.decode(),
+            }
+    events |= {one["u"]: one for one in raw}
+    return [events[key] for key in sorted(events)]
 
 
 async def until_written(recorder: Recorder) -> None:

@@ -51,6 +51,7 @@ def test_what_a_killed_owner_wrote_is_not_taken_for_the_next_ones(tmp_path: Path
     killed = FolderClaim(tmp_path)
     assert killed.acquire()
     killed.publish(RECORD)
+    assert killed._lock is not None
     killed._lock.release()
     claim = FolderClaim(tmp_path)
     assert claim.acquire()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
@@ -12,6 +13,7 @@ from orderbook_desktop.storage.pending import (
     Close,
     Extend,
     Insert,
+    Loose,
     Open,
     Operation,
     PendingWrites,
@@ -53,8 +55,8 @@ def test_tells_in_the_order_of_what_happened() -> None:
     desk.feed.snapshot(tape.snapshot())
     desk.feed.diffs(tape.diff())
     desk.feed.broken(GapCause.USER)
-    assert kinds(desk.drain()) == [Insert, Open, Insert, Extend, Close]
-    assert desk.wakes == 5
+    assert kinds(desk.drain()) == [Insert, Open, Insert, Extend, Loose, Close]
+    assert desk.wakes == 6
     assert desk.sink.counts.gaps == 0
 
 
@@ -76,9 +78,11 @@ def test_events_received_before_the_recording_began_are_not_claimed() -> None:
     last = tape.diff()
     desk.feed.diffs(last)
     operations = desk.drain()
-    assert kinds(operations) == [Insert, Open, Close, Open, Insert, Extend]
-    reopened, extend = operations[3], operations[5]
+    assert kinds(operations) == [Insert, Open, Close, Open, Loose, Insert, Extend]
+    reopened, loose, extend = operations[3], operations[4], operations[6]
     assert isinstance(reopened, Open)
+    assert isinstance(loose, Loose)
+    assert loose.ids == (reopened.base.update_id,)
     assert isinstance(extend, Extend)
     assert reopened.base.update_id + 1 == extend.first_id == last.first_id
     assert reopened.segment is extend.segment
@@ -123,7 +127,94 @@ def test_an_overflow_is_counted_also_where_no_segment_is_open() -> None:
     desk.feed.snapshot(tape.snapshot())
     assert set(kinds(desk.drain())) == {Insert}
     desk.feed.diffs(tape.diff())
-    assert kinds(desk.drain()) == [Insert, Open]
+    assert kinds(desk.drain()) == [Insert, Open, Loose]
+
+
+def loose_ids(operations: list[Operation]) -> list[int]:
+    return [one for told in operations if isinstance(told, Loose) for one in told.ids]
+
+
+def test_what_came_before_the_snapshot_belongs_to_no_segment() -> None:
+    tape, desk = Tape(), Desk()
+    early = tape.diffs(3)
+    desk.feed.diffs(*early)
+    desk.feed.snapshot(tape.snapshot())
+    # Any of them might still be applied: the feed has not said otherwise.
+    assert loose_ids(desk.drain()) == []
+    desk.feed.diffs(tape.diff())
+    assert loose_ids(desk.drain()) == [one.final_id for one in early]
+    desk.feed.diffs(*tape.diffs(5))
+    desk.feed.broken(GapCause.USER)
+    assert loose_ids(desk.drain()) == []
+
+
+@GAP
+@pytest.mark.parametrize("cause", [GapCause.DISCONNECT, GapCause.MALFORMED, GapCause.USER])
+def test_what_waits_when_the_stream_breaks_belongs_to_no_segment(cause: GapCause) -> None:
+    tape, desk = Tape(), Desk()
+    desk.feed.snapshot(tape.snapshot())
+    desk.feed.diffs(*tape.diffs(2))
+    tape.diff()
+    waiting = tape.diffs(3)
+    # The gap in the feed: they wait for the snapshot after it.
+    desk.feed.diffs(*waiting)
+    assert loose_ids(desk.drain()) == []
+    desk.feed.broken(cause)
+    assert loose_ids(desk.drain()) == [one.final_id for one in waiting]
+
+
+@GAP
+def test_what_waited_amid_a_gap_in_the_feed_is_claimed_by_the_next_segment() -> None:
+    tape, desk = Tape(), Desk()
+    desk.feed.snapshot(tape.snapshot())
+    desk.feed.diffs(*tape.diffs(2))
+    tape.diff()
+    snapshot = tape.snapshot()
+    desk.feed.diffs(*tape.diffs(3))
+    desk.feed.snapshot(snapshot)
+    desk.feed.broken(GapCause.USER)
+    operations = desk.drain()
+    assert loose_ids(operations) == []
+    assert sum(isinstance(one, Extend) for one in operations) == 5
+
+
+def test_of_many_that_wait_the_oldest_are_let_go() -> None:
+    tape, desk = Tape(), Desk()
+    first = tape.diff()
+    for final_id in range(first.final_id, first.final_id + 40_000):
+        desk.sink.received(structs.replace(first, final_id=final_id))
+    assert loose_ids(desk.drain()) == []
+    desk.sink.received(structs.replace(first, final_id=first.final_id + 40_000))
+    gone = loose_ids(desk.drain())
+    assert gone == list(range(first.final_id, first.final_id + 20_000))
+    desk.feed.broken(GapCause.USER)
+    assert len(loose_ids(desk.drain())) == 20_001
+
+
+@GAP
+@ROOM
+def test_every_event_is_either_claimed_or_loose() -> None:
+    tape, desk = Tape(), Desk(limit_bytes=20_000)
+    operations: list[Operation] = []
+    desk.feed.diffs(*tape.diffs(3))
+    desk.feed.snapshot(tape.snapshot())
+    for step in range(200):
+        desk.feed.diffs(*tape.diffs(2))
+        if step % 7 == 0:
+            tape.diff()
+        if step % 11 == 0:
+            desk.feed.snapshot(tape.snapshot())
+        if step % 13 == 0:
+            desk.feed.broken(GapCause.SILENCE)
+        if step % 40 == 39:
+            operations += desk.drain()
+    desk.feed.broken(GapCause.USER)
+    operations += desk.drain()
+    written = [one.final_id for one in operations if isinstance(one, Insert)]
+    claimed = [one.final_id for one in operations if isinstance(one, Extend)]
+    assert desk.sink.counts.dropped
+    assert claimed
+    assert sorted(claimed + loose_ids(operations)) == written
 
 
 @GAP

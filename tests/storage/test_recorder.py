@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -12,10 +13,17 @@ from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapsho
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.event_log import RecordingConflict, UnstorableEvent
+from orderbook_desktop.storage.event_log import (
+    EventLog,
+    Outcome,
+    RecordingConflict,
+    UnstorableEvent,
+)
 from orderbook_desktop.storage.packing import unpack
+from orderbook_desktop.storage.pending import Insert
 from orderbook_desktop.storage.recorder import Recorder
 from orderbook_desktop.storage.server import DatabaseServer
+from orderbook_desktop.storage.verification import verify
 from tests.core.reference_book import ReferenceBook, diff_payload, shown, snapshot_payload
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import (
@@ -437,6 +445,17 @@ async def test_close_keeps_its_time_without_a_database() -> None:
     assert recorder.waiting == 5
 
 
+async def test_close_waits_for_no_database_if_there_is_nothing_to_write() -> None:
+    recorder = Recorder(Database("nowhere"))
+    await recorder.start()
+    tape = Tape()
+    # A market that was opened and never heard of, too.
+    recorder.sink(tape.market)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await recorder.close(600)
+
+
 @pytest.mark.expects_log("ERROR .*5 events could not be written")
 @pytest.mark.allows_log("can't be reached")
 async def test_close_keeps_its_time_when_nobody_answers(silent_server: SilentServer) -> None:
@@ -452,6 +471,45 @@ async def test_close_keeps_its_time_when_nobody_answers(silent_server: SilentSer
     await recorder.close(0.1)
     database.close()
     assert loop.time() - begun < 1
+
+
+@pytest.mark.expects_log(r"ERROR .*\d+ events could not be written")
+async def test_what_was_written_in_time_belongs_to_its_segment(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is slower than the feeds, and there is no time for what waits."""
+    written = EventLog.insert
+
+    async def slow(self: EventLog, events: Sequence[Insert]) -> Outcome:
+        await asyncio.sleep(0.02)
+        return await written(self, events)
+
+    monkeypatch.setattr(EventLog, "insert", slow)
+    monkeypatch.setattr("orderbook_desktop.storage.recorder._OPERATIONS_A_BATCH", 50)
+    recorder = Recorder(database)
+    await recorder.start()
+    tapes = [Tape(f"{name}USDT", seed) for seed, name in enumerate(("BTC", "ETH", "SOL"))]
+    feeds = [started(recorder, tape) for tape in tapes[:2]]
+    for tape, feed in zip(tapes, feeds, strict=False):
+        feed.diffs(*tape.diffs(2_000))
+    # The last one comes when there is no time any more: nothing of it is written.
+    started(recorder, tapes[2]).diffs(*tapes[2].diffs(3))
+    await recorder.close(1.0)
+    assert 0 < recorder.waiting < 4_003
+    stored = 0
+    for tape in tapes:
+        market, counts = tape.market, recorder.sink(tape.market).counts
+        assert len(await events_of(database, market)) == counts.events
+        verified = await verify(database, market)
+        assert verified.holds, verified.fault
+        assert verified.events == counts.events
+        stored += counts.events
+        for segment in await all_of(database, "segments", market=market):
+            lost = recorder.waiting_of(market)
+            assert segment["end_cause"] == ("database" if lost else "user")
+            assert not lost or segment["end_detail"].startswith(f"{lost} events could not")
+    assert stored + recorder.waiting == 4_003
+    assert recorder.sink("BTCUSDT").counts.events > 0
 
 
 @GAP
@@ -511,3 +569,13 @@ async def test_the_end_of_the_writer_is_never_silent(
     tape = Tape()
     started(recorder, tape)
     await eventually(lambda: "restart it" in recorder.problem_of("BTCUSDT"))
+
+
+async def test_the_book_of_a_stored_segment_is_not_new(
+    recorder: Recorder, database: Database
+) -> None:
+    started(recorder, Tape())
+    await until_stored(database, 1)
+    async with asyncio.timeout(10):
+        while (await all_of(database, "checkpoints", base=True))[0].get("new") is not None:
+            await asyncio.sleep(0.01)

@@ -10,6 +10,7 @@ import pytest
 
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.loose_events import LooseEvents
 from orderbook_desktop.storage.owner import is_gone, owner_document
 from orderbook_desktop.storage.recorder import Recorder
 from orderbook_desktop.storage.recovery import CrashWatch
@@ -144,6 +145,21 @@ async def test_live_recorders_are_left_alone(recorder: Recorder, database: Datab
     assert len(await all_of(database, "segments", end_cause=None)) == 3
 
 
+async def test_its_own_are_left_alone_after_a_long_outage(
+    recorder: Recorder, database: Database
+) -> None:
+    tape, clock = Tape(), Clock()
+    started(recorder, tape).diffs(*tape.diffs(3))
+    await until_stored(database, 1, event_count=3)
+    # As it is when nothing could be stored meanwhile, the sign of life included.
+    forever = {"$set": {"alive_ms": 1}}
+    watch = CrashWatch(database, clock)
+    for _ in range(3):
+        await database.collection("segments").update_many({}, forever)
+        assert await watch.close_crashed() == 0
+        clock.now += 60
+
+
 @CLOSED
 async def test_whoever_cannot_be_seen_is_gone_when_the_heartbeat_stops(
     database: Database,
@@ -216,3 +232,22 @@ def test_who_is_gone() -> None:
     assert not is_gone(mine | {"owner": inside})
     far = {"host": "far away", "token": "another", "pid": gone_process()}
     assert not is_gone(mine | {"owner": far})
+
+
+@CLOSED
+async def test_what_belonged_to_no_segment_is_not_measured(database: Database) -> None:
+    """Another recorder had received it, in a form of its own."""
+    tape = Tape()
+    await abandon(database, tape, pid=gone_process())
+    end = tape.last_id
+    # (first id, final id): the second lies inside the third.
+    ids = [(end + 1, end + 4), (end + 5, end + 6), (end + 5, end + 9)]
+    await database.collection("depth_events").insert_many(
+        [{"market": "BTCUSDT", "U": u, "u": v, "event_ms": v} for u, v in ids]
+    )
+    await LooseEvents(database).list_up("BTCUSDT", [end + 6], "of another")
+    (before,) = await segments_of(database)
+    assert await CrashWatch(database).close_crashed() == 1
+    (segment,) = await segments_of(database)
+    assert segment["event_count"] - before["event_count"] == len(ids) - 1
+    assert segment["last_id"] == end + 9

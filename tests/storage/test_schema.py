@@ -9,12 +9,12 @@ from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.migrations import prepare
 from orderbook_desktop.storage.schema import (
     SCHEMA_VERSION,
     NewerSchema,
     event_of,
     has_schema,
-    prepare,
     segment_document,
     segment_of,
 )

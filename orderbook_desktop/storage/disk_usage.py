@@ -1,0 +1,130 @@
+"""What a recording takes in its database, and what room its disk has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from orderbook_desktop.core.disk import RecordingSize
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.schema import (
+    CHECKPOINTS,
+    DEPTH_CHUNKS,
+    DEPTH_EVENTS,
+    LOOSE_EVENTS,
+    SEGMENTS,
+    WITNESSES,
+    Document,
+)
+
+_SIZED: Final = {"$bsonSize": "$$ROOT"}
+_SAMPLE: Final = 30
+# Newer than the last event of a segment as it was stored, or so much older: a sample is there.
+_SAMPLE_IDS: Final = 100_000
+_FIELDS: Final = (
+    *("market", "last_id", "event_count", "cut_events"),
+    *("archived_events", "archived_bytes"),
+)
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Return what is free on the volume of `folder`; None where that can't be known."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:  # The folder isn't there yet, or its volume is gone.
+        return None
+
+
+def file_bytes(folder: Path) -> int | None:
+    """Return what the files directly in `folder` and below take; None where there is none."""
+    try:
+        return sum(_tree_bytes(folder))
+    except FileNotFoundError:
+        return None
+
+
+def _tree_bytes(folder: Path) -> Sequence[int]:
+    sizes: list[int] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    sizes.extend(_tree_bytes(Path(entry.path)))
+                else:
+                    sizes.append(entry.stat(follow_symlinks=False).st_size)
+            except FileNotFoundError:
+                # A database removes its files as it likes.
+                continue
+    return sizes
+
+
+class RecordingSizes:
+    """Measures what the recording in `database` takes; see `core.disk.RecordingSize`.
+
+    Segments tell of their own chunks, so that a look is cheap. The rest is counted by
+    `count_rest`, document by document: call that now and then.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._loose_bytes = 0
+        self._book_bytes = 0
+        self._event_bytes: dict[str, int] = {}
+
+    async def measure(self) -> RecordingSize:
+        """Return the size now. Raises PyMongo's errors."""
+        archive_bytes, archived, raw = self._loose_bytes, 0, 0
+        for one in await self._segments():
+            archive_bytes += one.get("archived_bytes", 0)
+            archived += one.get("archived_events", 0)
+            raw += _raw_events(one) * self._event_bytes.get(one["market"], 0)
+        return RecordingSize(archive_bytes, archived, raw, self._book_bytes)
+
+    async def count_rest(self) -> None:
+        """Count loose chunks, checkpoints and witnesses, and look how long events are.
+
+        Raises PyMongo's errors.
+        """
+        self._loose_bytes = await self._sum(DEPTH_CHUNKS, {"segment": None})
+        counted = [await self._sum(name, {}) for name in (CHECKPOINTS, WITNESSES, LOOSE_EVENTS)]
+        self._book_bytes = sum(counted)
+        latest: dict[str, int] = {}
+        for one in await self._segments():
+            if _raw_events(one):
+                latest[one["market"]] = max(one["last_id"], latest.get(one["market"], 0))
+        for market, last_id in latest.items():
+            sampled = await self._sample(market, last_id)
+            if sampled:
+                self._event_bytes[market] = sampled
+
+    async def _segments(self) -> list[Document]:
+        found = self._database.collection(SEGMENTS).find({}, dict.fromkeys(_FIELDS, 1))
+        return await found.to_list(None)
+
+    async def _sum(self, collection: str, query: Document) -> int:
+        pipeline: list[Mapping[str, Any]] = [
+            {"$match": query},
+            {"$group": {"_id": None, "bytes": {"$sum": _SIZED}}},
+        ]
+        found = await self._database.collection(collection).aggregate(pipeline).to_list(None)
+        return int(found[0]["bytes"]) if found else 0
+
+    async def _sample(self, market: str, last_id: int) -> int:
+        """Return the mean size of the newest raw events of `market`; 0 where there are none."""
+        span = {"$gt": last_id - _SAMPLE_IDS, "$lte": last_id}
+        pipeline: list[Mapping[str, Any]] = [
+            {"$match": {"market": market, "u": span}},
+            {"$limit": _SAMPLE},
+            {"$group": {"_id": None, "bytes": {"$avg": _SIZED}}},
+        ]
+        found = await self._database.collection(DEPTH_EVENTS).aggregate(pipeline).to_list(None)
+        return int(found[0]["bytes"]) if found else 0
+
+
+def _raw_events(segment: Document) -> int:
+    """Return how many events of a segment, as it is stored, are not archived."""
+    kept = segment["event_count"] - segment.get("cut_events", 0)
+    return max(0, int(kept) - int(segment.get("archived_events", 0)))

@@ -1,0 +1,141 @@
+"""Events that are not archived yet, read in their order and no more at a time than fit well."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from itertools import pairwise
+from typing import Final, Protocol, TypeVar
+
+from orderbook_desktop.core.errors import MalformedMessage
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.schema import DEPTH_EVENTS, Document, event_of
+
+# Ranges have to be bounded on both sides, by ids, of which a market may use few or many.
+_FIRST_SPAN: Final = 20_000
+_LONGEST_SPAN: Final = 1 << 40
+_FEW: Final = 300
+_MANY: Final = 1_500
+
+_COPIES: Final = (
+    ("market", "market"),
+    ("U", "first_id"),
+    ("u", "final_id"),
+    ("event_ms", "event_ms"),
+)
+_FIELDS: Final = frozenset({"_id", "received_ns", "payload", "sum", *(name for name, _ in _COPIES)})
+
+
+class Ids(Protocol):
+    """What has the update ids of an event."""
+
+    @property
+    def first_id(self) -> int:
+        """The first of them."""
+        ...
+
+    @property
+    def final_id(self) -> int:
+        """The last of them."""
+        ...
+
+
+_Event = TypeVar("_Event", bound=Ids)
+
+
+class RawEvents:
+    """Reads unbroken runs of the events of `market`."""
+
+    def __init__(self, database: Database, market: str) -> None:
+        self._database = database
+        self._market = market
+        self._span = _FIRST_SPAN
+
+    async def run_after(self, after_id: int, last_id: int) -> list[DepthDiff]:
+        """Return the events that follow `after_id` without a hole, some hundred at a time.
+
+        None goes beyond `last_id`. Empty where the next one is missing. Raises PyMongo's
+        errors, and `MalformedMessage` where the next one is not as it was stored.
+        """
+        begin = after_id
+        while begin < last_id:
+            end = min(begin + self._span, last_id)
+            found = await self._between(begin, end)
+            if len(found) < _FEW:
+                self._span = min(self._span * 4, _LONGEST_SPAN)
+            elif len(found) > _MANY:
+                self._span = max(self._span // 2, 1)
+            if found:
+                return await asyncio.to_thread(_unbroken, after_id, found)
+            begin = end
+        return []
+
+    async def those(self, ids: Sequence[int]) -> list[DepthDiff]:
+        """Return those of the events of these final ids that are there; raises as `run_after`."""
+        events = self._database.collection(DEPTH_EVENTS)
+        found: list[Document] = []
+        for start in range(0, len(ids), _MANY):
+            query = {"market": self._market, "u": {"$in": list(ids[start : start + _MANY])}}
+            found += await events.find(query).sort("u", 1).to_list(None)
+        return [checked_event(one) for one in found]
+
+    async def _between(self, after_id: int, last_id: int) -> list[Document]:
+        query = {"market": self._market, "u": {"$gt": after_id, "$lte": last_id}}
+        return await self._database.collection(DEPTH_EVENTS).find(query).sort("u", 1).to_list(None)
+
+
+def checked_event(document: Document) -> DepthDiff:
+    """Return the event that `document` stores; raises `MalformedMessage` if it contradicts it."""
+    event = event_of(document)
+    for name in document.keys() - _FIELDS:
+        raise MalformedMessage("recorded event", f"it has a field {name}", event.payload)
+    for name, field in _COPIES:
+        if document.get(name) != getattr(event, field):
+            reason = f"its {name} is not that of its text"
+            raise MalformedMessage("recorded event", reason, event.payload)
+    return event
+
+
+def _unbroken(after_id: int, found: Sequence[Document]) -> list[DepthDiff]:
+    """Return the events of `found` up to the first hole, or to the first that is damaged."""
+    events: list[DepthDiff] = []
+    for one in found:
+        try:
+            events.append(checked_event(one))
+        except MalformedMessage:
+            # Whoever reads on finds it, and has come as far as can be until then.
+            if not events:
+                raise
+            break
+    ends = [after_id, *(event.final_id for event in events)]
+    for index, (before, _) in enumerate(pairwise(ends)):
+        if events[index].first_id > before + 1:
+            return events[:index]
+    return events
+
+
+def own_events(after_id: int, found: Sequence[_Event], loose: Collection[int]) -> list[_Event]:
+    """Return the unbroken run among `found`, without `loose` ones that lie among its events.
+
+    `found` are in the order of their final ids. An event that is listed as loose, but without
+    which the run would break, belongs to it: it was another recorder that had no use for it.
+    """
+    if not loose:
+        return list(found)
+    # Of each event, where the next one begins that is certainly the run's.
+    next_first: list[int | None] = []
+    first: int | None = None
+    for event in reversed(found):
+        next_first.append(first)
+        if event.final_id not in loose:
+            first = event.first_id
+    next_first.reverse()
+    own: list[_Event] = []
+    last = after_id
+    for event, following in zip(found, next_first, strict=True):
+        is_needed = following is None or following > last + 1
+        if event.final_id not in loose or is_needed:
+            own.append(event)
+            last = event.final_id
+    return own

@@ -1,0 +1,81 @@
+"""Segments as the database knows them: with how far they are archived, and who made them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orderbook_desktop.core.segments import Segment
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.packing import DamagedDocument
+from orderbook_desktop.storage.schema import (
+    RECORDER,
+    SEGMENTS,
+    Document,
+    segment_of,
+    segment_sum,
+    unarchived_document,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSegment:
+    """A segment, and its archive.
+
+    The chunks of `id` hold everything after `segment.snapshot_id` through `archived_id`,
+    `archived_events` in `archived_bytes`; what comes after it is raw. `cut_events` have been
+    removed from the front by retention. `origin` is "recorder" or "import". `intact` is
+    false where the document's checksum, if it has one, does not match.
+    """
+
+    id: str
+    segment: Segment
+    archived_id: int
+    archived_events: int
+    archived_bytes: int
+    origin: str
+    cut_events: int = 0
+    intact: bool = True
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on, as far as anybody has said."""
+        return self.segment.end_cause is None
+
+    @property
+    def has_base(self) -> bool:
+        """Whether its base checkpoint must be there: nothing else says how it begins."""
+        return self.origin == RECORDER and not self.cut_events
+
+
+async def read_segments(database: Database, market: str) -> list[StoredSegment]:
+    """Return the segments of `market` by their first id; raises as `stored_segment`."""
+    found = await database.collection(SEGMENTS).find({"market": market}).to_list(None)
+    segments = [stored_segment(one) for one in found]
+    return sorted(segments, key=lambda one: (one.segment.snapshot_id, one.segment.last_id, one.id))
+
+
+async def read_segment(database: Database, segment_id: str) -> StoredSegment | None:
+    """Return the segment of that id, if it is there; raises as `stored_segment`."""
+    document = await database.collection(SEGMENTS).find_one({"_id": segment_id})
+    return None if document is None else stored_segment(document)
+
+
+def stored_segment(document: Document) -> StoredSegment:
+    """Return the segment that `document` stores; raises `DamagedDocument`."""
+    try:
+        segment = segment_of(document)
+        # A recorder of an earlier version knows nothing of the archive.
+        told = document if "archived_id" in document else unarchived_document(segment.snapshot_id)
+        return StoredSegment(
+            document["_id"],
+            segment,
+            int(told["archived_id"]),
+            int(told["archived_events"]),
+            int(told["archived_bytes"]),
+            told["origin"],
+            int(told["cut_events"]),
+            intact="sum" not in document or document["sum"] == segment_sum(segment),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"segment {document.get('_id')}: {type(error).__name__} {error}"
+        raise DamagedDocument(reason) from error

@@ -1,0 +1,101 @@
+"""Snapshots of the exchange, kept so that a recording can be held against them.
+
+A document of `witnesses`: `_id` is `MARKET:UPDATE_ID`, then `market`, `update_id`, `taken_ms`
+(our time), `depth` (the levels asked for), `segment` (which was recorded then), `lowest_bid`
+and `highest_ask` (the horizon of its book, see `core.witness`; None: no end), `payload`,
+compressed as that of checkpoints, and `sum`, a checksum of all that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from decimal import Decimal, InvalidOperation
+
+from orderbook_desktop.core.errors import MalformedMessage
+from orderbook_desktop.core.events import decode_snapshot
+from orderbook_desktop.core.witness import Horizon, Witness
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.packing import DamagedDocument, pack, unpack
+from orderbook_desktop.storage.schema import WITNESSES, Document
+
+
+class Witnesses:
+    """The witnesses in `database`. All methods raise PyMongo's errors."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, witness: Witness) -> None:
+        """Store `witness`; another one of the same update id stays as it is."""
+        document = await asyncio.to_thread(_document, witness)
+        fields = {name: value for name, value in document.items() if name != "_id"}
+        await self._database.collection(WITNESSES).update_one(
+            {"_id": document["_id"]}, {"$setOnInsert": fields}, upsert=True
+        )
+
+    async def keys(self, market: str) -> list[tuple[int, str]]:
+        """Return update id and `_id` of what is, or was, a witness of `market`, by update id."""
+        collection = self._database.collection(WITNESSES)
+        # Either way: one of the two may be damaged.
+        by_id = {"_id": {"$gte": f"{market}:", "$lt": f"{market};"}}
+        found = {
+            one["_id"]: one
+            for query in ({"market": market}, by_id)
+            for one in await collection.find(query, {"update_id": 1}).to_list(None)
+        }
+        return sorted((_update_id(one), key) for key, one in found.items())
+
+    async def get(self, key: str) -> Witness | None:
+        """Return the witness of that `_id`, if it is there; raises `DamagedDocument`."""
+        document = await self._database.collection(WITNESSES).find_one({"_id": key})
+        return None if document is None else await asyncio.to_thread(_witness, document)
+
+
+def _document(witness: Witness) -> Document:
+    market, update_id = witness.snapshot.market, witness.snapshot.last_update_id
+    document: Document = {
+        "_id": f"{market}:{update_id}",
+        "market": market,
+        "update_id": update_id,
+        "taken_ms": witness.taken_ms,
+        "depth": witness.depth,
+        "segment": witness.segment_id,
+        "lowest_bid": _text(witness.horizon.lowest_bid),
+        "highest_ask": _text(witness.horizon.highest_ask),
+        "payload": pack(witness.snapshot.payload),
+    }
+    return {**document, "sum": _sum(document)}
+
+
+def _witness(document: Document) -> Witness:
+    try:
+        known = {name: value for name, value in document.items() if name != "sum"}
+        if document["sum"] != _sum(known):
+            raise DamagedDocument("the checksum of a witness does not match")
+        snapshot = decode_snapshot(unpack(document["payload"]), document["market"])
+        horizon = Horizon(_price(document["lowest_bid"]), _price(document["highest_ask"]))
+        depth, taken_ms = document["depth"], document["taken_ms"]
+        return Witness(snapshot, depth, taken_ms, document["segment"], horizon)
+    except (KeyError, TypeError, InvalidOperation, MalformedMessage) as error:
+        raise DamagedDocument(f"witness {document['_id']}: {error}") from error
+
+
+def _sum(document: Document) -> int:
+    return zlib.crc32(repr(sorted(document.items())).encode()) - (1 << 31)
+
+
+def _update_id(document: Document) -> int:
+    """Return where to look for the document's fault, if it has one, or what it is of."""
+    digits, told = str(document["_id"]).rpartition(":")[2], document.get("update_id")
+    if digits.isdecimal():
+        return int(digits)
+    return told if isinstance(told, int) else 0
+
+
+def _text(price: Decimal | None) -> str | None:
+    return None if price is None else f"{price:f}"
+
+
+def _price(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)

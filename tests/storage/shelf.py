@@ -1,0 +1,183 @@
+"""Recordings put together by hand: segments, raw or archived as far as a test wants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from orderbook_desktop.core.archive import encode_minutes
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of
+from orderbook_desktop.core.events import DepthDiff, decode_snapshot
+from orderbook_desktop.core.segments import GapCause, Segment
+from orderbook_desktop.storage.chunk_store import ChunkStore
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.event_log import EventLog
+from orderbook_desktop.storage.owner import owner_document
+from orderbook_desktop.storage.packing import pack
+from orderbook_desktop.storage.pending import Insert
+from orderbook_desktop.storage.schema import segment_document, unarchived_document
+from tests.storage.recording_fixtures import Tape
+
+_numbers = count()
+
+
+@dataclass
+class Shelved:
+    """A segment that was put there: its first book and its events."""
+
+    id: str
+    base: BookImage
+    events: list[DepthDiff]
+    archived: int = 0
+    chunks: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def market(self) -> str:
+        return self.base.market
+
+    @property
+    def last_id(self) -> int:
+        return self.events[-1].final_id if self.events else self.base.last_update_id
+
+    def book_after(self, index: int) -> BookImage:
+        """The book after the event at `index`, from first principles."""
+        return after(self.base, self.events[: index + 1])
+
+    def book_at(self, event_ms: int) -> BookImage:
+        """The book after the last event not later than `event_ms`."""
+        return after(self.base, [one for one in self.events if one.event_ms <= event_ms])
+
+
+def after(base: BookImage, events: Iterable[DepthDiff]) -> BookImage:
+    """`base` brought forward by `events`, by the book of the live program."""
+    book = Book()
+    book.load(decode_snapshot(encode_image(base), base.market, base.event_ms))
+    for event in events:
+        book.apply(event)
+    return image_of(book, base.market)
+
+
+class Shelf:
+    """Puts segments into a database, as recorder and archiver leave them."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def put(
+        self,
+        tape: Tape,
+        number: int | Sequence[DepthDiff],
+        cause: GapCause | None = GapCause.USER,
+        detail: str = "",
+        key: str = "",
+    ) -> Shelved:
+        """Store a segment of the tape's next `number` events (or of these), all of them raw."""
+        book = Book()
+        book.load(tape.snapshot())
+        base = image_of(book, tape.market)
+        events = tape.diffs(number) if isinstance(number, int) else list(number)
+        shelved = Shelved(key or f"{next(_numbers):024x}", base, events)
+        if not self.database.prepared:
+            await self.database.prepare()
+        await self.write(events)
+        checkpoint = {
+            "_id": f"{shelved.id}:{base.last_update_id}",
+            "segment": shelved.id,
+            "market": tape.market,
+            "update_id": base.last_update_id,
+            "event_ms": base.event_ms,
+            "base": True,
+            "payload": pack(encode_image(base)),
+        }
+        await self.database.collection("checkpoints").insert_one(checkpoint)
+        document = {
+            "_id": shelved.id,
+            **segment_document(segment_of(shelved, cause, detail)),
+            **unarchived_document(base.last_update_id),
+            **owner_document(),
+        }
+        await self.database.collection("segments").insert_one(document)
+        return shelved
+
+    async def write(self, events: Sequence[DepthDiff]) -> None:
+        """Store raw events."""
+        for begin in range(0, len(events), 500):
+            some = [Insert.of(one) for one in events[begin : begin + 500]]
+            assert not (await EventLog(self.database).insert(some)).refused
+
+    async def archive(self, shelved: Shelved, number: int | None = None, minutes: int = 1) -> None:
+        """Archive the next `number` events of a segment (default: all), and delete them raw."""
+        for step in await self.prepare_archive(shelved, number, minutes):
+            await self.commit(shelved, step)
+            await self.sweep(shelved, step)
+
+    async def prepare_archive(
+        self, shelved: Shelved, number: int | None = None, minutes: int = 1
+    ) -> list[Archived]:
+        """Write chunks that nobody knows of yet."""
+        end = len(shelved.events) if number is None else shelved.archived + number
+        events = shelved.events[shelved.archived : end]
+        start = shelved.book_after(shelved.archived - 1)
+        steps = []
+        for chunk, _ in encode_minutes(start, events, minutes):
+            header = chunk.header
+            size = await ChunkStore(self.database).put(shelved.id, chunk)
+            assert header.start_id is not None
+            step = Archived(header.start_id, header.coverage.last_id, header.event_count, size)
+            shelved.chunks.append((step.start_id, step.last_id))
+            steps.append(step)
+        shelved.archived = end
+        return steps
+
+    async def commit(self, shelved: Shelved, step: Archived) -> None:
+        """Say that a chunk is there."""
+        change = {
+            "$set": {"archived_id": step.last_id},
+            "$inc": {"archived_events": step.events, "archived_bytes": step.size},
+        }
+        where = {"_id": shelved.id, "archived_id": step.start_id}
+        done = await self.database.collection("segments").update_one(where, change)
+        assert done.modified_count == 1
+
+    async def sweep(self, shelved: Shelved, step: Archived) -> None:
+        """Delete the raw events of a chunk."""
+        span = {"$gt": step.start_id, "$lte": step.last_id}
+        where = {"market": shelved.market, "u": span}
+        await self.database.collection("depth_events").delete_many(where)
+
+    async def change(self, collection: str, key: Any, **fields: object) -> None:
+        """Change fields of a document."""
+        found = await self.database.collection(collection).update_one(
+            {"_id": key}, {"$set": fields}
+        )
+        assert found.matched_count == 1
+
+
+@dataclass(frozen=True)
+class Archived:
+    """A chunk that was written."""
+
+    start_id: int
+    last_id: int
+    events: int
+    size: int
+
+
+def segment_of(shelved: Shelved, cause: GapCause | None, detail: str) -> Segment:
+    """What the recorder says of a segment."""
+    base, events = shelved.base, shelved.events
+    return Segment(
+        market=shelved.market,
+        snapshot_id=base.last_update_id,
+        first_id=events[0].first_id if events else base.last_update_id + 1,
+        last_id=shelved.last_id,
+        first_event_ms=base.event_ms or (events[0].event_ms if events else 0),
+        last_event_ms=events[-1].event_ms if events else base.event_ms,
+        event_count=len(events),
+        scale=base.scale,
+        end_cause=cause,
+        end_detail=detail,
+    )
