@@ -58,7 +58,9 @@ _MINUTE_MARGIN_S: Final = 1.0
 class WeightLimit:
     """The request weight used in the running minute, as the exchange last told it."""
 
-    def __init__(self, per_minute: int = 6_000, reserve: int = 1_000) -> None:
+    # What is left after the reserve is the list of symbols (20), their volumes (80), the first
+    # books of a hundred of them (50 each), and a few witnesses.
+    def __init__(self, per_minute: int = 6_000, reserve: int = 800) -> None:
         self._allowed = per_minute - reserve
         self._used = 0
         self._minute = 0

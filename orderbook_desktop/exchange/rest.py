@@ -1,6 +1,7 @@
-"""Binance's REST interface: whole books as snapshots.
+"""Binance's REST interface: whole books as snapshots, and what was traded in a day.
 
-Source: Binance Spot API, "Order book" (`GET /api/v3/depth`), "HTTP Return Codes", "LIMITS".
+Source: Binance Spot API, "Order book" (`GET /api/v3/depth`), "24hr ticker price change
+statistics" (`GET /api/v3/ticker/24hr`), "HTTP Return Codes", "LIMITS".
 aiohttp is imported with the first request, so that the window is not kept waiting.
 """
 
@@ -10,6 +11,7 @@ import asyncio
 import importlib
 import logging
 import time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _WEIGHT_OF_LIMIT: Final = {100: 5, 500: 25, 1000: 50, 5000: 250}
+_WEIGHT_OF_TICKERS: Final = 80
+# With a minute's weight, so many books can be had in full depth, or a hundred of the other.
+_BOOKS_IN_FULL_DEPTH: Final = 20
+_DEPTH_OF_MANY: Final = 1000
 _TIMEOUT_S: Final = 10.0
 # Each answer tells the weight used so far: more at a time would overshoot the limit.
 _AT_A_TIME: Final = 4
@@ -47,14 +53,27 @@ class _WireError(msgspec.Struct):
     msg: str = ""
 
 
+class _WireTicker(msgspec.Struct):
+    symbol: str
+    quoteVolume: str  # noqa: N815 (the exchange's name)
+
+
+_tickers_decoder: Final = msgspec.json.Decoder(list[_WireTicker])
+
+
 class BinanceRest:
     """Fetches snapshots from `base_url`; is a `SnapshotSource`. Call `close()` when done.
 
     `limit` is the number of levels a side: 100, 500, 1000 or 5000. A request that takes
     longer than `timeout_s` has failed.
+
+    Tell in `books` how many markets are followed. Beyond 20 a book is asked for with 1,000
+    levels a side at most: a hundred of them are there within a minute, at the start and after
+    each loss of the connection, where 5,000 levels would take five.
     """
 
     def __init__(self, base_url: str, limit: int = 5000, timeout_s: float = _TIMEOUT_S) -> None:
+        self.books = 1
         self._base_url = base_url.rstrip("/")
         self._limit = limit
         self._timeout_s = timeout_s
@@ -63,22 +82,44 @@ class BinanceRest:
         self._turns = asyncio.Semaphore(_AT_A_TIME)
         self._session: aiohttp.ClientSession | None = None
 
-    async def snapshot(self, market: str) -> DepthSnapshot:
-        """Return the book of `market` now; raises `ExchangeError`.
+    async def snapshot(self, market: str, limit: int | None = None) -> DepthSnapshot:
+        """Return the book of `market` now, with up to `limit` levels a side (default: `depth`).
 
+        Raises `ExchangeError`.
         While a pause that the exchange asked for goes on, it raises `RateLimited`; where
         another request would overstep the exchange's limit, `Paced`. Both tell when to ask
         again, and nothing is sent.
         """
         async with self._turns:
-            self._take_weight(_WEIGHT_OF_LIMIT[self._limit])
-            body = await self._get("/api/v3/depth", {"symbol": market, "limit": str(self._limit)})
+            limit = limit or self.depth
+            self._take_weight(_WEIGHT_OF_LIMIT[limit])
+            body = await self._get("/api/v3/depth", {"symbol": market, "limit": str(limit)})
         try:
             # Thousands of levels take milliseconds to decode: not in the event loop.
             return await asyncio.to_thread(decode_snapshot, body, market)
         except MalformedMessage as error:
             _log.warning("no snapshot of %s (%s): %r", market, error.reason, error.excerpt)
             raise UnexpectedAnswer(self._base_url, error.reason) from error
+
+    @property
+    def depth(self) -> int:
+        """How many levels a side a book is asked for with now."""
+        is_full = self.books <= _BOOKS_IN_FULL_DEPTH
+        return self._limit if is_full else min(self._limit, _DEPTH_OF_MANY)
+
+    async def day_volumes(self) -> dict[str, Decimal]:
+        """Return what was traded in 24 hours, in the quote asset, by market.
+
+        Raises `ExchangeError`, as `snapshot` does.
+        """
+        async with self._turns:
+            self._take_weight(_WEIGHT_OF_TICKERS)
+            body = await self._get("/api/v3/ticker/24hr", {"type": "MINI"})
+        try:
+            return await asyncio.to_thread(_volumes, body)
+        except (msgspec.DecodeError, ValueError, ArithmeticError) as error:
+            _log.warning("no volumes (%s): %r", error, body[:200])
+            raise UnexpectedAnswer(self._base_url, "no list of volumes") from error
 
     async def close(self) -> None:
         """Close the connections."""
@@ -143,6 +184,13 @@ class BinanceRest:
             told = msgspec.json.decode(body, type=_WireError)
         except (msgspec.DecodeError, ValueError):  # ValueError: invalid UTF-8
             return error
-        if told.code in _NO_SUCH_SYMBOL:
+        if told.code in _NO_SUCH_SYMBOL and "symbol" in query:
             return UnknownSymbol(query["symbol"])
         return UnexpectedAnswer(self._base_url, f"HTTP {status}, {told.msg or told.code}")
+
+
+def _volumes(body: bytes) -> dict[str, Decimal]:
+    volumes = {one.symbol: Decimal(one.quoteVolume) for one in _tickers_decoder.decode(body)}
+    if not all(volume.is_finite() for volume in volumes.values()):
+        raise ValueError("a volume that is no number")
+    return volumes

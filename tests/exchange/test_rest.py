@@ -228,7 +228,7 @@ async def test_few_requests_go_out_at_a_time() -> None:
 
 
 async def test_the_weight_the_exchange_told_is_kept_to() -> None:
-    used = {"X-MBX-USED-WEIGHT-1M": "4900"}
+    used = {"X-MBX-USED-WEIGHT-1M": "5000"}
     async with odd_server(200, BOOK, used) as odd, rest_of(odd.url) as rest:
         if time.time() % 60 > 58:
             await asyncio.sleep(2.5)  # The count would begin anew under the test.
@@ -249,3 +249,47 @@ async def test_a_cancelled_request_leaves_the_next_one_its_turn() -> None:
             await asyncio.wait([request])
             assert request.cancelled()
         assert (await rest.snapshot(BTC)).last_update_id == 7
+
+
+async def test_the_volumes_of_a_day_by_market() -> None:
+    async with LocalExchange(SyntheticSource()) as exchange, rest_of(exchange.rest_url) as rest:
+        volumes = await rest.day_volumes()
+    assert len(volumes) > 300
+    assert volumes["BTCUSDT"] > volumes["ETHUSDT"] > volumes["AAVEUSDT"] > 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b"[{}]", b'[{"symbol":"A","quoteVolume":"much"}]',
+     b'[{"symbol":"A","quoteVolume":"NaN"}]', b'[{"symbol":"A","quoteVolume":1.5}]'],
+)  # fmt: skip
+@pytest.mark.expects_log("WARNING .*rest: no volumes")
+async def test_volumes_that_are_none_are_no_answer(body: bytes) -> None:
+    async with odd_server(200, body) as odd, rest_of(odd.url) as rest:
+        with pytest.raises(UnexpectedAnswer, match="no list of volumes"):
+            await rest.day_volumes()
+    assert odd.queries == [{"type": "MINI"}]
+
+
+async def test_many_books_are_asked_for_less_deep() -> None:
+    async with odd_server(200, BOOK) as odd, rest_of(odd.url) as rest:
+        for books in (1, 20, 21, 100, 1024):
+            rest.books = books
+            await rest.snapshot(BTC)
+    assert [query["limit"] for query in odd.queries] == ["5000", "5000", "1000", "1000", "1000"]
+
+
+async def test_the_first_books_of_a_hundred_symbols_fit_into_one_minute() -> None:
+    symbols_weight = {"X-MBX-USED-WEIGHT-1M": "100"}
+    async with odd_server(200, BOOK) as odd, rest_of(odd.url) as rest:
+        odd.answers.insert(0, (200, b"[]", symbols_weight))
+        rest.books = 100
+        if time.time() % 60 > 55:
+            await asyncio.sleep(5.5)  # The count would begin anew under the test.
+        assert await rest.day_volumes() == {}
+        await asyncio.gather(*(rest.snapshot(f"A{number}USDT") for number in range(100)))
+        further = await asyncio.gather(
+            *(rest.snapshot(BTC) for _ in range(20)), return_exceptions=True
+        )
+        assert any(isinstance(one, Paced) for one in further)
+    assert 101 <= len(odd.queries) < 110

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _parse(path: Path, number: int, raw: bytes) -> CaptureLine:
-    stamp, _, text = raw.strip().partition(b" ")
+    stamp, _, text = raw.removeprefix(BOM_UTF8).strip().partition(b" ")
     if not stamp.isdigit() or not text:
         raise CaptureUnreadable(path, "is not a receive time in ns and a JSON object", number)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,12 +16,13 @@ from orderbook_desktop.exchange.local.errors import CaptureUnreadable
 from orderbook_desktop.exchange.local.source import Listing, TextLevel
 
 _LINES_SURVEYED: Final = 20_000
+_PRICES_REMEMBERED: Final = 1_000
 _SLOW, _FAST = "@depth", "@depth@100ms"
 
 
 @dataclass(slots=True)
 class MarketSurvey:
-    """What is known of one market: its streams, an update id, and decimal places in use."""
+    """What is known of one market: its streams, an update id, prices, and decimal places."""
 
     market: str
     streams: set[str] = field(default_factory=set)
@@ -28,6 +30,7 @@ class MarketSurvey:
     has_snapshot: bool = False
     price_places: int = 0
     quantity_places: int = 0
+    prices: deque[str] = field(default_factory=lambda: deque(maxlen=_PRICES_REMEMBERED))
 
     def listing(self) -> Listing:
         """Return the market as `exchangeInfo` lists it; its filters are those of the data."""
@@ -61,6 +64,7 @@ class MarketSurvey:
             self._levels(line.diff.bids + line.diff.asks)
 
     def _levels(self, levels: list[TextLevel]) -> None:
+        self.prices.extend(price for price, _ in levels)
         for price, quantity in levels:
             self.price_places = max(self.price_places, _places(price))
             self.quantity_places = max(self.quantity_places, _places(quantity))
@@ -87,13 +91,21 @@ def survey_capture(path: Path) -> dict[str, MarketSurvey]:
 
 
 def market_of(line: CaptureLine, surveys: dict[str, MarketSurvey]) -> str:
-    """Return whose snapshot a nameless one must be: that market's ids are nearest to its own.
+    """Return whose snapshot a nameless one must be.
 
-    `surveys` is not empty; each has the last update id known of its market.
+    One market may have many more prices in common with it than any other; else it is that
+    whose ids are nearest. `surveys` is not empty; each has the last update id known of its
+    market.
     """
     if line.market or line.snapshot is None:
         return line.market
-    snapshot_id = line.snapshot.last_update_id
+    snapshot = line.snapshot
+    prices = {price for price, _ in snapshot.bids + snapshot.asks}
+    common = {one: sum(map(prices.__contains__, of.prices)) for one, of in surveys.items()}
+    likeliest, *others = sorted(surveys, key=common.__getitem__, reverse=True)
+    if all(common[likeliest] > 2 * common[other] for other in others):
+        return likeliest
+    snapshot_id = snapshot.last_update_id
     return min(surveys.values(), key=lambda survey: abs(survey.update_id - snapshot_id)).market
 
 

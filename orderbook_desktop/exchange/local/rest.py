@@ -1,4 +1,4 @@
-"""The REST side: `ping`, `time`, `exchangeInfo` and `depth` of `/api/v3`.
+"""The REST side: `ping`, `time`, `exchangeInfo`, `depth` and `ticker/24hr` of `/api/v3`.
 
 Source: Binance Spot API, "General endpoints", "Market Data endpoints" and "Error codes".
 """
@@ -20,12 +20,14 @@ from orderbook_desktop.exchange.local.answers import (
 )
 from orderbook_desktop.exchange.local.exchange_info import exchange_info
 from orderbook_desktop.exchange.local.faults import Fault, FaultBoard, FaultKind
-from orderbook_desktop.exchange.local.source import MarketSource
+from orderbook_desktop.exchange.local.source import Listing, MarketSource
+from orderbook_desktop.exchange.local.tickers import day_ticker
 from orderbook_desktop.exchange.local.weights import (
     DEPTH_LIMIT_AT_MOST,
     EXCHANGE_INFO_WEIGHT,
     WeightMeter,
     depth_weight,
+    tickers_weight,
 )
 
 REST_PREFIX: Final = "/api/v3/"
@@ -51,6 +53,8 @@ class RestApi:
             return await self._depth(query, fault)
         if path == "exchangeInfo":
             return self._weighed(EXCHANGE_INFO_WEIGHT) or self._exchange_info(query)
+        if path == "ticker/24hr":
+            return self._tickers(query)
         if path in ("ping", "time"):
             now_ms = time.time_ns() // 1_000_000
             return self._weighed(1) or json_answer({"serverTime": now_ms} if path == "time" else {})
@@ -84,6 +88,26 @@ class RestApi:
         return Answer(book.as_json(limit))
 
     def _exchange_info(self, query: dict[str, str]) -> Answer:
+        asked = self._asked(query)
+        if isinstance(asked, Answer):
+            return asked
+        info = exchange_info(asked, self.weights.limit)
+        return json_answer({"serverTime": time.time_ns() // 1_000_000, **info})
+
+    def _tickers(self, query: dict[str, str]) -> Answer:
+        asked = self._asked(query)
+        if isinstance(asked, Answer):
+            return self._weighed(tickers_weight(1)) or asked
+        is_all = query.keys().isdisjoint(("symbol", "symbols"))
+        refusal = self._weighed(tickers_weight(None if is_all else len(asked)))
+        if refusal:
+            return refusal
+        now_ms = time.time_ns() // 1_000_000
+        tickers = [day_ticker(listing, now_ms) for listing in asked]
+        return json_answer(tickers[0] if "symbol" in query else tickers)
+
+    def _asked(self, query: dict[str, str]) -> list[Listing] | Answer:
+        """Return the listings of the symbols that are asked for, or the refusal."""
         listings = self._source.listings
         if "symbol" in query:
             asked = [query["symbol"]]
@@ -98,8 +122,7 @@ class RestApi:
             refusal = self._unlisted(market)
             if refusal:
                 return refusal
-        info = exchange_info([listings[market] for market in asked], self.weights.limit)
-        return json_answer({"serverTime": time.time_ns() // 1_000_000, **info})
+        return [listings[market] for market in asked]
 
     def _unlisted(self, market: str) -> Answer | None:
         if not _is_symbol(market):

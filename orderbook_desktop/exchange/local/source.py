@@ -31,7 +31,11 @@ class BookView(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A spot symbol and its filters, as `exchangeInfo` tells them; sizes are decimal text."""
+    """A spot symbol and its filters, as `exchangeInfo` tells them; sizes are decimal text.
+
+    `price` and `day_volume`, what is traded in 24 hours in the quote asset, are for its
+    ticker; zero where the source doesn't know.
+    """
 
     market: str
     base: str
@@ -39,6 +43,8 @@ class Listing:
     tick_size: str
     step_size: str
     min_notional: str = "5.00000000"
+    price: str = "0.00000000"
+    day_volume: str = "0.00000000"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ from orderbook_desktop.core.units import format_units, parse_units
 from orderbook_desktop.exchange.local.source import Listing
 
 _NOTIONAL_OF_A_LEVEL: Final = Decimal(1500)
+# Of the orders that come or go, about so many are trades.
+_TRADED_SHARE: Final = Decimal("0.05")
+_STEPS_A_DAY: Final = 864_000
 _PRICES_IN_DOLLARS: Final = {
     "USDT": Decimal(1),
     "USDC": Decimal(1),
@@ -51,7 +54,14 @@ class MarketSpec:
             format_units(self.tick),
             format_units(self.step),
             f"{least:.8f}",
+            format_units(self.price_ticks * self.tick),
+            f"{self._day_volume():.8f}",
         )
+
+    def _day_volume(self) -> Decimal:
+        """Return about what is traded in 24 hours, in the quote asset."""
+        orders = Decimal(self.changes) * _STEPS_A_DAY
+        return orders * _TRADED_SHARE * _NOTIONAL_OF_A_LEVEL / _PRICES_IN_DOLLARS[self.quote]
 
 
 def _spec(

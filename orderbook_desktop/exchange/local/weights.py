@@ -6,12 +6,21 @@ from typing import Final
 
 EXCHANGE_INFO_WEIGHT: Final = 20
 DEPTH_LIMIT_AT_MOST: Final = 5000
+_TICKERS_WEIGHTS: Final = ((20, 2), (100, 40))
+_ALL_TICKERS_WEIGHT: Final = 80
 _DEPTH_WEIGHTS: Final = ((100, 5), (500, 25), (1000, 50), (DEPTH_LIMIT_AT_MOST, 250))
 
 
 def depth_weight(limit: int) -> int:
     """Return the weight of a depth request for `limit` levels a side (at most 5,000)."""
     return next(weight for most, weight in _DEPTH_WEIGHTS if limit <= most)
+
+
+def tickers_weight(symbols: int | None) -> int:
+    """Return the weight of a request for the 24-hour tickers of `symbols`, None: of all."""
+    if symbols is None:
+        return _ALL_TICKERS_WEIGHT
+    return next((w for most, w in _TICKERS_WEIGHTS if symbols <= most), _ALL_TICKERS_WEIGHT)
 
 
 class WeightMeter:

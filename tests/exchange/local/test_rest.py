@@ -94,3 +94,31 @@ async def test_the_weight_of_a_minute_runs_out() -> None:
         status, body, headers = await get(exchange, "/api/v3/depth?symbol=BTCUSDT&limit=1000")
     assert (status, body["code"]) == (429, -1003)
     assert 1 <= int(headers["Retry-After"]) <= 61
+
+
+async def test_the_tickers_of_all_symbols(exchange: LocalExchange) -> None:
+    status, body, headers = await get(exchange, "/api/v3/ticker/24hr?type=MINI")
+    assert (status, headers["X-MBX-USED-WEIGHT-1M"]) == (200, "80")
+    volumes = {ticker["symbol"]: float(ticker["quoteVolume"]) for ticker in body}
+    assert len(volumes) > 300
+    usdt = {market: volume for market, volume in volumes.items() if market.endswith("USDT")}
+    assert sorted(usdt, key=lambda market: -usdt[market])[:2] == ["BTCUSDT", "ETHUSDT"]
+    assert float(body[0]["volume"]) * float(body[0]["lastPrice"]) == pytest.approx(
+        volumes["BTCUSDT"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "weight"), [("symbol=BTCUSDT", "2"), ("symbols=%5B%22BTCUSDT%22%5D", "2")]
+)
+async def test_the_ticker_of_one_symbol(exchange: LocalExchange, query: str, weight: str) -> None:
+    status, body, headers = await get(exchange, f"/api/v3/ticker/24hr?{query}")
+    assert (status, headers["X-MBX-USED-WEIGHT-1M"]) == (200, weight)
+    ticker = body[0] if isinstance(body, list) else body
+    assert ticker["symbol"] == "BTCUSDT"
+    assert ticker["closeTime"] - ticker["openTime"] == 86_400_000
+
+
+async def test_no_ticker_of_an_unlisted_symbol(exchange: LocalExchange) -> None:
+    status, body, _ = await get(exchange, "/api/v3/ticker/24hr?symbol=NOSUCH")
+    assert (status, body["code"]) == (400, -1121)
