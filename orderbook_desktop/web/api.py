@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Final
 
@@ -11,14 +12,18 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from orderbook_desktop import __version__
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.levels import Levels
-from orderbook_desktop.core.status import Badge, FeedState
+from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.web.changes_stream import ChangesForm, seen_moment, text_levels
+from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.frames import Encoding, accepts_gzip
 from orderbook_desktop.web.hub import Hub
 from orderbook_desktop.web.queries import AcceptEncoding, DepthQuery, LastEventId, SymbolQuery
 from orderbook_desktop.web.refusals import OF_SYMBOLS, REFUSALS
 from orderbook_desktop.web.seated_stream import SeatedStream
+
+_log = logging.getLogger(__name__)
 
 # How long somebody who asks for a symbol's first book waits for it.
 FIRST_BOOK_S: Final = 3.0
@@ -44,6 +49,9 @@ class FollowedSymbol(BaseModel):
     """One symbol that is being followed."""
 
     symbol: str
+    source: SourceKind = Field(
+        description="Where its book comes from just now: the recording, or the exchange itself."
+    )
     status: FeedState
     detail: str = Field(description="What is wrong, in a sentence; empty while all is well.")
     ageMs: int | None = Field(description="How long ago the last event came.")  # noqa: N815
@@ -60,7 +68,11 @@ class StatusAnswer(BaseModel):
     viewers: int
     viewersLimit: int  # noqa: N815
     symbolsOnOffer: int  # noqa: N815
-    symbols: list[FollowedSymbol]
+    symbol: str = Field(description="What is shown to who asks for none.", examples=["BTC/USDT"])
+    symbols: list[FollowedSymbol] = Field(
+        description="Those being followed; the one above is among them: asking for the status"
+        " is reason enough to follow it."
+    )
 
 
 class Health(BaseModel):
@@ -100,6 +112,7 @@ def api_routes(hub: Hub) -> APIRouter:
     async def status(response: Response) -> StatusAnswer:
         """Return what the server is doing."""
         response.headers["cache-control"] = "no-store"
+        await _follow_default(hub)
         return StatusAnswer(
             version=__version__,
             uptimeMs=int((time.monotonic() - began) * 1000),
@@ -107,12 +120,8 @@ def api_routes(hub: Hub) -> APIRouter:
             viewers=hub.viewers,
             viewersLimit=hub.limits.viewers,
             symbolsOnOffer=len(hub.library.symbols),
-            symbols=[
-                _followed(
-                    channel.info.symbol, channel.badge(), channel.moment.image.last_update_id, n
-                )
-                for channel, n in hub.channels
-            ],
+            symbol=hub.library.default_symbol,
+            symbols=[_followed(channel, viewers) for channel, viewers in hub.channels],
         )
 
     @router.get("/healthz")
@@ -154,12 +163,23 @@ def _best(levels: Levels, depth: int) -> Levels:
     return Levels(levels.prices[:depth], levels.quantities[:depth])
 
 
-def _followed(symbol: str, badge: Badge, last_update_id: int, viewers: int) -> FollowedSymbol:
+async def _follow_default(hub: Hub) -> None:
+    """Have the default symbol followed, unless that can't be."""
+    try:
+        async with hub.channel(hub.library.find(hub.library.default_symbol)):
+            pass
+    except KnownError as error:
+        _log.info("the status is without %s: %s", hub.library.default_symbol, error)
+
+
+def _followed(channel: Channel, viewers: int) -> FollowedSymbol:
+    badge = channel.badge()
     return FollowedSymbol(
-        symbol=symbol,
+        symbol=channel.info.symbol,
+        source=channel.source,
         status=badge.state,
         detail=badge.detail,
         ageMs=badge.age_ms,
-        lastUpdateId=last_update_id,
+        lastUpdateId=channel.moment.image.last_update_id,
         viewers=viewers,
     )

@@ -6,7 +6,6 @@ asks for what leads from there to the present one; whoever is slow skips moments
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -20,10 +19,11 @@ from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.levels import EMPTY, Levels
 from orderbook_desktop.core.library import LentBook
-from orderbook_desktop.core.status import Badge, FeedState, badge_for
+from orderbook_desktop.core.status import Badge, FeedState, SourceKind, badge_for
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.web.frames import Frame
+from orderbook_desktop.web.waiting_room import WaitingRoom
 
 # Whoever is further behind, ten seconds at full rate, gets the whole book.
 _REMEMBERED: Final = 100
@@ -33,7 +33,7 @@ _NO_CHANGES: Final[BookChanges | None] = BookChanges(_NO_LEVELS, _NO_LEVELS)
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What is shown from one tick to the next: the book and how far it can be trusted."""
+    """What is shown from one change to the next: the book and how far it can be trusted."""
 
     seq: int
     image: BookImage
@@ -43,14 +43,14 @@ class Moment:
 class Channel:
     """Broadcasts one symbol's book. Call `close()` when done.
 
-    `run` and the moments' numbers together identify a moment for ever. Viewers wait on
-    `awakening`, taken before they look; it is set at the next moment, heartbeat or end.
+    `run` and the moments' numbers together identify a moment for ever. Viewers wait in
+    `waiting`: call them after a new moment or a heartbeat; the end lets them go by itself.
     """
 
     def __init__(self, info: SymbolInfo, book: LentBook, now_ns: Callable[[], int]) -> None:
         self.info = info
         self.run = secrets.token_hex(4)
-        self.awakening = asyncio.Event()
+        self.waiting = WaitingRoom()
         self.beats = 0
         self._book = book
         self._now_ns = now_ns
@@ -72,6 +72,11 @@ class Channel:
         """Whether there is a book to show."""
         return self.moment.image.last_update_id > 0
 
+    @property
+    def source(self) -> SourceKind:
+        """Where the book comes from just now."""
+        return self._book.status.source
+
     def badge(self) -> Badge:
         """Return how far the book can be trusted, as of now."""
         return badge_for(self._book.status, self._now_ns())
@@ -92,19 +97,17 @@ class Channel:
         self._moment = Moment(before.seq + 1, image, badge)
         self._steps.append(changes)
         self._frames = {}
-        self._wake()
         return True
 
     def beat(self) -> None:
-        """Tell the viewers that all is well though nothing moved."""
+        """Have the viewers told that all is well though nothing moved."""
         self.beats += 1
         self._frames = {}
-        self._wake()
 
     def close(self) -> None:
-        """Give the book back and wake whoever waits."""
+        """Give the book back and let go whoever waits."""
         self._book.give_back()
-        self._wake()
+        self.waiting.close()
 
     def changes_since(self, seq: int) -> BookChanges | None:
         """Return what leads from moment `seq` to the present one; None: the whole book does."""
@@ -132,10 +135,6 @@ class Channel:
             image = BookImage(self.info.market, 0, 0, Scale(), _NO_LEVELS, _NO_LEVELS)
             text = FeedState.SYNCING.value
             return image, Badge(FeedState.SYNCING, badge.age_ms, text, str(error))
-
-    def _wake(self) -> None:
-        awakening, self.awakening = self.awakening, asyncio.Event()
-        awakening.set()
 
 
 def _changes(old: BookImage, new: BookImage) -> BookChanges | None:

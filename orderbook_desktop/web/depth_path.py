@@ -24,18 +24,17 @@ _SHOWN_SHARE: Final = 0.9
 class DepthPaths:
     """The chart's filled outlines in a box of `WIDTH` by `HEIGHT`, and the labels of its axes.
 
-    Prices run from `low` to `high` with `mid` in the centre; `most` is the height's quantity.
+    Prices run from `low` to `high` with the mid in the centre; `most` is the height's quantity.
     """
 
     bids: str
     asks: str
     low: str
-    mid: str
     high: str
     most: str
 
 
-EMPTY_CHART: Final = DepthPaths("", "", "", "", "", "")
+EMPTY_CHART: Final = DepthPaths("", "", "", "", "")
 
 
 def depth_paths(image: BookImage, tick: int, lot_places: int) -> DepthPaths:
@@ -59,7 +58,6 @@ def depth_paths(image: BookImage, tick: int, lot_places: int) -> DepthPaths:
         bids=_outline(bid_sums / most, Side.BID),
         asks=_outline(ask_sums / most, Side.ASK),
         low=label(twice_mid / 2 - reach),
-        mid=label(twice_mid / 2),
         high=label(twice_mid / 2 + reach),
         most=_rounded(most, image.scale.quantity, lot_places),
     )

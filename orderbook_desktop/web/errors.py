@@ -12,7 +12,7 @@ from orderbook_desktop.core.errors import KnownError
 
 
 class CannotServe(KnownError):
-    """The browser view could not open its address; `reason` is the operating system's."""
+    """The browser view could not open its address; `reason` is mostly the system's."""
 
     def __init__(self, host: str, port: int, reason: str) -> None:
         self.host = host
@@ -23,7 +23,7 @@ class CannotServe(KnownError):
     def __str__(self) -> str:
         return (
             f"The browser view cannot listen on {self.host} port {self.port} ({self.reason}); "
-            "choose another address with --host and --port."
+            "choose another address or another port."
         )
 
 
@@ -37,7 +37,7 @@ class PortTaken(CannotServe):
 
     def __str__(self) -> str:
         advice = f"port {self.free_port} is free" if self.free_port else "choose another port"
-        return f"Port {self.port} is used by {self.user}; {advice} (--port)."
+        return f"Port {self.port} is used by {self.user}; {advice}."
 
 
 class TooMany(KnownError):

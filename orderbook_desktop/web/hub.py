@@ -1,4 +1,4 @@
-"""All broadcasts of one server: opened when wanted, ticked together, closed when left alone."""
+"""All broadcasts of one server: opened when wanted, looked at, closed when left alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from orderbook_desktop.web.limits import Limits
 
 _log = logging.getLogger(__name__)
 
+# No more than ten moments a second, each told of as soon as the book is seen to have moved.
 TICK_S: Final = 0.1
+_LOOK_S: Final = 0.02
 _BEAT_S: Final = 5.0
 # A viewer that reloads the page finds its symbol still being followed.
 _LINGER_S: Final = 30.0
@@ -45,8 +47,20 @@ class _Place:
         self.users = 0
         self.viewers = 0
         self.left_at = now
-        self.looked_at = now
-        self.moved_at = now
+        self.told_at = now
+        self.due_at = now
+
+    def look(self, now: float) -> bool:
+        """Look at the book; return whether there is something to tell."""
+        if self.channel.look():
+            # On average: whoever was late once is early once.
+            self.due_at = max(self.due_at, now - TICK_S) + TICK_S
+        elif now - self.told_at >= _BEAT_S:
+            self.channel.beat()
+        else:
+            return False
+        self.told_at = now
+        return True
 
 
 class Seat:
@@ -79,14 +93,14 @@ class Seat:
         ends_at = time.monotonic() + self._age_s
         channel, beats = self.channel, self.channel.beats
         while not self._hub.closed and time.monotonic() < ends_at:
-            awakening, present = channel.awakening, channel.moment.seq
+            present = channel.moment.seq
             if present != seen:
                 yield form.frame(channel, seen)
                 seen = present
             elif channel.beats != beats:
                 yield form.beat(channel)
             else:
-                await awakening.wait()
+                await channel.waiting.wait()
                 continue
             beats = channel.beats
 
@@ -131,7 +145,7 @@ class Hub:
         self._let_go(place)
 
     @asynccontextmanager
-    async def channel(self, info: SymbolInfo, patience_s: float) -> AsyncIterator[Channel]:
+    async def channel(self, info: SymbolInfo, patience_s: float = 0.0) -> AsyncIterator[Channel]:
         """Lend the channel of a symbol, having waited `patience_s` at most for its book.
 
         Raises `TooMany` or `NotOffered`.
@@ -139,22 +153,18 @@ class Hub:
         place = self._place(info)
         place.users += 1
         try:
-            await _until_known(place.channel, patience_s)
+            if patience_s:
+                await _until_known(place.channel, patience_s)
             yield place.channel
         finally:
             self._let_go(place)
 
     async def run(self) -> None:
-        """Tick for ever; cancel to end."""
+        """Look at the books for ever; cancel to end."""
         while True:
-            await asyncio.sleep(TICK_S)
-            now = time.monotonic()
-            for market, place in list(self._places.items()):
-                if place.users:
-                    self._tick(place, now)
-                elif now - place.left_at > _LINGER_S:
-                    del self._places[market]
-                    place.channel.close()
+            await asyncio.sleep(_LOOK_S)
+            for channel in self._look_at_all(time.monotonic()):
+                await channel.waiting.call()
 
     def close(self) -> None:
         """End every stream and give every book back."""
@@ -171,8 +181,8 @@ class Hub:
                 self._make_room()
             channel = Channel(info, self.library.lend(info), self._now_ns)
             place = self._places[info.market] = _Place(channel, now)
-        elif not place.users and now - place.looked_at >= TICK_S:
-            self._tick(place, now)
+        elif not place.users and now >= place.due_at:
+            place.look(now)
         return place
 
     def _make_room(self) -> None:
@@ -185,19 +195,23 @@ class Hub:
         place.users -= 1
         place.left_at = time.monotonic()
 
-    def _tick(self, place: _Place, now: float) -> None:
-        place.looked_at = now
-        if place.channel.look():
-            place.moved_at = now
-        elif now - place.moved_at >= _BEAT_S:
-            place.moved_at = now
-            place.channel.beat()
+    def _look_at_all(self, now: float) -> list[Channel]:
+        """Return the channels that have something to tell; close those left alone."""
+        telling = []
+        for market, place in list(self._places.items()):
+            if place.users:
+                if now >= place.due_at and place.look(now):
+                    telling.append(place.channel)
+            elif now - place.left_at > _LINGER_S:
+                del self._places[market]
+                place.channel.close()
+        return telling
 
 
 async def _until_known(channel: Channel, patience_s: float) -> None:
     try:
         async with asyncio.timeout(patience_s):
             while not channel.known:
-                await channel.awakening.wait()
+                await channel.waiting.wait()
     except TimeoutError:
         _log.info("%s is not known after %.1f s", channel.info.symbol, patience_s)

@@ -29,7 +29,12 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(host, port, _user_of(port), _free_port(host, port)) from error
-        raise CannotServe(host, port, os.strerror(error.errno or 0)) from error
+        raise CannotServe(host, port, _reason(error)) from error
+
+
+def _reason(error: OSError) -> str:
+    """Return the system's words for an error, also where Python brings its own or no number."""
+    return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
 
 
 def _bound(host: str, port: int) -> socket.socket:

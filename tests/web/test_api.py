@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.web.api import BookAnswer, StatusAnswer
 from orderbook_desktop.web.server import WebServer
 from tests.web.hand_library import HandLibrary
@@ -96,9 +98,33 @@ async def test_status_tells_what_is_followed_and_by_how_many(
         status = StatusAnswer.model_validate(await _json(client, "/api/status"))
     assert status.viewers == 1
     assert [(one.symbol, one.viewers, one.lastUpdateId) for one in status.symbols] == [
-        ("ETH/USDT", 1, 10)
+        ("ETH/USDT", 1, 10),
+        ("BTC/USDT", 0, 10),
     ]
     assert (status.symbolsOnOffer, status.demo) == (3, False)
+
+
+async def test_status_tells_of_the_default_symbol_though_nobody_watches(
+    client: httpx.AsyncClient, library: HandLibrary
+) -> None:
+    library.btc.status = replace(library.btc.status, source=SourceKind.MONGO)
+    status = StatusAnswer.model_validate(await _json(client, "/api/status"))
+    assert status.symbol == "BTC/USDT"
+    (only,) = status.symbols
+    assert (only.symbol, only.source, only.status) == (
+        "BTC/USDT",
+        SourceKind.MONGO,
+        FeedState.SYNCED,
+    )
+    assert (only.viewers, status.viewers) == (0, 0)
+
+
+async def test_status_answers_while_the_default_symbol_cannot_be_shown(
+    client: httpx.AsyncClient, library: HandLibrary
+) -> None:
+    library.default_symbol = "NO/SUCH"
+    status = StatusAnswer.model_validate(await _json(client, "/api/status"))
+    assert (status.symbol, status.symbols) == ("NO/SUCH", [])
 
 
 async def test_health(client: httpx.AsyncClient) -> None:

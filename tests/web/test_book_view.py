@@ -85,7 +85,7 @@ async def test_the_chart_is_two_closed_outlines(library: HandLibrary) -> None:
     assert chart.bids.count("H") == chart.asks.count("H") == 101
     assert "H0V0.0" in chart.bids
     assert "H1000V137.1" in chart.asks
-    assert (chart.low, chart.mid, chart.high) == ("100.00", "100.02", "100.04")
+    assert (chart.low, chart.high) == ("100.00", "100.04")
 
 
 async def test_steps_begin_with_the_tick(library: HandLibrary) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
@@ -40,18 +42,16 @@ async def test_it_begins_with_the_book_as_it_is(channel: Channel) -> None:
 
 
 async def test_nothing_moved_is_no_moment(channel: Channel) -> None:
-    seq, awakening = channel.moment.seq, channel.awakening
+    seq = channel.moment.seq
     assert not channel.look()
     assert channel.moment.seq == seq
-    assert not awakening.is_set()
 
 
-async def test_a_change_is_a_moment_and_wakes(channel: Channel, book: HandBook) -> None:
-    seq, awakening = channel.moment.seq, channel.awakening
+async def test_a_change_is_a_moment(channel: Channel, book: HandBook) -> None:
+    seq = channel.moment.seq
     book.change(bids=[("100.01", "0"), ("99.00", "7")])
     assert channel.look()
     assert channel.moment.seq == seq + 1
-    assert awakening.is_set()
     changes = channel.changes_since(seq)
     assert changes is not None
     assert changes.bids.prices.tolist() == [10001000000, 9900000000]
@@ -132,17 +132,18 @@ async def test_a_frame_is_made_once_a_moment(channel: Channel, book: HandBook) -
     assert len(made) == 2
 
 
-async def test_a_beat_wakes_without_a_moment(channel: Channel) -> None:
-    seq, awakening = channel.moment.seq, channel.awakening
+async def test_a_beat_is_no_moment(channel: Channel) -> None:
+    seq = channel.moment.seq
     channel.beat()
-    assert awakening.is_set()
     assert (channel.beats, channel.moment.seq) == (1, seq)
 
 
-async def test_closing_gives_the_book_back_and_wakes(
+async def test_closing_gives_the_book_back_and_lets_go_who_waits(
     channel: Channel, library: HandLibrary
 ) -> None:
-    awakening = channel.awakening
+    waiting = asyncio.create_task(channel.waiting.wait())
+    await asyncio.sleep(0)
     channel.close()
-    assert awakening.is_set()
+    async with asyncio.timeout(5):
+        await waiting
     assert library.loans == 0

@@ -24,13 +24,13 @@ _LIMITS = Limits(viewers=2, markets=2)
 
 @pytest.fixture
 async def hub(library: HandLibrary) -> AsyncIterator[Hub]:
-    """A hub that ticks."""
+    """A hub that looks at its books."""
     opened = Hub(library, _LIMITS, lambda: NOW_NS)
-    ticking = asyncio.create_task(opened.run())
+    looking = asyncio.create_task(opened.run())
     yield opened
     opened.close()
-    ticking.cancel()
-    await asyncio.gather(ticking, return_exceptions=True)
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
 
 
 def _json(frame_bytes: bytes) -> Any:
@@ -85,6 +85,20 @@ async def test_a_quiet_book_has_a_heartbeat(hub: Hub, monkeypatch: pytest.Monkey
         await anext(frames)
         await anext(frames)
         assert _json((await anext(frames)).plain)["kind"] == "beat"
+    seat.leave()
+
+
+async def test_there_are_no_more_than_ten_moments_a_second(hub: Hub, library: HandLibrary) -> None:
+    seat, loop = hub.take_seat(BTC), asyncio.get_running_loop()
+    async with asyncio.timeout(10), aclosing(seat.frames(ChangesForm(), None)) as frames:
+        for _ in range(2):
+            await anext(frames)
+        began = loop.time()
+        for number in range(1, 7):
+            library.btc.change(bids=[("100.02", str(number))])
+            await anext(frames)
+        # One may come at once, and one early after one that was late.
+        assert loop.time() - began > 4 * hub_module.TICK_S - 0.01
     seat.leave()
 
 

@@ -147,6 +147,8 @@ async def test_a_taken_port_says_by_whom_and_offers_another(library: HandLibrary
         (socket.gaierror(-2, "Name or service not known"), "it is no address of this computer"),
         (OSError(errno.EADDRNOTAVAIL, "…"), "requested address"),
         (PermissionError(errno.EACCES, "…"), "Permission denied"),
+        (OSError("getsockaddrarg: bad family"), "bad family"),
+        (TimeoutError(), "TimeoutError"),
     ],
 )
 async def test_an_address_that_cannot_be_had_is_refused_in_a_sentence(

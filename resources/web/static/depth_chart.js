@@ -1,7 +1,7 @@
 // The depth chart's outlines, as `web/depth_path.py` draws them on the server.
 
-const WIDTH = 1000;
-const HEIGHT = 240;
+export const WIDTH = 1000;
+export const HEIGHT = 240;
 const COLUMNS = 100;
 const SHOWN_SHARE = 0.9; // A few far-off levels must not squeeze the rest into a line.
 

@@ -2,6 +2,7 @@
 
 import { BookFeed, decimal, units } from "./book_feed.js";
 import { announce, submitOnChoice } from "./choice.js";
+import { Crosshair } from "./crosshair.js";
 import { depthChart } from "./depth_chart.js";
 import { groups, put, show } from "./ladder.js";
 
@@ -13,6 +14,8 @@ const asks = [...document.getElementById("asks").rows].reverse();
 const bids = [...document.getElementById("bids").rows];
 const percents = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 const ages = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const crosshair = new Crosshair(
+  document.querySelector("svg"), document.getElementById("reading"), places, book.dataset);
 let step = units(book.dataset.step);
 let drawing = 0;
 
@@ -53,7 +56,7 @@ function drawStrip(bidTotal, askTotal) {
   const known = bid !== undefined && ask !== undefined;
   const mid = known ? decimal((bid + ask) / 2n, places.price) : "–";
   const spread = known ? decimal(ask - bid, places.price) : "–";
-  for (const id of ["mid", "row-mid"]) put(by(id), mid);
+  for (const id of ["mid", "row-mid", "chart-mid"]) put(by(id), mid);
   for (const id of ["spread", "row-spread"]) put(by(id), spread);
   const percent = known ? (200 * Number(ask - bid)) / Number(ask + bid) : 0;
   put(by("spread-percent"), known ? `${percents.format(percent)} %` : "");
@@ -66,7 +69,8 @@ function drawChart() {
   const chart = depthChart(feed.bids, feed.asks);
   by("bid-area").setAttribute("d", chart?.bids ?? "");
   by("ask-area").setAttribute("d", chart?.asks ?? "");
-  for (const name of ["low", "mid", "high"]) {
+  crosshair.show(feed, chart);
+  for (const name of ["low", "high"]) {
     put(by(`chart-${name}`), chart ? chart[name].toFixed(places.price) : "");
   }
   const digits = { maximumFractionDigits: chart?.most >= 1 ? 2 : places.size };

@@ -189,6 +189,79 @@ def test_grouping_keeps_every_quantity(chromium: Browser, endless: Served, live:
             assert rows[-1][2] == sum(size for _, size, _ in rows)
 
 
+def _reading(page: Page) -> tuple[int, str, str]:
+    """Return the book's update id, what the crosshair tells, and what a screen reader hears."""
+    read: list[Any] = page.evaluate("""() => [
+      Number(document.getElementById("book").dataset.updateId),
+      document.getElementById("reading").textContent,
+      document.querySelector("svg").getAttribute("aria-valuetext"),
+    ]""")
+    return read[0], read[1], read[2]
+
+
+def _is_true_reading(page: Page, address: str) -> bool:
+    """Whether the crosshair tells the API's sum, where they show the same moment at all."""
+    answer, (update_id, text, _) = _api_book(address), _reading(page)
+    if update_id != answer["lastUpdateId"]:
+        return False
+    price, away, total = (part.split()[0] for part in text.split(" · "))
+    side = answer["asks"] if away.startswith("+") else answer["bids"]
+    best = Decimal(side[0][0])
+    # The crosshair is between ticks: a level on the one it is next to may count or not.
+    reach = abs(Decimal(price) - best)
+    sums = [
+        sum(size for level, size in _levels(side) if abs(level - best) <= reach + slack)
+        for slack in (Decimal("-0.01"), Decimal(0), Decimal("0.01"))
+    ]
+    assert Decimal(total) in sums
+    return True
+
+
+@pytest.mark.parametrize("width", [1600, 360])
+def test_the_crosshair_follows_mouse_and_keys(
+    chromium: Browser, endless: Served, width: int
+) -> None:
+    with opened(chromium, endless.address, width=width) as page:
+        until(lambda: Shown(page).update_id)
+        assert _reading(page)[1] == ""
+        page.locator("svg").hover(position={"x": width / 8, "y": 60})
+        until(lambda: re.search(r"^\d+\.\d\d USDT · -", _reading(page)[1]))
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        until(lambda: _is_true_reading(page, endless.address))
+        page.mouse.move(1, 1)
+        until(lambda: _reading(page)[1] == "")
+        page.locator("svg").focus()
+        for _ in range(3):
+            page.keyboard.press("Shift+ArrowRight")
+        until(lambda: _is_true_reading(page, endless.address))
+        _, _, heard = _reading(page)
+        assert re.search(r"^\d+\.\d\d USDT · \+", heard)
+        assert page.locator("svg").get_attribute("aria-valuenow") == "130"
+        assert accessibility_faults(page) == []
+        page.keyboard.press("Escape")
+        assert _reading(page)[1] == ""
+
+
+@pytest.mark.parametrize("width", [1600, 360])
+def test_a_refusal_is_a_page_for_people(chromium: Browser, endless: Served, width: int) -> None:
+    _until_symbols_are_known(endless)
+    # The status 404 itself is an error in the browser's console.
+    with opened(chromium, "about:blank", width=width) as page:
+        page.route(
+            re.compile("NO/SUCH"), lambda route: route.fulfill(response=route.fetch(), status=200)
+        )
+        page.goto(f"{endless.address}/?symbol=NO/SUCH")
+        sentence, link = page.locator("main p").first, page.get_by_role("link")
+        assert sentence.inner_text().startswith("NO/SUCH cannot be shown")
+        boxes = [one.bounding_box() for one in (page.locator("h1"), sentence, link)]
+        tops = [box["y"] for box in boxes if box is not None]
+        assert tops == sorted(tops)
+        assert len(set(tops)) == 3
+        assert accessibility_faults(page) == []
+        link.click()
+        until(lambda: Shown(page).update_id)
+
+
 def test_whole_fragments_are_swapped_in_by_htmx(chromium: Browser, endless: Served) -> None:
     with opened(chromium, endless.address) as page:
         page.get_by_text("Follow by whole fragments").click()

@@ -1,0 +1,80 @@
+// The depth chart's crosshair: follows the mouse, a finger or the arrow keys, and tells what
+// rests between the spread and its price.
+
+import { decimal } from "./book_feed.js";
+import { HEIGHT, WIDTH } from "./depth_chart.js";
+import { put } from "./ladder.js";
+
+const STEPS = 200; // From end to end, for the arrow keys; with Shift ten at once.
+const percents = new Intl.NumberFormat("en", { maximumFractionDigits: 2, signDisplay: "always" });
+
+export class Crosshair {
+  // Draws into the `svg`, and writes into the element `told`. `names` has base and quote.
+  constructor(svg, told, places, names) {
+    Object.assign(this, { svg, told, places, names, step: null, feed: null, chart: null });
+    this.line = svg.appendChild(document.createElementNS(svg.namespaceURI, "path"));
+    this.line.setAttribute("class", "cross");
+    const role = { tabindex: 0, role: "slider", "aria-valuemin": 0, "aria-valuemax": STEPS };
+    for (const [name, value] of Object.entries(role)) svg.setAttribute(name, value);
+    this.say();
+    for (const name of ["pointerdown", "pointermove"]) {
+      svg.addEventListener(name, (event) => this.move((STEPS * event.offsetX) / svg.clientWidth));
+    }
+    for (const name of ["pointerleave", "blur"]) svg.addEventListener(name, () => this.move(null));
+    svg.addEventListener("keydown", (event) => this.press(event));
+  }
+
+  press(event) {
+    const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+    const ends = { Home: 0, End: STEPS }[event.key];
+    if (event.key === "Escape") this.move(null);
+    else if (steps) this.move((this.step ?? STEPS / 2) + steps * (event.shiftKey ? 10 : 1));
+    else if (ends !== undefined) this.move(ends);
+    else return;
+    event.preventDefault();
+    this.say();
+  }
+
+  move(step) {
+    this.step = step === null ? null : Math.min(STEPS, Math.max(0, step));
+    this.draw();
+  }
+
+  show(feed, chart) {
+    Object.assign(this, { feed, chart });
+    this.draw();
+  }
+
+  draw() {
+    const here = this.step !== null && this.chart ? this.reading() : null;
+    const x = (WIDTH * this.step) / STEPS;
+    this.line.setAttribute("d", here ? `M${x} 0V${HEIGHT}M0 ${here.y}H${WIDTH}` : "");
+    put(this.told, here?.text ?? "");
+  }
+
+  // For a screen reader: only on a key, not ten times a second.
+  say() {
+    this.svg.setAttribute("aria-valuenow", Math.round(this.step ?? STEPS / 2));
+    this.svg.setAttribute("aria-valuetext", this.told.textContent || "the mid price");
+  }
+
+  reading() {
+    const { low, mid, high, most } = this.chart;
+    const price = low + ((high - low) * this.step) / STEPS;
+    const { levels } = price < mid ? this.feed.bids : this.feed.asks;
+    let total = 0n, amount = 0;
+    for (const level of levels) {
+      if (Math.abs(level.at - mid) > Math.abs(price - mid)) break;
+      total += level.size;
+      amount += level.amount;
+    }
+    const { base, quote } = this.names;
+    const away = percents.format(100 * (price / mid - 1));
+    const parts = [
+      `${price.toFixed(this.places.price)} ${quote}`,
+      `${away} %`,
+      `${decimal(total, this.places.size)} ${base}`,
+    ];
+    return { text: parts.join(" · "), y: HEIGHT * (1 - amount / most) };
+  }
+}
