@@ -25,16 +25,15 @@ from orderbook_desktop.gui.qr_code import QrCode
 _WIDTH: Final = 460
 _COPIED_MS: Final = 1_500
 _COPY: Final = "Copy"
+_ADMIT: Final = "Let other devices watch"
+_KEEP_OUT: Final = "This computer only"
 _HEADLINES: Final = {
     BrowserState.OFF: "Browsers can't see this book.",
     BrowserState.STARTING: "Starting…",
     BrowserState.STOPPING: "Stopping…",
     BrowserState.FAILED: "Browsers can't be served.",
 }
-_LOCAL: Final = (
-    "Only this computer can open it. Started with --host 0.0.0.0, the program lets others in, "
-    "with a token in the link."
-)
+_LOCAL: Final = "Only this computer can open it. Other devices get an address with a token."
 _SHARED: Final = "Whoever has this link can watch, and nothing else; its token is the key."
 
 
@@ -79,9 +78,11 @@ class BrowserPanel(QDialog):
         self.copy_button.setDefault(True)
         self.open_button = push_button(self, "Open in browser", self._open)
         self.code = QrCode(self)
+        self.others_button = push_button(self, _ADMIT, self._admit_others)
         self.reach = text_label(self, "browserReach")
         self.close_button = push_button(self, "Close", self.reject)
         self._wanted = True
+        self._local_only = True
         self._lay_out()
         self.show_status(browsers.status)
         self.switch_button.setFocus()
@@ -102,14 +103,25 @@ class BrowserPanel(QDialog):
             self.link.setText(status.link)
             self.link.setCursorPosition(0)
             self.copy_button.setText(_COPY)
-        self.code.set_text(status.link)
+        # A camera's device could do nothing with a link that only this computer can open.
+        self.code.set_text("" if status.local_only else status.link)
         self.reach.setText(_LOCAL if status.local_only else _SHARED)
-        for part in (self.link, self.copy_button, self.open_button, self.code, self.reach):
+        self._local_only = status.local_only
+        self.others_button.setText(_ADMIT if status.local_only else _KEEP_OUT)
+        parts = (self.link, self.copy_button, self.open_button, self.reach, self.others_button)
+        for part in parts:
             part.setVisible(served)
+        self.code.setVisible(served and not status.local_only)
         self.adjustSize()
 
     def _switch(self) -> None:
         self._browsers.switch(self._wanted)
+        self.commanded.emit()
+
+    def _admit_others(self) -> None:
+        # The button vanishes until that is done, and the focus with it.
+        self.switch_button.setFocus()
+        self._browsers.admit_others(self._local_only)
         self.commanded.emit()
 
     def _use_other_port(self) -> None:
@@ -147,6 +159,7 @@ class BrowserPanel(QDialog):
         row.addWidget(self.open_button)
         row.addStretch(1)
         bottom.addWidget(self.other_port_button)
+        bottom.addWidget(self.others_button)
         bottom.addStretch(1)
         bottom.addWidget(self.close_button)
         column.addLayout(top)

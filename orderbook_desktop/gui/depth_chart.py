@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from PySide6.QtCore import QEvent, QPointF, QRect, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QPointF, QRect, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QFont,
     QKeyEvent,
@@ -33,6 +33,8 @@ from orderbook_desktop.gui.theme import Theme
 _ZOOM: Final = 1.25
 _MARGIN: Final = 8
 _KEY_STEPS: Final = 200
+# Painted apart from the ladder, which takes the same frame: nothing else waits for both.
+_LATER_MS: Final = 1
 
 
 class DepthChart(QWidget):
@@ -62,6 +64,9 @@ class DepthChart(QWidget):
         self._crosshair: int | None = None
         self._mouse_x: float | None = None
         self._drag_from: QPointF | None = None
+        self._later = QTimer(self, interval=_LATER_MS, singleShot=True)
+        self._later.setTimerType(Qt.TimerType.PreciseTimer)
+        self._later.timeout.connect(self.update)
         self.setMinimumSize(240, 160)
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -133,7 +138,7 @@ class DepthChart(QWidget):
     def put_crosshair(self, price: int | None) -> None:
         """Put the crosshair at `price`, in units, or take it away."""
         self._crosshair = price
-        self.update()
+        self._later.start()
 
     @property
     def scene(self) -> DepthScene | None:
@@ -277,7 +282,7 @@ class DepthChart(QWidget):
             low, high = self._view.low, self._view.high
             largest = max(size_in_view(curve, low, high) for curve in self._curves)
             self._top = scale_top(largest, self._top)
-        self.update()
+        self._later.start()
 
     def _follow_mouse(self) -> None:
         """Put the crosshair at the tick nearest to the mouse."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QHideEvent, QIcon, QResizeEvent, QShowEvent
@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from orderbook_desktop.core.browser_switch import BrowserSwitch
 from orderbook_desktop.core.desk import Desk, NoticeAction, RecordingStatus
+from orderbook_desktop.core.disk import RecordingPlace
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.book_frame import BookFrame
 from orderbook_desktop.gui.bridge import DeskBridge
@@ -31,8 +32,11 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.status_line import StatusLine
 from orderbook_desktop.gui.theme import Appearance, Theme, ThemeKeeper
 from orderbook_desktop.gui.top_bar import TopBar
-from orderbook_desktop.gui.welcome import RecordingPlace, WelcomePanel
+from orderbook_desktop.gui.welcome import WelcomePanel
 from orderbook_desktop.resource_files import resource_path
+
+if TYPE_CHECKING:
+    from orderbook_desktop.gui.recordings import RecordingManager
 
 _COMPACT_BELOW: Final = 1_000
 _DESCRIBE_MS: Final = 1_000
@@ -70,9 +74,9 @@ class MainWindow(QMainWindow):
         self._preferences = preferences
         self._finishing = False
         self._shows_demo = desk.demo
-        self._now_ns = now_ns
         self._place = place
         self.welcome: WelcomePanel | None = None
+        self.recordings: RecordingManager | None = None
         self.themes = ThemeKeeper(application, preferences.appearance, self)
         self.bridge = DeskBridge(desk, self, now_ns)
         theme = self.themes.theme
@@ -184,6 +188,7 @@ class MainWindow(QMainWindow):
         self.chart.zoomed.connect(self._remember_zoom)
         self.themes.changed.connect(self._use_theme)
         self._describer.timeout.connect(self._describe)
+        self._describer.timeout.connect(self._show_disk)
 
     def _commands(self) -> Commands:
         browsers = self.top_bar.browser_control
@@ -199,6 +204,8 @@ class MainWindow(QMainWindow):
             set_full_screen=self._set_full_screen,
             select_source=self.top_bar.select_source,
             set_recording=self.top_bar.set_recording,
+            manage_recordings=self._manage_recordings,
+            show_space=self._show_space if self._place is not None else None,
             show_browsers=browsers.open_panel if browsers is not None else None,
             show_welcome=self._show_welcome,
             show_shortcuts=self._show_shortcuts,
@@ -237,6 +244,9 @@ class MainWindow(QMainWindow):
             self._preferences.symbol = desk.symbol.symbol
             self._preferences.recents = tuple(desk.recents)
             self._preferences.source = desk.source_kind
+            self._preferences.recordings = {
+                one.symbol: one.wanted for one in desk.recordings if one.kept
+            }
         self.menus.show_state(desk.source_kind, recording=desk.recording.wanted)
 
     def _show_demo(self) -> None:
@@ -254,8 +264,14 @@ class MainWindow(QMainWindow):
         self.top_bar.record_button.set_recording(recording)
         self.status_line.show_recording(recording)
         if self.welcome is not None:
-            self.welcome.show_recording(recording, self._now_ns())
+            self.welcome.show_recording(recording)
         self.menus.show_state(self._desk.source_kind, recording=recording.wanted)
+
+    def _show_disk(self) -> None:
+        if self._place is not None:
+            self.status_line.show_disk(self._place.disk, self._place.retention)
+        if self.welcome is not None:
+            self.welcome.show_disk()
 
     def _act(self, action: NoticeAction) -> None:
         self._desk.act(action)
@@ -310,6 +326,25 @@ class MainWindow(QMainWindow):
             panel.hide()
             panel.deleteLater()
         self.ladder.setFocus()
+
+    def _manage_recordings(self) -> None:
+        if self.recordings is None:
+            # Imported here because nobody needs it for the first picture.
+            from orderbook_desktop.gui.recordings import RecordingManager  # noqa: PLC0415
+
+            self.recordings = RecordingManager(self._desk, self.themes.theme, self)
+            self.recordings.commanded.connect(self.bridge.look)
+            self.bridge.desk_changed.connect(self.recordings.look)
+            self.themes.changed.connect(self.recordings.set_theme)
+        self.recordings.show()
+        self.recordings.raise_()
+        self.recordings.activateWindow()
+
+    def _show_space(self) -> None:
+        from orderbook_desktop.gui.space_dialog import SpaceDialog  # noqa: PLC0415
+
+        if self._place is not None:
+            self._open(SpaceDialog(self._place, self))
 
     def _show_shortcuts(self) -> None:
         # Imported here because nobody needs it for the first picture.

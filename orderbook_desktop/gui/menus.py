@@ -20,6 +20,9 @@ FURTHER_SHORTCUTS: Final = (
     ("Chart: zoom", "+, -, wheel"),
     ("Chart: reset", "0, Home, double click"),
     ("Chart: move the crosshair", "Left, Right (Shift: faster)"),
+    ("Recordings: start or stop", "Space"),
+    ("Recordings: show on screen", "Enter"),
+    ("Recordings: remove from the list", "Delete"),
 )
 
 
@@ -38,6 +41,8 @@ class Commands:
     set_full_screen: Callable[[bool], None]
     select_source: Callable[[SourceKind], None]
     set_recording: Callable[[bool], None]
+    manage_recordings: Callable[[], None]
+    show_space: Callable[[], None] | None
     show_browsers: Callable[[], None] | None
     show_welcome: Callable[[], None]
     show_shortcuts: Callable[[], None]
@@ -62,6 +67,7 @@ class Menus:
         self._file_menu()
         self._view_menu(appearance, highlights_changes=highlights_changes)
         self._source_menu()
+        self._recording_menu()
         self._help_menu()
 
     def show_state(self, kind: SourceKind, *, recording: bool) -> None:
@@ -124,10 +130,15 @@ class Menus:
             action = self._add(menu, text, self._selector(kind), (keys,), checked=False)
             group.addAction(action)
             self._sources[kind] = action
-        menu.addSeparator()
+
+    def _recording_menu(self) -> None:
+        menu = self._menu("&Recording")
         self._record = self._add(
-            menu, "R&ecord this symbol", self._commands.set_recording, ("Ctrl+R",), checked=False
+            menu, "&Record this symbol", self._commands.set_recording, ("Ctrl+R",), checked=False
         )
+        self._add(menu, "&Manage recordings…", self._commands.manage_recordings, ("Ctrl+Shift+R",))
+        if self._commands.show_space is not None:
+            self._add(menu, "&Disk space and retention…", self._commands.show_space)
 
     def _help_menu(self) -> None:
         menu = self._menu("&Help")

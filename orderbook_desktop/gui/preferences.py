@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from PySide6.QtCore import QByteArray, QSettings
 
+from orderbook_desktop.core.disk import Retention
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.gui.theme import Appearance
 
@@ -62,6 +64,17 @@ class Preferences:
         self._settings.setValue("market/recents", " ".join(value))
 
     @property
+    def recordings(self) -> dict[str, bool]:
+        """The symbols of the kept recordings, and whether they run."""
+        parts = self._text("recording/kept").split(" ")
+        return {part.removeprefix("-"): not part.startswith("-") for part in parts if part}
+
+    @recordings.setter
+    def recordings(self, value: Mapping[str, bool]) -> None:
+        texts = (symbol if is_running else f"-{symbol}" for symbol, is_running in value.items())
+        self._settings.setValue("recording/kept", " ".join(texts))
+
+    @property
     def source(self) -> SourceKind | None:
         """The source chosen last; None if unknown."""
         try:
@@ -72,6 +85,20 @@ class Preferences:
     @source.setter
     def source(self, value: SourceKind) -> None:
         self._settings.setValue("market/source", value.value)
+
+    @property
+    def retention(self) -> Retention | None:
+        """What is kept of recordings; None if nobody has chosen."""
+        days_text, _, size_text = self._text("recording/retention").partition(" ")
+        try:
+            days, gigabytes = int(days_text), float(size_text)
+        except ValueError:
+            return None
+        return Retention(days, gigabytes) if days >= 0 and 0 <= gigabytes < math.inf else None
+
+    @retention.setter
+    def retention(self, value: Retention) -> None:
+        self._settings.setValue("recording/retention", f"{value.days} {value.gigabytes!r}")
 
     @property
     def appearance(self) -> Appearance:

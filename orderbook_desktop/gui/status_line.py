@@ -1,4 +1,4 @@
-"""The line at the bottom: recording counters, update id and event time."""
+"""The line at the bottom: recording counters, disk, update id and event time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from orderbook_desktop.core.desk import RecordingStatus
+from orderbook_desktop.core.disk import DiskStatus, Retention, bytes_text
 from orderbook_desktop.core.status import FeedStatus
 from orderbook_desktop.gui.book_frame import BookFrame
+from orderbook_desktop.gui.disk_text import disk_field, size_sentence
 from orderbook_desktop.gui.top_bar import SOURCE_NAMES
 
 _SPACING: Final = 18
@@ -22,9 +24,10 @@ _FIELDS: Final = {
     "recorded": 1,
     "waiting": 2,
     "gaps": 3,
-    "rate": 7,
-    "update id": 6,
-    "time": 5,
+    "disk": 5,
+    "rate": 8,
+    "update id": 7,
+    "time": 6,
 }
 
 
@@ -33,16 +36,6 @@ def event_time_text(event_ms: int, zone: tzinfo | None = None) -> str:
     seconds, ms = divmod(event_ms, 1000)
     moment = datetime.fromtimestamp(seconds, UTC).astimezone(zone)
     return f"{moment:%H:%M:%S}.{ms:03d} {moment:%Z}"
-
-
-def bytes_text(count: int) -> str:
-    """Return a number of bytes for a person: `512 B`, `1.5 MB`."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def fields_that_fit(widths: Sequence[int], ranks: Sequence[int], room: int) -> list[bool]:
@@ -92,6 +85,11 @@ class StatusLine(QWidget):
         self._set("gaps", f"Gaps {recording.gaps:,}")
         self._recording_problem = f"▲ {recording.problem}" if recording.problem else ""
         self._arrange()
+
+    def show_disk(self, disk: DiskStatus, retention: Retention) -> None:
+        """Show what recordings take, and what room there is."""
+        self._set("disk", disk_field(disk, retention))
+        self._labels["disk"].setToolTip(f"{size_sentence(disk)}\nKept is {retention.text()}.")
 
     def show_frame(self, frame: BookFrame) -> None:
         """Show where the book stands."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from PySide6.QtCore import Qt, Signal
@@ -11,56 +10,18 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from orderbook_desktop.core.desk import Desk, NoticeAction, RecordingStatus
+from orderbook_desktop.core.disk import RecordingPlace, Retention
+from orderbook_desktop.gui.disk_text import growth_sentence
 from orderbook_desktop.gui.parts import push_button, text_label
-from orderbook_desktop.gui.status_line import bytes_text
+from orderbook_desktop.gui.retention_box import RetentionBox
 
 _OFTEN_WANTED: Final = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
-_DAY_NS: Final = 86_400 * 10**9
-# The first events come in a burst; a forecast from less would jump about.
-_PACE_AFTER_NS: Final = 5 * 10**9
-_PACE_EVERY_NS: Final = 2 * 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingPlace:
-    """Where recordings go: `text` names it, `free_bytes` tells the room (None: unknown)."""
-
-    text: str
-    free_bytes: Callable[[], int | None]
-
-
-class RecordingPace:
-    """How many bytes a day a recording takes if it goes on as it did since it was first noted."""
-
-    def __init__(self) -> None:
-        self._since: tuple[int, int] | None = None
-        self._latest = (0, 0)
-
-    def note(self, payload_bytes: int, now_ns: int) -> None:
-        """Note how much was recorded by `now_ns`; a smaller amount is another recording's."""
-        if self._since is None or payload_bytes < self._latest[1]:
-            self._since = (now_ns, payload_bytes)
-        self._latest = (now_ns, payload_bytes)
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self._since = None
-
-    @property
-    def bytes_per_day(self) -> int | None:
-        """The forecast; None while it is too early to tell."""
-        if self._since is None:
-            return None
-        passed_ns, grown = self._latest[0] - self._since[0], self._latest[1] - self._since[1]
-        if passed_ns < _PACE_AFTER_NS or grown <= 0:
-            return None
-        return grown * _DAY_NS // passed_ns
 
 
 class WelcomePanel(QFrame):
     """Explains the window above its contents, without keeping anybody from using them.
 
-    Keep it up to date by `show_desk` and `show_recording`.
+    Keep it up to date by `show_desk`, `show_recording` and `show_disk`.
 
     Signals:
         commanded(): the desk was told something; look at it.
@@ -76,9 +37,6 @@ class WelcomePanel(QFrame):
         super().__init__(parent)
         self._desk = desk
         self._place = place
-        self._pace = RecordingPace()
-        self._symbol = ""
-        self._forecast_ns = 0
         self.setObjectName("welcome")
         self.setAccessibleName("Welcome")
         self.title = text_label(self, "welcomeTitle")
@@ -91,33 +49,31 @@ class WelcomePanel(QFrame):
         self.demo_button = push_button(self, "Try the demo", self._start_demo)
         self.demo_button.setToolTip("A made-up market, without any network")
         self.close_button = push_button(self, "Got it", self.dismissed.emit)
+        self.retention_box = RetentionBox(self)
+        self.retention_box.chosen.connect(self._keep)
         self._lay_out()
         self.show_desk()
+        self.show_disk()
         self._show_state(desk.recording)
 
     def show_desk(self) -> None:
         """Show which symbol it is about, and what can be chosen now."""
         desk, symbol = self._desk, self._desk.symbol.symbol
-        if symbol != self._symbol:
-            self._symbol = symbol
-            self._pace.forget()
-            self.disk.setText(self._disk_text())
         what = "a made-up market, the demo" if desk.demo else "live from the exchange"
         self.title.setText(f"Welcome. This is the order book of {symbol}, {what}.")
         for button in self.symbol_buttons:
             button.setEnabled(button.text() != symbol)
         self.demo_button.setVisible(not desk.demo)
 
-    def show_recording(self, recording: RecordingStatus, now_ns: int) -> None:
-        """Show whether it is recorded, where, and how much disk that takes, as of `now_ns`."""
+    def show_recording(self, recording: RecordingStatus) -> None:
+        """Show whether it is recorded, and where."""
         self._show_state(recording)
-        if recording.wanted:
-            self._pace.note(recording.payload_bytes, now_ns)
-        else:
-            self._pace.forget()
-        if not 0 <= now_ns - self._forecast_ns < _PACE_EVERY_NS:
-            self._forecast_ns = now_ns
-            self.disk.setText(self._disk_text())
+
+    def show_disk(self) -> None:
+        """Show how much disk that takes, and what is kept."""
+        if self._place is not None:
+            self.disk.setText(growth_sentence(self._place.disk, self._place.retention))
+            self.retention_box.set_retention(self._place.retention)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
         """Dismiss by Escape while one of the buttons has the focus."""
@@ -128,7 +84,8 @@ class WelcomePanel(QFrame):
 
     def _show_state(self, recording: RecordingStatus) -> None:
         self.recorded.setText(self._recorded_text(recording))
-        self.disk.setVisible(recording.wanted)
+        for part in (self.disk, self.retention_box):
+            part.setVisible(recording.wanted and self._place is not None)
 
     def _recorded_text(self, recording: RecordingStatus) -> str:
         if not recording.wanted:
@@ -141,14 +98,10 @@ class WelcomePanel(QFrame):
             "The Record button above ends it."
         )
 
-    def _disk_text(self) -> str:
-        pace = self._pace.bytes_per_day
-        takes = "Disk: being measured" if pace is None else f"Disk: about {bytes_text(pace)} a day"
-        free = self._place.free_bytes() if self._place is not None else None
-        if free is None:
-            return f"{takes}."
-        days = f", enough for {free // pace:,} days" if pace else ""
-        return f"{takes}; {bytes_text(free)} are free{days}."
+    def _keep(self, retention: Retention) -> None:
+        if self._place is not None:
+            self._place.set_retention(retention)
+            self.show_disk()
 
     def _start_demo(self) -> None:
         self._desk.act(NoticeAction.START_DEMO)
@@ -165,8 +118,12 @@ class WelcomePanel(QFrame):
         column = QVBoxLayout(self)
         column.setContentsMargins(14, 10, 14, 10)
         column.setSpacing(6)
-        for label in (self.title, self.recorded, self.disk):
+        for label in (self.title, self.recorded):
             column.addWidget(label)
+        kept = QHBoxLayout()
+        kept.addWidget(self.disk, 1)
+        kept.addWidget(self.retention_box)
+        column.addLayout(kept)
         row = QHBoxLayout()
         for button in (*self.symbol_buttons, self.search_button, self.demo_button):
             row.addWidget(button)

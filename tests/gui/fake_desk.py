@@ -8,7 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel, RecordingStatus
+from orderbook_desktop.core.desk import (
+    MarketRecording,
+    Notice,
+    NoticeAction,
+    NoticeLevel,
+    RecordingState,
+    RecordingStatus,
+)
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
@@ -155,6 +162,7 @@ class FakeDesk:
         self.symbols: Sequence[SymbolInfo] = many_symbols()
         self.recents: Sequence[str] = (info.symbol,)
         self.recording = RecordingStatus(wanted=False)
+        self.recordings: Sequence[MarketRecording] = ()
         self.notices: Sequence[Notice] = ()
         self.demo = demo
         self.commands: list[tuple[str, object]] = []
@@ -182,6 +190,27 @@ class FakeDesk:
     def set_recording(self, wanted: bool) -> None:
         self.commands.append(("set_recording", wanted))
         self.recording = replace(self.recording, wanted=wanted)
+        self.revision += 1
+
+    def start_recording(self, symbol: str) -> None:
+        self.commands.append(("start_recording", symbol))
+        self._set_state(symbol, RecordingState.RECORDING)
+
+    def stop_recording(self, symbol: str) -> None:
+        self.commands.append(("stop_recording", symbol))
+        self._set_state(symbol, RecordingState.STOPPED)
+
+    def remove_recording(self, symbol: str) -> None:
+        self.commands.append(("remove_recording", symbol))
+        self.recordings = tuple(one for one in self.recordings if one.symbol != symbol)
+        self.revision += 1
+
+    def _set_state(self, symbol: str, state: RecordingState) -> None:
+        wanted = state is not RecordingState.STOPPED
+        now = {one.symbol: one for one in self.recordings}
+        known = now.get(symbol, MarketRecording(symbol, state))
+        now[symbol] = replace(known, state=state, wanted=wanted, kept=True)
+        self.recordings = tuple(now.values())
         self.revision += 1
 
     def dismiss(self, key: str) -> None:

@@ -43,6 +43,10 @@ class FakeSwitch:
         self.commands.append(wanted)
         self.status = (TAKEN if self.taken else ON) if wanted else OFF
 
+    def admit_others(self, admitted: bool) -> None:
+        self.commands.append(f"others: {admitted}")
+        self.status = replace(self.status, local_only=not admitted)
+
     def use_other_port(self) -> None:
         self.commands.append("other port")
         self.status = ON
@@ -185,6 +189,29 @@ def test_says_who_can_open_it(host: QWidget, switch: FakeSwitch) -> None:
     assert panel.reach.text().startswith("Only this computer")
     panel.show_status(ON)
     assert panel.reach.text().startswith("Whoever has this link")
+
+
+def test_there_is_no_code_for_a_link_that_only_this_computer_can_open(
+    host: QWidget, switch: FakeSwitch
+) -> None:
+    panel = panel_with(host, switch, replace(ON, local_only=True))
+    assert not panel.code.isVisible()
+    panel.show_status(ON)
+    assert panel.code.isVisible()
+
+
+def test_one_click_lets_other_devices_in_and_another_keeps_them_out(
+    host: QWidget, switch: FakeSwitch
+) -> None:
+    panel = panel_with(host, switch, replace(ON, local_only=True))
+    panel.commanded.connect(lambda: panel.show_status(switch.status))
+    panel.others_button.click()
+    assert switch.commands == ["others: True"]
+    assert panel.reach.text().startswith("Whoever has this link")
+    assert panel.others_button.text() == "This computer only"
+    panel.others_button.click()
+    assert switch.commands == ["others: True", "others: False"]
+    assert not panel.code.isVisible()
 
 
 def test_offers_another_port(host: QWidget, switch: FakeSwitch) -> None:

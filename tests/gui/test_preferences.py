@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pytest
 from PySide6.QtCore import QByteArray, QSettings
 
+from orderbook_desktop.core.disk import Retention
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Appearance
@@ -14,6 +16,7 @@ def test_nothing_saved_yet(preferences: Preferences) -> None:
     assert preferences.appearance is Appearance.SYSTEM
     assert preferences.highlights_changes
     assert preferences.chart_share is None
+    assert preferences.retention is None
     assert preferences.grouping("BTCUSDT") == ""
 
 
@@ -27,6 +30,7 @@ def test_everything_comes_back_from_the_file(settings: QSettings) -> None:
     saved.appearance = Appearance.LIGHT
     saved.highlights_changes = False
     saved.chart_share = 0.0125
+    saved.retention = Retention(30, 2.5)
     saved.set_grouping("ETHUSDT", "0.05")
     saved.save()
     read = Preferences(QSettings(settings.fileName(), QSettings.Format.IniFormat))
@@ -35,6 +39,7 @@ def test_everything_comes_back_from_the_file(settings: QSettings) -> None:
     assert (read.source, read.appearance) == (SourceKind.DIRECT, Appearance.LIGHT)
     assert not read.highlights_changes
     assert read.chart_share == 0.0125
+    assert read.retention == Retention(30, 2.5)
     assert read.grouping("ETHUSDT") == "0.05"
 
 
@@ -48,3 +53,9 @@ def test_nonsense_counts_as_nothing(settings: QSettings) -> None:
     assert read.geometry.isEmpty()
     settings.setValue("chart/share", "-3")
     assert read.chart_share is None
+
+
+@pytest.mark.parametrize("text", ["30", "-1 0", "1 -1", "1 nan", "1 inf", "a b", "1.5 2"])
+def test_no_nonsense_removes_recordings(settings: QSettings, text: str) -> None:
+    settings.setValue("recording/retention", text)
+    assert Preferences(settings).retention is None

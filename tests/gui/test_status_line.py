@@ -1,33 +1,27 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta, timezone
 
 import pytest
 from PySide6.QtWidgets import QLabel, QWidget
 
 from orderbook_desktop.core.desk import RecordingStatus
+from orderbook_desktop.core.disk import DiskLevel, DiskStatus, Retention
 from orderbook_desktop.gui.book_frame import read_frame
 from orderbook_desktop.gui.status_line import (
     StatusLine,
-    bytes_text,
     event_time_text,
     fields_that_fit,
 )
 from tests.gui.fake_desk import EVENT_MS, FakeDesk
+from tests.gui.fake_place import FakePlace
 
 
 def test_event_time_has_its_zone() -> None:
     zone = timezone(timedelta(hours=2), "CEST")
     assert event_time_text(1_723_100_000_123, zone) == "08:53:20.123 CEST"
     assert len(event_time_text(EVENT_MS).split()) == 2
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (15_900_000, "15.9 MB"), (10**13, "10.0 TB")],
-)
-def test_bytes(count: int, text: str) -> None:
-    assert bytes_text(count) == text
 
 
 def test_fields_give_way_by_rank() -> None:
@@ -75,3 +69,17 @@ def test_a_problem_is_told_before_all_else(line: StatusLine) -> None:
     assert sentence in problem.toolTip()
     line.show_recording(RecordingStatus(wanted=True))
     assert not problem.isVisible()
+
+
+def test_shows_the_disk(line: StatusLine) -> None:
+    place = FakePlace()
+    line.show_disk(DiskStatus(), place.retention)
+    assert line.text("disk") == ""
+    place.measured()
+    line.show_disk(place.disk, place.retention)
+    assert line.text("disk") == "Disk 3.1 GB · 1.0 GB/day · room for 50 days"
+    low = replace(place.disk, level=DiskLevel.LOW, free_bytes=1_600_000_000)
+    line.show_disk(low, place.retention)
+    assert line.text("disk") == "Disk 3.1 GB · 1.0 GB/day · 1.6 GB free"
+    line.show_disk(place.disk, Retention(days=7))
+    assert line.text("disk") == "Disk 3.1 GB · 1.0 GB/day"

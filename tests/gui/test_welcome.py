@@ -11,26 +11,32 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel, RecordingStatus
+from orderbook_desktop.core.disk import Retention
 from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.gui.welcome import RecordingPace, RecordingPlace, WelcomePanel
+from orderbook_desktop.gui.welcome import WelcomePanel
 from tests.gui.fake_desk import NOW_NS, FakeDesk
+from tests.gui.fake_place import GB, FakePlace
 
-SECOND_NS = 10**9
-GB = 10**9
-PLACE = RecordingPlace("the folder of recordings", lambda: 50 * GB)
 Start = Callable[[], MainWindow]
 
 
 @pytest.fixture
-def start(qapp: QApplication, qtbot: QtBot, settings: QSettings, desk: FakeDesk) -> Iterator[Start]:
+def place() -> FakePlace:
+    return FakePlace()
+
+
+@pytest.fixture
+def start(
+    qapp: QApplication, qtbot: QtBot, settings: QSettings, desk: FakeDesk, place: FakePlace
+) -> Iterator[Start]:
     """Start the program's window again and again, on one memory."""
     opened: list[MainWindow] = []
 
     def start_anew() -> MainWindow:
         for window in opened:
             window.finish_close()
-        window = MainWindow(desk, Preferences(settings), qapp, lambda: NOW_NS, PLACE)
+        window = MainWindow(desk, Preferences(settings), qapp, lambda: NOW_NS, place)
         qtbot.addWidget(window)
         window.show()
         opened[:] = [window]
@@ -134,24 +140,32 @@ def test_says_why_recording_does_not_work(start: Start, desk: FakeDesk) -> None:
     assert panel_of(window).recorded.text().endswith("The database is away.")
 
 
-def test_says_how_much_disk_a_day_takes(panel: WelcomePanel) -> None:
-    panel.show_recording(recorded(400_000), NOW_NS)
-    panel.show_recording(recorded(520_000), NOW_NS + 10 * SECOND_NS)
-    assert panel.disk.text() == ("Disk: about 1.0 GB a day; 50.0 GB are free, enough for 48 days.")
+def test_says_how_much_disk_a_day_takes(panel: WelcomePanel, place: FakePlace) -> None:
+    place.measured(bytes_per_day=GB)
+    panel.show_disk()
+    assert panel.disk.text() == "Disk: about 1.0 GB a day; 50.0 GB are free, enough for 50 days."
 
 
-def test_the_first_look_is_no_measurement(panel: WelcomePanel) -> None:
-    panel.show_recording(recorded(400_000), NOW_NS)
-    assert panel.disk.text().startswith("Disk: being measured")
+def test_what_is_kept_is_a_choice_from_the_start(
+    start: Start, desk: FakeDesk, place: FakePlace, qtbot: QtBot
+) -> None:
+    desk.recording = recorded(0)
+    panel = panel_of(start())
+    place.measured(bytes_per_day=GB)
+    box = panel.retention_box
+    assert box.isVisible()
+    assert box.currentText() == "Keep everything"
+    with qtbot.waitSignal(box.chosen):
+        box.setFocus()
+        for key in (Qt.Key.Key_Down, Qt.Key.Key_Down):
+            QTest.keyClick(box, key)
+    assert place.chosen[-1] == Retention(days=30)
+    assert panel.disk.text().endswith("50.0 GB are free, enough for all that is kept.")
 
 
-def test_another_symbol_is_measured_anew(panel: WelcomePanel, desk: FakeDesk, start: Start) -> None:
-    panel.show_recording(recorded(400_000), NOW_NS)
-    panel.show_recording(recorded(520_000), NOW_NS + 10 * SECOND_NS)
-    desk.select_symbol("ETH/USDT")
-    panel.show_desk()
-    assert "ETH/USDT" in panel.title.text()
-    assert panel.disk.text().startswith("Disk: being measured")
+def test_without_a_recording_there_is_nothing_to_keep(start: Start, desk: FakeDesk) -> None:
+    desk.recording = RecordingStatus(wanted=False)
+    assert not panel_of(start()).retention_box.isVisible()
 
 
 def test_chooses_a_symbol(start: Start, desk: FakeDesk) -> None:
@@ -201,15 +215,3 @@ def test_trouble_is_explained_beside_it_with_the_demo(
     assert [row.notice.text for row in window.notice_bar.rows] == [reason]
     assert window.notice_bar.isVisible()
     assert panel_of(window).isVisible()
-
-
-def test_a_pace_needs_time_and_growth() -> None:
-    pace = RecordingPace()
-    assert pace.bytes_per_day is None
-    pace.note(1_000, 0)
-    pace.note(2_000, 4 * SECOND_NS)
-    assert pace.bytes_per_day is None
-    pace.note(11_000, 10 * SECOND_NS)
-    assert pace.bytes_per_day == 86_400_000
-    pace.note(0, 11 * SECOND_NS)
-    assert pace.bytes_per_day is None

@@ -1,0 +1,61 @@
+"""The room of recordings in words: short for the status line, in sentences for panels."""
+
+from __future__ import annotations
+
+from orderbook_desktop.core.disk import DiskLevel, DiskStatus, Retention, bytes_text
+
+
+def disk_field(disk: DiskStatus, retention: Retention) -> str:
+    """Return what the status line says, or empty where nothing is known yet."""
+    parts = []
+    if disk.size is not None:
+        parts.append(bytes_text(disk.size.total_bytes))
+    if disk.bytes_per_day is not None:
+        parts.append(f"{bytes_text(disk.bytes_per_day)}/day")
+    if disk.level is not DiskLevel.GOOD and disk.free_bytes is not None:
+        parts.append(f"{bytes_text(disk.free_bytes)} free")
+    elif (days := disk.days_left(retention)) is not None:
+        parts.append(f"room for {_days(days)}")
+    return f"Disk {' · '.join(parts)}" if parts else ""
+
+
+def growth_sentence(disk: DiskStatus, retention: Retention) -> str:
+    """Return how fast recordings grow, and how long there is room for that."""
+    pace = disk.bytes_per_day
+    takes = "being measured" if pace is None else f"about {bytes_text(pace)} a day"
+    if disk.free_bytes is None:
+        return f"Disk: {takes}."
+    days = disk.days_left(retention)
+    enough = ""
+    if days is not None:
+        enough = f", enough for {_days(days)}"
+    elif disk.fits(retention):
+        enough = ", enough for all that is kept"
+    return f"Disk: {takes}; {bytes_text(disk.free_bytes)} are free{enough}."
+
+
+def size_sentence(disk: DiskStatus) -> str:
+    """Return what has been recorded takes, and honestly what its files do."""
+    size = disk.size
+    if size is None:
+        return "What has been recorded is not known yet."
+    parts = [f"{bytes_text(size.archive_bytes)} archived"]
+    if size.raw_bytes:
+        parts.append(f"about {bytes_text(size.raw_bytes)} to be archived")
+    parts.append(f"{bytes_text(size.book_bytes)} of whole books")
+    text = f"Recorded: {bytes_text(size.total_bytes)} ({', '.join(parts)})."
+    if disk.file_bytes is None:
+        return text
+    return (
+        f"{text} The database's files take {bytes_text(disk.file_bytes)}; they don't shrink, "
+        "but the room of what is removed is used again."
+    )
+
+
+def retention_text(retention: Retention) -> str:
+    """Return a choice among others: `Keep everything`."""
+    return f"Keep {retention.text()}"
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count:,} days"

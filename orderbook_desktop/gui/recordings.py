@@ -1,0 +1,319 @@
+"""The recording manager: a table of what is being recorded, with start and stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from PySide6.QtCore import (
+    QItemSelection,
+    QItemSelectionModel,
+    QModelIndex,
+    QPersistentModelIndex,
+    Qt,
+    QTimer,
+    Signal,
+)
+from PySide6.QtGui import QHideEvent, QKeyEvent, QPalette, QShowEvent
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QDialog,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QStackedWidget,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from orderbook_desktop.core.desk import Desk, MarketRecording
+from orderbook_desktop.core.disk import bytes_text
+from orderbook_desktop.gui.parts import push_button, text_label
+from orderbook_desktop.gui.recordings_model import (
+    STATE_COLUMN,
+    RecordingsModel,
+    SortedRecordings,
+)
+from orderbook_desktop.gui.symbol_box import SymbolBox
+from orderbook_desktop.gui.theme import Theme
+
+_LOOK_MS: Final = 500
+_WIDEST: Final = (
+    "SOL/USDT · on screen",
+    "",
+    "Events/s  ",
+    "999.9 ms  ",
+    "Gaps  ",
+    "Recorded  ",
+    "Archived  ",
+    "22 Nov 23:59",
+)
+_EMPTY: Final = (
+    "Nothing is being recorded.\n\nAdd a symbol above, or switch recording on for the symbol on "
+    "screen."
+)
+
+
+class _RowDelegate(QStyledItemDelegate):
+    """Leaves the colours of a text as they are where its row is selected."""
+
+    def initStyleOption(  # noqa: N802 (Qt's name)
+        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        """Set how a cell is drawn."""
+        super().initStyleOption(option, index)
+        # PySide's type stubs leave out the members of QStyleOption.
+        palette: QPalette = getattr(option, "palette")  # noqa: B009
+        palette.setColor(QPalette.ColorRole.HighlightedText, palette.color(QPalette.ColorRole.Text))
+        setattr(option, "palette", palette)  # noqa: B010
+
+
+class RecordingTable(QTableView):
+    """A table of which whole rows are selected.
+
+    Signals:
+        shown(): Enter, or a double click: show the symbol on screen.
+        removed(): the Delete key.
+        toggled(): the space bar: start what is stopped, else stop.
+    """
+
+    shown = Signal()
+    removed = Signal()
+    toggled = Signal()
+
+    def __init__(self, model: SortedRecordings, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setModel(model)
+        self.setItemDelegate(_RowDelegate(self))
+        self.setAccessibleName("Recordings")
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setTabKeyNavigation(False)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setSortingEnabled(True)
+        self.sortByColumn(STATE_COLUMN, Qt.SortOrder.AscendingOrder)
+        self.doubleClicked.connect(lambda _index: self.shown.emit())
+        self._measure()
+
+    def select_only(self, row: int) -> None:
+        """Select `row`, whatever keys are down: `selectRow` would heed those of a shortcut."""
+        flag = QItemSelectionModel.SelectionFlag
+        self.selectionModel().setCurrentIndex(
+            self.model().index(row, 0), flag.ClearAndSelect | flag.Rows
+        )
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
+        """Act on the selected rows, or move in the table."""
+        match event.key():
+            case Qt.Key.Key_Return | Qt.Key.Key_Enter:
+                self.shown.emit()
+            case Qt.Key.Key_Delete:
+                self.removed.emit()
+            case Qt.Key.Key_Space:
+                self.toggled.emit()
+            case _:
+                super().keyPressEvent(event)
+
+    def _measure(self) -> None:
+        """Give columns widths that don't change with what stands in them."""
+        rows, columns = self.verticalHeader(), self.horizontalHeader()
+        metrics = self.fontMetrics()
+        rows.hide()
+        rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        rows.setDefaultSectionSize(metrics.height() + 10)
+        columns.setHighlightSections(False)
+        for column, widest in enumerate(_WIDEST):
+            columns.resizeSection(column, metrics.horizontalAdvance(widest) + 26)
+        columns.setSectionResizeMode(STATE_COLUMN, QHeaderView.ResizeMode.Stretch)
+
+
+class RecordingManager(QDialog):
+    """Shows `desk.recordings` twice a second while it is open, and commands the desk.
+
+    It never keeps anybody from using the window. Escape hides it. `theme` is changed by
+    `set_theme`; call `look()` when the desk has changed.
+
+    Signals:
+        commanded(): a command was given; look at the desk at once.
+    """
+
+    commanded = Signal()
+
+    def __init__(self, desk: Desk, theme: Theme, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._desk = desk
+        self.setObjectName("recordingManager")
+        self.setWindowTitle("Recordings")
+        self.symbol_box = SymbolBox(self)
+        self.symbol_box.setAccessibleName("Symbol to record")
+        self.symbol_box.setPlaceholderText("Add a symbol, such as ETH/USDT")
+        self.symbol_box.setToolTip("Search the traded symbols; Enter records the marked one")
+        self.model = RecordingsModel(theme, self)
+        self._sorted = SortedRecordings(self.model, self)
+        self.table = RecordingTable(self._sorted, self)
+        self.empty = text_label(self, "noRecordings")
+        self.empty.setText(_EMPTY)
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._middle = QStackedWidget(self)
+        self.total = QLabel(self)
+        self.total.setObjectName("recordingTotal")
+        self.start_button = push_button(self, "&Start", self._start)
+        self.stop_button = push_button(self, "S&top", self._stop)
+        self.remove_button = push_button(self, "&Remove", self._remove)
+        self.show_button = push_button(self, "S&how", self._show)
+        self.close_button = push_button(self, "Close", self.reject)
+        self._timer = QTimer(self, interval=_LOOK_MS)
+        self._lay_out()
+        self._connect()
+
+    def look(self) -> None:
+        """Show how the recordings are doing now."""
+        recordings = self._desk.recordings
+        self.symbol_box.set_symbols(self._desk.symbols, self._desk.recents)
+        self.model.show_recordings(recordings)
+        self._middle.setCurrentWidget(self.table if recordings else self.empty)
+        self.total.setText(_total_text(recordings))
+        self._offer()
+
+    def set_theme(self, theme: Theme) -> None:
+        """Use the colours of `theme` from now on."""
+        self.model.set_theme(theme)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
+        """Look at once, and then all the time."""
+        super().showEvent(event)
+        self.look()
+        self._timer.start()
+        if self.model.rowCount() and not self.selected:
+            self.table.select_only(0)
+        self._focus_first()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 (Qt's name)
+        """Look no more."""
+        super().hideEvent(event)
+        self._timer.stop()
+
+    @property
+    def selected(self) -> list[MarketRecording]:
+        """The recordings of the selected rows."""
+        rows = self.table.selectionModel().selectedRows()
+        return [self._sorted.recording(index.row()) for index in rows]
+
+    def _connect(self) -> None:
+        self.symbol_box.chosen.connect(self._add)
+        self.symbol_box.left.connect(self._focus_first)
+        self.table.shown.connect(self._show)
+        self.table.removed.connect(self._remove)
+        self.table.toggled.connect(self._toggle)
+        self.table.selectionModel().selectionChanged.connect(self._selection_changed)
+        self._timer.timeout.connect(self.look)
+
+    def _selection_changed(self, _new: QItemSelection, _old: QItemSelection) -> None:
+        self._offer()
+
+    def _offer(self) -> None:
+        """Enable what can be done with the selected rows."""
+        selected = self.selected
+        startable = [one for one in selected if not (one.wanted and one.kept)]
+        only_kept_on = startable and all(one.wanted for one in startable)
+        self.start_button.setText("&Keep recording" if only_kept_on else "&Start")
+        self.start_button.setEnabled(bool(startable))
+        self.stop_button.setEnabled(any(one.wanted for one in selected))
+        self.remove_button.setEnabled(any(one.kept for one in selected))
+        self.show_button.setEnabled(len(selected) == 1)
+
+    def _add(self, symbol: str) -> None:
+        self.symbol_box.set_current("")
+        self._command(self._desk.start_recording, [symbol])
+        for row in range(self._sorted.rowCount(QModelIndex())):
+            if self._sorted.recording(row).symbol == symbol:
+                self.table.select_only(row)
+                self.table.scrollTo(self._sorted.index(row, 0))
+
+    def _start(self) -> None:
+        startable = [one.symbol for one in self.selected if not (one.wanted and one.kept)]
+        self._command(self._desk.start_recording, startable)
+
+    def _stop(self) -> None:
+        stoppable = [one.symbol for one in self.selected if one.wanted]
+        self._command(self._desk.stop_recording, stoppable)
+
+    def _toggle(self) -> None:
+        if any(not one.wanted for one in self.selected):
+            self._start()
+        else:
+            self._stop()
+
+    def _remove(self) -> None:
+        row = self.table.currentIndex().row()
+        removable = [one.symbol for one in self.selected if one.kept]
+        self._command(self._desk.remove_recording, removable)
+        if removable and self.model.rowCount():
+            self.table.select_only(min(row, self.model.rowCount() - 1))
+
+    def _show(self) -> None:
+        if len(self.selected) == 1:
+            self._command(self._desk.select_symbol, [self.selected[0].symbol])
+
+    def _command(self, command: Callable[[str], None], symbols: Sequence[str]) -> None:
+        for symbol in symbols:
+            command(symbol)
+        self.look()
+        self.commanded.emit()
+
+    def _focus_first(self) -> None:
+        """Focus the table, or where there is nothing in it the field above."""
+        if self.model.rowCount():
+            self.table.setFocus()
+        else:
+            self.symbol_box.setFocus()
+
+    def _lay_out(self) -> None:
+        self._middle.addWidget(self.table)
+        self._middle.addWidget(self.empty)
+        for button in (
+            self.start_button,
+            self.stop_button,
+            self.remove_button,
+            self.show_button,
+            self.close_button,
+        ):
+            # Enter is the table's.
+            button.setAutoDefault(False)
+        self.remove_button.setToolTip("Off this list; what has been recorded stays")
+        self.show_button.setToolTip("Show its book in the window")
+        top, bottom = QHBoxLayout(), QHBoxLayout()
+        top.addWidget(self.symbol_box, 1)
+        top.addStretch(2)
+        for button in (self.start_button, self.stop_button, self.remove_button, self.show_button):
+            bottom.addWidget(button)
+        bottom.addStretch(1)
+        bottom.addWidget(self.close_button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(14, 12, 14, 12)
+        column.setSpacing(8)
+        column.addLayout(top)
+        column.addWidget(self._middle, 1)
+        column.addWidget(self.total)
+        column.addLayout(bottom)
+        # Else Qt gives the focus to the field, as if by the Tab key, and its list opens.
+        self.table.setFocus()
+        self.resize(900, 480)
+
+
+def _total_text(recordings: Sequence[MarketRecording]) -> str:
+    if not recordings:
+        return ""
+    running = sum(one.wanted for one in recordings)
+    rate = sum(one.rate for one in recordings if one.wanted)
+    gaps = sum(one.gaps for one in recordings)
+    size = bytes_text(sum(one.payload_bytes for one in recordings))
+    return (
+        f"{running:,} of {len(recordings):,} running · {rate:,.0f} events/s · {size} in this "
+        f"session · {gaps:,} {'gap' if gaps == 1 else 'gaps'}"
+    )

@@ -1,0 +1,258 @@
+"""The table of recordings as a model: what stands in each cell, and how rows are sorted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from PySide6.QtCore import (
+    QAbstractTableModel,
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    QSortFilterProxyModel,
+    Qt,
+)
+from PySide6.QtGui import QColor
+
+from orderbook_desktop.core.desk import MarketRecording, RecordingState
+from orderbook_desktop.core.disk import bytes_text
+from orderbook_desktop.gui.theme import Theme
+
+_NO_PARENT: Final = QModelIndex()
+_RIGHT: Final = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+_LEFT: Final = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+_Index = QModelIndex | QPersistentModelIndex
+_SortKey = tuple[float, str]
+
+# The worst first. No state is told by colour alone: each has a sign and a word.
+_SIGNS: Final = {
+    RecordingState.FAILED: "✕",
+    RecordingState.DELAYED: "▲",
+    RecordingState.PAUSED: "▲",
+    RecordingState.RECONNECTING: "↻",
+    RecordingState.WAITING: "◌",
+    RecordingState.ELSEWHERE: "◇",
+    RecordingState.RECORDING: "●",
+    RecordingState.STOPPED: "○",
+}
+_RANKS: Final = {state: rank for rank, state in enumerate(_SIGNS)}
+_NEVER: Final = "—"
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """One column: its heading, and what it shows, explains and sorts by."""
+
+    heading: str
+    text: Callable[[MarketRecording], str]
+    key: Callable[[MarketRecording], float]
+    tip: Callable[[MarketRecording], str]
+    is_number: bool = True
+
+
+def _lag_text(recording: MarketRecording) -> str:
+    lag_ms = recording.lag_ms
+    if lag_ms is None or recording.state is RecordingState.STOPPED:
+        return _NEVER
+    return f"{lag_ms} ms" if lag_ms < 1_000 else f"{lag_ms / 1000:,.1f} s"
+
+
+def _rate_text(recording: MarketRecording) -> str:
+    return f"{recording.rate:,.1f}" if recording.wanted else _NEVER
+
+
+def _time_text(ms: int) -> str:
+    """Return a moment of our own clock: the time of day, of another day with the date."""
+    if not ms:
+        return _NEVER
+    moment, now = datetime.fromtimestamp(ms / 1000, UTC).astimezone(), datetime.now(UTC)
+    is_today = moment.date() == now.astimezone().date()
+    return f"{moment:%H:%M:%S}" if is_today else f"{moment:%d %b %H:%M}"
+
+
+def _gaps_tip(recording: MarketRecording) -> str:
+    if not recording.gaps:
+        return "No gaps since the start."
+    return f"The last one at {_time_text(recording.last_gap_ms)}: {recording.last_gap}."
+
+
+def _symbol_tip(recording: MarketRecording) -> str:
+    if recording.kept:
+        return "Recorded whatever is on screen."
+    return "Recorded while it is on screen; keep it recording to look at something else."
+
+
+def _size_tip(recording: MarketRecording) -> str:
+    return (
+        f"{recording.events:,} events, {recording.payload_bytes:,} bytes as the exchange sent "
+        f"them; {recording.waiting:,} events wait for the database."
+    )
+
+
+def _archive_tip(recording: MarketRecording) -> str:
+    return (
+        f"{recording.archived_events:,} events archived in this session, in "
+        f"{recording.archived_bytes:,} bytes."
+    )
+
+
+COLUMNS: Final = (
+    _Column(
+        "Symbol",
+        lambda one: one.symbol if one.kept else f"{one.symbol} · on screen",
+        lambda _one: 0.0,
+        _symbol_tip,
+        is_number=False,
+    ),
+    _Column(
+        "State",
+        lambda one: f"{_SIGNS[one.state]} {one.state.value}",
+        lambda one: _RANKS[one.state],
+        lambda one: one.problem or one.state.value.capitalize() + ".",
+        is_number=False,
+    ),
+    _Column(
+        "Events/s", _rate_text, lambda one: one.rate, lambda _one: "Stored in the last seconds."
+    ),
+    _Column(
+        "Lag",
+        _lag_text,
+        lambda one: -1 if one.lag_ms is None else one.lag_ms,
+        lambda _one: "From an event's arrival until it is stored.",
+    ),
+    _Column("Gaps", lambda one: f"{one.gaps:,}", lambda one: one.gaps, _gaps_tip),
+    _Column(
+        "Recorded", lambda one: bytes_text(one.payload_bytes), lambda one: one.payload_bytes,
+        _size_tip,
+    ),
+    _Column(
+        "Archived", lambda one: bytes_text(one.archived_bytes), lambda one: one.archived_bytes,
+        _archive_tip,
+    ),
+    _Column(
+        "Since",
+        lambda one: _time_text(one.since_ms),
+        lambda one: one.since_ms,
+        lambda one: f"Recording since {_time_text(one.since_ms)}." if one.since_ms else "Stopped.",
+    ),
+)  # fmt: skip
+STATE_COLUMN: Final = 1
+
+
+class RecordingsModel(QAbstractTableModel):
+    """One row for each recording; `show_recordings` changes only what is new."""
+
+    def __init__(self, theme: Theme, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._recordings: list[MarketRecording] = []
+        self._theme = theme
+
+    @property
+    def recordings(self) -> Sequence[MarketRecording]:
+        """What is shown, by row."""
+        return self._recordings
+
+    def show_recordings(self, recordings: Sequence[MarketRecording]) -> None:
+        """Bring the rows up to date; those that stay keep their place and selection."""
+        new = {one.symbol: one for one in recordings}
+        for row in reversed(range(len(self._recordings))):
+            if self._recordings[row].symbol not in new:
+                self.beginRemoveRows(_NO_PARENT, row, row)
+                del self._recordings[row]
+                self.endRemoveRows()
+        last = len(COLUMNS) - 1
+        for row, known in enumerate(self._recordings):
+            changed = new.pop(known.symbol)
+            if changed != known:
+                self._recordings[row] = changed
+                self.dataChanged.emit(self.index(row, 0), self.index(row, last))
+        if new:
+            first = len(self._recordings)
+            self.beginInsertRows(_NO_PARENT, first, first + len(new) - 1)
+            self._recordings.extend(new.values())
+            self.endInsertRows()
+
+    def set_theme(self, theme: Theme) -> None:
+        """Use the colours of `theme` from now on."""
+        self._theme = theme
+        if self._recordings:
+            last = self.index(len(self._recordings) - 1, len(COLUMNS) - 1)
+            self.dataChanged.emit(self.index(0, 0), last, [Qt.ItemDataRole.ForegroundRole])
+
+    def rowCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802 (Qt's name)
+        """Return the number of recordings."""
+        return 0 if parent.isValid() else len(self._recordings)
+
+    def columnCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802 (Qt's name)
+        """Return the number of columns."""
+        return 0 if parent.isValid() else len(COLUMNS)
+
+    def headerData(  # noqa: N802 (Qt's name)
+        self,
+        section: int,
+        orientation: Qt.Orientation,
+        role: int = Qt.ItemDataRole.DisplayRole,
+    ) -> object:
+        """Return a heading, on the side of its column's text."""
+        if orientation is not Qt.Orientation.Horizontal:
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return COLUMNS[section].heading
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return _RIGHT if COLUMNS[section].is_number else _LEFT
+        return None
+
+    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        """Return what stands in a cell, its explanation, colour and side."""
+        recording, column = self._recordings[index.row()], COLUMNS[index.column()]
+        match role:
+            case Qt.ItemDataRole.DisplayRole:
+                return column.text(recording)
+            case Qt.ItemDataRole.ToolTipRole:
+                return column.tip(recording)
+            case Qt.ItemDataRole.TextAlignmentRole:
+                return _RIGHT if column.is_number else _LEFT
+            case Qt.ItemDataRole.ForegroundRole:
+                return self._colour(recording, index.column())
+            case Qt.ItemDataRole.AccessibleTextRole:
+                return f"{column.heading}: {column.text(recording)}"
+        return None
+
+    def sort_key(self, row: int, column: int) -> _SortKey:
+        """Return what sorts a row by `column`; equals are sorted by symbol."""
+        recording = self._recordings[row]
+        return COLUMNS[column].key(recording), recording.symbol
+
+    def _colour(self, recording: MarketRecording, column: int) -> QColor:
+        theme = self._theme
+        if recording.state is RecordingState.STOPPED:
+            return theme.muted
+        if column != STATE_COLUMN:
+            return theme.text
+        return {
+            RecordingState.FAILED: theme.trouble,
+            RecordingState.RECORDING: theme.good,
+            RecordingState.ELSEWHERE: theme.text,
+        }.get(recording.state, theme.caution)
+
+
+class SortedRecordings(QSortFilterProxyModel):
+    """The rows of a `RecordingsModel` in the order of the column that was chosen."""
+
+    def __init__(self, model: RecordingsModel, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._model = model
+        self.setSourceModel(model)
+
+    def recording(self, row: int) -> MarketRecording:
+        """Return what is shown in `row` of the sorted table."""
+        return self._model.recordings[self.mapToSource(self.index(row, 0)).row()]
+
+    def lessThan(self, left: _Index, right: _Index) -> bool:  # noqa: N802 (Qt's name)
+        """Compare two rows by the column they are sorted by."""
+        return self._model.sort_key(left.row(), left.column()) < self._model.sort_key(
+            right.row(), right.column()
+        )

@@ -1,0 +1,131 @@
+"""The dialog on the room of recordings, and what is kept of them."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QDialog,
+    QDialogButtonBox,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QLabel,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from orderbook_desktop.core.disk import RecordingPlace, Retention
+from orderbook_desktop.gui.disk_text import growth_sentence, size_sentence
+from orderbook_desktop.gui.parts import text_label
+
+_REFRESH_MS = 1_000
+
+
+class SpaceDialog(QDialog):
+    """Shows the room of `place`; its Apply button, and nothing else, changes what is kept.
+
+    It deletes itself when it is closed.
+    """
+
+    def __init__(self, place: RecordingPlace, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._place = place
+        self.setObjectName("spaceDialog")
+        self.setWindowTitle("Disk space of recordings")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.where = text_label(self)
+        self.size_label = text_label(self)
+        self.growth = text_label(self)
+        self.problem = text_label(self, "spaceProblem")
+        self.by_age = QCheckBox("Remove what is older than", self)
+        self.days = QSpinBox(self, minimum=1, maximum=36_500, suffix=" days")
+        self.by_size = QCheckBox("Remove the oldest above", self)
+        self.gigabytes = QDoubleSpinBox(
+            self, minimum=0.1, maximum=1_000_000, decimals=1, suffix=" GB"
+        )
+        self.warning = text_label(self)
+        self.buttons = QDialogButtonBox(self)
+        role = QDialogButtonBox.ButtonRole
+        self.apply_button = self.buttons.addButton("Apply", role.ApplyRole)
+        self.close_button = self.buttons.addButton("Close", role.RejectRole)
+        self._lay_out()
+        self._fill(place.retention)
+        self._connect()
+        self._refresh()
+
+    @property
+    def wanted(self) -> Retention:
+        """What the boxes say."""
+        days = self.days.value() if self.by_age.isChecked() else 0
+        return Retention(days, self.gigabytes.value() if self.by_size.isChecked() else 0.0)
+
+    def _connect(self) -> None:
+        for box, number in ((self.by_age, self.days), (self.by_size, self.gigabytes)):
+            box.toggled.connect(number.setEnabled)
+            box.toggled.connect(self._show_wanted)
+            number.valueChanged.connect(self._show_wanted)
+        self.apply_button.clicked.connect(self._apply)
+        self.buttons.rejected.connect(self.reject)
+        timer = QTimer(self, interval=_REFRESH_MS)
+        timer.timeout.connect(self._refresh)
+        timer.start()
+
+    def _fill(self, retention: Retention) -> None:
+        self.by_age.setChecked(bool(retention.days))
+        self.days.setValue(retention.days or 30)
+        self.days.setEnabled(bool(retention.days))
+        self.by_size.setChecked(bool(retention.gigabytes))
+        self.gigabytes.setValue(retention.gigabytes or 50)
+        self.gigabytes.setEnabled(bool(retention.gigabytes))
+
+    def _refresh(self) -> None:
+        place, disk = self._place, self._place.disk
+        self.where.setText(f"Recordings go to {place.text}.")
+        self.size_label.setText(size_sentence(disk))
+        self.growth.setText(growth_sentence(disk, place.retention))
+        self.problem.setText(disk.problem)
+        self.problem.setVisible(bool(disk.problem))
+        self._show_wanted()
+
+    def _show_wanted(self) -> None:
+        wanted, kept = self.wanted, self._place.retention
+        self.apply_button.setEnabled(wanted != kept)
+        if wanted == kept:
+            self.warning.setText(f"Kept is {kept.text()}.")
+        else:
+            self.warning.setText(
+                f"Kept will be {wanted.text()}. What is removed is gone for good; the removal "
+                "begins half a minute after Apply."
+                if wanted != Retention()
+                else "Everything will be kept from now on."
+            )
+        self._fit()
+
+    def _fit(self) -> None:
+        """Grow where a sentence needs another line."""
+        needed = self._column.heightForWidth(self.width())
+        if needed > self.height():
+            self.resize(self.width(), needed)
+
+    def _apply(self) -> None:
+        self._place.set_retention(self.wanted)
+        self._refresh()
+
+    def _lay_out(self) -> None:
+        self._column = column = QVBoxLayout(self)
+        column.setContentsMargins(18, 16, 18, 14)
+        column.setSpacing(10)
+        for label in (self.where, self.size_label, self.growth, self.problem):
+            label.setMinimumWidth(480)
+            column.addWidget(label)
+        for box, number in ((self.by_age, self.days), (self.by_size, self.gigabytes)):
+            row = QHBoxLayout()
+            row.addWidget(box)
+            row.addWidget(number)
+            row.addStretch(1)
+            column.addLayout(row)
+        note = QLabel("What is being recorded, and the newest, is never removed.", self)
+        note.setObjectName("spaceNote")
+        for widget in (note, self.warning, self.buttons):
+            column.addWidget(widget)

@@ -1,0 +1,26 @@
+"""A place of recordings whose room is made up."""
+
+from __future__ import annotations
+
+from orderbook_desktop.core.disk import DiskStatus, RecordingSize, Retention
+
+GB = 10**9
+
+
+class FakePlace:
+    """Is a `RecordingPlace`; keeps notes of what was chosen."""
+
+    def __init__(self) -> None:
+        self.text = "the folder of recordings"
+        self.disk = DiskStatus(free_bytes=50 * GB)
+        self.retention = Retention()
+        self.chosen: list[Retention] = []
+
+    def set_retention(self, retention: Retention) -> None:
+        self.retention = retention
+        self.chosen.append(retention)
+
+    def measured(self, bytes_per_day: int = GB) -> None:
+        """Have something recorded, and the pace of that measured."""
+        size = RecordingSize(3 * GB, 30_000_000, GB // 10, GB // 100)
+        self.disk = DiskStatus(size, 4 * GB, 50 * GB, bytes_per_day)

@@ -1,0 +1,262 @@
+"""The recording manager: what its table says, how it is sorted, and what it commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from PySide6.QtCore import QAbstractItemModel, QModelIndex, Qt
+from PySide6.QtGui import QColor
+from PySide6.QtTest import QAbstractItemModelTester, QSignalSpy, QTest
+from PySide6.QtWidgets import QWidget
+from pytestqt.qtbot import QtBot
+
+from orderbook_desktop.core.desk import MarketRecording, RecordingState
+from orderbook_desktop.gui.main_window import MainWindow
+from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.recordings import RecordingManager
+from orderbook_desktop.gui.recordings_model import COLUMNS, RecordingsModel
+from orderbook_desktop.gui.theme import DARK, LIGHT
+from tests.gui.fake_desk import FakeDesk
+
+# A window of its own, which the offscreen platform can neither raise nor size.
+pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")
+
+BUSY = MarketRecording(
+    "BTC/USDT",
+    RecordingState.RECORDING,
+    events=1_200,
+    payload_bytes=1_500_000,
+    archived_events=1_000,
+    archived_bytes=120_000,
+    rate=9.96,
+    lag_ms=12,
+    gaps=2,
+    last_gap="the connection to the exchange was lost",
+    last_gap_ms=1_723_100_000_000,
+    since_ms=1_723_000_000_000,
+)
+STOPPED = MarketRecording("ETH/USDT", RecordingState.STOPPED, wanted=False)
+AWAY = MarketRecording("SOL/USDT", RecordingState.RECONNECTING, problem="No network.")
+ON_SCREEN = replace(BUSY, symbol="BNB/USDT", kept=False, gaps=0, rate=1.0)
+
+
+@pytest.fixture
+def manager(desk: FakeDesk, host: QWidget, qtbot: QtBot) -> Iterator[RecordingManager]:
+    manager = RecordingManager(desk, DARK, host)
+    qtbot.addWidget(manager)
+    manager.show()
+    qtbot.waitUntil(manager.isVisible)
+    yield manager
+    manager.close()
+
+
+def show(manager: RecordingManager, desk: FakeDesk, *recordings: MarketRecording) -> None:
+    desk.recordings = recordings
+    manager.look()
+
+
+def texts(model: QAbstractItemModel, row: int) -> list[str]:
+    return [model.index(row, column).data() for column in range(model.columnCount(QModelIndex()))]
+
+
+def symbols(manager: RecordingManager) -> list[str]:
+    model = manager.table.model()
+    return [texts(model, row)[0] for row in range(model.rowCount(QModelIndex()))]
+
+
+def select(manager: RecordingManager, *wanted: str) -> None:
+    manager.table.clearSelection()
+    manager.table.setSelectionMode(manager.table.SelectionMode.MultiSelection)
+    for row, symbol in enumerate(symbols(manager)):
+        if symbol in wanted:
+            manager.table.selectRow(row)
+    manager.table.setSelectionMode(manager.table.SelectionMode.ExtendedSelection)
+
+
+def test_says_how_each_recording_is_doing(manager: RecordingManager, desk: FakeDesk) -> None:
+    show(manager, desk, BUSY, STOPPED, AWAY, ON_SCREEN)
+    model = manager.table.model()
+    rows = {texts(model, row)[0]: texts(model, row) for row in range(4)}
+    assert rows["BTC/USDT"][1:7] == ["● recording", "10.0", "12 ms", "2", "1.5 MB", "120.0 kB"]
+    assert rows["ETH/USDT"][1:] == ["○ stopped", "—", "—", "0", "0 B", "0 B", "—"]
+    assert rows["SOL/USDT"][1] == "↻ reconnecting"
+    assert "BNB/USDT · on screen" in rows
+    assert manager.total.text() == "3 of 4 running · 11 events/s · 3.0 MB in this session · 2 gaps"
+
+
+def test_the_worst_come_first_and_headings_sort(manager: RecordingManager, desk: FakeDesk) -> None:
+    show(manager, desk, BUSY, STOPPED, AWAY, ON_SCREEN)
+    assert symbols(manager) == ["SOL/USDT", "BNB/USDT · on screen", "BTC/USDT", "ETH/USDT"]
+    manager.table.sortByColumn(4, Qt.SortOrder.DescendingOrder)
+    assert symbols(manager)[0] == "BTC/USDT"
+    manager.table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+    assert symbols(manager)[0] == "BNB/USDT · on screen"
+
+
+def test_tips_explain_gaps_and_problems(manager: RecordingManager, desk: FakeDesk) -> None:
+    show(manager, desk, BUSY, AWAY)
+    tip = Qt.ItemDataRole.ToolTipRole
+    model = manager.model
+    gaps = model.index(0, 4).data(tip)
+    assert "the connection to the exchange was lost" in gaps
+    assert model.index(1, 1).data(tip) == "No network."
+    assert model.index(1, 4).data(tip) == "No gaps since the start."
+    assert "1,500,000 bytes" in model.index(0, 5).data(tip)
+    assert "1,000 events archived" in model.index(0, 6).data(tip)
+
+
+def test_the_model_keeps_qt_s_rules_and_changes_only_what_is_new() -> None:
+    model = RecordingsModel(DARK)
+    tester = QAbstractItemModelTester(
+        model, QAbstractItemModelTester.FailureReportingMode.Fatal, model
+    )
+    assert tester.model() is model
+    changed = QSignalSpy(model.dataChanged)
+    model.show_recordings([BUSY, STOPPED, AWAY])
+    model.show_recordings([BUSY, AWAY])
+    assert changed.count() == 0
+    model.show_recordings([AWAY, replace(BUSY, rate=3.0), ON_SCREEN])
+    assert changed.count() == 1
+    assert [one.symbol for one in model.recordings] == ["BTC/USDT", "SOL/USDT", "BNB/USDT"]
+    assert texts(model, 0)[2] == "3.0"
+    model.show_recordings([])
+    assert model.rowCount() == 0
+
+
+def test_colours_follow_the_theme_and_are_never_alone() -> None:
+    model = RecordingsModel(DARK)
+    model.show_recordings([BUSY, STOPPED, AWAY])
+    role = Qt.ItemDataRole.ForegroundRole
+
+    def colours() -> list[QColor]:
+        return [model.index(row, 1).data(role) for row in range(3)]
+
+    assert colours() == [DARK.good, DARK.muted, DARK.caution]
+    model.set_theme(LIGHT)
+    assert colours() == [LIGHT.good, LIGHT.muted, LIGHT.caution]
+    assert len({texts(model, row)[1] for row in range(3)}) == 3
+
+
+def test_a_symbol_is_added_by_typing(manager: RecordingManager, desk: FakeDesk) -> None:
+    assert manager.empty.isVisible()
+    assert manager.symbol_box.hasFocus()
+    QTest.keyClicks(manager.symbol_box, "ethusdt")
+    QTest.keyClick(manager.symbol_box, Qt.Key.Key_Return)
+    assert desk.commands == [("start_recording", "ETH/USDT")]
+    assert manager.symbol_box.text() == ""
+    assert manager.table.isVisible()
+    assert [one.symbol for one in manager.selected] == ["ETH/USDT"]
+    assert manager.table.hasFocus()
+
+
+def test_buttons_offer_what_can_be_done(manager: RecordingManager, desk: FakeDesk) -> None:
+    show(manager, desk, BUSY, STOPPED, ON_SCREEN)
+    offered = {
+        "BTC/USDT": (False, True, True),
+        "ETH/USDT": (True, False, True),
+        "BNB/USDT · on screen": (True, True, False),
+    }
+    for symbol, expected in offered.items():
+        select(manager, symbol)
+        buttons = (manager.start_button, manager.stop_button, manager.remove_button)
+        assert tuple(button.isEnabled() for button in buttons) == expected, symbol
+    assert manager.start_button.text().replace("&", "") == "Keep recording"
+    select(manager, "BTC/USDT", "ETH/USDT")
+    assert manager.start_button.text().replace("&", "") == "Start"
+    assert not manager.show_button.isEnabled()
+
+
+def test_buttons_command_the_desk(manager: RecordingManager, desk: FakeDesk) -> None:
+    show(manager, desk, BUSY, STOPPED, ON_SCREEN)
+    commanded = QSignalSpy(manager.commanded)
+    select(manager, "BTC/USDT", "ETH/USDT")
+    manager.stop_button.click()
+    assert [one.state for one in desk.recordings[:2]] == [RecordingState.STOPPED] * 2
+    select(manager, "BTC/USDT")
+    manager.start_button.click()
+    select(manager, "BNB/USDT · on screen")
+    manager.start_button.click()
+    select(manager, "ETH/USDT")
+    manager.remove_button.click()
+    select(manager, "BTC/USDT")
+    manager.show_button.click()
+    assert desk.commands == [
+        ("stop_recording", "BTC/USDT"),
+        ("start_recording", "BTC/USDT"),
+        ("start_recording", "BNB/USDT"),
+        ("remove_recording", "ETH/USDT"),
+        ("select_symbol", "BTC/USDT"),
+    ]
+    assert commanded.count() == 5
+
+
+def test_keys_command_the_desk(manager: RecordingManager, desk: FakeDesk) -> None:
+    show(manager, desk, BUSY)
+    select(manager, "BTC/USDT")
+    for key in (Qt.Key.Key_Space, Qt.Key.Key_Space, Qt.Key.Key_Return, Qt.Key.Key_Delete):
+        QTest.keyClick(manager.table, key)
+    assert [name for name, _ in desk.commands] == [
+        "stop_recording",
+        "start_recording",
+        "select_symbol",
+        "remove_recording",
+    ]
+    assert manager.empty.isVisible()
+    QTest.keyClick(manager.table, Qt.Key.Key_Escape)
+    assert not manager.isVisible()
+
+
+def test_rows_keep_their_selection_while_numbers_change(
+    manager: RecordingManager, desk: FakeDesk
+) -> None:
+    many = [replace(BUSY, symbol=f"A{number}/USDT", rate=number) for number in range(100)]
+    show(manager, desk, *many)
+    manager.table.sortByColumn(2, Qt.SortOrder.DescendingOrder)
+    select(manager, "A50/USDT")
+    show(manager, desk, *(replace(one, rate=100 - one.rate) for one in many[10:]))
+    assert [one.symbol for one in manager.selected] == ["A50/USDT"]
+    assert symbols(manager)[0] == "A10/USDT"
+
+
+def test_looks_only_while_it_is_open(
+    manager: RecordingManager, desk: FakeDesk, qtbot: QtBot
+) -> None:
+    desk.recordings = [BUSY]
+    qtbot.waitUntil(lambda: manager.model.rowCount() == 1)
+    manager.hide()
+    desk.recordings = []
+    assert not manager.table.isVisible()
+    assert manager.model.rowCount() == 1
+    manager.show()
+    assert manager.model.rowCount() == 0
+
+
+def test_every_column_explains_itself() -> None:
+    model = RecordingsModel(DARK)
+    model.show_recordings([STOPPED])
+    for column in range(len(COLUMNS)):
+        assert model.index(0, column).data(Qt.ItemDataRole.ToolTipRole)
+
+
+def test_the_window_opens_it_and_remembers_what_is_kept(
+    window: MainWindow, desk: FakeDesk, preferences: Preferences, qtbot: QtBot
+) -> None:
+    keys = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+    QTest.keyClick(window.ladder, Qt.Key.Key_R, keys)
+    assert window.recordings is not None
+    qtbot.waitUntil(window.recordings.isVisible)
+    desk.start_recording("ETH/USDT")
+    desk.start_recording("SOL/USDT")
+    desk.stop_recording("SOL/USDT")
+    desk.recordings = (*desk.recordings, ON_SCREEN)
+    window.bridge.look()
+    assert preferences.recordings == {"ETH/USDT": True, "SOL/USDT": False}
+    assert window.recordings.model.rowCount() == 3
+    window.recordings.hide()
+    QTest.keyClick(window.ladder, Qt.Key.Key_R, keys)
+    qtbot.waitUntil(window.recordings.isVisible)
+    # A key does something at once.
+    assert len(window.recordings.selected) == 1
+    window.recordings.hide()

@@ -1,0 +1,142 @@
+"""The dialog on disk space removes nothing by accident."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QWidget
+from pytestqt.qtbot import QtBot
+
+from orderbook_desktop.core.disk import DiskStatus, Retention
+from orderbook_desktop.gui.main_window import MainWindow
+from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.retention_box import RetentionBox
+from orderbook_desktop.gui.space_dialog import SpaceDialog
+from tests.gui.fake_desk import NOW_NS, FakeDesk
+from tests.gui.fake_place import FakePlace
+
+pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")
+
+
+@pytest.fixture
+def place() -> FakePlace:
+    place = FakePlace()
+    place.measured()
+    return place
+
+
+@pytest.fixture
+def dialog(host: QWidget, place: FakePlace) -> SpaceDialog:
+    dialog = SpaceDialog(place, host)
+    dialog.open()
+    return dialog
+
+
+def test_tells_honestly_what_is_used(dialog: SpaceDialog) -> None:
+    assert dialog.where.text() == "Recordings go to the folder of recordings."
+    assert dialog.size_label.text().startswith(
+        "Recorded: 3.1 GB (3.0 GB archived, about 100.0 MB to be archived, 10.0 MB of whole books)."
+    )
+    assert "files take 4.0 GB; they don't shrink" in dialog.size_label.text()
+    assert "enough for 50 days" in dialog.growth.text()
+    assert dialog.problem.isHidden()
+
+
+def test_tells_only_what_is_known(host: QWidget, place: FakePlace) -> None:
+    place.disk = DiskStatus()
+    dialog = SpaceDialog(place, host)
+    assert dialog.size_label.text() == "What has been recorded is not known yet."
+    assert dialog.growth.text() == "Disk: being measured."
+    dialog.close()
+
+
+def test_nothing_changes_without_apply(dialog: SpaceDialog, place: FakePlace) -> None:
+    assert not dialog.apply_button.isEnabled()
+    dialog.by_age.setChecked(True)
+    dialog.days.setValue(14)
+    dialog.by_size.setChecked(True)
+    dialog.gigabytes.setValue(5)
+    assert place.chosen == []
+    assert "gone for good" in dialog.warning.text()
+    QTest.mouseClick(dialog.apply_button, Qt.MouseButton.LeftButton)
+    assert place.chosen == [Retention(14, 5)]
+    assert dialog.warning.text() == "Kept is the last 14 days, at most 5 GB."
+    assert not dialog.apply_button.isEnabled()
+    dialog.by_age.setChecked(False)
+    dialog.by_size.setChecked(False)
+    assert "Everything will be kept" in dialog.warning.text()
+
+
+def test_no_sentence_is_cut_off(dialog: SpaceDialog, place: FakePlace) -> None:
+    before = dialog.height()
+    place.disk = replace(place.disk, problem="Recording is paused. " * 20)
+    dialog._refresh()
+    assert dialog.height() > before
+    assert dialog.height() >= dialog._column.heightForWidth(dialog.width())
+
+
+def test_begins_with_what_holds(host: QWidget, place: FakePlace) -> None:
+    place.retention = Retention(14, 2.5)
+    dialog = SpaceDialog(place, host)
+    assert dialog.wanted == place.retention
+    assert dialog.days.isEnabled()
+    dialog.close()
+
+
+def test_follows_what_happens(dialog: SpaceDialog, place: FakePlace, qtbot: QtBot) -> None:
+    place.disk = replace(place.disk, problem="Recording is paused.")
+    qtbot.waitUntil(dialog.problem.isVisible)
+    assert dialog.problem.text() == "Recording is paused."
+
+
+def test_the_wheel_removes_nothing(host: QWidget, qtbot: QtBot) -> None:
+    box = RetentionBox(host)
+    box.show()
+    centre = QPointF(box.rect().center())
+    turn = QWheelEvent(
+        centre,
+        box.mapToGlobal(centre),
+        QPoint(),
+        QPoint(0, -120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(box, turn)
+    assert box.currentIndex() == 0
+
+
+def test_an_unusual_choice_is_offered_too(host: QWidget) -> None:
+    box = RetentionBox(host)
+    box.set_retention(Retention(14, 2.5))
+    assert box.currentText() == "Keep the last 14 days, at most 2.5 GB"
+    box.set_retention(Retention())
+    assert box.currentText() == "Keep everything"
+    assert box.count() == 6
+
+
+def test_the_menu_opens_it(
+    qapp: QApplication, qtbot: QtBot, preferences: Preferences, desk: FakeDesk, place: FakePlace
+) -> None:
+    window = MainWindow(desk, preferences, qapp, lambda: NOW_NS, place)
+    qtbot.addWidget(window)
+    window.show()
+    texts = {one.text(): one for one in window.menus.actions}
+    texts["&Disk space and retention…"].trigger()
+    dialog = window.findChild(SpaceDialog)
+    assert dialog is not None
+    assert dialog.isVisible()
+    window.finish_close()
+
+
+def test_without_a_place_there_is_none(
+    open_window: Callable[[FakeDesk], MainWindow], desk: FakeDesk
+) -> None:
+    window = open_window(desk)
+    assert "&Disk space and retention…" not in {one.text() for one in window.menus.actions}
