@@ -1,3 +1,52 @@
-"""See the exchange's order book live, and own an honest recording of it."""
+"""See the exchange's order book live, and own an honest recording of it.
+
+For programs there are `open_recording`, which reads what was recorded, and `decimals`, which
+turns its whole numbers into decimals. Importing this loads nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from decimal import Decimal
+    from pathlib import Path
+
+    from orderbook_desktop.app.recording_reader import RecordingReader
+
+__all__ = ["__version__", "decimals", "open_recording"]
 
 __version__ = "0.1.0"
+
+
+def open_recording(
+    symbol: str,
+    *,
+    dsn: str | None = None,
+    db_name: str | None = None,
+    data_dir: Path | str | None = None,
+) -> RecordingReader:
+    """Open the recording of `symbol` (`BTC/USDT` or `BTCUSDT`) for reading; use it in a `with`.
+
+    `dsn` is the address of its MongoDB server, `db_name` the database on it, and `data_dir`
+    the folder of the program's own database, which is started where it doesn't run. What is
+    left out is taken from `MONGO_DSN`, `DB_NAME` and `ORDERBOOK_DATA_DIR`, else it is what the
+    program itself uses. Raises `orderbook_desktop.core.errors.KnownError`, whose `str()` is a
+    sentence, where there is no such recording or no database.
+    """
+    from pathlib import Path  # noqa: PLC0415 (importing this package is instant)
+
+    from orderbook_desktop.app.recording_reader import RecordingReader  # noqa: PLC0415
+
+    return RecordingReader(symbol, dsn, db_name, None if data_dir is None else Path(data_dir))
+
+
+def decimals(units: Iterable[int], exponent: int) -> list[Decimal]:
+    """Return `units` of 10^-`exponent`, such as prices and their `scale.price`, as decimals.
+
+    They are exact.
+    """
+    from decimal import Decimal  # noqa: PLC0415
+
+    return [Decimal(int(one)).scaleb(-exponent) for one in units]

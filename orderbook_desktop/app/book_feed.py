@@ -36,6 +36,7 @@ from orderbook_desktop.core.sources import (
     StreamItem,
 )
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+from orderbook_desktop.core.witness import Horizon, horizon_of
 from orderbook_desktop.exchange.errors import Paced, RateLimited
 
 _log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class BookFeed:
         self._last_received_ns = 0
         self._arrived_ns = 0
         self._base_id = 0
+        self._horizon = Horizon()
         self._fetching: asyncio.Task[None] | None = None
         self._fetched_at = float("-inf")
         self._pauses = self._new_pauses()
@@ -109,6 +111,11 @@ class BookFeed:
         """The update id of the snapshot under the book; 0 while the book is not known."""
         return self._base_id if self._sync.synced else 0
 
+    @property
+    def horizon(self) -> Horizon:
+        """The prices within which the book is whole: those of the snapshot under it."""
+        return self._horizon
+
     def attach(self, sink: RecordingSink) -> None:
         """Let `sink` record from now on; if the book is known, its segment begins here."""
         self._sink = sink
@@ -128,6 +135,13 @@ class BookFeed:
         ):
             async for item in items:
                 self._take(item, tasks)
+
+    def forget(self) -> None:
+        """Begin anew with the next `run()`; the one before has been cancelled."""
+        self._sync.stream_broken()
+        self._fetching = None
+        self.problem = None
+        self._set(FeedState.SYNCING, "Connecting.")
 
     def _take(self, item: StreamItem, tasks: asyncio.TaskGroup) -> None:
         match item:
@@ -170,6 +184,7 @@ class BookFeed:
                 self.problem = None
                 self._events_wait = False
                 self._base_id = snapshot.last_update_id
+                self._horizon = horizon_of(snapshot)
                 # A stream that is dead from here on must not look fresh for ever.
                 self._arrived_ns = time.time_ns()
                 self._set(FeedState.SYNCED, "")

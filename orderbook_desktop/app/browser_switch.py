@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from orderbook_desktop.app.browser_view import BrowserView
 from orderbook_desktop.app.jobs import Jobs
@@ -15,6 +16,9 @@ from orderbook_desktop.web.errors import PortTaken
 from orderbook_desktop.web.safety.hosts import is_loopback
 
 _log = logging.getLogger(__name__)
+
+_OWN_HOST: Final = "127.0.0.1"
+_EVERY_HOST: Final = "0.0.0.0"  # noqa: S104 (only when asked for, and then with a token)
 
 
 class BrowserViewSwitch:
@@ -31,7 +35,11 @@ class BrowserViewSwitch:
         self._jobs = Jobs(failed)
         self._following: asyncio.Task[None] | None = None
         self._wanted = False
+        self._outdated = False
         self._closed = False
+        host = view.options.host
+        self._own_host = host if is_loopback(host) else _OWN_HOST
+        self._open_host = _EVERY_HOST if is_loopback(host) else host
         self._problem: KnownError | None = None
 
     @property
@@ -52,8 +60,17 @@ class BrowserViewSwitch:
             return
         self._wanted = wanted
         self._problem = None
-        if self._following is None and wanted != self._view.is_on:
-            self._following = self._jobs.start(self._follow(), "switch of the browser view")
+        self._begin()
+
+    def admit_others(self, admitted: bool) -> None:
+        """Serve at an address that others can reach, with a token, or only at our own."""
+        host = self._open_host if admitted else self._own_host
+        if self._closed or host == self._view.options.host:
+            return
+        self._view.options = replace(self._view.options, host=host)
+        self._problem = None
+        self._outdated = self._view.is_on or self._following is not None
+        self._begin()
 
     def use_other_port(self) -> None:
         """Serve on the port that is offered in place of a taken one, from now on."""
@@ -76,6 +93,10 @@ class BrowserViewSwitch:
         await self.settled()
         await self._view.switch_off()
 
+    def _begin(self) -> None:
+        if self._following is None and (self._outdated or self._wanted != self._view.is_on):
+            self._following = self._jobs.start(self._follow(), "switch of the browser view")
+
     def _state(self) -> BrowserState:
         if self._following is not None:
             return BrowserState.STARTING if self._wanted else BrowserState.STOPPING
@@ -86,11 +107,12 @@ class BrowserViewSwitch:
     async def _follow(self) -> None:
         """Switch until what is wanted is so; a failure ends the wish."""
         try:
-            while self._wanted != self._view.is_on:
-                if self._wanted:
-                    await self._switch_on()
-                else:
+            while self._outdated or self._wanted != self._view.is_on:
+                self._outdated = False
+                if self._view.is_on:
                     await self._view.switch_off()
+                elif self._wanted:
+                    await self._switch_on()
         finally:
             self._following = None
             self._wanted = self._view.is_on

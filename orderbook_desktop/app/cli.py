@@ -17,8 +17,11 @@ from orderbook_desktop import __version__
 from orderbook_desktop.app.log_files import begin_log, current_log
 from orderbook_desktop.app.options import with_settings
 from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.app.times import FromTime, ToTime
 from orderbook_desktop.app.workers import leave
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.storage.export.formats import ExportFormat
+from orderbook_desktop.storage.imports.formats import ImportFormat
 
 _log = logging.getLogger(__name__)
 
@@ -88,10 +91,24 @@ def window(
 
 
 @cli.command()
-@with_settings("mongo_dsn", "db_name", "env", "rest_url", "ws_url", "data_dir", "buffer_mb")
+@with_settings(
+    *("mongo_dsn", "db_name", "env", "rest_url", "ws_url", "data_dir", "buffer_mb"),
+    *("retention_days", "retention_gb", "low_disk_gb"),
+)
 def record(
     settings: Settings,
-    symbols: Annotated[list[str], typer.Argument(metavar="SYMBOL", show_default=False)],
+    symbols: Annotated[
+        list[str] | None, typer.Argument(metavar="SYMBOL", show_default=False)
+    ] = None,
+    top: Annotated[
+        int,
+        typer.Option(
+            min=0, max=1024, metavar="N", help="And the N most traded symbols.", show_default=False
+        ),
+    ] = 0,
+    quote: Annotated[
+        str, typer.Option(metavar="ASSET", help="What the most traded ones are traded in.")
+    ] = "USDT",
     duration: Annotated[
         float | None,
         typer.Option("--duration", min=0.0, metavar="SECONDS", help="Stop after this time."),
@@ -99,9 +116,12 @@ def record(
 ) -> None:
     """Record symbols without a window, until Ctrl-C or for a while."""
     from orderbook_desktop.app.record import run_record  # noqa: PLC0415
+    from orderbook_desktop.app.symbol_choice import SymbolChoice  # noqa: PLC0415
 
+    if not symbols and not top:
+        raise typer.BadParameter("name a SYMBOL, or give --top N")
     begin_log(settings)
-    raise typer.Exit(run_record(settings, symbols, duration))
+    raise typer.Exit(run_record(settings, SymbolChoice.of(symbols or (), top, quote), duration))
 
 
 @cli.command()
@@ -120,6 +140,74 @@ def serve(
 
     begin_log(settings)
     raise typer.Exit(run_serve(settings, symbols or []))
+
+
+@cli.command()
+@with_settings("mongo_dsn", "db_name", "env", "data_dir")
+def recordings(
+    settings: Settings,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List what is recorded."""
+    from orderbook_desktop.app.recordings import run_recordings  # noqa: PLC0415
+
+    begin_log(settings)
+    raise typer.Exit(run_recordings(settings, as_json=as_json))
+
+
+@cli.command()
+@with_settings("mongo_dsn", "db_name", "env", "data_dir")
+def verify(
+    settings: Settings,
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", show_default=False)],
+    from_ms: FromTime = None,
+    to_ms: ToTime = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Prove a recording from its stored bytes."""
+    from orderbook_desktop.app.verify import run_verify  # noqa: PLC0415
+
+    begin_log(settings)
+    raise typer.Exit(run_verify(settings, symbol, from_ms, to_ms, as_json=as_json))
+
+
+@cli.command(name="export")
+@with_settings("mongo_dsn", "db_name", "env", "data_dir")
+def export_recording(
+    settings: Settings,
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", show_default=False)],
+    form: Annotated[ExportFormat, typer.Option("--format", help="What to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="The file; .csv.gz is gzipped.")
+    ],
+    from_ms: FromTime = None,
+    to_ms: ToTime = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a recording to a file for other tools."""
+    from orderbook_desktop.app.export_command import run_export  # noqa: PLC0415
+
+    begin_log(settings)
+    raise typer.Exit(
+        run_export(settings, symbol, form, output, from_ms=from_ms, to_ms=to_ms, force=force)
+    )
+
+
+@cli.command(name="import")
+@with_settings("mongo_dsn", "db_name", "env", "data_dir")
+def import_files(
+    settings: Settings,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", show_default=False)],
+    form: Annotated[
+        ImportFormat | None,
+        typer.Option("--format", help="What the files are; else that is seen.", show_default=False),
+    ] = None,
+) -> None:
+    """Make a recording of what others collected: collector lines or Tardis CSV, also .gz."""
+    from orderbook_desktop.app.import_command import run_import  # noqa: PLC0415
+
+    begin_log(settings)
+    raise typer.Exit(run_import(settings, files, form))
 
 
 @cli.command()
@@ -152,7 +240,10 @@ def exchange(
 
 
 @cli.command()
-@with_settings("symbol", "mongo_dsn", "db_name", "env", "rest_url", "ws_url", "data_dir")
+@with_settings(
+    *("symbol", "mongo_dsn", "db_name", "env", "rest_url", "ws_url", "data_dir"),
+    *("retention_days", "retention_gb", "low_disk_gb"),
+)
 def doctor(
     settings: Settings,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

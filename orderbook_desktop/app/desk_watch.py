@@ -36,13 +36,16 @@ class DeskWatch:
     def look(self, session: MarketSession, *, demo: bool) -> None:
         """Put and withdraw notices by the state of `session`, the one on screen."""
         self._look_at_database(session)
+        self._look_at_disk()
+        self._look_at_archive()
         self._look_at_losses(session)
         self._look_at_exchange(session, demo=demo)
 
     def _look_at_database(self, session: MarketSession) -> None:
         problem = self._engine.database_problem(session.market)
         is_recorded = session.view.kind is SourceKind.MONGO
-        if problem and (is_recorded or session.recording):
+        # A recording that goes on behind the screen suffers, too.
+        if problem and (is_recorded or self._engine.is_recording):
             is_lasting = is_recorded and self._engine.server_error is not None
             action = NoticeAction.USE_DIRECT if is_lasting else NoticeAction.NONE
             self._board.put(Notice("database", NoticeLevel.WARNING, problem, action))
@@ -50,6 +53,19 @@ class DeskWatch:
             self._board.withdraw("database")
         if note := self._engine.server_note:
             self._board.put(Notice("elsewhere", NoticeLevel.INFORMATION, note))
+
+    def _look_at_disk(self) -> None:
+        problem = self._engine.disk.problem if self._engine.is_recording else ""
+        if problem:
+            self._board.put(Notice("disk", NoticeLevel.WARNING, problem))
+        else:
+            self._board.withdraw("disk")
+
+    def _look_at_archive(self) -> None:
+        # It stays so until the next start: once read, it is known.
+        if problem := self._engine.recorder.archiver.problem:
+            text = f"A part of what is recorded can't be archived: {problem}"
+            self._board.put(Notice("archive", NoticeLevel.WARNING, text))
 
     def _look_at_losses(self, session: MarketSession) -> None:
         dropped = session.sink.counts.dropped

@@ -23,12 +23,14 @@ from orderbook_desktop.app.log_files import current_log
 from orderbook_desktop.app.screen import check_screen
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.app.workers import Workers
+from orderbook_desktop.core.disk import GB, DiskGauge, DiskLevel, Retention, bytes_text
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams
+from orderbook_desktop.storage.private_files import private_data_folder
 from orderbook_desktop.storage.server import DatabaseServer, redacted_dsn
 
 _log = logging.getLogger(__name__)
@@ -36,7 +38,6 @@ _log = logging.getLogger(__name__)
 _CHECK_WITHIN_S: Final = 15.0
 _CLOSE_WITHIN_S: Final = 2.0
 _EVENT_WITHIN_S: Final = 5.0
-_LEAST_FREE_BYTES: Final = 2**30
 
 
 class Verdict(StrEnum):
@@ -90,7 +91,7 @@ async def examine(settings: Settings, within_s: float = _CHECK_WITHIN_S) -> list
     found = await asyncio.gather(
         *(_bounded(name, check, settings, within_s) for name, check in checks.items())
     )
-    return [_program(), _screen(), _data_folder(settings), *found]
+    return [_program(), _screen(), _data_folder(settings), _retention(settings), *found]
 
 
 async def _bounded(name: str, check: Check, settings: Settings, within_s: float) -> Finding:
@@ -126,16 +127,31 @@ def _screen() -> Finding:
 def _data_folder(settings: Settings) -> Finding:
     name, folder = "data folder", settings.data_dir
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_data_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
     except OSError as error:
         text = f"{folder} can't be written ({error.strerror}); choose another: ORDERBOOK_DATA_DIR"
         return Finding(name, Verdict.BAD, text)
-    text = f"{folder}, {free / 2**30:.1f} GiB free"
-    if free < _LEAST_FREE_BYTES:
-        return Finding(name, Verdict.WARNING, f"{text}; make room for recordings")
-    return Finding(name, Verdict.GOOD, text)
+    text = f"{folder}, {bytes_text(free)} free"
+    gauge = DiskGauge(round(settings.low_disk_gb * GB))
+    match gauge.look(free):
+        case DiskLevel.FULL:
+            text = f"{text}; nothing is recorded below {bytes_text(gauge.stop_bytes)}: make room"
+            return Finding(name, Verdict.BAD, text)
+        case DiskLevel.LOW:
+            text = f"{text}; recording pauses below {bytes_text(gauge.stop_bytes)}: make room"
+            return Finding(name, Verdict.WARNING, text)
+        case DiskLevel.GOOD:
+            return Finding(name, Verdict.GOOD, text)
+
+
+def _retention(settings: Settings) -> Finding:
+    kept = Retention(settings.retention_days, settings.retention_gb)
+    text = f"kept is {kept.text()}, unless the window's own choice says otherwise"
+    if settings.given("retention_days") or settings.given("retention_gb"):
+        text = f"kept is {kept.text()}"
+    return Finding("retention", Verdict.GOOD, text)
 
 
 async def _rest(settings: Settings) -> Finding:

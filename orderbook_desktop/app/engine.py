@@ -6,14 +6,19 @@ import asyncio
 import functools
 import importlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
+from orderbook_desktop.app.disk_watch import DiskWatch
 from orderbook_desktop.app.jobs import Jobs
 from orderbook_desktop.app.market_session import MarketSession
+from orderbook_desktop.app.recording_keeper import RecordingKeeper
 from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.app.witness_taker import WitnessTaker
 from orderbook_desktop.core.backoff import backoff_delays
+from orderbook_desktop.core.disk import GB, DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 from orderbook_desktop.exchange.catalogue import fetch_symbols
@@ -21,9 +26,11 @@ from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams
 from orderbook_desktop.storage.change_stream import RecordedStreams
 from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.disk_usage import file_bytes, free_bytes
 from orderbook_desktop.storage.recorded_snapshots import RecordedSnapshots
 from orderbook_desktop.storage.recorder import Recorder
 from orderbook_desktop.storage.server import DatabaseServer, ServerState
+from orderbook_desktop.storage.start_failures import until_worth_trying
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +41,11 @@ _RETRY_FIRST_S: Final = 2.0
 # How long each part may take to end; a window has to be gone within three seconds in all.
 _WRITE_WITHIN_S: Final = 0.8
 _PART_WITHIN_S: Final = 0.3
+_JOBS_WITHIN_S: Final = 0.8
+# The server comes last. It gets this, and what the others have left of what they had together:
+# one that is cut short is sound, but has to recover when it starts again.
 _SERVER_WITHIN_S: Final = 0.8
+_REST_WITHIN_S: Final = 1.5
 
 
 class Engine:
@@ -55,9 +66,24 @@ class Engine:
         self.database = Database(settings.db_name)
         self.server = DatabaseServer(settings.data_dir, settings.mongo_dsn)
         self.recorder = Recorder(self.database, settings.buffer_mb * 2**20)
+        self._witness_taker = WitnessTaker(self.rest, self.database)
         self.recorded_snapshots = RecordedSnapshots(self.database)
         self.recorded_streams = RecordedStreams(self.database)
         self.jobs = Jobs(failed)
+        self.keeper = RecordingKeeper(
+            self.database,
+            Retention(settings.retention_days, settings.retention_gb),
+            recorded=lambda: self.recorder.recorded,
+            is_recording=lambda: self.is_recording,
+            files=lambda: None if settings.mongo_dsn else file_bytes(settings.database_dir),
+        )
+        self.disk_watch = DiskWatch(
+            round(settings.low_disk_gb * GB),
+            lambda: None if settings.mongo_dsn else free_bytes(settings.data_dir),
+            pause=self._pause_recordings,
+            resume=self._resume_recordings,
+        )
+        self._pause_detail: str | None = None
         self._server_error: KnownError | None = None
         self._server_tried = asyncio.Event()
         self._connected_dsn = ""
@@ -89,10 +115,31 @@ class Engine:
         """Return what keeps `market` from being recorded; empty while all is well."""
         return self.server_problem or self.recorder.problem_of(market)
 
+    @property
+    def is_recording(self) -> bool:
+        """Whether anything is to be recorded."""
+        return any(one.recording for one in self._sessions.values())
+
+    @property
+    def disk(self) -> DiskStatus:
+        """What room recordings take, and what there is."""
+        keeper, watch = self.keeper, self.disk_watch
+        return DiskStatus(
+            size=keeper.size,
+            file_bytes=keeper.file_bytes,
+            free_bytes=watch.free_bytes,
+            bytes_per_day=keeper.bytes_per_day,
+            level=watch.level,
+            problem=watch.problem or keeper.problem,
+        )
+
     async def start(self) -> None:
         """Begin. Slow imports and the database go on in the background."""
         self.jobs.start(self._import_ahead(), "imports")
         self.jobs.start(self._keep_trying_server(), "start of the database")
+        self.jobs.start(self._witness_taker.run(self._sessions.values), "witnesses")
+        self.jobs.start(self.disk_watch.run(), "watch over the disk")
+        self.jobs.start(self.keeper.run(), "retention")
         await self.recorder.start()
 
     async def until_database(self) -> None:
@@ -104,25 +151,34 @@ class Engine:
     def open_market(self, symbol: str, *, viewed: bool) -> MarketSession:
         """Return the session of `symbol`, to be started; `viewed` also follows its recording.
 
-        Who opens a market that somebody has open shares it; everybody closes it once.
+        Who opens a market that somebody has open shares it; everybody closes it once, with
+        the same `viewed`.
         """
         market = split_symbol(symbol)[1]
         session = self._sessions.get(market)
         if session is None:
-            session = self._sessions[market] = MarketSession(self, market, viewed=viewed)
+            session = self._sessions[market] = MarketSession(self, market)
+            if self._pause_detail is not None:
+                session.pause(self._pause_detail)
+            self.rest.books = len(self._sessions)
         session.users += 1
+        if viewed:
+            session.add_viewer()
         return session
 
     def closing(self, market: str) -> asyncio.Task[None] | None:
         """Return the end of earlier sessions of `market`, while it goes on."""
         return self._closing.get(market)
 
-    def close_market(self, session: MarketSession) -> None:
+    def close_market(self, session: MarketSession, *, viewed: bool = True) -> None:
         """Begin to end a session that nobody else has; it may be opened again at once."""
         session.users -= 1
+        if viewed:
+            session.remove_viewer()
         if session.users > 0:
             return
         del self._sessions[session.market]
+        self.rest.books = len(self._sessions)
         session.set_recording(wanted=False)
         before = self._closing.get(session.market)
         closing = self.jobs.start(_close_after(session, before), f"end of {session.market}")
@@ -140,14 +196,15 @@ class Engine:
         self._closed = True
         for session in list(self._sessions.values()):
             session.users = 1
-            self.close_market(session)
+            self.close_market(session, viewed=False)
         write = functools.partial(self.recorder.close, write_within_s)
+        ends_at = time.monotonic() + write_within_s + _REST_WITHIN_S
         async with AsyncExitStack() as stack:
             # Called in reverse order, each whatever became of the one before.
             add = stack.push_async_callback
-            add(_within, _SERVER_WITHIN_S, "the database server", self.server.close)
+            add(self._close_server, ends_at)
             stack.callback(self.database.close)
-            add(_within, _SERVER_WITHIN_S, "the background tasks", self.jobs.close)
+            add(_within, _JOBS_WITHIN_S, "the background tasks", self.jobs.close)
             add(_within, _PART_WITHIN_S, "the change stream", self.recorded_streams.close)
             add(_within, write_within_s + _PART_WITHIN_S, "the recorder", write)
             add(self._close_exchange)
@@ -158,6 +215,10 @@ class Engine:
             _within(_PART_WITHIN_S, "the streams", self.streams.close),
             _within(_PART_WITHIN_S, "the requests", self.rest.close),
         )
+
+    async def _close_server(self, ends_at: float) -> None:
+        within_s = max(_SERVER_WITHIN_S, ends_at - time.monotonic())
+        await _within(within_s, "the database server", self.server.close)
 
     async def _close_sessions(self) -> None:
         await asyncio.gather(*self._closing.values(), return_exceptions=True)
@@ -177,13 +238,23 @@ class Engine:
                 return
             finally:
                 self._server_tried.set()
-            await asyncio.sleep(next(delays))
+            await until_worth_trying(self._server_error, next(delays))
             self.server = DatabaseServer(self.settings.data_dir, self.settings.mongo_dsn)
 
     async def _import_ahead(self) -> None:
         """Import in a thread, beside the start of the server, so that the window stays alive."""
         for module in _SLOW_IMPORTS:
             await asyncio.to_thread(importlib.import_module, module)
+
+    def _pause_recordings(self, detail: str) -> None:
+        self._pause_detail = detail
+        for session in self._sessions.values():
+            session.pause(detail)
+
+    def _resume_recordings(self) -> None:
+        self._pause_detail = None
+        for session in self._sessions.values():
+            session.resume()
 
     def _server_changed(self) -> None:
         if self.server.state is ServerState.READY and self.server.dsn != self._connected_dsn:

@@ -1,10 +1,10 @@
-"""The desk behind the window: one symbol at a time, from the exchange and its recording."""
+"""The desk behind the window: one symbol on screen, and recordings of any number."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -15,9 +15,17 @@ from orderbook_desktop.app.jobs import Jobs
 from orderbook_desktop.app.log_files import current_log
 from orderbook_desktop.app.market_session import MarketSession
 from orderbook_desktop.app.notice_board import NoticeBoard
+from orderbook_desktop.app.recording_set import RecordingSet
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.backoff import backoff_delays
-from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel, RecordingStatus
+from orderbook_desktop.core.desk import (
+    MarketRecording,
+    Notice,
+    NoticeAction,
+    NoticeLevel,
+    RecordingStatus,
+)
+from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.sources import BookSource
@@ -27,6 +35,7 @@ from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 _log = logging.getLogger(__name__)
 
 _RECENTS_KEPT: Final = 12
+_RECORDINGS_AT_MOST: Final = 1_000
 _LOOK_EVERY_S: Final = 0.2
 _POLL_S: Final = 0.05
 _BOOK_FIRST_S: Final = 2.0
@@ -35,7 +44,8 @@ _BOOK_FIRST_S: Final = 2.0
 class LiveDesk:
     """Is a `Desk`. `await start()`, then `await close()` at the end.
 
-    `recents` are the symbols of earlier runs. With `demo` everything happens on a made-up
+    `recents` are the symbols of earlier runs, `recordings` the kept recordings of the last
+    one and whether they are to run. With `demo` everything happens on a made-up
     market, in a database of its own, and the exchange is never asked for anything.
     """
 
@@ -46,6 +56,7 @@ class LiveDesk:
         symbol: str,
         source_kind: SourceKind,
         recents: Sequence[str] = (),
+        recordings: Mapping[str, bool] | None = None,
         demo: bool = False,
     ) -> None:
         self._settings = settings
@@ -56,7 +67,6 @@ class LiveDesk:
         self._recents = list(recents)
         self._symbols: list[SymbolInfo] = []
         self._revision = 0
-        self._wants_recording = True
         self._board = NoticeBoard(self._change)
         # What belongs to the desk, and what belongs to the engine of the moment.
         self._changes = Jobs(self.tell_of_bug)
@@ -65,6 +75,9 @@ class LiveDesk:
         self._entering_demo = False
         self._remember(self._symbol.symbol)
         self._engine = Engine(settings, self.tell_of_bug)
+        # What is recorded of the real market has no place in the demo's database.
+        kept = None if demo else recordings
+        self._recordings = RecordingSet(self._engine, kept, follows_screen=True)
         self._session = self._open_session()
 
     @property
@@ -108,6 +121,21 @@ class LiveDesk:
         return self._session.recording_status
 
     @property
+    def recordings(self) -> Sequence[MarketRecording]:
+        """All recordings (see `Desk`)."""
+        return self._recordings.statuses
+
+    @property
+    def disk(self) -> DiskStatus:
+        """What room recordings take, and what there is."""
+        return self._engine.disk
+
+    @property
+    def retention(self) -> Retention:
+        """What is kept of recordings."""
+        return self._engine.keeper.retention
+
+    @property
     def notices(self) -> Sequence[Notice]:
         """What the person should know now."""
         return self._board.notices
@@ -133,21 +161,16 @@ class LiveDesk:
 
     def select_symbol(self, symbol: str) -> None:
         """Show `symbol` (see `Desk`)."""
-        try:
-            wanted = self._find(symbol)
-        except ValueError:
-            text = f"{symbol.strip() or 'Nothing'} is not a traded symbol; write one as BTC/USDT."
-            self._board.tell(Notice("symbol", NoticeLevel.WARNING, text))
+        wanted = self._found(symbol)
+        if wanted is None:
             return
         self._board.withdraw("symbol", "exchange", "gap")
         if wanted.market == self._symbol.market:
             return
         self._symbol = wanted
         self._remember(wanted.symbol)
-        # Somebody else may have the market open, too.
-        self._session.set_recording(wanted=False)
-        self._engine.close_market(self._session)
-        self._session = self._open_session()
+        before, self._session = self._session, self._open_session()
+        self._engine.close_market(before)
         if self._started:
             self._session.start()
         self._change()
@@ -159,9 +182,39 @@ class LiveDesk:
 
     def set_recording(self, wanted: bool) -> None:
         """Start or stop recording the symbol on screen."""
-        self._wants_recording = wanted
-        self._session.set_recording(wanted)
+        self._recordings.set_on_screen(wanted)
         self._change()
+
+    def start_recording(self, symbol: str) -> None:
+        """Record `symbol`, whatever is on screen (see `Desk`)."""
+        wanted = self._found(symbol)
+        if wanted is None:
+            return
+        if len(self._recordings.statuses) >= _RECORDINGS_AT_MOST:
+            text = (
+                f"{_RECORDINGS_AT_MOST} symbols are recorded already; for more of them start "
+                "another recorder."
+            )
+            self._board.tell(Notice("symbol", NoticeLevel.WARNING, text))
+            return
+        self._recordings.start(wanted.symbol)
+        self._change()
+
+    def stop_recording(self, symbol: str) -> None:
+        """Stop recording `symbol` (see `Desk`)."""
+        self._recordings.stop(symbol)
+        self._change()
+
+    def remove_recording(self, symbol: str) -> None:
+        """Stop recording `symbol` by hand (see `Desk`)."""
+        self._recordings.remove(symbol)
+        self._change()
+
+    def set_retention(self, retention: Retention) -> None:
+        """Keep so much of recordings from now on."""
+        fields = {"retention_days": retention.days, "retention_gb": retention.gigabytes}
+        self._settings = self._settings.model_copy(update=fields)
+        self._engine.keeper.retention = retention
 
     def dismiss(self, key: str) -> None:
         """Take the notice `key` off the screen; it returns if its reason comes back."""
@@ -188,8 +241,17 @@ class LiveDesk:
     def _open_session(self) -> MarketSession:
         session = self._engine.open_market(self._symbol.symbol, viewed=True)
         session.view.kind = self._kind
-        session.set_recording(self._wants_recording)
+        self._recordings.show(self._symbol.symbol, session)
         return session
+
+    def _found(self, typed: str) -> SymbolInfo | None:
+        """Return the symbol that was meant; None, and a notice, where there is none."""
+        try:
+            return self._find(typed)
+        except ValueError:
+            text = f"{typed.strip() or 'Nothing'} is not a traded symbol; write one as BTC/USDT."
+            self._board.tell(Notice("symbol", NoticeLevel.WARNING, text))
+            return None
 
     def _find(self, typed: str) -> SymbolInfo:
         symbol, market = split_symbol(typed)
@@ -209,6 +271,7 @@ class LiveDesk:
         self._started = True
         await self._engine.start()
         self._session.start()
+        self._jobs.start(self._recordings.resume(), "kept recordings")
         self._jobs.start(self._load_symbols(), "list of symbols")
         self._jobs.start(self._watch(), "watch")
 
@@ -268,6 +331,7 @@ class LiveDesk:
         watch = DeskWatch(self._engine, self._board)
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
+            self._recordings.look()
             watch.look(self._session, demo=self._demo)
 
     def _enter_demo(self) -> None:
@@ -296,6 +360,8 @@ class LiveDesk:
         self._symbols = []
         self._board.clear()
         self._engine = Engine(exchange.settings(), self.tell_of_bug)
+        follows_screen = self._recordings.follows_screen
+        self._recordings = RecordingSet(self._engine, follows_screen=follows_screen)
         self._session = self._open_session()
         self._change()
         await self._begin()

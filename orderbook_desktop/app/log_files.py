@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from orderbook_desktop.app.settings import Environment, Settings
+from orderbook_desktop.storage.private_files import private_data_folder, private_folder
 
 _FILE_BYTES: Final = 2_000_000
 _FILES_KEPT: Final = 3
@@ -25,7 +26,7 @@ class SharedLogFile(RotatingFileHandler):
 
     def __init__(self, path: Path) -> None:
         """Begin to write to `path`; raises `OSError` where that is impossible."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         super().__init__(path, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
 
     def shouldRollover(self, record: logging.LogRecord) -> bool | int:  # noqa: N802 (logging's name)
@@ -76,6 +77,7 @@ def begin_log(settings: Settings) -> None:
     terminal.setLevel(logging.DEBUG if development else logging.CRITICAL)
     root.addHandler(terminal)
     try:
+        private_data_folder(settings.data_dir)
         file = SharedLogFile(log_path(settings))
     except OSError as error:
         terminal.setLevel(min(terminal.level, logging.ERROR))

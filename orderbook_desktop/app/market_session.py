@@ -6,12 +6,14 @@ import asyncio
 from typing import Final, Protocol
 
 from orderbook_desktop.app.book_feed import BookFeed
+from orderbook_desktop.app.disk_watch import DiskWatch
 from orderbook_desktop.app.jobs import Jobs
 from orderbook_desktop.app.view_source import ViewSource
 from orderbook_desktop.core.desk import RecordingStatus
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import DiffStream, SnapshotSource
 from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.storage.archiver import ArchiveCounts
 from orderbook_desktop.storage.market_sink import MarketSink
 from orderbook_desktop.storage.recorder import Recorder
 
@@ -49,6 +51,11 @@ class Sources(Protocol):
         ...
 
     @property
+    def disk_watch(self) -> DiskWatch:
+        """Who looks after the disk."""
+        ...
+
+    @property
     def jobs(self) -> Jobs:
         """Who looks after what runs in the background."""
         ...
@@ -66,13 +73,16 @@ class MarketSession:
     """Follows `market` from `start()` until `close()`; `view` is what a window shows.
 
     `users` counts who has it open (see `Engine.open_market`). `recording` is a switch that
-    may be set before. Only one session of a market may run at a time.
+    may be set before; while the session is `paused` nothing is recorded, whatever it says.
+    The recorded book is followed while there are viewers. Only one session of a market may
+    run at a time.
     """
 
-    def __init__(self, sources: Sources, market: str, *, viewed: bool) -> None:
+    def __init__(self, sources: Sources, market: str) -> None:
         self.market = market
         self.users = 0
         self.recording = False
+        self.paused = False
         self.live = BookFeed(market, sources.rest, sources.streams, SourceKind.DIRECT)
         self.recorded = BookFeed(
             market,
@@ -87,10 +97,12 @@ class MarketSession:
             self.live,
             self.recorded,
             database_problem=lambda: sources.database_problem(market),
-            is_recording=lambda: self.recording,
+            is_recording=lambda: self.recording and not self.paused,
         )
         self._sources = sources
-        self._feeds = [self.live, self.recorded] if viewed else [self.live]
+        self._viewers = 0
+        self._live_run: asyncio.Task[None] | None = None
+        self._recorded_run: asyncio.Task[None] | None = None
         self._runs: list[asyncio.Task[None]] = []
 
     @property
@@ -108,35 +120,91 @@ class MarketSession:
             payload_bytes=counts.payload_bytes,
             waiting=self._sources.recorder.waiting_of(self.market),
             gaps=counts.gaps,
-            problem=self._sources.database_problem(self.market) if self.recording else "",
+            problem=self._problem() if self.recording else "",
         )
+
+    @property
+    def archived(self) -> ArchiveCounts:
+        """What was archived of the market since the start of the program."""
+        return self._sources.recorder.archiver.counts_of(self.market)
+
+    @property
+    def lag_ms(self) -> int | None:
+        """How late the events are stored, in ms; None before the first."""
+        return self._sources.recorder.lag_ms_of(self.market)
 
     def start(self) -> None:
         """Begin to follow, after earlier sessions of the market have ended; again: nothing."""
-        if self._runs:
+        if self._live_run is None:
+            self._live_run = self._follow(self.live, self._sources.closing(self.market))
+            self._follow_recorded()
+
+    def add_viewer(self) -> None:
+        """Somebody looks at the book: follow the recorded one, too."""
+        self._viewers += 1
+        self._follow_recorded()
+
+    def remove_viewer(self) -> None:
+        """Somebody looks no more; after the last one the recorded book is let go."""
+        self._viewers -= 1
+        if self._viewers == 0 and self._recorded_run is not None:
+            self._recorded_run.cancel()
+            self.recorded.forget()
+
+    def _follow_recorded(self) -> None:
+        is_running = self._recorded_run is not None and not self._recorded_run.cancelling()
+        if self._live_run is None or not self._viewers or is_running:
             return
-        after = self._sources.closing(self.market)
-        start, name = self._sources.jobs.start, f"following {self.market}"
-        self._runs = [start(_run(feed, after), name) for feed in self._feeds]
+        after = self._recorded_run or self._sources.closing(self.market)
+        self._recorded_run = self._follow(self.recorded, after)
+
+    def _follow(self, feed: BookFeed, after: asyncio.Task[None] | None) -> asyncio.Task[None]:
+        run = self._sources.jobs.start(_run(feed, after), f"following {self.market}")
+        self._runs.append(run)
+        run.add_done_callback(self._runs.remove)
+        return run
 
     def set_recording(self, wanted: bool) -> None:
         """Start or stop recording."""
         if wanted == self.recording:
             return
         self.recording = wanted
+        if not self.paused:
+            self._record(GapCause.USER, "", wanted=wanted)
+
+    def pause(self, detail: str) -> None:
+        """Record nothing for now, because the disk is nearly full; `detail` is the gap's."""
+        if not self.paused:
+            self.paused = True
+            if self.recording:
+                self._record(GapCause.DISK, detail, wanted=False)
+
+    def resume(self) -> None:
+        """Record again, if that is still wanted."""
+        if self.paused:
+            self.paused = False
+            if self.recording:
+                self._record(GapCause.DISK, "", wanted=True)
+
+    def _record(self, cause: GapCause, detail: str, *, wanted: bool) -> None:
         self.view.recording_changed()
         if wanted:
             self.live.attach(self.sink)
         else:
             self.live.detach()
-            self.sink.broken(GapCause.USER, "")
+            self.sink.broken(cause, detail)
+
+    def _problem(self) -> str:
+        disk = self._sources.disk_watch.problem if self.paused else ""
+        return disk or self._sources.database_problem(self.market)
 
     async def close(self) -> None:
         """Stop following; the end of the recording is its user's wish."""
         self.set_recording(wanted=False)
-        for run in self._runs:
+        runs = list(self._runs)
+        for run in runs:
             run.cancel()
-        await asyncio.gather(*self._runs, return_exceptions=True)
+        await asyncio.gather(*runs, return_exceptions=True)
 
 
 async def _run(feed: BookFeed, after: asyncio.Task[None] | None) -> None:

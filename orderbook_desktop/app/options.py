@@ -79,4 +79,4 @@ def _parameter(name: str) -> inspect.Parameter:
 def _metavar(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return "|".join(str(one.value) for one in annotation)
-    return {int: "NUMBER", Path: "FOLDER"}.get(annotation, "TEXT")
+    return {int: "NUMBER", float: "NUMBER", Path: "FOLDER"}.get(annotation, "TEXT")

@@ -4,51 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
 import typer
 
 from orderbook_desktop.app.engine import Engine
 from orderbook_desktop.app.market_session import MarketSession
 from orderbook_desktop.app.record_progress import RecordProgress, summary_of
-from orderbook_desktop.app.settings import BadSetting, Settings
+from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.app.stopping import stop_on_signals
+from orderbook_desktop.app.symbol_choice import SymbolChoice, chosen_symbols
 from orderbook_desktop.app.workers import Workers
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol
-from orderbook_desktop.exchange.stream import STREAMS_A_CONNECTION
 
 _LOOK_EVERY_S: Final = 0.25
 _WRITE_WITHIN_S: Final = 5.0
 
+Result = TypeVar("Result")
 
-def run_record(settings: Settings, symbols: list[str], duration_s: float | None) -> int:
-    """Record `symbols` until a signal, or for `duration_s`; return the exit code.
+
+def run_record(settings: Settings, choice: SymbolChoice, duration_s: float | None) -> int:
+    """Record the symbols of `choice` until a signal, or for `duration_s`; return the exit code.
 
     0: something of every symbol is recorded, and nothing that was received is missing. 1:
     that is not so; the summary on standard error says what happened. Raises `KnownError`
     where going on is pointless.
     """
-    return asyncio.run(_record(settings, symbols_of(symbols), duration_s))
+    return asyncio.run(_record(settings, choice, duration_s))
 
 
-def symbols_of(typed: list[str]) -> list[str]:
-    """Return the symbols as they are called, each once; raises `BadSetting`."""
-    by_market: dict[str, str] = {}
-    for text in typed:
-        try:
-            symbol, market = split_symbol(text)
-        except ValueError as error:
-            raise BadSetting("SYMBOL", text, "a spot symbol such as BTC/USDT") from error
-        by_market.setdefault(market, symbol)
-    if len(by_market) > STREAMS_A_CONNECTION:
-        accepted = f"at most {STREAMS_A_CONNECTION} symbols; start another recorder for the others"
-        raise BadSetting("SYMBOL", f"{len(by_market)} symbols", accepted)
-    return list(by_market.values())
-
-
-async def _record(settings: Settings, symbols: list[str], duration_s: float | None) -> int:
+async def _record(settings: Settings, choice: SymbolChoice, duration_s: float | None) -> int:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(Workers())
     stop = asyncio.Event()
@@ -65,20 +52,29 @@ async def _record(settings: Settings, symbols: list[str], duration_s: float | No
         try:
             await engine.start()
             await _until_database(engine, stop)
-            for symbol in symbols:
+            for symbol in await _unless_stopped(chosen_symbols(engine, choice, _tell), stop) or ():
                 sessions[symbol] = session = engine.open_market(symbol, viewed=False)
                 session.set_recording(wanted=True)
                 session.start()
-            pointless = await _until_end(settings, sessions, stop, duration_s)
+            pointless = await _until_end(engine, sessions, stop, duration_s) if sessions else None
         finally:
             await engine.close(_WRITE_WITHIN_S)
     if bugs:
         raise bugs[0]
+    if not sessions:
+        _tell("Nothing was recorded: it was stopped before it could begin.")
     took_s = time.monotonic() - began
     is_complete = summary_of(sessions, engine.recorder.waiting, took_s, pointless)
+    if engine.disk_watch.pauses:
+        _tell("Not everything is recorded: there was a pause, because the disk was nearly full.")
+        is_complete = False
     if pointless is not None:
         raise pointless
     return 0 if is_complete else 1
+
+
+def _tell(sentence: str) -> None:
+    typer.echo(f"orderbook-desktop: {sentence}", err=True)
 
 
 async def _until_database(engine: Engine, stop: asyncio.Event) -> None:
@@ -86,24 +82,30 @@ async def _until_database(engine: Engine, stop: asyncio.Event) -> None:
 
     def tell() -> None:
         if engine.server_problem:
-            typer.echo(f"orderbook-desktop: {engine.server_problem}", err=True)
+            _tell(engine.server_problem)
 
     unsubscribe = engine.server.subscribe(tell)
-    database = asyncio.create_task(engine.until_database())
-    stopped = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({database, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if database.done():
-            database.result()
+        await _unless_stopped(engine.until_database(), stop)
     finally:
         unsubscribe()
-        for job in (database, stopped):
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, Result], stop: asyncio.Event) -> Result | None:
+    """Return what `work` returns; None, with `work` cancelled, where `stop` comes first."""
+    working = asyncio.create_task(work)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for job in (working, stopped):
             job.cancel()
-        await asyncio.gather(database, stopped, return_exceptions=True)
+        await asyncio.gather(working, stopped, return_exceptions=True)
 
 
 async def _until_end(
-    settings: Settings,
+    engine: Engine,
     sessions: dict[str, MarketSession],
     stop: asyncio.Event,
     duration_s: float | None,
@@ -111,7 +113,7 @@ async def _until_end(
     """Show progress until it is over; return what makes going on pointless."""
     now = asyncio.get_running_loop().time
     deadline = float("inf") if duration_s is None else now() + duration_s
-    with RecordProgress(settings.db_name, sessions) as progress:
+    with RecordProgress(engine.settings.db_name, sessions) as progress:
         while not stop.is_set() and (left := deadline - now()) > 0:
             try:
                 async with asyncio.timeout(min(_LOOK_EVERY_S, left)):
@@ -120,6 +122,7 @@ async def _until_end(
                 hopeless = [_hopeless(*item) for item in sessions.items()]
                 if all(hopeless):
                     return hopeless[0]
+                progress.tell(engine.disk.problem)
                 progress.show()
     return None
 

@@ -2,45 +2,73 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, JustifyMethod
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from orderbook_desktop.app.market_session import MarketSession
+from orderbook_desktop.app.recording_meter import RecordingMeter, detail_of, unarchived
+from orderbook_desktop.core.desk import MarketRecording, RecordingState
+from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.status import Badge, age_text, badge_for
-from orderbook_desktop.exchange.errors import UnknownSymbol
+from orderbook_desktop.core.status import age_text, badge_for
 
 _TELL_EVERY_S: Final = 10.0
+# More of them are told as one in the line that comes every ten seconds.
+_SYMBOLS_A_LINE: Final = 12
+# Title, frame, header and total.
+_ROWS_AROUND: Final = 8
+_DRAW_EVERY_S: Final = 1.0
+_LATE_MS: Final = 1_000
+_WORST_FIRST: Final = (
+    RecordingState.FAILED,
+    RecordingState.PAUSED,
+    RecordingState.DELAYED,
+    RecordingState.RECONNECTING,
+    RecordingState.WAITING,
+    RecordingState.STOPPED,
+    RecordingState.ELSEWHERE,
+    RecordingState.RECORDING,
+)
 
 
 class RecordProgress:
     """Shows how `sessions` (by symbol) are doing: a live table on a terminal, else lines.
 
-    Lines come when a symbol's state changes, and every ten seconds. Use it as a context
-    manager and call `show()` a few times a second.
+    The table has the worst first, and no more rows than the terminal. Lines come when a
+    symbol's state changes, and every ten seconds. Use it as a context manager and call
+    `show()` a few times a second.
     """
 
     def __init__(
         self, database: str, sessions: Mapping[str, MarketSession], console: Console | None = None
     ) -> None:
         self._database = database
-        self._sessions = sessions
+        since_ms = time.time_ns() // 1_000_000
+        self._meters = [RecordingMeter(*item, since_ms) for item in sessions.items()]
         self._console = console or Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False)
         self._told: dict[str, str] = {}
         self._told_at = time.monotonic()
+        self._drawn_at = -math.inf
+        self._most_waiting = 0
+        self._sentence = ""
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._live.start()
         else:
-            self._print(f"Recording {', '.join(self._sessions)} into {self._database}.")
+            symbols = ", ".join(meter.symbol for meter in self._meters)
+            self._print(f"Recording {symbols} into {self._database}.")
         return self
 
     def __exit__(
@@ -53,28 +81,68 @@ class RecordProgress:
 
     def show(self) -> None:
         """Tell what is new."""
+        for meter in self._meters:
+            meter.look()
+        waiting = sum(meter.session.recording_status.waiting for meter in self._meters)
+        self._most_waiting = max(waiting, self._most_waiting)
         if self._console.is_terminal:
-            self._live.update(self._table(), refresh=True)
+            self._show_table()
             return
-        for symbol, session in self._sessions.items():
-            state = _state(symbol, session)
-            if self._told.get(symbol) != state:
-                self._told[symbol] = state
-                self._print(f"{symbol}: {state}")
+        for meter in self._meters:
+            state = _state(meter)
+            if self._told.get(meter.symbol) != state:
+                self._told[meter.symbol] = state
+                self._print(f"{meter.symbol}: {state}")
         if time.monotonic() - self._told_at >= _TELL_EVERY_S:
             self._told_at = time.monotonic()
-            self._print("; ".join(_counts(*item) for item in self._sessions.items()))
+            if len(self._meters) > _SYMBOLS_A_LINE:
+                total = _total([meter.status() for meter in self._meters])
+                self._print(f"{total}; at most {self._most_waiting:,} were waiting")
+                self._most_waiting = 0
+            else:
+                self._print("; ".join(_counts(meter) for meter in self._meters))
+
+    def tell(self, sentence: str) -> None:
+        """Tell something of all symbols, once for as long as it is so; empty: nothing is."""
+        if sentence and sentence != self._sentence:
+            self._print(sentence)
+        self._sentence = sentence
+
+    def _show_table(self) -> None:
+        # Drawing a large one takes as long as recording a hundred events.
+        is_large = len(self._meters) > _SYMBOLS_A_LINE
+        if not is_large or time.monotonic() - self._drawn_at >= _DRAW_EVERY_S:
+            self._drawn_at = time.monotonic()
+            self._live.update(self._table(), refresh=True)
 
     def _table(self) -> Table:
+        statuses = sorted((meter.status() for meter in self._meters), key=_badness)
+        fitting = max(1, self._console.size.height - _ROWS_AROUND)
+        shown = statuses if len(statuses) <= fitting else statuses[: fitting - 1]
         title = f"Recording into {self._database}; Ctrl-C stops."
-        table = Table(title=title, title_justify="left")
-        for name in ("symbol", "state", "events", "waiting", "gaps", "last update id"):
-            table.add_column(name, justify="left" if name in ("symbol", "state") else "right")
-        for symbol, session in self._sessions.items():
-            counts, status = session.sink.counts, session.recording_status
-            state = status.problem or detail_of(symbol, session) or _badge(session).text
-            numbers = (counts.events, status.waiting, counts.gaps, counts.last_id)
-            table.add_row(symbol, state, *(f"{number:,}" for number in numbers))
+        caption = _total(statuses) if len(statuses) > 1 else ""
+        table = Table(
+            title=title,
+            title_justify="left",
+            caption=caption,
+            caption_justify="left",
+            box=box.SIMPLE_HEAD,
+        )
+        for name in ("symbol", "state", "events", "events/s", "lag ms", "gaps", "archived"):
+            # Where there is no room the state is cut short, not the numbers.
+            is_number = name not in ("symbol", "state")
+            justify: JustifyMethod = "right" if is_number else "left"
+            table.add_column(name, justify=justify, no_wrap=name != "state")
+        for one in shown:
+            text = f"{one.state.value}. {one.problem}" if one.problem else one.state.value
+            # A line for each symbol; of the only one all is told.
+            state = Text(text, overflow="ellipsis", no_wrap=len(statuses) > 1)
+            numbers = (one.events, round(one.rate), one.lag_ms or 0, one.gaps)
+            told = (*(f"{number:,}" for number in numbers), bytes_text(one.archived_bytes))
+            table.add_row(one.symbol, state, *told)
+        if len(shown) < len(statuses):
+            more = f"and {len(statuses) - len(shown):,} more, none of them worse"
+            table.add_row("…", Text(more, overflow="ellipsis", no_wrap=True))
         return table
 
     def _print(self, text: str) -> None:
@@ -94,7 +162,7 @@ def summary_of(
     going on pointless, is told by the caller.
     """
     console = console or Console(stderr=True, highlight=False)
-    is_complete = not waiting
+    is_complete = bool(sessions) and not waiting
     for symbol, session in sessions.items():
         counts = session.sink.counts
         is_complete = is_complete and counts.events > 0 and not counts.dropped
@@ -112,36 +180,61 @@ def summary_of(
         if counts.dropped:
             text += f"; {_many(counts.dropped, 'event')} did not fit into memory and are lost"
         console.print(f"{text}.", markup=False, soft_wrap=True)
+    if len(sessions) > _SYMBOLS_A_LINE:
+        all_counts = [session.sink.counts for session in sessions.values()]
+        events, gaps = sum(one.events for one in all_counts), sum(one.gaps for one in all_counts)
+        console.print(
+            f"{_many(len(sessions), 'symbol')}: {_many(events, 'event')} recorded, "
+            f"{_many(gaps, 'gap')}.",
+            markup=False,
+            soft_wrap=True,
+        )
     if waiting:
         text = f"{_many(waiting, 'event')} could not be written before the end."
         console.print(text, markup=False, soft_wrap=True)
     return is_complete
 
 
-def detail_of(symbol: str, session: MarketSession) -> str:
-    """Return what is to say of the feed, naming an unknown symbol as it was asked for."""
-    if isinstance(session.live.problem, UnknownSymbol):
-        return str(UnknownSymbol(symbol))
-    return session.live.status.detail
+def _badness(one: MarketRecording) -> tuple[int, bool, int]:
+    """Return what sorts the worst first."""
+    is_late = (one.lag_ms or 0) > _LATE_MS
+    return _WORST_FIRST.index(one.state), not is_late, -one.gaps
 
 
-def _state(symbol: str, session: MarketSession) -> str:
+def _state(meter: RecordingMeter) -> str:
     """Return the state of a recording without what changes all the time."""
+    session = meter.session
     status = session.live.status
-    problem = session.recording_status.problem or detail_of(symbol, session)
+    problem = (
+        session.recording_status.problem
+        or detail_of(meter.symbol, session)
+        or unarchived(session.archived)
+    )
     return f"{status.state.value}. {problem}" if problem else status.state.value
 
 
-def _counts(symbol: str, session: MarketSession) -> str:
-    counts = session.sink.counts
+def _counts(meter: RecordingMeter) -> str:
+    counts = meter.session.sink.counts
+    badge = badge_for(meter.session.live.status, time.time_ns())
     return (
-        f"{symbol} {_badge(session).text}: {_many(counts.events, 'event')}, "
-        f"{_many(counts.gaps, 'gap')}"
+        f"{meter.symbol} {badge.text}: {_many(counts.events, 'event')}, "
+        f"{_many(counts.gaps, 'gap')}, {bytes_text(meter.session.archived.bytes)} archived"
     )
 
 
-def _badge(session: MarketSession) -> Badge:
-    return badge_for(session.live.status, time.time_ns())
+def _total(statuses: Sequence[MarketRecording]) -> str:
+    """Return how all of them are doing, in one line."""
+    states = Counter(one.state for one in statuses)
+    told = ", ".join(f"{states[state]:,} {state.value}" for state in _WORST_FIRST if states[state])
+    rate = sum(one.rate for one in statuses)
+    events, gaps = sum(one.events for one in statuses), sum(one.gaps for one in statuses)
+    waiting = sum(one.waiting for one in statuses)
+    archived = sum(one.archived_bytes for one in statuses)
+    return (
+        f"{_many(len(statuses), 'symbol')}: {told}; {_many(events, 'event')}, {rate:,.0f} a "
+        f"second, {waiting:,} waiting for the database; {_many(gaps, 'gap')}; "
+        f"{bytes_text(archived)} archived"
+    )
 
 
 def _many(count: int, what: str) -> str:

@@ -9,9 +9,9 @@ import typer
 from orderbook_desktop.app.browser_view import BrowserView, web_options
 from orderbook_desktop.app.engine import Engine
 from orderbook_desktop.app.library import EngineLibrary
-from orderbook_desktop.app.record import symbols_of
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.app.stopping import stop_on_signals
+from orderbook_desktop.app.symbol_choice import symbols_of
 from orderbook_desktop.app.workers import Workers
 
 

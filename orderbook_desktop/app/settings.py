@@ -150,6 +150,21 @@ class Settings(BaseSettings):
         validation_alias="ORDERBOOK_BUFFER_MB",
         description="Memory (MB) for events that wait while the database is away.",
     )
+    retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        0,
+        validation_alias="ORDERBOOK_RETENTION_DAYS",
+        description="Recordings older than so many days are removed; 0: they are kept.",
+    )
+    retention_gb: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
+        0,
+        validation_alias="ORDERBOOK_RETENTION_GB",
+        description="The oldest is removed of recordings that take more (GB); 0: nothing is.",
+    )
+    low_disk_gb: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
+        2,
+        validation_alias="ORDERBOOK_LOW_DISK_GB",
+        description="Less free disk (GB) is warned of; recording pauses at a quarter. 0: never.",
+    )
     web_host: Annotated[str, AfterValidator(_host)] = Field(
         "127.0.0.1",
         validation_alias="ORDERBOOK_WEB_HOST",
@@ -169,6 +184,11 @@ class Settings(BaseSettings):
         json_schema_extra={"option": "--token"},
         repr=False,
     )
+
+    @property
+    def database_dir(self) -> Path:
+        """Folder of the files of our own database."""
+        return self.data_dir / "database"
 
     @classmethod
     def variable(cls, name: str) -> str:
@@ -227,9 +247,10 @@ def _accepted(name: str, error: Any) -> str:
     field = Settings.model_fields[name]
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
-    if field.annotation is int:
+    if field.annotation in (int, float):
         lower, upper = field.metadata
-        return f"a whole number from {lower.ge} to {upper.le}"
+        kind = "whole number" if field.annotation is int else "number"
+        return f"a {kind} from {lower.ge} to {upper.le}"
     return " or ".join(_choices(field.annotation)) or str(error["msg"])
 
 

@@ -23,12 +23,13 @@ _STOPPING = [
 def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
     """Set `stop` on a request to end while the context lasts; call it in the loop's thread.
 
-    One that is ignored, as `nohup` does with SIGHUP, stays ignored.
+    An ignored SIGHUP stays ignored, as `nohup` wants it. The others end us even so: a script's
+    shell ignores SIGINT for what it starts in the background, and there it is meant.
     """
     loop = asyncio.get_running_loop()
     with ExitStack() as stack:
         for number in _STOPPING:
-            if signal.getsignal(number) is signal.SIG_IGN:
+            if number.name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN:
                 continue
 
             def handle(number: signal.Signals = number) -> None:

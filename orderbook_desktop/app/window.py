@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from contextlib import suppress
 from typing import Final
 
 import qasync
@@ -18,7 +19,10 @@ from orderbook_desktop.app.browser_view import BrowserView, web_options
 from orderbook_desktop.app.desk_library import DeskLibrary
 from orderbook_desktop.app.garbage import garbage_on_this_thread
 from orderbook_desktop.app.live_desk import LiveDesk
-from orderbook_desktop.app.recording_place import recording_place
+from orderbook_desktop.app.recording_place import (
+    DeskRecordingPlace,
+    with_remembered_retention,
+)
 from orderbook_desktop.app.settings import APP_NAME, Settings
 from orderbook_desktop.app.stopping import stop_on_signals
 from orderbook_desktop.app.unexpected import UnexpectedErrors
@@ -27,6 +31,7 @@ from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.storage.private_files import keep_private, private_data_folder
 
 _log = logging.getLogger(__name__)
 
@@ -56,21 +61,22 @@ def run_window(settings: Settings, *, demo: bool, serve: bool) -> int:
 
 async def _show(application: QApplication, settings: Settings, *, demo: bool, serve: bool) -> None:
     preferences = Preferences(window_memory(settings))
+    settings = with_remembered_retention(settings, preferences)
     desk = LiveDesk(
         settings,
         symbol=first_symbol(settings, preferences),
         source_kind=first_source(settings, preferences),
         recents=preferences.recents,
+        recordings=first_recordings(preferences),
         demo=demo,
     )
     view = BrowserView(DeskLibrary(desk), web_options(settings))
     browsers = BrowserViewSwitch(view, desk.tell_of_bug)
+    place = DeskRecordingPlace(settings, desk, preferences)
     errors = UnexpectedErrors(desk.tell_of_bug)
     stop = asyncio.Event()
     with errors.caught(asyncio.get_running_loop()), stop_on_signals(stop):
-        window = MainWindow(
-            desk, preferences, application, place=recording_place(settings), browsers=browsers
-        )
+        window = MainWindow(desk, preferences, application, place=place, browsers=browsers)
         window.close_requested.connect(stop.set)
         window.show()
         try:
@@ -110,8 +116,14 @@ async def _close(browsers: BrowserViewSwitch, desk: LiveDesk) -> None:
 
 
 def window_memory(settings: Settings) -> QSettings:
-    """Return where the window's memory is kept: beside the recordings, not elsewhere."""
-    return QSettings(str(settings.data_dir / "window.ini"), QSettings.Format.IniFormat)
+    """Return where the window's memory is kept: beside the recordings, for nobody else to read."""
+    path = settings.data_dir / "window.ini"
+    try:
+        private_data_folder(settings.data_dir)
+        keep_private(path)
+    except OSError as error:
+        _log.info("the window's memory can't be kept: %s", error)
+    return QSettings(str(path), QSettings.Format.IniFormat)
 
 
 def first_symbol(settings: Settings, preferences: Preferences) -> str:
@@ -129,6 +141,15 @@ def first_source(settings: Settings, preferences: Preferences) -> SourceKind:
     if settings.given("source"):
         return settings.source
     return preferences.source or settings.source
+
+
+def first_recordings(preferences: Preferences) -> dict[str, bool]:
+    """Return the recordings to go on with, without what can't be symbols."""
+    kept = {}
+    for text, is_running in preferences.recordings.items():
+        with suppress(ValueError):
+            kept[split_symbol(text)[0]] = is_running
+    return kept
 
 
 async def _first_paint() -> None:

@@ -11,7 +11,9 @@ import pytest
 from orderbook_desktop.app.browser_switch import BrowserViewSwitch
 from orderbook_desktop.app.browser_view import BrowserView
 from orderbook_desktop.core.browser_switch import BrowserState
+from orderbook_desktop.web import server
 from orderbook_desktop.web.errors import CannotServe
+from orderbook_desktop.web.listening import listen
 from orderbook_desktop.web.options import WebOptions
 from tests.web.hand_library import loaded_library
 from tests.web.reader import watching
@@ -121,6 +123,58 @@ async def test_where_no_port_would_help_none_is_offered(monkeypatch: pytest.Monk
     switch.use_other_port()
     assert state_of(switch) is BrowserState.FAILED
     await switch.close()
+
+
+@pytest.fixture
+def every_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this computer's own address stand for all of them, which no test may open."""
+    monkeypatch.setattr(server, "listen", lambda _host, port: listen("127.0.0.1", port))
+
+
+@pytest.mark.usefixtures("every_address")
+async def test_others_are_let_in_with_a_token_and_kept_out_again(
+    switch: BrowserViewSwitch,
+) -> None:
+    switch.switch(wanted=True)
+    status = await switch.settled()
+    assert (status.local_only, "token" in status.link) == (True, False)
+    async with asyncio.timeout(20), watching(port_of(switch), "/stream") as viewer:
+        await viewer.message()
+        switch.admit_others(admitted=True)
+        assert state_of(switch) is BrowserState.STARTING
+        status = await switch.settled()
+    assert (status.state, status.local_only, "?token=" in status.link) == (
+        BrowserState.ON,
+        False,
+        True,
+    )
+    switch.admit_others(admitted=False)
+    status = await switch.settled()
+    assert (status.state, status.local_only, "token" in status.link) == (
+        BrowserState.ON,
+        True,
+        False,
+    )
+
+
+async def test_letting_others_in_switches_nothing_on(switch: BrowserViewSwitch) -> None:
+    switch.admit_others(admitted=True)
+    assert (state_of(switch), switch.status.local_only) == (BrowserState.OFF, False)
+    switch.switch(wanted=True)
+    switch.admit_others(admitted=False)
+    status = await switch.settled()
+    assert (status.state, status.local_only) == (BrowserState.ON, True)
+
+
+async def test_the_address_that_was_chosen_is_the_one_for_others() -> None:
+    switch = a_switch(host="0.0.0.0")
+    switch.admit_others(admitted=False)
+    assert switch.status.local_only
+    switch.admit_others(admitted=True)
+    assert not switch.status.local_only
+    await switch.close()
+    switch.admit_others(admitted=False)
+    assert not switch.status.local_only
 
 
 async def test_the_link_has_the_token_and_the_repr_has_not() -> None:

@@ -13,6 +13,7 @@ from orderbook_desktop.app.notice_board import NoticeBoard
 from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.core.desk import NoticeAction
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.exchange.errors import Paced, RateLimited, Unreachable
 from tests.app.conftest import NOWHERE
 
@@ -22,6 +23,7 @@ class Watched:
 
     def __init__(self, session: MarketSession, engine: Engine) -> None:
         self.session = session
+        self.engine = engine
         self.now_s = 100.0
         self.board = NoticeBoard(lambda: None)
         self.watch = DeskWatch(engine, self.board, lambda: self.now_s)
@@ -49,6 +51,19 @@ async def test_an_exchange_out_of_reach_is_told_with_the_demo(watched: Watched) 
     assert action is NoticeAction.START_DEMO
 
 
+async def test_what_can_t_be_archived_is_told(watched: Watched) -> None:
+    counts = watched.engine.recorder.archiver.counts_of("ETHUSDT")
+    watched.after(0, None)
+    assert watched.board.notices == []
+    counts.problem = "ETHUSDT: after update id 7, an event is missing."
+    watched.after(0, None)
+    (notice,) = watched.board.notices
+    assert notice.text == (
+        "A part of what is recorded can't be archived: ETHUSDT: after update id 7, an event is "
+        "missing."
+    )
+
+
 async def test_our_own_pacing_is_not_the_exchange_s_fault(watched: Watched) -> None:
     assert watched.after(UNREACHABLE_AFTER_S + 1, Paced(23)) == []
     assert watched.after(50, Paced(1)) == []
@@ -70,3 +85,35 @@ async def test_a_dismissed_pause_does_not_return_with_each_second(watched: Watch
     assert watched.after(15, RateLimited(42, 418)) == []
     # Another reason is news.
     assert watched.after(1, RateLimited(42, 403)) != []
+
+
+@pytest.mark.expects_log(r"WARNING .*disk_watch: the disk's state is low")
+async def test_a_low_disk_is_told_while_something_is_recorded(watched: Watched) -> None:
+    engine, board = watched.engine, watched.board
+    engine.disk_watch.look(1_500_000_000)
+    watched.watch.look(watched.session, demo=False)
+    assert [one.key for one in board.notices] == []
+    watched.session.set_recording(wanted=True)
+    watched.watch.look(watched.session, demo=False)
+    [notice] = board.notices
+    assert notice.text.startswith("Less than 2.0 GB is free on the disk of the recordings")
+    board.dismiss("disk")
+    engine.disk_watch.look(1_400_000_000)
+    watched.watch.look(watched.session, demo=False)
+    assert board.notices == []
+    engine.disk_watch.look(50_000_000_000)
+    watched.watch.look(watched.session, demo=False)
+    assert board.notices == []
+
+
+async def test_a_database_away_is_told_for_a_recording_behind_the_screen(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, session = watched.engine, watched.session
+    monkeypatch.setattr(engine, "database_problem", lambda _market: "The database is away.")
+    session.view.kind = SourceKind.DIRECT
+    watched.watch.look(session, demo=False)
+    assert watched.board.notices == []
+    engine.open_market("ETH/USDT", viewed=False).set_recording(wanted=True)
+    watched.watch.look(session, demo=False)
+    assert [one.text for one in watched.board.notices] == ["The database is away."]

@@ -25,7 +25,10 @@ async def test_all_is_well(settings: Settings) -> None:
     found = await examine(settings)
     verdicts = {finding.check: finding.verdict for finding in found}
     assert verdicts == dict.fromkeys(
-        ["program", "screen", "data folder", "exchange, REST", "exchange, streams", "database"],
+        [
+            *("program", "screen", "data folder", "retention"),
+            *("exchange, REST", "exchange, streams", "database"),
+        ],
         Verdict.GOOD,
     )
     assert "started by us" in _by_name(found)["database"].text
@@ -128,3 +131,26 @@ def test_for_people_it_prints_a_line_each(
     monkeypatch.setattr(doctor, "examine", findings)
     assert run_doctor(load_settings(data_dir=str(tmp_path)), as_json=False) == 0
     assert capsys.readouterr().out == "     ok  one: fine\nwarning  two: so so [x]\n"
+
+
+@pytest.mark.parametrize(
+    ("low_gb", "verdict", "text"),
+    [
+        (1_000_000, Verdict.BAD, "nothing is recorded below 250.0 TB: make room"),
+        (0, Verdict.GOOD, " free"),
+    ],
+)
+def test_a_full_disk_is_told_in_the_window_s_words(
+    tmp_path: Path, low_gb: float, verdict: Verdict, text: str
+) -> None:
+    found = doctor._data_folder(load_settings(data_dir=str(tmp_path), low_disk_gb=low_gb))
+    assert found.verdict is verdict
+    assert found.text.endswith(text)
+    assert "GiB" not in found.text
+
+
+def test_what_is_kept_is_told(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=str(tmp_path), retention_days=30, retention_gb="2.5")
+    assert doctor._retention(settings).text == "kept is the last 30 days, at most 2.5 GB"
+    default = doctor._retention(load_settings(data_dir=str(tmp_path)))
+    assert default.text.startswith("kept is everything, unless the window")

@@ -101,7 +101,9 @@ async def test_waiting_for_another_copy_s_database_is_told(stranded: Settings) -
     await engine.start()
     try:
         async with asyncio.timeout(30):
-            while "Another window is starting" not in engine.database_problem("BTCUSDT"):
+            while "Another copy of the program is starting" not in engine.database_problem(
+                "BTCUSDT"
+            ):
                 await asyncio.sleep(0.01)
             claim.release()
             await engine.until_database()

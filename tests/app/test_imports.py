@@ -1,4 +1,4 @@
-"""What is slow to import is imported by a thread, wherever the need for it comes up first."""
+"""What is slow to import is imported when it is needed, and by a thread."""
 
 from __future__ import annotations
 
@@ -28,6 +28,31 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+_SERVER = "fastapi starlette uvicorn h11 jinja2"
+_DATABASE = "motor pymongo bson"
+_EXCHANGE = "ccxt aiohttp websockets"
+_ELSEWHERE = "arro3 cryptography filelock hftbacktest psutil rich secantus segno"
+_NO_WINDOW = "PySide6 shiboken6 qasync"
+
+
+@pytest.mark.parametrize(
+    ("module", "later"),
+    [
+        ("cli", f"{_SERVER} {_DATABASE} {_EXCHANGE} {_ELSEWHERE} {_NO_WINDOW} numpy zstandard"),
+        ("window", f"{_SERVER} {_DATABASE} {_EXCHANGE} {_ELSEWHERE}"),
+        ("record", f"{_SERVER} {_DATABASE} {_EXCHANGE} {_NO_WINDOW} arro3 segno"),
+        ("serve", f"{_SERVER} {_DATABASE} {_EXCHANGE} {_NO_WINDOW} arro3 segno"),
+    ],
+)
+def test_nothing_waits_for_what_it_may_never_need(module: str, later: str) -> None:
+    program = f"import sys, orderbook_desktop.app.{module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "orderbook_desktop.app.settings" in done.stdout.split()
+    assert set(later.split()).isdisjoint(done.stdout.split())
 
 
 @pytest.mark.parametrize(

@@ -2,47 +2,94 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from orderbook_desktop.exchange.local import write_capture
-from tests.app.main_job import Truth, check, every_fault, kill_database, read_truth
+from orderbook_desktop.storage import archiver, server
+from tests.app.capture_truth import Truth, read_truth
+from tests.app.main_job import Checking, Findings
+from tests.app.play_faults import (
+    Blow,
+    kill_database,
+    snapshot_faults,
+    stream_faults,
+    striking,
+)
 
+# Half a minute: the faults of the stream take half of that, and so do ten kills.
 _SPEED = 6.0
+_SILENCE_S = 2.0
 
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
-    """Two minutes of a made-up BTCUSDT, with tickers as an independent witness."""
+    """Three minutes of a made-up BTCUSDT, with tickers as an independent witness."""
     path = tmp_path_factory.mktemp("capture") / "btcusdt.jsonl.gz"
-    return read_truth(write_capture(path, seed=11, seconds=120, snapshot_levels=1000))
+    return read_truth(write_capture(path, seed=11, seconds=180, snapshot_levels=1000))
+
+
+@pytest.fixture(autouse=True)
+def hasty_archiver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute of the market takes seconds here: it is archived while it is recorded."""
+    for name, seconds in (("_FIRST_LOOK_S", 0.5), ("_LOOK_EVERY_S", 0.5), ("_RUNNING_EVERY_S", 1)):
+        monkeypatch.setattr(archiver, name, seconds)
+
+
+def _is_whole(findings: Findings, truth: Truth) -> None:
+    """Check that nothing is missing, and that the witness was asked everywhere."""
+    assert findings.segments == ["open"]
+    assert findings.in_segments + findings.loose == len(truth.diffs)
+    assert findings.tickers_live[0] > len(truth.diffs) * 0.9
+
+
+def _is_whole_but_for(blows: list[Blow], findings: Findings, truth: Truth) -> None:
+    """Check that every fault happened, and left a gap of its own cause or none at all."""
+    causes = [blow.cause.value for blow in blows if blow.cause is not None]
+    assert findings.segments == [*causes, "open"]
+    assert findings.in_segments + findings.loose + findings.in_gaps == len(truth.diffs)
+    ordered: Counter[str] = Counter()
+    for blow in blows:
+        ordered.update({fault.kind.value: fault.count for fault in blow.faults})
+    assert ordered <= findings.faults
+    assert findings.tickers_live[0] > findings.in_segments * 0.9
+    assert findings.archived > 0
 
 
 async def test_everything_shown_and_recorded_is_the_true_book(truth: Truth, tmp_path: Path) -> None:
-    findings = await check(truth, tmp_path, _SPEED * 2)
-    assert findings.events_stored == len(truth.diffs)
-    assert findings.segments == ["open"]
-    assert min(findings.tickers_live[0], findings.tickers_recorded[0]) > len(truth.diffs) * 0.9
+    findings = await Checking(truth, _SPEED * 2).run(tmp_path)
+    _is_whole(findings, truth)
+    assert findings.tickers_recorded[0] > len(truth.diffs) * 0.9
 
 
 @pytest.mark.timeout(150, method="thread")
 @pytest.mark.allows_log(".*")
-async def test_with_every_fault_it_is_so_outside_honest_gaps(truth: Truth, tmp_path: Path) -> None:
-    findings = await check(truth, tmp_path, _SPEED, every_fault(0.6, 0.0))
-    causes = set(findings.segments)
-    assert {"feed gap", "malformed message", "disconnect", "open"} <= causes
-    # After a few breaks in a row the feed pauses; how many more it sees is a matter of time.
-    assert len(findings.segments) >= 4
-    assert findings.events_stored + findings.events_in_gaps == len(truth.diffs)
-    assert findings.tickers_live[0] > 50
-    happened = {"drop", "duplicate", "swap", "malformed", "disconnect", "close", "shutdown"}
-    assert happened | {"http", "refuse"} <= set(findings.faults)
+async def test_with_every_fault_of_the_stream_it_is_so_outside_honest_gaps(
+    truth: Truth, tmp_path: Path
+) -> None:
+    blows = stream_faults(_SILENCE_S * 2)
+    findings = await Checking(truth, _SPEED, _SILENCE_S).run(tmp_path, striking(blows))
+    _is_whole_but_for(blows, findings, truth)
 
 
 @pytest.mark.timeout(150, method="thread")
 @pytest.mark.allows_log(".*")
-async def test_killing_the_database_ten_times_loses_nothing(truth: Truth, tmp_path: Path) -> None:
-    findings = await check(truth, tmp_path, _SPEED, kill_database(10, 1.5))
-    assert findings.events_stored == len(truth.diffs)
-    assert findings.segments == ["open"]
+async def test_with_every_fault_of_a_request_it_is_so_outside_honest_gaps(
+    truth: Truth, tmp_path: Path
+) -> None:
+    blows = snapshot_faults()
+    findings = await Checking(truth, _SPEED).run(tmp_path, striking(blows))
+    _is_whole_but_for(blows, findings, truth)
+
+
+@pytest.mark.timeout(150, method="thread")
+@pytest.mark.allows_log(".*")
+async def test_killing_the_database_ten_times_loses_nothing(
+    truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else each restart would wait longer than the one before.
+    monkeypatch.setattr(server, "_STABLE_AFTER_S", 0.2)
+    findings = await Checking(truth, _SPEED).run(tmp_path, kill_database(10, 0.5))
+    _is_whole(findings, truth)

@@ -9,10 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-import pytest
-
-from orderbook_desktop.app.record import symbols_of
-from orderbook_desktop.app.settings import BadSetting, Settings
+from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.storage.folder_claim import FolderClaim
 
 
@@ -50,15 +47,6 @@ async def _record(
     return process.returncode, told
 
 
-def test_symbols_are_taken_once_each() -> None:
-    assert symbols_of(["btcusdt", "BTC/USDT", "eth-usdt"]) == ["BTC/USDT", "ETH/USDT"]
-
-
-def test_no_connection_takes_so_many_symbols() -> None:
-    with pytest.raises(BadSetting, match="at most 1024 symbols"):
-        symbols_of([f"A{number}/USDT" for number in range(1025)])
-
-
 async def test_several_symbols_for_a_while(settings: Settings) -> None:
     code, told = await _record(settings, "BTC/USDT", "ETH/USDT", "--duration", "1.5")
     assert code == 0, told
@@ -68,6 +56,42 @@ async def test_several_symbols_for_a_while(settings: Settings) -> None:
         assert f"\n{symbol}: " in told.partition("synced")[2]
     assert "events recorded in" in told
     assert "0 gaps." in told
+
+
+async def test_the_most_traded_symbols_beside_named_ones(settings: Settings) -> None:
+    code, told = await _record(settings, "BNB/BTC", "--top", "2", "--duration", "2")
+    assert code == 0, told
+    assert told.startswith("Recording BNB/BTC, BTC/USDT, ETH/USDT into book.\n")
+    for symbol in ("BNB/BTC", "BTC/USDT", "ETH/USDT"):
+        assert f"{symbol}: synced\n" in told
+
+
+async def test_the_most_traded_symbols_in_another_asset(settings: Settings) -> None:
+    code, told = await _record(settings, "--top", "1", "--quote", "eur", "--duration", "1.5")
+    assert code == 0, told
+    assert told.startswith("Recording BTC/EUR into book.\n")
+
+
+async def test_an_asset_that_nothing_is_traded_in(settings: Settings) -> None:
+    code, told = await _record(settings, "--top", "1", "--quote", "NONE")
+    assert code == 1
+    assert told.splitlines()[-1] == (
+        "orderbook-desktop: The exchange trades no symbol in NONE; name another asset with --quote."
+    )
+
+
+async def test_the_most_traded_of_an_exchange_out_of_reach(stranded: Settings) -> None:
+    code, told = await _record(stranded, "--top", "5", until="can't be reached")
+    first, last = told.splitlines()
+    assert "Trying again." in first
+    assert last == "orderbook-desktop: Nothing was recorded: it was stopped before it could begin."
+    assert code == 1
+
+
+async def test_no_symbol_at_all_is_a_wrong_command_line(settings: Settings) -> None:
+    code, told = await _record(settings)
+    assert code == 2
+    assert "name a SYMBOL, or give --top N" in told
 
 
 async def test_a_request_to_end_is_a_clean_end(settings: Settings) -> None:
@@ -101,7 +125,9 @@ async def test_waiting_for_another_copy_s_database_is_told(settings: Settings) -
     claim = FolderClaim(folder)
     assert claim.acquire()
     try:
-        code, told = await _record(settings, "BTC/USDT", until="Another window is starting the")
+        code, told = await _record(
+            settings, "BTC/USDT", until="Another copy of the program is starting the"
+        )
     finally:
         claim.release()
     assert code == 1
@@ -122,3 +148,12 @@ async def test_a_data_folder_that_is_a_file(settings: Settings) -> None:
     assert code == 1
     assert "cannot be written (Not a directory)" in told or "File exists" in told
     assert "ORDERBOOK_DATA_DIR" in told
+
+
+async def test_a_full_disk_pauses_it_and_is_told(settings: Settings) -> None:
+    full = "ORDERBOOK_LOW_DISK_GB=1000000"
+    code, told = await _record(settings, "BTC/USDT", "--duration", "2", variables=[full])
+    assert code == 1
+    assert told.count("\nRecording is paused, because less than 250.0 TB is free on its disk") == 1
+    assert "BTC/USDT: 0 events recorded in" in told
+    assert "Not everything is recorded: there was a pause" in told.splitlines()[-1]

@@ -93,6 +93,11 @@ def test_an_address_loses_its_last_slash() -> None:
         ("buffer_mb", "4097", "a whole number from 1 to 4096"),
         ("buffer_mb", "1.5", "a whole number from 1 to 4096"),
         ("buffer_mb", "much", "a whole number from 1 to 4096"),
+        ("retention_days", "-1", "a whole number from 0 to 36500"),
+        ("retention_days", "1.5", "a whole number from 0 to 36500"),
+        ("retention_gb", "-0.1", "a number from 0 to 1000000"),
+        ("retention_gb", "nan", "a number from 0 to 1000000"),
+        ("low_disk_gb", "all", "a number from 0 to 1000000"),
     ],
 )
 def test_a_wrong_value_is_named_in_one_sentence(name: str, value: str, accepted: str) -> None:

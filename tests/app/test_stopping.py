@@ -29,7 +29,20 @@ async def test_a_signal_sets_the_event(name: str) -> None:
     assert signal.getsignal(number) is before
 
 
-async def test_an_ignored_signal_stays_ignored() -> None:
+async def test_ctrl_c_ends_what_a_script_began_in_the_background() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stop = asyncio.Event()
+    try:
+        with stop_on_signals(stop):
+            async with asyncio.timeout(20):
+                os.kill(os.getpid(), signal.SIGINT)
+                await stop.wait()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+async def test_an_ignored_end_of_the_terminal_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stop = asyncio.Event()
     try:

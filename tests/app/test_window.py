@@ -179,6 +179,16 @@ def test_what_is_remembered_beats_the_default(stranded: Settings) -> None:
     assert first_source(stranded, preferences) is SourceKind.DIRECT
 
 
+@posix
+def test_nobody_else_can_read_what_is_remembered(stranded: Settings) -> None:
+    store = window_memory(stranded)
+    Preferences(store).symbol = "SOL/USDT"
+    store.sync()
+    path = stranded.data_dir / "window.ini"
+    assert "SOL/USDT" in path.read_text()
+    assert path.stat().st_mode & 0o077 == 0
+
+
 def test_what_is_given_beats_what_is_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,8 @@ from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.exchange.local import write_capture
 from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
-from tests.app.main_job import read_truth, shown
+from tests.app.capture_truth import read_truth
+from tests.app.main_job import shown
 
 
 @contextmanager

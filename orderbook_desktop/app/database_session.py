@@ -1,0 +1,69 @@
+"""The database that a command works with: the one that `record` uses, while the command runs."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import typer
+
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.failures import driver_failures_told
+from orderbook_desktop.storage.schema import has_schema
+from orderbook_desktop.storage.server import DatabaseServer, ServerState, redacted_dsn
+
+
+class NothingRecorded(KnownError):
+    """There is no recording at all where the settings say; `place` is where that is."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        super().__init__(place)
+
+    def __str__(self) -> str:
+        return f"Nothing is recorded in {self.place}; record something first, or look elsewhere."
+
+
+@asynccontextmanager
+async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIterator[Database]:
+    """Give a connected database: of `MONGO_DSN`, of a running copy of the program, or our own.
+
+    Where `existing` is asked for and nothing was ever recorded, nothing is created, and
+    `NothingRecorded` is raised; else the caller may have to `prepare()` it. Raises the
+    `KnownError` why there is no database, and within the context `DatabaseFailed` for the
+    driver's errors. Must run on the main thread.
+    """
+    if existing and not settings.mongo_dsn and not (settings.data_dir / "database").is_dir():
+        raise NothingRecorded(f"the folder {settings.data_dir}")
+    server = DatabaseServer(settings.data_dir, settings.mongo_dsn)
+    database = Database(settings.db_name)
+
+    def connect() -> None:
+        if server.state is ServerState.READY:
+            database.connect(server.dsn)
+
+    try:
+        await asyncio.to_thread(importlib.import_module, "motor.motor_asyncio")
+        await server.start()
+        if server.state_detail:
+            typer.echo(f"orderbook-desktop: {server.state_detail}", err=True)
+        connect()
+        # It may move: another copy of the program can take it over.
+        server.subscribe(connect)
+        with driver_failures_told():
+            if existing and not await has_schema(database.motor):
+                raise NothingRecorded(place_of(settings))
+            yield database
+    finally:
+        database.close()
+        await server.close()
+
+
+def place_of(settings: Settings) -> str:
+    """Return where the settings say that recordings are, for a person."""
+    where = redacted_dsn(settings.mongo_dsn) if settings.mongo_dsn else str(settings.data_dir)
+    return f"the database {settings.db_name} at {where}"

@@ -1,0 +1,107 @@
+"""The command `export`: a recording as a file for the tools of the field."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import typer
+
+from orderbook_desktop.app.database_session import open_database
+from orderbook_desktop.app.interruptible import run_interruptibly
+from orderbook_desktop.app.settings import BadSetting, Settings
+from orderbook_desktop.app.times import time_text
+from orderbook_desktop.app.work_progress import WorkProgress
+from orderbook_desktop.core.symbols import split_symbol
+from orderbook_desktop.core.timeline import Timeline
+from orderbook_desktop.storage.export.errors import NothingRecorded
+from orderbook_desktop.storage.export.exporting import Exported, ExportJob, export
+from orderbook_desktop.storage.export.formats import ExportFormat
+from orderbook_desktop.storage.recording import Recording
+
+
+def run_export(
+    settings: Settings,
+    typed: str,
+    form: ExportFormat,
+    path: Path,
+    *,
+    from_ms: int | None,
+    to_ms: int | None,
+    force: bool,
+) -> int:
+    """Export the symbol `typed`; return the exit code. Raises `KnownError`."""
+    try:
+        symbol, market = split_symbol(typed)
+    except ValueError as error:
+        raise BadSetting("SYMBOL", typed, "a spot symbol such as BTC/USDT") from error
+    if from_ms is not None and to_ms is not None and to_ms <= from_ms:
+        raise BadSetting("--to", time_text(to_ms), "a time after --from")
+    work = _export(settings, symbol, market, form, path, from_ms, to_ms, force=force)
+    return run_interruptibly(work, "nothing was exported")
+
+
+async def _export(
+    settings: Settings,
+    symbol: str,
+    market: str,
+    form: ExportFormat,
+    path: Path,
+    from_ms: int | None,
+    to_ms: int | None,
+    *,
+    force: bool,
+) -> int:
+    async with open_database(settings) as database:
+        recording = Recording(database, market)
+        timeline = (await recording.timeline()).between(from_ms, to_ms)
+        if not timeline.covers:
+            raise NothingRecorded(_what(symbol, from_ms, to_ms))
+        job = ExportJob(market, partial(recording.slices, from_ms, to_ms), form, path, force)
+        with WorkProgress(f"Exporting {symbol}") as progress:
+            done = await export(job, _Passes(form.passes, timeline, progress).reached)
+    _tell(path, done, timeline)
+    return 0
+
+
+class _Passes:
+    """Turns the times that passes reach into a fraction of all the work."""
+
+    def __init__(self, passes: int, timeline: Timeline, progress: WorkProgress) -> None:
+        self._passes = passes
+        self._timeline = timeline
+        self._progress = progress
+        self._done = 0
+        self._latest = 0.0
+
+    def reached(self, event_ms: int) -> None:
+        span = max(1, self._timeline.to_ms - self._timeline.from_ms)
+        fraction = min(1.0, max(0.0, (event_ms - self._timeline.from_ms) / span))
+        if fraction < self._latest:
+            self._done += 1
+        self._latest = fraction
+        self._progress.show((self._done + fraction) / self._passes)
+
+
+def _tell(path: Path, done: Exported, timeline: Timeline) -> None:
+    size = path.stat().st_size
+    runs = "one unbroken run" if done.books == 1 else f"{done.books} unbroken runs"
+    typer.echo(f"{path}: {done.rows:,} rows of {runs}, {size:,} bytes.")
+    if done.moved_ns:
+        typer.echo(
+            "orderbook-desktop: our clock was behind the exchange's; local times were moved "
+            f"forward by {done.moved_ns / 1e9:.6f} s, so that no event arrives before it happened.",
+            err=True,
+        )
+    for gap in timeline.gaps:
+        typer.echo(
+            f"orderbook-desktop: gap from {time_text(gap.from_ms)} to {time_text(gap.to_ms)}: "
+            f"{gap.sentence}",
+            err=True,
+        )
+
+
+def _what(symbol: str, from_ms: int | None, to_ms: int | None) -> str:
+    since = "" if from_ms is None else f" from {time_text(from_ms)}"
+    until = "" if to_ms is None else f" to {time_text(to_ms)}"
+    return f"{symbol}{since}{until}"

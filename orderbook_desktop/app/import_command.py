@@ -1,0 +1,100 @@
+"""The command `import`: what others collected becomes a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from orderbook_desktop.app.database_session import open_database
+from orderbook_desktop.app.interruptible import run_interruptibly
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.app.times import time_text
+from orderbook_desktop.app.work_progress import WorkProgress
+from orderbook_desktop.core.received import Received, UnusableFile
+from orderbook_desktop.exchange.captured import captured_messages, is_captured
+from orderbook_desktop.storage.imports.formats import ImportFormat
+from orderbook_desktop.storage.imports.importing import ImportedMarket, Step, import_messages
+from orderbook_desktop.storage.imports.lines import first_line
+from orderbook_desktop.storage.imports.tardis import is_tardis, tardis_messages
+
+_READERS: Final = {ImportFormat.RAW: captured_messages, ImportFormat.TARDIS: tardis_messages}
+_NAMES: Final = {ImportFormat.RAW: "collector lines", ImportFormat.TARDIS: "Tardis CSV"}
+
+
+def run_import(settings: Settings, paths: Sequence[Path], form: ImportFormat | None) -> int:
+    """Import `paths` (None: of the format that they look like); return the exit code.
+
+    Raises `KnownError`.
+    """
+    form = form or detected(paths)
+    messages = _READERS[form](paths)
+    return run_interruptibly(_import(settings, messages), "nothing was imported")
+
+
+def detected(paths: Sequence[Path]) -> ImportFormat:
+    """Return the format of all `paths`, by what is in them; raises `UnusableFile`."""
+    forms = [_detected(path) for path in paths]
+    for path, form in zip(paths, forms, strict=True):
+        if form is not forms[0]:
+            reason = f"holds {_NAMES[form]}, {paths[0]} {_NAMES[forms[0]]}; import them separately"
+            raise UnusableFile(path, reason)
+    return forms[0]
+
+
+def _detected(path: Path) -> ImportFormat:
+    line = first_line(path)
+    if is_tardis(line):
+        return ImportFormat.TARDIS
+    if is_captured(line):
+        return ImportFormat.RAW
+    raise UnusableFile(
+        path,
+        "is neither collector lines (a receive time in ns, then JSON) nor Tardis' "
+        "incremental_book_L2 CSV",
+        1,
+    )
+
+
+async def _import(settings: Settings, messages: Iterator[Received]) -> int:
+    with WorkProgress("Reading") as progress:
+
+        def show(step: Step, done: int, total: int) -> None:
+            if total:
+                progress.show(done / total, step.value)
+            else:
+                progress.show(None, f"{step.value} ({done:,} messages)")
+
+        async with open_database(settings, existing=False) as database:
+            markets = await import_messages(database, messages, settings.data_dir, show)
+    for market in markets:
+        _tell(market, settings.db_name)
+    return 0
+
+
+def _tell(one: ImportedMarket, db_name: str) -> None:
+    """Tell what became of a market: what is there now on standard output, the rest beside."""
+    if one.segments:
+        count = len(one.segments)
+        runs = "one unbroken run" if count == 1 else f"{count} unbroken runs"
+        span = f"{time_text(one.timeline.from_ms)} to {time_text(one.timeline.to_ms)}"
+        typer.echo(f"{one.market}: {one.events:,} events in {runs}, {span}, into {db_name}.")
+    elif one.known:
+        typer.echo(f"{one.market}: all of it is there already; nothing was imported.")
+    else:
+        typer.echo(f"{one.market}: {one.counts.loose:,} events, and no book that they belong to.")
+    for text in _remarks(one):
+        typer.echo(f"orderbook-desktop: {one.market}: {text}", err=True)
+
+
+def _remarks(one: ImportedMarket) -> Iterator[str]:
+    for gap in one.timeline.gaps:
+        yield f"gap from {time_text(gap.from_ms)} to {time_text(gap.to_ms)}: {gap.sentence}"
+    if one.segments and one.known:
+        yield f"{one.known} of the runs were there already."
+    if one.counts.repeated:
+        yield f"{one.counts.repeated:,} events came twice; they were taken once."
+    if one.segments and one.counts.loose:
+        yield f"{one.counts.loose:,} events belong to no known book; they were kept apart."

@@ -1,0 +1,159 @@
+"""Looks after what has been recorded: how much it is, how fast it grows, what is kept of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from orderbook_desktop.core.disk import DAY_MS, RecordingSize, Retention
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.disk_usage import RecordingSizes
+from orderbook_desktop.storage.failures import is_driver_failure
+from orderbook_desktop.storage.retention import Pruner
+
+_log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S: Final = 5.0
+_LOOK_AT_LAST_S: Final = 60.0
+# It takes no more than a small share of the database's time, however much is recorded.
+_LOOK_TIMES: Final = 20
+_COUNT_TIMES: Final = 100
+_PRUNE_EVERY_S: Final = 30.0
+# What has to be counted document by document: often at first, then ever less.
+_COUNT_FIRST_S: Final = 5.0
+_COUNT_LAST_S: Final = 600.0
+# What somebody chooses by mistake can be taken back before it costs anything.
+_GRACE_S: Final = 30.0
+# The first events come in a burst, and a forecast from less would jump about ...
+_PACE_AFTER_S: Final = 10.0
+# ... while what was long ago says little of now.
+_PACE_OVER_S: Final = 300.0
+
+
+class RecordingKeeper:
+    """Measures the recording in `database` and removes what isn't kept, until cancelled.
+
+    `recorded` returns how many bytes and events this process has recorded so far, and
+    `is_recording` whether it does so now: only who records removes anything. `files` returns
+    what the database's files take, and may block. `retention` can be set at any time; what
+    it doesn't keep is removed from half a minute later on.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        retention: Retention,
+        *,
+        recorded: Callable[[], tuple[int, int]],
+        is_recording: Callable[[], bool],
+        files: Callable[[], int | None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._retention = retention
+        self._chosen_at = float("-inf")
+        self.size: RecordingSize | None = None
+        self.file_bytes: int | None = None
+        self._database = database
+        self._recorded = recorded
+        self._is_recording = is_recording
+        self._files = files
+        self._now = now
+        self._sizes = RecordingSizes(database)
+        self._pruner = Pruner(database)
+        # (time in s, payload bytes, events) of the last minutes.
+        self._samples: deque[tuple[float, int, int]] = deque()
+        self._counted_at = self._pruned_at = float("-inf")
+        self._count_after_s = _COUNT_FIRST_S
+        self._count_least_s = 0.0
+        self._told = ""
+
+    @property
+    def retention(self) -> Retention:
+        """What is kept."""
+        return self._retention
+
+    @retention.setter
+    def retention(self, value: Retention) -> None:
+        if value != self._retention:
+            self._retention = value
+            self._chosen_at = self._now()
+            self._pruned_at = float("-inf")
+
+    @property
+    def problem(self) -> str:
+        """Why more is kept than should be, as a sentence; else empty."""
+        return self._pruner.problem
+
+    @property
+    def bytes_per_day(self) -> int | None:
+        """By how much the archive grows if all goes on as it does; None: too early to tell."""
+        if not self._samples:
+            return None
+        (begin, bytes_then, events_then) = self._samples[0]
+        (end, bytes_now, events_now) = self._samples[-1]
+        grown, events, passed_s = bytes_now - bytes_then, events_now - events_then, end - begin
+        if passed_s < _PACE_AFTER_S or grown <= 0 or not events:
+            return None
+        share = (self.size or RecordingSize()).lasting_share(grown, events)
+        return round(grown * share * DAY_MS / 1000 / passed_s)
+
+    async def run(self) -> None:
+        """Look every few seconds; what fails then is tried again, and never ends a recording."""
+        pause_s = _LOOK_EVERY_S
+        while True:
+            # First of all, too: the start of the program is busy enough.
+            await asyncio.sleep(pause_s)
+            await self._database.until_connected()
+            begun = self._now()
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 - such as a document that is damaged
+                self._log_once(error)
+            pause_s = min(_LOOK_TIMES * (self._now() - begun), _LOOK_AT_LAST_S)
+            pause_s = max(pause_s, _LOOK_EVERY_S)
+
+    def _log_once(self, error: Exception) -> None:
+        """Log what keeps it from looking; whoever records tells what the database does."""
+        if repr(error) != self._told:
+            self._told = repr(error)
+            level = logging.INFO if is_driver_failure(error) else logging.ERROR
+            _log.log(level, "the recording can't be looked after now", exc_info=error)
+
+    async def look(self) -> None:
+        """Measure once, and remove what is due. Raises PyMongo's errors."""
+        self._note_pace()
+        self.file_bytes = await asyncio.to_thread(self._files)
+        count_after_s = max(self._count_after_s, self._count_least_s)
+        if self._now() - self._counted_at >= count_after_s:
+            begun = self._now()
+            await self._sizes.count_rest()
+            self._counted_at = self._now()
+            self._count_least_s = _COUNT_TIMES * (self._counted_at - begun)
+            self._count_after_s = min(2 * self._count_after_s, _COUNT_LAST_S)
+        self.size = await self._sizes.measure()
+        if self._is_due():
+            self._pruned_at = self._now()
+            now_ms = time.time_ns() // 1_000_000
+            if await self._pruner.prune(self.retention, now_ms, self._sizes.measure):
+                # The sizes of all that went with it.
+                self._count_after_s = _COUNT_FIRST_S
+
+    def _is_due(self) -> bool:
+        if not self._is_recording() or not self._database.prepared:
+            return False
+        now = self._now()
+        is_settled = now - self._chosen_at >= _GRACE_S
+        return is_settled and now - self._pruned_at >= _PRUNE_EVERY_S
+
+    def _note_pace(self) -> None:
+        now, (payload_bytes, events) = self._now(), self._recorded()
+        if not self._is_recording():
+            self._samples.clear()
+            return
+        self._samples.append((now, payload_bytes, events))
+        while now - self._samples[0][0] > _PACE_OVER_S:
+            self._samples.popleft()

@@ -1,0 +1,78 @@
+"""The command `recordings`: what is recorded, as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orderbook_desktop.app.database_session import NothingRecorded, open_database, place_of
+from orderbook_desktop.app.interruptible import run_interruptibly
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.app.times import time_text
+from orderbook_desktop.core.disk import bytes_text
+from orderbook_desktop.storage.summaries import RecordingSummary, summaries
+
+_WIDE: Final = 160
+
+
+def run_recordings(settings: Settings, *, as_json: bool) -> int:
+    """Print what is recorded; return the exit code. Raises `KnownError`."""
+    found = run_interruptibly(_recordings(settings), "nothing was changed")
+    if as_json:
+        typer.echo(json.dumps([as_fields(one) for one in found], indent=2))
+    else:
+        # A file or a pipe has no width that cells would have to be cut to.
+        width = None if sys.stdout.isatty() else _WIDE
+        Console(highlight=False, width=width).print(table_of(found))
+    return 0
+
+
+async def _recordings(settings: Settings) -> list[RecordingSummary]:
+    async with open_database(settings) as database:
+        found = await summaries(database)
+    if not found:
+        raise NothingRecorded(place_of(settings))
+    return found
+
+
+def as_fields(one: RecordingSummary) -> dict[str, Any]:
+    """Return the summary as JSON's objects have it; times are those of the exchange."""
+    timeline = one.timeline
+    is_empty = not timeline.covers
+    return {
+        "market": one.market,
+        "from": None if is_empty else time_text(timeline.from_ms),
+        "to": None if is_empty else time_text(timeline.to_ms),
+        "from_ms": None if is_empty else timeline.from_ms,
+        "to_ms": None if is_empty else timeline.to_ms,
+        "covered_ms": timeline.covered_ms,
+        "events": one.events,
+        "segments": one.segments,
+        "gaps": len(timeline.gaps),
+        "bytes": one.stored_bytes,
+        "running": one.running,
+    }
+
+
+def table_of(found: list[RecordingSummary]) -> Table:
+    """Return the table of `found`."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("market", "from", "to", "events", "segments", "gaps", "size"):
+        is_text = name in ("market", "from", "to")
+        # In a narrow terminal a time may take two lines.
+        is_time = name in ("from", "to")
+        table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_time)
+    for one in found:
+        timeline = one.timeline
+        ends = ("", "")
+        if timeline.covers:
+            ends = (time_text(timeline.from_ms), time_text(timeline.to_ms))
+        numbers = (one.events, one.segments, len(timeline.gaps))
+        counts = (f"{number:,}" for number in numbers)
+        table.add_row(one.market, *ends, *counts, bytes_text(one.stored_bytes))
+    return table

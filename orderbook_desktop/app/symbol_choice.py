@@ -1,0 +1,121 @@
+"""Which symbols a headless recorder takes: those that are named, and the most traded ones."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from orderbook_desktop.app.engine import Engine
+from orderbook_desktop.app.settings import BadSetting
+from orderbook_desktop.core.backoff import backoff_delays
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+from orderbook_desktop.exchange.errors import ExchangeError, Paced, RateLimited, RegionBlocked
+from orderbook_desktop.exchange.stream import STREAMS_A_CONNECTION
+
+_log = logging.getLogger(__name__)
+
+
+class NothingTraded(KnownError):
+    """The exchange trades nothing in the asset `quote`."""
+
+    def __init__(self, quote: str) -> None:
+        self.quote = quote
+        super().__init__(quote)
+
+    def __str__(self) -> str:
+        return f"The exchange trades no symbol in {self.quote}; name another asset with --quote."
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolChoice:
+    """The symbols to record: `named`, and the `top` most traded ones in the asset `quote`.
+
+    Make it with `of`, which checks what a person typed.
+    """
+
+    named: tuple[str, ...] = ()
+    top: int = 0
+    quote: str = "USDT"
+
+    @classmethod
+    def of(cls, typed: Iterable[str], top: int = 0, quote: str = "USDT") -> SymbolChoice:
+        """Return the choice; raises `BadSetting` for what can't be one."""
+        named = symbols_of(typed)
+        _check_count(len(named) + top)
+        if not (quote.isalnum() and quote.isascii()):
+            raise BadSetting("--quote", quote, "an asset such as USDT")
+        return cls(tuple(named), top, quote.upper())
+
+
+def symbols_of(typed: Iterable[str]) -> list[str]:
+    """Return the symbols as they are called, each once; raises `BadSetting`."""
+    by_market: dict[str, str] = {}
+    for text in typed:
+        try:
+            symbol, market = split_symbol(text)
+        except ValueError as error:
+            raise BadSetting("SYMBOL", text, "a spot symbol such as BTC/USDT") from error
+        by_market.setdefault(market, symbol)
+    _check_count(len(by_market))
+    return list(by_market.values())
+
+
+def _check_count(count: int) -> None:
+    if count > STREAMS_A_CONNECTION:
+        accepted = f"at most {STREAMS_A_CONNECTION} symbols; start another recorder for the others"
+        raise BadSetting("SYMBOL", f"{count} symbols", accepted)
+
+
+def most_traded(
+    traded: Iterable[SymbolInfo], volumes: Mapping[str, Decimal], quote: str, count: int
+) -> list[str]:
+    """Return the `count` symbols of `traded` with the largest volume in `quote`, largest first.
+
+    `volumes` is by market, in the quote asset. Raises `NothingTraded`.
+    """
+    quoted = [info for info in traded if info.quote == quote]
+    if not quoted:
+        raise NothingTraded(quote)
+    ranked = sorted(quoted, key=lambda info: (-volumes.get(info.market, Decimal()), info.symbol))
+    return [info.symbol for info in ranked[:count]]
+
+
+async def chosen_symbols(
+    engine: Engine, choice: SymbolChoice, tell: Callable[[str], None]
+) -> list[str]:
+    """Return the symbols of `choice`, named ones first, each once.
+
+    Where the exchange has to be asked it is asked until it answers; `tell` is told why it
+    takes long. Raises `NothingTraded`, and `RegionBlocked`.
+    """
+    symbols = {split_symbol(symbol)[1]: symbol for symbol in choice.named}
+    if choice.top:
+        traded, volumes = await _until_told(engine, tell)
+        for symbol in most_traded(traded, volumes, choice.quote, choice.top):
+            symbols.setdefault(split_symbol(symbol)[1], symbol)
+    return list(symbols.values())
+
+
+async def _until_told(
+    engine: Engine, tell: Callable[[str], None]
+) -> tuple[list[SymbolInfo], dict[str, Decimal]]:
+    """Return what is traded, and how much of it by market."""
+    delays, told = backoff_delays(first=1.0, cap=60.0), ""
+    while True:
+        try:
+            return await engine.symbols(), await engine.rest.day_volumes()
+        except RegionBlocked:
+            raise
+        except ExchangeError as error:
+            _log.warning("no list of the most traded symbols: %s", error)
+            if str(error) != told:
+                told = str(error)
+                tell(told)
+            pause = next(delays)
+            if isinstance(error, RateLimited | Paced):
+                pause = max(pause, error.retry_after_s)
+            await asyncio.sleep(pause)

@@ -1,0 +1,71 @@
+"""Times on the command line: how they are written, and how they are shown."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import typer
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Fewer digits are a date, seconds, or a slip; no market is as old as this in milliseconds.
+_LEAST_DIGITS: Final = 11
+_ACCEPTED: Final = (
+    "an ISO 8601 time such as 2024-08-08T10:30 (local), 2024-08-08T10:30:00Z or "
+    "2024-08-08T12:30+02:00, or milliseconds since 1970"
+)
+
+
+def parse_time(text: str) -> int:
+    """Return the milliseconds since the epoch that `text` means.
+
+    A time without offset is local. Raises `typer.BadParameter` where it is no time.
+    """
+    typed = text.strip()
+    if typed.isascii() and typed.isdecimal() and len(typed) >= _LEAST_DIGITS:
+        return int(typed)
+    try:
+        moment = datetime.fromisoformat(typed)
+        since = (moment if moment.tzinfo else moment.astimezone()) - _EPOCH
+    except (ValueError, OverflowError, OSError) as error:
+        raise typer.BadParameter(f"{text!r} is not {_ACCEPTED}") from error
+    return since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
+
+
+def time_text(event_ms: int) -> str:
+    """Return `event_ms` in local time with its offset, as `parse_time` takes it."""
+    seconds, ms = divmod(event_ms, 1_000)
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC).astimezone()
+    except (ValueError, OverflowError, OSError):
+        # Beyond the years that a calendar knows.
+        return str(event_ms)
+    return moment.replace(microsecond=ms * 1_000).isoformat(" ", "milliseconds")
+
+
+def duration_text(ms: int) -> str:
+    """Return a length of time as hours, minutes and seconds: `26:03:07.250`."""
+    seconds, rest = divmod(ms, 1_000)
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:03}"
+
+
+FromTime = Annotated[
+    int | None,
+    typer.Option(
+        "--from",
+        parser=parse_time,
+        metavar="TIME",
+        help="Begin at this time (ISO 8601, local unless it says; or ms since 1970).",
+        show_default=False,
+    ),
+]
+ToTime = Annotated[
+    int | None,
+    typer.Option(
+        "--to",
+        parser=parse_time,
+        metavar="TIME",
+        help="End before this time.",
+        show_default=False,
+    ),
+]

@@ -1,0 +1,160 @@
+"""The command `verify`: proves a recording, or says what of it does not hold, and where."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from orderbook_desktop.app.database_session import open_database
+from orderbook_desktop.app.interruptible import run_interruptibly
+from orderbook_desktop.app.settings import BadSetting, Settings
+from orderbook_desktop.app.times import duration_text, time_text
+from orderbook_desktop.app.work_progress import WorkProgress
+from orderbook_desktop.core.disk import bytes_text
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.symbols import split_symbol
+from orderbook_desktop.core.timeline import Gap, Timeline
+from orderbook_desktop.storage.verification import Verified, verify
+
+
+class NotRecordedThere(KnownError):
+    """Of `symbol` there is no recording, or none of the time that was asked for."""
+
+    def __init__(self, symbol: str, *, at_that_time: bool) -> None:
+        self.symbol = symbol
+        self.at_that_time = at_that_time
+        super().__init__(symbol, at_that_time)
+
+    def __str__(self) -> str:
+        when = " at that time" if self.at_that_time else ""
+        return f"{self.symbol} is not recorded{when}; see `orderbook-desktop recordings`."
+
+
+def run_verify(
+    settings: Settings,
+    typed: str,
+    from_ms: int | None,
+    to_ms: int | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Prove the recording of the symbol `typed`; return 1 where it doesn't hold.
+
+    Raises `KnownError` where there is nothing to prove, or no database.
+    """
+    try:
+        symbol, market = split_symbol(typed)
+    except ValueError as error:
+        raise BadSetting("SYMBOL", typed, "a spot symbol such as BTC/USDT") from error
+    work = _verify(settings, symbol, market, from_ms, to_ms)
+    found = run_interruptibly(work, "nothing was proven")
+    if not found.segments and found.holds and not found.loose_events:
+        raise NotRecordedThere(symbol, at_that_time=(from_ms, to_ms) != (None, None))
+    if as_json:
+        typer.echo(json.dumps(as_fields(symbol, found), indent=2))
+    else:
+        _tell(symbol, found)
+    return 0 if found.holds else 1
+
+
+async def _verify(
+    settings: Settings, symbol: str, market: str, from_ms: int | None, to_ms: int | None
+) -> Verified:
+    async with open_database(settings) as database:
+        with WorkProgress(f"Verifying {symbol}") as progress:
+            return await verify(
+                *(database, market, from_ms, to_ms),
+                lambda done, total: progress.show(done / max(1, total)),
+            )
+
+
+def as_fields(symbol: str, found: Verified) -> dict[str, Any]:
+    """Return what was found as JSON's objects have it; times are those of the exchange."""
+    timeline, fault = found.timeline, found.fault
+    return {
+        "symbol": symbol,
+        "market": found.market,
+        "holds": found.holds,
+        "fault": fault
+        and {
+            "text": str(fault),
+            "reason": fault.reason,
+            "segment": fault.segment_id,
+            "update_id": fault.update_id,
+        },
+        **_span(timeline),
+        "covered_s": timeline.covered_ms / 1000,
+        "gap_s": timeline.gap_ms / 1000,
+        "gaps": [
+            {
+                **_span(gap),
+                "cause": gap.cause.value,
+                "detail": gap.detail,
+                "first_missing": gap.first_missing,
+                "last_missing": gap.last_missing,
+            }
+            for gap in timeline.gaps
+        ],
+        "segments": found.segments,
+        "events": found.events,
+        "archived_events": found.archived_events,
+        "loose_events": found.loose_events,
+        "bytes": found.stored_bytes,
+        "bytes_per_event": round(found.stored_bytes / found.events, 2) if found.events else None,
+        "witnesses": found.witnesses,
+    }
+
+
+def _span(span: Timeline | Gap) -> dict[str, Any]:
+    begin, end = span.from_ms, span.to_ms
+    return {"from": time_text(begin), "to": time_text(end), "from_ms": begin, "to_ms": end}
+
+
+def _tell(symbol: str, found: Verified) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    verdict = "[bold green]holds[/]" if found.holds else "[bold red]does not hold[/]"
+    console.print(f"[bold]{symbol}[/]: the recording {verdict}.")
+    for name, text in _coverage(found):
+        console.print(f"  [dim]{name:<9}[/] ", end="")
+        console.print(text, markup=False)
+    if found.fault is not None:
+        console.print(str(found.fault), style="red", markup=False)
+
+
+def _coverage(found: Verified) -> list[tuple[str, str]]:
+    """Return what was proven, line by line, each with its name."""
+    timeline = found.timeline
+    lines: list[tuple[str, str]] = []
+    if timeline.covers:
+        whole = timeline.covered_ms + timeline.gap_ms
+        covered = f"{duration_text(timeline.covered_ms)} of {duration_text(whole)}"
+        lines += [
+            ("from", time_text(timeline.from_ms)),
+            ("to", time_text(timeline.to_ms)),
+            ("covered", covered + (f" ({timeline.covered_ms / whole:.3%})" if whole else "")),
+        ]
+    lines += [("gap", _gap_text(gap)) for gap in timeline.gaps]
+    segments = "1 segment" if found.segments == 1 else f"{found.segments:,} segments"
+    size = f", {found.stored_bytes / found.events:.1f} bytes each" if found.events else ""
+    events = f"{found.events:,} in {segments}{size}, {bytes_text(found.stored_bytes)} in all"
+    lines.append(("events" if found.holds else "proven", events))
+    if found.loose_events:
+        loose = (
+            "1 more event belongs"
+            if found.loose_events == 1
+            else (f"{found.loose_events:,} more events belong")
+        )
+        lines.append(("loose", f"{loose} to no known book"))
+    snapshots = "1 snapshot" if found.witnesses == 1 else f"{found.witnesses:,} snapshots"
+    told = f"equal to {snapshots} that the exchange gave meanwhile"
+    lines.append(("witnesses", told if found.witnesses else "the exchange gave no snapshot"))
+    return lines
+
+
+def _gap_text(gap: Gap) -> str:
+    ids = f"update ids {gap.first_missing} to {gap.last_missing}"
+    span = f"{time_text(gap.from_ms)} to {time_text(gap.to_ms)}"
+    return f"{span}, {duration_text(gap.to_ms - gap.from_ms)}: {gap.sentence}; {ids}"

@@ -1,0 +1,151 @@
+"""Recording pauses before the disk is full, and goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from orderbook_desktop.app import disk_watch
+from orderbook_desktop.app.disk_watch import DiskWatch
+from orderbook_desktop.app.engine import Engine
+from orderbook_desktop.app.market_session import MarketSession
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.disk import DiskLevel
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.status import FeedState, SourceKind
+
+_GB = 10**9
+
+
+class Disk:
+    """A disk whose free space is what the test says."""
+
+    def __init__(self, free_bytes: int | None = 50 * _GB) -> None:
+        self.free_bytes = free_bytes
+
+    def free(self) -> int | None:
+        return self.free_bytes
+
+
+@pytest.mark.expects_log(r"WARNING .*disk_watch: the disk's state is low, 1.9 GB are free")
+@pytest.mark.expects_log(r"WARNING .*disk_watch: the disk's state is full, 499.0 MB are free")
+@pytest.mark.allows_log(r"WARNING .*disk_watch")
+def test_says_what_to_do_without_numbers_that_change() -> None:
+    told: list[str] = []
+    watch = DiskWatch(2 * _GB, lambda: None, told.append, lambda: told.append("on"))
+    assert (watch.level, watch.problem) == (DiskLevel.GOOD, "")
+    watch.look(1_900_000_000)
+    low = watch.problem
+    assert low.startswith("Less than 2.0 GB is free on the disk of the recordings; below 500.0 MB")
+    watch.look(1_800_000_000)
+    assert (watch.problem, told) == (low, [])
+    watch.look(499_000_000)
+    assert watch.problem.startswith("Recording is paused, because less than 500.0 MB is free")
+    assert "goes on by itself when 1.0 GB is" in watch.problem
+    watch.look(999_000_000)
+    assert (told, watch.pauses) == (["499.0 MB were free."], 1)
+    watch.look(1_000_000_000)
+    watch.look(3_000_000_000)
+    assert told == ["499.0 MB were free.", "on"]
+    assert watch.problem == ""
+
+
+@asynccontextmanager
+async def recording(
+    settings: Settings, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Engine, MarketSession]]:
+    monkeypatch.setattr(disk_watch, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr("orderbook_desktop.app.engine.free_bytes", lambda _folder: disk.free())
+    engine = Engine(settings)
+    await engine.start()
+    try:
+        session = engine.open_market("BTC/USDT", viewed=True)
+        session.set_recording(wanted=True)
+        session.start()
+        yield engine, session
+    finally:
+        await engine.close(10)
+
+
+async def until_recorded(session: MarketSession, number: int) -> None:
+    wanted = session.sink.counts.events + number
+    async with asyncio.timeout(30):
+        while session.sink.counts.events < wanted:
+            await asyncio.sleep(0.01)
+
+
+async def until_level(engine: Engine, level: DiskLevel) -> None:
+    async with asyncio.timeout(30):
+        while engine.disk.level is not level:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.expects_log(r"WARNING .*disk_watch: the disk's state is full")
+@pytest.mark.expects_log(r"WARNING .*market_sink: BTCUSDT: gap in the recording: the disk was")
+# The view may follow the recording again before its new segment is stored, and see the pause.
+@pytest.mark.allows_log(r"WARNING .*(disk_watch|book_feed: .* are missing)")
+async def test_recording_pauses_with_its_cause_and_goes_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk()
+    async with recording(settings, disk, monkeypatch) as (engine, session):
+        await until_recorded(session, 5)
+        disk.free_bytes = 100_000_000
+        await until_level(engine, DiskLevel.FULL)
+        assert session.recording
+        assert session.recording_status.wanted
+        assert session.recording_status.problem.startswith("Recording is paused")
+        # The view goes on from the exchange.
+        async with asyncio.timeout(30):
+            while session.view.status.source is not SourceKind.DIRECT:
+                await asyncio.sleep(0.01)
+        before = session.view.book.last_update_id
+        async with asyncio.timeout(30):
+            while session.view.book.last_update_id == before:
+                await asyncio.sleep(0.01)
+        assert session.view.status.state is FeedState.SYNCED
+        disk.free_bytes = 50 * _GB
+        await until_level(engine, DiskLevel.GOOD)
+        assert session.recording_status.problem == ""
+        await until_recorded(session, 5)
+        segments = engine.database.collection("segments")
+        async with asyncio.timeout(30):
+            while await segments.count_documents({}) < 2:
+                await asyncio.sleep(0.02)
+        ended = await segments.find({"end_cause": GapCause.DISK.value}).to_list(None)
+        assert [one["end_detail"] for one in ended] == ["100.0 MB were free."]
+        assert session.sink.counts.last_gap == GapCause.DISK.sentence
+        assert engine.disk_watch.pauses == 1
+
+
+@pytest.mark.allows_log(r"WARNING .*(disk_watch|market_sink)")
+async def test_what_begins_on_a_full_disk_waits(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(free_bytes=1)
+    async with recording(settings, disk, monkeypatch) as (engine, session):
+        await until_level(engine, DiskLevel.FULL)
+        other = engine.open_market("ETH/USDT", viewed=False)
+        other.set_recording(wanted=True)
+        other.start()
+        async with asyncio.timeout(30):
+            while other.live.status.state is not FeedState.SYNCED:
+                await asyncio.sleep(0.01)
+        assert other.sink.counts.events == 0
+        # A change of mind meanwhile holds.
+        session.set_recording(wanted=False)
+        disk.free_bytes = 50 * _GB
+        await until_level(engine, DiskLevel.GOOD)
+        await until_recorded(other, 3)
+        assert not session.recording
+        assert session.sink.counts.events == 0
+
+
+async def test_a_remote_database_s_disk_is_not_ours(settings: Settings) -> None:
+    engine = Engine(settings.model_copy(update={"mongo_dsn": "mongodb://127.0.0.1:1/"}))
+    engine.disk_watch.look(engine.disk_watch._free())
+    assert (engine.disk.free_bytes, engine.disk.level) == (None, DiskLevel.GOOD)
+    await engine.close()

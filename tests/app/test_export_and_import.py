@@ -1,0 +1,245 @@
+"""The commands `export` and `import`, and the true book at the end of the way through both."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from bisect import bisect_right
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from orderbook_desktop.app.settings import load_settings
+from orderbook_desktop.exchange.local import CaptureSource, LocalExchange
+from orderbook_desktop.exchange.local.capture_writer import write_capture
+from tests.app.command import run_command
+from tests.core.reference_book import Pairs, ReferenceBook
+from tests.storage.export.rebuild_tardis import books
+from tests.storage.imports.made import Collected
+
+_MEMBERS = ("--format", "tardis", "-o")
+
+
+def capture(path: Path, **options: object) -> Path:
+    return write_capture(path, seed=5, seconds=20, activity=0.3, **options)  # type: ignore[arg-type]
+
+
+def true_books(path: Path) -> dict[int, tuple[Pairs, Pairs]]:
+    """By event time the book that the lines of a capture make, in dicts and Decimals."""
+    book, found, waiting = ReferenceBook(), {}, []
+    update_id = 0
+    data = path.read_bytes()
+    for line in (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines():
+        message = json.loads(line.partition(b" ")[2])
+        if "lastUpdateId" in message:
+            book.take(json.dumps(message).encode())
+            update_id = message["lastUpdateId"]
+        elif "@depth@" in message.get("stream", ""):
+            waiting.append(message["data"])
+        for event in waiting if update_id else ():
+            if event["u"] > update_id:
+                update_id = event["u"]
+                found[event["E"]] = book.take(json.dumps(event).encode()).levels
+        waiting = [] if update_id else waiting
+    return found
+
+
+def rebuilt(path: Path) -> dict[int, tuple[Pairs, Pairs]]:
+    """By event time the book that the independent reader makes of Tardis CSV."""
+    return {
+        time // 1000: (sorted(bids.items(), reverse=True), sorted(asks.items()))
+        for time, bids, asks in books(path)
+    }
+
+
+def test_what_is_imported_and_exported_is_the_true_book(tmp_path: Path) -> None:
+    path = capture(tmp_path / "capture.jsonl.gz")
+    done = run_command(tmp_path, "import", str(path))
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+    assert done.stdout.startswith("BTCUSDT: 19")
+    assert " events in one unbroken run, " in done.stdout
+    assert "orderbook-desktop: BTCUSDT: 2 events belong to no known book" in done.stderr
+    out = tmp_path / "book.csv.gz"
+    done = run_command(tmp_path, "export", "btc/usdt", *_MEMBERS, str(out))
+    assert done.returncode == 0, done.stderr
+    assert f"{out}: " in done.stdout
+    assert "rows of one unbroken run" in done.stdout
+    truth = true_books(path)
+    assert len(truth) > 150
+    assert rebuilt(out) == truth
+
+    # There and back again: the same file.
+    again = tmp_path / "again.csv.gz"
+    assert run_command(tmp_path, "import", str(out), "--db-name", "other").returncode == 0
+    done = run_command(tmp_path, "export", "BTCUSDT", *_MEMBERS, str(again), "--db-name", "other")
+    assert done.returncode == 0, done.stderr
+    assert again.read_bytes() == out.read_bytes()
+
+
+async def test_a_played_capture_recorded_and_exported_is_the_true_book(tmp_path: Path) -> None:
+    # A book that goes whole into the snapshot which the recorder asks for.
+    path = capture(tmp_path / "capture.jsonl.gz", snapshot_levels=1000)
+    source = CaptureSource(path, speed=10)
+    async with LocalExchange(source) as exchange:
+        settings = load_settings(rest_url=exchange.rest_url, ws_url=exchange.ws_url)
+        recorder = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "orderbook_desktop", "record", "BTC/USDT"),
+            env={
+                **os.environ,
+                "ORDERBOOK_REST_URL": settings.rest_url,
+                "ORDERBOOK_WS_URL": settings.ws_url,
+                "ORDERBOOK_DATA_DIR": str(tmp_path / "data"),
+            },
+            stderr=subprocess.PIPE,
+        )
+        await exchange.finished()
+        recorder.send_signal(signal.SIGTERM)
+        _, told = await recorder.communicate()
+    assert recorder.returncode == 0, told
+    out = tmp_path / "book.csv"
+    done = await asyncio.to_thread(
+        run_command, tmp_path / "data", "export", "BTC/USDT", *_MEMBERS, str(out)
+    )
+    assert done.returncode == 0, done.stderr
+    truth, shown = true_books(path), rebuilt(out)
+    assert max(shown) == max(truth)
+    times = sorted(truth)
+    # The recording's first book is a little later than the collector's.
+    for time, book in shown.items():
+        assert book == truth[times[bisect_right(times, time) - 1]], time
+    assert len(shown) > 100
+
+
+@pytest.mark.parametrize("form", ["tardis", "parquet", "hftbacktest"])
+def test_a_part_of_it(tmp_path: Path, form: str) -> None:
+    run_command(tmp_path, "import", str(capture(tmp_path / "c")))
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    arguments = ("export", "BTCUSDT", "--format", form, "-o")
+    assert run_command(tmp_path, *arguments, str(whole)).returncode == 0
+    done = run_command(
+        tmp_path, *arguments, str(part), "--from", "1723161260000", "--to", "1723161265000"
+    )
+    assert done.returncode == 0, done.stderr
+    assert 0 < part.stat().st_size < whole.stat().st_size
+
+
+def test_gaps_are_told(tmp_path: Path) -> None:
+    made = Collected().snapshot().events(30).gap().events(5).snapshot().events(20)
+    path = tmp_path / "c"
+    path.write_bytes(b"".join(made.lines()))
+    done = run_command(tmp_path, "import", str(path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("BTCUSDT: 50 events in 2 unbroken runs, ")
+    missing = f"Update ids {made.diffs[29].final_id + 1} to {made.diffs[30].first_id - 1} are"
+    told = f": the exchange's stream left out update ids ({missing} missing.)\n"
+    assert told in done.stderr
+    assert "5 events belong to no known book" in done.stderr
+    done = run_command(tmp_path, "export", "BTCUSDT", *_MEMBERS, str(tmp_path / "out"))
+    assert "rows of 2 unbroken runs" in done.stdout
+    assert done.stderr.startswith("orderbook-desktop: gap from ")
+    assert done.stderr.endswith(told)
+    done = run_command(tmp_path, "import", str(path))
+    assert done.stdout == "BTCUSDT: all of it is there already; nothing was imported.\n"
+
+
+def test_an_import_is_refused_by_line(tmp_path: Path) -> None:
+    path = capture(tmp_path / "c")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join((*lines[:60], b"17 nonsense\n", *lines[60:])))
+    done = run_command(tmp_path / "data", "import", str(path))
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"orderbook-desktop: Nothing was imported: line 61 of {path} is not a message"
+    )
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is empty"),
+        (b"hello\n", "line 1 of .* is neither collector lines"),
+        (None, "does not exist"),
+    ],
+)
+def test_what_is_no_such_file(tmp_path: Path, content: bytes | None, told: str) -> None:
+    path = tmp_path / "file"
+    if content is not None:
+        path.write_bytes(content)
+    done = run_command(tmp_path / "data", "import", str(path))
+    assert done.returncode == 1
+    assert re.search(told, done.stderr)
+    assert done.stderr.count("\n") == 1
+
+
+def test_two_formats_at_once(tmp_path: Path) -> None:
+    path = capture(tmp_path / "c")
+    (tmp_path / "t").write_text("binance,BTCUSDT,1,2,true,bid,1,2\n")
+    done = run_command(tmp_path / "data", "import", str(path), str(tmp_path / "t"))
+    assert done.returncode == 1
+    assert "holds Tardis CSV" in done.stderr
+    assert "import them separately" in done.stderr
+
+
+def test_nothing_recorded_yet(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run_command(tmp_path / "data", "export", "BTC/USDT", *_MEMBERS, str(out))
+    assert done.returncode == 1
+    assert "Nothing is recorded in" in done.stderr
+    assert not out.exists()
+    run_command(tmp_path / "data", "import", str(capture(tmp_path / "c")))
+    for arguments in (["ETH/USDT"], ["BTC/USDT", "--from", "2030-01-01T00:00Z"]):
+        done = run_command(tmp_path / "data", "export", *arguments, *_MEMBERS, str(out))
+        assert done.returncode == 1
+        assert f"Nothing is recorded of {arguments[0]}" in done.stderr
+    assert not out.exists()
+    times = ("--from", "2024-08-09T00:00Z", "--to", "2024-08-08T00:00Z")
+    done = run_command(tmp_path / "data", "export", "BTC/USDT", *_MEMBERS, str(out), *times)
+    assert "but must be a time after --from." in done.stderr
+    done = run_command(tmp_path / "data", "export", "B C", *_MEMBERS, str(out))
+    assert "SYMBOL is 'B C', but must be a spot symbol" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
+@pytest.mark.parametrize("command", ["import", "export"])
+def test_ctrl_c_leaves_nothing(tmp_path: Path, command: str) -> None:
+    data = tmp_path / "data"
+    path = write_capture(tmp_path / "c", seed=5, seconds=300)
+    arguments = [str(path)]
+    if command == "export":
+        assert run_command(data, "import", str(path)).returncode == 0
+        arguments = ["BTC/USDT", *_MEMBERS, str(tmp_path / "out.csv.gz")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orderbook_desktop", command, *arguments, "--env", "development"],
+        env={**os.environ, "ORDERBOOK_DATA_DIR": str(data)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "ready" in line.lower():
+            break
+    process.send_signal(signal.SIGINT)
+    told = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 1, told
+    assert "orderbook-desktop: Stopped; nothing was" in told
+    left = sorted(one.name for one in tmp_path.iterdir())
+    assert left == ["c", "data"]
+
+
+def test_decimals_are_the_very_ones(tmp_path: Path) -> None:
+    path = capture(tmp_path / "c")
+    run_command(tmp_path, "import", str(path))
+    out = tmp_path / "book.csv"
+    run_command(tmp_path, "export", "BTCUSDT", *_MEMBERS, str(out))
+    told = {line.rsplit(",", 2)[1] for line in out.read_text().splitlines()[1:]}
+    assert any("." in price for price in told)
+    assert all(Decimal(price) == Decimal(price).quantize(Decimal("0.01")) for price in told)

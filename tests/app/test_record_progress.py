@@ -1,0 +1,166 @@
+"""What a headless recording of many symbols tells: the worst first, and no more than fits."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import cast
+
+from rich.console import Console
+
+from orderbook_desktop.app import record_progress
+from orderbook_desktop.app.market_session import MarketSession
+from orderbook_desktop.app.record_progress import RecordProgress, summary_of
+from orderbook_desktop.app.recording_meter import RecordingMeter
+from orderbook_desktop.core.desk import RecordingState, RecordingStatus
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+from orderbook_desktop.exchange.errors import Paced, UnknownSymbol
+from orderbook_desktop.storage.archiver import ArchiveCounts
+from orderbook_desktop.storage.market_sink import MarketCounts
+
+
+@dataclass
+class Session:
+    """What is looked at of a market's session, set by hand."""
+
+    state: FeedState = FeedState.SYNCED
+    problem: KnownError | None = None
+    database_problem: str = ""
+    counts: MarketCounts = field(default_factory=lambda: MarketCounts(events=10, last_id=7))
+    lag_ms: int | None = 3
+    recording: bool = True
+    paused: bool = False
+    archived: ArchiveCounts = field(default_factory=ArchiveCounts)
+
+    @property
+    def live(self) -> SimpleNamespace:
+        detail = str(self.problem or "")
+        status = FeedStatus(self.state, SourceKind.DIRECT, 0, detail)
+        return SimpleNamespace(status=status, problem=self.problem)
+
+    @property
+    def sink(self) -> SimpleNamespace:
+        return SimpleNamespace(counts=self.counts, refused=None)
+
+    @property
+    def recording_status(self) -> RecordingStatus:
+        return RecordingStatus(self.recording, waiting=2, problem=self.database_problem)
+
+
+def _sessions(**sessions: Session) -> Mapping[str, MarketSession]:
+    return cast("Mapping[str, MarketSession]", sessions)
+
+
+def _hundred() -> dict[str, Session]:
+    sessions = {f"A{number}": Session() for number in range(96)}
+    sessions["PACED"] = Session(FeedState.SYNCING, Paced(12.0))
+    sessions["LOST"] = Session(FeedState.RECONNECTING)
+    sessions["NONE"] = Session(FeedState.SYNCING, UnknownSymbol("NONE"))
+    sessions["GAPS"] = Session(counts=MarketCounts(events=10, gaps=3))
+    return sessions
+
+
+def _console(height: int, *, terminal: bool = True) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=140, height=height)
+
+
+def _text(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_table_has_the_worst_first_and_fits_the_terminal() -> None:
+    console = _console(24)
+    with RecordProgress("book", _sessions(**_hundred()), console) as progress:
+        progress.show()
+        shown = _text(console)
+    places = [shown.index(name) for name in ("NONE", "LOST", "PACED", "GAPS", "A0 ")]
+    assert places == sorted(places)
+    assert "and 85 more, none of them worse" in shown
+    assert "A20" not in shown
+    assert len(shown.splitlines()) <= 24
+    assert "100 symbols: 1 not recorded, 1 reconnecting, 1 waiting for its first book" in shown
+
+
+def test_a_few_symbols_are_all_shown() -> None:
+    console = _console(24)
+    with RecordProgress("book", _sessions(A=Session(), B=Session()), console) as progress:
+        progress.show()
+    shown = _text(console)
+    assert "A" in shown
+    assert "B" in shown
+    assert "more" not in shown
+
+
+def test_lines_tell_a_wait_for_a_book_once() -> None:
+    console = _console(24, terminal=False)
+    session = Session(FeedState.SYNCING, Paced(12.0))
+    with RecordProgress("book", _sessions(A=session), console) as progress:
+        progress.show()
+        session.problem = Paced(11.0)
+        progress.show()
+    assert _text(console).count("A: syncing. The exchange limits how many whole books") == 1
+
+
+def test_what_can_t_be_archived_is_told_once() -> None:
+    console = _console(24, terminal=False)
+    session = Session(archived=ArchiveCounts(20, 2_400, "An event is missing."))
+    with RecordProgress("book", _sessions(A=session), console) as progress:
+        progress.show()
+        progress.show()
+    text = "A: synced. A part of it can't be archived: An event is missing."
+    assert _text(console).count(text) == 1
+
+
+def test_many_symbols_are_told_in_one_line() -> None:
+    console = _console(24, terminal=False)
+    sessions = _hundred()
+    sessions["A0"].archived = ArchiveCounts(20, 2_400)
+    sessions["A1"].archived = ArchiveCounts(1, 100)
+    with RecordProgress("book", _sessions(**sessions), console) as progress:
+        progress._told_at -= record_progress._TELL_EVERY_S
+        progress.show()
+    last = _text(console).splitlines()[-1]
+    assert last.startswith("100 symbols: 1 not recorded, 1 reconnecting, 1 waiting for its first")
+    assert last.endswith(
+        "200 waiting for the database; 3 gaps; 2.5 kB archived; at most 200 were waiting"
+    )
+
+
+def test_the_summary_of_many_has_a_total() -> None:
+    console = _console(200, terminal=False)
+    sessions = {f"A{number}": Session() for number in range(20)}
+    assert summary_of(_sessions(**sessions), 0, 5.0, console=console)
+    assert _text(console).splitlines()[-1] == "20 symbols: 200 events recorded, 0 gaps."
+    assert not summary_of({}, 0, 5.0, console=console)
+
+
+def test_the_state_of_a_recording() -> None:
+    def state(session: Session) -> RecordingState:
+        meter = RecordingMeter("A", cast("MarketSession", session), 0)
+        return meter.status().state
+
+    assert state(Session()) is RecordingState.RECORDING
+    assert state(Session(database_problem="The database is away.")) is RecordingState.DELAYED
+    assert state(Session(paused=True)) is RecordingState.PAUSED
+    assert state(Session(FeedState.RECONNECTING)) is RecordingState.RECONNECTING
+    assert state(Session(FeedState.SYNCING, Paced(1.0))) is RecordingState.WAITING
+    assert state(Session(recording=False)) is RecordingState.STOPPED
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    now, session = 0.0, Session()
+    meter = RecordingMeter("A", cast("MarketSession", session), 0, lambda: now)
+    assert meter.rate == 0.0
+    for _ in range(40):
+        now += 0.25
+        session.counts.events += 5
+        meter.look()
+    assert meter.rate == 20.0
+    for _ in range(40):
+        now += 0.25
+        meter.look()
+    assert meter.rate == 0.0

@@ -1,0 +1,167 @@
+"""The keeper measures, forecasts, and removes what isn't kept, while others record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from pymongo.errors import AutoReconnect
+
+from orderbook_desktop.app.recording_keeper import RecordingKeeper
+from orderbook_desktop.core.disk import GB, Retention
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.disk_usage import RecordingSizes
+from tests.storage.archived_fixtures import store_segment
+from tests.storage.recording_fixtures import Tape, all_of, database, server
+
+__all__ = ["database", "server"]
+
+
+class Kept:
+    """A keeper whose recorder and clock are the test's."""
+
+    def __init__(self, database: Database, retention: Retention | None = None) -> None:
+        self.now_s = 1_000.0
+        self.recorded = (0, 0)
+        self.recording = True
+        self.keeper = RecordingKeeper(
+            database,
+            retention or Retention(),
+            recorded=lambda: self.recorded,
+            is_recording=lambda: self.recording,
+            files=lambda: 12_345,
+            now=lambda: self.now_s,
+        )
+
+    async def after(self, seconds: float) -> None:
+        self.now_s += seconds
+        await self.keeper.look()
+
+
+@pytest.fixture
+async def keep(database: Database) -> Callable[..., Kept]:
+    await database.prepare()
+
+    def make(retention: Retention | None = None) -> Kept:
+        return Kept(database, retention)
+
+    return make
+
+
+Keep = Callable[..., Kept]
+
+
+async def test_the_forecast_is_of_what_lasts(keep: Keep) -> None:
+    kept = keep()
+    for _ in range(5):
+        await kept.after(5)
+        payload, events = kept.recorded
+        kept.recorded = payload + 50_000, events + 40
+    assert kept.keeper.file_bytes == 12_345
+    assert kept.keeper.size is not None
+    # 10 kB a second, of which 9 % stay.
+    assert kept.keeper.bytes_per_day == 10_000 * 86_400 * 9 // 100
+    kept.recording = False
+    await kept.after(5)
+    assert kept.keeper.bytes_per_day is None
+
+
+async def test_a_forecast_needs_some_seconds(keep: Keep) -> None:
+    kept = keep()
+    await kept.after(5)
+    kept.recorded = 50_000, 40
+    await kept.after(5)
+    assert kept.keeper.bytes_per_day is None
+
+
+async def test_the_forecast_follows_the_last_minutes(keep: Keep) -> None:
+    kept = keep()
+    for second in range(0, 1_000, 5):
+        # It was ten times as much before.
+        grown = 50_000 if second < 500 else 5_000
+        kept.recorded = kept.recorded[0] + grown, kept.recorded[1] + 4
+        await kept.after(5)
+    assert kept.keeper.bytes_per_day == 1_000 * 86_400 * 9 // 100
+
+
+async def test_what_is_not_kept_goes_while_it_is_recorded(keep: Keep, database: Database) -> None:
+    tape = Tape()
+    await store_segment(database, tape, "old", minutes=2)
+    tape.now_ms += 86_400_000 * 9
+    await store_segment(database, tape, "new", minutes=2, running=True)
+    kept = keep(Retention(days=5))
+    kept.recording = False
+    await kept.after(60)
+    assert len(await all_of(database, "segments")) == 2
+    kept.recording = True
+    await kept.after(60)
+    assert [one["_id"] for one in await all_of(database, "segments")] == ["new"]
+
+
+async def test_a_choice_takes_effect_after_a_moment_to_think(
+    keep: Keep, database: Database
+) -> None:
+    tape = Tape()
+    await store_segment(database, tape, "old", minutes=2)
+    await store_segment(database, tape, "new", minutes=2, running=True)
+    kept = keep()
+    await kept.after(60)
+    kept.keeper.retention = Retention(gigabytes=1 / GB)
+    await kept.after(29)
+    assert len(await all_of(database, "segments")) == 2
+    await kept.after(1)
+    assert [one["_id"] for one in await all_of(database, "segments")] == ["new"]
+    assert "more than the" in kept.keeper.problem
+    kept.keeper.retention = Retention()
+    await kept.after(31)
+    assert kept.keeper.problem == ""
+
+
+@pytest.mark.expects_log(r"ERROR .*recording_keeper: the recording can't be looked after now")
+async def test_it_waits_for_the_database_and_outlives_its_faults(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orderbook_desktop.app.recording_keeper._LOOK_EVERY_S", 0.01)
+    kept = Kept(database)
+    failed = 0
+    look = kept.keeper.look
+
+    async def fail() -> None:
+        nonlocal failed
+        failed += 1
+        if failed < 3:
+            raise AutoReconnect("away")
+        if failed < 5:
+            raise KeyError("snapshot_id")
+        await look()
+
+    monkeypatch.setattr(kept.keeper, "look", fail)
+    running = asyncio.create_task(kept.keeper.run())
+    async with asyncio.timeout(20):
+        while kept.keeper.size is None:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_takes_long_to_count_is_counted_seldom(
+    keep: Keep, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape = Tape()
+    await store_segment(database, tape, "old", minutes=2)
+    tape.now_ms += 86_400_000 * 9
+    await store_segment(database, tape, "new", minutes=2, running=True)
+    kept, counted = keep(Retention(days=5)), list[float]()
+
+    async def count_rest(_: RecordingSizes) -> None:
+        counted.append(kept.now_s)
+        kept.now_s += 10
+
+    monkeypatch.setattr(RecordingSizes, "count_rest", count_rest)
+    # Removing something is a reason to count anew, but not at any price.
+    for _ in range(110):
+        await kept.after(10)
+    assert len(await all_of(database, "segments")) == 1
+    assert len(counted) == 2
+    assert counted[1] - counted[0] >= 1_000

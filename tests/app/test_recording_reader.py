@@ -1,0 +1,163 @@
+"""Reading a recording from Python, as the README shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+import orderbook_desktop as od
+from orderbook_desktop.app.recording_reader import RecordingReader
+from orderbook_desktop.app.settings import BadSetting
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.exchange.local.capture_writer import write_capture
+from orderbook_desktop.storage.recording import NotCovered
+from tests.app.command import run_command
+from tests.app.test_export_and_import import true_books
+from tests.core.archive.test_rows import rebuilt
+from tests.core.reference_book import Pairs, pairs_of
+
+_README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a recording, and the capture that it was made of."""
+    folder = tmp_path_factory.mktemp("recorded")
+    path = write_capture(folder / "capture", seed=5, seconds=70, activity=0.2)
+    done = run_command(folder, "import", str(path))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def recording(recorded: Path) -> Iterator[RecordingReader]:
+    with od.open_recording("btc/usdt", data_dir=recorded) as recording:
+        yield recording
+
+
+def _levels(book: object) -> tuple[Pairs, Pairs]:
+    return tuple(pairs_of(side) for side in (book.bids, book.asks))  # type: ignore[attr-defined,return-value]
+
+
+def test_segments_and_gaps(recording: RecordingReader) -> None:
+    (segment,) = recording.segments
+    assert (recording.symbol, recording.market) == ("BTC/USDT", segment.market)
+    assert recording.gaps == []
+    assert segment.last_event_ms - segment.first_event_ms > 60_000
+
+
+def test_books_are_the_true_ones(recording: RecordingReader, recorded: Path) -> None:
+    truth = true_books(recorded / "capture")
+    times = sorted(truth)
+    for time in times[::97]:
+        assert _levels(recording.book_at(time)) == truth[time]
+    wanted = [times[0], times[0], times[5] + 1, *times[30::50], times[-1], times[-1]]
+    known = [truth[max(one for one in times if one <= time)] for time in wanted]
+    assert [_levels(book) for book in recording.books(wanted)] == known
+    assert list(recording.books([])) == []
+
+
+def test_events_make_the_true_books(recording: RecordingReader, recorded: Path) -> None:
+    batches = list(recording.events())
+    assert batches[0].is_snapshot
+    assert not any(rows.is_snapshot for rows in batches[1:])
+    books = rebuilt(batches[1:2])
+    assert books
+    truth = true_books(recorded / "capture")
+    assert list(rebuilt(batches).values())[1:] == list(truth.values())
+    assert batches[0].prices.dtype == batches[0].quantities.dtype == "int64"
+
+
+def test_a_part_of_the_events(recording: RecordingReader) -> None:
+    begin = recording.segments[0].first_event_ms + 5_000
+    book, *batches = recording.events(begin, begin + 2_000)
+    assert book.is_snapshot
+    times = {time for rows in batches for time in rows.event_ms.tolist()}
+    assert min(times) >= begin
+    assert max(times) < begin + 2_000
+
+
+def test_what_is_not_known_is_told(recording: RecordingReader) -> None:
+    with pytest.raises(NotCovered, match="the recording doesn't reach there"):
+        recording.book_at(1)
+    with pytest.raises(NotCovered):
+        next(recording.books([recording.segments[0].first_event_ms, 10**13]))
+    with pytest.raises(ValueError, match="ascend"):
+        next(recording.books([2, 1]))
+
+
+def test_an_iterator_may_be_left(recording: RecordingReader) -> None:
+    events = recording.events()
+    next(events)
+    assert next(recording.events()).is_snapshot
+
+
+def test_closed_it_says_so(recorded: Path) -> None:
+    with od.open_recording("BTCUSDT", data_dir=recorded) as recording:
+        left = recording.events()
+        next(left)
+    recording.close()
+    with pytest.raises(ValueError, match="closed"):
+        recording.book_at(1)
+    with pytest.raises(ValueError, match="closed"):
+        next(left)
+    assert not [one for one in threading.enumerate() if one.name == "recording"]
+
+
+async def test_it_works_beside_a_running_loop(recorded: Path) -> None:
+    # As in a notebook.
+    with od.open_recording("BTCUSDT", data_dir=str(recorded)) as recording:
+        assert recording.segments
+        await asyncio.sleep(0)
+
+
+def test_no_such_recording(recorded: Path, tmp_path: Path) -> None:
+    with pytest.raises(KnownError, match="Nothing is recorded of ETH/USDT"):
+        od.open_recording("ETH/USDT", data_dir=recorded)
+    with pytest.raises(KnownError, match="Nothing is recorded in the folder"):
+        od.open_recording("BTC/USDT", data_dir=tmp_path)
+    with pytest.raises(KnownError, match="Nothing is recorded in the database other"):
+        od.open_recording("BTC/USDT", data_dir=recorded, db_name="other")
+    with pytest.raises(BadSetting, match="symbol is 'B C', but must be"):
+        od.open_recording("B C", data_dir=recorded)
+    assert not [one for one in threading.enumerate() if one.name == "recording"]
+
+
+def test_decimals_are_exact() -> None:
+    assert od.decimals([6183763000000, 1, 0, 2**63 - 1], 8) == [
+        Decimal(text) for text in ("61837.63", "0.00000001", "0", "92233720368.54775807")
+    ]
+    assert od.decimals([5], 0) == [Decimal(5)]
+
+
+def test_importing_it_is_instant() -> None:
+    program = "import sys; import orderbook_desktop; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "orderbook_desktop" in loaded
+    assert not {"numpy", "motor", "pymongo", "PySide6", "asyncio", "typer", "msgspec"} & loaded
+
+
+def test_the_example_of_the_readme_runs(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = _README.read_text(encoding="utf-8")
+    found = re.search(r"<!-- example -->\n```python\n(.*?)```", text, re.DOTALL)
+    assert found
+    monkeypatch.setenv("ORDERBOOK_DATA_DIR", str(recorded))
+    exec(compile(found[1], "README.md", "exec"), {})
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("best bids: ")
+    assert len(told[0].split()) == 7
+    assert len(told) > 60
+    assert re.fullmatch(r"levels changed: \d{3,}", told[-1])

@@ -1,0 +1,244 @@
+"""Several recordings behind one window: kept ones go on, whatever is on screen."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import pytest
+
+from orderbook_desktop.app import live_desk, recording_set
+from orderbook_desktop.app.live_desk import LiveDesk
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.desk import MarketRecording, RecordingState
+from orderbook_desktop.core.segments import Segment
+from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.core.units import Scale
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.owner import owner_document
+from orderbook_desktop.storage.schema import segment_document, unarchived_document
+from orderbook_desktop.storage.server import DatabaseServer
+
+pytestmark = [
+    pytest.mark.allows_log(r"WARNING .*book_feed: \w+: Update ids \d+ to \d+ are missing"),
+    pytest.mark.allows_log(r"WARNING .*book_feed: \w+: no snapshot: Nothing records"),
+]
+
+RECORDING = RecordingState.RECORDING
+
+
+@asynccontextmanager
+async def _desk(
+    settings: Settings, recordings: Mapping[str, bool] | None = None, *, demo: bool = False
+) -> AsyncIterator[LiveDesk]:
+    desk = LiveDesk(
+        settings,
+        symbol="BTC/USDT",
+        source_kind=SourceKind.MONGO,
+        recordings=recordings,
+        demo=demo,
+    )
+    try:
+        await desk.start()
+        yield desk
+    finally:
+        await desk.close()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def _row(desk: LiveDesk, symbol: str) -> MarketRecording:
+    return next(one for one in desk.recordings if one.symbol == symbol)
+
+
+def _is_synced(desk: LiveDesk, kind: SourceKind) -> bool:
+    status = desk.source.status
+    return status.state is FeedState.SYNCED and status.source is kind
+
+
+def _rows(desk: LiveDesk) -> dict[str, tuple[bool, bool]]:
+    """Return by symbol whether a recording is kept, and whether it is to run."""
+    return {one.symbol: (one.kept, one.wanted) for one in desk.recordings}
+
+
+async def _until_recorded(desk: LiveDesk, symbol: str, more: int = 1) -> None:
+    goal = _row(desk, symbol).events + more
+    await _until(lambda: _row(desk, symbol).events >= goal)
+
+
+async def test_the_symbol_on_screen_is_recorded_as_long_as_it_is_there(settings: Settings) -> None:
+    async with _desk(settings) as desk:
+        assert _rows(desk) == {"BTC/USDT": (False, True)}
+        await _until_recorded(desk, "BTC/USDT")
+        await _until(lambda: _row(desk, "BTC/USDT").rate > 0)
+        row = _row(desk, "BTC/USDT")
+        assert row.state is RECORDING
+        assert row.since_ms > 0
+        assert row.lag_ms is not None
+        assert row.payload_bytes > row.events > 0
+        desk.select_symbol("ETH/USDT")
+        assert _rows(desk) == {"ETH/USDT": (False, True)}
+        desk.set_recording(False)
+        assert _rows(desk) == {}
+
+
+async def test_a_kept_recording_goes_on_whatever_is_on_screen(settings: Settings) -> None:
+    async with _desk(settings) as desk:
+        revision = desk.revision
+        desk.start_recording("ethusdt")
+        assert desk.revision > revision
+        assert _rows(desk) == {"ETH/USDT": (True, True), "BTC/USDT": (False, True)}
+        await _until_recorded(desk, "ETH/USDT")
+        since_ms = _row(desk, "ETH/USDT").since_ms
+        for symbol in ("ETH/USDT", "SOL/USDT", "ETH/USDT", "BTC/USDT"):
+            desk.select_symbol(symbol)
+            assert desk.recording.wanted
+            assert set(_rows(desk)) == {"ETH/USDT", symbol}
+            await _until_recorded(desk, "ETH/USDT")
+        assert _row(desk, "ETH/USDT").since_ms == since_ms
+        assert _row(desk, "ETH/USDT").gaps == 0
+        desk.set_recording(False)
+        assert _rows(desk) == {"ETH/USDT": (True, True)}
+        await _until_recorded(desk, "ETH/USDT")
+
+
+async def test_what_is_recorded_anyway_can_be_looked_at_again_and_again(
+    settings: Settings,
+) -> None:
+    async with _desk(settings, {"ETH/USDT": True}) as desk:
+        for _ in range(2):
+            desk.select_symbol("ETH/USDT")
+            await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+            shown = desk.source.book.last_update_id
+            await _until(lambda shown=shown: desk.source.book.last_update_id > shown)  # type: ignore[misc]
+            desk.select_symbol("BTC/USDT")
+            await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        assert desk.notices == []
+
+
+async def test_a_symbol_on_screen_is_kept_without_a_break(settings: Settings) -> None:
+    async with _desk(settings) as desk:
+        await _until_recorded(desk, "BTC/USDT")
+        before = _row(desk, "BTC/USDT")
+        desk.start_recording("BTC/USDT")
+        assert _rows(desk) == {"BTC/USDT": (True, True)}
+        assert _row(desk, "BTC/USDT").since_ms == before.since_ms
+        desk.select_symbol("ETH/USDT")
+        await _until_recorded(desk, "BTC/USDT")
+        desk.remove_recording("BTC/USDT")
+        assert _rows(desk) == {"ETH/USDT": (False, True)}
+
+
+async def test_a_stop_holds_for_a_symbol_until_it_is_started_or_removed(
+    settings: Settings,
+) -> None:
+    async with _desk(settings) as desk:
+        desk.stop_recording("BTC/USDT")
+        assert _rows(desk) == {"BTC/USDT": (True, False)}
+        assert _row(desk, "BTC/USDT").state is RecordingState.STOPPED
+        assert not desk.recording.wanted
+        desk.select_symbol("ETH/USDT")
+        assert desk.recording.wanted
+        desk.select_symbol("BTC/USDT")
+        assert not desk.recording.wanted
+        desk.set_recording(True)
+        assert _rows(desk) == {"BTC/USDT": (True, True)}
+        await _until_recorded(desk, "BTC/USDT")
+        desk.set_recording(False)
+        assert _rows(desk) == {"BTC/USDT": (True, False)}
+        desk.remove_recording("BTC/USDT")
+        assert _rows(desk) == {}
+        desk.stop_recording("SOL/USDT")
+        desk.remove_recording("SOL/USDT")
+        assert _rows(desk) == {}
+
+
+async def test_kept_recordings_are_resumed(settings: Settings) -> None:
+    async with _desk(settings, {"SOL/USDT": True, "ETH/USDT": False, "BTC/USDT": True}) as desk:
+        assert _rows(desk) == {
+            "SOL/USDT": (True, True),
+            "ETH/USDT": (True, False),
+            "BTC/USDT": (True, True),
+        }
+        await _until_recorded(desk, "SOL/USDT")
+        await _until_recorded(desk, "BTC/USDT")
+        assert _row(desk, "ETH/USDT").state is RecordingState.STOPPED
+        desk.start_recording("ETH/USDT")
+        await _until_recorded(desk, "ETH/USDT")
+    # What is remembered of it is what was wanted, not that it has come to its end.
+    assert _rows(desk)["SOL/USDT"] == (True, True)
+
+
+async def test_what_another_program_records_is_followed_until_that_ends(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording_set, "_LOOK_AGAIN_S", 0.05)
+    async with DatabaseServer(settings.data_dir) as server:
+        database = Database(settings.db_name)
+        database.connect(server.dsn)
+        await _leave_open(database, "ETHUSDT", os.getppid())
+        await _leave_open(database, "SOLUSDT", os.getppid())
+        async with _desk(settings, {"ETH/USDT": True, "SOL/USDT": True}) as desk:
+            await _until(lambda: _row(desk, "ETH/USDT").state is RecordingState.ELSEWHERE)
+            await _until_recorded(desk, "BTC/USDT")
+            assert _rows(desk)["ETH/USDT"] == (True, True)
+            assert _row(desk, "ETH/USDT").state is RecordingState.ELSEWHERE
+            assert _row(desk, "ETH/USDT").events == 0
+            # A person may want it all the same, or not any more.
+            desk.start_recording("SOL/USDT")
+            await _until_recorded(desk, "SOL/USDT")
+            desk.stop_recording("ETH/USDT")
+            assert _row(desk, "ETH/USDT").state is RecordingState.STOPPED
+        async with _desk(settings, {"ETH/USDT": True}) as desk:
+            await _until(lambda: _row(desk, "ETH/USDT").state is RecordingState.ELSEWHERE)
+            ended = {"$set": {"end_cause": "user"}}
+            await database.collection("segments").update_one({"_id": "of ETHUSDT"}, ended)
+            await _until_recorded(desk, "ETH/USDT")
+        database.close()
+
+
+async def _leave_open(database: Database, market: str, pid: int) -> None:
+    """Leave a segment open, as another process that records would."""
+    segment = Segment(market, 5, 6, 6, 1, 1, 1, Scale())
+    owner = owner_document()
+    owner["owner"] |= {"token": "another", "pid": pid}
+    fields = {**segment_document(segment), **unarchived_document(5), **owner}
+    await database.collection("segments").insert_one({"_id": f"of {market}"} | fields)
+
+
+async def test_a_symbol_that_is_none_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _desk(settings) as desk:
+        await _until(lambda: bool(desk.symbols))
+        await _until_recorded(desk, "BTC/USDT")
+        desk.start_recording("no such thing")
+        desk.start_recording("NO/NE")
+        assert set(_rows(desk)) == {"BTC/USDT"}
+        assert "NO/NE is not a traded symbol" in desk.notices[0].text
+        monkeypatch.setattr(live_desk, "_RECORDINGS_AT_MOST", 1)
+        desk.start_recording("ETH/USDT")
+        assert "start another recorder" in desk.notices[0].text
+
+
+@pytest.mark.allows_log(r"WARNING .*(rest: HTTP 400|book_feed: NONE: no snapshot)")
+async def test_a_kept_symbol_that_is_traded_no_more_says_so(settings: Settings) -> None:
+    async with _desk(settings, {"NO/NE": True}) as desk:
+        await _until(lambda: _row(desk, "NO/NE").state is RecordingState.FAILED)
+        assert "doesn't trade NO/NE" in _row(desk, "NO/NE").problem
+        # What waits for a database that still starts would be lost, and logged, at the end.
+        await _until_recorded(desk, "BTC/USDT")
+
+
+async def test_the_demo_has_recordings_of_its_own(settings: Settings) -> None:
+    async with _desk(settings, {"ETH/USDT": True}, demo=True) as desk:
+        await _until(lambda: "BTC/USDT" in _rows(desk) and _row(desk, "BTC/USDT").events > 0)
+        assert _rows(desk) == {"BTC/USDT": (False, True)}
+        desk.start_recording("SOL/USDT")
+        await _until_recorded(desk, "SOL/USDT")

@@ -1,0 +1,59 @@
+"""Which symbols are recorded: named once each, and the most traded ones."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from orderbook_desktop.app.settings import BadSetting
+from orderbook_desktop.app.symbol_choice import (
+    NothingTraded,
+    SymbolChoice,
+    most_traded,
+    symbols_of,
+)
+from orderbook_desktop.core.symbols import SymbolInfo
+
+
+def _info(symbol: str) -> SymbolInfo:
+    base, quote = symbol.split("/")
+    return SymbolInfo(symbol, base + quote, base, quote)
+
+
+TRADED = [_info(one) for one in ("AA/USDT", "BB/USDT", "CC/USDT", "DD/USDT", "BB/EUR")]
+VOLUMES = {
+    "AAUSDT": Decimal("1.5"),
+    "BBUSDT": Decimal("1000000.00000001"),
+    "CCUSDT": Decimal("1000000.00000002"),
+    "BBEUR": Decimal(9999999999),
+    "GONEUSDT": Decimal(99999999999),
+}
+
+
+def test_symbols_are_taken_once_each() -> None:
+    assert symbols_of(["btcusdt", "BTC/USDT", "eth-usdt"]) == ["BTC/USDT", "ETH/USDT"]
+
+
+def test_no_connection_takes_so_many_symbols() -> None:
+    with pytest.raises(BadSetting, match="at most 1024 symbols"):
+        symbols_of([f"A{number}/USDT" for number in range(1025)])
+    with pytest.raises(BadSetting, match="at most 1024 symbols"):
+        SymbolChoice.of(["BTC/USDT"], top=1024)
+
+
+def test_what_is_no_asset_is_refused() -> None:
+    with pytest.raises(BadSetting, match="an asset such as USDT"):
+        SymbolChoice.of([], top=1, quote="U/T")
+    assert SymbolChoice.of([], top=1, quote="eur").quote == "EUR"
+
+
+def test_the_most_traded_come_first_and_only_what_is_traded_in_the_asset() -> None:
+    assert most_traded(TRADED, VOLUMES, "USDT", 3) == ["CC/USDT", "BB/USDT", "AA/USDT"]
+    assert most_traded(TRADED, VOLUMES, "USDT", 9)[-1] == "DD/USDT"
+    assert most_traded(TRADED, VOLUMES, "EUR", 9) == ["BB/EUR"]
+
+
+def test_an_asset_that_nothing_is_traded_in_is_told() -> None:
+    with pytest.raises(NothingTraded, match="no symbol in NONE"):
+        most_traded(TRADED, VOLUMES, "NONE", 1)

@@ -1,0 +1,159 @@
+"""Two programs on one database, as on two machines: one records, the other's window looks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QSettings
+from PySide6.QtWidgets import QApplication
+
+from orderbook_desktop.app.live_desk import LiveDesk
+from orderbook_desktop.app.settings import Settings, load_settings
+from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
+from orderbook_desktop.gui.main_window import MainWindow
+from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.storage.recording import Recording
+from tests.app.conftest import NOWHERE
+from tests.storage.mongodb_here import a_database, a_name, a_replica_set, drop
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal"),
+    # The window has no exchange, and looks before anything is recorded.
+    pytest.mark.allows_log(r"WARNING .*"),
+]
+
+
+@pytest.fixture(scope="module")
+def dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The server between the two."""
+    with a_replica_set(tmp_path_factory.mktemp("server")) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def shared(dsn: str) -> AsyncIterator[tuple[str, str]]:
+    """Server and name of a database of the test's own."""
+    name = a_name()
+    yield dsn, name
+    await drop(dsn, name)
+
+
+class HeadlessRecorder:
+    """`orderbook-desktop record` in a process of its own."""
+
+    def __init__(self, settings: Settings, shared: tuple[str, str], folder: Path) -> None:
+        self._variables = {
+            "ORDERBOOK_REST_URL": settings.rest_url,
+            "ORDERBOOK_WS_URL": settings.ws_url,
+            "ORDERBOOK_DATA_DIR": str(folder),
+            "MONGO_DSN": shared[0],
+            "DB_NAME": shared[1],
+        }
+        self.told = ""
+
+    async def start(self) -> None:
+        """Start it, and wait until it records."""
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "orderbook_desktop", "record", "BTC/USDT"),
+            env={**os.environ, **self._variables},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        while "BTC/USDT: synced" not in self.told:
+            assert self._process.stderr is not None
+            line = await self._process.stderr.readline()
+            assert line, self.told
+            self.told += line.decode()
+
+    async def end(self) -> None:
+        """Ask it to end, and check that it ends well."""
+        self._process.send_signal(signal.SIGTERM)
+        _, rest = await self._process.communicate()
+        self.told += rest.decode()
+        assert self._process.returncode == 0, self.told
+
+    async def kill(self) -> None:
+        """End it like a crash."""
+        self._process.kill()
+        await self._process.wait()
+
+
+@asynccontextmanager
+async def _looking(
+    shared: tuple[str, str], folder: Path, application: QApplication
+) -> AsyncIterator[LiveDesk]:
+    """Open a window that records nothing and reaches no exchange."""
+    settings = load_settings(**NOWHERE, data_dir=folder, mongo_dsn=shared[0], db_name=shared[1])
+    desk = LiveDesk(settings, symbol="BTC/USDT", source_kind=SourceKind.MONGO)
+    desk.set_recording(False)
+    store = QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat)
+    window = MainWindow(desk, Preferences(store), application)
+    window.show()
+    try:
+        await desk.start()
+        yield desk
+    finally:
+        window.setEnabled(False)
+        await desk.close()
+        window.finish_close()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(40):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def _badge(desk: LiveDesk) -> FeedState:
+    return badge_for(desk.source.status, time.time_ns()).state
+
+
+def _follows(desk: LiveDesk, after_id: int = 0) -> bool:
+    status = desk.source.status
+    return (
+        (status.state, status.source) == (FeedState.SYNCED, SourceKind.MONGO)
+        and desk.source.book.last_update_id > after_id
+    )  # fmt: skip
+
+
+def _texts(image: BookImage) -> tuple[object, ...]:
+    sides = (image.bids, image.asks)
+    return image.last_update_id, *(
+        list(zip(side.prices.tolist(), side.quantities.tolist(), strict=True)) for side in sides
+    )
+
+
+@pytest.mark.timeout(150)
+async def test_a_window_shows_what_another_program_records(
+    settings: Settings, shared: tuple[str, str], tmp_path: Path, qapp: QApplication
+) -> None:
+    recorder = HeadlessRecorder(settings, shared, tmp_path / "recorder")
+    async with asyncio.timeout(140), _looking(shared, tmp_path / "window", qapp) as desk:
+        await recorder.start()
+        await _until(lambda: _follows(desk))
+        first = desk.source.book.last_update_id
+        await _until(lambda: _follows(desk, first + 200))
+        shown = image_of(desk.source.book, "BTCUSDT")
+        assert not desk.recording.wanted
+        assert desk.recording.events == 0
+        await recorder.end()
+        # Another run of it is a new segment, after a gap that the window must not bridge.
+        last = desk.source.book.last_update_id
+        await recorder.start()
+        await _until(lambda: _follows(desk, last))
+        await recorder.kill()
+        # What no longer moves is not passed off as the present book.
+        await _until(lambda: _badge(desk) is FeedState.STALE)
+    async with a_database(*shared) as database:
+        recording = Recording(database, "BTCUSDT")
+        assert _texts(await recording.book_at(shown.event_ms)) == _texts(shown)
+        # The window recorded nothing of its own: both segments are the recorder's.
+        assert len(await recording.segments()) == 2

@@ -1,0 +1,210 @@
+"""The commands `verify` and `recordings`, as a person runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from orderbook_desktop.app.engine import Engine
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.app.times import parse_time
+from orderbook_desktop.app.witness_taker import WitnessTaker, WitnessTimes
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.market_sink import MarketCounts
+from orderbook_desktop.storage.server import DatabaseServer
+from tests.app.command import run_command
+from tests.storage.processes import eventually
+from tests.storage.recording_fixtures import ServerThread, SilentServer, Tape, silent_server
+from tests.storage.shelf import Shelf
+
+__all__ = ["silent_server"]
+
+Work = Callable[[Database], Awaitable[None]]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder whose database somebody runs."""
+    folder = tmp_path_factory.mktemp("data")
+    thread = ServerThread(folder)
+    yield folder
+    thread.close()
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """The name of a database of the test's own."""
+    return f"t{abs(hash(request.node.name))}"
+
+
+def work_on(folder: Path, name: str, work: Work) -> None:
+    """Do something with a database of a data folder."""
+
+    async def run() -> None:
+        async with DatabaseServer(folder) as server:
+            database = Database(name)
+            database.connect(server.dsn)
+            await work(database)
+            database.close()
+
+    asyncio.run(run())
+
+
+async def with_a_gap(database: Database) -> None:
+    """A recording of two segments, the first of them archived."""
+    shelf, tape = Shelf(database), Tape()
+    one = await shelf.put(tape, 650, GapCause.DISCONNECT, "reset by peer")
+    await shelf.archive(one)
+    tape.diffs(30)
+    await shelf.put(tape, 50)
+    await shelf.put(Tape("ETHUSDT", seed=3, step_ms=1000), 10)
+
+
+def test_a_recording_is_proven_and_listed(data_dir: Path, name: str) -> None:
+    work_on(data_dir, name, with_a_gap)
+    done = run_command(data_dir, "verify", "btc/usdt", "--db-name", name)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert done.stdout.startswith("BTC/USDT: the recording holds.\n")
+    assert "covered   0:01:09.800 of 0:01:12.900 (95.748%)" in done.stdout
+    assert "0:00:03.100: the connection to the exchange was lost (reset by peer)" in done.stdout
+    assert "events    700 in 2 segments, " in done.stdout
+
+    done = run_command(data_dir, "verify", "BTCUSDT", "--json", "--db-name", name)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["holds"], told["fault"]) == (0, True, None)
+    assert (told["covered_s"], told["gap_s"], told["events"]) == (69.8, 3.1, 700)
+    assert told["bytes_per_event"] == round(told["bytes"] / 700, 2)
+    (gap,) = told["gaps"]
+    assert (gap["cause"], gap["detail"]) == ("disconnect", "reset by peer")
+    assert gap["last_missing"] - gap["first_missing"] == 30 * 6 - 1
+    assert parse_time(gap["from"]) == gap["from_ms"]
+
+    done = run_command(
+        *(data_dir, "verify", "BTCUSDT", "--db-name", name, "--json", "--from", gap["to"])
+    )
+    assert (json.loads(done.stdout)["gaps"], json.loads(done.stdout)["events"]) == ([], 50)
+
+    done = run_command(data_dir, "recordings", "--json", "--db-name", name)
+    first, second = json.loads(done.stdout)
+    assert (first["market"], second["market"]) == ("BTCUSDT", "ETHUSDT")
+    assert (first["events"], first["segments"], first["gaps"]) == (700, 2, 1)
+    assert (second["bytes"] > 0, second["running"]) == (True, False)
+    assert parse_time(first["to"]) - parse_time(first["from"]) == 72_900
+    done = run_command(data_dir, "recordings", "--db-name", name)
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["market", "from", "to", "events", "segments", "gaps", "size"]
+    assert [line.split()[0] for line in lines[1:]] == ["BTCUSDT", "ETHUSDT"]
+
+
+def test_a_fault_is_told_with_its_place(data_dir: Path, name: str) -> None:
+    async def spoil(database: Database) -> None:
+        await with_a_gap(database)
+        await database.collection("depth_chunks").update_one({}, {"$set": {"event_count": 1}})
+
+    work_on(data_dir, name, spoil)
+    done = run_command(data_dir, "verify", "BTC/USDT", "--db-name", name)
+    assert done.returncode == 1
+    assert "BTC/USDT: the recording does not hold." in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("BTCUSDT, segment 0")
+    assert "update id 5000000" in last
+    assert last.endswith("is damaged (its event_count is not that of its contents).")
+    done = run_command(data_dir, "verify", "BTC/USDT", "--json", "--db-name", name)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["holds"]) == (1, False)
+    assert told["fault"]["update_id"] >= 5_000_000_000
+    assert run_command(data_dir, "verify", "ETH/USDT", "--db-name", name).returncode == 0
+
+
+def test_where_nothing_is_one_sentence_is_told(data_dir: Path, name: str, tmp_path: Path) -> None:
+    """And nothing is created by looking."""
+    for arguments in (["recordings"], ["verify", "BTC/USDT"]):
+        done = run_command(tmp_path / "none", *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("orderbook-desktop: Nothing is recorded in the folder ")
+        assert not (tmp_path / "none" / "database").exists()
+    work_on(data_dir, name, with_a_gap)
+    done = run_command(data_dir, "recordings", "--db-name", "other")
+    assert done.returncode == 1
+    assert done.stderr.startswith("orderbook-desktop: Nothing is recorded in the database other at")
+    cases = {
+        ("verify", "DOGE/USDT"): (1, "DOGE/USDT is not recorded; see `orderbook-desktop rec"),
+        ("verify", "no/such/thing"): (1, "SYMBOL is 'no/such/thing', but must be a spot symbol"),
+        ("verify", "BTC/USDT", "--to", "2001-01-01"): (1, "BTC/USDT is not recorded at that time"),
+        ("verify", "BTC/USDT", "--to", "soon"): (2, "'soon' is not an ISO 8601 time"),
+        ("recordings", "--mongo-dsn", "mongodb://127.0.0.1:1"): (1, "127.0.0.1:1 does not answer"),
+    }
+    for command, (code, sentence) in cases.items():
+        done = run_command(data_dir, *command, "--db-name", name)
+        assert (done.returncode, done.stdout) == (code, ""), command
+        assert sentence in " ".join(done.stderr.replace("│", " ").split()), command
+
+
+def test_a_damaged_document_is_one_sentence(data_dir: Path, name: str) -> None:
+    async def spoil(database: Database) -> None:
+        await with_a_gap(database)
+        await database.collection("segments").update_one({}, {"$unset": {"last_id": ""}})
+
+    work_on(data_dir, name, spoil)
+    done = run_command(data_dir, "recordings", "--db-name", name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("orderbook-desktop: A document of the recording is damaged")
+    assert done.stderr.count("\n") == 1
+    done = run_command(data_dir, "verify", "BTC/USDT", "--db-name", name)
+    assert done.returncode == 1
+    assert "A document of the recording is damaged" in done.stdout
+
+
+async def test_it_is_broken_off_by_ctrl_c(silent_server: SilentServer) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "orderbook_desktop", "verify", "BTC/USDT"),
+        *("--mongo-dsn", silent_server.dsn),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(40):
+        await silent_server.until_somebody_came()
+        process.send_signal(signal.SIGINT)
+        _, told = await process.communicate()
+    assert told == b"orderbook-desktop: Stopped; nothing was proven.\n"
+    assert process.returncode == 1
+
+
+def _has_more(counts: MarketCounts, events: int) -> bool:
+    return counts.events > events
+
+
+async def test_a_recording_that_goes_on_is_proven_by_its_witnesses(settings: Settings) -> None:
+    """From another process, which joins the database of this one."""
+    engine = Engine(settings)
+    taker = WitnessTaker(engine.rest, engine.database, WitnessTimes(0.0, 0.0, 0.0))
+    try:
+        await engine.start()
+        await engine.until_database()
+        session = engine.open_market("BTC/USDT", viewed=False)
+        session.set_recording(wanted=True)
+        session.start()
+        counts = session.sink.counts
+        for number in range(5):
+            await eventually(partial(_has_more, counts, 10 * number + 5), 30)
+            await taker.look([session])
+        witnesses = engine.database.collection("witnesses")
+        assert await witnesses.count_documents({}) >= 2
+        last_ids = [one["update_id"] async for one in witnesses.find({})]
+        await eventually(lambda: counts.last_id > max(last_ids), 30)
+        await asyncio.sleep(1.2)  # How far a segment has come is stored every second.
+        done = await asyncio.to_thread(
+            run_command, settings.data_dir, "verify", "BTC/USDT", "--json"
+        )
+    finally:
+        await engine.close()
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["fault"]) == (0, None)
+    assert told["witnesses"] >= 2
