@@ -14,6 +14,10 @@ BENCHMARKS = (
     "web_viewers",
     "archive_size",
     "archive_read",
+    "archive_random_open",
+    "verify_rate",
+    "archive_write",
+    "record_many",
 )
 
 

@@ -11,13 +11,10 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +38,7 @@ from orderbook_desktop.gui.ladder import DepthLadder
 from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.storage.ports import is_listening, private_port
-from tests.bench.capture_data import capture_path
+from tests.bench.exchange_process import exchange_process
 from tests.bench.targets import Targets
 
 _SECONDS = float(os.environ.get("BENCH_SECONDS", "20"))
@@ -104,24 +101,11 @@ class Stopwatch:
         self.latencies_ms.clear()
 
 
-@contextmanager
-def _exchange(port: int, speed: int, folder: Path) -> Iterator[None]:
-    """Play the capture on `port`, as a process of its own."""
-    play = ["exchange", "--port", str(port), "--play", str(capture_path(folder))]
-    command = [sys.executable, "-m", "orderbook_desktop", *play, "--speed", str(speed)]
-    process = subprocess.Popen([*command, "--data-dir", str(folder)], stdout=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
 async def _measure(
     application: QApplication, stopwatch: Stopwatch, kind: SourceKind, speed: int, folder: Path
 ) -> list[float]:
     port = private_port()
-    with _exchange(port, speed, folder):
+    with exchange_process(port, speed, folder):
         while not await is_listening(port):
             await asyncio.sleep(0.1)
         settings = load_settings(

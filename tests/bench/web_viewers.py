@@ -3,8 +3,9 @@
 Everything is the real program, each part in its own process: a local exchange, the
 recorder, the browser view, and the viewers (bare sockets that read `/stream`). It tells how
 old an event is when it reaches a viewer (the exchange's clock is this computer's; the wait
-for the next tick, up to 100 ms, is included), how far apart the first and the last viewer
-get the same moment, the server's memory and processor time, and what was recorded.
+for its turn, as no viewer is sent more than ten a second, is included), how far apart the
+first and the last viewer get the same moment, the server's memory and processor time, and
+what was recorded.
 
     VIEWERS=500 SECONDS=60 python -m tests.bench.web_viewers
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,49 @@ def test_a_bare_machine_gets_ours(bundle: Path, monkeypatch: pytest.MonkeyPatch)
     # Each after what it is linked with.
     assert loaded == ["libGLdispatch.so.0", "libGLX.so.0", "libGL.so.1", "libEGL.so.1"]
     assert os.environ["FONTCONFIG_FILE"] == str(bundle / "bare" / "fonts.conf")
+
+
+@pytest.fixture
+def nothing_found(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
+    """OpenSSL's own places are those of another system."""
+    nowhere = str(bundle / "nowhere")
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    found = ssl.get_default_verify_paths()._replace(
+        cafile="", capath="", openssl_cafile=nowhere, openssl_capath=nowhere
+    )
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: found)
+
+
+@pytest.mark.usefixtures("nothing_found")
+def test_the_systems_certificates_are_found_where_they_are(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = bundle / "ca-bundle.crt"
+    theirs.write_text("")
+    monkeypatch.setattr(surroundings, "_AUTHORITIES", (bundle / "none", theirs))
+    surroundings.know_whom_to_trust()
+    assert os.environ["SSL_CERT_FILE"] == str(theirs)
+
+
+@pytest.mark.usefixtures("nothing_found")
+def test_a_system_without_certificates_gets_ours(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = bundle / "certifi" / "cacert.pem"
+    ours.parent.mkdir()
+    ours.write_text("")
+    monkeypatch.setattr(surroundings, "_AUTHORITIES", (bundle / "none",))
+    surroundings.know_whom_to_trust()
+    assert os.environ["SSL_CERT_FILE"] == str(ours)
+
+
+def test_what_a_person_trusts_is_left_alone(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = bundle / "chosen.pem"
+    chosen.write_text("")
+    monkeypatch.setenv("SSL_CERT_FILE", str(chosen))
+    surroundings.know_whom_to_trust()
+    assert os.environ["SSL_CERT_FILE"] == str(chosen)
 
 
 _WITHOUT_THE_OTHERS = """

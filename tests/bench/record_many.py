@@ -1,0 +1,225 @@
+"""A hundred symbols recorded at once into our own database: is every event there, and for how much.
+
+Everything is the real program, each part in its own process: `tests.bench.busy_exchange`,
+`orderbook-desktop record`, and its database. The exchange counts what it sends; `verify` has to
+find all of it, in one unbroken segment a symbol. It tells the processor time and memory of each
+part, how the memory grows, and how many events waited for the database at most.
+
+    SYMBOLS=100 RATE=10 SECONDS=120 python -m tests.bench.record_many
+    RATES=10,15,20,30,50 SECONDS=30 python -m tests.bench.record_many
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
+
+import numpy as np
+import psutil
+
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.server import DatabaseServer
+from orderbook_desktop.storage.verification import Verified, verify
+from tests.bench.targets import Targets
+
+WAITING_AT_MOST = 2_000
+GROWTH_AT_MOST = 12.0  # MB a minute
+# The books come first, and what is sent last is still on its way.
+_START_S = 45.0
+_LAST_S = 2.0
+_END_S = 60.0
+
+
+@dataclass
+class Usage:
+    """Processor time and memory of one process, looked at once a second."""
+
+    process: psutil.Process
+    busy_s: float = 0.0
+    times: list[float] = field(default_factory=list)
+    memory_mb: list[float] = field(default_factory=list)
+
+    def begin(self) -> None:
+        self.busy_s = sum(self.process.cpu_times()[:2])
+
+    def look(self) -> None:
+        self.times.append(time.monotonic())
+        self.memory_mb.append(self.process.memory_info().rss / 2**20)
+
+    def told(self, seconds: float) -> tuple[float, float, float]:
+        """Return the share of one core in percent, the memory at the end, and MB a minute."""
+        share = (sum(self.process.cpu_times()[:2]) - self.busy_s) / seconds * 100
+        half = len(self.times) // 2
+        slope = np.polyfit(self.times[half:], self.memory_mb[half:], 1)[0] * 60 if half > 1 else 0
+        return share, self.memory_mb[-1], float(slope)
+
+
+@dataclass
+class Run:
+    """What came of one rate."""
+
+    sent: dict[str, int]
+    verified: dict[str, Verified]
+    most_waiting: int
+    ended_within_s: float
+    usages: dict[str, tuple[float, float, float]]
+    exchange_late_s: float
+    gaps: list[str]
+    summary: str
+
+    @property
+    def missing(self) -> int:
+        return sum(
+            count - self.verified[market].events - self.verified[market].loose_events
+            for market, count in self.sent.items()
+        )
+
+    def total(self, name: str) -> int:
+        return sum(getattr(one, name) for one in self.verified.values())
+
+
+def measure(folder: Path, symbols: int, rate: float, seconds: float) -> Run:
+    """Record `symbols` at `rate` events a second each, for `seconds`."""
+    arguments = [str(symbols), str(rate), str(seconds)]
+    exchange = _start(["tests.bench.busy_exchange", *arguments], stdout=subprocess.PIPE)
+    assert exchange.stdout is not None
+    rest_url, ws_url = exchange.stdout.readline().split()
+    variables = {
+        "ORDERBOOK_REST_URL": rest_url,
+        "ORDERBOOK_WS_URL": ws_url,
+        "ORDERBOOK_DATA_DIR": str(folder / "data"),
+    }
+    log = folder / "record.txt"
+    try:
+        with log.open("w") as told:
+            command = ["orderbook_desktop", "record", "--top", str(symbols)]
+            recorder = _start(command, stderr=told, **variables)
+        parts = _until_begun(rest_url, recorder, exchange)
+        began = time.monotonic()
+        for usage in parts.values():
+            usage.begin()
+        while not _state(rest_url)["finished"]:
+            time.sleep(1)
+            for usage in parts.values():
+                usage.look()
+        late = float(exchange.stdout.readline().split()[2])
+        passed = time.monotonic() - began
+        usages = {name: usage.told(passed) for name, usage in parts.items()}
+        time.sleep(_LAST_S)
+        sent = _sent(_state(rest_url))
+        ending = time.monotonic()
+        recorder.send_signal(signal.SIGTERM)
+        recorder.wait(_END_S)
+        ended_s = time.monotonic() - ending
+    finally:
+        exchange.kill()
+        exchange.communicate()
+    text = log.read_text()
+    waits = [int(one.replace(",", "")) for one in re.findall(r"at most ([\d,]+) were", text)]
+    return Run(
+        sent,
+        asyncio.run(_verified(folder / "data", sent)),
+        max(waits, default=0),
+        ended_s,
+        usages,
+        late,
+        re.findall(r"^.* [1-9]\d* gaps?.*because.*$", text, re.MULTILINE),
+        f"{text.strip().splitlines()[-1]} (exit code {recorder.returncode})",
+    )
+
+
+def _start(arguments: list[str], stdout: Any = None, stderr: Any = None, **variables: str) -> Any:
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        env={**os.environ, **variables},
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+    )
+
+
+def _until_begun(rest_url: str, recorder: Any, exchange: Any) -> dict[str, Usage]:
+    deadline = time.monotonic() + _START_S
+    while not _state(rest_url)["played"]:
+        assert recorder.poll() is None, "the recorder ended"
+        assert time.monotonic() < deadline, "the recorder subscribed to nothing"
+        time.sleep(0.1)
+    children = psutil.Process(recorder.pid).children(recursive=True)
+    database = max(children, key=lambda child: child.memory_info().rss)
+    processes = {"recorder": recorder.pid, "database": database.pid, "exchange": exchange.pid}
+    return {name: Usage(psutil.Process(pid)) for name, pid in processes.items()}
+
+
+def _state(rest_url: str) -> dict[str, Any]:
+    with build_opener(ProxyHandler({})).open(f"{rest_url}/control/state", timeout=30) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def _sent(state: dict[str, Any]) -> dict[str, int]:
+    return {stream.partition("@")[0].upper(): count for stream, count in state["sent"].items()}
+
+
+async def _verified(data_dir: Path, markets: Iterable[str]) -> dict[str, Verified]:
+    """Return what `verify` finds of each market."""
+    async with DatabaseServer(data_dir) as server:
+        database = Database("book")
+        try:
+            database.connect(server.dsn)
+            return {market: await verify(database, market) for market in markets}
+        finally:
+            database.close()
+
+
+def _print(rate: float, run: Run, targets: Targets) -> None:
+    count, faults = len(run.sent), [one.fault for one in run.verified.values() if one.fault]
+    split = sum(one.segments != 1 for one in run.verified.values())
+    print(f"{count} symbols, {rate:g} events/s each: {sum(run.sent.values()):,} events sent")
+    print(f"  missing {run.missing:,} {targets.at_most(run.missing, 0)}")
+    print(f"  recordings that don't verify {len(faults)} {targets.at_most(len(faults), 0)}")
+    print(f"  symbols in more than one segment {split} {targets.at_most(split, 0)}")
+    print(
+        f"  archived {run.total('archived_events'):,} events; "
+        f"{run.total('loose_events'):,} came before the first book"
+    )
+    waited = targets.at_most(run.most_waiting, max(WAITING_AT_MOST, 2 * count * rate))
+    print(f"  waiting for the database at most {run.most_waiting:,} {waited}")
+    for name, (share, memory, slope) in run.usages.items():
+        verdict = targets.at_most(slope, GROWTH_AT_MOST) if name == "recorder" else ""
+        print(
+            f"  {name:9} {share:5.1f} % of a core, {memory:6.1f} MB, {slope:+.2f} MB/min {verdict}"
+        )
+    print(
+        f"  the exchange was late by {run.exchange_late_s:.2f} s; "
+        f"the recorder ended within {run.ended_within_s:.1f} s"
+    )
+    for line in (*run.gaps[:5], *faults[:5], run.summary):
+        print(f"  {line}", flush=True)
+
+
+def main() -> int:
+    symbols = int(os.environ.get("SYMBOLS", "100"))
+    seconds = float(os.environ.get("SECONDS", "120"))
+    rates = os.environ.get("RATES") or os.environ.get("RATE", "10")
+    targets = Targets()
+    for rate in map(float, rates.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
+            _print(rate, measure(Path(folder), symbols, rate, seconds), targets)
+    print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores for everything")
+    return targets.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""A second client of the recording's database, which sees what has been acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
+from pymongo.errors import PyMongoError
+
+from orderbook_desktop.storage.credentials import password_path, read_secret
+from orderbook_desktop.storage.folder_claim import FolderClaim
+from orderbook_desktop.storage.readiness import child_dsn
+from orderbook_desktop.storage.schema import DEPTH_EVENTS, SEGMENTS, Document
+
+_LOOK_AGAIN_S = 0.02
+
+
+class Probe:
+    """Follows the change stream of a data folder's database, whoever runs that just then.
+
+    `seen` has the events that it told of, by final id: they are committed, so a kill must not
+    lose them. `pid` is the server's process, 0 where none is known.
+    """
+
+    def __init__(self, data_dir: Path, db_name: str = "book") -> None:
+        self.seen: dict[int, bytes] = {}
+        self._folder = data_dir / "database"
+        self._db_name = db_name
+
+    @property
+    def pid(self) -> int:
+        record = FolderClaim(self._folder).read() if self._folder.is_dir() else None
+        return (record.pid if record else None) or 0
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Follow it meanwhile."""
+        following = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            if self.pid:
+                # It was killed; it comes back.
+                with suppress(PyMongoError):
+                    await self._watch()
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def archived_events(self) -> int:
+        """Return how many events are archived by now. Raises PyMongo's errors."""
+        return sum(int(one["archived_events"]) for one in await self._segments())
+
+    async def last_id(self) -> int:
+        """Return the last update id that any segment has. Raises PyMongo's errors."""
+        return max((int(one["last_id"]) for one in await self._segments()), default=0)
+
+    async def _segments(self) -> list[Document]:
+        async with self._connected() as database:
+            return await database[SEGMENTS].find({}).to_list(None)
+
+    async def _watch(self) -> None:
+        inserts = [{"$match": {"operationType": "insert"}}]
+        async with (
+            self._connected() as database,
+            database[DEPTH_EVENTS].watch(inserts, max_await_time_ms=100) as changes,
+        ):
+            async for change in changes:
+                event = change["fullDocument"]
+                self.seen[event["u"]] = event["payload"].encode()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncIOMotorDatabase[Document]]:
+        record = FolderClaim(self._folder).read()
+        assert record is not None
+        password = read_secret(password_path(self._folder / record.kind.value))
+        client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+            child_dsn(record.port, password), serverSelectionTimeoutMS=500, socketTimeoutMS=5_000
+        )
+        try:
+            yield client[self._db_name]
+        finally:
+            client.close()
