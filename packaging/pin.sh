@@ -13,4 +13,4 @@ compile() {
 
 compile --group build --output-file packaging/requirements.txt "$@"
 compile --group dev --constraints packaging/requirements.txt \
-    --output-file packaging/requirements-dev.txt "$@"
+    --overrides packaging/overrides.txt --output-file packaging/requirements-dev.txt "$@"

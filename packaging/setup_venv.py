@@ -58,7 +58,8 @@ def install_requirements(set_name: str) -> None:
     if (sys.platform, platform.machine()) == ("darwin", "x86_64"):
         # The one package without wheels for Intel Macs: pip builds it, given a Rust compiler.
         wheels_only += ["--no-binary", "cryptography"]
-    _pip("--require-hashes", *wheels_only, "-r", str(REQUIREMENTS[set_name]))
+    # Who needs what was settled when they were pinned, and overrides with it.
+    _pip("--require-hashes", "--no-deps", *wheels_only, "-r", str(REQUIREMENTS[set_name]))
     _pip("--no-deps", "--no-index", "--no-build-isolation", "-e", ".")
     _stamp(set_name).write_text(_key(set_name))
 

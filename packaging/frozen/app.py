@@ -2,14 +2,19 @@
 
 import gc
 import sys
+import warnings
 
 import surroundings
+
+# Those of Python and its packages are for developers, and would go to a person's terminal.
+warnings.simplefilter("ignore")
 
 # The start makes ten thousands of objects that stay. To search them for garbage after every 700
 # new ones, as is Python's way, takes a tenth of it.
 gc.set_threshold(20_000, 20, 20)
 
 surroundings.give_children_their_own()
+surroundings.know_whom_to_trust()
 if sys.platform.startswith("linux"):
     surroundings.make_up_for_a_bare_machine()
 

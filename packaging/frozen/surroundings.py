@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import ssl
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,13 @@ _LIBRARY_PATHS: Final = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 # it, though we only ever draw in memory; it belongs to the system, and is on every desktop.
 _FRONT_OF_DRIVER: Final = ("libGLdispatch.so.0", "libGLX.so.0", "libGL.so.1", "libEGL.so.1")
 _FONT_SETTINGS: Final = Path("/etc/fonts/fonts.conf")
+# Debian's and Arch's, Fedora's, SUSE's, then Alpine's and macOS's.
+_AUTHORITIES: Final = (
+    Path("/etc/ssl/certs/ca-certificates.crt"),
+    Path("/etc/pki/tls/certs/ca-bundle.crt"),
+    Path("/etc/ssl/ca-bundle.pem"),
+    Path("/etc/ssl/cert.pem"),
+)
 
 
 def give_children_their_own() -> None:
@@ -21,6 +29,22 @@ def give_children_their_own() -> None:
         os.environ.pop(name, None)
         if before:
             os.environ[name] = before
+
+
+def know_whom_to_trust() -> None:
+    """Let our OpenSSL, which looks where it was built, find the system's certificates, or ours."""
+    built = ssl.get_default_verify_paths()
+    if sys.platform == "win32" or built.cafile or _has_certificates(built.capath):
+        return
+    ours = Path(vars(sys)["_MEIPASS"]) / "certifi" / "cacert.pem"
+    for path in (*_AUTHORITIES, ours):
+        if path.exists():
+            os.environ["SSL_CERT_FILE"] = str(path)
+            return
+
+
+def _has_certificates(folder: str | None) -> bool:
+    return bool(folder) and any(Path(str(folder)).iterdir())
 
 
 def make_up_for_a_bare_machine() -> None:

@@ -56,6 +56,8 @@ def run(trial: Trial, shown: Screen | None) -> None:
         trial.records()
         trial.serves()
         trial.doctor_is_content()
+        trial.proves_its_recordings()
+        trial.exports_and_imports()
     trial.shows_the_demo(shown, EVIDENCE)
     trial.leaves_nothing_running()
     trial.wrote_only_into_its_folder()

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import psutil
@@ -26,6 +27,12 @@ _SYMBOL: Final = "BTC/USDT"
 _PATIENCE_S: Final = 60.0
 _POLL_S: Final = 0.05
 _RECORD_S: Final = 5
+# What an export's file is called, and how it begins.
+_EXPORTS: Final = {
+    "tardis": ("csv.gz", b"\x1f\x8b"),
+    "parquet": ("parquet", b"PAR1"),
+    "hftbacktest": ("npz", b"PK"),
+}
 _ON_WINDOWS: Final = sys.platform == "win32"
 # Windows asks a program to end by a keypress, and only one that has a group of its own.
 if sys.platform == "win32":
@@ -117,6 +124,32 @@ class Trial:
         _expect(not bad, f"doctor found {bad}")
         _say(f"doctor: {len(findings)} findings, none bad")
 
+    def proves_its_recordings(self) -> None:
+        """`recordings` lists what was recorded, and `verify` proves it."""
+        listed = json.loads(self._run("recordings", "--json"))
+        _expect(
+            [(one["market"], one["events"] > 0) for one in listed] == [("BTCUSDT", True)],
+            f"recordings listed {listed}",
+        )
+        proof = json.loads(self._run("verify", _SYMBOL, "--json"))
+        _expect(proof["holds"], f"verify found {proof['fault']}")
+        _say(f"verify: {proof['events']} events hold, {len(proof['gaps'])} gaps")
+
+    def exports_and_imports(self) -> None:
+        """`export` writes every format, and what `import` makes of one can be proven."""
+        folder = self._home / "exports"
+        folder.mkdir()
+        for form, (ending, magic) in _EXPORTS.items():
+            path = folder / f"book.{ending}"
+            self._run("export", _SYMBOL, "--format", form, "-o", str(path))
+            begins = path.read_bytes()[: len(magic)]
+            _expect(begins == magic, f"the {form} file begins with {begins!r}")
+        other = {"DB_NAME": "imported"}
+        self._run("import", str(folder / "book.csv.gz"), variables=other)
+        proof = json.loads(self._run("verify", _SYMBOL, "--json", variables=other))
+        _expect(proof["holds"] and proof["events"] > 0, f"of the import, verify found {proof}")
+        _say(f"export, import: {', '.join(_EXPORTS)}; {proof['events']} events came back")
+
     def shows_the_demo(self, shown: Screen | None, evidence: Path) -> None:
         """`--demo` needs neither network nor settings."""
         with self._started("--demo", **self._on(shown)):
@@ -148,10 +181,15 @@ class Trial:
         name = {"QT_QPA_PLATFORM": "offscreen"} if shown is None else {"DISPLAY": shown.name}
         return {"env": {**self._environment, **name}}
 
-    def _run(self, *arguments: str, expect_on: str = "stdout") -> str:
+    def _run(
+        self,
+        *arguments: str,
+        expect_on: str = "stdout",
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
         done = subprocess.run(
             [str(self._program), *arguments],
-            env=self._environment,
+            env={**self._environment, **variables},
             cwd=self._home / "elsewhere",
             capture_output=True,
             encoding="utf-8",
