@@ -14,7 +14,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.failures import driver_failures_told
 from orderbook_desktop.storage.schema import has_schema
-from orderbook_desktop.storage.server import DatabaseServer, ServerState, redacted_dsn
+from orderbook_desktop.storage.server.server import DatabaseServer, ServerState, redacted_dsn
 
 
 class NothingRecorded(KnownError):

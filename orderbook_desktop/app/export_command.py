@@ -17,7 +17,7 @@ from orderbook_desktop.core.timeline import Timeline
 from orderbook_desktop.storage.export.errors import NothingRecorded
 from orderbook_desktop.storage.export.exporting import Exported, ExportJob, export
 from orderbook_desktop.storage.export.formats import ExportFormat
-from orderbook_desktop.storage.recording import Recording
+from orderbook_desktop.storage.reading.recording import Recording
 
 
 def run_export(

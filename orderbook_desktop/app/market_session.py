@@ -13,9 +13,9 @@ from orderbook_desktop.core.desk import RecordingStatus
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import DiffStream, SnapshotSource
 from orderbook_desktop.core.status import SourceKind
-from orderbook_desktop.storage.archiver import ArchiveCounts
-from orderbook_desktop.storage.market_sink import MarketSink
-from orderbook_desktop.storage.recorder import Recorder
+from orderbook_desktop.storage.archive.archiver import ArchiveCounts
+from orderbook_desktop.storage.recorder.market_sink import MarketSink
+from orderbook_desktop.storage.recorder.recorder import Recorder
 
 # The recorded book is there within milliseconds of being written: look soon.
 _RECORDED_FIRST_DELAY_S: Final = 0.05

@@ -11,7 +11,7 @@ from orderbook_desktop.app.market_session import MarketSession
 from orderbook_desktop.core.desk import MarketRecording, RecordingState
 from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.exchange.errors import Paced, RegionBlocked, UnknownSymbol
-from orderbook_desktop.storage.archiver import ArchiveCounts
+from orderbook_desktop.storage.archive.archiver import ArchiveCounts
 
 # A rate is that of the last seconds, looked at so often.
 _SAMPLES: Final = 10

@@ -16,10 +16,10 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.timeline import Gap
-from orderbook_desktop.storage.books import books_at
 from orderbook_desktop.storage.export.errors import NothingRecorded
 from orderbook_desktop.storage.failures import driver_failures_told
-from orderbook_desktop.storage.recording import Recording
+from orderbook_desktop.storage.reading.books import books_at
+from orderbook_desktop.storage.reading.recording import Recording
 
 _T = TypeVar("_T")
 
@@ -93,7 +93,7 @@ class RecordingReader:
         """Return the book after the last event until `event_ms`, the exchange's time.
 
         `bids` and `asks` have `prices` and `quantities`, int64 in units of `scale`, best
-        price first. Raises `storage.recording.NotCovered` where it isn't known; its `gap`
+        price first. Raises `storage.reading.recording.NotCovered` where it isn't known; its `gap`
         says why.
         """
         return self._run(self._recording.book_at(event_ms))

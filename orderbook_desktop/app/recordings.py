@@ -15,7 +15,7 @@ from orderbook_desktop.app.interruptible import run_interruptibly
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.app.times import time_text
 from orderbook_desktop.core.disk import bytes_text
-from orderbook_desktop.storage.summaries import RecordingSummary, summaries
+from orderbook_desktop.storage.reading.summaries import RecordingSummary, summaries
 
 _WIDE: Final = 160
 

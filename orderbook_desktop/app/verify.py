@@ -17,7 +17,7 @@ from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.timeline import Gap, Timeline
-from orderbook_desktop.storage.verification import Verified, verify
+from orderbook_desktop.storage.verification.verification import Verified, verify
 
 
 class NotRecordedThere(KnownError):

@@ -31,9 +31,9 @@ from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.local import CaptureSource, LocalExchange
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S
 from orderbook_desktop.exchange.stream import BinanceStreams
-from orderbook_desktop.storage.recording import Recording
-from orderbook_desktop.storage.stored_segments import StoredSegment
-from orderbook_desktop.storage.verification import verify
+from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.reading.stored_segments import StoredSegment
+from orderbook_desktop.storage.verification.verification import verify
 from tests.app.capture_truth import Best, Truth, TruthWalk, read_truth
 from tests.app.play_faults import (
     Disturb,

@@ -18,7 +18,7 @@ from orderbook_desktop.app.market_session import MarketSession
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.exchange.local import Fault, FaultKind, LocalExchange, Shape
-from orderbook_desktop.storage.server import ServerState
+from orderbook_desktop.storage.server.server import ServerState
 
 _LOOK_EVERY_S = 0.01
 _PATIENCE_S = 60.0

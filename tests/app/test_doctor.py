@@ -12,7 +12,7 @@ import pytest
 from orderbook_desktop.app import doctor
 from orderbook_desktop.app.doctor import Finding, Verdict, examine, run_doctor
 from orderbook_desktop.app.settings import Settings, load_settings
-from orderbook_desktop.storage.server import DatabaseServer
+from orderbook_desktop.storage.server.server import DatabaseServer
 
 _BAD_DSN = "mongodb://me:s3cret@127.0.0.1:1/"
 

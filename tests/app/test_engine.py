@@ -10,8 +10,8 @@ from orderbook_desktop.app import engine as engine_module
 from orderbook_desktop.app.engine import Engine
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.storage.errors import DatabaseUnreachable
-from orderbook_desktop.storage.folder_claim import FolderClaim
-from orderbook_desktop.storage.server import DatabaseServer, ServerState
+from orderbook_desktop.storage.server.folder_claim import FolderClaim
+from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 
 
 @pytest.mark.expects_log(r"ERROR .*engine: the streams did not end cleanly")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from orderbook_desktop.exchange.local import write_capture
-from orderbook_desktop.storage import archiver, server
+from orderbook_desktop.storage.archive import archiver
+from orderbook_desktop.storage.server import server
 from tests.app.capture_truth import Truth, read_truth
 from tests.app.main_job import Checking, Findings
 from tests.app.play_faults import (

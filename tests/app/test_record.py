@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from orderbook_desktop.app.settings import Settings
-from orderbook_desktop.storage.folder_claim import FolderClaim
+from orderbook_desktop.storage.server.folder_claim import FolderClaim
 
 
 async def _record(

@@ -18,8 +18,8 @@ from orderbook_desktop.core.desk import RecordingState, RecordingStatus
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.exchange.errors import Paced, UnknownSymbol
-from orderbook_desktop.storage.archiver import ArchiveCounts
-from orderbook_desktop.storage.market_sink import MarketCounts
+from orderbook_desktop.storage.archive.archiver import ArchiveCounts
+from orderbook_desktop.storage.recorder.market_sink import MarketCounts
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pymongo.errors import AutoReconnect
 from orderbook_desktop.app.recording_keeper import RecordingKeeper
 from orderbook_desktop.core.disk import GB, Retention
 from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.disk_usage import RecordingSizes
+from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
 from tests.storage.archived_fixtures import store_segment
 from tests.storage.recording_fixtures import Tape, all_of, database, server
 

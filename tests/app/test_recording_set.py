@@ -17,9 +17,9 @@ from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.owner import owner_document
+from orderbook_desktop.storage.recorder.owner import owner_document
 from orderbook_desktop.storage.schema import segment_document, unarchived_document
-from orderbook_desktop.storage.server import DatabaseServer
+from orderbook_desktop.storage.server.server import DatabaseServer
 
 pytestmark = [
     pytest.mark.allows_log(r"WARNING .*book_feed: \w+: Update ids \d+ to \d+ are missing"),

@@ -21,7 +21,7 @@ from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
 from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.storage.recording import Recording
+from orderbook_desktop.storage.reading.recording import Recording
 from tests.app.conftest import NOWHERE
 from tests.storage.mongodb_here import a_database, a_name, a_replica_set, drop
 

@@ -18,8 +18,8 @@ from orderbook_desktop.app.times import parse_time
 from orderbook_desktop.app.witness_taker import WitnessTaker, WitnessTimes
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.market_sink import MarketCounts
-from orderbook_desktop.storage.server import DatabaseServer
+from orderbook_desktop.storage.recorder.market_sink import MarketCounts
+from orderbook_desktop.storage.server.server import DatabaseServer
 from tests.app.command import run_command
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import ServerThread, SilentServer, Tape, silent_server

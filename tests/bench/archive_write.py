@@ -18,11 +18,11 @@ from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.checkpoint import encode_image
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.archiver import Archiver
-from orderbook_desktop.storage.chunk_store import ChunkStore
+from orderbook_desktop.storage.archive.archiver import Archiver
+from orderbook_desktop.storage.archive.chunk_store import ChunkStore
 from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.recorder import Recorder
-from orderbook_desktop.storage.server import DatabaseServer
+from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.server.server import DatabaseServer
 from tests.bench.archive_size import load_recording
 from tests.bench.targets import Targets
 from tests.storage.recording_fixtures import HandFeed

@@ -30,8 +30,8 @@ import numpy as np
 import psutil
 
 from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.server import DatabaseServer
-from orderbook_desktop.storage.verification import Verified, verify
+from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.verification.verification import Verified, verify
 from tests.bench.targets import Targets
 
 WAITING_AT_MOST = 2_000

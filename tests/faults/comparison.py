@@ -14,8 +14,8 @@ from orderbook_desktop.core.events import level_texts
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Timeline
 from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.recording import Recording
-from orderbook_desktop.storage.server import DatabaseServer
+from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.server.server import DatabaseServer
 from tests.faults.market import MARKET, SYMBOL, Wire
 from tests.faults.program import running
 

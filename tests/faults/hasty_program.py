@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from orderbook_desktop.app.cli import main
-from orderbook_desktop.storage import archiver
+from orderbook_desktop.storage.archive import archiver
 
 _HASTE = {"_FIRST_LOOK_S": 0.3, "_LOOK_EVERY_S": 0.2, "_RUNNING_EVERY_S": 0.4}
 

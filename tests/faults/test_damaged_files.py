@@ -15,7 +15,7 @@ from pymongo.errors import PyMongoError
 
 from orderbook_desktop.exchange.local import LocalExchange, SyntheticSource
 from orderbook_desktop.storage.errors import DatabaseDamaged
-from orderbook_desktop.storage.server import DatabaseServer, ServerState
+from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from tests.faults.market import variables_of
 from tests.faults.program import running
 from tests.storage.processes import StateWatch, eventually
@@ -96,7 +96,7 @@ async def test_a_start_on_damaged_files_says_so(
 async def test_damage_that_is_met_later_is_no_endless_restart(
     recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderbook_desktop.storage.start_failures._LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("orderbook_desktop.storage.server.start_failures._LOOK_EVERY_S", 0.01)
     folder = await a_copy(recording, tmp_path / "data")
     emptied(folder / "secantus_collections.wt")
     async with DatabaseServer(tmp_path / "data") as server:

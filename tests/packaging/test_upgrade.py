@@ -15,7 +15,7 @@ from orderbook_desktop.app.window import first_source, first_symbol, window_memo
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.storage.errors import NoDatabaseProgram
-from orderbook_desktop.storage.server_choice import choose_program
+from orderbook_desktop.storage.server.choice import choose_program
 from tests.packaging.write_data_folder import HERE, SYMBOL, recorded
 
 ARCHIVES = sorted(HERE.glob("data_folder_*.tar.xz"))

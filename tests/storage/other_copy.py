@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from orderbook_desktop.storage.server import DatabaseServer
+from orderbook_desktop.storage.server.server import DatabaseServer
 
 
 async def main(data_dir: Path) -> None:

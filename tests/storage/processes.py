@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from orderbook_desktop.storage.server import DatabaseServer, ServerState
+from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,10 +14,10 @@ from orderbook_desktop.storage.errors import (
     StandaloneServer,
     UninitiatedReplicaSet,
 )
-from orderbook_desktop.storage.ports import private_port
-from orderbook_desktop.storage.readiness import child_dsn
-from orderbook_desktop.storage.server import DatabaseServer
-from orderbook_desktop.storage.server_choice import ServerKind, ServerProgram
+from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram
+from orderbook_desktop.storage.server.ports import private_port
+from orderbook_desktop.storage.server.readiness import child_dsn
+from orderbook_desktop.storage.server.server import DatabaseServer
 from tests.storage.fake_mongo import Answer, Document, error, hello, serving
 
 SECRET = "hunter2"

@@ -16,8 +16,8 @@ from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.dsn import check_dsn
 from orderbook_desktop.storage.errors import StandaloneServer
-from orderbook_desktop.storage.recorder import Recorder
-from orderbook_desktop.storage.verification import verify
+from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.archive_fixtures import archiver_of, held_in, record
 from tests.storage.mongodb_here import (
     a_database,

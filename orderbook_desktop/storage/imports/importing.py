@@ -17,13 +17,13 @@ from orderbook_desktop.core.errors import InexactValue, KnownError
 from orderbook_desktop.core.received import Received
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Timeline, timeline_of
-from orderbook_desktop.storage.chunk_store import ChunkStore, loose_key
+from orderbook_desktop.storage.archive.chunk_store import ChunkStore, loose_key
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.imports.journal import ImportBusy, ImportJournal, settle_imports
 from orderbook_desktop.storage.imports.place import ImportConflict, MarketPlace
 from orderbook_desktop.storage.imports.runs import Counts, MarketRuns, Spooler
 from orderbook_desktop.storage.imports.spool import Spool, SpooledRun
-from orderbook_desktop.storage.owner import owner_document
+from orderbook_desktop.storage.recorder.owner import owner_document
 from orderbook_desktop.storage.schema import (
     IMPORT,
     Document,

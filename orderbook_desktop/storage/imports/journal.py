@@ -18,10 +18,10 @@ from typing import Any, Final
 
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.storage.chunk_store import ChunkStore
+from orderbook_desktop.storage.archive.chunk_store import ChunkStore
+from orderbook_desktop.storage.archive.loose_events import LooseEvents, LooseList
 from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.loose_events import LooseEvents, LooseList
-from orderbook_desktop.storage.owner import is_gone, owner_document
+from orderbook_desktop.storage.recorder.owner import is_gone, owner_document
 from orderbook_desktop.storage.schema import META, SEGMENTS, Document
 
 _log = logging.getLogger(__name__)

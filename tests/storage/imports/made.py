@@ -12,7 +12,7 @@ from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.received import Received
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.imports.importing import ImportedMarket, import_messages
-from orderbook_desktop.storage.recording import Recording
+from orderbook_desktop.storage.reading.recording import Recording
 from tests.core.reference_book import Pairs
 from tests.storage.recording_fixtures import Tape, all_of
 

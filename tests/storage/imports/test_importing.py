@@ -16,7 +16,7 @@ from pymongo.errors import AutoReconnect
 from orderbook_desktop.core.events import decode_diff
 from orderbook_desktop.core.received import Received
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.chunk_store import ChunkStore
+from orderbook_desktop.storage.archive.chunk_store import ChunkStore
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.imports.importing import (
     NoCommonScale,
@@ -27,9 +27,9 @@ from orderbook_desktop.storage.imports.importing import (
 from orderbook_desktop.storage.imports.journal import ImportBusy, ImportJournal, settle_imports
 from orderbook_desktop.storage.imports.place import ImportConflict
 from orderbook_desktop.storage.imports.runs import ConflictingEvents
-from orderbook_desktop.storage.recorder import Recorder
-from orderbook_desktop.storage.recording import Recording
-from orderbook_desktop.storage.verification import verify
+from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt
 from tests.storage.imports.made import Collected, contents, imported, recorded_rows
 from tests.storage.processes import ROOT

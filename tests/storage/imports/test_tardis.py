@@ -16,8 +16,8 @@ from orderbook_desktop.storage.export.formats import ExportFormat
 from orderbook_desktop.storage.export.tardis import HEADER
 from orderbook_desktop.storage.imports.lines import first_line
 from orderbook_desktop.storage.imports.tardis import is_tardis, tardis_messages
-from orderbook_desktop.storage.recording import Recording
-from orderbook_desktop.storage.verification import verify
+from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt
 from tests.storage.export.taped import Taped, two_runs
 from tests.storage.imports.made import imported, recorded_rows

@@ -1,0 +1,1 @@
+"""The archive's writing side: closed minutes rolled into chunks."""

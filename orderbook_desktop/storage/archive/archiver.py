@@ -1,0 +1,230 @@
+"""The archiver: rolls what is recorded into chunks, in small steps behind the recorder."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.storage.archive.loose_archive import LooseArchive
+from orderbook_desktop.storage.archive.loose_events import LooseEvents
+from orderbook_desktop.storage.archive.segment_archive import SegmentArchive
+from orderbook_desktop.storage.database import Activity, Database
+from orderbook_desktop.storage.failures import is_driver_failure
+from orderbook_desktop.storage.recorder.owner import owner_document
+from orderbook_desktop.storage.retrying import until_it_works
+from orderbook_desktop.storage.schema import SEGMENTS, Document, NewerSchema, has_schema
+
+_log = logging.getLogger(__name__)
+
+# The start of the program is busy enough.
+_READY_AFTER_S: Final = 1.0
+_FIRST_LOOK_S: Final = 10.0
+_LOOK_EVERY_S: Final = 10.0
+_SOON_S: Final = 1.0
+# A running segment has a chunk to be archived once a minute.
+_RUNNING_EVERY_S: Final = 30.0
+_ACCOUNT_EVERY_S: Final = 600.0
+_LOOSE_AFTER_S: Final = 180.0
+# Between two steps it pauses for half as long as the last one took, but no more once it has
+# been at it for so long that it may not keep up; and longer while events wait to be written,
+# since these come first.
+_PACE: Final = 0.5
+_BEHIND_AFTER_S: Final = 15.0
+_BUSY_PAUSE_S: Final = 0.1
+_BUSY_PAUSES: Final = 3
+_UNAUTHORIZED: Final = 13
+_DAMAGED: Final = object()
+
+Prepare = Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class ArchiveCounts:
+    """What was archived of one market in this session: `events`, in chunks of so many `bytes`.
+
+    `problem` says why some of it can't be archived, as a sentence, or is empty.
+    """
+
+    events: int = 0
+    bytes: int = 0
+    problem: str = ""
+
+
+class Archiver:
+    """Archives what `database` holds.
+
+    That is closed minutes of the segments that this process records, everything of those
+    that have ended, and the events that belong to none.
+
+    `await run()` until it is cancelled, at any instant. Several processes may do so on one
+    database. `is_busy` says that events wait to be written; `prepare` readies the database;
+    after each step it pauses `pace` times as long as that took, unless it is behind: at it
+    for `behind_after_s` without having come to an end.
+    A segment that can't be archived is told once and stays as it is.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        is_busy: Callable[[], bool] = lambda: False,
+        prepare: Prepare | None = None,
+        pace: float = _PACE,
+        behind_after_s: float = _BEHIND_AFTER_S,
+        loose_after_s: float = _LOOSE_AFTER_S,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._database = database
+        self._is_busy = is_busy
+        self._prepare = prepare or database.prepare
+        self._pace = pace
+        self._behind_after_s = behind_after_s
+        self._begun_at = float("inf")
+        self._segments = SegmentArchive(database, now_ms)
+        self._loose = LooseArchive(database, loose_after_s)
+        self._lists = LooseEvents(database)
+        self._counts: dict[str, ArchiveCounts] = {}
+        self._stuck: set[str] = set()
+        self._looked_at: dict[str, float] = {}
+        self._accounted_at = float("-inf")
+        self._forbidden = False
+
+    @property
+    def problem(self) -> str:
+        """Why something can't be archived, as a sentence, or empty."""
+        return next((one.problem for one in self._counts.values() if one.problem), "")
+
+    def counts_of(self, market: str) -> ArchiveCounts:
+        """Return what was archived of `market`; it changes as that goes on."""
+        return self._counts.setdefault(market, ArchiveCounts())
+
+    async def run(self) -> None:
+        """Archive for ever, through outages."""
+        await self._database.until_connected()
+        # That finds crashes, so it is done soon.
+        await asyncio.sleep(_READY_AFTER_S)
+        await until_it_works(self._database, Activity.ARCHIVE, self._is_ready)
+        await asyncio.sleep(_FIRST_LOOK_S)
+        while not self._forbidden:
+            await until_it_works(self._database, Activity.ARCHIVE, self.catch_up)
+            await asyncio.sleep(_SOON_S if self._is_behind else _LOOK_EVERY_S)
+
+    async def catch_up(self) -> None:
+        """Archive all that can be archived now. Raises PyMongo's errors; repeat it then."""
+        self._begun_at = time.monotonic()
+        if not await self._is_ready():
+            return
+        await self._account()
+        waiting = await self._waiting()
+        while waiting:
+            # A step of each in turn, so that one with a long past doesn't keep up the others.
+            waiting = [one for one in waiting if await self._advance(one)]
+        for market in await self._lists.waiting_markets():
+            advance = partial(self._loose.advance, market)
+            while await self._step(market, f"loose events of {market}", advance):
+                pass
+
+    async def _is_ready(self) -> bool:
+        """Whether there is a recording, readied, that we may write to."""
+        from pymongo.errors import OperationFailure  # noqa: PLC0415 (see storage.database)
+
+        if self._database.prepared:
+            return True
+        try:
+            if await has_schema(self._database.motor):
+                await self._prepare()
+        except NewerSchema:
+            # Whoever wants to record, or to see the recording, is told so.
+            return False
+        except OperationFailure as error:
+            if error.code != _UNAUTHORIZED:
+                raise
+            _log.info("nothing is archived, since we may only read: %s", error)
+            self._forbidden = True
+        return self._database.prepared
+
+    async def _waiting(self) -> list[Document]:
+        """Return the segments of which something may be archived now."""
+        now = time.monotonic()
+        token = owner_document()["owner"]["token"]
+        fields = {"market": 1, "owner": 1, "end_cause": 1}
+        found = self._database.collection(SEGMENTS).find({"to_archive": True}, fields)
+        waiting = []
+        for one in await found.to_list(None):
+            if one.get("end_cause", _DAMAGED) is None:
+                looked_at = self._looked_at.get(one["_id"], float("-inf"))
+                is_due = now - looked_at >= (_RUNNING_EVERY_S if self._pace else 0.0)
+                if (one.get("owner") or {}).get("token") != token or not is_due:
+                    continue
+                self._looked_at[one["_id"]] = now
+            else:
+                self._looked_at.pop(one["_id"], None)
+            if one["_id"] not in self._stuck:
+                waiting.append(one)
+        return waiting
+
+    async def _advance(self, segment: Document) -> bool:
+        advance = partial(self._segments.advance, segment["_id"])
+        return await self._step(str(segment.get("market")), segment["_id"], advance)
+
+    async def _account(self) -> None:
+        """Look, at the start and at times, for events that nobody has accounted for."""
+        now = time.monotonic()
+        if now - self._accounted_at < _ACCOUNT_EVERY_S:
+            return
+        for market in await self._database.collection(SEGMENTS).distinct("market"):
+            await self._step(market, f"account of {market}", partial(self._loose.account, market))
+        self._accounted_at = now
+
+    async def _step(
+        self, market: str, key: str, attempt: Callable[[], Awaitable[tuple[int, int] | None]]
+    ) -> bool:
+        """Take a step; return whether it archived anything. A failure is told once."""
+        if key in self._stuck:
+            return False
+        begun = time.monotonic()
+        done: tuple[int, int] | None = None
+        try:
+            done = await attempt()
+        except Exception as error:
+            if is_driver_failure(error):
+                raise
+            # Of a damaged document, too, all others are archived nevertheless.
+            self._stuck.add(key)
+            if isinstance(error, KnownError):
+                _log.error("%s: a part can't be archived: %s", market, error)
+            else:
+                _log.exception("%s: a part can't be archived", market)
+            self.counts_of(market).problem = _sentence(error, market)
+        if done is not None:
+            counts = self.counts_of(market)
+            counts.events += done[0]
+            counts.bytes += done[1]
+        await self._pause(time.monotonic() - begun)
+        return done is not None
+
+    @property
+    def _is_behind(self) -> bool:
+        return time.monotonic() - self._begun_at >= self._behind_after_s
+
+    async def _pause(self, took_s: float) -> None:
+        await asyncio.sleep(0 if self._is_behind else took_s * self._pace)
+        for _ in range(_BUSY_PAUSES):
+            if not self._is_busy():
+                return
+            await asyncio.sleep(_BUSY_PAUSE_S)
+
+
+def _sentence(error: Exception, market: str) -> str:
+    if isinstance(error, KnownError):
+        return str(error)
+    return (
+        f"Part of the recording of {market} can't be archived ({type(error).__name__}); "
+        "its events stay as they are, see `verify`."
+    )

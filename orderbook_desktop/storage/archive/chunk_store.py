@@ -1,0 +1,206 @@
+"""The collection of the chunks: written so that a late writer can do no harm, and read."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Iterable, Sequence
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any, Final
+
+from orderbook_desktop.core.archive import ArchiveChunk, DamagedChunk
+from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.storage.archive.documents import CHUNK_FIELDS, chunk_document, chunk_of
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.errors import DatabaseError
+from orderbook_desktop.storage.schema import DEPTH_CHUNKS, LOOSE_EVENTS, Document
+
+if TYPE_CHECKING:
+    from motor.motor_asyncio import AsyncIOMotorCollection
+
+_DROPPED_AT_ONCE: Final = 100
+_OWN_FIELDS: Final = frozenset({"_id", "segment", "epoch", "sum"})
+
+
+class ChunkFenced(DatabaseError):
+    """Another archiver, which came later, has written the chunk at `key`."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(key)
+
+    def __str__(self) -> str:
+        return "Another copy of the program archives this recording; leaving it to that one."
+
+
+class ChunkNotKept(DatabaseError):
+    """The chunk at `key` does not come back as it was written."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(key)
+
+    def __str__(self) -> str:
+        return (
+            "The database does not give back what was archived; "
+            "look at its disk, and at the log of the database."
+        )
+
+
+def chunk_key(segment_id: str, start_id: int) -> str:
+    """Return the `_id` of the chunk of a segment that starts with the book at `start_id`."""
+    return f"{segment_id}:{start_id}"
+
+
+def loose_key(chunk: ArchiveChunk) -> str:
+    """Return the `_id` of a loose chunk, where no other one has it."""
+    header = chunk.header
+    return f"{header.market}:loose:{header.coverage.first_id}:{header.coverage.last_id}"
+
+
+class ChunkStore:
+    """Writes and reads chunks. All methods raise PyMongo's errors too."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @property
+    def _chunks(self) -> AsyncIOMotorCollection[Document]:
+        return self._database.collection(DEPTH_CHUNKS)
+
+    async def put(self, segment_id: str, chunk: ArchiveChunk, epoch: int = 0) -> int:
+        """Write `chunk`, read it back and compare; return its bytes.
+
+        A chunk that is there already is a leftover and gets overwritten, unless its writer
+        had a higher `epoch`. Raises `ChunkFenced` and
+        `ChunkNotKept`.
+        """
+        from pymongo.errors import DuplicateKeyError  # noqa: PLC0415 (see storage.database)
+
+        header = chunk.header
+        assert header.start_id is not None  # noqa: S101 - a loose chunk has no segment
+        key = chunk_key(segment_id, header.start_id)
+        document = await asyncio.to_thread(_document_of, chunk, segment_id, epoch)
+        not_later = {"_id": key, "epoch": {"$lte": epoch}}
+        try:
+            await self._chunks.replace_one(not_later, document, upsert=True)
+        except DuplicateKeyError:
+            # It is there, and not among those that may be replaced.
+            raise ChunkFenced(key) from None
+        await self._prove(key, document)
+        return len(document["data"])
+
+    async def get(self, segment_id: str, start_id: int) -> ArchiveChunk | None:
+        """Return the chunk that starts at `start_id`, if there is one. Raises `DamagedChunk`."""
+        key = chunk_key(segment_id, start_id)
+        return _read(await self._chunks.find_one({"_id": key}), segment_id)
+
+    async def ending_at(self, segment_id: str, last_id: int) -> ArchiveChunk | None:
+        """Return the chunk whose last id is `last_id`, if there is one; raises `DamagedChunk`."""
+        ending = {"segment": segment_id, "last_id": last_id}
+        return _read(await self._chunks.find_one(ending), segment_id)
+
+    async def spans(
+        self, segment_id: str, first_id: int = 0, last_id: int = INT64_MAX
+    ) -> list[tuple[int, int]]:
+        """Return start id and last id of a segment's chunks that end from `first_id` to `last_id`.
+
+        Leftovers are among them; they are in order.
+        """
+        fields = {"start_id": 1, "last_id": 1}
+        ending = {"segment": segment_id, "last_id": {"$gte": first_id, "$lte": last_id}}
+        found = await self._chunks.find(ending, fields).to_list(None)
+        return sorted((one["start_id"], one["last_id"]) for one in found)
+
+    async def drop(self, segment_id: str, start_ids: Iterable[int]) -> int:
+        """Delete the chunks of a segment that start at `start_ids`; return how many."""
+        return await self._delete([chunk_key(segment_id, one) for one in start_ids])
+
+    async def put_loose(self, chunk: ArchiveChunk) -> tuple[str, int]:
+        """Write a loose chunk, read it back and compare; return its `_id` and its bytes.
+
+        Another one of the same ids is left as it is. Raises `ChunkNotKept`.
+        """
+        from pymongo.errors import DuplicateKeyError  # noqa: PLC0415 (see storage.database)
+
+        document = await asyncio.to_thread(_document_of, chunk, None, 0)
+        plain = loose_key(chunk)
+        keys = chain((plain,), (f"{plain}:{number}" for number in count(2)))
+        key = next(keys)
+        while True:
+            try:
+                await self._chunks.insert_one({"_id": key, **document})
+            except DuplicateKeyError:
+                known = await self._chunks.find_one({"_id": key}, {"data": 1})
+                if known is None or known["data"] != document["data"]:
+                    key = next(keys)
+                    continue
+            await self._prove(key, document)
+            return key, len(document["data"])
+
+    async def get_loose(self, key: str) -> ArchiveChunk | None:
+        """Return the loose chunk of that `_id`, if there is one. Raises `DamagedChunk`."""
+        return _read(await self._chunks.find_one({"_id": key}), None)
+
+    async def loose_keys(self, market: str) -> list[str]:
+        """Return the `_id`s of the market's loose chunks, by their first update id."""
+        query = {"segment": None, "market": market}
+        found = await self._chunks.find(query, {"first_id": 1}).to_list(None)
+        return [one["_id"] for one in sorted(found, key=lambda one: (one["first_id"], one["_id"]))]
+
+    async def drop_loose(self, keys: Iterable[str]) -> int:
+        """Delete the loose chunks of these `_id`s, and what lists their events; return how many."""
+        dropped = list(keys)
+        # First, or their events would be missed.
+        lists = self._database.collection(LOOSE_EVENTS)
+        await lists.delete_many({"chunk": {"$in": dropped}})
+        return await self._delete(dropped)
+
+    async def _delete(self, keys: Sequence[str]) -> int:
+        deleted = 0
+        for start in range(0, len(keys), _DROPPED_AT_ONCE):
+            some = list(keys[start : start + _DROPPED_AT_ONCE])
+            deleted += (await self._chunks.delete_many({"_id": {"$in": some}})).deleted_count
+        return deleted
+
+    async def _prove(self, key: str, document: Document) -> None:
+        """Raise `ChunkNotKept` unless the chunk at `key` is stored as `document` says."""
+        stored: Any = await self._chunks.find_one({"_id": key})
+        if stored is None or any(stored.get(name) != value for name, value in document.items()):
+            raise ChunkNotKept(key)
+
+
+def stored_chunk(document: Document, segment_id: str | None) -> ArchiveChunk:
+    """Return the chunk that `document`, a segment's or a loose one, stores.
+
+    Raises `DamagedChunk` unless every field is as it was written.
+    """
+    try:
+        chunk = chunk_of(document)
+        belongs_to, told = document["segment"], document["sum"]
+        is_whole = told == _sum(document["data"], belongs_to, document["epoch"])
+    except (KeyError, TypeError) as error:
+        raise DamagedChunk(f"its document lacks {error}") from error
+    if not is_whole or type(document["data"]) is not bytes:
+        raise DamagedChunk("the checksum of its document does not match")
+    if document.keys() - CHUNK_FIELDS - _OWN_FIELDS:
+        raise DamagedChunk("its document has a field that nobody wrote")
+    # One that lies in another's place would be found by no checksum.
+    if belongs_to != segment_id or (chunk.header.start_id is None) != (segment_id is None):
+        raise DamagedChunk("it does not belong to where it is stored")
+    return chunk
+
+
+def _document_of(chunk: ArchiveChunk, segment_id: str | None, epoch: int) -> Document:
+    packed = chunk_document(chunk)
+    told = _sum(packed["data"], segment_id, epoch)
+    return {"segment": segment_id, "epoch": epoch, **packed, "sum": told}
+
+
+def _sum(data: bytes, segment_id: str | None, epoch: int) -> int:
+    """Return the checksum of the fields that `data`, which begins with its own, doesn't hold."""
+    return zlib.crc32(repr((segment_id, epoch)).encode(), zlib.crc32(data[:16])) - (1 << 31)
+
+
+def _read(document: Document | None, segment_id: str | None) -> ArchiveChunk | None:
+    return None if document is None else stored_chunk(document, segment_id)

@@ -1,0 +1,105 @@
+"""Who archives a segment: one process at a time, and a late one can do no harm.
+
+A segment's `archive_lease` has the `name` of the archiver (None: nobody), its process
+(`owner`), a `beat` that changes while it works, and an `epoch` that grows with each holder.
+Whoever lost the lease without noticing can neither move `archived_id`, which is moved only
+under the lease, nor replace a chunk, since chunks of a higher epoch stay
+(`storage.archive.chunk_store`).
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final
+
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.recorder.owner import is_gone, owner_document
+from orderbook_desktop.storage.schema import SEGMENTS, Document
+
+_LEASE: Final = "archive_lease"
+# A step takes a second or two; after an outage it needs a moment more.
+_SILENT_FOR_S: Final = 45.0
+
+
+class ArchiveLease:
+    """Takes segments for one archiver. Its methods raise PyMongo's errors."""
+
+    def __init__(self, database: Database, now: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._now = now
+        self._name = secrets.token_hex(8)
+        self._beats: dict[str, tuple[object, float]] = {}
+
+    async def take(self, segment: Document) -> Document | None:
+        """Return the stored `segment` as it is now, held by us; None if somebody else has it."""
+        lease = segment.get(_LEASE)
+        if lease is not None and lease["name"] == self._name:
+            return segment
+        if lease is not None and not self._is_free(segment, lease):
+            return None
+        before = lease["epoch"] if lease is not None else 0
+        known = {f"{_LEASE}.epoch": before} if lease is not None else {_LEASE: None}
+        held = {"epoch": before + 1, "name": self._name, **self._beat()}
+        segments = self._database.collection(SEGMENTS)
+        await segments.update_one({"_id": segment["_id"], **known}, {"$set": {_LEASE: held}})
+        now = await segments.find_one({"_id": segment["_id"]})
+        if now is None or now[_LEASE] is None or now[_LEASE]["name"] != self._name:
+            return None
+        self._beats.pop(segment["_id"], None)
+        return now
+
+    async def move(self, segment: Document, archived_id: int, events: int, size: int) -> bool:
+        """Say that the segment is archived through `archived_id`: by so many events and bytes.
+
+        Return whether that was so: we may have lost the lease, or have done it before.
+        """
+        changes = {
+            "$set": {"archived_id": archived_id, f"{_LEASE}.beat": self._beat()["beat"]},
+            "$inc": {"archived_events": events, "archived_bytes": size},
+        }
+        query = self._held(segment) | {"archived_id": segment["archived_id"]}
+        done = await self._database.collection(SEGMENTS).update_one(query, changes)
+        return bool(done.modified_count)
+
+    async def is_held(self, segment: Document) -> bool:
+        """Whether the lease is still ours, and `segment` archived as far as we know."""
+        query = self._held(segment) | {"archived_id": segment["archived_id"]}
+        return await self._database.collection(SEGMENTS).find_one(query, {"_id": 1}) is not None
+
+    async def release(self, segment: Document) -> None:
+        """Let somebody else try."""
+        changes = {"$set": {f"{_LEASE}.name": None}}
+        await self._database.collection(SEGMENTS).update_one(self._held(segment), changes)
+
+    async def finish(self, segment: Document) -> None:
+        """Say that nothing of an ended segment is left to be archived."""
+        query = self._held(segment) | {
+            name: segment[name] for name in ("archived_id", "last_id", "end_cause")
+        }
+        # The epoch stays, should the segment go on after all.
+        changes = {"$set": {"to_archive": False, f"{_LEASE}.name": None}}
+        await self._database.collection(SEGMENTS).update_one(query, changes)
+
+    def _held(self, segment: Document) -> Document:
+        lease = segment[_LEASE]
+        return {
+            "_id": segment["_id"],
+            f"{_LEASE}.name": self._name,
+            f"{_LEASE}.epoch": lease["epoch"],
+        }
+
+    def _is_free(self, segment: Document, lease: Document) -> bool:
+        """Whether the holder is gone, or has not been heard of for long."""
+        if lease["name"] is None:
+            return True
+        key, beat = segment["_id"], (lease["epoch"], lease["beat"])
+        now = self._now()
+        heard, since = self._beats.get(key, (None, now))
+        self._beats[key] = (beat, since if heard == beat else now)
+        return is_gone(lease) or (heard == beat and now - since >= _SILENT_FOR_S)
+
+    def _beat(self) -> Document:
+        owner = owner_document()
+        return {"owner": owner["owner"], "beat": owner["alive_ms"]}

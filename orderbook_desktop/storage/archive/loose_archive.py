@@ -1,0 +1,157 @@
+"""Archiving what belongs to no segment, and finding what nobody has accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from orderbook_desktop.core.archive import decode_chunk
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.storage.archive.chunk_store import ChunkStore
+from orderbook_desktop.storage.archive.loose_events import LooseEvents, LooseList, archived_ids
+from orderbook_desktop.storage.archive.proof import proven_loose
+from orderbook_desktop.storage.archive.raw_removal import ArchivedRaw, unarchived_range
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.schema import DEPTH_EVENTS, SEGMENTS, Document, event_of
+
+_log = logging.getLogger(__name__)
+
+_TAKEN_AT_ONCE: Final = 50
+_LISTED_AT_ONCE: Final = 5_000
+
+
+class LooseArchive:
+    """Archives the loose events of `database`; a list of them stays for so many seconds.
+
+    Its methods raise PyMongo's errors, and `KnownError`s where something can't be archived.
+    """
+
+    def __init__(self, database: Database, stays_for_s: float) -> None:
+        self._database = database
+        self._stays_for_s = stays_for_s
+        self._store = ChunkStore(database)
+        self._raw = ArchivedRaw(database)
+        self._loose = LooseEvents(database)
+        self._began_ns = time.time_ns()
+        self._listed_at: dict[str, float] = {}
+        # By market, raw events that nobody accounted for when that was last looked at.
+        self._unaccounted: dict[str, set[int]] = {}
+
+    async def advance(self, market: str) -> tuple[int, int] | None:
+        """Archive some of the market's loose events; return how many, and their bytes."""
+        now = time.monotonic()
+        waiting = await self._loose.lists(market, waiting=True)
+        due = [
+            one
+            for one in waiting
+            if now - self._listed_at.setdefault(one.id, now) >= self._stays_for_s
+        ]
+        if not due:
+            return None
+        segments = await self._segments(market, to_archive=True)
+        ranges = [unarchived_range(one) for one in segments]
+        for one in due:
+            # A segment may turn out to need it.
+            if not any(after < u <= last for after, last in ranges for u in one.ids):
+                return await self._archive(one)
+        return None
+
+    async def account(self, market: str) -> None:
+        """List what was stored and is in no segment and no list.
+
+        An event that came in since this program began may still be told of: it is listed if
+        it is found again. What is in the archive already is removed.
+        """
+        raw = await self._outside(market)
+        if raw:
+            await self._sweep(market, raw)
+            raw = await self._outside(market)
+        for one in await self._loose.lists(market):
+            for update_id in one.ids:
+                raw.pop(update_id, None)
+        before = self._unaccounted.get(market, set())
+        self._unaccounted[market] = set(raw)
+        found = sorted(u for u, ns in raw.items() if ns < self._began_ns or u in before)
+        for start in range(0, len(found), _LISTED_AT_ONCE):
+            some = found[start : start + _LISTED_AT_ONCE]
+            await self._loose.list_up(market, some, secrets.token_hex(12))
+        if found:
+            _log.info("%s: %d events belong to no segment", market, len(found))
+
+    async def _archive(self, one: LooseList) -> tuple[int, int]:
+        events = await self._events(one)
+        key, size = None, 0
+        if events:
+            chunk = await asyncio.to_thread(proven_loose, events)
+            key, size = await self._store.put_loose(chunk)
+        archived = {event.final_id for event in events}
+        gone = set(one.ids) - archived
+        if gone:
+            gone -= await archived_ids(self._database, one.market, gone)
+            for other in await self._loose.lists(one.market):
+                if other.archived and other.id != one.id:
+                    gone.difference_update(other.ids)
+        await self._loose.archived(one, archived | gone, key)
+        await self._raw.remove(one.market, archived, None)
+        self._listed_at.pop(one.id, None)
+        return len(events), size
+
+    async def _events(self, one: LooseList) -> list[DepthDiff]:
+        """Return those of a list that are still raw, in the order in which they came."""
+        collection = self._database.collection(DEPTH_EVENTS)
+        found: list[Document] = []
+        for start in range(0, len(one.ids), _TAKEN_AT_ONCE):
+            some = {"$in": list(one.ids[start : start + _TAKEN_AT_ONCE])}
+            query = {"market": one.market, "u": some}
+            found += await collection.find(query).to_list(None)
+        events = await asyncio.to_thread(lambda: [event_of(document) for document in found])
+        return sorted(events, key=lambda event: (event.received_ns, event.final_id))
+
+    async def _outside(self, market: str) -> dict[int, int]:
+        """Return the raw events that no segment may need: final ids, and times of receipt."""
+        segments = await self._segments(market, to_archive=True)
+        raw: dict[int, int] = {}
+        for after, last in _complement(unarchived_range(one) for one in segments):
+            raw |= await self._raw.between(market, after, last)
+        return raw
+
+    async def _sweep(self, market: str, raw: Iterable[int]) -> None:
+        """Remove those of `raw` that are archived, in a segment or in a loose chunk."""
+        for segment in await self._segments(market):
+            begin, end = segment["snapshot_id"], segment["archived_id"]
+            inside = [u for u in raw if begin < u <= end]
+            if not inside:
+                continue
+            for start_id, last_id in await self._store.spans(segment["_id"], min(inside), end):
+                is_committed = begin <= start_id < end
+                if is_committed and any(start_id < u <= last_id for u in inside):
+                    chunk = await self._store.get(segment["_id"], start_id)
+                    if chunk is not None:
+                        decoded = await asyncio.to_thread(decode_chunk, chunk)
+                        await self._raw.sweep(decoded, segment["_id"])
+        for one in await self._loose.lists(market):
+            if one.chunk is not None and not set(raw).isdisjoint(one.ids):
+                chunk = await self._store.get_loose(one.chunk)
+                if chunk is not None:
+                    await self._raw.sweep(await asyncio.to_thread(decode_chunk, chunk), None)
+
+    async def _segments(self, market: str, **query: object) -> list[Document]:
+        found = self._database.collection(SEGMENTS).find({"market": market, **query})
+        # One that an older version has just written may not be migrated yet.
+        return [one for one in await found.to_list(None) if "archived_id" in one]
+
+
+def _complement(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Iterate over what is between `ranges`, each after one id through another."""
+    reached = -1
+    for after, last in sorted(ranges):
+        if after > reached:
+            yield reached, after
+        reached = max(reached, last)
+    if reached < INT64_MAX:
+        yield reached, INT64_MAX

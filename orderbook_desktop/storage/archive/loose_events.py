@@ -1,0 +1,153 @@
+"""Which stored events belong to no segment, so that the loss of any of them is found.
+
+Such are events that came before the first snapshot or amid a gap, and those that came again
+in another form. A document of `loose_events` lists some of them: `market`, `first_id`,
+`last_id`, `count`, and `ids`, their final update ids in order, as differences, in MessagePack
+compressed by zstd with a checksum. Once they are archived, `archived` is true and `chunk` the
+`_id` of the loose chunk that has them; those of which a segment had use are listed no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Final
+
+import msgspec
+
+from orderbook_desktop.core.archive import decode_chunk
+from orderbook_desktop.storage.archive.chunk_store import ChunkStore
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.packing import DamagedDocument, pack, unpack
+from orderbook_desktop.storage.schema import DEPTH_EVENTS, LOOSE_EVENTS, SEGMENTS, Document
+
+_ASKED_AT_ONCE: Final = 50
+_decoder: Final = msgspec.msgpack.Decoder(list[int])
+
+
+@dataclass(frozen=True, slots=True)
+class LooseList:
+    """Events that belong to no segment: their final ids, and the chunk they are in, if any."""
+
+    id: str
+    market: str
+    ids: tuple[int, ...]
+    archived: bool
+    chunk: str | None
+
+
+class LooseEvents:
+    """The lists of loose events. All methods raise PyMongo's errors."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list_up(self, market: str, ids: Iterable[int], key: str) -> None:
+        """Note that the stored events `ids`, one at least, belong to no segment.
+
+        Repeating is harmless.
+        """
+        fields = _listing(set(ids)) | {"market": market, "archived": False, "chunk": None}
+        await self._database.collection(LOOSE_EVENTS).update_one(
+            {"_id": key}, {"$setOnInsert": fields}, upsert=True
+        )
+
+    async def lists(self, market: str, *, waiting: bool = False) -> list[LooseList]:
+        """Return the lists of `market`, or those not archived yet; raises `DamagedDocument`."""
+        query: Document = {"market": market} | ({"archived": False} if waiting else {})
+        found = await self._database.collection(LOOSE_EVENTS).find(query).to_list(None)
+        return sorted(map(_list_of, found), key=lambda one: (one.ids[0], one.id))
+
+    async def waiting_markets(self) -> list[str]:
+        """Return the markets that have loose events which are not archived."""
+        found = self._database.collection(LOOSE_EVENTS).find({"archived": False}, {"market": 1})
+        return sorted({one["market"] for one in await found.to_list(None) if "market" in one})
+
+    async def archived(self, one: LooseList, ids: Collection[int], chunk: str | None) -> None:
+        """Note that those of a list are archived in `chunk`, and which ones they are.
+
+        Of the others a segment has had use after all, and knows them.
+        """
+        lists = self._database.collection(LOOSE_EVENTS)
+        if not ids:
+            await lists.delete_one({"_id": one.id})
+            return
+        fields = _listing(ids) | {"archived": True, "chunk": chunk}
+        await lists.update_one({"_id": one.id}, {"$set": fields})
+
+
+async def missing_loose(database: Database, market: str) -> list[int]:
+    """Return the final ids of loose events of `market` that were stored and are not there.
+
+    Decodes all loose chunks of the market, and those of segments only where that is needed.
+    Raises `DamagedDocument`, `DamagedChunk` and PyMongo's errors.
+    """
+    listed: set[int] = set()
+    for one in await LooseEvents(database).lists(market):
+        listed.update(one.ids)
+    store = ChunkStore(database)
+    for key in await store.loose_keys(market):
+        chunk = await store.get_loose(key)
+        if chunk is not None:
+            listed.difference_update(decode_chunk(chunk).numbers.final_ids.tolist())
+    listed -= await stored_ids(database, market, listed)
+    if listed:
+        listed -= await archived_ids(database, market, listed)
+    return sorted(listed)
+
+
+async def stored_ids(database: Database, market: str, ids: Collection[int]) -> set[int]:
+    """Return which of `ids` are final ids of raw events."""
+    events = database.collection(DEPTH_EVENTS)
+    ordered = sorted(ids)
+    found: set[int] = set()
+    for start in range(0, len(ordered), _ASKED_AT_ONCE):
+        query = {"market": market, "u": {"$in": ordered[start : start + _ASKED_AT_ONCE]}}
+        found.update(one["u"] for one in await events.find(query, {"u": 1}).to_list(None))
+    return found
+
+
+async def archived_ids(database: Database, market: str, ids: Collection[int]) -> set[int]:
+    """Return which of `ids` are final ids of events in the archive of a segment."""
+    store = ChunkStore(database)
+    found: set[int] = set()
+    fields = {"snapshot_id": 1, "archived_id": 1}
+    segments = await database.collection(SEGMENTS).find({"market": market}, fields).to_list(None)
+    for one in segments:
+        begin = int(one["snapshot_id"])
+        end = int(one.get("archived_id", begin))
+        inside = {update_id for update_id in ids if begin < update_id <= end}
+        if not inside:
+            continue
+        for start_id, last_id in await store.spans(one["_id"], min(inside), end):
+            if begin <= start_id < end and any(start_id < each <= last_id for each in inside):
+                chunk = await store.get(one["_id"], start_id)
+                if chunk is not None:
+                    found |= inside.intersection(decode_chunk(chunk).numbers.final_ids.tolist())
+    return found
+
+
+def _listing(ids: Collection[int]) -> Document:
+    # Plain integers: the database's are of a type of their own.
+    ordered = sorted(map(int, ids))
+    steps = [ordered[0], *(after - before for before, after in pairwise(ordered))]
+    return {
+        "first_id": ordered[0],
+        "last_id": ordered[-1],
+        "count": len(ordered),
+        "ids": pack(msgspec.msgpack.encode(steps)),
+    }
+
+
+def _list_of(document: Document) -> LooseList:
+    try:
+        steps = _decoder.decode(unpack(document["ids"]))
+        ids = tuple(accumulate(steps))
+        market, archived, chunk = (document[name] for name in ("market", "archived", "chunk"))
+    except (KeyError, TypeError, msgspec.DecodeError) as error:
+        raise DamagedDocument(f"{type(error).__name__}: {error}") from error
+    told = (document.get("count"), document.get("first_id"), document.get("last_id"))
+    if not ids or told != (len(ids), ids[0], ids[-1]):
+        raise DamagedDocument("a list of loose events contradicts itself")
+    return LooseList(document["_id"], market, ids, archived, chunk)

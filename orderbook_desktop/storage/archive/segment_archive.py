@@ -1,0 +1,194 @@
+"""Archiving one segment, a chunk at a time, so that it may be killed between any two calls.
+
+A chunk is written, read back and proven; then the segment's `archived_id` moves over it;
+then its raw events go, before the next chunk is begun. Whoever comes after a kill finds
+either an uncommitted chunk, which is overwritten, or raw events of the last committed one,
+which are removed first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from orderbook_desktop.core.archive import MINUTE_MS, closed_span, decode_chunk, minute_of
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.storage.archive.chunk_store import ChunkStore
+from orderbook_desktop.storage.archive.lease import ArchiveLease
+from orderbook_desktop.storage.archive.loose_events import LooseEvents
+from orderbook_desktop.storage.archive.proof import proven_chunk
+from orderbook_desktop.storage.archive.raw_removal import ArchivedRaw
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.reading.raw_events import RawEvents, own_events
+from orderbook_desktop.storage.reading.segment_reader import MissingEvents, checkpoint_book
+from orderbook_desktop.storage.schema import CHECKPOINTS, SEGMENTS, Document
+
+# No chunk is longer.
+_LONGEST_MS: Final = 10 * MINUTE_MS
+_LOOK_ANYWAY_S: Final = 660.0
+
+
+class SegmentArchive:
+    """Archives segments of `database`, each while it holds its lease.
+
+    Its methods raise PyMongo's errors, and `KnownError`s where a segment can't be archived.
+    """
+
+    def __init__(self, database: Database, now_ms: Callable[[], int]) -> None:
+        self._database = database
+        self._now_ms = now_ms
+        self._store = ChunkStore(database)
+        self._raw = ArchivedRaw(database)
+        self._lease = ArchiveLease(database)
+        self._loose = LooseEvents(database)
+        # By segment, how far it is known that no raw events are left over.
+        self._swept: dict[str, int] = {}
+        # By segment, at which event time a minute may be closed that was not before.
+        self._due: dict[str, _Due] = {}
+
+    async def advance(self, segment_id: str) -> tuple[int, int] | None:
+        """Archive the next chunk of a segment; return its events and bytes.
+
+        None: there is nothing to be done now, or somebody else does it.
+        """
+        waiting = {"_id": segment_id, "to_archive": True}
+        known = await self._database.collection(SEGMENTS).find_one(waiting)
+        segment = known and await self._lease.take(known)
+        if not segment:
+            return None
+        try:
+            return await self._go_on(segment)
+        except KnownError:
+            if await self._lease.is_held(segment):
+                await self._lease.release(segment)
+                raise
+            # Somebody else has gone on with it meanwhile.
+            return None
+
+    async def _go_on(self, segment: Document) -> tuple[int, int] | None:
+        await self._sweep(segment)
+        limit = await self._limit(segment)
+        if segment["archived_id"] < limit:
+            return await self._archive(segment, limit) if self._is_due(segment) else None
+        if segment["end_cause"] is not None and segment["archived_id"] >= segment["last_id"]:
+            await self._lease.finish(segment)
+            self._swept.pop(segment["_id"], None)
+            self._due.pop(segment["_id"], None)
+        return None
+
+    def _is_due(self, segment: Document) -> bool:
+        due = self._due.get(segment["_id"])
+        if due is None or segment["end_cause"] is not None:
+            return True
+        is_later = not due.seen_ms <= segment["last_event_ms"] < due.at_ms
+        return is_later or time.monotonic() - due.looked_at >= _LOOK_ANYWAY_S
+
+    async def _archive(self, segment: Document, limit: int) -> tuple[int, int] | None:
+        start = await self._start_book(segment)
+        events = await self._next_events(segment, start, limit)
+        if not events:
+            return None
+        chunk = await asyncio.to_thread(proven_chunk, start, events)
+        epoch = segment["archive_lease"]["epoch"]
+        size = await self._store.put(segment["_id"], chunk, epoch)
+        last_id = events[-1].final_id
+        if not await self._lease.move(segment, last_id, len(events), size):
+            return None
+        ids = [event.final_id for event in events]
+        await self._raw.remove(segment["market"], ids, segment["_id"])
+        self._swept[segment["_id"]] = last_id
+        return len(events), size
+
+    async def _sweep(self, segment: Document) -> None:
+        """Remove what a kill, or a failure, has left of the last chunk's raw events."""
+        archived_id = segment["archived_id"]
+        if self._swept.get(segment["_id"]) == archived_id:
+            return
+        if archived_id > segment["snapshot_id"]:
+            chunk = await self._store.ending_at(segment["_id"], archived_id)
+            if chunk is not None:
+                decoded = await asyncio.to_thread(decode_chunk, chunk)
+                await self._raw.sweep(decoded, segment["_id"])
+        self._swept[segment["_id"]] = archived_id
+
+    async def _limit(self, segment: Document) -> int:
+        """Return through which id the segment may be archived now."""
+        if segment["end_cause"] is not None:
+            is_running = minute_of(segment["last_event_ms"]) == minute_of(self._now_ms())
+            return int(segment["archived_id"] if is_running else segment["last_id"])
+        query, fields = {"segment": segment["_id"]}, {"update_id": 1, "base": 1}
+        found = await self._database.collection(CHECKPOINTS).find(query, fields).to_list(None)
+        ids = sorted(int(one["update_id"]) for one in found if not one["base"])
+        # The newest book is made from the newest checkpoint and the raw events after it, or,
+        # where that is replaced just then, from the one before.
+        return min(ids[-2], segment["last_id"]) if len(ids) > 1 else 0
+
+    async def _start_book(self, segment: Document) -> BookImage:
+        after_id, market = segment["archived_id"], segment["market"]
+        if after_id == segment["snapshot_id"]:
+            key = f"{segment['_id']}:{after_id}"
+            base = await self._database.collection(CHECKPOINTS).find_one({"_id": key})
+            if base is not None:
+                return await asyncio.to_thread(checkpoint_book, base)
+        chunk = await self._store.ending_at(segment["_id"], after_id)
+        if chunk is None:
+            raise MissingEvents(market, after_id, "the book")
+        return await asyncio.to_thread(lambda: decode_chunk(chunk).final_book())
+
+    async def _next_events(
+        self, segment: Document, start: BookImage, limit: int
+    ) -> list[DepthDiff]:
+        """Return the events of the next chunk; none while it is not known where it ends."""
+        market, after_id = segment["market"], segment["archived_id"]
+        levels = len(start.bids.prices) + len(start.asks.prices)
+        listed = {u for one in await self._loose.lists(market, waiting=True) for u in one.ids}
+        raw = RawEvents(self._database, market)
+        found: list[DepthDiff] = []
+        reached = after_id
+        while True:
+            more = await raw.run_after(reached, limit) if reached < limit else []
+            found += more
+            is_all = not more or more[-1].final_id >= limit
+            events = own_events(after_id, found, listed)
+            count = closed_span(events, levels, is_all=is_all and segment["end_cause"] is not None)
+            if count or is_all:
+                break
+            reached = found[-1].final_id
+        if reached < limit and not events:
+            raise MissingEvents(market, after_id, "an event")
+        self._due.pop(segment["_id"], None)
+        if not count:
+            self._due[segment["_id"]] = _due_after(segment, events, levels)
+        return events[:count]
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """When to look again, though nothing but reading the events tells for sure.
+
+    `at_ms` is an event time; `seen_ms` was the latest when it was `looked_at`, a time of our
+    own, since event times may jump.
+    """
+
+    at_ms: int
+    seen_ms: int
+    looked_at: float
+
+
+def _due_after(segment: Document, events: Sequence[DepthDiff], levels: int) -> _Due:
+    """Return when the chunk that begins with `events` may be complete, as things go on."""
+    seen_ms = int(segment["last_event_ms"])
+    at_ms = seen_ms
+    if events:
+        changes = sum(len(event.bids) + len(event.asks) for event in events)
+        passed_ms = max(events[-1].event_ms - events[0].event_ms, 1)
+        missing_ms = passed_ms * max(levels - changes, 0) // max(changes, 1)
+        at_ms = events[0].event_ms + min(max(passed_ms + missing_ms, MINUTE_MS), _LONGEST_MS)
+        # The checkpoint through which it may be archived is a minute older than the latest.
+        at_ms += MINUTE_MS
+    return _Due(at_ms, seen_ms, time.monotonic())

@@ -1,0 +1,1 @@
+"""Reading a recording: archive and raw events as one."""

@@ -1,0 +1,213 @@
+"""The recording of one market: what there is, its events in order, and its book at any time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from orderbook_desktop.core.archive import (
+    ChunkSlice,
+    DecodedChunk,
+    decode_chunk,
+    encode_loose,
+)
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.errors import BugError, KnownError
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.timeline import Cover, Gap, Timeline, timeline_of
+from orderbook_desktop.storage.archive.chunk_store import ChunkStore
+from orderbook_desktop.storage.archive.loose_events import LooseEvents
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.errors import DatabaseError
+from orderbook_desktop.storage.reading.raw_events import RawEvents
+from orderbook_desktop.storage.reading.segment_reader import BEFORE_ALL, SegmentReader
+from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segments
+from orderbook_desktop.storage.schema import SEGMENTS
+
+__all__ = ["NotCovered", "Recording", "StoredSegment", "recorded_markets"]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# While a book is looked up the recording may be cut under the reader's feet.
+_ATTEMPTS: Final = 3
+
+
+class NotCovered(DatabaseError):
+    """The book of `market` at `event_ms` is not known; `gap` says why, None: beyond either end."""
+
+    def __init__(self, market: str, event_ms: int, gap: Gap | None) -> None:
+        self.market = market
+        self.event_ms = event_ms
+        self.gap = gap
+        super().__init__(market, event_ms, gap)
+
+    def __str__(self) -> str:
+        why = "the recording doesn't reach there" if self.gap is None else self.gap.sentence
+        return f"The book of {self.market} at {_time(self.event_ms)} is not known: {why}."
+
+
+class Recording:
+    """The recording of `market` in `database`, as it is whenever it is looked at.
+
+    Others may go on recording, archiving and cutting it meanwhile. All methods raise
+    PyMongo's errors, and where something is not as it was stored `MissingEvents`,
+    `DamagedChunk`, `DamagedDocument` or `MalformedMessage`. Events that no scale can hold
+    (`InexactValue`) can be read by nobody. Generators have to be closed (`aclosing`).
+    """
+
+    def __init__(self, database: Database, market: str) -> None:
+        self._database = database
+        self.market = market
+
+    async def segments(self) -> list[StoredSegment]:
+        """Return the segments by their first update id."""
+        return await read_segments(self._database, self.market)
+
+    async def timeline(self) -> Timeline:
+        """Return what is covered and what is not, from the first event to the last."""
+        return _timeline(await self.segments())
+
+    async def chunks(self, segment: StoredSegment) -> AsyncGenerator[DecodedChunk]:
+        """Iterate over a whole segment, as far as it went when `segment` was read.
+
+        Each chunk starts where the one before it ends, unless what comes next has been cut.
+        """
+        async with aclosing(SegmentReader(self._database, segment).chunks()) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def slices(
+        self, from_ms: int | None = None, to_ms: int | None = None
+    ) -> AsyncGenerator[ChunkSlice]:
+        """Iterate over the events from `from_ms` to before `to_ms`, none of them twice.
+
+        None: from the first, through the last that is stored. An event whose time goes back
+        counts as late as the one before it.
+        """
+        segments = await self.segments()
+        by_id = {one.id: one for one in segments}
+        is_continued = False
+        for cover in _timeline(segments).covers:
+            if not _meets(cover, from_ms, to_ms):
+                continue
+            opens = not (cover.continues and is_continued)
+            pieces = self._slices_of(cover, by_id[cover.segment_id], from_ms, to_ms, opens=opens)
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    is_continued = True
+                    yield piece
+
+    async def loose(self) -> AsyncGenerator[DecodedChunk]:
+        """Iterate over the events that belong to no known book, archived ones first."""
+        store, archived = ChunkStore(self._database), set[int]()
+        for key in await store.loose_keys(self.market):
+            chunk = await store.get_loose(key)
+            if chunk is not None:
+                decoded = await asyncio.to_thread(decode_chunk, chunk)
+                archived.update(decoded.numbers.final_ids.tolist())
+                yield decoded
+        raw = RawEvents(self._database, self.market)
+        for waiting in await LooseEvents(self._database).lists(self.market, waiting=True):
+            # While they are being archived they are in both places.
+            ids = [update_id for update_id in waiting.ids if update_id not in archived]
+            events = await raw.those(ids)
+            if events:
+                yield await asyncio.to_thread(_loose_chunk, events)
+
+    async def book_at(self, event_ms: int) -> BookImage:
+        """Return the book after the last event not later than `event_ms`; raises `NotCovered`."""
+        before: list[StoredSegment] = []
+        for _ in range(_ATTEMPTS):
+            segments = await self.segments()
+            piece = _timeline(segments).at(event_ms)
+            if not isinstance(piece, Cover):
+                raise NotCovered(self.market, event_ms, piece)
+            try:
+                stored = next(one for one in segments if one.id == piece.segment_id)
+                return await self._book_in(stored, event_ms)
+            except KnownError:
+                if segments == before:
+                    raise
+                before = segments
+        raise NotCovered(self.market, event_ms, None)
+
+    async def _book_in(self, stored: StoredSegment, event_ms: int) -> BookImage:
+        reader = SegmentReader(self._database, stored)
+        start_id = await reader.start_near(event_ms)
+        latest: DecodedChunk | None = None
+        async with aclosing(reader.chunks(start_id)) as chunks:
+            async for chunk in chunks:
+                index = chunk.last_until(event_ms)
+                if index == BEFORE_ALL and latest is not None:
+                    return latest.final_book()
+                if index < chunk.header.event_count - 1:
+                    return chunk.book_after(index)
+                latest = chunk
+        if latest is None:
+            raise BugError(f"segment {stored.id} covers a time without events")
+        return latest.final_book()
+
+    async def _slices_of(
+        self,
+        cover: Cover,
+        stored: StoredSegment,
+        from_ms: int | None,
+        to_ms: int | None,
+        *,
+        opens: bool,
+    ) -> AsyncGenerator[ChunkSlice]:
+        """Iterate over the slices of one cover; where `opens`, the first of them does."""
+        reader = SegmentReader(self._database, stored)
+        start_id = await reader.start_near(max(cover.from_ms, from_ms or cover.from_ms))
+        if not opens and start_id is not None and start_id > cover.after_id:
+            # Times go back: it is further in front.
+            start_id = None
+        reached = cover.after_id if not opens else None
+        async with aclosing(reader.chunks(start_id)) as chunks:
+            async for chunk in chunks:
+                begin, end = _part(chunk, cover.after_id, from_ms, to_ms)
+                was_cut = reached is not None and (chunk.header.start_id or 0) > reached
+                reached = chunk.header.coverage.last_id
+                if begin < chunk.header.event_count and (begin < end or opens):
+                    yield ChunkSlice(chunk, begin, max(begin, end), opens or was_cut)
+                    opens = False
+                if end < chunk.header.event_count:
+                    return
+
+
+async def recorded_markets(database: Database) -> list[str]:
+    """Return the markets of which there is a recording, by name. Raises PyMongo's errors."""
+    return sorted(await database.collection(SEGMENTS).distinct("market"))
+
+
+def _loose_chunk(events: Sequence[DepthDiff]) -> DecodedChunk:
+    return decode_chunk(encode_loose(events))
+
+
+def _timeline(segments: list[StoredSegment]) -> Timeline:
+    return timeline_of((one.id, one.segment) for one in segments)
+
+
+def _meets(cover: Cover, from_ms: int | None, to_ms: int | None) -> bool:
+    return (from_ms is None or cover.to_ms >= from_ms) and (to_ms is None or cover.from_ms < to_ms)
+
+
+def _part(
+    chunk: DecodedChunk, after_id: int, from_ms: int | None, to_ms: int | None
+) -> tuple[int, int]:
+    """Return where the wanted events of `chunk` begin and end; nothing is wanted past an end."""
+    begin = int(chunk.numbers.final_ids.searchsorted(after_id, side="right"))
+    if from_ms is not None:
+        begin = max(begin, chunk.last_until(from_ms - 1) + 1)
+    end = chunk.header.event_count if to_ms is None else chunk.last_until(to_ms - 1) + 1
+    return begin, end
+
+
+def _time(event_ms: int) -> str:
+    try:
+        moment = _EPOCH + timedelta(milliseconds=event_ms)
+    except OverflowError:
+        return f"{event_ms} ms"
+    return moment.isoformat(" ", "milliseconds").replace("+00:00", " UTC")

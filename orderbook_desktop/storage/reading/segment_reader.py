@@ -1,0 +1,260 @@
+"""Reads one segment, archive and raw events as one, while others archive and cut it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
+
+from orderbook_desktop.core.archive import (
+    DamagedChunk,
+    DecodedChunk,
+    decode_chunk,
+    encode_chunk,
+    minute_of,
+)
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.events import DepthDiff, decode_snapshot
+from orderbook_desktop.storage.archive.chunk_store import chunk_key, stored_chunk
+from orderbook_desktop.storage.archive.loose_events import LooseEvents
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.errors import DatabaseError
+from orderbook_desktop.storage.packing import DamagedDocument, unpack
+from orderbook_desktop.storage.reading.raw_events import RawEvents, own_events
+from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segment
+from orderbook_desktop.storage.schema import CHECKPOINTS, DEPTH_CHUNKS, Document
+
+BEFORE_ALL: Final = -1
+# A chunk is a minute long, or a few where the market is calm.
+_MINUTES_BACK: Final = 1
+
+
+class MissingEvents(DatabaseError):
+    """Of `market`, what follows update id `after_id` was recorded and is not there."""
+
+    def __init__(self, market: str, after_id: int, what: str) -> None:
+        self.market = market
+        self.after_id = after_id
+        self.what = what
+        super().__init__(market, after_id, what)
+
+    @property
+    def reason(self) -> str:
+        """What is missing, and where, without the market."""
+        return f"after update id {self.after_id}, {self.what} is missing"
+
+    def __str__(self) -> str:
+        return f"{self.market}: {self.reason}."
+
+
+class SegmentReader:
+    """Reads the segment `stored` as far as it was known when that was read.
+
+    What is not archived is encoded and decoded on the way, so that all of it is chunks.
+    `archived_bytes` and `raw_bytes` count what has been read: packed chunks, and event texts.
+    """
+
+    def __init__(self, database: Database, stored: StoredSegment) -> None:
+        self._database = database
+        self._stored = stored
+        self._last_id = stored.segment.last_id
+        self._raw = RawEvents(database, stored.segment.market)
+        self.archived_bytes = 0
+        self.raw_bytes = 0
+
+    @property
+    def stored(self) -> StoredSegment:
+        """The segment as it was read last: it may have been cut, or archived further."""
+        return self._stored
+
+    async def chunks(self, start_id: int | None = None) -> AsyncGenerator[DecodedChunk]:
+        """Iterate over the chunks from the one that starts at `start_id` (default: the first).
+
+        Each starts where the one before it ends, but where retention has meanwhile cut what
+        comes next. Raises PyMongo's errors, `MissingEvents`, `DamagedChunk`,
+        `DamagedDocument`, `MalformedMessage` and `InexactValue`. Close it.
+        """
+        reading = _Reading(self._stored.segment.snapshot_id if start_id is None else start_id)
+        ahead: asyncio.Task[Document | None] | None = None
+        try:
+            while reading.at < self._last_id:
+                if reading.link >= self._stored.archived_id:
+                    chunk = await self._raw_chunk(reading)
+                else:
+                    document = await (ahead or self._fetched(reading.link))
+                    ahead = self._ahead_of(document)
+                    chunk = await self._archived_chunk(reading, document)
+                if chunk is not None:
+                    yield chunk
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.gather(ahead, return_exceptions=True)
+
+    async def start_near(self, event_ms: int) -> int | None:
+        """Return where the last archived chunk starts that begins at `event_ms` or before.
+
+        None where there is none, or none is found since times go back. Raises PyMongo's errors.
+        """
+        segment = self._stored.segment
+        chunks = self._database.collection(DEPTH_CHUNKS)
+        latest, back = minute_of(event_ms), _MINUTES_BACK
+        while latest >= minute_of(segment.first_event_ms):
+            span = {"$gte": latest - back, "$lte": latest}
+            query = {"market": segment.market, "minute": span}
+            found = await chunks.find(query, {"data": 0}).to_list(None)
+            starts = [int(one["start_id"]) for one in found if self._may_hold(one, event_ms)]
+            if starts:
+                return max(starts)
+            latest, back = latest - back - 1, back * 8
+        return None
+
+    def _may_hold(self, chunk: Document, event_ms: int) -> bool:
+        return (
+            chunk.get("segment") == self._stored.id
+            and self._stored.segment.snapshot_id <= chunk["start_id"] < self._stored.archived_id
+            and chunk["from_event_ms"] <= event_ms
+        )
+
+    async def base_book(self) -> BookImage:
+        """Return the book that the segment begins with, of its base checkpoint.
+
+        Raises PyMongo's errors, `MissingEvents`, `DamagedDocument` and `MalformedMessage`.
+        """
+        segment = self._stored.segment
+        key = f"{self._stored.id}:{segment.snapshot_id}"
+        document = await self._database.collection(CHECKPOINTS).find_one({"_id": key})
+        is_its = document is not None and document.get("segment") == self._stored.id
+        if document is None or not is_its or document.get("base") is not True:
+            raise MissingEvents(segment.market, segment.snapshot_id, "the book it begins with")
+        return await asyncio.to_thread(checkpoint_book, document)
+
+    async def _raw_chunk(self, reading: _Reading) -> DecodedChunk | None:
+        """Return the next raw events as a chunk, or None where they are raw no more."""
+        events = await self._next_raw(reading.at)
+        if not events:
+            await self._look_again(reading, "an event")
+            return None
+        book = await self.base_book() if reading.latest is None else reading.latest.final_book()
+        reading.latest = await asyncio.to_thread(_chunk_of, book, events)
+        self.raw_bytes += sum(len(event.payload) for event in events)
+        reading.at = reading.latest.header.coverage.last_id
+        return reading.latest
+
+    async def _next_raw(self, after_id: int) -> list[DepthDiff]:
+        """Return the next raw events of the segment, without loose ones that lie among them."""
+        lists = await LooseEvents(self._database).lists(self._stored.segment.market, waiting=True)
+        listed = {update_id for one in lists for update_id in one.ids}
+        found: list[DepthDiff] = []
+        reached = after_id
+        while reached < self._last_id:
+            more = await self._raw.run_after(reached, self._last_id)
+            found += more
+            if not more or more[-1].final_id >= self._last_id:
+                break
+            reached = more[-1].final_id
+            # What the last ones are shows in what follows them.
+            known = max(
+                (at for at, one in enumerate(found, 1) if one.final_id not in listed), default=0
+            )
+            if known:
+                return own_events(after_id, found[:known], listed)
+        return own_events(after_id, found, listed)
+
+    async def _archived_chunk(
+        self, reading: _Reading, document: Document | None
+    ) -> DecodedChunk | None:
+        """Return what is new in the archived chunk of `document`, or None if nothing is."""
+        if document is None:
+            await self._look_again(reading, "an archived minute")
+            return None
+        chunk = await asyncio.to_thread(_opened, document, self._stored.id, reading.link)
+        self.archived_bytes += len(document["data"])
+        reading.link = chunk.header.coverage.last_id
+        part = await asyncio.to_thread(_part_of, chunk, reading.at, self._last_id)
+        if part is not None:
+            reading.latest = part
+            reading.at = part.header.coverage.last_id
+        return part
+
+    async def _look_again(self, reading: _Reading, what: str) -> None:
+        """Find out why something isn't where it was: archived, cut, or lost."""
+        market, before = self._stored.segment.market, self._stored
+        now = await read_segment(self._database, before.id)
+        if now is None:
+            # All of it was cut away, or somebody has deleted it.
+            raise MissingEvents(market, reading.at, "the rest of the recording")
+        self._stored = now
+        if now.segment.snapshot_id > reading.link:
+            reading.move_to(now.segment.snapshot_id)
+        elif now.archived_id <= before.archived_id:
+            raise MissingEvents(market, reading.at, what)
+
+    def _ahead_of(self, document: Document | None) -> asyncio.Task[Document | None] | None:
+        """Begin to fetch the chunk that follows while this one is being read."""
+        last_id = None if document is None else document.get("last_id")
+        if isinstance(last_id, int) and last_id < min(self._stored.archived_id, self._last_id):
+            return asyncio.create_task(self._fetched(last_id), name="chunk ahead")
+        return None
+
+    async def _fetched(self, start_id: int) -> Document | None:
+        key = chunk_key(self._stored.id, start_id)
+        return await self._database.collection(DEPTH_CHUNKS).find_one({"_id": key})
+
+
+class _Reading:
+    """How far a reader has come.
+
+    `at` is the last update id that was handed out. At `link` a chunk starts, or the archive
+    ends; it is less than `at` where events were archived after they had been read raw.
+    `latest` is the chunk that was handed out last; None at the beginning.
+    """
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.link = at
+        self.latest: DecodedChunk | None = None
+
+    def move_to(self, update_id: int) -> None:
+        """Go on from a later chunk."""
+        if update_id > self.at:
+            self.at, self.latest = update_id, None
+        self.link = update_id
+
+
+def checkpoint_book(document: Document) -> BookImage:
+    """Return the book of a checkpoint; raises `DamagedDocument` and `MalformedMessage`."""
+    try:
+        market, update_id = document["market"], document["update_id"]
+        snapshot = decode_snapshot(unpack(document["payload"]), market, int(document["event_ms"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedDocument(f"checkpoint: {type(error).__name__} {error}") from error
+    if snapshot.last_update_id != update_id:
+        raise DamagedDocument("the update id of a checkpoint is not that of its book")
+    book = Book()
+    book.load(snapshot)
+    return image_of(book, market)
+
+
+def _opened(document: Document, segment_id: str, start_id: int) -> DecodedChunk:
+    chunk = decode_chunk(stored_chunk(document, segment_id))
+    # Else a reader would go round in a circle.
+    if chunk.header.start_id != start_id or chunk.header.coverage.last_id <= start_id:
+        raise DamagedChunk("it does not follow the one before it")
+    return chunk
+
+
+def _part_of(chunk: DecodedChunk, after_id: int, last_id: int) -> DecodedChunk | None:
+    """Return the chunk of the events after `after_id` through `last_id`; None if there are none."""
+    final_ids = chunk.numbers.final_ids
+    begin, end = (int(final_ids.searchsorted(one, side="right")) for one in (after_id, last_id))
+    if begin == 0 and end == len(final_ids):
+        return chunk
+    if begin >= end:
+        return None
+    return _chunk_of(chunk.book_after(begin + BEFORE_ALL), list(chunk.diffs())[begin:end])
+
+
+def _chunk_of(start: BookImage, events: Sequence[DepthDiff]) -> DecodedChunk:
+    return decode_chunk(encode_chunk(start, events))

@@ -1,0 +1,67 @@
+"""What is recorded of each market, at a glance."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from orderbook_desktop.core.errors import MalformedMessage
+from orderbook_desktop.core.timeline import Timeline, timeline_of
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.reading.raw_events import RawEvents
+from orderbook_desktop.storage.reading.recording import recorded_markets
+from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segments
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSummary:
+    """What is recorded of `market`.
+
+    `stored_bytes` is what its events take: packed chunks and, as estimated from some of them,
+    the texts of those that are not archived yet. `running`: somebody says to be recording it.
+    """
+
+    market: str
+    timeline: Timeline
+    segments: int
+    events: int
+    stored_bytes: int
+    running: bool
+
+
+async def summaries(database: Database) -> list[RecordingSummary]:
+    """Return the summary of each market, by name.
+
+    Raises PyMongo's errors, and `DamagedDocument` for a damaged segment.
+    """
+    found = []
+    for market in await recorded_markets(database):
+        segments = await read_segments(database, market)
+        summary = RecordingSummary(
+            market,
+            timeline_of((one.id, one.segment) for one in segments),
+            len(segments),
+            sum(one.segment.event_count for one in segments),
+            sum([await _bytes_of(database, one) for one in segments]),
+            any(one.running for one in segments),
+        )
+        found.append(summary)
+    return found
+
+
+async def _bytes_of(database: Database, stored: StoredSegment) -> int:
+    segment = stored.segment
+    raw = segment.event_count - stored.archived_events
+    if raw <= 0:
+        return stored.archived_bytes
+    reader = RawEvents(database, segment.market)
+    try:
+        some = await reader.run_after(stored.archived_id, segment.last_id)
+    except MalformedMessage as error:
+        # It is `verify` that tells what is damaged; here it says nothing of a size.
+        _log.warning("%s: %s", segment.market, error)
+        some = []
+    size = sum(len(event.payload) for event in some)
+    return stored.archived_bytes + (size * raw // len(some) if some else 0)

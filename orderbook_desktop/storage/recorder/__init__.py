@@ -1,0 +1,1 @@
+"""The recorder: what the feeds receive, written through every outage."""

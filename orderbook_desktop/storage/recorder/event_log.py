@@ -1,0 +1,152 @@
+"""The collection of the events: written once, compared where they are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from orderbook_desktop.core.events import level_texts
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.errors import DatabaseError
+from orderbook_desktop.storage.recorder.pending import Insert
+from orderbook_desktop.storage.schema import DEPTH_EVENTS, Document, event_sum
+
+if TYPE_CHECKING:
+    from pymongo.errors import BulkWriteError
+
+_DUPLICATE_KEY: Final = 11000
+
+
+class RecordingConflict(DatabaseError):
+    """Update id `update_id` of `market` is recorded already, with another content."""
+
+    def __init__(self, market: str, update_id: int) -> None:
+        self.market = market
+        self.update_id = update_id
+        super().__init__(market, update_id)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.market} is not recorded any more: update id {self.update_id} is there already "
+            "with another content, so this is another exchange or another run of one; "
+            "choose another DB_NAME for it."
+        )
+
+
+class UnstorableEvent(DatabaseError):
+    """No database can hold the event `update_id` of `market`; `reason` is the driver's."""
+
+    def __init__(self, market: str, update_id: int, reason: str) -> None:
+        self.market = market
+        self.update_id = update_id
+        self.reason = reason
+        super().__init__(market, update_id, reason)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.market} is not recorded any more: the event {self.update_id} can't be stored "
+            f"({self.reason}); look at what the exchange sends, and start the recording again."
+        )
+
+
+class UnstorableAmong(DatabaseError):
+    """One of several events can't be stored; none of them is."""
+
+    def __str__(self) -> str:
+        return "An event that the exchange sent can't be stored; looking for it."
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of events: all are stored but the `refused` ones.
+
+    The `repeated` ones were there already, and not by us.
+    """
+
+    repeated: frozenset[Insert] = frozenset()
+    refused: Mapping[Insert, RecordingConflict | UnstorableEvent] = field(default_factory=dict)
+
+
+class EventLog:
+    """Writes events to `depth_events`; each update id of a market at most once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def insert(self, events: Sequence[Insert]) -> Outcome:
+        """Write `events` and return when they are acknowledged, but for the refused ones.
+
+        Raises PyMongo's errors: none or some are written then, and repeating is harmless.
+        Raises `UnstorableAmong` where fewer at a time have to be tried.
+        """
+        from bson.errors import BSONError  # noqa: PLC0415 (see storage.database)
+        from pymongo.errors import BulkWriteError  # noqa: PLC0415
+
+        if not events:
+            return Outcome()
+        try:
+            documents = [_document(event) for event in events]
+            # Unordered: an event that is there already doesn't keep out those after it.
+            await self._database.collection(DEPTH_EVENTS).insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            return await self._compare([events[index] for index in _known(error)], error)
+        except (BSONError, OverflowError, UnicodeError) as error:
+            if len(events) > 1:
+                raise UnstorableAmong from error
+            (event,) = events
+            refusal = UnstorableEvent(event.market, event.final_id, str(error))
+            return Outcome(refused={event: refusal})
+        return Outcome()
+
+    async def _compare(self, events: Sequence[Insert], error: BulkWriteError) -> Outcome:
+        repeated: set[Insert] = set()
+        refused: dict[Insert, RecordingConflict | UnstorableEvent] = {}
+        for market in {event.market for event in events}:
+            mine = [event for event in events if event.market == market]
+            stored = await self._stored(market, [event.final_id for event in mine])
+            for event in mine:
+                document = stored.get(event.final_id)
+                if document is None:
+                    # Not visible yet, or deleted meanwhile: it is not acknowledged.
+                    raise error
+                if not _same(document, event):
+                    refused[event] = RecordingConflict(market, event.final_id)
+                elif document["received_ns"] != event.received_ns:
+                    # Otherwise it is our own, whose acknowledgement was lost.
+                    repeated.add(event)
+        return Outcome(frozenset(repeated), refused)
+
+    async def _stored(self, market: str, ids: list[int]) -> dict[int, Document]:
+        query = {"market": market, "u": {"$in": ids}}
+        found = await self._database.collection(DEPTH_EVENTS).find(query).to_list(None)
+        return {document["u"]: document for document in found}
+
+
+def _known(error: BulkWriteError) -> list[int]:
+    """Return the indices of the known events; raises `error` if anything else is wrong."""
+    faults: list[Any] = error.details.get("writeErrors", [])
+    is_only_known = faults and all(fault["code"] == _DUPLICATE_KEY for fault in faults)
+    if not is_only_known or error.details.get("writeConcernErrors"):
+        raise error
+    return [fault["index"] for fault in faults]
+
+
+def _same(document: Document, event: Insert) -> bool:
+    """Whether the same event was stored; another connection may date it differently."""
+    payload = document["payload"].encode()
+    if payload == event.payload:
+        return True
+    return document["U"] == event.first_id and level_texts(payload) == level_texts(event.payload)
+
+
+def _document(event: Insert) -> Document:
+    return {
+        "market": event.market,
+        "U": event.first_id,
+        "u": event.final_id,
+        "event_ms": event.event_ms,
+        "received_ns": event.received_ns,
+        "payload": event.payload.decode(),
+        "sum": event_sum(event.payload, event.received_ns),
+    }

@@ -1,0 +1,273 @@
+"""The book-keeping of a recording: its segments and checkpoints, behind the events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from typing import Final
+
+from orderbook_desktop.core.checkpoint import BookImage, encode_image
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.storage.archive.loose_events import LooseEvents
+from orderbook_desktop.storage.database import Activity, Database
+from orderbook_desktop.storage.imports.journal import settle_imports
+from orderbook_desktop.storage.packing import pack
+from orderbook_desktop.storage.recorder.owner import owner_document
+from orderbook_desktop.storage.recorder.pending import (
+    Base,
+    Checkpoint,
+    Close,
+    Extend,
+    LedgerEntry,
+    Loose,
+    Open,
+    OpenSegment,
+)
+from orderbook_desktop.storage.recorder.recovery import CrashWatch
+from orderbook_desktop.storage.retrying import until_it_works
+from orderbook_desktop.storage.schema import (
+    CHECKPOINTS,
+    SEGMENTS,
+    Document,
+    front_document,
+    progress_document,
+    unarchived_document,
+)
+
+_log = logging.getLogger(__name__)
+
+_PERSIST_EVERY_S: Final = 1.0
+_HEARTBEAT_EVERY_S: Final = 10.0
+_LOOK_EVERY_S: Final = 60.0
+# Few enough that an event which comes meanwhile is not kept waiting.
+_SEGMENTS_A_WRITE: Final = 10
+_CHECKPOINTS_KEPT: Final = 2
+_LONGEST_DETAIL: Final = 500
+
+
+class Ledger:
+    """Writes segments and checkpoints, each after the events that it speaks of.
+
+    `take()` what the sinks said, once the events before it are acknowledged; `run()` writes,
+    in a task of its own, so that no event waits for it. `written` is called with each entry
+    that is done, `vanished` with the market of a segment that somebody deleted.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        written: Callable[[LedgerEntry], None],
+        vanished: Callable[[str], None],
+    ) -> None:
+        self._database = database
+        self._written = written
+        self._vanished = vanished
+        self._queue: deque[LedgerEntry] = deque()
+        self._open: dict[str, OpenSegment] = {}
+        self._wake = asyncio.Event()
+        self._finishing = False
+        self._watch = CrashWatch(database)
+        self._loose = LooseEvents(database)
+        # Long ago: the first time is due at once.
+        self._kept_up_at = self._beaten_at = self._looked_at = -math.inf
+
+    def take(self, entry: LedgerEntry) -> None:
+        """Take an entry whose events are acknowledged."""
+        match entry:
+            case Open(segment):
+                self._open[segment.id] = segment
+            case Extend(segment):
+                segment.extend(entry)
+                self._written(entry)
+                return
+            case Close(segment, cause, detail):
+                segment.end(cause, _storable(detail))
+        self._queue.append(entry)
+        self._wake.set()
+
+    def end(self, market: str, detail: str) -> list[Close]:
+        """End the open segments of `market` where they are; return the entries for that.
+
+        The cause is the database, and `detail` what became of it.
+        """
+        ends = [
+            Close(segment, GapCause.DATABASE, detail)
+            for segment in self._open.values()
+            if segment.state.market == market and segment.state.end_cause is None
+        ]
+        for end in ends:
+            self.take(end)
+        return ends
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing that was taken is still to be written."""
+        return not self._queue and not self._open
+
+    def finish(self) -> None:
+        """Let `run()` return when everything that was taken is written."""
+        self._finishing = True
+        self._wake.set()
+
+    async def recover(self) -> None:
+        """Close what earlier recorders left open, and imports. Raises PyMongo's errors."""
+        await self._watch.close_crashed()
+        await settle_imports(self._database)
+        self._looked_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Write until finished."""
+        while True:
+            while self._queue:
+                ends = self._ends_in_front()
+                await self._until_it_works(partial(self._settle, self._queue[0], ends))
+                for _ in range(max(1, len(ends))):
+                    self._written(self._queue.popleft())
+            if self._finishing:
+                return
+            await self._pause(self._kept_up_at + _PERSIST_EVERY_S - time.monotonic())
+            if time.monotonic() - self._kept_up_at >= _PERSIST_EVERY_S:
+                await self._until_it_works(self._keep_up)
+                self._kept_up_at = time.monotonic()
+
+    async def _until_it_works(self, attempt: Callable[[], Awaitable[object]]) -> None:
+        await until_it_works(self._database, Activity.KEEP_LEDGER, attempt)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for work, or for the time to store how far the segments have come."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self._wake.clear()
+
+    def _ends_in_front(self) -> list[Close]:
+        """Return the ends of segments in front of the queue: of many, several at a time."""
+        ends = []
+        for entry in islice(self._queue, _SEGMENTS_A_WRITE):
+            if not isinstance(entry, Close):
+                break
+            ends.append(entry)
+        return ends
+
+    async def _settle(self, entry: LedgerEntry, ends: list[Close]) -> None:
+        match entry:
+            case Open(segment, base):
+                await self._store_checkpoint(segment, base, is_base=True)
+                await self._store([segment])
+                segment.stored = True
+                # From now on the one without the other is a loss.
+                known = {"_id": f"{segment.id}:{base.update_id}"}
+                await self._database.collection(CHECKPOINTS).update_one(
+                    known, {"$unset": {"new": ""}}
+                )
+            case Checkpoint(segment, base):
+                await self._store_checkpoint(segment, base, is_base=False)
+            case Close():
+                ended = [one.segment for one in ends if one.segment.id in self._open]
+                if ended:
+                    await self._store(ended)
+                for segment in ended:
+                    self._open.pop(segment.id, None)
+            case Loose(market, ids, key):
+                await self._loose.list_up(market, ids, key)
+
+    async def _store(self, segments: list[OpenSegment], *, new: bool = True) -> int:
+        """Write what changed of `segments`; return how many of them the database knew.
+
+        Where they may be `new` it knows them afterwards.
+        """
+        from pymongo import UpdateOne  # noqa: PLC0415 (see storage.database)
+
+        for segment in segments:
+            segment.changed = False
+        writes = [UpdateOne({"_id": one.id}, _segment_update(one), upsert=new) for one in segments]
+        begun = [one for one in segments if one.state.event_count > 0]
+        try:
+            done = await self._database.collection(SEGMENTS).bulk_write(writes, ordered=False)
+        except BaseException:
+            for segment in segments:
+                segment.changed = True
+            raise
+        if new or done.matched_count == len(segments):
+            for segment in begun:
+                segment.begun = True
+        return int(done.matched_count)
+
+    async def _keep_up(self) -> None:
+        """Store how far the segments have come, and at times that their recorder lives."""
+        now = time.monotonic()
+        beat = now - self._beaten_at >= _HEARTBEAT_EVERY_S
+        due = [one for one in self._open.values() if one.stored and (one.changed or beat)]
+        for start in range(0, len(due), _SEGMENTS_A_WRITE):
+            await self._persist(due[start : start + _SEGMENTS_A_WRITE])
+        if beat:
+            self._beaten_at = now
+        if self._database.prepared and now - self._looked_at >= _LOOK_EVERY_S:
+            await self.recover()
+
+    async def _persist(self, segments: list[OpenSegment]) -> None:
+        if await self._store(segments, new=False) == len(segments):
+            return
+        query = {"_id": {"$in": [segment.id for segment in segments]}}
+        found = self._database.collection(SEGMENTS).find(query, {"_id": 1})
+        there = {one["_id"] async for one in found}
+        for segment in segments:
+            if segment.id not in there:
+                self._give_up(segment)
+
+    def _give_up(self, segment: OpenSegment) -> None:
+        """Somebody deleted the segment, and who knows what else."""
+        _log.error("%s: the recording was deleted while it went on", segment.state.market)
+        self._open.pop(segment.id, None)
+        self._database.prepared = False
+        self._vanished(segment.state.market)
+
+    async def _store_checkpoint(self, segment: OpenSegment, base: Base, *, is_base: bool) -> None:
+        if segment.id not in self._open:
+            return
+        checkpoints = self._database.collection(CHECKPOINTS)
+        key = f"{segment.id}:{base.update_id}"
+        document = {
+            "segment": segment.id,
+            "market": segment.state.market,
+            "update_id": base.update_id,
+            "event_ms": base.event_ms,
+            "base": is_base,
+            "payload": await asyncio.to_thread(_packed, base.book),
+        }
+        if is_base:
+            document["new"] = True
+        await checkpoints.replace_one({"_id": key}, document, upsert=True)
+        if is_base:
+            return
+        if key not in segment.checkpoints:
+            segment.checkpoints.append(key)
+        while len(segment.checkpoints) > _CHECKPOINTS_KEPT:
+            await checkpoints.delete_one({"_id": segment.checkpoints[0]})
+            segment.checkpoints.pop(0)
+
+
+def _segment_update(segment: OpenSegment) -> Document:
+    """Return what to write of a segment: nothing that retention and archive may have changed."""
+    changed = {**progress_document(segment.state), **owner_document(), "to_archive": True}
+    known = {**front_document(segment.state), **unarchived_document(segment.base_id)}
+    if not segment.begun:
+        changed |= {name: known[name] for name in ("first_id", "first_event_ms")}
+    new = {name: value for name, value in known.items() if name not in changed}
+    return {"$set": changed, "$setOnInsert": new}
+
+
+def _packed(book: BookImage | bytes) -> bytes:
+    return pack(encode_image(book) if isinstance(book, BookImage) else book)
+
+
+def _storable(detail: str) -> str:
+    """Return what the database takes as text: it may quote what an exchange sent."""
+    return detail[:_LONGEST_DETAIL].encode("utf-8", "replace").decode()

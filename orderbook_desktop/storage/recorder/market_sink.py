@@ -1,0 +1,260 @@
+"""What one market's feed tells the recorder, as operations to be written in order."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.units import Scale
+from orderbook_desktop.storage.recorder.pending import (
+    Base,
+    Checkpoint,
+    Close,
+    Extend,
+    Insert,
+    Loose,
+    Open,
+    OpenSegment,
+    Operation,
+    PendingWrites,
+)
+
+_log = logging.getLogger(__name__)
+
+# The newest book is then never more than a minute of events away from a checkpoint ...
+_CHECKPOINT_EVERY_MS: Final = 60_000
+# ... nor more than this, whatever the exchange's clock does.
+_CHECKPOINT_EVERY_EVENTS: Final = 10_000
+# A feed lets at most 20,000 events wait for a snapshot; what is older was let go.
+_WAITING_AT_MOST: Final = 20_000
+_UNDECIDED_AT_MOST: Final = 2 * _WAITING_AT_MOST
+_LISTED_AT_ONCE: Final = 5_000
+# Plain values below this are whole units of 10^-8 in any book.
+_FITS_DEFAULT_SCALE: Final = 2.0**52 / 1e8
+_DEFAULT_SCALE: Final = Scale()
+
+
+@dataclass(slots=True)
+class MarketCounts:
+    """What has been recorded of one market in this session.
+
+    `events` and `payload_bytes` count what the database acknowledged, `repeated` those of
+    them that were there already, `dropped` what didn't fit into memory, `gaps` the ends of
+    segments that nobody asked for, and the losses between segments; the last one came at
+    `last_gap_ms` (ms since the epoch). `lag_ms` is how long after its arrival the last event
+    was acknowledged, by our own clock; None while there was none.
+    """
+
+    events: int = 0
+    payload_bytes: int = 0
+    repeated: int = 0
+    dropped: int = 0
+    gaps: int = 0
+    last_gap: str = ""
+    last_gap_ms: int = 0
+    last_id: int = 0
+    lag_ms: int | None = None
+
+
+class MarketSink:
+    """Takes what a feed receives of `market`; is a `RecordingSink`.
+
+    Where the queue is full it drops events, but never in silence: the segment ends with
+    the cause OVERFLOW, and a new one begins, with a book of its own, when there is room.
+    A segment claims only events that were queued here; those that no segment claims are
+    told too.
+    """
+
+    def __init__(self, market: str, pending: PendingWrites) -> None:
+        self.market = market
+        self.counts = MarketCounts()
+        self.refused: KnownError | None = None
+        self.overflowing = False
+        self._pending = pending
+        self._segment: OpenSegment | None = None
+        # By final id: whether an event that the feed has not applied yet was queued here.
+        self._undecided: dict[int, bool] = {}
+        # Final ids of events that were queued here and that no segment will take.
+        self._loose: list[int] = []
+        self._latest: DepthDiff | None = None
+        self._checkpoint_ms = 0
+        self._checkpoint_count = 0
+        self._scale = _DEFAULT_SCALE
+        self._told_unreadable = False
+
+    @property
+    def segment_id(self) -> str | None:
+        """The id of the segment that is being recorded, if one is."""
+        return None if self._segment is None else self._segment.id
+
+    def received(self, diff: DepthDiff) -> None:
+        """Queue an event (see `RecordingSink`)."""
+        self._latest = diff
+        if self.refused is not None:
+            return
+        if self.overflowing and self._pending.relaxed:
+            self.overflowing = False
+            _log.warning("%s: room to record again", self.market)
+        if self._pending.full and not self.overflowing:
+            self.overflowing = True
+            self._end(GapCause.OVERFLOW, "")
+        if self.overflowing:
+            self.counts.dropped += 1
+        else:
+            self._pending.add(Insert.of(diff))
+        if len(self._undecided) >= _UNDECIDED_AT_MOST:
+            self._let_go(len(self._undecided) - _WAITING_AT_MOST)
+            self._tell_loose()
+        self._undecided[diff.final_id] = not self.overflowing
+
+    def opened(self, base: DepthSnapshot | BookImage) -> None:
+        """Begin a segment (see `RecordingSink`)."""
+        self._scale = _scale_of(base)
+        if self.overflowing or self.refused is not None:
+            return
+        segment = OpenSegment(self.market, base.last_update_id, base.event_ms, self._scale)
+        self._segment = segment
+        self._checkpoint_ms = base.event_ms
+        self._checkpoint_count = 0
+        self._pending.add(Open(segment, Base.of(base)))
+
+    def applied(self, diff: DepthDiff, book: Book) -> None:
+        """Extend the segment; store its book now and then (see `RecordingSink`)."""
+        is_latest = diff is self._latest
+        queued = self._undecided.pop(diff.final_id, None)
+        if is_latest:
+            # Whatever came before it has been applied, or never will be.
+            self._let_go(len(self._undecided))
+        if not self._extends(diff, queued, book):
+            if queued:
+                self._loose.append(diff.final_id)
+        elif self._segment is not None:
+            self._extend(self._segment, diff, book)
+        if is_latest:
+            self._tell_loose()
+
+    def _extends(self, diff: DepthDiff, queued: bool | None, book: Book) -> bool:
+        """Return whether the segment goes on with `diff`; begin or end one where need be."""
+        if self._segment is not None and diff.final_id <= self._segment.base_id:
+            return False
+        if not queued and self._segment is not None:
+            # It waited for the snapshot: dropped here, or received before we were told.
+            cause = GapCause.USER if queued is None else GapCause.OVERFLOW
+            detail = f"The event {diff.final_id} was not recorded."
+            self._add(Close(self._segment, cause, detail))
+            self._segment = None
+        if not queued or self.overflowing or self.refused is not None:
+            return False
+        if self._segment is None:
+            image = self._image(book)
+            if image is not None:
+                self.opened(image)
+            return False
+        return True
+
+    def _extend(self, segment: OpenSegment, diff: DepthDiff, book: Book) -> None:
+        self._scale = self._scale_with(diff, book)
+        first_id, final_id, event_ms = diff.first_id, diff.final_id, diff.event_ms
+        self._add(Extend(segment, first_id, final_id, event_ms, self._scale))
+        self._checkpoint(segment, diff, book)
+
+    def broken(self, cause: GapCause, detail: str) -> None:
+        """End the segment (see `RecordingSink`)."""
+        if self._segment is not None:
+            self._end(cause, detail)
+        if cause is not GapCause.FEED_GAP:
+            # The feed has let go of all that waited.
+            self._let_go(len(self._undecided))
+            self._tell_loose()
+
+    def refuse(self, error: KnownError) -> None:
+        """Record nothing more: `error` is why. The ledger ends the segment."""
+        self.refused = error
+        self._segment = None
+        self._undecided.clear()
+        self._loose.clear()
+        self._count_gap(GapCause.DATABASE, str(error))
+
+    def _end(self, cause: GapCause, detail: str) -> None:
+        """End the segment; even where there is none, something was lost if `cause` says so."""
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            self._add(Close(segment, cause, detail))
+        if cause is not GapCause.USER:
+            self._count_gap(cause, detail)
+
+    def _count_gap(self, cause: GapCause, detail: str) -> None:
+        self.counts.gaps += 1
+        self.counts.last_gap = cause.sentence
+        self.counts.last_gap_ms = time.time_ns() // 1_000_000
+        _log.warning("%s: gap in the recording: %s. %s", self.market, cause.sentence, detail)
+
+    def _let_go(self, count: int) -> None:
+        """Expect no longer that the oldest `count` of the undecided events will be applied."""
+        for final_id in list(islice(self._undecided, count)):
+            if self._undecided.pop(final_id):
+                self._loose.append(final_id)
+
+    def _tell_loose(self) -> None:
+        loose, self._loose = self._loose, []
+        for start in range(0, len(loose), _LISTED_AT_ONCE):
+            self._add(Loose(self.market, tuple(loose[start : start + _LISTED_AT_ONCE])))
+
+    def _scale_with(self, diff: DepthDiff, book: Book) -> Scale:
+        """Return the book's scale, without merging the book where it can't have changed."""
+        if self._scale == _DEFAULT_SCALE and diff.plain and _fits_default(diff):
+            return self._scale
+        return book.scale
+
+    def _checkpoint(self, segment: OpenSegment, diff: DepthDiff, book: Book) -> None:
+        self._checkpoint_ms = self._checkpoint_ms or diff.event_ms
+        self._checkpoint_count += 1
+        passed_ms = abs(diff.event_ms - self._checkpoint_ms)
+        if passed_ms < _CHECKPOINT_EVERY_MS and self._checkpoint_count < _CHECKPOINT_EVERY_EVENTS:
+            return
+        self._checkpoint_ms = diff.event_ms
+        self._checkpoint_count = 0
+        image = self._image(book)
+        if image is not None:
+            self._add(Checkpoint(segment, Base.of(image)))
+
+    def _image(self, book: Book) -> BookImage | None:
+        try:
+            image = image_of(book, self.market)
+        except KnownError as error:
+            if not self._told_unreadable:
+                _log.warning("%s: no checkpoint: %s", self.market, error)
+            self._told_unreadable = True
+            return None
+        self._told_unreadable = False
+        return image
+
+    def _add(self, operation: Operation) -> None:
+        if self.refused is None:
+            self._pending.add(operation)
+
+
+def _scale_of(base: DepthSnapshot | BookImage) -> Scale:
+    if isinstance(base, BookImage):
+        return base.scale
+    if base.plain and _fits_default(base):
+        return _DEFAULT_SCALE
+    book = Book()
+    book.load(base)
+    return book.scale
+
+
+def _fits_default(message: DepthDiff | DepthSnapshot) -> bool:
+    return all(
+        price < _FITS_DEFAULT_SCALE and quantity < _FITS_DEFAULT_SCALE
+        for side in (message.bids, message.asks)
+        for price, quantity in side
+    )

@@ -1,0 +1,256 @@
+"""The recorder: writes what the feeds receive, in order, through every outage."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.storage.archive.archiver import Archiver
+from orderbook_desktop.storage.database import Activity, Database
+from orderbook_desktop.storage.recorder.event_log import EventLog, Outcome, UnstorableAmong
+from orderbook_desktop.storage.recorder.ledger import Ledger
+from orderbook_desktop.storage.recorder.market_sink import MarketSink
+from orderbook_desktop.storage.recorder.pending import Insert, Operation, PendingWrites, market_of
+from orderbook_desktop.storage.retrying import until_it_works
+
+_log = logging.getLogger(__name__)
+
+_OPERATIONS_A_BATCH: Final = 1_000
+_LIMIT_BYTES: Final = 128 * 2**20
+# So many events may wait without that anything gives way to them.
+_FEW_EVENTS: Final = 500
+# Of the time there is to close: until when events are written, and when the last of them has
+# to be acknowledged. What is left is for saying how far each segment came.
+_EVENTS_SHARE: Final = 0.7
+_LAST_BATCH_SHARE: Final = 0.1
+
+
+class Recorder:
+    """Writes the events of any number of markets to one database.
+
+    `await start()`, take a `sink(market)` for each feed, `await close()` at the end. Writes
+    begin as soon as an event is there and take along what came meanwhile, so that a batch
+    waits no longer than the write before it takes. Failed writes are repeated until they
+    are acknowledged; repeating is harmless, since (market, u) is unique.
+
+    `archiver` archives, behind its back, what is recorded, be it by others before.
+    """
+
+    def __init__(self, database: Database, limit_bytes: int = _LIMIT_BYTES) -> None:
+        self._database = database
+        self._wake = asyncio.Event()
+        self._pending = PendingWrites(limit_bytes, self._wake.set)
+        self._events = EventLog(database)
+        self._ledger = Ledger(database, self._pending.forget, self._vanished)
+        self.archiver = Archiver(
+            database,
+            is_busy=lambda: self._pending.events > _FEW_EVENTS,
+            prepare=self._prepare,
+        )
+        self._archiving: asyncio.Task[None] | None = None
+        self._sinks: dict[str, MarketSink] = {}
+        self._jobs: list[asyncio.Task[None]] = []
+        self._batch_size = _OPERATIONS_A_BATCH
+        self._closing = False
+        self._out_of_time = False
+        self._fault = ""
+
+    @property
+    def waiting(self) -> int:
+        """How many events the database has not acknowledged yet."""
+        return self._pending.events
+
+    @property
+    def recorded(self) -> tuple[int, int]:
+        """How many bytes of payload, and how many events, the database has acknowledged."""
+        counts = [sink.counts for sink in self._sinks.values()]
+        return sum(one.payload_bytes for one in counts), sum(one.events for one in counts)
+
+    def waiting_of(self, market: str) -> int:
+        """Return how many events of `market` the database has not acknowledged yet."""
+        return self._pending.events_of(market)
+
+    def lag_ms_of(self, market: str) -> int | None:
+        """Return how late the events of `market` are stored, in ms; None before the first.
+
+        While some wait for long, it is how long the oldest one of all does.
+        """
+        lag_ms = self.sink(market).counts.lag_ms
+        if not self.waiting_of(market):
+            return lag_ms
+        waited_ms = (time.time_ns() - self._pending.oldest_ns) // 1_000_000
+        return max(waited_ms, lag_ms or 0)
+
+    def problem_of(self, market: str) -> str:
+        """Return what keeps `market` from being recorded, as a sentence; empty: nothing.
+
+        What was refused of one market is no problem of the others.
+        """
+        sink = self.sink(market)
+        if self._fault:
+            return self._fault
+        if sink.refused is not None:
+            return str(sink.refused)
+        # The sink notices room with its next event, which may never come.
+        if self._database.problem or not sink.overflowing or self._pending.relaxed:
+            return self._database.problem
+        return "The database is too slow for what comes in; events are being lost."
+
+    def sink(self, market: str) -> MarketSink:
+        """Return the sink of `market`, the same one each time."""
+        if market not in self._sinks:
+            self._sinks[market] = MarketSink(market, self._pending)
+        return self._sinks[market]
+
+    async def start(self) -> None:
+        """Begin to write. The database may still be on its way."""
+        self._jobs = [
+            asyncio.create_task(self._write(), name="recorder-events"),
+            asyncio.create_task(self._ledger.run(), name="recorder-ledger"),
+        ]
+        for job in self._jobs:
+            job.add_done_callback(self._job_ended)
+        self._archiving = asyncio.create_task(self.archiver.run(), name="recorder-archive")
+
+    async def close(self, timeout_s: float = 2.0) -> None:
+        """End all segments and write what waits, for at most `timeout_s`.
+
+        Where that is too short, the segments end with what was written: everything that was
+        acknowledged belongs to one, and `waiting` is how many events were not.
+        """
+        await self._stop_archiving()
+        for sink in self._sinks.values():
+            sink.broken(GapCause.USER, "")
+        self._closing = True
+        self._wake.set()
+        jobs, self._jobs = self._jobs, []
+        try:
+            if jobs:
+                await self._finish(jobs, timeout_s)
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+        if self.waiting:
+            _log.error("%d events could not be written before the end", self.waiting)
+
+    async def _finish(self, jobs: list[asyncio.Task[None]], timeout_s: float) -> None:
+        """Let the writer come to its end, then the ledger."""
+        writing, keeping = jobs
+        ends_at = time.monotonic() + timeout_s
+        await asyncio.wait({writing}, timeout=timeout_s * _EVENTS_SHARE)
+        self._out_of_time = True
+        await asyncio.wait({writing}, timeout=timeout_s * _LAST_BATCH_SHARE)
+        writing.cancel()
+        await asyncio.wait({writing})
+        self._account_for_written()
+        self._ledger.finish()
+        if not self._ledger.is_settled:
+            # Else it may look after others, or wait for a database that nobody can have.
+            await asyncio.wait({keeping}, timeout=max(0.0, ends_at - time.monotonic()))
+
+    async def _stop_archiving(self) -> None:
+        """Leave it where it is: the next to archive goes on from there."""
+        if self._archiving is not None:
+            self._archiving.cancel()
+            await asyncio.gather(self._archiving, return_exceptions=True)
+
+    async def _write(self) -> None:
+        """Write events until closed, and everything is written or time is up."""
+        while len(self._pending) or not self._closing:
+            await self._wake.wait()
+            self._wake.clear()
+            while len(self._pending):
+                if self._out_of_time:
+                    return
+                await until_it_works(self._database, Activity.WRITE, self._write_batch)
+
+    async def _write_batch(self) -> None:
+        await self._prepare()
+        batch = self._pending.first(self._batch_size)
+        events = [one for one in batch if isinstance(one, Insert) and self._accepts(one.market)]
+        try:
+            outcome = await self._events.insert(events)
+        except UnstorableAmong:
+            # One must not keep out the others: come closer to it.
+            self._batch_size = max(1, len(batch) // 2)
+            return
+        self._batch_size = min(_OPERATIONS_A_BATCH, self._batch_size * 2)
+        now_ns = time.time_ns()
+        for operation in batch:
+            self._acknowledge(operation, outcome, now_ns)
+
+    async def _prepare(self) -> None:
+        await self._database.until_connected()
+        if not self._database.prepared:
+            await self._database.prepare()
+            await self._ledger.recover()
+
+    def _acknowledge(self, operation: Operation, outcome: Outcome, now_ns: int) -> None:
+        """Do what follows from `operation` now that the events up to it are written."""
+        self._pending.take_first()
+        market = market_of(operation)
+        if isinstance(operation, Insert) and operation in outcome.refused:
+            self._refuse(market, outcome.refused[operation])
+        if isinstance(operation, Insert) or not self._accepts(market):
+            self._pending.forget(operation)
+        else:
+            self._ledger.take(operation)
+        if isinstance(operation, Insert) and self._accepts(market):
+            self._count(operation, now_ns, is_repeated=operation in outcome.repeated)
+
+    def _count(self, event: Insert, now_ns: int, *, is_repeated: bool) -> None:
+        counts = self.sink(event.market).counts
+        counts.events += 1
+        counts.payload_bytes += len(event.payload)
+        counts.repeated += is_repeated
+        counts.last_id = max(counts.last_id, event.final_id)
+        counts.lag_ms = max(0, now_ns - event.received_ns) // 1_000_000
+
+    def _refuse(self, market: str, error: KnownError) -> None:
+        """Record nothing more of a market: its segments end before the event at fault."""
+        if not self._accepts(market):
+            return
+        _log.error("%s", error)
+        self.sink(market).refuse(error)
+        self._end_where_it_is(market, str(error))
+
+    def _account_for_written(self) -> None:
+        """Pass on what is said of written events, and end the segments of the others here."""
+        behind: set[str] = set()
+        while len(self._pending):
+            operation = self._pending.take_first()
+            market = market_of(operation)
+            if isinstance(operation, Insert) and self._accepts(market):
+                # It stays counted among those that wait.
+                behind.add(market)
+            elif isinstance(operation, Insert) or market in behind or not self._accepts(market):
+                self._pending.forget(operation)
+            else:
+                self._ledger.take(operation)
+        for market in behind:
+            lost = self.waiting_of(market)
+            self._end_where_it_is(market, f"{lost} events could not be written before the end.")
+
+    def _end_where_it_is(self, market: str, detail: str) -> None:
+        for entry in self._ledger.end(market, detail):
+            self._pending.count(entry)
+
+    def _accepts(self, market: str) -> bool:
+        return self.sink(market).refused is None
+
+    def _vanished(self, market: str) -> None:
+        self.sink(market).broken(GapCause.DATABASE, "The recording was deleted while it went on.")
+
+    def _job_ended(self, job: asyncio.Task[None]) -> None:
+        if job.cancelled() or (error := job.exception()) is None:
+            return
+        _log.critical("the recorder ended because of a fault in it", exc_info=error)
+        self._fault = (
+            f"The recorder ended because of a fault of this program ({type(error).__name__}); "
+            "restart it to go on recording."
+        )

@@ -1,0 +1,139 @@
+"""Segments that a crash left open: found, measured, and closed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from orderbook_desktop.core.segments import GapCause, Segment
+from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.storage.archive.loose_events import LooseEvents
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.packing import DamagedDocument
+from orderbook_desktop.storage.reading.raw_events import own_events
+from orderbook_desktop.storage.recorder.owner import is_gone, is_ours
+from orderbook_desktop.storage.schema import (
+    DEPTH_EVENTS,
+    SEGMENTS,
+    Document,
+    front_document,
+    progress_document,
+    segment_of,
+)
+
+_log = logging.getLogger(__name__)
+
+# A segment's end is stored every second; more than this can't have come after it.
+_IDS_BEYOND: Final = 10_000_000
+# A recorder shows that it lives every ten seconds. After a long outage it needs a moment.
+_SILENT_FOR_S: Final = 45.0
+
+
+class _Found(NamedTuple):
+    """An event that a crashed recorder may have left: its update ids, and its time (ms)."""
+
+    first_id: int
+    final_id: int
+    event_ms: int
+
+
+class CrashWatch:
+    """Closes the open segments whose recorder is gone.
+
+    One of this machine is gone when its process is. Of any other, or where the process's
+    number may have been given anew, only a heartbeat that doesn't change between two looks
+    tells; whose clock is right doesn't matter then.
+    """
+
+    def __init__(self, database: Database, now: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._now = now
+        self._beats: dict[str, tuple[int, float]] = {}
+
+    async def close_crashed(self) -> int:
+        """Close what a crash left open; return how many segments. Raises PyMongo's errors.
+
+        A segment ends where the unbroken run of stored events ends, so that everything
+        that was acknowledged counts.
+        """
+        segments = self._database.collection(SEGMENTS)
+        running = await segments.find({"end_cause": None}).to_list(None)
+        silent = self._silent(running)
+        count = 0
+        for document in running:
+            if is_gone(document) or document["_id"] in silent:
+                count += await self._close(document)
+        return count
+
+    def _silent(self, running: list[Document]) -> set[str]:
+        """Return the segments whose heartbeat has stopped since an earlier look."""
+        now, before = self._now(), self._beats
+        self._beats = {}
+        for one in running:
+            if is_ours(one):
+                # After an outage we may find our own, before we could store that we live.
+                continue
+            beat, since = before.get(one["_id"], (None, now))
+            self._beats[one["_id"]] = (one["alive_ms"], since if beat == one["alive_ms"] else now)
+        return {key for key, (_, since) in self._beats.items() if now - since >= _SILENT_FOR_S}
+
+    async def _close(self, document: Document) -> bool:
+        segment = await self._measured(segment_of(document))
+        closed = replace(segment, end_cause=GapCause.CRASH, end_detail="")
+        # Not if its recorder has shown itself meanwhile.
+        query = {"_id": document["_id"], "end_cause": None, "alive_ms": document["alive_ms"]}
+        done = await self._database.collection(SEGMENTS).update_one(
+            query, {"$set": _measurement(document, closed)}
+        )
+        if not done.modified_count:
+            return False
+        _log.warning(
+            "%s: the recording up to update id %d ended without being closed",
+            closed.market,
+            closed.last_id,
+        )
+        return True
+
+    async def _measured(self, segment: Segment) -> Segment:
+        span = {"$gt": segment.last_id, "$lte": min(segment.last_id + _IDS_BEYOND, INT64_MAX)}
+        query: Document = {"market": segment.market, "u": span}
+        fields = {"U": 1, "u": 1, "event_ms": 1}
+        found = self._database.collection(DEPTH_EVENTS).find(query, fields).sort("u", 1)
+        run: list[_Found] = []
+        async for event in found:
+            if event["U"] > (run[-1].final_id if run else segment.last_id) + 1:
+                break
+            run.append(_Found(event["U"], event["u"], event["event_ms"]))
+        own = own_events(segment.last_id, run, await self._loose(segment.market) if run else ())
+        if not own:
+            return segment
+        return replace(
+            segment,
+            first_id=segment.first_id if segment.event_count else own[0].first_id,
+            first_event_ms=segment.first_event_ms or own[0].event_ms,
+            last_id=own[-1].final_id,
+            last_event_ms=own[-1].event_ms,
+            event_count=segment.event_count + len(own),
+        )
+
+    async def _loose(self, market: str) -> set[int]:
+        """Return the events of which another recorder said that they belong to no segment."""
+        try:
+            lists = await LooseEvents(self._database).lists(market, waiting=True)
+        except DamagedDocument as error:
+            # Nothing that was recorded earlier keeps anybody from recording.
+            _log.error("%s: %s", market, error)
+            return set()
+        return {update_id for one in lists for update_id in one.ids}
+
+
+def _measurement(document: Document, closed: Segment) -> Document:
+    """Return what to change in `document`; its front is retention's, once it has events."""
+    changes = progress_document(closed)
+    changes["event_count"] += document.get("cut_events", 0)
+    if not document["event_count"]:
+        changes |= front_document(closed)
+    return changes

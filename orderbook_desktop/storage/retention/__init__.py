@@ -1,0 +1,1 @@
+"""What is kept: sizes, and old chunks cut from the front."""

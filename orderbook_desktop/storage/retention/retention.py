@@ -1,0 +1,207 @@
+"""Retention: removes the oldest of a recording by age and by size, in small steps.
+
+By age goes what is older, by the exchange's clock, than so many days before the newest event
+that is recorded; what was imported is as old as it is, and stays. By size the oldest goes
+first over all markets, whoever brought it. What is being recorded, what is not archived yet,
+and the newest of all never go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from orderbook_desktop.core.disk import RecordingSize, Retention, bytes_text
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.retention.cuts import ChainLink, Cut, Wanted
+from orderbook_desktop.storage.retention.loose_cut import LoosePiece, loose_pieces
+from orderbook_desktop.storage.retention.segment_cut import SegmentCutter
+from orderbook_desktop.storage.schema import IMPORT, SEGMENTS, WITNESSES, Document
+
+_log = logging.getLogger(__name__)
+
+_CHUNKS_A_STEP: Final = 20
+# The database is there for what comes in, first of all.
+_PAUSE_S: Final = 0.05
+# By size, markets are cut to within so much of each other.
+_SLACK_MS: Final = 600_000
+# A recording of which little can be removed now may stay so much above its limit.
+_TOLERANCE: Final = 1.05
+
+Measure = Callable[[], Awaitable[RecordingSize]]
+
+
+class SegmentPiece:
+    """A segment as something to be cut. With `is_newest` its last chunk stays."""
+
+    def __init__(self, cutter: SegmentCutter, segment: Document, *, is_newest: bool) -> None:
+        self._cutter = cutter
+        self._segment = segment
+        self._is_newest = is_newest
+
+    @property
+    def market(self) -> str:
+        """Whose it is."""
+        return str(self._segment["market"])
+
+    @property
+    def from_ms(self) -> int:
+        """When it begins; of one that began without an event, when somebody last wrote it."""
+        return int(self._segment["first_event_ms"] or self._segment["alive_ms"])
+
+    @property
+    def ages(self) -> bool:
+        """Whether it goes by age."""
+        return bool(self._segment["origin"] != IMPORT)
+
+    async def cut(self, wanted: Wanted) -> Cut:
+        """Cut what is wanted, at most a step of it."""
+        return await self._cutter.cut(
+            self._segment, wanted, _CHUNKS_A_STEP, whole=not self._is_newest
+        )
+
+
+Piece = SegmentPiece | LoosePiece
+
+
+class Pruner:
+    """Removes from `database` what a `Retention` does not keep.
+
+    `problem` is a sentence where more is kept than should be, else empty. Several processes
+    may be at it at once; each step leaves what the next one understands, whoever does it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.problem = ""
+        self._database = database
+        self._cutter = SegmentCutter(database)
+        self._swept = False
+
+    async def prune(self, retention: Retention, now_ms: int, measure: Measure) -> int:
+        """Remove what `retention` doesn't keep at `now_ms`; return how many events went.
+
+        `measure` tells the recording's size. Raises PyMongo's errors; repeat it then.
+        """
+        segments = await self._segments()
+        for one in segments:
+            await self._cutter.finish(one)
+        if not segments:
+            return 0
+        removed = _Removed()
+        newest_ms = max(one["last_event_ms"] for one in segments)
+        # A clock that is ahead must not make everything old, nor an event from the future.
+        horizon_ms = retention.horizon_ms(min(now_ms, newest_ms))
+        if horizon_ms is not None:
+            await self._prune_by_age(await self._pieces(segments), horizon_ms, removed)
+        self.problem = await self._prune_by_size(retention, measure, removed)
+        await self._sweep_witnesses(removed.markets)
+        if removed.events:
+            _log.info(
+                "removed the oldest %d events of %d markets, %d bytes; kept is %s",
+                *(removed.events, len(removed.markets), removed.bytes, retention.text()),
+            )
+        return removed.events
+
+    async def _prune_by_age(
+        self, pieces: Iterable[Piece], horizon_ms: int, removed: _Removed
+    ) -> None:
+        for piece in pieces:
+            while piece.ages and piece.from_ms < horizon_ms:
+                cut = await piece.cut(lambda link: link.to_ms < horizon_ms)
+                removed.add(piece.market, cut)
+                await asyncio.sleep(_PAUSE_S)
+                if cut.is_last:
+                    break
+
+    async def _prune_by_size(
+        self, retention: Retention, measure: Measure, removed: _Removed
+    ) -> str:
+        """Cut the oldest until the limit is kept; return why it can't be, or empty."""
+        limit = retention.limit_bytes
+        if limit is None:
+            return ""
+        excess = (await measure()).lasting_bytes - limit
+        if excess <= 0:
+            return ""
+        before = removed.bytes
+        await self._cut_oldest(await self._pieces(await self._segments()), excess, removed)
+        left = limit + excess - (removed.bytes - before)
+        if left <= limit * _TOLERANCE:
+            return ""
+        return (
+            f"The recording takes {bytes_text(left)}, more than the {bytes_text(limit)} that are "
+            "to be kept: what is left is being recorded or not archived yet."
+        )
+
+    async def _cut_oldest(self, pieces: Iterable[Piece], excess: int, removed: _Removed) -> None:
+        queue = [(piece.from_ms, number, piece) for number, piece in enumerate(pieces)]
+        heapq.heapify(queue)
+        goal = removed.bytes + excess
+        while queue and removed.bytes < goal:
+            from_ms, number, piece = heapq.heappop(queue)
+            until_ms = (queue[0][0] if queue else from_ms) + _SLACK_MS
+            cut = await piece.cut(_Allowance(goal - removed.bytes, until_ms))
+            removed.add(piece.market, cut)
+            if not cut.is_last and piece.from_ms > from_ms:
+                heapq.heappush(queue, (piece.from_ms, number, piece))
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _segments(self) -> list[Document]:
+        # Of an earlier version's recorder there may be some that nobody has migrated yet.
+        found = self._database.collection(SEGMENTS).find({"archived_id": {"$gte": 0}})
+        return sorted(await found.to_list(None), key=lambda one: one["first_event_ms"])
+
+    async def _pieces(self, segments: list[Document]) -> list[Piece]:
+        newest = max(segments, key=lambda one: (one["last_event_ms"], one["last_id"]))
+        pieces: list[Piece] = [
+            SegmentPiece(self._cutter, one, is_newest=one is newest) for one in segments
+        ]
+        return [*pieces, *await loose_pieces(self._database)]
+
+    async def _sweep_witnesses(self, markets: set[str]) -> None:
+        """Remove the witnesses of what is gone; the first time, those of all markets."""
+        witnesses = self._database.collection(WITNESSES)
+        first: dict[str, int] = {}
+        for one in await self._segments():
+            market, front = one["market"], one["snapshot_id"]
+            first[market] = min(front, first.get(market, front))
+        for market, front in first.items():
+            if market in markets or not self._swept:
+                before = {"market": market, "update_id": {"$gte": 0, "$lt": front}}
+                await witnesses.delete_many(before)
+        for market in markets - first.keys():
+            await witnesses.delete_many({"market": market})
+        self._swept = True
+
+
+class _Removed:
+    """What went: how many events, the bytes of their chunks, and of which markets."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.bytes = 0
+        self.markets: set[str] = set()
+
+    def add(self, market: str, cut: Cut) -> None:
+        """Count what was cut of `market`."""
+        self.events += cut.events
+        self.bytes += cut.bytes
+        if cut.events:
+            self.markets.add(market)
+
+
+class _Allowance:
+    """Wants chunks that begin until `until_ms`, until there are `goal` bytes of them."""
+
+    def __init__(self, goal: int, until_ms: int) -> None:
+        self._left = goal
+        self._until_ms = until_ms
+
+    def __call__(self, link: ChainLink) -> bool:
+        if self._left <= 0 or link.from_ms > self._until_ms:
+            return False
+        self._left -= link.bytes
+        return True

@@ -1,0 +1,1 @@
+"""The database's server: which one, started, locked, watched and stopped."""

@@ -1,0 +1,166 @@
+"""A child process of ours: guarded, its words kept in a limited log, its end noticed at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from orderbook_desktop.storage.server import child_guard
+from orderbook_desktop.storage.server.choice import bundled_database, is_frozen
+from orderbook_desktop.storage.server.limited_log import LimitedLog
+
+log = logging.getLogger(__name__)
+
+STOP_PATIENCE_S: Final = 5.0
+LOG_BYTES: Final = 1_000_000
+_TAIL_LINES: Final = 60
+
+# A resident guard waits as long for its command before it kills it, so it gets a little more.
+_GUARD_MARGIN_S: Final = 1.0
+_KILLED_WITHIN_S: Final = 1.0
+
+_CREATION_FLAGS = 0
+if sys.platform == "win32":
+    _CREATION_FLAGS = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+
+
+class ChildProcess:
+    """A running command, ended with us whatever happens to us.
+
+    Make it on a thread that lives as long as the program, with a running loop (on Linux the
+    child ends with the *thread* that made it); plain asyncio and qasync will both do. Call
+    `stop()` before the loop ends. Raises `OSError` where the command can't be started.
+
+    Its standard output and error go to `log_path`, which holds `LOG_BYTES` at most, plus as
+    much in one older file. A line in which `fatal` is found means that the process is of no
+    use any more, although it may run on: it is ended then.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        log_path: Path,
+        *,
+        fatal: re.Pattern[bytes] | None = None,
+        resident_guard: bool | None = None,
+    ) -> None:
+        if resident_guard is None:
+            resident_guard = not sys.platform.startswith("linux")
+        self._resident = resident_guard
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._log_path = log_path
+        self._fatal = fatal
+        self._process = subprocess.Popen(  # noqa: S603 - a list, no shell
+            guarded(command, resident=resident_guard),
+            stdin=subprocess.PIPE if resident_guard else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # A Ctrl+C in the terminal is for us: we stop the child when we need it no more.
+            start_new_session=True,
+            creationflags=_CREATION_FLAGS,
+        )
+        # A daemon: a program that ends without `stop()` must not wait here for its child,
+        # which in turn waits for the program's end.
+        self._reader = threading.Thread(
+            target=self._read_until_end, name=f"child-{self.pid}", daemon=True
+        )
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The process's id (of the guard, where that is resident)."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended yet."""
+        return not self._ended.is_set()
+
+    @property
+    def last_lines(self) -> list[str]:
+        """The last lines that the process wrote, oldest first."""
+        return list(self._tail)
+
+    async def wait(self) -> int:
+        """Wait for the end of the process and return its exit code (negative: the signal)."""
+        await self._ended.wait()
+        return self._process.returncode
+
+    def ask_to_end(self) -> None:
+        """Tell the process to end, without waiting for it; `stop()` does this first."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        else:
+            self._process.terminate()
+
+    async def stop(self, patience_s: float = STOP_PATIENCE_S) -> None:
+        """Ask the process to end, kill it after `patience_s`, and return when it is gone."""
+        try:
+            if self.running:
+                self.ask_to_end()
+                await self._ends_within(patience_s + (_GUARD_MARGIN_S if self._resident else 0))
+        finally:
+            # Also when we are cancelled: nobody else would end it.
+            if self.running:
+                self._process.kill()
+            self._reader.join(_KILLED_WITHIN_S)
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
+    def _end_at_once(self) -> None:
+        if self._resident:
+            self.ask_to_end()  # A guard that is killed could not kill in turn.
+        else:
+            self._process.kill()
+
+    async def _ends_within(self, patience_s: float) -> None:
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._ended.wait()
+        except TimeoutError:
+            log.warning("process %d did not end in %.0f s and is killed", self.pid, patience_s)
+            self._process.kill()
+            # Longer only if the system can't end it, or its own children hold its output.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_KILLED_WITHIN_S):
+                    await self._ended.wait()
+
+    def _read_until_end(self) -> None:
+        """Keep what the process says until it ends, then tell the loop (on our thread)."""
+        output = self._process.stdout
+        assert output is not None  # noqa: S101 - it is a PIPE
+        kept = LimitedLog(self._log_path, LOG_BYTES)
+        with output:
+            for line in output:
+                self._tail.append(line.decode("utf-8", "replace").rstrip())
+                kept.write(line)
+                if self._fatal is not None and self._fatal.search(line):
+                    self._end_at_once()
+        kept.close()
+        self._process.wait()
+        try:
+            self._loop.call_soon_threadsafe(self._ended.set)
+        except RuntimeError:
+            log.debug("process %d outlived the loop", self.pid)
+
+
+def guarded(command: Sequence[str], *, resident: bool) -> list[str]:
+    """Return the command line that runs `command` under `child_guard`."""
+    if is_frozen():
+        guard = [str(bundled_database()), "guard"]
+    else:
+        # Isolated and without site: nothing of the environment can break or slow it.
+        guard = [sys.executable, "-I", "-S", child_guard.__file__]
+    return [*guard, "resident" if resident else "exec", str(os.getpid()), *command]

@@ -1,0 +1,344 @@
+"""The database server this program uses: given, its own child, or that of another copy."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from orderbook_desktop.core.backoff import backoff_delays
+from orderbook_desktop.core.errors import BugError, KnownError
+from orderbook_desktop.storage.dsn import check_dsn, redacted_dsn
+from orderbook_desktop.storage.errors import DatabaseDamaged, OwnerSilent, folder_error
+from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram, choose_program
+from orderbook_desktop.storage.server.credentials import password_path, read_secret
+from orderbook_desktop.storage.server.folder_claim import FolderClaim, ServerRecord
+from orderbook_desktop.storage.server.local_server import START_WITHIN_S, LocalServer
+from orderbook_desktop.storage.server.ports import is_listening
+from orderbook_desktop.storage.server.private_files import private_data_folder, private_folder
+from orderbook_desktop.storage.server.readiness import child_dsn
+from orderbook_desktop.storage.server.start_failures import until_moved_aside
+
+__all__ = ["DatabaseServer", "ServerKind", "ServerState", "redacted_dsn"]
+
+log = logging.getLogger(__name__)
+
+# How often a copy that uses another's server looks whether that is still there.
+_FOLLOW_S: Final = 0.3
+# How long a restarted server waits for its old port, so that clients find it where it was.
+_PORT_PATIENCE_S: Final = 3.0
+# A server that ran so long is not failing again and again.
+_STABLE_AFTER_S: Final = 3.0
+# One that breaks down at damaged files more often than this, and sooner than that, is of no use:
+# somebody needs what is in them. Else it is what has not been asked for in a long time.
+_BREAKDOWNS_AT_MOST: Final = 3
+_SOUND_AFTER_S: Final = 60.0
+
+_UNEXPECTED: Final = "The database server ended unexpectedly; it is starting again."
+
+
+class ServerState(Enum):
+    """Whether the server can be used."""
+
+    STARTING = "starting"
+    READY = "ready"
+    AWAY = "away"
+    STOPPED = "stopped"
+
+
+class DatabaseServer:
+    """Gets a MongoDB server and keeps it: `mongo_dsn`, else a child, else another copy's.
+
+    A child keeps its files, its log and the record for other copies in `data_dir/database`. It
+    is restarted when it ends, on the same port if at all possible, and it ends with this
+    process, however that ends. Of several copies of the program on one `data_dir` the first
+    runs the server; when it goes, another takes over. A server behind `mongo_dsn` is checked
+    once, by `start()`, and not watched.
+
+    `start()` and `close()` must run on the main thread (on Linux a child ends with the thread
+    that started it) under asyncio or qasync. Always `close()`, or use it as a context manager.
+    """
+
+    def __init__(
+        self, data_dir: Path, mongo_dsn: str = "", *, program: ServerProgram | None = None
+    ) -> None:
+        """`program` is the server to start as a child; None: `choose_program()`'s."""
+        self._folder = data_dir / "database"
+        self._dsn = mongo_dsn
+        self._kind = ServerKind.DSN if mongo_dsn else ServerKind.SECANTUS
+        self._program = program
+        self._claim: FolderClaim | None = None
+        self._local: LocalServer | None = None
+        self._joined: ServerRecord | None = None
+        self._port: int | None = None
+        self._state = ServerState.STARTING
+        self._detail = ""
+        self._damage = ""
+        self._told: tuple[ServerState, str, str] | None = None
+        self._callbacks: list[Callable[[], None]] = []
+        self._keeper: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"DatabaseServer({self._kind.value}, {redacted_dsn(self._dsn)!r}, {self._state.value})"
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def dsn(self) -> str:
+        """The server's address; it may hold a password, so show `redacted_dsn()` of it only."""
+        return self._dsn
+
+    @property
+    def kind(self) -> ServerKind:
+        """Whose server it is; for a joined one, of which kind its owner's child is."""
+        return self._kind
+
+    @property
+    def owned(self) -> bool:
+        """Whether the server is our own child."""
+        return self._claim is not None and self._claim.held
+
+    @property
+    def state(self) -> ServerState:
+        """Whether the server can be used; always READY for a given DSN once started."""
+        return self._state
+
+    @property
+    def state_detail(self) -> str:
+        """One sentence on the state for the person using the program, or empty."""
+        return self._detail
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server, our child or the joined one; None if not running."""
+        if self._joined is not None:
+            return self._joined.pid
+        return self._local.pid if self._local is not None else None
+
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have `callback` called, in the loop, after each change of `state` or `dsn`.
+
+        Returns what ends that.
+        """
+
+        def unsubscribe() -> None:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+        self._callbacks.append(callback)
+        return unsubscribe
+
+    async def start(self) -> None:
+        """Get a server and return when it is ready.
+
+        Raises a `KnownError` where that is impossible; nothing is left running then.
+        """
+        if self._claim is not None or self._state is not ServerState.STARTING:
+            raise BugError("a DatabaseServer is started once")
+        try:
+            if self._kind is ServerKind.DSN:
+                await check_dsn(self._dsn)
+                self._enter(ServerState.READY)
+            else:
+                await self._start_child_or_join()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Stop what is ours, and return when it is gone; another copy's server stays."""
+        try:
+            if self._keeper is not None:
+                self._keeper.cancel()
+                await asyncio.gather(self._keeper, return_exceptions=True)
+        finally:
+            self._keeper = None
+            await self._stop_ours()
+
+    async def _stop_ours(self) -> None:
+        try:
+            if self._local is not None:
+                await self._local.stop()
+        finally:
+            if self._claim is not None:
+                self._claim.release()
+            self._joined = None
+            self._enter(ServerState.STOPPED)
+
+    async def _start_child_or_join(self) -> None:
+        try:
+            private_data_folder(self._folder.parent)
+            private_folder(self._folder)
+        except OSError as error:
+            raise folder_error(self._folder, error) from error
+        self._claim = FolderClaim(self._folder)
+        try:
+            async with asyncio.timeout(START_WITHIN_S):
+                while not self._claim.acquire():
+                    if await self._join(self._claim):
+                        break
+                    self._enter(
+                        ServerState.STARTING,
+                        "Another copy of the program is starting the database; waiting for it.",
+                    )
+                    await asyncio.sleep(_FOLLOW_S / 3)
+        except TimeoutError:
+            record = self._claim.read()
+            raise OwnerSilent(self._folder, record.owner_pid if record else None) from None
+        if self._claim.held:
+            await self._launch(self._claim, self._claim.last_port)
+        self._keeper = asyncio.create_task(self._keep(self._claim), name="database-keeper")
+        self._keeper.add_done_callback(self._keeper_ended)
+
+    async def _keep(self, claim: FolderClaim) -> None:
+        """Follow the owner's server while there is one, then run our own, for ever."""
+        if not claim.held:
+            await self._follow_until_owner(claim)
+            self._joined = None
+            self._enter(
+                ServerState.AWAY,
+                "The program that ran the database has ended; the database is starting again.",
+            )
+            await self._relaunch(claim, backoff_delays(first=0.1, cap=10.0))
+        await self._keep_running(claim)
+
+    async def _follow_until_owner(self, claim: FolderClaim) -> None:
+        while not claim.acquire():
+            if not await self._join(claim):
+                self._enter(
+                    ServerState.AWAY,
+                    "The database, run by another copy of the program, is away; waiting for it.",
+                )
+            await asyncio.sleep(_FOLLOW_S)
+
+    async def _join(self, claim: FolderClaim) -> bool:
+        """Use the owner's server; return whether that is possible now."""
+        record = claim.read()
+        if record is None or record.pid is None or not await is_listening(record.port):
+            return False
+        self._joined = record
+        self._use(record.kind, record.port)
+        self._enter(ServerState.READY)
+        return True
+
+    async def _keep_running(self, claim: FolderClaim) -> None:
+        assert self._local is not None  # noqa: S101 - launched before
+        now = asyncio.get_running_loop().time
+        delays = backoff_delays(first=0.1, cap=10.0)
+        breakdowns = 0
+        while True:
+            ready_since = now()
+            code = await self._local.wait()
+            failure = self._local.failure()
+            log.warning("the database server ended by itself (exit code %d)", code)
+            self._enter(ServerState.AWAY, str(failure or _UNEXPECTED))
+            ran_s = now() - ready_since
+            if ran_s > _STABLE_AFTER_S:
+                delays = backoff_delays(first=0.1, cap=10.0)
+            if isinstance(failure, DatabaseDamaged):
+                breakdowns = 1 if ran_s > _SOUND_AFTER_S else breakdowns + 1
+                self._damage = str(failure)
+                if breakdowns == _BREAKDOWNS_AT_MOST:
+                    await self._until_moved_aside(failure)
+                    breakdowns = 0
+            await self._relaunch(claim, delays)
+
+    async def _relaunch(self, claim: FolderClaim, delays: Iterator[float]) -> None:
+        told = ""
+        while True:
+            await asyncio.sleep(next(delays))
+            try:
+                await self._launch(claim, self._port, _PORT_PATIENCE_S)
+            except KnownError as error:
+                if str(error) != told:
+                    log.warning("the database server could not be started: %s", error)
+                    told = str(error)
+                self._enter(ServerState.AWAY, told)
+                if isinstance(error, DatabaseDamaged):
+                    await self._until_moved_aside(error)
+            else:
+                return
+
+    async def _until_moved_aside(self, damaged: DatabaseDamaged) -> None:
+        """Leave damaged files alone: starting the server on them again would change nothing."""
+        await until_moved_aside(damaged.folder)
+        self._damage = ""
+
+    async def _launch(
+        self, claim: FolderClaim, wanted_port: int | None, port_patience_s: float = 0.0
+    ) -> None:
+        if self._local is None:
+            program = self._program or choose_program()
+            self._local = LocalServer(program, self._folder / program.kind.value)
+        kind = self._local.program.kind
+        port = await self._local.launch(wanted_port, port_patience_s)
+        claim.publish(
+            ServerRecord(
+                port=port,
+                kind=kind,
+                pid=self._local.pid,
+                owner_pid=os.getpid(),
+                started_ms=time.time_ns() // 1_000_000,
+            )
+        )
+        self._use(kind, port)
+        self._enter(ServerState.READY, self._damage or self._recordings_elsewhere(kind))
+
+    def _use(self, kind: ServerKind, port: int) -> None:
+        self._kind = kind
+        self._port = port
+        try:
+            password = read_secret(password_path(self._folder / kind.value))
+        except OSError as error:
+            raise folder_error(self._folder, error) from error
+        # None is kept where an earlier version of the program, still running, has the server.
+        self._dsn = child_dsn(port, password)
+
+    def _recordings_elsewhere(self, kind: ServerKind) -> str:
+        """Return a notice if this folder has the database of the other kind of server too."""
+        other = ServerKind.SECANTUS if kind is ServerKind.MONGOD else ServerKind.MONGOD
+        folder = self._folder / other.value
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return ""
+        return (
+            f"Earlier recordings, made with another database server, are in {folder} and are "
+            "not shown."
+        )
+
+    def _enter(self, state: ServerState, detail: str = "") -> None:
+        now = (state, detail, self._dsn)
+        if now == self._told:
+            return
+        self._told = now
+        self._state = state
+        self._detail = detail
+        log.info("database %s at %s %s", state.value, redacted_dsn(self._dsn) or "-", detail)
+        for callback in list(self._callbacks):
+            callback()
+
+    def _keeper_ended(self, keeper: asyncio.Task[None]) -> None:
+        if keeper.cancelled() or (error := keeper.exception()) is None:
+            return
+        log.error("the database is looked after no more", exc_info=error)
+        self._enter(
+            ServerState.AWAY,
+            str(error) if isinstance(error, KnownError) else "Please restart the program.",
+        )

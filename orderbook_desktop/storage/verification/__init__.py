@@ -1,0 +1,1 @@
+"""Proving a recording from its stored bytes."""

@@ -1,0 +1,259 @@
+"""The proof of one segment, from the stored bytes: every chunk, every event, every book."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Final
+
+from orderbook_desktop.core.archive import DecodedChunk, same_book, verify_chunk
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.witness import NOWHERE, Witness, contradictions
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.reading.segment_reader import (
+    MissingEvents,
+    SegmentReader,
+    checkpoint_book,
+)
+from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segment
+from orderbook_desktop.storage.schema import CHECKPOINTS, IMPORT, RECORDER, Document
+from orderbook_desktop.storage.verification.faults import RecordingFault
+from orderbook_desktop.storage.verification.witnesses import Witnesses
+
+_CHECKPOINT_FIELDS: Final = frozenset(
+    {"_id", "segment", "market", "update_id", "event_ms", "base", "payload", "new"}
+)
+
+
+class Cut(Exception):
+    """Retention has cut the segment while it was being proven: begin anew. Nothing is wrong."""
+
+
+class SegmentProof:
+    """Proves the segment `stored`, as far as it went when that was read.
+
+    `witnesses` are update id and key of those that may be held against it, by update id.
+    `counted` is told of the events of each chunk that has been proven. What has been proven
+    so far is in `events`, `archived_events`, `bytes` and `held_against`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        stored: StoredSegment,
+        witnesses: Iterable[tuple[int, str]],
+        counted: Callable[[int], None],
+    ) -> None:
+        self.events = 0
+        self.archived_events = 0
+        self.held_against = 0
+        self._database = database
+        self._stored = stored
+        self._counted = counted
+        self._reader = SegmentReader(database, stored)
+        begin, end = stored.segment.snapshot_id, stored.segment.last_id
+        self._witnesses = deque(one for one in witnesses if begin <= one[0] <= end)
+        self._checkpoints: deque[tuple[int, str]] = deque()
+        self._reached = begin
+        self._first: DecodedChunk | None = None
+        self._latest: DecodedChunk | None = None
+        self._archive_end = begin
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes the proven events take: packed chunks, and texts of raw events."""
+        return self._reader.archived_bytes + self._reader.raw_bytes
+
+    async def prove(self, from_ms: int | None = None, to_ms: int | None = None) -> None:
+        """Return if the segment holds, or that part of it; raise `RecordingFault` if not.
+
+        Of a part, whole chunks are proven, but not what is said of the segment as a whole.
+        Raises PyMongo's errors, and `Cut`.
+        """
+        try:
+            await self._prove(from_ms, to_ms)
+        except KnownError as error:
+            segment = self._stored.segment
+            now = await read_segment(self._database, self._stored.id)
+            if now is None or now.segment.snapshot_id != segment.snapshot_id:
+                raise Cut from error
+            if isinstance(error, RecordingFault):
+                raise
+            reason = error.reason if isinstance(error, MissingEvents) else str(error)
+            raise self._fault(reason, self._reached) from error
+
+    async def _prove(self, from_ms: int | None, to_ms: int | None) -> None:
+        self._check_document()
+        expected = await self._reader.base_book() if self._stored.has_base else None
+        base_ms = 0 if expected is None else expected.event_ms
+        self._checkpoints = deque(await self._checkpoint_keys())
+        start_id = None
+        if from_ms is not None and from_ms > self._stored.segment.first_event_ms:
+            start_id, expected = await self._reader.start_near(from_ms), None
+            self._skip_to(start_id)
+        async with aclosing(self._reader.chunks(start_id)) as chunks:
+            async for chunk in chunks:
+                if chunk.header.start_id != self._reached:
+                    raise Cut
+                expected = await asyncio.to_thread(self._examined, chunk, expected)
+                await self._hold_against_checkpoints(chunk)
+                await self._hold_against_witnesses(chunk)
+                self._take(chunk)
+                if to_ms is not None and chunk.header.coverage.from_event_ms >= to_ms:
+                    return
+        if start_id is None:
+            self._check_whole(base_ms)
+
+    def _check_document(self) -> None:
+        """Check what the segment's document says against itself."""
+        stored, segment = self._stored, self._stored.segment
+        if not stored.intact:
+            raise self._fault("the checksum of the segment does not match", None)
+        in_order = segment.snapshot_id <= stored.archived_id <= segment.last_id
+        if not in_order or stored.origin not in (RECORDER, IMPORT):
+            raise self._fault("the segment contradicts itself", None)
+
+    def _skip_to(self, start_id: int | None) -> None:
+        if start_id is None:
+            return
+        self._reached = self._archive_end = start_id
+        for waiting in (self._witnesses, self._checkpoints):
+            while waiting and waiting[0][0] < start_id:
+                waiting.popleft()
+
+    def _examined(self, chunk: DecodedChunk, expected: BookImage | None) -> BookImage:
+        """Return the book after `chunk`; raise what is wrong with it."""
+        for fault in verify_chunk(chunk, expected):
+            raise self._fault(fault.reason, fault.update_id)
+        if expected is not None and chunk.header.start_event_ms != expected.event_ms:
+            raise self._fault("the time of the book differs from the one before it", self._reached)
+        return chunk.final_book()
+
+    def _take(self, chunk: DecodedChunk) -> None:
+        count = chunk.header.event_count
+        self._reached = chunk.header.coverage.last_id
+        self._first = self._first or chunk
+        self._latest = chunk
+        self.events += count
+        if self._reached <= self._stored.archived_id:
+            self.archived_events += count
+            self._archive_end = self._reached
+        self._counted(count)
+
+    async def _checkpoint_keys(self) -> list[tuple[int, str]]:
+        found = self._database.collection(CHECKPOINTS).find(
+            {"segment": self._stored.id}, {"update_id": 1}
+        )
+        begin, end = self._stored.segment.snapshot_id, self._stored.segment.last_id
+        keys: list[tuple[int, str]] = []
+        for one in await found.to_list(None):
+            update_id, key = one.get("update_id"), one["_id"]
+            if not isinstance(update_id, int) or key != f"{self._stored.id}:{update_id}":
+                raise self._fault(f"the checkpoint {key} is damaged", None)
+            # A recorder may store one while this goes on.
+            if begin <= update_id <= end:
+                keys.append((update_id, key))
+        return sorted(keys)
+
+    async def _hold_against_checkpoints(self, chunk: DecodedChunk) -> None:
+        last_id = chunk.header.coverage.last_id
+        while self._checkpoints and self._checkpoints[0][0] <= last_id:
+            update_id, key = self._checkpoints.popleft()
+            document = await self._database.collection(CHECKPOINTS).find_one({"_id": key})
+            # A recorder removes those that it has replaced.
+            if document is not None:
+                await asyncio.to_thread(self._compare_checkpoint, chunk, update_id, document)
+
+    def _compare_checkpoint(self, chunk: DecodedChunk, update_id: int, document: Document) -> None:
+        is_base = self._stored.has_base and update_id == self._stored.segment.snapshot_id
+        if document.keys() - _CHECKPOINT_FIELDS or document.get("base") is not is_base:
+            raise self._fault("a checkpoint is damaged", update_id)
+        stored, index = checkpoint_book(document), _index_of(chunk, update_id)
+        if index is None:
+            raise self._fault("a checkpoint lies inside an event", update_id)
+        known = chunk.book_after(index)
+        if not same_book(known, stored) or known.event_ms != stored.event_ms:
+            raise self._fault("a checkpoint differs from the book", update_id)
+
+    async def _hold_against_witnesses(self, chunk: DecodedChunk) -> None:
+        last_id = chunk.header.coverage.last_id
+        while self._witnesses and self._witnesses[0][0] <= last_id:
+            update_id, key = self._witnesses.popleft()
+            witness = await Witnesses(self._database).get(key)
+            if witness is not None:
+                await asyncio.to_thread(self._compare_witness, chunk, update_id, key, witness)
+                self.held_against += 1
+
+    def _compare_witness(
+        self, chunk: DecodedChunk, update_id: int, key: str, witness: Witness
+    ) -> None:
+        told = f"{witness.snapshot.market}:{witness.snapshot.last_update_id}"
+        if key != told or witness.snapshot.market != chunk.header.market:
+            raise self._fault("a snapshot of the exchange is damaged", update_id)
+        if witness.segment_id != self._stored.id:
+            # The books of two recorders need not begin with the same snapshot.
+            witness = replace(witness, horizon=NOWHERE)
+        index = _index_of(chunk, update_id)
+        touched: tuple[list[int], list[int]] = ([], [])
+        if index is None:
+            # Inside an event: what that touches may have changed before or after.
+            inside = int(chunk.numbers.final_ids.searchsorted(update_id))
+            index, touched = inside - 1, _touched(chunk, inside)
+        for difference in contradictions(witness, chunk.book_after(index), *touched):
+            reason = f"the book differs from the exchange's snapshot: {difference}"
+            raise self._fault(reason, update_id)
+
+    def _check_whole(self, base_ms: int) -> None:
+        """Check what the segment's document says of its events, all of which have been read."""
+        stored, segment = self._stored, self._stored.segment
+        if self._reached != segment.last_id:
+            raise self._fault("the events end elsewhere than the segment says", self._reached)
+        if self.events != segment.event_count:
+            told = f"the segment has {self.events:,} events and says {segment.event_count:,}"
+            raise self._fault(told, None)
+        if self._first is not None and self._latest is not None:
+            self._check_ends(self._first, self._latest, base_ms)
+        elif stored.has_base and (segment.first_event_ms, segment.last_event_ms) != (base_ms,) * 2:
+            raise self._fault("a segment without events contradicts itself", None)
+        if self._reader.stored is not stored:
+            # It was archived further meanwhile, so what was read is of both.
+            return
+        archive = (stored.archived_id, stored.archived_events, stored.archived_bytes)
+        if archive != (self._archive_end, self.archived_events, self._reader.archived_bytes):
+            raise self._fault("the archive is not as long as the segment says", self._archive_end)
+
+    def _check_ends(self, first: DecodedChunk, latest: DecodedChunk, base_ms: int) -> None:
+        segment, coverage = self._stored.segment, first.header.coverage
+        first_ids = {int(first.numbers.first_ids[0])}
+        begins = {base_ms or int(first.numbers.event_ms[0])}
+        if not self._stored.has_base:
+            # Cut, or imported: it begins with the first chunk, whose header says when.
+            first_ids.add(coverage.first_id)
+            begins = {first.header.start_event_ms, coverage.from_event_ms, *begins}
+        is_told = segment.first_id in first_ids and segment.first_event_ms in begins
+        if not is_told or segment.last_event_ms != int(latest.numbers.event_ms[-1]):
+            raise self._fault("its first or last event is not as the segment says", None)
+
+    def _fault(self, reason: str, update_id: int | None) -> RecordingFault:
+        market = self._stored.segment.market
+        return RecordingFault(market, reason, segment_id=self._stored.id, update_id=update_id)
+
+
+def _index_of(chunk: DecodedChunk, update_id: int) -> int | None:
+    """Return the index of the event that ends with `update_id`; None if none does."""
+    if update_id == chunk.header.start_id:
+        return -1
+    index = int(chunk.numbers.final_ids.searchsorted(update_id))
+    return index if chunk.numbers.final_ids[index] == update_id else None
+
+
+def _touched(chunk: DecodedChunk, index: int) -> tuple[list[int], list[int]]:
+    """Return the prices of the bids and of the asks that the event at `index` sets."""
+    changes = chunk.changes
+    of_event = changes.events == index
+    prices, asks = changes.prices[of_event], changes.asks[of_event]
+    return prices[~asks].tolist(), prices[asks].tolist()

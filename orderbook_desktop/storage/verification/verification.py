@@ -1,0 +1,176 @@
+"""The proof of a market's recording: every segment, every loose event, and what lies about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from orderbook_desktop.core.archive import DamagedChunk, decode_chunk, verify_chunk
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.timeline import Timeline, timeline_of
+from orderbook_desktop.storage.archive.chunk_store import ChunkStore, loose_key
+from orderbook_desktop.storage.archive.loose_events import LooseEvents, missing_loose
+from orderbook_desktop.storage.archive.stray_chunks import look_for_strays
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.reading.raw_events import RawEvents
+from orderbook_desktop.storage.reading.stored_segments import (
+    StoredSegment,
+    read_segment,
+    read_segments,
+)
+from orderbook_desktop.storage.verification.faults import RecordingFault
+from orderbook_desktop.storage.verification.segment_proof import Cut, SegmentProof
+from orderbook_desktop.storage.verification.witnesses import Witnesses
+
+# Retention may cut a segment again and again while it is being proven.
+_ATTEMPTS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What has been proven of `market`: everything, or what came before `fault`.
+
+    `timeline` is of the time that was asked for. `events` are in segments, `stored_bytes` is
+    what they take, `loose_events` belong to no segment; `witnesses` is how many snapshots of
+    the exchange the books were held against.
+    """
+
+    market: str
+    timeline: Timeline
+    segments: int
+    events: int
+    archived_events: int
+    stored_bytes: int
+    loose_events: int
+    witnesses: int
+    fault: RecordingFault | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything was proven."""
+        return self.fault is None
+
+
+async def verify(
+    database: Database,
+    market: str,
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Verified:
+    """Prove the recording of `market`, or of it what lies between two times.
+
+    Stops at the first fault. Of a part, all chunks that reach into it are proven, but not what
+    is said of a segment as a whole, nor what belongs to none. `progress` is told how many
+    events of how many have been proven. Recording, archiving and retention may go on. Raises
+    PyMongo's errors, which prove nothing.
+    """
+    return await _Verification(database, market, from_ms, to_ms, progress).run()
+
+
+class _Verification:
+    """One run of `verify`."""
+
+    def __init__(
+        self,
+        database: Database,
+        market: str,
+        from_ms: int | None,
+        to_ms: int | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._database = database
+        self._market = market
+        self._from_ms = from_ms
+        self._to_ms = to_ms
+        self._progress = progress
+        self._done = self._total = 0
+        self._loose: set[int] = set()
+        self._proofs: list[SegmentProof] = []
+
+    async def run(self) -> Verified:
+        """Prove everything, up to the first fault."""
+        timeline, fault = Timeline((), ()), None
+        try:
+            segments = await read_segments(self._database, self._market)
+            whole = timeline_of((one.id, one.segment) for one in segments)
+            timeline = whole.between(self._from_ms, self._to_ms)
+            await self._prove(segments)
+        except RecordingFault as error:
+            fault = error
+        except KnownError as error:
+            fault = RecordingFault(self._market, str(error))
+        return Verified(
+            self._market,
+            timeline,
+            len(self._proofs),
+            sum(one.events for one in self._proofs),
+            sum(one.archived_events for one in self._proofs),
+            sum(one.bytes for one in self._proofs),
+            len(self._loose),
+            sum(one.held_against for one in self._proofs),
+            fault,
+        )
+
+    async def _prove(self, segments: list[StoredSegment]) -> None:
+        wanted = [one for one in segments if self._is_wanted(one)]
+        self._total = sum(one.segment.event_count for one in wanted)
+        witnesses = await Witnesses(self._database).keys(self._market)
+        for one in wanted:
+            await self._prove_segment(one, witnesses)
+        if self._from_ms is None and self._to_ms is None:
+            await self._prove_loose()
+            await look_for_strays(self._database, self._market, segments)
+
+    def _is_wanted(self, stored: StoredSegment) -> bool:
+        segment = stored.segment
+        begins = self._to_ms is None or segment.first_event_ms < self._to_ms
+        return begins and (self._from_ms is None or segment.last_event_ms >= self._from_ms)
+
+    async def _prove_segment(self, stored: StoredSegment, witnesses: list[tuple[int, str]]) -> None:
+        before = self._done
+        for _ in range(_ATTEMPTS):
+            proof = SegmentProof(self._database, stored, witnesses, self._count)
+            self._proofs.append(proof)
+            try:
+                return await proof.prove(self._from_ms, self._to_ms)
+            except Cut:
+                self._proofs.pop()
+                self._done = before
+            now = await read_segment(self._database, stored.id)
+            if now is None:
+                return None
+            stored = now
+        reason = "it is being cut faster than it can be read; verify it again"
+        raise RecordingFault(self._market, reason, segment_id=stored.id)
+
+    def _count(self, events: int) -> None:
+        self._done += events
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+    async def _prove_loose(self) -> None:
+        """Prove the events that belong to no segment, and that none of them is missing."""
+        store = ChunkStore(self._database)
+        for key in await store.loose_keys(self._market):
+            try:
+                chunk = await store.get_loose(key)
+                if chunk is None:
+                    continue
+                decoded = await asyncio.to_thread(decode_chunk, chunk)
+            except DamagedChunk as error:
+                raise RecordingFault(self._market, f"the loose events {key}: {error}") from error
+            if not f"{key}:".startswith(f"{loose_key(chunk)}:"):
+                raise RecordingFault(
+                    self._market, f"the loose events {key} are not where they were"
+                )
+            for fault in verify_chunk(decoded):
+                raise RecordingFault(self._market, fault.reason, update_id=fault.update_id)
+            self._loose.update(decoded.numbers.final_ids.tolist())
+        raw = RawEvents(self._database, self._market)
+        for waiting in await LooseEvents(self._database).lists(self._market, waiting=True):
+            self._loose.update(event.final_id for event in await raw.those(waiting.ids))
+        for update_id in await missing_loose(self._database, self._market):
+            raise RecordingFault(self._market, "a loose event is missing", update_id=update_id)

@@ -1,0 +1,462 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from orderbook_desktop.core.archive import DecodedChunk, decode_chunk
+from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
+from orderbook_desktop.core.sources import StreamBroken
+from orderbook_desktop.storage.archive import archiver as archiver_module
+from orderbook_desktop.storage.archive import proof as archive_proof
+from orderbook_desktop.storage.archive.loose_events import missing_loose
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.recorder.recovery import CrashWatch
+from tests.core.reference_book import diff_payload, snapshot_payload
+from tests.storage.archive_fixtures import (
+    FragileDatabase,
+    Killed,
+    archive_of,
+    archiver_of,
+    copy_of,
+    fill,
+    held_in,
+    raw_of,
+    record,
+)
+from tests.storage.recording_fixtures import (
+    HandFeed,
+    ServerThread,
+    Tape,
+    all_of,
+    database,
+    following,
+    recorder,
+    running,
+    segments_of,
+    server,
+    started,
+    until_stored,
+    until_written,
+)
+
+__all__ = ["database", "recorder", "server"]
+
+CLOSED = pytest.mark.expects_log("WARNING .*BTCUSDT: the recording up to .* ended without")
+
+EVENTS = 24
+LOOSE = 3
+ENOUGH_CALLS = 200
+NEVER = -1
+
+
+def cut(events: list[DepthDiff], count: int) -> tuple[list[DepthDiff], list[DepthDiff]]:
+    return events[:count], events[count:]
+
+
+async def calm_recording(database: Database) -> tuple[dict[str, Any], list[DepthDiff]]:
+    """A recording of two segments over a quarter of an hour, and all of its events."""
+    tape = Tape(step_ms=50_000)
+    diffs = await record(database, tape, EVENTS // 2 - LOOSE)
+    tape.diff()
+    diffs += await record(database, tape, EVENTS // 2 - LOOSE)
+    return await copy_of(database), diffs
+
+
+async def assert_archived(database: Database, diffs: list[DepthDiff]) -> None:
+    """Everything is archived, and as it was."""
+    held = await held_in(database)
+    assert not held.raw
+    assert sorted(held.archived + held.loose, key=lambda one: one.final_id) == diffs
+    assert len(held.loose) == 2 * LOOSE
+    for segment in await segments_of(database):
+        assert segment["archived_events"] == segment["event_count"] == EVENTS // 2 - LOOSE
+        chunks = await all_of(database, "depth_chunks", segment=segment["_id"])
+        assert segment["archived_bytes"] == sum(len(one["data"]) for one in chunks)
+        assert len(chunks) == 2
+    assert await missing_loose(database, "BTCUSDT") == []
+
+
+async def test_a_segment_that_ended_is_archived_byte_for_byte(database: Database) -> None:
+    early, diffs = cut(await record(database, Tape(), 2_000), 3)
+    archiver = archiver_of(database)
+    await archiver.catch_up()
+    (segment,) = await segments_of(database)
+    assert await archive_of(database, segment["_id"]) == diffs
+    assert await raw_of(database) == []
+    assert (await held_in(database)).loose == early
+    chunks = await all_of(database, "depth_chunks", segment=segment["_id"])
+    assert len({one["minute"] for one in chunks}) == len(chunks) > 1
+    assert segment["archived_id"] == segment["last_id"] == diffs[-1].final_id
+    assert segment["archived_events"] == segment["event_count"] == 2_000
+    assert segment["archived_bytes"] == sum(len(one["data"]) for one in chunks)
+    assert not segment["to_archive"]
+    counts = archiver.counts_of("BTCUSDT")
+    assert (counts.events, counts.problem) == (2_003, "")
+    assert counts.bytes > segment["archived_bytes"]
+    # There is nothing left to be done.
+    before = await copy_of(database)
+    await archiver.catch_up()
+    assert await copy_of(database) == before
+
+
+async def test_a_running_segment_is_archived_behind_its_checkpoints(
+    recorder: Recorder, database: Database
+) -> None:
+    tape = Tape()
+    feed = started(recorder, tape)
+    diffs = tape.diffs(3_000)
+    feed.diffs(*diffs)
+    await until_written(recorder)
+    await until_checkpoint(database, diffs[-650].final_id)
+    await until_stored(database, 1, event_count=3_000)
+    await archiver_of(database).catch_up()
+    (segment,) = await segments_of(database)
+    checkpoints = await all_of(database, "checkpoints", base=False)
+    second = min(one["update_id"] for one in checkpoints)
+    archived = await archive_of(database, segment["_id"])
+    assert 1_000 < len(archived) < 2_500
+    assert segment["archived_id"] <= second
+    held = await held_in(database)
+    assert held.archived + held.raw == diffs
+    assert segment["to_archive"]
+    assert archived[-1].event_ms // 60_000 < held.raw[0].event_ms // 60_000
+
+
+async def test_a_segment_without_events_is_done_with(database: Database) -> None:
+    await record(database, Tape(), 0)
+    await archiver_of(database).catch_up()
+    (segment,) = await segments_of(database)
+    assert not segment["to_archive"]
+
+
+async def until_checkpoint(database: Database, update_id: int) -> None:
+    """Wait until a book is kept that is so new."""
+    async with asyncio.timeout(20):
+        while not await all_of(database, "checkpoints", update_id={"$gte": update_id}):
+            await asyncio.sleep(0.02)
+
+
+async def kill() -> None:
+    raise Killed
+
+
+@pytest.fixture(scope="module")
+def ended_pid() -> int:
+    """The number of a process that runs no more."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    return ended.pid
+
+
+async def take_for_dead(database: Database, pid: int) -> None:
+    """Let whoever holds a lease be a process that runs no more."""
+    gone = {"archive_lease.owner.pid": pid, "archive_lease.owner.token": "another"}
+    held = {"archive_lease": {"$ne": None}}
+    await database.collection("segments").update_many(held, {"$set": gone})
+
+
+@pytest.mark.timeout(300)
+async def test_it_may_be_killed_between_any_two_calls(
+    server: ServerThread, database: Database, ended_pid: int
+) -> None:
+    documents, diffs = await calm_recording(database)
+    ids = [one.final_id for one in diffs]
+    for at in range(ENOUGH_CALLS):
+        fragile = FragileDatabase(f"{database.name}_{at}", kill)
+        fragile.connect(server.dsn)
+        await fill(fragile, documents)
+        fragile.calls_left = at
+        finished = False
+        try:
+            await archiver_of(fragile).catch_up()
+            fragile.calls_left = NEVER
+            finished = True
+        except Killed:
+            pass
+        held = await held_in(fragile)
+        assert sorted(set(held.ids)) == ids, f"killed before call {at}"
+        assert await missing_loose(fragile, "BTCUSDT") == []
+        await take_for_dead(fragile, ended_pid)
+        await archiver_of(fragile).catch_up()
+        await assert_archived(fragile, diffs)
+        await fragile.motor.client.drop_database(fragile.name)
+        fragile.close()
+        if finished:
+            break
+    assert 40 < at < ENOUGH_CALLS - 1
+
+
+@pytest.mark.timeout(300)
+async def test_whoever_comes_back_after_another_took_over_does_no_harm(
+    server: ServerThread, database: Database, ended_pid: int
+) -> None:
+    documents, diffs = await calm_recording(database)
+    finished = False
+    for at in range(ENOUGH_CALLS):
+        asleep, wake = asyncio.Event(), asyncio.Event()
+
+        async def sleep(asleep: asyncio.Event = asleep, wake: asyncio.Event = wake) -> None:
+            asleep.set()
+            await wake.wait()
+
+        late = FragileDatabase(f"{database.name}_{at}", sleep)
+        other = Database(late.name)
+        late.connect(server.dsn)
+        other.connect(server.dsn)
+        await fill(late, documents)
+        late.calls_left = at
+        archiving = asyncio.create_task(archiver_of(late).catch_up())
+        slept = asyncio.create_task(asleep.wait())
+        await asyncio.wait({archiving, slept}, return_when=asyncio.FIRST_COMPLETED)
+        finished = archiving.done()
+        slept.cancel()
+        await take_for_dead(other, ended_pid)
+        await archiver_of(other).catch_up()
+        late.calls_left = NEVER
+        wake.set()
+        await archiving
+        await archiver_of(other).catch_up()
+        await assert_archived(other, diffs)
+        await other.motor.client.drop_database(other.name)
+        late.close()
+        other.close()
+        if finished:
+            break
+    assert finished
+
+
+async def test_two_at_once_share_the_work(server: ServerThread, database: Database) -> None:
+    _, diffs = await calm_recording(database)
+    second = Database(database.name)
+    second.connect(server.dsn)
+    archivers = [archiver_of(one) for one in (database, second)]
+    await asyncio.gather(*(one.catch_up() for one in archivers))
+    await asyncio.gather(*(one.catch_up() for one in archivers))
+    second.close()
+    await assert_archived(database, diffs)
+
+
+@pytest.mark.expects_log("ERROR .*can't be archived from update id .* its events stay")
+async def test_what_does_not_come_back_as_it_was_stays_raw(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diffs = await record(database, Tape(), 1_300)
+    before = await raw_of(database)
+    decode = decode_chunk
+    faulty: list[DecodedChunk] = []
+
+    def forgetful(chunk: Any) -> DecodedChunk:
+        decoded = decode(chunk)
+        if decoded.has_book and decoded.header.coverage.first_id > diffs[700].final_id:
+            decoded.numbers.received_ns[5] += 1
+            faulty.append(decoded)
+        return decoded
+
+    monkeypatch.setattr(archive_proof, "decode_chunk", forgetful)
+    archiver = archiver_of(database)
+    await archiver.catch_up()
+    await archiver.catch_up()
+    # It is tried, and told, once.
+    assert len(faulty) == 1
+    assert "its events stay as they are" in archiver.problem
+    held = await held_in(database)
+    assert sorted([*held.loose, *held.archived, *held.raw], key=lambda one: one.final_id) == before
+    assert held.raw
+    (segment,) = await segments_of(database)
+    assert segment["to_archive"]
+    assert len(await all_of(database, "depth_chunks", segment=segment["_id"])) > 0
+    monkeypatch.undo()
+    await archiver_of(database).catch_up()
+    assert await raw_of(database) == []
+
+
+@pytest.mark.parametrize("jump_ms", [10**10, -(10**10), 10**12])
+async def test_a_clock_that_jumps_neither_stalls_it_nor_lets_it_spin(
+    database: Database, jump_ms: int
+) -> None:
+    tape = Tape(step_ms=4_000)
+    async with running(Recorder(database)) as recorder:
+        feed = started(recorder, tape)
+        diffs = tape.diffs(60)
+        tape.now_ms += jump_ms
+        diffs += tape.diffs(60)
+        tape.now_ms -= jump_ms
+        diffs += tape.diffs(60)
+        feed.diffs(*diffs)
+        await until_written(recorder)
+        await until_checkpoint(database, diffs[-20].final_id)
+        await until_stored(database, 1, event_count=180)
+        archiver = archiver_of(database)
+        async with asyncio.timeout(30):
+            await archiver.catch_up()
+        held = await held_in(database)
+        assert held.archived + held.raw == diffs
+        assert held.archived
+    async with asyncio.timeout(30):
+        await archiver.catch_up()
+    assert (await held_in(database)).archived == diffs
+
+
+async def test_the_running_minute_of_an_ended_segment_waits(database: Database) -> None:
+    diffs = await record(database, Tape(), 50)
+    now_ms = diffs[-1].event_ms
+    archiver = archiver_of(database, now_ms=lambda: now_ms)
+    await archiver.catch_up()
+    (segment,) = await segments_of(database)
+    assert segment["archived_id"] == segment["snapshot_id"]
+    now_ms += 60_000
+    await archiver.catch_up()
+    (segment,) = await segments_of(database)
+    assert not segment["to_archive"]
+
+
+async def test_two_recorders_of_one_market_each_have_their_archive(
+    server: ServerThread, database: Database
+) -> None:
+    second = Database(database.name)
+    second.connect(server.dsn)
+    tape = Tape(step_ms=5_000)
+    archivers = [archiver_of(one) for one in (database, second)]
+    async with running(Recorder(database)) as one, running(Recorder(second)) as two:
+        feeds = [started(one, tape), started(two, tape)]
+        diffs = tape.diffs(60)
+        for feed in feeds:
+            feed.diffs(*diffs)
+        await until_written(one)
+        await until_written(two)
+        await until_checkpoint(database, diffs[-15].final_id)
+        await until_stored(database, 2, event_count=60)
+        # The second one has not archived any of it: none of it may go.
+        segments = await segments_of(database)
+        other = segments[1]["_id"]
+        foreign = {"$set": {"owner.token": "another", "owner.pid": 1}}
+        await database.collection("segments").update_one({"_id": other}, foreign)
+        await archivers[0].catch_up()
+        assert await archive_of(database, segments[0]["_id"])
+        assert await raw_of(database) == diffs
+    for archiver in archivers:
+        await archiver.catch_up()
+    second.close()
+    for segment in segments:
+        assert await archive_of(database, segment["_id"]) == diffs
+    assert await raw_of(database) == []
+
+
+@pytest.mark.expects_log("ERROR .*can't be archived: .* an event is missing")
+async def test_a_segment_that_lacks_an_event_is_archived_up_to_it(database: Database) -> None:
+    _, diffs = cut(await record(database, Tape(step_ms=10_000), 60), 3)
+    lost = {"market": "BTCUSDT", "u": diffs[30].final_id}
+    await database.collection("depth_events").delete_one(lost)
+    archiver = archiver_of(database)
+    await archiver.catch_up()
+    await archiver.catch_up()
+    held = await held_in(database)
+    assert held.archived == diffs[:30]
+    assert held.raw == diffs[31:]
+    assert "missing" in archiver.problem
+
+
+@CLOSED
+async def test_a_crash_is_measured_behind_what_was_archived(database: Database) -> None:
+    tape = Tape(step_ms=2_000)
+    async with running(Recorder(database)) as recorder:
+        feed = started(recorder, tape)
+        diffs = tape.diffs(150)
+        feed.diffs(*diffs)
+        await until_written(recorder)
+        await until_checkpoint(database, diffs[-40].final_id)
+        await archiver_of(database).catch_up()
+        (segment,) = await segments_of(database)
+        assert segment["archived_id"] > segment["snapshot_id"]
+        feed.diffs(*(late := tape.diffs(20)))
+        await until_written(recorder)
+        cut_front = {"first_id": 7, "snapshot_id": segment["snapshot_id"], "cut_events": 4}
+    crashed = segment | {"owner": segment["owner"] | {"token": "gone"}} | cut_front
+    crashed["owner"]["pid"] = 2**22 - 1
+    await database.collection("segments").replace_one({"_id": segment["_id"]}, crashed)
+    assert await CrashWatch(database).close_crashed() == 1
+    (segment,) = await segments_of(database)
+    assert segment["last_id"] == late[-1].final_id
+    assert (segment["event_count"], segment["cut_events"]) == (170, 4)
+    assert (segment["first_id"], segment["archived_id"]) == (7, crashed["archived_id"])
+
+
+async def test_followers_do_not_notice(database: Database) -> None:
+    tape = Tape(step_ms=2_000)
+    archiver = archiver_of(database, loose_after_s=1e9)
+    async with running(Recorder(database)) as recorder, following(database) as followed:
+        feed = started(recorder, tape)
+        for _ in range(10):
+            feed.diffs(*tape.diffs(30))
+            await until_written(recorder)
+            await until_stored(database, 1, last_id=tape.last_id)
+            await archiver.catch_up()
+            await followed.until_equals(tape)
+        assert (await segments_of(database))[0]["archived_events"] > 100
+        # Whoever comes now finds the newest book too.
+        async with following(database) as another:
+            await another.until_equals(tape)
+        assert not [one for one in followed.streams.seen if isinstance(one, StreamBroken)]
+
+
+async def test_the_recorder_archives_by_itself(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_READY_AFTER_S", "_FIRST_LOOK_S", "_LOOK_EVERY_S", "_RUNNING_EVERY_S"):
+        monkeypatch.setattr(archiver_module, name, 0.05)
+    tape = Tape(step_ms=1_000)
+    async with running(Recorder(database)) as recorder:
+        feed = started(recorder, tape)
+        diffs: list[DepthDiff] = []
+        counts = recorder.archiver.counts_of(tape.market)
+        async with asyncio.timeout(30):
+            while counts.events < 500:
+                diffs += tape.diffs(30)
+                feed.diffs(*diffs[-30:])
+                await asyncio.sleep(0.02)
+    held = await held_in(database)
+    assert held.archived + held.raw == diffs
+    assert [task.get_name() for task in asyncio.all_tasks()] != ["recorder-archive"]
+
+
+@pytest.mark.expects_log("WARNING .*archived as it was sent: .* best bid reaches the best ask")
+async def test_a_book_that_crosses_is_archived_as_it_was_sent(database: Database) -> None:
+    base = snapshot_payload([("1.00000000", "1.00000000")], [("2.00000000", "1.00000000")], 10)
+    crossing = decode_diff(diff_payload([("3.00000000", "1.00000000")], [], 11, 11), 5)
+    async with running(Recorder(database)) as recorder:
+        feed = HandFeed(recorder.sink("BTCUSDT"))
+        feed.snapshot(decode_snapshot(base, "BTCUSDT"))
+        feed.diffs(crossing)
+    await archiver_of(database).catch_up()
+    assert (await held_in(database)).archived == [crossing]
+
+
+async def test_nothing_is_done_where_nothing_was_recorded(database: Database) -> None:
+    await archiver_of(database).catch_up()
+    assert await database.motor.list_collection_names() == []
+
+
+async def test_it_stops_pausing_when_it_is_behind(database: Database) -> None:
+    """With such pauses it would never come to an end."""
+    _, diffs = await calm_recording(database)
+    await archiver_of(database, pace=1e6, behind_after_s=0.0).catch_up()
+    await assert_archived(database, diffs)
+
+
+@pytest.mark.parametrize("field", ["archived_id", "end_cause", "last_id", "market"])
+@pytest.mark.expects_log("ERROR .*a part can't be archived")
+async def test_a_damaged_segment_keeps_up_no_other(database: Database, field: str) -> None:
+    tape, other = Tape(), Tape("ETHUSDT")
+    await record(database, tape, 5)
+    await record(database, other, 5)
+    await database.collection("segments").update_one({"market": "BTCUSDT"}, {"$unset": {field: ""}})
+    archiver = archiver_of(database)
+    await archiver.catch_up()
+    (segment,) = await all_of(database, "segments", market="ETHUSDT")
+    assert not segment["to_archive"]
+    assert archiver.problem

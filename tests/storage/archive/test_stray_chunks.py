@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orderbook_desktop.core.segments import Segment
+from orderbook_desktop.core.units import Scale
+from orderbook_desktop.storage.archive.stray_chunks import _windows
+from orderbook_desktop.storage.reading.stored_segments import StoredSegment
+
+_SEGMENT = Segment("BTCUSDT", 1, 2, 9, 0, 0, 1, Scale())
+_STORED = StoredSegment("s", _SEGMENT, 1, 0, 0, "recorder")
+
+times = st.integers(0, 10**12)
+
+
+def stored(begin_ms: int, end_ms: int, events: int) -> StoredSegment:
+    segment = replace(_SEGMENT, first_event_ms=begin_ms, last_event_ms=end_ms, event_count=events)
+    return replace(_STORED, segment=segment)
+
+
+@given(st.lists(st.builds(stored, times, times, st.integers(0, 1)), max_size=4))
+def test_windows_hold_every_minute_once_and_few_of_a_segment(found: list[StoredSegment]) -> None:
+    windows = list(_windows(found))
+    at = 0
+    for first, end in windows:
+        assert first == at < end
+        at = end
+    assert at == 1 << 48
+    for one in found:
+        begin = one.segment.first_event_ms // 60_000
+        last = one.segment.last_event_ms // 60_000
+        for first, end in windows[:2000]:
+            inside = min(end, last + 1) - max(first, begin)
+            assert not one.segment.event_count or inside <= 720

@@ -1,0 +1,400 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import qasync
+from pymongo.errors import OperationFailure
+from PySide6.QtWidgets import QApplication
+
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
+from orderbook_desktop.core.status import FeedState
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.reading.change_stream import RecordedStreams
+from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram
+from orderbook_desktop.storage.server.server import DatabaseServer
+from tests.storage.processes import eventually
+from tests.storage.recording_fixtures import (
+    ServerThread,
+    Tape,
+    database,
+    following,
+    kill_and_wait,
+    mortal,
+    recorder,
+    running,
+    server,
+    started,
+    until_written,
+)
+
+__all__ = ["database", "mortal", "recorder", "server"]
+
+LOST = pytest.mark.allows_log("can't be resumed|stands still")
+KILLED = pytest.mark.allows_log(
+    "ended by itself|until it is back|the book can't be read|no snapshot"
+)
+# The beginning of a recording is stored behind its first events.
+pytestmark = pytest.mark.allows_log("no snapshot: Nothing records")
+
+
+async def test_follows_a_recording_from_its_middle(recorder: Recorder, database: Database) -> None:
+    tape = Tape(step_ms=30_000)
+    feed = started(recorder, tape)
+    feed.diffs(*tape.diffs(7))
+    await until_written(recorder)
+    async with following(database) as followed:
+        await followed.until_equals(tape)
+        later = tape.diffs(300)
+        feed.diffs(*later)
+        await followed.until_equals(tape)
+        assert followed.streams.ids == [diff.final_id for diff in later]
+        assert followed.feed.status.last_received_ns == later[-1].received_ns
+
+
+async def test_waits_for_a_recording_to_begin(recorder: Recorder, database: Database) -> None:
+    tape = Tape()
+    async with following(database) as followed:
+        await eventually(lambda: "Nothing records BTCUSDT" in followed.feed.status.detail)
+        feed = started(recorder, tape)
+        feed.diffs(*tape.diffs(3))
+        await followed.until_equals(tape)
+
+
+@pytest.mark.allows_log("gap in the recording|Update ids .* are missing")
+async def test_a_gap_in_the_recording_is_a_gap_in_the_book(
+    recorder: Recorder, database: Database
+) -> None:
+    tape = Tape()
+    feed = started(recorder, tape)
+    feed.diffs(*tape.diffs(3))
+    await until_written(recorder)
+    async with following(database) as followed:
+        await followed.until_equals(tape)
+        tape.diff()
+        feed.diffs(tape.diff())
+        await eventually(lambda: followed.feed.status.state is not FeedState.SYNCED)
+        assert followed.feed.book.last_update_id == 0
+        feed.snapshot(tape.snapshot())
+        feed.diffs(tape.diff())
+        await followed.until_equals(tape)
+
+
+async def test_one_stream_serves_all_markets_and_subscribers(
+    recorder: Recorder, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tapes = [Tape(), Tape("ETHUSDT", seed=2)]
+    feeds = [started(recorder, tape) for tape in tapes]
+    streams = RecordedStreams(database)
+    opened: list[RecordedStreams] = []
+    original = RecordedStreams._read
+
+    async def counted(self: RecordedStreams) -> None:
+        opened.append(self)
+        await original(self)
+
+    monkeypatch.setattr(RecordedStreams, "_read", counted)
+    seen: list[list[int]] = [[], [], []]
+
+    async def follow(market: str, ids: list[int]) -> None:
+        async with aclosing(streams.items(market)) as items:
+            async for item in items:
+                if isinstance(item, DepthDiff):
+                    ids.append(item.final_id)
+                else:
+                    assert item == StreamConnected()
+                    ids.append(0)
+
+    markets = ["BTCUSDT", "ETHUSDT", "BTCUSDT"]
+    jobs = [asyncio.create_task(follow(m, ids)) for m, ids in zip(markets, seen, strict=True)]
+    await eventually(lambda: seen == [[0], [0], [0]])
+    sent = [tape.diffs(4) for tape in tapes]
+    for feed, diffs in zip(feeds, sent, strict=True):
+        feed.diffs(*diffs)
+    ids = [[0, *(diff.final_id for diff in diffs)] for diffs in sent]
+    await eventually(lambda: seen == [ids[0], ids[1], ids[0]])
+    late: list[int] = []
+    jobs.append(asyncio.create_task(follow("BTCUSDT", late)))
+    await eventually(lambda: late == [0])
+    assert len(opened) == 1
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    assert streams._queues == {}
+    await streams.close()
+
+
+def _ends_with(queue: asyncio.Queue[StreamItem], update_id: int) -> bool:
+    last = queue._queue[-1] if queue.qsize() else None  # type: ignore[attr-defined]
+    return isinstance(last, DepthDiff) and last.final_id == update_id
+
+
+@pytest.mark.expects_log("ERROR .*dropped 3 recorded items that waited")
+async def test_a_reader_too_slow_loses_what_waits_and_begins_anew(
+    recorder: Recorder, database: Database
+) -> None:
+    tape = Tape()
+    feed = started(recorder, tape)
+    streams = RecordedStreams(database, waiting_at_most=3)
+    async with aclosing(streams.items(tape.market)) as items:
+        assert await anext(items) == StreamConnected()
+        sent = tape.diffs(4)
+        feed.diffs(*sent)
+        (queue,) = streams._queues[tape.market]
+        await eventually(lambda: _ends_with(queue, sent[-1].final_id))
+        told = await anext(items)
+        assert isinstance(told, StreamBroken)
+        assert told.cause is GapCause.OVERFLOW
+        assert await anext(items) == StreamConnected()
+        last = await anext(items)
+        assert isinstance(last, DepthDiff)
+        assert last.final_id == sent[-1].final_id
+    await streams.close()
+
+
+async def test_two_processes_worth_of_readers(
+    server: ServerThread, recorder: Recorder, database: Database
+) -> None:
+    elsewhere = Database(database.name)
+    elsewhere.connect(server.dsn)
+    tape = Tape()
+    feed = started(recorder, tape)
+    feed.diffs(tape.diff())
+    await until_written(recorder)
+    async with following(database) as one, following(elsewhere) as two:
+        await one.until_equals(tape)
+        await two.until_equals(tape)
+        feed.diffs(*tape.diffs(20))
+        await one.until_equals(tape)
+        await two.until_equals(tape)
+    elsewhere.close()
+
+
+@KILLED
+@LOST
+async def test_resumes_after_a_kill_without_missing_or_doubling(mortal: DatabaseServer) -> None:
+    database = Database("killed")
+    database.connect(mortal.dsn)
+    tape = Tape()
+    async with running(Recorder(database)) as recorder:
+        feed = started(recorder, tape)
+        feed.diffs(tape.diff())
+        await until_written(recorder)
+        async with following(database) as followed:
+            await followed.until_equals(tape)
+            sent: list[int] = []
+
+            async def send() -> None:
+                while True:
+                    diff = tape.diff()
+                    sent.append(diff.final_id)
+                    feed.diffs(diff)
+                    await asyncio.sleep(0.002)
+
+            sending = asyncio.create_task(send())
+            for _ in range(3):
+                await followed.streams.until_more(50)
+                await kill_and_wait(mortal)
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            await until_written(recorder)
+            await followed.until_equals(tape)
+            assert followed.streams.ids == sent
+            assert not any(isinstance(item, StreamBroken) for item in followed.streams.seen)
+            await eventually(lambda: database.problem == "")
+    database.close()
+
+
+def forgetful_program() -> ServerProgram:
+    """The built-in server, keeping only a few changes to resume from."""
+    code = (
+        "import sys, runpy; a = sys.argv; a[a.index('--oplog-max-entries') + 1] = '50';"
+        "runpy.run_module('secantus', run_name='__main__', alter_sys=True)"
+    )
+    return ServerProgram(ServerKind.SECANTUS, (sys.executable, "-P", "-c", code))
+
+
+@LOST
+@KILLED
+async def test_rebuilds_where_the_server_has_forgotten_its_place(tmp_path: Path) -> None:
+    async with DatabaseServer(tmp_path, program=forgetful_program()) as server:
+        database, elsewhere = Database("pruned"), Database("pruned")
+        database.connect(server.dsn)
+        elsewhere.connect(server.dsn)
+        tape = Tape()
+        async with running(Recorder(elsewhere)) as recorder:
+            feed = started(recorder, tape)
+            feed.diffs(tape.diff())
+            await until_written(recorder)
+            async with following(database) as followed:
+                await followed.until_equals(tape)
+                # The reader is cut off while far more is written than the server remembers.
+                database.connect("mongodb://127.0.0.1:9/?directConnection=true")
+                await eventually(lambda: "can't be reached" in database.problem)
+                for _ in range(4):
+                    feed.diffs(*tape.diffs(700))
+                    await until_written(recorder)
+                database.connect(server.dsn)
+                await followed.until_equals(tape)
+                broken = [one for one in followed.streams.seen if isinstance(one, StreamBroken)]
+                assert [one.cause for one in broken] == [GapCause.DATABASE]
+                feed.diffs(*tape.diffs(5))
+                await followed.until_equals(tape)
+        database.close()
+        elsewhere.close()
+
+
+class RefusingDatabase(Database):
+    """Refuses the next change streams with an error code."""
+
+    codes: list[int]
+
+    @property
+    def motor(self) -> Any:
+        motor = super().motor
+        if not self.codes:
+            return motor
+        error = OperationFailure("refused", self.codes.pop(0))
+
+        class Refusing:
+            def watch(self, *_args: object, **_options: object) -> Any:
+                raise error
+
+        return Refusing()
+
+
+@LOST
+@pytest.mark.parametrize(
+    ("codes", "is_lost"),
+    [([286], True), ([260], True), ([9], True), ([91, 91], False), ([13] * 5, True)],
+)
+async def test_a_token_is_given_up_when_it_is_refused(
+    server: ServerThread, recorder: Recorder, database: Database, codes: list[int], is_lost: bool
+) -> None:
+    refusing = RefusingDatabase(database.name)
+    refusing.codes = []
+    refusing.connect(server.dsn)
+    tape = Tape()
+    feed = started(recorder, tape)
+    feed.diffs(tape.diff())
+    await until_written(recorder)
+    streams = RecordedStreams(refusing)
+    items = streams.items(tape.market)
+    assert await anext(items) == StreamConnected()
+    diff = tape.diff()
+    feed.diffs(diff)
+    assert await anext(items) == diff
+    refusing.codes = list(codes)
+    refusing.connect(server.dsn)
+    await eventually(lambda: not refusing.codes)
+    if is_lost:
+        broken = await anext(items)
+        assert isinstance(broken, StreamBroken)
+        assert await anext(items) == StreamConnected()
+    diff = tape.diff()
+    feed.diffs(diff)
+    assert await anext(items) == diff
+    await items.aclose()
+    await streams.close()
+    refusing.close()
+
+
+@LOST
+@pytest.mark.allows_log("gap in the recording|deleted while it went on|Update ids .* are missing")
+async def test_a_deleted_recording_is_followed_anew(recorder: Recorder, database: Database) -> None:
+    tape = Tape()
+    feed = started(recorder, tape)
+    feed.diffs(*tape.diffs(3))
+    await until_written(recorder)
+    async with following(database) as followed:
+        await followed.until_equals(tape)
+        await database.motor.client.drop_database(database.name)
+        await eventually(lambda: followed.feed.status.state is not FeedState.SYNCED)
+        await eventually(lambda: recorder.sink(tape.market).counts.gaps)
+        feed.diffs(*tape.diffs(3))
+        await followed.until_equals(tape)
+
+
+async def test_deleted_events_leave_the_followed_book_alone(
+    recorder: Recorder, database: Database
+) -> None:
+    tape = Tape()
+    feed = started(recorder, tape)
+    feed.diffs(*tape.diffs(3))
+    await until_written(recorder)
+    async with following(database) as followed:
+        await followed.until_equals(tape)
+        await database.collection("depth_events").drop()
+        feed.diffs(*tape.diffs(3))
+        await followed.until_equals(tape)
+
+
+@pytest.mark.expects_log("WARNING .*a recorded event can't be read")
+@pytest.mark.allows_log("no snapshot: A (recorded|depth) event could not be read")
+async def test_foreign_documents_break_nothing(recorder: Recorder, database: Database) -> None:
+    tape = Tape()
+    feed = started(recorder, tape)
+    feed.diffs(tape.diff())
+    await until_written(recorder)
+    async with following(database) as followed:
+        await followed.until_equals(tape)
+        events = database.collection("depth_events")
+        await events.insert_one({"u": 1})
+        await events.insert_one({"u": 2, "market": ["BTCUSDT"]})
+        foreign = await events.insert_one({"market": "BTCUSDT", "u": 3, "payload": 5})
+        await eventually(
+            lambda: any(isinstance(item, StreamBroken) for item in followed.streams.seen)
+        )
+        await events.delete_one({"_id": foreign.inserted_id})
+        feed.diffs(*tape.diffs(3))
+        await followed.until_equals(tape)
+
+
+async def test_close_ends_everything_while_nothing_is_there() -> None:
+    streams = RecordedStreams(Database("nowhere"))
+    items = streams.items("BTCUSDT")
+    waiting = asyncio.create_task(anext(items))
+    await asyncio.sleep(0)
+    await streams.close()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+@pytest.mark.allows_log("until it is back|stands still")
+async def test_close_is_quick_when_the_database_is_gone(database: Database) -> None:
+    streams = RecordedStreams(database)
+    items = streams.items("BTCUSDT")
+    assert await anext(items) == StreamConnected()
+    database.connect("mongodb://127.0.0.1:9/?directConnection=true")
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await streams.close()
+    assert loop.time() - begun < 2
+    await items.aclose()
+
+
+def test_works_on_the_loop_of_qt(server: ServerThread, qapp: QApplication) -> None:
+    async def record_and_follow() -> None:
+        database = Database("on_qt")
+        database.connect(server.dsn)
+        tape = Tape()
+        async with running(Recorder(database)) as recorder:
+            feed = started(recorder, tape)
+            feed.diffs(*tape.diffs(3))
+            await until_written(recorder)
+            async with following(database) as followed:
+                await followed.until_equals(tape)
+                feed.diffs(*tape.diffs(3))
+                await followed.until_equals(tape)
+        database.close()
+
+    loop = qasync.QEventLoop(qapp)
+    with loop:
+        loop.run_until_complete(record_and_follow())

@@ -1,0 +1,373 @@
+"""What was recorded is read back: raw, archived, and while it is being archived and cut."""
+
+from __future__ import annotations
+
+import random
+from contextlib import aclosing
+
+import pytest
+
+from orderbook_desktop.core.archive import DamagedChunk, DecodedChunk, encode_loose, same_book
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.storage.archive.chunk_store import ChunkStore
+from orderbook_desktop.storage.archive.loose_events import LooseEvents
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.reading.recording import NotCovered, Recording, recorded_markets
+from orderbook_desktop.storage.reading.segment_reader import MissingEvents, SegmentReader
+from tests.storage.recording_fixtures import Tape, database, server
+from tests.storage.shelf import Shelf, Shelved
+
+__all__ = ["database", "server"]
+
+_MARKET = "BTCUSDT"
+
+
+async def all_chunks(recording: Recording) -> list[DecodedChunk]:
+    (segment,) = await recording.segments()
+    async with aclosing(recording.chunks(segment)) as chunks:
+        return [chunk async for chunk in chunks]
+
+
+def events_of(chunks: list[DecodedChunk]) -> list[DepthDiff]:
+    return [event for chunk in chunks for event in chunk.diffs()]
+
+
+async def read(
+    recording: Recording, from_ms: int | None = None, to_ms: int | None = None
+) -> list[tuple[BookImage | None, list[DepthDiff]]]:
+    """The runs of the recording: the book that each opens with, and its events."""
+    runs: list[tuple[BookImage | None, list[DepthDiff]]] = []
+    async with aclosing(recording.slices(from_ms, to_ms)) as slices:
+        async for one in slices:
+            if one.opens:
+                runs.append((one.start_book(), []))
+            runs[-1][1].extend(list(one.chunk.diffs())[one.begin : one.end])
+    return runs
+
+
+def is_chain(shelved: Shelved, chunks: list[DecodedChunk]) -> None:
+    """Each chunk starts with the book that the one before it ends with."""
+    assert events_of(chunks) == shelved.events
+    book = shelved.base
+    for chunk in chunks:
+        assert same_book(chunk.start_book(), book)
+        book = chunk.final_book()
+
+
+@pytest.mark.parametrize("archived", [0, 700, 1_300, 1_400])
+async def test_a_segment_is_read_across_archive_and_raw_events(
+    database: Database, archived: int
+) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    shelved = await shelf.put(Tape(), 1_400)
+    if archived:
+        await shelf.archive(shelved, archived)
+    (segment,) = await recording.segments()
+    assert (segment.archived_events, segment.running) == (archived, False)
+    is_chain(shelved, await all_chunks(recording))
+
+
+async def test_nothing_and_segments_without_events(database: Database) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    assert await recording.segments() == []
+    assert await read(recording) == []
+    assert await recorded_markets(database) == []
+    await shelf.put(Tape(), 0, cause=None)
+    assert await all_chunks(recording) == []
+    assert (await recording.timeline()).covers == ()
+    assert await read(recording) == []
+    assert await recorded_markets(database) == [_MARKET]
+    (segment,) = await recording.segments()
+    assert segment.running
+
+
+async def test_markets_are_apart(database: Database) -> None:
+    shelf = Shelf(database)
+    other = await shelf.put(Tape("ETHUSDT", seed=2), 5)
+    one = await shelf.put(Tape(), 700)
+    await shelf.archive(one)
+    assert await recorded_markets(database) == [_MARKET, "ETHUSDT"]
+    is_chain(one, await all_chunks(Recording(database, _MARKET)))
+    is_chain(other, await all_chunks(Recording(database, "ETHUSDT")))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_chunks_are_archived_while_they_are_read(database: Database, seed: int) -> None:
+    """Whatever was read raw is not read again, and nothing is missed."""
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    shelved = await shelf.put(Tape(step_ms=50), 5_000)
+    await shelf.archive(shelved, 1_300)
+    chosen = random.Random(seed)
+    chunks: list[DecodedChunk] = []
+    steps = iter(await shelf.prepare_archive(shelved))
+    (segment,) = await recording.segments()
+    async with aclosing(recording.chunks(segment)) as reading:
+        async for chunk in reading:
+            chunks.append(chunk)
+            if chosen.random() < 0.7 and (step := next(steps, None)) is not None:
+                await shelf.commit(shelved, step)
+                await shelf.sweep(shelved, step)
+    assert events_of(chunks) == shelved.events
+    is_chain(shelved, chunks)
+
+
+async def test_the_first_chunk_comes_while_its_raw_events_are_deleted(database: Database) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    shelved = await shelf.put(Tape(), 700)
+    (segment,) = await recording.segments()
+    await shelf.archive(shelved)
+    async with aclosing(recording.chunks(segment)) as chunks:
+        is_chain(shelved, [chunk async for chunk in chunks])
+
+
+async def test_what_came_after_the_segment_was_looked_up_is_left_out(database: Database) -> None:
+    """Also where it is in the same minute, and archived by then."""
+    shelf, tape = Shelf(database), Tape()
+    recording = Recording(database, _MARKET)
+    shelved = await shelf.put(tape, 300, cause=None)
+    (early,) = await recording.segments()
+    later = tape.diffs(100)
+    await shelf.write(later)
+    shelved.events += later
+    await shelf.change("segments", shelved.id, last_id=shelved.last_id, event_count=400)
+    await shelf.archive(shelved)
+    async with aclosing(recording.chunks(early)) as chunks:
+        assert events_of([chunk async for chunk in chunks]) == shelved.events[:300]
+
+
+async def test_the_front_is_cut_while_it_is_read(database: Database) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    shelved = await shelf.put(Tape(), 4_200)
+    await shelf.archive(shelved)
+    read_so_far: list[DecodedChunk] = []
+    opened = 0
+    async with aclosing(recording.slices()) as slices:
+        async for one in slices:
+            opened += one.opens
+            read_so_far.append(one.chunk)
+            if len(read_so_far) == 1:
+                await cut(shelf, shelved, 2)
+    assert opened == 2
+    left = sum(shelved.chunks[-2][0] < one.final_id for one in shelved.events)
+    events = events_of(read_so_far)
+    assert 0 < len(events) < len(shelved.events)
+    assert events == [*shelved.events[: len(events) - left], *shelved.events[-left:]]
+
+
+async def cut(shelf: Shelf, shelved: Shelved, left: int) -> None:
+    """Cut all but the last `left` chunks, as retention does."""
+    removed = [start for start, _ in shelved.chunks[: len(shelved.chunks) - left]]
+    begin = shelved.chunks[len(removed)][0]
+    gone = [one for one in shelved.events if one.final_id <= begin]
+    fields = {"first_event_ms": gone[-1].event_ms, "cut_events": len(gone)}
+    await shelf.change("segments", shelved.id, snapshot_id=begin, **fields)
+    await ChunkStore(shelf.database).drop(shelved.id, removed)
+
+
+async def test_an_event_that_is_gone_is_told(database: Database) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    shelved = await shelf.put(Tape(), 20)
+    gone = shelved.events[7]
+    await database.collection("depth_events").delete_one({"u": gone.final_id})
+    with pytest.raises(MissingEvents, match=f"{_MARKET}: after update id {gone.first_id - 1}, "):
+        await all_chunks(recording)
+
+
+async def test_a_chunk_that_is_gone_or_damaged_is_told(database: Database) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    shelved = await shelf.put(Tape(), 1_400)
+    await shelf.archive(shelved)
+    start_id = shelved.chunks[1][0]
+    await shelf.change("depth_chunks", f"{shelved.id}:{start_id}", event_count=1)
+    with pytest.raises(DamagedChunk, match="event_count"):
+        await all_chunks(recording)
+    await ChunkStore(database).drop(shelved.id, [start_id])
+    with pytest.raises(MissingEvents, match=f"{start_id}, an archived minute is missing"):
+        await all_chunks(recording)
+
+
+async def test_the_book_that_a_segment_begins_with_is_gone(database: Database) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    await shelf.put(Tape(), 5)
+    await database.collection("checkpoints").delete_many({})
+    with pytest.raises(MissingEvents, match="the book it begins with is missing"):
+        await all_chunks(recording)
+
+
+async def test_a_deleted_recording_is_told(database: Database) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    await shelf.put(Tape(), 5)
+    (segment,) = await recording.segments()
+    for name in ("depth_events", "segments"):
+        await database.collection(name).delete_many({})
+    with pytest.raises(MissingEvents, match="the rest of the recording is missing"):
+        async with aclosing(recording.chunks(segment)) as chunks:
+            await anext(chunks)
+
+
+async def two_segments(shelf: Shelf) -> tuple[Shelved, Shelved]:
+    """Two segments with a gap of events and of time between them."""
+    tape = Tape()
+    one = await shelf.put(tape, 1_000, GapCause.DISCONNECT, "reset")
+    await shelf.archive(one)
+    tape.diffs(50)
+    other = await shelf.put(tape, 1_500)
+    await shelf.archive(other, 1_000)
+    return one, other
+
+
+async def test_slices_of_a_recording_with_a_gap(database: Database) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    one, other = await two_segments(shelf)
+    first, second = await read(recording)
+    assert first[1] == one.events
+    assert second[1] == other.events
+    assert first[0] is not None
+    assert second[0] is not None
+    assert same_book(first[0], one.base)
+    assert same_book(second[0], other.base)
+    (gap,) = (await recording.timeline()).gaps
+    assert (gap.cause, gap.detail) == (GapCause.DISCONNECT, "reset")
+    assert gap.first_missing == one.last_id + 1
+    assert gap.last_missing == other.base.last_update_id
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_slices_of_any_time(database: Database, seed: int) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    one, other = await two_segments(shelf)
+    chosen = random.Random(seed)
+    every = [*one.events, *other.events]
+    for _ in range(12):
+        from_ms, to_ms = sorted(
+            chosen.choice(every).event_ms + chosen.choice([-30, 0, 30]) for _ in range(2)
+        )
+        runs = await read(recording, from_ms, to_ms)
+        wanted = [event for event in every if from_ms <= event.event_ms < to_ms]
+        assert [event for _, events in runs for event in events] == wanted
+        for (book, events), shelved in zip(runs[-1:], [other], strict=False):
+            if events and events[0] in shelved.events:
+                assert book is not None
+                assert same_book(book, shelved.book_after(shelved.events.index(events[0]) - 1))
+
+
+async def test_a_time_between_two_events_has_a_book_and_no_event(database: Database) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    shelved = await shelf.put(Tape(), 10)
+    from_ms = shelved.events[4].event_ms + 10
+    ((book, events),) = await read(recording, from_ms, from_ms + 10)
+    assert events == []
+    assert book is not None
+    assert same_book(book, shelved.book_after(4))
+
+
+async def test_two_recorders_of_one_market(database: Database) -> None:
+    """The events of both are handed out once, and the second goes on without a gap."""
+    shelf, tape = Shelf(database), Tape()
+    recording = Recording(database, _MARKET)
+    twin = Tape()
+    one = await shelf.put(tape, 900, GapCause.CRASH)
+    twin.diffs(500)
+    overlapping = one.events[500:]
+    base = twin.snapshot()
+    further = tape.diffs(800)
+    await database.collection("depth_events").delete_many(
+        {"u": {"$gt": overlapping[0].first_id - 1}}
+    )
+    other = await shelf.put(twin, [*overlapping, *further])
+    assert other.base.last_update_id == base.last_update_id
+    await shelf.archive(other, 700)
+    await shelf.write(overlapping)
+    timeline = await recording.timeline()
+    assert not timeline.gaps
+    assert [cover.continues for cover in timeline.covers] == [False, True]
+    ((book, events),) = await read(recording)
+    assert events == one.events + further
+    assert book is not None
+    assert same_book(book, one.base)
+    # From a time on that only the second has, it opens with the book of that.
+    ((book, events),) = await read(recording, further[3].event_ms)
+    assert events == further[3:]
+    assert book is not None
+    assert same_book(book, other.book_after(len(overlapping) + 2))
+
+
+async def test_loose_events_wherever_they_are(database: Database) -> None:
+    shelf, tape = Shelf(database), Tape()
+    recording = Recording(database, _MARKET)
+    loose, lists = tape.diffs(9), LooseEvents(database)
+    for key, some in (("a", loose[:4]), ("b", loose[4:])):
+        await lists.list_up(_MARKET, [one.final_id for one in some], key)
+    await database.prepare()
+    await shelf.write(loose)
+
+    async def found() -> list[DepthDiff]:
+        async with aclosing(recording.loose()) as chunks:
+            return events_of([chunk async for chunk in chunks])
+
+    assert await found() == loose
+    # While it is archived it is in both places.
+    await ChunkStore(database).put_loose(encode_loose(loose[:4]))
+    assert await found() == loose
+    await database.collection("depth_events").delete_many({"u": {"$lte": loose[3].final_id}})
+    assert await found() == loose
+
+
+async def test_books_at_any_time(database: Database) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    one, other = await two_segments(shelf)
+    chosen = random.Random(1)
+    for shelved in (one, other):
+        first, last = shelved.events[0].event_ms, shelved.events[-1].event_ms
+        for event_ms in [first, last, *(chosen.randint(first, last) for _ in range(15))]:
+            book = await recording.book_at(event_ms)
+            assert same_book(book, shelved.book_at(event_ms)), event_ms
+            assert book.event_ms <= event_ms
+
+
+async def test_books_that_nobody_knows(database: Database) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    one, other = await two_segments(shelf)
+    with pytest.raises(NotCovered, match=r"connection to the exchange was lost \(reset\)") as lost:
+        await recording.book_at(one.events[-1].event_ms + 1)
+    assert lost.value.gap is not None
+    for event_ms in (0, 2**62, other.events[-1].event_ms + 1):
+        with pytest.raises(NotCovered, match="doesn't reach there"):
+            await recording.book_at(event_ms)
+
+
+async def test_books_of_a_calm_market(database: Database) -> None:
+    """Hours lie between events, and so between chunks."""
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    shelved = await shelf.put(Tape(step_ms=2_000_000), 40)
+    await shelf.archive(shelved, 30, minutes=10)
+    for index in (0, 10, 29, 30, 38):
+        book = await recording.book_at(shelved.events[index].event_ms + 1_999_999)
+        assert same_book(book, shelved.book_after(index))
+
+
+async def test_books_while_they_are_archived_and_cut(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    shelved = await shelf.put(Tape(), 3_000)
+    start_near = SegmentReader.start_near
+
+    async def late(self: SegmentReader, event_ms: int) -> int | None:
+        found = await start_near(self, event_ms)
+        if not shelved.chunks:
+            await shelf.archive(shelved)
+        elif len(shelved.chunks) > 3:
+            await cut(shelf, shelved, 3)
+            del shelved.chunks[:-3]
+        return found
+
+    monkeypatch.setattr(SegmentReader, "start_near", late)
+    for _ in range(3):
+        event = shelved.events[-700]
+        book = await recording.book_at(event.event_ms)
+        assert same_book(book, shelved.book_at(event.event_ms))
+    with pytest.raises(NotCovered):
+        await recording.book_at(shelved.events[10].event_ms - 200)

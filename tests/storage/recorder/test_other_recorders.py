@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.failures import DatabaseFailed
+from orderbook_desktop.storage.recorder.other_recorders import recorded_by_others
+from orderbook_desktop.storage.recorder.recorder import Recorder
+from tests.storage.recording_fixtures import (
+    Tape,
+    database,
+    recorder,
+    server,
+    started,
+    until_stored,
+)
+
+__all__ = ["database", "recorder", "server"]
+
+
+async def test_who_else_records_what(recorder: Recorder, database: Database) -> None:
+    assert await recorded_by_others(database) == frozenset()
+    for seed, market in enumerate(("BTCUSDT", "ETHUSDT", "SOLUSDT")):
+        tape = Tape(market, seed)
+        started(recorder, tape).diffs(*tape.diffs(2))
+    await until_stored(database, 3, event_count=2)
+    assert await recorded_by_others(database) == frozenset()
+    # It would write over what follows.
+    await recorder.close()
+    segments = database.collection("segments")
+    # One of another process that lives, and one of a process that had our number before us.
+    others = {"BTCUSDT": os.getppid(), "ETHUSDT": os.getpid()}
+    for market, pid in others.items():
+        fields = {"owner.token": "another", "owner.pid": pid, "end_cause": None}
+        await segments.update_one({"market": market}, {"$set": fields})
+    assert await recorded_by_others(database) == {"BTCUSDT"}
+    await segments.update_one({"market": "BTCUSDT"}, {"$set": {"end_cause": "user"}})
+    assert await recorded_by_others(database) == frozenset()
+
+
+@pytest.mark.expects_log("WARNING .*the database failed")
+async def test_a_database_that_is_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orderbook_desktop.storage.database._FIND_SERVER_MS", 100)
+    nowhere = Database("nowhere")
+    nowhere.connect("mongodb://127.0.0.1:1/")
+    with pytest.raises(DatabaseFailed):
+        await recorded_by_others(nowhere)
+    nowhere.close()

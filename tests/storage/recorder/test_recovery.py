@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import asyncio
+import platform
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.storage.archive.loose_events import LooseEvents
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.recorder.owner import is_gone, owner_document
+from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.recorder.recovery import CrashWatch
+from tests.storage.processes import ROOT
+from tests.storage.recording_fixtures import (
+    ServerThread,
+    Tape,
+    all_of,
+    database,
+    recorder,
+    running,
+    segments_of,
+    server,
+    started,
+    until_stored,
+    until_written,
+)
+
+__all__ = ["database", "recorder", "server"]
+
+CLOSED = pytest.mark.expects_log("WARNING .*BTCUSDT: the recording up to .* ended without")
+
+CRASHING = """
+import asyncio, os, sys
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.recorder.recorder import Recorder
+from tests.storage.recording_fixtures import Tape, started, until_stored, until_written
+
+async def record() -> None:
+    database = Database(sys.argv[2])
+    database.connect(sys.argv[1])
+    recorder = Recorder(database)
+    await recorder.start()
+    tape = Tape()
+    feed = started(recorder, tape)
+    feed.diffs(*tape.diffs(3))
+    await until_stored(database, 1, event_count=3)
+    # Acknowledged, and not yet told in the segment.
+    for _ in range(40):
+        feed.diffs(*tape.diffs(5))
+        await until_written(recorder)
+    os.kill(os.getpid(), 9)
+
+asyncio.run(record())
+"""
+
+
+class Clock:
+    """A clock that goes when told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def gone_process() -> int:
+    """The number of a process that ran and runs no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+async def abandon(database: Database, tape: Tape, **owner: object) -> None:
+    """Leave a segment open, as a recorder of that owner would by crashing."""
+    async with running(Recorder(database)) as recorder:
+        feed = started(recorder, tape)
+        feed.diffs(*tape.diffs(5))
+        await until_stored(database, 1, event_count=5)
+        (segment,) = await all_of(database, "segments", end_cause=None)
+    segment["owner"] |= {"token": "another"} | owner
+    await database.collection("segments").replace_one({"_id": segment["_id"]}, segment)
+
+
+@CLOSED
+async def test_a_killed_recorder_is_found_at_the_next_start(
+    server: ServerThread, database: Database
+) -> None:
+    crashing = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", CRASHING, server.dsn, database.name), cwd=ROOT
+    )
+    async with asyncio.timeout(30):
+        assert await crashing.wait() == -9
+    tape = Tape()
+    base_id = tape.last_id
+    diffs = tape.diffs(203)
+    async with running(Recorder(database)) as recorder:
+        tape.diff()
+        started(recorder, tape).diffs(tape.diff())
+        await until_stored(database, 1, end_cause="crash")
+        await until_written(recorder)
+    crashed, new = await segments_of(database)
+    assert crashed["snapshot_id"] == base_id
+    assert crashed["first_id"] == diffs[0].first_id
+    assert crashed["last_id"] == diffs[-1].final_id
+    assert crashed["first_event_ms"] == diffs[0].event_ms
+    assert crashed["last_event_ms"] == diffs[-1].event_ms
+    assert crashed["event_count"] == 203
+    assert new["end_cause"] == "user"
+    assert len(await all_of(database, "depth_events")) == 204
+
+
+@CLOSED
+async def test_a_run_is_measured_up_to_its_first_gap(database: Database) -> None:
+    tape = Tape()
+    await abandon(database, tape, pid=gone_process())
+    end = tape.last_id
+    rest = [(end + 1, end + 4), (end + 5, end + 5), (end + 7, end + 9)]
+    await database.collection("depth_events").insert_many(
+        [{"market": "BTCUSDT", "U": u, "u": v, "event_ms": v} for u, v in rest]
+    )
+    assert await CrashWatch(database).close_crashed() == 1
+    (segment,) = await segments_of(database)
+    assert (segment["last_id"], segment["event_count"]) == (end + 5, 7)
+    assert segment["last_event_ms"] == end + 5
+    assert segment["end_cause"] == "crash"
+
+
+async def test_live_recorders_are_left_alone(recorder: Recorder, database: Database) -> None:
+    tape = Tape()
+    feed = started(recorder, tape)
+    feed.diffs(tape.diff())
+    await until_stored(database, 1, event_count=1)
+    other = {"host": "far away", "pid": gone_process(), "token": "another"}
+    (mine,) = await segments_of(database)
+    segments = database.collection("segments")
+    await segments.insert_one(mine | {"_id": "far", "owner": other})
+    alive = {"pid": 1, "token": "third"}
+    await segments.insert_one(mine | {"_id": "near", "owner": mine["owner"] | alive})
+    assert await CrashWatch(database).close_crashed() == 0
+    assert len(await all_of(database, "segments", end_cause=None)) == 3
+
+
+async def test_its_own_are_left_alone_after_a_long_outage(
+    recorder: Recorder, database: Database
+) -> None:
+    tape, clock = Tape(), Clock()
+    started(recorder, tape).diffs(*tape.diffs(3))
+    await until_stored(database, 1, event_count=3)
+    # As it is when nothing could be stored meanwhile, the sign of life included.
+    forever = {"$set": {"alive_ms": 1}}
+    watch = CrashWatch(database, clock)
+    for _ in range(3):
+        await database.collection("segments").update_many({}, forever)
+        assert await watch.close_crashed() == 0
+        clock.now += 60
+
+
+@CLOSED
+async def test_whoever_cannot_be_seen_is_gone_when_the_heartbeat_stops(
+    database: Database,
+) -> None:
+    """Whatever its clock says, and also if another process has its number now."""
+    tape = Tape()
+    await abandon(database, tape, pid=1)
+    clock = Clock()
+    watch = CrashWatch(database, clock)
+    segments = database.collection("segments")
+    assert await watch.close_crashed() == 0
+    clock.now += 44
+    assert await watch.close_crashed() == 0
+    await segments.update_one({}, {"$set": {"alive_ms": 1}})
+    clock.now += 44
+    assert await watch.close_crashed() == 0
+    clock.now += 44
+    assert await watch.close_crashed() == 0
+    clock.now += 2
+    assert await watch.close_crashed() == 1
+    assert await watch.close_crashed() == 0
+
+
+async def test_a_recorder_that_shows_itself_meanwhile_is_alive(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape = Tape()
+    await abandon(database, tape, pid=gone_process())
+    watch = CrashWatch(database)
+    measured = CrashWatch._measured
+
+    async def late(self: CrashWatch, segment: Any) -> Any:
+        await database.collection("segments").update_one({}, {"$set": {"alive_ms": 1}})
+        return await measured(self, segment)
+
+    monkeypatch.setattr(CrashWatch, "_measured", late)
+    assert await watch.close_crashed() == 0
+    assert len(await all_of(database, "segments", end_cause=None)) == 1
+
+
+@CLOSED
+async def test_a_recorder_that_was_taken_for_dead_takes_its_segment_back(
+    recorder: Recorder, database: Database
+) -> None:
+    tape = Tape()
+    feed = started(recorder, tape)
+    feed.diffs(tape.diff())
+    await until_stored(database, 1, event_count=1)
+    owner = {"owner.token": "another", "owner.pid": gone_process()}
+    await database.collection("segments").update_one({}, {"$set": owner})
+    assert await CrashWatch(database).close_crashed() == 1
+    feed.diffs(tape.diff())
+    await until_stored(database, 1, event_count=2, end_cause=None)
+
+
+@CLOSED
+async def test_ids_at_the_end_of_what_a_database_holds(database: Database) -> None:
+    tape = Tape()
+    await abandon(database, tape, pid=gone_process())
+    await database.collection("segments").update_one({}, {"$set": {"last_id": INT64_MAX}})
+    assert await CrashWatch(database).close_crashed() == 1
+
+
+def test_who_is_gone() -> None:
+    mine = owner_document()
+    assert not is_gone(mine)
+    assert is_gone(mine | {"owner": mine["owner"] | {"token": "an earlier process of my number"}})
+    assert not is_gone(mine | {"owner": mine["owner"] | {"token": "another", "pid": 1}})
+    inside = {"host": f"{platform.node()} another container", "pid": 1, "token": "another"}
+    assert not is_gone(mine | {"owner": inside})
+    far = {"host": "far away", "token": "another", "pid": gone_process()}
+    assert not is_gone(mine | {"owner": far})
+
+
+@CLOSED
+async def test_what_belonged_to_no_segment_is_not_measured(database: Database) -> None:
+    """Another recorder had received it, in a form of its own."""
+    tape = Tape()
+    await abandon(database, tape, pid=gone_process())
+    end = tape.last_id
+    # (first id, final id): the second lies inside the third.
+    ids = [(end + 1, end + 4), (end + 5, end + 6), (end + 5, end + 9)]
+    await database.collection("depth_events").insert_many(
+        [{"market": "BTCUSDT", "U": u, "u": v, "event_ms": v} for u, v in ids]
+    )
+    await LooseEvents(database).list_up("BTCUSDT", [end + 6], "of another")
+    (before,) = await segments_of(database)
+    assert await CrashWatch(database).close_crashed() == 1
+    (segment,) = await segments_of(database)
+    assert segment["event_count"] - before["event_count"] == len(ids) - 1
+    assert segment["last_id"] == end + 9

@@ -1,0 +1,63 @@
+"""What a recording takes is counted, and grows and shrinks with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bson
+
+from orderbook_desktop.core.archive import encode_loose
+from orderbook_desktop.core.disk import RecordingSize
+from orderbook_desktop.storage.archive.chunk_store import ChunkStore
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.retention.disk_usage import RecordingSizes, file_bytes, free_bytes
+from tests.storage.archived_fixtures import store_segment, store_witness
+from tests.storage.recording_fixtures import Tape, all_of, database, server
+
+__all__ = ["database", "server"]
+
+
+async def test_nothing_takes_nothing(database: Database) -> None:
+    sizes = RecordingSizes(database)
+    await sizes.count_rest()
+    assert await sizes.measure() == RecordingSize()
+
+
+async def test_all_that_is_stored_is_counted(database: Database) -> None:
+    tape = Tape()
+    first = await store_segment(database, tape, "one", minutes=3)
+    second = await store_segment(database, tape, "two", minutes=2, raw=5, running=True)
+    _, loose = await ChunkStore(database).put_loose(encode_loose(tape.diffs(2)))
+    await store_witness(database, "BTCUSDT", 1)
+    sizes = RecordingSizes(database)
+    await sizes.count_rest()
+    size = await sizes.measure()
+    chunks = sum(first.chunk_bytes) + sum(second.chunk_bytes)
+    # Loose chunks with what they are found by.
+    assert chunks + loose <= size.archive_bytes <= chunks + loose + 500
+    assert size.archived_events == 30
+    raw = [len(bson.encode(one)) for one in await all_of(database, "depth_events")]
+    assert abs(size.raw_bytes - sum(raw)) <= len(raw)
+    books = await all_of(database, "checkpoints") + await all_of(database, "witnesses")
+    assert size.book_bytes == sum(len(bson.encode(one)) for one in books)
+    assert size.total_bytes == size.archive_bytes + size.raw_bytes + size.book_bytes
+
+
+async def test_a_cheap_look_sees_what_segments_tell(database: Database) -> None:
+    tape = Tape()
+    sizes = RecordingSizes(database)
+    await sizes.count_rest()
+    stored = await store_segment(database, tape, "one", minutes=3)
+    assert (await sizes.measure()).total_bytes == sum(stored.chunk_bytes)
+
+
+def test_a_folder_and_its_volume(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "deeper").mkdir(parents=True)
+    (tmp_path / "deep" / "deeper" / "file").write_bytes(b"x" * 1_000)
+    (tmp_path / "file").write_bytes(b"x" * 24)
+    assert file_bytes(tmp_path) == 1_024
+    free = free_bytes(tmp_path)
+    assert free is not None
+    assert free > 0
+    assert file_bytes(tmp_path / "missing") is None
+    assert free_bytes(tmp_path / "missing") is None

@@ -1,0 +1,30 @@
+"""A database is born whole: no kill, however early, leaves one that can't be used."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from orderbook_desktop.storage.server.server import DatabaseServer
+from tests.storage.processes import eventually, other_copy
+
+
+async def test_all_tables_are_made_before_anything_is_recorded(tmp_path: Path) -> None:
+    async with DatabaseServer(tmp_path):
+        folder = tmp_path / "database" / "secantus"
+        tables = {path.name for path in folder.glob("secantus_documents_sh*.wt")}
+        assert tables == {f"secantus_documents_sh{number}.wt" for number in range(16)}
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.04, 0.06, 0.1, 0.2])
+async def test_a_kill_while_it_is_made_does_no_harm(tmp_path: Path, after_s: float) -> None:
+    draft = tmp_path / "database" / "secantus.new"
+    async with other_copy(tmp_path) as copy:
+        # The engine has begun to make its files.
+        await eventually(lambda: draft.is_dir() and any(draft.iterdir()))
+        await asyncio.sleep(after_s)
+        await copy.kill()
+    async with DatabaseServer(tmp_path):
+        assert not draft.exists()

@@ -1,0 +1,508 @@
+"""A recording that holds is proven, and whatever is done to it is found, with where."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from itertools import islice
+from typing import Any
+
+import bson
+import pytest
+
+from orderbook_desktop.core.archive import DecodedChunk, encode_chunk
+from orderbook_desktop.core.checkpoint import encode_image
+from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.witness import Horizon, Witness
+from orderbook_desktop.storage.archive.chunk_store import ChunkStore
+from orderbook_desktop.storage.archive.loose_events import LooseEvents
+from orderbook_desktop.storage.archive.proof import proven_loose
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.packing import pack
+from orderbook_desktop.storage.verification.segment_proof import SegmentProof
+from orderbook_desktop.storage.verification.verification import Verified, verify
+from orderbook_desktop.storage.verification.witnesses import Witnesses
+from tests.storage.recording_fixtures import Tape, all_of, database, server
+from tests.storage.shelf import Shelf, Shelved
+
+__all__ = ["database", "server"]
+
+_MARKET = "BTCUSDT"
+
+Document = dict[str, Any]
+
+
+def seen_by_exchange(shelved: Shelved, index: int, depth: int = 20) -> DepthSnapshot:
+    """What the exchange's REST interface said after the event at `index`."""
+    book = shelved.book_after(index)
+    best = replace(
+        book,
+        bids=type(book.bids)(book.bids.prices[:depth], book.bids.quantities[:depth]),
+        asks=type(book.asks)(book.asks.prices[:depth], book.asks.quantities[:depth]),
+    )
+    return decode_snapshot(encode_image(best), shelved.market)
+
+
+async def put_witness(database: Database, snapshot: DepthSnapshot, depth: int = 20) -> None:
+    (segment,) = await all_of(database, "segments")
+    horizon = Horizon(Decimal("0.5"), None)
+    witness = Witness(snapshot, depth, 1_700_000_000_000, segment["_id"], horizon)
+    await Witnesses(database).put(witness)
+
+
+async def recorded(database: Database, events: int = 800, archived: int = 700) -> Shelved:
+    """A segment, partly archived, with witnesses in both parts."""
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(), events)
+    await shelf.archive(shelved, archived)
+    await put_witness(database, seen_by_exchange(shelved, archived // 2))
+    await put_witness(database, seen_by_exchange(shelved, archived + 10))
+    return shelved
+
+
+async def put_back(database: Database, collection: str, document: Document) -> None:
+    await database.collection(collection).replace_one(
+        {"_id": document["_id"]}, document, upsert=True
+    )
+
+
+async def fault_of(database: Database, from_ms: int | None = None, to_ms: int | None = None) -> str:
+    """The fault that is found, or nothing."""
+    found = await verify(database, _MARKET, from_ms, to_ms)
+    return "" if found.fault is None else str(found.fault)
+
+
+async def test_a_recording_that_holds(database: Database) -> None:
+    shelved = await recorded(database)
+    told: list[tuple[int, int]] = []
+    found = await verify(database, _MARKET, progress=lambda done, of: told.append((done, of)))
+    assert found.fault is None
+    assert found.holds
+    assert (found.segments, found.events, found.archived_events) == (1, 800, 700)
+    assert (found.witnesses, found.loose_events) == (2, 0)
+    assert found.timeline.covered_ms == 799 * 100
+    raw = sum(len(event.payload) for event in shelved.events[700:])
+    chunks = await all_of(database, "depth_chunks")
+    assert found.stored_bytes == raw + sum(len(one["data"]) for one in chunks)
+    assert told[-1] == (800, 800)
+    assert sorted(told) == told
+
+
+async def test_nothing_recorded_holds(database: Database) -> None:
+    assert await verify(database, _MARKET) == Verified(
+        _MARKET, (await verify(database, _MARKET)).timeline, 0, 0, 0, 0, 0, 0, None
+    )
+
+
+async def test_gaps_and_two_recorders_hold(database: Database) -> None:
+    shelf, tape, twin = Shelf(database), Tape(), Tape()
+    one = await shelf.put(tape, 300, GapCause.CRASH)
+    twin.diffs(200)
+    await database.collection("depth_events").delete_many({"u": {"$gt": one.events[199].final_id}})
+    further = tape.diffs(100)
+    other = await shelf.put(twin, [*one.events[200:], *further])
+    tape.diffs(5)
+    await shelf.put(tape, 30, None)
+    await shelf.archive(other, 250 - 50)
+    await shelf.write(one.events[200:])
+    found = await verify(database, _MARKET)
+    assert found.fault is None
+    assert found.segments == 3
+    assert len(found.timeline.gaps) == 1
+
+
+async def test_the_rest_of_an_earlier_version_holds(database: Database) -> None:
+    """It knew neither checksums nor the archive."""
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(), 20)
+    await database.collection("depth_events").update_many({}, {"$unset": {"sum": ""}})
+    names = ("sum", "archived_id", "archived_events", "archived_bytes", "origin", "cut_events")
+    unset = {"$unset": dict.fromkeys(names, "")}
+    await database.collection("segments").update_one({"_id": shelved.id}, unset)
+    assert await fault_of(database) == ""
+
+
+def flipped(value: bytes, at: int, bit: int = 0) -> bytes:
+    return value[:at] + bytes([value[at] ^ 1 << bit]) + value[at + 1 :]
+
+
+async def test_every_byte_of_a_small_chunk_counts(database: Database) -> None:
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(), 2)
+    await shelf.archive(shelved)
+    (chunk,) = await all_of(database, "depth_chunks")
+    for at in range(len(chunk["data"])):
+        await put_back(database, "depth_chunks", chunk | {"data": flipped(chunk["data"], at)})
+        assert "damaged" in await fault_of(database), at
+    await put_back(database, "depth_chunks", chunk)
+    assert await fault_of(database) == ""
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("collection", ["depth_chunks", "depth_events", "checkpoints", "witnesses"])
+async def test_any_byte_of_any_document_counts(
+    database: Database, collection: str, seed: int
+) -> None:
+    """As it is stored: values, names of fields, types, lengths."""
+    chosen = random.Random(seed)
+    await recorded(database)
+    documents = await all_of(database, collection)
+    for _ in range(25):
+        document = chosen.choice(documents)
+        # What says where it is found is put back by its own name.
+        stored = bson.encode({name: v for name, v in document.items() if name != "_id"})
+        try:
+            damaged = bson.decode(
+                flipped(stored, chosen.randrange(len(stored)), chosen.randrange(8))
+            )
+            bson.encode(damaged)
+        except (bson.errors.BSONError, UnicodeError, OverflowError, ValueError):
+            continue
+        await put_back(database, collection, {"_id": document["_id"], **damaged})
+        fault = await fault_of(database)
+        assert fault.startswith(_MARKET), (document["_id"], damaged)
+        await put_back(database, collection, document)
+    assert await fault_of(database) == ""
+
+
+async def test_every_document_counts(database: Database) -> None:
+    """But a witness, and a checkpoint that no segment begins with."""
+    await recorded(database, 720, 700)
+    for collection, every in (("depth_chunks", 1), ("checkpoints", 1), ("depth_events", 7)):
+        for document in (await all_of(database, collection))[::every]:
+            await database.collection(collection).delete_one({"_id": document["_id"]})
+            fault = await fault_of(database)
+            assert "missing" in fault, document["_id"]
+            await put_back(database, collection, document)
+    for document in await all_of(database, "segments"):
+        await database.collection("segments").delete_one({"_id": document["_id"]})
+        assert "belongs to a segment that is not there" in await fault_of(database)
+        await put_back(database, "segments", document)
+    assert await fault_of(database) == ""
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("market", "snapshot_id", "first_id", "last_id", "first_event_ms", "last_event_ms"),
+        *("event_count", "cut_events", "price_exponent", "quantity_exponent", "end_cause"),
+        *("end_detail", "archived_id", "archived_events", "archived_bytes", "origin", "sum"),
+    ],
+)
+async def test_every_field_of_a_segment_counts(database: Database, field: str) -> None:
+    shelved = await recorded(database, 720, 650)
+    (segment,) = await all_of(database, "segments")
+    others: list[object] = [segment[field] + ("x" if isinstance(segment[field], str) else 1)]
+    if isinstance(segment[field], int):
+        others.append(segment[field] - 1)
+    if field == "end_cause":
+        others += ["crash", None]
+    for other in others:
+        await put_back(database, "segments", segment | {field: other})
+        assert (await fault_of(database)).startswith(_MARKET), other
+    await put_back(database, "segments", {n: v for n, v in segment.items() if n != field})
+    if field != "sum":
+        assert (await fault_of(database)).startswith(_MARKET)
+    await put_back(database, "segments", segment)
+    assert await fault_of(database) == ""
+    assert shelved.id in str((await all_of(database, "segments"))[0]["_id"])
+
+
+async def test_a_fault_says_where(database: Database) -> None:
+    shelved = await recorded(database)
+    gone = shelved.events[720]
+    await database.collection("depth_events").delete_one({"u": gone.final_id})
+    found = await verify(database, _MARKET)
+    assert found.fault is not None
+    assert (found.fault.segment_id, found.fault.market) == (shelved.id, _MARKET)
+    assert found.fault.update_id == gone.first_id - 1
+    assert f"after update id {gone.first_id - 1}, an event is missing" in str(found.fault)
+    assert found.events == 720
+
+
+async def swap(database: Database, change: Callable[[str], str], index: int) -> None:
+    """Change the text of a raw event, with everything that can be made to fit to it."""
+    documents = sorted(await all_of(database, "depth_events"), key=lambda one: int(one["u"]))
+    changed = documents[index]
+    changed["payload"] = change(changed["payload"])
+    await put_back(database, "depth_events", {n: v for n, v in changed.items() if n != "sum"})
+
+
+async def test_a_changed_quantity_is_found_by_its_checksum_or_by_the_exchange(
+    database: Database,
+) -> None:
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(), 60)
+    await put_witness(database, seen_by_exchange(shelved, 50, 200), 200)
+    (event,) = await all_of(database, "depth_events", u=shelved.events[50].final_id)
+    other = event | {"payload": event["payload"].replace('00000000"', '77000000"')}
+    await put_back(database, "depth_events", other)
+    assert "checksum does not match" in await fault_of(database)
+    await put_back(database, "depth_events", {n: v for n, v in other.items() if n != "sum"})
+    assert "the book differs from the exchange's snapshot: the " in await fault_of(database)
+
+
+async def test_a_chunk_that_begins_with_another_book_is_found(database: Database) -> None:
+    """Though it is whole in itself."""
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(), 1_300)
+    await shelf.archive(shelved)
+    start_id = shelved.chunks[1][0]
+    index = next(n for n, one in enumerate(shelved.events) if one.final_id == start_id)
+    book = shelved.book_after(index)
+    quantities = book.bids.quantities.copy()
+    quantities[-1] += 1
+    other = replace(book, bids=type(book.bids)(book.bids.prices, quantities))
+    events = [one for one in shelved.events if start_id < one.final_id <= shelved.chunks[1][1]]
+    await ChunkStore(database).put(shelved.id, encode_chunk(other, events))
+    fault = await fault_of(database)
+    assert "the book differs from the one before it" in fault
+    assert str(start_id) in fault
+
+
+async def test_the_first_chunk_begins_with_the_checkpoint(database: Database) -> None:
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(), 5)
+    await shelf.archive(shelved)
+    base = shelved.base
+    quantities = base.asks.quantities.copy()
+    quantities[0] += 1
+    other = replace(base, asks=type(base.asks)(base.asks.prices, quantities))
+    key = f"{shelved.id}:{base.last_update_id}"
+    await shelf.change("checkpoints", key, payload=pack(encode_image(other)))
+    assert "differs" in await fault_of(database)
+
+
+async def test_later_checkpoints_are_the_book(database: Database) -> None:
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(), 30)
+    for index, of in ((10, 10), (20, 19)):
+        event, book = shelved.events[index], shelved.book_after(of)
+        checkpoint = {
+            "_id": f"{shelved.id}:{event.final_id}",
+            "segment": shelved.id,
+            "market": _MARKET,
+            "update_id": event.final_id,
+            "event_ms": event.event_ms,
+            "base": False,
+            "payload": pack(encode_image(replace(book, last_update_id=event.final_id))),
+        }
+        await database.collection("checkpoints").insert_one(checkpoint)
+        fault = await fault_of(database)
+        assert ("a checkpoint differs from the book" in fault) is (index == 20)
+
+
+async def test_a_crossed_book_is_a_fault(database: Database) -> None:
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(), 10)
+    last = shelved.events[-1]
+    crossing = '"b":[["99999.00000000","1.00000000"]]'
+    (event,) = await all_of(database, "depth_events", u=last.final_id)
+    begin, end = event["payload"].index('"b":'), event["payload"].index(',"a":')
+    event["payload"] = event["payload"][:begin] + crossing + event["payload"][end:]
+    await put_back(database, "depth_events", {n: v for n, v in event.items() if n != "sum"})
+    fault = await fault_of(database)
+    assert "the best bid reaches the best ask" in fault
+    assert str(last.final_id) in fault
+
+
+async def test_a_witness_inside_an_event(database: Database) -> None:
+    """What the event touches may have been either; the rest has to be right."""
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(), 30)
+    inside = shelved.events[20].first_id + 2
+    before = seen_by_exchange(shelved, 19, 200)
+    payload = before.payload.replace(str(before.last_update_id).encode(), str(inside).encode())
+    snapshot = decode_snapshot(payload, _MARKET)
+    assert snapshot.last_update_id == inside
+    await put_witness(database, snapshot, 200)
+    found = await verify(database, _MARKET)
+    assert (found.fault, found.witnesses) == (None, 1)
+    await database.collection("witnesses").delete_many({})
+    touched = {price for price, _ in (*shelved.events[20].bids, *shelved.events[20].asks)}
+    price, quantity = next(one for one in snapshot.bids if one[0] not in touched)
+    level = f'["{price:.8f}","{quantity:.8f}"]'.encode()
+    wrong = payload.replace(level, f'["{price:.8f}","{quantity + 1:.8f}"]'.encode())
+    await put_witness(database, decode_snapshot(wrong, _MARKET), 200)
+    assert f"update id {inside}: the book differs from the exchange's" in await fault_of(database)
+
+
+async def test_a_part_is_proven_without_the_rest(database: Database) -> None:
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(), 3_000)
+    await shelf.archive(shelved, 2_800)
+    first, last = shelved.chunks[0], shelved.chunks[-1]
+    await database.collection("depth_chunks").delete_one({"_id": f"{shelved.id}:{first[0]}"})
+    middle = shelved.events[1_500].event_ms
+    assert "missing" in await fault_of(database)
+    assert await fault_of(database, from_ms=middle) == ""
+    assert "missing" in await fault_of(database, to_ms=middle)
+    await database.collection("depth_chunks").delete_one({"_id": f"{shelved.id}:{last[0]}"})
+    assert "missing" in await fault_of(database, from_ms=middle)
+    assert await fault_of(database, from_ms=middle, to_ms=middle + 1_000) == ""
+    part = await verify(database, _MARKET, middle, middle + 1_000)
+    assert part.timeline.covered_ms == 1_000
+    assert 0 < part.events < 1_500
+
+
+async def test_loose_events_count_too(database: Database) -> None:
+    shelf, tape = Shelf(database), Tape()
+    await shelf.put(tape, 20, GapCause.FEED_GAP)
+    tape.diffs(3)
+    loose = tape.diffs(4)
+    waiting = tape.diffs(2)
+    tape.diffs(3)
+    await shelf.put(tape, 20)
+    await shelf.write(waiting)
+    lists, store = LooseEvents(database), ChunkStore(database)
+    await lists.list_up(_MARKET, [one.final_id for one in loose], "a")
+    await lists.list_up(_MARKET, [one.final_id for one in waiting], "b")
+    await shelf.write(loose[2:])
+    key, _ = await store.put_loose(proven_loose(loose[:2]))
+    found = await verify(database, _MARKET)
+    assert found.fault is None
+    (chunk,) = await all_of(database, "depth_chunks")
+    await put_back(database, "depth_chunks", chunk | {"data": flipped(chunk["data"], 99)})
+    assert "the loose events" in await fault_of(database)
+    await database.collection("depth_chunks").delete_many({})
+    fault = await fault_of(database)
+    assert f"update id {loose[0].final_id}: a loose event is missing" in fault
+    assert key == chunk["_id"]
+    await put_back(database, "depth_chunks", chunk)
+    await database.collection("depth_events").delete_one({"u": waiting[1].final_id})
+    assert f"{waiting[1].final_id}: a loose event is missing" in await fault_of(database)
+
+
+async def test_what_an_import_has_not_made_known_yet_is_no_fault(database: Database) -> None:
+    shelved = await recorded(database)
+    (segment,) = await all_of(database, "segments")
+    for name in ("segments", "checkpoints", "depth_events"):
+        await database.collection(name).delete_many({})
+    assert "not there" in await fault_of(database)
+    journal = {"_id": "import:1", "state": "writing", "segments": [shelved.id], "loose": []}
+    await database.collection("meta").insert_one(journal | {"owner": segment["owner"]})
+    assert await fault_of(database) == ""
+
+
+async def cut(shelf: Shelf, shelved: Shelved, start_id: int, last_id: int) -> None:
+    """Cut the first chunk, as retention does."""
+    (segment,) = await all_of(shelf.database, "segments")
+    (chunk,) = await all_of(shelf.database, "depth_chunks", start_id=start_id)
+    first = next(one for one in shelved.events if one.final_id > last_id)
+    fields = {
+        "snapshot_id": last_id,
+        "first_id": first.first_id,
+        "first_event_ms": first.event_ms,
+        "cut_events": segment["cut_events"] + chunk["event_count"],
+        "archived_events": segment["archived_events"] - chunk["event_count"],
+        "archived_bytes": segment["archived_bytes"] - len(chunk["data"]),
+    }
+    await shelf.change("segments", shelved.id, **fields)
+    await ChunkStore(shelf.database).drop(shelved.id, [start_id])
+
+
+async def test_a_cut_front_needs_no_checkpoint(database: Database) -> None:
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(), 1_900)
+    await shelf.archive(shelved)
+    await cut(shelf, shelved, *shelved.chunks[0])
+    await database.collection("checkpoints").delete_many({})
+    found = await verify(database, _MARKET)
+    assert found.fault is None
+    assert found.events == sum(one.final_id > shelved.chunks[1][0] for one in shelved.events)
+
+
+async def test_it_may_be_archived_meanwhile(database: Database) -> None:
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(step_ms=200), 2_000)
+    await shelf.archive(shelved, 300)
+    steps = await shelf.prepare_archive(shelved)
+
+    async def archive() -> None:
+        for step in steps:
+            await shelf.commit(shelved, step)
+            await shelf.sweep(shelved, step)
+
+    archiving = asyncio.create_task(archive())
+    while not archiving.done():
+        found = await verify(database, _MARKET)
+        assert found.fault is None
+        assert found.events == 2_000
+    await archiving
+    assert (await verify(database, _MARKET)).archived_events == 2_000
+
+
+async def test_it_can_be_broken_off_anywhere(database: Database) -> None:
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(step_ms=500), 1_500)
+    await shelf.archive(shelved, 1_200)
+    done = 0
+    while True:
+        before, steps = asyncio.all_tasks(), 0
+        running = asyncio.create_task(verify(database, _MARKET))
+        # As many turns of the loop as it takes, one more each time.
+        while not running.done() and steps < done:
+            await asyncio.sleep(0)
+            steps += 1
+        if running.done():
+            assert running.result().fault is None
+            break
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert asyncio.all_tasks() == before
+        done = done * 2 + 1
+
+
+async def test_it_may_be_cut_meanwhile(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(step_ms=200), 2_500)
+    await shelf.archive(shelved)
+    examine = SegmentProof._hold_against_checkpoints
+    left = iter(shelved.chunks[:-1])
+
+    async def late(self: SegmentProof, chunk: DecodedChunk) -> None:
+        await examine(self, chunk)
+        # More than is read ahead.
+        for first in islice(left, 3):
+            await cut(shelf, shelved, *first)
+
+    monkeypatch.setattr(SegmentProof, "_hold_against_checkpoints", late)
+    found = await verify(database, _MARKET)
+    assert found.fault is None
+    assert 0 < found.events < 2_500
+
+
+async def test_a_segment_that_was_removed_before_it_was_archived_is_found(
+    database: Database,
+) -> None:
+    shelf, tape = Shelf(database), Tape()
+    lost = await shelf.put(tape, 20, GapCause.FEED_GAP)
+    tape.diffs(3)
+    await shelf.put(tape, 20)
+    assert await fault_of(database) == ""
+    await database.collection("segments").delete_one({"_id": lost.id})
+    fault = await fault_of(database)
+    assert f"segment {lost.id}, update id {lost.base.last_update_id}: a book belongs" in fault
+    # A recorder was killed before it could store the segment.
+    await database.collection("checkpoints").update_one(
+        {"segment": lost.id}, {"$set": {"new": True}}
+    )
+    assert await fault_of(database) == ""
+
+
+async def test_of_a_damaged_event_is_told_where_it_is(database: Database) -> None:
+    shelved = await recorded(database)
+    damaged = shelved.events[750]
+    await database.collection("depth_events").update_one(
+        {"u": damaged.final_id}, {"$set": {"event_ms": 0}}
+    )
+    found = await verify(database, _MARKET)
+    assert found.fault is not None
+    assert found.fault.update_id == shelved.events[749].final_id
+    assert "its event_ms is not that of its text" in str(found.fault)
+    assert found.events == 750

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from orderbook_desktop.core.witness import Horizon, Witness
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.packing import DamagedDocument
+from orderbook_desktop.storage.verification.witnesses import Witnesses
+from tests.storage.recording_fixtures import Tape, all_of, database, server
+
+__all__ = ["database", "server"]
+
+_MS = 1_700_000_000_000
+
+
+def witness(market: str = "BTCUSDT", taken_ms: int = _MS) -> Witness:
+    horizon = Horizon(Decimal("1E+3"), None)
+    return Witness(Tape(market).snapshot(), 100, taken_ms, "s", horizon)
+
+
+async def test_what_is_put_there_comes_back(database: Database) -> None:
+    witnesses, one = Witnesses(database), witness()
+    update_id = one.snapshot.last_update_id
+    await witnesses.put(one)
+    await witnesses.put(witness("BTCUSDTX"))
+    assert await witnesses.keys("BTCUSDT") == [(update_id, f"BTCUSDT:{update_id}")]
+    assert await witnesses.get(f"BTCUSDT:{update_id}") == one
+    assert await witnesses.get("BTCUSDT:1") is None
+
+
+async def test_the_first_of_an_update_id_stays(database: Database) -> None:
+    witnesses, one = Witnesses(database), witness()
+    await witnesses.put(one)
+    await witnesses.put(witness(taken_ms=_MS + 1))
+    ((_, key),) = await witnesses.keys("BTCUSDT")
+    assert await witnesses.get(key) == one
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("market", "ETHUSDT"), ("update_id", 7), ("taken_ms", 1), ("depth", 99)),
+        ("segment", "t"),
+        *(("lowest_bid", None), ("highest_ask", "1"), ("payload", b"?"), ("sum", 1), ("more", 1)),
+    ],
+)
+async def test_damage_is_found(database: Database, field: str, value: object) -> None:
+    witnesses = Witnesses(database)
+    await witnesses.put(witness())
+    (document,) = await all_of(database, "witnesses")
+    await database.collection("witnesses").update_one({}, {"$set": {field: value}})
+    ((update_id, key),) = await witnesses.keys("BTCUSDT")
+    assert (update_id, key) == (document["update_id"], document["_id"])
+    with pytest.raises(DamagedDocument):
+        await witnesses.get(key)
