@@ -37,7 +37,7 @@ from orderbook_desktop.core.sources import (
 )
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.witness import Horizon, horizon_of
-from orderbook_desktop.exchange.errors import Paced, RateLimited
+from orderbook_desktop.exchange.errors import Paced, RateLimited, UnknownSymbol
 
 _log = logging.getLogger(__name__)
 
@@ -230,6 +230,15 @@ class BookFeed:
         self._state = state
         self._detail = detail
 
+    def _set_problem(self, error: KnownError) -> None:
+        self.problem = error
+        if isinstance(error, UnknownSymbol):
+            # Whoever shows this says which: the exchange's own name isn't what a person typed.
+            detail = "The exchange doesn't trade this symbol; choose another one."
+            self._set(FeedState.NOT_TRADED, detail)
+        else:
+            self._set(FeedState.SYNCING, str(error))
+
     def _fetch(self, tasks: asyncio.TaskGroup) -> None:
         if self._fetching is not None and not self._fetching.done():
             return
@@ -256,8 +265,7 @@ class BookFeed:
                 is_trouble = self._kind is SourceKind.DIRECT and not isinstance(error, Paced)
                 level = logging.WARNING if is_trouble else logging.INFO
                 _log.log(level, "%s: no snapshot: %s", self._market, error)
-                self.problem = error
-                self._set(FeedState.SYNCING, str(error))
+                self._set_problem(error)
                 pause = _pause_after(error, next(delays))
             else:
                 if self._take_snapshot(snapshot):

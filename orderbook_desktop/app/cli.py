@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from orderbook_desktop import __version__
 from orderbook_desktop.app.log_files import begin_log, current_log
@@ -28,8 +29,22 @@ _log = logging.getLogger(__name__)
 _FAILED: Final = 1
 _BUG: Final = 70
 
+
+class _Commands(TyperGroup):
+    """The commands, whose wrong arguments are told without the name of a Python error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; raise `BadParameter` in words for a person."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 cli = typer.Typer(
     name="orderbook-desktop",
+    cls=_Commands,
     help="See the exchange's order book live, and own an honest recording of it.",
     add_completion=False,
     no_args_is_help=False,
@@ -101,11 +116,11 @@ def record(
         list[str] | None, typer.Argument(metavar="SYMBOL", show_default=False)
     ] = None,
     top: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=0, max=1024, metavar="N", help="And the N most traded symbols.", show_default=False
+            min=1, max=1024, metavar="N", help="And the N most traded symbols.", show_default=False
         ),
-    ] = 0,
+    ] = None,
     quote: Annotated[
         str, typer.Option(metavar="ASSET", help="What the most traded ones are traded in.")
     ] = "USDT",
@@ -121,7 +136,9 @@ def record(
     if not symbols and not top:
         raise typer.BadParameter("name a SYMBOL, or give --top N")
     begin_log(settings)
-    raise typer.Exit(run_record(settings, SymbolChoice.of(symbols or (), top, quote), duration))
+    raise typer.Exit(
+        run_record(settings, SymbolChoice.of(symbols or (), top or 0, quote), duration)
+    )
 
 
 @cli.command()

@@ -148,9 +148,9 @@ def _data_folder(settings: Settings) -> Finding:
 
 def _retention(settings: Settings) -> Finding:
     kept = Retention(settings.retention_days, settings.retention_gb)
-    text = f"kept is {kept.text()}, unless the window's own choice says otherwise"
-    if settings.given("retention_days") or settings.given("retention_gb"):
-        text = f"kept is {kept.text()}"
+    text = kept.sentence[0].lower() + kept.sentence[1:].rstrip(".")
+    if not (settings.given("retention_days") or settings.given("retention_gb")):
+        text += ", unless the window's own choice says otherwise"
     return Finding("retention", Verdict.GOOD, text)
 
 

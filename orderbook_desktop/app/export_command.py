@@ -96,7 +96,7 @@ def _tell(path: Path, done: Exported, timeline: Timeline) -> None:
     for gap in timeline.gaps:
         typer.echo(
             f"orderbook-desktop: gap from {time_text(gap.from_ms)} to {time_text(gap.to_ms)}: "
-            f"{gap.sentence}",
+            f"{gap.account}",
             err=True,
         )
 

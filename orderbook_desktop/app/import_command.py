@@ -91,7 +91,7 @@ def _tell(one: ImportedMarket, db_name: str) -> None:
 
 def _remarks(one: ImportedMarket) -> Iterator[str]:
     for gap in one.timeline.gaps:
-        yield f"gap from {time_text(gap.from_ms)} to {time_text(gap.to_ms)}: {gap.sentence}"
+        yield f"gap from {time_text(gap.from_ms)} to {time_text(gap.to_ms)}: {gap.account}"
     if one.segments and one.known:
         yield f"{one.known} of the runs were there already."
     if one.counts.repeated:

@@ -91,6 +91,11 @@ class LiveDesk:
         return self._engine if self._started else None
 
     @property
+    def exchange(self) -> str:
+        """The host that plays the exchange, where it isn't the usual one (see `Desk`)."""
+        return "" if self._demo else self._settings.other_exchange
+
+    @property
     def symbol(self) -> SymbolInfo:
         """The symbol on screen."""
         return self._symbol
@@ -167,9 +172,14 @@ class LiveDesk:
         self._board.withdraw("symbol", "exchange", "gap")
         if wanted.market == self._symbol.market:
             return
+        symbol, before = self._symbol.symbol, self._session
+        was_recorded = self._recordings.recorded_by_screen and before.has_begun
         self._symbol = wanted
         self._remember(wanted.symbol)
-        before, self._session = self._session, self._open_session()
+        self._session = self._open_session()
+        self._board.withdraw("recording")
+        if was_recorded:
+            self._tell_left(symbol)
         self._engine.close_market(before)
         if self._started:
             self._session.start()
@@ -183,6 +193,7 @@ class LiveDesk:
     def set_recording(self, wanted: bool) -> None:
         """Start or stop recording the symbol on screen."""
         self._recordings.set_on_screen(wanted)
+        self._board.withdraw("recording")
         self._change()
 
     def start_recording(self, symbol: str) -> None:
@@ -198,6 +209,7 @@ class LiveDesk:
             self._board.tell(Notice("symbol", NoticeLevel.WARNING, text))
             return
         self._recordings.start(wanted.symbol)
+        self._board.withdraw("recording")
         self._change()
 
     def stop_recording(self, symbol: str) -> None:
@@ -226,6 +238,9 @@ class LiveDesk:
             self.select_source(SourceKind.DIRECT)
         elif action is NoticeAction.START_DEMO:
             self._enter_demo()
+        elif action is NoticeAction.KEEP_RECORDING:
+            for symbol in filter(None, [notice.symbol for notice in self._board.notices]):
+                self.start_recording(symbol)
 
     def tell_of_bug(self, error: BaseException) -> None:
         """Tell the person that something went wrong that should not have; it is logged."""
@@ -234,6 +249,14 @@ class LiveDesk:
             f"are in {current_log() or 'the log'}. If the window acts up, start it again."
         )
         self._board.tell(Notice("bug", NoticeLevel.WARNING, text))
+
+    def _tell_left(self, symbol: str) -> None:
+        """Tell that `symbol`, which was on screen, is no longer recorded."""
+        text = f"{symbol} is no longer recorded"
+        if self._recordings.recorded_by_screen:
+            text += f"; {self._symbol.symbol} is, while it is on screen"
+        action = NoticeAction.KEEP_RECORDING
+        self._board.tell(Notice("recording", NoticeLevel.INFORMATION, f"{text}.", action, symbol))
 
     def _change(self) -> None:
         self._revision += 1
@@ -258,8 +281,8 @@ class LiveDesk:
         for info in self._symbols:
             if info.market == market:
                 return info
-        if self._symbols:
-            raise ValueError(f"{symbol} is not traded")
+        if self._symbols or "/" not in symbol:
+            raise ValueError(f"{symbol} is no symbol that is known to be traded")
         return unlisted(symbol)
 
     def _remember(self, symbol: str) -> None:
@@ -324,6 +347,7 @@ class LiveDesk:
         known = {one.symbol for one in self._symbols}
         default = str(Settings.model_fields["symbol"].default)
         self.select_symbol(default if default in known else self._symbols[0].symbol)
+        self._board.withdraw("recording")
         text = f"The demo has no {missing}; this is {self._symbol.symbol}."
         self._board.tell(Notice("symbol", NoticeLevel.INFORMATION, text))
 

@@ -12,7 +12,7 @@ from orderbook_desktop.app.view_source import ViewSource
 from orderbook_desktop.core.desk import RecordingStatus
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import DiffStream, SnapshotSource
-from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.storage.archive.archiver import ArchiveCounts
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.recorder import Recorder
@@ -106,6 +106,11 @@ class MarketSession:
         self._runs: list[asyncio.Task[None]] = []
 
     @property
+    def has_begun(self) -> bool:
+        """Whether there was anything to record yet."""
+        return self.live.status.state is FeedState.SYNCED or self.sink.counts.events > 0
+
+    @property
     def sink(self) -> MarketSink:
         """Where the recording goes, with its counts."""
         return self._sources.recorder.sink(self.market)
@@ -195,6 +200,8 @@ class MarketSession:
             self.sink.broken(cause, detail)
 
     def _problem(self) -> str:
+        if self.live.status.state is FeedState.NOT_TRADED:
+            return self.live.status.detail
         disk = self._sources.disk_watch.problem if self.paused else ""
         return disk or self._sources.database_problem(self.market)
 

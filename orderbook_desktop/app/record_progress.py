@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orderbook_desktop.app.market_session import MarketSession
-from orderbook_desktop.app.recording_meter import RecordingMeter, detail_of, unarchived
+from orderbook_desktop.app.recording_meter import RecordingMeter, detail_of, problem_of
 from orderbook_desktop.core.desk import MarketRecording, RecordingState
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
@@ -205,11 +205,7 @@ def _state(meter: RecordingMeter) -> str:
     """Return the state of a recording without what changes all the time."""
     session = meter.session
     status = session.live.status
-    problem = (
-        session.recording_status.problem
-        or detail_of(meter.symbol, session)
-        or unarchived(session.archived)
-    )
+    problem = problem_of(meter.symbol, session)
     return f"{status.state.value}. {problem}" if problem else status.state.value
 
 

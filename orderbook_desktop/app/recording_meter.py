@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from orderbook_desktop.app.market_session import MarketSession
@@ -12,6 +13,7 @@ from orderbook_desktop.core.desk import MarketRecording, RecordingState
 from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.exchange.errors import Paced, RegionBlocked, UnknownSymbol
 from orderbook_desktop.storage.archive.archiver import ArchiveCounts
+from orderbook_desktop.storage.recorder.market_sink import MarketCounts
 
 # A rate is that of the last seconds, looked at so often.
 _SAMPLES: Final = 10
@@ -59,26 +61,37 @@ class RecordingMeter:
 
     def status(self, *, kept: bool = True) -> MarketRecording:
         """Return how the recording is doing now."""
-        session, counts, archived = self.session, self.session.sink.counts, self.session.archived
+        session, archived = self.session, self.session.archived
         recording = session.recording_status
-        state = state_of(session, recording.problem)
-        return MarketRecording(
-            symbol=self.symbol,
-            state=state,
+        return replace(
+            counted_recording(self.symbol, session.sink.counts, archived),
+            state=state_of(session, recording.problem),
+            wanted=True,
             kept=kept,
-            events=counts.events,
-            payload_bytes=counts.payload_bytes,
-            archived_events=archived.events,
-            archived_bytes=archived.bytes,
             waiting=recording.waiting,
             rate=self.rate,
             lag_ms=session.lag_ms,
-            gaps=counts.gaps,
-            last_gap=counts.last_gap,
-            last_gap_ms=counts.last_gap_ms,
             since_ms=self._since_ms,
-            problem=recording.problem or detail_of(self.symbol, session) or unarchived(archived),
+            problem=problem_of(self.symbol, session),
         )
+
+
+def counted_recording(
+    symbol: str, counts: MarketCounts, archived: ArchiveCounts
+) -> MarketRecording:
+    """Return the recording of `symbol` as a stopped one, with what was counted until then."""
+    return MarketRecording(
+        symbol=symbol,
+        state=RecordingState.STOPPED,
+        wanted=False,
+        events=counts.events,
+        payload_bytes=counts.payload_bytes,
+        archived_events=archived.events,
+        archived_bytes=archived.bytes,
+        gaps=counts.gaps,
+        last_gap=counts.last_gap,
+        last_gap_ms=counts.last_gap_ms,
+    )
 
 
 def state_of(session: MarketSession, problem: str) -> RecordingState:
@@ -93,6 +106,15 @@ def state_of(session: MarketSession, problem: str) -> RecordingState:
     if problem:
         return RecordingState.DELAYED
     return _STATES.get(session.live.status.state, RecordingState.WAITING)
+
+
+def problem_of(symbol: str, session: MarketSession) -> str:
+    """Return what is wrong with the recording as a sentence, or empty."""
+    detail = detail_of(symbol, session)
+    if isinstance(session.live.problem, UnknownSymbol):
+        # Among several symbols the sentence has to name it.
+        return detail
+    return session.recording_status.problem or detail or unarchived(session.archived)
 
 
 def unarchived(archived: ArchiveCounts) -> str:

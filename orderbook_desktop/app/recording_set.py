@@ -6,12 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from orderbook_desktop.app.engine import Engine
 from orderbook_desktop.app.market_session import MarketSession
-from orderbook_desktop.app.recording_meter import RecordingMeter
+from orderbook_desktop.app.recording_meter import RecordingMeter, counted_recording
 from orderbook_desktop.core.desk import MarketRecording, RecordingState
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.symbols import split_symbol
@@ -138,6 +138,11 @@ class RecordingSet:
             meter.look()
 
     @property
+    def recorded_by_screen(self) -> bool:
+        """Whether the symbol on screen is recorded only because it is there."""
+        return self._screen_meter is not None
+
+    @property
     def statuses(self) -> Sequence[MarketRecording]:
         """How all of them are doing: the kept ones in their order, then that on screen."""
         found = [
@@ -149,11 +154,14 @@ class RecordingSet:
         return found
 
     def _idle(self, symbol: str) -> MarketRecording:
-        wanted = symbol in self._to_start
+        wanted, market = symbol in self._to_start, split_symbol(symbol)[1]
         state = RecordingState.WAITING if wanted else RecordingState.STOPPED
-        if wanted and split_symbol(symbol)[1] in self._elsewhere:
+        if wanted and market in self._elsewhere:
             state = RecordingState.ELSEWHERE
-        return MarketRecording(symbol, state, wanted=wanted)
+        recorder = self._engine.recorder
+        counts, archived = recorder.sink(market).counts, recorder.archiver.counts_of(market)
+        counted = counted_recording(symbol, counts, archived)
+        return replace(counted, state=state, wanted=wanted, waiting=recorder.waiting_of(market))
 
     def _on_screen(self, market: str) -> MarketSession | None:
         """Return the session of `market`, if that is on screen."""

@@ -190,6 +190,14 @@ class Settings(BaseSettings):
         """Folder of the files of our own database."""
         return self.data_dir / "database"
 
+    @property
+    def other_exchange(self) -> str:
+        """The host of an exchange's address that isn't the one it is by default, or empty."""
+        for name, address in (("rest_url", self.rest_url), ("ws_url", self.ws_url)):
+            if address != type(self).model_fields[name].default:
+                return urlsplit(address).netloc
+        return ""
+
     @classmethod
     def variable(cls, name: str) -> str:
         """Return the environment variable of the field `name`."""

@@ -49,6 +49,8 @@ def run_verify(
         symbol, market = split_symbol(typed)
     except ValueError as error:
         raise BadSetting("SYMBOL", typed, "a spot symbol such as BTC/USDT") from error
+    if from_ms is not None and to_ms is not None and to_ms <= from_ms:
+        raise BadSetting("--to", time_text(to_ms), "a time after --from")
     work = _verify(settings, symbol, market, from_ms, to_ms)
     found = run_interruptibly(work, "nothing was proven")
     if not found.segments and found.holds and not found.loose_events:
@@ -149,12 +151,15 @@ def _coverage(found: Verified) -> list[tuple[str, str]]:
         )
         lines.append(("loose", f"{loose} to no known book"))
     snapshots = "1 snapshot" if found.witnesses == 1 else f"{found.witnesses:,} snapshots"
-    told = f"equal to {snapshots} that the exchange gave meanwhile"
-    lines.append(("witnesses", told if found.witnesses else "the exchange gave no snapshot"))
+    told = (
+        f"equal to {snapshots} that the exchange gave meanwhile"
+        if found.witnesses
+        else "no snapshot to compare with yet (the first is taken a minute after a segment begins)"
+    )
+    lines.append(("witnesses", told))
     return lines
 
 
 def _gap_text(gap: Gap) -> str:
-    ids = f"update ids {gap.first_missing} to {gap.last_missing}"
     span = f"{time_text(gap.from_ms)} to {time_text(gap.to_ms)}"
-    return f"{span}, {duration_text(gap.to_ms - gap.from_ms)}: {gap.sentence}; {ids}"
+    return f"{span}, {duration_text(gap.to_ms - gap.from_ms)}: {gap.account}"

@@ -88,16 +88,26 @@ class NoticeAction(Enum):
     NONE = ""
     START_DEMO = "Start the demo"
     USE_DIRECT = "Use the direct source"
+    KEEP_RECORDING = "Keep recording"
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One sentence to the person, kept on screen until it is dismissed or no longer true."""
+    """One sentence to the person, kept on screen until it is dismissed or no longer true.
+
+    `symbol` is the one that its action is about, if it is about one.
+    """
 
     key: str
     level: NoticeLevel
     text: str
     action: NoticeAction = NoticeAction.NONE
+    symbol: str = ""
+
+    @property
+    def action_text(self) -> str:
+        """What the action is called, such as `Keep recording BTC/USDT`; empty without one."""
+        return f"{self.action.value} {self.symbol}".strip()
 
 
 class Desk(Protocol):
@@ -112,6 +122,11 @@ class Desk(Protocol):
     @property
     def revision(self) -> int:
         """A number that grows with every change told of above."""
+        ...
+
+    @property
+    def exchange(self) -> str:
+        """The host that plays the exchange, where it isn't the usual one; else empty."""
         ...
 
     @property

@@ -56,6 +56,15 @@ class Retention:
             parts.append(f"at most {self.gigabytes:g} GB")
         return ", ".join(parts) or "everything"
 
+    @property
+    def sentence(self) -> str:
+        """What is kept, as a whole sentence, with its full stop."""
+        if self == Retention():
+            return "Everything is kept."
+        first, comma, most = self.text().partition(", ")
+        verb = "is" if self.days == 1 else "are"
+        return f"{first[0].upper()}{first[1:]} {verb} kept{comma}{most}."
+
 
 KEEP_EVERYTHING: Final = Retention()
 

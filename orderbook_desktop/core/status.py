@@ -26,6 +26,7 @@ class FeedState(Enum):
     RECONNECTING = "reconnecting"
     DATABASE_AWAY = "database away"
     REPLAY = "replay"
+    NOT_TRADED = "not traded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,19 @@ class Gap:
     @property
     def sentence(self) -> str:
         """The cause as a person would say it, with what was noted besides."""
-        return f"{self.cause.sentence} ({self.detail})" if self.detail else self.cause.sentence
+        # What was noted then are the ids before the event that told; until the next
+        # snapshot more of them were lost.
+        if not self.detail or self.cause is GapCause.FEED_GAP:
+            return self.cause.sentence
+        return f"{self.cause.sentence} ({self.detail})"
+
+    @property
+    def account(self) -> str:
+        """The sentence, and the update ids that are not recorded."""
+        if self.first_missing == self.last_missing:
+            return f"{self.sentence}; update id {self.first_missing} is not recorded"
+        ids = f"update ids {self.first_missing} to {self.last_missing}"
+        return f"{self.sentence}; {ids} are not recorded"
 
 
 _Piece = TypeVar("_Piece", Cover, Gap)

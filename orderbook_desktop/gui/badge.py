@@ -21,6 +21,7 @@ _EXPLANATIONS: Final = {
     FeedState.RECONNECTING: "The stream was lost and is being opened again.",
     FeedState.DATABASE_AWAY: "The database cannot be reached; the direct source stands in.",
     FeedState.REPLAY: "This is recorded history.",
+    FeedState.NOT_TRADED: "The exchange has no book of this symbol.",
 }
 
 
@@ -90,6 +91,7 @@ class StateBadge(QWidget):
             FeedState.STALE: theme.caution,
             FeedState.RECONNECTING: theme.trouble,
             FeedState.DATABASE_AWAY: theme.trouble,
+            FeedState.NOT_TRADED: theme.trouble,
         }[self._badge.state]
 
 
@@ -115,6 +117,9 @@ def _draw_glyph(painter: QPainter, state: FeedState, box: QRectF, colour: QColor
         case FeedState.REPLAY:
             right = QPointF(box.right(), box.center().y())
             painter.drawPolygon(QPolygonF([box.topLeft(), right, box.bottomLeft()]))
+        case FeedState.NOT_TRADED:
+            painter.drawLine(inner.topLeft(), inner.bottomRight())
+            painter.drawLine(inner.bottomLeft(), inner.topRight())
 
 
 def _top(box: QRectF) -> QPointF:

@@ -118,6 +118,7 @@ def message_of(frame: BookFrame) -> Message | None:
         FeedState.RECONNECTING: f"Reconnecting to {name}",
         FeedState.DATABASE_AWAY: "The database is away",
         FeedState.REPLAY: f"Nothing of {name} was recorded here",
+        FeedState.NOT_TRADED: f"The exchange doesn't trade {name}",
     }
     details = {
         FeedState.SYNCING: "Waiting for a snapshot of the book.",

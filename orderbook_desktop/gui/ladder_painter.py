@@ -9,6 +9,7 @@ from typing import Final
 from PySide6.QtCore import QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QPainter
 
+from orderbook_desktop.core.decimal_text import percent_text
 from orderbook_desktop.core.ladder import Ladder, Side
 from orderbook_desktop.gui.book_frame import MarketFormat, Message
 from orderbook_desktop.gui.ladder_layout import (
@@ -19,7 +20,6 @@ from orderbook_desktop.gui.ladder_layout import (
     side_of,
 )
 from orderbook_desktop.gui.number_font import NumberMetrics
-from orderbook_desktop.gui.number_text import percent_text
 from orderbook_desktop.gui.theme import Theme
 
 _PADDING: Final = 7

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 from orderbook_desktop.core.browser_switch import BrowserSwitch
 from orderbook_desktop.core.desk import Desk, NoticeAction, RecordingStatus
 from orderbook_desktop.core.disk import RecordingPlace
+from orderbook_desktop.core.status import Badge
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.book_frame import BookFrame
 from orderbook_desktop.gui.bridge import DeskBridge
@@ -177,7 +178,7 @@ class MainWindow(QMainWindow):
         bridge.symbol_changed.connect(self._show_symbol)
         bridge.frame_changed.connect(self._show_frame)
         bridge.desk_changed.connect(self._show_desk)
-        bridge.badge_changed.connect(self.top_bar.badge.set_badge)
+        bridge.badge_changed.connect(self._show_badge)
         bridge.recording_changed.connect(self._show_recording)
         bridge.rate_changed.connect(self.status_line.show_rate)
         self.top_bar.commanded.connect(bridge.look)
@@ -204,6 +205,7 @@ class MainWindow(QMainWindow):
             set_full_screen=self._set_full_screen,
             select_source=self.top_bar.select_source,
             set_recording=self.top_bar.set_recording,
+            keep_recording=self.top_bar.keep_recording,
             manage_recordings=self._manage_recordings,
             show_space=self._show_space if self._place is not None else None,
             show_browsers=browsers.open_panel if browsers is not None else None,
@@ -235,19 +237,27 @@ class MainWindow(QMainWindow):
     def _show_desk(self) -> None:
         desk = self._desk
         self.top_bar.show_desk()
+        self.status_line.show_exchange(desk.exchange)
         if self.welcome is not None:
             self.welcome.show_desk()
         self.notice_bar.set_notices(desk.notices)
         self._show_demo()
         if not desk.demo:
             # What is looked at in a made-up market is not what to begin with next time.
-            self._preferences.symbol = desk.symbol.symbol
-            self._preferences.recents = tuple(desk.recents)
+            self._remember_symbols()
             self._preferences.source = desk.source_kind
             self._preferences.recordings = {
                 one.symbol: one.wanted for one in desk.recordings if one.kept
             }
-        self.menus.show_state(desk.source_kind, recording=desk.recording.wanted)
+        self._show_menus()
+
+    def _remember_symbols(self) -> None:
+        """Remember what is shown, as far as the exchange has told that it trades it."""
+        traded = {info.symbol for info in self._desk.symbols}
+        if self._desk.symbol.symbol in traded:
+            self._preferences.symbol = self._desk.symbol.symbol
+        if traded:
+            self._preferences.recents = [one for one in self._desk.recents if one in traded]
 
     def _show_demo(self) -> None:
         """Say whether the market is made up; another market of the same name begins anew."""
@@ -260,12 +270,24 @@ class MainWindow(QMainWindow):
             self.ladder.begin_anew()
             self.chart.begin_anew()
 
+    def _show_badge(self, badge: Badge) -> None:
+        self.top_bar.badge.set_badge(badge)
+        if self.welcome is not None:
+            # Whether there is a book decides what the welcome claims.
+            self.welcome.show_desk()
+
     def _show_recording(self, recording: RecordingStatus) -> None:
         self.top_bar.record_button.set_recording(recording)
         self.status_line.show_recording(recording)
         if self.welcome is not None:
             self.welcome.show_recording(recording)
-        self.menus.show_state(self._desk.source_kind, recording=recording.wanted)
+        self._show_menus()
+
+    def _show_menus(self) -> None:
+        desk = self._desk
+        symbol = desk.symbol.symbol
+        kept = any(one.symbol == symbol and one.kept and one.wanted for one in desk.recordings)
+        self.menus.show_state(desk.source_kind, recording=desk.recording.wanted, kept=kept)
 
     def _show_disk(self) -> None:
         if self._place is not None:

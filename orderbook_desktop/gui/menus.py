@@ -41,6 +41,7 @@ class Commands:
     set_full_screen: Callable[[bool], None]
     select_source: Callable[[SourceKind], None]
     set_recording: Callable[[bool], None]
+    keep_recording: Callable[[bool], None]
     manage_recordings: Callable[[], None]
     show_space: Callable[[], None] | None
     show_browsers: Callable[[], None] | None
@@ -70,10 +71,11 @@ class Menus:
         self._recording_menu()
         self._help_menu()
 
-    def show_state(self, kind: SourceKind, *, recording: bool) -> None:
+    def show_state(self, kind: SourceKind, *, recording: bool, kept: bool) -> None:
         """Check what is so."""
         self._sources[kind].setChecked(True)
         self._record.setChecked(recording)
+        self._keep.setChecked(kept)
 
     def shortcut_texts(self) -> list[tuple[str, str]]:
         """Return every command with its keys as text."""
@@ -135,6 +137,9 @@ class Menus:
         menu = self._menu("&Recording")
         self._record = self._add(
             menu, "&Record this symbol", self._commands.set_recording, ("Ctrl+R",), checked=False
+        )
+        self._keep = self._add(
+            menu, "&Keep recording this symbol", self._commands.keep_recording, checked=False
         )
         self._add(menu, "&Manage recordings…", self._commands.manage_recordings, ("Ctrl+Shift+R",))
         if self._commands.show_space is not None:

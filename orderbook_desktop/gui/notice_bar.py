@@ -39,7 +39,7 @@ class NoticeRow(QFrame):
         row.setContentsMargins(10, 5, 8, 5)
         row.addWidget(text, 1)
         if notice.action is not NoticeAction.NONE:
-            action = QPushButton(notice.action.value)
+            action = QPushButton(notice.action_text)
             action.clicked.connect(lambda: self.acted.emit(notice.action))
             row.addWidget(action)
         dismiss = QPushButton("Dismiss")

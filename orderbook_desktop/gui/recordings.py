@@ -29,7 +29,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from orderbook_desktop.core.desk import Desk, MarketRecording
+from orderbook_desktop.core.desk import Desk, MarketRecording, RecordingState
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.gui.parts import push_button, text_label
 from orderbook_desktop.gui.recordings_model import (
@@ -51,6 +51,8 @@ _WIDEST: Final = (
     "Archived  ",
     "22 Nov 23:59",
 )
+# What waits for the database is not lost.
+_RECORDED: Final = (RecordingState.RECORDING, RecordingState.DELAYED)
 _EMPTY: Final = (
     "Nothing is being recorded.\n\nAdd a symbol above, or switch recording on for the symbol on "
     "screen."
@@ -135,8 +137,9 @@ class RecordingTable(QTableView):
 class RecordingManager(QDialog):
     """Shows `desk.recordings` twice a second while it is open, and commands the desk.
 
-    It never keeps anybody from using the window. Escape hides it. `theme` is changed by
-    `set_theme`; call `look()` when the desk has changed.
+    It never keeps anybody from using the window. Escape hides it. The field has the focus
+    when it opens and keeps it, so that symbols are added one after the other. `theme` is
+    changed by `set_theme`; call `look()` when the desk has changed.
 
     Signals:
         commanded(): a command was given; look at the desk at once.
@@ -191,7 +194,7 @@ class RecordingManager(QDialog):
         self._timer.start()
         if self.model.rowCount() and not self.selected:
             self.table.select_only(0)
-        self._focus_first()
+        self.symbol_box.setFocus()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 (Qt's name)
         """Look no more."""
@@ -206,7 +209,7 @@ class RecordingManager(QDialog):
 
     def _connect(self) -> None:
         self.symbol_box.chosen.connect(self._add)
-        self.symbol_box.left.connect(self._focus_first)
+        self.symbol_box.left.connect(self._leave_field)
         self.table.shown.connect(self._show)
         self.table.removed.connect(self._remove)
         self.table.toggled.connect(self._toggle)
@@ -266,12 +269,10 @@ class RecordingManager(QDialog):
         self.look()
         self.commanded.emit()
 
-    def _focus_first(self) -> None:
-        """Focus the table, or where there is nothing in it the field above."""
+    def _leave_field(self) -> None:
+        """Go on to the table, if there is anything in it."""
         if self.model.rowCount():
             self.table.setFocus()
-        else:
-            self.symbol_box.setFocus()
 
     def _lay_out(self) -> None:
         self._middle.addWidget(self.table)
@@ -301,19 +302,17 @@ class RecordingManager(QDialog):
         column.addWidget(self._middle, 1)
         column.addWidget(self.total)
         column.addLayout(bottom)
-        # Else Qt gives the focus to the field, as if by the Tab key, and its list opens.
-        self.table.setFocus()
         self.resize(900, 480)
 
 
 def _total_text(recordings: Sequence[MarketRecording]) -> str:
     if not recordings:
         return ""
-    running = sum(one.wanted for one in recordings)
+    recorded = sum(one.wanted and one.state in _RECORDED for one in recordings)
     rate = sum(one.rate for one in recordings if one.wanted)
     gaps = sum(one.gaps for one in recordings)
     size = bytes_text(sum(one.payload_bytes for one in recordings))
     return (
-        f"{running:,} of {len(recordings):,} running · {rate:,.0f} events/s · {size} in this "
-        f"session · {gaps:,} {'gap' if gaps == 1 else 'gaps'}"
+        f"{recorded:,} of {len(recordings):,} being recorded · {rate:,.0f} events/s · {size} in "
+        f"this session · {gaps:,} {'gap' if gaps == 1 else 'gaps'}"
     )

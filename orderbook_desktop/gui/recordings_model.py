@@ -80,6 +80,8 @@ def _gaps_tip(recording: MarketRecording) -> str:
 
 
 def _symbol_tip(recording: MarketRecording) -> str:
+    if recording.problem:
+        return recording.problem
     if recording.kept:
         return "Recorded whatever is on screen."
     return "Recorded while it is on screen; keep it recording to look at something else."

@@ -92,7 +92,7 @@ class SpaceDialog(QDialog):
         wanted, kept = self.wanted, self._place.retention
         self.apply_button.setEnabled(wanted != kept)
         if wanted == kept:
-            self.warning.setText(f"Kept is {kept.text()}.")
+            self.warning.setText(kept.sentence)
         else:
             self.warning.setText(
                 f"Kept will be {wanted.text()}. What is removed is gone for good; the removal "

@@ -20,6 +20,7 @@ from orderbook_desktop.gui.top_bar import SOURCE_NAMES
 _SPACING: Final = 18
 # Left to right on screen; the numbers say which go first where room is short.
 _FIELDS: Final = {
+    "exchange": 0,
     "source": 4,
     "recorded": 1,
     "waiting": 2,
@@ -77,6 +78,10 @@ class StatusLine(QWidget):
         """Return what the field `name` says, whether or not there is room for it."""
         return self._labels[name].text()
 
+    def show_exchange(self, host: str) -> None:
+        """Show that `host` plays the exchange; an empty one is the usual exchange."""
+        self._set("exchange", f"Exchange: {host}" if host else "")
+
     def show_recording(self, recording: RecordingStatus) -> None:
         """Show the recording's counters, and its problem if it has one."""
         size = bytes_text(recording.payload_bytes)
@@ -89,7 +94,7 @@ class StatusLine(QWidget):
     def show_disk(self, disk: DiskStatus, retention: Retention) -> None:
         """Show what recordings take, and what room there is."""
         self._set("disk", disk_field(disk, retention))
-        self._labels["disk"].setToolTip(f"{size_sentence(disk)}\nKept is {retention.text()}.")
+        self._labels["disk"].setToolTip(f"{size_sentence(disk)}\n{retention.sentence}")
 
     def show_frame(self, frame: BookFrame) -> None:
         """Show where the book stands."""
@@ -103,7 +108,7 @@ class StatusLine(QWidget):
 
     def show_rate(self, per_second: int) -> None:
         """Show how often the book changes."""
-        self._set("rate", f"{per_second:,} updates/s")
+        self._set("rate", f"{per_second:,} {'update' if per_second == 1 else 'updates'}/s")
 
     def say(self, sentence: str) -> None:
         """Show `sentence` from now on, before any problem."""

@@ -21,7 +21,7 @@ class SymbolBox(QLineEdit):
 
     Signals:
         chosen(str): the person wants this symbol, such as `BTC/USDT`.
-        left(): the person is done here; the focus should go back to the book.
+        left(): the person leaves without choosing; the focus should go elsewhere.
     """
 
     chosen = Signal(str)
@@ -65,10 +65,9 @@ class SymbolBox(QLineEdit):
         """Mark the text, so that typing replaces it; the Tab key opens the list."""
         super().focusInEvent(event)
         self.selectAll()
-        if event.reason() in (
-            Qt.FocusReason.TabFocusReason,
-            Qt.FocusReason.BacktabFocusReason,
-        ):
+        tabs = (Qt.FocusReason.TabFocusReason, Qt.FocusReason.BacktabFocusReason)
+        # A dialog that opens tells its first field of the Tab key before anybody has pressed it.
+        if event.reason() in tabs and self.hasFocus():
             self._open()
 
     def focusOutEvent(self, event: QFocusEvent) -> None:  # noqa: N802 (Qt's name)
@@ -100,6 +99,8 @@ class SymbolBox(QLineEdit):
             case Qt.Key.Key_Return | Qt.Key.Key_Enter:
                 self._take()
             case Qt.Key.Key_Escape:
+                # With nothing to take back here, it is for the window around it, too.
+                event.setAccepted(popup is not None or bool(self._typed))
                 self._restore()
                 self.left.emit()
             case key if key in steps and popup is None:
@@ -136,17 +137,15 @@ class SymbolBox(QLineEdit):
         elif self._symbols:
             self._search(self._typed)
         else:
-            try:
-                symbol, _ = split_symbol(self.text())
-            except ValueError:
-                self._say(f"“{self.text().strip()}” is not a symbol such as BTC/USDT.")
-            else:
+            symbol = _whole_symbol(self.text())
+            if symbol:
                 self._choose(symbol)
+            else:
+                self._say(f"“{self.text().strip()}” is not a symbol such as BTC/USDT.")
 
     def _choose(self, symbol: str) -> None:
         self.set_current(symbol)
         self.chosen.emit(symbol)
-        self.left.emit()
 
     def _say(self, sentence: str) -> None:
         self._shown_popup().open_sentence(self, sentence)
@@ -164,3 +163,12 @@ class SymbolBox(QLineEdit):
     def _close(self) -> None:
         if self._popup is not None:
             self._popup.hide()
+
+
+def _whole_symbol(typed: str) -> str:
+    """Return the symbol that was typed with both its assets; empty where it is none."""
+    try:
+        symbol, _ = split_symbol(typed)
+    except ValueError:
+        return ""
+    return symbol if "/" in symbol else ""

@@ -159,8 +159,18 @@ class TopBar(QWidget):
         self._desk.set_recording(wanted)
         self.commanded.emit()
 
+    def keep_recording(self, wanted: bool) -> None:
+        """Command that the symbol on screen is recorded whatever is there, or no longer."""
+        symbol = self._desk.symbol.symbol
+        if wanted:
+            self._desk.start_recording(symbol)
+        else:
+            self._desk.remove_recording(symbol)
+        self.commanded.emit()
+
     def _select_symbol(self, symbol: str) -> None:
         self._desk.select_symbol(symbol)
         # An unknown symbol leaves the desk as it is: then the box must not claim otherwise.
         self.symbol_box.set_current(self._desk.symbol.symbol)
         self.commanded.emit()
+        self.left.emit()

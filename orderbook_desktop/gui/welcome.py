@@ -54,16 +54,22 @@ class WelcomePanel(QFrame):
         self._lay_out()
         self.show_desk()
         self.show_disk()
-        self._show_state(desk.recording)
 
     def show_desk(self) -> None:
-        """Show which symbol it is about, and what can be chosen now."""
+        """Show which symbol it is about, whether it has a book, and what can be chosen now."""
         desk, symbol = self._desk, self._desk.symbol.symbol
         what = "a made-up market, the demo" if desk.demo else "live from the exchange"
-        self.title.setText(f"Welcome. This is the order book of {symbol}, {what}.")
+        if self._has_book():
+            text = f"This is the order book of {symbol}, {what}."
+        elif desk.demo:
+            text = f"The order book of {symbol}, {what}, appears here once it is loaded."
+        else:
+            text = f"The order book of {symbol} appears here once it is loaded."
+        self.title.setText(f"Welcome. {text}")
         for button in self.symbol_buttons:
             button.setEnabled(button.text() != symbol)
         self.demo_button.setVisible(not desk.demo)
+        self._show_state(desk.recording)
 
     def show_recording(self, recording: RecordingStatus) -> None:
         """Show whether it is recorded, and where."""
@@ -93,10 +99,24 @@ class WelcomePanel(QFrame):
         if recording.problem:
             return f"It is to be recorded, but: {recording.problem}"
         where = f" in {self._place.text}" if self._place is not None else ""
+        symbol = self._desk.symbol.symbol
+        if not self._has_book():
+            return (
+                f"Every change of {symbol} will be recorded{where} as soon as its book is loaded. "
+                "The Record button above prevents it."
+            )
+        if any(one.symbol == symbol and one.kept for one in self._desk.recordings):
+            until = "whatever is on screen"
+        else:
+            until = "as long as it is on screen"
         return (
-            f"Every change is being recorded{where}, exactly as it was sent. "
+            f"Every change of {symbol} is being recorded{where}, exactly as it was sent, {until}. "
+            "Recording > Manage recordings… keeps several symbols at once. "
             "The Record button above ends it."
         )
+
+    def _has_book(self) -> bool:
+        return self._desk.source.book.last_update_id > 0
 
     def _keep(self, retention: Retention) -> None:
         if self._place is not None:

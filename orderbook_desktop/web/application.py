@@ -107,4 +107,4 @@ def _answer(templates: Templates, request: Request, status: HTTPStatus, sentence
 def _validation_sentence(error: RequestValidationError) -> str:
     """Return what is wrong without the value itself, which nobody needs to be sent back."""
     first = error.errors()[0]
-    return f"{first['loc'][-1]}: {first['msg']}."
+    return f"{first['loc'][-1]}: {first['msg'].removeprefix('Value error, ')}."

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final
 
 from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.decimal_text import percent_text, with_thousands
 from orderbook_desktop.core.ladder import Ladder, LadderSide, build_ladder
 from orderbook_desktop.core.status import Badge
 from orderbook_desktop.core.symbols import SymbolInfo, grouping_steps
@@ -138,10 +138,10 @@ class _Text:
 
     def price(self, units: int) -> str:
         """Return a price, exact."""
-        return format_units(units, self.scale.price, self.price_places)
+        return with_thousands(format_units(units, self.scale.price, self.price_places))
 
     def _size(self, units: int) -> str:
-        return format_units(units, self.scale.quantity, self.size_places)
+        return with_thousands(format_units(units, self.scale.quantity, self.size_places))
 
 
 def _last_total(side: LadderSide) -> int:
@@ -150,15 +150,14 @@ def _last_total(side: LadderSide) -> int:
 
 def _percent(ladder: Ladder) -> str:
     percent = ladder.spread_percent
-    # Two significant digits, never in powers of ten.
-    return "" if percent is None else f"{Decimal(f'{percent:.2g}'):f} %"
+    return "" if percent is None else percent_text(percent).removeprefix("+")
 
 
 def _mid(ladder: Ladder, places: int) -> str:
     if ladder.twice_mid is None:
         return ""
     # Half a unit needs one more place.
-    return format_units(ladder.twice_mid * 5, ladder.scale.price + 1, places)
+    return with_thousands(format_units(ladder.twice_mid * 5, ladder.scale.price + 1, places))
 
 
 def _imbalance(ladder: Ladder) -> tuple[int | None, str]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.decimal_text import with_thousands
 from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.core.levels import Levels
 from orderbook_desktop.core.units import format_units, places_of
@@ -52,7 +53,7 @@ def depth_paths(image: BookImage, tick: int, lot_places: int) -> DepthPaths:
     scale, places = image.scale.price, places_of(tick, image.scale.price)
 
     def label(price: float) -> str:
-        return format_units(round(price / tick) * tick, scale, places)
+        return with_thousands(format_units(round(price / tick) * tick, scale, places))
 
     return DepthPaths(
         bids=_outline(bid_sums / most, Side.BID),

@@ -62,8 +62,16 @@ def _user_of(port: int) -> str:
             if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,):
                 if connection.pid is None:
                     break
-                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+                return f"{_name_of(psutil.Process(connection.pid))} (process {connection.pid})"
     return "another program"
+
+
+def _name_of(process: psutil.Process) -> str:
+    """Return the name of a program, whole also where the system cuts it off."""
+    name = process.name()
+    # Of a script the first argument is its interpreter, the second one its path.
+    files = [os.path.basename(argument) for argument in process.cmdline()[:2]]  # noqa: PTH119
+    return next((file for file in files if file.startswith(name)), name)
 
 
 def _free_port(host: str, port: int) -> int:

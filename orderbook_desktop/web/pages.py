@@ -50,6 +50,7 @@ def page_routes(hub: Hub, templates: Templates) -> APIRouter:
     """Return the paths for people, served from `hub`."""
     router = APIRouter(tags=["for people"], responses=REFUSALS)
 
+    @router.head("/", include_in_schema=False)
     @router.get("/", response_class=HTMLResponse, responses=OF_SYMBOLS)
     async def page(
         symbol: SymbolQuery = None, group: GroupQuery = None, live: LiveQuery = Live.CHANGES
@@ -71,6 +72,7 @@ def page_routes(hub: Hub, templates: Templates) -> APIRouter:
         )
         return HTMLResponse(templates.page(view), headers=_NOT_STORED)
 
+    @router.head("/symbols", include_in_schema=False)
     @router.get("/symbols", response_class=HTMLResponse, responses=OF_VALUES)
     async def symbols(symbol: TypedQuery = "") -> HTMLResponse:
         """Return the likeliest symbols for what was typed, as `<option>`s."""

@@ -17,7 +17,13 @@ from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff,
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
-from orderbook_desktop.exchange.errors import Paced, RateLimited, RegionBlocked, Unreachable
+from orderbook_desktop.exchange.errors import (
+    Paced,
+    RateLimited,
+    RegionBlocked,
+    UnknownSymbol,
+    Unreachable,
+)
 from tests.app.noted_sink import NotedSink
 from tests.exchange.listener import until
 
@@ -280,6 +286,19 @@ async def test_a_snapshot_that_fails_is_told_and_asked_for_again() -> None:
         await until(lambda: hand.state is FeedState.SYNCED)
         assert hand.feed.problem is None
         assert hand.feed.status.detail == ""
+
+
+@pytest.mark.expects_log("no snapshot: The exchange doesn't trade")
+async def test_a_symbol_that_is_not_traded_is_not_syncing_for_ever() -> None:
+    async with by_hand() as hand:
+        await hand.give(StreamConnected())
+        await hand.snapshots.answer(UnknownSymbol(BTC))
+        await until(lambda: hand.state is FeedState.NOT_TRADED)
+        assert BTC not in hand.feed.status.detail
+        assert isinstance(hand.feed.problem, UnknownSymbol)
+        # It may be traded from now on.
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: hand.state is FeedState.SYNCED)
 
 
 async def test_a_snapshot_older_than_the_stream_is_asked_for_again() -> None:

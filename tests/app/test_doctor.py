@@ -151,6 +151,6 @@ def test_a_full_disk_is_told_in_the_window_s_words(
 
 def test_what_is_kept_is_told(tmp_path: Path) -> None:
     settings = load_settings(data_dir=str(tmp_path), retention_days=30, retention_gb="2.5")
-    assert doctor._retention(settings).text == "kept is the last 30 days, at most 2.5 GB"
+    assert doctor._retention(settings).text == "the last 30 days are kept, at most 2.5 GB"
     default = doctor._retention(load_settings(data_dir=str(tmp_path)))
-    assert default.text.startswith("kept is everything, unless the window")
+    assert default.text.startswith("everything is kept, unless the window")

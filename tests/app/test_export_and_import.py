@@ -137,8 +137,8 @@ def test_gaps_are_told(tmp_path: Path) -> None:
     done = run_command(tmp_path, "import", str(path))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("BTCUSDT: 50 events in 2 unbroken runs, ")
-    missing = f"Update ids {made.diffs[29].final_id + 1} to {made.diffs[30].first_id - 1} are"
-    told = f": the exchange's stream left out update ids ({missing} missing.)\n"
+    missing = f"update ids {made.diffs[29].final_id + 1} to {made.diffs[34].final_id} are"
+    told = f": the exchange's stream left out update ids; {missing} not recorded\n"
     assert told in done.stderr
     assert "5 events belong to no known book" in done.stderr
     done = run_command(tmp_path, "export", "BTCUSDT", *_MEMBERS, str(tmp_path / "out"))
@@ -243,3 +243,9 @@ def test_decimals_are_the_very_ones(tmp_path: Path) -> None:
     told = {line.rsplit(",", 2)[1] for line in out.read_text().splitlines()[1:]}
     assert any("." in price for price in told)
     assert all(Decimal(price) == Decimal(price).quantize(Decimal("0.01")) for price in told)
+
+
+def test_an_unknown_format_is_told_in_words(tmp_path: Path) -> None:
+    done = run_command(tmp_path, "export", "BTC/USDT", "--format", "none", "-o", "x")
+    assert done.returncode == 2
+    assert "'--format': 'none' is not one of" in " ".join(done.stderr.split())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import pytest
 
 from orderbook_desktop.app import live_desk
 from orderbook_desktop.app.live_desk import LiveDesk
-from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.core.desk import NoticeAction, NoticeLevel
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.exchange.local import Fault, FaultKind
@@ -138,10 +139,34 @@ async def test_a_symbol_that_is_none_leaves_everything(settings: Settings) -> No
         await _until(lambda: desk.recording.events > 0)
 
 
+async def test_another_exchange_than_the_usual_one_is_named(stranded: Settings) -> None:
+    desk = LiveDesk(stranded, symbol="BTC/USDT", source_kind=SourceKind.DIRECT)
+    assert desk.exchange == urlsplit(stranded.rest_url).netloc
+    await desk.close()
+    usual = load_settings(data_dir=str(stranded.data_dir))
+    desk = LiveDesk(usual, symbol="BTC/USDT", source_kind=SourceKind.DIRECT)
+    assert desk.exchange == ""
+    await desk.close()
+
+
+async def test_half_a_symbol_is_none_while_nobody_knows_the_list(stranded: Settings) -> None:
+    async with _desk(stranded, kind=SourceKind.DIRECT) as desk:
+        desk.set_recording(False)
+        desk.select_symbol("eth")
+        assert desk.symbol.symbol == "BTC/USDT"
+        assert "eth is not a traded symbol; write one as BTC/USDT." in _texts(desk)
+        desk.start_recording("eth")
+        assert desk.recordings == []
+        desk.select_symbol("ethusdt")
+        assert desk.symbol.symbol == "ETH/USDT"
+
+
 @pytest.mark.allows_log(r"WARNING .*(rest: HTTP 400|book_feed: NONE: no snapshot)")
 async def test_a_remembered_symbol_that_is_traded_no_more_is_told(settings: Settings) -> None:
     async with _desk(settings, symbol="NO/NE") as desk:
         await _until(lambda: "doesn't trade NO/NE" in _texts(desk))
+        await _until(lambda: desk.source.status.state is FeedState.NOT_TRADED)
+        assert "doesn't trade this symbol" in desk.recording.problem
         desk.select_symbol("BTC/USDT")
         assert desk.notices == []
 
@@ -158,6 +183,7 @@ async def test_the_demo_is_offered_accepted_and_falls_back(stranded: Settings) -
         await _until(lambda: _is_synced(desk, SourceKind.MONGO))
         assert desk.symbol.symbol == "BTC/USDT"
         assert desk.recents == ["BTC/USDT", "NO/NE", "SOL/USDT"]
+        assert desk.exchange == ""
         assert "The demo has no NO/NE; this is BTC/USDT." in _texts(desk)
         assert all(one.level is NoticeLevel.INFORMATION for one in desk.notices)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -12,11 +13,13 @@ import pytest
 from orderbook_desktop.app import live_desk, recording_set
 from orderbook_desktop.app.live_desk import LiveDesk
 from orderbook_desktop.app.settings import Settings
-from orderbook_desktop.core.desk import MarketRecording, RecordingState
-from orderbook_desktop.core.segments import Segment
+from orderbook_desktop.core.desk import MarketRecording, NoticeLevel, RecordingState
+from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.units import Scale
+from orderbook_desktop.exchange.local import synthetic
 from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.recorder.owner import owner_document
 from orderbook_desktop.storage.schema import segment_document, unarchived_document
 from orderbook_desktop.storage.server.server import DatabaseServer
@@ -88,6 +91,31 @@ async def test_the_symbol_on_screen_is_recorded_as_long_as_it_is_there(settings:
         assert _rows(desk) == {}
 
 
+async def test_who_leaves_a_symbol_is_told_and_may_keep_it(settings: Settings) -> None:
+    async with _desk(settings) as desk:
+        await _until_recorded(desk, "BTC/USDT")
+        desk.select_symbol("ETH/USDT")
+        (notice,) = desk.notices
+        assert notice.level is NoticeLevel.INFORMATION
+        assert notice.text == (
+            "BTC/USDT is no longer recorded; ETH/USDT is, while it is on screen."
+        )
+        assert notice.action_text == "Keep recording BTC/USDT"
+        desk.act(notice.action)
+        assert desk.notices == []
+        assert _rows(desk) == {"BTC/USDT": (True, True), "ETH/USDT": (False, True)}
+        await _until_recorded(desk, "ETH/USDT")
+        desk.start_recording("ETH/USDT")
+        desk.select_symbol("BTC/USDT")
+        desk.select_symbol("SOL/USDT")
+        # Both are kept: nothing ended.
+        assert desk.notices == []
+        desk.set_recording(False)
+        desk.select_symbol("BNB/USDT")
+        assert desk.notices == []
+        await _until_recorded(desk, "BTC/USDT")
+
+
 async def test_a_kept_recording_goes_on_whatever_is_on_screen(settings: Settings) -> None:
     async with _desk(settings) as desk:
         revision = desk.revision
@@ -150,8 +178,13 @@ async def test_a_stop_holds_for_a_symbol_until_it_is_started_or_removed(
         desk.set_recording(True)
         assert _rows(desk) == {"BTC/USDT": (True, True)}
         await _until_recorded(desk, "BTC/USDT")
+        recorded = _row(desk, "BTC/USDT")
         desk.set_recording(False)
         assert _rows(desk) == {"BTC/USDT": (True, False)}
+        # What was recorded is still counted.
+        assert _row(desk, "BTC/USDT").payload_bytes >= recorded.payload_bytes > 0
+        assert _row(desk, "BTC/USDT").events >= recorded.events > 0
+        assert _row(desk, "BTC/USDT").rate == 0
         desk.remove_recording("BTC/USDT")
         assert _rows(desk) == {}
         desk.stop_recording("SOL/USDT")
@@ -173,6 +206,27 @@ async def test_kept_recordings_are_resumed(settings: Settings) -> None:
         await _until_recorded(desk, "ETH/USDT")
     # What is remembered of it is what was wanted, not that it has come to its end.
     assert _rows(desk)["SOL/USDT"] == (True, True)
+
+
+async def test_what_happened_while_nobody_recorded_is_a_gap(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synthetic, "_ALIVE_AFTER_REQUEST_MS", 0)
+    async with DatabaseServer(settings.data_dir) as server:
+        database = Database(settings.db_name)
+        database.connect(server.dsn)
+        async with _desk(settings) as desk:
+            await _until_recorded(desk, "BTC/USDT")
+        resumed_ns = time.time_ns() + 10**9
+        await _until(lambda: time.time_ns() > resumed_ns)
+        async with _desk(settings) as desk:
+            await _until_recorded(desk, "BTC/USDT")
+        timeline = await Recording(database, "BTCUSDT").timeline()
+        database.close()
+    (gap,) = timeline.gaps
+    assert gap.cause is GapCause.USER
+    assert gap.first_missing <= gap.last_missing
+    assert gap.to_ms - gap.from_ms >= 900
 
 
 async def test_what_another_program_records_is_followed_until_that_ends(

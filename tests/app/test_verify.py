@@ -139,6 +139,10 @@ def test_where_nothing_is_one_sentence_is_told(data_dir: Path, name: str, tmp_pa
         ("verify", "DOGE/USDT"): (1, "DOGE/USDT is not recorded; see `orderbook-desktop rec"),
         ("verify", "no/such/thing"): (1, "SYMBOL is 'no/such/thing', but must be a spot symbol"),
         ("verify", "BTC/USDT", "--to", "2001-01-01"): (1, "BTC/USDT is not recorded at that time"),
+        ("verify", "BTC/USDT", "--from", "2002-01-01", "--to", "2001-01-01"): (
+            1,
+            "must be a time after --from.",
+        ),
         ("verify", "BTC/USDT", "--to", "soon"): (2, "'soon' is not an ISO 8601 time"),
         ("recordings", "--mongo-dsn", "mongodb://127.0.0.1:1"): (1, "127.0.0.1:1 does not answer"),
     }

@@ -29,17 +29,22 @@ def test_bytes(count: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("retention", "text"),
+    ("retention", "text", "sentence"),
     [
-        (Retention(), "everything"),
-        (Retention(1), "the last day"),
-        (Retention(1_000), "the last 1,000 days"),
-        (Retention(0, 2.5), "at most 2.5 GB"),
-        (Retention(7, 50), "the last 7 days, at most 50 GB"),
+        (Retention(), "everything", "Everything is kept."),
+        (Retention(1), "the last day", "The last day is kept."),
+        (Retention(1_000), "the last 1,000 days", "The last 1,000 days are kept."),
+        (Retention(0, 2.5), "at most 2.5 GB", "At most 2.5 GB are kept."),
+        (
+            Retention(7, 50),
+            "the last 7 days, at most 50 GB",
+            "The last 7 days are kept, at most 50 GB.",
+        ),
     ],
 )
-def test_what_is_kept_in_words(retention: Retention, text: str) -> None:
+def test_what_is_kept_in_words(retention: Retention, text: str, sentence: str) -> None:
     assert retention.text() == text
+    assert retention.sentence == sentence
 
 
 def test_what_is_kept_in_numbers() -> None:

@@ -156,6 +156,7 @@ class FakeDesk:
 
     def __init__(self, info: SymbolInfo = BTC.info, *, demo: bool = False) -> None:
         self.revision = 1
+        self.exchange = ""
         self.symbol = info
         self.source = FakeSource(info.market)
         self.source_kind = SourceKind.MONGO

@@ -260,6 +260,49 @@ def test_dialogs_open_without_blocking(window: MainWindow, name: str) -> None:
     dialog.close()
 
 
+def test_only_what_the_exchange_trades_is_remembered(
+    window: MainWindow, desk: FakeDesk, preferences: Preferences
+) -> None:
+    remembered = preferences.symbol, preferences.recents
+    assert remembered[0] == "BTC/USDT"
+    traded, desk.symbols = desk.symbols, ()
+    desk.select_symbol("NO/NE")
+    window.bridge.look()
+    assert (preferences.symbol, preferences.recents) == remembered
+    desk.symbols = traded
+    desk.revision += 1
+    window.bridge.look()
+    assert preferences.symbol == "BTC/USDT"
+    assert "NO/NE" in desk.recents
+    assert "NO/NE" not in preferences.recents
+
+
+def test_the_status_line_names_another_exchange(window: MainWindow, desk: FakeDesk) -> None:
+    desk.exchange = "127.0.0.1:8900"
+    desk.revision += 1
+    window.bridge.look()
+    assert window.status_line.text("exchange") == "Exchange: 127.0.0.1:8900"
+
+
+def test_the_symbol_on_screen_is_kept_from_the_menu(window: MainWindow, desk: FakeDesk) -> None:
+    keep = next(one for one in window.menus.actions if one.text() == "&Keep recording this symbol")
+    assert not keep.isChecked()
+    keep.trigger()
+    assert keep.isChecked()
+    desk.select_symbol("ETH/USDT")
+    window.bridge.look()
+    assert not keep.isChecked()
+    desk.select_symbol("BTC/USDT")
+    window.bridge.look()
+    assert keep.isChecked()
+    keep.trigger()
+    assert not keep.isChecked()
+    assert [one for one in desk.commands if one[0] != "select_symbol"] == [
+        ("start_recording", "BTC/USDT"),
+        ("remove_recording", "BTC/USDT"),
+    ]
+
+
 def test_every_shortcut_is_used_once(window: MainWindow) -> None:
     keys = [keys for action in window.menus.actions for keys in action.shortcuts()]
     assert len({key.toString() for key in keys}) == len(keys)

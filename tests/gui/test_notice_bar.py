@@ -48,6 +48,12 @@ def test_shows_level_sentence_and_action(bar: NoticeBar) -> None:
     assert list(buttons(bar.rows[0])) == ["Dismiss"]
 
 
+def test_an_action_names_its_symbol(bar: NoticeBar) -> None:
+    action = NoticeAction.KEEP_RECORDING
+    bar.set_notices([Notice("left", NoticeLevel.INFORMATION, "Left.", action, "BTC/USDT")])
+    assert list(buttons(bar.rows[0])) == ["Keep recording BTC/USDT", "Dismiss"]
+
+
 def test_buttons_tell(bar: NoticeBar, qtbot: QtBot) -> None:
     bar.set_notices([OFFLINE])
     row = buttons(bar.rows[0])

@@ -83,7 +83,9 @@ def test_says_how_each_recording_is_doing(manager: RecordingManager, desk: FakeD
     assert rows["ETH/USDT"][1:] == ["○ stopped", "—", "—", "0", "0 B", "0 B", "—"]
     assert rows["SOL/USDT"][1] == "↻ reconnecting"
     assert "BNB/USDT · on screen" in rows
-    assert manager.total.text() == "3 of 4 running · 11 events/s · 3.0 MB in this session · 2 gaps"
+    assert manager.total.text() == (
+        "2 of 4 being recorded · 11 events/s · 3.0 MB in this session · 2 gaps"
+    )
 
 
 def test_the_worst_come_first_and_headings_sort(manager: RecordingManager, desk: FakeDesk) -> None:
@@ -102,6 +104,7 @@ def test_tips_explain_gaps_and_problems(manager: RecordingManager, desk: FakeDes
     gaps = model.index(0, 4).data(tip)
     assert "the connection to the exchange was lost" in gaps
     assert model.index(1, 1).data(tip) == "No network."
+    assert model.index(1, 0).data(tip) == "No network."
     assert model.index(1, 4).data(tip) == "No gaps since the start."
     assert "1,500,000 bytes" in model.index(0, 5).data(tip)
     assert "1,000 events archived" in model.index(0, 6).data(tip)
@@ -148,7 +151,41 @@ def test_a_symbol_is_added_by_typing(manager: RecordingManager, desk: FakeDesk) 
     assert manager.symbol_box.text() == ""
     assert manager.table.isVisible()
     assert [one.symbol for one in manager.selected] == ["ETH/USDT"]
+
+
+def test_symbols_are_typed_one_after_the_other(manager: RecordingManager, desk: FakeDesk) -> None:
+    assert manager.symbol_box.popup is None
+    for typed in ("ethusdt", "solusdt"):
+        assert manager.symbol_box.hasFocus()
+        QTest.keyClicks(manager.symbol_box, typed)
+        QTest.keyClick(manager.symbol_box, Qt.Key.Key_Return)
+    assert desk.commands == [("start_recording", "ETH/USDT"), ("start_recording", "SOL/USDT")]
+    assert manager.symbol_box.hasFocus()
+    QTest.keyClick(manager.symbol_box, Qt.Key.Key_Return)
     assert manager.table.hasFocus()
+
+
+def test_the_field_has_the_focus_whenever_it_opens(
+    manager: RecordingManager, desk: FakeDesk
+) -> None:
+    show(manager, desk, BUSY)
+    manager.table.setFocus()
+    manager.hide()
+    manager.show()
+    assert manager.focusWidget() is manager.symbol_box
+    assert manager.symbol_box.popup is None
+
+
+def test_escape_ends_a_search_before_it_hides_the_window(
+    manager: RecordingManager, desk: FakeDesk
+) -> None:
+    QTest.keyClicks(manager.symbol_box, "eth")
+    QTest.keyClick(manager.symbol_box, Qt.Key.Key_Escape)
+    assert manager.isVisible()
+    assert manager.symbol_box.text() == ""
+    QTest.keyClick(manager.symbol_box, Qt.Key.Key_Escape)
+    assert not manager.isVisible()
+    assert desk.commands == []
 
 
 def test_buttons_offer_what_can_be_done(manager: RecordingManager, desk: FakeDesk) -> None:

@@ -65,7 +65,7 @@ def test_nothing_changes_without_apply(dialog: SpaceDialog, place: FakePlace) ->
     assert "gone for good" in dialog.warning.text()
     QTest.mouseClick(dialog.apply_button, Qt.MouseButton.LeftButton)
     assert place.chosen == [Retention(14, 5)]
-    assert dialog.warning.text() == "Kept is the last 14 days, at most 5 GB."
+    assert dialog.warning.text() == "The last 14 days are kept, at most 5 GB."
     assert not dialog.apply_button.isEnabled()
     dialog.by_age.setChecked(False)
     dialog.by_size.setChecked(False)

@@ -51,9 +51,18 @@ def test_shows_recording_and_book(line: StatusLine, desk: FakeDesk) -> None:
     assert line.text("time") == event_time_text(EVENT_MS)
     assert line.text("source") == "Source: recorded"
     assert line.text("rate") == "10 updates/s"
+    line.show_rate(1)
+    assert line.text("rate") == "1 update/s"
     desk.source.book.clear()
     line.show_frame(read_frame(desk))
     assert (line.text("update id"), line.text("time")) == ("", "")
+
+
+def test_names_an_exchange_that_is_not_the_usual_one(line: StatusLine) -> None:
+    line.show_exchange("127.0.0.1:8900")
+    assert line.text("exchange") == "Exchange: 127.0.0.1:8900"
+    line.show_exchange("")
+    assert line.text("exchange") == ""
 
 
 def test_a_problem_is_told_before_all_else(line: StatusLine) -> None:

@@ -124,6 +124,16 @@ def test_before_the_symbols_are_known_a_whole_one_can_be_typed(box: SymbolBox) -
     assert chosen == ["ETH/BTC"]
 
 
+def test_half_a_symbol_is_not_taken_before_the_symbols_are_known(box: SymbolBox) -> None:
+    chosen = chosen_by(box)
+    box.set_symbols((), ())
+    box.search_now()
+    QTest.keyClicks(box, "eth")
+    press(box, Qt.Key.Key_Return)
+    assert popup_of(box).sentence == "“eth” is not a symbol such as BTC/USDT."
+    assert chosen == []
+
+
 def test_what_cannot_be_a_symbol_is_told(box: SymbolBox) -> None:
     chosen = chosen_by(box)
     box.set_symbols((), ())

@@ -12,6 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel, RecordingStatus
 from orderbook_desktop.core.disk import Retention
+from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.welcome import WelcomePanel
@@ -116,13 +117,44 @@ def test_escape_dismisses(start: Start) -> None:
     assert window.welcome is None
 
 
+def test_claims_nothing_while_there_is_no_book(start: Start, desk: FakeDesk) -> None:
+    desk.recording = recorded(0)
+    window = start()
+    panel = panel_of(window)
+    assert panel.title.text().endswith("of BTC/USDT appears here once it is loaded.")
+    assert "will be recorded in the folder of recordings" in panel.recorded.text()
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    window.bridge.look()
+    assert panel.title.text().endswith("of BTC/USDT, live from the exchange.")
+    assert "is being recorded" in panel.recorded.text()
+    desk.source.lose(FeedState.RECONNECTING)
+    window.bridge.look()
+    assert "live" not in panel.title.text()
+
+
 def test_says_what_is_recorded_where(start: Start, desk: FakeDesk) -> None:
     desk.recording = recorded(0)
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
     panel = panel_of(start())
     assert panel.title.text().startswith("Welcome. This is the order book of BTC/USDT, live")
     assert "is being recorded in the folder of recordings" in panel.recorded.text()
     assert panel.disk.text() == "Disk: being measured; 50.0 GB are free."
     assert panel.disk.isVisible()
+
+
+def test_says_that_the_symbol_on_screen_is_recorded_and_how_to_keep_several(
+    start: Start, desk: FakeDesk
+) -> None:
+    desk.recording = recorded(0)
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    window = start()
+    text = panel_of(window).recorded.text()
+    assert "of BTC/USDT is being recorded" in text
+    assert "as long as it is on screen" in text
+    assert "Manage recordings… keeps several" in text
+    desk.start_recording("BTC/USDT")
+    window.bridge.look()
+    assert "whatever is on screen" in panel_of(window).recorded.text()
 
 
 def test_says_that_nothing_is_recorded(start: Start, desk: FakeDesk) -> None:

@@ -49,6 +49,13 @@ async def test_the_book_is_the_present_one(client: httpx.AsyncClient, library: H
     assert book["bids"][0] == ["100.02000000", "9.00000000"]
 
 
+@pytest.mark.parametrize("path", ["/", "/symbols"])
+async def test_the_head_of_a_page_is_that_of_the_page(client: httpx.AsyncClient, path: str) -> None:
+    head, whole = await client.head(path), await client.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == whole.headers["content-type"]
+
+
 @pytest.mark.parametrize(
     "path",
     [

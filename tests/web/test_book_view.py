@@ -46,13 +46,21 @@ async def test_mid_and_spread_are_exact(library: HandLibrary) -> None:
     library.btc.load([("100.01", "1")], [("100.02", "1")])
     view = _view(library)
     assert (view.mid, view.spread) == ("100.015", "0.01")
-    assert view.spread_percent == "0.01 %"
+    assert view.spread_percent == "0.01000 %"
     assert (view.imbalance, view.imbalance_text) == (25, "50 % bids")
+
+
+async def test_thousands_are_set_apart_as_in_the_window(library: HandLibrary) -> None:
+    library.btc.load([("61824.35", "1234.5")], [("61826.35", "1")])
+    view = _view(library)
+    assert (view.bids[0].price, view.bids[0].size) == ("61,824.35", "1,234.50000")
+    assert view.mid == "61,825.35"
+    assert "," in view.chart.low
 
 
 async def test_a_tiny_spread_is_no_zero(library: HandLibrary) -> None:
     library.btc.load([("61824.35", "1")], [("61824.36", "1")])
-    assert _view(library).spread_percent == "0.000016 %"
+    assert _view(library).spread_percent == "0.00002 %"
 
 
 async def test_the_largest_total_fills_its_bar(library: HandLibrary) -> None:

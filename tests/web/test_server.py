@@ -6,11 +6,15 @@ import asyncio
 import errno
 import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from orderbook_desktop.web.errors import CannotServe, PortTaken
 from orderbook_desktop.web.limits import Limits
+from orderbook_desktop.web.listening import listen
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.server import WebServer
 from tests.web.hand_library import HandLibrary
@@ -139,6 +143,27 @@ async def test_a_taken_port_says_by_whom_and_offers_another(library: HandLibrary
     assert f"process {os.getpid()}" in str(caught.value)
     assert caught.value.free_port > port
     assert f"port {caught.value.free_port} is free" in str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="scripts have no interpreter line there")
+def test_the_program_that_has_the_port_is_named_in_full(tmp_path: Path) -> None:
+    script = tmp_path / "a-program-with-a-long-name"
+    script.write_text(
+        f"#!{sys.executable}\n"
+        "import socket, sys\n"
+        "with socket.create_server(('127.0.0.1', 0)) as taken:\n"
+        "    print(taken.getsockname()[1], flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    script.chmod(0o700)
+    pipe = subprocess.PIPE
+    with subprocess.Popen([script], stdin=pipe, stdout=pipe) as program:
+        assert program.stdout is not None
+        port = int(program.stdout.readline())
+        with pytest.raises(PortTaken) as caught:
+            listen("127.0.0.1", port)
+        program.communicate()
+    assert f"used by {script.name} (process {program.pid});" in str(caught.value)
 
 
 @pytest.mark.parametrize(

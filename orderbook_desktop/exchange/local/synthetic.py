@@ -20,8 +20,8 @@ _CATCH_UP_AT_MOST_MS: Final = 3_000
 class SyntheticSource:
     """Serves the synthetic markets of `seed`; `activity` multiplies how much happens.
 
-    A market nobody is subscribed to stands still and costs nothing; its ids go on where
-    they stopped.
+    A market nobody is subscribed to costs nothing. Whoever looks again finds that it has
+    moved on meanwhile: no run of its ids reaches across the time that nobody saw.
     """
 
     def __init__(self, seed: int = 1, activity: float = 1.0) -> None:
@@ -30,6 +30,7 @@ class SyntheticSource:
         self._listings = {market: spec.listing() for market, spec in self._specs.items()}
         self._markets: dict[str, SyntheticMarket] = {}
         self._wanted: set[str] = set()
+        self._living: set[str] = set()
         self._requested_ms: dict[str, int] = {}
         self._played = 0
 
@@ -52,8 +53,10 @@ class SyntheticSource:
             await asyncio.sleep((STEP_MS - time.time() * 1000 % STEP_MS) / 1000)
             now_ms = _now_ms()
             self._played += 1
-            for market in self._alive(now_ms):
-                self._live(self._market(market), now_ms, publish)
+            alive = self._alive(now_ms)
+            self._living &= alive
+            for market in alive:
+                self._live(self._awake(market), now_ms, publish)
                 await asyncio.sleep(0)
 
     def want(self, streams: Collection[str]) -> None:
@@ -65,11 +68,11 @@ class SyntheticSource:
         """Return the book now; the market goes on living for a while."""
         now_ms = _now_ms()
         self._requested_ms[market] = now_ms
-        return self._market(market).book()
+        return self._awake(market).book()
 
     def older_book(self, market: str) -> BookView | None:
         """Return the book of five to ten seconds ago, or the first one."""
-        return self._market(market).older_book()
+        return self._awake(market).older_book()
 
     def update_id(self, market: str) -> int:
         """Return the last update id of `market`, 0 before it was first asked for."""
@@ -79,11 +82,15 @@ class SyntheticSource:
     async def close(self) -> None:
         """Nothing to release."""
 
-    def _market(self, market: str) -> SyntheticMarket:
+    def _awake(self, market: str) -> SyntheticMarket:
+        """Return the market as it is now, made at its first use, moved on after a pause."""
         known = self._markets.get(market)
         if known is None:
             known = SyntheticMarket(self._specs[market], self._seed, _now_ms())
             self._markets[market] = known
+        elif market not in self._living:
+            known.move_on(_now_ms())
+        self._living.add(market)
         return known
 
     def _alive(self, now_ms: int) -> set[str]:

@@ -1,9 +1,10 @@
 """A synthetic market: a book that lives, as a pure function of its seed.
 
 Limit orders come and go, most of them near the spread, and the number of levels reverts to
-its mean; market orders, now and then a large one, eat into the book; makers close the
-spread again a little higher or lower, so that the price walks. No clock, no I/O: the same
-seed and the same calls give the same bytes.
+its mean; market orders, now and then a large one, eat into the book as far as a cautious
+taker goes; makers close the spread again a little higher or lower, so that the price walks,
+and fill the holes that it leaves behind. No clock, no I/O: the same seed and the same calls
+give the same bytes.
 """
 
 from __future__ import annotations
@@ -21,9 +22,15 @@ from orderbook_desktop.exchange.local.synthetic_side import RestingSide
 STEP_MS: Final = 100
 _STEPS_PER_SECOND: Final = 1000 // STEP_MS
 _OLDER_BY_STEPS: Final = 50
+_LIVED_UNSEEN_STEPS: Final = 30
 _IDS_PER_MS: Final = 100
 _FEWEST_LEVELS: Final = 20
 _UNITS: Final = 10**8
+# A market order stops so far from the best price (a share of it), but takes a tick always.
+_REACH: Final = 1 / 50_000
+# So many levels from the spread on are watched for holes.
+_WATCHED_LEVELS: Final = 150
+_FILLED_AT_ONCE: Final = 4
 
 _BID, _ASK = 0, 1
 _SIGNS: Final = (-1, 1)
@@ -64,6 +71,8 @@ class SyntheticMarket:
         self._round = max(10, 10 ** (len(str(spec.price_ticks)) - 3))
         # Where a tick is much of the price, more rests at each level, and moving takes more.
         self._thickness = min(30.0, max(1.0, math.sqrt(150_000 / spec.price_ticks)))
+        self._widest_gaps = [int(2 + 4 * self._mean_gap(r)) for r in range(_WATCHED_LEVELS)]
+        self._reach = max(1, int(spec.price_ticks * _REACH))
         self._momentum = 0.0
         self._sides: _Sides = (self._first_side(_BID), self._first_side(_ASK))
         self._targets = (len(self._sides[_BID]), len(self._sides[_ASK]))
@@ -90,6 +99,22 @@ class SyntheticMarket:
         """Move the clock to `now_ms` without anything happening in between."""
         self.now_ms = max(self.now_ms, now_ms - now_ms % STEP_MS)
 
+    def move_on(self, now_ms: int) -> None:
+        """Let the time until `now_ms` go by unseen.
+
+        The last seconds are lived through; before that only the ids advance, by what
+        would have happened.
+        """
+        unlived = (now_ms - self.now_ms) // STEP_MS - _LIVED_UNSEEN_STEPS
+        if unlived > 0:
+            self.last_update_id += max(1, self._poisson(self.spec.changes * unlived))
+            self._trade_id += self._poisson(self._market_orders_a_step() * unlived)
+            self.skip_to(self.now_ms + unlived * STEP_MS)
+        self.advance(now_ms)
+        # What nobody was told is part of no later diff.
+        self._step_changes = _Changes(self.last_update_id + 1)
+        self._second_changes = _Changes(self.last_update_id + 1)
+
     def book(self) -> BookView:
         """Return the whole book."""
         return self._view(self.last_update_id, self._sides)
@@ -104,13 +129,17 @@ class SyntheticMarket:
         for _ in range(self._poisson(self.spec.changes)):
             self._limit_order()
         self._momentum = 0.97 * self._momentum + self._random.gauss(0, 0.12)
-        busyness = min(1.0, self.spec.changes / 20)
-        for _ in range(self._poisson(1.2 * busyness)):
+        for _ in range(self._poisson(self._market_orders_a_step())):
             self._market_order(self._random.lognormvariate(-1.0, 1.5))
-        if self._random.random() < 0.01 * busyness:
+        if self._random.random() < 0.01 * self._market_orders_a_step():
             self._market_order(self._random.uniform(10, 50))
-        if self._random.random() < 0.92:
+        for side_index in (_BID, _ASK):
+            self._fill_holes(side_index)
+        if self._random.random() < 0.92 or self._spread() > 2 * self._reach:
             self._close_spread()
+
+    def _market_orders_a_step(self) -> float:
+        return 1.2 * min(1.0, self.spec.changes / 20)
 
     def _limit_order(self) -> None:
         """Let an order come, change or go: few ranks from the spread mostly, far away at times."""
@@ -139,12 +168,13 @@ class SyntheticMarket:
         self._set(side_index, key, self._lots_at(key, rank))
 
     def _market_order(self, size: float) -> None:
-        """Take `size` typical quantities from the side that the momentum points to."""
+        """Take up to `size` typical quantities from the side that the momentum points to."""
         up = self._random.random() < 0.5 + 0.35 * math.tanh(self._pull())
         side_index = _ASK if up else _BID
         side = self._sides[side_index]
         wanted = max(1, int(size * self.spec.typical_lots))
-        while wanted and len(side) > _FEWEST_LEVELS:
+        limit = side.best + self._reach
+        while wanted and side.best <= limit and len(side) > _FEWEST_LEVELS:
             key = side.best
             taken = min(wanted, side.lots[key])
             wanted -= taken
@@ -154,19 +184,37 @@ class SyntheticMarket:
     def _close_spread(self) -> None:
         """Let makers meet somewhere in the spread, one tick apart."""
         bid, ask = -self._sides[_BID].best, self._sides[_ASK].best
-        if ask - bid == 1:
+        if self._spread() == 1:
             return
         where = 0.5 + 0.3 * math.tanh(self._pull()) + self._random.uniform(-0.3, 0.3)
-        new_bid = bid + int((ask - bid - 1) * min(1.0, max(0.0, where)))
+        # Rounded at random: a spread of two ticks closes upwards as often as downwards.
+        new_bid = bid + int((ask - bid - 1) * min(1.0, max(0.0, where)) + self._random.random())
         if new_bid > bid:
             self._set(_BID, -new_bid, self._lots_at(-new_bid, 0))
         if new_bid + 1 < ask:
             self._set(_ASK, new_bid + 1, self._lots_at(new_bid + 1, 0))
 
+    def _fill_holes(self, side_index: int) -> None:
+        """Put orders where the price has moved away from, the ones nearest to it first."""
+        keys = self._sides[side_index].keys
+        holes = [
+            (rank, near)
+            for rank, (near, far, widest) in enumerate(
+                zip(keys, keys[1 : _WATCHED_LEVELS + 1], self._widest_gaps, strict=False)
+            )
+            if far - near > widest
+        ]
+        for rank, near in holes[:_FILLED_AT_ONCE]:
+            key = near + 1 + self._random.randrange(self._widest_gaps[rank])
+            self._set(side_index, key, self._lots_at(key, rank))
+
+    def _spread(self) -> int:
+        return self._sides[_ASK].best + self._sides[_BID].best
+
     def _pull(self) -> float:
         """Return the momentum, and far from where it began the way back."""
         start = self.spec.price_ticks
-        return self._momentum + 20 * (start - self._sides[_ASK].best) / start
+        return self._momentum + 100 * (start - self._sides[_ASK].best) / start
 
     # -- quantities and gaps
 

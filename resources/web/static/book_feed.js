@@ -12,10 +12,26 @@ export function units(text) {
   return BigInt(whole + fraction.padEnd(EXPONENT, "0"));
 }
 
+function thousands(whole) {
+  return whole.replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
+// A drawn price: a double will do.
+export function rounded(value, places) {
+  const [whole, fraction] = value.toFixed(places).split(".");
+  return thousands(whole) + (fraction ? `.${fraction}` : "");
+}
+
+// As the window writes it.
+export function share(percent) {
+  const size = Math.abs(percent);
+  return `${percent.toFixed(size >= 1 ? 2 : size >= 0.01 ? 3 : 5)} %`;
+}
+
 export function decimal(value, places) {
   const digits = value.toString().padStart(EXPONENT + 1, "0");
   const fraction = digits.slice(-EXPONENT).replace(/0+$/, "").padEnd(places, "0");
-  return digits.slice(0, -EXPONENT) + (fraction && `.${fraction}`);
+  return thousands(digits.slice(0, -EXPONENT)) + (fraction && `.${fraction}`);
 }
 
 function level([price, size]) {

@@ -1,7 +1,7 @@
 // The depth chart's crosshair: follows the mouse, a finger or the arrow keys, and tells what
 // rests between the spread and its price.
 
-import { decimal } from "./book_feed.js";
+import { decimal, rounded } from "./book_feed.js";
 import { HEIGHT, WIDTH } from "./depth_chart.js";
 import { put } from "./ladder.js";
 
@@ -71,7 +71,7 @@ export class Crosshair {
     const { base, quote } = this.names;
     const away = percents.format(100 * (price / mid - 1));
     const parts = [
-      `${price.toFixed(this.places.price)} ${quote}`,
+      `${rounded(price, this.places.price)} ${quote}`,
       `${away} %`,
       `${decimal(total, this.places.size)} ${base}`,
     ];

@@ -1,6 +1,6 @@
 // The page that merges changes itself: draws the book once per display frame, if it moved.
 
-import { BookFeed, decimal, units } from "./book_feed.js";
+import { BookFeed, decimal, rounded, share, units } from "./book_feed.js";
 import { announce, submitOnChoice } from "./choice.js";
 import { Crosshair } from "./crosshair.js";
 import { depthChart } from "./depth_chart.js";
@@ -12,7 +12,6 @@ const form = document.getElementById("choice");
 const places = { price: Number(book.dataset.pricePlaces), size: Number(book.dataset.sizePlaces) };
 const asks = [...document.getElementById("asks").rows].reverse();
 const bids = [...document.getElementById("bids").rows];
-const percents = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 const ages = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const crosshair = new Crosshair(
   document.querySelector("svg"), document.getElementById("reading"), places, book.dataset);
@@ -59,7 +58,7 @@ function drawStrip(bidTotal, askTotal) {
   for (const id of ["mid", "row-mid", "chart-mid"]) put(by(id), mid);
   for (const id of ["spread", "row-spread"]) put(by(id), spread);
   const percent = known ? (200 * Number(ask - bid)) / Number(ask + bid) : 0;
-  put(by("spread-percent"), known ? `${percents.format(percent)} %` : "");
+  put(by("spread-percent"), known ? share(percent) : "");
   const both = bidTotal + askTotal;
   put(by("imbalance"), both ? `${(100n * bidTotal) / both} % bids` : "–");
   by("imbalance-bar").className = `w${both ? (50n * bidTotal) / both : 25}`;
@@ -71,7 +70,7 @@ function drawChart() {
   by("ask-area").setAttribute("d", chart?.asks ?? "");
   crosshair.show(feed, chart);
   for (const name of ["low", "high"]) {
-    put(by(`chart-${name}`), chart ? chart[name].toFixed(places.price) : "");
+    put(by(`chart-${name}`), chart ? rounded(chart[name], places.price) : "");
   }
   const digits = { maximumFractionDigits: chart?.most >= 1 ? 2 : places.size };
   put(by("chart-most"), chart ? chart.most.toLocaleString("en", digits) : "");

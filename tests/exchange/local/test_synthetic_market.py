@@ -108,6 +108,38 @@ def test_the_book_is_believable() -> None:
     assert prices[2000] - prices[1000] < prices[4000] - prices[3000]
 
 
+@pytest.mark.parametrize("name", [name for name, spec in _SPECS.items() if spec.changes >= 5])
+def test_the_book_is_believable_however_long_it_lives(name: str) -> None:
+    market = _market(name)
+    tick = Decimal(market.spec.listing().tick_size)
+    start = Decimal(market.spec.listing().price)
+    # A few ticks, which are much of a low price, or a few thousandths of a percent.
+    few = max(3 * tick, start * Decimal("0.00003"))
+    least_levels = min(50, int(start / 100 / tick) // 3)
+    spreads = 0
+    narrow = 0
+    for step in range(5_000):
+        bid = ask = None
+        for event in market.advance(market.now_ms + 100):
+            if event.kind == "bookTicker":
+                ticker = json.loads(event.payload)
+                bid, ask = Decimal(ticker["b"]), Decimal(ticker["a"])
+                assert bid < ask
+        if bid is not None and ask is not None:
+            assert ask - bid <= max(3 * tick, start * Decimal("0.002"))
+            assert abs(ask - start) < start / 20
+            spreads += 1
+            narrow += ask - bid <= few
+        if step % 200 == 199:
+            view = market.book()
+            best_bid, best_ask = Decimal(view.bids[0][0]), Decimal(view.asks[0][0])
+            near = [price for price, _ in view.bids if Decimal(price) >= best_bid * 99 / 100]
+            assert len(near) >= least_levels
+            near = [price for price, _ in view.asks if Decimal(price) <= best_ask * 101 / 100]
+            assert len(near) >= least_levels
+    assert narrow > spreads * 0.95 > 0
+
+
 def test_time_skipped_changes_nothing() -> None:
     market = _market("BTCUSDT")
     before = market.book()
@@ -129,3 +161,34 @@ def test_older_book_is_older() -> None:
     market = _market("BTCUSDT")
     _events(market, 12)
     assert market.older_book().last_update_id < market.book().last_update_id
+
+
+def test_time_gone_by_unseen_took_its_ids_and_changed_the_book() -> None:
+    seen, unseen = _market("BTCUSDT"), _market("BTCUSDT")
+    before, first = unseen.book(), unseen.last_update_id
+    _events(seen, 60)
+    unseen.move_on(_START_MS + 60_000)
+    assert unseen.now_ms == seen.now_ms
+    taken = seen.last_update_id - first
+    assert 0.7 * taken < unseen.last_update_id - first < 1.3 * taken
+    assert unseen.book().bids[:100] != before.bids[:100]
+
+
+def test_what_follows_time_unseen_is_contiguous_with_the_book_then() -> None:
+    market = _market("SOLUSDT")
+    _events(market, 1)
+    market.move_on(market.now_ms + 12_300)
+    books = {kind: _true(market) for kind in ("depth@100ms", "depth")}
+    for event in _events(market, 3):
+        if event.kind in books:
+            diff = json.loads(event.payload)
+            assert diff["U"] == books[event.kind].last_update_id + 1
+            assert books[event.kind].apply(diff)
+
+
+@pytest.mark.parametrize("milliseconds", [50, 700])
+def test_a_short_time_unseen_is_lived_through(milliseconds: int) -> None:
+    seen, unseen = _market("ETHUSDT"), _market("ETHUSDT")
+    seen.advance(_START_MS + milliseconds)
+    unseen.move_on(_START_MS + milliseconds)
+    assert unseen.book() == seen.book()

@@ -39,7 +39,7 @@ class Shown:
 
 
 def _row(cells: list[str]) -> tuple[Decimal, Decimal, Decimal]:
-    price, size, total = map(Decimal, cells)
+    price, size, total = (Decimal(cell.replace(",", "")) for cell in cells)
     return price, size, total
 
 
