@@ -187,7 +187,9 @@ class Engine:
 
     async def symbols(self) -> list[SymbolInfo]:
         """Return every traded spot symbol; raises `ExchangeError`."""
-        return await fetch_symbols(self.settings.rest_url)
+        symbols = await fetch_symbols(self.settings.rest_url)
+        _log.info("the exchange trades %d symbols", len(symbols))
+        return symbols
 
     async def close(self, write_within_s: float = _WRITE_WITHIN_S) -> None:
         """End everything; what was received is written first, for at most `write_within_s`."""

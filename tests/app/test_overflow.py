@@ -65,7 +65,8 @@ async def test_window_and_headless_recorder_say_it_while_it_lasts(engine: Engine
         while engine.recorder.waiting or session.recording_status.problem:
             await asyncio.sleep(0.01)
     watch.look(session, demo=False)
-    assert [notice.key for notice in board.notices] == ["gap"]
+    # The exchange, which there is none, may have been waited for long enough to be told of.
+    assert {notice.key for notice in board.notices} - {"exchange"} == {"gap"}
 
 
 async def test_what_was_lost_is_told_again_only_when_it_grows(engine: Engine) -> None:

@@ -61,6 +61,21 @@ def _wait_for(settings: Settings, text: str) -> None:
         time.sleep(0.02)
 
 
+def _until_it_listens(process: subprocess.Popen[str]) -> None:
+    """Wait, where there is no log to tell it, until the program hears a request to end."""
+    deadline = time.monotonic() + 40
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        time.sleep(2)
+    while status.exists() and time.monotonic() < deadline:
+        caught = next(line for line in status.read_text().splitlines() if "SigCgt" in line)
+        if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.02)
+    assert process.poll() is None
+    assert time.monotonic() < deadline
+
+
 def _end(settings: Settings, process: subprocess.Popen[str], number: int = signal.SIGTERM) -> None:
     """Ask it to end; check that it does, in time, silently, with all its children."""
     children = psutil.Process(process.pid).children(recursive=True)
@@ -148,8 +163,7 @@ def test_nothing_is_left_of_a_killed_demo(stranded: Settings) -> None:
 def test_it_starts_on_a_folder_that_is_a_file_and_with_a_broken_memory(stranded: Settings) -> None:
     stranded.data_dir.write_text("not a folder")
     with _window(stranded) as process:
-        time.sleep(2)
-        assert process.poll() is None
+        _until_it_listens(process)
         process.send_signal(signal.SIGTERM)
         told, _ = process.communicate(timeout=_CLOSED_WITHIN_S)
     assert process.returncode == 0
@@ -159,6 +173,8 @@ def test_it_starts_on_a_folder_that_is_a_file_and_with_a_broken_memory(stranded:
 @posix
 def test_it_remembers_the_symbol_and_the_source(settings: Settings) -> None:
     with _window(settings, "--symbol", "ETH/USDT", "--source", "direct") as process:
+        # Only a symbol that is traded is remembered.
+        _wait_for(settings, "the exchange trades")
         _wait_for(settings, "database ready")
         _end(settings, process)
     preferences = Preferences(window_memory(settings))
