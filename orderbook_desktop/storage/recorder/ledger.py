@@ -29,6 +29,7 @@ from orderbook_desktop.storage.recorder.pending import (
     Loose,
     Open,
     OpenSegment,
+    storable,
 )
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.retrying import until_it_works
@@ -49,7 +50,6 @@ _LOOK_EVERY_S: Final = 60.0
 # Few enough that an event which comes meanwhile is not kept waiting.
 _SEGMENTS_A_WRITE: Final = 10
 _CHECKPOINTS_KEPT: Final = 2
-_LONGEST_DETAIL: Final = 500
 
 
 class Ledger:
@@ -88,7 +88,7 @@ class Ledger:
                 self._written(entry)
                 return
             case Close(segment, cause, detail):
-                segment.end(cause, _storable(detail))
+                segment.end(cause, storable(detail))
         self._queue.append(entry)
         self._wake.set()
 
@@ -266,8 +266,3 @@ def _segment_update(segment: OpenSegment) -> Document:
 
 def _packed(book: BookImage | bytes) -> bytes:
     return pack(encode_image(book) if isinstance(book, BookImage) else book)
-
-
-def _storable(detail: str) -> str:
-    """Return what the database takes as text: it may quote what an exchange sent."""
-    return detail[:_LONGEST_DETAIL].encode("utf-8", "replace").decode()

@@ -25,6 +25,7 @@ from orderbook_desktop.storage.recorder.pending import (
     OpenSegment,
     Operation,
     PendingWrites,
+    storable,
 )
 
 _log = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ class MarketSink:
     def broken(self, cause: GapCause, detail: str) -> None:
         """End the segment (see `RecordingSink`)."""
         if self._segment is not None:
-            self._end(cause, detail)
+            self._end(cause, storable(detail))
         if cause is not GapCause.FEED_GAP:
             # The feed has let go of all that waited.
             self._let_go(len(self._undecided))

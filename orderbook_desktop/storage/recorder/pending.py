@@ -18,6 +18,7 @@ from orderbook_desktop.core.units import INT64_MAX, Scale
 # What an operation takes in memory, besides payloads and books.
 _OPERATION_BYTES: Final = 500
 _BYTES_A_LEVEL: Final = 16
+_LONGEST_DETAIL: Final = 500
 _BYTES_AN_ID: Final = 40
 
 
@@ -160,6 +161,11 @@ class Loose:
 SegmentEntry = Open | Extend | Checkpoint | Close
 LedgerEntry = SegmentEntry | Loose
 Operation = Insert | LedgerEntry
+
+
+def storable(detail: str) -> str:
+    """Return what a database and a log take as text: `detail` may quote what an exchange sent."""
+    return detail[:_LONGEST_DETAIL].encode("utf-8", "replace").decode()
 
 
 def market_of(operation: Operation) -> str:
