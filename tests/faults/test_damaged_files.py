@@ -119,8 +119,13 @@ async def test_damage_that_is_met_later_is_no_endless_restart(
         folder.rename(tmp_path / "aside")
         await eventually(lambda: server.state is ServerState.READY)
         assert server.state_detail == ""
-        await client["book"]["things"].insert_one({})
         client.close()
+        # Another database has another password.
+        client = AsyncIOMotorClient(server.dsn)
+        try:
+            await client["book"]["things"].insert_one({})
+        finally:
+            client.close()
 
 
 async def test_a_recorder_says_it_and_ends(recording: Path, tmp_path: Path) -> None:
