@@ -31,7 +31,9 @@ from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.local import CaptureSource, LocalExchange
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S
 from orderbook_desktop.exchange.stream import BinanceStreams
+from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.reading.segment_reader import SegmentReader
 from orderbook_desktop.storage.reading.stored_segments import StoredSegment
 from orderbook_desktop.storage.verification.verification import verify
 from tests.app.capture_truth import Best, Truth, TruthWalk, read_truth
@@ -132,7 +134,7 @@ class Checking:
             await self._stored_to_the_end(recording)
             verified = await verify(play.engine.database, self.truth.market)
             assert verified.holds, verified.fault
-            segments = await self._check_recording(recording)
+            segments = await self._check_recording(play.engine.database, recording)
             _match(segments, struck)
             findings.faults.update(
                 {kind.value: count for kind, count in play.exchange.fault_board.counts.items()}
@@ -189,13 +191,16 @@ class Checking:
                     return
                 await asyncio.sleep(0.1)
 
-    async def _check_recording(self, recording: Recording) -> list[StoredSegment]:
+    async def _check_recording(
+        self, database: Database, recording: Recording
+    ) -> list[StoredSegment]:
         """Compare every event, and the book at the end of every segment; return these."""
         findings, walk = self._findings, self.truth.books()
         stored: dict[int, bytes] = {}
         segments = await recording.segments()
         for one in segments:
-            events = await self._check_segment(recording, one, walk)
+            reader = SegmentReader(database, one)
+            events = await self._check_segment(reader, walk)
             assert not events.keys() & stored.keys(), "an event is in two segments"
             assert not self._missing(one, events), "an event is missing inside a segment"
             stored |= events
@@ -222,19 +227,18 @@ class Checking:
         begin, end = one.segment.snapshot_id, one.segment.last_id
         return {final for final in self.truth.diffs if begin < final <= end} - events.keys()
 
-    async def _check_segment(
-        self, recording: Recording, one: StoredSegment, walk: TruthWalk
-    ) -> dict[int, bytes]:
+    async def _check_segment(self, reader: SegmentReader, walk: TruthWalk) -> dict[int, bytes]:
         """Return the events of a segment, which lead from its first book to the true one."""
+        one = reader.stored
         events: dict[int, bytes] = {}
-        image: BookImage | None = None
-        async with aclosing(recording.chunks(one)) as chunks:
+        # Where the market ended with the first book, no event follows it.
+        image = await reader.base_book()
+        async with aclosing(reader.chunks()) as chunks:
             async for chunk in chunks:
                 ids = chunk.numbers.final_ids.tolist()
                 events.update(zip(ids, chunk.payloads(), strict=True))
                 image = chunk.final_book()
         assert len(events) == one.segment.event_count
-        assert image is not None
         assert image.last_update_id == one.segment.last_id
         bids, asks = level_texts(encode_image(image))
         true_book = walk.until(one.segment.last_id)
