@@ -7,6 +7,7 @@ import asyncio
 import typer
 
 from orderbook_desktop.app.stopping import stop_on_signals
+from orderbook_desktop.ending import ending
 from orderbook_desktop.exchange.local import CaptureSource, LocalExchange, SyntheticSource
 
 
@@ -29,14 +30,10 @@ async def _serve(
             )
             waiting = asyncio.create_task(stop.wait())
             playing = asyncio.create_task(exchange.finished())
-            try:
+            async with ending(waiting, playing):
                 await asyncio.wait({waiting, playing}, return_when=asyncio.FIRST_COMPLETED)
                 if playing.done():
                     playing.result()
                     typer.echo("Played to the end; the last book stays. Ctrl-C stops it.")
                     await waiting
-            finally:
-                for job in (waiting, playing):
-                    job.cancel()
-                await asyncio.gather(waiting, playing, return_exceptions=True)
     return 0

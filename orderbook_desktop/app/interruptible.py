@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from orderbook_desktop.app.stopping import stop_on_signals
 from orderbook_desktop.app.workers import Workers
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.ending import ending
 
 _T = TypeVar("_T")
 
@@ -35,12 +36,8 @@ async def _run(work: Coroutine[Any, Any, _T], what: str) -> _T:
     with stop_on_signals(stop):
         working = asyncio.create_task(work)
         waiting = asyncio.create_task(stop.wait())
-        try:
+        async with ending(working, waiting):
             await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (working, waiting):
-                task.cancel()
-            await asyncio.gather(working, waiting, return_exceptions=True)
     if working.cancelled():
         raise Interrupted(what)
     return working.result()

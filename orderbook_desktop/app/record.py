@@ -17,6 +17,7 @@ from orderbook_desktop.app.stopping import stop_on_signals
 from orderbook_desktop.app.symbol_choice import SymbolChoice, chosen_symbols
 from orderbook_desktop.app.workers import Workers
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.ending import ending
 from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol
 
 _LOOK_EVERY_S: Final = 0.25
@@ -95,13 +96,9 @@ async def _unless_stopped(work: Coroutine[Any, Any, Result], stop: asyncio.Event
     """Return what `work` returns; None, with `work` cancelled, where `stop` comes first."""
     working = asyncio.create_task(work)
     stopped = asyncio.create_task(stop.wait())
-    try:
+    async with ending(working, stopped):
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else None
-    finally:
-        for job in (working, stopped):
-            job.cancel()
-        await asyncio.gather(working, stopped, return_exceptions=True)
 
 
 async def _until_end(

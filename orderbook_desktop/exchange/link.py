@@ -24,6 +24,7 @@ from orderbook_desktop.core.events import (
     decode_frame,
 )
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.ending import ending
 from orderbook_desktop.exchange.errors import UnexpectedAnswer, Unreachable, connect_reason, refusal
 from orderbook_desktop.exchange.limits import message_limit
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S
@@ -211,12 +212,10 @@ class StreamLink:
         """Read until the connection is over, then close it."""
         jobs = [asyncio.ensure_future(job) for job in (self._read(), self._send(), self._watch())]
         try:
-            done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
-            return done.pop().result()
+            async with ending(*jobs):
+                done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+                return done.pop().result()
         finally:
-            for job in jobs:
-                job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
             await self._socket.close()
 
     async def _read(self) -> LinkEnd:

@@ -18,6 +18,7 @@ from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamItem
+from orderbook_desktop.ending import ending
 from orderbook_desktop.exchange.errors import ExchangeError, RateLimited
 from orderbook_desktop.exchange.limits import connection_limit
 from orderbook_desktop.exchange.link import LinkEnd, StreamLink, StreamTimes, open_socket
@@ -315,9 +316,5 @@ async def _first_of(*coroutines: Coroutine[Any, Any, object], until: asyncio.Tas
     The coroutines are cancelled then; `until` goes on.
     """
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-    try:
+    async with ending(*tasks):
         await asyncio.wait([*tasks, until], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -17,6 +17,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.ending import ending
 from orderbook_desktop.exchange.local.answers import Answer, error_answer
 from orderbook_desktop.exchange.local.control import CONTROL_PREFIX, ControlPages
 from orderbook_desktop.exchange.local.door import Door
@@ -205,13 +206,9 @@ class LocalExchange:
             asyncio.ensure_future(connection.wait_closed()),
             asyncio.ensure_future(self._closing.wait()),
         ]
-        try:
+        async with ending(answer, *others):
             await asyncio.wait([answer, *others], return_when=asyncio.FIRST_COMPLETED)
             return answer.result() if answer.done() else None
-        finally:
-            for future in (answer, *others):
-                future.cancel()
-            await asyncio.gather(answer, *others, return_exceptions=True)
 
     def _response(self, answer: Answer) -> Response:
         used = str(self._rest.weights.used)

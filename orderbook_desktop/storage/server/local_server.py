@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from orderbook_desktop.core.backoff import backoff_delays
+from orderbook_desktop.ending import ending
 from orderbook_desktop.storage.errors import (
     DatabaseDamaged,
     DatabaseError,
@@ -125,11 +126,8 @@ class LocalServer:
             await child.stop()
             return
         knocking = asyncio.create_task(self._knock(child))
-        try:
+        async with ending(knocking):
             await child.stop()
-        finally:
-            knocking.cancel()
-            await asyncio.gather(knocking, return_exceptions=True)
 
     async def _knock(self, child: ChildProcess) -> None:
         """Keep connecting to a SecantusDB that was told to end, until it lets nobody in.
@@ -257,22 +255,19 @@ class LocalServer:
         ready = asyncio.create_task(job)
         ended = asyncio.create_task(child.wait())
         try:
-            done, _ = await asyncio.wait(
-                {ready, ended}, timeout=START_WITHIN_S, return_when=asyncio.FIRST_COMPLETED
-            )
-            if ended in done:
-                log.info("%s ended at its start: %s", name, "\n".join(child.last_lines))
-                raise self._failure_of(child)
-            if not done:
-                raise ServerTooSlow(name, START_WITHIN_S, self.log_path)
-            ready.result()
+            async with ending(ready, ended):
+                done, _ = await asyncio.wait(
+                    {ready, ended}, timeout=START_WITHIN_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                if ended in done:
+                    log.info("%s ended at its start: %s", name, "\n".join(child.last_lines))
+                    raise self._failure_of(child)
+                if not done:
+                    raise ServerTooSlow(name, START_WITHIN_S, self.log_path)
+                ready.result()
         except PyMongoError as error:
             if is_refusal(error):
                 raise UnknownToServer(name, self.log_path) from error
             if (failure := self._told_by(child)) is not None:
                 raise failure from error
             raise ServerFailed(name, str(error), self.log_path) from error
-        finally:
-            ready.cancel()
-            ended.cancel()
-            await asyncio.gather(ready, ended, return_exceptions=True)

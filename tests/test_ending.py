@@ -1,0 +1,49 @@
+"""What runs beside a piece of code ends with it, however that ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from orderbook_desktop.ending import ending
+
+
+async def _slow_to_leave(left: list[str]) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)
+        left.append("left")
+
+
+async def test_what_runs_is_cancelled_and_waited_for() -> None:
+    left: list[str] = []
+    job = asyncio.create_task(_slow_to_leave(left))
+    async with ending(job):
+        await asyncio.sleep(0)
+    assert job.cancelled()
+    assert left == ["left"]
+
+
+async def test_it_ends_with_a_failure_too() -> None:
+    async def fails_beside(job: asyncio.Future[None]) -> None:
+        async with ending(job):
+            await asyncio.sleep(0)
+            raise ValueError("mine")
+
+    left: list[str] = []
+    with pytest.raises(ValueError, match="mine"):
+        await fails_beside(asyncio.create_task(_slow_to_leave(left)))
+    assert left == ["left"]
+
+
+async def test_a_result_and_a_failure_stay_in_the_jobs() -> None:
+    async def fails() -> None:
+        raise OSError("its own")
+
+    done, failed = asyncio.create_task(asyncio.sleep(0, 5)), asyncio.create_task(fails())
+    async with ending(done, failed):
+        await asyncio.wait({done, failed})
+    assert done.result() == 5
+    assert isinstance(failed.exception(), OSError)
