@@ -9,10 +9,9 @@ import typer
 
 from orderbook_desktop.app.database_session import open_database
 from orderbook_desktop.app.interruptible import run_interruptibly
-from orderbook_desktop.app.settings import BadSetting, Settings
-from orderbook_desktop.app.times import time_text
+from orderbook_desktop.app.settings import Settings, symbol_and_market
+from orderbook_desktop.app.times import check_span, time_text
 from orderbook_desktop.app.work_progress import WorkProgress
-from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.timeline import Timeline
 from orderbook_desktop.storage.export.errors import NothingRecorded
 from orderbook_desktop.storage.export.exporting import Exported, ExportJob, export
@@ -31,12 +30,8 @@ def run_export(
     force: bool,
 ) -> int:
     """Export the symbol `typed`; return the exit code. Raises `KnownError`."""
-    try:
-        symbol, market = split_symbol(typed)
-    except ValueError as error:
-        raise BadSetting("SYMBOL", typed, "a spot symbol such as BTC/USDT") from error
-    if from_ms is not None and to_ms is not None and to_ms <= from_ms:
-        raise BadSetting("--to", time_text(to_ms), "a time after --from")
+    symbol, market = symbol_and_market(typed)
+    check_span(from_ms, to_ms)
     work = _export(settings, symbol, market, form, path, from_ms, to_ms, force=force)
     return run_interruptibly(work, "nothing was exported")
 

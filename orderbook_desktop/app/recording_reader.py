@@ -10,11 +10,10 @@ from typing import Any, Self, TypeVar
 
 from orderbook_desktop.app.background_loop import BackgroundLoop
 from orderbook_desktop.app.database_session import open_database
-from orderbook_desktop.app.settings import BadSetting, load_settings
+from orderbook_desktop.app.settings import load_settings, symbol_and_market
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.segments import Segment
-from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.storage.export.errors import NothingRecorded
 from orderbook_desktop.storage.failures import driver_failures_told
@@ -34,10 +33,7 @@ class RecordingReader:
     """
 
     def __init__(self, symbol: str, dsn: str | None, db_name: str | None, data_dir: Path | None):
-        try:
-            self.symbol, self.market = split_symbol(symbol)
-        except ValueError as error:
-            raise BadSetting("symbol", symbol, "a spot symbol such as BTC/USDT") from error
+        self.symbol, self.market = symbol_and_market(symbol, "symbol")
         settings = load_settings(
             mongo_dsn=dsn, db_name=db_name, data_dir=None if data_dir is None else str(data_dir)
         )

@@ -27,6 +27,7 @@ APP_NAME: Final = "orderbook-desktop"
 # A server's limit is 63 bytes; the demo adds five.
 _LONGEST_NAME: Final = 58
 _SERVERS_OWN: Final = ("admin", "config", "local")
+_SYMBOL: Final = "a spot symbol such as BTC/USDT"
 
 
 class Environment(Enum):
@@ -40,7 +41,7 @@ def _symbol(text: str) -> str:
     try:
         return split_symbol(text)[0]
     except ValueError as error:
-        raise ValueError("a spot symbol such as BTC/USDT") from error
+        raise ValueError(_SYMBOL) from error
 
 
 def _address(*schemes: str) -> AfterValidator:
@@ -226,6 +227,14 @@ class BadSetting(KnownError):
 
     def __str__(self) -> str:
         return f"{self.setting} is {self.value!r}, but must be {self.accepted}."
+
+
+def symbol_and_market(typed: str, setting: str = "SYMBOL") -> tuple[str, str]:
+    """Return what `typed` means: BTC/USDT, and BTCUSDT; raises `BadSetting`."""
+    try:
+        return split_symbol(typed)
+    except ValueError as error:
+        raise BadSetting(setting, typed, _SYMBOL) from error
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from orderbook_desktop.app.engine import Engine
-from orderbook_desktop.app.settings import BadSetting
+from orderbook_desktop.app.settings import BadSetting, symbol_and_market
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
@@ -55,10 +55,7 @@ def symbols_of(typed: Iterable[str]) -> list[str]:
     """Return the symbols as they are called, each once; raises `BadSetting`."""
     by_market: dict[str, str] = {}
     for text in typed:
-        try:
-            symbol, market = split_symbol(text)
-        except ValueError as error:
-            raise BadSetting("SYMBOL", text, "a spot symbol such as BTC/USDT") from error
+        symbol, market = symbol_and_market(text)
         by_market.setdefault(market, symbol)
     _check_count(len(by_market))
     return list(by_market.values())

@@ -7,6 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
+from orderbook_desktop.app.settings import BadSetting
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Fewer digits are a date, seconds, or a slip; no market is as old as this in milliseconds.
 _LEAST_DIGITS: Final = 11
@@ -41,6 +43,12 @@ def time_text(event_ms: int) -> str:
         # Beyond the years that a calendar knows.
         return str(event_ms)
     return moment.replace(microsecond=ms * 1_000).isoformat(" ", "milliseconds")
+
+
+def check_span(from_ms: int | None, to_ms: int | None) -> None:
+    """Raise `BadSetting` where `to_ms` does not come after `from_ms`."""
+    if from_ms is not None and to_ms is not None and to_ms <= from_ms:
+        raise BadSetting("--to", time_text(to_ms), "a time after --from")
 
 
 def duration_text(ms: int) -> str:

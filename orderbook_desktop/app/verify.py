@@ -10,12 +10,11 @@ from rich.console import Console
 
 from orderbook_desktop.app.database_session import open_database
 from orderbook_desktop.app.interruptible import run_interruptibly
-from orderbook_desktop.app.settings import BadSetting, Settings
-from orderbook_desktop.app.times import duration_text, time_text
+from orderbook_desktop.app.settings import Settings, symbol_and_market
+from orderbook_desktop.app.times import check_span, duration_text, time_text
 from orderbook_desktop.app.work_progress import WorkProgress
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.timeline import Gap, Timeline
 from orderbook_desktop.storage.verification.verification import Verified, verify
 
@@ -45,12 +44,8 @@ def run_verify(
 
     Raises `KnownError` where there is nothing to prove, or no database.
     """
-    try:
-        symbol, market = split_symbol(typed)
-    except ValueError as error:
-        raise BadSetting("SYMBOL", typed, "a spot symbol such as BTC/USDT") from error
-    if from_ms is not None and to_ms is not None and to_ms <= from_ms:
-        raise BadSetting("--to", time_text(to_ms), "a time after --from")
+    symbol, market = symbol_and_market(typed)
+    check_span(from_ms, to_ms)
     work = _verify(settings, symbol, market, from_ms, to_ms)
     found = run_interruptibly(work, "nothing was proven")
     if not found.segments and found.holds and not found.loose_events:

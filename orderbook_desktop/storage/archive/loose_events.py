@@ -77,17 +77,20 @@ class LooseEvents:
         await lists.update_one({"_id": one.id}, {"$set": fields})
 
 
-async def missing_loose(database: Database, market: str) -> list[int]:
+async def missing_loose(
+    database: Database, market: str, known: Collection[int] = frozenset()
+) -> list[int]:
     """Return the final ids of loose events of `market` that were stored and are not there.
 
-    Decodes all loose chunks of the market, and those of segments only where that is needed.
+    Of those in `known` it is known that they are. Decodes chunks only where that is needed.
     Raises `DamagedDocument`, `DamagedChunk` and PyMongo's errors.
     """
     listed: set[int] = set()
     for one in await LooseEvents(database).lists(market):
         listed.update(one.ids)
+    listed.difference_update(known)
     store = ChunkStore(database)
-    for key in await store.loose_keys(market):
+    for key in await store.loose_keys(market) if listed else ():
         chunk = await store.get_loose(key)
         if chunk is not None:
             listed.difference_update(decode_chunk(chunk).numbers.final_ids.tolist())

@@ -172,5 +172,5 @@ class _Verification:
         raw = RawEvents(self._database, self._market)
         for waiting in await LooseEvents(self._database).lists(self._market, waiting=True):
             self._loose.update(event.final_id for event in await raw.those(waiting.ids))
-        for update_id in await missing_loose(self._database, self._market):
+        for update_id in await missing_loose(self._database, self._market, self._loose):
             raise RecordingFault(self._market, "a loose event is missing", update_id=update_id)
