@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +17,7 @@ from orderbook_desktop.core.desk import NoticeAction, NoticeLevel
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.exchange.local import Fault, FaultKind
 from tests.app.conftest import ExchangeThread
+from tests.storage.processes import eventually
 
 pytestmark = [
     # What the recorded feed sees of a recording that stopped and went on.
@@ -44,10 +46,7 @@ async def _desk(
         await desk.close()
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
+_until = partial(eventually, within_s=30)
 
 
 def _is_synced(desk: LiveDesk, kind: SourceKind) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -23,6 +23,7 @@ from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.recorder.owner import owner_document
 from orderbook_desktop.storage.schema import segment_document, unarchived_document
 from orderbook_desktop.storage.server.server import DatabaseServer
+from tests.storage.processes import eventually
 
 pytestmark = [
     pytest.mark.allows_log(r"WARNING .*book_feed: \w+: Update ids \d+ to \d+ are missing"),
@@ -50,10 +51,7 @@ async def _desk(
         await desk.close()
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
+_until = partial(eventually, within_s=30)
 
 
 def _row(desk: LiveDesk, symbol: str) -> MarketRecording:

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.storage.reading.recording import Recording
 from tests.app.conftest import NOWHERE
 from tests.storage.mongodb_here import a_database, a_name, a_replica_set, drop
+from tests.storage.processes import eventually
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal"),
@@ -106,10 +108,7 @@ async def _looking(
         window.finish_close()
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(40):
-        while not condition():
-            await asyncio.sleep(0.01)
+_until = partial(eventually, within_s=40)
 
 
 def _badge(desk: LiveDesk) -> FeedState:

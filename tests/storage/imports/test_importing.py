@@ -226,19 +226,23 @@ async def test_what_fails_while_reading_writes_nothing(database: Database, tmp_p
     assert not any((await contents(database)).values())
 
 
-async def test_what_fails_while_writing_is_undone(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _fail_the_third_put(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     put, calls = ChunkStore.put, 0
 
     async def failing(self: ChunkStore, *arguments: object) -> int:
         nonlocal calls
         calls += 1
         if calls == 3:
-            raise OSError("no")
+            raise error
         return await put(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ChunkStore, "put", failing)
+
+
+async def test_what_fails_while_writing_is_undone(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fail_the_third_put(monkeypatch, OSError("no"))
     with pytest.raises(OSError, match="no"):
         await imported(database, two_runs().messages, tmp_path)
     left = await contents(database)
@@ -423,16 +427,7 @@ async def test_values_that_no_scale_holds_together(database: Database, tmp_path:
 async def test_a_server_that_is_lost_may_come_back(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put, calls = ChunkStore.put, 0
-
-    async def failing(self: ChunkStore, *arguments: object) -> int:
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise AutoReconnect("gone")
-        return await put(self, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ChunkStore, "put", failing)
+    _fail_the_third_put(monkeypatch, AutoReconnect("gone"))
     (done,) = await imported(database, two_runs().messages, tmp_path)
     assert (done.events, done.known) == (420, 0)
     assert (await verify(database, "BTCUSDT")).fault is None
