@@ -145,7 +145,7 @@ async def test_a_pause_until_a_date_is_kept() -> None:
 async def test_an_answer_that_never_comes_is_given_up() -> None:
     async with (
         LocalExchange(SyntheticSource()) as exchange,
-        rest_of(exchange.rest_url, timeout_s=0.3) as rest,
+        rest_of(exchange.rest_url, timeout_s=1.5) as rest,
     ):
         exchange.inject(Fault(kind=FaultKind.HANG))
         with pytest.raises(Unreachable, match="no answer within"):

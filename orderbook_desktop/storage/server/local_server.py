@@ -268,6 +268,8 @@ class LocalServer:
         except PyMongoError as error:
             if is_refusal(error):
                 raise UnknownToServer(name, self.log_path) from error
+            # Its answer may be faster than its words, of which we have all once it has ended.
+            await self._end(child)
             if (failure := self._told_by(child)) is not None:
                 raise failure from error
             raise ServerFailed(name, str(error), self.log_path) from error

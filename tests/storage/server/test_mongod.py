@@ -100,7 +100,7 @@ async def test_what_may_pass_is_tried_again_for_a_while(
     said: str,
     error: type[Exception],
 ) -> None:
-    monkeypatch.setattr("orderbook_desktop.storage.server.local_server.FOLDER_PATIENCE_S", 0.5)
+    monkeypatch.setattr("orderbook_desktop.storage.server.local_server.FOLDER_PATIENCE_S", 3.0)
     mongod_on_path(f"says {said}")
     with pytest.raises(error):
         await DatabaseServer(tmp_path).start()
