@@ -47,7 +47,7 @@ _SAMPLE_EVERY_S = 2.0
 _ROWS = 20
 # Of the program; what it allocates varies by a few MB, which is much an hour in a short run.
 _APP_MB_AN_HOUR = 20.0
-# The database's cache (256 MB) fills up first, which takes longer than a short run.
+# Its cache (64 MB) and its oplog fill up first, which takes longer than a short run.
 _DATABASE_MB = 600.0
 # Of what is recorded, so much may go on to wait for the archive (which looks every 30 s).
 _BACKLOG_SHARE = 0.2

@@ -20,6 +20,9 @@ import threading
 _PR_SET_PDEATHSIG = 1
 _SIGKILL = 9
 _PATIENCE_S = 5.0
+# A pool of memory for each thread, as glibc makes it, is one that fragments for each thread: a
+# database with a thread for every connection grows for hours.
+_POOLS = ("MALLOC_ARENA_MAX", "2")
 
 
 def main(arguments: list[str]) -> int:
@@ -46,6 +49,7 @@ def become(command: list[str], parent: int) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(_SIGKILL), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    os.environ.setdefault(*_POOLS)
     if os.getppid() == parent:
         os.execv(command[0], command)  # noqa: S606 - a list, no shell
     return 0  # The parent died before the kernel was told; nobody wants the command any more.
