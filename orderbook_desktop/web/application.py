@@ -18,7 +18,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library import NotOffered
 from orderbook_desktop.resource_files import resource_path
 from orderbook_desktop.web.api import api_routes
-from orderbook_desktop.web.errors import TooMany
+from orderbook_desktop.web.errors import Closing, TooMany
 from orderbook_desktop.web.hub import Hub
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.pages import page_routes
@@ -30,6 +30,8 @@ from orderbook_desktop.web.templates import Templates
 
 _DESCRIPTION: Final = (
     "The order book that Orderbook Desktop shows, for browsers and for programs. Read-only."
+    " Where a token is required, show it as `Authorization: Bearer …`, or as `token=…` in the"
+    " query."
 )
 _COMPRESS_FROM: Final = 1000
 # On a slow computer the time to compress further costs more than the bytes it saves.
@@ -38,6 +40,7 @@ _STATUS_OF: Final[dict[type[KnownError], HTTPStatus]] = {
     NotOffered: HTTPStatus.NOT_FOUND,
     NotAGrouping: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooMany: HTTPStatus.TOO_MANY_REQUESTS,
+    Closing: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 

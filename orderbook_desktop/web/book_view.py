@@ -52,6 +52,7 @@ class BookView:
     imbalance: int | None
     imbalance_text: str
     badge: Badge
+    demo: bool
     last_update_id: int
     chart: DepthPaths
 
@@ -88,6 +89,7 @@ def view_of(info: SymbolInfo, moment: Moment, badge: Badge, step: int) -> BookVi
         imbalance=imbalance,
         imbalance_text=imbalance_text,
         badge=badge,
+        demo=moment.demo,
         last_update_id=image.last_update_id,
         chart=depth_paths(image, tick, size_places),
     )

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from orderbook_desktop.core.book_changes import BookChanges
+from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.levels import Levels
 from orderbook_desktop.core.units import Scale, format_units
 from orderbook_desktop.web.channel import Channel
@@ -14,14 +16,15 @@ from orderbook_desktop.web.frames import Frame, event_frame
 TextLevels = list[tuple[str, str]]
 
 
-class BookMessage(msgspec.Struct, rename="camel", omit_defaults=False):
+class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
     """A message of `/stream`.
 
     `kind` is `book` (forget what you have), `diff` (set these levels; a quantity of 0
     removes its level) or `beat` (nothing changed). A diff applies to the book that has the
     number `from`; whoever has another one connects anew. Levels are exact decimals, best
     price first; times are ms. `age_ms` is how old the last event was when this was sent,
-    None while there was none.
+    None while there was none. `demo` is there, and true, only while the market is a
+    made-up one.
     """
 
     kind: Literal["book", "diff", "beat"]
@@ -36,6 +39,7 @@ class BookMessage(msgspec.Struct, rename="camel", omit_defaults=False):
     age_ms: int | None
     bids: TextLevels
     asks: TextLevels
+    demo: bool = False
 
 
 class ChangesForm:
@@ -74,16 +78,22 @@ def text_levels(levels: Levels, scale: Scale, places: int | None) -> TextLevels:
 
 def _frame(channel: Channel, seen: int | None) -> Frame:
     changes = None if seen is None else channel.changes_since(seen)
-    scale = channel.moment.image.scale
     if changes is None or seen is None:
-        message = _message(channel, "book")
-        changed_bids, changed_asks = channel.moment.image.bids, channel.moment.image.asks
-    else:
-        message = _message(channel, "diff")
-        message.from_ = seen
-        changed_bids, changed_asks = changes.bids, changes.asks
-    message.bids = text_levels(changed_bids, scale, 0)
-    message.asks = text_levels(changed_asks, scale, 0)
+        # One for all, whatever else each of them has seen.
+        return channel.shared("book", lambda: _book(channel))
+    message = _message(channel, "diff")
+    message.from_ = seen
+    return _with_levels(message, channel, changes)
+
+
+def _book(channel: Channel) -> Frame:
+    return _with_levels(_message(channel, "book"), channel, channel.moment.image)
+
+
+def _with_levels(message: BookMessage, channel: Channel, levels: BookImage | BookChanges) -> Frame:
+    scale = channel.moment.image.scale
+    message.bids = text_levels(levels.bids, scale, 0)
+    message.asks = text_levels(levels.asks, scale, 0)
     return _encoded(message, moment_id(channel))
 
 
@@ -102,6 +112,7 @@ def _message(channel: Channel, kind: Literal["book", "diff", "beat"]) -> BookMes
         age_ms=badge.age_ms,
         bids=[],
         asks=[],
+        demo=moment.demo,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -33,11 +33,15 @@ _NO_CHANGES: Final[BookChanges | None] = BookChanges(_NO_LEVELS, _NO_LEVELS)
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What is shown from one change to the next: the book and how far it can be trusted."""
+    """What is shown from one change to the next: the book and how far it can be trusted.
+
+    `demo` is whether it is a made-up one.
+    """
 
     seq: int
     image: BookImage
     badge: Badge
+    demo: bool
 
 
 class Channel:
@@ -47,19 +51,27 @@ class Channel:
     `waiting`: call them after a new moment or a heartbeat; the end lets them go by itself.
     """
 
-    def __init__(self, info: SymbolInfo, book: LentBook, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        info: SymbolInfo,
+        book: LentBook,
+        now_ns: Callable[[], int],
+        is_demo: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.info = info
         self.run = secrets.token_hex(4)
         self.waiting = WaitingRoom()
         self.beats = 0
         self._book = book
         self._now_ns = now_ns
+        self._is_demo = is_demo
         self._seen: tuple[Book, int] | None = None
+        self._unreadable = ""
         # What led to the present moment, step by step; None where only the whole book tells.
         self._steps: deque[BookChanges | None] = deque(maxlen=_REMEMBERED)
         self._frames: dict[Hashable, Frame] = {}
         image = BookImage(info.market, 0, 0, Scale(), _NO_LEVELS, _NO_LEVELS)
-        self._moment = Moment(1, image, self.badge())
+        self._moment = Moment(1, image, self.badge(), is_demo())
         self.look()
 
     @property
@@ -79,22 +91,26 @@ class Channel:
 
     def badge(self) -> Badge:
         """Return how far the book can be trusted, as of now."""
-        return badge_for(self._book.status, self._now_ns())
+        badge = badge_for(self._book.status, self._now_ns())
+        if not self._unreadable:
+            return badge
+        state = FeedState.SYNCING
+        return replace(badge, state=state, text=state.value, detail=self._unreadable)
 
     def look(self) -> bool:
         """Begin a new moment if anything moved; return whether it did."""
-        badge = self.badge()
         book = self._book.book
         seen = (book, book.revision)
+        has_moved, self._seen = seen != self._seen, seen
         before = self.moment
-        if seen == self._seen and _same_words(badge, before.badge):
-            return False
         image, changes = before.image, _NO_CHANGES
-        if seen != self._seen:
-            self._seen = seen
-            image, badge = self._read(book, badge)
+        if has_moved:
+            image = self._read(book)
             changes = _changes(before.image, image)
-        self._moment = Moment(before.seq + 1, image, badge)
+        badge, demo = self.badge(), self._is_demo()
+        if not has_moved and demo == before.demo and _same_words(badge, before.badge):
+            return False
+        self._moment = Moment(before.seq + 1, image, badge, demo)
         self._steps.append(changes)
         self._frames = {}
         return True
@@ -128,13 +144,13 @@ class Channel:
             frame = self._frames[key] = make()
         return frame
 
-    def _read(self, book: Book, badge: Badge) -> tuple[BookImage, Badge]:
+    def _read(self, book: Book) -> BookImage:
+        self._unreadable = ""
         try:
-            return image_of(book, self.info.market), badge
+            return image_of(book, self.info.market)
         except InexactValue as error:
-            image = BookImage(self.info.market, 0, 0, Scale(), _NO_LEVELS, _NO_LEVELS)
-            text = FeedState.SYNCING.value
-            return image, Badge(FeedState.SYNCING, badge.age_ms, text, str(error))
+            self._unreadable = str(error)
+            return BookImage(self.info.market, 0, 0, Scale(), _NO_LEVELS, _NO_LEVELS)
 
 
 def _changes(old: BookImage, new: BookImage) -> BookChanges | None:

@@ -3,7 +3,8 @@
 KnownError
 ├── CannotServe         the address could not be opened
 │   └── PortTaken       … because another program listens there
-└── TooMany             one more viewer or symbol than the limits allow
+├── TooMany             one more viewer or symbol than the limits allow
+└── Closing             the browser view is ending
 """
 
 from __future__ import annotations
@@ -50,3 +51,10 @@ class TooMany(KnownError):
 
     def __str__(self) -> str:
         return f"There are {self.limit} {self.what} already, which is the limit; try again later."
+
+
+class Closing(KnownError):
+    """The browser view is ending: nothing more is followed for anybody."""
+
+    def __str__(self) -> str:
+        return "The browser view is being switched off."

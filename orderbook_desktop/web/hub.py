@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from orderbook_desktop.core.library import BookLibrary
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.web.channel import Channel
-from orderbook_desktop.web.errors import TooMany
+from orderbook_desktop.web.errors import Closing, TooMany
 from orderbook_desktop.web.frames import Frame, opening_frame
 from orderbook_desktop.web.limits import Limits
 
@@ -49,6 +49,11 @@ class _Place:
         self.left_at = now
         self.told_at = now
         self.due_at = now
+
+    def refresh(self, now: float) -> None:
+        """Look at a book that nobody watches, and that `Hub.run` therefore leaves alone."""
+        if not self.users and now >= self.due_at:
+            self.look(now)
 
     def look(self, now: float) -> bool:
         """Look at the book; return whether there is something to tell."""
@@ -127,11 +132,14 @@ class Hub:
 
     @property
     def channels(self) -> list[tuple[Channel, int]]:
-        """What is being followed, each with its number of viewers."""
+        """What is being followed, as it is now, each with its number of viewers."""
+        now = time.monotonic()
+        for place in self._places.values():
+            place.refresh(now)
         return [(place.channel, place.viewers) for place in self._places.values()]
 
     def take_seat(self, info: SymbolInfo) -> Seat:
-        """Return a place for one more viewer; raises `TooMany` or `NotOffered`."""
+        """Return a place for one more viewer; raises `TooMany`, `NotOffered` or `Closing`."""
         if self.viewers >= self.limits.viewers:
             raise TooMany("viewers", self.limits.viewers)
         place = self._place(info)
@@ -148,13 +156,13 @@ class Hub:
     async def channel(self, info: SymbolInfo, patience_s: float = 0.0) -> AsyncIterator[Channel]:
         """Lend the channel of a symbol, having waited `patience_s` at most for its book.
 
-        Raises `TooMany` or `NotOffered`.
+        Raises `TooMany`, `NotOffered` or `Closing`.
         """
         place = self._place(info)
         place.users += 1
         try:
             if patience_s:
-                await _until_known(place.channel, patience_s)
+                await self._until_known(place.channel, patience_s)
             yield place.channel
         finally:
             self._let_go(place)
@@ -174,15 +182,21 @@ class Hub:
         self._places = {}
 
     def _place(self, info: SymbolInfo) -> _Place:
+        if self.closed:
+            # Requests come in until the port is closed; nobody would give this book back.
+            raise Closing
         now = time.monotonic()
         place = self._places.get(info.market)
         if place is None:
             if len(self._places) >= self.limits.markets:
                 self._make_room()
-            channel = Channel(info, self.library.lend(info), self._now_ns)
+            book = self.library.lend(info)
+            channel = Channel(info, book, self._now_ns, lambda: self.library.demo)
             place = self._places[info.market] = _Place(channel, now)
-        elif not place.users and now >= place.due_at:
-            place.look(now)
+        else:
+            place.refresh(now)
+        # The exchange may have told more of it since it was first asked for.
+        place.channel.info = info
         return place
 
     def _make_room(self) -> None:
@@ -207,11 +221,10 @@ class Hub:
                 place.channel.close()
         return telling
 
-
-async def _until_known(channel: Channel, patience_s: float) -> None:
-    try:
-        async with asyncio.timeout(patience_s):
-            while not channel.known:
-                await channel.waiting.wait()
-    except TimeoutError:
-        _log.info("%s is not known after %.1f s", channel.info.symbol, patience_s)
+    async def _until_known(self, channel: Channel, patience_s: float) -> None:
+        try:
+            async with asyncio.timeout(patience_s):
+                while not (channel.known or self.closed):
+                    await channel.waiting.wait()
+        except TimeoutError:
+            _log.info("%s is not known after %.1f s", channel.info.symbol, patience_s)

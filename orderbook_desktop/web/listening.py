@@ -24,7 +24,8 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         return _bound(host, port)
-    except socket.gaierror as error:
+    except (socket.gaierror, UnicodeError) as error:
+        # UnicodeError: no name at all, such as one with two dots in a row.
         raise CannotServe(host, port, "it is no address of this computer") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

@@ -44,6 +44,9 @@ class Live(Enum):
 LiveQuery = Annotated[
     Live, Query(description="How the page follows the book: by changes, or by whole fragments.")
 ]
+RefreshQuery = Annotated[
+    bool, Query(description="Whether the page loads itself anew where there is no JavaScript.")
+]
 
 
 def page_routes(hub: Hub, templates: Templates) -> APIRouter:
@@ -53,7 +56,10 @@ def page_routes(hub: Hub, templates: Templates) -> APIRouter:
     @router.head("/", include_in_schema=False)
     @router.get("/", response_class=HTMLResponse, responses=OF_SYMBOLS)
     async def page(
-        symbol: SymbolQuery = None, group: GroupQuery = None, live: LiveQuery = Live.CHANGES
+        symbol: SymbolQuery = None,
+        group: GroupQuery = None,
+        live: LiveQuery = Live.CHANGES,
+        refresh: RefreshQuery = True,
     ) -> HTMLResponse:
         """Return the page with the book as it is now."""
         library = hub.library
@@ -69,6 +75,7 @@ def page_routes(hub: Hub, templates: Templates) -> APIRouter:
             symbols=search_symbols(library.symbols, "")[:_SUGGESTIONS],
             demo=library.demo,
             version=__version__,
+            refresh=refresh,
         )
         return HTMLResponse(templates.page(view), headers=_NOT_STORED)
 

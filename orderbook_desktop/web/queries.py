@@ -13,6 +13,7 @@ from orderbook_desktop.core.units import parse_units
 from orderbook_desktop.web.book_view import step_text, steps_for
 
 MAX_DEPTH: Final = 10_000
+_USUAL_DIGITS: Final = ("1", "2", "5")
 
 SymbolQuery = Annotated[
     str | None,
@@ -27,7 +28,8 @@ DepthQuery = Annotated[int, Query(ge=1, le=MAX_DEPTH, description="Levels a side
 GroupQuery = Annotated[
     str | None,
     Query(
-        description="Price step to group by, one of those on the page; left out: the finest.",
+        description="Price step to group by, one of those on the page; left out: the finest."
+        " One of 1, 2 or 5 and zeros that isn't among them gives the nearest finer one.",
         max_length=24,
         pattern=r"^[0-9]{1,12}(\.[0-9]{1,8})?$",
         examples=["0.1"],
@@ -61,7 +63,9 @@ class NotAGrouping(KnownError):
 def chosen_step(info: SymbolInfo, image: BookImage, typed: str | None) -> int:
     """Return the grouping step (units of 10^-8) for what was asked; raises `NotAGrouping`.
 
-    While the book is not known its price is neither: then any step is taken as it is.
+    What is on offer depends on symbol and price: a step that is so elsewhere, or was so before
+    the price moved, gives the nearest one here that isn't coarser. While the book is not known
+    its price is neither: then any step is taken as it is.
     """
     steps = steps_for(info, image)
     if typed is None:
@@ -69,4 +73,6 @@ def chosen_step(info: SymbolInfo, image: BookImage, typed: str | None) -> int:
     step = parse_units(typed)
     if step in steps or (step >= steps[0] and not image.last_update_id):
         return step
-    raise NotAGrouping(typed, [step_text(one) for one in steps])
+    if str(step).rstrip("0") not in _USUAL_DIGITS:
+        raise NotAGrouping(typed, [step_text(one) for one in steps])
+    return max((one for one in steps if one < step), default=steps[0])

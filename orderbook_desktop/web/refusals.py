@@ -29,6 +29,7 @@ REFUSALS: Final = _documented(
         421: "The Host header names another server.",
         429: "Too many requests, viewers or symbols.",
         431: "The request's head was too long.",
+        503: "The server is being switched off.",
     }
 )
 OF_SYMBOLS: Final = _documented(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import uvicorn
@@ -74,10 +74,12 @@ class WebServer:
         self._hub = Hub(self._library, self.options.limits)
         self._server = _EmbeddedServer(self._config(self._hub))
         self._tasks = [
-            asyncio.create_task(self._server.serve([listener])),
-            asyncio.create_task(self._hub.run()),
-            asyncio.create_task(self._sweep(self._server)),
+            asyncio.create_task(self._server.serve([listener]), name="web server"),
+            asyncio.create_task(self._hub.run(), name="look at the books for viewers"),
+            asyncio.create_task(self._sweep(self._server), name="watch over connections"),
         ]
+        for task in self._tasks:
+            task.add_done_callback(_tell_failure)
         # uvicorn tells by a flag only.
         while not self._server.started and not self._tasks[0].done():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -87,10 +89,19 @@ class WebServer:
         """End every stream in order, then the server."""
         if self._server is None or self._hub is None:
             return
+        if self._server.started:
+            # First of all nobody new: uvicorn itself would go on listening for a moment.
+            for listening in self._server.servers:
+                listening.close()
+            for connection in _connections(self._server):
+                connection.shutdown()
         self._hub.close()
+        # Whoever takes nothing can't be told either, and must not hold up the end.
+        _hang_up(one for one in _connections(self._server) if one.is_stalled)
         self._server.should_exit = True
         serving, *others = self._tasks
         await asyncio.gather(serving, return_exceptions=True)
+        _hang_up(_connections(self._server))
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
@@ -118,6 +129,21 @@ class WebServer:
         while True:
             await asyncio.sleep(_SWEEP_S)
             now = time.monotonic()
-            for connection in list(server.server_state.connections):
-                if isinstance(connection, BoundedConnection) and connection.is_overdue(now):
-                    connection.transport.abort()
+            _hang_up(one for one in _connections(server) if one.is_overdue(now))
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    """Log a bug that ended one of the server's tasks: without it viewers only wait."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("%s ended unexpectedly", task.get_name(), exc_info=error)
+
+
+def _connections(server: uvicorn.Server) -> list[BoundedConnection]:
+    known = server.server_state.connections
+    return [one for one in known if isinstance(one, BoundedConnection)]
+
+
+def _hang_up(connections: Iterable[BoundedConnection]) -> None:
+    """End connections, with whatever they have not taken yet."""
+    for connection in connections:
+        connection.transport.abort()

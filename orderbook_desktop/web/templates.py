@@ -19,6 +19,7 @@ class PageView:
     `steps` are the groupings on offer, as decimals. `live` is how the page follows the
     book: `changes` (JavaScript merges them) or `fragments` (htmx swaps them). `events` is
     the address of its stream. `symbols` are suggestions; all others are found by typing.
+    `refresh` is whether it loads itself anew where there is no JavaScript.
     """
 
     book: BookView
@@ -28,6 +29,7 @@ class PageView:
     symbols: Sequence[SymbolInfo]
     demo: bool
     version: str
+    refresh: bool = True
 
 
 class Templates:

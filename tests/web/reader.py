@@ -117,3 +117,12 @@ async def watching(port: int, target: str, **headers: str) -> AsyncIterator[View
     finally:
         writer.close()
         await writer.wait_closed()
+
+
+async def until_ended(reader: asyncio.StreamReader) -> None:
+    """Read until the other side hangs up."""
+    try:
+        while await reader.read(1000):
+            pass
+    except ConnectionError:
+        return

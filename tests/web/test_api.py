@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import html
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +13,10 @@ import pytest
 
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.web.api import BookAnswer, StatusAnswer
+from orderbook_desktop.web.application import create_app
+from orderbook_desktop.web.hub import Hub
+from orderbook_desktop.web.limits import Limits
+from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.server import WebServer
 from tests.web.hand_library import HandLibrary
 from tests.web.reader import watching
@@ -77,6 +83,18 @@ async def test_a_bad_value_is_refused_in_a_sentence(client: httpx.AsyncClient, p
     assert answer.json()["detail"].endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("asked", "given"), [("50", "1"), ("1", "1"), ("0.5", "0.5"), ("0.00001", "0.01")]
+)
+async def test_a_grouping_of_another_symbol_or_price_gives_the_nearest(
+    client: httpx.AsyncClient, asked: str, given: str
+) -> None:
+    page = await client.get("/", params={"group": asked})
+    assert page.status_code == 200
+    assert f'<option value="{given}" selected>' in page.text
+    assert f'data-step="{given}"' in page.text
+
+
 @pytest.mark.parametrize("path", ["/api/book", "/stream", "/events", "/"])
 async def test_a_symbol_that_is_not_on_offer_is_not_found(
     client: httpx.AsyncClient, path: str
@@ -126,12 +144,34 @@ async def test_status_tells_of_the_default_symbol_though_nobody_watches(
     assert (only.viewers, status.viewers) == (0, 0)
 
 
+async def test_status_tells_how_a_book_is_that_nobody_watches_any_more(
+    client: httpx.AsyncClient, library: HandLibrary
+) -> None:
+    await _json(client, "/api/book?symbol=ETHUSDT")
+    library.books["ETHUSDT"].change(bids=[("100.02", "9")])
+    told = 0
+    while told != 13:
+        status = StatusAnswer.model_validate(await _json(client, "/api/status"))
+        told = status.symbols[0].lastUpdateId
+    assert status.symbols[0].symbol == "ETH/USDT"
+
+
 async def test_status_answers_while_the_default_symbol_cannot_be_shown(
     client: httpx.AsyncClient, library: HandLibrary
 ) -> None:
     library.default_symbol = "NO/SUCH"
     status = StatusAnswer.model_validate(await _json(client, "/api/status"))
     assert (status.symbol, status.symbols) == ("NO/SUCH", [])
+
+
+async def test_who_asks_while_it_is_switched_off_is_told_so(library: HandLibrary) -> None:
+    hub, options = Hub(library, Limits()), WebOptions()
+    transport = httpx.ASGITransport(create_app(hub, options))
+    hub.close()
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        answer = await client.get("/api/book")
+    assert (answer.status_code, library.loans) == (503, 0)
+    assert answer.json()["detail"] == "The browser view is being switched off."
 
 
 async def test_health(client: httpx.AsyncClient) -> None:
@@ -155,6 +195,26 @@ async def test_the_page_shows_the_book_without_javascript(client: httpx.AsyncCli
     assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in answer.text
     for text in ("100.01", "1.50000", "100.03", "synced"):
         assert f">{text}<" in answer.text
+
+
+async def test_without_javascript_the_refreshing_can_be_stopped_to_type(
+    client: httpx.AsyncClient,
+) -> None:
+    refreshing = (await client.get("/?group=0.1")).text
+    link = re.search(r'<noscript><a href="([^"]+)" rel="nofollow">Stop refreshing<', refreshing)
+    assert link is not None
+    still = await client.get(html.unescape(link[1]))
+    assert "http-equiv" not in still.text
+    assert 'data-step="0.1"' in still.text
+    assert ">Refresh again<" in still.text
+
+
+async def test_a_page_tells_whether_the_book_was_known_when_it_was_made(
+    client: httpx.AsyncClient, library: HandLibrary
+) -> None:
+    assert " data-known\n" in (await client.get("/")).text
+    library.books["ETHUSDT"].lose("Connecting.")
+    assert "data-known" not in (await client.get("/?symbol=ETHUSDT")).text
 
 
 async def test_suggestions_are_searched(client: httpx.AsyncClient) -> None:

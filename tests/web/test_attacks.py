@@ -19,7 +19,7 @@ from orderbook_desktop.web.safety.tokens import TokenCheck, new_token, without_t
 from orderbook_desktop.web.server import WebServer
 from tests.web.conftest import asking
 from tests.web.hand_library import HandLibrary
-from tests.web.reader import watching
+from tests.web.reader import until_ended, watching
 
 _TOKEN = "a-token-that-nobody-guesses"
 _LIMITS = Limits(viewers=2, connections=20, silent_s=0.3, requests_per_s=0.001, request_burst=30)
@@ -77,10 +77,23 @@ async def test_the_link_leaves_a_cookie_and_no_trace_of_the_token(
     cookie = answer.headers["set-cookie"]
     assert cookie.startswith(f"orderbook_token_8000={_TOKEN};")
     assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
+    assert "SameSite=Lax" in cookie
     page = await stranger.get(answer.headers["location"])
     assert page.status_code == 200
     assert _TOKEN not in page.text
+
+
+@pytest.mark.parametrize("other", ['a={"b": 1}', "path=x", "no value", 'q="unended', "é=ü"])
+async def test_cookies_of_other_programs_hide_ours_from_nobody(
+    stranger: httpx.AsyncClient, other: str
+) -> None:
+    # All ports of a host share their cookies.
+    for pair in (
+        f"{other}; orderbook_token_8000={_TOKEN}",
+        f"orderbook_token_8000={_TOKEN}; {other}",
+    ):
+        answer = await stranger.get("/api/book", headers={b"cookie": pair.encode()})
+        assert answer.status_code == 200
 
 
 async def test_programs_show_it_in_a_header(stranger: httpx.AsyncClient) -> None:
@@ -194,6 +207,16 @@ def test_a_public_server_is_called_by_address_or_its_own_name() -> None:
     assert not check.accepts("evil.example")
 
 
+def test_a_public_server_is_called_by_its_name_in_the_local_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "Box.office.example")
+    check = HostCheck("0.0.0.0")
+    for name in ("box.office.example", "box", "box.local:8000"):
+        assert check.accepts(name)
+    assert not check.accepts("evil.office.example")
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -277,7 +300,7 @@ async def test_one_viewer_too_many_is_refused(guarded: WebServer) -> None:
 async def test_one_connection_too_many_is_hung_up_on(guarded: WebServer) -> None:
     async with asyncio.timeout(10):
         opened = [await asyncio.open_connection("127.0.0.1", guarded.port) for _ in range(21)]
-        ended = [asyncio.create_task(_until_ended(reader)) for reader, _ in opened]
+        ended = [asyncio.create_task(until_ended(reader)) for reader, _ in opened]
         done, _ = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
         assert done
         for _, writer in opened:
@@ -289,16 +312,8 @@ async def test_a_connection_that_asks_for_nothing_is_hung_up_on(guarded: WebServ
     async with asyncio.timeout(10):
         reader, writer = await asyncio.open_connection("127.0.0.1", guarded.port)
         writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
-        await _until_ended(reader)
+        await until_ended(reader)
         writer.close()
-
-
-async def _until_ended(reader: asyncio.StreamReader) -> None:
-    try:
-        while await reader.read(1000):
-            pass
-    except ConnectionError:
-        return
 
 
 async def test_a_stream_is_ended_when_it_is_old(library: HandLibrary) -> None:

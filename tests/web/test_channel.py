@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+from orderbook_desktop.web.changes_stream import ChangesForm
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.frames import Frame
 from tests.web.hand_library import BTC, NOW_NS, HandBook, HandLibrary
@@ -102,6 +103,15 @@ async def test_an_unreadable_book_is_unknown_and_says_why(channel: Channel, book
     channel.look()
     assert not channel.known
     assert "does not fit" in channel.moment.badge.detail
+    assert not channel.look()
+    assert (channel.badge().state, channel.badge().detail) == (
+        FeedState.SYNCING,
+        channel.moment.badge.detail,
+    )
+    book.load([("1", "1")], [("2", "1")])
+    channel.look()
+    assert channel.known
+    assert (channel.badge().state, channel.badge().detail) == (FeedState.SYNCED, "")
 
 
 async def test_a_state_alone_is_a_moment(channel: Channel, book: HandBook, clock: Clock) -> None:
@@ -116,6 +126,22 @@ async def test_a_state_alone_is_a_moment(channel: Channel, book: HandBook, clock
     assert len(changes) == 0
     book.status = FeedStatus(FeedState.DATABASE_AWAY, SourceKind.DIRECT, clock.now_ns)
     assert channel.look()
+
+
+async def test_going_over_to_the_demo_is_a_moment(library: HandLibrary, clock: Clock) -> None:
+    channel = Channel(BTC, library.lend(BTC), clock, lambda: library.demo)
+    assert not channel.moment.demo
+    library.demo = True
+    assert channel.look()
+    assert channel.moment.demo
+
+
+async def test_all_who_need_the_whole_book_get_the_same_frame(channel: Channel) -> None:
+    form = ChangesForm()
+    whole = form.frame(channel, None)
+    assert b'"kind":"book"' in whole.plain
+    for outdated in (-1, 0, 1):
+        assert form.frame(channel, outdated) is whole
 
 
 async def test_a_frame_is_made_once_a_moment(channel: Channel, book: HandBook) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.web import hub as hub_module
 from orderbook_desktop.web.changes_stream import ChangesForm
-from orderbook_desktop.web.errors import TooMany
+from orderbook_desktop.web.errors import Closing, TooMany
 from orderbook_desktop.web.hub import Hub
 from orderbook_desktop.web.limits import Limits
 from tests.web.hand_library import BTC, ETH, NOW_NS, HandLibrary
@@ -159,6 +160,42 @@ async def test_a_book_is_given_back_when_it_was_left_for_a_while(
         while library.loans:
             await asyncio.sleep(0.01)
     assert not hub.channels
+
+
+async def test_nothing_is_lent_to_who_comes_while_it_closes(library: HandLibrary) -> None:
+    hub = Hub(library, _LIMITS)
+    hub.close()
+    with pytest.raises(Closing, match="switched off"):
+        hub.take_seat(BTC)
+    with pytest.raises(Closing):
+        async with hub.channel(BTC, 1.0):
+            pass
+    assert (library.loans, hub.channels) == (0, [])
+
+
+async def test_the_end_is_not_held_up_by_who_waits_for_a_book(
+    hub: Hub, library: HandLibrary
+) -> None:
+    library.btc.lose("Connecting.")
+
+    async def wait() -> bool:
+        async with hub.channel(BTC, 600.0) as channel:
+            return channel.known
+
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    hub.close()
+    async with asyncio.timeout(10):
+        assert not await waiting
+    assert library.loans == 0
+
+
+async def test_what_the_exchange_tells_later_of_a_symbol_is_known_too(hub: Hub) -> None:
+    seat = hub.take_seat(unlisted("BTC/USDT"))
+    assert seat.channel.info.tick_size == 0
+    hub.take_seat(BTC).leave()
+    assert seat.channel.info == BTC
+    seat.leave()
 
 
 async def test_an_unknown_book_is_waited_for(hub: Hub, library: HandLibrary) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPConnection
-from threading import Event, Thread
 from typing import Any
 
 import hypothesis
@@ -19,36 +16,16 @@ from orderbook_desktop.web.limits import Limits
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.server import WebServer
 from tests.web.hand_library import loaded_library
+from tests.web.threaded import serving
 
 # Streams that are old as soon as they begin: everything has an end here.
 _LIMITS = Limits(stream_age_s=0.0, requests_per_s=10_000.0)
 
 
-@contextmanager
-def _serving() -> Iterator[WebServer]:
-    """Serve from a thread of its own, since the caller is not asynchronous."""
-    server = WebServer(loaded_library(), WebOptions(port=0, limits=_LIMITS))
-    ready, stop = Event(), Event()
-
-    async def serve() -> None:
-        await server.start()
-        ready.set()
-        await asyncio.to_thread(stop.wait)
-        await server.close()
-
-    thread = Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    ready.wait(10)
-    try:
-        yield server
-    finally:
-        stop.set()
-        thread.join(10)
-
-
 @pytest.fixture(scope="module")
 def served() -> Iterator[WebServer]:
-    with _serving() as server:
+    options = WebOptions(port=0, limits=_LIMITS)
+    with serving(loaded_library(), options) as server:
         yield server
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from orderbook_desktop.web.channel import Channel
+from orderbook_desktop.web.connection import BoundedConnection
 from orderbook_desktop.web.errors import CannotServe, PortTaken
 from orderbook_desktop.web.limits import Limits
 from orderbook_desktop.web.listening import listen
@@ -93,6 +95,18 @@ async def test_the_end_of_the_server_is_a_clean_end_of_the_stream(
     assert server.viewers == 0
 
 
+async def test_nobody_new_is_let_in_while_it_ends(library: HandLibrary) -> None:
+    server = WebServer(library, WebOptions(port=0))
+    await server.start()
+    async with asyncio.timeout(20), watching(server.port, "/stream") as viewer:
+        await viewer.message()
+        closing = asyncio.create_task(server.close())
+        await asyncio.sleep(0)
+        with pytest.raises(OSError):  # noqa: PT011 (which one depends on the system)
+            await asyncio.open_connection("127.0.0.1", server.port)
+        await closing
+
+
 async def test_viewers_that_go_are_no_viewers(server: WebServer) -> None:
     async with asyncio.timeout(20):
         async with watching(server.port, "/stream") as one, watching(server.port, "/events") as two:
@@ -111,24 +125,69 @@ async def test_a_viewer_that_takes_nothing_holds_up_nobody_and_is_dropped(
     try:
         async with asyncio.timeout(40), watching(server.port, "/stream") as good:
             await good.message()
-            stalled = socket.socket()
-            stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            stalled.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(stalled, ("127.0.0.1", server.port))
-            request = f"GET /stream HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n"
-            await loop.sock_sendall(stalled, request.encode())
-            while server.viewers < 2:
-                await asyncio.sleep(0.01)
+            stalled = await _viewer_that_takes_nothing(server)
             number = 0
             while server.viewers == 2:
                 number += 1
-                many = [(f"{100 + price}.05", str(number)) for price in range(9000)]
-                library.btc.change(asks=many)
+                _change_much(library, number)
                 assert (await good.message())["kind"] == "diff"
             stalled.close()
     finally:
         await server.close()
+
+
+async def test_a_viewer_that_takes_nothing_does_not_hold_up_the_end(
+    library: HandLibrary,
+) -> None:
+    server = WebServer(library, WebOptions(port=0))
+    await server.start()
+    assert server._server is not None
+    connections, number = server._server.server_state.connections, 0
+    # What is logged of tasks that had to be cancelled would fail the test.
+    async with asyncio.timeout(40):
+        stalled = await _viewer_that_takes_nothing(server)
+        while not any(one.is_stalled for one in connections if isinstance(one, BoundedConnection)):
+            number += 1
+            _change_much(library, number)
+            await asyncio.sleep(0.01)
+        await server.close()
+        stalled.close()
+    assert library.loans == 0
+    assert not connections
+
+
+async def _viewer_that_takes_nothing(server: WebServer) -> socket.socket:
+    """Return the socket of one more viewer, to be closed."""
+    stalled, loop, before = socket.socket(), asyncio.get_running_loop(), server.viewers
+    stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    stalled.setblocking(False)
+    await loop.sock_connect(stalled, ("127.0.0.1", server.port))
+    request = f"GET /stream HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n"
+    await loop.sock_sendall(stalled, request.encode())
+    while server.viewers == before:
+        await asyncio.sleep(0.01)
+    return stalled
+
+
+def _change_much(library: HandLibrary, number: int) -> None:
+    library.btc.change(asks=[(f"{100 + price}.05", str(number)) for price in range(9000)])
+
+
+@pytest.mark.expects_log("look at the books for viewers ended unexpectedly")
+async def test_a_bug_that_stops_the_streams_is_logged(
+    server: WebServer, library: HandLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = asyncio.Event()
+
+    def fail(_channel: Channel) -> bool:
+        failed.set()
+        raise ZeroDivisionError
+
+    async with asyncio.timeout(20), watching(server.port, "/stream") as viewer:
+        await viewer.message()
+        monkeypatch.setattr(Channel, "look", fail)
+        await failed.wait()
+        await asyncio.sleep(0)
 
 
 async def test_a_taken_port_says_by_whom_and_offers_another(library: HandLibrary) -> None:
@@ -170,6 +229,7 @@ def test_the_program_that_has_the_port_is_named_in_full(tmp_path: Path) -> None:
     ("failure", "sentence"),
     [
         (socket.gaierror(-2, "Name or service not known"), "it is no address of this computer"),
+        (UnicodeError("label empty or too long"), "it is no address of this computer"),
         (OSError(errno.EADDRNOTAVAIL, "…"), "requested address"),
         (PermissionError(errno.EACCES, "…"), "Permission denied"),
         (OSError("getsockaddrarg: bad family"), "bad family"),
@@ -177,7 +237,7 @@ def test_the_program_that_has_the_port_is_named_in_full(tmp_path: Path) -> None:
     ],
 )
 async def test_an_address_that_cannot_be_had_is_refused_in_a_sentence(
-    library: HandLibrary, monkeypatch: pytest.MonkeyPatch, failure: OSError, sentence: str
+    library: HandLibrary, monkeypatch: pytest.MonkeyPatch, failure: Exception, sentence: str
 ) -> None:
     def fail(*_args: object, **_options: object) -> None:
         raise failure

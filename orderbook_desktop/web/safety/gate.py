@@ -93,7 +93,9 @@ class Gate:
 
     def _foreign(self, request: _Request) -> Refusal | None:
         if not self._hosts.accepts(request.headers.get("host", "")):
-            return Refusal(421, "This server is not known by that name.")
+            return Refusal(
+                421, "This server is not known by that name; open it by its address in digits."
+            )
         if request.is_foreign:
             return Refusal(403, "Other sites may not ask for this.")
         return None

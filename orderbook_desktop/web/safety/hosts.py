@@ -48,5 +48,7 @@ class HostCheck:
 
 
 def _own_names(host: str) -> set[str]:
-    names: Iterable[str] = (host, socket.gethostname())
+    own = socket.gethostname()
+    # Also where it is a long one the local network's `.local` follows its first part.
+    names: Iterable[str] = (host, own, own.partition(".")[0])
     return {variant for name in names for variant in (name.lower(), f"{name.lower()}.local")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import parse_qs, parse_qsl, urlencode
 
@@ -36,9 +35,14 @@ class TokenCheck:
         return any(self._matches(one) for one in _from_query(query))
 
     def cookie(self) -> str:
-        """Return the `Set-Cookie` header that keeps the token, out of reach of scripts."""
+        """Return the `Set-Cookie` header that keeps the token, out of reach of scripts.
+
+        Lax, not Strict: a link that was followed from another site, such as a web mail's, would
+        be refused right after it had left the cookie. Whatever but the page itself another
+        site asks for comes without the cookie all the same, and `Gate` refuses it.
+        """
         value = self._token.decode()
-        return f"{self._cookie}={value}; Path=/; Max-Age={_KEPT_S}; HttpOnly; SameSite=Strict"
+        return f"{self._cookie}={value}; Path=/; Max-Age={_KEPT_S}; HttpOnly; SameSite=Lax"
 
     def _matches(self, candidate: str) -> bool:
         return secrets.compare_digest(candidate.encode("utf-8", "surrogateescape"), self._token)
@@ -48,12 +52,13 @@ class TokenCheck:
         authorization = headers.get("authorization", "")
         if authorization[: len(_SCHEME)].lower() == _SCHEME:
             found.append(authorization[len(_SCHEME) :].strip())
-        try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return found
+        # The window makes tokens, but reads none.
+        from starlette.requests import cookie_parser  # noqa: PLC0415
+
+        # Cookies know no ports: other programs' are among them, well-formed or not.
+        cookies = cookie_parser(headers.get("cookie", ""))
         if self._cookie in cookies:
-            found.append(cookies[self._cookie].value)
+            found.append(cookies[self._cookie])
         return found
 
 

@@ -61,38 +61,39 @@ class Side {
 export class BookFeed {
   // `changed` is called whenever there is something new to show; read the fields then.
   constructor(address, changed) {
-    this.address = address;
-    this.changed = changed;
-    this.clear();
+    Object.assign(this, { address, changed, lost: false, heardAt: 0 });
+    Object.assign(this, { run: "", seq: 0, status: "", detail: "", bornAt: null });
+    this.bids = new Side([], -1n);
+    this.asks = new Side([], 1n);
     this.open();
     setInterval(() => this.look(), LOOK_EVERY_MS);
-    document.addEventListener("visibilitychange", () => this.look());
+    document.addEventListener("visibilitychange", () => this.open());
     addEventListener("online", () => this.open());
   }
 
-  clear() {
-    Object.assign(this, { run: "", seq: 0, status: "connecting", detail: "", bornAt: null });
-    this.bids = new Side([], -1n);
-    this.asks = new Side([], 1n);
-  }
-
+  // A hidden tab has no stream: browsers have six connections for all tabs together.
   open() {
     this.source?.close();
+    if (document.hidden) return;
     this.heardAt = Date.now();
     this.source = new EventSource(this.address);
     this.source.onmessage = (event) => this.take(JSON.parse(event.data));
-    this.source.onerror = () => this.changed();
+    this.source.onopen = () => this.tell(false);
+    this.source.onerror = () => this.tell(true);
   }
 
-  get connected() {
-    return this.source.readyState === EventSource.OPEN;
+  // `lost` is whether the server is away; a stream that is only being opened anew is no news.
+  tell(lost) {
+    this.lost = lost;
+    this.changed();
   }
 
   // A stream that ended for good, or that a sleep has left dead, is replaced.
   look() {
+    if (document.hidden) return;
     const silent = Date.now() - this.heardAt > SILENT_MS;
     if (silent || this.source.readyState === EventSource.CLOSED) this.open();
-    this.changed();
+    this.tell(this.lost || silent);
   }
 
   take(message) {
@@ -108,9 +109,9 @@ export class BookFeed {
       for (const pair of message.bids) this.bids.set(pair);
       for (const pair of message.asks) this.asks.set(pair);
     }
-    const { run, seq, status, detail, lastUpdateId, ageMs } = message;
+    const { run, seq, status, detail, lastUpdateId, ageMs, demo } = message;
     const bornAt = ageMs === null ? null : this.heardAt - ageMs;
-    Object.assign(this, { run, seq, status, detail, lastUpdateId, bornAt });
+    Object.assign(this, { run, seq, status, detail, lastUpdateId, bornAt, demo });
     this.changed();
   }
 }

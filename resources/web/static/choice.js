@@ -1,4 +1,4 @@
-// What both kinds of page share: the symbol box, and telling a screen reader the state.
+// What both kinds of page share: the form, and telling a screen reader the state.
 
 export function submitOnChoice(form) {
   const box = form.elements.symbol;
@@ -9,6 +9,23 @@ export function submitOnChoice(form) {
     if (chosen && box.value !== shown) form.requestSubmit();
   });
   box.addEventListener("focus", () => box.select());
+  // A grouping belongs to its symbol: another one begins with its own finest.
+  form.addEventListener("formdata", (event) => {
+    if (box.value !== shown) event.formData.delete("group");
+  });
+}
+
+// A page that was made before the book was known has none of the groupings, nor the places
+// of its prices: it is made anew, unless somebody is at the form just now.
+export function complete(form, known) {
+  const incomplete = document.getElementById("book").dataset.known === undefined;
+  if (known && incomplete && !form.contains(document.activeElement)) location.reload();
+}
+
+// The window may go over to its demo while somebody watches.
+export function tellDemo(demo) {
+  document.getElementById("demo").hidden = !demo;
+  document.title = document.title.replace(/^(DEMO · )?/, demo ? "DEMO · " : "");
 }
 
 let announced = "";

@@ -1,12 +1,13 @@
 // The page whose book htmx swaps in, fragment by fragment.
 
-import { announce, submitOnChoice } from "./choice.js";
+import { announce, complete, submitOnChoice, tellDemo } from "./choice.js";
 
 const SILENT_MS = 15_000; // Three heartbeats.
 const LOOK_EVERY_MS = 1_000;
 const form = document.getElementById("choice");
 let connection = null;
 let heardAt = Date.now();
+let expected = 0; // Connections that are no news: a tab that was hidden takes a new one.
 
 // The next fragment puts the true state back.
 function lost() {
@@ -17,11 +18,14 @@ function lost() {
 
 document.addEventListener("htmx:sse:before:connection", (event) => {
   connection = event.detail.connection;
-  if (connection.attempt > 0) lost();
+  if (connection.attempt > expected) lost();
 });
 document.addEventListener("htmx:sse:after:message", () => {
   heardAt = Date.now();
+  expected = 0;
   announce(document.getElementById("state").textContent);
+  tellDemo(document.querySelector(".strip").dataset.demo !== undefined);
+  complete(form, document.getElementById("mid").textContent !== "–");
 });
 // htmx connects anew by itself; where that doesn't help, the page is loaded anew.
 setInterval(async () => {
@@ -35,6 +39,7 @@ setInterval(async () => {
 }, LOOK_EVERY_MS);
 document.addEventListener("visibilitychange", () => {
   heardAt = Date.now();
+  expected = 1;
 });
 
 submitOnChoice(form);

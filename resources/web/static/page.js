@@ -1,7 +1,7 @@
 // The page that merges changes itself: draws the book once per display frame, if it moved.
 
 import { BookFeed, decimal, rounded, share, units } from "./book_feed.js";
-import { announce, submitOnChoice } from "./choice.js";
+import { announce, complete, submitOnChoice, tellDemo } from "./choice.js";
 import { Crosshair } from "./crosshair.js";
 import { depthChart } from "./depth_chart.js";
 import { groups, put, show } from "./ladder.js";
@@ -25,8 +25,11 @@ const feed = new BookFeed(`/stream?symbol=${encodeURIComponent(book.dataset.symb
 
 function draw() {
   drawing = 0;
-  drawState();
-  if (!feed.run) return; // What the server rendered stands until the first book is here.
+  // What the server rendered stands until the first book is here.
+  if (feed.run || feed.lost) drawState();
+  if (!feed.run) return;
+  complete(form, feed.lastUpdateId > 0);
+  tellDemo(feed.demo);
   const askRows = groups(feed.asks, step, asks.length);
   const bidRows = groups(feed.bids, step, bids.length);
   const askTotal = askRows.at(-1)?.total ?? 0n;
@@ -40,12 +43,12 @@ function draw() {
 }
 
 function drawState() {
-  const state = feed.connected ? feed.status : "reconnecting";
+  const state = feed.lost ? "reconnecting" : feed.status;
   const badge = by("badge");
   const classes = `badge ${state.replace(" ", "-")}`;
   if (badge.className !== classes) badge.className = classes;
   put(by("state"), state);
-  put(by("detail"), feed.connected ? feed.detail : "The connection to the server is lost.");
+  put(by("detail"), feed.lost ? "The connection to the server is lost." : feed.detail);
   announce(state);
 }
 
@@ -87,6 +90,9 @@ form.elements.group.addEventListener("change", (event) => {
   address.searchParams.set("symbol", book.dataset.symbol);
   address.searchParams.set("group", event.target.value);
   history.replaceState(null, "", address);
+  put(by("grouped"), event.target.value);
+  address.searchParams.set("live", "fragments");
+  by("other").href = address;
   feed.changed();
 });
 submitOnChoice(form);

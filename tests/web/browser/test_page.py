@@ -12,9 +12,12 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 from playwright.sync_api import Browser, Page
 
+from orderbook_desktop.web.options import WebOptions
 from tests.exchange.local.true_book import TrueBook, capture_messages
 from tests.web.browser.conftest import Served
 from tests.web.browser.looking import Shown, accessibility_faults, opened, rows_of, until
+from tests.web.hand_library import loaded_library
+from tests.web.threaded import serving
 
 pytestmark = [pytest.mark.timeout(120)]
 
@@ -129,6 +132,29 @@ def test_it_survives_sleep(chromium: Browser, endless: Served) -> None:
         until(lambda: _is_api_book(page, endless.address))
 
 
+@pytest.mark.parametrize("live", ["changes", "fragments"])
+def test_a_hidden_tab_leaves_its_connection_to_others(chromium: Browser, live: str) -> None:
+    library = loaded_library()
+    with serving(library, WebOptions(port=0)) as server, opened(chromium, "about:blank") as page:
+        # Headless, every tab is a visible one.
+        page.add_init_script("""
+          window.away = false;
+          Object.defineProperty(document, "hidden", { get: () => window.away });
+          window.hide = (away) => {
+            window.away = away;
+            document.dispatchEvent(new Event("visibilitychange"));
+          };
+        """)
+        page.goto(f"{server.address}?live={live}")
+        until(lambda: server.viewers == 1)
+        page.evaluate("hide(true)")
+        until(lambda: server.viewers == 0)
+        library.btc.load([("99.01", "2")], [("99.03", "0.5")])
+        page.evaluate("hide(false)")
+        until(lambda: Shown(page).bids == rows_of([(Decimal("99.01"), Decimal(2))], 25))
+        assert page.locator("[role=status]").inner_text() == ""
+
+
 def test_a_step_that_is_missing_is_noticed_and_mended(chromium: Browser, endless: Served) -> None:
     with opened(chromium, "about:blank") as page:
         page.add_init_script("""
@@ -189,6 +215,78 @@ def test_grouping_keeps_every_quantity(chromium: Browser, endless: Served, live:
         shown = Shown(page)
         for rows in (shown.bids, shown.asks):
             assert rows[-1][2] == sum(size for _, size, _ in rows)
+
+
+@pytest.mark.parametrize("live", ["changes", "fragments"])
+def test_another_symbol_begins_with_its_own_grouping(
+    chromium: Browser, endless: Served, live: str
+) -> None:
+    _until_symbols_are_known(endless)
+    with opened(chromium, f"{endless.address}/?group=500&live={live}") as page:
+        until(lambda: Shown(page).state == "synced")
+        page.locator("input[name=symbol]").fill("DOGE/USDT")
+        page.keyboard.press("Enter")
+        page.wait_for_url(re.compile("symbol=DOGE"))
+        assert "group" not in page.url
+        until(lambda: Shown(page).state == "synced")
+        offered = page.locator("select[name=group] option").all_inner_texts()
+        assert page.locator("select[name=group]").input_value() == offered[0]
+
+
+def test_what_says_the_grouping_follows_it(chromium: Browser, endless: Served) -> None:
+    with opened(chromium, endless.address) as page:
+        until(lambda: Shown(page).state == "synced")
+        page.locator("select[name=group]").select_option("10")
+        assert "grouped by 10 USDT" in page.locator("caption").inner_text()
+        page.get_by_text("Redraw the whole book each time").click()
+        page.wait_for_url(re.compile("live=fragments"))
+        assert "grouped by 10 USDT" in page.locator("caption").inner_text()
+
+
+@pytest.mark.parametrize("live", ["changes", "fragments"])
+def test_a_page_made_before_the_book_was_known_is_completed(chromium: Browser, live: str) -> None:
+    library = loaded_library()
+    library.btc.lose("Loading the book.")
+    with (
+        serving(library, WebOptions(port=0)) as server,
+        opened(chromium, f"{server.address}?live={live}") as page,
+    ):
+        until(lambda: Shown(page).state == "reconnecting")
+        assert page.locator("select[name=group] option").all_inner_texts() == ["0.01"]
+        library.btc.load([("100.01", "1.5")], [("100.03", "0.5")])
+        until(lambda: page.locator("select[name=group] option").count() > 3)
+        assert Shown(page).bids[0] == (Decimal("100.01"), Decimal("1.5"), Decimal("1.5"))
+
+
+@pytest.mark.parametrize("live", ["changes", "fragments"])
+def test_a_demo_that_begins_while_somebody_watches_is_told(chromium: Browser, live: str) -> None:
+    library = loaded_library()
+    with (
+        serving(library, WebOptions(port=0)) as server,
+        opened(chromium, f"{server.address}?live={live}") as page,
+    ):
+        until(lambda: Shown(page).state in ("synced", "stale"))
+        assert not page.locator(".demo").is_visible()
+        library.demo = True
+        until(lambda: page.locator(".demo").is_visible())
+        assert page.title().startswith("DEMO · BTC/USDT")
+
+
+def test_the_link_with_the_token_can_be_followed_from_another_site(chromium: Browser) -> None:
+    options = WebOptions(port=0, token="a-token-that-nobody-guesses")
+    with serving(loaded_library(), options) as server, opened(chromium, "about:blank") as page:
+        # A name and an address are different sites: this one's page is made up here.
+        elsewhere = "http://localhost/letter"
+        page.route(
+            elsewhere,
+            lambda route: route.fulfill(
+                body=f'<a href="{server.link}">the book</a>', content_type="text/html"
+            ),
+        )
+        page.goto(elsewhere)
+        page.get_by_role("link").click()
+        until(lambda: page.locator("#bids").count())
+        until(lambda: Shown(page).update_id)
 
 
 def _reading(page: Page) -> tuple[int, str, str]:

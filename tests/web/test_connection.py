@@ -1,0 +1,66 @@
+"""Connections that are kept, misused and held up."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+
+import pytest
+
+from orderbook_desktop.web.limits import Limits
+from orderbook_desktop.web.options import WebOptions
+from orderbook_desktop.web.server import WebServer
+from tests.web.hand_library import HandLibrary
+from tests.web.reader import until_ended, watching
+
+
+@pytest.fixture
+async def hasty(library: HandLibrary) -> AsyncIterator[WebServer]:
+    """A server that waits for nobody."""
+    serving = WebServer(library, WebOptions(port=0, limits=Limits(silent_s=1.0)))
+    await serving.start()
+    try:
+        yield serving
+    finally:
+        await serving.close()
+
+
+_BODY = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n"
+
+
+@pytest.mark.parametrize("slow", [b"GET / HTTP/1.1\r\nX-Slow: ", b"GE", _BODY + b"x"])
+async def test_a_later_request_that_never_ends_is_hung_up_on_too(
+    hasty: WebServer, slow: bytes
+) -> None:
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert (await reader.readline()).split()[1] == b"200"
+        await reader.readuntil(b'{"status":"ok"}')
+        writer.write(slow)
+        await until_ended(reader)
+        writer.close()
+
+
+_CHUNKED = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+# Whatever is logged at WARNING or above, such as a traceback, fails the test.
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_nonsense_in_a_body_is_refused_and_leaves_no_traceback(
+    hasty: WebServer, at_once: bool
+) -> None:
+    loop, told = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _loop, context: told.append(context["message"]))
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
+        writer.write(_CHUNKED + b"nonsense\r\n" * at_once)
+        assert (await reader.readline()).split()[1] in (b"400", b"405")
+        writer.write(b"nonsense\r\n")
+        await until_ended(reader)
+        writer.close()
+    async with asyncio.timeout(30), watching(hasty.port, "/healthz") as viewer:
+        assert viewer.status == 200
+    gc.collect()
+    assert told == []
