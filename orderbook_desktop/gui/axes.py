@@ -155,7 +155,8 @@ class AxisPainter:
         """
         per_pixel = (area.high - area.low) / area.rect.width()
         gap = 8 * self._numbers.digit
-        step = max(finest, round_step(gap * per_pixel, 1))
+        # A tick that isn't round would give labels that never are.
+        step = round_step(max(finest, gap * per_pixel), 1)
         while self._numbers.width(text(math.ceil(area.high), step)) + gap > step / per_pixel:
             step = next_round_step(step)
         return ticks_between(max(area.low, 1), area.high, step)

@@ -50,8 +50,9 @@ class StateBadge(QWidget):
         if badge.state is not self._badge.state or badge.detail != self._badge.detail:
             self.setAccessibleName(f"Feed state: {badge.state.value}")
             self.setToolTip(badge.detail or _EXPLANATIONS[badge.state])
+        before, self._badge = self.sizeHint(), badge
+        if self.sizeHint() != before:
             self.updateGeometry()
-        self._badge = badge
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)

@@ -66,6 +66,7 @@ class DeskBridge(QObject):
         self._recording: RecordingStatus | None = None
         self._slow_at_ns = 0
         self._rate_since_ns = 0
+        self._rate_of: Book | None = None
         self._rate_revision = 0
         self.awake = True
         self._timer = QTimer(self, interval=_PEEK_MS)
@@ -144,10 +145,14 @@ class DeskBridge(QObject):
             self.recording_changed.emit(recording)
 
     def _count_rate(self, now_ns: int) -> None:
-        revision = self._desk.source.book.revision
-        passed_ns = now_ns - self._rate_since_ns
-        if 0 <= passed_ns < _RATE_NS and revision >= self._rate_revision:
+        book = self._desk.source.book
+        passed_ns, changes = now_ns - self._rate_since_ns, book.revision - self._rate_revision
+        # Books are counted apart: the recorded one and the exchange's have numbers of their own.
+        goes_on = book is self._rate_of and changes >= 0
+        if goes_on and 0 <= passed_ns < _RATE_NS:
             return
-        if 0 <= passed_ns < 10 * _RATE_NS and revision >= self._rate_revision:
-            self.rate_changed.emit(round((revision - self._rate_revision) * 1e9 / passed_ns))
-        self._rate_since_ns, self._rate_revision = now_ns, revision
+        if goes_on and 0 <= passed_ns < 10 * _RATE_NS:
+            # To lose the book, again and again while there is no network, is no update of it.
+            known = changes if book.last_update_id else 0
+            self.rate_changed.emit(round(known * 1e9 / passed_ns))
+        self._rate_of, self._rate_since_ns, self._rate_revision = book, now_ns, book.revision

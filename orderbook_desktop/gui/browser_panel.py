@@ -112,7 +112,7 @@ class BrowserPanel(QDialog):
         for part in parts:
             part.setVisible(served)
         self.code.setVisible(served and not status.local_only)
-        self.adjustSize()
+        self._fit()
 
     def _switch(self) -> None:
         self._browsers.switch(self._wanted)
@@ -138,18 +138,29 @@ class BrowserPanel(QDialog):
     def _open(self) -> None:
         opened = self._open_link(self.link.text())
         self._show_problem("" if opened else "No browser could be opened; copy the link instead.")
-        self.adjustSize()
+        self._fit()
 
     def _show_problem(self, sentence: str) -> None:
         self.problem.setText(sentence)
         self.problem.setVisible(bool(sentence))
 
+    def _fit(self) -> None:
+        """Take the size of what is shown."""
+        # Rows within rows remember the size of what they held before.
+        self._column.activate()
+        # Not adjustSize(), which takes two thirds of a small screen at most.
+        size = self._column.totalSizeHint()
+        if self._column.hasHeightForWidth():
+            size.setHeight(self._column.totalHeightForWidth(size.width()))
+        self.resize(size)
+
     def _lay_out(self) -> None:
-        column = QVBoxLayout(self)
+        self._column = column = QVBoxLayout(self)
         column.setContentsMargins(18, 16, 18, 14)
         column.setSpacing(10)
-        # The size follows what is shown, by adjustSize().
+        # The height follows what is shown, by _fit(); one width for all that stays on screen.
         column.setSizeConstraint(QLayout.SizeConstraint.SetNoConstraint)
+        column.addStrut(_WIDTH)
         self.reach.setFixedWidth(_WIDTH)
         self.problem.setFixedWidth(_WIDTH)
         top, row, bottom = QHBoxLayout(), QHBoxLayout(), QHBoxLayout()

@@ -4,23 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QFrame,
+    QGridLayout,
+    QLabel,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from orderbook_desktop import __version__
+from orderbook_desktop.gui.parts import size_on_screen
 
 
 def shortcuts_dialog(shortcuts: Sequence[tuple[str, str]], parent: QWidget) -> QDialog:
-    """Return a dialog that lists commands and their keys; `open()` it."""
+    """Return a dialog that lists commands and their keys; `open()` it.
+
+    Where the screen is too low for all of them, they scroll.
+    """
     dialog, column = _dialog("Keyboard shortcuts", parent)
-    grid = QGridLayout()
+    listed = QWidget()
+    grid = QGridLayout(listed)
+    grid.setContentsMargins(0, 0, 0, 0)
     grid.setHorizontalSpacing(28)
+    grid.setVerticalSpacing(6)
     for row, (command, keys) in enumerate(shortcuts):
         grid.addWidget(QLabel(command), row, 0)
         shown = QLabel(keys)
         shown.setStyleSheet("font-weight: 600")
         grid.addWidget(shown, row, 1)
-    column.insertLayout(0, grid)
+    area = QScrollArea()
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setWidgetResizable(True)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(listed)
+    bar = area.verticalScrollBar().sizeHint().width()
+    area.setMinimumWidth(listed.sizeHint().width() + bar)
+    column.insertWidget(0, area)
+    rest = dialog.sizeHint() - area.sizeHint()
+    wanted = QSize(dialog.sizeHint().width(), listed.sizeHint().height() + rest.height())
+    dialog.resize(size_on_screen(dialog, wanted))
     return dialog
 
 

@@ -58,4 +58,6 @@ def retention_text(retention: Retention) -> str:
 
 
 def _days(count: int) -> str:
+    if count < 1:
+        return "less than a day"
     return "1 day" if count == 1 else f"{count:,} days"

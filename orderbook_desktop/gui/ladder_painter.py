@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -110,6 +110,27 @@ def _largest_total(ladder: Ladder, layout: LadderLayout) -> int:
     )
 
 
+def headings(
+    columns: LadderColumns, assets: tuple[str, str], advance: Callable[[str], int]
+) -> list[tuple[Span, str]]:
+    """Return each column with its heading, with the assets where there is room for all.
+
+    `assets` are base and quote, `advance` gives the width of a text.
+    """
+    base, quote = assets
+    named = (
+        (columns.bid_total, "Total", base),
+        (columns.bid_size, "Bids", base),
+        (columns.price, "Price", quote),
+        (columns.ask_size, "Asks", base),
+        (columns.ask_total, "Total", base),
+    )
+    full = [(span, f"{name} {asset}") for span, name, asset in named]
+    if all(advance(text) <= span.length - 2 * _PADDING for span, text in full):
+        return full
+    return [(span, name) for span, name, _ in named]
+
+
 def gap_texts(ladder: Ladder, market: MarketFormat) -> tuple[str, str]:
     """Return the spread row's lines: the mid, and the spread absolute and in percent.
 
@@ -154,25 +175,14 @@ class LadderPainter:
     def paint_header(
         self, painter: QPainter, columns: LadderColumns, height: int, assets: tuple[str, str]
     ) -> None:
-        """Draw the header row; `assets` are base and quote, shown where they fit."""
-        base, quote = assets
+        """Draw the header row; `assets` are base and quote."""
         painter.fillRect(0, 0, columns.ask_total.end, height, self._theme.raised)
         painter.fillRect(0, height - 1, columns.ask_total.end, 1, self._theme.line)
         painter.setFont(self._font)
         painter.setPen(self._theme.muted)
-        for span, name, asset, alignment in (
-            (columns.bid_total, "Total", base, _RIGHT),
-            (columns.bid_size, "Bids", base, _RIGHT),
-            (columns.price, "Price", quote, _CENTRE),
-            (columns.ask_size, "Asks", base, _RIGHT),
-            (columns.ask_total, "Total", base, _RIGHT),
-        ):
-            text = f"{name} {asset}"
-            room = span.length - 2 * _PADDING
-            if painter.fontMetrics().horizontalAdvance(text) > room:
-                text = name
-            area = QRect(span.start + _PADDING, 0, room, height)
-            painter.drawText(area, alignment, text)
+        for span, text in headings(columns, assets, painter.fontMetrics().horizontalAdvance):
+            area = QRect(span.start + _PADDING, 0, span.length - 2 * _PADDING, height)
+            painter.drawText(area, _CENTRE if span == columns.price else _RIGHT, text)
 
     def _bars(self, painter: QPainter, scene: LadderScene, width: int) -> None:
         theme, columns = self._theme, scene.columns

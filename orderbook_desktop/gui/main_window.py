@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from PySide6.QtCore import QEvent, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QHideEvent, QIcon, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QApplication,
@@ -29,6 +29,7 @@ from orderbook_desktop.gui.depth_chart import DepthChart
 from orderbook_desktop.gui.ladder import DepthLadder
 from orderbook_desktop.gui.menus import Commands, Menus
 from orderbook_desktop.gui.notice_bar import NoticeBar
+from orderbook_desktop.gui.parts import size_on_screen
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.status_line import StatusLine
 from orderbook_desktop.gui.theme import Appearance, Theme, ThemeKeeper
@@ -39,7 +40,6 @@ from orderbook_desktop.resource_files import resource_path
 if TYPE_CHECKING:
     from orderbook_desktop.gui.recordings import RecordingManager
 
-_COMPACT_BELOW: Final = 1_000
 _DESCRIBE_MS: Final = 1_000
 _DEMO_TEXT: Final = "DEMO · a made-up market: no price here is real"
 
@@ -147,10 +147,10 @@ class MainWindow(QMainWindow):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
         """Leave captions out where the window is narrow."""
         super().resizeEvent(event)
-        self.top_bar.show_compact(compact=self.width() < _COMPACT_BELOW)
+        self.top_bar.fit(self.width())
 
     def _lay_out(self) -> None:
-        self.setMinimumSize(720, 480)
+        self.setMinimumSize(640, 480)
         self.demo_strip.setObjectName("demoStrip")
         self.demo_strip.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.demo_strip.setVisible(self._desk.demo)
@@ -186,6 +186,7 @@ class MainWindow(QMainWindow):
         self.top_bar.grouping_box.step_changed.connect(self.ladder.set_step)
         self.notice_bar.acted.connect(self._act)
         self.notice_bar.dismissed.connect(self._dismiss)
+        self.notice_bar.left.connect(self.ladder.setFocus)
         self.chart.zoomed.connect(self._remember_zoom)
         self.themes.changed.connect(self._use_theme)
         self._describer.timeout.connect(self._describe)
@@ -216,7 +217,7 @@ class MainWindow(QMainWindow):
 
     def _restore(self) -> None:
         if not self.restoreGeometry(self._preferences.geometry):
-            self.resize(1440, 860)
+            self.resize(size_on_screen(self, QSize(1440, 860)))
         self._splitter.restoreState(self._preferences.splitter)
         self.ladder.highlights_changes = self._preferences.highlights_changes
 
@@ -301,7 +302,6 @@ class MainWindow(QMainWindow):
 
     def _dismiss(self, key: str) -> None:
         self._desk.dismiss(key)
-        self.ladder.setFocus()
         self.bridge.look()
 
     def _remember_zoom(self, share: float | None) -> None:

@@ -64,10 +64,12 @@ class NoticeBar(QWidget):
     Signals:
         acted(NoticeAction): the person wants what a notice offers.
         dismissed(str): the person has read the notice of this key.
+        left(): a notice goes that has the focus, which should go elsewhere.
     """
 
     acted = Signal(NoticeAction)
     dismissed = Signal(str)
+    left = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -81,6 +83,9 @@ class NoticeBar(QWidget):
         """Show exactly `notices`; rows that stay keep their keyboard focus."""
         for gone in [notice for notice in self._rows if notice not in notices]:
             row = self._rows.pop(gone)
+            # Before it is hidden: Qt would give the focus to whatever comes next.
+            if row.isAncestorOf(self.window().focusWidget() or self):
+                self.left.emit()
             self._column.removeWidget(row)
             row.hide()
             row.deleteLater()

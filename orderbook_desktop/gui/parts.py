@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QLabel, QPushButton, QWidget
+
+# What a window's frame takes, about.
+_FRAME: Final = QSize(8, 40)
 
 
 def text_label(parent: QWidget, name: str = "") -> QLabel:
@@ -24,3 +28,8 @@ def push_button(parent: QWidget, text: str, command: Callable[[], None]) -> QPus
     # What a signal hands over, here whether it is checked, is nobody's business.
     button.clicked.connect(lambda: command())  # noqa: PLW0108
     return button
+
+
+def size_on_screen(window: QWidget, wanted: QSize) -> QSize:
+    """Return `wanted`, or as much of it as there is room for on the screen of `window`."""
+    return wanted.boundedTo(window.screen().availableSize() - _FRAME)

@@ -10,11 +10,12 @@ from PySide6.QtCore import (
     QItemSelectionModel,
     QModelIndex,
     QPersistentModelIndex,
+    QSize,
     Qt,
     QTimer,
     Signal,
 )
-from PySide6.QtGui import QHideEvent, QKeyEvent, QPalette, QShowEvent
+from PySide6.QtGui import QHideEvent, QKeyEvent, QPalette, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QDialog,
@@ -31,19 +32,20 @@ from PySide6.QtWidgets import (
 
 from orderbook_desktop.core.desk import Desk, MarketRecording, RecordingState
 from orderbook_desktop.core.disk import bytes_text
-from orderbook_desktop.gui.parts import push_button, text_label
+from orderbook_desktop.gui.parts import push_button, size_on_screen, text_label
 from orderbook_desktop.gui.recordings_model import (
     STATE_COLUMN,
     RecordingsModel,
     SortedRecordings,
+    state_text,
 )
 from orderbook_desktop.gui.symbol_box import SymbolBox
 from orderbook_desktop.gui.theme import Theme
 
 _LOOK_MS: Final = 500
 _WIDEST: Final = (
-    "SOL/USDT · on screen",
-    "",
+    "1000SATS/FDUSD · on screen",
+    max((state_text(state) for state in RecordingState), key=len),
     "Events/s  ",
     "999.9 ms  ",
     "Gaps  ",
@@ -121,6 +123,16 @@ class RecordingTable(QTableView):
             case _:
                 super().keyPressEvent(event)
 
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
+        """Give the state the room that is left, but never less than it needs."""
+        super().resizeEvent(event)
+        columns, mode = self.horizontalHeader(), QHeaderView.ResizeMode
+        others = columns.length() - columns.sectionSize(STATE_COLUMN)
+        roomy = self.viewport().width() - others >= self._state_width
+        columns.setSectionResizeMode(STATE_COLUMN, mode.Stretch if roomy else mode.Interactive)
+        if not roomy:
+            columns.resizeSection(STATE_COLUMN, self._state_width)
+
     def _measure(self) -> None:
         """Give columns widths that don't change with what stands in them."""
         rows, columns = self.verticalHeader(), self.horizontalHeader()
@@ -131,7 +143,7 @@ class RecordingTable(QTableView):
         columns.setHighlightSections(False)
         for column, widest in enumerate(_WIDEST):
             columns.resizeSection(column, metrics.horizontalAdvance(widest) + 26)
-        columns.setSectionResizeMode(STATE_COLUMN, QHeaderView.ResizeMode.Stretch)
+        self._state_width = columns.sectionSize(STATE_COLUMN)
 
 
 class RecordingManager(QDialog):
@@ -255,9 +267,16 @@ class RecordingManager(QDialog):
     def _remove(self) -> None:
         row = self.table.currentIndex().row()
         removable = [one.symbol for one in self.selected if one.kept]
+        stopped = [one.symbol for one in self.selected if not one.wanted]
+        if self._desk.symbol.symbol in stopped:
+            # Else it would be recorded again at once, because it is on screen.
+            self._desk.set_recording(False)
         self._command(self._desk.remove_recording, removable)
         if removable and self.model.rowCount():
             self.table.select_only(min(row, self.model.rowCount() - 1))
+        elif removable:
+            # The table is gone, and the focus with it.
+            self.symbol_box.setFocus()
 
     def _show(self) -> None:
         if len(self.selected) == 1:
@@ -289,6 +308,7 @@ class RecordingManager(QDialog):
         self.remove_button.setToolTip("Off this list; what has been recorded stays")
         self.show_button.setToolTip("Show its book in the window")
         top, bottom = QHBoxLayout(), QHBoxLayout()
+        self.symbol_box.setMinimumWidth(240)
         top.addWidget(self.symbol_box, 1)
         top.addStretch(2)
         for button in (self.start_button, self.stop_button, self.remove_button, self.show_button):
@@ -302,7 +322,7 @@ class RecordingManager(QDialog):
         column.addWidget(self._middle, 1)
         column.addWidget(self.total)
         column.addLayout(bottom)
-        self.resize(900, 480)
+        self.resize(size_on_screen(self, QSize(1_000, 480)))
 
 
 def _total_text(recordings: Sequence[MarketRecording]) -> str:

@@ -53,6 +53,11 @@ class _Column:
     is_number: bool = True
 
 
+def state_text(state: RecordingState) -> str:
+    """Return what stands in a cell for `state`: its sign and its words."""
+    return f"{_SIGNS[state]} {state.value}"
+
+
 def _lag_text(recording: MarketRecording) -> str:
     lag_ms = recording.lag_ms
     if lag_ms is None or recording.state is RecordingState.STOPPED:
@@ -111,7 +116,7 @@ COLUMNS: Final = (
     ),
     _Column(
         "State",
-        lambda one: f"{_SIGNS[one.state]} {one.state.value}",
+        lambda one: state_text(one.state),
         lambda one: _RANKS[one.state],
         lambda one: one.problem or one.state.value.capitalize() + ".",
         is_number=False,

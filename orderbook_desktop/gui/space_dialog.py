@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from typing import Final
+
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QCheckBox,
     QDialog,
     QDialogButtonBox,
     QDoubleSpinBox,
-    QHBoxLayout,
+    QGridLayout,
     QLabel,
     QSpinBox,
     QVBoxLayout,
@@ -19,7 +22,8 @@ from orderbook_desktop.core.disk import RecordingPlace, Retention
 from orderbook_desktop.gui.disk_text import growth_sentence, size_sentence
 from orderbook_desktop.gui.parts import text_label
 
-_REFRESH_MS = 1_000
+_REFRESH_MS: Final = 1_000
+_LEAST_GB: Final = 0.1
 
 
 class SpaceDialog(QDialog):
@@ -42,7 +46,7 @@ class SpaceDialog(QDialog):
         self.days = QSpinBox(self, minimum=1, maximum=36_500, suffix=" days")
         self.by_size = QCheckBox("Remove the oldest above", self)
         self.gigabytes = QDoubleSpinBox(
-            self, minimum=0.1, maximum=1_000_000, decimals=1, suffix=" GB"
+            self, minimum=_LEAST_GB, maximum=1_000_000, decimals=1, suffix=" GB"
         )
         self.warning = text_label(self)
         self.buttons = QDialogButtonBox(self)
@@ -76,6 +80,9 @@ class SpaceDialog(QDialog):
         self.days.setValue(retention.days or 30)
         self.days.setEnabled(bool(retention.days))
         self.by_size.setChecked(bool(retention.gigabytes))
+        # A setting may be finer than what the arrows give; shown is what holds.
+        self.gigabytes.setDecimals(max(1, _places(retention.gigabytes)))
+        self.gigabytes.setMinimum(min(_LEAST_GB, retention.gigabytes or _LEAST_GB))
         self.gigabytes.setValue(retention.gigabytes or 50)
         self.gigabytes.setEnabled(bool(retention.gigabytes))
 
@@ -119,13 +126,20 @@ class SpaceDialog(QDialog):
         for label in (self.where, self.size_label, self.growth, self.problem):
             label.setMinimumWidth(480)
             column.addWidget(label)
-        for box, number in ((self.by_age, self.days), (self.by_size, self.gigabytes)):
-            row = QHBoxLayout()
-            row.addWidget(box)
-            row.addWidget(number)
-            row.addStretch(1)
-            column.addLayout(row)
+        choices = QGridLayout()
+        choices.setColumnStretch(2, 1)
+        pairs = ((self.by_age, self.days), (self.by_size, self.gigabytes))
+        for row, (box, number) in enumerate(pairs):
+            choices.addWidget(box, row, 0)
+            choices.addWidget(number, row, 1)
+        column.addLayout(choices)
         note = QLabel("What is being recorded, and the newest, is never removed.", self)
         note.setObjectName("spaceNote")
         for widget in (note, self.warning, self.buttons):
             column.addWidget(widget)
+
+
+def _places(number: float) -> int:
+    """Return how many decimal places `number` needs, at most those of a byte in a gigabyte."""
+    exponent = Decimal(repr(number)).normalize().as_tuple().exponent
+    return min(9, max(0, -exponent)) if isinstance(exponent, int) else 0

@@ -159,6 +159,8 @@ class SymbolBox(QLineEdit):
     def _restore(self) -> None:
         self._close()
         self.setText(self._current)
+        # Where it is too long, its beginning is what tells.
+        self.setCursorPosition(0)
 
     def _close(self) -> None:
         if self._popup is not None:

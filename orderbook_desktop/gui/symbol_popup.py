@@ -30,6 +30,9 @@ from orderbook_desktop.core.symbols import SymbolInfo
 
 PAGE_ROWS: Final = 12
 _WIDTH: Final = 280
+# What the frame and the layout's margins take, both sides together.
+_BORDERS: Final = 4
+_MARGIN: Final = 4
 _IS_RECENT: Final = Qt.ItemDataRole.UserRole
 _NO_PARENT: Final = QModelIndex()
 _Index = QModelIndex | QPersistentModelIndex
@@ -135,13 +138,16 @@ class SymbolPopup(QFrame):
         self._sentence.setText("")
         self.move_mark(0)
         row = max(1, self._list.sizeHintForRow(0))
-        self._open(anchor, min(PAGE_ROWS, len(symbols)) * row + 4)
+        self._open(anchor, min(PAGE_ROWS, len(symbols)) * row + _BORDERS)
 
     def open_sentence(self, anchor: QWidget, sentence: str) -> None:
         """Show `sentence` in place of the list, below `anchor`."""
         self._model.show_found((), ())
         self._sentence.setText(sentence)
-        self._open(anchor, self._sentence.heightForWidth(max(_WIDTH, anchor.width())) + 4)
+        # The style sheet's padding counts from the first time on.
+        self._sentence.ensurePolished()
+        room = _width_below(anchor) - _BORDERS
+        self._open(anchor, self._sentence.heightForWidth(room) + _BORDERS)
 
     def move_mark(self, rows: int) -> None:
         """Move the mark by `rows`, as far as there are any."""
@@ -155,7 +161,14 @@ class SymbolPopup(QFrame):
         self._list.setVisible(not self._sentence.text())
         window = anchor.window()
         at = anchor.mapTo(window, QPoint(0, anchor.height() + 2))
-        width = min(max(_WIDTH, anchor.width()), window.width() - at.x() - 4)
-        self.setGeometry(at.x(), at.y(), width, min(height, window.height() - at.y() - 4))
+        height = min(height, window.height() - at.y() - _MARGIN)
+        self.setGeometry(at.x(), at.y(), _width_below(anchor), height)
         self.show()
         self.raise_()
+
+
+def _width_below(anchor: QWidget) -> int:
+    """Return how wide the list may be: as `anchor` or wider, as far as its window reaches."""
+    window = anchor.window()
+    left = anchor.mapTo(window, QPoint()).x()
+    return min(max(_WIDTH, anchor.width()), window.width() - left - _MARGIN)

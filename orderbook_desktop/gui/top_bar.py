@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QToolButton, QWidget
 
@@ -14,6 +16,13 @@ from orderbook_desktop.gui.grouping import GroupingBox
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.symbol_box import SymbolBox
 from orderbook_desktop.gui.theme import Theme
+
+# Below these widths captions, then words, then what the menu has, too, give way to the badge.
+_COMPACT_BELOW: Final = 1_000
+_NARROW_BELOW: Final = 840
+_TIGHT_BELOW: Final = 760
+_SYMBOL_WIDTH: Final = 110
+_NARROW_SYMBOL_WIDTH: Final = 96
 
 SOURCE_NAMES = {SourceKind.MONGO: "Recorded", SourceKind.DIRECT: "Direct"}
 _SOURCE_TIPS = {
@@ -58,7 +67,7 @@ class SourceSwitch(QWidget):
 
 
 class RecordButton(QToolButton):
-    """Switches the recording; says in words whether it is on.
+    """Switches the recording; says whether it is on, in words where there is room for them.
 
     Signals:
         wanted(bool): the person wants the recording on or off.
@@ -71,21 +80,30 @@ class RecordButton(QToolButton):
         self.setCheckable(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.clicked.connect(self.wanted)
+        self._compact = False
         self.set_recording(RecordingStatus(wanted=False))
 
     def set_recording(self, recording: RecordingStatus) -> None:
         """Show the state of the recording."""
+        self._recording = recording
         self.setChecked(recording.wanted)
         if not recording.wanted:
-            text, tip = "○ Record: off", "Not recording. Click to record this symbol (Ctrl+R)"
+            sign, word, tip = "○", "off", "Not recording. Click to record this symbol (Ctrl+R)"
         elif recording.problem:
-            text, tip = "▲ Record: waiting", recording.problem
+            sign, word, tip = "▲", "waiting", recording.problem
         else:
-            text, tip = "● Record: on", "Recording this symbol. Click to stop (Ctrl+R)"
+            sign, word, tip = "●", "on", "Recording this symbol. Click to stop (Ctrl+R)"
+        text = f"{sign} Record" if self._compact else f"{sign} Record: {word}"
         if text != self.text():
             self.setText(text)
-            self.setAccessibleName(f"Recording {text.partition(': ')[2]}")
+        if self.accessibleName() != f"Recording {word}":
+            self.setAccessibleName(f"Recording {word}")
         self.setToolTip(tip)
+
+    def show_compact(self, *, compact: bool) -> None:
+        """Leave out the words; the sign stays."""
+        self._compact = compact
+        self.set_recording(self._recording)
 
 
 class TopBar(QWidget):
@@ -111,7 +129,7 @@ class TopBar(QWidget):
         self._desk = desk
         self.setObjectName("topBar")
         self.symbol_box = SymbolBox(self)
-        self.symbol_box.setMinimumWidth(110)
+        self.symbol_box.setMinimumWidth(_SYMBOL_WIDTH)
         self.symbol_box.setMaximumWidth(240)
         self.source_switch = SourceSwitch(self)
         self.record_button = RecordButton(self)
@@ -123,7 +141,8 @@ class TopBar(QWidget):
         self._row = row = QHBoxLayout(self)
         row.setContentsMargins(8, 6, 8, 6)
         row.setSpacing(8)
-        row.addWidget(self.symbol_box, 1)
+        # A long name needs the room more than the gap before the badge does.
+        row.addWidget(self.symbol_box, 20)
         row.addWidget(self.source_switch)
         row.addWidget(self.record_button)
         row.addWidget(self._group_label)
@@ -142,8 +161,12 @@ class TopBar(QWidget):
         self.symbol_box.set_symbols(self._desk.symbols, self._desk.recents)
         self.source_switch.set_kind(self._desk.source_kind)
 
-    def show_compact(self, *, compact: bool) -> None:
-        """Leave out what a narrow window has no room for."""
+    def fit(self, width: int) -> None:
+        """Leave out what a window `width` wide has no room for."""
+        compact, narrow = width < _COMPACT_BELOW, width < _NARROW_BELOW
+        self.source_switch.setVisible(width >= _TIGHT_BELOW)
+        self.record_button.show_compact(compact=narrow)
+        self.symbol_box.setMinimumWidth(_NARROW_SYMBOL_WIDTH if narrow else _SYMBOL_WIDTH)
         self._group_label.setVisible(not compact)
         self._row.setSpacing(6 if compact else 8)
         if self.browser_control is not None:

@@ -113,3 +113,11 @@ def test_the_size_axis_grows_at_once_and_shrinks_late() -> None:
     assert scale_top(200, top) >= 200
     assert 10 <= scale_top(10, top) < top
     assert scale_top(0, 0) > 0
+
+
+def test_labels_are_round_where_the_tick_is_not(qapp: QApplication) -> None:
+    axes = AxisPainter(DARK, NumberMetrics(number_font(QFont())))
+    area = PlotArea(QRect(0, 0, 1_000, 400), 1_000.0, 1_200.0, 1.0)
+    step = axes.price_ticks(area, 25, lambda units, _: f"{units:,}").step
+    assert step >= 25
+    assert str(step).rstrip("0") in {"1", "2", "5"}

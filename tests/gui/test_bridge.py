@@ -12,7 +12,7 @@ from orderbook_desktop.core.status import Badge, FeedState
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.book_frame import BookFrame
 from orderbook_desktop.gui.bridge import DeskBridge
-from tests.gui.fake_desk import NOW_NS, FakeDesk
+from tests.gui.fake_desk import NOW_NS, FakeDesk, FakeSource
 
 T = TypeVar("T")
 
@@ -165,6 +165,35 @@ def test_the_rate_of_revisions(
         bridge.look()
     assert told.rates
     assert set(told.rates) == {10}
+
+
+def test_losing_a_book_again_and_again_is_no_update(
+    bridge: DeskBridge, told: Told, desk: FakeDesk, clock: Clock
+) -> None:
+    bridge.look()
+    for _ in range(30):
+        desk.source.lose(FeedState.RECONNECTING)
+        clock.now_ns += 100_000_000
+        bridge.look()
+    assert told.rates
+    assert set(told.rates) == {0}
+
+
+def test_the_rate_is_that_of_one_book(
+    bridge: DeskBridge, told: Told, desk: FakeDesk, clock: Clock
+) -> None:
+    busy, quiet = FakeSource("BTCUSDT"), FakeSource("BTCUSDT")
+    for source, updates in ((quiet, 1), (busy, 500)):
+        source.load([("100.00", "1")], [("100.01", "1")])
+        for size in range(updates):
+            source.apply([("100.00", str(size + 1))], [])
+    # As where the recorded book, and then the exchange's own, is chosen.
+    for source in (quiet, busy):
+        desk.source = source
+        for _ in range(15):
+            bridge.look()
+            clock.now_ns += 100_000_000
+    assert set(told.rates) == {0}
 
 
 @pytest.mark.expects_log(r"WARNING .*bridge: The book of BTC/USDT cannot be shown")

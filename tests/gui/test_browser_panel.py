@@ -20,36 +20,10 @@ from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.qr_code import QrCode
 from tests.gui.fake_desk import NOW_NS, FakeDesk
+from tests.gui.fake_switch import LINK, OFF, ON, TAKEN, FakeSwitch
 
-LINK = "http://192.168.1.20:8000/?token=abcdefghijklmnopqrstuvwxyz"
-ON = BrowserStatus(BrowserState.ON, LINK, local_only=False)
-OFF = BrowserStatus(BrowserState.OFF)
-TAKEN = BrowserStatus(
-    BrowserState.FAILED, problem="Port 8000 is used by another program.", other_port=8001
-)
 CONTROL = Qt.KeyboardModifier.ControlModifier
 LEFT = Qt.MouseButton.LeftButton
-
-
-class FakeSwitch:
-    """A `core.browser_switch.BrowserSwitch` that obeys at once and notes its commands."""
-
-    def __init__(self) -> None:
-        self.status = OFF
-        self.commands: list[object] = []
-        self.taken = False
-
-    def switch(self, wanted: bool) -> None:
-        self.commands.append(wanted)
-        self.status = (TAKEN if self.taken else ON) if wanted else OFF
-
-    def admit_others(self, admitted: bool) -> None:
-        self.commands.append(f"others: {admitted}")
-        self.status = replace(self.status, local_only=not admitted)
-
-    def use_other_port(self) -> None:
-        self.commands.append("other port")
-        self.status = ON
 
 
 @pytest.fixture
@@ -317,3 +291,18 @@ def test_a_code_of_nothing_takes_no_room(host: QWidget) -> None:
     code.set_text("")
     assert code.sizeHint().isEmpty()
     assert code.accessibleDescription() == ""
+
+
+def test_every_state_has_room(host: QWidget, switch: FakeSwitch) -> None:
+    states = [BrowserStatus(state) for state in BrowserState if state is not BrowserState.ON]
+    panel = panel_with(host, switch, OFF)
+    widths = set()
+    # Each after each other: what was shown before must not decide the size.
+    for status in [later for first in (*states, ON, TAKEN) for later in (first, OFF, first)]:
+        panel.show_status(status)
+        widths.add(panel.width())
+        assert panel.headline.width() >= panel.headline.sizeHint().width(), status.state
+        assert panel.height() >= panel.close_button.geometry().bottom(), status.state
+        assert panel.height() - panel.close_button.geometry().bottom() < 30, status.state
+    assert len(widths) == 1
+    panel.close()

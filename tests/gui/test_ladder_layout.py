@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.gui.ladder_layout import LadderLayout, Row, lay_out, lay_out_columns
+from orderbook_desktop.gui.ladder_painter import headings
 
 layouts = st.builds(
     lay_out,
@@ -90,3 +91,12 @@ def test_columns_fill_the_width_about_the_middle(width: int, price_width: int) -
     assert order[-1].end == width
     assert columns.price.start == width - columns.price.end
     assert columns.price.length >= min(price_width, width // 2)
+
+
+@pytest.mark.parametrize("width", range(300, 700, 10))
+def test_headings_are_of_one_kind(width: int) -> None:
+    columns = lay_out_columns(width)
+    texts = [text for _, text in headings(columns, ("BTC", "USDT"), lambda text: 7 * len(text))]
+    plain = ["Total", "Bids", "Price", "Asks", "Total"]
+    full = ["Total BTC", "Bids BTC", "Price USDT", "Asks BTC", "Total BTC"]
+    assert texts == (full if width >= 420 else plain)

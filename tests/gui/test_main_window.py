@@ -226,7 +226,9 @@ def test_a_hidden_window_reads_no_book(window: MainWindow, desk: FakeDesk, qtbot
     assert window.ladder.scene is not None
 
 
-@pytest.mark.parametrize("size", [(720, 480), (1_024, 640), (1_600, 900), (3_840, 2_160)])
+@pytest.mark.parametrize(
+    "size", [(640, 480), (720, 480), (1_024, 640), (1_600, 900), (3_840, 2_160)]
+)
 def test_everything_has_room(window: MainWindow, desk: FakeDesk, size: tuple[int, int]) -> None:
     MovingMarket(BTC, desk.source)
     desk.notify(Notice("n", NoticeLevel.WARNING, "A sentence. " * 9, NoticeAction.START_DEMO))
@@ -239,6 +241,19 @@ def test_everything_has_room(window: MainWindow, desk: FakeDesk, size: tuple[int
     corner = badge.mapTo(window, QPoint(badge.width(), badge.height()))
     assert window.rect().contains(corner)
     assert len(price_texts(window)) >= 8
+
+
+def test_a_notice_that_goes_leaves_the_focus_to_the_book(
+    window: MainWindow, desk: FakeDesk
+) -> None:
+    desk.notify(Notice("offline", NoticeLevel.WARNING, "No network.", NoticeAction.START_DEMO))
+    window.bridge.look()
+    window.notice_bar.rows[0].findChildren(QPushButton)[0].setFocus()
+    desk.notices = ()
+    desk.revision += 1
+    window.bridge.look()
+    assert window.ladder.hasFocus()
+    assert window.top_bar.symbol_box.popup is None
 
 
 def test_appearance_changes_live(window: MainWindow, preferences: Preferences) -> None:

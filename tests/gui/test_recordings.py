@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtCore import QAbstractItemModel, QModelIndex, Qt
 from PySide6.QtGui import QColor
 from PySide6.QtTest import QAbstractItemModelTester, QSignalSpy, QTest
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.desk import MarketRecording, RecordingState
@@ -297,3 +297,45 @@ def test_the_window_opens_it_and_remembers_what_is_kept(
     # A key does something at once.
     assert len(window.recordings.selected) == 1
     window.recordings.hide()
+
+
+def test_the_last_removal_leads_to_the_field(manager: RecordingManager, desk: FakeDesk) -> None:
+    show(manager, desk, BUSY)
+    select(manager, "BTC/USDT")
+    manager.table.setFocus()
+    QTest.keyClick(manager.table, Qt.Key.Key_Delete)
+    assert manager.empty.isVisible()
+    assert manager.focusWidget() is manager.symbol_box
+    assert manager.symbol_box.popup is None
+
+
+def test_what_was_stopped_is_not_begun_by_its_removal(
+    manager: RecordingManager, desk: FakeDesk
+) -> None:
+    # The symbol on screen would be recorded again as soon as nobody says otherwise.
+    show(manager, desk, replace(STOPPED, symbol="BTC/USDT"), STOPPED)
+    select(manager, "ETH/USDT")
+    manager.remove_button.click()
+    select(manager, "BTC/USDT")
+    manager.remove_button.click()
+    assert desk.commands == [
+        ("remove_recording", "ETH/USDT"),
+        ("set_recording", False),
+        ("remove_recording", "BTC/USDT"),
+    ]
+
+
+@pytest.mark.parametrize("width", [600, 900, 1_300])
+def test_no_state_is_cut_off(manager: RecordingManager, desk: FakeDesk, width: int) -> None:
+    states = [MarketRecording(f"{one.name}/USDT", one) for one in RecordingState]
+    long = replace(ON_SCREEN, symbol="1000SATS/FDUSD")
+    show(manager, desk, *states, long)
+    manager.resize(width, 440)
+    QApplication.processEvents()
+    for column in range(manager.model.columnCount()):
+        wanted = manager.table.sizeHintForColumn(column)
+        assert manager.table.columnWidth(column) >= wanted, COLUMNS[column].heading
+
+
+def test_it_is_no_larger_than_the_screen(manager: RecordingManager) -> None:
+    assert manager.width() <= manager.screen().availableSize().width()

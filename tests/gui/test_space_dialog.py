@@ -140,3 +140,28 @@ def test_without_a_place_there_is_none(
 ) -> None:
     window = open_window(desk)
     assert "&Disk space and retention…" not in {one.text() for one in window.menus.actions}
+
+
+@pytest.mark.parametrize("gigabytes", [0.05, 0.25, 12.345, 2.5])
+def test_a_fine_setting_is_shown_as_it_is(
+    host: QWidget, place: FakePlace, gigabytes: float
+) -> None:
+    place.retention = Retention(gigabytes=gigabytes)
+    dialog = SpaceDialog(place, host)
+    assert dialog.wanted == place.retention
+    assert not dialog.apply_button.isEnabled()
+    # Nothing else is said of the size where only the age is chosen.
+    dialog.by_age.setChecked(True)
+    assert dialog.wanted == Retention(30, gigabytes)
+    dialog.close()
+
+
+def test_a_day_that_does_not_fit_is_no_day(host: QWidget, place: FakePlace) -> None:
+    place.disk = replace(place.disk, bytes_per_day=60 * 10**9)
+    dialog = SpaceDialog(place, host)
+    assert dialog.growth.text().endswith("enough for less than a day.")
+    dialog.close()
+
+
+def test_numbers_stand_below_each_other(dialog: SpaceDialog) -> None:
+    assert dialog.days.x() == dialog.gigabytes.x()

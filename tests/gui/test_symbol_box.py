@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QListView, QWidget
+from PySide6.QtWidgets import QApplication, QLabel, QListView, QWidget
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.gui.symbol_box import SymbolBox
 from orderbook_desktop.gui.symbol_popup import SymbolPopup
+from orderbook_desktop.gui.theme import Appearance, ThemeKeeper
 from tests.gui.fake_desk import many_symbols
 
 
@@ -167,3 +168,17 @@ def test_the_list_stays_inside_the_window(box: SymbolBox) -> None:
     popup, window = popup_of(box), box.window()
     assert window.rect().contains(popup.geometry())
     assert popup.mapTo(window, QPoint()).y() >= box.geometry().bottom()
+
+
+def test_a_long_sentence_is_whole_from_the_first_time_on(host: QWidget, qapp: QApplication) -> None:
+    keeper = ThemeKeeper(qapp, Appearance.DARK)
+    assert keeper.appearance is Appearance.DARK
+    box = SymbolBox(host)
+    box.setGeometry(10, 10, 200, 28)
+    box.show()
+    box.search_now()
+    sentence = popup_of(box).findChild(QLabel)
+    assert isinstance(sentence, QLabel)
+    QApplication.processEvents()
+    assert len(sentence.text()) > 60
+    assert sentence.height() >= sentence.heightForWidth(sentence.width())

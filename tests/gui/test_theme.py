@@ -25,8 +25,10 @@ def test_contrast_of_black_and_white() -> None:
 
 @THEMES
 def test_text_is_readable_on_every_ground(theme: Theme) -> None:
-    grounds = (theme.window, theme.panel, theme.raised, theme.notice)
-    for text in (theme.text, theme.muted, theme.bid, theme.ask, theme.caution):
+    # A selected row of the recordings stands on `line`.
+    grounds = (theme.window, theme.panel, theme.raised, theme.notice, theme.line)
+    states = (theme.good, theme.caution, theme.trouble)
+    for text in (theme.text, theme.muted, theme.bid, theme.ask, *states):
         assert all(contrast(text, ground) >= 4.5 for ground in grounds)
     for accent in (theme.focus, theme.caution):
         assert contrast(theme.on_accent, accent) >= 4.5
