@@ -96,10 +96,18 @@ class LooseArchive:
             for other in await self._loose.lists(one.market):
                 if other.archived and other.id != one.id:
                     gone.difference_update(other.ids)
-        await self._loose.archived(one, archived | gone, key)
-        await self._raw.remove(one.market, archived, None)
         self._listed_at.pop(one.id, None)
+        if not await self._loose.archived(one, archived | gone, key):
+            await self._take_back(one.market, key)
+            return 0, 0
+        await self._raw.remove(one.market, archived, None)
         return len(events), size
+
+    async def _take_back(self, market: str, key: str | None) -> None:
+        """Remove our chunk of a list that somebody else has archived meanwhile, as a whole."""
+        lists = await self._loose.lists(market)
+        if key is not None and not any(one.chunk == key for one in lists):
+            await self._store.drop_loose([key])
 
     async def _events(self, one: LooseList) -> list[DepthDiff]:
         """Return those of a list that are still raw, in the order in which they came."""

@@ -64,17 +64,18 @@ class LooseEvents:
         found = self._database.collection(LOOSE_EVENTS).find({"archived": False}, {"market": 1})
         return sorted({one["market"] for one in await found.to_list(None) if "market" in one})
 
-    async def archived(self, one: LooseList, ids: Collection[int], chunk: str | None) -> None:
+    async def archived(self, one: LooseList, ids: Collection[int], chunk: str | None) -> bool:
         """Note that those of a list are archived in `chunk`, and which ones they are.
 
-        Of the others a segment has had use after all, and knows them.
+        Of the others a segment has had use after all, and knows them. Return whether that was
+        to be noted still: somebody else may have done all of it.
         """
         lists = self._database.collection(LOOSE_EVENTS)
+        waiting = {"_id": one.id, "archived": False}
         if not ids:
-            await lists.delete_one({"_id": one.id})
-            return
+            return bool((await lists.delete_one(waiting)).deleted_count)
         fields = _listing(ids) | {"archived": True, "chunk": chunk}
-        await lists.update_one({"_id": one.id}, {"$set": fields})
+        return bool((await lists.update_one(waiting, {"$set": fields})).matched_count)
 
 
 async def missing_loose(

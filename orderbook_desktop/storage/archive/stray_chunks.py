@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -13,7 +14,9 @@ from orderbook_desktop.storage.schema import CHECKPOINTS, DEPTH_CHUNKS, Document
 from orderbook_desktop.storage.verification.faults import RecordingFault
 
 # A server may read whole chunks to tell whose they are: half a day of them at a time.
-_MINUTES_AT_ONCE: Final = 720
+_CHUNKS_AT_ONCE: Final = 720
+# Of a chunk: so small that there is one in each minute of any time.
+_SHARES: Final = 1 << 50
 _LAST_MINUTE: Final = 1 << 48
 
 
@@ -58,18 +61,36 @@ async def _judge(
 
 
 def _windows(segments: Sequence[StoredSegment]) -> Iterator[tuple[int, int]]:
-    """Cut all minutes into windows, none of which has very many chunks of known segments."""
-    begin = 0
-    spans = (
-        (minute_of(one.segment.first_event_ms), minute_of(one.segment.last_event_ms) + 1)
-        for one in segments
-        if one.segment.event_count
-    )
-    for first, end in sorted(spans):
-        if first > begin:
-            yield begin, first
-            begin = first
-        while begin < end:
-            yield begin, min(begin + _MINUTES_AT_ONCE, end)
-            begin = min(begin + _MINUTES_AT_ONCE, end)
+    """Cut all minutes into windows, none of which has very many chunks of known segments.
+
+    There are not many more of them than that takes, be there thousands of segments, or a
+    clock that jumped over centuries.
+    """
+    changes: Counter[int] = Counter()
+    for one in segments:
+        first, end, share = _span(one)
+        changes[first] += share
+        changes[end] -= share
+    begin = at = rate = 0
+    room = _CHUNKS_AT_ONCE * _SHARES
+    for minute, change in sorted(changes.items()):
+        while (minute - at) * rate > room:
+            at += max(1, room // rate)
+            yield begin, at
+            begin, room = at, _CHUNKS_AT_ONCE * _SHARES
+        room -= (minute - at) * rate
+        at, rate = minute, rate + change
     yield begin, _LAST_MINUTE
+
+
+def _span(stored: StoredSegment) -> tuple[int, int, int]:
+    """Return the minutes of a segment, from first to before end, and its chunks in a minute.
+
+    These, at most, are counted in `_SHARES`.
+    """
+    segment = stored.segment
+    first, end = minute_of(segment.first_event_ms), minute_of(segment.last_event_ms) + 1
+    if not segment.event_count or end <= first:
+        return first, first, 0
+    # Each chunk has a minute, and an event.
+    return first, end, min(_SHARES, -(-segment.event_count * _SHARES // (end - first)))

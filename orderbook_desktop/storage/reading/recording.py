@@ -158,12 +158,20 @@ class Recording:
         *,
         opens: bool,
     ) -> AsyncGenerator[ChunkSlice]:
-        """Iterate over the slices of one cover; where `opens`, the first of them does."""
+        """Iterate over the slices of one cover; where `opens`, the first of them does.
+
+        Where times go back, an event from before the cover counts as late as that begins.
+        """
+        if from_ms is not None and from_ms <= cover.from_ms:
+            from_ms = None
         reader = SegmentReader(self._database, stored)
-        start_id = await reader.start_near(max(cover.from_ms, from_ms or cover.from_ms))
-        if not opens and start_id is not None and start_id > cover.after_id:
-            # Times go back: it is further in front.
-            start_id = None
+        start_id = None
+        if from_ms is not None:
+            start_id = await reader.start_near(from_ms)
+        elif cover.after_id > stored.segment.snapshot_id:
+            near = await reader.start_near(cover.from_ms)
+            # Where times go back it is further in front.
+            start_id = near if near is not None and near <= cover.after_id else None
         reached = cover.after_id if not opens else None
         async with aclosing(reader.chunks(start_id)) as chunks:
             async for chunk in chunks:

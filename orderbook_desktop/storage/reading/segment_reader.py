@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Final
 
 from orderbook_desktop.core.archive import (
@@ -28,6 +28,8 @@ from orderbook_desktop.storage.schema import CHECKPOINTS, DEPTH_CHUNKS, Document
 BEFORE_ALL: Final = -1
 # A chunk is a minute long, or a few where the market is calm.
 _MINUTES_BACK: Final = 1
+# What says where a chunk lies.
+_PLACE: Final = ("start_id", "last_id", "from_event_ms", "to_event_ms")
 
 
 class MissingEvents(DatabaseError):
@@ -95,7 +97,8 @@ class SegmentReader:
     async def start_near(self, event_ms: int) -> int | None:
         """Return where the last archived chunk starts that begins at `event_ms` or before.
 
-        None where there is none, or none is found since times go back. Raises PyMongo's errors.
+        What comes before that chunk is earlier. None where there is none, or none is found
+        since times go back. Raises PyMongo's errors.
         """
         segment = self._stored.segment
         chunks = self._database.collection(DEPTH_CHUNKS)
@@ -104,18 +107,39 @@ class SegmentReader:
             span = {"$gte": latest - back, "$lte": latest}
             query = {"market": segment.market, "minute": span}
             found = await chunks.find(query, {"data": 0}).to_list(None)
-            starts = [int(one["start_id"]) for one in found if self._may_hold(one, event_ms)]
-            if starts:
-                return max(starts)
+            mine = {int(one["last_id"]): one for one in found if self._is_its(one)}
+            starts = [one["start_id"] for one in mine.values() if one["from_event_ms"] <= event_ms]
+            for start_id in sorted(starts, reverse=True):
+                if await self._is_after_all_before(start_id, event_ms, mine):
+                    return int(start_id)
             latest, back = latest - back - 1, back * 8
         return None
 
-    def _may_hold(self, chunk: Document, event_ms: int) -> bool:
-        return (
-            chunk.get("segment") == self._stored.id
-            and self._stored.segment.snapshot_id <= chunk["start_id"] < self._stored.archived_id
-            and chunk["from_event_ms"] <= event_ms
-        )
+    def _is_its(self, chunk: Document) -> bool:
+        """Whether a chunk is in the archive of the segment. A damaged one is found on the way."""
+        begin, end = self._stored.segment.snapshot_id, self._stored.archived_id
+        is_whole = all(isinstance(chunk.get(name), int) for name in _PLACE)
+        is_its = is_whole and chunk.get("segment") == self._stored.id
+        return is_its and begin <= chunk["start_id"] < end
+
+    async def _is_after_all_before(
+        self, start_id: int, event_ms: int, known: Mapping[int, Document]
+    ) -> bool:
+        """Whether the chunk before the one at `start_id`, if any, ends before `event_ms`.
+
+        `known` are chunks by their last id.
+        """
+        if start_id == self._stored.segment.snapshot_id:
+            return True
+        before = known.get(start_id)
+        if before is None:
+            ending = {"segment": self._stored.id, "last_id": start_id}
+            chunks = self._database.collection(DEPTH_CHUNKS)
+            before = await chunks.find_one(ending, {"data": 0})
+        if before is None or not self._is_its(before):
+            # It was cut just now, or is damaged: what comes after it can be read nevertheless.
+            return True
+        return int(before["to_event_ms"]) < event_ms
 
     async def base_book(self) -> BookImage:
         """Return the book that the segment begins with, of its base checkpoint.

@@ -18,4 +18,6 @@ async def recorded_by_others(database: Database) -> frozenset[str]:
     with driver_failures_told():
         running = database.collection(SEGMENTS).find({"end_cause": None}, fields)
         found = await running.to_list(None)
-    return frozenset(one["market"] for one in found if not is_ours(one) and not is_gone(one))
+    others = (one for one in found if not is_ours(one) and not is_gone(one))
+    # A damaged one may not say of what it is.
+    return frozenset(one["market"] for one in others if "market" in one)

@@ -44,7 +44,7 @@ def owner_document() -> Document:
 
 def is_ours(segment: Document) -> bool:
     """Whether this very process wrote `segment`."""
-    return bool(segment["owner"]["token"] == _TOKEN)
+    return bool(_owner_of(segment).get("token") == _TOKEN)
 
 
 def is_gone(segment: Document) -> bool:
@@ -53,10 +53,17 @@ def is_gone(segment: Document) -> bool:
     False also where that can't be known: on another machine or in another container, or
     where another process has got its number. There only a heartbeat that stops tells.
     """
-    owner = segment["owner"]
-    if is_ours(segment) or owner["host"] != _SPACE:
+    owner = _owner_of(segment)
+    pid = owner.get("pid")
+    if is_ours(segment) or owner.get("host") != _SPACE or not isinstance(pid, int):
         return False
     # Imported here because nobody needs it for the first picture.
     import psutil  # noqa: PLC0415
 
-    return owner["pid"] == os.getpid() or not psutil.pid_exists(owner["pid"])
+    return pid == os.getpid() or not psutil.pid_exists(pid)
+
+
+def _owner_of(segment: Document) -> Document:
+    """Return what is known of the owner: of a damaged document perhaps nothing."""
+    owner = segment.get("owner")
+    return owner if isinstance(owner, dict) else {}

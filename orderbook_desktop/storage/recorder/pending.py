@@ -50,10 +50,13 @@ class OpenSegment:
     def extend(self, step: Extend) -> None:
         """Take an event into the segment."""
         known = self.state
+        first_id, first_event_ms = known.first_id, known.first_event_ms
+        if not known.event_count:
+            first_id, first_event_ms = step.first_id, first_event_ms or step.event_ms
         self.state = replace(
             known,
-            first_id=known.first_id if known.event_count else step.first_id,
-            first_event_ms=known.first_event_ms or step.event_ms,
+            first_id=first_id,
+            first_event_ms=first_event_ms,
             last_id=step.final_id,
             last_event_ms=step.event_ms,
             event_count=known.event_count + 1,

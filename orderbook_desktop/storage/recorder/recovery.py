@@ -51,7 +51,9 @@ class CrashWatch:
     def __init__(self, database: Database, now: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._now = now
-        self._beats: dict[str, tuple[int, float]] = {}
+        self._beats: dict[str, tuple[int | None, float]] = {}
+        # Segments that can't be understood; `verify` tells of them.
+        self._damaged: set[str] = set()
 
     async def close_crashed(self) -> int:
         """Close what a crash left open; return how many segments. Raises PyMongo's errors.
@@ -64,8 +66,16 @@ class CrashWatch:
         silent = self._silent(running)
         count = 0
         for document in running:
+            if document["_id"] in self._damaged:
+                continue
             if is_gone(document) or document["_id"] in silent:
-                count += await self._close(document)
+                try:
+                    count += await self._close(document)
+                except (KeyError, TypeError, ValueError) as error:
+                    # Nothing that was recorded earlier keeps anybody from recording.
+                    self._damaged.add(document["_id"])
+                    fault = f"{type(error).__name__} {error}"
+                    _log.error("the segment %s can't be closed: %s", document["_id"], fault)
         return count
 
     def _silent(self, running: list[Document]) -> set[str]:
@@ -77,7 +87,8 @@ class CrashWatch:
                 # After an outage we may find our own, before we could store that we live.
                 continue
             beat, since = before.get(one["_id"], (None, now))
-            self._beats[one["_id"]] = (one["alive_ms"], since if beat == one["alive_ms"] else now)
+            alive_ms = one.get("alive_ms")
+            self._beats[one["_id"]] = (alive_ms, since if beat == alive_ms else now)
         return {key for key, (_, since) in self._beats.items() if now - since >= _SILENT_FOR_S}
 
     async def _close(self, document: Document) -> bool:

@@ -371,3 +371,64 @@ async def test_books_while_they_are_archived_and_cut(
         assert same_book(book, shelved.book_at(event.event_ms))
     with pytest.raises(NotCovered):
         await recording.book_at(shelved.events[10].event_ms - 200)
+
+
+async def test_nothing_is_lost_where_the_clock_went_back_between_segments(
+    database: Database,
+) -> None:
+    """What came then counts as late as the latest event before it."""
+    shelf, recording, tape = Shelf(database), Recording(database, _MARKET), Tape()
+    one = await shelf.put(tape, 100, GapCause.DISCONNECT)
+    tape.diffs(2)
+    tape.now_ms -= 3_600_000
+    other = await shelf.put(tape, 1_500)
+    await shelf.archive(other)
+    assert len(other.chunks) > 2
+
+    async def events(from_ms: int | None = None, to_ms: int | None = None) -> list[list[DepthDiff]]:
+        return [run for _, run in await read(recording, from_ms, to_ms)]
+
+    assert await events() == [one.events, other.events]
+    end_ms = one.events[-1].event_ms
+    assert await events(one.events[50].event_ms) == [one.events[50:], other.events]
+    assert await events(end_ms) == [one.events[-1:], other.events]
+    assert await events(to_ms=end_ms) == [one.events[:-1]]
+    assert await events(end_ms + 1) == []
+    assert same_book(await recording.book_at(end_ms), other.book_after(len(other.events) - 1))
+
+
+async def test_times_that_a_clock_ran_through_twice_are_those_of_the_first_time(
+    database: Database,
+) -> None:
+    """The chunk in which it went back is as old, by its earliest event, as the first one."""
+    shelf, recording, tape = Shelf(database), Recording(database, _MARKET), Tape()
+    first_time = tape.diffs(1_800)
+    tape.now_ms -= 170_000
+    shelved = await shelf.put(Tape(), [*first_time, *tape.diffs(100)])
+    await shelf.archive(shelved)
+    (*_, last) = shelved.chunks
+    for index in (120, 150, 199):
+        event = shelved.events[index]
+        book = await recording.book_at(event.event_ms)
+        assert same_book(book, shelved.book_after(index))
+        assert event.final_id < last[0]
+        ((book_before, events),) = await read(recording, event.event_ms, event.event_ms + 10_000)
+        assert events == shelved.events[index : index + 100]
+        assert book_before is not None
+        assert same_book(book_before, shelved.book_after(index - 1))
+
+
+@pytest.mark.parametrize("field", ["start_id", "last_id", "from_event_ms", "to_event_ms"])
+async def test_beside_a_damaged_chunk_others_can_be_read(database: Database, field: str) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    shelved = await shelf.put(Tape(), 1_900)
+    await shelf.archive(shelved)
+    (start_id, last_id) = shelved.chunks[1]
+    await database.collection("depth_chunks").update_one(
+        {"_id": f"{shelved.id}:{start_id}"}, {"$unset": {field: ""}}
+    )
+    inside = next(one for one in shelved.events if one.first_id > start_id)
+    with pytest.raises(DamagedChunk):
+        await recording.book_at(inside.event_ms)
+    behind = next(one for one in shelved.events if one.first_id > last_id)
+    assert same_book(await recording.book_at(behind.event_ms), shelved.book_at(behind.event_ms))

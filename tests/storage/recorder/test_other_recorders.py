@@ -40,6 +40,21 @@ async def test_who_else_records_what(recorder: Recorder, database: Database) -> 
     assert await recorded_by_others(database) == frozenset()
 
 
+@pytest.mark.parametrize("field", ["market", "owner", "owner.pid", "owner.host", "end_cause"])
+async def test_a_damaged_segment_keeps_nobody_from_knowing_the_others(
+    recorder: Recorder, database: Database, field: str
+) -> None:
+    for seed, market in enumerate(("BTCUSDT", "ETHUSDT")):
+        started(recorder, Tape(market, seed))
+    await until_stored(database, 2)
+    await recorder.close()
+    fields = {"owner.token": "another", "owner.pid": os.getppid(), "end_cause": None}
+    segments = database.collection("segments")
+    await segments.update_many({}, {"$set": fields})
+    await segments.update_one({"market": "BTCUSDT"}, {"$unset": {field: ""}})
+    assert "ETHUSDT" in await recorded_by_others(database)
+
+
 @pytest.mark.expects_log("WARNING .*the database failed")
 async def test_a_database_that_is_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orderbook_desktop.storage.database._FIND_SERVER_MS", 100)

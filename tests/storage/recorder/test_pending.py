@@ -103,5 +103,12 @@ def test_a_segment_takes_events_in_and_ends() -> None:
     assert (state.scale, state.end_cause, state.end_detail) == (Scale(9, 8), GapCause.SILENCE, "hm")
 
 
+def test_a_segment_begins_with_its_first_event_whatever_the_clock_says() -> None:
+    segment = OpenSegment("BTCUSDT", 10, 0, Scale())
+    segment.extend(Extend(segment, 11, 12, 0, Scale()))
+    segment.extend(Extend(segment, 13, 15, 200, Scale()))
+    assert (segment.state.first_event_ms, segment.state.last_event_ms) == (0, 200)
+
+
 def test_ids_of_segments_stay_storable() -> None:
     assert OpenSegment("BTCUSDT", INT64_MAX, 0, Scale()).state.first_id == INT64_MAX

@@ -93,7 +93,7 @@ async def test_a_killed_recorder_is_found_at_the_next_start(
     crashing = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", CRASHING, server.dsn, database.name), cwd=ROOT
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         assert await crashing.wait() == -9
     tape = Tape()
     base_id = tape.last_id
@@ -221,6 +221,25 @@ async def test_ids_at_the_end_of_what_a_database_holds(database: Database) -> No
     await abandon(database, tape, pid=gone_process())
     await database.collection("segments").update_one({}, {"$set": {"last_id": INT64_MAX}})
     assert await CrashWatch(database).close_crashed() == 1
+
+
+@pytest.mark.parametrize("field", ["market", "owner", "alive_ms", "last_id", "end_cause"])
+@pytest.mark.allows_log("ended without being closed|segment .* can't be closed")
+async def test_a_damaged_segment_keeps_nobody_from_recording(
+    database: Database, field: str
+) -> None:
+    tape, segments = Tape(), database.collection("segments")
+    await abandon(database, tape, pid=gone_process())
+    (damaged,) = await segments_of(database)
+    await segments.insert_one(damaged | {"_id": "another", "market": "ETHUSDT"})
+    await segments.update_one({"_id": damaged["_id"]}, {"$unset": {field: ""}})
+    database.prepared = False
+    async with running(Recorder(database)) as recorder:
+        started(recorder, tape).diffs(*tape.diffs(7))
+        await until_written(recorder)
+        await until_stored(database, 1, _id="another", end_cause="crash")
+    (recorded,) = await all_of(database, "segments", event_count=7)
+    assert recorded["end_cause"] == "user"
 
 
 def test_who_is_gone() -> None:
