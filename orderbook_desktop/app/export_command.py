@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from pathlib import Path
 
@@ -47,15 +48,22 @@ async def _export(
     *,
     force: bool,
 ) -> int:
-    async with open_database(settings) as database:
-        recording = Recording(database, market)
-        timeline = (await recording.timeline()).between(from_ms, to_ms)
-        if not timeline.covers:
-            raise NothingRecorded(_what(symbol, from_ms, to_ms))
-        job = ExportJob(market, partial(recording.slices, from_ms, to_ms), form, path, force)
-        with WorkProgress(f"Exporting {symbol}") as progress:
-            done = await export(job, _Passes(form.passes, timeline, progress).reached)
-    _tell(path, done, timeline)
+    done = False
+    try:
+        async with open_database(settings) as database:
+            recording = Recording(database, market)
+            timeline = (await recording.timeline()).between(from_ms, to_ms)
+            if not timeline.covers:
+                raise NothingRecorded(_what(symbol, from_ms, to_ms))
+            job = ExportJob(market, partial(recording.slices, from_ms, to_ms), form, path, force)
+            with WorkProgress(f"Exporting {symbol}") as progress:
+                exported = await export(job, _Passes(form.passes, timeline, progress).reached)
+            done = True
+    except asyncio.CancelledError:
+        # Too late where the file is there, and only the database was still being closed.
+        if not done:
+            raise
+    _tell(path, exported, timeline)
     return 0
 
 

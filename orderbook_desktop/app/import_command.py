@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +25,9 @@ from orderbook_desktop.storage.imports.lines import first_line
 from orderbook_desktop.storage.imports.tardis import is_tardis, tardis_messages
 
 _READERS: Final = {ImportFormat.RAW: captured_messages, ImportFormat.TARDIS: tardis_messages}
+# Besides those that are imported, files and sockets that are open.
+_OTHER_FILES: Final = 100
+_DAY_MS: Final = 86_400_000
 _NAMES: Final = {ImportFormat.RAW: "collector lines", ImportFormat.TARDIS: "Tardis CSV"}
 
 
@@ -29,7 +36,10 @@ def run_import(settings: Settings, paths: Sequence[Path], form: ImportFormat | N
 
     Raises `KnownError`.
     """
+    for path in paths:
+        _check_file(path)
     form = form or detected(paths)
+    _let_open(len(paths))
     messages = _READERS[form](paths)
     return run_interruptibly(_import(settings, messages), "nothing was imported")
 
@@ -42,6 +52,29 @@ def detected(paths: Sequence[Path]) -> ImportFormat:
             reason = f"holds {_NAMES[form]}, {paths[0]} {_NAMES[forms[0]]}; import them separately"
             raise UnusableFile(path, reason)
     return forms[0]
+
+
+def _check_file(path: Path) -> None:
+    if os.path.isdir(path):  # noqa: PTH112 (says so too where it may not look)
+        raise UnusableFile(path, "is a folder; name the files in it")
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+        # It is read more than once: of a pipe a part would be missing.
+        raise UnusableFile(path, "is not a file but a device or a pipe; store it in a file first")
+
+
+def _let_open(count: int) -> None:
+    """See to it that `count` files can be open at once, as far as the system lets us."""
+    if sys.platform == "win32":
+        return
+    import resource  # noqa: PLC0415 (not on Windows)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if resource.RLIM_INFINITY != soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _detected(path: Path) -> ImportFormat:
@@ -67,8 +100,14 @@ async def _import(settings: Settings, messages: Iterator[Received]) -> int:
             else:
                 progress.show(None, f"{step.value} ({done:,} messages)")
 
-        async with open_database(settings, existing=False) as database:
-            markets = await import_messages(database, messages, settings.data_dir, show)
+        markets: list[ImportedMarket] | None = None
+        try:
+            async with open_database(settings, existing=False) as database:
+                markets = await import_messages(database, messages, settings.data_dir, show)
+        except asyncio.CancelledError:
+            # Too late where it is imported, and only the database was still being closed.
+            if markets is None:
+                raise
     for market in markets:
         _tell(market, settings.db_name)
     return 0
@@ -96,5 +135,10 @@ def _remarks(one: ImportedMarket) -> Iterator[str]:
         yield f"{one.known} of the runs were there already."
     if one.counts.repeated:
         yield f"{one.counts.repeated:,} events came twice; they were taken once."
+    if one.counts.behind_ms > _DAY_MS:
+        yield (
+            "by their times, events were received long before they happened; collector lines "
+            "begin with nanoseconds, and their events have milliseconds."
+        )
     if one.segments and one.counts.loose:
         yield f"{one.counts.loose:,} events belong to no known book; they were kept apart."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing
+from operator import index
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, SupportsIndex, TypeVar
 
 from orderbook_desktop.app.background_loop import BackgroundLoop
 from orderbook_desktop.app.database_session import open_database
@@ -21,6 +23,8 @@ from orderbook_desktop.storage.reading.books import books_at
 from orderbook_desktop.storage.reading.recording import Recording
 
 _T = TypeVar("_T")
+# The program that this is used by says what is shown of the log; else that is nothing.
+logging.getLogger("orderbook_desktop").addHandler(logging.NullHandler())
 
 
 class RecordingReader:
@@ -69,30 +73,34 @@ class RecordingReader:
         """The times between the first event and the last at which the book isn't known, and why."""
         return list(self._run(self._recording.timeline()).gaps)
 
-    def events(self, from_ms: int | None = None, to_ms: int | None = None) -> Iterator[LevelRows]:
+    def events(
+        self, from_ms: SupportsIndex | None = None, to_ms: SupportsIndex | None = None
+    ) -> Iterator[LevelRows]:
         """Iterate over the events from `from_ms` to before `to_ms` (None: all), in batches.
 
         A batch is some minutes' levels in the order in which they have to be set. Where an
         unbroken run begins, at the very first too, a batch with `is_snapshot` comes before:
         the whole book, with which to start anew.
         """
-        return self._loop.iterate(_told(self._rows(from_ms, to_ms)))
+        begin, end = (None if one is None else index(one) for one in (from_ms, to_ms))
+        return self._loop.iterate(_told(self._rows(begin, end)))
 
-    def books(self, times_ms: Iterable[int]) -> Iterator[BookImage]:
+    def books(self, times_ms: Iterable[SupportsIndex]) -> Iterator[BookImage]:
         """Iterate over the books at `times_ms`, which ascend, reading everything once.
 
         As `book_at`; raises `NotCovered` before the first where one of them isn't known.
         """
-        return self._loop.iterate(_told(books_at(self._recording, times_ms)))
+        times = [index(one) for one in times_ms]
+        return self._loop.iterate(_told(books_at(self._recording, times)))
 
-    def book_at(self, event_ms: int) -> BookImage:
+    def book_at(self, event_ms: SupportsIndex) -> BookImage:
         """Return the book after the last event until `event_ms`, the exchange's time.
 
         `bids` and `asks` have `prices` and `quantities`, int64 in units of `scale`, best
         price first. Raises `storage.reading.recording.NotCovered` where it isn't known; its `gap`
         says why.
         """
-        return self._run(self._recording.book_at(event_ms))
+        return self._run(self._recording.book_at(index(event_ms)))
 
     def close(self) -> None:
         """Close the connection, and end the database server where it was started for this."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncGenerator, Iterator
 
@@ -82,3 +86,67 @@ def test_closing_ends_what_runs() -> None:
         loop.run(_double(1))
     with pytest.raises(ValueError, match="closed"):
         next(iterator)
+
+
+def test_an_iterator_may_be_collected_in_the_loop_itself(loop: BackgroundLoop) -> None:
+    numbers = _Numbers()
+    left = [loop.iterate(numbers.count())]
+    assert next(left[0]) == 0
+
+    async def collect() -> None:
+        # As the garbage collector does, in whatever thread.
+        left.clear()
+
+    loop.run(collect())
+    assert loop.run(_double(1)) == 2
+    assert numbers.closed_by == "recording"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to oneself")
+def test_ctrl_c_in_an_iterator_is_told_as_such(loop: BackgroundLoop) -> None:
+    ended: list[bool] = []
+
+    async def slow() -> AsyncGenerator[int]:
+        try:
+            yield 1
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            ended.append(True)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(loop.iterate(slow()))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended == [True]
+
+
+_LEFT_AT_THE_END = """
+from orderbook_desktop.app.background_loop import BackgroundLoop
+
+async def count():
+    try:
+        for number in range(9):
+            yield number
+    finally:
+        print("closed")
+
+loop = BackgroundLoop()
+left = loop.iterate(count())
+print(next(left))
+"""
+
+
+def test_the_program_ends_although_nobody_has_closed_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LEFT_AT_THE_END],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\nclosed\n", "")

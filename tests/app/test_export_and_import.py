@@ -11,16 +11,32 @@ import signal
 import subprocess
 import sys
 from bisect import bisect_right
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from orderbook_desktop.app import export_command, import_command
+from orderbook_desktop.app.export_command import run_export
+from orderbook_desktop.app.import_command import run_import
 from orderbook_desktop.app.settings import load_settings
-from orderbook_desktop.exchange.local import CaptureSource, LocalExchange
+from orderbook_desktop.core.received import UnusableFile
+from orderbook_desktop.core.timeline import Cover, Timeline
+from orderbook_desktop.exchange.local import LocalExchange
 from orderbook_desktop.exchange.local.capture_writer import write_capture
+from orderbook_desktop.storage.export.exporting import Exported
+from orderbook_desktop.storage.export.formats import ExportFormat
+from orderbook_desktop.storage.imports.formats import ImportFormat
+from orderbook_desktop.storage.imports.importing import ImportedMarket
+from orderbook_desktop.storage.imports.runs import Counts
+from orderbook_desktop.storage.reading.recording import Recording
+from tests.app.capture_truth import read_truth
 from tests.app.command import run_command
 from tests.core.reference_book import Pairs, ReferenceBook
+from tests.exchange.local.paced import PacedSource
+from tests.faults.probe import Probe
 from tests.storage.export.rebuild_tardis import books
 from tests.storage.imports.made import Collected
 
@@ -86,7 +102,9 @@ def test_what_is_imported_and_exported_is_the_true_book(tmp_path: Path) -> None:
 async def test_a_played_capture_recorded_and_exported_is_the_true_book(tmp_path: Path) -> None:
     # A book that goes whole into the snapshot which the recorder asks for.
     path = capture(tmp_path / "capture.jsonl.gz", snapshot_levels=1000)
-    source = CaptureSource(path, speed=10)
+    last_id = read_truth(path).last_id
+    # Slow, until it is recorded.
+    source, probe = PacedSource(path, speed=1), Probe(tmp_path / "data")
     async with LocalExchange(source) as exchange:
         settings = load_settings(rest_url=exchange.rest_url, ws_url=exchange.ws_url)
         recorder = await asyncio.create_subprocess_exec(
@@ -99,7 +117,14 @@ async def test_a_played_capture_recorded_and_exported_is_the_true_book(tmp_path:
             },
             stderr=subprocess.PIPE,
         )
+        assert recorder.stderr is not None
+        while b"BTC/USDT: synced" not in (line := await recorder.stderr.readline()):
+            assert line, "the recorder has ended"
+        source.speed = 10
         await exchange.finished()
+        async with asyncio.timeout(60):
+            while await probe.last_id() < last_id:
+                await asyncio.sleep(0.1)
         recorder.send_signal(signal.SIGTERM)
         _, told = await recorder.communicate()
     assert recorder.returncode == 0, told
@@ -179,6 +204,91 @@ def test_what_is_no_such_file(tmp_path: Path, content: bytes | None, told: str) 
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes by name")
+def test_what_is_no_file_at_all(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    settings = load_settings(data_dir=str(tmp_path / "data"))
+    for name, told in (("pipe", "is not a file but a device or a pipe"), (".", "is a folder")):
+        for form in (None, ImportFormat.RAW, ImportFormat.TARDIS):
+            with pytest.raises(UnusableFile, match=told):
+                run_import(settings, [tmp_path / name], form)
+
+
+_FEW_FILES = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+from orderbook_desktop.app.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+def test_more_files_than_may_be_open_at_first(tmp_path: Path) -> None:
+    paths = []
+    for number, line in enumerate(Collected().snapshot().events(80).lines()):
+        paths.append(tmp_path / f"{number}.jsonl")
+        paths[-1].write_bytes(line)
+    done = subprocess.run(
+        [sys.executable, "-c", _FEW_FILES, "import", *map(str, paths)],
+        env={**os.environ, "ORDERBOOK_DATA_DIR": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("BTCUSDT: 80 events in one unbroken run"), done.stderr
+
+
+def test_times_in_another_unit_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    lines = Collected().snapshot().events(20).lines()
+    path.write_bytes(b"".join(line[:13] + line[19:] for line in lines))
+    done = run_command(tmp_path / "data", "import", str(path))
+    assert done.stdout.startswith("BTCUSDT: 20 events")
+    assert "received long before they happened" in done.stderr
+    assert "collector lines begin with nanoseconds" in done.stderr
+
+
+@asynccontextmanager
+async def _stopped_while_closing(*_: object, **__: object) -> AsyncIterator[None]:
+    yield
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.Event().wait()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to oneself")
+def test_stopped_when_all_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def done(*_: object) -> list[ImportedMarket]:
+        return [ImportedMarket("BTCUSDT", (), 2, Counts())]
+
+    monkeypatch.setattr(import_command, "open_database", _stopped_while_closing)
+    monkeypatch.setattr(import_command, "import_messages", done)
+    assert run_import(load_settings(), [capture(tmp_path / "c")], None) == 0
+    assert capsys.readouterr().out.startswith("BTCUSDT: all of it is there already")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to oneself")
+def test_stopped_when_all_is_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out"
+
+    async def timeline(_: object) -> Timeline:
+        return Timeline((Cover("", 0, 9, 0, 9),), ())
+
+    async def done(*_: object) -> Exported:
+        path.touch()
+        return Exported(7, 1, 0)
+
+    monkeypatch.setattr(export_command, "open_database", _stopped_while_closing)
+    monkeypatch.setattr(Recording, "timeline", timeline)
+    monkeypatch.setattr(export_command, "export", done)
+    arguments = (load_settings(), "BTCUSDT", ExportFormat.TARDIS, path)
+    assert run_export(*arguments, from_ms=None, to_ms=None, force=False) == 0
+    assert "7 rows of one unbroken run" in capsys.readouterr().out
+
+
 def test_two_formats_at_once(tmp_path: Path) -> None:
     path = capture(tmp_path / "c")
     (tmp_path / "t").write_text("binance,BTCUSDT,1,2,true,bid,1,2\n")
@@ -211,7 +321,7 @@ def test_nothing_recorded_yet(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["import", "export"])
 def test_ctrl_c_leaves_nothing(tmp_path: Path, command: str) -> None:
     data = tmp_path / "data"
-    path = write_capture(tmp_path / "c", seed=5, seconds=300)
+    path = write_capture(tmp_path / "c", seed=5, seconds=600)
     arguments = [str(path)]
     if command == "export":
         assert run_command(data, "import", str(path)).returncode == 0

@@ -49,7 +49,7 @@ _NO_WINDOW = "PySide6 shiboken6 qasync"
 def test_nothing_waits_for_what_it_may_never_need(module: str, later: str) -> None:
     program = f"import sys, orderbook_desktop.app.{module}; print(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
     )
     assert "orderbook_desktop.app.settings" in done.stdout.split()
     assert set(later.split()).isdisjoint(done.stdout.split())
@@ -70,6 +70,6 @@ def test_the_loop_imports_nothing_slow_itself(module: str, call: str) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=120,
     )
     assert done.stdout.split() == ["False"], done.stderr

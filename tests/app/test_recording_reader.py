@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import orderbook_desktop as od
@@ -85,6 +86,19 @@ def test_a_part_of_the_events(recording: RecordingReader) -> None:
     assert max(times) < begin + 2_000
 
 
+def test_times_may_be_numpys(recording: RecordingReader) -> None:
+    begin = recording.segments[0].first_event_ms
+    times = np.arange(begin + 5_000, begin + 15_000, 2_500)
+    found = [_levels(book) for book in recording.books(times)]
+    assert found == [_levels(recording.book_at(time)) for time in times]
+    assert found == [_levels(recording.book_at(int(time))) for time in times]
+    _, *batches = recording.events(times[0], times[1])
+    assert batches[0].event_ms[0] >= times[0]
+    assert batches[-1].event_ms[-1] < times[1]
+    with pytest.raises(TypeError, match="float"):
+        recording.book_at(float(begin))  # type: ignore[arg-type]
+
+
 def test_what_is_not_known_is_told(recording: RecordingReader) -> None:
     with pytest.raises(NotCovered, match="the recording doesn't reach there"):
         recording.book_at(1)
@@ -146,6 +160,19 @@ def test_importing_it_is_instant() -> None:
     loaded = set(done.stdout.split())
     assert "orderbook_desktop" in loaded
     assert not {"numpy", "motor", "pymongo", "PySide6", "asyncio", "typer", "msgspec"} & loaded
+
+
+def test_its_log_is_for_those_who_ask_for_it() -> None:
+    program = (
+        "import logging, orderbook_desktop.app.recording_reader\n"
+        "logging.getLogger('orderbook_desktop.storage').warning('gone')\n"
+        "logging.basicConfig()\n"
+        "logging.getLogger('orderbook_desktop.storage').warning('away')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "WARNING:orderbook_desktop.storage:away\n"
 
 
 def test_the_example_of_the_readme_runs(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -29,7 +29,8 @@ class LevelRows:
 
     Where `is_snapshot` is true the rows are a whole book, bids before asks, each from the
     best one outward: an unbroken run begins, and what was known before is void. They have
-    the id and time that the book is as of.
+    the id and time that the book is as of. A book without levels is one row: a level that was
+    removed.
     """
 
     market: str
@@ -79,6 +80,8 @@ class RowStream:
             self._book = opening_rows(part)
         rows = event_rows(part)
         if len(rows):
+            if self._book is not None and not len(self._book):
+                self._book = _empty_book_before(rows)
             yield from self.finish()
             yield rows
 
@@ -125,6 +128,20 @@ def opening_rows(part: ChunkSlice) -> LevelRows:
         asks=np.repeat((False, True), (len(book.bids.prices), len(book.asks.prices))),
         prices=np.concatenate((book.bids.prices, book.asks.prices)),
         quantities=np.concatenate((book.bids.quantities, book.asks.quantities)),
+    )
+
+
+def _empty_book_before(rows: LevelRows) -> LevelRows:
+    """Return the book without levels that comes before `rows`: no row at all would void nothing."""
+    first = rows.head(1)
+    ids = first.first_ids - 1
+    return replace(
+        first,
+        is_snapshot=True,
+        first_ids=ids,
+        final_ids=ids,
+        received_ns=np.maximum(first.received_ns - _BEFORE_FIRST_NS, 0),
+        quantities=np.zeros(1, dtype=np.int64),
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import InexactValue, KnownError
@@ -104,6 +105,15 @@ async def _through_a_move(attempt: Callable[[], Awaitable[_T]]) -> _T:
             _log.info("an import begins again: %r", error)
             await asyncio.sleep(delay)
     return await attempt()
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do `work` to its end, also where this is cancelled meanwhile: that came too late."""
+    working = asyncio.ensure_future(work)
+    while not working.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({working})
+    working.result()
 
 
 class NoCommonScale(KnownError):
@@ -229,7 +239,7 @@ class _Writer:
         for chunk in self._spool.read(list(loose.values())):
             await self._store.put_loose(chunk)
             self._tell(total)
-        await self._journal.commit(documents)
+        await _to_its_end(self._journal.commit(documents))
 
     async def _write_run(self, run: SpooledRun, total: int) -> Document:
         """Write the chunks of a run; return its document, which makes them known."""

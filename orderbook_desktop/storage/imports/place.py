@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Self
 
 from orderbook_desktop.core.errors import KnownError
@@ -53,10 +52,17 @@ class MarketPlace:
         stored = [one.segment for one in self._stored if one.segment.event_count]
         if not new or not stored:
             return
-        ordered = sorted((*stored, *new), key=lambda one: (one.snapshot_id, one.last_id))
-        for before, after in pairwise(ordered):
-            is_behind_running = before.end_cause is None and after in new
-            overlaps = after.snapshot_id < before.last_id
-            goes_back = after.first_event_ms < before.last_event_ms
-            if (before in new or after in new) and (overlaps or goes_back or is_behind_running):
+        mingled = [(one, False) for one in stored] + [(one, True) for one in new]
+        mingled.sort(key=lambda item: (item[0].snapshot_id, item[0].last_id))
+        # How far those that are there reach, and the new ones: last ids, and last times.
+        reached = {False: (0, 0), True: (0, 0)}
+        is_behind_running = False
+        for one, is_new in mingled:
+            last_id, last_ms = reached[not is_new]
+            overlaps, goes_back = one.snapshot_id < last_id, one.first_event_ms < last_ms
+            if overlaps or goes_back or (is_new and is_behind_running):
                 raise ImportConflict(self.market)
+            # One may lie inside another: then this is not the last that it reaches.
+            own_id, own_ms = reached[is_new]
+            reached[is_new] = max(own_id, one.last_id), max(own_ms, one.last_event_ms)
+            is_behind_running |= one.end_cause is None

@@ -43,6 +43,7 @@ _REMEMBERED: Final = 50_000
 # So many events wait for one that a collector wrote down too late, before it is missing.
 _AHEAD_AT_MOST: Final = 100
 _ID_BYTES: Final = 12
+_NS_A_MS: Final = 1_000_000
 
 
 class ConflictingEvents(KnownError):
@@ -77,12 +78,14 @@ class Counts:
     """What became of a market's messages besides those in runs.
 
     `repeated` events came again and are left out, `loose` ones belong to no known book,
-    `snapshots` were of no use.
+    `snapshots` were of no use. `behind_ms` is by how much at most an event was received
+    before it happened, as the clocks tell it.
     """
 
     repeated: int = 0
     loose: int = 0
     snapshots: int = 0
+    behind_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -144,6 +147,8 @@ class MarketRuns:
         self._flush_loose()
 
     def _take_diff(self, diff: DepthDiff) -> None:
+        behind_ms = diff.event_ms - diff.received_ns // _NS_A_MS
+        self.counts.behind_ms = max(self.counts.behind_ms, behind_ms)
         known = self._lately.get(diff.final_id)
         digest = hashlib.blake2b(diff.payload, digest_size=_ID_BYTES).digest()
         if known is not None:

@@ -65,6 +65,7 @@ class _Group:
 
     key: _Key
     sides: tuple[_Levels, _Levels] = field(default_factory=lambda: ([], []))
+    _latest: _Group | None = None
 
     def joins(self, later: _Group) -> bool:
         """Whether `later`, which comes next of this market, is a part of the same message."""
@@ -72,8 +73,10 @@ class _Group:
         return self.key == later.key or (self.key.is_snapshot and later.key.is_snapshot)
 
     def join(self, later: _Group) -> None:
-        """Take in `later`."""
-        self.key = later.key
+        """Take in `later`, unless it is the part that came last, of a file that is read twice."""
+        if self.key == later.key and (self._latest or self).sides == later.sides:
+            return
+        self.key, self._latest = later.key, later
         for side, more in zip(self.sides, later.sides, strict=True):
             side.extend(more)
 

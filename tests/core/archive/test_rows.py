@@ -66,6 +66,17 @@ def test_a_book_that_another_one_follows_at_once_is_left_out() -> None:
     assert [rows.is_snapshot for rows in rows_of(second, empty)] == [True, False, True]
 
 
+def test_an_empty_book_voids_the_one_before() -> None:
+    taped = Taped().run(3).emptied().run(4)
+    batches = rows_of(*taped.parts)
+    assert [rows.is_snapshot for rows in batches] == [True, False, True, False]
+    void, after = batches[2:]
+    assert (len(void), void.quantities.tolist()) == (1, [0])
+    assert void.final_ids[0] == after.first_ids[0] - 1
+    assert void.received_ns[0] == after.received_ns[0] - 1_000
+    assert rebuilt(batches) == taped.books
+
+
 def test_the_head_of_rows_is_rows() -> None:
     rows = rows_of(*two_runs().parts)[1]
     head = rows.head(5)

@@ -12,7 +12,7 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import image_of
 from orderbook_desktop.storage.export.exporting import Exported, ExportJob, export
 from orderbook_desktop.storage.export.formats import ExportFormat
-from tests.core.reference_book import Pairs
+from tests.core.reference_book import Pairs, ReferenceBook
 from tests.storage.recording_fixtures import Tape
 
 
@@ -43,6 +43,12 @@ class Taped:
     def gap(self) -> Taped:
         """Let events go by that nobody records."""
         self.tape.diffs(3)
+        return self
+
+    def emptied(self) -> Taped:
+        """Let all levels go, unseen: the next run begins with an empty book."""
+        self.gap()
+        self.tape.book = ReferenceBook()
         return self
 
     async def slices(self) -> AsyncGenerator[ChunkSlice]:

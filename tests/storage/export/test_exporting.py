@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import stat
 import sys
 import threading
 import tracemalloc
@@ -85,6 +86,21 @@ async def test_a_full_disk_leaves_nothing(
     with pytest.raises(TargetUnwritable, match=r"No space left on device.*nothing was exported"):
         await export(_job(two_runs(), form, tmp_path / "out"), lambda _: None)
     assert _files(tmp_path) == []
+
+
+async def test_a_folder_that_cannot_be_synced_is_no_failure(
+    form: ExportFormat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def of_files_only(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", of_files_only)
+    await export(_job(two_runs(), form, tmp_path / "out"), lambda _: None)
+    assert _files(tmp_path) == ["out"]
 
 
 @pytest.mark.parametrize("name", ["missing/out", "."])

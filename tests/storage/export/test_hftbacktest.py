@@ -92,6 +92,11 @@ def test_a_backtest_sees_the_true_books(tmp_path: Path, hftbacktest: Any) -> Non
     assert seen == 13
 
 
+def test_an_empty_book_clears_the_one_before(tmp_path: Path, hftbacktest: Any) -> None:
+    data, _ = exported(Taped().run(30).emptied().run(40), tmp_path / "book.npz")
+    assert (data["ev"] & 0xFF == hftbacktest.DEPTH_CLEAR_EVENT).sum() == 2
+
+
 def test_values_are_the_nearest_doubles(tmp_path: Path) -> None:
     units: list[int] = [9_007_199_254_740_993, 2**63 - 1, 4_611_686_018_427_387_905, 1]
     ones = np.ones(len(units), dtype=np.int64)

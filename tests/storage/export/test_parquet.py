@@ -18,7 +18,7 @@ from orderbook_desktop.storage.export.formats import ExportFormat
 from orderbook_desktop.storage.export.parquet import ParquetWriter
 from orderbook_desktop.storage.export.survey import Survey
 from tests.core.reference_book import Pairs, ReferenceBook
-from tests.storage.export.taped import two_runs
+from tests.storage.export.taped import Taped, two_runs
 
 _COLUMNS = {
     "first_update_id": "Int64",
@@ -63,6 +63,14 @@ def test_the_schema_is_as_documented(tmp_path: Path) -> None:
     assert all(f"`{name}`" in str(parquet.__doc__) for name in _COLUMNS)
     told = {bytes(key).decode(): bytes(value).decode() for key, value in schema.metadata.items()}
     assert (told["exchange"], told["symbol"]) == ("binance", "BTCUSDT")
+
+
+def test_an_empty_book_voids_the_one_before(tmp_path: Path) -> None:
+    taped = Taped().run(30).emptied().run(40)
+    taped.write(ExportFormat.PARQUET, tmp_path / "book.parquet")
+    _, columns = read(tmp_path / "book.parquet")
+    assert rebuilt(columns).items() <= taped.books.items()
+    assert len(rebuilt(columns)) == len(taped.books)
 
 
 @pytest.mark.parametrize("rows_a_group", [1 << 18, 100])

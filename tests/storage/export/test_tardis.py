@@ -16,7 +16,7 @@ from orderbook_desktop.storage.export.formats import ExportFormat
 from orderbook_desktop.storage.export.tardis import HEADER, TardisWriter
 from tests.core.reference_book import Pairs
 from tests.storage.export.rebuild_tardis import books
-from tests.storage.export.taped import two_runs
+from tests.storage.export.taped import Taped, two_runs
 
 
 def rebuilt(path: Path) -> Iterator[tuple[int, Pairs, Pairs]]:
@@ -31,6 +31,13 @@ def test_every_book_can_be_rebuilt(tmp_path: Path, name: str) -> None:
     shown = [(bids, asks) for _, bids, asks in rebuilt(tmp_path / name)]
     assert shown == list(taped.books.values())
     assert done.books == 2
+
+
+def test_an_empty_book_voids_the_one_before(tmp_path: Path) -> None:
+    taped = Taped().run(30).emptied().run(40)
+    taped.write(ExportFormat.TARDIS, tmp_path / "book.csv")
+    shown = [(bids, asks) for _, bids, asks in rebuilt(tmp_path / "book.csv")]
+    assert shown == list(taped.books.values())
 
 
 def test_rows_are_as_tardis_has_them(tmp_path: Path) -> None:

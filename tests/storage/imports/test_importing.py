@@ -29,6 +29,7 @@ from orderbook_desktop.storage.imports.place import ImportConflict
 from orderbook_desktop.storage.imports.runs import ConflictingEvents
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.schema import Document
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt
 from tests.storage.imports.made import Collected, contents, imported, recorded_rows
@@ -266,6 +267,24 @@ async def test_cancelled_while_writing_it_is_undone(database: Database, tmp_path
     left = await contents(database)
     assert [one["_id"] for one in left.pop("meta")] == ["schema"]  # type: ignore[index]
     assert not any(left.values())
+
+
+async def test_cancelled_when_all_is_written_it_is_there(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = ImportJournal.settle
+
+    async def cancelled(self: ImportJournal, document: Document) -> None:
+        if document["state"] == "committing":
+            running.cancel()
+        await settle(self, document)
+
+    monkeypatch.setattr(ImportJournal, "settle", cancelled)
+    running = asyncio.create_task(imported(database, two_runs().messages, tmp_path))
+    (done,) = await running
+    assert done.events == 420
+    assert len(await Recording(database, "BTCUSDT").segments()) == 2
+    assert [one["_id"] for one in await all_of(database, "meta")] == ["schema"]
 
 
 async def test_cancelled_while_reading_it_ends(database: Database, tmp_path: Path) -> None:

@@ -91,6 +91,13 @@ def test_a_header_may_come_again_and_a_mark_of_utf_8(tmp_path: Path) -> None:
     assert messages(path) == whole
 
 
+def test_a_file_may_be_named_twice(tmp_path: Path) -> None:
+    bid, ask = _BOOK.splitlines(keepends=True)
+    pieces = (bid, ask.replace("1700000000200001", "1700000000200009"))
+    path = write(tmp_path / "a.csv", *pieces, _EVENTS)
+    assert messages(path, path, path) == messages(path)
+
+
 def test_files_are_merged_by_time(tmp_path: Path) -> None:
     other = (_BOOK + _EVENTS).replace("BTCUSDT", "ethusdt").replace("00400000", "00400001")
     path = tmp_path / "eth.csv.gz"
