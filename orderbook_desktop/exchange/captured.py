@@ -34,7 +34,8 @@ def is_captured(line: bytes) -> bool:
 def captured_messages(paths: Sequence[Path]) -> Iterator[Received]:
     """Iterate over diffs and snapshots of the captures at `paths`, in the order of time.
 
-    Of a market whose diffs were collected at two speeds those of the higher one are taken.
+    Of a market whose diffs were collected at two speeds those of the higher one are taken;
+    none of the files may have only the others, which would leave out a time.
     A snapshot that doesn't name its market is that of the market with the nearest update
     ids. Raises `UnusableFile`, naming the line.
     """
@@ -64,6 +65,8 @@ def _messages(
     path: Path, surveys: dict[str, MarketSurvey], speeds: dict[str, str]
 ) -> Iterator[tuple[Time, Received]]:
     """Iterate over one file's messages; what the surveys tell is brought up to date."""
+    taken: set[str] = set()
+    passed_over: dict[str, int] = {}
     for line in _lines(path):
         survey = surveys.get(line.market)
         if survey is not None and line.update_id:
@@ -75,8 +78,16 @@ def _messages(
             raise UnusableFile(path, reason, line.number) from error
         except InexactValue as error:
             raise UnusableFile.inexact(path, error.text, line.number) from error
+        if line.diff is not None and received is None:
+            passed_over.setdefault(line.market, line.number)
+        elif line.diff is not None:
+            taken.add(line.market)
         if received is not None:
             yield (line.recv_ns,), received
+    for market, number in passed_over.items():
+        if market not in taken:
+            reason = f"has {market} only at a slower speed than another file; import it by itself"
+            raise UnusableFile(path, reason, number)
 
 
 def _received(

@@ -11,6 +11,7 @@ import pytest
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff
 from orderbook_desktop.core.received import UnusableFile
 from orderbook_desktop.exchange.captured import captured_messages, is_captured
+from orderbook_desktop.exchange.local import capture_lines
 from orderbook_desktop.exchange.local.capture_writer import write_capture
 
 
@@ -103,6 +104,14 @@ def test_of_two_speeds_the_higher_one_is_taken(tmp_path: Path) -> None:
     assert len(diffs) == len(depth_lines(path))
 
 
+def test_a_file_that_has_only_the_slower_one_is_not_left_out(tmp_path: Path) -> None:
+    fast = write_capture(tmp_path / "fast", seed=3, seconds=2, activity=0.2)
+    slow = write_capture(tmp_path / "slow", seed=4, seconds=2, activity=0.2, streams=("depth",))
+    with pytest.raises(UnusableFile, match="has BTCUSDT only at a slower speed") as caught:
+        list(captured_messages([fast, slow]))
+    assert caught.value.path == slow
+
+
 def test_the_slower_one_alone_will_do(tmp_path: Path) -> None:
     path = write_capture(tmp_path / "c", seed=3, seconds=5, activity=0.2, streams=("depth",))
     diffs = [one for one in captured_messages([path]) if isinstance(one.message, DepthDiff)]
@@ -115,6 +124,8 @@ def test_the_slower_one_alone_will_do(tmp_path: Path) -> None:
         (b"hello\n", "is not a receive time in ns and a JSON object"),
         (b'17 {"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate"}}\n', "is not a message"),
         (b'17 {"half', "is not a message of the exchange"),
+        (b"9223372036854775808 {}\n", "is not a receive time in ns and a JSON object"),
+        (b"9" * 5_000 + b" {}\n", "is not a receive time in ns and a JSON object"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, line: bytes, reason: str) -> None:
@@ -125,6 +136,19 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: bytes, reason: str) -> None
         list(captured_messages([path]))
     assert (caught.value.path, caught.value.line) == (path, 31)
     assert f"Nothing was imported: line 31 of {path} " in str(caught.value)
+
+
+def test_a_line_without_an_end_is_not_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_capture(tmp_path / "c", seed=3, seconds=2, activity=0.2)
+    longest = max(map(len, lines_of(path)))
+    monkeypatch.setattr(capture_lines, "_LONGEST_LINE", longest + 1)
+    list(captured_messages([path]))
+    path.write_bytes(path.read_bytes() + b"17 " + b" " * longest)
+    with pytest.raises(UnusableFile, match="is longer than any message") as caught:
+        list(captured_messages([path]))
+    assert caught.value.line == len(lines_of(path))
 
 
 @pytest.mark.parametrize("level", [["1e5", "1"], ["1", "0.0000000000000000001"], ["1", "9" * 20]])

@@ -8,11 +8,13 @@ import zlib
 from codecs import BOM_UTF8
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Final, cast
 
 import msgspec
 
+from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.exchange.local.errors import CaptureUnreadable
 from orderbook_desktop.exchange.local.source import TextLevel
 
@@ -82,6 +84,10 @@ class _Snapshot(msgspec.Struct):
     asks: list[TextLevel]
 
 
+# A book of 5,000 levels a side takes less than a hundredth of that.
+_LONGEST_LINE: Final = 64 << 20
+_MOST_DIGITS: Final = len(str(INT64_MAX))
+
 _message: Final = msgspec.json.Decoder(_Message)
 _diff: Final = msgspec.json.Decoder(_Diff)
 _snapshot: Final = msgspec.json.Decoder(_Snapshot)
@@ -97,7 +103,10 @@ def read_lines(path: Path) -> Generator[CaptureLine]:
     number = 0
     try:
         with _open(path) as file:
-            for number, raw in enumerate(file, start=1):
+            lines = iter(partial(file.readline, _LONGEST_LINE), b"")
+            for number, raw in enumerate(lines, start=1):
+                if len(raw) == _LONGEST_LINE:
+                    raise CaptureUnreadable(path, "is longer than any message", number)
                 if raw.strip():
                     yield _parse(path, number, raw)
     except FileNotFoundError as error:
@@ -119,7 +128,8 @@ def _open(path: Path) -> IO[bytes]:
 
 def _parse(path: Path, number: int, raw: bytes) -> CaptureLine:
     stamp, _, text = raw.removeprefix(BOM_UTF8).strip().partition(b" ")
-    if not stamp.isdigit() or not text:
+    is_time = stamp.isdigit() and len(stamp) <= _MOST_DIGITS and int(stamp) <= INT64_MAX
+    if not is_time or not text:
         raise CaptureUnreadable(path, "is not a receive time in ns and a JSON object", number)
     try:
         line = _line(number, int(stamp), text)
