@@ -92,12 +92,20 @@ class Database:
 
     @property
     def motor(self) -> AsyncIOMotorDatabase[Document]:
-        """Motor's database; writes are acknowledged when no failover can undo them."""
-        from pymongo import WriteConcern  # noqa: PLC0415
+        """Motor's database; writes are acknowledged when no failover can undo them.
+
+        Reads see all of them, whatever the DSN prefers: what a secondary doesn't know yet would
+        pass for missing.
+        """
+        from pymongo import ReadPreference, WriteConcern  # noqa: PLC0415
 
         if self._client is None:
             raise BugError("the database was used before connect()")
-        return self._client.get_database(self.name, write_concern=WriteConcern("majority"))
+        return self._client.get_database(
+            self.name,
+            read_preference=ReadPreference.PRIMARY,
+            write_concern=WriteConcern("majority"),
+        )
 
     def collection(self, name: str) -> AsyncIOMotorCollection[Document]:
         """Return motor's collection."""

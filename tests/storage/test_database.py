@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from pymongo import ReadPreference
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
@@ -14,7 +15,13 @@ from pymongo.errors import (
 from orderbook_desktop.core.errors import BugError
 from orderbook_desktop.storage.database import Activity, Database
 from orderbook_desktop.storage.schema import NewerSchema
-from tests.storage.recording_fixtures import SilentServer, database, server, silent_server
+from tests.storage.recording_fixtures import (
+    ServerThread,
+    SilentServer,
+    database,
+    server,
+    silent_server,
+)
 
 __all__ = ["database", "server", "silent_server"]
 
@@ -29,6 +36,14 @@ async def test_connects_writes_by_majority_and_closes(database: Database) -> Non
     assert not database.prepared
     with pytest.raises(BugError):
         database.collection("depth_events")
+    database.close()
+
+
+async def test_what_it_reads_is_what_was_written(server: ServerThread) -> None:
+    """Also of a replica set whose DSN sends readers to its secondaries."""
+    database = Database("book")
+    database.connect(f"{server.dsn}&readPreference=secondaryPreferred")
+    assert database.collection("depth_events").read_preference == ReadPreference.PRIMARY
     database.close()
 
 
