@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from collections.abc import Callable, Mapping
 
 # Before anything imports Qt.
@@ -11,17 +12,27 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import hypothesis
 import pytest
+import pytestqt.plugin
 import qasync
 from PySide6.QtWidgets import QApplication
 from pytest_asyncio import is_async_test
 
-pytest_plugins = ["tests.isolation", "tests.log_watch", "tests.leaks"]
+pytest_plugins = ["tests.isolation", "tests.log_watch", "tests.leaks", "tests.patience"]
 
 # Async tests in these folders run on Qt's event loop, as the program does.
 _QT_FOLDERS = {"gui", "app"}
+_qt_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 # Shared machines are slow at times; only a real hang is a failure (pytest-timeout).
-hypothesis.settings.register_profile("house", hypothesis.settings(), deadline=None)
+_HANGS_AFTER_S = 240
+# The same examples in each run: `--hypothesis-profile=default` looks for others.
+hypothesis.settings.register_profile(
+    "house",
+    hypothesis.settings(),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("house")
 
 
@@ -35,10 +46,11 @@ def pytest_asyncio_loop_factories(
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let hanging tests on Qt's loop be ended: a signal waits there until Python wakes."""
+    """Have hanging tests ended; on Qt's loop by a thread: a signal waits until Python wakes."""
     for item in items:
-        if is_async_test(item) and _on_qt(config, item):
-            item.add_marker(pytest.mark.timeout(60, method="thread"))
+        on_qt = is_async_test(item) and _on_qt(config, item)
+        # Behind the marks of the test itself, which count first.
+        item.add_marker(pytest.mark.timeout(_HANGS_AFTER_S, method="thread" if on_qt else None))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,4 +73,16 @@ def _on_qt(config: pytest.Config, item: pytest.Item) -> bool:
 
 def _qt_loop() -> asyncio.AbstractEventLoop:
     loop: asyncio.AbstractEventLoop = qasync.QEventLoop(QApplication.instance())
+    _qt_loops.add(loop)
     return loop
+
+
+def _process_events() -> None:
+    """Let Qt's events happen, unless a loop rests: its tasks would find that no loop runs."""
+    if all(loop.is_closed() for loop in _qt_loops):
+        _process_any_events()
+
+
+# pytest-qt's, between the parts of a test.
+_process_any_events: Callable[[], None] = pytestqt.plugin._process_events
+pytestqt.plugin._process_events = _process_events

@@ -45,8 +45,10 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         target = folder / source.stem / f"test_{source.stem}.py"
         target.parent.mkdir()
         target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    # What is left need not be waited for as long as what only is slow to end.
+    (folder / "conftest.py").write_text("from tests import leaks\n\nleaks._GRACE_S = 2.0\n")
     report = folder / "report.xml"
-    options = ["-c", "pyproject.toml", f"--rootdir={folder}", "-p", "tests.conftest"]
+    options = ["-c", "pyproject.toml", f"--rootdir={folder}", "-p", "tests.conftest", "-n", "0"]
     subprocess.run(
         [sys.executable, "-m", "pytest", *options, f"--junit-xml={report}", folder],
         cwd=_ROOT,

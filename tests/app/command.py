@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def run_command(
-    folder: Path, *arguments: str, timeout_s: float = 50
+    folder: Path, *arguments: str, timeout_s: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Run a command on the data folder `folder`."""
     done = subprocess.run(

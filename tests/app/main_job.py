@@ -2,7 +2,8 @@
 
 `python -m tests.app.main_job FILE` plays a capture at speed 10, undisturbed, with every
 fault of the stream, and with every fault of the requests for books; then at speed 5 with
-the database killed ten times. It prints what was compared.
+the database killed ten times. It prints what was compared. Until both books are known the
+play is slow, and once the last disturbance is over it is fast.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import RecordingSink
 from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.exchange.link import StreamTimes
-from orderbook_desktop.exchange.local import CaptureSource, LocalExchange
+from orderbook_desktop.exchange.local import LocalExchange
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S
 from orderbook_desktop.exchange.stream import BinanceStreams
 from orderbook_desktop.storage.database import Database
@@ -46,6 +47,10 @@ from tests.app.play_faults import (
     stream_faults,
     striking,
 )
+from tests.exchange.local.paced import PacedSource
+
+_SPEED_AT_FIRST = 1.0
+_SPEED_TO_THE_END = 12.0
 
 
 class Witness:
@@ -108,13 +113,23 @@ class Findings:
 class Checking:
     """One run: play the capture, disturb it, and compare everything with `truth`.
 
-    At `speed`; the feed takes `silence_s` without any event for the death of its stream.
+    At `speed`; the feed takes `silence_s` without any event for the death of its stream. Where
+    it `archives`, some of it is archived in the end.
     """
 
-    def __init__(self, truth: Truth, speed: float, silence_s: float = LEAST_SILENCE_S) -> None:
+    def __init__(
+        self,
+        truth: Truth,
+        speed: float,
+        silence_s: float = LEAST_SILENCE_S,
+        *,
+        archives: bool = False,
+    ) -> None:
         self.truth = truth
         self._speed = speed
+        self._source = PacedSource(truth.path, _SPEED_AT_FIRST)
         self._silence_s = silence_s
+        self._archives = archives
         self._live, self._recorded = Witness(), Witness()
         self._findings = Findings()
 
@@ -123,9 +138,16 @@ class Checking:
         findings = self._findings
         async with self._playing(folder) as play:
             ending = asyncio.create_task(play.exchange.finished())
-            struck = await disturb(play) if disturb is not None else []
-            assert disturb is None or not ending.done(), "the capture was too short for all that"
+            await play.until(lambda: play.is_whole, "the first books")
+            self._source.speed = self._speed
+            struck = []
+            if disturb is not None:
+                struck = await disturb(play)
+                assert not ending.done(), "the capture was too short for all that"
+                self._source.speed = max(self._speed, _SPEED_TO_THE_END)
             await ending
+            # From now on it is silent for good, however long all the rest takes.
+            setattr(play.engine.streams, "link_silence", lambda _link, _now: None)  # noqa: B010
             await self._settled(play)
             true_book = self.truth.books().until(self.truth.last_id)
             for feed in (play.session.live, play.session.recorded):
@@ -148,8 +170,7 @@ class Checking:
     @asynccontextmanager
     async def _playing(self, folder: Path) -> AsyncIterator[Play]:
         """Play the capture into a recording engine with both sources."""
-        source = CaptureSource(self.truth.path, speed=self._speed)
-        async with LocalExchange(source, faults=True) as exchange:
+        async with LocalExchange(self._source, faults=True) as exchange:
             settings = load_settings(
                 rest_url=exchange.rest_url, ws_url=exchange.ws_url, data_dir=folder
             )
@@ -183,11 +204,13 @@ class Checking:
         await play.until(is_settled, "the end of the capture")
 
     async def _stored_to_the_end(self, recording: Recording) -> None:
-        """Wait until the last segment says that it has come to the end."""
-        async with asyncio.timeout(30):
+        """Wait until the last segment says that it has come to the end, and for an archive."""
+        async with asyncio.timeout(60):
             while True:
                 segments = await recording.segments()
-                if max(one.segment.last_id for one in segments) >= self.truth.last_id:
+                if max(one.segment.last_id for one in segments) >= self.truth.last_id and (
+                    not self._archives or any(one.archived_events for one in segments)
+                ):
                     return
                 await asyncio.sleep(0.1)
 

@@ -53,7 +53,7 @@ async def test_it_serves_and_stops(switch: BrowserViewSwitch) -> None:
     status = await switch.settled()
     assert status.state is BrowserState.ON
     assert status.local_only
-    async with asyncio.timeout(20), watching(port_of(switch), "/stream") as viewer:
+    async with asyncio.timeout(60), watching(port_of(switch), "/stream") as viewer:
         await viewer.message()
         assert switch.status.viewers == 1
         switch.switch(wanted=False)
@@ -138,7 +138,7 @@ async def test_others_are_let_in_with_a_token_and_kept_out_again(
     switch.switch(wanted=True)
     status = await switch.settled()
     assert (status.local_only, "token" in status.link) == (True, False)
-    async with asyncio.timeout(20), watching(port_of(switch), "/stream") as viewer:
+    async with asyncio.timeout(60), watching(port_of(switch), "/stream") as viewer:
         await viewer.message()
         switch.admit_others(admitted=True)
         assert state_of(switch) is BrowserState.STARTING

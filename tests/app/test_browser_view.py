@@ -40,7 +40,7 @@ async def test_it_is_switched_on_and_off_again() -> None:
     await asyncio.gather(view.switch_on(), view.switch_on())
     assert view.is_on
     port = int(view.link.rpartition(":")[2].rstrip("/"))
-    async with asyncio.timeout(20), watching(port, "/stream") as viewer:
+    async with asyncio.timeout(60), watching(port, "/stream") as viewer:
         await viewer.message()
         assert view.viewers == 1
         await view.switch_off()
@@ -95,7 +95,7 @@ def test_window_and_viewers_share_a_market(settings: Settings) -> None:
         await engine.close()
 
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(asyncio.wait_for(check(), 40))
+        runner.run(asyncio.wait_for(check(), 100))
 
 
 @pytest.mark.allows_log("no snapshot")
@@ -115,4 +115,4 @@ def test_viewers_go_along_to_another_engine(settings: Settings) -> None:
         book.give_back()
 
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(asyncio.wait_for(check(), 40))
+        runner.run(asyncio.wait_for(check(), 100))

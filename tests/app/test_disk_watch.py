@@ -72,13 +72,13 @@ async def recording(
 
 async def until_recorded(session: MarketSession, number: int) -> None:
     wanted = session.sink.counts.events + number
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while session.sink.counts.events < wanted:
             await asyncio.sleep(0.01)
 
 
 async def until_level(engine: Engine, level: DiskLevel) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while engine.disk.level is not level:
             await asyncio.sleep(0.01)
 
@@ -99,11 +99,11 @@ async def test_recording_pauses_with_its_cause_and_goes_on(
         assert session.recording_status.wanted
         assert session.recording_status.problem.startswith("Recording is paused")
         # The view goes on from the exchange.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while session.view.status.source is not SourceKind.DIRECT:
                 await asyncio.sleep(0.01)
         before = session.view.book.last_update_id
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while session.view.book.last_update_id == before:
                 await asyncio.sleep(0.01)
         assert session.view.status.state is FeedState.SYNCED
@@ -112,7 +112,7 @@ async def test_recording_pauses_with_its_cause_and_goes_on(
         assert session.recording_status.problem == ""
         await until_recorded(session, 5)
         segments = engine.database.collection("segments")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await segments.count_documents({}) < 2:
                 await asyncio.sleep(0.02)
         ended = await segments.find({"end_cause": GapCause.DISK.value}).to_list(None)
@@ -131,7 +131,7 @@ async def test_what_begins_on_a_full_disk_waits(
         other = engine.open_market("ETH/USDT", viewed=False)
         other.set_recording(wanted=True)
         other.start()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while other.live.status.state is not FeedState.SYNCED:
                 await asyncio.sleep(0.01)
         assert other.sink.counts.events == 0

@@ -26,6 +26,7 @@ async def test_each_part_is_closed_whatever_became_of_the_others(
     async def hang() -> None:
         await asyncio.Event().wait()
 
+    monkeypatch.setattr(engine_module, "_PART_WITHIN_S", 1.0)
     engine = Engine(stranded)
     await engine.start()
     await engine.until_database()
@@ -83,7 +84,7 @@ async def test_a_database_that_comes_later_is_found(
         with pytest.raises(DatabaseUnreachable):
             await engine.until_database()
         assert "does not answer" in engine.server_problem
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while engine.server_problem or engine.server.state is not ServerState.READY:
                 await asyncio.sleep(0.01)
         assert engine.server_error is None
@@ -100,7 +101,7 @@ async def test_waiting_for_another_copy_s_database_is_told(stranded: Settings) -
     assert engine.server_problem == ""
     await engine.start()
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while "Another copy of the program is starting" not in engine.database_problem(
                 "BTCUSDT"
             ):

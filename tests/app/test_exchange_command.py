@@ -43,9 +43,9 @@ def test_it_serves_until_it_is_asked_to_end(tmp_path: Path) -> None:
         found = re.search(r"ORDERBOOK_WS_URL=ws://127.0.0.1:(\d+)", _line(process))
         assert found is not None
         assert _line(process) == "Ctrl-C stops it.\n"
-        with socket.create_connection(("127.0.0.1", int(found[1])), 5):
+        with socket.create_connection(("127.0.0.1", int(found[1])), 60):
             process.send_signal(signal.SIGTERM)
-            told, _ = process.communicate(timeout=20)
+            told, _ = process.communicate(timeout=60)
         assert (process.returncode, told) == (0, "")
 
 
@@ -55,7 +55,7 @@ def test_a_port_in_use_is_told(tmp_path: Path) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         with _exchange(tmp_path, "--port", port) as process:
-            told, _ = process.communicate(timeout=20)
+            told, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert told.startswith(f"orderbook-desktop: Port {port} is already in use")
     assert told.count("\n") == 1

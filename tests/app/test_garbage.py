@@ -40,7 +40,7 @@ async def test_what_threads_allocate_is_collected_on_the_loops_thread() -> None:
             kept: list[Any] = []
             await asyncio.to_thread(_allocate, kept)
             assert not ended_on
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not ended_on:
                     await asyncio.sleep(0.05)
         assert not gc.isenabled()

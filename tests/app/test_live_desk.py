@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from urllib.parse import urlsplit
 
 import pytest
@@ -46,7 +45,7 @@ async def _desk(
         await desk.close()
 
 
-_until = partial(eventually, within_s=30)
+_until = eventually
 
 
 def _is_synced(desk: LiveDesk, kind: SourceKind) -> bool:

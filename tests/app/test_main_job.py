@@ -20,10 +20,10 @@ from tests.app.play_faults import (
     striking,
 )
 
-# Half a minute, of which ten kills take half.
-_SPEED = 6.0
-# Longer: each fault of the stream waits until the market is whole again, on a busy machine too.
-_SPEED_OF_FAULTS = 3.6
+# A quarter of a minute where nothing happens.
+_SPEED = 12.0
+# So slow that a busy machine has time for all that happens meanwhile: up to a minute and a half.
+_SPEED_OF_FAULTS = 1.8
 _SILENCE_S = 2.0
 
 
@@ -62,37 +62,39 @@ def _is_whole_but_for(blows: list[Blow], findings: Findings, truth: Truth) -> No
 
 
 async def test_everything_shown_and_recorded_is_the_true_book(truth: Truth, tmp_path: Path) -> None:
-    findings = await Checking(truth, _SPEED * 2).run(tmp_path)
+    findings = await Checking(truth, _SPEED).run(tmp_path)
     _is_whole(findings, truth)
     assert findings.tickers_recorded[0] > len(truth.diffs) * 0.9
 
 
-@pytest.mark.timeout(150, method="thread")
+@pytest.mark.timeout(400, method="thread")
 @pytest.mark.allows_log(".*")
 async def test_with_every_fault_of_the_stream_it_is_so_outside_honest_gaps(
     truth: Truth, tmp_path: Path
 ) -> None:
     blows = stream_faults(_SILENCE_S * 2)
-    findings = await Checking(truth, _SPEED_OF_FAULTS, _SILENCE_S).run(tmp_path, striking(blows))
+    checking = Checking(truth, _SPEED_OF_FAULTS, _SILENCE_S, archives=True)
+    findings = await checking.run(tmp_path, striking(blows))
     _is_whole_but_for(blows, findings, truth)
 
 
-@pytest.mark.timeout(150, method="thread")
+@pytest.mark.timeout(400, method="thread")
 @pytest.mark.allows_log(".*")
 async def test_with_every_fault_of_a_request_it_is_so_outside_honest_gaps(
     truth: Truth, tmp_path: Path
 ) -> None:
     blows = snapshot_faults()
-    findings = await Checking(truth, _SPEED).run(tmp_path, striking(blows))
+    checking = Checking(truth, _SPEED_OF_FAULTS, archives=True)
+    findings = await checking.run(tmp_path, striking(blows))
     _is_whole_but_for(blows, findings, truth)
 
 
-@pytest.mark.timeout(150, method="thread")
+@pytest.mark.timeout(400, method="thread")
 @pytest.mark.allows_log(".*")
 async def test_killing_the_database_ten_times_loses_nothing(
     truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Else each restart would wait longer than the one before.
     monkeypatch.setattr(server, "_STABLE_AFTER_S", 0.2)
-    findings = await Checking(truth, _SPEED).run(tmp_path, kill_database(10, 0.5))
+    findings = await Checking(truth, _SPEED_OF_FAULTS).run(tmp_path, kill_database(10, 0.5))
     _is_whole(findings, truth)

@@ -61,7 +61,7 @@ async def test_window_and_headless_recorder_say_it_while_it_lasts(engine: Engine
     assert isinstance(console.file, StringIO)
     assert _SENTENCE.split(";", maxsplit=1)[0] in console.file.getvalue()
     await engine.start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while engine.recorder.waiting or session.recording_status.problem:
             await asyncio.sleep(0.01)
     watch.look(session, demo=False)

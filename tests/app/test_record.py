@@ -14,9 +14,9 @@ from orderbook_desktop.storage.server.folder_claim import FolderClaim
 
 
 async def _record(
-    settings: Settings, *arguments: str, until: str = "", variables: Sequence[str] = ()
+    settings: Settings, *arguments: str, until: Sequence[str] = (), variables: Sequence[str] = ()
 ) -> tuple[int, str]:
-    """Run `record`, send SIGTERM once it has said `until`; return exit code and stderr."""
+    """Run `record`, send SIGTERM once it has said all of `until`; return exit code and stderr."""
     given = {
         "ORDERBOOK_REST_URL": settings.rest_url,
         "ORDERBOOK_WS_URL": settings.ws_url,
@@ -33,10 +33,10 @@ async def _record(
 
     def follow() -> str:
         assert process.stderr is not None
-        told = ""
+        told, awaited = "", set(until)
         for line in process.stderr:
             told += line
-            if until and until in line:
+            if awaited and (awaited := {text for text in awaited if text not in line}) == set():
                 process.send_signal(signal.SIGTERM)
         process.wait()
         process.stderr.close()
@@ -48,7 +48,7 @@ async def _record(
 
 
 async def test_several_symbols_for_a_while(settings: Settings) -> None:
-    code, told = await _record(settings, "BTC/USDT", "ETH/USDT", "--duration", "1.5")
+    code, told = await _record(settings, "BTC/USDT", "ETH/USDT", "--duration", "6")
     assert code == 0, told
     assert told.startswith("Recording BTC/USDT, ETH/USDT into book.\n")
     for symbol in ("BTC/USDT", "ETH/USDT"):
@@ -59,7 +59,7 @@ async def test_several_symbols_for_a_while(settings: Settings) -> None:
 
 
 async def test_the_most_traded_symbols_beside_named_ones(settings: Settings) -> None:
-    code, told = await _record(settings, "BNB/BTC", "--top", "2", "--duration", "2")
+    code, told = await _record(settings, "BNB/BTC", "--top", "2", "--duration", "6")
     assert code == 0, told
     assert told.startswith("Recording BNB/BTC, BTC/USDT, ETH/USDT into book.\n")
     for symbol in ("BNB/BTC", "BTC/USDT", "ETH/USDT"):
@@ -67,7 +67,7 @@ async def test_the_most_traded_symbols_beside_named_ones(settings: Settings) -> 
 
 
 async def test_the_most_traded_symbols_in_another_asset(settings: Settings) -> None:
-    code, told = await _record(settings, "--top", "1", "--quote", "eur", "--duration", "1.5")
+    code, told = await _record(settings, "--top", "1", "--quote", "eur", "--duration", "6")
     assert code == 0, told
     assert told.startswith("Recording BTC/EUR into book.\n")
 
@@ -81,7 +81,7 @@ async def test_an_asset_that_nothing_is_traded_in(settings: Settings) -> None:
 
 
 async def test_the_most_traded_of_an_exchange_out_of_reach(stranded: Settings) -> None:
-    code, told = await _record(stranded, "--top", "5", until="can't be reached")
+    code, told = await _record(stranded, "--top", "5", until=["can't be reached"])
     first, last = told.splitlines()
     assert "Trying again." in first
     assert last == "orderbook-desktop: Nothing was recorded: it was stopped before it could begin."
@@ -95,7 +95,8 @@ async def test_no_symbol_at_all_is_a_wrong_command_line(settings: Settings) -> N
 
 
 async def test_a_request_to_end_is_a_clean_end(settings: Settings) -> None:
-    code, told = await _record(settings, "BTC/USDT", "NO/NE", until="BTC/USDT: synced")
+    until = ["BTC/USDT: synced", "NO/NE: not traded"]
+    code, told = await _record(settings, "BTC/USDT", "NO/NE", until=until)
     assert "BTC/USDT: " in told.splitlines()[-2]
     assert "0 gaps." in told.splitlines()[-2]
     # One of the two was not recorded, and that is said.
@@ -112,7 +113,7 @@ async def test_only_an_unknown_symbol(settings: Settings) -> None:
 
 
 async def test_an_exchange_out_of_reach_is_tried_again(stranded: Settings) -> None:
-    code, told = await _record(stranded, "BTC/USDT", "--duration", "1.5")
+    code, told = await _record(stranded, "BTC/USDT", "--duration", "5")
     assert "BTC/USDT: reconnecting. The exchange at ws://127.0.0.1:1 can't be reached" in told
     assert "Trying again." in told
     assert "Trying again" not in told.splitlines()[-1]
@@ -126,7 +127,7 @@ async def test_waiting_for_another_copy_s_database_is_told(settings: Settings) -
     assert claim.acquire()
     try:
         code, told = await _record(
-            settings, "BTC/USDT", until="Another copy of the program is starting the"
+            settings, "BTC/USDT", until=["Another copy of the program is starting the"]
         )
     finally:
         claim.release()
@@ -152,7 +153,7 @@ async def test_a_data_folder_that_is_a_file(settings: Settings) -> None:
 
 async def test_a_full_disk_pauses_it_and_is_told(settings: Settings) -> None:
     full = "ORDERBOOK_LOW_DISK_GB=1000000"
-    code, told = await _record(settings, "BTC/USDT", "--duration", "2", variables=[full])
+    code, told = await _record(settings, "BTC/USDT", "--duration", "6", variables=[full])
     assert code == 1
     assert told.count("\nRecording is paused, because less than 250.0 TB is free on its disk") == 1
     assert "BTC/USDT: 0 events recorded in" in told

@@ -138,7 +138,7 @@ async def test_it_waits_for_the_database_and_outlives_its_faults(
 
     monkeypatch.setattr(kept.keeper, "look", fail)
     running = asyncio.create_task(kept.keeper.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while kept.keeper.size is None:
             await asyncio.sleep(0.01)
     running.cancel()

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 
 import pytest
 
@@ -51,7 +50,7 @@ async def _desk(
         await desk.close()
 
 
-_until = partial(eventually, within_s=30)
+_until = eventually
 
 
 def _row(desk: LiveDesk, symbol: str) -> MarketRecording:

@@ -30,7 +30,7 @@ def _with_engine(settings: Settings, check: Callable[[Engine], Coroutine[Any, An
     async def run() -> None:
         engine = Engine(settings)
         try:
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(60):
                 await check(engine)
         finally:
             await engine.close()
@@ -48,7 +48,7 @@ async def test_it_serves_on_qts_loop() -> None:
     server = WebServer(library, WebOptions(port=0))
     await server.start()
     try:
-        async with asyncio.timeout(20), watching(server.port, "/stream") as viewer:
+        async with asyncio.timeout(60), watching(server.port, "/stream") as viewer:
             merged.take(await viewer.message())
             library.btc.change(bids=[("100.02", "7")])
             merged.take(await viewer.message())
@@ -113,7 +113,7 @@ async def test_the_command_serves_until_it_is_stopped(settings: Settings) -> Non
         "--host": "0.0.0.0",
         "--port": "0",
     }
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(100):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "orderbook_desktop", "serve", "ETH/USDT"),
             *(part for pair in options.items() for part in pair),

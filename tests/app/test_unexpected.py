@@ -59,7 +59,7 @@ async def test_it_is_logged_and_told(cause: Callable[[], None]) -> None:
     hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
     with UnexpectedErrors(heard.append).caught(asyncio.get_running_loop()):
         cause()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not heard:
                 await asyncio.sleep(0.01)
     assert "a bug" in str(heard[0])

@@ -173,7 +173,7 @@ async def test_it_is_broken_off_by_ctrl_c(silent_server: SilentServer) -> None:
         *("--mongo-dsn", silent_server.dsn),
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(60):
         await silent_server.until_somebody_came()
         process.send_signal(signal.SIGINT)
         _, told = await process.communicate()
@@ -197,13 +197,17 @@ async def test_a_recording_that_goes_on_is_proven_by_its_witnesses(settings: Set
         session.start()
         counts = session.sink.counts
         for number in range(5):
-            await eventually(partial(_has_more, counts, 10 * number + 5), 30)
+            await eventually(partial(_has_more, counts, 10 * number + 5))
             await taker.look([session])
         witnesses = engine.database.collection("witnesses")
         assert await witnesses.count_documents({}) >= 2
         last_ids = [one["update_id"] async for one in witnesses.find({})]
-        await eventually(lambda: counts.last_id > max(last_ids), 30)
-        await asyncio.sleep(1.2)  # How far a segment has come is stored every second.
+        await eventually(lambda: counts.last_id > max(last_ids))
+        # How far a segment has come is stored every second.
+        further = {"last_id": {"$gt": max(last_ids)}}
+        async with asyncio.timeout(60):
+            while not await engine.database.collection("segments").count_documents(further):
+                await asyncio.sleep(0.1)
         done = await asyncio.to_thread(
             run_command, settings.data_dir, "verify", "BTC/USDT", "--json"
         )

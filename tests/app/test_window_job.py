@@ -27,7 +27,7 @@ from tests.app.main_job import shown
 def exchange_process(capture: Path, folder: Path) -> Iterator[str]:
     """Play `capture` in a process of its own; give its port."""
     command = [sys.executable, "-m", "orderbook_desktop", "exchange", "--port", "0"]
-    options = ["--play", str(capture), "--speed", "10", "--data-dir", str(folder)]
+    options = ["--play", str(capture), "--speed", "5", "--data-dir", str(folder)]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -57,7 +57,7 @@ async def test_the_window_shows_the_true_book(
         window.show()
         try:
             await desk.start()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(100):
                 while not (
                     desk.source.status.state is FeedState.SYNCED
                     and desk.source.book.last_update_id == true_book.last_update_id
@@ -68,7 +68,7 @@ async def test_the_window_shows_the_true_book(
             window.bridge.look()
             bid, _, ask, _ = true_book.best
             assert f"best bid {bid:,.2f}, best ask {ask:,.2f}" in window.ladder.summary()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while desk.recording.events < len(truth.diffs):
                     await asyncio.sleep(0.05)
         finally:

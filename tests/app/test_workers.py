@@ -39,12 +39,12 @@ def test_shutting_down_does_not_wait() -> None:
 
 def test_the_program_ends_although_a_thread_is_stuck() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _STUCK], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-c", _STUCK], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (3, "closed\n", "")
 
 
 def test_an_idle_program_ends_with_its_code() -> None:
     script = "from orderbook_desktop.app.workers import leave; leave(4)"
-    done = subprocess.run([sys.executable, "-c", script], timeout=50, check=False)
+    done = subprocess.run([sys.executable, "-c", script], timeout=120, check=False)
     assert done.returncode == 4

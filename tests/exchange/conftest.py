@@ -23,7 +23,7 @@ def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
         [openssl, "req", "-x509", *options, "-keyout", key, "-out", certificate],
         check=True,
         capture_output=True,
-        timeout=30,
+        timeout=120,
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection
 
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
@@ -13,11 +19,47 @@ from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.stream import BinanceStreams
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until `condition` holds."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+class SendingTimes:
+    """When clients sent messages, by the ports that they sent them from.
+
+    Not when the messages came: nobody keeps a busy machine from delaying some of them.
+    """
+
+    def __init__(self) -> None:
+        self._times: defaultdict[int, list[float]] = defaultdict(list)
+
+    def note(self, connection: ClientConnection) -> None:
+        """Note that a message is being sent."""
+        self._times[connection.local_address[1]].append(time.monotonic())
+
+    @property
+    def most_in_a_second(self) -> int:
+        """How many messages of one connection were sent within a second, at most."""
+        return max(
+            sum(began <= at < began + 0.999 for at in times)
+            for times in self._times.values()
+            for began in times
+        )
+
+
+@pytest.fixture
+def sending_times(monkeypatch: pytest.MonkeyPatch) -> SendingTimes:
+    """Note when the clients of websockets send something."""
+    times, send = SendingTimes(), ClientConnection.send
+
+    async def noted(connection: ClientConnection, *message: Any, **options: Any) -> None:
+        times.note(connection)
+        await send(connection, *message, **options)
+
+    monkeypatch.setattr(ClientConnection, "send", noted)
+    return times
 
 
 class Listener:

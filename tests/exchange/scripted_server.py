@@ -32,8 +32,6 @@ def frame(market: str, first: int, final: int | None = None, stream: str = "") -
 class ScriptedServer:
     """Notes `targets`, `commands` and connections; `answer` is the script.
 
-    `command_times` has the port of the connection and the time of each command.
-
     `refusals` are HTTP answers (status, headers) for the next handshakes. `last` is the
     connection opened last.
     """
@@ -43,7 +41,6 @@ class ScriptedServer:
         self.targets: list[str] = []
         self.attempts: list[float] = []
         self.commands: list[dict[str, Any]] = []
-        self.command_times: list[tuple[int, float]] = []
         self.open: list[ServerConnection] = []
         self.refusals: deque[tuple[int, dict[str, str]]] = deque()
         self.answer: Answer = obey
@@ -72,8 +69,6 @@ class ScriptedServer:
             async for message in connection:
                 command = json.loads(message)
                 self.commands.append(command)
-                port = connection.remote_address[1]
-                self.command_times.append((port, asyncio.get_running_loop().time()))
                 answer = self.answer(command)
                 if answer is not None:
                     await connection.send(json.dumps(answer))

@@ -95,13 +95,14 @@ async def test_a_certificate_that_is_not_trusted_is_told(self_signed: ssl.SSLCon
 
 @pytest.mark.expects_log("can't be reached .*refused")
 async def test_a_refused_connection_is_tried_with_growing_pauses() -> None:
+    # Held, so that nobody else listens there, but not listening.
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    async with streams_of(f"ws://127.0.0.1:{port}") as streams, listening(streams, BTC) as btc:
-        await until(lambda: btc.broken)
-        await asyncio.sleep(1.2)
-        assert 1 <= len(btc.broken) <= 4
+        async with streams_of(f"ws://127.0.0.1:{port}") as streams, listening(streams, BTC) as btc:
+            await until(lambda: btc.broken)
+            await asyncio.sleep(1.2)
+            assert 1 <= len(btc.broken) <= 4
 
 
 @pytest.mark.expects_log("closed the connection at once|connection reset")

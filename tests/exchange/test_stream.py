@@ -15,11 +15,13 @@ from orderbook_desktop.core.sources import StreamConnected
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.stream import BinanceStreams
 
-from .listener import Listener, listening, streams_of, until
+from .listener import Listener, SendingTimes, listening, sending_times, streams_of, until
 from .scripted_server import ScriptedServer, frame, scripted_server
 
+__all__ = ["sending_times"]
+
 BTC, ETH = "BTCUSDT", "ETHUSDT"
-QUICK = StreamTimes(watch_every_s=0.05, handover_s=0.5, linger_s=0.3)
+QUICK = StreamTimes(watch_every_s=0.05, handover_s=10.0, linger_s=0.3)
 
 
 @asynccontextmanager
@@ -63,7 +65,9 @@ async def test_further_markets_share_the_connection() -> None:
     assert [one.market for one in eth.diffs] == [ETH]
 
 
-async def test_many_quick_switches_keep_the_connection_and_the_message_limit() -> None:
+async def test_many_quick_switches_keep_the_connection_and_the_message_limit(
+    sending_times: SendingTimes,
+) -> None:
     markets = [f"M{index}USDT" for index in range(12)]
     async with following() as (script, streams, btc):
         for market in markets:
@@ -75,9 +79,7 @@ async def test_many_quick_switches_keep_the_connection_and_the_message_limit() -
             await until(lambda: eth.diffs)
     assert len(script.attempts) == 1
     assert not btc.broken
-    times = [at for _, at in script.command_times]
-    for began in times:
-        assert sum(began <= at < began + 0.98 for at in times) <= 3
+    assert sending_times.most_in_a_second <= 3
 
 
 async def test_subscribing_again_at_once_goes_on_without_a_word() -> None:
@@ -127,7 +129,7 @@ async def test_a_refused_subscription_is_told_and_asked_for_again() -> None:
 
 
 async def test_a_subscription_that_is_never_answered_ends_the_connection() -> None:
-    times = StreamTimes(watch_every_s=0.05, answer_s=0.4)
+    times = StreamTimes(watch_every_s=0.05, answer_s=2.0)
     async with following(times) as (script, streams, btc):
         script.answer = lambda _command: None
         async with listening(streams, ETH) as eth:
@@ -184,13 +186,13 @@ async def test_what_is_no_websocket_message_ends_the_connection_as_malformed() -
 
 async def test_pings_are_answered() -> None:
     async with following() as (script, _streams, _btc):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await (await script.last.ping(b"payload"))
 
 
 async def test_a_peer_that_answers_no_ping_is_dead() -> None:
     """It reads nothing any more, as behind a cable that was pulled."""
-    times = StreamTimes(ping_s=0.2, answer_s=0.3)
+    times = StreamTimes(ping_s=0.2, answer_s=2.0)
     async with following(times) as (script, _streams, btc):
         script.last.transport.pause_reading()
         await until(lambda: btc.connected == 2)
@@ -208,7 +210,7 @@ async def feed(script: ScriptedServer, market: str, stop: asyncio.Event) -> None
 
 
 async def test_silence_of_an_active_symbol_is_a_break_and_the_connection_renewed() -> None:
-    times = StreamTimes(silence_s=0.5, watch_every_s=0.05)
+    times = StreamTimes(silence_s=3.0, watch_every_s=0.05)
     async with following(times) as (script, _streams, btc):
         for number in range(1, 80):
             await send(script, frame(BTC, number))
@@ -219,7 +221,7 @@ async def test_silence_of_an_active_symbol_is_a_break_and_the_connection_renewed
 
 
 async def test_silence_of_one_of_two_symbols_renews_only_its_subscription() -> None:
-    times = StreamTimes(silence_s=0.5, watch_every_s=0.05)
+    times = StreamTimes(silence_s=3.0, watch_every_s=0.05)
     stop = asyncio.Event()
     async with following(times) as (script, streams, btc), listening(streams, ETH) as eth:
         await until(lambda: eth.connected)
@@ -242,17 +244,17 @@ async def test_a_seldom_traded_symbol_is_not_called_broken_for_its_silence() -> 
     times = StreamTimes(silence_s=0.05, watch_every_s=0.05, handover_s=0.1)
     async with following(times) as (script, _streams, btc):
         await send(script, frame(BTC, 1))
-        await until(lambda: len(script.targets) == 2 and len(script.open) == 1)
+        await until(lambda: len(script.targets) >= 2 and len(script.open) == 1)
         await send(script, frame(BTC, 2))
         await until(lambda: len(btc.diffs) == 2)
     assert not btc.broken
 
 
 async def test_a_connection_dead_from_the_start_is_replaced_soon() -> None:
-    times = StreamTimes(silence_s=0.3, watch_every_s=0.05, handover_s=0.1)
+    times = StreamTimes(silence_s=1.5, watch_every_s=0.05, handover_s=0.1)
     async with following(times) as (script, _streams, btc):
-        # Were it taken for a slow symbol's, that would last six times as long: 1.8 s.
-        async with asyncio.timeout(1.5):
+        # Were it taken for a slow symbol's, that would last six times as long: 9 s.
+        async with asyncio.timeout(8):
             while len(script.targets) < 2:
                 await asyncio.sleep(0.01)
         await until(lambda: len(script.open) == 1)
@@ -346,23 +348,25 @@ async def test_disconnects_are_named_and_reconnected() -> None:
     assert "1008: disconnected" in btc.broken[1].detail
 
 
-async def stuck_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Take the request and say nothing."""
-    try:
-        while await reader.read(1000):
-            pass
-    finally:
-        writer.close()
-
-
 async def test_closing_during_the_handshake_ends_at_once() -> None:
-    server = await asyncio.start_server(stuck_server, "127.0.0.1", 0)
+    asked = asyncio.Event()
+
+    async def stuck(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take the request and say nothing."""
+        try:
+            while await reader.read(1000):
+                asked.set()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(stuck, "127.0.0.1", 0)
     async with server:
         url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         streams = BinanceStreams(url)
         async with listening(streams, BTC):
-            await asyncio.sleep(0.1)
-            async with asyncio.timeout(1):
+            await until(asked.is_set)
+            # Else it would wait for an answer, for 10 s.
+            async with asyncio.timeout(8):
                 await streams.close()
     await server.wait_closed()
 
@@ -377,7 +381,7 @@ async def test_closing_at_any_moment_leaves_nothing() -> None:
                     await asyncio.sleep(0.0005)
                     if moment == moments // 2 and script.open:
                         await script.last.send(SHUTDOWN)
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(60):
                     await streams.close()
             await until(lambda: not script.open)
 

@@ -26,9 +26,10 @@ import psutil
 from orderbook_desktop.core.segments import GapCause
 from tests.bench.capture_data import capture_path
 from tests.faults.comparison import Findings, compare
-from tests.faults.market import SYMBOL, played_market, variables_of
+from tests.faults.market import SYMBOL, Wire, played_market, variables_of
 from tests.faults.probe import Probe
 from tests.faults.program import Program, running
+from tests.storage.processes import eventually
 
 _SPEED = 60.0
 # A start takes about one second, and an archived minute another.
@@ -44,14 +45,17 @@ class Victim(Enum):
     BOTH = "both"
 
 
-async def check(data_dir: Path, kills: int, seed: int) -> tuple[Counter[str], Findings]:
+async def check(
+    data_dir: Path, kills: int, seed: int, speed: float = _SPEED
+) -> tuple[Counter[str], Findings]:
     """Do `kills` kills; return them by victim, and what was compared. Raises `AssertionError`."""
     probe, done = Probe(data_dir), Counter[str]()
     with tempfile.TemporaryDirectory() as made:
-        async with played_market(capture_path(Path(made)), _SPEED) as (exchange, _, wire):
+        async with played_market(capture_path(Path(made)), speed) as (exchange, _, wire):
             variables, chance = variables_of(exchange), random.Random(seed)
             async with probe.following():
                 await _kill_again_and_again(data_dir, variables, probe, kills, chance, done)
+                await _end_well(data_dir, variables, probe, wire)
             findings = await compare(data_dir, wire, probe.seen)
     # A database that is killed alone costs nothing: its events wait for it.
     app_kills = done[Victim.APP.value] + done[Victim.BOTH.value]
@@ -78,10 +82,15 @@ async def _kill_again_and_again(
                 await _kill(app, probe, victim, chance)
                 done[victim.value] += 1
             _look_for_bugs(app, data_dir)
+
+
+async def _end_well(data_dir: Path, variables: dict[str, str], probe: Probe, wire: Wire) -> None:
     async with running(data_dir, "record", SYMBOL, variables=variables, hasty=True) as app:
         await app.until_said(f"{SYMBOL}: synced")
         # Into the middle of its work, again.
         await asyncio.sleep(_LATER_S)
+        # When it is asked to end, what waits has to be written within seconds.
+        await eventually(lambda: probe.has_caught_up(wire))
         assert await app.end() == 0, app.said
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
@@ -14,8 +15,11 @@ from orderbook_desktop.storage.schema import DEPTH_EVENTS, SEGMENTS, Document
 from orderbook_desktop.storage.server.credentials import password_path, read_secret
 from orderbook_desktop.storage.server.folder_claim import FolderClaim
 from orderbook_desktop.storage.server.readiness import child_dsn
+from tests.faults.market import Wire
 
 _LOOK_AGAIN_S = 0.02
+# To notice soon that the server was killed; and where it runs, however busy it is.
+_SOON_MS, _IN_ANY_CASE_MS = 500, 60_000
 
 
 class Probe:
@@ -53,6 +57,12 @@ class Probe:
                     await self._watch()
             await asyncio.sleep(_LOOK_AGAIN_S)
 
+    def has_caught_up(self, wire: Wire) -> bool:
+        """Whether it has seen all of what was sent, or all but the last few hundred events."""
+        last_seen = next(reversed(self.seen), 0)
+        sent_before = next(islice(reversed(wire.payloads), 300, None), 0)
+        return last_seen >= sent_before
+
     async def archived_events(self) -> int:
         """Return how many events are archived by now. Raises PyMongo's errors."""
         return sum(int(one["archived_events"]) for one in await self._segments())
@@ -62,13 +72,13 @@ class Probe:
         return max((int(one["last_id"]) for one in await self._segments()), default=0)
 
     async def _segments(self) -> list[Document]:
-        async with self._connected() as database:
+        async with self._connected(_IN_ANY_CASE_MS) as database:
             return await database[SEGMENTS].find({}).to_list(None)
 
     async def _watch(self) -> None:
         inserts = [{"$match": {"operationType": "insert"}}]
         async with (
-            self._connected() as database,
+            self._connected(_SOON_MS) as database,
             database[DEPTH_EVENTS].watch(inserts, max_await_time_ms=100) as changes,
         ):
             async for change in changes:
@@ -76,12 +86,14 @@ class Probe:
                 self.seen[event["u"]] = event["payload"].encode()
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncIOMotorDatabase[Document]]:
+    async def _connected(self, find_ms: int) -> AsyncIterator[AsyncIOMotorDatabase[Document]]:
         record = FolderClaim(self._folder).read()
         assert record is not None
         password = read_secret(password_path(self._folder / record.kind.value))
         client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-            child_dsn(record.port, password), serverSelectionTimeoutMS=500, socketTimeoutMS=5_000
+            child_dsn(record.port, password),
+            serverSelectionTimeoutMS=find_ms,
+            socketTimeoutMS=max(find_ms, 5_000),
         )
         try:
             yield client[self._db_name]

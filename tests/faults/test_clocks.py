@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from orderbook_desktop.exchange.local import write_capture
 from tests.faults.comparison import compare
@@ -18,6 +19,9 @@ from tests.faults.program import Program, running
 
 HOUR_S = 3600
 _CLOCK_OF_EXCHANGE = re.compile(rb'"([ET])":(\d+)')
+
+# The probe's own client says so when it can't close a cursor of the database that has ended.
+LEAVE = pytest.mark.allows_log("MongoClient background task encountered an error")
 
 
 def capture_with_jumps(folder: Path) -> Path:
@@ -48,9 +52,9 @@ async def record_and_compare(capture: Path, data_dir: Path, variables: dict[str,
             probe.following(),
             running(*arguments, variables=given, hasty=True) as app,
         ):
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 await exchange.finished()
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(120):
                 while await probe.last_id() < max(wire.payloads):
                     await asyncio.sleep(0.1)
                 # The rest is too young yet.
@@ -64,20 +68,27 @@ async def record_and_compare(capture: Path, data_dir: Path, variables: dict[str,
 
 
 async def _it_rests(app: Program) -> None:
-    """Check that app and database, with nothing to do, do little: less than half of a core."""
+    """Check that app and database, with nothing to do, do little: less than half of a core.
+
+    What is still to be archived may take them a while before.
+    """
     parts = [psutil.Process(app.pid), *psutil.Process(app.pid).children(recursive=True)]
-    await asyncio.sleep(1)
-    before = [sum(one.cpu_times()[:2]) for one in parts]
-    await asyncio.sleep(2)
-    used = [sum(one.cpu_times()[:2]) - spent for one, spent in zip(parts, before, strict=True)]
-    assert max(used) < 1.0, used
+    async with asyncio.timeout(60):
+        used = [1.0]
+        while max(used) >= 1.0:
+            before = [sum(one.cpu_times()[:2]) for one in parts]
+            await asyncio.sleep(2)
+            now = [sum(one.cpu_times()[:2]) for one in parts]
+            used = [after - spent for after, spent in zip(now, before, strict=True)]
 
 
+@LEAVE
 async def test_that_of_the_exchange(tmp_path: Path) -> None:
     capture = await asyncio.to_thread(capture_with_jumps, tmp_path)
     await record_and_compare(capture, tmp_path / "data", {})
 
 
+@LEAVE
 async def test_our_own(tmp_path: Path) -> None:
     """Of the program and of its database: an hour ahead, and then two back."""
     capture = await asyncio.to_thread(

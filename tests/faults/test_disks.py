@@ -29,7 +29,7 @@ async def test_a_full_disk_costs_nothing(mount: Mount, tmp_path: Path) -> None:
     disk = mount(_DISK)
     data_dir, ballast = disk / "data", disk / "ballast"
     probe = Probe(data_dir)
-    async with played_market(capture_path(tmp_path), speed=40) as (exchange, _, wire):
+    async with played_market(capture_path(tmp_path), speed=20) as (exchange, _, wire):
         # Not paused before: this is what comes when others fill the disk at once.
         variables = {**variables_of(exchange), "ORDERBOOK_LOW_DISK_GB": "0"}
         async with (
@@ -39,14 +39,16 @@ async def test_a_full_disk_costs_nothing(mount: Mount, tmp_path: Path) -> None:
             await app.until_said(f"{SYMBOL}: synced")
             await eventually(lambda: len(probe.seen) > 100)
             await asyncio.to_thread(fill, ballast)
-            await app.until_said(f"The disk of the data folder {data_dir}", within_s=60)
+            await app.until_said(f"The disk of the data folder {data_dir}")
             await app.until_said("is full; free some space")
             # It goes on trying while nothing changes.
             seen = len(probe.seen)
             await asyncio.sleep(2)
             assert app.running
             ballast.unlink()
-            await eventually(lambda: len(probe.seen) > seen + 100, within_s=40)
+            await eventually(lambda: len(probe.seen) > seen + 100)
+            # When it is asked to end, what waits has to be written within seconds.
+            await eventually(lambda: probe.has_caught_up(wire))
             assert await app.end() == 0, app.said
     assert "Traceback" not in app.said
     findings = await compare(data_dir, wire, probe.seen)

@@ -11,8 +11,11 @@ from tests.faults.kill_matrix import check
 KILLS = int(os.environ.get("KILLS", "6"))
 
 
-@pytest.mark.timeout(120 + KILLS * 15)
+@pytest.mark.timeout(240 + KILLS * 40)
+# The probe's own client says so when it can't close a cursor of the database that was killed.
+@pytest.mark.allows_log("MongoClient background task encountered an error")
 async def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
-    done, findings = await check(tmp_path / "data", KILLS, seed=KILLS)
+    # So slow that a busy machine keeps up.
+    done, findings = await check(tmp_path / "data", KILLS, seed=KILLS, speed=30)
     assert done.total() == KILLS
     assert findings.acknowledged > 0

@@ -48,7 +48,7 @@ async def test_recordings_survive(old_folder: Path, own_server: None) -> None:
     engine = Engine(load_settings(data_dir=str(old_folder)))
     try:
         await engine.start()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             await engine.until_database()
             await engine.database.until_connected()
         assert await recorded(engine) == expected

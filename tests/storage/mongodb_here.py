@@ -55,7 +55,7 @@ async def a_standalone(folder: Path) -> AsyncIterator[str]:
         MONGOD, *arguments, stdout=asyncio.subprocess.DEVNULL
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await is_listening(port):
                 await asyncio.sleep(0.05)
         yield f"mongodb://127.0.0.1:{port}"

@@ -17,7 +17,7 @@ from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 ROOT = Path(__file__).parents[2]
 
 
-async def eventually(condition: Callable[[], object], within_s: float = 20) -> None:
+async def eventually(condition: Callable[[], object], within_s: float = 60) -> None:
     """Wait until `condition` holds; fail if it does not in `within_s`."""
     async with asyncio.timeout(within_s):
         while not condition():
@@ -52,7 +52,7 @@ class OtherCopy:
     async def until(self, state: str) -> None:
         """Read its changes up to the one to `state`."""
         assert self._process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.state.get("state") != state:
                 self.state = json.loads(await self._process.stdout.readline())
 
@@ -66,7 +66,7 @@ class OtherCopy:
         if self._process.returncode is None:
             assert self._process.stdin is not None
             self._process.stdin.close()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await self._process.wait()
 
 

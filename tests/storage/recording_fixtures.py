@@ -60,7 +60,7 @@ class ServerThread:
         self._loop.close()
 
     def _run(self, job: Coroutine[Any, Any, _T]) -> _T:
-        return asyncio.run_coroutine_threadsafe(job, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(job, self._loop).result(120)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ async def running(recorder: Recorder) -> AsyncIterator[Recorder]:
     try:
         yield recorder
     finally:
-        await recorder.close(10)
+        await recorder.close(60)
 
 
 class SilentServer:
@@ -254,7 +254,7 @@ async def events_of(database: Database, market: str = "BTCUSDT") -> list[dict[st
 
 async def until_written(recorder: Recorder) -> None:
     """Wait until every event is acknowledged."""
-    await eventually(lambda: not recorder.waiting, 30)
+    await eventually(lambda: not recorder.waiting)
 
 
 async def until_more(recorder: Recorder, market: str, number: int) -> None:
@@ -266,7 +266,7 @@ async def until_more(recorder: Recorder, market: str, number: int) -> None:
 
 async def until_stored(database: Database, number: int, **query: object) -> None:
     """Wait until `number` segments are stored that match."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(await all_of(database, "segments", **query)) != number:
             await asyncio.sleep(0.02)
 
@@ -281,7 +281,7 @@ class Followed:
 
     async def until_equals(self, tape: Tape) -> None:
         """Wait until the followed book is the true one, at the last id."""
-        await eventually(lambda: self.feed.book.last_update_id == tape.last_id, 30)
+        await eventually(lambda: self.feed.book.last_update_id == tape.last_id)
         assert self.feed.status.state is FeedState.SYNCED
         assert shown(self.feed.book) == tape.book.levels
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from orderbook_desktop.storage.errors import (
     UninitiatedReplicaSet,
 )
 from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram
-from orderbook_desktop.storage.server.ports import private_port
 from orderbook_desktop.storage.server.readiness import child_dsn
 from orderbook_desktop.storage.server.server import DatabaseServer
 from tests.storage.fake_mongo import Answer, Document, error, hello, serving
@@ -80,7 +80,7 @@ async def test_a_standalone_server_will_not(tmp_path: Path) -> None:
 async def test_an_uninitiated_replica_set_is_named(
     options: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dsn_module, "ANSWER_WITHIN_MS", 300)
+    monkeypatch.setattr(dsn_module, "ANSWER_WITHIN_MS", 3_000)
     async with serving(server(hello(isreplicaset=True), {"ok": 1.0})) as port:
         with pytest.raises(UninitiatedReplicaSet, match=r"run rs\.initiate"):
             await check_dsn(f"mongodb://127.0.0.1:{port}/{options}")
@@ -102,11 +102,14 @@ async def test_a_missing_password_is_named() -> None:
 async def test_an_unreachable_server_is_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(dsn_module, "ANSWER_WITHIN_MS", 300)
+    monkeypatch.setattr(dsn_module, "ANSWER_WITHIN_MS", 3_000)
     caplog.set_level("DEBUG", "orderbook_desktop")
-    port = private_port()
-    with pytest.raises(DatabaseUnreachable) as caught:
-        await check_dsn(f"mongodb://me:{SECRET}@127.0.0.1:{port}")
+    # Held, so that nobody else listens there, but not listening.
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(DatabaseUnreachable) as caught:
+            await check_dsn(f"mongodb://me:{SECRET}@127.0.0.1:{port}")
     assert str(caught.value) == (
         f"The database at mongodb://***@127.0.0.1:{port} does not answer (127.0.0.1:{port}: "
         f"{caught.value.reason.partition(': ')[2]}); check that it runs and that MONGO_DSN is "

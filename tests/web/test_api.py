@@ -115,7 +115,7 @@ async def test_status_tells_what_is_followed_and_by_how_many(
     server: WebServer,
 ) -> None:
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(60),
         watching(server.port, "/stream?symbol=ETH/USDT") as viewer,
         httpx.AsyncClient(base_url=server.address, trust_env=False) as client,
     ):

@@ -170,6 +170,6 @@ async def test_closing_gives_the_book_back_and_lets_go_who_waits(
     waiting = asyncio.create_task(channel.waiting.wait())
     await asyncio.sleep(0)
     channel.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await waiting
     assert library.loans == 0

@@ -33,7 +33,7 @@ _BODY = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n"
 async def test_a_later_request_that_never_ends_is_hung_up_on_too(
     hasty: WebServer, slow: bytes
 ) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert (await reader.readline()).split()[1] == b"200"
@@ -53,14 +53,14 @@ async def test_nonsense_in_a_body_is_refused_and_leaves_no_traceback(
 ) -> None:
     loop, told = asyncio.get_running_loop(), []
     loop.set_exception_handler(lambda _loop, context: told.append(context["message"]))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
         writer.write(_CHUNKED + b"nonsense\r\n" * at_once)
         assert (await reader.readline()).split()[1] in (b"400", b"405")
         writer.write(b"nonsense\r\n")
         await until_ended(reader)
         writer.close()
-    async with asyncio.timeout(30), watching(hasty.port, "/healthz") as viewer:
+    async with asyncio.timeout(60), watching(hasty.port, "/healthz") as viewer:
         assert viewer.status == 200
     gc.collect()
     assert told == []

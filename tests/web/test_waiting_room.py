@@ -18,7 +18,7 @@ async def test_a_call_reaches_everybody() -> None:
     room = WaitingRoom()
     tasks = await _waiting(room, 50)
     await room.call()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await asyncio.gather(*tasks)
 
 
@@ -28,7 +28,7 @@ async def test_nobody_is_called_before_time() -> None:
     (task,) = await _waiting(room, 1)
     assert not task.done()
     room.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await task
 
 
@@ -63,7 +63,7 @@ async def test_who_went_away_is_passed_over() -> None:
     gone, stays = await _waiting(room, 2)
     gone.cancel()
     await room.call()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await stays
     assert gone.cancelled()
 
@@ -74,6 +74,6 @@ async def test_a_call_that_is_cancelled_leaves_nobody_behind() -> None:
     calling = asyncio.create_task(room.call())
     await asyncio.sleep(0)
     calling.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await asyncio.gather(*tasks)
     assert calling.cancelled()

@@ -41,7 +41,7 @@ async def streams(exchange: LocalExchange, target: str) -> AsyncIterator[ClientC
 
 async def next_json(websocket: ClientConnection) -> Any:
     """Return the next message."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return json.loads(await websocket.recv())
 
 

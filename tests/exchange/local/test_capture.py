@@ -33,7 +33,7 @@ def _frames(path: Path) -> list[bytes]:
 
 
 async def _receive(websocket: ClientConnection, count: int) -> list[bytes]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return [await websocket.recv(decode=False) for _ in range(count)]
 
 

@@ -127,7 +127,7 @@ async def test_close_with_a_code(exchange: LocalExchange, websocket: ClientConne
 
 
 async def test_shutdown_is_announced(exchange: LocalExchange, websocket: ClientConnection) -> None:
-    exchange.inject(Fault(kind=FaultKind.SHUTDOWN, seconds=0.25))
+    exchange.inject(Fault(kind=FaultKind.SHUTDOWN, seconds=1.0))
     messages, code = await until_closed(websocket)
     assert code == 1001
     kinds = [message["e"] for message in messages]
@@ -139,7 +139,7 @@ async def test_shutdown_is_announced(exchange: LocalExchange, websocket: ClientC
 async def test_silence(exchange: LocalExchange, deliver: bool) -> None:
     async with streams(exchange, _STREAM) as websocket:
         before = await _ids(websocket, 1)
-        exchange.inject(Fault(kind=FaultKind.SILENCE, seconds=0.35, deliver=deliver))
+        exchange.inject(Fault(kind=FaultKind.SILENCE, seconds=1.5, deliver=deliver))
         # The socket itself is alive, and connections opened later hear everything.
         await (await websocket.ping())
         async with streams(exchange, _STREAM) as other:

@@ -46,7 +46,7 @@ async def test_addresses() -> None:
 
 async def test_closing_ends_whatever_is_under_way() -> None:
     exchange = LocalExchange(SyntheticSource())
-    async with asyncio.timeout(10), exchange:
+    async with asyncio.timeout(60), exchange:
         async with streams(exchange, "/ws/btcusdt@depth@100ms") as websocket:
             await next_diff(websocket)
             exchange.inject(Fault(kind=FaultKind.HANG))

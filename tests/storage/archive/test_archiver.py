@@ -141,7 +141,7 @@ async def test_a_segment_without_events_is_done_with(database: Database) -> None
 
 async def until_checkpoint(database: Database, update_id: int) -> None:
     """Wait until a book is kept that is so new."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await all_of(database, "checkpoints", update_id={"$gte": update_id}):
             await asyncio.sleep(0.02)
 
@@ -299,12 +299,12 @@ async def test_a_clock_that_jumps_neither_stalls_it_nor_lets_it_spin(
         await until_checkpoint(database, diffs[-20].final_id)
         await until_stored(database, 1, event_count=180)
         archiver = archiver_of(database)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await archiver.catch_up()
         held = await held_in(database)
         assert held.archived + held.raw == diffs
         assert held.archived
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await archiver.catch_up()
     assert (await held_in(database)).archived == diffs
 
@@ -421,7 +421,7 @@ async def test_the_recorder_archives_by_itself(
         feed = started(recorder, tape)
         diffs: list[DepthDiff] = []
         counts = recorder.archiver.counts_of(tape.market)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while counts.events < 500:
                 diffs += tape.diffs(30)
                 feed.diffs(*diffs[-30:])

@@ -461,7 +461,7 @@ async def test_imports_of_one_market_wait_for_each_other(
         await ImportJournal(database, "import:third").begin(["BTCUSDT"])
     await ImportJournal(database, "import:third").finish()
     importing = asyncio.create_task(imported(database, two_runs().messages, tmp_path))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(await all_of(database, "meta")) < 3:
             assert not importing.done()
     await other.finish()

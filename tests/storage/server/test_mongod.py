@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,11 +102,16 @@ async def test_what_may_pass_is_tried_again_for_a_while(
     said: str,
     error: type[Exception],
 ) -> None:
-    monkeypatch.setattr("orderbook_desktop.storage.server.local_server.FOLDER_PATIENCE_S", 3.0)
+    patience = "orderbook_desktop.storage.server.local_server.FOLDER_PATIENCE_S"
+    monkeypatch.setattr(patience, math.inf)
     mongod_on_path(f"says {said}")
+    log = tmp_path / "database" / "mongod.log"
+    starting = asyncio.create_task(DatabaseServer(tmp_path).start())
+    await eventually(lambda: log.exists() and log.read_text().count(said) > 1)
+    assert not starting.done()
+    monkeypatch.setattr(patience, 0.0)
     with pytest.raises(error):
-        await DatabaseServer(tmp_path).start()
-    assert (tmp_path / "database" / "mongod.log").read_text().count(said) > 1
+        await starting
 
 
 async def test_a_remembered_port_that_is_taken_is_given_up(

@@ -34,7 +34,7 @@ def everything_ended() -> Iterator[None]:
     before = set(psutil.Process().children(recursive=True))
     yield
     left = set(psutil.Process().children(recursive=True)) - before
-    assert not psutil.wait_procs(list(left), timeout=5)[1]
+    assert not psutil.wait_procs(list(left), timeout=30)[1]
 
 
 @pytest.fixture(scope="module")

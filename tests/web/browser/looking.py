@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page
 
 _AXE = Path(__file__).parent / "axe" / "axe.min.js"
 _SERIOUS = ("serious", "critical")
@@ -31,11 +31,24 @@ class Shown:
     """The book on the page at one instant: rows are (price, size, total), best first."""
 
     def __init__(self, page: Page) -> None:
-        read: dict[str, Any] = page.evaluate(_READ)
+        read = _read(page)
         self.update_id: int = read["id"] or 0
         self.state: str = read["state"]
         self.bids: Rows = [_row(row) for row in read["bids"] if row[0]]
         self.asks: Rows = [_row(row) for row in read["asks"] if row[0]]
+
+
+def _read(page: Page) -> dict[str, Any]:
+    """Read the page, as soon as it is one with a book: it may be on its way, or load anew."""
+    while True:
+        page.locator("#book").wait_for(state="attached")
+        try:
+            read: dict[str, Any] = page.evaluate(_READ)
+        except Error as error:
+            if "because of a navigation" not in error.message:
+                raise
+        else:
+            return read
 
 
 def _row(cells: list[str]) -> tuple[Decimal, Decimal, Decimal]:
@@ -52,7 +65,7 @@ def rows_of(levels: list[tuple[Decimal, Decimal]], count: int) -> Rows:
     return rows
 
 
-def until(condition: Callable[[], object], within_s: float = 20.0) -> None:
+def until(condition: Callable[[], object], within_s: float = 60.0) -> None:
     """Wait until `condition` holds."""
     deadline = time.monotonic() + within_s
     while not condition():

@@ -14,8 +14,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
-_READY_S = 30.0
-_END_S = 15.0
+_READY_S = 100.0
+_END_S = 60.0
 
 
 def free_port() -> int:

@@ -37,7 +37,7 @@ def _true_book(capture: Path, update_id: int) -> tuple[Levels, Levels]:
 
 
 def _asked(address: str) -> Any:
-    with build_opener(ProxyHandler({})).open(address, timeout=10) as answer:
+    with build_opener(ProxyHandler({})).open(address, timeout=60) as answer:
         return json.load(answer)
 
 

@@ -1,0 +1,25 @@
+"""The program whose window may take longer to close than it promises: the machine may be busy.
+
+`python -m tests.app.unhurried_program ARGUMENTS…` is `orderbook-desktop ARGUMENTS…`. With
+PATIENT_PARTS in the environment, each part behind the window has longer to end, too.
+"""
+
+from __future__ import annotations
+
+import os
+
+from orderbook_desktop.app import engine, window
+from orderbook_desktop.app.cli import main
+
+_WHOLE = {"_CLOSE_WITHIN_S": 30.0}
+_PARTS = {"_PART_WITHIN_S": 5.0, "_JOBS_WITHIN_S": 5.0, "_SERVER_WITHIN_S": 5.0}
+_WRITE_WITHIN_S = 5.0
+
+if __name__ == "__main__":
+    assert _WHOLE.keys() <= vars(window).keys()
+    vars(window).update(_WHOLE)
+    if "PATIENT_PARTS" in os.environ:
+        assert _PARTS.keys() <= vars(engine).keys()
+        vars(engine).update(_PARTS)
+        engine.Engine.close.__defaults__ = (_WRITE_WITHIN_S,)
+    main()

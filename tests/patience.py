@@ -1,0 +1,46 @@
+"""What the program gives up after a moment has longer in tests: the machine may be busy.
+
+A window has to be gone soon, so whatever is slow to end is cut short, and that is logged. In
+a test it would be a failure of the machine's. A test of such a limit sets it itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from operator import attrgetter
+from typing import Final
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+_PATIENCE_S: Final = 30.0
+# What a database that never comes is waited for with, so no longer than need be.
+_WRITE_PATIENCE_S: Final = 4.0
+
+_LIMITS: Final = {
+    "orderbook_desktop.app.engine": ("_PART_WITHIN_S", "_JOBS_WITHIN_S", "_SERVER_WITHIN_S"),
+    "orderbook_desktop.app.demo_exchange": ("_STOP_WITHIN_S",),
+    "orderbook_desktop.app.doctor": ("_CLOSE_WITHIN_S", "_EVENT_WITHIN_S"),
+}
+# Functions whose only default is the limit.
+_DEFAULTS: Final = {
+    ("orderbook_desktop.app.engine", "Engine.close"): _WRITE_PATIENCE_S,
+    ("orderbook_desktop.app.doctor", "examine"): _PATIENCE_S,
+    ("orderbook_desktop.storage.server.child", "ChildProcess.stop"): _PATIENCE_S,
+}
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lengthen the limits of the modules that are there: none is imported for this."""
+    for module, names in _LIMITS.items():
+        for name in names if module in sys.modules else ():
+            monkeypatch.setattr(sys.modules[module], name, _PATIENCE_S)
+    for (module, name), seconds in _DEFAULTS.items():
+        if module in sys.modules:
+            function = attrgetter(name)(sys.modules[module])
+            assert len(function.__defaults__) == 1
+            monkeypatch.setattr(function, "__defaults__", (seconds,))
+    for wait in (QtBot.waitActive, QtBot.waitExposed, QtBot.waitSignal, QtBot.waitUntil):
+        assert wait.__kwdefaults__ is not None
+        monkeypatch.setitem(wait.__kwdefaults__, "timeout", round(_PATIENCE_S * 1000))
