@@ -18,6 +18,7 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.app.times import time_text
 from orderbook_desktop.app.work_progress import WorkProgress
 from orderbook_desktop.core.received import Received, UnusableFile
+from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.exchange.captured import captured_messages, is_captured
 from orderbook_desktop.storage.imports.formats import ImportFormat
 from orderbook_desktop.storage.imports.importing import ImportedMarket, Step, import_messages
@@ -140,5 +141,8 @@ def _remarks(one: ImportedMarket) -> Iterator[str]:
             "by their times, events were received long before they happened; collector lines "
             "begin with nanoseconds, and their events have milliseconds."
         )
+    if one.segments and one.segments[-1].end_cause is GapCause.FEED_GAP:
+        last_ms = one.segments[-1].last_event_ms
+        yield f"update ids are missing after {time_text(last_ms)}, and no whole book follows them."
     if one.segments and one.counts.loose:
         yield f"{one.counts.loose:,} events belong to no known book; they were kept apart."

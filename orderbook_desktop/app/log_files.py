@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from orderbook_desktop.storage.server.private_files import private_data_folder, 
 _FILE_BYTES: Final = 2_000_000
 _FILES_KEPT: Final = 3
 _FORMAT: Final = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
-_NOISY: Final = ("pymongo", "asyncio", "qasync", "websockets", "ccxt", "aiohttp")
+_NOISY: Final = ("pymongo", "asyncio", "qasync", "websockets", "ccxt", "aiohttp", "filelock")
 
 
 class SharedLogFile(RotatingFileHandler):
@@ -70,6 +71,8 @@ def begin_log(settings: Settings) -> None:
     root.setLevel(logging.DEBUG if development else logging.INFO)
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It is about a kind of proxy, and comes while other threads may have a hand in the filters.
+    warnings.filterwarnings("ignore", message="SOCKS support in urllib3")
     # A full disk must not fill the terminal with tracebacks about the log.
     logging.raiseExceptions = development
     terminal = logging.StreamHandler(sys.stderr)

@@ -53,7 +53,7 @@ async def _record(settings: Settings, choice: SymbolChoice, duration_s: float | 
         try:
             await engine.start()
             await _until_database(engine, stop)
-            for symbol in await _unless_stopped(chosen_symbols(engine, choice, _tell), stop) or ():
+            for symbol in await _chosen(engine, choice, stop, duration_s):
                 sessions[symbol] = session = engine.open_market(symbol, viewed=False)
                 session.set_recording(wanted=True)
                 session.start()
@@ -90,6 +90,17 @@ async def _until_database(engine: Engine, stop: asyncio.Event) -> None:
         await _unless_stopped(engine.until_database(), stop)
     finally:
         unsubscribe()
+
+
+async def _chosen(
+    engine: Engine, choice: SymbolChoice, stop: asyncio.Event, duration_s: float | None
+) -> list[str]:
+    """Return what to record; nothing where the end comes before the exchange has told."""
+    try:
+        async with asyncio.timeout(duration_s):
+            return await _unless_stopped(chosen_symbols(engine, choice, _tell), stop) or []
+    except TimeoutError:
+        return []
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, Result], stop: asyncio.Event) -> Result | None:

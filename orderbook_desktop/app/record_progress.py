@@ -175,6 +175,8 @@ def summary_of(
             text += f" ({detail.removesuffix(' Trying again.').rstrip('.')})"
         if counts.gaps:
             text += f" (the last one because {counts.last_gap})"
+        if counts.ended_by:
+            text += f"; it had ended before because {counts.ended_by}"
         if counts.repeated:
             text += f"; {counts.repeated:,} of them were there already"
         if counts.dropped:

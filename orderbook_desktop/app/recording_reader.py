@@ -64,9 +64,9 @@ class RecordingReader:
 
     @property
     def segments(self) -> list[Segment]:
-        """The unbroken runs that were recorded, by their first update id."""
+        """The unbroken runs that were recorded, by their first update id; each has events."""
         stored = self._run(self._recording.segments())
-        return [one.segment for one in stored]
+        return [one.segment for one in stored if one.segment.event_count]
 
     @property
     def gaps(self) -> list[Gap]:

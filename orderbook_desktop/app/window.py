@@ -27,6 +27,7 @@ from orderbook_desktop.app.settings import APP_NAME, Settings
 from orderbook_desktop.app.stopping import stop_on_signals
 from orderbook_desktop.app.unexpected import UnexpectedErrors
 from orderbook_desktop.app.workers import Workers, end_at_latest
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.gui.main_window import MainWindow
@@ -38,6 +39,13 @@ _log = logging.getLogger(__name__)
 _CLOSE_WITHIN_S: Final = 2.7
 # What doesn't end even when it is cancelled doesn't keep the process.
 _GRACE_S: Final = 2.0
+
+
+class ScreenLost(KnownError):
+    """The screen that the window was on is gone."""
+
+    def __str__(self) -> str:
+        return "The screen went away, and the window with it; what was recorded until then is kept."
 
 
 def run_window(settings: Settings, *, demo: bool, serve: bool) -> int:
@@ -55,7 +63,14 @@ def run_window(settings: Settings, *, demo: bool, serve: bool) -> int:
     loop = qasync.QEventLoop(application)
     loop.set_default_executor(Workers())
     with loop, garbage_on_this_thread():
-        loop.run_until_complete(_show(application, settings, demo=demo, serve=serve))
+        showing = loop.create_task(_show(application, settings, demo=demo, serve=serve))
+        try:
+            loop.run_until_complete(showing)
+        except RuntimeError as error:
+            if showing.done():
+                raise
+            # Qt ended the loop under it, as it does where its connection to the screen breaks.
+            raise ScreenLost from error
     return 0
 
 

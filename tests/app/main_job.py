@@ -158,6 +158,8 @@ class Checking:
             assert verified.holds, verified.fault
             segments = await self._check_recording(play.engine.database, recording)
             _match(segments, struck)
+            gaps = (await recording.timeline()).gaps
+            assert len(gaps) == play.session.sink.counts.gaps, "the count of gaps differs"
             findings.faults.update(
                 {kind.value: count for kind, count in play.exchange.fault_board.counts.items()}
             )

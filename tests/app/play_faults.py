@@ -155,7 +155,9 @@ async def _strike(blow: Blow, play: Play) -> Struck:
         assert counts.last_gap == blow.cause.sentence, f"{blow.name}: {counts.last_gap}"
         assert counts.last_gap_ms >= begun_ms
         await play.until(lambda: play.is_whole, f"whole after {blow.name}")
-        assert counts.gaps == gaps + 1, f"{blow.name} made {counts.gaps - gaps} gaps"
+        # None where the next book is as of the last event; how many there are is compared at
+        # the end with what is recorded.
+        assert counts.gaps <= gaps + 1, f"{blow.name} made {counts.gaps - gaps} gaps"
     return Struck(blow, before_id, play.session.live.base_id)
 
 

@@ -238,6 +238,17 @@ def test_more_files_than_may_be_open_at_first(tmp_path: Path) -> None:
     assert done.stdout.startswith("BTCUSDT: 80 events in one unbroken run"), done.stderr
 
 
+def test_a_hole_without_a_book_behind_it_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    lines = Collected().snapshot().events(90).lines()
+    path.write_bytes(b"".join(lines[:30] + lines[40:]))
+    done = run_command(tmp_path / "data", "import", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "BTCUSDT: update ids are missing after 20" in done.stderr
+    assert "and no whole book follows them." in done.stderr
+    assert " events belong to no known book" in done.stderr
+
+
 def test_times_in_another_unit_are_told(tmp_path: Path) -> None:
     path = tmp_path / "c"
     lines = Collected().snapshot().events(20).lines()

@@ -88,6 +88,13 @@ async def test_the_most_traded_of_an_exchange_out_of_reach(stranded: Settings) -
     assert code == 1
 
 
+async def test_the_time_passes_while_the_exchange_is_out_of_reach(stranded: Settings) -> None:
+    code, told = await _record(stranded, "--top", "5", "--duration", "2")
+    last = told.splitlines()[-1]
+    assert last == "orderbook-desktop: Nothing was recorded: it was stopped before it could begin."
+    assert code == 1
+
+
 async def test_no_symbol_at_all_is_a_wrong_command_line(settings: Settings) -> None:
     code, told = await _record(settings)
     assert code == 2

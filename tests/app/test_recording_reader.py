@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from orderbook_desktop.app.settings import BadSetting
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.exchange.local.capture_writer import write_capture
 from orderbook_desktop.storage.reading.recording import NotCovered
+from orderbook_desktop.storage.schema import segment_document, unarchived_document
 from tests.app.command import run_command
 from tests.app.test_export_and_import import true_books
 from tests.core.archive.test_rows import rebuilt
@@ -131,6 +133,28 @@ async def test_it_works_beside_a_running_loop(recorded: Path) -> None:
     with od.open_recording("BTCUSDT", data_dir=str(recorded)) as recording:
         assert recording.segments
         await asyncio.sleep(0)
+
+
+def test_segments_have_events(recording: RecordingReader) -> None:
+    """One that has a book and nothing more, after a silence, has no times either."""
+    (segment,) = recording.segments
+    last_id = segment.last_id
+    empty = replace(segment, snapshot_id=last_id, first_id=last_id + 1, event_count=0)
+    document = {**segment_document(empty), **unarchived_document(last_id), "_id": "empty"}
+    stored = recording._recording._database.collection("segments")
+
+    async def put() -> None:
+        await stored.insert_one(document)
+
+    async def remove() -> None:
+        await stored.delete_one({"_id": "empty"})
+
+    recording._loop.run(put())
+    try:
+        assert recording.segments == [segment]
+        assert recording.gaps == []
+    finally:
+        recording._loop.run(remove())
 
 
 def test_no_such_recording(recorded: Path, tmp_path: Path) -> None:

@@ -103,6 +103,36 @@ def test_it_ends_while_all_is_well(settings: Settings, number: int) -> None:
     assert "did not end" not in _log(settings)
 
 
+_WITHOUT_SCREEN = """
+import asyncio, sys
+from PySide6.QtWidgets import QApplication
+from orderbook_desktop.app import cli, window
+
+async def show(application, settings, *, demo, serve):
+    # So does Qt where its connection to the screen breaks.
+    asyncio.get_running_loop().call_soon(QApplication.exit, 1)
+    await asyncio.Event().wait()
+
+window._show = show
+cli.main()
+"""
+
+
+def test_a_screen_that_goes_away_is_told(settings: Settings) -> None:
+    variables = {"QT_QPA_PLATFORM": "offscreen", "ORDERBOOK_DATA_DIR": str(settings.data_dir)}
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_SCREEN],
+        env={**os.environ, **variables},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("orderbook-desktop: The screen went away, and the window with it")
+    assert "Traceback" not in done.stderr
+
+
 @posix
 def test_it_ends_while_the_database_starts(settings: Settings) -> None:
     with _window(settings) as process:

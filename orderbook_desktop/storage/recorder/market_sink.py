@@ -50,8 +50,10 @@ class MarketCounts:
     `events` and `payload_bytes` count what the database acknowledged, `repeated` those of
     them that were there already, `dropped` what didn't fit into memory, `gaps` the ends of
     segments that nobody asked for, and the losses between segments; the last one came at
-    `last_gap_ms` (ms since the epoch). `lag_ms` is how long after its arrival the last event
-    was acknowledged, by our own clock; None while there was none.
+    `last_gap_ms` (ms since the epoch). An end after which nothing turns out to be missing is
+    none: the next book has no newer ids, or the recording ends there, for the reason
+    `ended_by`. `lag_ms` is how long after its arrival the last event was acknowledged, by our
+    own clock; None while there was none.
     """
 
     events: int = 0
@@ -61,8 +63,21 @@ class MarketCounts:
     gaps: int = 0
     last_gap: str = ""
     last_gap_ms: int = 0
+    ended_by: str = ""
     last_id: int = 0
     lag_ms: int | None = None
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """An end that counts as a gap (unless `taken_back`) until it is known what comes next.
+
+    Through `last_id` everything is recorded; `before` is what was told of the gap before it.
+    """
+
+    last_id: int
+    before: tuple[str, int]
+    taken_back: bool = False
 
 
 class MarketSink:
@@ -85,6 +100,9 @@ class MarketSink:
         self._undecided: dict[int, bool] = {}
         # Final ids of events that were queued here and that no segment will take.
         self._loose: list[int] = []
+        # The update id that the segment has come to, or had when it ended.
+        self._reached = 0
+        self._doubt: _Doubt | None = None
         self._latest: DepthDiff | None = None
         self._checkpoint_ms = 0
         self._checkpoint_count = 0
@@ -123,6 +141,8 @@ class MarketSink:
             return
         segment = OpenSegment(self.market, base.last_update_id, base.event_ms, self._scale)
         self._segment = segment
+        self._decide(is_gap=self._doubt is not None and segment.base_id > self._doubt.last_id)
+        self._reached = segment.base_id
         self._checkpoint_ms = base.event_ms
         self._checkpoint_count = 0
         self._pending.add(Open(segment, Base.of(base)))
@@ -164,6 +184,7 @@ class MarketSink:
     def _extend(self, segment: OpenSegment, diff: DepthDiff, book: Book) -> None:
         self._scale = self._scale_with(diff, book)
         first_id, final_id, event_ms = diff.first_id, diff.final_id, diff.event_ms
+        self._reached = final_id
         self._add(Extend(segment, first_id, final_id, event_ms, self._scale))
         self._checkpoint(segment, diff, book)
 
@@ -171,6 +192,8 @@ class MarketSink:
         """End the segment (see `RecordingSink`)."""
         if self._segment is not None:
             self._end(cause, storable(detail))
+        elif cause is GapCause.USER and self._doubt is not None:
+            self._take_back(self._doubt)
         if cause is not GapCause.FEED_GAP:
             # The feed has let go of all that waited.
             self._let_go(len(self._undecided))
@@ -190,7 +213,28 @@ class MarketSink:
         if segment is not None:
             self._add(Close(segment, cause, detail))
         if cause is not GapCause.USER:
+            before = self.counts.last_gap, self.counts.last_gap_ms
             self._count_gap(cause, detail)
+            if segment is not None and cause is not GapCause.OVERFLOW:
+                self._doubt = _Doubt(self._reached, before)
+
+    def _take_back(self, doubt: _Doubt) -> None:
+        """Count an end no longer: as far as is known, nothing is missing after it."""
+        if not doubt.taken_back:
+            self.counts.ended_by = self.counts.last_gap
+            self.counts.gaps -= 1
+            self.counts.last_gap, self.counts.last_gap_ms = doubt.before
+            doubt.taken_back = True
+
+    def _decide(self, *, is_gap: bool) -> None:
+        """The next book is there: it tells whether there was a gap."""
+        doubt, self._doubt = self._doubt, None
+        if doubt is not None and not is_gap:
+            self._take_back(doubt)
+        elif doubt is not None and doubt.taken_back:
+            self.counts.gaps += 1
+            self.counts.last_gap = self.counts.ended_by
+        self.counts.ended_by = ""
 
     def _count_gap(self, cause: GapCause, detail: str) -> None:
         self.counts.gaps += 1

@@ -89,6 +89,39 @@ def test_events_received_before_the_recording_began_are_not_claimed() -> None:
 
 
 @GAP
+def test_a_break_after_which_nothing_is_missing_is_no_gap() -> None:
+    tape, desk = Tape(), Desk()
+    desk.feed.snapshot(tape.snapshot())
+    desk.feed.diffs(*tape.diffs(3))
+    desk.feed.broken(GapCause.DISCONNECT)
+    tape.diff()
+    desk.feed.snapshot(tape.snapshot())
+    assert desk.sink.counts.gaps == 1
+    for _ in range(2):
+        desk.feed.broken(GapCause.SILENCE)
+        assert desk.sink.counts.gaps == 2
+        desk.feed.snapshot(tape.snapshot())
+        assert (desk.sink.counts.gaps, desk.sink.counts.ended_by) == (1, "")
+        assert desk.sink.counts.last_gap == GapCause.DISCONNECT.sentence
+
+
+@GAP
+def test_a_recording_that_ends_with_a_break_says_so_and_has_no_gap_there() -> None:
+    tape, desk = Tape(), Desk()
+    desk.feed.snapshot(tape.snapshot())
+    desk.feed.diffs(tape.diff())
+    desk.feed.broken(GapCause.SILENCE)
+    desk.feed.broken(GapCause.USER)
+    assert (desk.sink.counts.gaps, desk.sink.counts.last_gap) == (0, "")
+    assert desk.sink.counts.ended_by == GapCause.SILENCE.sentence
+    # It goes on after all, and something is missing.
+    tape.diff()
+    desk.feed.snapshot(tape.snapshot())
+    assert (desk.sink.counts.gaps, desk.sink.counts.ended_by) == (1, "")
+    assert desk.sink.counts.last_gap == GapCause.SILENCE.sentence
+
+
+@GAP
 @ROOM
 def test_dropped_events_are_not_claimed_by_a_later_snapshot() -> None:
     tape, desk = Tape(), Desk(limit_bytes=20_000)
