@@ -14,6 +14,7 @@
         ├── DatabaseDamaged         the files can't be read
         ├── PortTaken               another program listens on the port
         ├── ServerFailed            the server ended while it started
+        │   └── ServerKilled        … because somebody, or the system, killed it
         ├── UnknownToServer         it refuses the password that we keep for it
         ├── ServerTooSlow           it did not get ready in time
         ├── OwnerSilent             another window owns the folder and runs no server
@@ -215,6 +216,13 @@ class ServerFailed(DatabaseError):
             f"The database server {self.name} could not start ({self.reason}); "
             f"see {self.log_path} for what it said."
         )
+
+
+class ServerKilled(ServerFailed):
+    """The database server was killed while it started; it may well start the next time."""
+
+    def __init__(self, name: str, log_path: Path) -> None:
+        super().__init__(name, "it was killed", log_path)
 
 
 class UnknownToServer(DatabaseError):

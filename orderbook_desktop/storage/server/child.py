@@ -27,6 +27,8 @@ _TAIL_LINES: Final = 60
 
 # A resident guard waits as long for its command before it kills it, so it gets a little more.
 _GUARD_MARGIN_S: Final = 1.0
+# By SIGKILL, as the process itself or its resident guard tells it.
+_KILLED: Final = (-9, 128 + 9)
 _KILLED_WITHIN_S: Final = 1.0
 
 _CREATION_FLAGS = 0
@@ -59,6 +61,7 @@ class ChildProcess:
         self._resident = resident_guard
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
+        self._given_up = False
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._log_path = log_path
         self._fatal = fatal
@@ -89,6 +92,11 @@ class ChildProcess:
         return not self._ended.is_set()
 
     @property
+    def was_killed(self) -> bool:
+        """Whether somebody else has killed the process, if the system tells that."""
+        return self._process.returncode in _KILLED and not self._given_up
+
+    @property
     def last_lines(self) -> list[str]:
         """The last lines that the process wrote, oldest first."""
         return list(self._tail)
@@ -114,16 +122,21 @@ class ChildProcess:
         finally:
             # Also when we are cancelled: nobody else would end it.
             if self.running:
-                self._process.kill()
+                self._kill()
             self._reader.join(_KILLED_WITHIN_S)
             if self._process.stdin is not None:
                 self._process.stdin.close()
 
     def _end_at_once(self) -> None:
+        self._given_up = True
         if self._resident:
             self.ask_to_end()  # A guard that is killed could not kill in turn.
         else:
-            self._process.kill()
+            self._kill()
+
+    def _kill(self) -> None:
+        self._given_up = True
+        self._process.kill()
 
     async def _ends_within(self, patience_s: float) -> None:
         try:
@@ -131,7 +144,7 @@ class ChildProcess:
                 await self._ended.wait()
         except TimeoutError:
             log.warning("process %d did not end in %.0f s and is killed", self.pid, patience_s)
-            self._process.kill()
+            self._kill()
             # Longer only if the system can't end it, or its own children hold its output.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_KILLED_WITHIN_S):

@@ -19,6 +19,7 @@ from orderbook_desktop.storage.errors import (
     DatabaseFolderBusy,
     PortTaken,
     ServerFailed,
+    ServerKilled,
     ServerTooSlow,
     UnknownToServer,
     folder_error,
@@ -90,7 +91,7 @@ class LocalServer:
                 if now() - begun >= port_patience_s:
                     port = self._another_port()
                     continue
-            except DatabaseFolderBusy as error:
+            except (DatabaseFolderBusy, ServerKilled) as error:
                 if now() - begun > FOLDER_PATIENCE_S:
                     raise
                 log.info("waiting: %s", error)
@@ -112,9 +113,11 @@ class LocalServer:
         return None if isinstance(failure, ServerFailed) else failure
 
     def _failure_of(self, child: ChildProcess) -> DatabaseError:
-        return failure_of(
-            self.program.name, child.last_lines, self._port, self.folder, self.log_path
-        )
+        name = self.program.name
+        failure = failure_of(name, child.last_lines, self._port, self.folder, self.log_path)
+        if isinstance(failure, ServerFailed) and child.was_killed:
+            return ServerKilled(name, self.log_path)
+        return failure
 
     async def stop(self) -> None:
         """Stop the server, if it runs, and return when it is gone."""
@@ -270,6 +273,7 @@ class LocalServer:
                 raise UnknownToServer(name, self.log_path) from error
             # Its answer may be faster than its words, of which we have all once it has ended.
             await self._end(child)
-            if (failure := self._told_by(child)) is not None:
-                raise failure from error
-            raise ServerFailed(name, str(error), self.log_path) from error
+            failure = self._failure_of(child)
+            if isinstance(failure, ServerFailed) and not isinstance(failure, ServerKilled):
+                failure = ServerFailed(name, str(error), self.log_path)
+            raise failure from error

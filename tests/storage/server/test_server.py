@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import os
 import socket
+import sys
 from pathlib import Path
 
 import psutil
@@ -125,6 +126,24 @@ def _bound(thief: socket.socket, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="killed by a signal")
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_child_that_is_killed_while_it_starts_is_started_again(
+    tmp_path: Path, *, at_once: bool
+) -> None:
+    server = DatabaseServer(tmp_path)
+    starting = asyncio.create_task(server.start())
+    files, children = tmp_path / "database" / "secantus.new", psutil.Process().children
+    has_begun = children if at_once else (files / "WiredTiger.wt").exists
+    await eventually(lambda: starting.done() or has_begun())
+    assert not starting.done()
+    for child in children(recursive=True):
+        child.kill()
+    await starting
+    assert server.state is ServerState.READY
+    await server.close()
 
 
 async def test_unsubscribed_callbacks_are_left_alone(tmp_path: Path) -> None:
