@@ -94,8 +94,12 @@ async def test_a_start_on_damaged_files_says_so(
 
 
 @pytest.mark.expects_log("the database server ended by itself")
+@pytest.mark.allows_log("the database server could not be started")
 async def test_damage_that_is_met_later_is_no_endless_restart(
-    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recording: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     left_alone = asyncio.Event()
 
@@ -115,8 +119,12 @@ async def test_damage_that_is_met_later_is_no_endless_restart(
         while not left_alone.is_set():
             with pytest.raises(PyMongoError):
                 await client["book"]["things"].insert_one({})
-        # Three times; fewer where it asked so early that the damage was met by a start.
-        assert 1 + watch.seen.count(ServerState.READY) <= 3
+        starts = 1 + watch.seen.count(ServerState.READY)
+        # Where it asks so early that a start meets the damage, that is the last one.
+        met_by_a_start = (
+            "the database server could not be started: The database files" in caplog.text
+        )
+        assert starts < 3 if met_by_a_start else starts == 3
         assert server.state is ServerState.AWAY
         assert server.state_detail.startswith(sentence)
         # Also told while it still ran, or seemed to.
