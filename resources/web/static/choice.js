@@ -16,10 +16,13 @@ export function submitOnChoice(form) {
 }
 
 // A page that was made before the book was known has none of the groupings, nor the places
-// of its prices: it is made anew, unless somebody is at the form just now.
+// of its prices: it is made anew, unless somebody is at the form just now. Tells whether it is
+// on its way, for then nothing more is to be shown on this one.
 export function complete(form, known) {
   const incomplete = document.getElementById("book").dataset.known === undefined;
-  if (known && incomplete && !form.contains(document.activeElement)) location.reload();
+  const anew = known && incomplete && !form.contains(document.activeElement);
+  if (anew) location.reload();
+  return anew;
 }
 
 // The window may go over to its demo while somebody watches.

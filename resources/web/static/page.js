@@ -28,7 +28,7 @@ function draw() {
   // What the server rendered stands until the first book is here.
   if (feed.run || feed.lost) drawState();
   if (!feed.run) return;
-  complete(form, feed.lastUpdateId > 0);
+  if (complete(form, feed.lastUpdateId > 0)) return;
   tellDemo(feed.demo);
   const askRows = groups(feed.asks, step, asks.length);
   const bidRows = groups(feed.bids, step, bids.length);

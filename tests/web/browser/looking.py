@@ -15,7 +15,7 @@ _AXE = Path(__file__).parent / "axe" / "axe.min.js"
 _SERIOUS = ("serious", "critical")
 # How the browser and htmx tell that the server is away.
 _AWAY = ("ERR_CONNECTION_REFUSED", "htmx:sse:error: Failed to fetch")
-_READ = """() => ({
+_READ = """() => document.readyState === "complete" && ({
   id: Number(document.getElementById("book").dataset.updateId),
   state: document.getElementById("state").textContent,
   asks: [...document.querySelectorAll("#asks tr")].map((row) =>
@@ -39,7 +39,10 @@ class Shown:
 
 
 def _read(page: Page) -> dict[str, Any]:
-    """Read the page, as soon as it is one with a book: it may be on its way, or load anew."""
+    """Read the page, as soon as it is one with a book: it may be on its way, or load anew.
+
+    Before its style sheet is there nobody sees it, and nothing of it is in its place.
+    """
     while True:
         page.locator("#book").wait_for(state="attached")
         try:
@@ -48,7 +51,9 @@ def _read(page: Page) -> dict[str, Any]:
             if "because of a navigation" not in error.message:
                 raise
         else:
-            return read
+            if read:
+                return read
+            page.wait_for_timeout(20)
 
 
 def _row(cells: list[str]) -> tuple[Decimal, Decimal, Decimal]:
