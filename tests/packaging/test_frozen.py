@@ -127,6 +127,26 @@ def test_binance_alone_is_enough() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
+_WITHOUT_ARRAY_TYPES = """
+import importlib, pkgutil, runpy, sys
+runpy.run_path(sys.argv[1])
+import orderbook_desktop
+for module in pkgutil.walk_packages(orderbook_desktop.__path__, "orderbook_desktop."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+from numpy.typing import NDArray
+import numpy
+assert NDArray[numpy.int64] | None
+print("numpy._typing._array_like" in sys.modules)
+"""
+
+
+def test_the_program_needs_no_types_of_arrays() -> None:
+    command = [sys.executable, "-c", _WITHOUT_ARRAY_TYPES, str(FROZEN / "no_array_types.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
+
+
 def test_the_guard_is_reached_through_the_database(tmp_path: Path) -> None:
     """The second executable is guard and server in one."""
     told = tmp_path / "told"
