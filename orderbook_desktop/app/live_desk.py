@@ -73,6 +73,7 @@ class LiveDesk:
         self._jobs = Jobs(self.tell_of_bug)
         self._started = False
         self._entering_demo = False
+        self._shown_recording: RecordingStatus | None = None
         self._remember(self._symbol.symbol)
         self._engine = Engine(settings, self.tell_of_bug)
         # What is recorded of the real market has no place in the demo's database.
@@ -123,7 +124,7 @@ class LiveDesk:
     @property
     def recording(self) -> RecordingStatus:
         """The recording of the symbol on screen."""
-        return self._session.recording_status
+        return self._shown_recording or self._session.recording_status
 
     @property
     def recordings(self) -> Sequence[MarketRecording]:
@@ -366,10 +367,11 @@ class LiveDesk:
     async def _change_to_demo(self) -> None:
         """Start the demo's exchange, then leave what there was and go on with that."""
         exchange = DemoExchange(self._settings)
-        text = "Starting the demo…"
-        self._board.tell(Notice("demo", NoticeLevel.INFORMATION, text))
+        self._board.tell(Notice("demo", NoticeLevel.INFORMATION, "Starting the demo…"))
         try:
             await exchange.start()
+            # Nobody switches it off, and it goes on: it must not look as if it ended.
+            self._shown_recording = self._session.recording_status
             await self._end()
         except KnownError as error:
             self._tell_demo_failed(error)
@@ -378,14 +380,13 @@ class LiveDesk:
             await exchange.close()
             raise
         finally:
-            self._entering_demo = False
-        self._demo_exchange = exchange
-        self._demo = True
+            self._entering_demo, self._shown_recording = False, None
+        self._demo_exchange, self._demo = exchange, True
         self._symbols = []
         self._board.clear()
         self._engine = Engine(exchange.settings(), self.tell_of_bug)
-        follows_screen = self._recordings.follows_screen
-        self._recordings = RecordingSet(self._engine, follows_screen=follows_screen)
+        follows = self._recordings.follows_screen
+        self._recordings = RecordingSet(self._engine, follows_screen=follows)
         self._session = self._open_session()
         self._change()
         await self._begin()
@@ -396,5 +397,4 @@ class LiveDesk:
 
     def _tell_demo_failed(self, error: KnownError) -> None:
         _log.error("%s", error)
-        action = NoticeAction.START_DEMO
-        self._board.tell(Notice("demo", NoticeLevel.WARNING, str(error), action))
+        self._board.tell(Notice("demo", NoticeLevel.WARNING, str(error), NoticeAction.START_DEMO))

@@ -80,7 +80,13 @@ class Subscription:
         self._queue.put_nowait(error)
 
     def diff(self, diff: DepthDiff) -> None:
-        """An event came in on the connection in use."""
+        """An event came in on the connection in use.
+
+        Before the stream is open, it is of an earlier wish for the same market: what lies
+        between it and the first event of this one would seem to be left out.
+        """
+        if not self.is_open:
+            return
         self.silence.received(time.monotonic())
         seam, self._seam = self._seam, None
         if seam is not None and self._last_id:

@@ -14,6 +14,9 @@ from orderbook_desktop.gui.theme import Theme
 
 _LONGEST_AGE: Final = " · 88.8 s"
 _GLYPH: Final = 10
+# Before there ever was a book, nothing is connected again.
+_FIRST_CONNECTION: Final = "connecting"
+_FIRST_EXPLANATION: Final = "The stream is being opened."
 _EXPLANATIONS: Final = {
     FeedState.SYNCING: "The book is being fetched.",
     FeedState.SYNCED: "The book is complete and up to date.",
@@ -38,7 +41,7 @@ class StateBadge(QWidget):
     @property
     def text(self) -> str:
         """What the badge says."""
-        return self._badge.text
+        return _FIRST_CONNECTION if _is_first(self._badge) else self._badge.text
 
     def set_theme(self, theme: Theme) -> None:
         """Draw in `theme` from now on."""
@@ -47,9 +50,11 @@ class StateBadge(QWidget):
 
     def set_badge(self, badge: Badge) -> None:
         """Show `badge`."""
-        if badge.state is not self._badge.state or badge.detail != self._badge.detail:
-            self.setAccessibleName(f"Feed state: {badge.state.value}")
-            self.setToolTip(badge.detail or _EXPLANATIONS[badge.state])
+        words, is_first = _words(badge), _is_first(badge)
+        if words != _words(self._badge) or badge.detail != self._badge.detail:
+            self.setAccessibleName(f"Feed state: {words}")
+            explanation = _FIRST_EXPLANATION if is_first else _EXPLANATIONS[badge.state]
+            self.setToolTip(badge.detail or explanation)
         before, self._badge = self.sizeHint(), badge
         if self.sizeHint() != before:
             self.updateGeometry()
@@ -58,8 +63,8 @@ class StateBadge(QWidget):
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
         """Return room for the state with any usual age, so that the age never moves things."""
         widest = max(
-            self._numbers.width(self._badge.state.value + _LONGEST_AGE),
-            self._numbers.width(self._badge.text),
+            self._numbers.width(_words(self._badge) + _LONGEST_AGE),
+            self._numbers.width(self.text),
         )
         return QSize(round(widest) + _GLYPH + 28, round(self._numbers.height) + 10)
 
@@ -81,7 +86,7 @@ class StateBadge(QWidget):
             painter.setFont(self._numbers.font)
             painter.setPen(self._theme.text)
             baseline = self._numbers.baseline(0, self.height())
-            painter.drawText(QPointF(glyph.right() + 7, baseline), self._badge.text)
+            painter.drawText(QPointF(glyph.right() + 7, baseline), self.text)
 
     def _colour(self) -> QColor:
         theme = self._theme
@@ -94,6 +99,16 @@ class StateBadge(QWidget):
             FeedState.DATABASE_AWAY: theme.trouble,
             FeedState.NOT_TRADED: theme.trouble,
         }[self._badge.state]
+
+
+def _is_first(badge: Badge) -> bool:
+    """Whether there was neither an event nor a book before the stream that is being opened."""
+    return badge.state is FeedState.RECONNECTING and badge.age_ms is None
+
+
+def _words(badge: Badge) -> str:
+    """Return the state as a person is told it."""
+    return _FIRST_CONNECTION if _is_first(badge) else badge.state.value
 
 
 def _draw_glyph(painter: QPainter, state: FeedState, box: QRectF, colour: QColor) -> None:

@@ -126,8 +126,12 @@ def message_of(frame: BookFrame) -> Message | None:
         FeedState.RECONNECTING: "The book is unknown until the stream is back.",
         FeedState.DATABASE_AWAY: "The book returns as soon as the database does.",
     }
-    state = frame.status.state
-    return Message(titles[state], frame.status.detail or details.get(state, ""))
+    status, state = frame.status, frame.status.state
+    if state is FeedState.RECONNECTING and not (status.arrived_ns or status.last_received_ns):
+        # There never was a book: nothing is connected again.
+        titles[state] = f"Connecting to {name}"
+        details[state] = "Waiting for the stream."
+    return Message(titles[state], status.detail or details.get(state, ""))
 
 
 def market_format(symbol: SymbolInfo, scale: Scale, bids: Levels, asks: Levels) -> MarketFormat:

@@ -23,6 +23,7 @@ from orderbook_desktop.gui.theme import Theme
 
 _LINE: Final = 2
 _BOX_PADDING: Final = 10
+_LEGEND_MARGIN: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,19 +148,23 @@ class DepthPainter:
 
     def _legend(self, painter: QPainter, scene: DepthScene) -> None:
         """Name each side in its corner, with all that rests there if there is room for it."""
-        rect = scene.area.rect.adjusted(12, 2 * round(self._numbers.height) + 2, -12, 0)
+        rect, height = scene.area.rect, round(self._numbers.height)
         totals = {side: _legend_text(scene, side) for side in Side}
         painter.setFont(self._numbers.font)
         widths = sum(self._numbers.width(text) for text in totals.values())
-        roomy = widths + 4 * self._numbers.digit <= rect.width()
-        for side, flag in (
-            (Side.BID, Qt.AlignmentFlag.AlignLeft),
-            (Side.ASK, Qt.AlignmentFlag.AlignRight),
-        ):
+        roomy = widths + 4 * self._numbers.digit + 4 * _LEGEND_MARGIN <= rect.width()
+        for side in Side:
             empty = not len(scene.curve(side).prices)
             text = totals[side] if roomy or empty else f"{side.value}s".capitalize()
+            width = painter.fontMetrics().horizontalAdvance(text) + 2 * _LEGEND_MARGIN
+            left = rect.left() + _LEGEND_MARGIN
+            if side is Side.ASK:
+                left = rect.right() - _LEGEND_MARGIN - width
+            box = QRect(left, rect.top() + 2 * height + 2, width, height)
+            # A curve behind the words would strike them through.
+            painter.fillRect(box, self._theme.panel)
             painter.setPen(self._side[side])
-            painter.drawText(rect, flag | Qt.AlignmentFlag.AlignTop, text)
+            painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
 
     def _crosshair(self, painter: QPainter, scene: DepthScene, reading: Reading) -> None:
         area, point = scene.area, reading.point

@@ -58,6 +58,14 @@ def state_text(state: RecordingState) -> str:
     return f"{_SIGNS[state]} {state.value}"
 
 
+def _state_words(recording: MarketRecording) -> str:
+    """Return what is told of its state: before the first event nothing is connected again."""
+    is_new = not recording.events and not recording.gaps and not recording.waiting
+    if recording.state is RecordingState.RECONNECTING and is_new:
+        return "connecting"
+    return recording.state.value
+
+
 def _lag_text(recording: MarketRecording) -> str:
     lag_ms = recording.lag_ms
     if lag_ms is None or recording.state is RecordingState.STOPPED:
@@ -116,9 +124,9 @@ COLUMNS: Final = (
     ),
     _Column(
         "State",
-        lambda one: state_text(one.state),
+        lambda one: f"{_SIGNS[one.state]} {_state_words(one)}",
         lambda one: _RANKS[one.state],
-        lambda one: one.problem or one.state.value.capitalize() + ".",
+        lambda one: one.problem or _state_words(one).capitalize() + ".",
         is_number=False,
     ),
     _Column(

@@ -24,6 +24,7 @@ from orderbook_desktop.gui.parts import text_label
 
 _REFRESH_MS: Final = 1_000
 _LEAST_GB: Final = 0.1
+_NUMBER_MARGINS: Final = 10
 
 
 class SpaceDialog(QDialog):
@@ -48,6 +49,9 @@ class SpaceDialog(QDialog):
         self.gigabytes = QDoubleSpinBox(
             self, minimum=_LEAST_GB, maximum=1_000_000, decimals=1, suffix=" GB"
         )
+        # Without the words of the box before it, which isn't read out along with a number.
+        self.days.setAccessibleName("Days of recordings to keep")
+        self.gigabytes.setAccessibleName("Gigabytes of recordings to keep at most")
         self.warning = text_label(self)
         self.buttons = QDialogButtonBox(self)
         role = QDialogButtonBox.ButtonRole
@@ -130,6 +134,8 @@ class SpaceDialog(QDialog):
         choices.setColumnStretch(2, 1)
         pairs = ((self.by_age, self.days), (self.by_size, self.gigabytes))
         for row, (box, number) in enumerate(pairs):
+            # By itself the style cuts off the lower end of a letter such as y.
+            number.setMinimumHeight(number.fontMetrics().height() + _NUMBER_MARGINS)
             choices.addWidget(box, row, 0)
             choices.addWidget(number, row, 1)
         column.addLayout(choices)

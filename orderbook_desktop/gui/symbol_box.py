@@ -17,7 +17,9 @@ class SymbolBox(QLineEdit):
 
     The list opens with the keyboard focus or a click, recent symbols first. Up, Down and
     the page keys move in it, Enter takes the marked symbol, Escape leaves everything as it
-    was. Before the exchange has told its symbols, a whole symbol may be typed.
+    was. Where there was nothing before, what is typed is kept until it is taken: Escape
+    closes the list first, and only then empties the box. Before the exchange has told its
+    symbols, a whole symbol may be typed.
 
     Signals:
         chosen(str): the person wants this symbol, such as `BTC/USDT`.
@@ -40,7 +42,7 @@ class SymbolBox(QLineEdit):
 
     def set_symbols(self, symbols: Sequence[SymbolInfo], recents: Sequence[str]) -> None:
         """Search these from now on; an open list is brought up to date."""
-        if symbols is self._symbols and recents == self._recents:
+        if symbols is self._symbols and tuple(recents) == self._recents:
             return
         self._symbols, self._recents = symbols, tuple(recents)
         if self.popup is not None:
@@ -73,7 +75,10 @@ class SymbolBox(QLineEdit):
     def focusOutEvent(self, event: QFocusEvent) -> None:  # noqa: N802 (Qt's name)
         """Leave everything as it was."""
         super().focusOutEvent(event)
-        self._restore()
+        if self._current:
+            self._restore()
+        else:
+            self._close()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
         """Open the list."""
@@ -99,10 +104,7 @@ class SymbolBox(QLineEdit):
             case Qt.Key.Key_Return | Qt.Key.Key_Enter:
                 self._take()
             case Qt.Key.Key_Escape:
-                # With nothing to take back here, it is for the window around it, too.
-                event.setAccepted(popup is not None or bool(self._typed))
-                self._restore()
-                self.left.emit()
+                self._escape(event)
             case key if key in steps and popup is None:
                 self._open()
             case key if key in steps and popup is not None:
@@ -114,9 +116,18 @@ class SymbolBox(QLineEdit):
     def _typed(self) -> str:
         return "" if self.text() == self._current else self.text().strip()
 
+    def _escape(self, event: QKeyEvent) -> None:
+        # With nothing to take back here, it is for the window around it, too.
+        event.setAccepted(self.popup is not None or bool(self._typed))
+        if self.popup is not None and self._typed and not self._current:
+            self._close()
+            return
+        self._restore()
+        self.left.emit()
+
     def _open(self) -> None:
         self.selectAll()
-        self._search("")
+        self._search(self._typed)
 
     def _search(self, typed: str) -> None:
         found = search_symbols(self._symbols, typed, self._recents)

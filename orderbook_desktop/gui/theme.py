@@ -164,7 +164,8 @@ class ThemeKeeper(QObject):
         colours = {
             field.name: getattr(self.theme, field.name).name() for field in fields(self.theme)
         }
-        self._application.setStyleSheet(self._sheet.substitute(colours))
+        tick = resource_path(f"styles/tick-{'dark' if self.theme.is_dark else 'light'}.svg")
+        self._application.setStyleSheet(self._sheet.substitute(colours, tick=tick.as_posix()))
 
 
 def palette_of(theme: Theme) -> QPalette:

@@ -186,6 +186,21 @@ async def test_the_demo_is_offered_accepted_and_falls_back(stranded: Settings) -
         assert all(one.level is NoticeLevel.INFORMATION for one in desk.notices)
 
 
+async def test_the_way_to_the_demo_is_no_end_of_the_recording(stranded: Settings) -> None:
+    async with _desk(stranded) as desk:
+        seen = set()
+
+        def is_there() -> bool:
+            seen.add(desk.recording.wanted)
+            return desk.demo and desk.engine is not None
+
+        desk.act(NoticeAction.START_DEMO)
+        await _until(is_there)
+        assert seen == {True}
+        desk.set_recording(False)
+        assert not desk.recording.wanted
+
+
 @pytest.mark.expects_log(r"ERROR .*live_desk: The demo's exchange does not run")
 async def test_a_demo_that_fails_never_leads_to_the_exchange(
     settings: Settings, monkeypatch: pytest.MonkeyPatch

@@ -56,6 +56,18 @@ def test_connected_is_told_once() -> None:
     assert waiting(subscription) == []
 
 
+def test_events_of_an_earlier_wish_are_not_of_this_stream() -> None:
+    subscription = Subscription("BTCUSDT")
+    subscription.diff(diff(1))
+    subscription.connected()
+    subscription.diff(diff(5))
+    subscription.broken(GapCause.DISCONNECT, "away")
+    subscription.diff(diff(6))
+    told = waiting(subscription)
+    assert told[0] == StreamConnected()
+    assert ids(told) == [5, GapCause.DISCONNECT]
+
+
 def test_an_interruption_concerns_only_an_open_stream() -> None:
     subscription = Subscription("BTCUSDT")
     subscription.interrupted(GapCause.MALFORMED, "odd")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from PySide6.QtGui import QImage
 from pytestqt.qtbot import QtBot
@@ -41,6 +43,16 @@ def test_says_state_age_and_reason(badge: StateBadge, state: FeedState) -> None:
     assert badge.text == f"{state.value} · 0.3 s"
     assert badge.toolTip() == "The reason why."
     assert badge.accessibleName() == f"Feed state: {state.value}"
+
+
+def test_before_there_ever_was_a_book_nothing_is_connected_again(badge: StateBadge) -> None:
+    status = FeedStatus(FeedState.RECONNECTING, SourceKind.DIRECT, detail="No network.")
+    badge.set_badge(badge_for(status, NOW_NS))
+    assert badge.text == "connecting"
+    assert badge.accessibleName() == "Feed state: connecting"
+    badge.set_badge(badge_for(replace(status, arrived_ns=NOW_NS), NOW_NS + 300_000_000))
+    assert badge.text == "reconnecting · 0.3 s"
+    assert badge.accessibleName() == "Feed state: reconnecting"
 
 
 def test_the_age_does_not_move_things(badge: StateBadge) -> None:

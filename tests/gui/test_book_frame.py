@@ -25,6 +25,17 @@ def test_every_state_of_an_empty_book_has_a_message(desk: FakeDesk, state: FeedS
     assert message.detail == "A sentence about it."
 
 
+def test_the_first_connection_is_none_again(desk: FakeDesk) -> None:
+    titles = []
+    for _ in range(2):
+        desk.source.lose(FeedState.RECONNECTING, "No network.")
+        message = message_of(read_frame(desk))
+        assert message is not None
+        titles.append(message.title)
+        desk.source.load([("100.00", "1.5")], [("100.01", "2")])
+    assert titles == ["Connecting to BTC/USDT", "Reconnecting to BTC/USDT"]
+
+
 def test_an_unreadable_book_becomes_a_sentence(desk: FakeDesk) -> None:
     desk.source.load([("0.0000000000000000001", "1")], [])
     frame = read_frame(desk)

@@ -59,6 +59,26 @@ def test_fills_reach_up_to_the_cumulative_size(chart: DepthChart, desk: FakeDesk
     assert colour(98.57, 0.77) == DARK.panel
 
 
+def test_no_curve_strikes_the_legend_through(chart: DepthChart, desk: FakeDesk) -> None:
+    desk.source.load(
+        [("100.00", "100"), ("50.00", "0.01")], [("102.00", "100"), ("200.00", "0.01")]
+    )
+    chart.set_frame(read_frame(desk))
+    area, line = scene_of(chart).area, chart.fontMetrics().height()
+    middle = area.rect.top() + 2 * line + 2 + line // 2
+    size = f"{area.top / 1e8 * (area.rect.bottom() - middle) / area.rect.height():.2f}"
+    desk.source.apply([("100.00", size)], [("102.00", size)])
+    chart.set_frame(read_frame(desk))
+    assert scene_of(chart).area == area
+    image = image_of(chart)
+    # Beside the first and the last letter, and where the curve goes on behind nothing.
+    for x, beside in ((area.rect.left(), 1), (area.rect.right(), -1)):
+        column = [image.pixelColor(x + 9 * beside, y) for y in range(middle - 4, middle + 5)]
+        assert column == [DARK.panel] * 9
+        column = [image.pixelColor(x + 2 * beside, y) for y in range(middle - 4, middle + 5)]
+        assert column != [DARK.panel] * 9
+
+
 def test_without_a_book_there_is_a_message_and_no_curve(deep: DepthChart, desk: FakeDesk) -> None:
     desk.source.lose(FeedState.SYNCING, "Fetching a snapshot.")
     deep.set_frame(read_frame(desk))

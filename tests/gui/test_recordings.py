@@ -38,7 +38,7 @@ BUSY = MarketRecording(
     since_ms=1_723_000_000_000,
 )
 STOPPED = MarketRecording("ETH/USDT", RecordingState.STOPPED, wanted=False)
-AWAY = MarketRecording("SOL/USDT", RecordingState.RECONNECTING, problem="No network.")
+AWAY = MarketRecording("SOL/USDT", RecordingState.RECONNECTING, events=7, problem="No network.")
 ON_SCREEN = replace(BUSY, symbol="BNB/USDT", kept=False, gaps=0, rate=1.0)
 
 
@@ -86,6 +86,14 @@ def test_says_how_each_recording_is_doing(manager: RecordingManager, desk: FakeD
     assert manager.total.text() == (
         "2 of 4 being recorded · 11 events/s · 3.0 MB in this session · 2 gaps"
     )
+
+
+def test_before_the_first_event_nothing_is_connected_again(
+    manager: RecordingManager, desk: FakeDesk
+) -> None:
+    show(manager, desk, replace(AWAY, events=0), replace(AWAY, symbol="A/B", events=0, gaps=1))
+    model = manager.model
+    assert [texts(model, row)[1] for row in range(2)] == ["↻ connecting", "↻ reconnecting"]
 
 
 def test_the_worst_come_first_and_headings_sort(manager: RecordingManager, desk: FakeDesk) -> None:
@@ -180,9 +188,11 @@ def test_escape_ends_a_search_before_it_hides_the_window(
     manager: RecordingManager, desk: FakeDesk
 ) -> None:
     QTest.keyClicks(manager.symbol_box, "eth")
-    QTest.keyClick(manager.symbol_box, Qt.Key.Key_Escape)
-    assert manager.isVisible()
-    assert manager.symbol_box.text() == ""
+    for left in ("eth", ""):
+        QTest.keyClick(manager.symbol_box, Qt.Key.Key_Escape)
+        assert manager.isVisible()
+        assert manager.symbol_box.popup is None
+        assert manager.symbol_box.text() == left
     QTest.keyClick(manager.symbol_box, Qt.Key.Key_Escape)
     assert not manager.isVisible()
     assert desk.commands == []

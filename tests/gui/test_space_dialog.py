@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
-from PySide6.QtGui import QWheelEvent
+from PySide6.QtGui import QAccessible, QColor, QWheelEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QCheckBox, QStyle, QStyleOptionButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.disk import DiskStatus, Retention
@@ -17,6 +17,7 @@ from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.retention_box import RetentionBox
 from orderbook_desktop.gui.space_dialog import SpaceDialog
+from orderbook_desktop.gui.theme import LIGHT, Appearance, ThemeKeeper
 from tests.gui.fake_desk import NOW_NS, FakeDesk
 from tests.gui.fake_place import FakePlace
 
@@ -31,10 +32,11 @@ def place() -> FakePlace:
 
 
 @pytest.fixture
-def dialog(host: QWidget, place: FakePlace) -> SpaceDialog:
+def dialog(host: QWidget, place: FakePlace) -> Iterator[SpaceDialog]:
     dialog = SpaceDialog(place, host)
     dialog.open()
-    return dialog
+    yield dialog
+    dialog.close()
 
 
 def test_tells_honestly_what_is_used(dialog: SpaceDialog) -> None:
@@ -53,6 +55,39 @@ def test_tells_only_what_is_known(host: QWidget, place: FakePlace) -> None:
     assert dialog.size_label.text() == "What has been recorded is not known yet."
     assert dialog.growth.text() == "Disk: being measured."
     dialog.close()
+
+
+@pytest.mark.parametrize("appearance", [Appearance.DARK, Appearance.LIGHT])
+def test_a_ticked_box_has_a_frame_and_a_tick(
+    dialog: SpaceDialog, qapp: QApplication, appearance: Appearance
+) -> None:
+    theme = ThemeKeeper(qapp, appearance).theme
+
+    def colours(box: QCheckBox) -> tuple[QColor, set[str]]:
+        """Return the colour of the frame, and those within it."""
+        option = QStyleOptionButton()
+        box.initStyleOption(option)
+        frame = box.style().subElementRect(QStyle.SubElement.SE_CheckBoxIndicator, option, box)
+        image = box.grab(frame).toImage()
+        inner = range(2, image.width() - 2)
+        side = image.pixelColor(0, image.height() // 2)
+        return side, {image.pixelColor(x, y).name() for x in inner for y in inner}
+
+    assert colours(dialog.by_size) == (theme.muted, {theme.panel.name()})
+    dialog.by_size.setChecked(True)
+    side, within = colours(dialog.by_size)
+    assert side == theme.focus
+    assert {theme.focus.name(), theme.on_accent.name()} <= within
+
+
+def test_whatever_takes_the_focus_has_a_name(dialog: SpaceDialog) -> None:
+    names = {
+        widget: QAccessible.queryAccessibleInterface(widget).text(QAccessible.Text.Name)
+        for widget in dialog.findChildren(QWidget)
+        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.focusProxy() is None
+    }
+    assert len(names) >= 6
+    assert [widget for widget, name in names.items() if not name] == []
 
 
 def test_nothing_changes_without_apply(dialog: SpaceDialog, place: FakePlace) -> None:
@@ -132,6 +167,7 @@ def test_the_menu_opens_it(
     dialog = window.findChild(SpaceDialog)
     assert dialog is not None
     assert dialog.isVisible()
+    dialog.close()
     window.finish_close()
 
 
@@ -161,6 +197,14 @@ def test_a_day_that_does_not_fit_is_no_day(host: QWidget, place: FakePlace) -> N
     dialog = SpaceDialog(place, host)
     assert dialog.growth.text().endswith("enough for less than a day.")
     dialog.close()
+
+
+def test_numbers_are_whole(dialog: SpaceDialog, qapp: QApplication) -> None:
+    keeper = ThemeKeeper(qapp, Appearance.LIGHT)
+    assert keeper.theme is LIGHT
+    qapp.processEvents()
+    for number in (dialog.days, dialog.gigabytes):
+        assert number.lineEdit().height() >= number.fontMetrics().height()
 
 
 def test_numbers_stand_below_each_other(dialog: SpaceDialog) -> None:

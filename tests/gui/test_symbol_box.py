@@ -92,6 +92,37 @@ def test_escape_leaves_everything_as_it_was(box: SymbolBox, qtbot: QtBot) -> Non
     assert (box.text(), box.popup, chosen) == ("BTC/USDT", None, [])
 
 
+def test_what_is_typed_where_nothing_was_is_kept_until_it_is_given_up(
+    box: SymbolBox, qtbot: QtBot
+) -> None:
+    box.set_current("")
+    box.setFocus()
+    QTest.keyClicks(box, "eth")
+    press(box, Qt.Key.Key_Escape)
+    assert (box.text(), box.popup) == ("eth", None)
+    other = box.window().findChild(QWidget, "other")
+    assert isinstance(other, QWidget)
+    other.setFocus()
+    assert box.text() == "eth"
+    box.search_now()
+    assert popup_of(box).found[0].startswith("ETH/")
+    press(box, Qt.Key.Key_Escape)
+    with qtbot.waitSignal(box.left):
+        press(box, Qt.Key.Key_Escape)
+    assert box.text() == ""
+
+
+def test_the_mark_stays_while_nothing_is_new(box: SymbolBox) -> None:
+    symbols = many_symbols()
+    box.set_symbols(symbols, ["SOL/USDT", "BTC/USDT"])
+    box.search_now()
+    press(box, Qt.Key.Key_Down, Qt.Key.Key_Down)
+    marked = popup_of(box).marked
+    # Whoever shows the desk's state tells it again and again.
+    box.set_symbols(symbols, ["SOL/USDT", "BTC/USDT"])
+    assert popup_of(box).marked == marked != popup_of(box).found[0]
+
+
 def test_losing_the_focus_does_too(box: SymbolBox) -> None:
     box.search_now()
     QTest.keyClicks(box, "eth")
