@@ -120,29 +120,40 @@ def _tell(one: ImportedMarket, db_name: str) -> None:
         count = len(one.segments)
         runs = "one unbroken run" if count == 1 else f"{count} unbroken runs"
         span = f"{time_text(one.timeline.from_ms)} to {time_text(one.timeline.to_ms)}"
-        typer.echo(f"{one.market}: {one.events:,} events in {runs}, {span}, into {db_name}.")
-    elif one.known:
+        events = _many(one.events, "event")
+        typer.echo(f"{one.market}: {events} in {runs}, {span}, into {db_name}.")
+    elif one.loose:
+        events = _many(one.loose, "event")
+        typer.echo(f"{one.market}: {events}, and no book that they belong to.")
+    elif one.known or one.counts.loose:
         typer.echo(f"{one.market}: all of it is there already; nothing was imported.")
     else:
-        typer.echo(f"{one.market}: {one.counts.loose:,} events, and no book that they belong to.")
+        typer.echo(f"{one.market}: no change of its book; nothing was imported.")
     for text in _remarks(one):
         typer.echo(f"orderbook-desktop: {one.market}: {text}", err=True)
 
 
 def _remarks(one: ImportedMarket) -> Iterator[str]:
-    for gap in one.timeline.gaps:
+    for gap in one.gaps if one.segments else ():
         yield f"gap from {time_text(gap.from_ms)} to {time_text(gap.to_ms)}: {gap.account}"
-    if one.segments and one.known:
-        yield f"{one.known} of the runs were there already."
+    if one.known and (one.segments or one.loose):
+        more = "1 more event was" if one.known == 1 else f"{one.known:,} more events were"
+        yield f"{more} there already."
     if one.counts.repeated:
-        yield f"{one.counts.repeated:,} events came twice; they were taken once."
+        yield f"{_many(one.counts.repeated, 'event')} came twice, and counted once."
     if one.counts.behind_ms > _DAY_MS:
         yield (
             "by their times, events were received long before they happened; collector lines "
             "begin with nanoseconds, and their events have milliseconds."
         )
-    if one.segments and one.segments[-1].end_cause is GapCause.FEED_GAP:
-        last_ms = one.segments[-1].last_event_ms
+    if one.segments and one.runs[-1].end_cause is GapCause.FEED_GAP:
+        last_ms = one.runs[-1].last_event_ms
         yield f"update ids are missing after {time_text(last_ms)}, and no whole book follows them."
-    if one.segments and one.counts.loose:
+    if one.segments and one.counts.loose == 1:
+        yield "1 event belongs to no known book; it was kept apart."
+    elif one.segments and one.counts.loose:
         yield f"{one.counts.loose:,} events belong to no known book; they were kept apart."
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -98,9 +98,15 @@ async def _chosen(
     """Return what to record; nothing where the end comes before the exchange has told."""
     try:
         async with asyncio.timeout(duration_s):
-            return await _unless_stopped(chosen_symbols(engine, choice, _tell), stop) or []
+            found = await _unless_stopped(chosen_symbols(engine, choice, _tell), stop) or []
     except TimeoutError:
         return []
+    quoted = sum(symbol.endswith(f"/{choice.quote}") for symbol in found)
+    if found and quoted < choice.top:
+        all_of_them = f"all that the exchange trades in {choice.quote}"
+        count = "1 symbol" if quoted == 1 else f"{quoted} symbols"
+        _tell(f"--top {choice.top} takes {all_of_them}: no more than {count}.")
+    return found
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, Result], stop: asyncio.Event) -> Result | None:

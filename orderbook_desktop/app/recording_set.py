@@ -124,11 +124,17 @@ class RecordingSet:
             self._switch(on_screen)
 
     def remove(self, symbol: str) -> None:
-        """Take `symbol` off the list: only the screen decides about it any more."""
+        """Take `symbol` off the list: only the screen decides about it any more.
+
+        What goes on so does without a break; but nothing begins by it: one that was stopped
+        stays so on screen, and with it what follows there, as after `set_on_screen(False)`.
+        """
         market = split_symbol(symbol)[1]
-        if market in self._kept:
-            self._close(self._kept.pop(market))
         on_screen = self._on_screen(market)
+        if market in self._kept:
+            if on_screen is not None and not on_screen.recording:
+                self.follows_screen = False
+            self._close(self._kept.pop(market))
         if on_screen is not None:
             self._switch(on_screen)
 

@@ -17,6 +17,8 @@ class Preferences:
 
     def __init__(self, settings: QSettings) -> None:
         self._settings = settings
+        # What this window said of them last; another one may have said something else since.
+        self._recordings = self.recordings
 
     @property
     def geometry(self) -> QByteArray:
@@ -71,8 +73,19 @@ class Preferences:
 
     @recordings.setter
     def recordings(self, value: Mapping[str, bool]) -> None:
-        texts = (symbol if is_running else f"-{symbol}" for symbol, is_running in value.items())
+        # Other windows on the same data folder change the list, too: only what differs from
+        # what this one said before is written, and at once.
+        before, self._recordings = self._recordings, dict(value)
+        changed = {key: told for key, told in value.items() if before.get(key) is not told}
+        removed = before.keys() - value.keys()
+        if not changed and not removed:
+            return
+        self._settings.sync()
+        kept = {key: told for key, told in self.recordings.items() if key not in removed}
+        kept |= changed
+        texts = (symbol if is_running else f"-{symbol}" for symbol, is_running in kept.items())
         self._settings.setValue("recording/kept", " ".join(texts))
+        self._settings.sync()
 
     @property
     def source(self) -> SourceKind | None:

@@ -39,6 +39,7 @@ from tests.exchange.local.paced import PacedSource
 from tests.faults.probe import Probe
 from tests.storage.export.rebuild_tardis import books
 from tests.storage.imports.made import Collected
+from tests.storage.recording_fixtures import Tape
 
 _MEMBERS = ("--format", "tardis", "-o")
 
@@ -172,6 +173,28 @@ def test_gaps_are_told(tmp_path: Path) -> None:
     assert done.stderr.endswith(told)
     done = run_command(tmp_path, "import", str(path))
     assert done.stdout == "BTCUSDT: all of it is there already; nothing was imported.\n"
+
+
+def test_what_is_new_of_a_file_that_grew_is_told(tmp_path: Path) -> None:
+    lines = Collected().snapshot().events(50).lines()
+    path = tmp_path / "c"
+    for end, told in ((21, ""), (22, "20 more events were"), (51, "21 more events were")):
+        path.write_bytes(b"".join(lines[:end]))
+        done = run_command(tmp_path / "data", "import", str(path))
+        assert done.returncode == 0, done.stderr
+        assert " in one unbroken run, " in done.stdout
+        assert done.stderr == (f"orderbook-desktop: BTCUSDT: {told} there already.\n" * bool(told))
+    done = run_command(tmp_path / "data", "verify", "BTC/USDT", "--json")
+    assert json.loads(done.stdout)["events"] == 50
+    path.write_bytes(b"".join((lines[0], lines[1][:13] + b"7" + lines[1][14:], *lines[2:])))
+    done = run_command(tmp_path / "data", "import", str(path))
+    assert done.returncode == 1
+    assert "it tells something else than what is recorded of BTCUSDT" in done.stderr
+    events = Collected(Tape("ETHUSDT", step_ms=700)).snapshot().events(2).lines()
+    path.write_bytes(b"".join(events[1:]))
+    for told in ("2 events, and no book that they belong to", "all of it is there already"):
+        done = run_command(tmp_path / "data", "import", str(path))
+        assert done.stdout.startswith(f"ETHUSDT: {told}"), done.stderr
 
 
 def test_an_import_is_refused_by_line(tmp_path: Path) -> None:

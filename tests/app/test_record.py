@@ -72,6 +72,17 @@ async def test_the_most_traded_symbols_in_another_asset(settings: Settings) -> N
     assert told.startswith("Recording BTC/EUR into book.\n")
 
 
+async def test_fewer_symbols_than_were_asked_for(settings: Settings) -> None:
+    symbols = ("BTC/EUR", "--top", "1000", "--quote", "EUR")
+    _, told = await _record(settings, *symbols, until=["into book."])
+    sentence, recording = told.splitlines()[:2]
+    count = recording.count("/EUR")
+    assert sentence == (
+        "orderbook-desktop: --top 1000 takes all that the exchange trades in EUR: no more than "
+        f"{count} symbol{'s' if count > 1 else ''}."
+    )
+
+
 async def test_an_asset_that_nothing_is_traded_in(settings: Settings) -> None:
     code, told = await _record(settings, "--top", "1", "--quote", "NONE")
     assert code == 1

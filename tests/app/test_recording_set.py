@@ -189,6 +189,27 @@ async def test_a_stop_holds_for_a_symbol_until_it_is_started_or_removed(
         assert _rows(desk) == {}
 
 
+async def test_nothing_begins_to_be_recorded_by_a_removal(settings: Settings) -> None:
+    async with _desk(settings, {"BTC/USDT": False}) as desk:
+        assert not desk.recording.wanted
+        desk.remove_recording("BTC/USDT")
+        assert _rows(desk) == {}
+        assert not desk.recording.wanted
+        # It is as if the recording of what is on screen had been switched off.
+        desk.set_recording(True)
+        assert _rows(desk) == {"BTC/USDT": (False, True)}
+        desk.stop_recording("BTC/USDT")
+        desk.start_recording("ETH/USDT")
+        desk.remove_recording("ETH/USDT")
+        desk.remove_recording("BTC/USDT")
+        assert _rows(desk) == {}
+        desk.set_recording(True)
+        desk.start_recording("BTC/USDT")
+        desk.remove_recording("BTC/USDT")
+        # One that runs goes on, as long as it is on screen.
+        assert _rows(desk) == {"BTC/USDT": (False, True)}
+
+
 async def test_kept_recordings_are_resumed(settings: Settings) -> None:
     async with _desk(settings, {"SOL/USDT": True, "ETH/USDT": False, "BTC/USDT": True}) as desk:
         assert _rows(desk) == {

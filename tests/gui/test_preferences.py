@@ -59,3 +59,23 @@ def test_nonsense_counts_as_nothing(settings: QSettings) -> None:
 def test_no_nonsense_removes_recordings(settings: QSettings, text: str) -> None:
     settings.setValue("recording/retention", text)
     assert Preferences(settings).retention is None
+
+
+def _window(settings: QSettings) -> Preferences:
+    """What another window on the same data folder has of the same memory."""
+    return Preferences(QSettings(settings.fileName(), QSettings.Format.IniFormat))
+
+
+def test_two_windows_keep_one_list_of_recordings(settings: QSettings) -> None:
+    Preferences(settings).recordings = {"BTC/USDT": True, "SOL/USDT": False}
+    one, other = _window(settings), _window(settings)
+    one.recordings = {**one.recordings, "ETH/USDT": True}
+    # It has nothing new to say, and then something of its own.
+    other.recordings = {"BTC/USDT": True, "SOL/USDT": False}
+    other.recordings = {"BTC/USDT": False}
+    one.recordings = {"BTC/USDT": True, "SOL/USDT": False, "ETH/USDT": True}
+    one.save()
+    other.save()
+    assert _window(settings).recordings == {"BTC/USDT": False, "ETH/USDT": True}
+    one.recordings = {"SOL/USDT": False, "ETH/USDT": True}
+    assert _window(settings).recordings == {"ETH/USDT": True}

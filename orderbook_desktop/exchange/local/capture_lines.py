@@ -14,6 +14,8 @@ from typing import IO, Final, cast
 
 import msgspec
 
+from orderbook_desktop.core.errors import MalformedMessage
+from orderbook_desktop.core.events import ControlReply, ServerShutdown, decode_frame
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.exchange.local.errors import CaptureUnreadable
 from orderbook_desktop.exchange.local.source import TextLevel
@@ -88,6 +90,7 @@ class _Snapshot(msgspec.Struct):
 _LONGEST_LINE: Final = 64 << 20
 _MOST_DIGITS: Final = len(str(INT64_MAX))
 
+_any: Final = msgspec.json.Decoder()
 _message: Final = msgspec.json.Decoder(_Message)
 _diff: Final = msgspec.json.Decoder(_Diff)
 _snapshot: Final = msgspec.json.Decoder(_Snapshot)
@@ -96,9 +99,11 @@ _is_decimal: Final = re.compile(r"\d+(\.\d+)?", re.ASCII).fullmatch
 
 
 def read_lines(path: Path) -> Generator[CaptureLine]:
-    """Iterate over the lines of the capture at `path`; empty lines are passed over.
+    """Iterate over the lines of the capture at `path`.
 
-    Raises `CaptureUnreadable`, naming the line, at the first that is not of the format.
+    Passed over are empty lines, and messages of no market: answers to commands, and streams of
+    all markets, whose data are arrays. Raises `CaptureUnreadable`, naming the line, at the
+    first that is not of the format.
     """
     number = 0
     try:
@@ -107,8 +112,8 @@ def read_lines(path: Path) -> Generator[CaptureLine]:
             for number, raw in enumerate(lines, start=1):
                 if len(raw) == _LONGEST_LINE:
                     raise CaptureUnreadable(path, "is longer than any message", number)
-                if raw.strip():
-                    yield _parse(path, number, raw)
+                if raw.strip() and (line := _parse(path, number, raw)) is not None:
+                    yield line
     except FileNotFoundError as error:
         raise CaptureUnreadable(path, "does not exist") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -126,26 +131,30 @@ def _open(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path, "rb")) if zipped else path.open("rb")
 
 
-def _parse(path: Path, number: int, raw: bytes) -> CaptureLine:
+def _parse(path: Path, number: int, raw: bytes) -> CaptureLine | None:
     stamp, _, text = raw.removeprefix(BOM_UTF8).strip().partition(b" ")
     is_time = stamp.isdigit() and len(stamp) <= _MOST_DIGITS and int(stamp) <= INT64_MAX
     if not is_time or not text:
         raise CaptureUnreadable(path, "is not a receive time in ns and a JSON object", number)
     try:
-        line = _line(number, int(stamp), text)
+        return _line(number, int(stamp), text)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
         raise CaptureUnreadable(
             path, f"is not a message of the exchange ({error})", number
         ) from error
-    return line
 
 
-def _line(number: int, recv_ns: int, text: bytes) -> CaptureLine:
+def _line(number: int, recv_ns: int, text: bytes) -> CaptureLine | None:
+    if text.startswith(b"["):
+        _any.decode(text)
+        return None
     outer = _message.decode(text)
     payload, frame = text, b""
     inner = outer
     if outer.data:
         payload, frame = bytes(outer.data), text
+        if payload.startswith(b"["):
+            return None
         inner = _message.decode(payload)
     symbol, at, kind = (outer.stream or _stream_name(inner)).partition("@")
     stream = symbol.lower() + at + kind
@@ -155,6 +164,8 @@ def _line(number: int, recv_ns: int, text: bytes) -> CaptureLine:
         _check(taken.bids, taken.asks)
         snapshot = Snapshot(taken.lastUpdateId, taken.bids, taken.asks)
         return CaptureLine(number, recv_ns, "", market, payload, b"", snapshot=snapshot)
+    if not stream and _is_of_no_market(text):
+        return None
     if not stream:
         raise ValueError("neither an event nor a snapshot")
     if inner.e != "depthUpdate":
@@ -165,6 +176,14 @@ def _line(number: int, recv_ns: int, text: bytes) -> CaptureLine:
         raise ValueError(f"update ids {wire.U}..{wire.u}")
     diff = Diff(wire.U, wire.u, wire.E, wire.b, wire.a)
     return CaptureLine(number, recv_ns, stream, market, payload, frame, wire.u, diff)
+
+
+def _is_of_no_market(text: bytes) -> bool:
+    """Whether the exchange itself says something: an answer, or that it will close."""
+    try:
+        return isinstance(decode_frame(text), ControlReply | ServerShutdown)
+    except MalformedMessage:
+        return False
 
 
 def _stream_name(event: _Message) -> str:

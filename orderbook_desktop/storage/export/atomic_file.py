@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ def atomic_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     """Lend a file that takes the name `path` when the context ends well, and else is deleted.
 
     What it holds is on the disk before it takes the name. It may be written by other
-    threads, one at a time. Raises `TargetExists`, unless it may `replace` a file, and
+    threads, one at a time. What one for the same target left behind whose process was killed
+    is deleted. Raises `TargetExists`, unless it may `replace` a file, and
     `TargetUnwritable`, also for any `OSError` out of the context.
     """
     try:
@@ -26,21 +28,79 @@ def atomic_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
         target = path.resolve()
     except (OSError, RuntimeError) as error:
         raise TargetUnwritable(path, "its links lead in a circle") from error
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         _refuse_existing(path, replace=replace)
-        with beside.open("xb") as file:
+        _remove_leftovers(target)
+        with _file_beside(target) as (file, beside):
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _refuse_existing(path, replace=replace)
-        beside.replace(target)
+            _refuse_existing(path, replace=replace)
+            if sys.platform == "win32":
+                # An open file has no other name there.
+                file.close()
+            beside.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
         raise TargetUnwritable(path, error.strerror or type(error).__name__) from error
-    finally:
+
+
+@contextmanager
+def _file_beside(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """Lend a new file and its path, which is deleted in the end; others see that it is in use."""
+    while True:
+        beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        with beside.open("xb") as file:
+            try:
+                # Another one may have taken it for a leftover before it was locked.
+                if _lock(file, wait=True) and not _is_at(file, beside):
+                    continue
+                yield file, beside
+                return
+            finally:
+                if sys.platform == "win32":
+                    # An open file can't be deleted there.
+                    with suppress(OSError):
+                        file.close()
+                with suppress(OSError):
+                    beside.unlink()
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Delete what others left beside `target` which no living process writes any more."""
+    is_ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.part").fullmatch
+    found: list[Path] = []
+    with suppress(OSError):
+        found = [one for one in target.parent.iterdir() if is_ours(one.name)]
+    for one in found:
+        # It may be gone meanwhile, or another's; on Windows one that is written can't be deleted.
         with suppress(OSError):
-            beside.unlink()
+            if sys.platform == "win32":
+                one.unlink()
+                continue
+            with one.open("rb") as file:
+                if _lock(file, wait=False):
+                    one.unlink()
+
+
+def _lock(file: BinaryIO, *, wait: bool) -> bool:
+    """Lock `file` for as long as it is open; return whether that succeeded."""
+    if sys.platform == "win32":
+        return False
+    import fcntl  # noqa: PLC0415 (not on Windows)
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        # Another one has it, or the file system has no locks: then nothing is deleted.
+        return False
+    return True
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
 
 
 def _refuse_existing(path: Path, *, replace: bool) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar
+from typing import BinaryIO, Protocol
 
 from orderbook_desktop import __version__
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
@@ -19,8 +18,7 @@ from orderbook_desktop.storage.export.hftbacktest import HftbacktestWriter
 from orderbook_desktop.storage.export.parquet import ParquetWriter
 from orderbook_desktop.storage.export.survey import Survey
 from orderbook_desktop.storage.export.tardis import TardisWriter
-
-_T = TypeVar("_T")
+from orderbook_desktop.storage.export.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ async def export(job: ExportJob, progress: Callable[[int], None]) -> Exported:
         try:
             await _each(job, written.take, progress)
         finally:
-            await _in_thread(written.close)
+            await in_thread(written.close)
         return written.result()
 
 
@@ -134,16 +132,6 @@ async def _each(
 
     async with aclosing(job.slices()) as slices:
         async for part in slices:
-            await _in_thread(work, part)
+            await in_thread(work, part)
             progress(part.chunk.header.coverage.to_event_ms)
-    await _in_thread(finish)
-
-
-async def _in_thread(work: Callable[..., _T], *arguments: object) -> _T:
-    """Do `work` in a thread; where this is cancelled, end only after it, as it uses the file."""
-    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait({running})
-        raise
+    await in_thread(finish)

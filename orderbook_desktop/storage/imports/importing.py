@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -17,13 +19,15 @@ from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import InexactValue, KnownError
 from orderbook_desktop.core.received import Received
 from orderbook_desktop.core.segments import Segment
-from orderbook_desktop.core.timeline import Timeline, timeline_of
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore, loose_key
+from orderbook_desktop.core.timeline import Gap, Timeline, timeline_of
+from orderbook_desktop.storage.archive.chunk_store import ChunkStore
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.imports.journal import ImportBusy, ImportJournal, settle_imports
-from orderbook_desktop.storage.imports.place import ImportConflict, MarketPlace
+from orderbook_desktop.storage.imports.loose import NewLoose
+from orderbook_desktop.storage.imports.place import MarketPlace
+from orderbook_desktop.storage.imports.remainder import Remainder
 from orderbook_desktop.storage.imports.runs import Counts, MarketRuns, Spooler
-from orderbook_desktop.storage.imports.spool import Spool, SpooledRun
+from orderbook_desktop.storage.imports.spool import Place, Spool, SpooledRun
 from orderbook_desktop.storage.recorder.owner import owner_document
 from orderbook_desktop.storage.schema import (
     IMPORT,
@@ -45,6 +49,7 @@ class Step(Enum):
     """What an import is doing; the values are what a person reads."""
 
     READING = "Reading"
+    COMPARING = "Comparing"
     WRITING = "Writing"
 
 
@@ -52,13 +57,16 @@ class Step(Enum):
 class ImportedMarket:
     """What was imported of one market: its new segments, and what became of the rest.
 
-    `known` segments were there already.
+    `known` events were there already. `runs` are all that the files have, be they new or
+    not. Of the events without a book, `loose` are new.
     """
 
     market: str
     segments: tuple[Segment, ...]
     known: int
     counts: Counts
+    runs: tuple[Segment, ...] = ()
+    loose: int = 0
 
     @property
     def events(self) -> int:
@@ -67,8 +75,17 @@ class ImportedMarket:
 
     @property
     def timeline(self) -> Timeline:
-        """What the new segments cover, and the gaps between them."""
-        return timeline_of((str(at), one) for at, one in enumerate(self.segments))
+        """What the new segments cover."""
+        return _timeline(self.segments)
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """The gaps in the files."""
+        return _timeline(self.runs).gaps
+
+
+def _timeline(segments: Iterable[Segment]) -> Timeline:
+    return timeline_of((str(at), one) for at, one in enumerate(segments))
 
 
 Progress = Callable[[Step, int, int], None]
@@ -134,7 +151,10 @@ class NothingToImport(KnownError):
     """The files hold no event of a book's changes."""
 
     def __str__(self) -> str:
-        return "Nothing was imported: the files hold no depth events (depthUpdate)."
+        return (
+            "Nothing was imported: the files hold no change of a book (depthUpdate, or a row that "
+            "is not of a snapshot)."
+        )
 
 
 class _Reader:
@@ -175,6 +195,15 @@ class _Reader:
         self.counts = {market: runs.counts for market, runs in markets.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class _New:
+    """What of the spool isn't there yet: runs, loose chunks by key, loose events by market."""
+
+    runs: list[SpooledRun]
+    chunks: dict[str, Place]
+    loose: Counter[str]
+
+
 class _Writer:
     """Writes what was spooled, unless it is there already or has no place."""
 
@@ -187,7 +216,7 @@ class _Writer:
         self._progress = progress
         self._store = ChunkStore(database)
         self._journal = ImportJournal(database)
-        self._wanted: list[SpooledRun] | None = None
+        self._wanted: _New | None = None
         self._done = 0
 
     async def run(self) -> list[ImportedMarket]:
@@ -205,40 +234,52 @@ class _Writer:
             await asyncio.shield(self._journal.finish())
         return [self._result(market, wanted) for market in self._counts]
 
-    async def _write_new(self) -> list[SpooledRun]:
-        """Write what isn't there yet; return the runs that weren't there at first."""
-        places = {market: await MarketPlace.of(self._database, market) for market in self._counts}
-        new = [run for run in self._spool.runs if places[run.market].wants(run.found)]
-        for place in places.values():
-            place.check([run.found.segment for run in new if run.market == place.market])
+    async def _write_new(self) -> _New:
+        """Write what isn't there yet; return what wasn't there at first."""
+        self._done = 0
+        runs: list[SpooledRun] = []
+        for market in self._counts:
+            runs += await self._new_runs(market)
+        chunks = await NewLoose(self._database, self._spool).find()
+        loose = Counter[str]()
+        for place in chunks.values():
+            header = self._spool.chunk_at(place).header
+            loose[header.market] += header.event_count
         if self._wanted is None:
-            self._wanted = new
-        loose = await self._new_loose()
-        if new or loose:
-            await self._write(new, loose)
+            self._wanted = _New(runs, chunks, loose)
+        if runs or chunks:
+            await self._write(runs, chunks)
         return self._wanted
 
-    async def _new_loose(self) -> dict[str, tuple[int, int]]:
-        """Return where the loose chunks are that aren't there yet, by key."""
-        found: dict[str, tuple[int, int]] = {}
-        for place in self._spool.loose:
-            (chunk,) = self._spool.read([place])
-            key = loose_key(chunk)
-            known = await self._store.get_loose(key)
-            if known is None:
-                found[key] = place
-            elif known != chunk:
-                raise ImportConflict(chunk.header.market)
-        return found
+    async def _new_runs(self, market: str) -> list[SpooledRun]:
+        """Return what of the market's runs isn't there yet; raises `ImportConflict`."""
+        place = await MarketPlace.of(self._database, market)
+        new: list[SpooledRun] = []
+        found: list[Segment] = []
+        known: set[str] = set()
+        for run in self._spool.runs:
+            if run.market != market or place.has(run.found):
+                continue
+            parts, pieces = place.parts(run.found), [run]
+            if parts:
+                told = partial(self._tell, Step.COMPARING, self._spool.chunk_count)
+                pieces = await Remainder(self._database, self._spool, run, parts, told).runs()
+            if pieces:
+                new += pieces
+                found.append(run.found.segment)
+                known.update(one.id for one in parts)
+        place.check(found, known)
+        place.check_ids(one.found for one in new)
+        return new
 
-    async def _write(self, new: list[SpooledRun], loose: dict[str, tuple[int, int]]) -> None:
+    async def _write(self, new: list[SpooledRun], loose: dict[str, Place]) -> None:
         self._done = 0
         total = sum(len(run.places) for run in new) + len(loose)
         await self._journal.plan([run.found.id for run in new], list(loose))
         documents = [await self._write_run(run, total) for run in new]
-        for chunk in self._spool.read(list(loose.values())):
+        for chunk in self._spool.read(loose.values()):
             await self._store.put_loose(chunk)
-            self._tell(total)
+            self._tell(Step.WRITING, total)
         await _to_its_end(self._journal.commit(documents))
 
     async def _write_run(self, run: SpooledRun, total: int) -> Document:
@@ -246,7 +287,7 @@ class _Writer:
         size = 0
         for chunk in self._spool.read(run.places):
             size += await self._store.put(run.found.id, chunk)
-            self._tell(total)
+            self._tell(Step.WRITING, total)
         segment = run.found.segment
         return {
             "_id": run.found.id,
@@ -259,11 +300,13 @@ class _Writer:
             **owner_document(),
         }
 
-    def _tell(self, total: int) -> None:
+    def _tell(self, step: Step, total: int) -> None:
         self._done += 1
-        self._progress(Step.WRITING, self._done, total)
+        self._progress(step, self._done, total)
 
-    def _result(self, market: str, new: list[SpooledRun]) -> ImportedMarket:
-        found = [run for run in self._spool.runs if run.market == market]
-        segments = tuple(run.found.segment for run in new if run.market == market)
-        return ImportedMarket(market, segments, len(found) - len(segments), self._counts[market])
+    def _result(self, market: str, new: _New) -> ImportedMarket:
+        runs = tuple(run.found.segment for run in self._spool.runs if run.market == market)
+        segments = tuple(run.found.segment for run in new.runs if run.market == market)
+        known = sum(one.event_count for one in runs) - sum(one.event_count for one in segments)
+        counts = self._counts[market]
+        return ImportedMarket(market, segments, known, counts, runs, new.loose[market])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from bisect import insort
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Final
 
 from orderbook_desktop.core.archive import (
@@ -111,7 +111,7 @@ class MarketRuns:
         self._market = market
         self._spooler = spooler
         self._sync = DepthSync()
-        self._run: _Run | None = None
+        self._run: RunEncoder | None = None
         # Events that wait for a book, by identity: the same one may come twice.
         self._waiting: dict[int, DepthDiff] = {}
         # Events that wait for one before them; the book is known.
@@ -209,7 +209,7 @@ class MarketRuns:
             case Gap(first, last):
                 self._end(GapCause.FEED_GAP, f"Update ids {first} to {last} are missing.")
             case Synced(snapshot):
-                self._run = _Run(snapshot, self._spooler.chunk)
+                self._run = _encoder(snapshot, self._spooler.chunk)
             case SnapshotTooOld():
                 self.counts.snapshots += 1
             case Buffered():
@@ -234,12 +234,15 @@ class MarketRuns:
 
 
 @dataclass(slots=True)
-class _Run:
-    """A run that goes on: events wait until they make a chunk."""
+class RunEncoder:
+    """Encodes a run that goes on from the book `start`: events wait until they make a chunk.
 
-    snapshot: DepthSnapshot
+    `begun`, the text of that book, is what the run's id stands for besides its events.
+    """
+
+    start: BookImage
+    begun: InitVar[bytes]
     spool: Callable[[ArchiveChunk], None]
-    base_id: int = field(init=False)
     _book: BookImage = field(init=False)
     _pending: list[DepthDiff] = field(default_factory=list)
     _minute: int = 0
@@ -247,14 +250,17 @@ class _Run:
     _count: int = 0
     _digest: hashlib.blake2b = field(init=False)
 
-    def __post_init__(self) -> None:
-        book = Book()
-        book.load(self.snapshot)
-        self._book = image_of(book, self.snapshot.market)
-        self.base_id = self.snapshot.last_update_id
-        self._digest = hashlib.blake2b(self.snapshot.payload, digest_size=_ID_BYTES)
+    def __post_init__(self, begun: bytes) -> None:
+        self._book = self.start
+        self._digest = hashlib.blake2b(begun, digest_size=_ID_BYTES)
+
+    @property
+    def base_id(self) -> int:
+        """The update id that the run begins after."""
+        return self.start.last_update_id
 
     def add(self, diff: DepthDiff) -> None:
+        """Take the next event; raises `InexactValue`."""
         minute = minute_of(diff.event_ms)
         is_later = minute > self._minute
         self._minute = max(self._minute, minute)
@@ -278,7 +284,7 @@ class _Run:
             snapshot_id=self.base_id,
             first_id=self._first.first_id,
             last_id=self._book.last_update_id,
-            first_event_ms=self.snapshot.event_ms or self._first.event_ms,
+            first_event_ms=self.start.event_ms or self._first.event_ms,
             last_event_ms=self._book.event_ms,
             event_count=self._count,
             scale=self._book.scale,
@@ -295,6 +301,12 @@ class _Run:
             self.spool(chunk)
             self._book = book
         del self._pending[:count]
+
+
+def _encoder(snapshot: DepthSnapshot, spool: Callable[[ArchiveChunk], None]) -> RunEncoder:
+    book = Book()
+    book.load(snapshot)
+    return RunEncoder(image_of(book, snapshot.market), snapshot.payload, spool)
 
 
 def _order(diff: DepthDiff) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ from orderbook_desktop.storage.archive.packing import pack_chunk, unpack_chunk
 from orderbook_desktop.storage.errors import folder_error
 from orderbook_desktop.storage.imports.runs import FoundRun
 
-_Places = list[tuple[int, int]]
+Place = tuple[int, int]
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class SpooledRun:
     """A run, and where its chunks are."""
 
     found: FoundRun
-    places: _Places = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
 
     @property
     def market(self) -> str:
@@ -38,9 +38,9 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self.runs: list[SpooledRun] = []
-        self.loose: list[tuple[int, int]] = []
+        self.loose: list[Place] = []
         self._folder = folder
-        self._going_on: dict[str, _Places] = {}
+        self._going_on: dict[str, list[Place]] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
@@ -65,7 +65,7 @@ class Spool:
 
     def put(self, chunk: ArchiveChunk) -> None:
         """Keep a chunk of the run of its market that goes on."""
-        self._going_on.setdefault(chunk.header.market, []).append(self._write(chunk))
+        self._going_on.setdefault(chunk.header.market, []).append(self.keep(chunk))
 
     def put_run(self, found: FoundRun) -> None:
         """Note that the run of its market has ended."""
@@ -73,15 +73,21 @@ class Spool:
 
     def put_loose(self, chunk: ArchiveChunk) -> None:
         """Keep a loose chunk."""
-        self.loose.append(self._write(chunk))
+        self.loose.append(self.keep(chunk))
 
-    def read(self, places: _Places) -> Iterator[ArchiveChunk]:
+    def read(self, places: Iterable[Place]) -> Iterator[ArchiveChunk]:
         """Iterate over the chunks at `places`."""
-        for begin, length in places:
-            self._file.seek(begin)
-            yield unpack_chunk(self._file.read(length))
+        for place in places:
+            yield self.chunk_at(place)
 
-    def _write(self, chunk: ArchiveChunk) -> tuple[int, int]:
+    def chunk_at(self, place: Place) -> ArchiveChunk:
+        """Return the chunk at `place`."""
+        begin, length = place
+        self._file.seek(begin)
+        return unpack_chunk(self._file.read(length))
+
+    def keep(self, chunk: ArchiveChunk) -> Place:
+        """Keep a chunk of whatever kind; return where it is."""
         packed = pack_chunk(chunk)
         try:
             begin = self._file.seek(0, 2)

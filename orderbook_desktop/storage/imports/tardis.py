@@ -40,6 +40,7 @@ _SIDES: Final = {b"bid": 0, b"ask": 1}
 _is_market: Final = re.compile(rb"[A-Z0-9_.:-]{1,40}", re.IGNORECASE).fullmatch
 # Tardis writes very small amounts as 1e-7.
 _is_number: Final = re.compile(rb"[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?").fullmatch
+_unquoted: Final = re.compile(rb'(?<![^,])"|"(?![^,])').sub
 _looks_like_row: Final = re.compile(rb"[^,]+,[^,]+,\d+,\d+,(true|false),(bid|ask),").match
 
 _Levels = list[tuple[str, str]]
@@ -83,6 +84,7 @@ class _Group:
 
 def is_tardis(line: bytes) -> bool:
     """Whether a file that begins with `line` is one of these."""
+    line = _unquoted(b"", line)
     return line == _HEADER_LINE or _looks_like_row(line) is not None
 
 
@@ -140,7 +142,9 @@ def _groups(path: Path) -> Iterator[tuple[Time, _Group]]:
     """Iterate over (time, rows that belong together) of one file."""
     before, group = b"", None
     with closing(read_lines(path)) as lines:
-        for number, line in lines:
+        for number, raw in lines:
+            # Other programs that have written it anew may have quoted the fields.
+            line = _unquoted(b"", raw) if b'"' in raw else raw
             # Again, where files were put one behind the other.
             if line == _HEADER_LINE:
                 continue

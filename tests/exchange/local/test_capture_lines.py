@@ -8,6 +8,7 @@ import pytest
 
 from orderbook_desktop.exchange.local.capture_lines import CaptureLine, read_lines
 from orderbook_desktop.exchange.local.capture_survey import survey_capture
+from orderbook_desktop.exchange.local.errors import CaptureUnreadable
 
 _DIFF = (
     b'{"e":"depthUpdate","E":7,"s":"ETHBTC","U":1,"u":2,"b":[["0.04350000","1.00000000"]],"a":[]}'
@@ -62,6 +63,26 @@ def test_a_snapshot(tmp_path: Path, text: bytes, market: str) -> None:
 def test_partial_depth_is_an_event_and_no_snapshot(tmp_path: Path) -> None:
     line = _only(tmp_path, b'{"stream":"ethbtc@depth20@100ms","data":{%s}}' % _BOOK)
     assert (line.snapshot, line.stream) == (None, "ethbtc@depth20@100ms")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"result":null,"id":1}',
+        b'{"error":{"code":2,"msg":"Invalid request"},"id":1}',
+        b'{"e":"serverShutdown","E":1}',
+        b'{"stream":"!miniTicker@arr","data":[{"e":"24hrMiniTicker","E":1,"s":"ETHBTC"}]}',
+        b'[{"e":"24hrMiniTicker","E":1,"s":"ETHBTC"}]',
+    ],
+)
+def test_what_is_of_no_market_is_passed_over(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "one.jsonl"
+    path.write_bytes(b"5 %s\n6 %s\n" % (text, _DIFF))
+    (line,) = read_lines(path)
+    assert line.number == 2
+    path.write_bytes(b"5 %s\n" % text[:-1])
+    with pytest.raises(CaptureUnreadable, match="line 1 "):
+        list(read_lines(path))
 
 
 def test_the_survey_finds_filters_and_names(tmp_path: Path) -> None:

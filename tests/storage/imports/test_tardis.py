@@ -91,6 +91,19 @@ def test_a_header_may_come_again_and_a_mark_of_utf_8(tmp_path: Path) -> None:
     assert messages(path) == whole
 
 
+def test_fields_may_be_quoted(tmp_path: Path) -> None:
+    whole = messages(write(tmp_path / "whole.csv", _BOOK, _EVENTS))
+    path = write(tmp_path / "a.csv", _BOOK, _EVENTS)
+    path.write_text("".join(_quoted(line) for line in path.read_text().splitlines()))
+    assert is_tardis(first_line(path))
+    assert messages(path) == whole
+    assert is_tardis(_quoted(_EVENTS.splitlines()[0]).strip().encode())
+
+
+def _quoted(line: str) -> str:
+    return ",".join(f'"{field}"' for field in line.split(",")) + "\r\n"
+
+
 def test_a_file_may_be_named_twice(tmp_path: Path) -> None:
     bid, ask = _BOOK.splitlines(keepends=True)
     pieces = (bid, ask.replace("1700000000200001", "1700000000200009"))
@@ -123,6 +136,7 @@ def test_files_are_merged_by_time(tmp_path: Path) -> None:
         ("binance,BTCUSDT,1,9999999999999999,true,bid,1,2", "has '9999999999999999' for a time"),
         ("binance,BTCUSDT,1,2,True,bid,1,2", "has 'True' for is_snapshot"),
         ("binance,BTCUSDT,1,2,true,buy,1,2", "has 'buy' for a side"),
+        ('binance,BTCUSDT,1,2,true,bid,1"0,2', "has '1\"0' for a price or an amount"),
         ("binance,BTCUSDT,1,2,true,bid,x,2", "has 'x' for a price or an amount"),
         ("binance,BTCUSDT,1,2,true,bid,1,-2", "has '-2' for a price or an amount"),
         ("binance,BTCUSDT,1,2,true,bid,nan,2", "has 'nan' for a price or an amount"),

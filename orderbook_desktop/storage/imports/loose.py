@@ -1,0 +1,76 @@
+"""Imported events that belong to no known book, without those that are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orderbook_desktop.core.archive import ArchiveChunk, decode_chunk, encode_loose
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.storage.archive.chunk_store import ChunkStore, loose_key
+from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.export.threads import in_thread
+from orderbook_desktop.storage.imports.place import ImportConflict
+from orderbook_desktop.storage.imports.spool import Place, Spool
+from orderbook_desktop.storage.schema import DEPTH_CHUNKS
+
+
+class NewLoose:
+    """Finds what is new of the loose chunks in `spool`. Raises PyMongo's errors."""
+
+    def __init__(self, database: Database, spool: Spool) -> None:
+        self._database = database
+        self._spool = spool
+        self._store = ChunkStore(database)
+
+    async def find(self) -> dict[str, Place]:
+        """Return where the loose chunks are that have to be written, by key.
+
+        Raises `ImportConflict` where others with the same update ids are there.
+        """
+        found: dict[str, Place] = {}
+        for place in self._spool.loose:
+            chunk = self._spool.chunk_at(place)
+            if await self._store.get_loose(loose_key(chunk)) == chunk:
+                continue
+            new = await self._new_of(chunk)
+            if new and len(new) < chunk.header.event_count:
+                chunk = await in_thread(encode_loose, new)
+                place = await in_thread(self._spool.keep, chunk)  # noqa: PLW2901
+            key = loose_key(chunk)
+            if new and (key in found or await self._store.get_loose(key) is not None):
+                raise ImportConflict(chunk.header.market, new[0].final_id)
+            if new:
+                found[key] = place
+        return found
+
+    async def _new_of(self, chunk: ArchiveChunk) -> list[DepthDiff]:
+        """Return the events of `chunk` that are in no stored loose chunk.
+
+        What another one received of the same event is something else, as its time differs.
+        Raises `ImportConflict` where the events themselves do.
+        """
+        events = await in_thread(_events_of, chunk)
+        known = await self._known(chunk.header.market, [one.final_id for one in events])
+        for one in events:
+            if any(other.payload != one.payload for other in known.get(one.final_id, ())):
+                raise ImportConflict(chunk.header.market, one.final_id)
+        return [one for one in events if one not in known.get(one.final_id, ())]
+
+    async def _known(self, market: str, ids: Sequence[int]) -> dict[int, list[DepthDiff]]:
+        """Return the loose events with these final `ids` that are stored."""
+        first_id, last_id, wanted = min(ids), max(ids), set(ids)
+        ending = {"$gte": first_id, "$lte": INT64_MAX}
+        query = {"segment": None, "market": market, "last_id": ending}
+        chunks = self._database.collection(DEPTH_CHUNKS)
+        known: dict[int, list[DepthDiff]] = {}
+        for one in await chunks.find(query, {"first_id": 1}).to_list(None):
+            stored = await self._store.get_loose(one["_id"]) if one["first_id"] <= last_id else None
+            for event in () if stored is None else await in_thread(_events_of, stored):
+                if event.final_id in wanted:
+                    known.setdefault(event.final_id, []).append(event)
+        return known
+
+
+def _events_of(chunk: ArchiveChunk) -> list[DepthDiff]:
+    return list(decode_chunk(chunk).diffs())
