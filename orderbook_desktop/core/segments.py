@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Self
 
 from orderbook_desktop.core.units import Scale
 
@@ -47,8 +48,9 @@ class Segment:
     """One unbroken run of update ids of one market.
 
     The book is known from `snapshot_id` on, through `last_id`. `first_id` is the first
-    update id that the run's events cover. Times are the exchange's (`…_event_ms`).
-    `end_cause` is None while the run goes on.
+    update id that the run's events cover. Times are the exchange's: `first_event_ms` is that
+    of the first book, or else of the first event, and `last_event_ms` the latest of all, as
+    its clock may go back. `end_cause` is None while the run goes on.
     """
 
     market: str
@@ -61,3 +63,19 @@ class Segment:
     scale: Scale
     end_cause: GapCause | None = None
     end_detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TimesSeen:
+    """The latest of the times of a segment so far, and how far its clock ever was behind it.
+
+    Where `back_ms` is 0 the times never went back.
+    """
+
+    latest_ms: int
+    back_ms: int = 0
+
+    def and_then(self, event_ms: int) -> Self:
+        """Return the same with one further event."""
+        behind_ms = max(self.back_ms, self.latest_ms - event_ms)
+        return type(self)(max(self.latest_ms, event_ms), behind_ms)

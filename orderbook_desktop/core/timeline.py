@@ -3,6 +3,7 @@
 Update ids order it. Where times go back from one segment to the next, a segment begins as
 late as the latest time before it. So covers and gaps follow each other, each beginning
 where the one before it ends, from the first event to the last; nothing is left over.
+Events that were stored after the last segment, and belong to none, are in a gap.
 """
 
 from __future__ import annotations
@@ -67,6 +68,14 @@ class Gap:
         return f"{self.sentence}; {ids} are not recorded"
 
 
+@dataclass(frozen=True, slots=True)
+class LooseEnd:
+    """Where the events end that belong to no segment: their last update id, and latest time."""
+
+    last_id: int
+    to_ms: int
+
+
 _Piece = TypeVar("_Piece", Cover, Gap)
 
 
@@ -80,12 +89,12 @@ class Timeline:
     @property
     def from_ms(self) -> int:
         """The time of the first event; 0 where there is none."""
-        return self.covers[0].from_ms if self.covers else 0
+        return min((pieces[0].from_ms for pieces in (self.covers, self.gaps) if pieces), default=0)
 
     @property
     def to_ms(self) -> int:
         """The time of the last event; 0 where there is none."""
-        return self.covers[-1].to_ms if self.covers else 0
+        return max((pieces[-1].to_ms for pieces in (self.covers, self.gaps) if pieces), default=0)
 
     @property
     def covered_ms(self) -> int:
@@ -108,7 +117,9 @@ class Timeline:
         cover = self.covers[index]
         if event_ms <= cover.to_ms:
             return cover
-        return next(gap for gap in self.gaps if gap.from_ms <= event_ms < gap.to_ms)
+        within = (gap for gap in self.gaps if gap.from_ms <= event_ms < gap.to_ms)
+        # With the last instant of a recording a gap may end that nothing follows.
+        return next(within, self.gaps[-1])
 
     def between(self, from_ms: int | None, to_ms: int | None) -> Timeline:
         """Return the part from `from_ms` to `to_ms`; None: from the first, to the last."""
@@ -125,11 +136,14 @@ class Timeline:
         )
 
 
-def timeline_of(segments: Iterable[tuple[str, Segment]]) -> Timeline:
+def timeline_of(
+    segments: Iterable[tuple[str, Segment]], loose_end: LooseEnd | None = None
+) -> Timeline:
     """Return the timeline of one market's segments, each with its id, in any order.
 
     One without events covers nothing. One inside another is left out; one that begins
-    inside another and goes on further continues it where that ends.
+    inside another and goes on further continues it where that ends. Where `loose_end` comes
+    after all of them, it is the end of a gap, unless the last one still goes on.
     """
     known = sorted(
         ((key, one) for key, one in segments if one.event_count),
@@ -147,20 +161,25 @@ def timeline_of(segments: Iterable[tuple[str, Segment]]) -> Timeline:
             continues = after_id <= before.last_id
             from_ms = reached if continues else max(from_ms, reached)
             if not continues:
-                gaps.append(_gap(before, reached, segment, from_ms))
+                gaps.append(_gap(before, reached, segment.snapshot_id, from_ms))
             after_id = max(after_id, before.last_id)
         to_ms = max(from_ms, segment.last_event_ms)
         covers.append(Cover(key, after_id, segment.last_id, from_ms, to_ms, continues))
         before = segment
+    if before is not None and before.end_cause is not None:
+        reached = covers[-1].to_ms
+        if loose_end is not None and loose_end.last_id > before.last_id:
+            to_ms = max(reached, loose_end.to_ms)
+            gaps.append(_gap(before, reached, loose_end.last_id, to_ms))
     return Timeline(tuple(covers), tuple(gaps))
 
 
-def _gap(before: Segment, from_ms: int, after: Segment, to_ms: int) -> Gap:
+def _gap(before: Segment, from_ms: int, last_missing: int, to_ms: int) -> Gap:
     cause, detail = before.end_cause, before.end_detail
     if cause is None:
         # Its recorder is gone, or has not yet stored how far it has come.
         cause, detail = GapCause.CRASH, _NOT_CLOSED
-    return Gap(from_ms, to_ms, before.last_id + 1, after.snapshot_id, cause, detail)
+    return Gap(from_ms, to_ms, before.last_id + 1, last_missing, cause, detail)
 
 
 def _meets(piece: _Piece, begin: int, end: int) -> bool:

@@ -17,8 +17,9 @@
                  `snapshot_id` through this id, `archived_events` in `archived_bytes`. Chunks
                  from there on, and raw events up to there, are leftovers. `to_archive` is
                  true until nothing is left to be done, `archive_lease` says who does it.
-                 `origin` is who made it: "recorder" or "import". `sum` is
-                 `segment_sum`.
+                 `origin` is who made it: "recorder" or "import". `last_event_ms` is the
+                 latest time, and `back_ms` how far times ever went back; without it, as an
+                 earlier version wrote it, that of the last event. `sum` is `segment_sum`.
 `checkpoints`    books inside a segment: `segment` (its _id), `market`, `update_id`,
                  `event_ms` and `payload`, the JSON text of a snapshot, compressed by zstd.
                  The one with `base: true` begins the segment, and has `new` until that is

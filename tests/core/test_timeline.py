@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderbook_desktop.core.segments import GapCause, Segment
-from orderbook_desktop.core.timeline import Cover, Gap, Timeline, timeline_of
+from orderbook_desktop.core.timeline import Cover, Gap, LooseEnd, Timeline, timeline_of
 from orderbook_desktop.core.units import Scale
 
 
@@ -25,8 +25,8 @@ def segment(
     )
 
 
-def of(*segments: Segment) -> Timeline:
-    return timeline_of((f"s{number}", one) for number, one in enumerate(segments))
+def of(*segments: Segment, loose_end: LooseEnd | None = None) -> Timeline:
+    return timeline_of(((f"s{number}", one) for number, one in enumerate(segments)), loose_end)
 
 
 def test_nothing_recorded() -> None:
@@ -148,6 +148,29 @@ def test_a_part_of_it() -> None:
     assert found.between(None, None) == found
 
 
+def test_what_no_segment_follows_is_a_gap() -> None:
+    one = segment(100, 200, 1_000, 2_000, GapCause.SILENCE, "so")
+    found = of(one, loose_end=LooseEnd(230, 2_500))
+    assert found.gaps == (Gap(2_000, 2_500, 201, 230, GapCause.SILENCE, "so"),)
+    assert (found.from_ms, found.to_ms) == (1_000, 2_500)
+    assert found.at(2_000) == found.covers[0]
+    assert found.at(2_001) == found.at(2_500) == found.gaps[0]
+    assert found.at(2_501) is None
+    part = found.between(2_100, 2_400)
+    assert (part.from_ms, part.to_ms, part.gap_ms) == (2_100, 2_400, 300)
+    # Where the clock went back it has no length.
+    back = of(one, loose_end=LooseEnd(230, 1_500))
+    assert (back.gaps[0].from_ms, back.gaps[0].to_ms, back.to_ms) == (2_000, 2_000, 2_000)
+
+
+def test_what_lies_within_segments_or_before_the_end_of_one_is_no_gap() -> None:
+    one = segment(100, 200, 1_000, 2_000)
+    assert of(one, loose_end=LooseEnd(200, 9_000)) == of(one)
+    running = segment(100, 200, 1_000, 2_000, None)
+    assert of(running, loose_end=LooseEnd(230, 2_500)) == of(running)
+    assert of(loose_end=LooseEnd(230, 2_500)) == Timeline((), ())
+
+
 causes = st.one_of(st.none(), st.sampled_from(GapCause))
 
 
@@ -162,9 +185,16 @@ def segments(draw: st.DrawFn) -> list[Segment]:
     return found
 
 
-@given(segments())
-def test_every_millisecond_is_covered_or_a_gap(recorded: list[Segment]) -> None:
-    found = of(*recorded)
+loose_ends = st.one_of(
+    st.none(), st.builds(LooseEnd, last_id=st.integers(0, 100), to_ms=st.integers(0, 1_200))
+)
+
+
+@given(segments(), loose_ends)
+def test_every_millisecond_is_covered_or_a_gap(
+    recorded: list[Segment], loose_end: LooseEnd | None
+) -> None:
+    found = of(*recorded, loose_end=loose_end)
     pieces: list[Cover | Gap] = sorted(
         [*found.covers, *found.gaps],
         key=lambda one: one.last_id if isinstance(one, Cover) else one.last_missing,
@@ -179,7 +209,7 @@ def test_every_millisecond_is_covered_or_a_gap(recorded: list[Segment]) -> None:
     if not pieces:
         return
     assert isinstance(pieces[0], Cover)
-    assert isinstance(pieces[-1], Cover)
+    assert isinstance(pieces[-1], Cover) or loose_end is not None
     for instant in range(found.from_ms, found.to_ms + 1, 7):
         piece_then = found.at(instant)
         assert piece_then is not None
@@ -223,9 +253,11 @@ def test_a_cover_is_of_a_segment_that_has_its_events(recorded: list[Segment]) ->
         assert cover.continues or cover.after_id == one.snapshot_id
 
 
-@given(segments(), st.integers(0, 1_000), st.integers(0, 1_000))
-def test_a_part_is_covered_or_a_gap_too(recorded: list[Segment], one: int, other: int) -> None:
-    found = of(*recorded)
+@given(segments(), loose_ends, st.integers(0, 1_000), st.integers(0, 1_000))
+def test_a_part_is_covered_or_a_gap_too(
+    recorded: list[Segment], loose_end: LooseEnd | None, one: int, other: int
+) -> None:
+    found = of(*recorded, loose_end=loose_end)
     begin, end = sorted((one, other))
     part = found.between(begin, end)
     inside = max(0, min(end, found.to_ms) - max(begin, found.from_ms))

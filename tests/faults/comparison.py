@@ -72,7 +72,7 @@ async def _compare_with(recording: Recording, wire: Wire, findings: Findings) ->
     timeline = await recording.timeline()
     findings.gaps = Counter(gap.cause.value for gap in timeline.gaps)
     findings.lost_in_gaps = _missing_in_gaps(timeline, wire, stored)
-    image = await recording.book_at(timeline.to_ms)
+    image = await recording.book_at(timeline.covers[-1].to_ms)
     truth = wire.book_at(image.last_update_id)
     bids, asks = (levels[:_COMPARED_LEVELS] for levels in level_texts(encode_image(image)))
     assert decimals(bids) == sorted(truth.bids.items(), reverse=True)[: len(bids)], "bids differ"

@@ -11,7 +11,7 @@ from orderbook_desktop.core.archive import encode_minutes
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of
 from orderbook_desktop.core.events import DepthDiff, decode_snapshot
-from orderbook_desktop.core.segments import GapCause, Segment
+from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.storage.archive.chunk_store import ChunkStore
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.packing import pack
@@ -98,6 +98,7 @@ class Shelf:
             **segment_document(segment_of(shelved, cause, detail)),
             **unarchived_document(base.last_update_id),
             **owner_document(),
+            "back_ms": times_of(shelved).back_ms,
         }
         await self.database.collection("segments").insert_one(document)
         return shelved
@@ -175,9 +176,17 @@ def segment_of(shelved: Shelved, cause: GapCause | None, detail: str) -> Segment
         first_id=events[0].first_id if events else base.last_update_id + 1,
         last_id=shelved.last_id,
         first_event_ms=base.event_ms or (events[0].event_ms if events else 0),
-        last_event_ms=events[-1].event_ms if events else base.event_ms,
+        last_event_ms=times_of(shelved).latest_ms,
         event_count=len(events),
         scale=base.scale,
         end_cause=cause,
         end_detail=detail,
     )
+
+
+def times_of(shelved: Shelved) -> TimesSeen:
+    """What the recorder saw of a segment's times."""
+    times = TimesSeen(shelved.base.event_ms)
+    for event in shelved.events:
+        times = times.and_then(event.event_ms)
+    return times

@@ -9,7 +9,7 @@ compressed by zstd with a checksum. Once they are archived, `archived` is true a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Final
@@ -17,10 +17,17 @@ from typing import Final
 import msgspec
 
 from orderbook_desktop.core.archive import decode_chunk
+from orderbook_desktop.core.timeline import LooseEnd
 from orderbook_desktop.storage.archive.chunk_store import ChunkStore
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.packing import DamagedDocument, pack, unpack
-from orderbook_desktop.storage.schema import DEPTH_EVENTS, LOOSE_EVENTS, SEGMENTS, Document
+from orderbook_desktop.storage.schema import (
+    DEPTH_CHUNKS,
+    DEPTH_EVENTS,
+    LOOSE_EVENTS,
+    SEGMENTS,
+    Document,
+)
 
 _ASKED_AT_ONCE: Final = 50
 _decoder: Final = msgspec.msgpack.Decoder(list[int])
@@ -58,6 +65,40 @@ class LooseEvents:
         query: Document = {"market": market} | ({"archived": False} if waiting else {})
         found = await self._database.collection(LOOSE_EVENTS).find(query).to_list(None)
         return sorted(map(_list_of, found), key=lambda one: (one.ids[0], one.id))
+
+    async def end_after(self, market: str, after_id: int) -> LooseEnd | None:
+        """Return where the loose events of `market` end, if some come after `after_id`.
+
+        No list is unpacked: a damaged one is for `lists` to tell.
+        """
+        query = {"market": market, "last_id": {"$gt": after_id}}
+        fields = {"last_id": 1, "archived": 1, "chunk": 1}
+        found = await self._database.collection(LOOSE_EVENTS).find(query, fields).to_list(None)
+        archived = {one["chunk"]: int(one["last_id"]) for one in found if one.get("chunk")}
+        raw_id = max((int(one["last_id"]) for one in found if not one.get("archived")), default=0)
+        ends = await self._ends_of(archived)
+        if raw_id:
+            ends += await self._raw_ends(market, after_id, raw_id)
+        if not ends:
+            return None
+        return LooseEnd(max(end.last_id for end in ends), max(end.to_ms for end in ends))
+
+    async def _ends_of(self, chunks: Mapping[str, int]) -> list[LooseEnd]:
+        """Return the ends of loose chunks, of which the last ids are known."""
+        query, fields = {"_id": {"$in": list(chunks)}}, {"to_event_ms": 1}
+        if not chunks:
+            return []
+        found = await self._database.collection(DEPTH_CHUNKS).find(query, fields).to_list(None)
+        times = ((one["_id"], one.get("to_event_ms")) for one in found)
+        return [LooseEnd(chunks[key], time) for key, time in times if isinstance(time, int)]
+
+    async def _raw_ends(self, market: str, after_id: int, last_id: int) -> list[LooseEnd]:
+        """Return ids and times of the raw events in a range of ids that no segment has."""
+        query = {"market": market, "u": {"$gt": after_id, "$lte": last_id}}
+        fields = {"u": 1, "event_ms": 1}
+        found = await self._database.collection(DEPTH_EVENTS).find(query, fields).to_list(None)
+        times = ((one["u"], one.get("event_ms")) for one in found)
+        return [LooseEnd(key, time) for key, time in times if isinstance(time, int)]
 
     async def waiting_markets(self) -> list[str]:
         """Return the markets that have loose events which are not archived."""

@@ -258,16 +258,20 @@ class _Writer:
         found: list[Segment] = []
         known: set[str] = set()
         for run in self._spool.runs:
-            if run.market != market or place.has(run.found):
+            if run.market != market:
+                continue
+            if place.has(run.found):
+                # It need not be earlier than what comes after it in the files.
+                known.add(run.found.id)
                 continue
             parts, pieces = place.parts(run.found), [run]
             if parts:
                 told = partial(self._tell, Step.COMPARING, self._spool.chunk_count)
                 pieces = await Remainder(self._database, self._spool, run, parts, told).runs()
+                known.update(one.id for one in parts)
             if pieces:
                 new += pieces
                 found.append(run.found.segment)
-                known.update(one.id for one in parts)
         place.check(found, known)
         place.check_ids(one.found for one in new)
         return new
@@ -297,6 +301,7 @@ class _Writer:
             "archived_events": segment.event_count,
             "archived_bytes": size,
             "to_archive": False,
+            "back_ms": run.found.back_ms,
             **owner_document(),
         }
 

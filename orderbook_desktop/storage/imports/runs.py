@@ -32,7 +32,7 @@ from orderbook_desktop.core.depth_sync import (
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 from orderbook_desktop.core.received import Received
-from orderbook_desktop.core.segments import GapCause, Segment
+from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 
 # No chunk is longer (`core.archive.closed_span`).
 _MINUTES_TOGETHER: Final = 10
@@ -66,11 +66,12 @@ class FoundRun:
     """An unbroken run that has ended.
 
     `id` is made of its contents alone: of the book that it begins with, of its events and of
-    why it ended.
+    why it ended. `back_ms` is how far its times ever went back (`StoredSegment`).
     """
 
     id: str
     segment: Segment
+    back_ms: int
 
 
 @dataclass(slots=True)
@@ -244,6 +245,7 @@ class RunEncoder:
     begun: InitVar[bytes]
     spool: Callable[[ArchiveChunk], None]
     _book: BookImage = field(init=False)
+    _times: TimesSeen = field(init=False)
     _pending: list[DepthDiff] = field(default_factory=list)
     _minute: int = 0
     _first: DepthDiff | None = None
@@ -252,6 +254,7 @@ class RunEncoder:
 
     def __post_init__(self, begun: bytes) -> None:
         self._book = self.start
+        self._times = TimesSeen(self.start.event_ms)
         self._digest = hashlib.blake2b(begun, digest_size=_ID_BYTES)
 
     @property
@@ -265,6 +268,7 @@ class RunEncoder:
         is_later = minute > self._minute
         self._minute = max(self._minute, minute)
         self._first = self._first or diff
+        self._times = self._times.and_then(diff.event_ms)
         self._pending.append(diff)
         self._count += 1
         self._digest.update(diff.payload)
@@ -285,13 +289,13 @@ class RunEncoder:
             first_id=self._first.first_id,
             last_id=self._book.last_update_id,
             first_event_ms=self.start.event_ms or self._first.event_ms,
-            last_event_ms=self._book.event_ms,
+            last_event_ms=self._times.latest_ms,
             event_count=self._count,
             scale=self._book.scale,
             end_cause=cause,
             end_detail=detail,
         )
-        return FoundRun(self._digest.hexdigest(), segment)
+        return FoundRun(self._digest.hexdigest(), segment, self._times.back_ms)
 
     def _flush(self, *, is_all: bool) -> None:
         """Encode the events that make up the next chunk, if that can be said."""

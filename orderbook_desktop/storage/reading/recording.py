@@ -25,6 +25,7 @@ from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.raw_events import RawEvents
 from orderbook_desktop.storage.reading.segment_reader import BEFORE_ALL, SegmentReader
 from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segments
+from orderbook_desktop.storage.reading.timelines import read_timeline
 from orderbook_desktop.storage.schema import SEGMENTS
 
 __all__ = ["NotCovered", "Recording", "StoredSegment", "recorded_markets"]
@@ -67,7 +68,7 @@ class Recording:
 
     async def timeline(self) -> Timeline:
         """Return what is covered and what is not, from the first event to the last."""
-        return _timeline(await self.segments())
+        return await read_timeline(self._database, self.market, await self.segments())
 
     async def chunks(self, segment: StoredSegment) -> AsyncGenerator[DecodedChunk]:
         """Iterate over a whole segment, as far as it went when `segment` was read.
@@ -123,7 +124,7 @@ class Recording:
             segments = await self.segments()
             piece = _timeline(segments).at(event_ms)
             if not isinstance(piece, Cover):
-                raise NotCovered(self.market, event_ms, piece)
+                raise NotCovered(self.market, event_ms, await self._gap_at(segments, event_ms))
             try:
                 stored = next(one for one in segments if one.id == piece.segment_id)
                 return await self._book_in(stored, event_ms)
@@ -132,6 +133,11 @@ class Recording:
                     raise
                 before = segments
         raise NotCovered(self.market, event_ms, None)
+
+    async def _gap_at(self, segments: list[StoredSegment], event_ms: int) -> Gap | None:
+        timeline = await read_timeline(self._database, self.market, segments)
+        piece = timeline.at(event_ms)
+        return piece if isinstance(piece, Gap) else None
 
     async def _book_in(self, stored: StoredSegment, event_ms: int) -> BookImage:
         reader = SegmentReader(self._database, stored)
@@ -167,7 +173,7 @@ class Recording:
         reader = SegmentReader(self._database, stored)
         start_id = None
         if from_ms is not None:
-            start_id = await reader.start_near(from_ms)
+            start_id = await reader.start_near(from_ms - 1)
         elif cover.after_id > stored.segment.snapshot_id:
             near = await reader.start_near(cover.from_ms)
             # Where times go back it is further in front.
@@ -181,6 +187,9 @@ class Recording:
                 if begin < chunk.header.event_count and (begin < end or opens):
                     yield ChunkSlice(chunk, begin, max(begin, end), opens or was_cut)
                     opens = False
+                if begin < chunk.header.event_count:
+                    # Whatever comes now is as late, be its time an earlier one.
+                    from_ms = None
                 if end < chunk.header.event_count:
                     return
 

@@ -95,22 +95,24 @@ class SegmentReader:
                 await asyncio.gather(ahead, return_exceptions=True)
 
     async def start_near(self, event_ms: int) -> int | None:
-        """Return where the last archived chunk starts that begins at `event_ms` or before.
+        """Return where a late archived chunk starts before which nothing is after `event_ms`.
 
-        What comes before that chunk is earlier. None where there is none, or none is found
-        since times go back. Raises PyMongo's errors.
+        It begins at `event_ms` or before. None where there is none, or none is found since
+        times go back. Raises PyMongo's errors.
         """
-        segment = self._stored.segment
+        segment, back_ms = self._stored.segment, self._stored.back_ms
         chunks = self._database.collection(DEPTH_CHUNKS)
-        latest, back = minute_of(event_ms), _MINUTES_BACK
+        # What comes before an event of then is not after `event_ms`, wherever times go back.
+        until_ms = event_ms - (back_ms or 0)
+        latest, back = minute_of(until_ms), _MINUTES_BACK
         while latest >= minute_of(segment.first_event_ms):
             span = {"$gte": latest - back, "$lte": latest}
             query = {"market": segment.market, "minute": span}
             found = await chunks.find(query, {"data": 0}).to_list(None)
             mine = {int(one["last_id"]): one for one in found if self._is_its(one)}
-            starts = [one["start_id"] for one in mine.values() if one["from_event_ms"] <= event_ms]
+            starts = [one["start_id"] for one in mine.values() if one["from_event_ms"] <= until_ms]
             for start_id in sorted(starts, reverse=True):
-                if await self._is_after_all_before(start_id, event_ms, mine):
+                if back_ms is not None or await self._is_after_all_before(start_id, event_ms, mine):
                     return int(start_id)
             latest, back = latest - back - 1, back * 8
         return None

@@ -24,7 +24,10 @@ class StoredSegment:
     The chunks of `id` hold everything after `segment.snapshot_id` through `archived_id`,
     `archived_events` in `archived_bytes`; what comes after it is raw. `cut_events` have been
     removed from the front by retention. `origin` is "recorder" or "import". `intact` is
-    false where the document's checksum, if it has one, does not match.
+    false where the document's checksum, if it has one, does not match. `back_ms` is how far
+    the time of an event ever was behind the latest before it, that of the first book
+    included. It is None where an earlier version wrote the segment: then `last_event_ms` is
+    that of the last event, and nobody knows whether times went back.
     """
 
     id: str
@@ -35,6 +38,7 @@ class StoredSegment:
     origin: str
     cut_events: int = 0
     intact: bool = True
+    back_ms: int | None = None
 
     @property
     def running(self) -> bool:
@@ -65,6 +69,7 @@ def stored_segment(document: Document) -> StoredSegment:
     try:
         segment = segment_of(document)
         # A recorder of an earlier version knows nothing of the archive.
+        back_ms = document.get("back_ms")
         told = document if "archived_id" in document else unarchived_document(segment.snapshot_id)
         return StoredSegment(
             document["_id"],
@@ -75,6 +80,7 @@ def stored_segment(document: Document) -> StoredSegment:
             told["origin"],
             int(told["cut_events"]),
             intact="sum" not in document or document["sum"] == segment_sum(segment),
+            back_ms=None if back_ms is None else int(back_ms),
         )
     except (KeyError, TypeError, ValueError) as error:
         reason = f"segment {document.get('_id')}: {type(error).__name__} {error}"

@@ -6,11 +6,12 @@ import logging
 from dataclasses import dataclass
 
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.timeline import Timeline, timeline_of
+from orderbook_desktop.core.timeline import Timeline
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.raw_events import RawEvents
 from orderbook_desktop.storage.reading.recording import recorded_markets
 from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segments
+from orderbook_desktop.storage.reading.timelines import read_timeline
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ async def summaries(database: Database) -> list[RecordingSummary]:
         segments = await read_segments(database, market)
         summary = RecordingSummary(
             market,
-            timeline_of((one.id, one.segment) for one in segments),
+            await read_timeline(database, market, segments),
             len(segments),
             sum(one.segment.event_count for one in segments),
             sum([await _bytes_of(database, one) for one in segments]),

@@ -257,6 +257,7 @@ class Ledger:
 def _segment_update(segment: OpenSegment) -> Document:
     """Return what to write of a segment: nothing that retention and archive may have changed."""
     changed = {**progress_document(segment.state), **owner_document(), "to_archive": True}
+    changed["back_ms"] = segment.back_ms
     known = {**front_document(segment.state), **unarchived_document(segment.base_id)}
     if not segment.begun:
         changed |= {name: known[name] for name in ("first_id", "first_event_ms")}

@@ -52,8 +52,8 @@ class MarketCounts:
     segments that nobody asked for, and the losses between segments; the last one came at
     `last_gap_ms` (ms since the epoch). An end after which nothing turns out to be missing is
     none: the next book has no newer ids, or the recording ends there, for the reason
-    `ended_by`. `lag_ms` is how long after its arrival the last event was acknowledged, by our
-    own clock; None while there was none.
+    `ended_by`, and no event was stored after it. `lag_ms` is how long after its arrival the
+    last event was acknowledged, by our own clock; None while there was none.
     """
 
     events: int = 0
@@ -73,10 +73,12 @@ class _Doubt:
     """An end that counts as a gap (unless `taken_back`) until it is known what comes next.
 
     Through `last_id` everything is recorded; `before` is what was told of the gap before it.
+    It `is_followed` by events which are stored, and that no book is known for so far.
     """
 
     last_id: int
     before: tuple[str, int]
+    is_followed: bool
     taken_back: bool = False
 
 
@@ -133,6 +135,8 @@ class MarketSink:
             self._let_go(len(self._undecided) - _WAITING_AT_MOST)
             self._tell_loose()
         self._undecided[diff.final_id] = not self.overflowing
+        if self._doubt is not None and not self.overflowing:
+            self._doubt.is_followed |= diff.final_id > self._doubt.last_id
 
     def opened(self, base: DepthSnapshot | BookImage) -> None:
         """Begin a segment (see `RecordingSink`)."""
@@ -193,7 +197,7 @@ class MarketSink:
         if self._segment is not None:
             self._end(cause, storable(detail))
         elif cause is GapCause.USER and self._doubt is not None:
-            self._take_back(self._doubt)
+            self._judge(self._doubt, is_gap=self._doubt.is_followed)
         if cause is not GapCause.FEED_GAP:
             # The feed has let go of all that waited.
             self._let_go(len(self._undecided))
@@ -216,25 +220,30 @@ class MarketSink:
             before = self.counts.last_gap, self.counts.last_gap_ms
             self._count_gap(cause, detail)
             if segment is not None and cause is not GapCause.OVERFLOW:
-                self._doubt = _Doubt(self._reached, before)
+                self._doubt = _Doubt(self._reached, before, self._has_newer())
 
-    def _take_back(self, doubt: _Doubt) -> None:
-        """Count an end no longer: as far as is known, nothing is missing after it."""
-        if not doubt.taken_back:
-            self.counts.ended_by = self.counts.last_gap
-            self.counts.gaps -= 1
-            self.counts.last_gap, self.counts.last_gap_ms = doubt.before
-            doubt.taken_back = True
+    def _has_newer(self) -> bool:
+        """Whether events wait that were queued here, and that the segment hasn't come to."""
+        return any(queued and one > self._reached for one, queued in self._undecided.items())
 
     def _decide(self, *, is_gap: bool) -> None:
         """The next book is there: it tells whether there was a gap."""
         doubt, self._doubt = self._doubt, None
-        if doubt is not None and not is_gap:
-            self._take_back(doubt)
-        elif doubt is not None and doubt.taken_back:
-            self.counts.gaps += 1
-            self.counts.last_gap = self.counts.ended_by
+        if doubt is not None:
+            self._judge(doubt, is_gap=is_gap)
         self.counts.ended_by = ""
+
+    def _judge(self, doubt: _Doubt, *, is_gap: bool) -> None:
+        """Count an end no longer if, as far as is known, nothing is missing after it."""
+        counts = self.counts
+        if is_gap and doubt.taken_back:
+            counts.gaps += 1
+            counts.last_gap, counts.ended_by = counts.ended_by, ""
+        elif not is_gap and not doubt.taken_back:
+            counts.gaps -= 1
+            counts.ended_by = counts.last_gap
+            counts.last_gap, counts.last_gap_ms = doubt.before
+        doubt.taken_back = not is_gap
 
     def _count_gap(self, cause: GapCause, detail: str) -> None:
         self.counts.gaps += 1

@@ -12,7 +12,7 @@ from typing import Final
 
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
-from orderbook_desktop.core.segments import GapCause, Segment
+from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.core.units import INT64_MAX, Scale
 
 # What an operation takes in memory, besides payloads and books.
@@ -25,13 +25,15 @@ _BYTES_AN_ID: Final = 40
 class OpenSegment:
     """A segment that is being recorded, as far as the database has acknowledged its events.
 
-    `base_id` is the update id of the book it begins with. `stored` is true once the database
-    knows it, `begun` once it knows the first event too, `changed` while it doesn't know all.
+    `base_id` is the update id of the book it begins with, `back_ms` how far its times ever
+    went back. `stored` is true once the database knows it, `begun` once it knows the first
+    event too, `changed` while it doesn't know all.
     """
 
     def __init__(self, market: str, base_id: int, base_event_ms: int, scale: Scale) -> None:
         self.id = secrets.token_hex(12)
         self.base_id = base_id
+        self.back_ms = 0
         self.state = Segment(
             market=market,
             snapshot_id=base_id,
@@ -53,12 +55,14 @@ class OpenSegment:
         first_id, first_event_ms = known.first_id, known.first_event_ms
         if not known.event_count:
             first_id, first_event_ms = step.first_id, first_event_ms or step.event_ms
+        times = TimesSeen(known.last_event_ms, self.back_ms).and_then(step.event_ms)
+        self.back_ms = times.back_ms
         self.state = replace(
             known,
             first_id=first_id,
             first_event_ms=first_event_ms,
             last_id=step.final_id,
-            last_event_ms=step.event_ms,
+            last_event_ms=times.latest_ms,
             event_count=known.event_count + 1,
             scale=step.scale,
         )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from orderbook_desktop.core.segments import GapCause, Segment
+from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.archive.loose_events import LooseEvents
 from orderbook_desktop.storage.database import Database
@@ -92,12 +92,12 @@ class CrashWatch:
         return {key for key, (_, since) in self._beats.items() if now - since >= _SILENT_FOR_S}
 
     async def _close(self, document: Document) -> bool:
-        segment = await self._measured(segment_of(document))
+        segment, times = await self._measured(document)
         closed = replace(segment, end_cause=GapCause.CRASH, end_detail="")
         # Not if its recorder has shown itself meanwhile.
         query = {"_id": document["_id"], "end_cause": None, "alive_ms": document["alive_ms"]}
         done = await self._database.collection(SEGMENTS).update_one(
-            query, {"$set": _measurement(document, closed)}
+            query, {"$set": {**_measurement(document, closed), **times}}
         )
         if not done.modified_count:
             return False
@@ -108,7 +108,25 @@ class CrashWatch:
         )
         return True
 
-    async def _measured(self, segment: Segment) -> Segment:
+    async def _measured(self, document: Document) -> tuple[Segment, Document]:
+        """Return a segment with all of its events, and what else is to be said of their times."""
+        segment = segment_of(document)
+        own = await self._own_events(segment)
+        if not own:
+            return segment, {}
+        last_ms, times = _times(segment, document, own)
+        measured = replace(
+            segment,
+            first_id=segment.first_id if segment.event_count else own[0].first_id,
+            first_event_ms=segment.first_event_ms or own[0].event_ms,
+            last_id=own[-1].final_id,
+            last_event_ms=last_ms,
+            event_count=segment.event_count + len(own),
+        )
+        return measured, times
+
+    async def _own_events(self, segment: Segment) -> Sequence[_Found]:
+        """Return what was stored of a segment after it was last told how far it had come."""
         span = {"$gt": segment.last_id, "$lte": min(segment.last_id + _IDS_BEYOND, INT64_MAX)}
         query: Document = {"market": segment.market, "u": span}
         fields = {"U": 1, "u": 1, "event_ms": 1}
@@ -118,17 +136,7 @@ class CrashWatch:
             if event["U"] > (run[-1].final_id if run else segment.last_id) + 1:
                 break
             run.append(_Found(event["U"], event["u"], event["event_ms"]))
-        own = own_events(segment.last_id, run, await self._loose(segment.market) if run else ())
-        if not own:
-            return segment
-        return replace(
-            segment,
-            first_id=segment.first_id if segment.event_count else own[0].first_id,
-            first_event_ms=segment.first_event_ms or own[0].event_ms,
-            last_id=own[-1].final_id,
-            last_event_ms=own[-1].event_ms,
-            event_count=segment.event_count + len(own),
-        )
+        return own_events(segment.last_id, run, await self._loose(segment.market) if run else ())
 
     async def _loose(self, market: str) -> set[int]:
         """Return the events of which another recorder said that they belong to no segment."""
@@ -139,6 +147,17 @@ class CrashWatch:
             _log.error("%s: %s", market, error)
             return set()
         return {update_id for one in lists for update_id in one.ids}
+
+
+def _times(segment: Segment, document: Document, own: Sequence[_Found]) -> tuple[int, Document]:
+    """Return the last time of a segment that goes on with `own`, and its `back_ms`, if known."""
+    if document.get("back_ms") is None:
+        # An earlier version told of the last event alone.
+        return own[-1].event_ms, {}
+    times = TimesSeen(segment.last_event_ms, document["back_ms"])
+    for event in own:
+        times = times.and_then(event.event_ms)
+    return times.latest_ms, {"back_ms": times.back_ms}
 
 
 def _measurement(document: Document, closed: Segment) -> Document:

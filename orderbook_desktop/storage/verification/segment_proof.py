@@ -9,6 +9,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
 from orderbook_desktop.core.archive import DecodedChunk, same_book, verify_chunk
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
@@ -61,6 +63,8 @@ class SegmentProof:
         self._reached = begin
         self._first: DecodedChunk | None = None
         self._latest: DecodedChunk | None = None
+        # The latest time so far, and how far times have gone back.
+        self._latest_ms = self._back_ms = 0
         self._archive_end = begin
 
     @property
@@ -93,7 +97,7 @@ class SegmentProof:
         self._checkpoints = deque(await self._checkpoint_keys())
         start_id = None
         if from_ms is not None and from_ms > self._stored.segment.first_event_ms:
-            start_id, expected = await self._reader.start_near(from_ms), None
+            start_id, expected = await self._reader.start_near(from_ms - 1), None
             self._skip_to(start_id)
         async with aclosing(self._reader.chunks(start_id)) as chunks:
             async for chunk in chunks:
@@ -136,6 +140,7 @@ class SegmentProof:
     def _take(self, chunk: DecodedChunk) -> None:
         count = chunk.header.event_count
         self._reached = chunk.header.coverage.last_id
+        self._take_times(chunk)
         self._first = self._first or chunk
         self._latest = chunk
         self.events += count
@@ -143,6 +148,14 @@ class SegmentProof:
             self.archived_events += count
             self._archive_end = self._reached
         self._counted(count)
+
+    def _take_times(self, chunk: DecodedChunk) -> None:
+        if self._first is None:
+            self._latest_ms = chunk.header.start_event_ms
+        event_ms = chunk.numbers.event_ms
+        latest_ms = np.maximum(np.maximum.accumulate(event_ms), self._latest_ms)
+        self._back_ms = max(self._back_ms, int((latest_ms - event_ms).max()))
+        self._latest_ms = int(latest_ms[-1])
 
     async def _checkpoint_keys(self) -> list[tuple[int, str]]:
         found = self._database.collection(CHECKPOINTS).find(
@@ -235,8 +248,19 @@ class SegmentProof:
             first_ids.add(coverage.first_id)
             begins = {first.header.start_event_ms, coverage.from_event_ms, *begins}
         is_told = segment.first_id in first_ids and segment.first_event_ms in begins
-        if not is_told or segment.last_event_ms != int(latest.numbers.event_ms[-1]):
+        if not is_told or not self._are_times_told(int(latest.numbers.event_ms[-1])):
             raise self._fault("its first or last event is not as the segment says", None)
+
+    def _are_times_told(self, last_ms: int) -> bool:
+        """Whether the segment says how late its events are, and how far their times go back."""
+        stored, told_ms = self._stored, self._stored.segment.last_event_ms
+        if stored.back_ms is None:
+            # An earlier version told of the last event alone.
+            return told_ms == last_ms
+        if stored.cut_events and stored.back_ms:
+            # What was cut may have been later than all that is left.
+            return told_ms >= self._latest_ms and stored.back_ms >= self._back_ms
+        return (told_ms, stored.back_ms) == (self._latest_ms, self._back_ms)
 
     def _fault(self, reason: str, update_id: int | None) -> RecordingFault:
         market = self._stored.segment.market

@@ -9,7 +9,7 @@ from typing import Final
 
 from orderbook_desktop.core.archive import DamagedChunk, decode_chunk, verify_chunk
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.timeline import Timeline, timeline_of
+from orderbook_desktop.core.timeline import Cover, Timeline
 from orderbook_desktop.storage.archive.chunk_store import ChunkStore, loose_key
 from orderbook_desktop.storage.archive.loose_events import LooseEvents, missing_loose
 from orderbook_desktop.storage.archive.stray_chunks import look_for_strays
@@ -20,6 +20,7 @@ from orderbook_desktop.storage.reading.stored_segments import (
     read_segment,
     read_segments,
 )
+from orderbook_desktop.storage.reading.timelines import read_timeline
 from orderbook_desktop.storage.verification.faults import RecordingFault
 from orderbook_desktop.storage.verification.segment_proof import Cut, SegmentProof
 from orderbook_desktop.storage.verification.witnesses import Witnesses
@@ -87,6 +88,7 @@ class _Verification:
         self._to_ms = to_ms
         self._progress = progress
         self._done = self._total = 0
+        self._covers: dict[str, Cover] = {}
         self._loose: set[int] = set()
         self._proofs: list[SegmentProof] = []
 
@@ -95,7 +97,8 @@ class _Verification:
         timeline, fault = Timeline((), ()), None
         try:
             segments = await read_segments(self._database, self._market)
-            whole = timeline_of((one.id, one.segment) for one in segments)
+            whole = await read_timeline(self._database, self._market, segments)
+            self._covers = {cover.segment_id: cover for cover in whole.covers}
             timeline = whole.between(self._from_ms, self._to_ms)
             await self._prove(segments)
         except RecordingFault as error:
@@ -125,9 +128,25 @@ class _Verification:
             await look_for_strays(self._database, self._market, segments)
 
     def _is_wanted(self, stored: StoredSegment) -> bool:
-        segment = stored.segment
-        begins = self._to_ms is None or segment.first_event_ms < self._to_ms
-        return begins and (self._from_ms is None or segment.last_event_ms >= self._from_ms)
+        begin_ms, end_ms = self._span_of(stored)
+        begins = self._to_ms is None or begin_ms < self._to_ms
+        return begins and (self._from_ms is None or end_ms >= self._from_ms)
+
+    def _from_ms_in(self, stored: StoredSegment) -> int | None:
+        """Return from when a segment is wanted; None: from its beginning."""
+        begin_ms, _ = self._span_of(stored)
+        is_all = self._from_ms is None or self._from_ms <= begin_ms
+        return None if is_all else self._from_ms
+
+    def _span_of(self, stored: StoredSegment) -> tuple[int, int]:
+        """Return from when to when a segment counts.
+
+        What comes before it may be later, as clocks go back: then it counts as late as that.
+        """
+        segment, cover = stored.segment, self._covers.get(stored.id)
+        if cover is None:
+            return segment.first_event_ms, segment.last_event_ms
+        return segment.first_event_ms if cover.continues else cover.from_ms, cover.to_ms
 
     async def _prove_segment(self, stored: StoredSegment, witnesses: list[tuple[int, str]]) -> None:
         before = self._done
@@ -135,7 +154,7 @@ class _Verification:
             proof = SegmentProof(self._database, stored, witnesses, self._count)
             self._proofs.append(proof)
             try:
-                return await proof.prove(self._from_ms, self._to_ms)
+                return await proof.prove(self._from_ms_in(stored), self._to_ms)
             except Cut:
                 self._proofs.pop()
                 self._done = before

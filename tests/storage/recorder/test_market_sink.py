@@ -122,6 +122,40 @@ def test_a_recording_that_ends_with_a_break_says_so_and_has_no_gap_there() -> No
 
 
 @GAP
+@pytest.mark.parametrize("is_feed_gap", [False, True])
+def test_events_after_a_break_that_no_book_follows_make_it_a_gap(*, is_feed_gap: bool) -> None:
+    tape, desk = Tape(), Desk()
+    desk.feed.snapshot(tape.snapshot())
+    desk.feed.diffs(tape.diff())
+    cause = GapCause.FEED_GAP if is_feed_gap else GapCause.SILENCE
+    if not is_feed_gap:
+        desk.feed.broken(cause)
+    tape.diff()
+    desk.feed.diffs(tape.diff())
+    desk.feed.broken(GapCause.USER)
+    assert (desk.sink.counts.gaps, desk.sink.counts.ended_by) == (1, "")
+    assert desk.sink.counts.last_gap == cause.sentence
+
+
+@GAP
+def test_a_recording_that_goes_on_without_a_book_has_a_gap_after_all() -> None:
+    tape, desk = Tape(), Desk()
+    desk.feed.snapshot(tape.snapshot())
+    last = tape.diff()
+    desk.feed.diffs(last)
+    desk.feed.broken(GapCause.SILENCE)
+    # The last one came again: that is nothing new.
+    desk.feed.diffs(last)
+    desk.feed.broken(GapCause.USER)
+    assert (desk.sink.counts.gaps, desk.sink.counts.last_gap) == (0, "")
+    desk.feed.diffs(tape.diff())
+    for _ in range(2):
+        desk.feed.broken(GapCause.USER)
+        assert (desk.sink.counts.gaps, desk.sink.counts.ended_by) == (1, "")
+        assert desk.sink.counts.last_gap == GapCause.SILENCE.sentence
+
+
+@GAP
 @ROOM
 def test_dropped_events_are_not_claimed_by_a_later_snapshot() -> None:
     tape, desk = Tape(), Desk(limit_bytes=20_000)

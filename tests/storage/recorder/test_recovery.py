@@ -119,14 +119,18 @@ async def test_a_run_is_measured_up_to_its_first_gap(database: Database) -> None
     tape = Tape()
     await abandon(database, tape, pid=gone_process())
     end = tape.last_id
-    rest = [(end + 1, end + 4), (end + 5, end + 5), (end + 7, end + 9)]
+    # The clock goes back meanwhile.
+    rest = [(end + 1, end + 4, 900), (end + 5, end + 5, -30_000), (end + 7, end + 9, 5_000)]
     await database.collection("depth_events").insert_many(
-        [{"market": "BTCUSDT", "U": u, "u": v, "event_ms": v} for u, v in rest]
+        [
+            {"market": "BTCUSDT", "U": u, "u": v, "event_ms": tape.now_ms + later_ms}
+            for u, v, later_ms in rest
+        ]
     )
     assert await CrashWatch(database).close_crashed() == 1
     (segment,) = await segments_of(database)
     assert (segment["last_id"], segment["event_count"]) == (end + 5, 7)
-    assert segment["last_event_ms"] == end + 5
+    assert (segment["last_event_ms"], segment["back_ms"]) == (tape.now_ms + 900, 30_900)
     assert segment["end_cause"] == "crash"
 
 
@@ -270,3 +274,18 @@ async def test_what_belonged_to_no_segment_is_not_measured(database: Database) -
     (segment,) = await segments_of(database)
     assert segment["event_count"] - before["event_count"] == len(ids) - 1
     assert segment["last_id"] == end + 9
+
+
+@CLOSED
+async def test_of_one_that_an_earlier_version_left_the_last_event_tells_the_time(
+    database: Database,
+) -> None:
+    tape, segments = Tape(), database.collection("segments")
+    await abandon(database, tape, pid=gone_process())
+    await segments.update_one({}, {"$unset": {"back_ms": ""}})
+    further = {"U": tape.last_id + 1, "u": tape.last_id + 2, "event_ms": tape.now_ms - 50}
+    await database.collection("depth_events").insert_one({"market": "BTCUSDT", **further})
+    assert await CrashWatch(database).close_crashed() == 1
+    (segment,) = await segments_of(database)
+    assert (segment["event_count"], segment["last_event_ms"]) == (6, tape.now_ms - 50)
+    assert "back_ms" not in segment
