@@ -256,6 +256,7 @@ class BookFeed:
     async def _fetch_until_synced(self, pause: float) -> None:
         await asyncio.sleep(pause)
         delays = backoff_delays(first=self._first_delay, cap=self._longest_delay)
+        told = ""
         while self._sync.wants_snapshot:
             try:
                 snapshot = await self._snapshots.snapshot(self._market)
@@ -263,8 +264,12 @@ class BookFeed:
                 # That nothing is recorded yet, or the database away, is told elsewhere; and
                 # that we keep to a limit is no trouble.
                 is_trouble = self._kind is SourceKind.DIRECT and not isinstance(error, Paced)
-                level = logging.WARNING if is_trouble else logging.INFO
-                _log.log(level, "%s: no snapshot: %s", self._market, error)
+                if is_trouble:
+                    _log.warning("%s: no snapshot: %s", self._market, error)
+                elif str(error) != told:
+                    # Asked for every second, it would push all else out of the log.
+                    told = str(error)
+                    _log.info("%s: no snapshot: %s", self._market, told)
                 self._set_problem(error)
                 pause = _pause_after(error, next(delays))
             else:

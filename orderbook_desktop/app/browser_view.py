@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from orderbook_desktop.app.settings import Settings
@@ -61,6 +62,11 @@ class BrowserView:
                 raise
             self.problem = ""
             self._server = server
+
+    def follow(self, symbols: Iterable[str]) -> None:
+        """Follow `symbols` while it is served, also while nobody watches; raises `NotOffered`."""
+        if self._server is not None:
+            self._server.follow(symbols)
 
     async def switch_off(self) -> None:
         """End every viewer's stream, and the server."""

@@ -152,7 +152,12 @@ def serve(
         list[str] | None, typer.Argument(metavar="SYMBOL", show_default=False)
     ] = None,
 ) -> None:
-    """Show symbols (none named: any that is traded) to browsers, without a window."""
+    """Show the order book to browsers, without a window.
+
+    Symbols that are named are followed from the start, and no others are shown.
+
+    With none, viewers choose among all that are traded.
+    """
     from orderbook_desktop.app.serve import run_serve  # noqa: PLC0415
 
     begin_log(settings)

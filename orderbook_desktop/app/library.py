@@ -54,11 +54,12 @@ class EngineLibrary:
         return find_symbol(self._symbols, typed, self._default)
 
     def lend(self, info: SymbolInfo) -> EngineBook:
-        """Follow the book of a symbol."""
-        session = self._engine.open_market(info.symbol, viewed=True)
+        """Follow the book of a symbol, and its recording where that is to be shown."""
+        viewed = self._kind is SourceKind.MONGO
+        session = self._engine.open_market(info.symbol, viewed=viewed)
         session.view.kind = self._kind
         session.start()
-        return EngineBook(self._engine, session)
+        return EngineBook(self._engine, session, viewed=viewed)
 
     async def load_symbols(self) -> None:
         """Fetch what is traded, however often that takes; named ones get their filters."""
@@ -77,10 +78,11 @@ class EngineLibrary:
 
 
 class EngineBook:
-    """A book lent by an `EngineLibrary`; is a `LentBook`."""
+    """A book lent by an `EngineLibrary`; is a `LentBook`. `viewed` is as it was opened."""
 
-    def __init__(self, engine: Engine, session: MarketSession) -> None:
+    def __init__(self, engine: Engine, session: MarketSession, *, viewed: bool) -> None:
         self._engine = engine
+        self._viewed = viewed
         self._session: MarketSession | None = session
         self._view = session.view
 
@@ -103,4 +105,4 @@ class EngineBook:
         """End the loan."""
         session, self._session = self._session, None
         if session is not None:
-            self._engine.close_market(session)
+            self._engine.close_market(session, viewed=self._viewed)

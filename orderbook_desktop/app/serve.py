@@ -42,6 +42,8 @@ async def _serve(settings: Settings, symbols: list[str]) -> int:
             # First of all: where the port is taken, nothing else should have begun.
             await view.switch_on()
             await engine.start()
+            # Not when the first viewer asks: the book should be there by then.
+            view.follow(symbols)
             engine.jobs.start(library.load_symbols(), "list of symbols")
             # To the terminal, not the log: the link may hold the token.
             typer.echo(f"The order book is at {view.link}\nCtrl-C stops it.")

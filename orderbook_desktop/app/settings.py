@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     mongo_dsn: Annotated[str, AfterValidator(_dsn)] = Field(
         "",
         validation_alias="MONGO_DSN",
-        description="MongoDB server to record in. Empty: a server of our own.",
+        description="MongoDB server with the recordings. Empty: a server of our own.",
         repr=False,
     )
     db_name: Annotated[str, AfterValidator(_database_name)] = Field(
@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     source: SourceKind = Field(
         SourceKind.MONGO,
         validation_alias="ORDERBOOK_SOURCE",
-        description="What the window shows: the recorded book, or the exchange's own.",
+        description="What is shown: the recorded book, or the exchange's own.",
     )
     buffer_mb: Annotated[int, Field(ge=1, le=4096)] = Field(
         128,
@@ -181,7 +181,7 @@ class Settings(BaseSettings):
     web_token: Annotated[str, AfterValidator(_token)] = Field(
         "",
         validation_alias="ORDERBOOK_WEB_TOKEN",
-        description="What viewers must know. Empty: a new one each time that others can connect.",
+        description="Secret in viewers' links. Empty: a new one each time that others can connect.",
         json_schema_extra={"option": "--token"},
         repr=False,
     )

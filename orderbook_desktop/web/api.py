@@ -15,7 +15,7 @@ from orderbook_desktop import __version__
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.levels import Levels
 from orderbook_desktop.core.status import FeedState, SourceKind
-from orderbook_desktop.web.changes_stream import ChangesForm, seen_moment, text_levels
+from orderbook_desktop.web.changes_stream import ChangesForm, raw_levels, seen_moment
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.frames import Encoding, accepts_gzip
 from orderbook_desktop.web.hub import Hub
@@ -97,8 +97,8 @@ def api_routes(hub: Hub) -> APIRouter:
         answer = {
             "symbol": info.symbol,
             "lastUpdateId": image.last_update_id,
-            "bids": text_levels(_best(image.bids, depth), image.scale, None),
-            "asks": text_levels(_best(image.asks, depth), image.scale, None),
+            "bids": raw_levels(_best(image.bids, depth), image.scale, None),
+            "asks": raw_levels(_best(image.asks, depth), image.scale, None),
             "status": moment.badge.state.value,
             "eventTime": image.event_ms,
         }
@@ -121,7 +121,7 @@ def api_routes(hub: Hub) -> APIRouter:
             viewersLimit=hub.limits.viewers,
             symbolsOnOffer=len(hub.library.symbols),
             symbol=hub.library.default_symbol,
-            symbols=[_followed(channel, viewers) for channel, viewers in hub.channels],
+            symbols=[_followed(channel, viewers) for channel, viewers in await hub.channels()],
         )
 
     @router.get("/healthz")

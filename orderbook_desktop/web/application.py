@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -19,10 +21,12 @@ from orderbook_desktop.core.library import NotOffered
 from orderbook_desktop.resource_files import resource_path
 from orderbook_desktop.web.api import api_routes
 from orderbook_desktop.web.errors import Closing, TooMany
+from orderbook_desktop.web.heads import Heads
 from orderbook_desktop.web.hub import Hub
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.pages import page_routes
 from orderbook_desktop.web.queries import NotAGrouping
+from orderbook_desktop.web.refusal_page import RefusalPage, is_for_a_person
 from orderbook_desktop.web.safety.gate import Gate
 from orderbook_desktop.web.safety.hosts import HostCheck
 from orderbook_desktop.web.safety.tokens import TokenCheck
@@ -31,7 +35,7 @@ from orderbook_desktop.web.templates import Templates
 _DESCRIPTION: Final = (
     "The order book that Orderbook Desktop shows, for browsers and for programs. Read-only."
     " Where a token is required, show it as `Authorization: Bearer …`, or as `token=…` in the"
-    " query."
+    " query. HEAD is answered as GET is, without the body, but not by the endless streams."
 )
 _COMPRESS_FROM: Final = 1000
 # On a slow computer the time to compress further costs more than the bytes it saves.
@@ -47,17 +51,18 @@ _STATUS_OF: Final[dict[type[KnownError], HTTPStatus]] = {
 def create_app(hub: Hub, options: WebOptions) -> ASGIApp:
     """Return the application that serves `hub` at an address that is `options.guarded()`."""
     templates = Templates()
-    api = _routed(hub, templates)
+    refusals = RefusalPage(templates)
+    api = _routed(hub, templates, refusals)
     return Gate(
-        GZipMiddleware(api, minimum_size=_COMPRESS_FROM, compresslevel=_COMPRESS_LEVEL),
+        Heads(GZipMiddleware(api, minimum_size=_COMPRESS_FROM, compresslevel=_COMPRESS_LEVEL)),
         limits=options.limits,
         hosts=HostCheck(options.host),
         token=TokenCheck(options.token, options.port) if options.token else None,
-        refuse_page=templates.refusal,
+        refuse_page=refusals.response,
     )
 
 
-def _routed(hub: Hub, templates: Templates) -> FastAPI:
+def _routed(hub: Hub, templates: Templates, refusals: RefusalPage) -> FastAPI:
     api = FastAPI(
         title="Orderbook Desktop",
         description=_DESCRIPTION,
@@ -80,12 +85,18 @@ def _routed(hub: Hub, templates: Templates) -> FastAPI:
             (code for kind, code in _STATUS_OF.items() if isinstance(error, kind)),
             HTTPStatus.UNPROCESSABLE_ENTITY,
         )
-        return _answer(templates, request, status, str(error))
+        return _answer(refusals, request, status, str(error))
 
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: Exception) -> Response:
         sentence = _validation_sentence(error) if isinstance(error, RequestValidationError) else ""
-        return _answer(templates, request, HTTPStatus.UNPROCESSABLE_ENTITY, sentence)
+        return _answer(refusals, request, HTTPStatus.UNPROCESSABLE_ENTITY, sentence)
+
+    @api.exception_handler(HTTPException)
+    async def unserved(request: Request, error: HTTPException) -> Response:
+        nothing = error.status_code == HTTPStatus.NOT_FOUND
+        sentence = "There is nothing at this address." if nothing else f"{error.detail}."
+        return _answer(refusals, request, error.status_code, sentence, error.headers)
 
     return api
 
@@ -100,11 +111,19 @@ class _Static(StaticFiles):
         return response
 
 
-def _answer(templates: Templates, request: Request, status: HTTPStatus, sentence: str) -> Response:
-    headers = {"cache-control": "no-store"}
-    if "text/html" in request.headers.get("accept", "") and request.url.path == "/":
-        return HTMLResponse(templates.refusal(status.phrase, sentence), status, headers)
-    return JSONResponse({"detail": sentence}, status, headers)
+def _answer(
+    refusals: RefusalPage,
+    request: Request,
+    status: int,
+    sentence: str,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    if is_for_a_person(request.headers):
+        response: Response = refusals.response(status, sentence)
+    else:
+        response = JSONResponse({"detail": sentence}, status)
+    response.headers.update({**(headers or {}), "cache-control": "no-store"})
+    return response
 
 
 def _validation_sentence(error: RequestValidationError) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.decimal_text import percent_text, with_thousands
 from orderbook_desktop.core.ladder import Ladder, LadderSide, build_ladder
@@ -70,7 +72,7 @@ def view_of(info: SymbolInfo, moment: Moment, badge: Badge, step: int) -> BookVi
     tick = _at_scale(info.tick_size, scale) if info.tick_size else step_units
     ladder = build_ladder(image.bids, image.asks, scale, step_units, ROWS)
     price_places = places_of(min(step_units, tick), scale.price)
-    size_places = places_of(info.step_size) if info.step_size else 0
+    size_places = places_of(info.step_size) if info.step_size else _places_in(image)
     most = max(_last_total(ladder.bids), _last_total(ladder.asks), 1)
     text = _Text(scale, price_places, size_places, most)
     imbalance, imbalance_text = _imbalance(ladder)
@@ -107,6 +109,12 @@ def steps_for(info: SymbolInfo, image: BookImage) -> list[int]:
 def step_text(step: int) -> str:
     """Return a grouping step (units of 10^-8) as a plain decimal."""
     return format_units(step, DEFAULT_EXPONENT, 0)
+
+
+def _places_in(image: BookImage) -> int:
+    """Return how many places the sizes of a symbol need whose lot is not known yet."""
+    sizes = np.concatenate((image.bids.quantities, image.asks.quantities))
+    return places_of(int(np.gcd.reduce(sizes)), image.scale.quantity)
 
 
 def _at_scale(units: int, scale: Scale) -> int:

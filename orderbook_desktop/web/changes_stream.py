@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -12,8 +12,13 @@ from orderbook_desktop.core.levels import Levels
 from orderbook_desktop.core.units import Scale, format_units
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.frames import Frame, event_frame
+from orderbook_desktop.web.level_text import json_levels
 
 TextLevels = list[tuple[str, str]]
+
+# Of fewer, numpy costs more than it saves.
+_MANY: Final = 100
+_NO_LEVELS: Final = msgspec.Raw(b"[]")
 
 
 class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -22,8 +27,8 @@ class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
     `kind` is `book` (forget what you have), `diff` (set these levels; a quantity of 0
     removes its level) or `beat` (nothing changed). A diff applies to the book that has the
     number `from`; whoever has another one connects anew. Levels are exact decimals, best
-    price first; times are ms. `age_ms` is how old the last event was when this was sent,
-    None while there was none. `demo` is there, and true, only while the market is a
+    price first, as JSON; times are ms. `age_ms` is how old the last event was when this was
+    sent, None while there was none. `demo` is there, and true, only while the market is a
     made-up one.
     """
 
@@ -37,8 +42,8 @@ class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
     status: str
     detail: str
     age_ms: int | None
-    bids: TextLevels
-    asks: TextLevels
+    bids: msgspec.Raw
+    asks: msgspec.Raw
     demo: bool = False
 
 
@@ -76,6 +81,13 @@ def text_levels(levels: Levels, scale: Scale, places: int | None) -> TextLevels:
     ]
 
 
+def raw_levels(levels: Levels, scale: Scale, places: Literal[0] | None) -> msgspec.Raw:
+    """Return the text of levels as JSON, without holding anybody up where they are many."""
+    if len(levels.prices) < _MANY:
+        return msgspec.Raw(msgspec.json.encode(text_levels(levels, scale, places)))
+    return msgspec.Raw(json_levels(levels, scale, trimmed=places == 0))
+
+
 def _frame(channel: Channel, seen: int | None) -> Frame:
     changes = None if seen is None else channel.changes_since(seen)
     if changes is None or seen is None:
@@ -92,8 +104,8 @@ def _book(channel: Channel) -> Frame:
 
 def _with_levels(message: BookMessage, channel: Channel, levels: BookImage | BookChanges) -> Frame:
     scale = channel.moment.image.scale
-    message.bids = text_levels(levels.bids, scale, 0)
-    message.asks = text_levels(levels.asks, scale, 0)
+    message.bids = raw_levels(levels.bids, scale, 0)
+    message.asks = raw_levels(levels.asks, scale, 0)
     return _encoded(message, moment_id(channel))
 
 
@@ -110,8 +122,8 @@ def _message(channel: Channel, kind: Literal["book", "diff", "beat"]) -> BookMes
         status=moment.badge.state.value,
         detail=moment.badge.detail,
         age_ms=badge.age_ms,
-        bids=[],
-        asks=[],
+        bids=_NO_LEVELS,
+        asks=_NO_LEVELS,
         demo=moment.demo,
     )
 

@@ -46,14 +46,20 @@ class _Place:
         self.channel = channel
         self.users = 0
         self.viewers = 0
+        self.kept = False
         self.left_at = now
         self.told_at = now
         self.due_at = now
 
-    def refresh(self, now: float) -> None:
-        """Look at a book that nobody watches, and that `Hub.run` therefore leaves alone."""
-        if not self.users and now >= self.due_at:
+    def refresh(self, now: float) -> bool:
+        """Look at a book that nobody watches, and that `Hub.run` therefore leaves alone.
+
+        Returns whether that was due.
+        """
+        is_due = not self.users and now >= self.due_at
+        if is_due:
             self.look(now)
+        return is_due
 
     def look(self, now: float) -> bool:
         """Look at the book; return whether there is something to tell."""
@@ -130,13 +136,20 @@ class Hub:
         """How many streams are being watched."""
         return sum(place.viewers for place in self._places.values())
 
-    @property
-    def channels(self) -> list[tuple[Channel, int]]:
-        """What is being followed, as it is now, each with its number of viewers."""
-        now = time.monotonic()
-        for place in self._places.values():
-            place.refresh(now)
+    async def channels(self) -> list[tuple[Channel, int]]:
+        """Return what is being followed, as it is now, each with its number of viewers."""
+        for place in list(self._places.values()):
+            if place.refresh(time.monotonic()):
+                # There may be hundreds of them: between two books the loop has its turn.
+                await asyncio.sleep(0)
         return [(place.channel, place.viewers) for place in self._places.values()]
+
+    def keep(self, info: SymbolInfo) -> None:
+        """Follow a symbol from now on until the end, whether or not anybody watches it.
+
+        Raises `NotOffered` or `Closing`.
+        """
+        self._place(info, kept=True)
 
     def take_seat(self, info: SymbolInfo) -> Seat:
         """Return a place for one more viewer; raises `TooMany`, `NotOffered` or `Closing`."""
@@ -181,26 +194,31 @@ class Hub:
             place.channel.close()
         self._places = {}
 
-    def _place(self, info: SymbolInfo) -> _Place:
+    def _place(self, info: SymbolInfo, *, kept: bool = False) -> _Place:
         if self.closed:
             # Requests come in until the port is closed; nobody would give this book back.
             raise Closing
         now = time.monotonic()
         place = self._places.get(info.market)
         if place is None:
-            if len(self._places) >= self.limits.markets:
+            if not kept:
                 self._make_room()
             book = self.library.lend(info)
             channel = Channel(info, book, self._now_ns, lambda: self.library.demo)
             place = self._places[info.market] = _Place(channel, now)
         else:
             place.refresh(now)
+        place.kept = place.kept or kept
         # The exchange may have told more of it since it was first asked for.
         place.channel.info = info
         return place
 
     def _make_room(self) -> None:
-        idle = [(place.left_at, name) for name, place in self._places.items() if not place.users]
+        """Close what was left alone longest, where there is no room for one more."""
+        others = {name: place for name, place in self._places.items() if not place.kept}
+        if len(others) < self.limits.markets:
+            return
+        idle = [(place.left_at, name) for name, place in others.items() if not place.users]
         if not idle:
             raise TooMany("symbols being followed", self.limits.markets)
         self._places.pop(min(idle)[1]).channel.close()
@@ -216,7 +234,7 @@ class Hub:
             if place.users:
                 if now >= place.due_at and place.look(now):
                     telling.append(place.channel)
-            elif now - place.left_at > _LINGER_S:
+            elif not place.kept and now - place.left_at > _LINGER_S:
                 del self._places[market]
                 place.channel.close()
         return telling

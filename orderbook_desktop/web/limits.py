@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Limits:
     """Bounds of one server. Times in seconds.
 
-    `viewers` are open streams, of all symbols; `markets` are symbols followed at once.
+    `viewers` are open streams, of all symbols; `markets` are symbols followed at once because
+    viewers asked for them.
     `requests_per_s` and `request_burst` are per client address. `stream_age_s` is when a
     stream is ended (the browser opens the next one by itself). `stalled_s` is how long a
     viewer may take nothing, `silent_s` how long a connection may be open without a request.

@@ -24,7 +24,7 @@ from orderbook_desktop.web.queries import (
     TypedQuery,
     chosen_step,
 )
-from orderbook_desktop.web.refusals import OF_SYMBOLS, OF_VALUES, REFUSALS
+from orderbook_desktop.web.refusals import OF_SYMBOLS, OF_VALUES, REFUSALS, of_pages
 from orderbook_desktop.web.seated_stream import SeatedStream
 from orderbook_desktop.web.templates import PageView, Templates
 
@@ -51,10 +51,9 @@ RefreshQuery = Annotated[
 
 def page_routes(hub: Hub, templates: Templates) -> APIRouter:
     """Return the paths for people, served from `hub`."""
-    router = APIRouter(tags=["for people"], responses=REFUSALS)
+    router = APIRouter(tags=["for people"], responses=of_pages(REFUSALS))
 
-    @router.head("/", include_in_schema=False)
-    @router.get("/", response_class=HTMLResponse, responses=OF_SYMBOLS)
+    @router.get("/", response_class=HTMLResponse, responses=of_pages(OF_SYMBOLS))
     async def page(
         symbol: SymbolQuery = None,
         group: GroupQuery = None,
@@ -79,8 +78,7 @@ def page_routes(hub: Hub, templates: Templates) -> APIRouter:
         )
         return HTMLResponse(templates.page(view), headers=_NOT_STORED)
 
-    @router.head("/symbols", include_in_schema=False)
-    @router.get("/symbols", response_class=HTMLResponse, responses=OF_VALUES)
+    @router.get("/symbols", response_class=HTMLResponse, responses=of_pages(OF_VALUES))
     async def symbols(symbol: TypedQuery = "") -> HTMLResponse:
         """Return the likeliest symbols for what was typed, as `<option>`s."""
         found = search_symbols(hub.library.symbols, symbol)[:_SUGGESTIONS]

@@ -15,15 +15,32 @@ class Refused(BaseModel):
     detail: str = Field(examples=["X/Y cannot be shown: it is not among the symbols on offer."])
 
 
+_FORMS: Final = {
+    "application/json": {"schema": {"$ref": "#/components/schemas/Refused"}},
+    "text/html": {"schema": {"type": "string"}},
+}
+
+
 def _documented(sentences: dict[int, str]) -> Responses:
-    return {code: {"model": Refused, "description": text} for code, text in sentences.items()}
+    return {
+        code: {"model": Refused, "description": text, "content": _FORMS}
+        for code, text in sentences.items()
+    }
+
+
+def of_pages(responses: Responses) -> Responses:
+    """Return `responses` for a path that answers with HTML: FastAPI takes a model for that's."""
+    return {
+        code: {name: value for name, value in response.items() if name != "model"}
+        for code, response in responses.items()
+    }
 
 
 REFUSALS: Final = _documented(
     {
         401: "The token is missing or wrong.",
         403: "Another site's page asked.",
-        405: "Only GET is served.",
+        405: "Only GET is served, and HEAD where an answer has an end.",
         413: "The request had a body.",
         414: "The address was too long.",
         421: "The Host header names another server.",

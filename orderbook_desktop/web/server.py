@@ -85,6 +85,12 @@ class WebServer:
             await asyncio.sleep(0.01)
         _log.info("the browser view is served on %s port %d", self.options.host, port)
 
+    def follow(self, symbols: Iterable[str]) -> None:
+        """Follow `symbols` until the end, also while nobody watches; raises `NotOffered`."""
+        if self._hub is not None:
+            for symbol in symbols:
+                self._hub.keep(self._library.find(symbol))
+
     async def close(self) -> None:
         """End every stream in order, then the server."""
         if self._server is None or self._hub is None:

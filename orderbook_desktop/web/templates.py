@@ -56,6 +56,8 @@ class Templates:
         """Return the suggestions of the symbol picker."""
         return self._environment.get_template("options.html").render(symbols=symbols)
 
-    def refusal(self, title: str, text: str) -> str:
-        """Return a page that says why there is no book."""
-        return self._environment.get_template("refusal.html").render(title=title, text=text)
+    def refusal(self, sentence: str, style: str, *, has_way_on: bool) -> str:
+        """Return a page that says why there is no book; `style`, a style sheet, stays as it is."""
+        return self._environment.get_template("refusal.html").render(
+            sentence=sentence, style=style, has_way_on=has_way_on
+        )

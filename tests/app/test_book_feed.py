@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -286,6 +287,19 @@ async def test_a_snapshot_that_fails_is_told_and_asked_for_again() -> None:
         await until(lambda: hand.state is FeedState.SYNCED)
         assert hand.feed.problem is None
         assert hand.feed.status.detail == ""
+
+
+async def test_that_nothing_is_recorded_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with by_hand(kind=SourceKind.MONGO) as hand:
+        await hand.give(StreamConnected())
+        for reason in ("nothing", "nothing", "nothing", "too little"):
+            await hand.snapshots.answer(Unreachable("x", reason))
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: hand.state is FeedState.SYNCED)
+    assert [text.rpartition(" ")[2] for text in caplog.messages if "no snapshot" in text] == [
+        str(Unreachable("x", reason)).rpartition(" ")[2] for reason in ("nothing", "too little")
+    ]
 
 
 @pytest.mark.expects_log("no snapshot: The exchange doesn't trade")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import sys
@@ -39,8 +40,8 @@ def _with_engine(settings: Settings, check: Callable[[Engine], Coroutine[Any, An
         runner.run(run())
 
 
-def _library(engine: Engine, *named: str) -> EngineLibrary:
-    return EngineLibrary(engine, named=named, default_symbol="BTC/USDT", kind=SourceKind.DIRECT)
+def _library(engine: Engine, *named: str, kind: SourceKind = SourceKind.DIRECT) -> EngineLibrary:
+    return EngineLibrary(engine, named=named, default_symbol="BTC/USDT", kind=kind)
 
 
 async def test_it_serves_on_qts_loop() -> None:
@@ -71,6 +72,19 @@ def test_a_lent_book_is_followed_until_it_is_given_back(settings: Settings) -> N
             book.give_back()
         while engine.closing("BTCUSDT"):
             await asyncio.sleep(0.01)
+
+    _with_engine(settings, check)
+
+
+@pytest.mark.parametrize("kind", [SourceKind.DIRECT, SourceKind.MONGO])
+def test_the_database_is_only_asked_for_what_is_shown(settings: Settings, kind: SourceKind) -> None:
+    async def check(engine: Engine) -> None:
+        library = _library(engine, kind=kind)
+        book = library.lend(library.find("BTCUSDT"))
+        session = engine.open_market("BTC/USDT", viewed=False)
+        assert (session._recorded_run is not None) is (kind is SourceKind.MONGO)
+        book.give_back()
+        assert (session.users, session._viewers) == (1, 0)
 
     _with_engine(settings, check)
 
@@ -135,6 +149,33 @@ async def test_the_command_serves_until_it_is_stopped(settings: Settings) -> Non
     logs = list(settings.data_dir.glob("logs/*.log"))
     assert logs
     assert not [path for path in logs if token in path.read_text()]
+
+
+async def test_named_symbols_are_followed_before_anybody_asks(settings: Settings) -> None:
+    symbols = ["ETH/USDT", "SOL/USDT", "BTC/USDT"]
+    variables = {
+        "ORDERBOOK_REST_URL": settings.rest_url,
+        "ORDERBOOK_WS_URL": settings.ws_url,
+        "ORDERBOOK_DATA_DIR": str(settings.data_dir),
+    }
+    async with asyncio.timeout(100):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "orderbook_desktop", "serve", *symbols, "--port", "0"),
+            env={**os.environ, **variables},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        match = re.search(r"http://\S+", (await process.stdout.readline()).decode())
+        assert match is not None
+        async with httpx.AsyncClient(base_url=match[0], trust_env=False) as asker:
+            followed: list[Any] = []
+            while not all(one["lastUpdateId"] for one in followed) or not followed:
+                followed = (await asker.get("/api/status")).json()["symbols"]
+                await asyncio.sleep(0.05)
+        assert [one["symbol"] for one in followed] == symbols
+        assert {one["viewers"] for one in followed} == {0}
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
 
 
 @pytest.mark.parametrize(

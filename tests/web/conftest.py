@@ -10,9 +10,13 @@ import pytest
 
 from orderbook_desktop.web.application import create_app
 from orderbook_desktop.web.hub import Hub
+from orderbook_desktop.web.limits import Limits
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.server import WebServer
 from tests.web.hand_library import HandLibrary, loaded_library
+
+TOKEN = "a-token-that-nobody-guesses"
+_NARROW = Limits(viewers=2, connections=20, silent_s=3.0, requests_per_s=0.001, request_burst=30)
 
 
 @pytest.fixture
@@ -36,6 +40,24 @@ async def server(library: HandLibrary) -> AsyncIterator[WebServer]:
 async def client(library: HandLibrary) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application itself, for whatever is no endless stream."""
     async with asking(library, WebOptions()) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def guarded(library: HandLibrary) -> AsyncIterator[WebServer]:
+    """A server that requires a token, with narrow limits."""
+    serving = WebServer(library, WebOptions(port=0, token=TOKEN, limits=_NARROW))
+    await serving.start()
+    try:
+        yield serving
+    finally:
+        await serving.close()
+
+
+@pytest.fixture
+async def stranger(library: HandLibrary) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody without the token."""
+    async with asking(library, WebOptions(token=TOKEN, limits=_NARROW)) as opened:
         yield opened
 
 

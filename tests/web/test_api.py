@@ -55,11 +55,29 @@ async def test_the_book_is_the_present_one(client: httpx.AsyncClient, library: H
     assert book["bids"][0] == ["100.02000000", "9.00000000"]
 
 
-@pytest.mark.parametrize("path", ["/", "/symbols"])
-async def test_the_head_of_a_page_is_that_of_the_page(client: httpx.AsyncClient, path: str) -> None:
-    head, whole = await client.head(path), await client.get(path)
-    assert (head.status_code, head.content) == (200, b"")
-    assert head.headers["content-type"] == whole.headers["content-type"]
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/symbols", "/api/book", "/api/book?depth=0", "/api/status", "/healthz"),
+        *("/openapi.json", "/static/page.css", "/icon.svg", "/nothing"),
+    ],
+)
+async def test_the_head_alone_is_that_of_the_whole_answer(server: WebServer, path: str) -> None:
+    # Over a socket: the next answer is read behind a body that is not there.
+    async with httpx.AsyncClient(base_url=server.address, trust_env=False) as client:
+        head, whole = await client.head(path), await client.get(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    for changing in ("date", "content-length"):
+        assert changing in head.headers
+        head.headers.pop(changing)
+        whole.headers.pop(changing)
+    assert head.headers == whole.headers
+
+
+@pytest.mark.parametrize("path", ["/stream", "/events"])
+async def test_an_endless_answer_has_no_head_alone(client: httpx.AsyncClient, path: str) -> None:
+    head = await client.head(path)
+    assert (head.status_code, head.headers["allow"]) == (405, "GET")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +129,23 @@ async def test_people_are_refused_with_a_page(client: httpx.AsyncClient) -> None
     assert "<b>" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("headers", "form"),
+    [
+        ({"accept": "text/html"}, "text/html"),
+        ({}, "application/json"),
+        ({"accept": "text/html", "hx-request": "true"}, "application/json"),
+    ],
+)
+async def test_an_address_with_nothing_is_refused_in_a_sentence(
+    client: httpx.AsyncClient, headers: dict[str, str], form: str
+) -> None:
+    answer = await client.get("/nothing", headers=headers)
+    assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store")
+    assert "There is nothing at this address." in answer.text
+    assert answer.headers["content-type"].startswith(form)
+
+
 async def test_status_tells_what_is_followed_and_by_how_many(
     server: WebServer,
 ) -> None:
@@ -142,6 +177,19 @@ async def test_status_tells_of_the_default_symbol_though_nobody_watches(
         FeedState.SYNCED,
     )
     assert (only.viewers, status.viewers) == (0, 0)
+
+
+async def test_status_tells_of_what_is_followed_for_nobody(
+    server: WebServer, library: HandLibrary
+) -> None:
+    server.follow(["ethusdt", "BTC/USDT"])
+    async with httpx.AsyncClient(base_url=server.address, trust_env=False) as client:
+        status = StatusAnswer.model_validate(await _json(client, "/api/status"))
+    assert [(one.symbol, one.lastUpdateId, one.viewers) for one in status.symbols] == [
+        ("ETH/USDT", 10, 0),
+        ("BTC/USDT", 10, 0),
+    ]
+    assert library.loans == 2
 
 
 async def test_status_tells_how_a_book_is_that_nobody_watches_any_more(
@@ -184,6 +232,10 @@ async def test_the_schema_documents_every_path(client: httpx.AsyncClient) -> Non
         *("/", "/events", "/symbols", "/stream"),
         *("/api/book", "/api/status", "/healthz"),
     }
+    for operations in schema["paths"].values():
+        for code, response in operations["get"]["responses"].items():
+            json_or_page = {"application/json", "text/html"}
+            assert code == "200" or response["content"].keys() == json_or_page
     for path in ("/events", "/stream"):
         content = schema["paths"][path]["get"]["responses"]["200"]["content"]
         assert list(content) == ["text/event-stream"]

@@ -85,6 +85,19 @@ async def test_a_book_at_another_scale_is_grouped_by_the_same_step(library: Hand
     assert view.asks[-1].price == "100.10"
 
 
+@pytest.mark.parametrize(
+    ("sizes", "shown"), [(("1.5", "0.25"), ("1.50", "0.25")), (("1500", "2"), ("1,500", "2"))]
+)
+async def test_sizes_have_equal_places_before_the_lot_is_known(
+    library: HandLibrary, sizes: tuple[str, str], shown: tuple[str, str]
+) -> None:
+    library.btc.load([("100.01", sizes[0])], [("100.03", sizes[1])])
+    view = _view(library, info=replace(BTC, step_size=0))
+    assert (view.bids[0].size, view.asks[-1].size) == shown
+    library.btc.lose("The connection was lost.")
+    assert _view(library, info=replace(BTC, step_size=0)).size_places == 0
+
+
 async def test_the_chart_is_two_closed_outlines(library: HandLibrary) -> None:
     chart = _view(library).chart
     for path in (chart.bids, chart.asks):

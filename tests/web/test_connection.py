@@ -17,8 +17,8 @@ from tests.web.reader import until_ended, watching
 
 @pytest.fixture
 async def hasty(library: HandLibrary) -> AsyncIterator[WebServer]:
-    """A server that waits for nobody."""
-    serving = WebServer(library, WebOptions(port=0, limits=Limits(silent_s=1.0)))
+    """A server that waits for nobody long."""
+    serving = WebServer(library, WebOptions(port=0, limits=Limits(silent_s=3.0)))
     await serving.start()
     try:
         yield serving

@@ -139,7 +139,10 @@ async def test_a_market_that_nobody_watches_makes_room(hub: Hub, library: HandLi
     hub.take_seat(BTC).leave()
     eth = hub.take_seat(ETH)
     hub.take_seat(library.symbols[2])
-    assert {channel.info.market for channel, _ in hub.channels} == {"ETHUSDT", "<SCRIPT>USDT"}
+    assert {channel.info.market for channel, _ in await hub.channels()} == {
+        "ETHUSDT",
+        "<SCRIPT>USDT",
+    }
     eth.leave()
 
 
@@ -159,7 +162,36 @@ async def test_a_book_is_given_back_when_it_was_left_for_a_while(
     async with asyncio.timeout(60):
         while library.loans:
             await asyncio.sleep(0.01)
-    assert not hub.channels
+    assert not await hub.channels()
+
+
+async def test_what_is_kept_is_followed_though_nobody_watches(
+    hub: Hub, library: HandLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "_LINGER_S", 0.0)
+    hub.take_seat(BTC).leave()
+    hub.keep(BTC)
+    hub.keep(BTC)
+    hub.take_seat(ETH).leave()
+    async with asyncio.timeout(60):
+        while library.loans > 1:
+            await asyncio.sleep(0.01)
+    assert [channel.info for channel, _ in await hub.channels()] == [BTC]
+    hub.take_seat(BTC).leave()
+    await asyncio.sleep(0)
+    assert library.btc.loans == 1
+    hub.close()
+    assert library.loans == 0
+
+
+async def test_what_is_kept_takes_nobodys_room(library: HandLibrary) -> None:
+    hub = Hub(library, replace(_LIMITS, markets=1))
+    for info in (BTC, ETH):
+        hub.keep(info)
+    hub.take_seat(library.symbols[2])
+    hub.take_seat(BTC)
+    assert library.loans == 3
+    hub.close()
 
 
 async def test_nothing_is_lent_to_who_comes_while_it_closes(library: HandLibrary) -> None:
@@ -168,9 +200,11 @@ async def test_nothing_is_lent_to_who_comes_while_it_closes(library: HandLibrary
     with pytest.raises(Closing, match="switched off"):
         hub.take_seat(BTC)
     with pytest.raises(Closing):
+        hub.keep(BTC)
+    with pytest.raises(Closing):
         async with hub.channel(BTC, 1.0):
             pass
-    assert (library.loans, hub.channels) == (0, [])
+    assert (library.loans, await hub.channels()) == (0, [])
 
 
 async def test_the_end_is_not_held_up_by_who_waits_for_a_book(

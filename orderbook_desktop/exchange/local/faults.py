@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from orderbook_desktop.exchange.local.paths import REST_PATHS, REST_PREFIX
+
 _LOG_LENGTH: Final = 1_000
 
 
@@ -50,10 +52,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     places. malformed: before each of the next `count` diffs, or `instead` of it, comes a
     frame of `shape`.
 
-    http: the next `count` requests of `/api/v3/<path>` (any, if `path` is empty) are
-    answered with `status`, and Retry-After if `retry_after` is not negative. For depth
-    requests only: hang: never answered; stale: answered from an older book; delay: answered
-    after `seconds`.
+    http: the next `count` requests of `path`, one of `REST_PATHS` with or without its
+    prefix (any, if it is empty), are answered with `status`, and Retry-After if `retry_after`
+    is not negative. For depth requests only: hang: never answered; stale: answered from an
+    older book; delay: answered after `seconds`.
 
     Faults of diffs and depth requests can be confined to one `symbol`.
     """
@@ -69,6 +71,13 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 503
     retry_after: int = -1
     path: str = "depth"
+
+    def __post_init__(self) -> None:
+        """Take the prefix off the path; raise `ValueError` for one that nobody asks for."""
+        path = self.path.removeprefix(REST_PREFIX)
+        if path not in ("", *REST_PATHS):
+            raise ValueError(f"path is {path!r}, but must be one of {', '.join(REST_PATHS)}")
+        msgspec.structs.force_setattr(self, "path", path)
 
     def concerns(self, market: str) -> bool:
         """Whether the fault is meant for `market`."""
@@ -119,7 +128,9 @@ class FaultBoard:
     def take_http(self, path: str, market: str) -> Fault | None:
         """Return the next fault meant for a request of `/api/v3/<path>`."""
         for index, (fault, left) in enumerate(self._pending):
-            if fault.kind is FaultKind.HTTP and fault.path in ("", path):
+            # Of the others not every request names a symbol.
+            is_meant = path != "depth" or fault.concerns(market)
+            if fault.kind is FaultKind.HTTP and fault.path in ("", path) and is_meant:
                 return self._use(index, fault, left)
         if path != "depth":
             return None

@@ -30,7 +30,6 @@ from orderbook_desktop.exchange.local.weights import (
     tickers_weight,
 )
 
-REST_PREFIX: Final = "/api/v3/"
 _is_symbol: Final = re.compile(r"[A-Z0-9-_.]{1,20}").fullmatch
 _LEGAL_SYMBOL: Final = "^[A-Z0-9-_.]{1,20}$"
 

@@ -23,7 +23,8 @@ from orderbook_desktop.exchange.local.control import CONTROL_PREFIX, ControlPage
 from orderbook_desktop.exchange.local.door import Door
 from orderbook_desktop.exchange.local.errors import CannotListen, PortInUse
 from orderbook_desktop.exchange.local.faults import Fault, FaultBoard, FaultKind
-from orderbook_desktop.exchange.local.rest import REST_PREFIX, RestApi
+from orderbook_desktop.exchange.local.paths import REST_PREFIX
+from orderbook_desktop.exchange.local.rest import RestApi
 from orderbook_desktop.exchange.local.source import MarketSource
 from orderbook_desktop.exchange.local.streams import StreamHub, is_stream_path
 

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderbook_desktop.web.limits import Limits
+from orderbook_desktop.web.refusal_page import is_for_a_person
 from orderbook_desktop.web.safety.headers import SECURITY_HEADERS
 from orderbook_desktop.web.safety.hosts import HostCheck
 from orderbook_desktop.web.safety.rates import RateCheck
@@ -22,6 +23,10 @@ _METHODS: Final = ("GET", "HEAD")
 # Says nothing but that we are there; a container's health check knows no token.
 _OPEN_PATHS: Final = ("/healthz",)
 _PAGES: Final = ("/",)
+_WHOLE_LINK: Final = (
+    "This order book opens by its whole link only, with the token at the end. Whoever runs it"
+    " finds the link in the terminal or the window; it may be another one since the last start."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,8 @@ class Refusal:
 class Gate:
     """Stands before `app`. Checks method, size, host, origin, rate and token, in this order.
 
-    `token` is None where none is required. `refuse_page` renders a refusal for people.
+    `token` is None where none is required. `refuse_page` answers people with a status and a
+    sentence; whatever headers of ours an answer has itself, it keeps.
     """
 
     def __init__(
@@ -46,7 +52,7 @@ class Gate:
         limits: Limits,
         hosts: HostCheck,
         token: TokenCheck | None,
-        refuse_page: Callable[[str, str], str],
+        refuse_page: Callable[[int, str], Response],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
@@ -107,13 +113,11 @@ class Gate:
             return None
         if self._token.accepts(request.headers, request.query):
             return None
-        sentence = "Open the complete link, with its token, that the owner has."
-        return Refusal(401, sentence, (("www-authenticate", "Bearer"),))
+        return Refusal(401, _WHOLE_LINK, (("www-authenticate", "Bearer"),))
 
     def _answer(self, refusal: Refusal, request: _Request) -> Response:
-        if "text/html" in request.headers.get("accept", ""):
-            text = self._refuse_page("Not shown", refusal.sentence)
-            response = Response(text, refusal.status, media_type="text/html")
+        if is_for_a_person(request.headers):
+            response = self._refuse_page(refusal.status, refusal.sentence)
         else:
             body = msgspec.json.encode({"detail": refusal.sentence})
             response = Response(body, refusal.status, media_type="application/json")
@@ -163,7 +167,7 @@ def _with_security_headers(send: Send) -> Send:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS.items():
-                headers[name] = value
+                headers.setdefault(name, value)
         await send(message)
 
     return secured

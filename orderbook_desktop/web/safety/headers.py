@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-_POLICY: Final = {
+_NOTHING: Final = {
     "default-src": "'none'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+_OUR_OWN: Final = {
     "script-src": "'self'",
     "style-src": "'self'",
     "img-src": "'self'",
     "connect-src": "'self'",
-    "base-uri": "'none'",
     "form-action": "'self'",
-    "frame-ancestors": "'none'",
 }
 
+
+def policy_text(allowed: Mapping[str, str]) -> str:
+    """Return the content security policy that allows this much, and nothing else."""
+    return "; ".join(f"{name} {value}" for name, value in {**_NOTHING, **allowed}.items())
+
+
 SECURITY_HEADERS: Final = {
-    "content-security-policy": "; ".join(f"{name} {value}" for name, value in _POLICY.items()),
+    "content-security-policy": policy_text(_OUR_OWN),
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",

@@ -15,13 +15,20 @@ export function submitOnChoice(form) {
   });
 }
 
+const ANEW_AT_MOST_EVERY_MS = 5_000;
+let anewAt = -Infinity;
+
 // A page that was made before the book was known has none of the groupings, nor the places
 // of its prices: it is made anew, unless somebody is at the form just now. Tells whether it is
-// on its way, for then nothing more is to be shown on this one.
+// on its way, for then nothing more is to be shown on this one. Who asked again meanwhile would
+// begin again with a slow server, or make the new page anew once more.
 export function complete(form, known) {
   const incomplete = document.getElementById("book").dataset.known === undefined;
   const anew = known && incomplete && !form.contains(document.activeElement);
-  if (anew) location.reload();
+  if (anew && performance.now() - anewAt > ANEW_AT_MOST_EVERY_MS) {
+    anewAt = performance.now();
+    location.reload();
+  }
   return anew;
 }
 

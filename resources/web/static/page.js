@@ -7,6 +7,7 @@ import { depthChart } from "./depth_chart.js";
 import { groups, put, show } from "./ladder.js";
 
 const AGE_EVERY_MS = 1_000;
+const ASK_EVERY_MS = 3_000;
 const book = document.getElementById("book");
 const form = document.getElementById("choice");
 const places = { price: Number(book.dataset.pricePlaces), size: Number(book.dataset.sizePlaces) };
@@ -84,6 +85,14 @@ function drawAge() {
   put(by("age"), age === null ? "" : age < 2 ? "live" : `${ages.format(age)} s ago`);
 }
 
+// A server that was started anew may want another token: its own page says so. Whatever else
+// it refuses it may not refuse for long.
+async function askWhyLost() {
+  if (document.hidden || !feed.lost) return;
+  const answer = await fetch(location.href, { method: "HEAD" }).catch(() => null);
+  if (answer?.status === 401) location.reload();
+}
+
 form.elements.group.addEventListener("change", (event) => {
   step = units(event.target.value);
   const address = new URL(location);
@@ -97,3 +106,4 @@ form.elements.group.addEventListener("change", (event) => {
 });
 submitOnChoice(form);
 setInterval(drawAge, AGE_EVERY_MS);
+setInterval(askWhyLost, ASK_EVERY_MS);

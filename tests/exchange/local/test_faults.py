@@ -20,6 +20,7 @@ from orderbook_desktop.exchange.local import (
     Shape,
     SyntheticSource,
 )
+from orderbook_desktop.exchange.local.paths import REST_PATHS, REST_PREFIX
 
 from .client import follow, get, get_json, next_diff, streams, until_closed
 
@@ -184,6 +185,37 @@ async def test_http_status_of_another_path(exchange: LocalExchange) -> None:
     exchange.inject(Fault(kind=FaultKind.HTTP, status=451, path="exchangeInfo"))
     await get_json(exchange, _DEPTH)
     assert (await get(exchange, "/api/v3/exchangeInfo"))[0] == 451
+
+
+@pytest.mark.parametrize("path", ["depth", "/api/v3/depth", "ticker/24hr", ""])
+async def test_http_status_of_a_path_however_it_is_written(
+    exchange: LocalExchange, path: str
+) -> None:
+    await get_json(exchange, f"/control/fault?kind=http&status=503&path={path}")
+    asked = "/api/v3/ticker/24hr?symbol=BTCUSDT" if path.startswith("ticker") else _DEPTH
+    assert (await get(exchange, asked))[0] == 503
+    assert not exchange.fault_board.pending
+
+
+@pytest.mark.parametrize("path", ["dept", "/depth", "/api/v3/klines", "/api/v4/depth"])
+async def test_a_path_that_nobody_asks_for_is_refused(exchange: LocalExchange, path: str) -> None:
+    status, body, _ = await get(exchange, f"/control/fault?kind=http&path={path}")
+    assert status == 400
+    assert "must be one of ping, time, exchangeInfo, depth, ticker/24hr" in body["msg"]
+    assert not exchange.fault_board.pending
+    with pytest.raises(ValueError, match="must be one of"):
+        Fault(kind=FaultKind.HTTP, path=path)
+
+
+async def test_every_path_that_can_fail_is_served(exchange: LocalExchange) -> None:
+    for path in REST_PATHS:
+        await get_json(exchange, f"{REST_PREFIX}{path}?symbol=BTCUSDT")
+
+
+async def test_http_status_of_one_symbol_spares_the_others(exchange: LocalExchange) -> None:
+    exchange.inject(Fault(kind=FaultKind.HTTP, symbol="ETHUSDT"))
+    await get_json(exchange, _DEPTH)
+    assert (await get(exchange, "/api/v3/depth?symbol=ETHUSDT"))[0] == 503
 
 
 async def test_hang_never_answers(exchange: LocalExchange) -> None:

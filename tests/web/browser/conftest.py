@@ -58,11 +58,16 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Serve a capture that is being played."""
-    folder = tmp_path_factory.mktemp("played")
-    capture = write_capture(folder / "btc.jsonl.gz", seed=3, seconds=60, snapshot_levels=1000)
-    yield from _served(folder, "--play", str(capture), capture=capture)
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a capture."""
+    path = tmp_path_factory.mktemp("capture") / "btc.jsonl.gz"
+    return write_capture(path, seed=3, seconds=120, snapshot_levels=1000)
+
+
+@pytest.fixture
+def played(capture: Path, tmp_path: Path) -> Iterator[Served]:
+    """Serve a capture that begins to be played when somebody looks: no test finds it ended."""
+    yield from _served(tmp_path, "--play", str(capture), capture=capture)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ _AXE = Path(__file__).parent / "axe" / "axe.min.js"
 _SERIOUS = ("serious", "critical")
 # How the browser and htmx tell that the server is away.
 _AWAY = ("ERR_CONNECTION_REFUSED", "htmx:sse:error: Failed to fetch")
-_READ = """() => document.readyState === "complete" && ({
+_READ = """({
   id: Number(document.getElementById("book").dataset.updateId),
   state: document.getElementById("state").textContent,
   asks: [...document.querySelectorAll("#asks tr")].map((row) =>
@@ -38,22 +38,27 @@ class Shown:
         self.asks: Rows = [_row(row) for row in read["asks"] if row[0]]
 
 
-def _read(page: Page) -> dict[str, Any]:
-    """Read the page, as soon as it is one with a book: it may be on its way, or load anew.
+def seen(page: Page, expression: str) -> Any:
+    """Return what `expression` finds on the page; None while that is on its way or loads anew.
 
     Before its style sheet is there nobody sees it, and nothing of it is in its place.
     """
+    try:
+        return page.evaluate(f"() => document.readyState === 'complete' ? {expression} : null")
+    except Error as error:
+        if "because of a navigation" not in error.message:
+            raise
+        return None
+
+
+def _read(page: Page) -> dict[str, Any]:
+    """Read the page, as soon as it is one with a book."""
     while True:
         page.locator("#book").wait_for(state="attached")
-        try:
-            read: dict[str, Any] = page.evaluate(_READ)
-        except Error as error:
-            if "because of a navigation" not in error.message:
-                raise
-        else:
-            if read:
-                return read
-            page.wait_for_timeout(20)
+        read: dict[str, Any] | None = seen(page, _READ)
+        if read:
+            return read
+        page.wait_for_timeout(20)
 
 
 def _row(cells: list[str]) -> tuple[Decimal, Decimal, Decimal]:
@@ -78,11 +83,25 @@ def until(condition: Callable[[], object], within_s: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+def until_known(page: Page) -> None:
+    """Wait for a page that was made with its book: only that is never made anew by itself.
+
+    Whoever clicks, types or reads one piece after the other needs one that stays.
+    """
+    until(lambda: seen(page, "document.getElementById('book')?.dataset.known !== undefined"))
+
+
 @contextmanager
 def opened(
-    chromium: Browser, address: str, *, width: int = 1600, scheme: str = "dark", **options: Any
+    chromium: Browser,
+    address: str,
+    *,
+    width: int = 1600,
+    scheme: str = "dark",
+    told: tuple[str, ...] = _AWAY,
+    **options: Any,
 ) -> Iterator[Page]:
-    """Open a page; at the end it must have no console errors."""
+    """Open a page; at the end it must have no console errors but those with a text of `told`."""
     height = 800 if width < 600 else 900
     context = chromium.new_context(
         viewport={"width": width, "height": height},
@@ -105,7 +124,7 @@ def opened(
         # Shown where the test fails.
         print(f"console: {errors}, page: {page.locator('body').inner_text()[:300]}")
         context.close()
-    assert not [one for one in errors if not any(away in one for away in _AWAY)]
+    assert not [one for one in errors if not any(text in one for text in told)]
 
 
 def accessibility_faults(page: Page) -> list[str]:

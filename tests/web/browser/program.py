@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 _READY_S = 100.0
 _END_S = 60.0
+# No system gives one of these to who asks for any: it stays free until it is listened on, and
+# while a server that had it is away.
+_OWN_PORTS = range(20_000, 32_000)
 
 
 def free_port() -> int:
     """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    chooser = random.SystemRandom()
+    while True:
+        port = chooser.choice(_OWN_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Command:
@@ -53,7 +60,7 @@ class Command:
         while True:
             try:
                 opener.open(self._ready, timeout=5).close()
-            except (URLError, ConnectionError):
+            except (OSError, HTTPException):
                 assert self.process.poll() is None, self._log.read_text()
                 assert time.monotonic() < deadline, self._log.read_text()
                 time.sleep(0.05)

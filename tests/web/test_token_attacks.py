@@ -1,0 +1,132 @@
+"""Attacks by somebody who has no token, a wrong one, or is after ours; each is refused."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import httpx
+import pytest
+
+from orderbook_desktop.web.options import WebOptions
+from orderbook_desktop.web.safety.hosts import is_loopback
+from orderbook_desktop.web.safety.tokens import TokenCheck, new_token, without_token
+from orderbook_desktop.web.server import WebServer
+from tests.web.conftest import TOKEN
+from tests.web.reader import watching
+
+_PATHS = ("/", "/events", "/stream", "/symbols", "/api/book", "/api/status", "/static/page.js")
+
+
+@pytest.mark.parametrize("path", [*_PATHS, "/openapi.json", "/docs", "/nothing"])
+async def test_without_the_token_nothing_is_told(stranger: httpx.AsyncClient, path: str) -> None:
+    answer = await stranger.get(path)
+    assert answer.status_code == 401
+    assert "100.01" not in answer.text
+    assert TOKEN not in answer.text
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "a", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "ä", "%00", "\U0001f511"]
+)
+async def test_a_wrong_token_is_refused_wherever_it_is_shown(
+    stranger: httpx.AsyncClient, wrong: str
+) -> None:
+    assert (await stranger.get("/api/book", params={"token": wrong})).status_code == 401
+    headers = {b"authorization": f"Bearer {wrong or '-'}".encode()}
+    assert (await stranger.get("/api/book", headers=headers)).status_code == 401
+    cookie = {b"cookie": f"orderbook_token_8000={wrong}".encode()}
+    assert (await stranger.get("/api/book", headers=cookie)).status_code == 401
+
+
+async def test_the_link_leaves_a_cookie_and_no_trace_of_the_token(
+    stranger: httpx.AsyncClient,
+) -> None:
+    answer = await stranger.get(f"/?symbol=BTC%2FUSDT&token={TOKEN}")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/?symbol=BTC%2FUSDT"
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith(f"orderbook_token_8000={TOKEN};")
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    page = await stranger.get(answer.headers["location"])
+    assert page.status_code == 200
+    assert TOKEN not in page.text
+
+
+@pytest.mark.parametrize("other", ['a={"b": 1}', "path=x", "no value", 'q="unended', "é=ü"])
+async def test_cookies_of_other_programs_hide_ours_from_nobody(
+    stranger: httpx.AsyncClient, other: str
+) -> None:
+    # All ports of a host share their cookies.
+    for pair in (
+        f"{other}; orderbook_token_8000={TOKEN}",
+        f"orderbook_token_8000={TOKEN}; {other}",
+    ):
+        answer = await stranger.get("/api/book", headers={b"cookie": pair.encode()})
+        assert answer.status_code == 200
+
+
+async def test_programs_show_it_in_a_header(stranger: httpx.AsyncClient) -> None:
+    headers = {"authorization": f"bearer {TOKEN}"}
+    assert (await stranger.get("/api/book", headers=headers)).status_code == 200
+    assert (await stranger.get("/api/book", params={"token": TOKEN})).status_code == 200
+
+
+async def test_health_is_open_and_tells_nothing(stranger: httpx.AsyncClient) -> None:
+    assert (await stranger.get("/healthz")).json() == {"status": "ok"}
+
+
+async def test_the_token_is_never_logged(
+    guarded: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for path in ("/?", "/api/book?depth=nonsense&", "/stream?symbol=no&"):
+        async with watching(guarded.port, f"{path}token={TOKEN}") as viewer:
+            assert viewer.status in (303, 404, 422)
+    assert not [one for one in caplog.records if TOKEN in one.getMessage()]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "book.example", ""])
+def test_any_address_that_others_reach_gets_a_token(host: str) -> None:
+    tokens = {WebOptions(host=host).guarded().token for _ in range(5)}
+    assert len(tokens) == 5
+    assert min(map(len, tokens)) >= 32
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "::1", "[::1]"])
+def test_this_computer_needs_none(host: str) -> None:
+    assert is_loopback(host)
+    assert not WebOptions(host=host).guarded().token
+    assert WebOptions(host=host, token="x").guarded().token == "x"
+
+
+def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[bytes] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append(one)
+        return one == other
+
+    monkeypatch.setattr("secrets.compare_digest", compare)
+    check = TokenCheck(TOKEN, 1)
+    headers = {"authorization": "Bearer b", "cookie": "orderbook_token_1=c"}
+    assert not check.accepts(headers, "token=a")
+    assert compared == [b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize(
+    ("query", "left"),
+    [
+        ("token=x", ""),
+        ("symbol=BTC&token=x&group=1", "symbol=BTC&group=1"),
+        ("%74oken=x&a=b", "a=b"),
+        ("token=x&token=y", ""),
+    ],
+)
+def test_a_token_in_a_link_can_be_taken_out(query: str, left: str) -> None:
+    assert without_token(query) == left
+
+
+def test_new_tokens_need_no_quoting() -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_-]{32,}", new_token())
