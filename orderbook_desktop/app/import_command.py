@@ -149,10 +149,10 @@ def _remarks(one: ImportedMarket) -> Iterator[str]:
     if one.segments and one.runs[-1].end_cause is GapCause.FEED_GAP:
         last_ms = one.runs[-1].last_event_ms
         yield f"update ids are missing after {time_text(last_ms)}, and no whole book follows them."
-    if one.segments and one.counts.loose == 1:
+    if one.segments and one.loose == 1:
         yield "1 event belongs to no known book; it was kept apart."
-    elif one.segments and one.counts.loose:
-        yield f"{one.counts.loose:,} events belong to no known book; they were kept apart."
+    elif one.segments and one.loose:
+        yield f"{one.loose:,} events belong to no known book; they were kept apart."
 
 
 def _many(count: int, what: str) -> str:

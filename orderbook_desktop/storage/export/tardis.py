@@ -68,7 +68,7 @@ class TardisWriter:
         if rows.is_snapshot:
             # Where the run before went on until now: lines never go back in time for it.
             local_us = np.maximum(local_us, self._latest_us)
-        self._latest_us = max(self._latest_us, int(local_us[-1]))
+        self._latest_us = max(self._latest_us, int(local_us.max()))
         flag = "true" if rows.is_snapshot else "false"
         times = zip((rows.event_ms[firsts] * _US_A_MS).tolist(), local_us.tolist(), strict=True)
         heads = [f"{EXCHANGE},{rows.market},{event},{local},{flag}," for event, local in times]

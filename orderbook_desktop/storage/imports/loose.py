@@ -1,8 +1,11 @@
-"""Imported events that belong to no known book, without those that are there already."""
+"""Imported events that belong to no known book, without those that are there already.
+
+A file without a book may hold what is in a segment, as its book was in another file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from orderbook_desktop.core.archive import ArchiveChunk, decode_chunk, encode_loose
 from orderbook_desktop.core.events import DepthDiff
@@ -12,6 +15,7 @@ from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.export.threads import in_thread
 from orderbook_desktop.storage.imports.place import ImportConflict
 from orderbook_desktop.storage.imports.spool import Place, Spool
+from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segments
 from orderbook_desktop.storage.schema import DEPTH_CHUNKS
 
 
@@ -22,6 +26,7 @@ class NewLoose:
         self._database = database
         self._spool = spool
         self._store = ChunkStore(database)
+        self._segments: dict[str, list[StoredSegment]] = {}
 
     async def find(self) -> dict[str, Place]:
         """Return where the loose chunks are that have to be written, by key.
@@ -45,17 +50,20 @@ class NewLoose:
         return found
 
     async def _new_of(self, chunk: ArchiveChunk) -> list[DepthDiff]:
-        """Return the events of `chunk` that are in no stored loose chunk.
+        """Return the events of `chunk` that are in no stored chunk, a loose one or a segment's.
 
         What another one received of the same event is something else, as its time differs.
-        Raises `ImportConflict` where the events themselves do.
+        Raises `ImportConflict` where loose events themselves do.
         """
+        market = chunk.header.market
         events = await in_thread(_events_of, chunk)
-        known = await self._known(chunk.header.market, [one.final_id for one in events])
+        known = await self._known(market, [one.final_id for one in events])
         for one in events:
             if any(other.payload != one.payload for other in known.get(one.final_id, ())):
-                raise ImportConflict(chunk.header.market, one.final_id)
-        return [one for one in events if one not in known.get(one.final_id, ())]
+                raise ImportConflict(market, one.final_id)
+        new = [one for one in events if one not in known.get(one.final_id, ())]
+        in_segments = await self._in_segments(market, {one.final_id for one in new})
+        return [one for one in new if one not in in_segments.get(one.final_id, ())]
 
     async def _known(self, market: str, ids: Sequence[int]) -> dict[int, list[DepthDiff]]:
         """Return the loose events with these final `ids` that are stored."""
@@ -70,6 +78,33 @@ class NewLoose:
                 if event.final_id in wanted:
                     known.setdefault(event.final_id, []).append(event)
         return known
+
+    async def _in_segments(self, market: str, ids: Set[int]) -> dict[int, list[DepthDiff]]:
+        """Return the events with these final `ids` that are in the archive of segments."""
+        if market not in self._segments:
+            self._segments[market] = await read_segments(self._database, market)
+        known: dict[int, list[DepthDiff]] = {}
+        for one in self._segments[market]:
+            inside = {each for each in ids if one.segment.snapshot_id < each <= one.archived_id}
+            for start_id in await self._starts(one, inside):
+                stored = await self._store.get(one.id, start_id)
+                for event in () if stored is None else await in_thread(_events_of, stored):
+                    if event.final_id in inside:
+                        known.setdefault(event.final_id, []).append(event)
+        return known
+
+    async def _starts(self, stored: StoredSegment, inside: Set[int]) -> list[int]:
+        """Return where the chunks of a segment start in which the ids `inside` may be."""
+        if not inside:
+            return []
+        begin, end = stored.segment.snapshot_id, min(stored.archived_id, max(inside))
+        spans = await self._store.spans(stored.id, min(inside))
+        return [
+            start_id
+            for start_id, last_id in spans
+            # What lies outside is a leftover.
+            if begin <= start_id < end and any(start_id < each <= last_id for each in inside)
+        ]
 
 
 def _events_of(chunk: ArchiveChunk) -> list[DepthDiff]:

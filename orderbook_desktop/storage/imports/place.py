@@ -91,7 +91,9 @@ class MarketPlace:
         after it.
         """
         stored = [
-            one.segment for one in self._stored if one.segment.event_count and one.id not in parts
+            one.segment
+            for one in self._stored
+            if (one.segment.event_count or one.running) and one.id not in parts
         ]
         if not new or not stored:
             return
@@ -102,7 +104,9 @@ class MarketPlace:
         is_behind_running = False
         for one, is_new in mingled:
             last_id, last_ms = reached[not is_new]
-            overlaps, goes_back = one.snapshot_id < last_id, one.first_event_ms < last_ms
+            overlaps = one.snapshot_id < last_id
+            # A recording that only just began knows no time yet.
+            goes_back = one.event_count > 0 and one.first_event_ms < last_ms
             if overlaps or goes_back or (is_new and is_behind_running):
                 raise ImportConflict(self.market)
             # One may lie inside another: then this is not the last that it reaches.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import insort
+from collections import deque
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
 from typing import Final
@@ -117,8 +118,8 @@ class MarketRuns:
         self._waiting: dict[int, DepthDiff] = {}
         # Events that wait for one before them; the book is known.
         self._ahead: list[DepthDiff] = []
-        # A book that was not needed when it came, and is after a gap that it lies behind.
-        self._spare: DepthSnapshot | None = None
+        # Books that were not needed when they came, and are after gaps that they lie behind.
+        self._spare = deque[DepthSnapshot](maxlen=_AHEAD_AT_MOST)
         self._loose: list[DepthDiff] = []
         self._lately: dict[int, bytes] = {}
 
@@ -129,13 +130,15 @@ class MarketRuns:
                 self._take_diff(diff)
             case DepthSnapshot() as snapshot if self._sync.synced and not received.restarts:
                 self.counts.snapshots += 1
-                self._spare = snapshot
+                if not self._ahead:
+                    self._spare.clear()
+                self._spare.append(snapshot)
             case DepthSnapshot() as snapshot:
                 self._feed_ahead()
                 if self._sync.synced:
                     self._end(GapCause.DISCONNECT, "A snapshot begins the book anew.")
                     self._sync.stream_broken()
-                self._spare = None
+                self._spare.clear()
                 self._feed_snapshot(snapshot)
 
     def finish(self) -> None:
@@ -183,10 +186,12 @@ class MarketRuns:
         self._waiting[id(diff)] = diff
         for outcome in self._sync.receive_diff(diff):
             self._act(outcome)
-        if not self._sync.synced and self._spare is not None:
-            snapshot, self._spare = self._spare, None
-            self.counts.snapshots -= 1
-            self._feed_snapshot(snapshot)
+        while self._spare and not self._sync.synced:
+            snapshot = self._spare.popleft()
+            # Where there are more, it may lie before this gap.
+            if not self._spare or snapshot.last_update_id >= diff.first_id - 1:
+                self.counts.snapshots -= 1
+                self._feed_snapshot(snapshot)
 
     def _feed_snapshot(self, snapshot: DepthSnapshot) -> None:
         for outcome in self._sync.receive_snapshot(snapshot):

@@ -101,3 +101,31 @@ def test_values_of_any_scale_are_plain(tmp_path: Path) -> None:
         "ask,1,92233720368547758.07",
         "ask,7120000,1.5",
     ]
+
+
+def _at(times_ns: list[int], first_id: int, *, is_snapshot: bool) -> LevelRows:
+    """Rows of events that were received at these times, one level each."""
+    count = len(times_ns)
+    ones, ids = np.ones(count, dtype=np.int64), np.arange(first_id, first_id + count)
+    return LevelRows(
+        "BTCUSDT",
+        Scale(),
+        is_snapshot=is_snapshot,
+        first_ids=ids,
+        final_ids=ids,
+        event_ms=ones,
+        received_ns=np.array(times_ns),
+        asks=np.zeros(count, dtype=np.bool_),
+        prices=ones,
+        quantities=ones,
+    )
+
+
+def test_a_book_is_later_than_all_before_it_where_our_clock_went_back(tmp_path: Path) -> None:
+    with (tmp_path / "book.csv").open("wb") as file:
+        writer = TardisWriter(file, zipped=False)
+        writer.write(_at([9_000, 5_000], 1, is_snapshot=False))
+        writer.write(_at([4_000], 3, is_snapshot=True))
+        writer.close()
+    lines = (tmp_path / "book.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[3] for line in lines] == ["9", "5", "9"]

@@ -384,6 +384,19 @@ async def test_a_book_that_came_before_its_gap_was_seen_is_used(
     assert rebuilt([rows async for rows in recorded_rows(database)]) == made.books
 
 
+@pytest.mark.parametrize("between", [20, 150])
+async def test_each_gap_has_the_book_that_lies_behind_it(
+    database: Database, tmp_path: Path, between: int
+) -> None:
+    made = Collected().snapshot().events(30)
+    for count in (between, between, 10):
+        made.gap().snapshot().events(count)
+    (done,) = await imported(database, made.messages, tmp_path)
+    assert [one.event_count for one in done.segments] == [30, between, between, 10]
+    assert (done.counts.loose, done.counts.snapshots) == (0, 0)
+    assert rebuilt([rows async for rows in recorded_rows(database)]) == made.books
+
+
 async def test_a_book_from_before_the_gap_is_of_no_use(database: Database, tmp_path: Path) -> None:
     made = Collected().snapshot().events(30).snapshot().events(5).gap().events(120)
     (done,) = await imported(database, made.messages, tmp_path)

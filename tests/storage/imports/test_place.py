@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orderbook_desktop.core.segments import GapCause, Segment
@@ -71,6 +73,17 @@ def test_nothing_comes_after_a_running_one() -> None:
     here = place(segment(100, 200, running=True), segment(150, 180))
     assert is_free(here, segment(0, 100))
     assert not is_free(here, segment(300, 400))
+
+
+def test_nothing_comes_after_one_that_only_just_began() -> None:
+    begun = replace(segment(200, 200, (0, 0), running=True), event_count=0)
+    here = place(segment(0, 100), begun)
+    assert is_free(here, segment(100, 200))
+    assert not is_free(here, segment(150, 250))
+    assert not is_free(here, segment(200, 300))
+    assert not is_free(here, segment(300, 400))
+    ended = replace(begun, end_cause=GapCause.CRASH)
+    assert is_free(place(ended), segment(150, 250))
 
 
 def test_what_is_imported_together_needs_no_place_beside_itself() -> None:

@@ -260,3 +260,42 @@ async def test_loose_events_are_taken_once(database: Database, tmp_path: Path) -
         (done,) = await imported(database, messages, tmp_path)
         assert done.loose == expected
     assert (await verify(database, "BTCUSDT")).fault is None
+
+
+@pytest.mark.parametrize("known", [31, 45, 50])
+async def test_the_clock_of_the_files_may_go_back_over_a_gap(
+    database: Database, tmp_path: Path, known: int
+) -> None:
+    made = Collected().snapshot().events(30)
+    made.gap().tape.now_ms -= 20_000
+    made.snapshot().events(40)
+    await imported(database, made.messages[:known], tmp_path)
+    (done,) = await imported(database, made.messages, tmp_path)
+    assert (done.events + done.known, len(done.gaps)) == (70, 1)
+    assert (await verify(database, "BTCUSDT")).fault is None
+    assert rebuilt([rows async for rows in recorded_rows(database)]) == made.books
+
+
+async def test_what_is_in_a_segment_is_not_kept_again_without_its_book(
+    database: Database, tmp_path: Path
+) -> None:
+    made = Collected().events(5).snapshot().events(200)
+    await imported(database, made.messages[5:], tmp_path)
+    whole = await contents(database)
+    for _ in range(2):
+        (done,) = await imported(database, made.messages[106:], tmp_path)
+        assert (done.segments, done.counts.loose, done.loose) == ((), 100, 0)
+        assert await contents(database) == whole
+    made.events(20)
+    without_book = made.messages[:5] + made.messages[6:]
+    for expected in (25, 0):
+        (done,) = await imported(database, without_book, tmp_path)
+        assert (done.segments, done.loose) == ((), expected)
+    loose = [chunk async for chunk in Recording(database, "BTCUSDT").loose()]
+    assert [one for chunk in loose for one in chunk.diffs()] == made.diffs[:5] + made.diffs[-20:]
+    assert (await verify(database, "BTCUSDT")).fault is None
+    # Another collector received it at another time, and another text is another event.
+    for at, what in ((3, "time"), (5, "text")):
+        (done,) = await imported(database, _with_another(made.messages[50:60], at, what), tmp_path)
+        assert done.loose == 1
+    assert (await verify(database, "BTCUSDT")).fault is None
