@@ -13,8 +13,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page
 
 _AXE = Path(__file__).parent / "axe" / "axe.min.js"
 _SERIOUS = ("serious", "critical")
-# How the browser and htmx tell that the server is away.
-_AWAY = ("ERR_CONNECTION_REFUSED", "htmx:sse:error: Failed to fetch")
+# How the browser and htmx tell that the server is away, or about to be (503).
+_AWAY = (
+    *("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "htmx:sse:error: Failed to fetch"),
+    *("status of 503", "failed with status 503"),
+)
 _READ = """({
   id: Number(document.getElementById("book").dataset.updateId),
   state: document.getElementById("state").textContent,

@@ -75,7 +75,9 @@ def test_what_is_not_on_offer_is_refused_with_a_way_on(
 
 def test_a_page_whose_token_is_good_no_more_says_so(chromium: Browser) -> None:
     port, library = free_port(), loaded_library()
-    with opened(chromium, "about:blank", told=("ERR_", "status of 401")) as page:
+    # A server that is ending refuses a new stream by 503.
+    told = ("ERR_", "status of 401", "status of 503")
+    with opened(chromium, "about:blank", told=told) as page:
         with serving(library, WebOptions(port=port, token="a" * 20)) as server:
             page.goto(server.link)
             until_known(page)
