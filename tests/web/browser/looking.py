@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page
 
 _AXE = Path(__file__).parent / "axe" / "axe.min.js"
@@ -18,6 +19,8 @@ _AWAY = (
     *("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "htmx:sse:error: Failed to fetch"),
     *("status of 503", "failed with status 503"),
 )
+# A tab goes whenever it likes, also while a frame is being written to it in several pieces.
+GONE_TAB = pytest.mark.allows_log(r"WARNING asyncio: socket\.send\(\) raised exception")
 _READ = """({
   id: Number(document.getElementById("book").dataset.updateId),
   state: document.getElementById("state").textContent,

@@ -8,9 +8,11 @@ import pytest
 from playwright.sync_api import Browser
 
 from orderbook_desktop.web.options import WebOptions
-from tests.web.browser.looking import Shown, opened, until
+from tests.web.browser.looking import GONE_TAB, Shown, opened, until
 from tests.web.hand_library import SCRIPT, loaded_library
 from tests.web.threaded import serving
+
+pytestmark = GONE_TAB
 
 _TOO_LONG = """() => [...document.querySelectorAll("#asks td, #bids td")]
   .filter((cell) => cell.scrollWidth > cell.clientWidth).map((cell) => cell.textContent)"""

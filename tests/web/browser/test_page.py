@@ -16,6 +16,7 @@ from orderbook_desktop.web.options import WebOptions
 from tests.exchange.local.true_book import TrueBook, capture_messages
 from tests.web.browser.conftest import Served
 from tests.web.browser.looking import (
+    GONE_TAB,
     Shown,
     accessibility_faults,
     opened,
@@ -26,6 +27,8 @@ from tests.web.browser.looking import (
 )
 from tests.web.hand_library import loaded_library
 from tests.web.threaded import serving
+
+pytestmark = GONE_TAB
 
 _LOOKS = [("dark", 1600), ("light", 1600), ("dark", 360), ("light", 360)]
 Levels = list[tuple[Decimal, Decimal]]

@@ -10,10 +10,19 @@ from playwright.sync_api import Browser, Page
 
 from orderbook_desktop.web.limits import Limits
 from orderbook_desktop.web.options import WebOptions
-from tests.web.browser.looking import accessibility_faults, opened, seen, until, until_known
+from tests.web.browser.looking import (
+    GONE_TAB,
+    accessibility_faults,
+    opened,
+    seen,
+    until,
+    until_known,
+)
 from tests.web.browser.program import free_port
 from tests.web.hand_library import loaded_library
 from tests.web.threaded import serving
+
+pytestmark = GONE_TAB
 
 _GUARDED = WebOptions(port=0, token="a-token-that-nobody-guesses")
 _COLOURS = {"dark": "rgb(13, 17, 23)", "light": "rgb(238, 241, 245)"}
