@@ -3,6 +3,7 @@
     OrderbookError
     ├── KnownError              the environment failed: network, database, disk, bad input
     │   ├── MalformedMessage    a message from outside that cannot be understood
+    │   │   └── OtherMarket     one of a market that is not recorded here
     │   └── InexactValue        a decimal that no int64 scale can hold exactly
     └── BugError                we have a bug
 
@@ -38,6 +39,17 @@ class MalformedMessage(KnownError):
 
     def __str__(self) -> str:
         return f"A {self.what} could not be read ({self.reason})."
+
+
+class OtherMarket(MalformedMessage):
+    """A message of a market that is not recorded here; `kind` is what market that is."""
+
+    def __init__(self, kind: str, raw: bytes = b"") -> None:
+        self.kind = kind
+        super().__init__("depth message", f"it is of the {kind} market", raw)
+
+    def __str__(self) -> str:
+        return f"A {self.what} is of the {self.kind} market; only the spot market is recorded here."
 
 
 class InexactValue(KnownError):

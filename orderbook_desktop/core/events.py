@@ -12,11 +12,11 @@ what `plain` asserts; otherwise the text kept in `payload` is parsed digit by di
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
-from orderbook_desktop.core.errors import MalformedMessage
+from orderbook_desktop.core.errors import MalformedMessage, OtherMarket
 from orderbook_desktop.core.units import INT64_MAX, split_decimal
 
 FloatLevels = list[tuple[float, float]]
@@ -116,6 +116,14 @@ class _WireTexts(msgspec.Struct, gc=False):
     asks: TextLevels | None = None
 
 
+class _WireFutures(msgspec.Struct, gc=False):
+    """What a message of the futures market has and one of the spot market has not."""
+
+    pu: Any = None
+    E: Any = None
+    T: Any = None
+
+
 class _WireKind(msgspec.Struct, gc=False):
     e: str = ""
     E: _WireInt = 0
@@ -143,10 +151,13 @@ _diff_decoder: Final = msgspec.json.Decoder(_WireDiff, strict=False)
 _snapshot_decoder: Final = msgspec.json.Decoder(_WireSnapshot, strict=False)
 _texts_decoder: Final = msgspec.json.Decoder(_WireTexts)
 _any_decoder: Final = msgspec.json.Decoder()
+_futures_decoder: Final = msgspec.json.Decoder(_WireFutures)
 _kind_decoder: Final = msgspec.json.Decoder(_WireKind)
 _frame_decoder: Final = msgspec.json.Decoder(_WireFrame)
 
 _more_than_eight_places: Final = re.compile(rb"\.[0-9]{9}").search
+# Between a futures event and the transaction that it tells of.
+_TRANSACTION_WITHIN_MS: Final = 3_600_000
 _NOT_IN_SKELETON: Final = b"0123456789,[]{}"
 _LEVEL_SKELETON: Final = b'".""."'
 _DIFF_SKELETON: Final = b'"e":"depthUpdate""E":"s":"%b""U":"u":"b":%b"a":%b'
@@ -208,6 +219,30 @@ def decode_frame(frame: bytes, received_ns: int = 0) -> StreamMessage:
     raise MalformedMessage("stream message", "neither an event nor an answer", frame)
 
 
+def refuse_futures(message: DepthDiff | DepthSnapshot) -> None:
+    """Raise `OtherMarket` for a message of the futures market, whose update ids have holes.
+
+    Its events name the last id of the event before them (`pu`) and the time of the
+    transaction (`T`), its snapshots have two times. A `pu` alone, beside ids that join, does
+    no harm. Source: Binance USD-M futures API, "Diff. Book Depth Streams" and "Order Book".
+    """
+    if message.plain:
+        return
+    wire = _decoded(_futures_decoder, message.payload, "depth message")
+    if isinstance(message, DepthSnapshot):
+        is_futures = isinstance(wire.E, int) and isinstance(wire.T, int)
+    else:
+        has_holes = isinstance(wire.pu, int) and wire.pu + 1 != message.first_id
+        has_time = isinstance(wire.pu, int) and _is_transaction_time(wire.T, message.event_ms)
+        is_futures = has_holes or has_time
+    if is_futures:
+        raise OtherMarket("futures", message.payload)
+
+
+def _is_transaction_time(found: object, event_ms: int) -> bool:
+    return isinstance(found, int) and abs(found - event_ms) <= _TRANSACTION_WITHIN_MS
+
+
 def level_texts(payload: bytes) -> tuple[TextLevels, TextLevels]:
     """Return bids and asks of a diff's or snapshot's `payload` as decimal text.
 
@@ -223,15 +258,21 @@ def level_texts(payload: bytes) -> tuple[TextLevels, TextLevels]:
 
 def _decode_event(payload: bytes, name: str, received_ns: int) -> StreamMessage:
     if "@depth" in name or name == "depthUpdate":
-        return decode_diff(payload, received_ns)
+        return _spot_diff(payload, received_ns)
     if payload.startswith(b"["):
         return Unrelated(name)
     wire = _decoded(_kind_decoder, payload, "stream message")
     if wire.e == "serverShutdown":
         return ServerShutdown(wire.E)
     if wire.e == "depthUpdate":
-        return decode_diff(payload, received_ns)
+        return _spot_diff(payload, received_ns)
     return Unrelated(wire.e or name)
+
+
+def _spot_diff(payload: bytes, received_ns: int) -> DepthDiff:
+    diff = decode_diff(payload, received_ns)
+    refuse_futures(diff)
+    return diff
 
 
 def _check_texts(payload: bytes, what: str) -> None:

@@ -6,6 +6,7 @@ from orderbook_desktop.core.errors import (
     KnownError,
     MalformedMessage,
     OrderbookError,
+    OtherMarket,
 )
 
 
@@ -14,6 +15,12 @@ def test_a_malformed_message_is_told_in_a_sentence_and_shown_in_part() -> None:
     assert str(error) == "A depth event could not be read (no update ids)."
     assert error.excerpt == "{\ufffd" + "x" * 118
     assert isinstance(error, KnownError)
+
+
+def test_a_message_of_another_market_names_it() -> None:
+    error = OtherMarket("futures", b"{}")
+    assert "is of the futures market" in str(error)
+    assert isinstance(error, MalformedMessage)
 
 
 def test_an_inexact_value_is_told_in_a_sentence_however_long_it_is() -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.errors import InexactValue, MalformedMessage
+from orderbook_desktop.core.errors import InexactValue, MalformedMessage, OtherMarket
 from orderbook_desktop.core.events import (
     ControlReply,
     DepthDiff,
@@ -19,6 +19,7 @@ from orderbook_desktop.core.events import (
     decode_frame,
     decode_snapshot,
     level_texts,
+    refuse_futures,
 )
 from orderbook_desktop.core.units import INT64_MAX
 from tests.core.reference_book import ReferenceBook, diff_payload, shown, snapshot_payload
@@ -395,3 +396,35 @@ def refused(call: Any, what: str) -> None:
     with pytest.raises(MalformedMessage) as caught:
         call()
     assert caught.value.what == what
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"pu": "149"},
+        {"pu": "156", "T": "1672515782130"},
+        {"pu": "155", "T": "1", "s": '"ETHUSDT"'},
+    ],
+)
+def test_an_event_of_the_futures_market_is_refused_by_name(fields: dict[str, str]) -> None:
+    payload = changed(DIFF, **fields)
+    for frame in (payload, b'{"stream":"x@depth@100ms","data":%b}' % payload):
+        with pytest.raises(OtherMarket, match="is of the futures market"):
+            decode_frame(frame)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"pu": "156"}, {"pu": "156", "T": "1"}, {"T": "1672515782130"}, {"pu": '"x"', "T": "null"}],
+)
+def test_more_fields_do_not_make_it_one_of_the_futures_market(fields: dict[str, str]) -> None:
+    assert isinstance(decode_frame(changed(DIFF, **fields)), DepthDiff)
+
+
+def test_a_snapshot_of_the_futures_market_has_two_times() -> None:
+    with pytest.raises(OtherMarket):
+        refuse_futures(
+            decode_snapshot(changed(SNAPSHOT, E="1672515782136", T="1672515782130"), "X")
+        )
+    refuse_futures(decode_snapshot(changed(SNAPSHOT, E="1672515782136"), "X"))
+    refuse_futures(decode_snapshot(SNAPSHOT, "X"))
