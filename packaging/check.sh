@@ -18,6 +18,8 @@ check mypy
 check lint-imports --no-logo
 check check-jsonschema --builtin-schema vendor.compose-spec docker-compose.mongo.yml
 check check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+# Unpinned actions, credentials left lying about, caches that others can fill: asks no network.
+check zizmor --offline --no-progress --quiet .github/workflows
 
 if [ -n "$failed" ]; then
     printf '%s\n' "Failed:$failed" >&2
