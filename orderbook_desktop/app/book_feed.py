@@ -16,10 +16,12 @@ from orderbook_desktop.core.checkpoint import image_of
 from orderbook_desktop.core.depth_sync import (
     Applied,
     Buffered,
+    Crossed,
     DepthSync,
     DiffOutcome,
     Gap,
     Overflow,
+    SnapshotCrossed,
     SnapshotOutcome,
     SnapshotTooOld,
     Synced,
@@ -191,14 +193,23 @@ class BookFeed:
                 if self._sink is not None and not self._sink_missed_some:
                     self._sink.opened(snapshot)
             case Gap(first, last):
-                detail = f"Update ids {first} to {last} are missing."
-                _log.warning("%s: %s", self._market, detail)
-                # The event after the gap waits.
-                self._events_wait = True
-                self._tell_broken(GapCause.FEED_GAP, detail)
+                self._begin_anew(GapCause.FEED_GAP, f"Update ids {first} to {last} are missing.")
+            case Crossed():
+                self._begin_anew(GapCause.CROSSED, str(outcome))
+            case SnapshotCrossed():
+                detail = str(outcome)
+                if detail not in self._detail:
+                    _log.warning("%s: %s", self._market, detail)
                 self._set(FeedState.SYNCING, f"{detail} Loading the book anew.")
             case Overflow(diff):
                 _log.warning("%s: event %d let go while waiting", self._market, diff.final_id)
+
+    def _begin_anew(self, cause: GapCause, detail: str) -> None:
+        """The book is unknown, though the stream lost nothing by itself: its last event waits."""
+        _log.warning("%s: %s", self._market, detail)
+        self._events_wait = True
+        self._tell_broken(cause, detail)
+        self._set(FeedState.SYNCING, f"{detail} Loading the book anew.")
 
     def _break(self, cause: GapCause, detail: str) -> None:
         """Take note that the stream lost its continuity."""

@@ -146,9 +146,10 @@ def _remarks(one: ImportedMarket) -> Iterator[str]:
             "by their times, events were received long before they happened; collector lines "
             "begin with nanoseconds, and their events have milliseconds."
         )
-    if one.segments and one.runs[-1].end_cause is GapCause.FEED_GAP:
-        last_ms = one.runs[-1].last_event_ms
-        yield f"update ids are missing after {time_text(last_ms)}, and no whole book follows them."
+    end = one.runs[-1].end_cause if one.segments else None
+    if end is not None and end.stream_goes_on:
+        why = "update ids are missing" if end is GapCause.FEED_GAP else "the book is crossed"
+        yield f"{why} after {time_text(one.runs[-1].last_event_ms)}, and no whole book follows."
     if one.segments and one.loose == 1:
         yield "1 event belongs to no known book; it was kept apart."
     elif one.segments and one.loose:

@@ -10,6 +10,7 @@ read raises `InexactValue`, while `load`, `apply` and `clear` never do.
 
 from __future__ import annotations
 
+import math
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -26,11 +27,21 @@ from orderbook_desktop.core.levels import (
     rescaled,
     units_from_doubles,
 )
-from orderbook_desktop.core.units import Scale, parse_units
+from orderbook_desktop.core.units import Scale, format_units, parse_units
 
 # Nobody may be reading (a headless recorder): merge at times, to bound memory.
 _MERGE_AFTER: Final = 64
 _DEFAULT_SCALE: Final = Scale()
+
+
+class Crossing(NamedTuple):
+    """A best bid that reaches the best ask, as decimal text."""
+
+    bid: str
+    ask: str
+
+    def __str__(self) -> str:
+        return f"the best bid {self.bid} reaches the best ask {self.ask}"
 
 
 class BestOffer(NamedTuple):
@@ -61,11 +72,13 @@ class Book:
         """Replace everything by `snapshot`."""
         self._empty()
         self._pending = [snapshot]
+        self._note_prices(snapshot)
         self._took(snapshot.last_update_id, snapshot.event_ms)
 
     def apply(self, diff: DepthDiff) -> None:
         """Set the levels of `diff`. The caller has checked that it is the next one."""
         self._pending.append(diff)
+        self._note_prices(diff)
         self._took(diff.final_id, diff.event_ms)
         if len(self._pending) >= _MERGE_AFTER:
             self._merge()
@@ -104,6 +117,25 @@ class Book:
         ask = (int(asks.prices[0]), int(asks.quantities[0])) if len(asks.prices) else (None, None)
         return BestOffer(*bid, *ask)
 
+    def crossing(self) -> Crossing | None:
+        """Return how the best bid reaches the best ask, or None where it doesn't.
+
+        None as well while the book can't be read. Merges only where prices have come near.
+        """
+        if self._bid_at_most < self._ask_at_least:
+            return None
+        try:
+            bid, _, ask, _ = self.best()
+        except InexactValue:
+            return None
+        exponent = self._scale.price
+        # Python divides whole numbers to the nearest double, as it reads their text.
+        self._bid_at_most = -math.inf if bid is None else bid / 10**exponent
+        self._ask_at_least = math.inf if ask is None else ask / 10**exponent
+        if bid is None or ask is None or bid < ask:
+            return None
+        return Crossing(format_units(bid, exponent, 0), format_units(ask, exponent, 0))
+
     def _empty(self) -> None:
         # Both sides in one ascending array, so that one merge serves both. A bid's key is
         # ~price (-price - 1): negative, so bids come first, and best first on both sides.
@@ -112,6 +144,16 @@ class Book:
         self._bid_count = 0
         self._scale = _DEFAULT_SCALE
         self._unreadable: InexactValue | None = None
+        # No bid is above the one, no ask below the other: the nearest doubles of decimals
+        # are in the order of these, or equal.
+        self._bid_at_most: float = -math.inf
+        self._ask_at_least: float = math.inf
+
+    def _note_prices(self, message: DepthDiff | DepthSnapshot) -> None:
+        bids = (price for price, quantity in message.bids if quantity)
+        asks = (price for price, quantity in message.asks if quantity)
+        self._bid_at_most = max(chain((self._bid_at_most,), bids))
+        self._ask_at_least = min(chain((self._ask_at_least,), asks))
 
     def _took(self, update_id: int, event_ms: int) -> None:
         self.last_update_id = update_id

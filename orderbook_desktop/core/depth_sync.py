@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.book import Book, Crossing
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 
 # While a snapshot is on its way events wait; a snapshot can't be hours late.
@@ -50,6 +50,31 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Crossed:
+    """At the end of the event `update_id` the best bid reaches the best ask.
+
+    No exchange has such a book, so it is unknown; the event waits for the next snapshot.
+    """
+
+    update_id: int
+    crossing: Crossing
+
+    def __str__(self) -> str:
+        return f"At update id {self.update_id} {self.crossing}."
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotCrossed:
+    """The snapshot as of `update_id` is crossed itself, and is not used: fetch another one."""
+
+    update_id: int
+    crossing: Crossing
+
+    def __str__(self) -> str:
+        return f"In the book as of update id {self.update_id} {self.crossing}."
+
+
+@dataclass(frozen=True, slots=True)
 class Overflow:
     """More events waited for a snapshot than fit; the oldest, `diff`, was let go."""
 
@@ -71,8 +96,8 @@ class SnapshotTooOld:
     seen_id: int
 
 
-DiffOutcome = Applied | Stale | Buffered | Gap | Overflow
-SnapshotOutcome = Synced | SnapshotTooOld | Applied | Stale | Gap
+DiffOutcome = Applied | Stale | Buffered | Gap | Crossed | Overflow
+SnapshotOutcome = Synced | SnapshotTooOld | SnapshotCrossed | Applied | Stale | Gap | Crossed
 
 
 class DepthSync:
@@ -105,13 +130,16 @@ class DepthSync:
             self._lose_sync()
             return [Gap(expected, diff.first_id - 1), *self._wait(diff)]
         self.book.apply(diff)
+        if (crossing := self.book.crossing()) is not None:
+            self._lose_sync()
+            return [Crossed(diff.final_id, crossing), *self._wait(diff)]
         return [Applied(diff)]
 
     def receive_snapshot(self, snapshot: DepthSnapshot) -> list[SnapshotOutcome]:
         """Take in a snapshot, then what waited for it; return the outcomes in order.
 
-        Where ids are missing among the events that waited, the last outcome is a `Gap` and
-        a further snapshot is wanted.
+        Where ids are missing among the events that waited, or one of them crosses the book,
+        the last outcome is a `Gap` or `Crossed`, and a further snapshot is wanted.
         """
         waiting = sorted(self._buffer, key=lambda diff: (diff.first_id, diff.final_id))
         seen_id = self._seen_beyond(snapshot, waiting)
@@ -120,8 +148,11 @@ class DepthSync:
             return [SnapshotTooOld(snapshot.last_update_id, seen_id)]
         self._refused = 0
         self._newest_seen = snapshot.last_update_id
-        self._buffer = []
         self.book.load(snapshot)
+        if (crossing := self.book.crossing()) is not None:
+            self._forget_book()
+            return [SnapshotCrossed(snapshot.last_update_id, crossing)]
+        self._buffer = []
         self.synced = True
         outcomes: list[SnapshotOutcome] = [Synced(snapshot)]
         for diff in waiting:
@@ -155,6 +186,9 @@ class DepthSync:
         return [Buffered(diff)]
 
     def _lose_sync(self) -> None:
-        self.synced = False
         self._buffer = []
+        self._forget_book()
+
+    def _forget_book(self) -> None:
+        self.synced = False
         self.book.clear()

@@ -18,6 +18,7 @@ class GapCause(Enum):
     SILENCE = "silence"
     SERVER_SHUTDOWN = "server shutdown"
     MALFORMED = "malformed message"
+    CROSSED = "crossed book"
     DATABASE = "database"
     OVERFLOW = "overflow"
     CRASH = "crash"
@@ -28,6 +29,11 @@ class GapCause(Enum):
         """The cause as a person would say it."""
         return _SENTENCES[self]
 
+    @property
+    def stream_goes_on(self) -> bool:
+        """Whether events go on coming without a loss of their own, and wait for a new book."""
+        return self in (GapCause.FEED_GAP, GapCause.CROSSED)
+
 
 _SENTENCES = {
     GapCause.USER: "recording was stopped",
@@ -36,6 +42,7 @@ _SENTENCES = {
     GapCause.SILENCE: "the exchange sent nothing on an open connection",
     GapCause.SERVER_SHUTDOWN: "the exchange announced the end of the connection",
     GapCause.MALFORMED: "a message of the exchange could not be read",
+    GapCause.CROSSED: "the exchange's book was crossed, a bid at or above an ask",
     GapCause.DATABASE: "the database refused or lost a write",
     GapCause.OVERFLOW: "more events waited for the database than fit into memory",
     GapCause.CRASH: "the recorder ended without closing the recording",

@@ -44,6 +44,17 @@ def snapshot(last: int) -> DepthSnapshot:
     return decode_snapshot(json.dumps(book).encode(), BTC)
 
 
+def crossing_diff(final: int) -> DepthDiff:
+    """Return an event whose bid reaches the ask."""
+    event = {"e": "depthUpdate", "E": 5, "s": BTC, "U": final, "u": final}
+    return decode_diff(json.dumps({**event, "b": [["101.0", "1"]], "a": []}).encode(), 9)
+
+
+def crossed_snapshot(last: int) -> DepthSnapshot:
+    book = {"lastUpdateId": last, "bids": [["100.0", "1.0"]], "asks": [["100.0", "1.0"]]}
+    return decode_snapshot(json.dumps(book).encode(), BTC)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def application(qapp: QApplication) -> None:
     """Be there before the first event loop is made."""
@@ -273,6 +284,46 @@ async def test_a_gap_is_told_and_mended() -> None:
         await hand.snapshots.answer(snapshot(15))
         await until(lambda: hand.state is FeedState.SYNCED)
     assert ("broken", GapCause.FEED_GAP) in hand.sink.calls
+
+
+@pytest.mark.expects_log("the best bid 101 reaches the best ask 101")
+async def test_a_crossed_book_is_a_gap_of_its_own_and_never_shown() -> None:
+    async with by_hand() as hand:
+        hand.feed.attach(hand.sink)
+        await hand.synced()
+        last = hand.feed.book.last_update_id
+        await hand.give(crossing_diff(last + 1))
+        assert hand.state is FeedState.SYNCING
+        assert "the best bid 101 reaches the best ask 101" in hand.feed.status.detail
+        assert not hand.feed.book.last_update_id
+        await hand.snapshots.answer(snapshot(last + 1))
+        await until(lambda: hand.state is FeedState.SYNCED)
+    assert hand.sink.calls[-3:] == [
+        ("received", last + 1),
+        ("broken", GapCause.CROSSED),
+        ("opened DepthSnapshot", last + 1),
+    ]
+
+
+@pytest.mark.expects_log("the best bid 100 reaches the best ask 100")
+async def test_a_crossed_snapshot_is_asked_for_again_ever_more_slowly() -> None:
+    async with by_hand() as hand:
+        hand.feed.attach(hand.sink)
+        await hand.give(StreamConnected())
+        waits = []
+        for _ in range(4):
+            await until(lambda: hand.snapshots.waiting)
+            begun = time.monotonic()
+            await hand.snapshots.answer(crossed_snapshot(10))
+            await until(lambda: hand.snapshots.waiting)
+            waits.append(time.monotonic() - begun)
+            assert hand.state is FeedState.SYNCING
+            assert "the best bid 100 reaches the best ask 100" in hand.feed.status.detail
+        assert waits == sorted(waits)
+        await hand.snapshots.answer(snapshot(20))
+        await until(lambda: hand.state is FeedState.SYNCED)
+    # Nothing was recorded that would have been lost.
+    assert hand.sink.calls == [("opened DepthSnapshot", 20)]
 
 
 @pytest.mark.expects_log("no snapshot: The exchange at x can't be reached")

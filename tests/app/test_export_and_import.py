@@ -268,7 +268,7 @@ def test_a_hole_without_a_book_behind_it_is_told(tmp_path: Path) -> None:
     done = run_command(tmp_path / "data", "import", str(path))
     assert done.returncode == 0, done.stderr
     assert "BTCUSDT: update ids are missing after 20" in done.stderr
-    assert "and no whole book follows them." in done.stderr
+    assert "and no whole book follows." in done.stderr
     assert " events belong to no known book" in done.stderr
 
 

@@ -41,6 +41,11 @@ class ReferenceBook:
             side.pop(price, None)
 
     @property
+    def is_crossed(self) -> bool:
+        """Whether the best bid reaches the best ask."""
+        return bool(self.bids and self.asks) and max(self.bids) >= min(self.asks)
+
+    @property
     def levels(self) -> tuple[Pairs, Pairs]:
         """Bids and asks, best first."""
         return sorted(self.bids.items(), reverse=True), sorted(self.asks.items())

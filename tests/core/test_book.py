@@ -261,3 +261,30 @@ def test_one_price_spelt_in_many_ways_is_one_level() -> None:
     book = loaded([("7", "1"), ("7.0", "2"), ("7.000000000000", "3")])
     book.apply(a_diff([("7.00000000", "4"), ("7", "5")]))
     assert shown(book) == ([(Decimal(7), Decimal(5))], [])
+
+
+@given(st.lists(changes(), max_size=30))
+def test_a_crossing_is_told_exactly_when_there_is_one(made: list[Change]) -> None:
+    book, reference = loaded([("1.5", "1")], [("18.5", "1")]), ReferenceBook()
+    reference.take(snapshot_payload([("1.5", "1")], [("18.5", "1")]))
+    for update_id, change in enumerate(made, start=2):
+        bids = [(change.price, change.quantity)] if change.bid else []
+        asks = [] if change.bid else [(change.price, change.quantity)]
+        payload = diff_payload(bids, asks, update_id, update_id)
+        book.apply(decode_diff(payload))
+        assert (book.crossing() is not None) is reference.take(payload).is_crossed
+
+
+def test_a_crossing_is_told_in_the_exchanges_decimals() -> None:
+    book = loaded([("0.00000713", "5")], [("0.000007125", "6")])
+    crossing = book.crossing()
+    assert crossing is not None
+    assert (crossing.bid, crossing.ask) == ("0.00000713", "0.000007125")
+    assert str(crossing) == "the best bid 0.00000713 reaches the best ask 0.000007125"
+
+
+def test_an_unreadable_book_and_one_without_a_side_cross_nothing() -> None:
+    assert loaded([("2", colossal), ("1", minute)], [("1", "1")]).crossing() is None
+    assert loaded([], [("1", "1")]).crossing() is None
+    assert loaded([("1", "1")], []).crossing() is None
+    assert Book().crossing() is None

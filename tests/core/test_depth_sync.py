@@ -11,10 +11,12 @@ from orderbook_desktop.core import depth_sync
 from orderbook_desktop.core.depth_sync import (
     Applied,
     Buffered,
+    Crossed,
     DepthSync,
     DiffOutcome,
     Gap,
     Overflow,
+    SnapshotCrossed,
     SnapshotTooOld,
     Stale,
     Synced,
@@ -54,6 +56,7 @@ class Interleavings(RuleBasedStateMachine):
         self.published: list[DepthDiff] = []
         self.next_to_deliver = 0
         self.sync = DepthSync()
+        self.reference = ReferenceBook()
         self.waiting: list[DepthDiff] = []
         self.covered: tuple[Decimal, Decimal] | None = None
         self.newest = 0
@@ -103,8 +106,9 @@ class Interleavings(RuleBasedStateMachine):
         """Whatever was: everything still to come, in order, and a new snapshot give the book."""
         if not self.sync.synced:
             self.deliver_snapshot(self.history.last_id, 5000)
-            assert self.sync.synced
-            assert self.sync.book.last_update_id == self.history.last_id
+            assert self.sync.synced is not self.history.book_at(self.history.last_id).is_crossed
+        if self.sync.synced:
+            assert not self.reference.is_crossed
 
     def deliver(self, diff: DepthDiff) -> None:
         self.newest = max(self.newest, diff.final_id)
@@ -116,8 +120,12 @@ class Interleavings(RuleBasedStateMachine):
         elif diff.final_id <= last:
             assert outcomes == [Stale(diff)]
         elif diff.first_id <= last + 1:
-            assert outcomes == [Applied(diff)]
-            assert self.sync.book.last_update_id == diff.final_id
+            if self.reference.take(diff.payload).is_crossed:
+                assert isinstance(outcomes[0], Crossed)
+                assert outcomes[1:] == [Buffered(diff)]
+            else:
+                assert outcomes == [Applied(diff)]
+                assert self.sync.book.last_update_id == diff.final_id
         else:
             assert outcomes == [Gap(last + 1, diff.first_id - 1), Buffered(diff)]
         if not self.sync.synced:
@@ -136,8 +144,12 @@ class Interleavings(RuleBasedStateMachine):
             assert outcomes == [SnapshotTooOld(update_id, self.newest)]
             self.refused += 1
             return
-        assert outcomes[0] == Synced(snapshot)
         self.refused = 0
+        if self.reference.take(snapshot.payload).is_crossed:
+            assert [type(outcome) for outcome in outcomes] == [SnapshotCrossed]
+            self.newest = update_id
+            return
+        assert outcomes[0] == Synced(snapshot)
         self.newest = max([update_id, *(diff.final_id for diff in self.waiting)])
         # Beyond the last of its levels, a limited snapshot tells nothing.
         self.covered = (
@@ -153,13 +165,19 @@ class Interleavings(RuleBasedStateMachine):
         for position, diff in enumerate(waiting):
             if diff.final_id <= last:
                 expected.append(Stale(diff))
-            elif diff.first_id <= last + 1:
-                expected.append(Applied(diff))
-                last = diff.final_id
-            else:
+            elif diff.first_id > last + 1:
                 expected.append(Gap(last + 1, diff.first_id - 1))
                 self.waiting = waiting[position:]
                 break
+            elif self.reference.take(diff.payload).is_crossed:
+                (crossed,) = outcomes[len(expected) :]
+                assert isinstance(crossed, Crossed)
+                expected.append(crossed)
+                self.waiting = waiting[position:]
+                break
+            else:
+                expected.append(Applied(diff))
+                last = diff.final_id
         assert outcomes == expected
 
     @invariant()
@@ -247,6 +265,60 @@ def test_gap_empties_the_book_and_changes_its_revision() -> None:
     assert sync.receive_diff(late) == [Gap(10, 11), Buffered(late)]
     assert shown(sync.book) == ([], [])
     assert sync.book.revision > revision
+
+
+def crossing_diff(first: int, last: int, bid: str = "10") -> DepthDiff:
+    return decode_diff(diff_payload([(bid, "1")], [], first, last))
+
+
+@pytest.mark.parametrize("bid", ["10", "10.00000000", "10.00000001", "9999999999.00000001"])
+def test_a_bid_that_reaches_the_ask_ends_what_is_known(bid: str) -> None:
+    sync = DepthSync()
+    sync.receive_snapshot(a_snapshot(5))
+    crossing = crossing_diff(6, 8, bid)
+    crossed, waiting = sync.receive_diff(crossing)
+    assert str(crossed).startswith("At update id 8 the best bid ")
+    assert str(crossed).endswith(" reaches the best ask 10.")
+    assert waiting == Buffered(crossing)
+    assert sync.wants_snapshot
+    assert shown(sync.book) == ([], [])
+    # A book that contains the event, or in which the crossing is no more, is a new beginning.
+    assert sync.receive_snapshot(a_snapshot(8)) == [Synced(a_snapshot(8)), Stale(crossing)]
+
+
+def test_a_crossing_within_one_event_is_none() -> None:
+    sync = DepthSync()
+    sync.receive_snapshot(a_snapshot(5))
+    # The ask at 10 goes as the bid comes: nobody saw both.
+    swept = decode_diff(diff_payload([("10.5", "1")], [("10", "0"), ("11", "2")], 6, 9))
+    assert sync.receive_diff(swept) == [Applied(swept)]
+    back = decode_diff(diff_payload([("10.5", "0")], [("9.5", "1")], 10, 10))
+    assert sync.receive_diff(back) == [Applied(back)]
+
+
+def test_a_crossed_snapshot_is_refused_and_what_waits_goes_on_waiting() -> None:
+    sync = DepthSync()
+    later = a_diff(6, 7)
+    sync.receive_diff(later)
+    crossed = decode_snapshot(snapshot_payload([("10", "1")], [("10", "3")], 5), "BTCUSDT")
+    (refused,) = sync.receive_snapshot(crossed)
+    assert str(refused) == (
+        "In the book as of update id 5 the best bid 10 reaches the best ask 10."
+    )
+    assert sync.wants_snapshot
+    assert sync.book.last_update_id == 0
+    assert sync.receive_snapshot(a_snapshot(5)) == [Synced(a_snapshot(5)), Applied(later)]
+
+
+def test_an_event_that_waited_and_crosses_the_book_ends_it_and_the_rest_waits_on() -> None:
+    sync = DepthSync()
+    for diff in (a_diff(6, 6), crossing_diff(7, 7), a_diff(8, 8)):
+        sync.receive_diff(diff)
+    outcomes = sync.receive_snapshot(a_snapshot(5))
+    assert [type(outcome) for outcome in outcomes] == [Synced, Applied, Crossed]
+    assert sync.wants_snapshot
+    again = sync.receive_snapshot(a_snapshot(7))
+    assert [type(outcome) for outcome in again] == [Synced, Stale, Applied]
 
 
 def test_broken_stream_forgets_what_waited() -> None:

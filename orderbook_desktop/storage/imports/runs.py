@@ -21,10 +21,12 @@ from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.depth_sync import (
     Applied,
     Buffered,
+    Crossed,
     DepthSync,
     DiffOutcome,
     Gap,
     Overflow,
+    SnapshotCrossed,
     SnapshotOutcome,
     SnapshotTooOld,
     Stale,
@@ -45,6 +47,7 @@ _REMEMBERED: Final = 50_000
 _AHEAD_AT_MOST: Final = 100
 _ID_BYTES: Final = 12
 _NS_A_MS: Final = 1_000_000
+_ANEW: Final = "A snapshot begins the book anew."
 
 
 class ConflictingEvents(KnownError):
@@ -136,7 +139,6 @@ class MarketRuns:
             case DepthSnapshot() as snapshot:
                 self._feed_ahead()
                 if self._sync.synced:
-                    self._end(GapCause.DISCONNECT, "A snapshot begins the book anew.")
                     self._sync.stream_broken()
                 self._spare.clear()
                 self._feed_snapshot(snapshot)
@@ -214,9 +216,16 @@ class MarketRuns:
                 self._set_aside(diff)
             case Gap(first, last):
                 self._end(GapCause.FEED_GAP, f"Update ids {first} to {last} are missing.")
+            case Crossed():
+                self._end(GapCause.CROSSED, str(outcome))
             case Synced(snapshot):
+                self._end(GapCause.DISCONNECT, _ANEW)
                 self._run = _encoder(snapshot, self._spooler.chunk)
             case SnapshotTooOld():
+                self._end(GapCause.DISCONNECT, _ANEW)
+                self.counts.snapshots += 1
+            case SnapshotCrossed():
+                self._end(GapCause.CROSSED, str(outcome))
                 self.counts.snapshots += 1
             case Buffered():
                 pass

@@ -198,7 +198,7 @@ class MarketSink:
             self._end(cause, storable(detail))
         elif cause is GapCause.USER and self._doubt is not None:
             self._judge(self._doubt, is_gap=self._doubt.is_followed)
-        if cause is not GapCause.FEED_GAP:
+        if not cause.stream_goes_on:
             # The feed has let go of all that waited.
             self._let_go(len(self._undecided))
             self._tell_loose()

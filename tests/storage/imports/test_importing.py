@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from pymongo.errors import AutoReconnect
 
-from orderbook_desktop.core.events import decode_diff
+from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.received import Received
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.archive.chunk_store import ChunkStore
@@ -92,6 +92,48 @@ async def test_segments_and_gaps_are_told(database: Database, tmp_path: Path) ->
     assert [one.payload for chunk in loose for one in chunk.diffs()] == [
         one.payload for one in diffs[300:320]
     ]
+
+
+def crossing(made: Collected) -> Received:
+    """The tape's next event, with a bid above every ask, which its book doesn't know."""
+    tape = made.tape
+    tape.last_id += 1
+    event = {"e": "depthUpdate", "E": tape.now_ms, "s": tape.market, "U": tape.last_id}
+    sides = {"u": tape.last_id, "b": [["1000.00000000", "1.00000000"]], "a": []}
+    diff = decode_diff(msgspec.json.encode({**event, **sides}), tape.now_ms * 1_000_000)
+    return Received(diff.received_ns, diff)
+
+
+async def test_a_crossed_book_is_a_gap_with_its_cause(database: Database, tmp_path: Path) -> None:
+    made = Collected().snapshot().events(30)
+    last_good = made.diffs[-1].final_id
+    made.messages.append(crossing(made))
+    made.events(10).snapshot().events(20)
+    (done,) = await imported(database, made.messages, tmp_path)
+    first, second = await Recording(database, "BTCUSDT").segments()
+    assert (first.segment.last_id, first.segment.end_cause) == (last_good, GapCause.CROSSED)
+    assert "the best bid 1000 reaches the best ask" in first.segment.end_detail
+    assert second.segment.event_count == 20
+    assert (done.events, done.counts.loose) == (50, 11)
+    (gap,) = done.gaps
+    assert gap.cause is GapCause.CROSSED
+    assert (await verify(database, "BTCUSDT")).fault is None
+
+
+async def test_a_crossed_snapshot_that_restarts_is_a_gap_with_its_cause(
+    database: Database, tmp_path: Path
+) -> None:
+    made = Collected().snapshot().events(30)
+    last_id, now_ns = made.tape.last_id, made.tape.now_ms * 1_000_000
+    book = {"lastUpdateId": last_id, "bids": [["1000", "1"]], "asks": [["999", "1"]]}
+    crossed = decode_snapshot(msgspec.json.encode(book), "BTCUSDT")
+    made.messages.append(Received(now_ns, crossed, restarts=True))
+    made.events(10).snapshot().events(20)
+    await imported(database, made.messages, tmp_path)
+    first, second = await Recording(database, "BTCUSDT").segments()
+    assert (first.segment.event_count, first.segment.end_cause) == (30, GapCause.CROSSED)
+    assert second.segment.event_count == 20
+    assert (await verify(database, "BTCUSDT")).fault is None
 
 
 async def test_events_come_back_as_they_were(database: Database, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from contextlib import aclosing
 from pathlib import Path
@@ -11,7 +12,7 @@ import qasync
 from pymongo.errors import OperationFailure
 from PySide6.QtWidgets import QApplication
 
-from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.core.status import FeedState
@@ -87,6 +88,27 @@ async def test_a_gap_in_the_recording_is_a_gap_in_the_book(
         feed.snapshot(tape.snapshot())
         feed.diffs(tape.diff())
         await followed.until_equals(tape)
+
+
+@pytest.mark.expects_log("the best bid 1000 reaches the best ask")
+async def test_a_crossed_recording_is_not_followed_as_true(
+    recorder: Recorder, database: Database
+) -> None:
+    """What an older program recorded of a crossed book goes on in its segment."""
+    tape = Tape()
+    feed = started(recorder, tape)
+    feed.diffs(*tape.diffs(3))
+    await until_written(recorder)
+    async with following(database) as followed:
+        await followed.until_equals(tape)
+        tape.last_id += 1
+        event = {"e": "depthUpdate", "E": tape.now_ms, "s": tape.market, "U": tape.last_id}
+        sides = {"u": tape.last_id, "b": [["1000.0", "1.0"]], "a": []}
+        crossing = decode_diff(json.dumps({**event, **sides}).encode(), tape.now_ms * 1_000_000)
+        feed.sink.received(crossing)
+        await eventually(lambda: followed.feed.status.state is not FeedState.SYNCED)
+        assert followed.feed.book.last_update_id == 0
+        assert "the best bid 1000 reaches the best ask" in followed.feed.status.detail
 
 
 async def test_one_stream_serves_all_markets_and_subscribers(
