@@ -66,6 +66,10 @@ class Book:
         self.last_update_id = 0
         self.event_ms = 0
         self._pending: list[DepthDiff | DepthSnapshot] = []
+        # No bid is above the one, no ask below the other: the nearest doubles of decimals
+        # are in the order of these, or equal.
+        self._bid_at_most = -math.inf
+        self._ask_at_least = math.inf
         self._empty()
 
     def load(self, snapshot: DepthSnapshot) -> None:
@@ -144,10 +148,8 @@ class Book:
         self._bid_count = 0
         self._scale = _DEFAULT_SCALE
         self._unreadable: InexactValue | None = None
-        # No bid is above the one, no ask below the other: the nearest doubles of decimals
-        # are in the order of these, or equal.
-        self._bid_at_most: float = -math.inf
-        self._ask_at_least: float = math.inf
+        self._bid_at_most = -math.inf
+        self._ask_at_least = math.inf
 
     def _note_prices(self, message: DepthDiff | DepthSnapshot) -> None:
         bids = (price for price, quantity in message.bids if quantity)
