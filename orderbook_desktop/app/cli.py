@@ -20,7 +20,7 @@ from orderbook_desktop.app.options import with_settings
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.app.times import FromTime, ToTime
 from orderbook_desktop.app.workers import leave
-from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.errors import KnownError, SystemLack
 from orderbook_desktop.storage.export.formats import ExportFormat
 from orderbook_desktop.storage.imports.formats import ImportFormat
 
@@ -65,6 +65,10 @@ def main() -> None:
         typer.echo(f"orderbook-desktop: {error}", err=True)
     except Exception as error:  # noqa: BLE001 (the last resort: logged and told)
         _log.exception("unexpected exception")
+        lack = SystemLack.of(error)
+        if lack is not None:
+            typer.echo(f"orderbook-desktop: {lack}", err=True)
+            leave(_FAILED)
         code = _BUG
         where = f"the details are in {current_log()}" if current_log() else "there is no log file"
         typer.echo(

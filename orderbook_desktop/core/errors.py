@@ -2,6 +2,7 @@
 
     OrderbookError
     ├── KnownError              the environment failed: network, database, disk, bad input
+    │   ├── SystemLack          this process gets no memory, thread or file handle any more
     │   ├── MalformedMessage    a message from outside that cannot be understood
     │   │   └── OtherMarket     one of a market that is not recorded here
     │   └── InexactValue        a decimal that no int64 scale can hold exactly
@@ -11,6 +12,16 @@ Layers above add their own `KnownError`s where they belong (`exchange/errors.py`
 `storage/errors.py`, or beside what raises them). `str()` of a `KnownError` is one sentence for the
 person in front of the screen: what happened and what to do. Detail goes to the log.
 """
+
+from __future__ import annotations
+
+import errno
+
+_LACKS = {
+    errno.EMFILE: "file handle",
+    errno.ENFILE: "file handle",
+    errno.ENOMEM: "memory",
+}
 
 
 class OrderbookError(Exception):
@@ -23,6 +34,31 @@ class KnownError(OrderbookError):
 
 class BugError(OrderbookError):
     """An invariant of the program does not hold; the program is at fault."""
+
+
+class SystemLack(KnownError):
+    """The system gives this process no further `what`: memory, thread or file handle."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        return (
+            f"The system gives this program no further {self.what}; close other programs, or "
+            "raise the limits of this one (see ulimit -a), and start it again."
+        )
+
+    @classmethod
+    def of(cls, error: BaseException) -> SystemLack | None:
+        """Return what `error` says that the system denied; None: it says nothing of that."""
+        if isinstance(error, MemoryError):
+            return cls("memory")
+        if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+            return cls("thread")
+        if isinstance(error, OSError) and error.errno in _LACKS:
+            return cls(_LACKS[error.errno])
+        return None
 
 
 class MalformedMessage(KnownError):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.storage import migrations
+from orderbook_desktop.storage.errors import system_words
 from orderbook_desktop.storage.schema import Document
 
 if TYPE_CHECKING:
@@ -163,4 +164,6 @@ def _reason(error: Any) -> str:
     details: Any = error.details or {}
     faults = details.get("writeErrors") or details.get("writeConcernErrors") or [details]
     first = faults[0]
+    if words := system_words(str(first.get("errmsg"))):
+        return words
     return str(first.get("codeName") or first.get("errmsg") or f"code {error.code}")[:80]

@@ -11,7 +11,13 @@
         ├── DataFolderUnusable      the data folder can't be created or written
         ├── DataFolderFull          its disk is full
         ├── DatabaseFolderBusy      another process has the database's files open
-        ├── DatabaseDamaged         the files can't be read
+        ├── NoFileHandles           no further file can be opened
+        ├── NoMemory                there is no memory, or no thread, to be had
+        ├── FileSizeLimited         a file may not become as large as it has to
+        ├── DiskFails               the disk itself can't be read or written
+        ├── OtherVersion            another version of the server wrote the files
+        ├── DamageSuspected         the files look damaged; nothing is proven yet
+        ├── DatabaseDamaged         they certainly are
         ├── PortTaken               another program listens on the port
         ├── ServerFailed            the server ended while it started
         │   └── ServerKilled        … because somebody, or the system, killed it
@@ -32,9 +38,23 @@ None of them ever holds a password: a DSN is redacted before it comes here.
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
+from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
+
+_SYSTEM_WORDS: Final = re.compile(
+    r"too many open files|file too large|cannot allocate memory|can't start new thread"
+    r"|input/output error|read-only file system|no space left on device|disk quota exceeded",
+    re.IGNORECASE,
+)
+
+
+def system_words(text: str) -> str:
+    """Return what the system denied a server, as far as `text`, an answer of it, says so."""
+    found = _SYSTEM_WORDS.search(text)
+    return found.group(0) if found else ""
 
 
 class DatabaseError(KnownError):
@@ -173,8 +193,111 @@ class DatabaseFolderBusy(DatabaseError):
         return f"The database files in {self.folder} are in use by {who}; close that first."
 
 
+class NoFileHandles(DatabaseError):
+    """The limit of open files is reached, that of a process or of the computer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(folder)
+
+    def __str__(self) -> str:
+        return (
+            f"The database in {self.folder} can't open its files, because the limit of open files "
+            "is reached; close other programs, or raise it (ulimit -n 4096), and start again."
+        )
+
+
+class NoMemory(DatabaseError):
+    """The system gives the database no memory, or no thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(folder)
+
+    def __str__(self) -> str:
+        return (
+            f"The database in {self.folder} gets no memory or no thread from the system; close "
+            "other programs, or raise the limits of this one (see ulimit -a), and start again."
+        )
+
+
+class FileSizeLimited(DatabaseError):
+    """A file of the database may not become as large as it has to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(folder)
+
+    def __str__(self) -> str:
+        return (
+            f"The database in {self.folder} may not write files as large as it needs; raise the "
+            "limit of file sizes (ulimit -f unlimited), or choose a folder on another disk with "
+            "ORDERBOOK_DATA_DIR."
+        )
+
+
+class DiskFails(DatabaseError):
+    """The disk of the data folder fails, rather than the files on it; `reason` is the system's."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        self.folder = folder
+        self.reason = reason
+        super().__init__(folder, reason)
+
+    def __str__(self) -> str:
+        return (
+            f"The disk of the data folder {self.folder} does not work ({self.reason}); check the "
+            "disk and its connection, and start again."
+        )
+
+
+class OtherVersion(DatabaseError):
+    """The database's files were written by a version of the server that this one can't follow."""
+
+    def __init__(self, name: str, folder: Path, log_path: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self.log_path = log_path
+        super().__init__(name, folder, log_path)
+
+    def __str__(self) -> str:
+        return (
+            f"The database files in {self.folder} were written by another version of {self.name}; "
+            f"use that version, or choose another folder with ORDERBOOK_DATA_DIR (details: "
+            f"{self.log_path})."
+        )
+
+
+class DamageSuspected(DatabaseError):
+    """The server said what it also says of damaged files; only another look can prove that.
+
+    `reason` is the last thing it said; `is_corrupt`: the storage engine itself has found files
+    that are not as it wrote them.
+    """
+
+    def __init__(self, folder: Path, log_path: Path, reason: str, *, is_corrupt: bool) -> None:
+        self.folder = folder
+        self.log_path = log_path
+        self.reason = reason
+        self.is_corrupt = is_corrupt
+        super().__init__(folder, log_path, reason, is_corrupt)
+
+    def __str__(self) -> str:
+        return (
+            f"The database server could not go on with its files in {self.folder} and is started "
+            f"again; see {self.log_path} for what it said."
+        )
+
+
 class DatabaseDamaged(DatabaseError):
-    """The database's files cannot be read."""
+    """The database's files are damaged, beyond doubt.
+
+    That is where the storage engine itself says so (a checksum that doesn't match, or what can't
+    be its files), says it again at another start, and the system gives the server all that it
+    needs (`storage.server.conditions`); or where a file that the engine never is without is
+    missing or unreadable (`storage.server.start_failures`). Only then is a person told to move
+    recordings.
+    """
 
     def __init__(self, folder: Path, log_path: Path) -> None:
         self.folder = folder
@@ -274,6 +397,19 @@ class OwnerSilent(DatabaseError):
 
 def folder_error(folder: Path, error: OSError) -> DatabaseError:
     """Return what `error`, met while writing to the data folder `folder`, means."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DataFolderFull(folder)
-    return DataFolderUnusable(folder, error.strerror or type(error).__name__)
+    reason = error.strerror or type(error).__name__
+    known: dict[int, DatabaseError] = {
+        errno.ENOSPC: DataFolderFull(folder),
+        errno.EDQUOT: DataFolderFull(folder),
+        errno.EMFILE: NoFileHandles(folder),
+        errno.ENFILE: NoFileHandles(folder),
+        errno.ENOMEM: NoMemory(folder),
+        errno.EAGAIN: NoMemory(folder),
+        errno.EFBIG: FileSizeLimited(folder),
+        errno.EIO: DiskFails(folder, reason),
+        errno.ENODEV: DiskFails(folder, reason),
+        errno.ENXIO: DiskFails(folder, reason),
+        errno.ESTALE: DiskFails(folder, reason),
+        errno.ENOTCONN: DiskFails(folder, reason),
+    }
+    return known.get(error.errno or 0, DataFolderUnusable(folder, reason))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from orderbook_desktop.storage.errors import DatabaseError
+from orderbook_desktop.storage.errors import DatabaseError, system_words
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ def driver_failures_told() -> Iterator[None]:
         # Not chained: the driver's text may be pages long, and name the server's users.
         _log.warning("the database failed", exc_info=error)
         name = (error.details or {}).get("codeName") if isinstance(error, OperationFailure) else ""
-        raise DatabaseFailed(str(name or type(error).__name__)) from None
+        reason = system_words(str(error)) or name or type(error).__name__
+        raise DatabaseFailed(str(reason)) from None
 
 
 def is_driver_failure(error: Exception) -> bool:

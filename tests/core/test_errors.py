@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import errno
+
+import pytest
+
 from orderbook_desktop.core.errors import (
     BugError,
     InexactValue,
@@ -7,6 +11,7 @@ from orderbook_desktop.core.errors import (
     MalformedMessage,
     OrderbookError,
     OtherMarket,
+    SystemLack,
 )
 
 
@@ -34,3 +39,22 @@ def test_an_inexact_value_is_told_in_a_sentence_however_long_it_is() -> None:
 def test_a_bug_is_not_a_failure_of_the_environment() -> None:
     assert issubclass(BugError, OrderbookError)
     assert not issubclass(BugError, KnownError)
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (MemoryError(), "memory"),
+        (RuntimeError("can't start new thread"), "thread"),
+        (OSError(errno.EMFILE, "Too many open files"), "file handle"),
+        (OSError(errno.ENFILE, "Too many open files in system"), "file handle"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory"),
+    ],
+)
+def test_what_the_system_denies_is_no_bug(error: Exception, what: str) -> None:
+    assert f"no further {what};" in str(SystemLack.of(error))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), OSError(errno.ENOENT, "x"), KeyError("x")])
+def test_anything_else_may_be_a_bug(error: Exception) -> None:
+    assert SystemLack.of(error) is None

@@ -78,6 +78,12 @@ async def test_closing_does_not_wait_for_a_server_that_is_silent(
     [
         (AutoReconnect("x"), "can't be reached; events wait in memory until it is back"),
         (InvalidOperation("closed"), "can't be reached"),
+        (
+            OperationFailure(
+                "x.wt: open: Too many open files", 1, {"errmsg": "Too many open files"}
+            ),
+            r"refuses to work \(Too many open files\)",
+        ),
         (OperationFailure("x", 14031), "disk is full"),
         (OperationFailure("No space left on device"), "disk is full"),
         (OperationFailure("x", 13, {"codeName": "Unauthorized"}), r"refuses to work \(Unauthor"),

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.ending import ending
 from orderbook_desktop.storage.errors import (
+    DamageSuspected,
     DatabaseDamaged,
     DatabaseError,
     DatabaseFolderBusy,
+    DataFolderUnusable,
     PortTaken,
     ServerFailed,
     ServerKilled,
@@ -26,6 +28,7 @@ from orderbook_desktop.storage.errors import (
 )
 from orderbook_desktop.storage.server.child import ChildProcess
 from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram
+from orderbook_desktop.storage.server.conditions import lack_of
 from orderbook_desktop.storage.server.credentials import (
     keep_secret,
     key_path,
@@ -36,7 +39,11 @@ from orderbook_desktop.storage.server.credentials import (
 from orderbook_desktop.storage.server.ports import is_free, is_listening, private_port
 from orderbook_desktop.storage.server.private_files import private_folder
 from orderbook_desktop.storage.server.readiness import ready_server
-from orderbook_desktop.storage.server.start_failures import failure_of, has_lost_its_catalogue
+from orderbook_desktop.storage.server.start_failures import (
+    failure_of,
+    has_broken_catalogue,
+    has_lost_its_catalogue,
+)
 from orderbook_desktop.storage.server.tables import make_tables
 from orderbook_desktop.storage.server.users import admit, is_refusal, remove_strange
 
@@ -82,9 +89,15 @@ class LocalServer:
         begun = now()
         delays = backoff_delays(first=0.1, cap=1.0)
         port = wanted_port or self._another_port()
+        suspected: DamageSuspected | None = None
         while True:
             try:
                 await self._launch_on(port)
+            except DamageSuspected as error:
+                log.info("%s failed in its files: %s", self.program.name, error.reason)
+                if suspected is not None:
+                    raise await self.judged(error) from error
+                suspected = error
             except PortTaken:
                 if now() - begun > FOLDER_PATIENCE_S:
                     raise
@@ -98,6 +111,18 @@ class LocalServer:
             else:
                 return port
             await asyncio.sleep(next(delays))
+
+    async def judged(self, suspected: DamageSuspected) -> DatabaseError:
+        """Return what a server that failed in its files again has: is their damage proven now?
+
+        Only if the engine says it is damage, and the server lacks nothing that it needs.
+        """
+        lack = await asyncio.to_thread(lack_of, self.folder)
+        if lack is not None:
+            return lack
+        if suspected.is_corrupt or has_broken_catalogue(self.folder):
+            return DatabaseDamaged(self.folder, self.log_path)
+        return ServerFailed(self.program.name, suspected.reason, self.log_path)
 
     async def wait(self) -> int:
         """Wait for the end of the running server and return its exit code."""
@@ -160,7 +185,15 @@ class LocalServer:
         try:
             return private_port()
         except OSError as error:
-            raise ServerFailed(self.program.name, str(error), self.log_path) from error
+            raise self._not_started(error) from error
+
+    def _not_started(self, error: OSError) -> DatabaseError:
+        """Return what `error`, met before the server could say anything, means."""
+        failure = folder_error(self.folder, error)
+        if isinstance(failure, DataFolderUnusable):
+            # It was the program that could not be run, or the port.
+            return ServerFailed(self.program.name, str(error), self.log_path)
+        return failure
 
     async def _launch_on(self, port: int) -> None:
         """Start the server, locked; one that doesn't know our password is told it before."""
@@ -235,7 +268,7 @@ class LocalServer:
         try:
             child = ChildProcess(command, self.log_path, fatal=_FATAL)
         except OSError as error:
-            raise ServerFailed(self.program.name, str(error), self.log_path) from error
+            raise self._not_started(error) from error
 
         async def get_ready() -> None:
             async with ready_server(port, self.program.kind, password) as client:

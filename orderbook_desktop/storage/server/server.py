@@ -15,7 +15,12 @@ from typing import Final, Self
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.storage.dsn import check_dsn, redacted_dsn
-from orderbook_desktop.storage.errors import DatabaseDamaged, OwnerSilent, folder_error
+from orderbook_desktop.storage.errors import (
+    DamageSuspected,
+    DatabaseDamaged,
+    OwnerSilent,
+    folder_error,
+)
 from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram, choose_program
 from orderbook_desktop.storage.server.credentials import password_path, read_secret
 from orderbook_desktop.storage.server.folder_claim import FolderClaim, ServerRecord
@@ -35,8 +40,8 @@ _FOLLOW_S: Final = 0.3
 _PORT_PATIENCE_S: Final = 3.0
 # A server that ran so long is not failing again and again.
 _STABLE_AFTER_S: Final = 3.0
-# One that breaks down at damaged files more often than this, and sooner than that, is of no use:
-# somebody needs what is in them. Else it is what has not been asked for in a long time.
+# A server that breaks down in its files more often than this, and sooner than that, is of no use
+# if they are damaged. Else it is a part of them that nothing has asked for in a long time.
 _BREAKDOWNS_AT_MOST: Final = 3
 _SOUND_AFTER_S: Final = 60.0
 
@@ -253,12 +258,15 @@ class DatabaseServer:
             ran_s = now() - ready_since
             if ran_s > _STABLE_AFTER_S:
                 delays = backoff_delays(first=0.1, cap=10.0)
-            if isinstance(failure, DatabaseDamaged):
+            if isinstance(failure, DamageSuspected):
                 breakdowns = 1 if ran_s > _SOUND_AFTER_S else breakdowns + 1
                 self._damage = str(failure)
-                if breakdowns == _BREAKDOWNS_AT_MOST:
-                    await self._until_moved_aside(failure)
-                    breakdowns = 0
+                if breakdowns >= _BREAKDOWNS_AT_MOST:
+                    verdict = await self._local.judged(failure)
+                    self._enter(ServerState.AWAY, str(verdict))
+                    if isinstance(verdict, DatabaseDamaged):
+                        await self._until_moved_aside(verdict)
+                        breakdowns = 0
             await self._relaunch(claim, delays)
 
     async def _relaunch(self, claim: FolderClaim, delays: Iterator[float]) -> None:
