@@ -1,4 +1,4 @@
-"""One client's connection: how many there may be, and how long one may be silent or stalled."""
+"""One client's connection: how many there may be, how long one may be silent, what is refused."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 import h11
+import msgspec
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from orderbook_desktop.web.descriptors import room_for
 from orderbook_desktop.web.limits import Limits
+from orderbook_desktop.web.safety.headers import SECURITY_HEADERS
+from orderbook_desktop.web.safety.strict_http import StrictConnection
 
 # Whoever sends nonsense must not be able to fill the log with it.
 _errors_only = logging.getLogger("uvicorn.error.connection")
@@ -20,12 +24,17 @@ _errors_only.setLevel(logging.ERROR)
 
 
 class BoundedConnection(H11Protocol):
-    """uvicorn's connection, with an eye on the clock; `BoundedServer` looks at `is_overdue`."""
+    """uvicorn's connection, read strictly and with an eye on the clock.
+
+    `WebServer` looks at `is_overdue`.
+    """
 
     limits = Limits()
+    conn: StrictConnection
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.conn = StrictConnection(self.limits.head_bytes)
         self.logger = _errors_only
         # What is asked for may hold the token. (uvicorn looks at its loggers, not its setting.)
         self.access_log = False
@@ -34,9 +43,14 @@ class BoundedConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or hang up where there are too many."""
-        super().connection_made(transport)
+        super().connection_made(_Parting(transport, self.conn, self.limits.parting_s))
         if len(self.connections) > self.limits.connections:
             transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        super().connection_lost(exc)
+        self.transport.abort()
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""
@@ -54,18 +68,25 @@ class BoundedConnection(H11Protocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; where there was an answer already, only hang up.
-
-        uvicorn would send a second answer, to what is still being answered or after it, and
-        fail with a traceback that a stranger can have as often as he likes.
-        """
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            super().send_400_response(msg)
-        else:
-            self.transport.close()
+        """Refuse what is no HTTP, and hang up."""
+        refusal = self.conn.refusal
+        if self.conn.our_state is h11.IDLE:
+            headers = {
+                **SECURITY_HEADERS,
+                "content-type": "application/json",
+                "cache-control": "no-store",
+                "connection": "close",
+            }
+            status = refusal.error_status_hint if refusal else 400
+            body = msgspec.json.encode({"detail": str(refusal or msg)})
+            reason = HTTPStatus(status).phrase.encode()
+            for event in (
+                h11.Response(status_code=status, headers=list(headers.items()), reason=reason),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     @property
     def is_stalled(self) -> bool:
@@ -82,6 +103,71 @@ class BoundedConnection(H11Protocol):
         takes_still = self.transport.get_write_buffer_size() > 0
         patience_s = self.limits.stalled_s if takes_still else self.limits.silent_s
         return now - self._silent_since > patience_s
+
+
+class _Parting(asyncio.Transport):
+    """`transport`, whose end waits for a client that is still sending what nobody reads.
+
+    Where a socket with unread bytes is closed, the system resets the connection, and the client
+    may lose the answer that says why. So the answer is ended, and what still comes is dropped,
+    until the client has ended too, for `parting_s` at most.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, conn: StrictConnection, parting_s: float
+    ) -> None:
+        super().__init__()
+        self._transport = transport
+        self._conn = conn
+        self._parting_s = parting_s
+        self._parting: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """End the connection, once all that was written is sent."""
+        is_sending = self._conn.has_unread or self._conn.refusal is not None
+        if not is_sending or self._transport.is_closing() or not self._transport.can_write_eof():
+            self._forget()
+            self._transport.close()
+        elif self._parting is None:
+            self._conn.read_no_more()
+            self._transport.write_eof()
+            self._transport.resume_reading()
+            loop = asyncio.get_running_loop()
+            self._parting = loop.call_later(self._parting_s, self._transport.abort)
+
+    def abort(self) -> None:
+        """End the connection with whatever was not sent yet."""
+        self._forget()
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Whether it is closed, or will be."""
+        return self._parting is not None or self._transport.is_closing()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send `data`, unless the answers have ended."""
+        if self._parting is None:
+            self._transport.write(data)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what the transport knows."""
+        return self._transport.get_extra_info(name, default)
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes the client has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    def pause_reading(self) -> None:
+        """Let what the client sends wait."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        self._transport.resume_reading()
+
+    def _forget(self) -> None:
+        if self._parting is not None:
+            self._parting.cancel()
 
 
 def bounded_by(limits: Limits) -> type[BoundedConnection]:

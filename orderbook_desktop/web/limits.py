@@ -14,7 +14,8 @@ class Limits:
     `requests_per_s` and `request_burst` are per client address. `stream_age_s` is when a
     stream is ended (the browser opens the next one by itself). `stalled_s` is how long a
     viewer may take nothing, `silent_s` how long a connection may be open without a request.
-    `target_bytes` bounds path and query, `head_bytes` a request's whole head.
+    `target_bytes` bounds path and query, `head_bytes` a request's whole head. `parting_s` is
+    how long a client that was refused may go on sending before it is hung up on.
     """
 
     viewers: int = 1000
@@ -25,5 +26,6 @@ class Limits:
     stream_age_s: float = 3600.0
     stalled_s: float = 30.0
     silent_s: float = 10.0
+    parting_s: float = 2.0
     target_bytes: int = 512
     head_bytes: int = 16 * 1024
