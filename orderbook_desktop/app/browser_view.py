@@ -78,4 +78,6 @@ class BrowserView:
 
 def web_options(settings: Settings) -> WebOptions:
     """Return how the browser view is to be reached, as the settings say."""
-    return WebOptions(settings.web_host, settings.web_port, settings.web_token)
+    return WebOptions(
+        settings.web_host, settings.web_port, settings.web_token, proxy=settings.web_proxy
+    )

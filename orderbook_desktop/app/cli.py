@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from orderbook_desktop import __version__
 from orderbook_desktop.app.log_files import begin_log, current_log
 from orderbook_desktop.app.options import with_settings
+from orderbook_desktop.app.secrets_given import BadSecret
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.app.times import FromTime, ToTime
 from orderbook_desktop.app.workers import leave
@@ -27,6 +28,7 @@ from orderbook_desktop.storage.imports.formats import ImportFormat
 _log = logging.getLogger(__name__)
 
 _FAILED: Final = 1
+_MISUSED: Final = 2
 _BUG: Final = 70
 
 
@@ -61,6 +63,7 @@ def main() -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
     except KnownError as error:
+        code = _MISUSED if isinstance(error, BadSecret) else _FAILED
         _log.info("ending: %s", error)
         typer.echo(f"orderbook-desktop: {error}", err=True)
     except Exception as error:  # noqa: BLE001 (the last resort: logged and told)
@@ -148,7 +151,7 @@ def record(
 @cli.command()
 @with_settings(
     *("mongo_dsn", "db_name", "env", "rest_url", "ws_url", "data_dir", "source"),
-    *("web_host", "web_port", "web_token"),
+    *("web_host", "web_port", "web_token", "web_proxy"),
 )
 def serve(
     settings: Settings,

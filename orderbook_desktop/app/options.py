@@ -11,6 +11,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
+from orderbook_desktop.app.secrets_given import SecretOnCommandLine, others_can_read
 from orderbook_desktop.app.settings import Settings, load_settings
 
 P = ParamSpec("P")
@@ -22,10 +23,12 @@ def with_settings(
     """Give a command an option for each of the settings `names` (default: all of them).
 
     The command gets the loaded `Settings` as its first argument. Values are passed on as
-    text: it is the declaration that checks them, and says what is accepted. Of a command
-    with subcommands nothing happens where one of these is named.
+    text: it is the declaration that checks them, and says what is accepted. A setting that a
+    file can hold brings the option for that file along; a secret itself is refused here. Of a
+    command with subcommands nothing happens where one of these is named.
     """
-    chosen = names or tuple(Settings.model_fields)
+    files = [file for file in map(Settings.file_of, names) if file is not None]
+    chosen = (*names, *files) if names else tuple(Settings.model_fields)
 
     def decorate(
         command: Callable[Concatenate[Settings, P], None],
@@ -38,7 +41,8 @@ def with_settings(
                 _refuse_misplaced(context, context.invoked_subcommand)
                 return
             given = {name: kwargs.pop(name) for name in chosen}
-            command(load_settings(**given), *args, **kwargs)
+            settings = _loaded(given)
+            command(settings, *args, **kwargs)
 
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
         contexts = [one.name for one in own if one.annotation is typer.Context]
@@ -48,6 +52,22 @@ def with_settings(
         return run
 
     return decorate
+
+
+def _loaded(given: dict[str, str | None]) -> Settings:
+    """Return the settings, told who can read their secrets; raises what `load_settings` does."""
+    for name, value in given.items():
+        if value is not None and Settings.is_secret(name, value):
+            file_option = Settings.option(Settings.file_of(name) or name)
+            raise SecretOnCommandLine(Settings.option(name), Settings.variable(name), file_option)
+    settings = load_settings(**given)
+    for path in filter(others_can_read, settings.secret_files):
+        typer.echo(
+            f"orderbook-desktop: other users of this computer can read {path}; `chmod 600` keeps"
+            " its secret.",
+            err=True,
+        )
+    return settings
 
 
 def _refuse_misplaced(context: typer.Context, subcommand: str) -> None:
@@ -66,6 +86,8 @@ def _parameter(name: str) -> inspect.Parameter:
         metavar=_metavar(field.annotation),
         help=f"{field.description} (variable {Settings.variable(name)})",
         show_default=False,
+        # It is known all the same, so that it is refused in words that help.
+        hidden=Settings.is_secret(name),
         rich_help_panel="Settings",
     )
     return inspect.Parameter(
@@ -79,4 +101,5 @@ def _parameter(name: str) -> inspect.Parameter:
 def _metavar(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return "|".join(str(one.value) for one in annotation)
-    return {int: "NUMBER", float: "NUMBER", Path: "FOLDER"}.get(annotation, "TEXT")
+    named = {int: "NUMBER", float: "NUMBER", Path: "FOLDER", Path | None: "FILE"}
+    return named.get(annotation, "TEXT")

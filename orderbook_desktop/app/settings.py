@@ -6,6 +6,7 @@ table. The command line beats the environment, which beats what the window remem
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from enum import Enum
 from pathlib import Path
@@ -17,10 +18,11 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from orderbook_desktop.app.secrets_given import SecretGivenTwice, read_secret
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
-from orderbook_desktop.storage.dsn import redacted_dsn
+from orderbook_desktop.storage.dsn import holds_secret, redacted_dsn
 
 APP_NAME: Final = "orderbook-desktop"
 
@@ -88,6 +90,15 @@ def _folder(path: Path) -> Path:
         raise ValueError("a folder (its ~ names an unknown user)") from error
 
 
+def _file(path: Path | None) -> Path | None:
+    if path == Path():
+        raise ValueError("a file")
+    try:
+        return path and path.expanduser()
+    except RuntimeError as error:
+        raise ValueError("a file (its ~ names an unknown user)") from error
+
+
 def _host(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", text):
         raise ValueError("an address of this computer, such as 127.0.0.1 or 0.0.0.0")
@@ -97,6 +108,15 @@ def _host(text: str) -> str:
 def _token(text: str) -> str:
     if text and not re.fullmatch(r"[A-Za-z0-9_-]{16,128}", text):
         raise ValueError("empty, or 16 to 128 letters, digits, - and _")
+    return text
+
+
+def _network(text: str) -> str:
+    if text:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError as error:
+            raise ValueError("empty, or an address or network such as 172.18.0.0/16") from error
     return text
 
 
@@ -117,6 +137,12 @@ class Settings(BaseSettings):
         validation_alias="MONGO_DSN",
         description="MongoDB server with the recordings. Empty: a server of our own.",
         repr=False,
+    )
+    mongo_dsn_file: Annotated[Path | None, AfterValidator(_file)] = Field(
+        None,
+        validation_alias="MONGO_DSN_FILE",
+        description="File that holds `MONGO_DSN`; for one with a password.",
+        json_schema_extra={"holds": "mongo_dsn"},
     )
     db_name: Annotated[str, AfterValidator(_database_name)] = Field(
         "book", validation_alias="DB_NAME", description="Database on that server."
@@ -182,8 +208,20 @@ class Settings(BaseSettings):
         "",
         validation_alias="ORDERBOOK_WEB_TOKEN",
         description="Secret in viewers' links. Empty: a new one each time that others can connect.",
-        json_schema_extra={"option": "--token"},
+        json_schema_extra={"option": "--token", "secret": True},
         repr=False,
+    )
+    web_token_file: Annotated[Path | None, AfterValidator(_file)] = Field(
+        None,
+        validation_alias="ORDERBOOK_WEB_TOKEN_FILE",
+        description="File that holds `ORDERBOOK_WEB_TOKEN`.",
+        json_schema_extra={"option": "--token-file", "holds": "web_token"},
+    )
+    web_proxy: Annotated[str, AfterValidator(_network)] = Field(
+        "",
+        validation_alias="ORDERBOOK_WEB_PROXY",
+        description="Address or network of a proxy with https before the browser view."
+        " One on this computer needs none.",
     )
 
     @property
@@ -207,9 +245,32 @@ class Settings(BaseSettings):
     @classmethod
     def option(cls, name: str) -> str:
         """Return the command-line option of the field `name`."""
+        return str(cls.declared(name).get("option", "--" + name.replace("_", "-")))
+
+    @classmethod
+    def is_secret(cls, name: str, value: str = "") -> bool:
+        """Whether the field `name` with this `value` must stand on no command line."""
+        if name == "mongo_dsn":
+            return holds_secret(value)
+        return bool(cls.declared(name).get("secret"))
+
+    @classmethod
+    def file_of(cls, name: str) -> str | None:
+        """Return the field that names the file with the field `name`; None where none does."""
+        fields = cls.model_fields
+        return next((one for one in fields if cls.declared(one).get("holds") == name), None)
+
+    @classmethod
+    def declared(cls, name: str) -> dict[str, Any]:
+        """Return what else is declared of the field `name`."""
         extra = cls.model_fields[name].json_schema_extra
-        named = extra.get("option") if isinstance(extra, dict) else None
-        return str(named or "--" + name.replace("_", "-"))
+        return dict(extra) if isinstance(extra, dict) else {}
+
+    @property
+    def secret_files(self) -> list[Path]:
+        """The files that secrets are taken from."""
+        names = filter(None, map(self.file_of, type(self).model_fields))
+        return [path for name in names if (path := getattr(self, name)) is not None]
 
     def given(self, name: str) -> bool:
         """Whether the command line or the environment set the field `name`."""
@@ -240,24 +301,55 @@ def symbol_and_market(typed: str, setting: str = "SYMBOL") -> tuple[str, str]:
 def load_settings(**overrides: Any) -> Settings:
     """Return the settings; `overrides` are what the command line gave, None where nothing.
 
-    Raises `BadSetting` for the first value that isn't accepted.
+    Raises `BadSetting` for the first value that isn't accepted, and `BadSecret` where the file
+    of one can't be used.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    by_alias = {Settings.variable(name): value for name, value in given.items()}
+    sources = {name: Settings.option(name) for name in given}
+    settings = _validated(given, sources)
+    for file_name, value in _values_in_files(settings, given).items():
+        name = str(Settings.declared(file_name)["holds"])
+        given[name] = value
+        sources[name] = f"The content of {getattr(settings, file_name)}"
+        settings = _validated(given, sources)
+    return settings
+
+
+def _validated(given: dict[str, Any], sources: dict[str, str]) -> Settings:
     try:
-        return Settings(**by_alias)
+        return Settings(**{Settings.variable(name): value for name, value in given.items()})
     except ValidationError as error:
         # Not chained: pydantic's own text shows the value, and that may hold a password.
-        raise _bad_setting(error, given) from None
+        raise _bad_setting(error, sources) from None
 
 
-def _bad_setting(error: ValidationError, given: dict[str, Any]) -> BadSetting:
+def _values_in_files(settings: Settings, on_command_line: dict[str, Any]) -> dict[str, str]:
+    """Return the secrets in files, by the setting that names the file, where that one counts."""
+    found = {}
+    for name in Settings.model_fields:
+        file_name = Settings.file_of(name)
+        path: Path | None = getattr(settings, file_name) if file_name else None
+        if file_name is None or path is None:
+            continue
+        setting, other = (
+            (Settings.option if one in on_command_line else Settings.variable)(one)
+            for one in (file_name, name)
+        )
+        if (name in on_command_line) != (file_name in on_command_line):
+            if name in on_command_line:
+                continue
+        elif settings.given(name):
+            raise SecretGivenTwice(other, setting)
+        found[file_name] = read_secret(setting, path)
+    return found
+
+
+def _bad_setting(error: ValidationError, sources: dict[str, str]) -> BadSetting:
     first = error.errors()[0]
     variable = str(first["loc"][0])
     name = next(one for one in Settings.model_fields if Settings.variable(one) == variable)
-    setting = Settings.option(name) if name in given else variable
-    value = "…" if name == "web_token" else redacted_dsn(str(first["input"]))
-    return BadSetting(setting, value, _accepted(name, first))
+    shown = "…" if Settings.is_secret(name) else redacted_dsn(str(first["input"]))
+    return BadSetting(sources.get(name, variable), shown, _accepted(name, first))
 
 
 def _accepted(name: str, error: Any) -> str:
@@ -277,8 +369,9 @@ def settings_table() -> str:
     for name, field in Settings.model_fields.items():
         choices = " or ".join(f"`{choice}`" for choice in _choices(field.annotation))
         text = f"{field.description} It is {choices}." if choices else f"{field.description}"
-        option = Settings.option(name)
-        rows.append(f"| `{Settings.variable(name)}` | `{option}` | {_default(field)} | {text} |")
+        # What may not stand on a command line has no option there.
+        option = "" if Settings.is_secret(name) else f"`{Settings.option(name)}`"
+        rows.append(f"| `{Settings.variable(name)}` | {option} | {_default(field)} | {text} |")
     return "\n".join(rows)
 
 
@@ -286,7 +379,7 @@ def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
         return "the user's data folder"
     default = field.default.value if isinstance(field.default, Enum) else field.default
-    return f"`{default}`" if default != "" else "(empty)"
+    return f"`{default}`" if default not in ("", None) else "(empty)"
 
 
 def _choices(annotation: Any) -> list[str]:

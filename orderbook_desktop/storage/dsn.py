@@ -34,6 +34,9 @@ _CREDENTIALS = re.compile(r"^([a-z0-9+.-]*://)?([^@]*@)+", re.IGNORECASE)
 _SECRET_OPTIONS = re.compile(
     r"((?:password|secret|token|authmechanismproperties)[^=&]*=)[^&]*", re.IGNORECASE
 )
+_SECRETS = re.compile(
+    r"[?&][^=&]*(?:password|secret|token)[^=&]*=[^&]|aws_session_token:", re.IGNORECASE
+)
 # MongoDB's codes of Unauthorized, UserNotFound, AuthenticationFailed, and Atlas's own.
 _REFUSALS: Final = (11, 13, 18, 8000)
 
@@ -42,6 +45,13 @@ def redacted_dsn(dsn: str) -> str:
     """Return `dsn` fit to be shown: without user name, password and secret options."""
     shown = _CREDENTIALS.sub(r"\1***@", dsn) if "@" in dsn else dsn
     return _SECRET_OPTIONS.sub(r"\1***", shown)
+
+
+def holds_secret(dsn: str) -> bool:
+    """Whether `dsn` has a password, or an option that is one."""
+    found = _CREDENTIALS.match(dsn)
+    credentials = found.group(0).removeprefix(found.group(1) or "") if found else ""
+    return ":" in credentials or _SECRETS.search(dsn) is not None
 
 
 async def check_dsn(dsn: str) -> None:

@@ -28,7 +28,7 @@ from orderbook_desktop.web.pages import page_routes
 from orderbook_desktop.web.queries import NotAGrouping
 from orderbook_desktop.web.refusal_page import RefusalPage, is_for_a_person
 from orderbook_desktop.web.safety.gate import Gate
-from orderbook_desktop.web.safety.hosts import HostCheck
+from orderbook_desktop.web.safety.hosts import HostCheck, ProxyCheck
 from orderbook_desktop.web.safety.tokens import TokenCheck
 from orderbook_desktop.web.templates import Templates
 
@@ -57,6 +57,7 @@ def create_app(hub: Hub, options: WebOptions) -> ASGIApp:
         Heads(GZipMiddleware(api, minimum_size=_COMPRESS_FROM, compresslevel=_COMPRESS_LEVEL)),
         limits=options.limits,
         hosts=HostCheck(options.host),
+        proxies=ProxyCheck(options.proxy),
         token=TokenCheck(options.token, options.port) if options.token else None,
         refuse_page=refusals.response,
     )

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 import uvicorn
@@ -70,7 +71,7 @@ class WebServer:
         """Open the port and serve; raises `PortTaken` or `CannotServe`."""
         listener = listen(self.options.host, self.options.port)
         port = listener.getsockname()[1]
-        self.options = WebOptions(self.options.host, port, self.options.token, self.options.limits)
+        self.options = replace(self.options, port=port)
         self._hub = Hub(self._library, self.options.limits)
         self._server = _EmbeddedServer(self._config(self._hub))
         self._tasks = [

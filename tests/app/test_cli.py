@@ -75,6 +75,26 @@ def test_a_known_failure(
     assert told.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["serve", "--token", "a-secret-that-is-seen"],
+        ["serve", "--token-file", "nothing"],
+        ["recordings", "--mongo-dsn=mongodb://me:a-secret-that-is-seen@127.0.0.1/"],
+        ["verify", "BTC/USDT", "--mongo-dsn-file", "nothing"],
+        ["--mongo-dsn", "mongodb://me:a-secret-that-is-seen@127.0.0.1/"],
+    ],
+)
+def test_a_secret_that_is_given_wrongly(
+    run: Run, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert run(*arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("orderbook-desktop: --")
+    assert told.count("\n") == 1
+    assert "a-secret-that-is-seen" not in told
+
+
 @pytest.mark.expects_log(r"ERROR .*cli: unexpected exception")
 def test_a_bug_is_one_sentence_and_a_traceback_in_the_log(
     run: Run,

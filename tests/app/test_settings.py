@@ -32,8 +32,9 @@ def test_defaults_are_those_of_the_design(fresh_user: Path) -> None:
 
 def test_the_variables_are_those_of_the_design() -> None:
     variables = {Settings.variable(name) for name in Settings.model_fields}
-    assert {"SYMBOL", "MONGO_DSN", "DB_NAME", "ENV"} <= variables
-    others = variables - {"SYMBOL", "MONGO_DSN", "DB_NAME", "ENV"}
+    plain = {"SYMBOL", "MONGO_DSN", "MONGO_DSN_FILE", "DB_NAME", "ENV"}
+    assert plain <= variables
+    others = variables - plain
     assert all(variable.startswith("ORDERBOOK_") for variable in others)
 
 
@@ -98,6 +99,8 @@ def test_an_address_loses_its_last_slash() -> None:
         ("retention_gb", "-0.1", "a number from 0 to 1000000"),
         ("retention_gb", "nan", "a number from 0 to 1000000"),
         ("low_disk_gb", "all", "a number from 0 to 1000000"),
+        ("web_proxy", "172.18.0.0/99", "an address or network such as 172.18.0.0/16"),
+        ("web_token_file", "", "a file"),
     ],
 )
 def test_a_wrong_value_is_named_in_one_sentence(name: str, value: str, accepted: str) -> None:
@@ -141,7 +144,8 @@ def test_the_table_has_a_row_for_each_setting() -> None:
     rows = settings_table().splitlines()[2:]
     assert len(rows) == len(Settings.model_fields)
     for row, (name, field) in zip(rows, Settings.model_fields.items(), strict=True):
-        assert row.startswith(f"| `{Settings.variable(name)}` | `{Settings.option(name)}` | ")
+        option = "" if name == "web_token" else f"`{Settings.option(name)}`"
+        assert row.startswith(f"| `{Settings.variable(name)}` | {option} | ")
         assert str(field.description) in row
     assert "It is `mongo` or `direct`." in settings_table()
     assert str(Path.home()) not in settings_table()

@@ -8,11 +8,14 @@ import re
 import httpx
 import pytest
 
+from orderbook_desktop.web.application import create_app
+from orderbook_desktop.web.hub import Hub
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.safety.hosts import is_loopback
-from orderbook_desktop.web.safety.tokens import TokenCheck, new_token, without_token
+from orderbook_desktop.web.safety.tokens import Sessions, TokenCheck, new_token, without_token
 from orderbook_desktop.web.server import WebServer
 from tests.web.conftest import TOKEN
+from tests.web.hand_library import HandLibrary
 from tests.web.reader import watching
 
 _PATHS = ("/", "/events", "/stream", "/symbols", "/api/book", "/api/status", "/static/page.js")
@@ -35,7 +38,7 @@ async def test_a_wrong_token_is_refused_wherever_it_is_shown(
     assert (await stranger.get("/api/book", params={"token": wrong})).status_code == 401
     headers = {b"authorization": f"Bearer {wrong or '-'}".encode()}
     assert (await stranger.get("/api/book", headers=headers)).status_code == 401
-    cookie = {b"cookie": f"orderbook_token_8000={wrong}".encode()}
+    cookie = {b"cookie": f"orderbook_session_8000={wrong}".encode()}
     assert (await stranger.get("/api/book", headers=cookie)).status_code == 401
 
 
@@ -46,9 +49,10 @@ async def test_the_link_leaves_a_cookie_and_no_trace_of_the_token(
     assert answer.status_code == 303
     assert answer.headers["location"] == "/?symbol=BTC%2FUSDT"
     cookie = answer.headers["set-cookie"]
-    assert cookie.startswith(f"orderbook_token_8000={TOKEN};")
-    assert "HttpOnly" in cookie
-    assert "SameSite=Lax" in cookie
+    assert cookie.startswith("orderbook_session_8000=")
+    assert TOKEN not in cookie
+    assert "; HttpOnly; SameSite=Lax" in cookie
+    assert "Secure" not in cookie
     page = await stranger.get(answer.headers["location"])
     assert page.status_code == 200
     assert TOKEN not in page.text
@@ -59,12 +63,90 @@ async def test_cookies_of_other_programs_hide_ours_from_nobody(
     stranger: httpx.AsyncClient, other: str
 ) -> None:
     # All ports of a host share their cookies.
-    for pair in (
-        f"{other}; orderbook_token_8000={TOKEN}",
-        f"orderbook_token_8000={TOKEN}; {other}",
-    ):
+    ours = f"orderbook_session_8000={Sessions(TOKEN).new()}"
+    for pair in (f"{other}; {ours}", f"{ours}; {other}"):
         answer = await stranger.get("/api/book", headers={b"cookie": pair.encode()})
         assert answer.status_code == 200
+
+
+async def test_the_token_is_no_cookie(stranger: httpx.AsyncClient) -> None:
+    for name in ("orderbook_session_8000", "orderbook_token_8000"):
+        answer = await stranger.get("/api/book", headers={"cookie": f"{name}={TOKEN}"})
+        assert answer.status_code == 401
+
+
+async def test_a_session_is_no_token(stranger: httpx.AsyncClient) -> None:
+    session = Sessions(TOKEN).new()
+    assert (await stranger.get("/api/book", params={"token": session})).status_code == 401
+    headers = {"authorization": f"Bearer {session}"}
+    assert (await stranger.get("/api/book", headers=headers)).status_code == 401
+
+
+def test_each_session_is_another_and_lasts_thirty_days() -> None:
+    moment = [1_700_000_000.0]
+    sessions = Sessions(TOKEN, lambda: moment[0])
+    first, second = sessions.new(), sessions.new()
+    assert first != second
+    for step, known in ((0, True), (30 * 86400 - 1, True), (1, False), (-40 * 86400, False)):
+        moment[0] += step
+        assert sessions.knows(first) is known
+
+
+def test_sessions_end_with_the_token_and_go_on_with_the_same_one() -> None:
+    session = Sessions(TOKEN).new()
+    assert Sessions(TOKEN).knows(session)
+    assert not Sessions(TOKEN + "x").knows(session)
+
+
+def test_a_session_cannot_be_made_up_or_changed() -> None:
+    sessions = Sessions(TOKEN)
+    name, end, signature = sessions.new().split(".")
+    for forged in (
+        f"{name}.{int(end) + 1}.{signature}",
+        f"{name[:-1]}{'a' if name[-1] != 'a' else 'b'}.{end}.{signature}",
+        f"{name}.{end}.{'0' * 64}",
+        f"{name}.{end}.{signature.upper()}0",
+        f"{name}.{end}",
+        f"{name}.{end}.{signature}\n",
+        f"{name}.{'9' * 5000}.{signature}",
+        f"{name}.\u0661.{signature}",
+        "..",
+        "",
+    ):
+        assert not sessions.knows(forged)
+
+
+@pytest.mark.parametrize(
+    ("headers", "client", "secure"),
+    [
+        ({"x-forwarded-proto": "https"}, "127.0.0.1", True),
+        ({"x-forwarded-proto": "HTTPS, http"}, "::1", True),
+        ({"x-forwarded-proto": "http, https"}, "127.0.0.1", False),
+        ({"x-forwarded-proto": "http"}, "127.0.0.1", False),
+        ({"forwarded": "for=192.0.2.1;proto=https"}, "127.0.0.1", True),
+        ({"forwarded": 'for="[2001:db8::1]"; Proto="HTTPS" , for=1.2.3.4;proto=http'}, "::1", True),
+        ({"forwarded": "for=192.0.2.1;proto=http"}, "::ffff:127.0.0.1", False),
+        ({"forwarded": "xproto=https"}, "127.0.0.1", False),
+        ({"x-forwarded-proto": "https"}, "::ffff:127.0.0.1", True),
+        ({"x-forwarded-proto": "https"}, "192.168.1.9", False),
+        ({"forwarded": "proto=https"}, "203.0.113.7", False),
+        ({"x-forwarded-proto": "https"}, "172.18.0.7", True),
+        ({"forwarded": "proto=https"}, "172.18.255.7", True),
+        ({"x-forwarded-proto": "https"}, "172.19.0.7", False),
+        ({"x-forwarded-proto": "https"}, "", False),
+        ({}, "127.0.0.1", False),
+    ],
+)
+async def test_the_cookie_is_for_https_only_where_a_proxy_of_ours_says_so(
+    library: HandLibrary, headers: dict[str, str], client: str, secure: bool
+) -> None:
+    options = WebOptions(token=TOKEN, proxy="172.18.0.0/16")
+    hub = Hub(library, options.limits)
+    transport = httpx.ASGITransport(create_app(hub, options), client=(client, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as opened:
+        answer = await opened.get(f"/?token={TOKEN}", headers=headers)
+    hub.close()
+    assert answer.headers["set-cookie"].endswith("; Secure") is secure
 
 
 async def test_programs_show_it_in_a_header(stranger: httpx.AsyncClient) -> None:
@@ -110,9 +192,8 @@ def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("secrets.compare_digest", compare)
     check = TokenCheck(TOKEN, 1)
-    headers = {"authorization": "Bearer b", "cookie": "orderbook_token_1=c"}
-    assert not check.accepts(headers, "token=a")
-    assert compared == [b"a", b"b", b"c"]
+    assert not check.accepts({"authorization": "Bearer b"}, "token=a")
+    assert compared == [b"a", b"b"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from orderbook_desktop.web.limits import Limits
 from orderbook_desktop.web.refusal_page import is_for_a_person
 from orderbook_desktop.web.safety.headers import SECURITY_HEADERS
-from orderbook_desktop.web.safety.hosts import HostCheck
+from orderbook_desktop.web.safety.hosts import HostCheck, ProxyCheck
 from orderbook_desktop.web.safety.rates import RateCheck
 from orderbook_desktop.web.safety.tokens import TokenCheck, without_token
 
@@ -41,8 +41,9 @@ class Refusal:
 class Gate:
     """Stands before `app`. Checks method, size, host, origin, rate and token, in this order.
 
-    `token` is None where none is required. `refuse_page` answers people with a status and a
-    sentence; whatever headers of ours an answer has itself, it keeps.
+    `token` is None where none is required; `proxies` says who came by https. `refuse_page`
+    answers people with a status and a sentence; whatever headers of ours an answer has itself,
+    it keeps.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Gate:
         *,
         limits: Limits,
         hosts: HostCheck,
+        proxies: ProxyCheck,
         token: TokenCheck | None,
         refuse_page: Callable[[int, str], Response],
         now: Callable[[], float] = time.monotonic,
@@ -58,6 +60,7 @@ class Gate:
         self._app = app
         self._limits = limits
         self._hosts = hosts
+        self._proxies = proxies
         self._token = token
         self._refuse_page = refuse_page
         self._now = now
@@ -76,7 +79,8 @@ class Gate:
             # Out of the address line, the history and whatever the page links to.
             query = without_token(request.query)
             response = RedirectResponse(request.path + (f"?{query}" if query else ""), 303)
-            response.headers["set-cookie"] = self._token.cookie()
+            secure = self._proxies.is_https(request.address, request.headers)
+            response.headers["set-cookie"] = self._token.cookie(secure=secure)
             response.headers["cache-control"] = "no-store"
             await response(scope, receive, secured)
         else:

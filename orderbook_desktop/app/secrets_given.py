@@ -1,0 +1,92 @@
+"""Secrets among the settings: how they may be given, and what is wrong where they are not so.
+
+KnownError
+└── BadSecret
+    ├── SecretOnCommandLine   where all users of the computer see it
+    ├── SecretGivenTwice      as such, and by its file
+    └── SecretFileUnusable    its file holds none, or can't be read
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from orderbook_desktop.core.errors import KnownError
+
+_LONGEST: Final = 64 * 1024
+
+
+class BadSecret(KnownError):
+    """A secret was given in a way that isn't accepted: a wrong command line."""
+
+
+class SecretOnCommandLine(BadSecret):
+    """The setting `option` holds a secret, which belongs in `variable` or behind `file_option`."""
+
+    def __init__(self, option: str, variable: str, file_option: str) -> None:
+        self.option = option
+        self.variable = variable
+        self.file_option = file_option
+        super().__init__(option, variable, file_option)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.option} would show its secret to all users of this computer, who can read "
+            f"command lines; set {self.variable} instead, or name its file with "
+            f"{self.file_option}."
+        )
+
+
+class SecretGivenTwice(BadSecret):
+    """A secret was given as such and by its file; `value` and `file` name the two settings."""
+
+    def __init__(self, value: str, file: str) -> None:
+        self.value = value
+        self.file = file
+        super().__init__(value, file)
+
+    def __str__(self) -> str:
+        return f"{self.value} and {self.file} are both given; give only one of them."
+
+
+class SecretFileUnusable(BadSecret):
+    """The file `path` that `setting` names can't be taken for a secret; `reason` says why."""
+
+    def __init__(self, setting: str, path: Path, reason: str) -> None:
+        self.setting = setting
+        self.path = path
+        self.reason = reason
+        super().__init__(setting, path, reason)
+
+    def __str__(self) -> str:
+        return f"{self.setting} names {self.path}, which {self.reason}."
+
+
+def read_secret(setting: str, path: Path) -> str:
+    """Return the one line in the file `path`, named by `setting`; raises `SecretFileUnusable`."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LONGEST + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SecretFileUnusable(setting, path, f"cannot be read ({reason})") from error
+    text = content.decode("utf-8", "replace").removeprefix("\ufeff").rstrip("\r\n")
+    if not text.strip():
+        raise SecretFileUnusable(setting, path, "is empty")
+    if len(content) > _LONGEST or not text.isprintable() or "\ufffd" in text:
+        raise SecretFileUnusable(setting, path, "is not one line of text")
+    return text
+
+
+def others_can_read(path: Path) -> bool:
+    """Whether the file `path`, which is ours, is readable for other users of this computer."""
+    if os.name == "nt":  # Where access is a matter of lists, not of a mode.
+        return False
+    try:
+        about = path.stat()
+    except OSError:  # A pipe of a shell, for one, is gone once it was read.
+        return False
+    # What a container engine mounts is another user's, and in a world of its own.
+    return about.st_uid == os.geteuid() and about.st_mode & 0o077 != 0 and path.is_file()
