@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import typer
 
@@ -15,6 +17,10 @@ from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.failures import driver_failures_told
 from orderbook_desktop.storage.schema import has_schema
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState, redacted_dsn
+
+_log = logging.getLogger(__name__)
+
+_CLOSE_WITHIN_S: Final = 0.4
 
 
 class NothingRecorded(KnownError):
@@ -55,12 +61,30 @@ async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIt
         # It may move: another copy of the program can take it over.
         server.subscribe(connect)
         with driver_failures_told():
-            if existing and not await has_schema(database.motor):
-                raise NothingRecorded(place_of(settings))
+            if existing:
+                await _check_recorded(database, settings)
             yield database
-    finally:
         database.close()
         await server.close()
+    except BaseException:
+        # A person may wait for the end, who has pressed Ctrl-C.
+        database.close()
+        await close_within(server, _CLOSE_WITHIN_S)
+        raise
+
+
+async def _check_recorded(database: Database, settings: Settings) -> None:
+    if not await has_schema(database.motor):
+        raise NothingRecorded(place_of(settings))
+
+
+async def close_within(server: DatabaseServer, within_s: float) -> None:
+    """Close `server`, which is killed where it does not end in time; it loses nothing by that."""
+    try:
+        async with asyncio.timeout(within_s):
+            await server.close()
+    except TimeoutError:
+        _log.info("the database server did not end within %.1f s", within_s)
 
 
 def place_of(settings: Settings) -> str:

@@ -19,10 +19,11 @@ import typer
 from rich.console import Console
 
 from orderbook_desktop import __version__
+from orderbook_desktop.app.database_session import close_within
+from orderbook_desktop.app.interruptible import run_interruptibly
 from orderbook_desktop.app.log_files import current_log
 from orderbook_desktop.app.screen import check_screen
 from orderbook_desktop.app.settings import Settings
-from orderbook_desktop.app.workers import Workers
 from orderbook_desktop.core.disk import GB, DiskGauge, DiskLevel, Retention, bytes_text
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff
@@ -36,7 +37,7 @@ from orderbook_desktop.storage.server.server import DatabaseServer, redacted_dsn
 _log = logging.getLogger(__name__)
 
 _CHECK_WITHIN_S: Final = 15.0
-_CLOSE_WITHIN_S: Final = 2.0
+_CLOSE_WITHIN_S: Final = 0.5
 _EVENT_WITHIN_S: Final = 5.0
 
 
@@ -65,16 +66,19 @@ Check = Callable[[Settings], Awaitable[Finding]]
 
 def run_doctor(settings: Settings, *, as_json: bool) -> int:
     """Check everything and print it; return 1 if something failed."""
-    findings = asyncio.run(examine(settings))
-    if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
-    else:
-        console = Console(highlight=False)
-        for one in findings:
-            mark = f"[{_COLOURS[one.verdict]}]{one.verdict:>7}[/]"
-            console.print(f"{mark}  [bold]{one.check}[/]: ", end="")
-            console.print(one.text, markup=False, soft_wrap=True)
-    return 1 if any(one.verdict is Verdict.BAD for one in findings) else 0
+
+    def tell(findings: list[Finding]) -> int:
+        if as_json:
+            typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        else:
+            console = Console(highlight=False)
+            for one in findings:
+                mark = f"[{_COLOURS[one.verdict]}]{one.verdict:>7}[/]"
+                console.print(f"{mark}  [bold]{one.check}[/]: ", end="")
+                console.print(one.text, markup=False, soft_wrap=True)
+        return 1 if any(one.verdict is Verdict.BAD for one in findings) else 0
+
+    return run_interruptibly(examine(settings), "not everything was examined", tell)
 
 
 async def examine(settings: Settings, within_s: float = _CHECK_WITHIN_S) -> list[Finding]:
@@ -82,7 +86,6 @@ async def examine(settings: Settings, within_s: float = _CHECK_WITHIN_S) -> list
 
     What asks others for something does so at the same time, for at most `within_s` each.
     """
-    asyncio.get_running_loop().set_default_executor(Workers())
     checks: dict[str, Check] = {
         "exchange, REST": _rest,
         "exchange, streams": _streams,
@@ -211,13 +214,5 @@ async def _database(settings: Settings) -> Finding:
         text = f"{server.kind.value} at {redacted_dsn(server.dsn)}, {whose}"
         return Finding("database", Verdict.GOOD, f"{text}. {server.state_detail}".strip(". "))
     finally:
-        await _close(server)
-
-
-async def _close(server: DatabaseServer) -> None:
-    """Close it; that this takes too long is no finding, and must not replace one."""
-    try:
-        async with asyncio.timeout(_CLOSE_WITHIN_S):
-            await server.close()
-    except TimeoutError:
-        _log.warning("the database server did not end within %.0f s", _CLOSE_WITHIN_S)
+        # That this takes too long is no finding, and must not replace one.
+        await close_within(server, _CLOSE_WITHIN_S)

@@ -6,7 +6,6 @@ import asyncio
 import functools
 import importlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Final
@@ -42,10 +41,9 @@ _RETRY_FIRST_S: Final = 2.0
 _WRITE_WITHIN_S: Final = 0.8
 _PART_WITHIN_S: Final = 0.3
 _JOBS_WITHIN_S: Final = 0.8
-# The server comes last. It gets this, and what the others have left of what they had together:
-# one that is cut short is sound, but has to recover when it starts again.
-_SERVER_WITHIN_S: Final = 0.8
-_REST_WITHIN_S: Final = 1.5
+# The server comes last. One that is cut short is sound, but has to recover when it starts again:
+# the person who has pressed Ctrl-C should not wait longer.
+_SERVER_WITHIN_S: Final = 0.6
 
 
 class Engine:
@@ -200,11 +198,10 @@ class Engine:
             session.users = 1
             self.close_market(session, viewed=False)
         write = functools.partial(self.recorder.close, write_within_s)
-        ends_at = time.monotonic() + write_within_s + _REST_WITHIN_S
         async with AsyncExitStack() as stack:
             # Called in reverse order, each whatever became of the one before.
             add = stack.push_async_callback
-            add(self._close_server, ends_at)
+            add(_within, _SERVER_WITHIN_S, "the database server", self.server.close)
             stack.callback(self.database.close)
             add(_within, _JOBS_WITHIN_S, "the background tasks", self.jobs.close)
             add(_within, _PART_WITHIN_S, "the change stream", self.recorded_streams.close)
@@ -217,10 +214,6 @@ class Engine:
             _within(_PART_WITHIN_S, "the streams", self.streams.close),
             _within(_PART_WITHIN_S, "the requests", self.rest.close),
         )
-
-    async def _close_server(self, ends_at: float) -> None:
-        within_s = max(_SERVER_WITHIN_S, ends_at - time.monotonic())
-        await _within(within_s, "the database server", self.server.close)
 
     async def _close_sessions(self) -> None:
         await asyncio.gather(*self._closing.values(), return_exceptions=True)

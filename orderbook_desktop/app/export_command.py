@@ -34,7 +34,12 @@ def run_export(
     symbol, market = symbol_and_market(typed)
     check_span(from_ms, to_ms)
     work = _export(settings, symbol, market, form, path, from_ms, to_ms, force=force)
-    return run_interruptibly(work, "nothing was exported")
+
+    def tell(done: tuple[Exported, Timeline]) -> int:
+        _tell(path, *done)
+        return 0
+
+    return run_interruptibly(work, "nothing was exported", tell, done=f"{path} was written")
 
 
 async def _export(
@@ -47,7 +52,7 @@ async def _export(
     to_ms: int | None,
     *,
     force: bool,
-) -> int:
+) -> tuple[Exported, Timeline]:
     done = False
     try:
         async with open_database(settings) as database:
@@ -63,8 +68,7 @@ async def _export(
         # Too late where the file is there, and only the database was still being closed.
         if not done:
             raise
-    _tell(path, exported, timeline)
-    return 0
+    return exported, timeline
 
 
 class _Passes:

@@ -42,7 +42,16 @@ def run_import(settings: Settings, paths: Sequence[Path], form: ImportFormat | N
     form = form or detected(paths)
     _let_open(len(paths))
     messages = _READERS[form](paths)
-    return run_interruptibly(_import(settings, messages), "nothing was imported")
+
+    def tell(markets: list[ImportedMarket]) -> int:
+        for market in markets:
+            _tell(market, settings.db_name)
+        return 0
+
+    work = _import(settings, messages)
+    told = "nothing was imported"
+    # It is written as a whole, be it a moment later.
+    return run_interruptibly(work, told, tell, done="everything was imported", within_s=None)
 
 
 def detected(paths: Sequence[Path]) -> ImportFormat:
@@ -92,7 +101,7 @@ def _detected(path: Path) -> ImportFormat:
     )
 
 
-async def _import(settings: Settings, messages: Iterator[Received]) -> int:
+async def _import(settings: Settings, messages: Iterator[Received]) -> list[ImportedMarket]:
     with WorkProgress("Reading") as progress:
 
         def show(step: Step, done: int, total: int) -> None:
@@ -109,9 +118,7 @@ async def _import(settings: Settings, messages: Iterator[Received]) -> int:
             # Too late where it is imported, and only the database was still being closed.
             if markets is None:
                 raise
-    for market in markets:
-        _tell(market, settings.db_name)
-    return 0
+    return markets
 
 
 def _tell(one: ImportedMarket, db_name: str) -> None:

@@ -22,6 +22,8 @@ from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol
 
 _LOOK_EVERY_S: Final = 0.25
 _WRITE_WITHIN_S: Final = 5.0
+# A request to end within this time is no failure: nothing could be recorded yet.
+_BEGINS_WITHIN_S: Final = 1.0
 
 Result = TypeVar("Result")
 
@@ -66,6 +68,9 @@ async def _record(settings: Settings, choice: SymbolChoice, duration_s: float | 
         _tell("Nothing was recorded: it was stopped before it could begin.")
     took_s = time.monotonic() - began
     is_complete = summary_of(sessions, engine.recorder.waiting, took_s, pointless)
+    counts = [session.sink.counts for session in sessions.values()]
+    if stop.is_set() and took_s < _BEGINS_WITHIN_S:
+        is_complete = is_complete or not any(one.events or one.dropped for one in counts)
     if engine.disk_watch.pauses:
         _tell("Not everything is recorded: there was a pause, because the disk was nearly full.")
         is_complete = False

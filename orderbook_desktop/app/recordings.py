@@ -22,14 +22,17 @@ _WIDE: Final = 160
 
 def run_recordings(settings: Settings, *, as_json: bool) -> int:
     """Print what is recorded; return the exit code. Raises `KnownError`."""
-    found = run_interruptibly(_recordings(settings), "nothing was changed")
-    if as_json:
-        typer.echo(json.dumps([as_fields(one) for one in found], indent=2))
-    else:
-        # A file or a pipe has no width that cells would have to be cut to.
-        width = None if sys.stdout.isatty() else _WIDE
-        Console(highlight=False, width=width).print(table_of(found))
-    return 0
+
+    def tell(found: list[RecordingSummary]) -> int:
+        if as_json:
+            typer.echo(json.dumps([as_fields(one) for one in found], indent=2))
+        else:
+            # A file or a pipe has no width that cells would have to be cut to.
+            width = None if sys.stdout.isatty() else _WIDE
+            Console(highlight=False, width=width).print(table_of(found))
+        return 0
+
+    return run_interruptibly(_recordings(settings), "nothing was listed", tell)
 
 
 async def _recordings(settings: Settings) -> list[RecordingSummary]:

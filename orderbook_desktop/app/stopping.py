@@ -9,28 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
-_log = logging.getLogger(__name__)
+from orderbook_desktop.early_end import STOPPING, is_heeded
 
-# The terminal's Ctrl-C, the system's request, and the terminal's own end.
-_STOPPING = [
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-    if hasattr(signal, name)
-]
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
 def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
-    """Set `stop` on a request to end while the context lasts; call it in the loop's thread.
-
-    An ignored SIGHUP stays ignored, as `nohup` wants it. The others end us even so: a script's
-    shell ignores SIGINT for what it starts in the background, and there it is meant.
-    """
+    """Set `stop` on a request to end while the context lasts; call it in the loop's thread."""
     loop = asyncio.get_running_loop()
     with ExitStack() as stack:
-        for number in _STOPPING:
-            if number.name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN:
-                continue
+        for number in filter(is_heeded, STOPPING):
 
             def handle(number: signal.Signals = number) -> None:
                 _log.info("stopping on %s", number.name)

@@ -47,14 +47,17 @@ def run_verify(
     symbol, market = symbol_and_market(typed)
     check_span(from_ms, to_ms)
     work = _verify(settings, symbol, market, from_ms, to_ms)
-    found = run_interruptibly(work, "nothing was proven")
-    if not found.segments and found.holds and not found.loose_events:
-        raise NotRecordedThere(symbol, at_that_time=(from_ms, to_ms) != (None, None))
-    if as_json:
-        typer.echo(json.dumps(as_fields(symbol, found), indent=2))
-    else:
-        _tell(symbol, found)
-    return 0 if found.holds else 1
+
+    def tell(found: Verified) -> int:
+        if not found.segments and found.holds and not found.loose_events:
+            raise NotRecordedThere(symbol, at_that_time=(from_ms, to_ms) != (None, None))
+        if as_json:
+            typer.echo(json.dumps(as_fields(symbol, found), indent=2))
+        else:
+            _tell(symbol, found)
+        return 0 if found.holds else 1
+
+    return run_interruptibly(work, "nothing was proven", tell)
 
 
 async def _verify(

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, NoReturn
 
+from orderbook_desktop.early_end import ignore_requests
+
 _log = logging.getLogger(__name__)
 
 PATIENCE_S: Final = 0.3
@@ -44,6 +46,9 @@ def leave(code: int) -> NoReturn:
 
     Everything that must be closed has to be closed before.
     """
+    # While these may still be interrupted: a reader of a pipe may have no time for them.
+    _flush()
+    ignore_requests()
     end = threading.Timer(PATIENCE_S, _end_at_once, (code,))
     end.daemon = True
     end.start()
@@ -54,7 +59,12 @@ def _end_at_once(code: int) -> None:
     names = [one.name for one in threading.enumerate() if not one.daemon]
     _log.info("ending although threads are busy: %s", ", ".join(names))
     logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, AttributeError):  # Closed, or none on Windows without a console.
-            stream.flush()
+    _flush()
     os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # Closed, or none on Windows without a console.
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()

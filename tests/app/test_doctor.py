@@ -81,7 +81,6 @@ async def test_nothing_answers(tmp_path: Path) -> None:
         assert found[name] == Finding(name, Verdict.BAD, "no answer within 0 s")
 
 
-@pytest.mark.expects_log(r"WARNING .*doctor: the database server did not end within")
 async def test_a_slow_end_of_the_database_is_no_finding(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

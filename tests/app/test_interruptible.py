@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
 
 from orderbook_desktop.app.interruptible import Interrupted, run_interruptibly
+
+
+def _told(result: int) -> int:
+    return result + 10
 
 
 def test_its_result_and_its_error() -> None:
@@ -18,9 +23,9 @@ def test_its_result_and_its_error() -> None:
             raise LookupError("no")
         return 7
 
-    assert run_interruptibly(work(fails=False), "nothing was done") == 7
+    assert run_interruptibly(work(fails=False), "nothing was done", _told) == 17
     with pytest.raises(LookupError):
-        run_interruptibly(work(fails=True), "nothing was done")
+        run_interruptibly(work(fails=True), "nothing was done", _told)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to oneself")
@@ -28,16 +33,17 @@ def test_its_result_and_its_error() -> None:
 def test_a_signal_cancels_it(number: signal.Signals) -> None:
     cleaned: list[bool] = []
 
-    async def work() -> None:
+    async def work() -> int:
         os.kill(os.getpid(), number)
         try:
             await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0)
             cleaned.append(True)
+        raise AssertionError
 
     with pytest.raises(Interrupted, match=r"Stopped; nothing was done\."):
-        run_interruptibly(work(), "nothing was done")
+        run_interruptibly(work(), "nothing was done", _told)
     assert cleaned == [True]
 
 
@@ -51,4 +57,48 @@ def test_what_is_done_all_the_same_counts() -> None:
             return 7
         raise AssertionError
 
-    assert run_interruptibly(work(), "nothing was done") == 7
+    assert run_interruptibly(work(), "nothing was done", _told) == 17
+
+
+_PROGRAM = """
+import asyncio, os, signal, sys, time
+from orderbook_desktop.app.interruptible import run_interruptibly
+
+async def work():
+    if sys.argv[1] == "busy":
+        asyncio.get_running_loop().call_later(0.1, time.sleep, 60)
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.Event().wait()
+
+def tell(result):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+run_interruptibly(work(), "nothing was done", tell, done=sys.argv[2])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to oneself")
+@pytest.mark.parametrize(
+    ("when", "done", "code", "told"),
+    [
+        ("busy", "", 1, "Stopped; nothing was done."),
+        ("telling", "", 1, "Stopped; nothing was done."),
+        ("telling", "all was done", 0, "Stopped; all was done."),
+    ],
+)
+def test_a_signal_ends_what_does_not_end_by_itself(
+    when: str, done: str, code: int, told: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, when, done],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert (ended.returncode, ended.stderr) == (code, f"orderbook-desktop: {told}\n")

@@ -149,7 +149,8 @@ async def test_waiting_for_another_copy_s_database_is_told(settings: Settings) -
         )
     finally:
         claim.release()
-    assert code == 1
+    # Within its first second a request to end is no failure.
+    assert code in (0, 1)
     assert "waiting for it." in told
 
 

@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 _TOLD_EVERY: Final = 1_000
 # For as long as it takes that another program takes a database over which was closed.
 _ATTEMPTS: Final = 12
+_UNDO_WITHIN_S: Final = 0.3
 
 _T = TypeVar("_T")
 
@@ -230,8 +231,17 @@ class _Writer:
         try:
             await self._journal.begin(self._counts)
             wanted = await self._write_new()
-        finally:
-            await asyncio.shield(self._journal.finish())
+        except asyncio.CancelledError:
+            # What is left then, the next import undoes.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_UNDO_WITHIN_S):
+                    await self._journal.finish()
+            raise
+        except BaseException:
+            await self._journal.finish()
+            raise
+        # A request to end comes too late now: all of it is there.
+        await _to_its_end(self._journal.finish())
         return [self._result(market, wanted) for market in self._counts]
 
     async def _write_new(self) -> _New:

@@ -1,0 +1,76 @@
+"""Requests to end the program while no event loop waits for one: as it starts, and as it ends.
+
+Imported before anything else, so it needs nothing but what the interpreter has loaded anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Final, NoReturn, Self
+
+# The terminal's Ctrl-C, the system's request, and the terminal's own end.
+STOPPING: Final = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
+)
+_STANDARD_ERROR: Final = 2
+
+
+def is_heeded(number: signal.Signals) -> bool:
+    """Whether the signal may end us: an ignored SIGHUP stays ignored, as `nohup` wants it.
+
+    The others end us even so: a script's shell ignores SIGINT for what it starts in the
+    background, and there it is meant.
+    """
+    return number.name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN
+
+
+class EndAtOnce:
+    """While the context lasts, a request to end ends the process with `code`, there and then.
+
+    `sentence` is told on standard error, if it is not empty. Both may change meanwhile. There
+    is no exception that would run through modules which are only half imported, and no
+    clean-up, so nothing may be open that needs one. Must be entered on the main thread.
+    """
+
+    def __init__(self, code: int, sentence: str = "") -> None:
+        self.code = code
+        self.sentence = sentence
+        self._before: list[tuple[signal.Signals, signal.Handlers]] = []
+
+    def __enter__(self) -> Self:
+        for number in filter(is_heeded, STOPPING):
+            # Python knows of no handler that other code than its own has installed.
+            before = signal.signal(number, self._end) or signal.SIG_DFL
+            self._before.append((number, before))  # type: ignore[arg-type] # Or a callable.
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, before in self._before:
+            signal.signal(number, before)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self.end_now()
+
+    def end_now(self) -> NoReturn:
+        """End the process as a request would."""
+        if self.sentence:
+            with suppress(OSError):
+                os.write(_STANDARD_ERROR, f"orderbook-desktop: {self.sentence}\n".encode())
+        os._exit(self.code)
+
+
+def ignore_requests() -> None:
+    """Heed no request to end any more: the process is ending, with its own exit code."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
