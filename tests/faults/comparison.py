@@ -33,6 +33,7 @@ class Findings:
     lost_in_gaps: int = 0
     ends: list[str] = field(default_factory=list)
     gaps: Counter[str] = field(default_factory=Counter)
+    timeline: Timeline = field(default_factory=lambda: Timeline((), ()), repr=False)
 
 
 async def compare(data_dir: Path, wire: Wire, acknowledged: Mapping[int, bytes]) -> Findings:
@@ -49,7 +50,7 @@ async def compare(data_dir: Path, wire: Wire, acknowledged: Mapping[int, bytes])
         database = Database("book")
         database.connect(server.dsn)
         try:
-            stored = await _compare_with(Recording(database, MARKET), wire, findings)
+            stored = await compare_recording(Recording(database, MARKET), wire, findings)
         finally:
             database.close()
     missing = acknowledged.keys() - stored.keys()
@@ -57,8 +58,10 @@ async def compare(data_dir: Path, wire: Wire, acknowledged: Mapping[int, bytes])
     return findings
 
 
-async def _compare_with(recording: Recording, wire: Wire, findings: Findings) -> dict[int, bytes]:
-    """Return every event that is stored."""
+async def compare_recording(
+    recording: Recording, wire: Wire, findings: Findings
+) -> dict[int, bytes]:
+    """Hold a recording against what was sent; return every event that is stored."""
     stored = await _events_in_order(recording)
     findings.stored = len(stored)
     async with aclosing(recording.loose()) as chunks:
@@ -69,7 +72,7 @@ async def _compare_with(recording: Recording, wire: Wire, findings: Findings) ->
     segments = await recording.segments()
     findings.ends = [_end_of(one.segment) for one in segments]
     findings.archived = sum(one.archived_events for one in segments)
-    timeline = await recording.timeline()
+    findings.timeline = timeline = await recording.timeline()
     findings.gaps = Counter(gap.cause.value for gap in timeline.gaps)
     findings.lost_in_gaps = _missing_in_gaps(timeline, wire, stored)
     image = await recording.book_at(timeline.covers[-1].to_ms)

@@ -82,8 +82,10 @@ class Probe:
             database[DEPTH_EVENTS].watch(inserts, max_await_time_ms=100) as changes,
         ):
             async for change in changes:
-                event = change["fullDocument"]
-                self.seen[event["u"]] = event["payload"].encode()
+                self._note(change["fullDocument"])
+
+    def _note(self, event: Document) -> None:
+        self.seen[event["u"]] = event["payload"].encode()
 
     @asynccontextmanager
     async def _connected(self, find_ms: int) -> AsyncIterator[AsyncIOMotorDatabase[Document]]:
