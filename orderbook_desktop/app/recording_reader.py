@@ -97,8 +97,8 @@ class RecordingReader:
         """Return the book after the last event until `event_ms`, the exchange's time.
 
         `bids` and `asks` have `prices` and `quantities`, int64 in units of `scale`, best
-        price first. Raises `storage.reading.recording.NotCovered` where it isn't known; its `gap`
-        says why.
+        price first, and `total(count)` and `notional(count)`, sums that can't wrap. Raises
+        `storage.reading.recording.NotCovered` where it isn't known; its `gap` says why.
         """
         return self._run(self._recording.book_at(index(event_ms)))
 

@@ -41,8 +41,7 @@ class DepthCurve:
         else:
             count = int(np.searchsorted(self.prices, price, side="right"))
         size = int(self.cumulative[count - 1]) if count else 0
-        pairs = zip(self.prices[:count].tolist(), self.quantities[:count].tolist(), strict=True)
-        return CurvePoint(price, size, sum(p * q for p, q in pairs))
+        return CurvePoint(price, size, Levels(self.prices, self.quantities).notional(count))
 
 
 def build_curve(levels: Levels, side: Side) -> DepthCurve:

@@ -26,6 +26,7 @@ Int64Array = npt.NDArray[np.int64]
 
 _UNITS_PER_ONE: Final = 10.0**DEFAULT_EXPONENT
 _PROVEN_BELOW: Final = 2.0**52 / _UNITS_PER_ONE
+_EXACT_UNTIL: Final = 2**53
 EMPTY: Final[Int64Array] = np.empty(0, dtype=np.int64)
 
 
@@ -33,11 +34,25 @@ class Levels(NamedTuple):
     """One side of a book, or a part of it.
 
     `prices` and `quantities` are int64 arrays of the same length n, in units of the
-    market's `Scale`, best price first: bids descending, asks ascending.
+    market's `Scale`, best price first: bids descending, asks ascending. numpy's own sums and
+    products of them wrap in silence where they leave int64, as those of a market with many
+    cheap coins do: `total` and `notional` are Python integers, which don't.
     """
 
     prices: Int64Array
     quantities: Int64Array
+
+    def total(self, count: int | None = None) -> int:
+        """Return the exact quantity of the best `count` levels (default: all), in its units."""
+        return sum(self.quantities[:count].tolist())
+
+    def notional(self, count: int | None = None) -> int:
+        """Return the exact sum of price times quantity of the best `count` levels (default: all).
+
+        In price units times quantity units: of 10^-`scale.notional`.
+        """
+        pairs = zip(self.prices[:count].tolist(), self.quantities[:count].tolist(), strict=True)
+        return sum(price * quantity for price, quantity in pairs)
 
 
 def units_from_doubles(values: Iterable[float]) -> Int64Array | None:
@@ -49,6 +64,16 @@ def units_from_doubles(values: Iterable[float]) -> Int64Array | None:
     if not np.array_equal(scaled / _UNITS_PER_ONE, doubles):
         return None
     return scaled.astype(np.int64)
+
+
+def doubles_of(units: Int64Array, exponent: int) -> npt.NDArray[np.float64]:
+    """Return the doubles nearest to `units` of 10^-`exponent`, as a reader of decimals has them."""
+    one = 10**exponent
+    doubles: npt.NDArray[np.float64] = (units / one).astype(np.float64)
+    for index in (units > _EXACT_UNTIL).nonzero()[0].tolist():
+        # Python rounds once, where numpy does so on the way to a double too.
+        doubles[index] = int(units[index]) / one
+    return doubles
 
 
 def fitting_exponent(texts: list[str], held: Int64Array, current: int) -> int:

@@ -27,6 +27,11 @@ class Scale:
     price: int = DEFAULT_EXPONENT
     quantity: int = DEFAULT_EXPONENT
 
+    @property
+    def notional(self) -> int:
+        """The exponent of a price times a quantity."""
+        return self.price + self.quantity
+
 
 def split_decimal(text: str) -> tuple[str, str]:
     """Return the integer digits and the fraction digits without trailing zeros.
@@ -69,6 +74,13 @@ def format_units(units: int, exponent: int = DEFAULT_EXPONENT, places: int | Non
     wanted = exponent if places is None else places
     shown = fraction.rstrip("0").ljust(wanted, "0")
     return f"{sign}{whole}.{shown}" if shown else f"{sign}{whole}"
+
+
+def rounded_units(units: int, digits: int) -> int:
+    """Return `units` without their last `digits` decimal digits, rounded half up."""
+    unit: int = 10**digits
+    magnitude = (abs(units) + unit // 2) // unit
+    return -magnitude if units < 0 else magnitude
 
 
 def places_of(units: int, exponent: int = DEFAULT_EXPONENT) -> int:

@@ -49,7 +49,7 @@ class MarketFormat:
 
     def cost(self, units: int) -> str:
         """Return a price times a quantity exactly."""
-        return exact_text(units, self.scale.price + self.scale.quantity, 2)
+        return exact_text(units, self.scale.notional, 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

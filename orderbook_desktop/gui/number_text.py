@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from orderbook_desktop.core.decimal_text import with_thousands
-from orderbook_desktop.core.units import format_units
+from orderbook_desktop.core.units import format_units, rounded_units
 
 _SUFFIXES: Final = ((18, "E"), (15, "P"), (12, "T"), (9, "B"), (6, "M"), (3, "K"))
 _DIGITS: Final = 5
@@ -22,7 +22,7 @@ def rounded_text(units: int, exponent: int, places: int) -> str:
     """Return `units` of 10^-`exponent` rounded, half up, to at most `places` places."""
     if places >= exponent:
         return exact_text(units, exponent, places)
-    return exact_text(_rounded(units, exponent - places), places, places)
+    return exact_text(rounded_units(units, exponent - places), places, places)
 
 
 def short_text(units: int, exponent: int, places: int, widest: int) -> str:
@@ -57,9 +57,3 @@ def _suffixed(units: int, exponent: int) -> str:
     )
     whole_digits = len(str(abs(units) // 10 ** (exponent + power)))
     return rounded_text(units, exponent + power, max(0, _DIGITS - whole_digits)) + suffix
-
-
-def _rounded(units: int, digits: int) -> int:
-    unit: int = 10**digits
-    magnitude = (abs(units) + unit // 2) // unit
-    return -magnitude if units < 0 else magnitude

@@ -12,7 +12,7 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.decimal_text import with_thousands
 from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.core.levels import Levels
-from orderbook_desktop.core.units import format_units, places_of
+from orderbook_desktop.core.units import format_units, places_of, rounded_units
 
 WIDTH: Final = 1000
 HEIGHT: Final = 240
@@ -60,7 +60,11 @@ def depth_paths(image: BookImage, tick: int, lot_places: int) -> DepthPaths:
         asks=_outline(ask_sums / most, Side.ASK),
         low=label(twice_mid / 2 - reach),
         high=label(twice_mid / 2 + reach),
-        most=_rounded(most, image.scale.quantity, lot_places),
+        most=_rounded(
+            max(_total_within(side, twice_mid, reach) for side in (bids, asks)),
+            image.scale.quantity,
+            lot_places,
+        ),
     )
 
 
@@ -91,7 +95,14 @@ def _outline(heights: npt.NDArray[np.float64], side: Side) -> str:
     return "".join(parts) + f"V{HEIGHT}Z"
 
 
-def _rounded(quantity: float, exponent: int, places: int) -> str:
+def _total_within(levels: Levels, twice_mid: int, reach: float) -> int:
+    """Return the exact quantity within `reach` of the mid."""
+    away = np.abs(levels.prices - twice_mid / 2)
+    return levels.total(int(np.searchsorted(away, reach, side="right")))
+
+
+def _rounded(quantity: int, exponent: int, places: int) -> str:
     """Return a quantity for a label, with no more places than lots have."""
-    value = quantity / 10**exponent
-    return f"{value:,.{min(places, 2) if value >= 1 else places}f}"
+    places = min(places, exponent, 2) if quantity >= 10**exponent else min(places, exponent)
+    rounded = rounded_units(quantity, exponent - places)
+    return with_thousands(format_units(rounded, places, 0))

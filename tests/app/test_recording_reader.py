@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from types import CodeType
 
 import numpy as np
 import pytest
@@ -199,16 +201,60 @@ def test_its_log_is_for_those_who_ask_for_it() -> None:
     assert done.stderr == "WARNING:orderbook_desktop.storage:away\n"
 
 
-def test_the_example_of_the_readme_runs(
-    recorded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def _example() -> CodeType:
     text = _README.read_text(encoding="utf-8")
     found = re.search(r"<!-- example -->\n```python\n(.*?)```", text, re.DOTALL)
     assert found
+    return compile(found[1], "README.md", "exec")
+
+
+def test_the_example_of_the_readme_runs(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("ORDERBOOK_DATA_DIR", str(recorded))
-    exec(compile(found[1], "README.md", "exec"), {})
+    exec(_example(), {})
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("best bids: ")
     assert len(told[0].split()) == 7
     assert len(told) > 60
     assert re.fullmatch(r"levels changed: \d{3,}", told[-1])
+
+
+def test_the_example_is_right_where_sums_leave_64_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin_ms = 1_700_000_000_000
+    bids = [(f"0.0000{1200 - at}", f"{90_000_000_000 - at}.12345678") for at in range(30)]
+    asks = [(f"0.0000{1201 + at}", f"{900_000_000 + at}.5") for at in range(30)]
+    snapshot = {"lastUpdateId": 100, "bids": bids, "asks": asks}
+    lines, truth = [f"{begin_ms}000000 {json.dumps(snapshot)}"], []
+    for second in range(4):
+        asks[0] = (asks[0][0], f"{10**10 * second + 1}.00000001")
+        event = {"e": "depthUpdate", "E": begin_ms + 1000 * second, "s": "BTCUSDT"}
+        event |= {"U": 101 + second, "u": 101 + second, "b": [], "a": asks[:1]}
+        lines.append(f"{event['E']}000000 {json.dumps({'stream': 'btcusdt@depth', 'data': event})}")
+        held, offered = (sum(Decimal(size) for _, size in side[:10]) for side in (bids, asks))
+        truth.append(f"{event['E']} {round(float((held - offered) / (held + offered)), 3)}")
+    capture = tmp_path / "wide.jsonl"
+    capture.write_text("\n".join(lines) + "\n")
+    assert run_command(tmp_path, "import", str(capture)).returncode == 0
+    monkeypatch.setenv("ORDERBOOK_DATA_DIR", str(tmp_path))
+    exec(_example(), {})
+    told = capsys.readouterr().out.splitlines()
+    assert told[1:4] == truth[:3]
+    worth = sum(Decimal(price) * Decimal(size) for price, size in bids[:10])
+    assert Decimal(told[4].removeprefix("worth: ")) == worth
+    mean = sum(float(price) for price, _ in asks) / len(asks)
+    assert float(told[5].removeprefix("mean ask: ")) == pytest.approx(mean)
+    assert told[6] == "levels changed: 4"
+    with od.open_recording("BTC/USDT", data_dir=tmp_path) as recording:
+        book = recording.book_at(begin_ms)
+    held = sum(Decimal(size) for _, size in bids)
+    assert od.decimals([book.bids.total()], book.scale.quantity) == [held]
+    assert od.floats([book.bids.total()], book.scale.quantity).tolist() == [float(held)]
+    assert od.floats(book.bids.quantities, 8).tolist() == [float(size) for _, size in bids]
+
+
+def test_the_help_says_how_sums_stay_exact() -> None:
+    assert "bids.total(10)" in (od.open_recording.__doc__ or "")
+    assert "total(count)" in (RecordingReader.book_at.__doc__ or "")

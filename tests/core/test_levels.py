@@ -14,6 +14,8 @@ from orderbook_desktop.core.errors import BugError, InexactValue
 from orderbook_desktop.core.levels import (
     EMPTY,
     Int64Array,
+    Levels,
+    doubles_of,
     fitting_exponent,
     merge_levels,
     rescaled,
@@ -164,3 +166,29 @@ def test_merging_sets_levels(
 
 def as_array(values: list[int]) -> Int64Array:
     return np.array(values, dtype=np.int64)
+
+
+_WIDE = st.lists(
+    st.tuples(st.integers(0, INT64_MAX), st.integers(1, INT64_MAX)), min_size=1, max_size=30
+)
+
+
+@given(_WIDE, st.sampled_from((1, 7, 5_000)), st.none() | st.integers(0, 6_000))
+@example([(INT64_MAX, INT64_MAX)], 5_000, None)
+def test_totals_and_notionals_do_not_wrap(
+    pairs: list[tuple[int, int]], times: int, count: int | None
+) -> None:
+    pairs = (pairs * times)[:5_000]
+    levels = Levels(*(np.array(column, dtype=np.int64) for column in zip(*pairs, strict=True)))
+    taken = pairs[:count]
+    assert levels.total(count) == sum(quantity for _, quantity in taken)
+    assert levels.notional(count) == sum(price * quantity for price, quantity in taken)
+    assert type(levels.total(count)) is type(levels.notional(count)) is int
+
+
+@given(st.lists(st.integers(0, INT64_MAX), max_size=30), st.integers(0, 18))
+@example([2**53 + 1, INT64_MAX, INT64_MAX - 1, 0], 8)
+def test_doubles_are_the_nearest_ones(units: list[int], exponent: int) -> None:
+    found = doubles_of(np.array(units, dtype=np.int64), exponent)
+    assert found.dtype == np.float64
+    assert found.tolist() == [unit / 10**exponent for unit in units]

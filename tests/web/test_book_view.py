@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from decimal import Decimal
+from itertools import accumulate
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from orderbook_desktop.core.symbols import SymbolInfo
-from orderbook_desktop.core.units import parse_units
+from orderbook_desktop.core.units import INT64_MAX, format_units, parse_units
 from orderbook_desktop.web.book_view import ROWS, BookView, steps_for, view_of
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.templates import PageView, Templates
@@ -135,3 +138,38 @@ async def test_no_style_and_no_script_is_inline(library: HandLibrary) -> None:
     html = Templates().page(page)
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\bsrc=)|javascript:", html)
     assert "DEMO" in html
+
+
+_SIZES = st.lists(st.integers(1, INT64_MAX), min_size=1, max_size=20)
+
+
+@settings(max_examples=20)
+@given(_SIZES, _SIZES)
+@example([INT64_MAX], [INT64_MAX])
+@example([INT64_MAX], [1])
+def test_every_number_of_5000_wide_levels_is_the_true_one(bids: list[int], asks: list[int]) -> None:
+    library = HandLibrary()
+    units = [(sizes * 5_000)[:5_000] for sizes in (bids, asks)]
+    held, offered = ([format_units(size) for size in side] for side in units)
+    library.btc.load(
+        [(f"0.{1_000_000 - at:08}", size) for at, size in enumerate(held)],
+        [(f"0.{1_000_001 + at:08}", size) for at, size in enumerate(offered)],
+    )
+    view = _view(library, "0.00000001", replace(BTC, tick_size=1, step_size=1))
+    totals = list(zip(*(accumulate(side[:ROWS]) for side in units), strict=True))
+    assert [_units(row.total) for row in view.bids] == [bid for bid, _ in totals]
+    assert [_units(row.total) for row in view.asks[::-1]] == [ask for _, ask in totals]
+    most = max(totals[-1])
+    assert [row.bar for row in view.bids] == [50 * bid // most for bid, _ in totals]
+    bid, ask = totals[-1]
+    assert view.imbalance_text == f"{100 * bid // (bid + ask)} % bids"
+    # Nine tenths of the levels are in the chart, and its label has two places.
+    reached = max(sum(side[:4_500]) for side in units)
+    rounding = 10**6 if reached >= 10**8 else 1
+    assert abs(_units(view.chart.most) - reached) <= rounding // 2
+    grouped = _view(library, "0.00001", replace(BTC, tick_size=1, step_size=1))
+    assert _units(grouped.bids[1].size) == sum(units[0][1:1_001])
+
+
+def _units(text: str) -> int:
+    return int(Decimal(text.replace(",", "")).scaleb(8))

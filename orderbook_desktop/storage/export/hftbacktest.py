@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orderbook_desktop.core.archive.rows import LevelRows
-from orderbook_desktop.core.levels import Int64Array
+from orderbook_desktop.core.levels import Int64Array, doubles_of
 from orderbook_desktop.storage.export.survey import Survey
 
 EVENT_DTYPE: Final = np.dtype(
@@ -41,7 +41,6 @@ _EXCHANGE_AND_LOCAL: Final = 1 << 31 | 1 << 30
 _BUY: Final = 1 << 29
 _SELL: Final = 1 << 28
 _NS_A_MS: Final = 1_000_000
-_EXACT_UNTIL: Final = 2**53
 _ARRAY: Final = "data"
 _ZIP_LEVEL: Final = 5
 # Every year that a zip file can tell is as good; the same rows shall give the same file.
@@ -82,8 +81,8 @@ class HftbacktestWriter:
         events: Events = np.zeros(len(rows), dtype=EVENT_DTYPE)
         kind = _SNAPSHOT if rows.is_snapshot else _DEPTH
         events["ev"] = _EXCHANGE_AND_LOCAL | kind | np.where(rows.asks, _SELL, _BUY)
-        events["px"] = _doubles(rows.prices, rows.scale.price)
-        events["qty"] = _doubles(rows.quantities, rows.scale.quantity)
+        events["px"] = doubles_of(rows.prices, rows.scale.price)
+        events["qty"] = doubles_of(rows.quantities, rows.scale.quantity)
         exchange_ns = _never_back(rows.event_ms * _NS_A_MS, self._latest_exchange_ns)
         local_ns = _never_back(rows.received_ns + self.moved_ns, self._latest_local_ns)
         events["exch_ts"], events["local_ts"] = exchange_ns, local_ns
@@ -105,16 +104,6 @@ class HftbacktestWriter:
         event["exch_ts"] = book["exch_ts"][:1] if len(book) else self._latest_exchange_ns
         event["local_ts"] = book["local_ts"][:1] if len(book) else self._latest_local_ns
         return event
-
-
-def _doubles(units: Int64Array, exponent: int) -> npt.NDArray[np.float64]:
-    """Return the doubles nearest to `units` of 10^-`exponent`, as a reader of decimals has them."""
-    one = 10**exponent
-    doubles: npt.NDArray[np.float64] = units / one
-    for index in (units > _EXACT_UNTIL).nonzero()[0].tolist():
-        # Python rounds once, where numpy does so on the way to a double too.
-        doubles[index] = int(units[index]) / one
-    return doubles
 
 
 def _never_back(times: Int64Array, latest: int) -> Int64Array:

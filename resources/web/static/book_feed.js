@@ -1,9 +1,10 @@
 // Follows a book: one whole, then changes, merged here. Whatever does not fit is not guessed
 // at: the stream is opened anew and begins with a whole book again.
 //
-// Prices and sizes are exact: whole numbers of 10^-18 (BigInt), beside doubles for drawing.
+// Prices and sizes are exact: whole numbers of 10^-19 (BigInt), beside doubles for drawing. They
+// have at most 18 places, and the mid of two prices one more.
 
-const EXPONENT = 18;
+const EXPONENT = 19;
 const SILENT_MS = 15_000; // Three heartbeats.
 const LOOK_EVERY_MS = 1_000;
 
@@ -32,6 +33,17 @@ export function decimal(value, places) {
   const digits = value.toString().padStart(EXPONENT + 1, "0");
   const fraction = digits.slice(-EXPONENT).replace(/0+$/, "").padEnd(places, "0");
   return thousands(digits.slice(0, -EXPONENT)) + (fraction && `.${fraction}`);
+}
+
+// An exact value rounded, half up, to at most so many places.
+export function short(value, places) {
+  const unit = 10n ** BigInt(EXPONENT - places);
+  return decimal(((value + unit / 2n) / unit) * unit, 0);
+}
+
+// An update id may be larger than a double holds exactly; a browser that shows its text keeps it.
+function exact(name, value, context) {
+  return name === "lastUpdateId" && context?.source ? BigInt(context.source) : value;
 }
 
 function level([price, size]) {
@@ -77,7 +89,7 @@ export class BookFeed {
     if (document.hidden) return;
     this.heardAt = Date.now();
     this.source = new EventSource(this.address);
-    this.source.onmessage = (event) => this.take(JSON.parse(event.data));
+    this.source.onmessage = (event) => this.take(JSON.parse(event.data, exact));
     this.source.onopen = () => this.tell(false);
     this.source.onerror = () => this.tell(true);
   }

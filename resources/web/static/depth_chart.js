@@ -12,6 +12,7 @@ export function depthChart(bids, asks) {
   const bidSums = sumsAt(bids.levels, mid, reach);
   const askSums = sumsAt(asks.levels, mid, reach);
   const most = Math.max(bidSums.at(-1), askSums.at(-1));
+  const [bidSize, askSize] = [sizeWithin(bids.levels, mid, reach), sizeWithin(asks.levels, mid, reach)];
   return {
     bids: outline(bidSums, most, -1),
     asks: outline(askSums, most, 1),
@@ -19,7 +20,18 @@ export function depthChart(bids, asks) {
     mid,
     high: mid + reach,
     most,
+    mostSize: bidSize > askSize ? bidSize : askSize,
   };
+}
+
+// The exact sum of the levels within `reach`.
+function sizeWithin(levels, mid, reach) {
+  let total = 0n;
+  for (const { at, size } of levels) {
+    if (Math.abs(at - mid) > reach) break;
+    total += size;
+  }
+  return total;
 }
 
 function reachOf(levels, mid) {

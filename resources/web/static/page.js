@@ -1,6 +1,6 @@
 // The page that merges changes itself: draws the book once per display frame, if it moved.
 
-import { BookFeed, decimal, rounded, share, units } from "./book_feed.js";
+import { BookFeed, decimal, rounded, share, short, units } from "./book_feed.js";
 import { announce, complete, submitOnChoice, tellDemo } from "./choice.js";
 import { Crosshair } from "./crosshair.js";
 import { depthChart } from "./depth_chart.js";
@@ -76,8 +76,7 @@ function drawChart() {
   for (const name of ["low", "high"]) {
     put(by(`chart-${name}`), chart ? rounded(chart[name], places.price) : "");
   }
-  const digits = { maximumFractionDigits: chart?.most >= 1 ? 2 : places.size };
-  put(by("chart-most"), chart ? chart.most.toLocaleString("en", digits) : "");
+  put(by("chart-most"), chart ? short(chart.mostSize, chart.most >= 1 ? 2 : places.size) : "");
 }
 
 function drawAge() {
