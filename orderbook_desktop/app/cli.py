@@ -276,9 +276,18 @@ def exchange(
 def doctor(
     settings: Settings,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    reset_password: Annotated[
+        bool,
+        typer.Option(
+            "--reset-database-password",
+            help="First give the program's own database a new password.",
+        ),
+    ] = False,
 ) -> None:
     """Say what is reachable, what is missing, and what to do."""
-    from orderbook_desktop.app.doctor import run_doctor  # noqa: PLC0415
+    from orderbook_desktop.app.doctor import reset_database_password, run_doctor  # noqa: PLC0415
 
     begin_log(settings)
+    if reset_password:
+        reset_database_password(settings)
     raise typer.Exit(run_doctor(settings, as_json=as_json))

@@ -81,6 +81,16 @@ def run_doctor(settings: Settings, *, as_json: bool) -> int:
     return run_interruptibly(examine(settings), "not everything was examined", tell)
 
 
+def reset_database_password(settings: Settings) -> None:
+    """Give our own database a new password, and say so. Raises the `KnownError` why not."""
+    if settings.mongo_dsn:
+        raise typer.BadParameter(
+            "the database of MONGO_DSN is not the program's own; its password is changed there"
+        )
+    asyncio.run(DatabaseServer(settings.data_dir).reset_password())
+    typer.echo("The database has a new password.", err=True)
+
+
 async def examine(settings: Settings, within_s: float = _CHECK_WITHIN_S) -> list[Finding]:
     """Return the findings on this computer, the exchange and the database.
 

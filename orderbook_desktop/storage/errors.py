@@ -11,6 +11,7 @@
         ├── DataFolderUnusable      the data folder can't be created or written
         ├── DataFolderFull          its disk is full
         ├── DatabaseFolderBusy      another process has the database's files open
+        ├── NoDatabaseYet           there are no files yet
         ├── NoFileHandles           no further file can be opened
         ├── NoMemory                there is no memory, or no thread, to be had
         ├── FileSizeLimited         a file may not become as large as it has to
@@ -18,12 +19,14 @@
         ├── OtherVersion            another version of the server wrote the files
         ├── DamageSuspected         the files look damaged; nothing is proven yet
         ├── DatabaseDamaged         they certainly are
-        ├── PortTaken               another program listens on the port
+        ├── PlaceTaken              another program listens where the server should
         ├── ServerFailed            the server ended while it started
         │   └── ServerKilled        … because somebody, or the system, killed it
         ├── UnknownToServer         it refuses the password that we keep for it
         ├── ServerTooSlow           it did not get ready in time
         ├── OwnerSilent             another window owns the folder and runs no server
+        ├── OwnerUnproven           … and what answers in its server's name may be a stranger
+        ├── OwnerUnlocked           … and its server, of an older version, asks for no password
         ├── NewerSchema             a newer program wrote the database (schema.py)
         ├── RecordingConflict       another event is stored under the same id (event_log.py)
         ├── UnstorableEvent         the database can't take an event (event_log.py)
@@ -193,6 +196,20 @@ class DatabaseFolderBusy(DatabaseError):
         return f"The database files in {self.folder} are in use by {who}; close that first."
 
 
+class NoDatabaseYet(DatabaseError):
+    """There is no database in `folder` whose password could be changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(folder)
+
+    def __str__(self) -> str:
+        return (
+            f"There is no database in {self.folder} whose password could be changed; record "
+            "something first, or look elsewhere with ORDERBOOK_DATA_DIR."
+        )
+
+
 class NoFileHandles(DatabaseError):
     """The limit of open files is reached, that of a process or of the computer."""
 
@@ -311,17 +328,18 @@ class DatabaseDamaged(DatabaseError):
         )
 
 
-class PortTaken(DatabaseError):
-    """Another program listens on the port that the database server should have."""
+class PlaceTaken(DatabaseError):
+    """Another program is where the database server should listen; `holder` says which."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
-        super().__init__(port)
+    def __init__(self, place: str, holder: str) -> None:
+        self.place = place
+        self.holder = holder
+        super().__init__(place, holder)
 
     def __str__(self) -> str:
         return (
-            f"Port {self.port} on 127.0.0.1, meant for the database, is taken by another "
-            "program; close that, or start again to get another port."
+            f"{self.place[0].upper()}{self.place[1:]}, meant for the database, is taken by "
+            f"{self.holder}; nothing was told to it: end that, and start again."
         )
 
 
@@ -351,15 +369,16 @@ class ServerKilled(ServerFailed):
 class UnknownToServer(DatabaseError):
     """The database server of our own refuses the password that is kept for it."""
 
-    def __init__(self, name: str, log_path: Path) -> None:
+    def __init__(self, name: str, password_path: Path) -> None:
         self.name = name
-        self.log_path = log_path
-        super().__init__(name, log_path)
+        self.password_path = password_path
+        super().__init__(name, password_path)
 
     def __str__(self) -> str:
         return (
-            f"The database server {self.name} refuses the password that is kept for it, and a "
-            f"new one too; start again, and see {self.log_path} for what it said."
+            f"The database server {self.name} refuses the password that is kept in "
+            f"{self.password_path}; put the right one back there, or have "
+            "`orderbook-desktop doctor --reset-database-password` set a new one."
         )
 
 
@@ -392,6 +411,37 @@ class OwnerSilent(DatabaseError):
         return (
             f"Another running copy of this program{who} keeps the data folder {self.folder} but "
             "runs no database; close it, or choose another folder with ORDERBOOK_DATA_DIR."
+        )
+
+
+class OwnerUnproven(DatabaseError):
+    """Who answers in the name of another copy's database can't be told from a stranger."""
+
+    def __init__(self, place: str, owner_pid: int | None) -> None:
+        self.place = place
+        self.owner_pid = owner_pid
+        super().__init__(place, owner_pid)
+
+    def __str__(self) -> str:
+        who = f" (process {self.owner_pid})" if self.owner_pid else ""
+        return (
+            f"The database that another copy of this program{who} should run at {self.place} may "
+            "be somebody else's, so it is not used; close that copy, and start again."
+        )
+
+
+class OwnerUnlocked(DatabaseError):
+    """An older copy of the program runs the database without a password."""
+
+    def __init__(self, owner_pid: int | None) -> None:
+        self.owner_pid = owner_pid
+        super().__init__(owner_pid)
+
+    def __str__(self) -> str:
+        who = f" (process {self.owner_pid})" if self.owner_pid else ""
+        return (
+            f"An older copy of this program{who} runs the database open to every user of this "
+            "computer; close it, and start again."
         )
 
 

@@ -1,7 +1,7 @@
 """What the bundle's second executable runs: the database server, or the guard that starts it.
 
     orderbook-database guard exec|resident PARENT_PID COMMAND...
-    orderbook-database ARGUMENTS...                                (SecantusDB's own)
+    orderbook-database serve|make|reset ARGUMENTS...              (see secantus_child)
 
 It is a program of its own: the first one speaks to it over a socket only.
 """
@@ -16,9 +16,9 @@ def _guard() -> int:
 
 
 def _serve() -> int:
-    from secantus.cli import main  # noqa: PLC0415 (one or the other)
+    from orderbook_desktop.storage.server.secantus_child import main  # noqa: PLC0415 (one or the other)
 
-    return int(main() or 0)
+    return main(sys.argv[1:])
 
 
 sys.exit(_guard() if sys.argv[1:2] == ["guard"] else _serve())

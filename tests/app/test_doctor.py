@@ -8,10 +8,18 @@ import socket
 from pathlib import Path
 
 import pytest
+import typer
 
 from orderbook_desktop.app import doctor
-from orderbook_desktop.app.doctor import Finding, Verdict, examine, run_doctor
+from orderbook_desktop.app.doctor import (
+    Finding,
+    Verdict,
+    examine,
+    reset_database_password,
+    run_doctor,
+)
 from orderbook_desktop.app.settings import Settings, load_settings
+from orderbook_desktop.storage.errors import UnknownToServer
 from orderbook_desktop.storage.server.server import DatabaseServer
 
 _BAD_DSN = "mongodb://me:s3cret@127.0.0.1:1/"
@@ -153,3 +161,23 @@ def test_what_is_kept_is_told(tmp_path: Path) -> None:
     assert doctor._retention(settings).text == "the last 30 days are kept, at most 2.5 GB"
     default = doctor._retention(load_settings(data_dir=str(tmp_path)))
     assert default.text.startswith("everything is kept, unless the window")
+
+
+def test_the_password_of_a_database_elsewhere_is_not_reset_here(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=str(tmp_path), mongo_dsn=_BAD_DSN)
+    with pytest.raises(typer.BadParameter, match="not the program's own"):
+        reset_database_password(settings)
+
+
+def test_a_lost_password_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def start_and_stop() -> None:
+        async with DatabaseServer(tmp_path):
+            pass
+
+    asyncio.run(start_and_stop())
+    (tmp_path / "database" / "secantus.password").unlink()
+    with pytest.raises(UnknownToServer):
+        asyncio.run(start_and_stop())
+    reset_database_password(load_settings(data_dir=str(tmp_path)))
+    assert "a new password" in capsys.readouterr().err
+    asyncio.run(start_and_stop())

@@ -93,7 +93,7 @@ class Probe:
         assert record is not None
         password = read_secret(password_path(self._folder / record.kind.value))
         client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-            child_dsn(record.port, password),
+            child_dsn(record.place(self._folder), password),
             serverSelectionTimeoutMS=find_ms,
             socketTimeoutMS=max(find_ms, 5_000),
         )

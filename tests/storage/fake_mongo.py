@@ -43,8 +43,11 @@ def hello(**fields: Any) -> Document:
 
 
 @contextlib.asynccontextmanager
-async def serving(answer: Answer, port: int = 0) -> AsyncIterator[int]:
-    """Serve on 127.0.0.1 what `answer(name, command)` says; yield the port."""
+async def serving(answer: Answer, path: str | None = None) -> AsyncIterator[int]:
+    """Serve what `answer(name, command)` says on 127.0.0.1, and yield the port.
+
+    With a `path` it is served on a Unix socket there, and 0 is yielded.
+    """
     talks: set[asyncio.Task[None]] = set()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,9 +64,12 @@ async def serving(answer: Answer, port: int = 0) -> AsyncIterator[int]:
         talks.add(task)
         task.add_done_callback(talks.discard)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", port)
+    if path is None:
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    else:
+        server = await asyncio.start_unix_server(connected, path)
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield 0 if path is not None else server.sockets[0].getsockname()[1]
     finally:
         server.close()
         for task in list(talks):

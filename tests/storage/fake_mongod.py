@@ -2,7 +2,7 @@
 
 secantus     become SecantusDB, which is a primary at once
 replica-set  behave as a mongod does that was started with --replSet: nobody's member until
-             initiated, and lost when its configuration names another port
+             initiated, and lost when its configuration names another place
 says TEXT    print TEXT and fail
 """
 
@@ -27,9 +27,10 @@ from tests.storage.fake_users import MECHANISMS, FakeUsers
 class ReplicaSetMember:
     """The one member of a replica set, its configuration kept in `folder`."""
 
-    def __init__(self, port: int, folder: Path, name: str) -> None:
-        self._me = f"127.0.0.1:{port}"
+    def __init__(self, me: str, folder: Path, name: str, *, locked: bool) -> None:
+        self._me = me
         self._name = name
+        self._locked = locked
         self._file = folder / "config.bson"
         self._log = folder / "commands.txt"
         self._users = FakeUsers(folder)
@@ -46,15 +47,19 @@ class ReplicaSetMember:
             "replSetGetConfig": lambda: {"ok": 1.0, "config": self._config()},
             "replSetReconfig": lambda: self._reconfigure(command[name], force=command["force"]),
             "panic": _panic,
-            "createUser": lambda: self._users.create(command),
+            "createUser": lambda: self._create_user(command),
             "updateUser": lambda: self._users.update(command),
-            "find": self._users.find,
-            "listDatabases": lambda: {"ok": 1.0, "databases": [{"name": "admin"}]},
             "saslStart": lambda: self._users.start(command),
             "saslContinue": lambda: self._users.proceed(command),
             "setParameter": lambda: error(72, "attempted to set unrecognized parameter"),
         }
         return answers.get(name, lambda: {"ok": 1.0})()
+
+    def _create_user(self, command: Document) -> Document:
+        """Make the first user for who is on this computer, and others on an open server only."""
+        if self._locked and self._users.exist:
+            return error(13, "command createUser requires authentication")
+        return self._users.create(command)
 
     def _status(self) -> Document:
         if self._config() is None:
@@ -64,6 +69,8 @@ class ReplicaSetMember:
         return {"ok": 1.0, "myState": 1}
 
     def _hello(self) -> Document:
+        if not self._name:
+            return hello(isWritablePrimary=True, saslSupportedMechs=MECHANISMS)
         if not self._is_member():
             info = "Does not have a valid replica set config"
             return hello(isreplicaset=True, info=info, saslSupportedMechs=MECHANISMS)
@@ -115,19 +122,21 @@ def _check_key(file: Path) -> None:
         sys.exit(f"invalid char in key file {file}")
 
 
-async def _serve(port: int, folder: Path, name: str) -> None:
+async def _serve(path: str, folder: Path, name: str, *, locked: bool) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    async with serving(ReplicaSetMember(port, folder, name).answer, port):
+    # As a mongod does with what the one before left.
+    Path(path).unlink(missing_ok=True)  # noqa: ASYNC240 - nothing runs yet that could wait
+    async with serving(ReplicaSetMember(path, folder, name, locked=locked).answer, path):
         await ended.wait()
 
 
 def main() -> None:
     """Do what FAKE_MONGOD says."""
     parser = argparse.ArgumentParser()
-    for option in ("--bind_ip", "--dbpath", "--replSet", "--oplogSize", "--wiredTigerCacheSizeGB"):
+    for option in ("--bind_ip", "--port", "--dbpath", "--oplogSize", "--wiredTigerCacheSizeGB"):
         parser.add_argument(option, required=True)
-    parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--replSet", default="")
     parser.add_argument("--setParameter", action="append")
     parser.add_argument("--keyFile", type=Path)
     parser.add_argument("--quiet", action="store_true")
@@ -140,14 +149,20 @@ def main() -> None:
         _check_key(given.keyFile)
     if behaviour == "replica-set":
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_serve(given.port, Path(given.dbpath), given.replSet))
+            folder, locked = Path(given.dbpath), bool(given.keyFile)
+            asyncio.run(_serve(given.bind_ip, folder, given.replSet, locked=locked))
         return
-    config = Path(given.dbpath).with_name("empty.toml")
+    _become_secantus(Path(given.dbpath), given.bind_ip)
+
+
+def _become_secantus(folder: Path, path: str) -> None:
+    config = folder.with_name("empty.toml")
     config.touch()
-    secantus = ["-m", "secantus", "--config", str(config), "--log-level", "WARNING"]
-    place = ["--host", given.bind_ip, "--port", str(given.port), "--storage-path", given.dbpath]
-    lock = ["--auth"] if given.keyFile else []
-    os.execv(sys.executable, [sys.executable, "-P", *secantus, *place, *lock])
+    child = [sys.executable, "-P", "-m", "orderbook_desktop.storage.server.secantus_child"]
+    secret = ["--password-file", str(folder.with_suffix(".password"))]
+    arguments = ["--config", str(config), "--log-level", "WARNING", "--storage-path", str(folder)]
+    place = ["--socket", path, "--auth"]
+    os.execv(sys.executable, [*child, "serve", *secret, *place, *arguments])
 
 
 if __name__ == "__main__":

@@ -35,13 +35,10 @@ class FakeUsers:
         """Answer `updateUser`."""
         return self._store(command["updateUser"], command["pwd"])
 
-    def find(self) -> Document:
-        """Answer `find` on `system.users`."""
-        found = [
-            {"_id": f"admin.{user}", "db": "admin", "user": user} for user in self._passwords()
-        ]
-        cursor = {"id": 0, "ns": "admin.system.users", "firstBatch": found}
-        return {"ok": 1.0, "cursor": cursor}
+    @property
+    def exist(self) -> bool:
+        """Whether there are any."""
+        return bool(self._passwords())
 
     def start(self, command: Document) -> Document:
         """Answer `saslStart`."""

@@ -16,6 +16,7 @@ from orderbook_desktop.storage.errors import (
     UninitiatedReplicaSet,
 )
 from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram
+from orderbook_desktop.storage.server.places import OldPlace
 from orderbook_desktop.storage.server.readiness import child_dsn
 from orderbook_desktop.storage.server.server import DatabaseServer
 from tests.storage.fake_mongo import Answer, Document, error, hello, serving
@@ -63,13 +64,14 @@ async def test_a_replica_set_will_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize("answer", [REPLICA_SET, hello(msg="isdbgrid", isWritablePrimary=True)])
 async def test_so_will_a_replica_set_or_cluster_that_lets_us_in(answer: Document) -> None:
     async with serving(server(answer, {"ok": 1.0})) as port:
-        await check_dsn(child_dsn(port))
+        await check_dsn(child_dsn(OldPlace(port)))
 
 
 async def test_a_standalone_server_will_not(tmp_path: Path) -> None:
     pytest.importorskip("secantus")
     # A mongod, where there is one, knows no such option: see test_replica_set.
-    command = (sys.executable, "-P", "-m", "secantus", "--standalone")
+    child = "orderbook_desktop.storage.server.secantus_child"
+    command = (sys.executable, "-P", "-m", child, "--standalone")
     program = ServerProgram(ServerKind.SECANTUS, command)
     async with DatabaseServer(tmp_path, program=program) as running:
         with pytest.raises(StandaloneServer, match=r"--replSet rs0 and run rs\.initiate"):
@@ -96,7 +98,7 @@ async def test_a_refused_password_is_named_and_not_shown() -> None:
 async def test_a_missing_password_is_named() -> None:
     async with serving(server(REPLICA_SET, error(13, "requires authentication"))) as port:
         with pytest.raises(BadCredentials, match="asks for a user name and password"):
-            await check_dsn(child_dsn(port))
+            await check_dsn(child_dsn(OldPlace(port)))
 
 
 async def test_an_unreachable_server_is_named(

@@ -11,15 +11,21 @@ from pathlib import Path
 from typing import Final
 
 from orderbook_desktop.storage.errors import NoDatabaseProgram
-from orderbook_desktop.storage.server.credentials import key_path
+from orderbook_desktop.storage.server.credentials import key_path, password_path
+from orderbook_desktop.storage.server.places import Place, SocketPlace
+from orderbook_desktop.storage.server.ports import HOST
 
 REPLICA_SET: Final = "orderbook"
 
 # The second executable of a frozen bundle, in the folder of the first: it is guard and
-# SecantusDB in one, since a bundle has no interpreter that could be told `-m secantus`.
+# SecantusDB in one, since a bundle has no interpreter that could be told `-m`.
 BUNDLED_DATABASE: Final = (
     "orderbook-database.exe" if sys.platform == "win32" else ("orderbook-database")
 )
+_SECANTUS_CHILD: Final = "orderbook_desktop.storage.server.secantus_child"
+# Of a mongod that has a socket and no port: any but the one that it takes a socket to have. It
+# would ask the name service for the socket then, which may take seconds.
+_UNUSED_PORT: Final = "65535"
 
 # What a reader can have missed and still resume. It is counted anew at each start of SecantusDB
 # (0.2 s for so many), so more would cost readiness; a reader that is later than this rebuilds.
@@ -48,19 +54,32 @@ class ServerProgram:
         """What a person calls it."""
         return "SecantusDB" if self.kind is ServerKind.SECANTUS else "mongod"
 
-    def command_line(self, port: int, folder: Path, *, locked: bool = True) -> list[str]:
-        """Return the command that serves `folder` on 127.0.0.1:`port`.
+    def command_line(self, place: Place, folder: Path) -> list[str]:
+        """Return the command that serves `folder` at `place`, to its one user only.
 
-        `locked`: to its users only; a mongod then needs the key in `key_path(folder)`.
+        It needs the password in `password_path(folder)`, a mongod also the key in
+        `key_path(folder)`.
         """
         if self.kind is ServerKind.SECANTUS:
-            lock = ["--auth"]
-            arguments = _secantus_arguments(port, folder)
-        else:
-            # A replica set's members must know one another; this also makes them ask for users.
-            lock = ["--keyFile", str(key_path(folder))]
-            arguments = _mongod_arguments(port, folder)
-        return [*self.command, *arguments, *(lock if locked else ())]
+            task = ["serve", *_secantus_place(place), *_secantus_arguments(folder), "--auth"]
+            return [*self.command, *task]
+        # A replica set's members must know one another; this also makes them ask for users.
+        members = ["--replSet", REPLICA_SET, "--keyFile", str(key_path(folder))]
+        return [*self.command, *_mongod_place(place), *_mongod_arguments(folder), *members]
+
+    def making(self, folder: Path, password_file: Path) -> list[str]:
+        """Return the command that makes a SecantusDB in `folder`, and then ends."""
+        return [*self.command, "make", *_secantus_arguments(folder, password_file)]
+
+    def resetting(self, place: Place, folder: Path, password_file: Path) -> list[str]:
+        """Return the command with which the password of `folder` can be changed.
+
+        A SecantusDB takes it from `password_file` and ends, without listening. A mongod has to be
+        told it, and serves at `place` without asking for users.
+        """
+        if self.kind is ServerKind.SECANTUS:
+            return [*self.command, "reset", *_secantus_arguments(folder, password_file)]
+        return [*self.command, *_mongod_place(place), *_mongod_arguments(folder)]
 
 
 def choose_program() -> ServerProgram:
@@ -77,7 +96,7 @@ def choose_program() -> ServerProgram:
             return ServerProgram(ServerKind.SECANTUS, (str(bundled),))
     elif all(importlib.util.find_spec(name) for name in ("secantus", "wiredtiger")):
         # -P: the working folder must not shadow a module of the server.
-        return ServerProgram(ServerKind.SECANTUS, (sys.executable, "-P", "-m", "secantus"))
+        return ServerProgram(ServerKind.SECANTUS, (sys.executable, "-P", "-m", _SECANTUS_CHILD))
     raise NoDatabaseProgram
 
 
@@ -91,12 +110,20 @@ def bundled_database() -> Path:
     return Path(sys.executable).with_name(BUNDLED_DATABASE)
 
 
-def _secantus_arguments(port: int, folder: Path) -> list[str]:
+def _secantus_place(place: Place) -> list[str]:
+    if isinstance(place, SocketPlace):
+        return ["--socket", str(place.path)]
+    files = place.certificates
+    known = ["--certificate", str(files.server), "--authority", str(files.authority)]
+    return ["--tls-port", str(place.port), *known]
+
+
+def _secantus_arguments(folder: Path, password_file: Path | None = None) -> list[str]:
     # An empty file of ours, or it would take any secantusd.toml that lies about.
     config = folder.parent / "secantus.toml"
     return [
+        *("--password-file", str(password_file or password_path(folder))),
         *("--config", str(config)),
-        *("--host", "127.0.0.1", "--port", str(port)),
         *("--storage-path", str(folder)),
         *("--log-level", "WARNING"),
         *("--cache-size", _CACHE),
@@ -106,15 +133,24 @@ def _secantus_arguments(port: int, folder: Path) -> list[str]:
     ]
 
 
-def _mongod_arguments(port: int, folder: Path) -> list[str]:
+def _mongod_place(place: Place) -> list[str]:
+    if isinstance(place, SocketPlace):
+        # Not another one where everybody finds it, either.
+        return ["--bind_ip", str(place.path), "--port", _UNUSED_PORT, "--nounixsocket"]
+    files = place.certificates
     return [
-        *("--bind_ip", "127.0.0.1", "--port", str(port)),
+        *("--bind_ip", HOST, "--port", str(place.port)),
+        *("--tlsMode", "requireTLS", "--tlsCertificateKeyFile", str(files.server)),
+        *("--tlsCAFile", str(files.authority)),
+    ]
+
+
+def _mongod_arguments(folder: Path) -> list[str]:
+    return [
         *("--dbpath", str(folder)),
-        *("--replSet", REPLICA_SET),
         *("--oplogSize", "990"),
         *("--wiredTigerCacheSizeGB", "0.25"),
         # 200 MB of its own diagnostics are of no use to anybody here.
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         "--quiet",
-        *(() if sys.platform == "win32" else ("--nounixsocket",)),
     ]

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orderbook_desktop.storage.errors import DatabaseError, folder_error
+from orderbook_desktop.storage.server.certificates import certificates_of
 from orderbook_desktop.storage.server.choice import ServerKind
+from orderbook_desktop.storage.server.places import OldPlace, Place, SocketPlace, TlsPlace
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -21,15 +23,27 @@ log = logging.getLogger(__name__)
 class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """`server.json`: the server of a data folder, for every copy of the program to find.
 
-    `pid` is None while it doesn't run; `port` is kept then, to be asked for again. `owner_pid`
-    is the program that runs it, `started_ms` when (ms since the epoch).
+    It listens at the Unix socket `socket`, or at the TLS port `tls_port`; one of a copy older
+    than both at the plain `port`, which is 0 otherwise. `pid` is None while it doesn't run; its
+    place is kept then, to be asked for again. `owner_pid` is the program that runs it,
+    `started_ms` when (ms since the epoch).
     """
 
-    port: int
     kind: ServerKind
     owner_pid: int
     pid: int | None = None
+    socket: str = ""
+    tls_port: int = 0
+    port: int = 0
     started_ms: int = 0
+
+    def place(self, folder: Path) -> Place | OldPlace:
+        """Return where the server of the database folder `folder` listens."""
+        if self.socket:
+            return SocketPlace(Path(self.socket))
+        if self.tls_port:
+            return TlsPlace(self.tls_port, certificates_of(folder / self.kind.value))
+        return OldPlace(self.port)
 
 
 class FolderClaim:
@@ -51,9 +65,9 @@ class FolderClaim:
         return self._lock is not None and self._lock.is_locked
 
     @property
-    def last_port(self) -> int | None:
-        """The port that the folder's server had last, known once we own it."""
-        return self._remembered.port if self._remembered else None
+    def last_port(self) -> int:
+        """The TLS port that the folder's server had last, known once we own it; else 0."""
+        return self._remembered.tls_port if self._remembered else 0
 
     def acquire(self) -> bool:
         """Return whether we own the folder, claiming it if nobody does.

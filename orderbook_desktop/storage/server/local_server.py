@@ -6,10 +6,9 @@ import asyncio
 import logging
 import re
 import shutil
-from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.ending import ending
@@ -19,24 +18,28 @@ from orderbook_desktop.storage.errors import (
     DatabaseError,
     DatabaseFolderBusy,
     DataFolderUnusable,
-    PortTaken,
+    NoDatabaseYet,
+    PlaceTaken,
     ServerFailed,
     ServerKilled,
     ServerTooSlow,
     UnknownToServer,
     folder_error,
 )
+from orderbook_desktop.storage.server.certificates import keep_certificates
 from orderbook_desktop.storage.server.child import ChildProcess
 from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram
 from orderbook_desktop.storage.server.conditions import lack_of
-from orderbook_desktop.storage.server.credentials import (
-    keep_secret,
-    key_path,
-    new_secret,
-    password_path,
-    read_secret,
+from orderbook_desktop.storage.server.credentials import keep_secret, key_path, password_path
+from orderbook_desktop.storage.server.lock_holder import lock_holder
+from orderbook_desktop.storage.server.places import (
+    USUAL_TRANSPORT,
+    Place,
+    TlsPlace,
+    Transport,
+    socket_place,
 )
-from orderbook_desktop.storage.server.ports import is_free, is_listening, private_port
+from orderbook_desktop.storage.server.ports import private_port
 from orderbook_desktop.storage.server.private_files import private_folder
 from orderbook_desktop.storage.server.readiness import ready_server
 from orderbook_desktop.storage.server.start_failures import (
@@ -44,11 +47,7 @@ from orderbook_desktop.storage.server.start_failures import (
     has_broken_catalogue,
     has_lost_its_catalogue,
 )
-from orderbook_desktop.storage.server.tables import make_tables
-from orderbook_desktop.storage.server.users import admit, is_refusal, remove_strange
-
-if TYPE_CHECKING:
-    from motor.motor_asyncio import AsyncIOMotorClient
+from orderbook_desktop.storage.server.users import admit_again, admit_first, is_refusal
 
 log = logging.getLogger(__name__)
 
@@ -59,57 +58,71 @@ FOLDER_PATIENCE_S: Final = 10.0
 # With such words its storage engine leaves a SecantusDB that runs on, but answers everything, or
 # what concerns the damaged files, with an error.
 _FATAL: Final = re.compile(rb"WT_PANIC|WiredTigerError: (WT_ERROR|WT_TRY_SALVAGE|No such file)")
-_KNOCK_S: Final = 0.03
-_KNOCKS_UNHEEDED: Final = 8
 
 
 class LocalServer:
-    """Starts and stops `program` on `folder`, open to our one user. Call `stop()` when done."""
+    """Starts and stops `program` on `folder`, open to our one user. Call `stop()` when done.
 
-    def __init__(self, program: ServerProgram, folder: Path) -> None:
+    It is never open to others, not even while it is made: it listens where only our own user
+    can reach it, and asks for the password there, too.
+    """
+
+    def __init__(
+        self, program: ServerProgram, folder: Path, transport: Transport = USUAL_TRANSPORT
+    ) -> None:
         self.program = program
         self.folder = folder
         self.log_path = folder.with_suffix(".log")
+        self.moved = ""
+        """A sentence on the port that the server should have had, where another has it."""
+        self._transport = transport
         self._child: ChildProcess | None = None
-        self._port = 0
+        self._place: Place | None = None
 
     @property
     def pid(self) -> int | None:
         """The child's process id while it runs."""
         return self._child.pid if self._child is not None and self._child.running else None
 
-    async def launch(self, wanted_port: int | None, port_patience_s: float = 0.0) -> int:
-        """Start the server and wait until it takes writes; return its port.
+    async def launch(self, wanted_port: int = 0, port_patience_s: float = 0.0) -> Place:
+        """Start the server and wait until it takes writes; return where it listens.
 
-        It gets `wanted_port`, or another one where that stays taken for `port_patience_s`.
-        Raises a `DatabaseError`; nothing runs then.
+        Where that is a port, it gets `wanted_port`, or another one where that stays taken for
+        `port_patience_s`. Raises a `DatabaseError`; nothing runs then.
         """
         self._prepare()
         now = asyncio.get_running_loop().time
         begun = now()
         delays = backoff_delays(first=0.1, cap=1.0)
-        port = wanted_port or self._another_port()
+        place = self._place_with(wanted_port)
+        self.moved = ""
         suspected: DamageSuspected | None = None
         while True:
             try:
-                await self._launch_on(port)
+                await self._launch_at(place)
             except DamageSuspected as error:
                 log.info("%s failed in its files: %s", self.program.name, error.reason)
                 if suspected is not None:
                     raise await self.judged(error) from error
                 suspected = error
-            except PortTaken:
+            except PlaceTaken as error:
                 if now() - begun > FOLDER_PATIENCE_S:
                     raise
-                if now() - begun >= port_patience_s:
-                    port = self._another_port()
+                if isinstance(place, TlsPlace) and now() - begun >= port_patience_s:
+                    place = self._place_with(0)
+                    self.moved = (
+                        f"Port {wanted_port or 'of the database'}, where the database was, is "
+                        f"taken by {error.holder}; the database is at {place} now."
+                    )
+                    log.warning("%s", self.moved)
                     continue
+                log.info("waiting: %s", error)
             except (DatabaseFolderBusy, ServerKilled) as error:
                 if now() - begun > FOLDER_PATIENCE_S:
                     raise
                 log.info("waiting: %s", error)
             else:
-                return port
+                return place
             await asyncio.sleep(next(delays))
 
     async def judged(self, suspected: DamageSuspected) -> DatabaseError:
@@ -123,6 +136,32 @@ class LocalServer:
         if suspected.is_corrupt or has_broken_catalogue(self.folder):
             return DatabaseDamaged(self.folder, self.log_path)
         return ServerFailed(self.program.name, suspected.reason, self.log_path)
+
+    async def reset_password(self) -> None:
+        """Have the server's files know a new password, which is kept for the next `launch()`.
+
+        Raises a `DatabaseError`; the password is the one before then.
+        """
+        self._prepare()
+        if not any(self.folder.iterdir()):
+            raise NoDatabaseYet(self.folder)
+        place = self._place_with(0)
+        await self._check_free(place)
+        kept = password_path(self.folder)
+        draft = kept.with_name(f"{kept.name}.next")
+        try:
+            draft.unlink(missing_ok=True)
+            password = keep_secret(draft)
+            command = self.program.resetting(place, self.folder, draft)
+            if self.program.kind is ServerKind.SECANTUS:
+                await self._run_to_its_end(command)
+            else:
+                await (await self._start(place, command, self._reset, password)).stop()
+            draft.replace(kept)
+        except OSError as error:
+            raise folder_error(self.folder, error) from error
+        finally:
+            place.clear()
 
     async def wait(self) -> int:
         """Wait for the end of the running server and return its exit code."""
@@ -139,7 +178,8 @@ class LocalServer:
 
     def _failure_of(self, child: ChildProcess) -> DatabaseError:
         name = self.program.name
-        failure = failure_of(name, child.last_lines, self._port, self.folder, self.log_path)
+        place = self._place or self._place_with(0)
+        failure = failure_of(name, child.last_lines, place, self.folder, self.log_path)
         if isinstance(failure, ServerFailed) and child.was_killed:
             return ServerKilled(name, self.log_path)
         return failure
@@ -147,30 +187,9 @@ class LocalServer:
     async def stop(self) -> None:
         """Stop the server, if it runs, and return when it is gone."""
         if self._child is not None:
-            await self._end(self._child)
-
-    async def _end(self, child: ChildProcess) -> None:
-        if self.program.kind is not ServerKind.SECANTUS:
-            await child.stop()
-            return
-        knocking = asyncio.create_task(self._knock(child))
-        async with ending(knocking):
-            await child.stop()
-
-    async def _knock(self, child: ChildProcess) -> None:
-        """Keep connecting to a SecantusDB that was told to end, until it lets nobody in.
-
-        It waits 2 s for one last connection before it closes its files. And a signal that
-        comes while it starts can reach it just before its main thread falls asleep for ever:
-        it goes on letting people in then, and has to be told again.
-        """
-        let_in = 0
-        while True:
-            await asyncio.sleep(_KNOCK_S)
-            let_in += await is_listening(self._port)
-            if let_in == _KNOCKS_UNHEEDED:
-                child.ask_to_end()
-                let_in = 0
+            await self._child.stop()
+        if self._place is not None:
+            self._place.clear()
 
     def _prepare(self) -> None:
         if has_lost_its_catalogue(self.folder):
@@ -178,12 +197,17 @@ class LocalServer:
         try:
             private_folder(self.folder)
             (self.folder.parent / "secantus.toml").write_bytes(b"")
+            if self.program.kind is ServerKind.MONGOD:
+                keep_secret(key_path(self.folder))
         except OSError as error:
             raise folder_error(self.folder, error) from error
 
-    def _another_port(self) -> int:
+    def _place_with(self, port: int) -> Place:
+        """Return where to listen: at `port`, or another one for 0, where a port is needed."""
         try:
-            return private_port()
+            if self._transport is Transport.SOCKET:
+                return socket_place(self.folder.parent, self.folder.name)
+            return TlsPlace(port or private_port(), keep_certificates(self.folder))
         except OSError as error:
             raise self._not_started(error) from error
 
@@ -195,93 +219,104 @@ class LocalServer:
             return ServerFailed(self.program.name, str(error), self.log_path)
         return failure
 
-    async def _launch_on(self, port: int) -> None:
-        """Start the server, locked; one that doesn't know our password is told it before."""
+    async def _launch_at(self, place: Place) -> None:
         if self._child is not None:
-            await self._end(self._child)
-        secret = password_path(self.folder)
+            await self._child.stop()
+        await self._check_free(place)
         try:
+            password = keep_secret(password_path(self.folder))
             is_new = not any(self.folder.iterdir())
-            is_known = bool(read_secret(secret)) and not is_new
-            # What an attempt that failed has told may have reached somebody else on that port.
-            password = keep_secret(secret) if is_known else new_secret(secret)
-            if self.program.kind is ServerKind.MONGOD:
-                keep_secret(key_path(self.folder))
         except OSError as error:
             raise folder_error(self.folder, error) from error
-        if is_known:
-            try:
-                self._child = await self._start(port, password)
-            except UnknownToServer:
-                log.info("%s does not know our password yet", self.program.name)
-                password = self._another_password()
-            else:
-                return
-        await self._set_up(port, password, is_new=is_new)
-        self._child = await self._start(port, password, partial(remove_strange, everything=is_new))
+        if is_new and self.program.kind is ServerKind.SECANTUS:
+            await self._make()
+        command = self.program.command_line(place, self.folder)
+        self._child = await self._start(place, command, self._get_ready, password)
 
-    def _another_password(self) -> str:
+    async def _check_free(self, place: Place) -> None:
+        """Raise `PlaceTaken`, or `DatabaseFolderBusy` where it serves these very files."""
         try:
-            return new_secret(password_path(self.folder))
-        except OSError as error:
-            raise folder_error(self.folder, error) from error
+            await place.check_free()
+        except PlaceTaken:
+            holder = lock_holder(self.folder)
+            if holder:
+                raise DatabaseFolderBusy(self.folder, holder) from None
+            raise
 
-    async def _set_up(self, port: int, password: str, *, is_new: bool) -> None:
-        """Run the server once, open to all, to make it know `password`.
+    async def _make(self) -> None:
+        """Make a new SecantusDB elsewhere and move it here, whole.
 
-        A new database is made elsewhere and then moved here, whole: a kill meanwhile leaves
-        one behind that is no use, and that is not this one.
+        A kill meanwhile leaves one behind that is no use, and that is not this one.
         """
         folder, draft = self.folder, self.folder.with_suffix(".new")
-
-        async def prepare(client: AsyncIOMotorClient[dict[str, Any]]) -> None:
-            await admit(client, password)
-            if self.program.kind is ServerKind.SECANTUS:
-                await make_tables(client)
-
         try:
-            if is_new:
-                shutil.rmtree(draft, ignore_errors=True)
-                private_folder(draft)
-            await self._end(await self._start(port, "", prepare, draft if is_new else folder))
-            if is_new:
-                folder.rmdir()
-                draft.rename(folder)
+            shutil.rmtree(draft, ignore_errors=True)
+            private_folder(draft)
+            await self._run_to_its_end(self.program.making(draft, password_path(folder)))
+            folder.rmdir()
+            draft.rename(folder)
         except OSError as error:
             raise folder_error(folder, error) from error
 
-    async def _start(
-        self,
-        port: int,
-        password: str,
-        then: Callable[[AsyncIOMotorClient[dict[str, Any]]], Awaitable[None]] | None = None,
-        folder: Path | None = None,
-    ) -> ChildProcess:
-        """Return the child once it is ready and `then` has been done with it.
-
-        Without a `password` it is open to all. `folder` is where its files are, if not where
-        they belong. Raises `UnknownToServer` if it refuses the password.
-        """
-        if not is_free(port):
-            raise PortTaken(port)
-        command = self.program.command_line(port, folder or self.folder, locked=bool(password))
+    async def _run_to_its_end(self, command: Sequence[str]) -> None:
+        """Run a command that ends by itself; raises what made it fail."""
+        child = self._spawn(command)
         try:
-            child = ChildProcess(command, self.log_path, fatal=_FATAL)
+            async with asyncio.timeout(START_WITHIN_S):
+                code = await child.wait()
+        except TimeoutError:
+            name = self.program.name
+            raise ServerTooSlow(name, START_WITHIN_S, self.log_path) from None
+        finally:
+            await child.stop()
+        if code != 0:
+            raise self._failure_of(child)
+
+    def _spawn(self, command: Sequence[str]) -> ChildProcess:
+        try:
+            return ChildProcess(command, self.log_path, fatal=_FATAL)
         except OSError as error:
             raise self._not_started(error) from error
 
-        async def get_ready() -> None:
-            async with ready_server(port, self.program.kind, password) as client:
-                if then is not None:
-                    await then(client)
+    async def _start(
+        self,
+        place: Place,
+        command: Sequence[str],
+        get_ready: Callable[[Place, int, str], Coroutine[Any, Any, None]],
+        password: str,
+    ) -> ChildProcess:
+        """Return the child once `get_ready` is done with it.
 
+        Raises `UnknownToServer` if it refuses `password`.
+        """
+        self._place = place
+        child = self._spawn(command)
         try:
-            self._port = port
-            await self._while_running(child, get_ready())
+            await self._while_running(child, get_ready(place, child.pid, password))
         except BaseException:
-            await self._end(child)
+            await child.stop()
             raise
         return child
+
+    async def _reset(self, place: Place, pid: int, password: str) -> None:
+        async with ready_server(place, self.program.kind, pid) as client:
+            await admit_again(client, password)
+
+    async def _get_ready(self, place: Place, pid: int, password: str) -> None:
+        from pymongo.errors import OperationFailure  # noqa: PLC0415 - not at the window's start
+
+        kind = self.program.kind
+        try:
+            async with ready_server(place, kind, pid, password):
+                return
+        except OperationFailure as error:
+            if kind is ServerKind.SECANTUS or not is_refusal(error):
+                raise
+        log.info("%s does not know our password", self.program.name)
+        async with ready_server(place, kind, pid) as client:
+            await admit_first(client, password)
+        async with ready_server(place, kind, pid, password):
+            return
 
     async def _while_running(self, child: ChildProcess, job: Coroutine[Any, Any, None]) -> None:
         """Finish `job` while the child runs; raises what made that impossible."""
@@ -303,9 +338,9 @@ class LocalServer:
                 ready.result()
         except PyMongoError as error:
             if is_refusal(error):
-                raise UnknownToServer(name, self.log_path) from error
+                raise UnknownToServer(name, password_path(self.folder)) from error
             # Its answer may be faster than its words, of which we have all once it has ended.
-            await self._end(child)
+            await child.stop()
             failure = self._failure_of(child)
             if isinstance(failure, ServerFailed) and not isinstance(failure, ServerKilled):
                 failure = ServerFailed(name, str(error), self.log_path)

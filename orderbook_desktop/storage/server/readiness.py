@@ -8,10 +8,11 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import urlencode
 
 from orderbook_desktop.storage.server.choice import REPLICA_SET, ServerKind
 from orderbook_desktop.storage.server.credentials import USER
-from orderbook_desktop.storage.server.ports import HOST, is_listening
+from orderbook_desktop.storage.server.places import OldPlace, Place
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorClient
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 _POLL_S: Final = 0.02
 
 # MongoDB's error codes by their names.
+_UNAUTHORIZED: Final = 13
 _ALREADY_INITIALIZED: Final = 23
 _INVALID_REPLICA_SET_CONFIG: Final = 93
 _NOT_YET_INITIALIZED: Final = 94
@@ -34,34 +36,37 @@ class AdminDatabase(Protocol):
         ...
 
 
-def child_dsn(port: int, password: str = "") -> str:
+def child_dsn(place: Place | OldPlace, password: str = "") -> str:
     """Return the address of a child server, which holds the `password` where one is given.
 
     It is direct, since the server is its replica set's only member.
     """
     who = f"{USER}:{password}@" if password else ""
-    return f"mongodb://{who}{HOST}:{port}/?directConnection=true"
+    return (
+        f"mongodb://{who}{place.host}/?{urlencode({'directConnection': 'true', **place.options})}"
+    )
 
 
 @asynccontextmanager
 async def ready_server(
-    port: int, kind: ServerKind, password: str = ""
+    place: Place, kind: ServerKind, child_pid: int, password: str = ""
 ) -> AsyncIterator[AsyncIOMotorClient[dict[str, Any]]]:
-    """Wait until the child on `port` is a primary, initiating its replica set if need be.
+    """Wait until the child at `place` is a primary, initiating its replica set if need be.
 
-    Gives a client of it, as our user if a `password` is given. Waits for ever; the caller
-    sets the limit. Raises the driver's `PyMongoError`.
+    Nothing is said to any other process that listens there. Gives a client of it, as our user
+    if a `password` is given. Waits for ever; the caller sets the limit. Raises the driver's
+    `PyMongoError`, and `PlaceTaken`.
     """
     # The loop must not wait for the import, nor for the lock of one that goes on.
     await asyncio.to_thread(importlib.import_module, "motor.motor_asyncio")
     from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - 0.2 s, not at start
 
     # The driver's own attempts are half a second apart, which is as long as the start takes.
-    while not await is_listening(port):  # noqa: ASYNC110 - nobody could set an event
+    while not await place.answers(child_pid):  # noqa: ASYNC110 - nobody could set an event
         await asyncio.sleep(_POLL_S)
-    client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(child_dsn(port, password))
+    client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(child_dsn(place, password))
     try:
-        await become_primary(client.admin, port)
+        await become_primary(client.admin, place.member)
         if kind is ServerKind.MONGOD:
             await _stop_promptly(client.admin)
         yield client
@@ -69,11 +74,11 @@ async def ready_server(
         client.close()
 
 
-async def become_primary(admin: AdminDatabase, port: int) -> None:
-    """Wait until the server takes writes; initiate its replica set, or tell it its new port."""
+async def become_primary(admin: AdminDatabase, member: str) -> None:
+    """Wait until the server takes writes; initiate its replica set, or tell it its new address."""
     settled = False
     while not await _is_primary(admin):
-        settled = settled or await _settle(admin, f"{HOST}:{port}")
+        settled = settled or await _settle(admin, member)
         await asyncio.sleep(_POLL_S)
 
 
@@ -99,6 +104,8 @@ async def _settle(admin: AdminDatabase, member: str) -> bool:
             await _initiate(admin, member)
         elif error.code == _INVALID_REPLICA_SET_CONFIG:
             await _move(admin, member)
+        elif error.code == _UNAUTHORIZED:
+            raise
         else:
             log.debug("replSetGetStatus: %s", error)
             return False
@@ -118,7 +125,7 @@ async def _initiate(admin: AdminDatabase, member: str) -> None:
 
 
 async def _move(admin: AdminDatabase, member: str) -> None:
-    """Put `member` into a configuration that holds the port of an earlier run."""
+    """Put `member` into a configuration that holds the address of an earlier run."""
     config = dict((await admin.command("replSetGetConfig"))["config"])
     config["members"] = [dict(config["members"][0], host=member)]
     config["version"] += 1

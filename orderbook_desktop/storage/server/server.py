@@ -18,14 +18,26 @@ from orderbook_desktop.storage.dsn import check_dsn, redacted_dsn
 from orderbook_desktop.storage.errors import (
     DamageSuspected,
     DatabaseDamaged,
+    DatabaseError,
+    DatabaseFolderBusy,
+    NoDatabaseYet,
     OwnerSilent,
+    OwnerUnlocked,
+    OwnerUnproven,
     folder_error,
 )
 from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram, choose_program
 from orderbook_desktop.storage.server.credentials import password_path, read_secret
 from orderbook_desktop.storage.server.folder_claim import FolderClaim, ServerRecord
 from orderbook_desktop.storage.server.local_server import START_WITHIN_S, LocalServer
-from orderbook_desktop.storage.server.ports import is_listening
+from orderbook_desktop.storage.server.places import (
+    USUAL_TRANSPORT,
+    OldPlace,
+    Place,
+    SocketPlace,
+    TlsPlace,
+    Transport,
+)
 from orderbook_desktop.storage.server.private_files import private_data_folder, private_folder
 from orderbook_desktop.storage.server.readiness import child_dsn
 from orderbook_desktop.storage.server.start_failures import until_moved_aside
@@ -61,8 +73,9 @@ class DatabaseServer:
     """Gets a MongoDB server and keeps it: `mongo_dsn`, else a child, else another copy's.
 
     A child keeps its files, its log and the record for other copies in `data_dir/database`. It
-    is restarted when it ends, on the same port if at all possible, and it ends with this
-    process, however that ends. Of several copies of the program on one `data_dir` the first
+    is restarted when it ends, in the same place if at all possible, and it ends with this
+    process, however that ends. Only our own user can reach it, and nothing is told to a listener
+    that has not proven to be it. Of several copies of the program on one `data_dir` the first
     runs the server; when it goes, another takes over. A server behind `mongo_dsn` is checked
     once, by `start()`, and not watched.
 
@@ -71,17 +84,23 @@ class DatabaseServer:
     """
 
     def __init__(
-        self, data_dir: Path, mongo_dsn: str = "", *, program: ServerProgram | None = None
+        self,
+        data_dir: Path,
+        mongo_dsn: str = "",
+        *,
+        program: ServerProgram | None = None,
+        transport: Transport = USUAL_TRANSPORT,
     ) -> None:
         """`program` is the server to start as a child; None: `choose_program()`'s."""
         self._folder = data_dir / "database"
         self._dsn = mongo_dsn
         self._kind = ServerKind.DSN if mongo_dsn else ServerKind.SECANTUS
         self._program = program
+        self._transport = transport
         self._claim: FolderClaim | None = None
         self._local: LocalServer | None = None
         self._joined: ServerRecord | None = None
-        self._port: int | None = None
+        self._port = 0
         self._state = ServerState.STARTING
         self._detail = ""
         self._damage = ""
@@ -168,6 +187,24 @@ class DatabaseServer:
             await self.close()
             raise
 
+    async def reset_password(self) -> None:
+        """Give the database of the folder a new password, instead of starting it.
+
+        Nobody can reach its server meanwhile, nor see the new password but in its file. Raises a
+        `DatabaseError`, as where a copy of the program is using the database.
+        """
+        if not self._folder.is_dir():
+            raise NoDatabaseYet(self._folder)
+        claim = FolderClaim(self._folder)
+        if not claim.acquire():
+            record = claim.read()
+            who = f" (process {record.owner_pid})" if record else ""
+            raise DatabaseFolderBusy(self._folder, f"another copy of this program{who}")
+        try:
+            await self._new_local().reset_password()
+        finally:
+            claim.release()
+
     async def close(self) -> None:
         """Stop what is ours, and return when it is gone; another copy's server stays."""
         try:
@@ -198,16 +235,19 @@ class DatabaseServer:
         try:
             async with asyncio.timeout(START_WITHIN_S):
                 while not self._claim.acquire():
-                    if await self._join(self._claim):
+                    refusal = await self._join(self._claim)
+                    if refusal is None:
                         break
+                    if isinstance(refusal, OwnerUnlocked):
+                        raise refusal
                     self._enter(
                         ServerState.STARTING,
                         "Another copy of the program is starting the database; waiting for it.",
                     )
                     await asyncio.sleep(_FOLLOW_S / 3)
         except TimeoutError:
-            record = self._claim.read()
-            raise OwnerSilent(self._folder, record.owner_pid if record else None) from None
+            assert refusal is not None  # noqa: S101 - what was waited for did not come
+            raise refusal from None
         if self._claim.held:
             await self._launch(self._claim, self._claim.last_port)
         self._keeper = asyncio.create_task(self._keep(self._claim), name="database-keeper")
@@ -227,22 +267,30 @@ class DatabaseServer:
 
     async def _follow_until_owner(self, claim: FolderClaim) -> None:
         while not claim.acquire():
-            if not await self._join(claim):
-                self._enter(
-                    ServerState.AWAY,
-                    "The database, run by another copy of the program, is away; waiting for it.",
-                )
+            refusal = await self._join(claim)
+            if refusal is not None:
+                away = "The database, run by another copy of the program, is away; waiting for it."
+                silent = isinstance(refusal, OwnerSilent)
+                self._enter(ServerState.AWAY, away if silent else str(refusal))
             await asyncio.sleep(_FOLLOW_S)
 
-    async def _join(self, claim: FolderClaim) -> bool:
-        """Use the owner's server; return whether that is possible now."""
+    async def _join(self, claim: FolderClaim) -> DatabaseError | None:
+        """Use the owner's server; return why that is impossible now, None where it is not."""
         record = claim.read()
-        if record is None or record.pid is None or not await is_listening(record.port):
-            return False
+        if record is None or record.pid is None:
+            return OwnerSilent(self._folder, record.owner_pid if record else None)
+        place = record.place(self._folder)
+        if not await place.is_listening():
+            return OwnerSilent(self._folder, record.owner_pid)
+        if not await place.is_trusted(record.pid):
+            return OwnerUnproven(str(place), record.owner_pid)
+        password = self._password(record.kind)
+        if not password:
+            return OwnerUnlocked(record.owner_pid)
         self._joined = record
-        self._use(record.kind, record.port)
+        self._use(record.kind, place, password)
         self._enter(ServerState.READY)
-        return True
+        return None
 
     async def _keep_running(self, claim: FolderClaim) -> None:
         assert self._local is not None  # noqa: S101 - launched before
@@ -291,34 +339,41 @@ class DatabaseServer:
         self._damage = ""
 
     async def _launch(
-        self, claim: FolderClaim, wanted_port: int | None, port_patience_s: float = 0.0
+        self, claim: FolderClaim, wanted_port: int, port_patience_s: float = 0.0
     ) -> None:
         if self._local is None:
-            program = self._program or choose_program()
-            self._local = LocalServer(program, self._folder / program.kind.value)
+            self._local = self._new_local()
         kind = self._local.program.kind
-        port = await self._local.launch(wanted_port, port_patience_s)
+        place = await self._local.launch(wanted_port, port_patience_s)
         claim.publish(
             ServerRecord(
-                port=port,
+                socket=str(place.path) if isinstance(place, SocketPlace) else "",
+                tls_port=place.port if isinstance(place, TlsPlace) else 0,
                 kind=kind,
                 pid=self._local.pid,
                 owner_pid=os.getpid(),
                 started_ms=time.time_ns() // 1_000_000,
             )
         )
-        self._use(kind, port)
-        self._enter(ServerState.READY, self._damage or self._recordings_elsewhere(kind))
+        self._use(kind, place, self._password(kind))
+        notice = self._damage or self._local.moved or self._recordings_elsewhere(kind)
+        self._enter(ServerState.READY, notice)
 
-    def _use(self, kind: ServerKind, port: int) -> None:
-        self._kind = kind
-        self._port = port
+    def _new_local(self) -> LocalServer:
+        program = self._program or choose_program()
+        return LocalServer(program, self._folder / program.kind.value, self._transport)
+
+    def _password(self, kind: ServerKind) -> str:
+        """Return the password of the server; empty where none is kept."""
         try:
-            password = read_secret(password_path(self._folder / kind.value))
+            return read_secret(password_path(self._folder / kind.value))
         except OSError as error:
             raise folder_error(self._folder, error) from error
-        # None is kept where an earlier version of the program, still running, has the server.
-        self._dsn = child_dsn(port, password)
+
+    def _use(self, kind: ServerKind, place: Place | OldPlace, password: str) -> None:
+        self._kind = kind
+        self._port = place.port if isinstance(place, TlsPlace) else 0
+        self._dsn = child_dsn(place, password)
 
     def _recordings_elsewhere(self, kind: ServerKind) -> str:
         """Return a notice if this folder has the database of the other kind of server too."""

@@ -20,11 +20,11 @@ from orderbook_desktop.storage.errors import (
     NoFileHandles,
     NoMemory,
     OtherVersion,
-    PortTaken,
     ServerFailed,
     folder_error,
 )
 from orderbook_desktop.storage.server.lock_holder import lock_holder
+from orderbook_desktop.storage.server.places import Place
 
 
 def _words(pattern: str) -> re.Pattern[str]:
@@ -91,14 +91,14 @@ _LONGEST_REASON: Final = 160
 
 
 def failure_of(
-    name: str, last_lines: Sequence[str], port: int, folder: Path, log_path: Path
+    name: str, last_lines: Sequence[str], place: Place, folder: Path, log_path: Path
 ) -> DatabaseError:
-    """Return what made the server `name` end that had `port` and `folder`.
+    """Return what made the server `name` end that had `place` and `folder`.
 
     It is a `DamageSuspected` where its words leave nothing else; that proves no damage yet.
     """
     said = "\n".join(last_lines)
-    lack = _lack_in(said, port, folder)
+    lack = _lack_in(said, place, folder)
     if lack is not None:
         return lack
     if _VERSION.search(said):
@@ -110,10 +110,10 @@ def failure_of(
     return ServerFailed(name, reason, log_path)
 
 
-def _lack_in(said: str, port: int, folder: Path) -> DatabaseError | None:
+def _lack_in(said: str, place: Place, folder: Path) -> DatabaseError | None:
     """Return what the system has denied the server, by what that `said`."""
     if _PORT.search(said):
-        return PortTaken(port)
+        return place.taken()
     for words, told in _LACKS:
         if found := words.search(said):
             return told(folder, found.group(0))

@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 from orderbook_desktop.storage.errors import NoDatabaseProgram
+from orderbook_desktop.storage.server.certificates import certificates_of
 from orderbook_desktop.storage.server.choice import (
     BUNDLED_DATABASE,
     ServerKind,
     ServerProgram,
     choose_program,
 )
+from orderbook_desktop.storage.server.places import SocketPlace, TlsPlace
+
+CHILD = "orderbook_desktop.storage.server.secantus_child"
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +37,7 @@ def test_mongod_comes_first(path: Path) -> None:
 def test_the_builtin_one_is_run_by_this_interpreter() -> None:
     program = choose_program()
     assert program.kind is ServerKind.SECANTUS
-    assert program.command == (sys.executable, "-P", "-m", "secantus")
+    assert program.command == (sys.executable, "-P", "-m", CHILD)
     assert program.name == "SecantusDB"
 
 
@@ -56,11 +60,42 @@ def test_a_bundle_has_an_executable_for_it(path: Path, monkeypatch: pytest.Monke
     assert choose_program().command == (str(path / BUNDLED_DATABASE),)
 
 
-def test_servers_listen_on_this_machine_only(path: Path) -> None:
-    secantus = ServerProgram(ServerKind.SECANTUS, ("x",)).command_line(5, path / "secantus")
-    assert secantus[secantus.index("--host") + 1] == "127.0.0.1"
-    assert secantus[secantus.index("--config") + 1] == str(path / "secantus.toml")
+SECANTUS = ServerProgram(ServerKind.SECANTUS, ("x",))
+MONGOD = ServerProgram(ServerKind.MONGOD, ("x",))
+
+
+def value(command: list[str], option: str) -> str:
+    return command[command.index(option) + 1]
+
+
+def test_servers_have_a_socket_and_no_port(path: Path) -> None:
+    place = SocketPlace(path / "x.sock")
+    secantus = SECANTUS.command_line(place, path / "secantus")
+    assert value(secantus, "--socket") == str(place.path)
+    assert not {"--port", "--host", "--tls-port"} & set(secantus)
+    assert value(secantus, "--config") == str(path / "secantus.toml")
     assert "--sync-on-commit" in secantus
-    mongod = ServerProgram(ServerKind.MONGOD, ("x",)).command_line(5, path / "mongod")
-    assert mongod[mongod.index("--bind_ip") + 1] == "127.0.0.1"
+    mongod = MONGOD.command_line(place, path / "mongod")
+    assert value(mongod, "--bind_ip") == str(place.path)
+    assert "--nounixsocket" in mongod
     assert "--replSet" in mongod
+
+
+def test_or_a_port_for_holders_of_a_certificate(path: Path) -> None:
+    place = TlsPlace(5, certificates_of(path / "secantus"))
+    secantus = SECANTUS.command_line(place, path / "secantus")
+    assert value(secantus, "--tls-port") == "5"
+    assert value(secantus, "--authority") == str(place.certificates.authority)
+    mongod = MONGOD.command_line(place, path / "mongod")
+    assert value(mongod, "--bind_ip") == "127.0.0.1"
+    assert value(mongod, "--tlsMode") == "requireTLS"
+    assert value(mongod, "--tlsCAFile") == str(place.certificates.authority)
+
+
+def test_a_database_is_never_served_without_its_lock(path: Path) -> None:
+    for place in (SocketPlace(path / "x.sock"), TlsPlace(5, certificates_of(path / "x"))):
+        assert "--auth" in SECANTUS.command_line(place, path / "secantus")
+        assert value(MONGOD.command_line(place, path / "m"), "--keyFile") == str(path / "m.key")
+    # These end without serving anything.
+    assert "serve" not in SECANTUS.making(path / "s.new", path / "s.password")
+    assert "serve" not in SECANTUS.resetting(place, path / "s", path / "s.password.next")

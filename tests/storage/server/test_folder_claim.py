@@ -4,14 +4,17 @@ import errno
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from orderbook_desktop.storage.errors import DataFolderFull, DataFolderUnusable, folder_error
+from orderbook_desktop.storage.server.certificates import certificates_of
 from orderbook_desktop.storage.server.choice import ServerKind
 from orderbook_desktop.storage.server.folder_claim import FolderClaim, ServerRecord
+from orderbook_desktop.storage.server.places import OldPlace, SocketPlace, TlsPlace
 
 RECORD = ServerRecord(
-    port=20_001, kind=ServerKind.SECANTUS, owner_pid=1, pid=2, started_ms=1_700_000_000_000
+    tls_port=20_001, kind=ServerKind.SECANTUS, owner_pid=1, pid=2, started_ms=1_700_000_000_000
 )
 
 
@@ -39,12 +42,12 @@ def test_the_record_is_for_others_to_read(tmp_path: Path) -> None:
 def test_after_release_the_port_is_kept_and_nothing_runs(tmp_path: Path) -> None:
     claim = FolderClaim(tmp_path)
     assert claim.acquire()
-    assert claim.last_port is None
+    assert claim.last_port == 0
     claim.publish(RECORD)
     claim.release()
     record = claim.read()
     assert record is not None
-    assert (record.port, record.pid) == (RECORD.port, None)
+    assert (record.tls_port, record.pid) == (RECORD.tls_port, None)
 
 
 def test_what_a_killed_owner_wrote_is_not_taken_for_the_next_ones(tmp_path: Path) -> None:
@@ -58,7 +61,7 @@ def test_what_a_killed_owner_wrote_is_not_taken_for_the_next_ones(tmp_path: Path
     record = claim.read()
     assert record is not None
     assert (record.pid, record.owner_pid) == (None, os.getpid())
-    assert claim.last_port == RECORD.port
+    assert claim.last_port == RECORD.tls_port
     claim.release()
 
 
@@ -68,8 +71,19 @@ def test_a_record_that_makes_no_sense_is_none(tmp_path: Path, content: bytes) ->
     (tmp_path / "server.json").write_bytes(content)
     claim = FolderClaim(tmp_path)
     assert claim.acquire()
-    assert claim.last_port is None
+    assert claim.last_port == 0
     claim.release()
+
+
+def test_the_record_says_where_the_server_is(tmp_path: Path) -> None:
+    at_socket = msgspec.structs.replace(RECORD, tls_port=0, socket="/run/x/secantus.sock")
+    assert at_socket.place(tmp_path) == SocketPlace(Path("/run/x/secantus.sock"))
+    by_tls = RECORD.place(tmp_path)
+    assert by_tls == TlsPlace(20_001, certificates_of(tmp_path / "secantus"))
+    # As version 0.1.0 wrote it; and that version finds a port in ours, at which nobody listens.
+    old = b'{"port":27415,"kind":"secantus","owner_pid":1,"pid":2,"started_ms":1}'
+    assert msgspec.json.decode(old, type=ServerRecord).place(tmp_path) == OldPlace(27_415)
+    assert msgspec.json.decode(msgspec.json.encode(at_socket))["port"] == 0
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ async def test_who_has_the_database_open_is_told(
 ) -> None:
     monkeypatch.setattr(local_server, "FOLDER_PATIENCE_S", 0.0)
     holder, late = (LocalServer(choose_program(), tmp_path / "db") for _ in range(2))
-    await holder.launch(None)
+    await holder.launch()
     assert lock_holder(tmp_path / "db").startswith(f"process {holder.pid} (")
     with pytest.raises(DatabaseFolderBusy, match=f"in use by process {holder.pid} "):
-        await late.launch(None)
+        await late.launch()
     await holder.stop()
     assert lock_holder(tmp_path / "db") == ""
 

@@ -15,10 +15,9 @@ from pymongo.errors import PyMongoError
 from orderbook_desktop.storage.errors import (
     DatabaseFolderBusy,
     DataFolderFull,
-    PortTaken,
+    PlaceTaken,
     ServerFailed,
 )
-from orderbook_desktop.storage.server.folder_claim import FolderClaim, ServerRecord
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerKind
 from tests.storage.processes import StateWatch, eventually
 
@@ -46,14 +45,14 @@ async def test_is_initiated_once(tmp_path: Path, mongod_on_path: PutMongod) -> N
         assert "replSetReconfig" not in commands.read_text()
 
 
-async def test_follows_to_another_port(tmp_path: Path, mongod_on_path: PutMongod) -> None:
+async def test_follows_to_another_place(tmp_path: Path, mongod_on_path: PutMongod) -> None:
     mongod_on_path("replica-set")
-    async with DatabaseServer(tmp_path) as server:
+    async with DatabaseServer(tmp_path / "one") as server:
         dsn = server.dsn
-    (tmp_path / "database" / "server.json").unlink()
-    async with DatabaseServer(tmp_path) as server:
+    (tmp_path / "one").rename(tmp_path / "two")
+    async with DatabaseServer(tmp_path / "two") as server:
         assert server.dsn != dsn
-    commands = (tmp_path / "database" / "mongod" / "commands.txt").read_text()
+    commands = (tmp_path / "two" / "database" / "mongod" / "commands.txt").read_text()
     assert commands.split().count("replSetReconfig") == 1
 
 
@@ -92,7 +91,7 @@ async def test_failures_are_one_sentence(
     ("said", "error"),
     [
         ("DBPathInUse: Unable to lock the lock file", DatabaseFolderBusy),
-        ("Failed to set up listener: SocketException: Address already in use", PortTaken),
+        ("Failed to set up listener: SocketException: Address already in use", PlaceTaken),
     ],
 )
 async def test_what_may_pass_is_tried_again_for_a_while(
@@ -112,22 +111,6 @@ async def test_what_may_pass_is_tried_again_for_a_while(
     monkeypatch.setattr(patience, 0.0)
     with pytest.raises(error):
         await starting
-
-
-async def test_a_remembered_port_that_is_taken_is_given_up(
-    tmp_path: Path, mongod_on_path: PutMongod
-) -> None:
-    mongod_on_path("replica-set")
-    async with DatabaseServer(tmp_path / "one") as one:
-        port = int(one.dsn.partition("127.0.0.1:")[2].partition("/")[0])
-        folder = tmp_path / "two" / "database"
-        folder.mkdir(parents=True)
-        claim = FolderClaim(folder)
-        assert claim.acquire()
-        claim.publish(ServerRecord(port=port, kind=ServerKind.MONGOD, owner_pid=1))
-        claim.release()
-        async with DatabaseServer(tmp_path / "two") as two:
-            assert two.dsn != one.dsn
 
 
 @pytest.mark.expects_log("the database server ended by itself")

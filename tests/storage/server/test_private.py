@@ -6,8 +6,8 @@ import asyncio
 import logging
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,17 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import OperationFailure
 
-from orderbook_desktop.storage.server import local_server
+from orderbook_desktop.storage.errors import (
+    DatabaseFolderBusy,
+    NoDatabaseYet,
+    OwnerUnlocked,
+    OwnerUnproven,
+    ServerFailed,
+    UnknownToServer,
+)
+from orderbook_desktop.storage.server import server as server_module
 from orderbook_desktop.storage.server.child import ChildProcess
-from orderbook_desktop.storage.server.choice import ServerKind, choose_program
+from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram
 from orderbook_desktop.storage.server.credentials import (
     USER,
     keep_secret,
@@ -26,10 +34,11 @@ from orderbook_desktop.storage.server.credentials import (
     read_secret,
 )
 from orderbook_desktop.storage.server.folder_claim import FolderClaim, ServerRecord
-from orderbook_desktop.storage.server.ports import private_port
-from orderbook_desktop.storage.server.readiness import child_dsn, ready_server
+from orderbook_desktop.storage.server.places import OldPlace, Place
+from orderbook_desktop.storage.server.ports import is_listening, private_port
+from orderbook_desktop.storage.server.readiness import child_dsn
 from orderbook_desktop.storage.server.server import DatabaseServer
-from orderbook_desktop.storage.server.tables import make_tables
+from tests.storage.fake_mongo import Document, hello, serving
 from tests.storage.processes import other_copy
 
 Client = AsyncIOMotorClient[dict[str, Any]]
@@ -63,8 +72,10 @@ async def connected(dsn: str) -> AsyncIterator[Client]:
         client.close()
 
 
-def port_of(server: DatabaseServer) -> int:
-    return int(server.dsn.rpartition("127.0.0.1:")[2].partition("/")[0])
+def place_of(data_dir: Path) -> Place | OldPlace:
+    record = FolderClaim(data_dir / "database").read()
+    assert record is not None
+    return record.place(data_dir / "database")
 
 
 def files_with(text: str, folder: Path) -> list[str]:
@@ -78,27 +89,36 @@ async def open_to_all(data_dir: Path, port: int = 0) -> AsyncIterator[Client]:
     """Run the server as the version of the program did that knew no passwords."""
     folder = data_dir / "database" / "secantus"
     folder.mkdir(parents=True)
-    (data_dir / "database" / "secantus.toml").touch()
+    config = data_dir / "database" / "secantus.toml"
+    config.touch()
     port = port or private_port()
-    command = choose_program().command_line(port, folder, locked=False)
+    files = ["--config", str(config), "--storage-path", str(folder), "--log-level", "WARNING"]
+    command = [sys.executable, "-P", "-m", "secantus", *files, "--port", str(port)]
     child = ChildProcess(command, folder.with_suffix(".log"))
     try:
-        async with ready_server(port, ServerKind.SECANTUS) as client:
+        await until_listening(port)
+        async with connected(child_dsn(OldPlace(port))) as client:
             yield client
     finally:
         await child.stop()
+
+
+async def until_listening(port: int) -> None:
+    async with asyncio.timeout(60):
+        while not await is_listening(port):
+            await asyncio.sleep(0.02)
 
 
 async def test_nobody_gets_in_without_the_password(tmp_path: Path) -> None:
     async with DatabaseServer(tmp_path) as server:
         async with connected(server.dsn) as ours:
             await ours["book"]["things"].insert_one({"_id": 1})
-        async with connected(child_dsn(port_of(server))) as stranger:
+        async with connected(child_dsn(place_of(tmp_path))) as stranger:
             for attempt in ATTEMPTS:
                 for database in ("book", "admin"):
                     with pytest.raises(OperationFailure, match="requires authentication"):
                         await stranger[database].command(attempt)
-        async with connected(child_dsn(port_of(server), "0" * 64)) as guesser:
+        async with connected(child_dsn(place_of(tmp_path), "0" * 64)) as guesser:
             with pytest.raises(OperationFailure) as refused:
                 await guesser["book"]["things"].find_one({})
             assert refused.value.code == 18
@@ -138,8 +158,8 @@ async def test_the_password_is_in_its_file_only(
     folder = tmp_path / "database" / "secantus"
     password = read_secret(password_path(folder))
     assert password
-    # Once open to all, while it is made elsewhere and told the password, and once locked.
-    assert {"--auth" in command for command in commands} == {True, False}
+    # What serves is locked, from the first moment on.
+    assert {"--auth" in command for command in commands if " serve " in command} == {True}
     assert password not in "".join(commands)
     assert password not in caplog.text
     assert password not in shown
@@ -152,27 +172,44 @@ async def test_recordings_of_the_version_without_passwords_are_kept(tmp_path: Pa
     async with DatabaseServer(tmp_path) as server:
         async with connected(server.dsn) as client:
             assert await client["book"]["things"].find_one({}) == {"_id": 1}
-        async with connected(child_dsn(port_of(server))) as stranger:
+        async with connected(child_dsn(place_of(tmp_path))) as stranger:
             with pytest.raises(OperationFailure, match="requires authentication"):
                 await stranger["book"]["things"].find_one({})
 
 
-@pytest.mark.parametrize("left", ["password", "database"])
-async def test_password_and_database_find_together_again(tmp_path: Path, left: str) -> None:
-    """Whichever of the two is missing or from elsewhere, such as after a folder was moved."""
-    folder = tmp_path / "database" / "secantus"
-    async with DatabaseServer(tmp_path):
-        pass
-    if left == "database":
-        password_path(folder).unlink()
-        keep_secret(password_path(folder))
-    else:
-        folder.rename(tmp_path / "aside")
+@pytest.mark.parametrize("lost", [True, False])
+async def test_a_password_that_is_refused_is_told_and_nothing_is_opened(
+    tmp_path: Path, *, lost: bool
+) -> None:
+    secret = password_path(tmp_path / "database" / "secantus")
     async with DatabaseServer(tmp_path) as server, connected(server.dsn) as client:
         await client["book"]["things"].insert_one({"_id": 1})
+    right = secret.read_text()
+    secret.unlink()
+    if not lost:
+        keep_secret(secret)
+    with pytest.raises(UnknownToServer, match="doctor --reset-database-password") as refused:
+        await DatabaseServer(tmp_path).start()
+    assert str(secret) in str(refused.value)
+    assert not psutil.Process().children()
+    secret.write_text(right)
+    async with DatabaseServer(tmp_path) as server, connected(server.dsn) as client:
+        assert await client["book"]["things"].find_one({}) == {"_id": 1}
 
 
-@pytest.mark.expects_log("user mallory of database admin is not ours: removed")
+async def test_a_database_that_was_moved_aside_keeps_its_password(tmp_path: Path) -> None:
+    folder = tmp_path / "database" / "secantus"
+    async with DatabaseServer(tmp_path) as server, connected(server.dsn) as client:
+        await client["book"]["things"].insert_one({"_id": 1})
+    folder.rename(tmp_path / "aside")
+    async with DatabaseServer(tmp_path) as server, connected(server.dsn) as client:
+        assert await client["book"]["things"].find_one({}) is None
+    folder.rename(tmp_path / "new")
+    (tmp_path / "aside").rename(folder)
+    async with DatabaseServer(tmp_path) as server, connected(server.dsn) as client:
+        assert await client["book"]["things"].find_one({}) == {"_id": 1}
+
+
 async def test_who_came_while_all_were_let_in_is_removed(tmp_path: Path) -> None:
     async with open_to_all(tmp_path) as client:
         await client.admin.command({"createUser": "mallory", "pwd": "x", "roles": ["root"]})
@@ -180,31 +217,8 @@ async def test_who_came_while_all_were_let_in_is_removed(tmp_path: Path) -> None
         async with connected(server.dsn) as ours:
             users = [one["user"] async for one in ours.admin["system.users"].find({})]
         assert users == [USER]
-
-
-@pytest.mark.expects_log("database book is not ours: removed")
-async def test_what_was_put_there_while_all_were_let_in_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def make_tables_beside_mallory(client: Client) -> None:
-        await make_tables(client)
-        await client["book"]["segments"].insert_one({"_id": "forged"})
-
-    monkeypatch.setattr(local_server, "make_tables", make_tables_beside_mallory)
-    async with DatabaseServer(tmp_path) as server, connected(server.dsn) as ours:
-        assert "book" not in await ours.list_database_names()
-
-
-async def test_a_password_is_told_to_one_server_only(tmp_path: Path) -> None:
-    """Else somebody who had the port of an attempt that failed would know that of the next."""
-    secret = password_path(tmp_path / "database" / "secantus")
-    async with DatabaseServer(tmp_path):
-        first = read_secret(secret)
-    (tmp_path / "database" / "secantus").rename(tmp_path / "aside")
-    async with DatabaseServer(tmp_path) as server:
-        assert first
-        assert read_secret(secret) not in ("", first)
-        assert read_secret(secret) in server.dsn
+    log = tmp_path / "database" / "secantus.log"
+    assert "user mallory of database admin is not ours: removed" in log.read_text()
 
 
 async def test_other_copies_of_the_same_user_join(tmp_path: Path) -> None:
@@ -215,16 +229,65 @@ async def test_other_copies_of_the_same_user_join(tmp_path: Path) -> None:
             await client["book"]["things"].insert_one({"_id": 1})
 
 
-async def test_the_server_of_a_copy_without_passwords_is_joined_too(tmp_path: Path) -> None:
+async def test_the_server_of_a_copy_without_passwords_is_not_joined(tmp_path: Path) -> None:
     port = private_port()
     async with open_to_all(tmp_path, port):
-        claim = FolderClaim(tmp_path / "database")
-        assert claim.acquire()
-        claim.publish(ServerRecord(port=port, kind=ServerKind.SECANTUS, owner_pid=1, pid=1))
-        async with DatabaseServer(tmp_path) as joined, connected(joined.dsn) as client:
-            assert not joined.owned
-            await client["book"]["things"].insert_one({"_id": 1})
+        pid = psutil.Process().children()[0].pid
+        with claimed(tmp_path, port, pid), pytest.raises(OwnerUnlocked, match="open to every"):
+            await DatabaseServer(tmp_path).start()
+
+
+async def test_the_server_of_an_older_copy_is_joined_where_its_process_listens(
+    tmp_path: Path,
+) -> None:
+    port = private_port()
+    async with open_to_all(tmp_path, port) as client:
+        # As after the first start of version 0.1.0, which locked what it had made.
+        password = keep_secret(password_path(tmp_path / "database" / "secantus"))
+        await client.admin.command({"createUser": USER, "pwd": password, "roles": ["root"]})
+        with claimed(tmp_path, port, psutil.Process().children()[0].pid):
+            async with DatabaseServer(tmp_path) as joined, connected(joined.dsn) as guest:
+                assert not joined.owned
+                await guest["book"]["things"].insert_one({"_id": 1})
+
+
+@contextmanager
+def claimed(data_dir: Path, port: int, pid: int) -> Iterator[None]:
+    """Own the folder as an older copy does whose server is process `pid`."""
+    claim = FolderClaim(data_dir / "database")
+    assert claim.acquire()
+    claim.publish(ServerRecord(port=port, kind=ServerKind.SECANTUS, owner_pid=1, pid=pid))
+    try:
+        yield
+    finally:
         claim.release()
+
+
+@pytest.mark.parametrize("whose", ["nobody's", "another's"])
+async def test_a_port_that_a_stranger_has_taken_is_not_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    """The record of a copy that was killed, or whose server restarts, names the port for all."""
+    monkeypatch.setattr(server_module, "START_WITHIN_S", 0.5)
+    (tmp_path / "database").mkdir()
+    keep_secret(password_path(tmp_path / "database" / "secantus"))
+    asked: list[str] = []
+
+    def answer(name: str, _command: Document) -> Document:
+        asked.append(name)
+        return hello(setName="secantus", isWritablePrimary=True)
+
+    idle = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "input()"), stdin=asyncio.subprocess.PIPE
+    )
+    async with serving(answer) as port:
+        # A process that is gone, and one that got its number and does not listen there.
+        pid = 2**22 - 1 if whose == "nobody's" else idle.pid
+        with claimed(tmp_path, port, pid), pytest.raises(OwnerUnproven, match="somebody else's"):
+            await DatabaseServer(tmp_path).start()
+    idle.kill()
+    await idle.wait()
+    assert not asked
 
 
 async def test_a_mongod_is_locked_too(
@@ -242,3 +305,49 @@ async def test_a_mongod_is_locked_too(
     commands.unlink()
     async with DatabaseServer(tmp_path):
         assert "createUser" not in commands.read_text()
+    password_path(folder).unlink()
+    with pytest.raises(UnknownToServer):
+        await DatabaseServer(tmp_path).start()
+
+
+@pytest.mark.parametrize("behaviour", ["builtin", "replica-set"])
+async def test_a_new_password_is_set_where_the_old_one_is_lost(
+    tmp_path: Path, mongod_on_path: Callable[[str], None], behaviour: str
+) -> None:
+    if behaviour != "builtin":
+        mongod_on_path(behaviour)
+    async with DatabaseServer(tmp_path) as server:
+        secret = password_path(tmp_path / "database" / server.kind.value)
+        with pytest.raises(DatabaseFolderBusy, match="another copy of this program"):
+            await DatabaseServer(tmp_path).reset_password()
+    old = secret.read_text()
+    secret.unlink()
+    await DatabaseServer(tmp_path).reset_password()
+    assert read_secret(secret)
+    assert secret.read_text() != old
+    async with DatabaseServer(tmp_path) as server:
+        assert server.owned
+    assert [path.name for path in secret.parent.glob("*.next")] == []
+
+
+async def test_no_password_is_reset_where_there_is_no_database(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(NoDatabaseYet, match="record something first"):
+            await DatabaseServer(tmp_path).reset_password()
+        (tmp_path / "database").mkdir(exist_ok=True)
+
+
+async def test_a_reset_that_fails_leaves_the_password_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = password_path(tmp_path / "database" / "secantus")
+    async with DatabaseServer(tmp_path):
+        old = secret.read_text()
+    with monkeypatch.context() as patched:
+        program = ServerProgram(ServerKind.SECANTUS, (sys.executable, "-c", "exit('broken')"))
+        patched.setattr(server_module, "choose_program", lambda: program)
+        with pytest.raises(ServerFailed, match="broken"):
+            await DatabaseServer(tmp_path).reset_password()
+    assert secret.read_text() == old
+    async with DatabaseServer(tmp_path):
+        pass

@@ -20,6 +20,7 @@ from orderbook_desktop.storage.errors import (
     NoDatabaseProgram,
     StandaloneServer,
 )
+from orderbook_desktop.storage.server.places import Transport
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerKind, ServerState
 from tests.storage.processes import StateWatch, eventually, is_gone
 
@@ -40,9 +41,10 @@ async def test_runs_the_builtin_database_where_nothing_else_is(tmp_path: Path) -
         assert server.kind is ServerKind.SECANTUS
         assert server.owned
         assert server.pid is not None
-        command = psutil.Process(server.pid).cmdline()
-        assert "--sync-on-commit" in command
-        assert command[command.index("--host") + 1] == "127.0.0.1"
+        process = psutil.Process(server.pid)
+        assert "--sync-on-commit" in process.cmdline()
+        kinds = {one.family for one in process.net_connections(kind="all")}
+        assert kinds == ({socket.AF_INET} if sys.platform == "win32" else {socket.AF_UNIX})
         client: AsyncIOMotorClient[dict[str, object]] = AsyncIOMotorClient(server.dsn)
         hello = await client.admin.command("hello")
         assert hello["isWritablePrimary"]
@@ -65,7 +67,7 @@ async def test_close_leaves_nothing(tmp_path: Path) -> None:
     assert watch.seen == [ServerState.READY, ServerState.STOPPED]
 
 
-async def test_keeps_its_port_over_runs(tmp_path: Path) -> None:
+async def test_keeps_its_place_over_runs(tmp_path: Path) -> None:
     async with DatabaseServer(tmp_path) as first:
         dsn = first.dsn
     async with DatabaseServer(tmp_path) as second:
@@ -100,11 +102,12 @@ async def test_a_killed_child_comes_back_where_it_was(tmp_path: Path) -> None:
 
 
 @ENDED
+@pytest.mark.expects_log("WARNING .*local_server: Port .*, where the database was, is taken by")
 async def test_a_port_lost_meanwhile_is_replaced_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orderbook_desktop.storage.server.server._PORT_PATIENCE_S", 0.2)
-    async with DatabaseServer(tmp_path) as server:
+    async with DatabaseServer(tmp_path, transport=Transport.TLS) as server:
         dsn = server.dsn
         port = int(dsn.partition("127.0.0.1:")[2].partition("/")[0])
         dsns: list[str] = []
@@ -118,6 +121,8 @@ async def test_a_port_lost_meanwhile_is_replaced_and_told(
             await eventually(watch.recovered)
         assert server.dsn != dsn
         assert dsns[-1] == server.dsn
+        assert f"is taken by process {os.getpid()} (" in server.state_detail
+        assert "which says nothing; the database is at port" in server.state_detail
 
 
 def _bound(thief: socket.socket, port: int) -> bool:

@@ -14,15 +14,18 @@ from orderbook_desktop.storage.errors import (
     NoFileHandles,
     NoMemory,
     OtherVersion,
-    PortTaken,
+    PlaceTaken,
     ServerFailed,
 )
+from orderbook_desktop.storage.server.places import SocketPlace
 from orderbook_desktop.storage.server.start_failures import failure_of, has_broken_catalogue
+
+PLACE = SocketPlace(Path("/nowhere/secantus.sock"))
 
 # The last lines of real failures of SecantusDB and mongod.
 SAID = [
-    ("OSError: [Errno 98] Address already in use", PortTaken),
-    ('"error":"SocketException: Address already in use"', PortTaken),
+    ("OSError: [Errno 98] Address already in use", PlaceTaken),
+    ('"error":"SocketException: Address already in use"', PlaceTaken),
     ("_wiredtiger.WiredTigerError: Device or resource busy", DatabaseFolderBusy),
     ("DBPathInUse: Unable to lock the lock file: mongod.lock", DatabaseFolderBusy),
     ("_wiredtiger.WiredTigerError: WT_TRY_SALVAGE: database corruption", DamageSuspected),
@@ -52,7 +55,7 @@ SAID = [
 @pytest.mark.parametrize(("line", "kind"), SAID)
 def test_last_words_are_understood(line: str, kind: type[Exception], tmp_path: Path) -> None:
     words = ["Traceback (most recent call last):", "  raise", line]
-    failure = failure_of("SecantusDB", words, 20_001, tmp_path, tmp_path / "db.log")
+    failure = failure_of("SecantusDB", words, PLACE, tmp_path, tmp_path / "db.log")
     assert type(failure) is kind
     assert str(failure).endswith(".")
     assert "\n" not in str(failure)
@@ -65,7 +68,7 @@ def test_a_cause_counts_more_than_what_the_engine_concludes(
 ) -> None:
     panic = "[WT_VERB_DEFAULT][ERROR]: the process must exit: WT_PANIC: WiredTiger library panic"
     for words in ([line, panic], [panic, line]):
-        assert type(failure_of("x", words, 20_001, tmp_path, tmp_path / "db.log")) is kind
+        assert type(failure_of("x", words, PLACE, tmp_path, tmp_path / "db.log")) is kind
 
 
 def test_only_what_the_engine_calls_corrupt_is_a_sign_of_damage(tmp_path: Path) -> None:
@@ -76,13 +79,13 @@ def test_only_what_the_engine_calls_corrupt_is_a_sign_of_damage(tmp_path: Path) 
         ("WT_PANIC: WiredTiger library panic", False),
         ("_wiredtiger.WiredTigerError: WT_ERROR: non-specific WiredTiger error", False),
     ):
-        failure = failure_of("x", [line], 20_001, tmp_path, tmp_path / "db.log")
+        failure = failure_of("x", [line], PLACE, tmp_path, tmp_path / "db.log")
         assert isinstance(failure, DamageSuspected)
         assert failure.is_corrupt is is_corrupt, line
 
 
 def test_silence_is_told_too(tmp_path: Path) -> None:
-    failure = failure_of("mongod", [" ", ""], 20_001, tmp_path, tmp_path / "db.log")
+    failure = failure_of("mongod", [" ", ""], PLACE, tmp_path, tmp_path / "db.log")
     assert "(it said nothing)" in str(failure)
 
 
