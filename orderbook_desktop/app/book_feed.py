@@ -20,14 +20,17 @@ from orderbook_desktop.core.depth_sync import (
     DepthSync,
     DiffOutcome,
     Gap,
+    Implausible,
     Overflow,
     SnapshotCrossed,
+    SnapshotImplausible,
     SnapshotOutcome,
     SnapshotTooOld,
     Synced,
 )
 from orderbook_desktop.core.errors import InexactValue, KnownError
-from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.event_times import EventClock, OddTimes
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, timed
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import (
     DiffStream,
@@ -49,6 +52,7 @@ _SETTLED_AFTER_S: Final = 5.0
 _FETCHED_AT_ONCE: Final = 4
 _LONGEST_PAUSE_S: Final = 5.0
 _COUNT_DOWN_S: Final = 1.0
+_NS_A_MS: Final = 1_000_000
 
 
 class BookFeed:
@@ -83,8 +87,12 @@ class BookFeed:
         self._sink_missed_some = False
         self._state = FeedState.SYNCING
         self._detail = "Connecting."
+        # Why the stream lost its continuity, until the book is known again.
+        self._broken_by = ""
         self._last_received_ns = 0
         self._arrived_ns = 0
+        self._clock = EventClock()
+        self._odd_times = OddTimes()
         self._base_id = 0
         self._horizon = Horizon()
         self._fetching: asyncio.Task[None] | None = None
@@ -156,11 +164,13 @@ class BookFeed:
             case DepthDiff():
                 self._take_diff(item, tasks)
             case StreamConnected() if not self._sync.synced:
-                self._set(FeedState.SYNCING, "Loading the book.")
+                why = f"{self._broken_by} Loading the book anew." if self._broken_by else ""
+                self._set(FeedState.SYNCING, why or "Loading the book.")
                 self._fetch(tasks)
             case StreamBroken(cause, detail, problem):
                 self.problem = problem or self.problem
                 self._break(cause, detail)
+                self._broken_by = detail
                 self._set(FeedState.RECONNECTING, detail)
 
     def _take_diff(self, diff: DepthDiff, tasks: asyncio.TaskGroup) -> None:
@@ -168,12 +178,24 @@ class BookFeed:
         # A recorded event was received by another clock, and some time before.
         is_by_our_clock = self._kind is SourceKind.DIRECT and diff.received_ns
         self._arrived_ns = diff.received_ns if is_by_our_clock else time.time_ns()
-        if self._sink is not None:
+        diff = self._timed(diff)
+        outcomes = self._sync.receive_diff(diff)
+        if self._sink is not None and not isinstance(outcomes[0], Implausible):
             self._sink.received(diff)
-        for outcome in self._sync.receive_diff(diff):
+        for outcome in outcomes:
             self._act_on(outcome)
         if self._sync.wants_snapshot and self._state is not FeedState.RECONNECTING:
             self._fetch(tasks)
+
+    def _timed(self, diff: DepthDiff) -> DepthDiff:
+        """Return `diff` with what counts as its time; tell of odd ones, once of each kind."""
+        event_ms = self._clock.time_of(diff.event_ms, diff.received_ns)
+        news = self._odd_times.take(diff.payload, diff.event_ms, event_ms)
+        if news is not None:
+            _log.warning("%s: %s", self._market, news)
+            if self._state is FeedState.SYNCED:
+                self._detail = self._odd_times.sentence
+        return timed(diff, event_ms)
 
     def _act_on(self, outcome: DiffOutcome | SnapshotOutcome) -> None:
         match outcome:
@@ -184,19 +206,22 @@ class BookFeed:
                 self._events_wait = True
             case Synced(snapshot):
                 self.problem = None
+                self._broken_by = ""
                 self._events_wait = False
                 self._base_id = snapshot.last_update_id
                 self._horizon = horizon_of(snapshot)
                 # A stream that is dead from here on must not look fresh for ever.
                 self._arrived_ns = time.time_ns()
-                self._set(FeedState.SYNCED, "")
+                self._set(FeedState.SYNCED, self._odd_times.sentence)
                 if self._sink is not None and not self._sink_missed_some:
                     self._sink.opened(snapshot)
             case Gap(first, last):
                 self._begin_anew(GapCause.FEED_GAP, f"Update ids {first} to {last} are missing.")
             case Crossed():
                 self._begin_anew(GapCause.CROSSED, str(outcome))
-            case SnapshotCrossed():
+            case Implausible():
+                self._begin_anew(GapCause.MALFORMED, str(outcome))
+            case SnapshotCrossed() | SnapshotImplausible():
                 detail = str(outcome)
                 if detail not in self._detail:
                     _log.warning("%s: %s", self._market, detail)
@@ -205,9 +230,9 @@ class BookFeed:
                 _log.warning("%s: event %d let go while waiting", self._market, diff.final_id)
 
     def _begin_anew(self, cause: GapCause, detail: str) -> None:
-        """The book is unknown, though the stream lost nothing by itself: its last event waits."""
+        """The book is unknown, though the stream goes on: its last event may wait."""
         _log.warning("%s: %s", self._market, detail)
-        self._events_wait = True
+        self._events_wait = cause.stream_goes_on
         self._tell_broken(cause, detail)
         self._set(FeedState.SYNCING, f"{detail} Loading the book anew.")
 
@@ -291,7 +316,8 @@ class BookFeed:
 
     def _take_snapshot(self, snapshot: DepthSnapshot) -> bool:
         """Give the snapshot to the synchroniser; return whether the book is known now."""
-        for outcome in self._sync.receive_snapshot(snapshot):
+        taken_ms = time.time_ns() // _NS_A_MS
+        for outcome in self._sync.receive_snapshot(snapshot, taken_ms):
             self._act_on(outcome)
             if isinstance(outcome, SnapshotTooOld):
                 _log.info(

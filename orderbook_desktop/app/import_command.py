@@ -17,6 +17,7 @@ from orderbook_desktop.app.interruptible import run_interruptibly
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.app.times import time_text
 from orderbook_desktop.app.work_progress import WorkProgress
+from orderbook_desktop.core.event_times import OddTimes
 from orderbook_desktop.core.received import Received, UnusableFile
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.exchange.captured import captured_messages, is_captured
@@ -148,6 +149,10 @@ def _remarks(one: ImportedMarket) -> Iterator[str]:
         yield f"{more} there already."
     if one.counts.repeated:
         yield f"{_many(one.counts.repeated, 'event')} came twice, and counted once."
+    if one.counts.implausible:
+        many = _many(one.counts.implausible, "event")
+        yield f"left out {many} whose update ids can't follow the others."
+    yield from _odd_times(one.counts.times)
     if one.counts.behind_ms > _DAY_MS:
         yield (
             "by their times, events were received long before they happened; collector lines "
@@ -161,6 +166,15 @@ def _remarks(one: ImportedMarket) -> Iterator[str]:
         yield "1 event belongs to no known book; it was kept apart."
     elif one.segments and one.loose:
         yield f"{one.loose:,} events belong to no known book; they were kept apart."
+
+
+def _odd_times(times: OddTimes) -> Iterator[str]:
+    if times.converted:
+        many = _many(times.converted, "event")
+        yield f"the times of {many} were converted to milliseconds."
+    if times.held:
+        many = _many(times.held, "event")
+        yield f"the times of {many} are impossible; each counts as late as the one before it."
 
 
 def _many(count: int, what: str) -> str:

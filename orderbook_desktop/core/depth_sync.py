@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.book import Book, Crossing
-from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff, DepthSnapshot
 
 # While a snapshot is on its way events wait; a snapshot can't be hours late.
 _BUFFERED_AT_MOST: Final = 20_000
+# The busiest market uses some 500 update ids a second, and its widest event spans 1,500.
+_IDS_AT_ONCE: Final = WIDEST_EVENT
+_IDS_A_MS: Final = 1_000
 # So often a snapshot older than what was seen before is taken for a stale one.
 _REFUSED_AT_MOST: Final = 3
 
@@ -75,6 +78,31 @@ class SnapshotCrossed:
 
 
 @dataclass(frozen=True, slots=True)
+class Implausible:
+    """The update ids of the diff can't follow those known before it: it is not used.
+
+    What came before is let go with it: one of the two is wrong, and nothing tells which.
+    """
+
+    diff: DepthDiff
+    known_id: int
+
+    def __str__(self) -> str:
+        return f"Update id {self.diff.final_id} can't follow update id {self.known_id}."
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotImplausible:
+    """The snapshot is as of an update id that can't have come yet; it is not used."""
+
+    update_id: int
+    known_id: int
+
+    def __str__(self) -> str:
+        return f"A book as of update id {self.update_id} can't follow update id {self.known_id}."
+
+
+@dataclass(frozen=True, slots=True)
 class Overflow:
     """More events waited for a snapshot than fit; the oldest, `diff`, was let go."""
 
@@ -96,8 +124,18 @@ class SnapshotTooOld:
     seen_id: int
 
 
-DiffOutcome = Applied | Stale | Buffered | Gap | Crossed | Overflow
-SnapshotOutcome = Synced | SnapshotTooOld | SnapshotCrossed | Applied | Stale | Gap | Crossed
+_Taken = Applied | Stale | Buffered | Gap | Crossed | Overflow
+DiffOutcome = _Taken | Implausible
+SnapshotOutcome = (
+    Synced
+    | SnapshotTooOld
+    | SnapshotCrossed
+    | SnapshotImplausible
+    | Applied
+    | Stale
+    | Gap
+    | Crossed
+)
 
 
 class DepthSync:
@@ -112,6 +150,8 @@ class DepthSync:
         self._buffer: list[DepthDiff] = []
         self._newest_seen = 0
         self._refused = 0
+        # The furthest update id that is believed, and its time (ms; 0: unknown).
+        self._known: tuple[int, int] | None = None
 
     @property
     def wants_snapshot(self) -> bool:
@@ -120,6 +160,15 @@ class DepthSync:
 
     def receive_diff(self, diff: DepthDiff) -> list[DiffOutcome]:
         """Take in one event; return what became of it."""
+        if self._known is not None and not self._is_plausible(diff, *self._known):
+            known_id = self._known[0]
+            self._lose_sync()
+            self._known, self._newest_seen = None, 0
+            return [Implausible(diff, known_id)]
+        return [*self._take(diff)]
+
+    def _take(self, diff: DepthDiff) -> list[_Taken]:
+        self._know(diff.final_id, diff.event_ms)
         self._newest_seen = max(self._newest_seen, diff.final_id)
         if not self.synced:
             return self._wait(diff)
@@ -135,8 +184,10 @@ class DepthSync:
             return [Crossed(diff.final_id, crossing), *self._wait(diff)]
         return [Applied(diff)]
 
-    def receive_snapshot(self, snapshot: DepthSnapshot) -> list[SnapshotOutcome]:
+    def receive_snapshot(self, snapshot: DepthSnapshot, taken_ms: int = 0) -> list[SnapshotOutcome]:
         """Take in a snapshot, then what waited for it; return the outcomes in order.
+
+        `taken_ms` is when it was taken, where that is known.
 
         Where ids are missing among the events that waited, or one of them crosses the book,
         the last outcome is a `Gap` or `Crossed`, and a further snapshot is wanted.
@@ -147,7 +198,12 @@ class DepthSync:
             self._refused += 1
             return [SnapshotTooOld(snapshot.last_update_id, seen_id)]
         self._refused = 0
+        as_of_ms = snapshot.event_ms or taken_ms
+        if self._known is not None and snapshot.last_update_id > _reach(*self._known, as_of_ms):
+            return [SnapshotImplausible(snapshot.last_update_id, self._known[0])]
         self._newest_seen = snapshot.last_update_id
+        known_ms = 0 if self._known is None else self._known[1]
+        self._known = snapshot.last_update_id, max(as_of_ms, known_ms)
         self.book.load(snapshot)
         if (crossing := self.book.crossing()) is not None:
             self._forget_book()
@@ -159,7 +215,7 @@ class DepthSync:
             # After a gap the remaining events go back to waiting: no outcome of their own.
             outcomes.extend(
                 outcome
-                for outcome in self.receive_diff(diff)
+                for outcome in self._take(diff)
                 if not isinstance(outcome, Buffered | Overflow)
             )
         return outcomes
@@ -167,6 +223,16 @@ class DepthSync:
     def stream_broken(self) -> None:
         """The stream lost its continuity (disconnect, unreadable event): start over."""
         self._lose_sync()
+
+    def _is_plausible(self, diff: DepthDiff, known_id: int, known_ms: int) -> bool:
+        is_near = diff.final_id >= known_id - _IDS_AT_ONCE
+        return is_near and diff.final_id <= _reach(known_id, known_ms, diff.event_ms)
+
+    def _know(self, update_id: int, event_ms: int) -> None:
+        """Note an update id that is believed."""
+        if self._known is None or update_id > self._known[0]:
+            latest_ms = 0 if self._known is None else self._known[1]
+            self._known = update_id, max(latest_ms, event_ms)
 
     def _seen_beyond(self, snapshot: DepthSnapshot, waiting: list[DepthDiff]) -> int | None:
         """Return an update id that has come already and that `snapshot` doesn't reach."""
@@ -179,7 +245,7 @@ class DepthSync:
             return self._newest_seen
         return None
 
-    def _wait(self, diff: DepthDiff) -> list[DiffOutcome]:
+    def _wait(self, diff: DepthDiff) -> list[_Taken]:
         self._buffer.append(diff)
         if len(self._buffer) > _BUFFERED_AT_MOST:
             return [Buffered(diff), Overflow(self._buffer.pop(0))]
@@ -192,3 +258,9 @@ class DepthSync:
     def _forget_book(self) -> None:
         self.synced = False
         self.book.clear()
+
+
+def _reach(known_id: int, known_ms: int, now_ms: int) -> int:
+    """Return the furthest update id that can come at `now_ms` after the known one."""
+    passed_ms = max(0, now_ms - known_ms) if known_ms and now_ms else 0
+    return known_id + _IDS_AT_ONCE + passed_ms * _IDS_A_MS

@@ -17,7 +17,11 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 
 from orderbook_desktop.core.errors import MalformedMessage, OtherMarket
+from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.units import INT64_MAX, split_decimal
+
+# The widest event of the busiest market spans some thousand update ids.
+WIDEST_EVENT: Final = 10_000_000
 
 FloatLevels = list[tuple[float, float]]
 TextLevels = list[tuple[str, str]]
@@ -32,7 +36,8 @@ class DepthDiff(msgspec.Struct, frozen=True, gc=False):
 
     `market` is the exchange's symbol, such as `BTCUSDT`. `first_id` and `final_id` are `U`
     and `u`, the update ids that the event covers, both inclusive. `event_ms` is the
-    exchange's event time, `received_ns` ours (both since the epoch; 0 if unknown).
+    exchange's event time, in milliseconds in whatever unit it was sent (`core.event_times`),
+    `received_ns` ours (both since the epoch; 0 if unknown).
     `payload` is the event's JSON object exactly as it was sent.
     """
 
@@ -180,14 +185,23 @@ def _is_plain(payload: bytes, skeleton: bytes) -> bool:
 def decode_diff(payload: bytes, received_ns: int = 0) -> DepthDiff:
     """Decode one `depthUpdate` object; raise `MalformedMessage` if it is not a valid one."""
     wire = _decoded(_diff_decoder, payload, "depth event")
-    if wire.u < wire.U:
+    if not 0 <= wire.u - wire.U <= WIDEST_EVENT:
         raise MalformedMessage("depth event", f"update ids {wire.U}..{wire.u}", payload)
     symbol = wire.s.encode().translate(None, _NOT_IN_SKELETON)
     bids, asks = len(wire.b) * _LEVEL_SKELETON, len(wire.a) * _LEVEL_SKELETON
     plain = _is_plain(payload, _DIFF_SKELETON % (symbol, bids, asks))
     if not plain:
         _check_texts(payload, "depth event")
-    return DepthDiff(wire.s, wire.U, wire.u, wire.E, received_ns, payload, wire.b, wire.a, plain)
+    return DepthDiff(
+        wire.s, wire.U, wire.u, in_ms(wire.E), received_ns, payload, wire.b, wire.a, plain
+    )
+
+
+def timed(diff: DepthDiff, event_ms: int) -> DepthDiff:
+    """Return `diff` with what counts as its time (`core.event_times`)."""
+    if diff.event_ms == event_ms:
+        return diff
+    return msgspec.structs.replace(diff, event_ms=event_ms)
 
 
 def decode_snapshot(payload: bytes, market: str, event_ms: int = 0) -> DepthSnapshot:

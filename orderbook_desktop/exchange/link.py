@@ -231,19 +231,19 @@ class StreamLink:
 
     def _take(self, frame: bytes, received_ns: int) -> None:
         self.frames += 1
-        named = _find_stream(frame)
+        named = _name_in(_find_stream(frame))
         try:
             message = decode_frame(frame, received_ns)
             if isinstance(message, DepthDiff):
-                if named is not None and named[1].decode().upper() != message.market:
+                if named is not None and named.lower() != message.market.lower():
                     reason = f"an event of {message.market} in the stream of another symbol"
                     raise MalformedMessage("depth event", reason, frame)  # noqa: TRY301
                 self._owner.link_diff(self, message)
                 return
         except MalformedMessage as error:
             _log.warning("unreadable message (%s): %r", error.reason, error.excerpt)
-            named = named or _find_symbol(frame)
-            market = named[1].decode("utf-8", "replace").upper() if named else None
+            named = named or _name_in(_find_symbol(frame))
+            market = None if named is None else named.upper()
             self._owner.link_malformed(self, market, error.reason)
             return
         match message:
@@ -325,3 +325,13 @@ class StreamLink:
         if self._shutdown_announced:
             return LinkEnd(GapCause.SERVER_SHUTDOWN, detail)
         return LinkEnd(GapCause.DISCONNECT, detail)
+
+
+def _name_in(found: re.Match[bytes] | None) -> str | None:
+    """Return the name that JSON text spells, be it by escapes; None where there is none."""
+    if found is None:
+        return None
+    try:
+        return msgspec.json.decode(b'"%b"' % found[1], type=str)
+    except (msgspec.DecodeError, ValueError):  # ValueError: invalid UTF-8
+        return None

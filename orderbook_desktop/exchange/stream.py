@@ -99,9 +99,10 @@ class BinanceStreams:
         if link is not self._link:
             return  # The update ids tell whether the connection in use has the event.
         detail = f"A message of the exchange could not be read ({reason})."
-        for subscription in self._subscriptions.values():
-            if market in (None, subscription.market):
-                subscription.interrupted(GapCause.MALFORMED, detail)
+        # One that names none of them may have been about any.
+        named = self._subscriptions.get(market) if market is not None else None
+        for subscription in (named,) if named else tuple(self._subscriptions.values()):
+            subscription.interrupted(GapCause.MALFORMED, detail)
 
     def link_silence(self, link: StreamLink, now: float) -> LinkEnd | None:
         """Judge the silence of the markets (see `LinkOwner`).

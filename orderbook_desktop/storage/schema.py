@@ -50,7 +50,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.events import DepthDiff, decode_diff
+from orderbook_desktop.core.event_times import in_ms, may_count
+from orderbook_desktop.core.events import DepthDiff, decode_diff, timed
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.storage.errors import DatabaseError
@@ -137,7 +138,20 @@ def event_of(document: Document) -> DepthDiff:
     # An earlier version of the program stored none.
     if document.get("sum", _UNKNOWN) not in (_UNKNOWN, event_sum(payload, received_ns)):
         raise MalformedMessage("recorded event", "its checksum does not match", payload)
-    return decode_diff(payload, received_ns)
+    return _timed(decode_diff(payload, received_ns), document.get("event_ms"))
+
+
+def _timed(event: DepthDiff, stored_ms: object) -> DepthDiff:
+    """Return `event` with the time that was stored, if that may count as its time.
+
+    The one in its text may be impossible; an earlier version stored it nevertheless.
+    """
+    if not isinstance(stored_ms, int) or isinstance(stored_ms, bool):
+        return event
+    stored_ms = in_ms(stored_ms)
+    if stored_ms != event.event_ms and may_count(stored_ms, event.event_ms, event.received_ns):
+        return timed(event, stored_ms)
+    return event
 
 
 def event_sum(payload: bytes, received_ns: int) -> int:

@@ -305,6 +305,61 @@ async def test_a_crossed_book_is_a_gap_of_its_own_and_never_shown() -> None:
     ]
 
 
+@pytest.mark.expects_log("can't follow update id 10")
+async def test_an_absurd_id_breaks_the_book_and_is_not_recorded() -> None:
+    async with by_hand() as hand:
+        hand.feed.attach(hand.sink)
+        await hand.synced()
+        await hand.give(diff(2**62))
+        assert hand.state is FeedState.SYNCING
+        assert f"Update id {2**62} can't follow update id 10." in hand.feed.status.detail
+        await hand.give(diff(11))
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        assert hand.feed.book.last_update_id == 11
+    assert hand.sink.calls[1:] == [
+        ("broken", GapCause.MALFORMED),
+        ("received", 11),
+        ("opened DepthSnapshot", 10),
+        ("applied", 11),
+    ]
+
+
+def dated(final: int, event_time: int, received_ms: int) -> DepthDiff:
+    event = {"e": "depthUpdate", "E": event_time, "s": BTC, "U": final, "u": final}
+    payload = json.dumps({**event, "b": [["100.0", "1"]], "a": []}).encode()
+    return decode_diff(payload, received_ms * 1_000_000)
+
+
+@pytest.mark.expects_log("Some events are dated in microseconds|Some events have impossible times")
+async def test_odd_times_count_rightly_and_are_told() -> None:
+    now = 1_767_225_600_000
+    async with by_hand() as hand:
+        hand.feed.attach(hand.sink)
+        await hand.synced()
+        await hand.give(dated(11, now, now))
+        assert hand.feed.status.detail == ""
+        await hand.give(dated(12, (now + 100) * 1000, now + 100))
+        assert hand.feed.book.event_ms == now + 100
+        assert "dated in microseconds" in hand.feed.status.detail
+        await hand.give(dated(13, now * 7, now + 200))
+        assert hand.feed.book.event_ms == now + 100
+        assert "impossible times" in hand.feed.status.detail
+        await hand.give(dated(14, now + 300, now + 300))
+        assert hand.feed.book.event_ms == now + 300
+        assert hand.state is FeedState.SYNCED
+
+
+async def test_why_a_stream_broke_is_shown_until_the_book_is_known() -> None:
+    async with by_hand() as hand:
+        await hand.synced()
+        await hand.give(StreamBroken(GapCause.MALFORMED, "It made no sense."), StreamConnected())
+        assert hand.feed.status.detail == "It made no sense. Loading the book anew."
+        await hand.snapshots.answer(snapshot(20))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        assert hand.feed.status.detail == ""
+
+
 @pytest.mark.expects_log("the best bid 100 reaches the best ask 100")
 async def test_a_crossed_snapshot_is_asked_for_again_ever_more_slowly() -> None:
     async with by_hand() as hand:

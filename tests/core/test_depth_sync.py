@@ -15,6 +15,7 @@ from orderbook_desktop.core.depth_sync import (
     DepthSync,
     DiffOutcome,
     Gap,
+    Implausible,
     Overflow,
     SnapshotCrossed,
     SnapshotTooOld,
@@ -26,6 +27,7 @@ from orderbook_desktop.core.events import (
     DepthSnapshot,
     decode_diff,
     decode_snapshot,
+    timed,
 )
 from tests.core.reference_book import (
     Change,
@@ -319,6 +321,88 @@ def test_an_event_that_waited_and_crosses_the_book_ends_it_and_the_rest_waits_on
     assert sync.wants_snapshot
     again = sync.receive_snapshot(a_snapshot(7))
     assert [type(outcome) for outcome in again] == [Synced, Stale, Applied]
+
+
+def absurd_diff(first: int, final: int) -> DepthDiff:
+    payload = diff_payload([("1", "1")], [], first, final)
+    return decode_diff(payload.replace(b"%d" % (1_700_000_000_000 + final), b"1700000000000"))
+
+
+@pytest.mark.parametrize(
+    ("first", "final"),
+    [
+        (2**63 - 9, 2**63 - 1),
+        (10_000_007, 10_000_007),
+        (2**53, 2**53),
+    ],
+)
+def test_ids_that_cannot_follow_are_not_used(first: int, final: int) -> None:
+    absurd = absurd_diff(first, final)
+    sync = DepthSync()
+    sync.receive_snapshot(a_snapshot(5), 1_700_000_000_000)
+    (outcome,) = sync.receive_diff(absurd)
+    assert str(outcome) == f"Update id {final} can't follow update id 5."
+    assert sync.wants_snapshot
+    assert shown(sync.book) == ([], [])
+    # The true ones that follow are believed.
+    sync.receive_snapshot(a_snapshot(6))
+    following = a_diff(7, 7)
+    assert sync.receive_diff(following) == [Applied(following)]
+
+
+def test_ids_may_go_on_a_million_a_second() -> None:
+    later = timed(a_diff(70_000_000, 70_000_000), 1_700_000_060_000)
+    sync = DepthSync()
+    sync.receive_snapshot(a_snapshot(5), 1_700_000_000_000)
+    assert sync.receive_diff(later) == [Gap(6, 69_999_999), Buffered(later)]
+    # A minute holds no more than this.
+    beyond = timed(a_diff(70_000_006, 70_000_006), 1_700_000_060_000)
+    sync = DepthSync()
+    sync.receive_snapshot(a_snapshot(5), 1_700_000_000_000)
+    assert sync.receive_diff(beyond) == [Implausible(beyond, 5)]
+
+
+def test_ids_far_below_a_book_say_that_one_of_the_two_is_wrong() -> None:
+    sync = DepthSync()
+    sync.receive_snapshot(a_snapshot(2**63 - 1))
+    low = a_diff(100, 101)
+    assert sync.receive_diff(low) == [Implausible(low, 2**63 - 1)]
+    assert sync.wants_snapshot
+    waiting = a_diff(102, 102)
+    assert sync.receive_diff(waiting) == [Buffered(waiting)]
+    assert sync.receive_snapshot(a_snapshot(101)) == [Synced(a_snapshot(101)), Applied(waiting)]
+
+
+def test_a_snapshot_far_beyond_what_waits_is_refused() -> None:
+    sync = DepthSync()
+    waiting = a_diff(6, 6)
+    sync.receive_diff(waiting)
+    (refused,) = sync.receive_snapshot(a_snapshot(2**62), 1_700_000_000_000)
+    assert str(refused) == f"A book as of update id {2**62} can't follow update id 6."
+    assert sync.wants_snapshot
+    assert sync.receive_snapshot(a_snapshot(5)) == [Synced(a_snapshot(5)), Applied(waiting)]
+
+
+def test_an_absurd_first_event_is_found_by_the_snapshot() -> None:
+    sync = DepthSync()
+    absurd = absurd_diff(2**60, 2**60)
+    assert sync.receive_diff(absurd) == [Buffered(absurd)]
+    first = a_diff(6, 6)
+    # Which of the two is wrong can't be told yet.
+    assert sync.receive_diff(first) == [Implausible(first, 2**60)]
+    second = a_diff(7, 7)
+    sync.receive_diff(second)
+    assert sync.receive_snapshot(a_snapshot(6)) == [Synced(a_snapshot(6)), Applied(second)]
+
+
+def test_an_absurd_event_that_waits_alone_holds_up_nothing_for_long() -> None:
+    sync = DepthSync()
+    absurd = absurd_diff(2**60, 2**60)
+    sync.receive_diff(absurd)
+    assert sync.receive_snapshot(a_snapshot(5)) == [SnapshotTooOld(5, 2**60)]
+    later = a_diff(6, 6)
+    assert sync.receive_diff(later) == [Implausible(later, 2**60)]
+    assert sync.receive_snapshot(a_snapshot(6)) == [Synced(a_snapshot(6))]
 
 
 def test_broken_stream_forgets_what_waited() -> None:

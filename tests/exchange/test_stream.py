@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -175,6 +176,43 @@ async def test_a_bad_message_that_names_its_symbol_breaks_only_that() -> None:
         await until(lambda: btc.diffs and eth.broken)
     assert not btc.broken
     assert eth.causes == [GapCause.MALFORMED]
+
+
+@pytest.mark.parametrize("name", ["xrpusdt", "btcusdx", "\\u0062tcusd", ""])
+@pytest.mark.expects_log("unreadable message")
+async def test_a_bad_message_that_names_none_of_them_breaks_all(name: str) -> None:
+    async with following() as (script, streams, btc), listening(streams, ETH) as eth:
+        await until(lambda: eth.connected)
+        bad = frame(ETH, 1, stream=f"{name}@depth@100ms").replace("\\\\u", "\\u")
+        await send(script, bad[:-20].replace('"s": "ETHUSDT", ', ""))
+        await until(lambda: btc.broken and eth.broken)
+    assert btc.causes == eth.causes == [GapCause.MALFORMED]
+
+
+CHINESE = "币安人生USDT"
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+async def test_names_are_compared_as_they_are_decoded(*, ascii_only: bool) -> None:
+    async with following() as (script, streams, btc), listening(streams, CHINESE) as other:
+        await until(lambda: other.connected)
+        for text in (frame(CHINESE, 1), frame(BTC, 1)):
+            spelt = json.dumps(json.loads(text), ensure_ascii=ascii_only)
+            await send(script, spelt)
+        await until(lambda: other.diffs and btc.diffs)
+    assert not other.broken
+    assert not btc.broken
+
+
+@pytest.mark.expects_log("unreadable message")
+async def test_a_bad_message_breaks_the_market_that_it_names_by_escapes() -> None:
+    async with following() as (script, streams, btc), listening(streams, CHINESE) as other:
+        await until(lambda: other.connected)
+        await send(script, json.dumps(json.loads(frame(CHINESE, 1)))[:-20])
+        await until(lambda: other.broken)
+        await send(script, frame(BTC, 1))
+        await until(lambda: btc.diffs)
+    assert not btc.broken
 
 
 async def test_what_is_no_websocket_message_ends_the_connection_as_malformed() -> None:

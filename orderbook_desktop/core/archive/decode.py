@@ -19,6 +19,7 @@ from orderbook_desktop.core.archive.lanes import Lanes, fitting, read_lanes
 from orderbook_desktop.core.archive.quantities import read_quantities
 from orderbook_desktop.core.archive.tokens import read_signed, read_unsigned
 from orderbook_desktop.core.archive.wire import EventNumbers
+from orderbook_desktop.core.event_times import all_in_ms, stored_times
 from orderbook_desktop.core.levels import Int64Array
 
 
@@ -56,13 +57,20 @@ def _assembled(chunk: ArchiveChunk, lanes: Lanes, quantities: Int64Array) -> Dec
     by_place = quantities.take(lanes.entries)
     if not np.array_equal(lanes.there, by_place > 0):
         raise DamagedChunk("a level has a wrong quantity")
+    told = _read_numbers(columns.events, header)
+    if header.start_id is None:
+        # In whatever order they came: there is no time before.
+        event_ms = all_in_ms(told.event_ms)
+    else:
+        event_ms = stored_times(told.event_ms, told.received_ns, header.start_event_ms)
     return DecodedChunk(
         header,
-        _read_numbers(columns.events, header),
+        told._replace(event_ms=event_ms),
         lanes,
         by_place,
         (read_unsigned(columns.odd.unsorted).cumsum(), read_unsigned(columns.odd.places)),
         _odd_payloads(columns.odd, header.event_count),
+        told.event_ms,
     )
 
 

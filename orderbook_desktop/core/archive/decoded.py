@@ -15,7 +15,8 @@ from orderbook_desktop.core.archive.lanes import BEFORE_ALL, Lanes, fitting
 from orderbook_desktop.core.archive.wire import Changes, EventNumbers, spell
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import BugError
-from orderbook_desktop.core.events import DepthDiff, decode_diff
+from orderbook_desktop.core.event_times import in_ms
+from orderbook_desktop.core.events import DepthDiff, decode_diff, timed
 from orderbook_desktop.core.levels import Int64Array, Levels
 from orderbook_desktop.core.units import Scale
 
@@ -28,6 +29,8 @@ class DecodedChunk:
     `quantities` at each of their places (`archive.lanes`). `unsorted` has the events whose
     levels were not sent in the order of their keys, and by key which one each level was.
     `odd_payloads` has the texts of events that are not spelt canonically, by their index.
+    `told_ms` are the events' times as they are stored, which are those of `numbers` but for
+    what an earlier version of the program stored (`core.event_times`).
     """
 
     header: ChunkHeader
@@ -36,6 +39,7 @@ class DecodedChunk:
     quantities: Int64Array
     unsorted: tuple[Int64Array, Int64Array]
     odd_payloads: dict[int, bytes]
+    told_ms: Int64Array
 
     @property
     def scale(self) -> Scale:
@@ -46,6 +50,11 @@ class DecodedChunk:
     def has_book(self) -> bool:
         """Whether the events belong to a known book; those of a loose chunk don't."""
         return self.header.start_id is not None
+
+    @property
+    def start_event_ms(self) -> int:
+        """The time of the book before the first event; 0 if unknown."""
+        return in_ms(self.header.start_event_ms)
 
     @cached_property
     def changes(self) -> Changes:
@@ -90,7 +99,7 @@ class DecodedChunk:
         return BookImage(
             header.market,
             header.start_id if index == BEFORE_ALL else int(self.numbers.final_ids[index]),
-            header.start_event_ms if index == BEFORE_ALL else int(self.numbers.event_ms[index]),
+            self.start_event_ms if index == BEFORE_ALL else int(self.numbers.event_ms[index]),
             self.scale,
             Levels(prices[:bid_count], quantities[:bid_count]),
             Levels(prices[bid_count:], quantities[bid_count:]),
@@ -131,13 +140,15 @@ class DecodedChunk:
 
     def payloads(self) -> list[bytes]:
         """Return the JSON text of each event exactly as it was sent."""
-        texts = spell(self.numbers, self.changes, self.scale, self.header.market)
+        told = self.numbers._replace(event_ms=self.told_ms)
+        texts = spell(told, self.changes, self.scale, self.header.market)
         for index, text in self.odd_payloads.items():
             texts[index] = text
         return texts
 
     def diffs(self) -> Iterator[DepthDiff]:
         """Iterate over the events as they were received, equal in every field."""
-        received_ns = self.numbers.received_ns.tolist()
-        for payload, received in zip(self.payloads(), received_ns, strict=True):
-            yield decode_diff(payload, received)
+        _, _, event_ms, received_ns = self.numbers
+        times = zip(event_ms.tolist(), received_ns.tolist(), strict=True)
+        for payload, (event, received) in zip(self.payloads(), times, strict=True):
+            yield timed(decode_diff(payload, received), event)

@@ -55,9 +55,9 @@ def chunk_faults(chunk: DecodedChunk, start: BookImage | None = None) -> Iterato
 
 def reproduces(chunk: DecodedChunk, events: Sequence[DepthDiff]) -> bool:
     """Return whether `chunk` gives back exactly `events`, so that they may be removed."""
-    received_ns = chunk.numbers.received_ns.tolist()
     return (
-        received_ns == [event.received_ns for event in events]
+        chunk.numbers.received_ns.tolist() == [event.received_ns for event in events]
+        and chunk.told_ms.tolist() == [event.event_ms for event in events]
         and chunk.payloads() == [event.payload for event in events]
         and all(event.market == chunk.header.market for event in events)
     )
@@ -119,7 +119,8 @@ def _least_standing(
 
 
 def _header_faults(chunk: DecodedChunk) -> Iterator[ChunkFault]:
-    told, found = chunk.header.coverage, coverage_of(chunk.numbers)
+    numbers = chunk.numbers._replace(event_ms=chunk.told_ms)
+    told, found = chunk.header.coverage, coverage_of(numbers)
     for name in told.__struct_fields__:
         if getattr(told, name) != getattr(found, name):
             yield ChunkFault(told.first_id, f"the chunk's {name} is not that of its events")

@@ -30,6 +30,7 @@ _DIGITS: Final = b"0123456789"
 _SPACES_FOR_OTHERS: Final = bytes(byte if byte in _DIGITS else 0x20 for byte in range(256))
 _ZEROS_FOR_DIGITS: Final = bytes(0x30 if byte in _DIGITS else byte for byte in range(256))
 _FRACTION: Final = b"." + DEFAULT_EXPONENT * b"0" + b'"'
+_HEAD: Final = b'{"e":"depthUpdate","E":%d,'
 _LEVELS_BEGIN: Final = b'"b":['
 _LEVEL_SKELETON: Final = b'[".","."],'
 _SKELETON: Final = b'{"e":"depthUpdate","E":,"s":"%b","U":,"u":,"b":[%b],"a":[%b]}'
@@ -160,6 +161,9 @@ def _canonical_numbers(events: Sequence[DepthDiff]) -> Int64Array | None:
     part or with a needless zero in front. Behind each point there are eight digits, as all
     of them are counted. So the digits of a decimal without its point are its units.
     """
+    if not all(event.payload.startswith(_HEAD % event.event_ms) for event in events):
+        # What counts as its time is not what was sent.
+        return None
     market = events[0].market.encode()
     skeleton = b"".join(_skeletons(events, market.translate(None, _DIGITS)))
     if b"".join(event.payload for event in events).translate(None, _DIGITS) != skeleton:

@@ -25,15 +25,18 @@ from orderbook_desktop.core.depth_sync import (
     DepthSync,
     DiffOutcome,
     Gap,
+    Implausible,
     Overflow,
     SnapshotCrossed,
+    SnapshotImplausible,
     SnapshotOutcome,
     SnapshotTooOld,
     Stale,
     Synced,
 )
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.event_times import EventClock, OddTimes
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, timed
 from orderbook_desktop.core.received import Received
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 
@@ -84,13 +87,16 @@ class Counts:
 
     `repeated` events came again and are left out, `loose` ones belong to no known book,
     `snapshots` were of no use. `behind_ms` is by how much at most an event was received
-    before it happened, as the clocks tell it.
+    before it happened, as the clocks tell it. `implausible` ones have update ids that can't
+    follow the others; `times` are those of all events that were odd.
     """
 
     repeated: int = 0
     loose: int = 0
     snapshots: int = 0
     behind_ms: int = 0
+    implausible: int = 0
+    times: OddTimes = field(default_factory=OddTimes)
 
 
 @dataclass(slots=True)
@@ -125,9 +131,13 @@ class MarketRuns:
         self._spare = deque[DepthSnapshot](maxlen=_AHEAD_AT_MOST)
         self._loose: list[DepthDiff] = []
         self._lately: dict[int, bytes] = {}
+        self._clock = EventClock()
+        # When the latest message was received.
+        self._now_ms = 0
 
     def take(self, received: Received) -> None:
         """Take the next message."""
+        self._now_ms = received.received_ns // _NS_A_MS
         match received.message:
             case DepthDiff() as diff:
                 self._take_diff(diff)
@@ -153,6 +163,9 @@ class MarketRuns:
         self._flush_loose()
 
     def _take_diff(self, diff: DepthDiff) -> None:
+        event_ms = self._clock.time_of(diff.event_ms, diff.received_ns)
+        self.counts.times.take(diff.payload, diff.event_ms, event_ms)
+        diff = timed(diff, event_ms)
         behind_ms = diff.event_ms - diff.received_ns // _NS_A_MS
         self.counts.behind_ms = max(self.counts.behind_ms, behind_ms)
         known = self._lately.get(diff.final_id)
@@ -196,7 +209,7 @@ class MarketRuns:
                 self._feed_snapshot(snapshot)
 
     def _feed_snapshot(self, snapshot: DepthSnapshot) -> None:
-        for outcome in self._sync.receive_snapshot(snapshot):
+        for outcome in self._sync.receive_snapshot(snapshot, self._now_ms):
             self._act(outcome)
 
     def _act(self, outcome: DiffOutcome | SnapshotOutcome) -> None:
@@ -221,14 +234,32 @@ class MarketRuns:
             case Synced(snapshot):
                 self._end(GapCause.DISCONNECT, _ANEW)
                 self._run = _encoder(snapshot, self._spooler.chunk)
-            case SnapshotTooOld():
-                self._end(GapCause.DISCONNECT, _ANEW)
-                self.counts.snapshots += 1
-            case SnapshotCrossed():
-                self._end(GapCause.CROSSED, str(outcome))
-                self.counts.snapshots += 1
+            case Implausible(diff):
+                self._let_go(diff, str(outcome))
+            case SnapshotTooOld() | SnapshotCrossed() | SnapshotImplausible():
+                self._pass_over(outcome)
             case Buffered():
                 pass
+
+    def _pass_over(self, snapshot: SnapshotTooOld | SnapshotCrossed | SnapshotImplausible) -> None:
+        """A snapshot is of no use; if it was to begin a run, the one before it has ended."""
+        self.counts.snapshots += 1
+        match snapshot:
+            case SnapshotTooOld():
+                self._end(GapCause.DISCONNECT, _ANEW)
+            case SnapshotCrossed():
+                self._end(GapCause.CROSSED, str(snapshot))
+            case SnapshotImplausible():
+                self._end(GapCause.MALFORMED, str(snapshot))
+
+    def _let_go(self, diff: DepthDiff, detail: str) -> None:
+        """Leave out an event with impossible ids, with which the synchroniser begins anew."""
+        self._end(GapCause.MALFORMED, detail)
+        self.counts.implausible += 1
+        del self._waiting[id(diff)]
+        for waiting in self._waiting.values():
+            self._set_aside(waiting)
+        self._waiting.clear()
 
     def _end(self, cause: GapCause, detail: str) -> None:
         run, self._run = self._run, None

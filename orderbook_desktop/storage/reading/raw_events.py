@@ -8,13 +8,15 @@ from itertools import pairwise
 from typing import Final, Protocol, TypeVar
 
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.event_times import in_ms
+from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.schema import DEPTH_EVENTS, Document, event_of
 
-# Ranges have to be bounded on both sides, by ids, of which a market may use few or many.
+# Ranges have to be bounded on both sides, by ids, of which a market may use few or many. The
+# event that follows spans no more than the longest one.
 _FIRST_SPAN: Final = 20_000
-_LONGEST_SPAN: Final = 1 << 40
+_LONGEST_SPAN: Final = WIDEST_EVENT
 _FEW: Final = 300
 _MANY: Final = 1_500
 
@@ -58,9 +60,9 @@ class RawEvents:
         None goes beyond `last_id`. Empty where the next one is missing. Raises PyMongo's
         errors, and `MalformedMessage` where the next one is not as it was stored.
         """
-        begin = after_id
-        while begin < last_id:
-            end = min(begin + self._span, last_id)
+        begin, furthest_id = after_id, min(last_id, after_id + 1 + _LONGEST_SPAN)
+        while begin < furthest_id:
+            end = min(begin + self._span, furthest_id)
             found = await self._between(begin, end)
             if len(found) < _FEW:
                 self._span = min(self._span * 4, _LONGEST_SPAN)
@@ -69,7 +71,7 @@ class RawEvents:
             if found:
                 return await asyncio.to_thread(_unbroken, after_id, found)
             begin = end
-        return []
+        return await self._too_wide(after_id, furthest_id, last_id)
 
     async def those(self, ids: Sequence[int]) -> list[DepthDiff]:
         """Return those of the events of these final ids that are there; raises as `run_after`."""
@@ -79,6 +81,16 @@ class RawEvents:
             query = {"market": self._market, "u": {"$in": list(ids[start : start + _MANY])}}
             found += await events.find(query).sort("u", 1).to_list(None)
         return [checked_event(one) for one in found]
+
+    async def _too_wide(self, after_id: int, beyond_id: int, last_id: int) -> list[DepthDiff]:
+        """Raise `MalformedMessage` if an event that follows spans more ids than any may."""
+        if beyond_id < last_id:
+            beyond = {"$gt": beyond_id, "$lte": last_id}
+            query = {"market": self._market, "u": beyond, "U": {"$lte": after_id + 1}}
+            found = await self._database.collection(DEPTH_EVENTS).find_one(query)
+            if found is not None:
+                checked_event(found)
+        return []
 
     async def _between(self, after_id: int, last_id: int) -> list[Document]:
         query = {"market": self._market, "u": {"$gt": after_id, "$lte": last_id}}
@@ -91,10 +103,19 @@ def checked_event(document: Document) -> DepthDiff:
     for name in document.keys() - _FIELDS:
         raise MalformedMessage("recorded event", f"it has a field {name}", event.payload)
     for name, field in _COPIES:
-        if document.get(name) != getattr(event, field):
+        if not _is_told(document.get(name), getattr(event, field), field):
             reason = f"its {name} is not that of its text"
             raise MalformedMessage("recorded event", reason, event.payload)
     return event
+
+
+def _is_told(stored: object, found: int | str, field: str) -> bool:
+    if isinstance(found, str):
+        return stored == found
+    if not isinstance(stored, int) or isinstance(stored, bool):
+        return False
+    # An earlier version stored what was sent, in whatever unit.
+    return (in_ms(stored) if field == "event_ms" else stored) == found
 
 
 def _unbroken(after_id: int, found: Sequence[Document]) -> list[DepthDiff]:

@@ -84,7 +84,7 @@ def runs(draw: st.DrawFn, kind: str = "any") -> Run:
     last = draw(st.integers(0, 10**12))
     snapshot = snapshot_payload(bids, asks, last)
     market = draw(st.sampled_from(["BTCUSDT", "1INCHUSDT", "币安USDT", "A.B"]))
-    events, event_ms = [], draw(st.integers(0, 2**42))
+    events, event_ms = [], draw(st.integers(10**12, 2**42))
     for _ in range(draw(st.integers(1, 8))):
         overlap, span = draw(st.integers(0, 3)), draw(st.integers(1, 100))
         first, last = max(last + 1 - overlap, 0), last + span

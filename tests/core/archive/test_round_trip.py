@@ -16,10 +16,18 @@ from orderbook_desktop.core.archive import (
     same_book,
     verify_chunk,
 )
+from orderbook_desktop.core.archive.wire import events_of
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.errors import BugError, InexactValue
-from orderbook_desktop.core.events import decode_diff, decode_snapshot, level_texts
+from orderbook_desktop.core.event_times import stored_times
+from orderbook_desktop.core.events import (
+    DepthDiff,
+    decode_diff,
+    decode_snapshot,
+    level_texts,
+    timed,
+)
 from orderbook_desktop.core.levels import EMPTY, Levels
 from orderbook_desktop.core.units import Scale, parse_units
 from tests.core.archive.runs import Run, run_of, runs, spelt
@@ -30,9 +38,17 @@ def decoded(run: Run) -> DecodedChunk:
     return decode_chunk(encode_chunk(run.start, run.events))
 
 
+def as_counted(run: Run) -> list[DepthDiff]:
+    """The events of `run`, none of them at a time that can't be."""
+    numbers = events_of(run.events)
+    times = stored_times(numbers.event_ms, numbers.received_ns, run.start.event_ms)
+    return [timed(event, ms) for event, ms in zip(run.events, times.tolist(), strict=True)]
+
+
 def check(run: Run) -> None:
     chunk = decoded(run)
-    assert list(chunk.diffs()) == run.events
+    counted = as_counted(run)
+    assert list(chunk.diffs()) == counted
     assert reproduces(chunk, run.events)
     assert same_book(chunk.start_book(), run.start)
     scale = chunk.scale
@@ -44,7 +60,7 @@ def check(run: Run) -> None:
         assert shown == run.reference_after(index).levels
         if index >= 0:
             assert book.last_update_id == run.events[index].final_id
-            assert book.event_ms == run.events[index].event_ms
+            assert book.event_ms == counted[index].event_ms
     assert same_book(chunk.final_book(), chunk.book_after(len(run.events) - 1))
     check_changes(chunk, run)
 

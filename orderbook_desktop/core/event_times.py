@@ -1,0 +1,169 @@
+"""Event times: their unit told by their digits, and those that cannot be true.
+
+An exchange that is asked for milliseconds may send microseconds, of all events or of one; an
+event may be dated years away. What was sent stays as it is in the event's text; what counts as
+its time is decided here: milliseconds, and for a time that contradicts both the events before
+it and its receipt, the latest time before it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from orderbook_desktop.core.levels import Int64Array
+
+# Around now, a time has 10 digits in seconds, 13 in milliseconds, 16 in microseconds and 19 in
+# nanoseconds; so it has from September 2001 to November 2286.
+_UNITS: Final = ((10, "seconds"), (16, "microseconds"), (19, "nanoseconds"))
+_find_time: Final = re.compile(rb'"E"\s*:\s*([0-9]{1,19})[^0-9]').search
+_HELD: Final = "Some events have impossible times; each counts as late as the one before it."
+_NS_A_MS: Final = 1_000_000
+# Networks and clocks that nobody sets are late by less, markets are quiet for longer.
+_NEAR_MS: Final = 60_000
+_DAY_MS: Final = 86_400_000
+_YEAR_MS: Final = 365 * _DAY_MS
+# No exchange of order books by JSON is older; 13 digits in milliseconds begin here.
+EARLIEST_MS: Final = 10**12
+
+
+def in_ms(time: int) -> int:
+    """Return `time` in milliseconds since the epoch, its unit told by the number of its digits."""
+    match len(str(time)):
+        case 10:
+            return time * 1000
+        case 16:
+            return time // 1000
+        case 19:
+            return time // _NS_A_MS
+        case _:
+            return time
+
+
+def unit_of(time: int) -> str:
+    """Return the unit of `time` in the plural where it isn't milliseconds, else nothing."""
+    return dict(_UNITS).get(len(str(time)), "")
+
+
+def all_in_ms(times: Int64Array) -> Int64Array:
+    """Return `in_ms` of each of `times`; these very ones where nothing is to be changed."""
+    is_odd = (times < EARLIEST_MS) | (times >= 10 * EARLIEST_MS)
+    if not is_odd.any():
+        return times
+    return np.array([in_ms(time) for time in times.tolist()], dtype=np.int64)
+
+
+@dataclass(slots=True)
+class EventClock:
+    """The time of one market's events as they come in.
+
+    An event's time is believed where it is near the latest before it or near its receipt, or as
+    far from its receipt as that of the event before it: whose clock is right doesn't matter then.
+    So is one within a day of its receipt that the next event confirms. Any other counts as late
+    as the latest one before it, and the first of all as late as it was received.
+    """
+
+    latest_ms: int = 0
+    _offset_ms: int | None = None
+    _doubted_ms: int | None = None
+
+    def time_of(self, event_ms: int, received_ns: int) -> int:
+        """Return what counts as the time of the next event; `received_ns` is 0 where unknown."""
+        offset_ms = event_ms - received_ns // _NS_A_MS if received_ns else None
+        if self._is_believed(event_ms, offset_ms):
+            self._offset_ms, self._doubted_ms = offset_ms, None
+            self.latest_ms = max(self.latest_ms, event_ms)
+            return event_ms
+        self._doubted_ms = offset_ms
+        if not self.latest_ms:
+            self.latest_ms = received_ns // _NS_A_MS
+        return self.latest_ms
+
+    def _is_believed(self, event_ms: int, offset_ms: int | None) -> bool:
+        if not self.latest_ms:
+            return offset_ms is None or abs(offset_ms) <= _YEAR_MS
+        if abs(event_ms - self.latest_ms) <= _NEAR_MS:
+            return True
+        if offset_ms is None:
+            return abs(event_ms - self.latest_ms) <= _DAY_MS
+        is_confirmed = self._doubted_ms is not None and abs(offset_ms) <= _DAY_MS
+        return (
+            abs(offset_ms) <= _NEAR_MS
+            or (self._offset_ms is not None and abs(offset_ms - self._offset_ms) <= _NEAR_MS)
+            or (is_confirmed and abs(offset_ms - (self._doubted_ms or 0)) <= _NEAR_MS)
+        )
+
+
+@dataclass(slots=True)
+class OddTimes:
+    """What was odd about the times of a market's events, told once of each kind.
+
+    `converted` counts the events that were not dated in milliseconds, `held` those that count
+    as late as the latest one before them.
+    """
+
+    converted: int = 0
+    held: int = 0
+    _units: dict[str, None] = field(default_factory=dict)
+
+    def take(self, payload: bytes, sent_ms: int, counted_ms: int) -> str | None:
+        """Take an event; return a sentence where it is the first of its kind.
+
+        `payload` is its text, `sent_ms` the time that it tells, `counted_ms` what counts.
+        """
+        found = _find_time(payload)
+        unit = unit_of(int(found[1])) if found is not None else ""
+        news = None
+        if unit:
+            self.converted += 1
+            if unit not in self._units:
+                self._units[unit] = None
+                news = self._of_units()
+        if counted_ms != sent_ms:
+            self.held += 1
+            if self.held == 1:
+                news = _HELD
+        return news
+
+    @property
+    def sentence(self) -> str:
+        """All of it, or empty."""
+        told = (self._of_units() if self._units else "", _HELD if self.held else "")
+        return " ".join(filter(None, told))
+
+    def _of_units(self) -> str:
+        units = " and ".join(self._units)
+        return f"Some events are dated in {units}; they are counted in milliseconds."
+
+
+def may_count(counted_ms: int, sent_ms: int, received_ns: int) -> bool:
+    """Return whether a time that was sent may have given way to another one (`EventClock`)."""
+    if abs(sent_ms - counted_ms) <= _NEAR_MS:
+        return False
+    return not received_ns or abs(sent_ms - received_ns // _NS_A_MS) > _NEAR_MS
+
+
+def stored_times(told: Int64Array, received_ns: Int64Array, before_ms: int) -> Int64Array:
+    """Return what counts as the times of stored events, in their order.
+
+    `told` are their times as they were stored, `before_ms` is the time of the book before them
+    (0: unknown). Where they were stored by this program they are right already; an earlier one
+    stored what was sent. A time more than a day from both its receipt and the latest one before
+    it counts as late as that.
+    """
+    times = all_in_ms(told)
+    before = in_ms(before_ms)
+    far = np.abs(times - received_ns // _NS_A_MS) > _DAY_MS
+    if not far.any():
+        return times
+    found: list[int] = []
+    for time, is_far in zip(times.tolist(), far.tolist(), strict=True):
+        if is_far and before and abs(time - before) > _DAY_MS:
+            found.append(before)
+        else:
+            found.append(time)
+            before = max(before, time)
+    return np.array(found, dtype=np.int64)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orderbook_desktop.core.event_times import (
+    EventClock,
+    OddTimes,
+    all_in_ms,
+    in_ms,
+    may_count,
+    stored_times,
+    unit_of,
+)
+from tests.core.reference_book import diff_payload
+
+NOW = 1_767_225_600_000
+HOUR = 3_600_000
+DAY = 24 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("time", "ms", "unit"),
+    [
+        (NOW, NOW, ""),
+        (NOW // 1000, NOW, "seconds"),
+        (NOW * 1000 + 999, NOW, "microseconds"),
+        (NOW * 10**6 + 1, NOW, "nanoseconds"),
+        (0, 0, ""),
+        (5, 5, ""),
+        (12_345_678_901, 12_345_678_901, ""),
+        (2**63 - 1, (2**63 - 1) // 10**6, "nanoseconds"),
+    ],
+)
+def test_the_unit_is_told_by_the_digits(time: int, ms: int, unit: str) -> None:
+    assert (in_ms(time), unit_of(time)) == (ms, unit)
+
+
+@given(st.lists(st.integers(0, 2**63 - 1), max_size=20))
+def test_arrays_are_converted_as_numbers_are(times: list[int]) -> None:
+    array = np.array(times, dtype=np.int64)
+    assert all_in_ms(array).tolist() == list(map(in_ms, times))
+
+
+def counted(times: list[int], received: list[int] | None = None) -> list[int]:
+    """What counts as `times`; they are received as they come, a tenth of a second apart."""
+    came = received or [NOW + 100 * at for at in range(len(times))]
+    clock = EventClock()
+    return [clock.time_of(one, at * 10**6) for one, at in zip(times, came, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "odd", [0, 1, NOW + 2 * HOUR, NOW - 2 * HOUR, NOW + 500 * DAY, NOW * 5, 2**63 - 1]
+)
+@pytest.mark.parametrize("at", [1, 2, 5])
+def test_one_impossible_time_counts_as_late_as_the_one_before_it(odd: int, at: int) -> None:
+    times = [NOW + 100 * one for one in range(6)]
+    sent = [*times[:at], odd, *times[at + 1 :]]
+    assert counted(sent) == [*times[:at], times[at - 1], *times[at + 1 :]]
+
+
+@pytest.mark.parametrize("odd", [0, NOW + 500 * DAY])
+def test_the_first_one_of_all_counts_as_late_as_it_was_received(odd: int) -> None:
+    assert counted([odd, NOW + 100]) == [NOW, NOW + 100]
+
+
+def test_times_far_ahead_for_ever_are_never_believed() -> None:
+    times = [NOW, *(NOW + 3650 * DAY + one for one in range(50))]
+    assert counted(times) == [NOW] * 51
+
+
+@pytest.mark.parametrize("wrong", [5 * HOUR, -5 * HOUR, 20 * DAY, -20 * DAY])
+def test_a_wrong_clock_of_ours_makes_nothing_impossible(wrong: int) -> None:
+    # Of a calm market, in which minutes pass between two events.
+    times = [NOW + one * 17 * 60_000 for one in range(10)]
+    assert counted(times, [one + wrong for one in times]) == times
+
+
+@pytest.mark.parametrize("step", [3 * HOUR, -3 * HOUR])
+def test_a_clock_of_ours_that_is_set_costs_one_calm_event_its_time(step: int) -> None:
+    times = [NOW + one * 10 * 60_000 for one in range(10)]
+    received = [one + (step if at > 4 else 0) for at, one in enumerate(times)]
+    assert counted(times, received) == [*times[:5], times[4], *times[6:]]
+    # Of a busy market none.
+    busy = [NOW + one * 100 for one in range(10)]
+    received = [one + (step if at > 4 else 0) for at, one in enumerate(busy)]
+    assert counted(busy, received) == busy
+
+
+def test_a_quiet_night_is_no_jump_and_small_steps_back_stay() -> None:
+    times = [NOW, NOW + 9 * HOUR, NOW + 9 * HOUR - 3_000, NOW + 9 * HOUR + 1]
+    assert counted(times, times) == times
+
+
+def test_without_receipts_only_a_day_is_too_far() -> None:
+    times = [NOW, NOW + 20 * HOUR, NOW + 60 * HOUR, NOW + 21 * HOUR]
+    clock = EventClock()
+    assert [clock.time_of(one, 0) for one in times] == [*times[:2], times[1], times[3]]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2**62), st.integers(0, 2**63 - 1)), min_size=1, max_size=9)
+)
+def test_what_counts_never_needs_the_rule_again(pairs: list[tuple[int, int]]) -> None:
+    clock = EventClock()
+    times = [clock.time_of(one, received) for one, received in pairs]
+    for (sent, received), time in zip(pairs, times, strict=True):
+        assert time == sent or not received or may_count(time, sent, received)
+
+
+def test_stored_times_of_an_earlier_version_are_mended() -> None:
+    told = np.array([NOW, NOW * 1000 + 100_000, NOW + 400 * DAY, NOW + 300, 0, NOW + 500])
+    received = (NOW + 100 * np.arange(6)) * 10**6
+    expected = [NOW, NOW + 100, NOW + 100, NOW + 300, NOW + 300, NOW + 500]
+    assert stored_times(told, received, 0).tolist() == expected
+    # As they are, they stay.
+    again = stored_times(np.array(expected), received, NOW)
+    assert again.tolist() == expected
+
+
+def test_what_is_odd_is_told_once_of_each_kind() -> None:
+    odd = OddTimes()
+
+    def take(sent: int, counts: int) -> str | None:
+        payload = diff_payload([], []).replace(b"1700000000001", b"%d" % sent)
+        return odd.take(payload, in_ms(sent), counts)
+
+    assert take(NOW, NOW) is None
+    assert odd.sentence == ""
+    in_us = "Some events are dated in microseconds; they are counted in milliseconds."
+    assert take(NOW * 1000, NOW) == in_us
+    assert take(NOW * 1000, NOW) is None
+    held = "Some events have impossible times; each counts as late as the one before it."
+    assert take(0, NOW) == held
+    assert take(1, NOW) is None
+    assert odd.sentence == f"{in_us} {held}"
+    assert (odd.converted, odd.held) == (2, 2)
