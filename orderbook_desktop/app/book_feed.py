@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import chain, repeat
 from typing import Final
 
@@ -42,7 +42,7 @@ from orderbook_desktop.core.sources import (
 )
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.witness import Horizon, horizon_of
-from orderbook_desktop.exchange.errors import Paced, RateLimited, UnknownSymbol
+from orderbook_desktop.exchange.errors import NoBook, Paced, RateLimited, UnknownSymbol
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +53,9 @@ _FETCHED_AT_ONCE: Final = 4
 _LONGEST_PAUSE_S: Final = 5.0
 _COUNT_DOWN_S: Final = 1.0
 _NS_A_MS: Final = 1_000_000
+# A symbol that isn't traded yet may stay so for days: asking for its book costs the others.
+_WITHOUT_BOOK_FIRST_S: Final = 5.0
+_WITHOUT_BOOK_LONGEST_S: Final = 120.0
 
 
 class BookFeed:
@@ -98,6 +101,8 @@ class BookFeed:
         self._fetching: asyncio.Task[None] | None = None
         self._fetched_at = float("-inf")
         self._pauses = self._new_pauses()
+        # An event tells that a symbol is traded after all.
+        self._event_came = asyncio.Event()
 
     @property
     def market(self) -> str:
@@ -178,6 +183,7 @@ class BookFeed:
         # A recorded event was received by another clock, and some time before.
         is_by_our_clock = self._kind is SourceKind.DIRECT and diff.received_ns
         self._arrived_ns = diff.received_ns if is_by_our_clock else time.time_ns()
+        self._event_came.set()
         diff = self._timed(diff)
         outcomes = self._sync.receive_diff(diff)
         if self._sink is not None and not isinstance(outcomes[0], Implausible):
@@ -292,6 +298,7 @@ class BookFeed:
     async def _fetch_until_synced(self, pause: float) -> None:
         await asyncio.sleep(pause)
         delays = backoff_delays(first=self._first_delay, cap=self._longest_delay)
+        without_book = backoff_delays(_WITHOUT_BOOK_FIRST_S, cap=_WITHOUT_BOOK_LONGEST_S)
         told = ""
         while self._sync.wants_snapshot:
             try:
@@ -308,11 +315,19 @@ class BookFeed:
                     _log.info("%s: no snapshot: %s", self._market, told)
                 self._set_problem(error)
                 pause = _pause_after(error, next(delays))
+                if isinstance(error, NoBook):
+                    await self._until_event(next(without_book))
             else:
                 if self._take_snapshot(snapshot):
                     return
                 pause = next(delays)
             await asyncio.sleep(pause)
+
+    async def _until_event(self, longest_s: float) -> None:
+        self._event_came.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self._event_came.wait()
 
     def _take_snapshot(self, snapshot: DepthSnapshot) -> bool:
         """Give the snapshot to the synchroniser; return whether the book is known now."""

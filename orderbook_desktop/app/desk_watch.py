@@ -12,7 +12,13 @@ from orderbook_desktop.app.notice_board import NoticeBoard
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState, SourceKind
-from orderbook_desktop.exchange.errors import Paced, RateLimited, RegionBlocked, UnknownSymbol
+from orderbook_desktop.exchange.errors import (
+    NoBook,
+    Paced,
+    RateLimited,
+    RegionBlocked,
+    UnknownSymbol,
+)
 
 # A first connection takes about a second; after this the exchange counts as out of reach.
 UNREACHABLE_AFTER_S: Final = 3.0
@@ -86,7 +92,7 @@ class DeskWatch:
         if status.state is FeedState.SYNCED or is_paced:
             self._reached_at = self._now()
         is_lasting = self._now() - self._reached_at > UNREACHABLE_AFTER_S
-        if not is_lasting or isinstance(problem, UnknownSymbol):
+        if not is_lasting or isinstance(problem, UnknownSymbol | NoBook):
             self._board.withdraw("exchange")
             return
         text = status.detail

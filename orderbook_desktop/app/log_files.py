@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
 from logging.handlers import RotatingFileHandler
@@ -16,7 +17,17 @@ from orderbook_desktop.storage.server.private_files import private_data_folder, 
 _FILE_BYTES: Final = 2_000_000
 _FILES_KEPT: Final = 3
 _FORMAT: Final = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
+# C0 and C1 but for tab and line feed; and what turns the direction of writing.
+_controls: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _NOISY: Final = ("pymongo", "asyncio", "qasync", "websockets", "ccxt", "aiohttp", "filelock")
+
+
+class PlainLines(logging.Formatter):
+    """Writes records of which no text, whoever made it, can move a terminal's cursor."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record with its control characters as `?`, but for line breaks and tabs."""
+        return _controls.sub("?", super().format(record))
 
 
 class SharedLogFile(RotatingFileHandler):
@@ -76,7 +87,7 @@ def begin_log(settings: Settings) -> None:
     # A full disk must not fill the terminal with tracebacks about the log.
     logging.raiseExceptions = development
     terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(logging.Formatter(_FORMAT))
+    terminal.setFormatter(PlainLines(_FORMAT))
     terminal.setLevel(logging.DEBUG if development else logging.CRITICAL)
     root.addHandler(terminal)
     try:
@@ -86,5 +97,5 @@ def begin_log(settings: Settings) -> None:
         terminal.setLevel(min(terminal.level, logging.ERROR))
         logging.getLogger(__name__).info("no log file: %s", error)
         return
-    file.setFormatter(logging.Formatter(_FORMAT))
+    file.setFormatter(PlainLines(_FORMAT))
     root.addHandler(file)

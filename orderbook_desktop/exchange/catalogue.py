@@ -1,40 +1,63 @@
-"""The traded spot symbols and their filters, from the exchange through ccxt.
+"""The traded spot symbols and their filters, named as ccxt names them.
 
-ccxt is large and works through thousands of symbols in one go: it is imported and used in a
-thread with an event loop of its own, so that neither the window nor a stream waits for all
-of it. Threads share one interpreter: decoding thousands of symbols is a single step, and
-others wait for some hundredths of a second until it is done.
+ccxt is large, and a list of all symbols long: it is imported, and the list is read, in a thread
+with an event loop of its own, so that neither the window nor a stream waits for it. Threads share
+one interpreter; so the list is read listing by listing, as it comes in.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import importlib
 import logging
+import sys
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
-from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.errors import KnownError, MalformedMessage
+from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import parse_units
-from orderbook_desktop.exchange.errors import (
-    ExchangeError,
-    UnexpectedAnswer,
-    Unreachable,
-    connect_reason,
-    refusal,
-)
+from orderbook_desktop.exchange.array_elements import ArrayElements
+from orderbook_desktop.exchange.errors import ExchangeError, UnexpectedAnswer, WebPage
+from orderbook_desktop.exchange.http import MOST_OF_A_LIST, Answer, HttpClient
+from orderbook_desktop.exchange.rest import refusal_in, told_error
 
 _log = logging.getLogger(__name__)
 
 _CCXT_BINANCE: Final = "ccxt.async_support.binance"
-_CCXT_ERRORS: Final = "ccxt.base.errors"
 _TIMEOUT_S: Final = 20.0
+_LONGEST_NAME: Final = 40
+_MOST_SYMBOLS: Final = 150_000
+_SORTED_AT_ONCE: Final = 2_000
+_TOLD_LEFT_OUT: Final = 20
+# ccxt, too, takes symbols of this group for not traded.
+_GROUP: Final = "TRD_GRP_003"
+
+
+class _WireFilter(msgspec.Struct):
+    filterType: str = ""  # noqa: N815 (the exchange's name)
+    tickSize: object = None  # noqa: N815
+    stepSize: object = None  # noqa: N815
+
+
+class _WireListing(msgspec.Struct):
+    symbol: str
+    status: str
+    baseAsset: str  # noqa: N815 (the exchange's name)
+    quoteAsset: str  # noqa: N815
+    filters: list[_WireFilter] = []
+    permissions: object = None
+    contractType: object = None  # noqa: N815
+
+
+_listing_decoder: Final = msgspec.json.Decoder(_WireListing)
 
 
 async def fetch_symbols(base_url: str, timeout_s: float = _TIMEOUT_S) -> list[SymbolInfo]:
@@ -65,9 +88,17 @@ class _LoadingThread:
         # Explicit, because the program's own policy may make Qt's loops.
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             try:
-                return runner.run(self._load(module.binance))
+                listings = runner.run(self._load(module.binance().commonCurrencies))
             except asyncio.CancelledError:
                 return []  # Nobody waits for it any more.
+        if listings is None:
+            return []
+        if listings.left_out:
+            _log.warning(
+                "%d of the exchange's listings are left out, because they could not be read",
+                listings.left_out,
+            )
+        return listings.in_order()
 
     def stop(self) -> None:
         """End `load`, if it goes on."""
@@ -78,78 +109,141 @@ class _LoadingThread:
                 with suppress(RuntimeError):  # The loop was closed at this instant.
                     loop.call_soon_threadsafe(task.cancel)
 
-    async def _load(self, binance: Any) -> list[SymbolInfo]:
+    async def _load(self, common_names: Mapping[str, str]) -> Listings | None:
         task = asyncio.current_task()
         with self._lock:
             if self._stopped or task is None:
-                return []
+                return None
             self._running = asyncio.get_running_loop(), task
         try:
-            return await _loaded(binance, self._base_url, self._timeout_s)
+            return await _loaded(common_names, self._base_url, self._timeout_s)
         finally:
             with self._lock:
                 self._running = None
 
 
-async def _loaded(binance: Any, base_url: str, timeout_s: float) -> list[SymbolInfo]:
-    options = {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False}
-    client = binance({"options": options, "timeout": int(timeout_s * 1000)})
-    client.urls["api"]["public"] = f"{base_url}/api/v3"
-    client.aiohttp_trust_env = True
-    answer = _LastAnswer()
-    client.on_rest_response = answer.note
-    client.on_json_response = _decoded
-    known: Any = importlib.import_module(_CCXT_ERRORS)
+async def _loaded(common_names: Mapping[str, str], base_url: str, timeout_s: float) -> Listings:
+    client = HttpClient(base_url, timeout_s)
+    listings = Listings(common_names)
     try:
-        markets = await client.load_markets()
-        found = [_symbol(one) for one in markets.values() if one["spot"] and one["active"]]
-    except known.BaseError as error:
-        raise _known(error, answer, base_url, known) from error
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        # What ccxt does with an answer, or an address, that makes no sense to it.
-        _log.warning("the symbols could not be read: %r", error)
+        answer = await client.get("/api/v3/exchangeInfo", {}, MOST_OF_A_LIST, listings.take)
+    except MalformedMessage as error:
+        _log.warning("the symbols could not be loaded: %s", error)
         raise UnexpectedAnswer(base_url, "no list of symbols") from error
+    except TooManySymbols as error:
+        _log.warning("the symbols could not be loaded: %s", error)
+        raise UnexpectedAnswer(base_url, str(error)) from error
+    except ExchangeError as error:
+        _log.warning("the symbols could not be loaded: %s", error)
+        raise
     finally:
         await client.close()
-    if not found:
-        raise UnexpectedAnswer(base_url, "no spot symbols")
-    return sorted(found, key=lambda info: info.symbol)
+    if answer.status == 200 and listings.is_whole and listings.by_market:
+        return listings
+    if answer.status == 200:
+        answer = replace(answer, body=listings.beginning)
+    shown = plain_text(answer.body[:1000].decode("utf-8", "replace"))
+    _log.warning("the symbols could not be loaded (HTTP %d): %s", answer.status, shown)
+    raise _no_list(answer, listings, base_url)
 
 
-def _decoded(body: str) -> Any:
-    """Take the place of ccxt's decoder, which holds up the other threads for longer."""
-    try:
-        return msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
-        raise ValueError(*error.args) from error
+def _no_list(answer: Answer, listings: Listings, base_url: str) -> ExchangeError:
+    if answer.status != 200 or told_error(answer.body).code:
+        return refusal_in(answer, base_url)
+    if answer.body.lstrip().startswith(b"<"):
+        return WebPage(base_url)
+    if listings.is_whole:
+        return UnexpectedAnswer(base_url, "no spot symbols")
+    return UnexpectedAnswer(base_url, "no list of symbols, or one that breaks off")
 
 
-class _LastAnswer:
-    """Looks over ccxt's shoulder: its exceptions don't tell status and headers."""
+class TooManySymbols(KnownError):
+    """A list has more symbols than any exchange's."""
 
-    def __init__(self) -> None:
-        self.status: int | None = None
-        self.retry_after: str | None = None
-
-    def note(
-        self, code: int, _reason: str, _url: str, _method: str, headers: Any, body: str, *_: Any
-    ) -> str:
-        """Take the place of ccxt's `on_rest_response`."""
-        self.status = code
-        named = (value for name, value in headers.items() if name.lower() == "retry-after")
-        self.retry_after = next(named, None)
-        return body.strip()
+    def __str__(self) -> str:
+        return f"a list of more than {_MOST_SYMBOLS:,} symbols"
 
 
-def _symbol(market: Mapping[str, Any]) -> SymbolInfo:
-    filters = {entry.get("filterType"): entry for entry in market["info"].get("filters", ())}
-    return SymbolInfo(
-        symbol=market["symbol"],
-        market=market["id"],
-        base=market["base"],
-        quote=market["quote"],
-        tick_size=_filter_units(filters.get("PRICE_FILTER", {}).get("tickSize"), market["id"]),
-        step_size=_filter_units(filters.get("LOT_SIZE", {}).get("stepSize"), market["id"]),
+class Listings:
+    """The symbols in trading of an `exchangeInfo` answer, taken slice by slice.
+
+    `common_names` are the names of assets that differ from the exchange's. A listing that
+    can't be understood is left out, as is one whose market was listed before: `left_out`
+    counts them.
+    """
+
+    def __init__(self, common_names: Mapping[str, str]) -> None:
+        self.by_market: dict[str, SymbolInfo] = {}
+        self.left_out = 0
+        self._names = common_names
+        self._elements = ArrayElements("symbols")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the list was seen to its end."""
+        return self._elements.is_whole
+
+    @property
+    def beginning(self) -> bytes:
+        """The beginning of the answer."""
+        return self._elements.beginning
+
+    def take(self, part: bytes) -> None:
+        """Take the next bytes; raises `MalformedMessage` and `TooManySymbols`."""
+        for element in self._elements.take(part):
+            try:
+                info = self._symbol(_listing_decoder.decode(element))
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
+                self._leave_out(element, str(error))
+                continue
+            if info is None:
+                continue
+            if info.market in self.by_market:
+                self._leave_out(element, "it is listed before")
+            elif len(self.by_market) >= _MOST_SYMBOLS:
+                raise TooManySymbols
+            else:
+                self.by_market[info.market] = info
+
+    def in_order(self) -> list[SymbolInfo]:
+        """Return the symbols in alphabetical order."""
+        infos = list(self.by_market.values())
+        # One sort of them all would be a single step, which holds up the other threads.
+        parts = range(0, len(infos), _SORTED_AT_ONCE)
+        ordered = (sorted(infos[at : at + _SORTED_AT_ONCE], key=_by_symbol) for at in parts)
+        return list(heapq.merge(*ordered, key=_by_symbol))
+
+    def _leave_out(self, element: bytes, reason: str) -> None:
+        self.left_out += 1
+        if self.left_out <= _TOLD_LEFT_OUT:
+            shown = plain_text(element[:300].decode("utf-8", "replace"), 80)
+            _log.info("left out the listing %s (%s)", shown, plain_text(reason, 80))
+
+    def _symbol(self, listing: _WireListing) -> SymbolInfo | None:
+        """Return the symbol, None where it isn't in trading; raises `ValueError`."""
+        names = (listing.symbol, listing.baseAsset, listing.quoteAsset)
+        if not all(name.isalnum() and len(name) <= _LONGEST_NAME for name in names):
+            raise ValueError("an odd name")
+        is_restricted = isinstance(listing.permissions, list) and _GROUP in listing.permissions
+        if listing.status != "TRADING" or is_restricted or listing.contractType is not None:
+            return None
+        base, quote = (self._names.get(name, name) for name in names[1:])
+        tick, step = _sizes(listing)
+        symbol = f"{base}/{quote}"
+        return SymbolInfo(symbol, listing.symbol, sys.intern(base), sys.intern(quote), tick, step)
+
+
+def _by_symbol(info: SymbolInfo) -> str:
+    return info.symbol
+
+
+def _sizes(listing: _WireListing) -> tuple[int, int]:
+    """Return tick size and step size, 0 where they aren't told."""
+    found = {one.filterType: one for one in listing.filters}
+    tick, step = found.get("PRICE_FILTER"), found.get("LOT_SIZE")
+    return (
+        _filter_units(tick and tick.tickSize, listing.symbol),
+        _filter_units(step and step.stepSize, listing.symbol),
     )
 
 
@@ -159,18 +253,5 @@ def _filter_units(text: object, market: str) -> int:
     try:
         return parse_units(text)
     except KnownError:
-        _log.warning("%s has the odd filter value %r", market, text)
+        _log.info("%s has the odd filter value %s", market, plain_text(text, 40))
         return 0
-
-
-def _known(error: Exception, answer: _LastAnswer, base_url: str, known: Any) -> ExchangeError:
-    _log.warning("the symbols could not be loaded: %.300s", error)
-    if answer.status is not None and answer.status != 200:
-        return refusal(base_url, answer.status, answer.retry_after, time.time())
-    if answer.status == 200 or not isinstance(error, known.NetworkError):
-        return UnexpectedAnswer(base_url, "no list of symbols")
-    cause = error.__cause__
-    for inner in ("certificate_error", "os_error"):  # What aiohttp wraps.
-        cause = getattr(cause, inner, cause)
-    reason = connect_reason(cause) if cause is not None else type(error).__name__
-    return Unreachable(base_url, reason)

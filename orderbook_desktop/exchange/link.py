@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 import re
+import ssl
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -23,16 +24,29 @@ from orderbook_desktop.core.events import (
     Unrelated,
     decode_frame,
 )
+from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.ending import ending
-from orderbook_desktop.exchange.errors import UnexpectedAnswer, Unreachable, connect_reason, refusal
+from orderbook_desktop.exchange.errors import (
+    ExchangeError,
+    ProxyFailed,
+    Redirected,
+    UnexpectedAnswer,
+    Unreachable,
+    WebPage,
+    connect_reason,
+    refusal,
+)
+from orderbook_desktop.exchange.http import status_of_proxy
 from orderbook_desktop.exchange.limits import message_limit
+from orderbook_desktop.exchange.proxies import Proxy, proxy_for
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S
 from orderbook_desktop.exchange.wanted_streams import Confirmed, Refused, WantedStreams
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
     from websockets.exceptions import ConnectionClosed
+    from websockets.http11 import Response
 
 _log = logging.getLogger(__name__)
 
@@ -102,21 +116,28 @@ def stream_name(market: str) -> str:
 
 
 async def open_socket(base_url: str, markets: list[str], times: StreamTimes) -> ClientConnection:
-    """Connect to the combined streams of `markets`; raises `ExchangeError`."""
+    """Connect to the combined streams of `markets`; raises `ExchangeError`.
+
+    A redirect is not followed. The library bounds what an answer to the handshake may have: 128
+    headers of 8 KiB, and a body of 1 MiB.
+    """
     # The loop must not wait for the import, nor for the lock of one that goes on.
     await asyncio.to_thread(importlib.import_module, "websockets.asyncio.client")
     from websockets.asyncio.client import connect  # noqa: PLC0415 (slow to import)
-    from websockets.exceptions import (  # noqa: PLC0415
-        InvalidHandshake,
-        InvalidStatus,
-        WebSocketException,
-    )
+    from websockets.exceptions import WebSocketException  # noqa: PLC0415
 
+    class StaysThere(connect):
+        """Follows no redirect."""
+
+        def process_redirect(self, exc: Exception) -> Exception | str:
+            return exc
+
+    proxy = proxy_for(base_url)
     streams = quote("/".join(stream_name(market) for market in markets), safe="/@")
     address = f"{base_url}/stream?streams={streams}" if markets else f"{base_url}/stream"
     try:
         # Awaited, it connects once: when to try again is ours to decide.
-        return await connect(
+        return await StaysThere(
             address,
             compression=None,
             max_size=_LARGEST_FRAME,
@@ -124,24 +145,52 @@ async def open_socket(base_url: str, markets: list[str], times: StreamTimes) -> 
             close_timeout=_CLOSE_S,
             ping_interval=times.ping_s,
             ping_timeout=times.answer_s,
+            proxy=None if proxy is None else proxy.address_with_credentials,
         )
-    except InvalidStatus as error:
-        response = error.response
-        if response.status_code < 400:
-            raise UnexpectedAnswer(base_url, f"HTTP {response.status_code}") from error
-        retry_after = response.headers.get("Retry-After")
-        raise refusal(base_url, response.status_code, retry_after, time.time()) from error
-    except InvalidHandshake as error:
+    except (WebSocketException, OSError, ValueError) as error:
+        raise _explained(error, base_url, proxy) from error
+
+
+def _explained(error: Exception, base_url: str, proxy: Proxy | None) -> ExchangeError:
+    """Return what an error of websockets', or of what lies under it, means."""
+    from websockets.exceptions import (  # noqa: PLC0415 (slow to import)
+        InvalidHandshake,
+        InvalidProxyStatus,
+        InvalidStatus,
+        ProxyError,
+    )
+
+    # All connections go to the proxy then; what isn't TLS's is its fault.
+    is_of_proxy = isinstance(error, OSError) and not isinstance(error, ssl.SSLError | TimeoutError)
+    if proxy is not None and (isinstance(error, ProxyError) or is_of_proxy):
+        if isinstance(error, InvalidProxyStatus):
+            reason = status_of_proxy(error.response.status_code)
+        else:
+            reason = connect_reason(error) if is_of_proxy else "it gives no answer of a proxy's"
+        return ProxyFailed(proxy.variable, proxy.address, reason)
+    if isinstance(error, InvalidStatus):
+        return _refused(base_url, error.response)
+    if isinstance(error, InvalidHandshake):
         if isinstance(error.__cause__, EOFError):
-            raise Unreachable(base_url, "it closed the connection at once") from error
-        raise UnexpectedAnswer(base_url, "no websocket there") from error
-    except OSError as error:
-        raise Unreachable(base_url, connect_reason(error)) from error
-    except ImportError as error:
-        raise Unreachable(base_url, f"the proxy can't be used: {error}") from error
-    except (WebSocketException, ValueError) as error:  # Of the address, or a proxy's.
-        _log.warning("%s: %s", address, error)
-        raise UnexpectedAnswer(base_url, "not a websocket address") from error
+            return Unreachable(base_url, "it closed the connection at once")
+        return UnexpectedAnswer(base_url, "no websocket there")
+    if isinstance(error, OSError):
+        through = "" if proxy is None else f", through the proxy of {proxy.variable}"
+        return Unreachable(base_url, connect_reason(error) + through)
+    _log.warning("%s: %s", base_url, plain_text(str(error)))  # Of the address.
+    return UnexpectedAnswer(base_url, "not a websocket address")
+
+
+def _refused(base_url: str, response: Response) -> ExchangeError:
+    """Return what an answer means that is no websocket's."""
+    status, headers = response.status_code, response.headers
+    if 300 <= status < 400:
+        return Redirected(base_url, plain_text(headers.get("Location", ""), 100))
+    if status < 400:
+        body = bytes(response.body or b"")
+        is_page = body.lstrip().startswith(b"<")
+        return WebPage(base_url) if is_page else UnexpectedAnswer(base_url, f"HTTP {status}")
+    return refusal(base_url, status, headers.get("Retry-After"), time.time())
 
 
 class StreamLink:
@@ -226,7 +275,7 @@ class StreamLink:
                 frame = await self._socket.recv(decode=False)
                 self._take(frame, time.time_ns())
         except ConnectionClosed as error:
-            _log.info("the exchange's connection closed: %s", error)
+            _log.info("the exchange's connection closed: %s", plain_text(str(error)))
             return self._end_of(error)
 
     def _take(self, frame: bytes, received_ns: int) -> None:
@@ -236,15 +285,17 @@ class StreamLink:
             message = decode_frame(frame, received_ns)
             if isinstance(message, DepthDiff):
                 if named is not None and named.lower() != message.market.lower():
-                    reason = f"an event of {message.market} in the stream of another symbol"
+                    name = plain_text(message.market, 40)
+                    reason = f"an event of {name} in the stream of another symbol"
                     raise MalformedMessage("depth event", reason, frame)  # noqa: TRY301
                 self._owner.link_diff(self, message)
                 return
         except MalformedMessage as error:
-            _log.warning("unreadable message (%s): %r", error.reason, error.excerpt)
+            reason = plain_text(error.reason)
+            _log.warning("unreadable message (%s): %r", reason, error.excerpt)
             named = named or _name_in(_find_symbol(frame))
             market = None if named is None else named.upper()
-            self._owner.link_malformed(self, market, error.reason)
+            self._owner.link_malformed(self, market, reason)
             return
         match message:
             case ServerShutdown():
@@ -253,7 +304,7 @@ class StreamLink:
             case ControlReply():
                 self._take_reply(message)
             case Unrelated(kind):
-                _log.debug("ignored an event of the kind %r", kind)
+                _log.debug("ignored an event of the kind %.100r", kind)
 
     def _take_reply(self, reply: ControlReply) -> None:
         self._wishes_changed.set()
@@ -261,7 +312,7 @@ class StreamLink:
             case Confirmed(markets):
                 self._owner.link_subscribed(self, markets)
             case Refused(markets, reason):
-                self._owner.link_refused(self, markets, reason)
+                self._owner.link_refused(self, markets, plain_text(reason))
 
     async def _send(self) -> LinkEnd:
         from websockets.exceptions import ConnectionClosed  # noqa: PLC0415 (slow to import)
@@ -313,7 +364,8 @@ class StreamLink:
     def _end_of(self, error: ConnectionClosed) -> LinkEnd:
         received, sent = error.rcvd, error.sent
         if received is not None and (sent is None or error.rcvd_then_sent):
-            reason = f": {received.reason}" if received.reason else ""
+            told = plain_text(received.reason)
+            reason = f": {told}" if told else ""
             detail = f"The exchange closed the connection ({received.code}{reason})."
         elif sent is not None and sent.code in _NOT_UNDERSTOOD:
             detail = f"The exchange sent what is no websocket message ({sent.reason})."

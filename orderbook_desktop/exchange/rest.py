@@ -2,36 +2,38 @@
 
 Source: Binance Spot API, "Order book" (`GET /api/v3/depth`), "24hr ticker price change
 statistics" (`GET /api/v3/ticker/24hr`), "HTTP Return Codes", "LIMITS".
-aiohttp is imported with the first request, so that the window is not kept waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
+import re
 import time
+from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
+from orderbook_desktop.core.foreign_text import plain_text
+from orderbook_desktop.exchange.array_elements import ArrayElements
 from orderbook_desktop.exchange.errors import (
     ExchangeError,
+    NoBook,
     Paced,
     RateLimited,
     UnexpectedAnswer,
     UnknownSymbol,
     Unreachable,
-    connect_reason,
+    WebPage,
+    coded_refusal,
     refusal,
 )
+from orderbook_desktop.exchange.http import MOST_BYTES, MOST_OF_A_LIST, Answer, HttpClient
 from orderbook_desktop.exchange.limits import WeightLimit
-
-if TYPE_CHECKING:
-    import aiohttp
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +48,14 @@ _AT_A_TIME: Final = 4
 # Binance Spot API, "Error codes": illegal characters (only the symbol can have any), and
 # an invalid symbol.
 _NO_SUCH_SYMBOL: Final = frozenset({-1100, -1121})
+_LONGEST_ERROR: Final = 4096
+_LONGEST_MARKET: Final = 40
+_plain_volume: Final = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?", re.ASCII).fullmatch
 
 
-class _WireError(msgspec.Struct):
+class WireError(msgspec.Struct):
+    """An error in an answer's body; `code` is 0 where it tells of none."""
+
     code: int = 0
     msg: str = ""
 
@@ -58,7 +65,15 @@ class _WireTicker(msgspec.Struct):
     quoteVolume: str  # noqa: N815 (the exchange's name)
 
 
-_tickers_decoder: Final = msgspec.json.Decoder(list[_WireTicker])
+class _WireNoBook(msgspec.Struct):
+    lastUpdateId: int  # noqa: N815 (the exchange's name)
+    bids: list[msgspec.Raw]
+    asks: list[msgspec.Raw]
+
+
+_error_decoder: Final = msgspec.json.Decoder(WireError)
+_no_book_decoder: Final = msgspec.json.Decoder(_WireNoBook)
+_ticker_decoder: Final = msgspec.json.Decoder(_WireTicker)
 
 
 class BinanceRest:
@@ -74,13 +89,13 @@ class BinanceRest:
 
     def __init__(self, base_url: str, limit: int = 5000, timeout_s: float = _TIMEOUT_S) -> None:
         self.books = 1
-        self._base_url = base_url.rstrip("/")
+        self._client = HttpClient(base_url, timeout_s)
         self._limit = limit
-        self._timeout_s = timeout_s
         self._weight = WeightLimit()
-        self._pause_status = 429
+        # By a clock that nobody sets: a pause must not grow with a step of the wall clock's.
+        self._paused_until = float("-inf")
+        self._pause_status, self._pause_asked_s = 429, 0.0
         self._turns = asyncio.Semaphore(_AT_A_TIME)
-        self._session: aiohttp.ClientSession | None = None
 
     async def snapshot(self, market: str, limit: int | None = None) -> DepthSnapshot:
         """Return the book of `market` now, with up to `limit` levels a side (default: `depth`).
@@ -98,8 +113,11 @@ class BinanceRest:
             # Thousands of levels take milliseconds to decode: not in the event loop.
             return await asyncio.to_thread(decode_snapshot, body, market)
         except MalformedMessage as error:
-            _log.warning("no snapshot of %s (%s): %r", market, error.reason, error.excerpt)
-            raise UnexpectedAnswer(self._base_url, error.reason) from error
+            if _has_no_book(body):
+                raise NoBook(market) from None
+            reason = plain_text(error.reason)
+            _log.warning("no snapshot of %s (%s): %r", market, reason, error.excerpt)
+            raise UnexpectedAnswer(self._client.base_url, reason) from error
 
     @property
     def depth(self) -> int:
@@ -112,85 +130,121 @@ class BinanceRest:
 
         Raises `ExchangeError`, as `snapshot` does.
         """
+        volumes = _Volumes()
         async with self._turns:
             self._take_weight(_WEIGHT_OF_TICKERS)
-            body = await self._get("/api/v3/ticker/24hr", {"type": "MINI"})
-        try:
-            return await asyncio.to_thread(_volumes, body)
-        except (msgspec.DecodeError, ValueError, ArithmeticError) as error:
-            _log.warning("no volumes (%s): %r", error, body[:200])
-            raise UnexpectedAnswer(self._base_url, "no list of volumes") from error
+            query = {"type": "MINI"}
+            try:
+                await self._get("/api/v3/ticker/24hr", query, MOST_OF_A_LIST, volumes.take)
+            except MalformedMessage as error:
+                raise UnexpectedAnswer(self._client.base_url, "no list of volumes") from error
+        if volumes.elements.is_whole and (volumes.by_market or not volumes.left_out):
+            if volumes.left_out:
+                _log.warning("%d volumes could not be read", volumes.left_out)
+            return volumes.by_market
+        answer = Answer(200, volumes.elements.beginning)
+        if told_error(answer.body).code:
+            raise self._refusal(answer, {})
+        shown = plain_text(answer.body.decode("utf-8", "replace"))
+        _log.warning("no volumes: %s", shown)
+        if answer.body.lstrip().startswith(b"<"):
+            raise WebPage(self._client.base_url)
+        raise UnexpectedAnswer(self._client.base_url, "no list of volumes")
 
     async def close(self) -> None:
         """Close the connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._client.close()
 
     def _take_weight(self, weight: int) -> None:
         now_s = time.time()
-        if (pause := self._weight.pause(now_s)) > 0:
-            raise RateLimited(pause, self._pause_status)
+        if (pause := self._paused_until - time.monotonic()) > 0:
+            raise RateLimited(pause, self._pause_status, self._pause_asked_s)
         if (delay := self._weight.delay(weight, now_s)) > 0:
             raise Paced(delay)
         self._weight.spend(weight, now_s)
 
-    async def _get(self, path: str, query: dict[str, str]) -> bytes:
-        if self._session is None:
-            # The loop must not wait for the import, nor for the lock of one that goes on.
-            await asyncio.to_thread(importlib.import_module, "aiohttp")
-        import aiohttp  # noqa: PLC0415 (see the module's docstring)
-
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=self._timeout_s)
-            self._session = aiohttp.ClientSession(timeout=timeout, trust_env=True)
-        try:
-            async with self._session.get(self._base_url + path, params=query) as answer:
-                body = await answer.read()
-        except TimeoutError as error:
-            reason = f"no answer within {self._timeout_s:.0f} s"
-            raise Unreachable(self._base_url, reason) from error
-        except aiohttp.ClientConnectorCertificateError as error:
-            reason = connect_reason(error.certificate_error)
-            raise Unreachable(self._base_url, reason) from error
-        except aiohttp.ClientConnectorError as error:
-            raise Unreachable(self._base_url, connect_reason(error.os_error)) from error
-        except (aiohttp.NonHttpUrlClientError, ValueError) as error:  # InvalidURL is one too.
-            raise UnexpectedAnswer(self._base_url, "not a web address") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(self._base_url, connect_reason(error)) from error
-        self._note_weight(answer.headers.get("X-MBX-USED-WEIGHT-1M"))
+    async def _get(
+        self,
+        path: str,
+        query: dict[str, str],
+        most_bytes: int = MOST_BYTES,
+        take: Callable[[bytes], None] | None = None,
+    ) -> bytes:
+        answer = await self._client.get(path, query, most_bytes, take)
+        if answer.used_weight is not None:
+            self._weight.told(answer.used_weight, time.time())
         if answer.status != 200:
-            retry_after = answer.headers.get("Retry-After")
-            raise self._refusal(answer.status, body, retry_after, query)
-        return body
+            raise self._refusal(answer, query)
+        if len(answer.body) <= _LONGEST_ERROR and told_error(answer.body).code:
+            raise self._refusal(answer, query)
+        return answer.body
 
-    def _note_weight(self, header: str | None) -> None:
-        if header is not None and header.isdecimal():
-            self._weight.told(int(header), time.time())
-
-    def _refusal(
-        self, status: int, body: bytes, retry_after: str | None, query: dict[str, str]
-    ) -> ExchangeError:
-        _log.warning("HTTP %d for %s: %s", status, query, body[:200].decode("utf-8", "replace"))
-        now_s = time.time()
-        error = refusal(self._base_url, status, retry_after, now_s)
+    def _refusal(self, answer: Answer, query: dict[str, str]) -> ExchangeError:
+        error = refusal_in(answer, self._client.base_url, query.get("symbol"))
+        told = plain_text(answer.body[:1000].decode("utf-8", "replace"))
+        _log.warning("HTTP %d for %s: %s", answer.status, query, told)
         if isinstance(error, RateLimited):
-            self._weight.pause_until(now_s + error.retry_after_s)
-            self._pause_status = status
-        if not isinstance(error, UnexpectedAnswer):
-            return error
-        try:
-            told = msgspec.json.decode(body, type=_WireError)
-        except (msgspec.DecodeError, ValueError):  # ValueError: invalid UTF-8
-            return error
-        if told.code in _NO_SUCH_SYMBOL and "symbol" in query:
-            return UnknownSymbol(query["symbol"])
-        return UnexpectedAnswer(self._base_url, f"HTTP {status}, {told.msg or told.code}")
+            self._paused_until = max(self._paused_until, time.monotonic() + error.retry_after_s)
+            self._pause_status, self._pause_asked_s = error.status, error.asked_s
+        return error
 
 
-def _volumes(body: bytes) -> dict[str, Decimal]:
-    volumes = {one.symbol: Decimal(one.quoteVolume) for one in _tickers_decoder.decode(body)}
-    if not all(volume.is_finite() for volume in volumes.values()):
-        raise ValueError("a volume that is no number")
-    return volumes
+def refusal_in(answer: Answer, url: str, market: str | None = None) -> ExchangeError:
+    """Return the error that `answer`, got from `url`, tells of in its status or body.
+
+    `market` is what was asked for, where it was one.
+    """
+    now_s = time.time()
+    told = told_error(answer.body)
+    error = refusal(url, answer.status, answer.retry_after, now_s)
+    if isinstance(error, UnexpectedAnswer | Unreachable):
+        # A status of no meaning, or a proxy's: the code says more.
+        coded = coded_refusal(url, told.code, told.msg, answer.retry_after, now_s)
+        error = coded or error
+    if not isinstance(error, UnexpectedAnswer) or isinstance(error, WebPage):
+        return error
+    if told.code in _NO_SUCH_SYMBOL and market is not None:
+        return UnknownSymbol(market)
+    status = "" if answer.status == 200 else f"HTTP {answer.status}, "
+    if told.code or told.msg or answer.status == 200:
+        return UnexpectedAnswer(url, f"{status}{plain_text(told.msg) or told.code or 'an error'}")
+    return error
+
+
+def told_error(body: bytes) -> WireError:
+    """Return the error that `body` tells of."""
+    try:
+        return _error_decoder.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):  # ValueError: invalid UTF-8
+        return WireError()
+
+
+def _has_no_book(body: bytes) -> bool:
+    """Whether a depth answer says that there is no book of the symbol now."""
+    try:
+        told = _no_book_decoder.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return False
+    return told.lastUpdateId < 0 and not told.bids and not told.asks
+
+
+class _Volumes:
+    """The volumes of a list of tickers, read slice by slice; an odd one is left out."""
+
+    def __init__(self) -> None:
+        self.by_market: dict[str, Decimal] = {}
+        self.left_out = 0
+        self.elements = ArrayElements()
+
+    def take(self, part: bytes) -> None:
+        for element in self.elements.take(part):
+            try:
+                ticker = _ticker_decoder.decode(element)
+            except (msgspec.DecodeError, ValueError, RecursionError):
+                self.left_out += 1
+                continue
+            # Plain and short: Python's decimals take exponents that no sum survives.
+            if _plain_volume(ticker.quoteVolume) and len(ticker.symbol) <= _LONGEST_MARKET:
+                self.by_market[ticker.symbol] = Decimal(ticker.quoteVolume)
+            else:
+                self.left_out += 1

@@ -14,6 +14,7 @@ from typing import Final
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.events import ControlReply
+from orderbook_desktop.core.foreign_text import plain_text
 
 _log = logging.getLogger(__name__)
 
@@ -116,12 +117,13 @@ class WantedStreams:
             for market in markets:
                 self._retry_delays.pop(market, None)
             return Confirmed(markets)
-        _log.warning("the exchange refused command %s for %s: %s", reply.id, markets, reply.error)
+        reason = plain_text(reply.error)
+        _log.warning("the exchange refused command %.40r for %s: %s", reply.id, markets, reason)
         for market in markets:
             del self._asked[market]
             delays = self._retry_delays.setdefault(market, backoff_delays(first=_RETRY_FIRST_S))
             self._retry_at[market] = now + next(delays)
-        return Refused(markets, reply.error)
+        return Refused(markets, reason)
 
     def is_overdue(self, now: float) -> bool:
         """Whether the exchange owes an answer for too long."""

@@ -19,6 +19,7 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
 from orderbook_desktop.exchange.errors import (
+    NoBook,
     Paced,
     RateLimited,
     RegionBlocked,
@@ -417,6 +418,20 @@ async def test_a_symbol_that_is_not_traded_is_not_syncing_for_ever() -> None:
         assert BTC not in hand.feed.status.detail
         assert isinstance(hand.feed.problem, UnknownSymbol)
         # It may be traded from now on.
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: hand.state is FeedState.SYNCED)
+
+
+@pytest.mark.expects_log("no snapshot: The exchange has no book of BTCUSDT for now")
+async def test_a_symbol_without_a_book_is_asked_for_rarely_or_when_an_event_comes() -> None:
+    async with by_hand() as hand:
+        await hand.give(StreamConnected())
+        await hand.snapshots.answer(NoBook(BTC))
+        await until(lambda: "no book" in hand.feed.status.detail)
+        assert hand.state is FeedState.SYNCING
+        await asyncio.sleep(0.2)
+        assert len(hand.snapshots.requests) == 1
+        await hand.give(diff(11))
         await hand.snapshots.answer(snapshot(10))
         await until(lambda: hand.state is FeedState.SYNCED)
 

@@ -67,3 +67,13 @@ def test_two_copies_share_a_limited_file(tmp_path: Path, monkeypatch: pytest.Mon
     kept = "".join(file.read_text() for file in reversed(files))
     numbers = [int(line.split()[1]) for line in kept.splitlines()]
     assert numbers == list(range(numbers[0], 20))
+
+
+def test_no_text_in_a_record_moves_the_terminal_s_cursor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load_settings(data_dir=str(tmp_path), env="development")
+    begin_log(settings)
+    _log.info("the exchange said \x1b[2J\x9b\x07\r\u202e%s", "币安人生\x1b]0;title\x07")
+    for told in (log_path(settings).read_text(encoding="utf-8"), capsys.readouterr().err):
+        assert "the exchange said ?[2J????币安人生?]0;title?\n" in told

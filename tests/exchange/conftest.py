@@ -1,10 +1,12 @@
-"""A certificate that nobody has vouched for."""
+"""A certificate that nobody has vouched for, and a port on which nothing listens."""
 
 from __future__ import annotations
 
 import shutil
+import socket
 import ssl
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,11 @@ def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     return context
+
+
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    """Hold a port on which nothing listens."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]

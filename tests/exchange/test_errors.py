@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import socket
 import ssl
 from email.utils import formatdate
@@ -40,7 +41,12 @@ NOW_S = 1_700_000_000.0
         ("-5", 60.0),
         ("1.5", 60.0),
         ("²", 60.0),
-        ("9" * 400, 3 * 86_400.0),
+        ("9" * 400, math.inf),
+        ("1" + "0" * 30, math.inf),
+        ("NaN", 60.0),
+        ("-" + "9" * 400, 60.0),
+        ("Fri, 31 Dec 9999 23:59:59 +9999", 60.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT" + " " * 70 + "x", 60.0),
     ],
 )
 def test_retry_after(header: str | None, pause: float) -> None:

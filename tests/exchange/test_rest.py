@@ -8,12 +8,14 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from decimal import Decimal
 from email.utils import formatdate
 
 import pytest
 from aiohttp import web
 
 from orderbook_desktop.exchange.errors import (
+    NoBook,
     Paced,
     RateLimited,
     RegionBlocked,
@@ -299,3 +301,30 @@ async def test_the_first_books_of_a_hundred_symbols_fit_into_one_minute() -> Non
         )
         assert any(isinstance(one, Paced) for one in further)
     assert 101 <= len(odd.queries) < 110
+
+
+@pytest.mark.parametrize("number", ["-1", "-9223372036854775808"])
+async def test_a_symbol_without_a_book_is_told_as_one(number: str) -> None:
+    body = f'{{"lastUpdateId":{number},"bids":[],"asks":[]}}'.encode()
+    async with odd_server(200, body) as odd, rest_of(odd.url) as rest:
+        with pytest.raises(NoBook, match="no book of XUSDT for now"):
+            await rest.snapshot("XUSDT")
+
+
+@pytest.mark.parametrize("levels", ["[]", '[["1","1"]]'])
+@pytest.mark.expects_log("no snapshot of BTCUSDT")
+async def test_a_negative_id_with_levels_is_no_book(levels: str) -> None:
+    body = f'{{"lastUpdateId":-1,"bids":[["1","1"]],"asks":{levels}}}'.encode()
+    async with odd_server(200, body) as odd, rest_of(odd.url) as rest:
+        with pytest.raises(UnexpectedAnswer):
+            await rest.snapshot(BTC)
+
+
+@pytest.mark.parametrize(
+    "odd_one", ['"1e999999999"', '"-1"', '"Infinity"', "1.5", "null", '"9' + "9" * 99 + '"']
+)
+@pytest.mark.expects_log("1 volumes could not be read")
+async def test_an_odd_volume_is_left_out(odd_one: str) -> None:
+    body = f'[{{"symbol":"A","quoteVolume":{odd_one}}},{{"symbol":"B","quoteVolume":"2.5"}}]'
+    async with odd_server(200, body.encode()) as odd, rest_of(odd.url) as rest:
+        assert await rest.day_volumes() == {"B": Decimal("2.5")}

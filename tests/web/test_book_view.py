@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from decimal import Decimal
 from itertools import accumulate
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import INT64_MAX, format_units, parse_units

@@ -1,0 +1,22 @@
+"""Text of other people's making, made fit for a terminal, a log, the window and the page."""
+
+from __future__ import annotations
+
+from typing import Final
+
+LONGEST_SHOWN: Final = 200
+_IN_PLACE: Final = "?"
+
+
+def plain_text(text: str, longest: int = LONGEST_SHOWN) -> str:
+    """Return `text` as one line of at most about `longest` printable characters.
+
+    What moves a terminal's cursor, turns the direction of writing or can't be seen at all
+    becomes a question mark; what is cut off is told by an ellipsis.
+    """
+    # Only the beginning is looked at: an exchange's message may have millions of characters.
+    start = text[: 4 * longest]
+    line = "".join(one if one.isprintable() else _IN_PLACE for one in " ".join(start.split()))
+    if len(line) <= longest and len(start) == len(text):
+        return line
+    return f"{line[:longest]}…"

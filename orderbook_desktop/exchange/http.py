@@ -1,0 +1,251 @@
+"""Requests to the exchange's REST interface, whose answers are bounded whatever is sent.
+
+The bytes that come in and what they unpack to are counted while they come, and the whole of a
+request has its time: an answer can neither fill the memory nor drip for ever. Redirects are not
+followed, cookies not kept, and no other packing is taken than the one asked for. aiohttp is
+imported with the first request, so that the window is not kept waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib
+import zlib
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from orderbook_desktop.core.foreign_text import plain_text
+from orderbook_desktop.exchange.errors import (
+    ExchangeError,
+    ProxyFailed,
+    Redirected,
+    TooLarge,
+    UnexpectedAnswer,
+    Unreachable,
+    WebPage,
+    connect_reason,
+)
+from orderbook_desktop.exchange.proxies import Proxy, proxy_for
+
+if TYPE_CHECKING:
+    import aiohttp
+
+# As much as a frame of the websocket may have.
+MOST_BYTES: Final = 16 * 2**20
+# A list of all symbols is read slice by slice.
+MOST_OF_A_LIST: Final = 64 * 2**20
+# Of an answer that tells of an error only its beginning is of use.
+_MOST_OF_AN_ERROR: Final = 16 * 2**10
+_UNPACKED_AT_ONCE: Final = 256 * 2**10
+_LONGEST_WEIGHT: Final = 9
+_GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the exchange.
+
+    `body` is empty where another took it, but for an error's, of which it has the beginning.
+    `retry_after` is the header of that name; `used_weight` that of the request weight, where
+    it is a number.
+    """
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+    used_weight: int | None = None
+
+
+class HttpClient:
+    """Gets what is at `base_url`; close it with `close()`.
+
+    A request that takes longer than `timeout_s` from its beginning to its last byte has failed.
+    """
+
+    def __init__(self, base_url: str, timeout_s: float) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._session: aiohttp.ClientSession | None = None
+
+    async def get(
+        self,
+        path: str,
+        query: dict[str, str],
+        most_bytes: int = MOST_BYTES,
+        take: Callable[[bytes], None] | None = None,
+    ) -> Answer:
+        """Return the answer; a good one's body goes to `take` in slices, where that is given.
+
+        Raises `ExchangeError`, `TooLarge` for a body of more than `most_bytes`.
+        """
+        proxy = proxy_for(self.base_url)
+        session = await self._opened()
+        import aiohttp  # noqa: PLC0415 (see the module's docstring)
+
+        through = {} if proxy is None else _options_of(proxy, self.base_url)
+        try:
+            async with session.get(
+                self.base_url + path, params=query, allow_redirects=False, **through
+            ) as response:
+                return await self._read(response, most_bytes, take, proxy)
+        except (aiohttp.ClientError, OSError, ValueError, zlib.error) as error:
+            raise self._explained(error, proxy) from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # The loop must not wait for the import, nor for the lock of one that goes on.
+            await asyncio.to_thread(importlib.import_module, "aiohttp")
+        import aiohttp  # noqa: PLC0415 (see the module's docstring)
+
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+                headers={"Accept-Encoding": "gzip"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                read_bufsize=_UNPACKED_AT_ONCE,
+            )
+        return self._session
+
+    async def _read(
+        self,
+        response: aiohttp.ClientResponse,
+        most_bytes: int,
+        take: Callable[[bytes], None] | None,
+        proxy: Proxy | None,
+    ) -> Answer:
+        status, headers = response.status, response.headers
+        if 300 <= status < 400:
+            raise Redirected(self.base_url, plain_text(headers.get("Location", ""), 100))
+        if status == 407 and proxy is not None:
+            raise ProxyFailed(proxy.variable, proxy.address, status_of_proxy(status))
+        body = bytearray()
+        is_good = status == 200
+        parts = self._parts(response, most_bytes if is_good else _MOST_OF_AN_ERROR)
+        try:
+            async with aclosing(parts):
+                async for part in parts:
+                    if is_good and take is not None:
+                        take(part)
+                    else:
+                        body += part
+        except TooLarge:
+            response.close()
+            if is_good:
+                raise
+        if is_good and body[:64].lstrip().startswith(b"<"):
+            raise WebPage(self.base_url)
+        weight = headers.get("X-MBX-USED-WEIGHT-1M", "")
+        is_number = weight.isascii() and weight.isdecimal() and len(weight) <= _LONGEST_WEIGHT
+        return Answer(
+            status, bytes(body), headers.get("Retry-After"), int(weight) if is_number else None
+        )
+
+    async def _parts(
+        self, response: aiohttp.ClientResponse, most_bytes: int
+    ) -> AsyncGenerator[bytes]:
+        """Iterate over the unpacked body as it comes; raises `TooLarge`."""
+        unpacker = self._unpacker(response.headers.get("Content-Encoding", ""))
+        received = unpacked = 0
+        async for chunk in response.content.iter_any():
+            received += len(chunk)
+            for part in _unpacked(chunk, unpacker):
+                unpacked += len(part)
+                if max(received, unpacked) > most_bytes:
+                    raise TooLarge(self.base_url, most_bytes)
+                yield part
+                # A chunk may unpack to a thousand times its size: let others work meanwhile.
+                await asyncio.sleep(0)
+        if unpacker is not None and not unpacker.eof:
+            raise Unreachable(self.base_url, "the answer broke off")
+
+    def _unpacker(self, encoding: str) -> zlib._Decompress | None:
+        match encoding.strip().lower():
+            case "" | "identity":
+                return None
+            case "gzip" | "x-gzip" | "deflate":
+                return zlib.decompressobj(_GZIP_OR_ZLIB)
+            case _:
+                reason = f"it is packed as {plain_text(encoding, 20)}, which was not asked for"
+                raise UnexpectedAnswer(self.base_url, reason)
+
+    def _explained(self, error: Exception, proxy: Proxy | None) -> ExchangeError:
+        """Return what an error of aiohttp's, or of what lies under it, means."""
+        import aiohttp  # noqa: PLC0415 (see the module's docstring)
+
+        if proxy is not None and (failed := _failure_of_proxy(error, proxy)) is not None:
+            return failed
+        match error:
+            case zlib.error():
+                return UnexpectedAnswer(self.base_url, "it can't be unpacked")
+            case TimeoutError():
+                reason = f"no answer within {self._timeout_s:.0f} s"
+            case aiohttp.ClientConnectorCertificateError():
+                reason = connect_reason(error.certificate_error)
+            case aiohttp.ClientConnectorError():
+                reason = connect_reason(error.os_error)
+            case aiohttp.ClientPayloadError():
+                reason = "the answer broke off"
+            case aiohttp.ClientResponseError():
+                return UnexpectedAnswer(self.base_url, "no HTTP as it should be")
+            case aiohttp.NonHttpUrlClientError() | ValueError():  # InvalidURL is one too.
+                return UnexpectedAnswer(self.base_url, "not a web address")
+            case _:
+                reason = connect_reason(error)
+        if proxy is not None:
+            reason = f"{reason}, through the proxy {proxy.address} of {proxy.variable}"
+        return Unreachable(self.base_url, reason)
+
+
+def _unpacked(chunk: bytes, unpacker: zlib._Decompress | None) -> Iterator[bytes]:
+    """Iterate over what `chunk` unpacks to, in small parts."""
+    if unpacker is None:
+        yield chunk
+        return
+    while chunk and not unpacker.eof:
+        yield unpacker.decompress(chunk, _UNPACKED_AT_ONCE)
+        chunk = unpacker.unconsumed_tail
+
+
+def _options_of(proxy: Proxy, base_url: str) -> dict[str, Any]:
+    """Return what aiohttp wants to know, to send a request for `base_url` through `proxy`."""
+    options: dict[str, Any] = {"proxy": proxy.address}
+    if proxy.user is not None:
+        credentials = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
+        # In a tunnel the request itself is the exchange's, and no concern of the proxy's.
+        name = "proxy_headers" if base_url.startswith("https:") else "headers"
+        options[name] = {"Proxy-Authorization": f"Basic {credentials}"}
+    return options
+
+
+def _failure_of_proxy(error: Exception, proxy: Proxy) -> ProxyFailed | None:
+    """Return what is wrong with the proxy, where it is that."""
+    import aiohttp  # noqa: PLC0415 (see the module's docstring)
+
+    match error:
+        case aiohttp.ClientHttpProxyError():
+            reason = status_of_proxy(error.status)
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return None
+        case aiohttp.ClientConnectorError() if error.host == urlsplit(proxy.address).hostname:
+            reason = connect_reason(error.os_error)
+        case _:
+            return None
+    return ProxyFailed(proxy.variable, proxy.address, reason)
+
+
+def status_of_proxy(status: int) -> str:
+    """Return what a proxy means that answers a request for a connection with `status`."""
+    if status == 407:
+        return "it asks for a user name and password: http://user:password@host:port"
+    return f"it answers HTTP {status}"
