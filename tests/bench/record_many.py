@@ -3,9 +3,11 @@
 Everything is the real program, each part in its own process: `tests.bench.busy_exchange`,
 `orderbook-desktop record`, and its database. The exchange counts what it sends; `verify` has to
 find all of it, in one unbroken segment a symbol. It tells the processor time and memory of each
-part, how the memory grows, and how many events waited for the database at most.
+part, how the memory grows, how many events waited for the database at most, how late the change
+stream of one symbol is, and what the database's folder takes on the disk, by kind of file.
 
     SYMBOLS=100 RATE=10 SECONDS=120 python -m tests.bench.record_many
+    SYMBOLS=10 SECONDS=600 python -m tests.bench.record_many
     RATES=10,15,20,30,50 SECONDS=30 python -m tests.bench.record_many
 """
 
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +70,31 @@ class Usage:
 
 
 @dataclass
+class Folder:
+    """What the database's folder takes, in bytes on the disk by kind of file."""
+
+    path: Path
+    largest: int = 0
+    at_end: Counter[str] = field(default_factory=Counter)
+
+    def look(self) -> None:
+        self.at_end = Counter()
+        for file in self.path.rglob("*"):
+            try:
+                self.at_end[_kind_of(file.name)] += file.stat().st_blocks * 512
+            except FileNotFoundError:
+                continue
+        self.largest = max(self.largest, self.at_end.total())
+
+
+def _kind_of(name: str) -> str:
+    for part in ("oplog", "Log", "HS", "index_entries", "natural", "documents"):
+        if part in name:
+            return part
+    return "other"
+
+
+@dataclass
 class Run:
     """What came of one rate."""
 
@@ -78,6 +106,8 @@ class Run:
     exchange_late_s: float
     gaps: list[str]
     summary: str
+    late_ms: dict[str, float]
+    folder: Folder
 
     @property
     def missing(self) -> int:
@@ -102,16 +132,25 @@ def measure(folder: Path, symbols: int, rate: float, seconds: float) -> Run:
         "ORDERBOOK_DATA_DIR": str(folder / "data"),
     }
     log = folder / "record.txt"
+    follower = None
+    database_folder = Folder(folder / "data" / "database")
     try:
         with log.open("w") as told:
             command = ["orderbook_desktop", "record", "--top", str(symbols)]
             recorder = _start(command, stderr=told, **variables)
         parts = _until_begun(rest_url, recorder, exchange)
+        follow = ["tests.bench.follower", str(folder / "data"), min(_state(rest_url)["sent"])]
+        follower = _start(
+            [*follow[:2], follow[2].partition("@")[0].upper()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         began = time.monotonic()
         for usage in parts.values():
             usage.begin()
         while not _state(rest_url)["finished"]:
             time.sleep(1)
+            database_folder.look()
             for usage in parts.values():
                 usage.look()
         late = float(exchange.stdout.readline().split()[2])
@@ -119,6 +158,8 @@ def measure(folder: Path, symbols: int, rate: float, seconds: float) -> Run:
         usages = {name: usage.told(passed) for name, usage in parts.items()}
         time.sleep(_LAST_S)
         sent = _sent(_state(rest_url))
+        late_ms: dict[str, float] = json.loads(follower.communicate(timeout=_END_S)[0])
+        database_folder.look()
         ending = time.monotonic()
         recorder.send_signal(signal.SIGTERM)
         recorder.wait(_END_S)
@@ -126,6 +167,8 @@ def measure(folder: Path, symbols: int, rate: float, seconds: float) -> Run:
     finally:
         exchange.kill()
         exchange.communicate()
+        if follower is not None:
+            follower.kill()
     text = log.read_text()
     waits = [int(one.replace(",", "")) for one in re.findall(r"at most ([\d,]+) were", text)]
     return Run(
@@ -137,13 +180,22 @@ def measure(folder: Path, symbols: int, rate: float, seconds: float) -> Run:
         late,
         re.findall(r"^.* [1-9]\d* gaps?.*because.*$", text, re.MULTILINE),
         f"{text.strip().splitlines()[-1]} (exit code {recorder.returncode})",
+        late_ms,
+        database_folder,
     )
 
 
-def _start(arguments: list[str], stdout: Any = None, stderr: Any = None, **variables: str) -> Any:
+def _start(
+    arguments: list[str],
+    stdin: Any = None,
+    stdout: Any = None,
+    stderr: Any = None,
+    **variables: str,
+) -> Any:
     return subprocess.Popen(
         [sys.executable, "-m", *arguments],
         env={**os.environ, **variables},
+        stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         text=True,
@@ -205,6 +257,19 @@ def _print(rate: float, run: Run, targets: Targets) -> None:
         f"  the exchange was late by {run.exchange_late_s:.2f} s; "
         f"the recorder ended within {run.ended_within_s:.1f} s"
     )
+    print(
+        f"  change stream of one symbol: p50 {run.late_ms['p50']:.1f} ms, "
+        f"p99 {run.late_ms['p99']:.1f} ms, max {run.late_ms['max']:.0f} ms "
+        f"({run.late_ms['events']:,.0f} events)"
+    )
+    folder, sent = run.folder, sum(run.sent.values())
+    kinds = ", ".join(f"{kind} {size / 1e6:.1f}" for kind, size in folder.at_end.most_common())
+    print(
+        f"  folder {folder.at_end.total() / 1e6:.1f} MB, {folder.at_end.total() / sent:,.0f} bytes "
+        f"an event, at most {folder.largest / 1e6:.1f} MB; recordings report "
+        f"{run.total('stored_bytes') / 1e6:.1f} MB"
+    )
+    print(f"    MB of {kinds}")
     for line in (*run.gaps[:5], *faults[:5], run.summary):
         print(f"  {line}", flush=True)
 
