@@ -39,12 +39,13 @@ class AdminDatabase(Protocol):
 def child_dsn(place: Place | OldPlace, password: str = "") -> str:
     """Return the address of a child server, which holds the `password` where one is given.
 
-    It is direct, since the server is its replica set's only member.
+    It is direct, since the server is its replica set's only member. The driver repeats no write:
+    for that a SecantusDB keeps every answer of the last half hour, and goes through all of them at
+    each command. Who writes repeats it (`storage.retrying`).
     """
     who = f"{USER}:{password}@" if password else ""
-    return (
-        f"mongodb://{who}{place.host}/?{urlencode({'directConnection': 'true', **place.options})}"
-    )
+    options = {"directConnection": "true", "retryWrites": "false", **place.options}
+    return f"mongodb://{who}{place.host}/?{urlencode(options)}"
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import socket
 import sys
@@ -43,6 +44,9 @@ USER: Final = "orderbook"
 # and collection. They are a bijection of the last letter's low bits, so sixteen letters in a row
 # belong to all of them.
 _SETUP: Final = "setup"
+# Its log grows, and removed documents keep their room, until the next checkpoint: by itself it
+# makes one a minute.
+_CHECKPOINT: Final = ("SECANTUS_CHECKPOINT_SECONDS", "10")
 _COLLECTIONS: Final = "abcdefghijklmnop"
 
 
@@ -81,6 +85,9 @@ class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
             woken.recv(1)
 
     def _listen(self) -> None:
+        # What this thread has read so far would be kept for it, with all that is removed or changed
+        # later, for as long as the server runs: nothing of its files would be used again.
+        self.storage.release_thread_snapshot()
         options = self._options
         self._socket: UnixListener | TlsListener | None
         if options.socket is not None:
@@ -137,6 +144,7 @@ def main(arguments: list[str]) -> int:
     options, rest = parser.parse_known_args(arguments)
     if options.task == "serve" and options.socket is None and options.tls_port is None:
         parser.error("serve needs --socket or --tls-port")
+    os.environ.setdefault(*_CHECKPOINT)
     cli.SecantusDBServer = partial(ChildServer, options)
     return int(cli.main(rest) or 0)
 

@@ -34,6 +34,13 @@ def test_mongod_comes_first(path: Path) -> None:
     assert program.name == "mongod"
 
 
+def test_what_a_change_stream_can_catch_up_with(tmp_path: Path) -> None:
+    """Two minutes, and at 1,500 events a second, each of which counts twice, one."""
+    words = choose_program().command_line(SocketPlace(tmp_path / "socket"), tmp_path / "secantus")
+    assert words[words.index("--oplog-retention-seconds") + 1] == "120"
+    assert int(words[words.index("--oplog-max-entries") + 1]) >= 60 * 1_500 * 2
+
+
 def test_the_builtin_one_is_run_by_this_interpreter() -> None:
     program = choose_program()
     assert program.kind is ServerKind.SECANTUS
