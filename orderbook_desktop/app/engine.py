@@ -27,7 +27,7 @@ from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.change_stream import RecordedStreams
 from orderbook_desktop.storage.reading.recorded_snapshots import RecordedSnapshots
 from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.storage.retention.disk_usage import file_bytes, free_bytes
+from orderbook_desktop.storage.retention.disk_usage import folder_size, free_bytes
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from orderbook_desktop.storage.server.start_failures import until_worth_trying
 
@@ -73,7 +73,9 @@ class Engine:
             Retention(settings.retention_days, settings.retention_gb),
             recorded=lambda: self.recorder.recorded,
             is_recording=lambda: self.is_recording,
-            files=lambda: None if settings.mongo_dsn else file_bytes(settings.database_dir),
+            files=lambda: (
+                None if settings.mongo_dsn else folder_size(settings.database_dir, settings.db_name)
+            ),
         )
         self.disk_watch = DiskWatch(
             round(settings.low_disk_gb * GB),
@@ -124,7 +126,7 @@ class Engine:
         keeper, watch = self.keeper, self.disk_watch
         return DiskStatus(
             size=keeper.size,
-            file_bytes=keeper.file_bytes,
+            folder=keeper.folder,
             free_bytes=watch.free_bytes,
             bytes_per_day=keeper.bytes_per_day,
             level=watch.level,

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from orderbook_desktop.core.disk import DAY_MS, RecordingSize, Retention
+from orderbook_desktop.core.disk import DAY_MS, FolderSize, RecordingSize, Retention
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.failures import is_driver_failure
 from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
@@ -50,13 +50,13 @@ class RecordingKeeper:
         *,
         recorded: Callable[[], tuple[int, int]],
         is_recording: Callable[[], bool],
-        files: Callable[[], int | None],
+        files: Callable[[], FolderSize | None],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._retention = retention
         self._chosen_at = float("-inf")
         self.size: RecordingSize | None = None
-        self.file_bytes: int | None = None
+        self.folder: FolderSize | None = None
         self._database = database
         self._recorded = recorded
         self._is_recording = is_recording
@@ -126,7 +126,7 @@ class RecordingKeeper:
     async def look(self) -> None:
         """Measure once, and remove what is due. Raises PyMongo's errors."""
         self._note_pace()
-        self.file_bytes = await asyncio.to_thread(self._files)
+        self.folder = await asyncio.to_thread(self._files)
         count_after_s = max(self._count_after_s, self._count_least_s)
         if self._now() - self._counted_at >= count_after_s:
             begun = self._now()
@@ -138,7 +138,8 @@ class RecordingKeeper:
         if self._is_due():
             self._pruned_at = self._now()
             now_ms = time.time_ns() // 1_000_000
-            if await self._pruner.prune(self.retention, now_ms, self._sizes.measure):
+            working = 0 if self.folder is None else self.folder.working_bytes
+            if await self._pruner.prune(self.retention, now_ms, self._sizes.measure, working):
                 # The sizes of all that went with it.
                 self._count_after_s = _COUNT_FIRST_S
 

@@ -16,6 +16,7 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.app.times import time_text
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.storage.reading.summaries import RecordingSummary, summaries
+from orderbook_desktop.storage.retention.disk_usage import file_bytes
 
 _WIDE: Final = 160
 
@@ -24,15 +25,29 @@ def run_recordings(settings: Settings, *, as_json: bool) -> int:
     """Print what is recorded; return the exit code. Raises `KnownError`."""
 
     def tell(found: list[RecordingSummary]) -> int:
+        # Of another machine's database nothing is known of its disk.
+        folder = None if settings.mongo_dsn else file_bytes(settings.database_dir)
         if as_json:
-            typer.echo(json.dumps([as_fields(one) for one in found], indent=2))
-        else:
-            # A file or a pipe has no width that cells would have to be cut to.
-            width = None if sys.stdout.isatty() else _WIDE
-            Console(highlight=False, width=width).print(table_of(found))
+            fields = [{**as_fields(one), "folder_bytes": folder} for one in found]
+            typer.echo(json.dumps(fields, indent=2))
+            return 0
+        # A file or a pipe has no width that cells would have to be cut to.
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+        console.print(table_of(found))
+        if folder is not None:
+            console.print(disk_sentence(found, folder))
         return 0
 
     return run_interruptibly(_recordings(settings), "nothing was listed", tell)
+
+
+def disk_sentence(found: list[RecordingSummary], folder_bytes: int) -> str:
+    """Return what all of it takes, and what the database's folder really takes on the disk."""
+    recorded = bytes_text(sum(one.stored_bytes for one in found))
+    return (
+        f"Recorded: {recorded}; the folder of the database takes {bytes_text(folder_bytes)} on the "
+        "disk, with the room that it needs to work."
+    )
 
 
 async def _recordings(settings: Settings) -> list[RecordingSummary]:

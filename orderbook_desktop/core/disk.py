@@ -19,6 +19,10 @@ _RELAX_ABOVE: Final = 1.1
 # until enough is archived to know.
 _USUAL_SHARE: Final = 0.09
 _EVENTS_TO_KNOW: Final = 10_000
+# What the file of the archive takes for each byte of it, once there is enough of that.
+ON_DISK: Final = 1.1
+# A limit is for recordings first: at most this share of it is held to be working room.
+_WORKING_SHARE: Final = 0.5
 
 
 def bytes_text(count: int) -> str:
@@ -42,6 +46,17 @@ class Retention:
     def limit_bytes(self) -> int | None:
         """The most that a recording may take; None: whatever it does."""
         return round(self.gigabytes * GB) or None
+
+    def room_bytes(self, working_bytes: int) -> int | None:
+        """Return what is left of the limit beside the room that the database needs to work.
+
+        That room does not become less by removing recordings, so it never claims more than half
+        of the limit: a small limit would else remove all of them, and not be kept nevertheless.
+        """
+        limit = self.limit_bytes
+        if limit is None:
+            return None
+        return limit - min(working_bytes, int(limit * _WORKING_SHARE))
 
     def horizon_ms(self, newest_ms: int) -> int | None:
         """Return the time before which nothing is kept if the newest event is at `newest_ms`."""
@@ -75,8 +90,7 @@ class RecordingSize:
 
     `archive_bytes` are those of the chunks, which hold `archived_events` in segments;
     `raw_bytes` is about what the events take that are not archived yet; `book_bytes` are
-    those of checkpoints and witnesses. A database's files are larger, and don't shrink:
-    the room of what is removed is used again.
+    those of checkpoints and witnesses. A database's files are larger: see `FolderSize`.
     """
 
     archive_bytes: int = 0
@@ -102,6 +116,28 @@ class RecordingSize:
         if self.archived_events < _EVENTS_TO_KNOW or not payload_bytes:
             return _USUAL_SHARE
         return (self.archive_bytes / self.archived_events) / (payload_bytes / events)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSize:
+    """What the database's folder takes on the disk.
+
+    `archive_bytes` is the part of it that holds the archive. The rest is the room that a
+    database needs to work: its log, what it remembers of changes, and events until they are
+    archived. No file shrinks; the room of what is removed from one is used again.
+    """
+
+    file_bytes: int
+    archive_bytes: int = 0
+
+    @property
+    def working_bytes(self) -> int:
+        """What the database needs besides the archive, however little that is."""
+        return max(0, self.file_bytes - self.archive_bytes)
+
+    def reusable_bytes(self, size: RecordingSize) -> int:
+        """About how much room there is in the archive's file that was used, and is free again."""
+        return max(0, self.archive_bytes - round(size.archive_bytes * ON_DISK))
 
 
 class DiskLevel(Enum):
@@ -152,38 +188,54 @@ class DiskGauge:
 class DiskStatus:
     """How much room recordings take, and how much there is; None where that isn't known.
 
-    `file_bytes` is what the database's files take. `bytes_per_day` is by how much the
-    archive grows if all goes on as it does. `problem` is a sentence, or empty.
+    `size` is what is recorded, `folder` what the files of the database take for it.
+    `bytes_per_day` is by how much the archive grows if all goes on as it does. `problem` is a
+    sentence, or empty.
     """
 
     size: RecordingSize | None = None
-    file_bytes: int | None = None
+    folder: FolderSize | None = None
     free_bytes: int | None = None
     bytes_per_day: int | None = None
     level: DiskLevel = DiskLevel.GOOD
     problem: str = ""
+
+    @property
+    def disk_bytes_per_day(self) -> int | None:
+        """By how much the files grow, once the room that is free in them is used."""
+        return None if self.bytes_per_day is None else round(self.bytes_per_day * ON_DISK)
+
+    @property
+    def reusable_bytes(self) -> int:
+        """What is free inside the files; 0 where that isn't known."""
+        if self.folder is None or self.size is None:
+            return 0
+        return self.folder.reusable_bytes(self.size)
 
     def days_left(self, retention: Retention) -> int | None:
         """Return for how many days there is room; None: not known, or for ever.
 
         For ever is where what `retention` keeps fits into what is free.
         """
-        if not self.bytes_per_day or self.free_bytes is None:
+        pace = self.disk_bytes_per_day
+        if not pace or self.free_bytes is None:
             return None
         if self.fits(retention):
             return None
-        return self.free_bytes // self.bytes_per_day
+        return (self.free_bytes + self.reusable_bytes) // pace
 
     def fits(self, retention: Retention) -> bool:
         """Whether all that `retention` lets a recording become certainly fits the disk."""
         if self.free_bytes is None or self.size is None:
             return False
-        room = self.free_bytes + self.size.total_bytes
+        taken = self.size.total_bytes if self.folder is None else self.folder.file_bytes
+        working = 0 if self.folder is None else self.folder.working_bytes
+        room = self.free_bytes + taken
         limit = retention.limit_bytes
-        if limit is not None and limit <= room:
+        if limit is not None and max(limit, working + limit // 2) <= room:
             return True
-        grows_to = retention.days * (self.bytes_per_day or 0)
-        return 0 < grows_to <= room
+        grows_to = retention.days * (self.disk_bytes_per_day or 0)
+        return grows_to > 0 and grows_to + working <= room
 
 
 class RecordingPlace(Protocol):

@@ -8,10 +8,12 @@ from orderbook_desktop.core.disk import DiskLevel, DiskStatus, Retention, bytes_
 def disk_field(disk: DiskStatus, retention: Retention) -> str:
     """Return what the status line says, or empty where nothing is known yet."""
     parts = []
-    if disk.size is not None:
+    if disk.folder is not None:
+        parts.append(bytes_text(disk.folder.file_bytes))
+    elif disk.size is not None:
         parts.append(bytes_text(disk.size.total_bytes))
-    if disk.bytes_per_day is not None:
-        parts.append(f"{bytes_text(disk.bytes_per_day)}/day")
+    if disk.disk_bytes_per_day is not None:
+        parts.append(f"{bytes_text(disk.disk_bytes_per_day)}/day")
     if disk.level is not DiskLevel.GOOD and disk.free_bytes is not None:
         parts.append(f"{bytes_text(disk.free_bytes)} free")
     elif (days := disk.days_left(retention)) is not None:
@@ -21,7 +23,7 @@ def disk_field(disk: DiskStatus, retention: Retention) -> str:
 
 def growth_sentence(disk: DiskStatus, retention: Retention) -> str:
     """Return how fast recordings grow, and how long there is room for that."""
-    pace = disk.bytes_per_day
+    pace = disk.disk_bytes_per_day
     takes = "being measured" if pace is None else f"about {bytes_text(pace)} a day"
     if disk.free_bytes is None:
         return f"Disk: {takes}."
@@ -35,7 +37,7 @@ def growth_sentence(disk: DiskStatus, retention: Retention) -> str:
 
 
 def size_sentence(disk: DiskStatus) -> str:
-    """Return what has been recorded takes, and honestly what its files do."""
+    """Return what has been recorded takes, and what the files of the database really do."""
     size = disk.size
     if size is None:
         return "What has been recorded is not known yet."
@@ -44,11 +46,14 @@ def size_sentence(disk: DiskStatus) -> str:
         parts.append(f"about {bytes_text(size.raw_bytes)} to be archived")
     parts.append(f"{bytes_text(size.book_bytes)} of whole books")
     text = f"Recorded: {bytes_text(size.total_bytes)} ({', '.join(parts)})."
-    if disk.file_bytes is None:
+    if disk.folder is None:
         return text
+    free = disk.reusable_bytes
+    reusable = f", {bytes_text(free)} is free for what comes" if free else ""
     return (
-        f"{text} The database's files take {bytes_text(disk.file_bytes)}; they don't shrink, "
-        "but the room of what is removed is used again."
+        f"{text} The database's files take {bytes_text(disk.folder.file_bytes)} on the disk: "
+        f"{bytes_text(disk.folder.working_bytes)} of it is room that it needs to work{reusable}. "
+        "They don't shrink; the room of what is removed is used again."
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from orderbook_desktop.app.recording_keeper import RecordingKeeper
-from orderbook_desktop.core.disk import GB, Retention
+from orderbook_desktop.core.disk import GB, FolderSize, Retention
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
 from tests.storage.archived_fixtures import store_segment
@@ -25,12 +25,13 @@ class Kept:
         self.now_s = 1_000.0
         self.recorded = (0, 0)
         self.recording = True
+        self.folder: FolderSize | None = FolderSize(12_345, 2_345)
         self.keeper = RecordingKeeper(
             database,
             retention or Retention(),
             recorded=lambda: self.recorded,
             is_recording=lambda: self.recording,
-            files=lambda: 12_345,
+            files=lambda: self.folder,
             now=lambda: self.now_s,
         )
 
@@ -58,7 +59,7 @@ async def test_the_forecast_is_of_what_lasts(keep: Keep) -> None:
         await kept.after(5)
         payload, events = kept.recorded
         kept.recorded = payload + 50_000, events + 40
-    assert kept.keeper.file_bytes == 12_345
+    assert kept.keeper.folder == FolderSize(12_345, 2_345)
     assert kept.keeper.size is not None
     # 10 kB a second, of which 9 % stay.
     assert kept.keeper.bytes_per_day == 10_000 * 86_400 * 9 // 100
@@ -165,3 +166,51 @@ async def test_what_takes_long_to_count_is_counted_seldom(
     assert len(await all_of(database, "segments")) == 1
     assert len(counted) == 2
     assert counted[1] - counted[0] >= 1_000
+
+
+async def test_the_limit_counts_what_the_database_needs_to_work(
+    keep: Keep, database: Database
+) -> None:
+    """That is: of what is kept. It never takes more than half of the limit from recordings."""
+    tape = Tape()
+    stored = await store_segment(database, tape, "one", minutes=20, running=True)
+    kept = keep()
+    await kept.after(60)
+    assert kept.keeper.size is not None
+    whole = kept.keeper.size.lasting_bytes
+    # What is recorded would fit; with the room to work it does not.
+    kept.folder = FolderSize(whole // 4 + 900, 900)
+    kept.keeper.retention = Retention(gigabytes=whole / GB)
+    await kept.after(60)
+    await kept.after(1)
+    left = len(await all_of(database, "depth_chunks"))
+    assert 0 < left < len(stored.chunks)
+    assert kept.keeper.size.lasting_bytes <= whole - whole // 4
+    assert kept.keeper.problem == ""
+    # However much that room is, and however often it looks, not everything goes.
+    kept.folder = FolderSize(10 * whole, 0)
+    for _ in range(3):
+        await kept.after(60)
+    await kept.after(1)
+    few = len(await all_of(database, "depth_chunks"))
+    assert 0 < few < left
+    assert kept.keeper.size.lasting_bytes >= whole // 2 - 2 * max(stored.chunk_bytes)
+    assert "is the room that it needs to work" in kept.keeper.problem
+
+
+async def test_files_that_do_not_shrink_cost_nothing_more(keep: Keep, database: Database) -> None:
+    """What was removed leaves room in the archive's file, and nothing else is removed for it."""
+    tape = Tape()
+    await store_segment(database, tape, "one", minutes=20, running=True)
+    kept = keep()
+    await kept.after(60)
+    assert kept.keeper.size is not None
+    half = kept.keeper.size.lasting_bytes // 2
+    kept.folder = FolderSize(2 * half + 1_000, 2 * half + 1_000)
+    kept.keeper.retention = Retention(gigabytes=half / GB)
+    await kept.after(60)
+    left = len(await all_of(database, "depth_chunks"))
+    for _ in range(4):
+        await kept.after(60)
+        assert len(await all_of(database, "depth_chunks")) == left > 0
+    assert kept.folder.reusable_bytes(kept.keeper.size) > half // 2

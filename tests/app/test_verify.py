@@ -101,7 +101,12 @@ def test_a_recording_is_proven_and_listed(data_dir: Path, name: str) -> None:
     done = run_command(data_dir, "recordings", "--db-name", name)
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["market", "from", "to", "events", "segments", "gaps", "size"]
-    assert [line.split()[0] for line in lines[1:]] == ["BTCUSDT", "ETHUSDT"]
+    assert [line.split()[0] for line in lines[1:3]] == ["BTCUSDT", "ETHUSDT"]
+    # What the files take is more, and told with it.
+    (sentence,) = lines[3:]
+    assert sentence.startswith("Recorded: ")
+    assert "; the folder of the database takes " in sentence
+    assert first["folder_bytes"] == second["folder_bytes"] > 2 * first["bytes"]
 
 
 def test_a_fault_is_told_with_its_place(data_dir: Path, name: str) -> None:

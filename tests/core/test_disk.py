@@ -12,6 +12,7 @@ from orderbook_desktop.core.disk import (
     DiskGauge,
     DiskLevel,
     DiskStatus,
+    FolderSize,
     RecordingSize,
     Retention,
     bytes_text,
@@ -99,13 +100,39 @@ def test_what_is_raw_for_minutes_costs_no_past() -> None:
 
 
 def test_how_long_there_is_room() -> None:
+    # A day of it takes a tenth more in the files.
     disk = DiskStatus(RecordingSize(GB), None, 10 * GB, GB)
-    assert disk.days_left(Retention()) == 10
-    assert disk.days_left(Retention(days=12)) == 10
+    assert disk.days_left(Retention()) == 9
+    assert disk.days_left(Retention(days=11)) == 9
     # All that is kept fits: there is room for ever.
-    assert disk.days_left(Retention(days=11)) is None
+    assert disk.days_left(Retention(days=10)) is None
     assert disk.days_left(Retention(gigabytes=11)) is None
-    assert disk.days_left(Retention(gigabytes=11.1)) == 10
+    assert disk.days_left(Retention(gigabytes=11.1)) == 9
+
+
+def test_what_the_files_take_counts() -> None:
+    size = RecordingSize(archive_bytes=2 * GB)
+    folder = FolderSize(file_bytes=5 * GB, archive_bytes=4 * GB)
+    assert folder.working_bytes == GB
+    assert folder.reusable_bytes(size) == 1_800_000_000
+    disk = DiskStatus(size, folder, 10 * GB, GB)
+    # What is free inside the files is used before they grow.
+    assert disk.days_left(Retention()) == 10
+    # The files may become what they take now and what is free, with the room to work.
+    assert disk.days_left(Retention(gigabytes=15)) is None
+    assert disk.days_left(Retention(gigabytes=15.1)) == 10
+    assert disk.days_left(Retention(days=12)) is None
+    assert disk.days_left(Retention(days=13)) == 10
+    assert DiskStatus(size, None, 10 * GB, GB).reusable_bytes == 0
+    assert FolderSize(1, 2).working_bytes == 0
+
+
+def test_room_to_work_is_a_part_of_the_limit_but_at_most_half() -> None:
+    assert Retention().room_bytes(GB) is None
+    limit = Retention(gigabytes=10)
+    assert limit.room_bytes(0) == 10 * GB
+    assert limit.room_bytes(GB) == 9 * GB
+    assert limit.room_bytes(30 * GB) == 5 * GB
 
 
 def test_what_is_not_known_is_not_guessed() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orderbook_desktop.core.disk import DiskStatus, RecordingSize, Retention
+from orderbook_desktop.core.disk import DiskStatus, FolderSize, RecordingSize, Retention
 
 GB = 10**9
 
@@ -23,4 +23,5 @@ class FakePlace:
     def measured(self, bytes_per_day: int = GB) -> None:
         """Have something recorded, and the pace of that measured."""
         size = RecordingSize(3 * GB, 30_000_000, GB // 10, GB // 100)
-        self.disk = DiskStatus(size, 4 * GB, 50 * GB, bytes_per_day)
+        folder = FolderSize(4 * GB, 35 * GB // 10)
+        self.disk = DiskStatus(size, folder, 50 * GB, bytes_per_day)

@@ -86,9 +86,9 @@ def test_shows_the_disk(line: StatusLine) -> None:
     assert line.text("disk") == ""
     place.measured()
     line.show_disk(place.disk, place.retention)
-    assert line.text("disk") == "Disk 3.1 GB · 1.0 GB/day · room for 50 days"
+    assert line.text("disk") == "Disk 4.0 GB · 1.1 GB/day · room for 45 days"
     low = replace(place.disk, level=DiskLevel.LOW, free_bytes=1_600_000_000)
     line.show_disk(low, place.retention)
-    assert line.text("disk") == "Disk 3.1 GB · 1.0 GB/day · 1.6 GB free"
+    assert line.text("disk") == "Disk 4.0 GB · 1.1 GB/day · 1.6 GB free"
     line.show_disk(place.disk, Retention(days=7))
-    assert line.text("disk") == "Disk 3.1 GB · 1.0 GB/day"
+    assert line.text("disk") == "Disk 4.0 GB · 1.1 GB/day"

@@ -46,6 +46,7 @@ class ServerThread:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="server-loop")
         self._thread.start()
+        self.folder = folder
         self.server = DatabaseServer(folder)
         self._run(self.server.start())
 

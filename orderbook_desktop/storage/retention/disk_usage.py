@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from orderbook_desktop.core.disk import RecordingSize
+from orderbook_desktop.core.disk import FolderSize, RecordingSize
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.schema import (
     CHECKPOINTS,
@@ -22,6 +22,7 @@ from orderbook_desktop.storage.schema import (
 
 _SIZED: Final = {"$bsonSize": "$$ROOT"}
 _SAMPLE: Final = 30
+_TABLES: Final = 16
 # Newer than the last event of a segment as it was stored, or so much older: a sample is there.
 _SAMPLE_IDS: Final = 100_000
 _FIELDS: Final = (
@@ -44,6 +45,35 @@ def file_bytes(folder: Path) -> int | None:
         return sum(_tree_bytes(folder))
     except FileNotFoundError:
         return None
+
+
+def folder_size(folder: Path, db_name: str) -> FolderSize | None:
+    """Return what the databases of the program in `folder` take; None where there is none.
+
+    The file of the archive of `db_name` is told apart. A SecantusDB keeps collections in
+    sixteen files, by a hash of database and collection; of a mongod, whose files have no names
+    that say anything, all that hold documents are taken for it.
+    """
+    total = file_bytes(folder)
+    if total is None:
+        return None
+    tables = folder / "secantus" / f"secantus_documents_sh{_table_of(db_name, DEPTH_CHUNKS)}.wt"
+    archive = 0
+    for path in (tables, *(folder / "mongod").glob("collection-*.wt")):
+        try:
+            archive += path.stat().st_size
+        except OSError:
+            # It does not exist yet, or no more.
+            continue
+    return FolderSize(total, archive)
+
+
+def _table_of(database: str, collection: str) -> int:
+    """Return in which of its tables a SecantusDB has a collection: by FNV-1a, 64 bits."""
+    found = 0xCBF29CE484222325
+    for byte in f"{database}\0{collection}".encode():
+        found = (found ^ byte) * 0x100000001B3 % (1 << 64)
+    return found % _TABLES
 
 
 def _tree_bytes(folder: Path) -> Sequence[int]:

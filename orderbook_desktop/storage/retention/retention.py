@@ -4,6 +4,11 @@ By age goes what is older, by the exchange's clock, than so many days before the
 that is recorded; what was imported is as old as it is, and stays. By size the oldest goes
 first over all markets, whoever brought it. What is being recorded, what is not archived yet,
 and the newest of all never go.
+
+The limit is for what the files of the database take. These never shrink, so they are no measure
+of what is to be removed: they would ask for more without end. Counted is what is recorded, and
+the room that the database needs besides (`core.disk.FolderSize.working_bytes`). What is removed
+leaves room inside the files, which what comes in uses: so they don't grow beyond the limit.
 """
 
 from __future__ import annotations
@@ -80,10 +85,13 @@ class Pruner:
         self._cutter = SegmentCutter(database)
         self._swept = False
 
-    async def prune(self, retention: Retention, now_ms: int, measure: Measure) -> int:
+    async def prune(
+        self, retention: Retention, now_ms: int, measure: Measure, working_bytes: int = 0
+    ) -> int:
         """Remove what `retention` doesn't keep at `now_ms`; return how many events went.
 
-        `measure` tells the recording's size. Raises PyMongo's errors; repeat it then.
+        `measure` tells the recording's size, `working_bytes` is what the database needs besides.
+        Raises PyMongo's errors; repeat it then.
         """
         segments = await self._segments()
         for one in segments:
@@ -96,7 +104,7 @@ class Pruner:
         horizon_ms = retention.horizon_ms(min(now_ms, newest_ms))
         if horizon_ms is not None:
             await self._prune_by_age(await self._pieces(segments), horizon_ms, removed)
-        self.problem = await self._prune_by_size(retention, measure, removed)
+        self.problem = await self._prune_by_size(retention, measure, working_bytes, removed)
         await self._sweep_witnesses(removed.markets)
         if removed.events:
             _log.info(
@@ -117,24 +125,19 @@ class Pruner:
                     break
 
     async def _prune_by_size(
-        self, retention: Retention, measure: Measure, removed: _Removed
+        self, retention: Retention, measure: Measure, working_bytes: int, removed: _Removed
     ) -> str:
         """Cut the oldest until the limit is kept; return why it can't be, or empty."""
-        limit = retention.limit_bytes
-        if limit is None:
+        limit, room = retention.limit_bytes, retention.room_bytes(working_bytes)
+        if limit is None or room is None:
             return ""
-        excess = (await measure()).lasting_bytes - limit
-        if excess <= 0:
-            return ""
+        lasting = (await measure()).lasting_bytes
         before = removed.bytes
-        await self._cut_oldest(await self._pieces(await self._segments()), excess, removed)
-        left = limit + excess - (removed.bytes - before)
-        if left <= limit * _TOLERANCE:
-            return ""
-        return (
-            f"The recording takes {bytes_text(left)}, more than the {bytes_text(limit)} that are "
-            "to be kept: what is left is being recorded or not archived yet."
-        )
+        if lasting > room:
+            pieces = await self._pieces(await self._segments())
+            await self._cut_oldest(pieces, lasting - room, removed)
+        left = lasting - (removed.bytes - before)
+        return _excess(left, working_bytes, limit, room)
 
     async def _cut_oldest(self, pieces: Iterable[Piece], excess: int, removed: _Removed) -> None:
         queue = [(piece.from_ms, number, piece) for number, piece in enumerate(pieces)]
@@ -175,6 +178,22 @@ class Pruner:
         for market in markets - first.keys():
             await witnesses.delete_many({"market": market})
         self._swept = True
+
+
+def _excess(left: int, working_bytes: int, limit: int, room: int) -> str:
+    """Return why more is there than the limit allows, or empty."""
+    takes = f"{bytes_text(left + working_bytes)}, more than the {bytes_text(limit)} that"
+    if left > room * _TOLERANCE:
+        return (
+            f"The recording takes {takes} are to be kept: what is left is being recorded or not "
+            "archived yet."
+        )
+    if left + working_bytes > limit * _TOLERANCE:
+        return (
+            f"The database takes {takes} are to be kept: {bytes_text(working_bytes)} of it is the "
+            "room that it needs to work, so at least half of the limit is left to recordings."
+        )
+    return ""
 
 
 class _Removed:

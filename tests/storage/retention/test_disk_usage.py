@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import bson
+import pytest
 
 from orderbook_desktop.core.archive import encode_loose
-from orderbook_desktop.core.disk import RecordingSize
+from orderbook_desktop.core.disk import FolderSize, RecordingSize
 from orderbook_desktop.storage.archive.chunk_store import ChunkStore
 from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.retention.disk_usage import RecordingSizes, file_bytes, free_bytes
+from orderbook_desktop.storage.retention.disk_usage import (
+    RecordingSizes,
+    file_bytes,
+    folder_size,
+    free_bytes,
+)
 from tests.storage.archived_fixtures import store_segment, store_witness
-from tests.storage.recording_fixtures import Tape, all_of, database, server
+from tests.storage.recording_fixtures import ServerThread, Tape, all_of, database, server
 
 __all__ = ["database", "server"]
+
+
+@pytest.fixture
+def data_dir(server: ServerThread) -> Path:
+    """The folder of the files of the server's databases."""
+    return server.folder / "database"
 
 
 async def test_nothing_takes_nothing(database: Database) -> None:
@@ -61,3 +74,30 @@ def test_a_folder_and_its_volume(tmp_path: Path) -> None:
     assert free > 0
     assert file_bytes(tmp_path / "missing") is None
     assert free_bytes(tmp_path / "missing") is None
+
+
+async def test_the_file_of_the_archive_is_told_apart(
+    server: ServerThread, database: Database, data_dir: Path
+) -> None:
+    """It is the one that grows by what is archived, whichever database that is in."""
+    for name in ("book", "book_demo", database.name):
+        other = Database(name)
+        other.connect(server.dsn)
+        before = folder_size(data_dir, name)
+        big = [{"_id": f"x:{number}", "data": os.urandom(50_000)} for number in range(60)]
+        await other.collection("depth_chunks").insert_many(big)
+        await other.motor.client.admin.command("fsync")
+        after = folder_size(data_dir, name)
+        other.close()
+        assert before is not None
+        assert after is not None
+        assert after.archive_bytes - before.archive_bytes > 2_500_000
+        assert after.file_bytes == file_bytes(data_dir)
+
+
+def test_no_folder_has_no_size(tmp_path: Path) -> None:
+    assert folder_size(tmp_path / "none", "book") is None
+    (tmp_path / "mongod").mkdir()
+    (tmp_path / "mongod" / "collection-7-1.wt").write_bytes(b"x" * 500)
+    (tmp_path / "mongod" / "index-8-1.wt").write_bytes(b"x" * 50)
+    assert folder_size(tmp_path, "book") == FolderSize(550, 500)
