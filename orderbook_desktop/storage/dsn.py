@@ -6,10 +6,14 @@ import asyncio
 import importlib
 import logging
 import re
+import ssl
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
+from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.storage.errors import (
     BadCredentials,
     BadDsn,
@@ -26,6 +30,7 @@ log = logging.getLogger(__name__)
 
 ANSWER_WITHIN_MS: Final = 5_000
 
+_LONGEST_SHOWN: Final = 300
 _SCHEMES: Final = ("mongodb://", "mongodb+srv://")
 
 # Everything up to the last @ before the path: a password pasted unescaped may hold / ? # or @,
@@ -54,6 +59,28 @@ def holds_secret(dsn: str) -> bool:
     return ":" in credentials or _SECRETS.search(dsn) is not None
 
 
+def _shown(dsn: str) -> str:
+    return plain_text(redacted_dsn(dsn), _LONGEST_SHOWN)
+
+
+def _file_reason(dsn: str, error: OSError) -> str:
+    """Return which of the files that `dsn` names can't be used, and why."""
+    is_content = isinstance(error, ssl.SSLError)
+    why = "it holds no certificate or key" if is_content else (error.strerror or "").lower()
+    for name, path in parse_qsl(urlsplit(dsn).query):
+        if name.lower().endswith("file") and (is_content or not _is_readable(path)):
+            return f"the file of {plain_text(name, 40)}, {plain_text(path)}, can't be used: {why}"
+    return f"a file that it names can't be used: {why}"
+
+
+def _is_readable(path: str) -> bool:
+    try:
+        with Path(path).open("rb"):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
 async def check_dsn(dsn: str) -> None:
     """Check that a replica set or sharded cluster answers at `dsn`, and lets us in.
 
@@ -64,7 +91,7 @@ async def check_dsn(dsn: str) -> None:
     from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - 0.2 s, not at start
     from pymongo.errors import ConfigurationError, PyMongoError  # noqa: PLC0415
 
-    shown = redacted_dsn(dsn)
+    shown = _shown(dsn)
     if not dsn.startswith(_SCHEMES):
         raise BadDsn(shown, "it does not begin with mongodb://")
     try:
@@ -78,6 +105,8 @@ async def check_dsn(dsn: str) -> None:
     # for an option's value; whatever it is, the address is not usable.
     except (ConfigurationError, ValueError, TypeError, UserWarning) as error:
         raise BadDsn(shown, _without_secrets(str(error), dsn).rstrip(".")) from None
+    except OSError as error:  # Of a file that an option names; a TLS library's error is one, too.
+        raise BadDsn(shown, _file_reason(dsn, error)) from None
     try:
         hello = await client.admin.command("hello")
         _check_topology(hello, shown)
@@ -102,11 +131,11 @@ def _explained(
 ) -> DatabaseError:
     from pymongo.errors import OperationFailure  # noqa: PLC0415
 
-    shown = redacted_dsn(dsn)
+    shown = _shown(dsn)
     detail = _without_secrets(str(error), dsn)
     log.info("the database at %s cannot be used: %s", shown, detail)
     if isinstance(error, OperationFailure) and error.code in _REFUSALS:
-        return BadCredentials(shown, given=shown != dsn)
+        return BadCredentials(shown, given=redacted_dsn(dsn) != dsn)
     described = client.delegate.topology_description.server_descriptions().values()
     if any(server.server_type_name == "RSGhost" for server in described):
         return UninitiatedReplicaSet(shown)

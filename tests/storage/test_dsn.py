@@ -139,3 +139,28 @@ async def test_what_is_no_address_is_named(dsn: str) -> None:
     with pytest.raises(BadDsn, match="MONGO_DSN") as caught:
         await check_dsn(dsn)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["tlsCAFile", "tlsCRLFile", "tlsCertificateKeyFile"])
+@pytest.mark.parametrize("kind", ["missing", "folder"])
+async def test_a_file_that_an_option_names_and_that_cant_be_read_is_named(
+    option: str, kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "none.pem" if kind == "missing" else tmp_path
+    with pytest.raises(BadDsn) as caught:
+        await check_dsn(f"mongodb://me:{SECRET}@127.0.0.1:1/?tls=true&{option}={path}")
+    assert f"the file of {option}, {path}, can't be used" in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+async def test_a_file_without_certificates_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "garbage.pem"
+    path.write_bytes(b"garbage")
+    with pytest.raises(BadDsn, match="tlsCAFile, .*it holds no certificate"):
+        await check_dsn(f"mongodb://127.0.0.1:1/?tls=true&tlsCAFile={path}")
+
+
+async def test_an_address_without_end_is_not_told_whole() -> None:
+    with pytest.raises(DatabaseUnreachable) as caught:
+        await check_dsn(f"mongodb://{'h' * 70_000}/")
+    assert len(str(caught.value)) < 800
