@@ -19,6 +19,7 @@ class GapCause(Enum):
     SERVER_SHUTDOWN = "server shutdown"
     MALFORMED = "malformed message"
     CROSSED = "crossed book"
+    SUSPENDED = "suspended"
     DATABASE = "database"
     OVERFLOW = "overflow"
     CRASH = "crash"
@@ -43,6 +44,7 @@ _SENTENCES = {
     GapCause.SERVER_SHUTDOWN: "the exchange announced the end of the connection",
     GapCause.MALFORMED: "a message of the exchange could not be read",
     GapCause.CROSSED: "the exchange's book was crossed, a bid at or above an ask",
+    GapCause.SUSPENDED: "the computer slept, or the program was suspended",
     GapCause.DATABASE: "the database refused or lost a write",
     GapCause.OVERFLOW: "more events waited for the database than fit into memory",
     GapCause.CRASH: "the recorder ended without closing the recording",

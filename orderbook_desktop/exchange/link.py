@@ -41,6 +41,7 @@ from orderbook_desktop.exchange.http import status_of_proxy
 from orderbook_desktop.exchange.limits import message_limit
 from orderbook_desktop.exchange.proxies import Proxy, proxy_for
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S
+from orderbook_desktop.exchange.suspension import Clocks, Suspension, SuspensionWatch
 from orderbook_desktop.exchange.wanted_streams import Confirmed, Refused, WantedStreams
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ _log = logging.getLogger(__name__)
 
 _LARGEST_FRAME: Final = 16 * 2**20
 _CLOSE_S: Final = 0.5
+# Frames look at the clocks too, where the watch did not for so long.
+_LOOK_AFTER_S: Final = 2.0
+# How long what waited while nothing ran is read, before anything is written or judged.
+_CALM_S: Final = 2.0
 # Close codes of ours for what was no websocket message, no text, or too long.
 _NOT_UNDERSTOOD: Final = frozenset({1002, 1007, 1009})
 _find_stream: Final = re.compile(rb'"stream"\s*:\s*"([^"@]+)@').search
@@ -105,6 +110,14 @@ class LinkOwner(Protocol):
         """A message could not be read; it concerns `market`, or any if that is None."""
         ...
 
+    def link_suspended(self, link: StreamLink, suspension: Suspension) -> None:
+        """Nothing ran here for a while; what is missing from now on is missing because of that."""
+        ...
+
+    def link_caught_up(self, link: StreamLink) -> None:
+        """What waited meanwhile has been read."""
+        ...
+
     def link_silence(self, link: StreamLink, now: float) -> LinkEnd | None:
         """Judge the silence on the link; an answer ends it."""
         ...
@@ -143,8 +156,8 @@ async def open_socket(base_url: str, markets: list[str], times: StreamTimes) -> 
             max_size=_LARGEST_FRAME,
             open_timeout=times.answer_s,
             close_timeout=_CLOSE_S,
-            ping_interval=times.ping_s,
-            ping_timeout=times.answer_s,
+            # The library's own pings would give up a connection whose pong waits to be read.
+            ping_interval=None,
             proxy=None if proxy is None else proxy.address_with_credentials,
         )
     except (WebSocketException, OSError, ValueError) as error:
@@ -202,7 +215,12 @@ class StreamLink:
     """
 
     def __init__(
-        self, socket: ClientConnection, owner: LinkOwner, times: StreamTimes, asked: list[str]
+        self,
+        socket: ClientConnection,
+        owner: LinkOwner,
+        times: StreamTimes,
+        asked: list[str],
+        clocks: Clocks,
     ) -> None:
         self.frames = 0
         self.expiring = asyncio.Event()
@@ -214,6 +232,13 @@ class StreamLink:
         self._wanted = WantedStreams(asked, times.answer_s)
         self._wishes_changed = asyncio.Event()
         self._ended: asyncio.Task[LinkEnd] | None = None
+        self._suspensions = SuspensionWatch(clocks, times.watch_every_s)
+        # The last one, until what waited meanwhile has been read.
+        self._suspension: Suspension | None = None
+        self._resumed = asyncio.Event()
+        self._look_at = time.monotonic() + _LOOK_AFTER_S
+        self._calm_until = float("-inf")
+        self._pong_due = float("inf")
 
     @property
     def ended(self) -> asyncio.Task[LinkEnd]:
@@ -259,11 +284,12 @@ class StreamLink:
 
     async def _run(self) -> LinkEnd:
         """Read until the connection is over, then close it."""
-        jobs = [asyncio.ensure_future(job) for job in (self._read(), self._send(), self._watch())]
+        work = (self._read(), self._send(), self._watch(), self._keep_alive())
+        jobs = [asyncio.ensure_future(job) for job in work]
         try:
             async with ending(*jobs):
                 done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
-                return done.pop().result()
+                return self._with_true_cause(done.pop().result())
         finally:
             await self._socket.close()
 
@@ -280,6 +306,9 @@ class StreamLink:
 
     def _take(self, frame: bytes, received_ns: int) -> None:
         self.frames += 1
+        if time.monotonic() >= self._look_at:
+            # Before the event is taken: it may be the first one after a suspension.
+            self._look_for_suspension()
         named = _name_in(_find_stream(frame))
         try:
             message = decode_frame(frame, received_ns)
@@ -345,7 +374,12 @@ class StreamLink:
     async def _watch(self) -> LinkEnd:
         while True:
             await asyncio.sleep(self._times.watch_every_s)
+            self._look_for_suspension()
             now = time.monotonic()
+            if now < self._calm_until:
+                continue
+            if now >= self._pong_due:
+                return LinkEnd(GapCause.DISCONNECT, "The exchange doesn't answer any more.")
             if now >= self._expires_at:
                 self._expire("the connection has reached its age")
             if self._wanted.is_overdue(now):
@@ -355,6 +389,58 @@ class StreamLink:
                 return end
             # What was refused is asked for again after a while.
             self._wishes_changed.set()
+
+    async def _keep_alive(self) -> LinkEnd:
+        """Ask for signs of life; `_watch` tells where none comes."""
+        from websockets.exceptions import ConnectionClosed  # noqa: PLC0415 (slow to import)
+
+        with suppress(ConnectionClosed):  # The reader tells why.
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._times.ping_s):
+                        await self._resumed.wait()
+                if self._resumed.is_set():
+                    self._resumed.clear()
+                    # A connection that broke meanwhile would be closed, unread, by writing.
+                    await asyncio.sleep(_CALM_S)
+                suspension = self._suspension
+                pong = await self._socket.ping()
+                self._pong_due = time.monotonic() + self._times.answer_s
+                await pong
+                self._pong_due = float("inf")
+                if suspension is not None:
+                    await self._forget(suspension)
+        never: asyncio.Future[LinkEnd] = asyncio.get_running_loop().create_future()
+        return await never
+
+    async def _forget(self, suspension: Suspension) -> None:
+        """Let `suspension` explain no more: the pong came after all that had waited."""
+        await asyncio.sleep(_CALM_S)
+        if self._suspension is suspension:
+            self._suspension = None
+            self._owner.link_caught_up(self)
+
+    def _look_for_suspension(self) -> None:
+        """Where nothing ran for a while, give what waited meanwhile the time to be read."""
+        found = self._suspensions.look()
+        now = time.monotonic()
+        self._look_at = now + _LOOK_AFTER_S
+        if found is None:
+            return
+        _log.warning("%s", found.sentence)
+        self._suspension = found
+        self._calm_until = now + _CALM_S
+        if self._pong_due < float("inf"):
+            self._pong_due = now + _CALM_S + self._times.answer_s
+        self._wanted.resumed(now)
+        self._resumed.set()
+        self._owner.link_suspended(self, found)
+
+    def _with_true_cause(self, end: LinkEnd) -> LinkEnd:
+        self._look_for_suspension()
+        if self._suspension is None or end.cause is GapCause.SERVER_SHUTDOWN:
+            return end
+        return LinkEnd(GapCause.SUSPENDED, f"{self._suspension.sentence} {end.detail}")
 
     def _expire(self, why: str) -> None:
         if not self.expiring.is_set():

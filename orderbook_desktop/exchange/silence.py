@@ -46,6 +46,11 @@ class SilenceWatch:
         self._patience = 1
         self._heard = True
 
+    def resumed(self, now: float) -> None:
+        """Nothing could come in until now, because nothing ran here."""
+        if self._last is not None:
+            self._last = now
+
     def is_silent(self, now: float) -> bool:
         """Whether an event is overdue; call `gave_up` when acting on it."""
         return self._last is not None and now - self._last >= self.limit

@@ -23,6 +23,7 @@ from orderbook_desktop.exchange.errors import ExchangeError, RateLimited
 from orderbook_desktop.exchange.limits import connection_limit
 from orderbook_desktop.exchange.link import LinkEnd, StreamLink, StreamTimes, open_socket
 from orderbook_desktop.exchange.subscription import Subscription
+from orderbook_desktop.exchange.suspension import Clocks, Suspension, system_clocks
 
 _log = logging.getLogger(__name__)
 
@@ -36,8 +37,11 @@ _SILENT: Final = "The exchange sent nothing, though the connection is open."
 class BinanceStreams:
     """Serves the diff streams of `base_url`; is a `DiffStream`. Call `close()` when done."""
 
-    def __init__(self, base_url: str, times: StreamTimes | None = None) -> None:
+    def __init__(
+        self, base_url: str, times: StreamTimes | None = None, clocks: Clocks | None = None
+    ) -> None:
         self._base_url = base_url.rstrip("/")
+        self._clocks = clocks or system_clocks()
         self._times = times or StreamTimes()
         self._limit = connection_limit()
         self._subscriptions: dict[str, Subscription] = {}
@@ -103,6 +107,18 @@ class BinanceStreams:
         named = self._subscriptions.get(market) if market is not None else None
         for subscription in (named,) if named else tuple(self._subscriptions.values()):
             subscription.interrupted(GapCause.MALFORMED, detail)
+
+    def link_suspended(self, link: StreamLink, suspension: Suspension) -> None:
+        """Tell the markets why events may be missing (see `LinkOwner`)."""
+        if link is self._link:
+            for subscription in self._subscriptions.values():
+                subscription.suspended(StreamBroken(GapCause.SUSPENDED, suspension.sentence))
+
+    def link_caught_up(self, link: StreamLink) -> None:
+        """Tell the markets that what waited has been read (see `LinkOwner`)."""
+        if link is self._link:
+            for subscription in self._subscriptions.values():
+                subscription.caught_up()
 
     def link_silence(self, link: StreamLink, now: float) -> LinkEnd | None:
         """Judge the silence of the markets (see `LinkOwner`).
@@ -225,6 +241,7 @@ class BinanceStreams:
     def _use(self, link: StreamLink) -> None:
         self._link = link
         self._trouble = None
+        self.link_caught_up(link)
         self.link_subscribed(link, link.confirmed)
 
     async def _idle(self) -> None:
@@ -298,7 +315,7 @@ class BinanceStreams:
         self._limit.take(time.monotonic())
         asked = list(self._subscriptions)[:_STREAMS_IN_ADDRESS]
         socket = await open_socket(self._base_url, asked, self._times)
-        link = StreamLink(socket, self, self._times, asked)
+        link = StreamLink(socket, self, self._times, asked, self._clocks)
         link.unsubscribe(market for market in asked if market not in self._subscriptions)
         link.subscribe(self._subscriptions)
         link.start()

@@ -46,6 +46,8 @@ class Subscription:
         self._overlapping = False
         self._kept_back: list[DepthDiff] = []
         self._seam: StreamBroken | None = None
+        # Why events may be missing, until those that waited meanwhile have been read.
+        self._suspension: StreamBroken | None = None
 
     async def next_item(self) -> StreamItem:
         """Wait for the next item; raises `BugError` where there will be none any more."""
@@ -88,6 +90,9 @@ class Subscription:
         if not self.is_open:
             return
         self.silence.received(time.monotonic())
+        told = self._suspension
+        if told is not None and self._last_id and diff.first_id > self._last_id + 1:
+            self.interrupted(told.cause, told.detail)
         seam, self._seam = self._seam, None
         if seam is not None and self._last_id:
             if diff.final_id <= self._last_id:
@@ -105,6 +110,15 @@ class Subscription:
         """An event came in on the connection that is to take over."""
         self._kept_back.append(diff)
         self._join()
+
+    def suspended(self, told: StreamBroken) -> None:
+        """Nothing ran here for a while: what is missing from now on is missing because of that."""
+        self._suspension = told
+        self.silence.resumed(time.monotonic())
+
+    def caught_up(self) -> None:
+        """What waited while nothing ran has been read."""
+        self._suspension = None
 
     def begin_overlap(self) -> None:
         """A second connection is open."""

@@ -125,6 +125,10 @@ class WantedStreams:
             self._retry_at[market] = now + next(delays)
         return Refused(markets, reason)
 
+    def resumed(self, now: float) -> None:
+        """No answer could come in until now, because nothing ran here."""
+        self._waiting = dict.fromkeys(self._waiting, now)
+
     def is_overdue(self, now: float) -> bool:
         """Whether the exchange owes an answer for too long."""
         oldest = min(self._waiting.values(), default=now)

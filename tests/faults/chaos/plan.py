@@ -63,6 +63,7 @@ CAUSES: dict[Kind, set[GapCause]] = {
     Kind.KILL_RECORDER: {GapCause.CRASH},
     Kind.KILL_BOTH: {GapCause.CRASH},
     Kind.STOP_RECORDER: {GapCause.USER},
+    Kind.SUSPEND_RECORDER: {GapCause.SUSPENDED},
     Kind.SUSPEND_EXCHANGE: {GapCause.SILENCE},
     Kind.DISCONNECT: {GapCause.DISCONNECT},
     # Code 1001 and its like may be announced as the end of the server.
