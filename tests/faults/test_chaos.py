@@ -14,9 +14,11 @@ from tests.faults.chaos.audience import SideLevels, Sighting, packed
 from tests.faults.chaos.judgement import (
     Truth,
     Verdict,
+    judge_codes,
     judge_gaps,
     judge_memory,
     judge_sightings,
+    judge_texts,
     read_truth,
 )
 from tests.faults.chaos.plan import Fault, Happened, Kind, planned
@@ -132,6 +134,24 @@ def test_a_false_cause_is_seen(told: Gap, faults: list[Happened], is_true: bool)
     judge_gaps(verdict, "BTCUSDT", [told], faults)
     assert verdict.gaps == {told.cause.value: 1}
     assert bool(verdict.faults) is not is_true
+
+
+def test_a_bug_in_a_log_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs" / "production.log"
+    verdict = Verdict()
+    log.write_text("2026-11-29 22:38:25,032 88 WARNING a.b: full; its log:\nTraceback (of it)\n")
+    judge_texts(verdict, tmp_path, ["Recording."])
+    assert not verdict.faults
+    log.write_text("2026-11-29 22:38:25,032 88 ERROR a.b: unexpected\nTraceback (ours)\n")
+    judge_texts(verdict, tmp_path, ["Traceback (told)"])
+    assert [one.partition(":")[0] for one in verdict.faults] == ["it said", "production.log has"]
+
+
+def test_an_end_by_a_bug_is_seen() -> None:
+    verdict = Verdict()
+    judge_codes(verdict, "recorder", [0, -9, 1, 70, -11])
+    assert verdict.faults == ["a recorder ended with 70", "a recorder ended with -11"]
 
 
 def test_memory_that_grows_is_seen() -> None:

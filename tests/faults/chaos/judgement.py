@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.storage.database import Database
@@ -31,7 +34,10 @@ _SLACK_MS = 3_000
 # A gap shows when patience with a silence is over, or a connection is found dead.
 _SHOWS_WITHIN_MS = 30_000
 _MOST_MB = {"recorder": 400.0, "viewer": 400.0, "database": 900.0, "exchange": 600.0}
+_LOGGED_ERROR = re.compile(r"^\S+ \S+ \d+ (ERROR|CRITICAL) ", re.MULTILINE)
 _VERIFIED_WITHIN_S = 120.0
+# Where a start meets a full disk it may say so and end.
+_ENDS = {0, 1, -signal.SIGKILL}
 # From the second third of a long play to its last one the memory may grow by so much.
 _GROWTH_SHARE, _GROWTH_MB = 0.1, 15.0
 _SAMPLES_TO_COMPARE = 600
@@ -136,7 +142,7 @@ async def judge_recording(
                 known = acknowledged.get(market, {})
                 try:
                     findings = await _judge_market(database, market, truth, known)
-                except AssertionError as error:
+                except (AssertionError, KnownError) as error:
                     verdict.faults.append(f"{market}: {error}")
                     continue
                 verdict.counts["events acknowledged"] += findings.acknowledged
@@ -208,13 +214,26 @@ async def judge_by_verify(verdict: Verdict, data_dir: Path, symbols: Iterable[st
 
 
 def judge_texts(verdict: Verdict, data_dir: Path, said: Iterable[str]) -> None:
-    """Look for tracebacks in what was said and logged."""
-    logs = [path for path in data_dir.rglob("*.log*") if path.is_file()]
-    texts = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in logs}
-    for name, text in [*texts.items(), *(("said", one) for one in said)]:
+    """Look for bugs in what was said and logged.
+
+    A log has the details of what others did, such as a database on a full disk: no error of
+    ours are those.
+    """
+    for text in said:
         if "Traceback" in text:
-            at = text.index("Traceback")
-            verdict.faults.append(f"a traceback ({name}): …{text[max(0, at - 300) : at + 3_000]}")
+            verdict.faults.append(f"it said: …{text[-3_000:]}")
+    for log in (data_dir / "logs").glob("*.log*"):
+        text = log.read_text(encoding="utf-8", errors="replace")
+        for found in _LOGGED_ERROR.finditer(text):
+            verdict.faults.append(f"{log.name} has: {text[found.start() : found.start() + 3_000]}")
+
+
+def judge_codes(verdict: Verdict, part: str, codes: Iterable[int]) -> None:
+    """Check how each process of a part ended: killed, in order, or because it couldn't go on."""
+    for code in codes:
+        verdict.counts[f"{part} ended with {code}"] += 1
+        if code not in _ENDS:
+            verdict.faults.append(f"a {part} ended with {code}")
 
 
 def judge_memory(verdict: Verdict, samples: Mapping[str, Sequence[float]]) -> None:

@@ -152,9 +152,10 @@ class Stage:
                     pids += [child.pid for child in children]
         return pids
 
-    async def end(self) -> tuple[int, int]:
-        """Ask recorder and viewer to end; return their exit codes."""
-        return await self.recorder.end(), await self.viewer.end()
+    async def end(self) -> None:
+        """Ask recorder and viewer to end."""
+        await self.recorder.end()
+        await self.viewer.end()
 
     async def end_exchange(self) -> int:
         """Let the exchange close its truth; return its exit code."""
