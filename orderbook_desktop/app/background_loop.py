@@ -7,6 +7,7 @@ import atexit
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 _T = TypeVar("_T")
@@ -20,6 +21,7 @@ class BackgroundLoop:
 
     def __init__(self) -> None:
         self._stop = asyncio.Event()
+        self._open: set[_Steps[Any]] = set()
         started: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = threading.Thread(
             target=asyncio.run, args=(self._live(started),), name="recording", daemon=True
@@ -52,11 +54,17 @@ class BackgroundLoop:
         """Iterate over `items`; they are closed when the iterator is, or this."""
         nothing = object()
         steps = _Steps(items)
+        self._open.add(steps)
         try:
             while (item := self.run(steps.next(nothing))) is not nothing:
                 yield item  # type: ignore[misc] # It is not `nothing`.
         finally:
             self._end(steps)
+
+    def close_iterators(self) -> None:
+        """Close the items of all iterators that were not read to their ends."""
+        if self.is_open:
+            self.run(self._close_open())
 
     def close(self) -> None:
         """End the loop and its thread."""
@@ -67,6 +75,9 @@ class BackgroundLoop:
 
     def _end(self, steps: _Steps[_T]) -> None:
         """Close `steps`, and return when that is done, if this may wait for it."""
+        if steps not in self._open:
+            return
+        self._open.discard(steps)
         if threading.current_thread() is not self._thread:
             if self.is_open:
                 self.run(steps.close())
@@ -82,6 +93,12 @@ class BackgroundLoop:
     async def _live(self, started: Future[asyncio.AbstractEventLoop]) -> None:
         started.set_result(asyncio.get_running_loop())
         await self._stop.wait()
+        # asyncio would close all generators at once, also those that others of them wait for.
+        await self._close_open()
+
+    async def _close_open(self) -> None:
+        while self._open:
+            await self._open.pop().close()
 
 
 class _Steps(Generic[_T]):
@@ -104,4 +121,6 @@ class _Steps(Generic[_T]):
             if not step.cancelling():
                 step.cancel()
             await asyncio.wait({step})
-        await self._items.aclose()
+        # Whoever left them has no use for what goes wrong on the way out.
+        with suppress(Exception):
+            await self._items.aclose()

@@ -15,6 +15,7 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.failures import driver_failures_told
+from orderbook_desktop.storage.retrying import PatientDatabase
 from orderbook_desktop.storage.schema import has_schema
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState, redacted_dsn
 
@@ -41,12 +42,15 @@ async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIt
     Where `existing` is asked for and nothing was ever recorded, nothing is created, and
     `NothingRecorded` is raised; else the caller may have to `prepare()` it. Raises the
     `KnownError` why there is no database, and within the context `DatabaseFailed` for the
-    driver's errors. Must run on the main thread.
+    driver's errors. One that has to be `existing` is only read, and a read goes on where another
+    copy takes the server over meanwhile. Must run on the main thread, or on one that lives on
+    until the end.
     """
     if existing and not settings.mongo_dsn and not (settings.data_dir / "database").is_dir():
         raise NothingRecorded(f"the folder {settings.data_dir}")
     server = DatabaseServer(settings.data_dir, settings.mongo_dsn)
-    database = Database(settings.db_name)
+    reading = PatientDatabase(settings.db_name) if existing else None
+    database = reading or Database(settings.db_name)
 
     def connect() -> None:
         if server.state is ServerState.READY:
@@ -61,8 +65,8 @@ async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIt
         # It may move: another copy of the program can take it over.
         server.subscribe(connect)
         with driver_failures_told():
-            if existing:
-                await _check_recorded(database, settings)
+            if reading is not None:
+                await _check_recorded(reading, settings)
             yield database
         database.close()
         await server.close()
@@ -73,8 +77,8 @@ async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIt
         raise
 
 
-async def _check_recorded(database: Database, settings: Settings) -> None:
-    if not await has_schema(database.motor):
+async def _check_recorded(database: PatientDatabase, settings: Settings) -> None:
+    if not await database.patiently(lambda: has_schema(database.motor)):
         raise NothingRecorded(place_of(settings))
 
 

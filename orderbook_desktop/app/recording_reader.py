@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing
@@ -43,6 +44,8 @@ class RecordingReader:
         )
         self._loop = BackgroundLoop()
         self._stack = AsyncExitStack()
+        # Before that of the loop: the server ends in order also where nobody closes this.
+        atexit.register(self.close)
         try:
             opening = self._stack.enter_async_context(open_database(settings))
             self._recording = Recording(self._loop.run(opening), self.market)
@@ -104,8 +107,11 @@ class RecordingReader:
 
     def close(self) -> None:
         """Close the connection, and end the database server where it was started for this."""
+        atexit.unregister(self.close)
         if self._loop.is_open:
             try:
+                # While they read, the database must be there.
+                self._loop.close_iterators()
                 self._loop.run(self._stack.aclose())
             finally:
                 self._loop.close()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 
 import pytest
 
@@ -150,3 +152,100 @@ def test_the_program_ends_although_nobody_has_closed_it() -> None:
         timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\nclosed\n", "")
+
+
+class _Nested:
+    """Generators that wait for each other, as a recording's do."""
+
+    def __init__(self) -> None:
+        self.ended: list[int] = []
+
+    async def level(self, depth: int) -> AsyncGenerator[int]:
+        try:
+            if depth:
+                async with aclosing(self.level(depth - 1)) as below:
+                    async for number in below:
+                        yield number
+            else:
+                for number in range(1_000):
+                    await asyncio.sleep(0)
+                    yield number
+        finally:
+            await asyncio.sleep(0.01)
+            self.ended.append(depth)
+
+
+@pytest.mark.parametrize("way", ["dropped", "closed", "loop", "iterators", "thread"])
+def test_nested_generators_that_are_left_end_in_silence_and_in_their_order(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    loop, nested = BackgroundLoop(), _Nested()
+    left = [loop.iterate(nested.level(4)) for _ in range(3)]
+    for iterator in left:
+        assert next(iterator) == 0
+    if way == "closed":
+        for iterator in left:
+            iterator.close()  # type: ignore[attr-defined]
+    elif way == "loop":
+        loop.close()
+    elif way == "iterators":
+        loop.close_iterators()
+    elif way == "thread":
+        thread = threading.Thread(target=left.clear)
+        thread.start()
+        thread.join()
+    left.clear()
+    gc.collect()
+    loop.close()
+    assert [nested.ended.count(depth) for depth in range(5)] == [3] * 5
+    assert capfd.readouterr().err == ""
+    assert caplog.records == []
+
+
+def test_what_goes_wrong_on_the_way_out_is_nobodys(loop: BackgroundLoop) -> None:
+    async def grumpy() -> AsyncGenerator[int]:
+        try:
+            yield 1
+        finally:
+            raise OSError("the server is gone")
+
+    iterator = loop.iterate(grumpy())
+    assert next(iterator) == 1
+    del iterator
+    gc.collect()
+    assert loop.run(_double(1)) == 2
+
+
+def test_an_iterator_that_was_never_read_is_nothing_to_close(loop: BackgroundLoop) -> None:
+    del_me = loop.iterate(_Nested().level(2))
+    del del_me
+    gc.collect()
+
+
+def test_a_forked_process_says_that_it_is_closed(loop: BackgroundLoop) -> None:
+    if not hasattr(os, "fork"):
+        pytest.skip("there are no forks")
+    script = (
+        _LEFT_AT_THE_END
+        + """
+import os
+child = os.fork()
+if not child:
+    try:
+        next(left)
+    except ValueError as error:
+        print("child:", error, flush=True)
+    raise SystemExit
+os.waitpid(child, 0)
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    assert "child: it has been closed" in done.stdout
+    assert done.stdout.count("closed\n") == 2
