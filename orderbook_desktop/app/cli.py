@@ -7,7 +7,9 @@ Exit codes: 0 well, 1 a known failure (told in one sentence), 2 a wrong command 
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -58,6 +60,7 @@ cli = typer.Typer(
 def main() -> None:
     """Run the command line and end the process; no traceback ever reaches the terminal."""
     code = _FAILED
+    _write_whatever_is_named()
     try:
         cli()
     except SystemExit as end:
@@ -80,6 +83,13 @@ def main() -> None:
             err=True,
         )
     leave(code)
+
+
+def _write_whatever_is_named() -> None:
+    """Write what the encoding of a terminal or a pipe lacks as an escape, and fail at nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _print_version(wanted: bool) -> None:

@@ -18,12 +18,12 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.app.times import time_text
 from orderbook_desktop.app.work_progress import WorkProgress
 from orderbook_desktop.core.event_times import OddTimes
-from orderbook_desktop.core.received import Received, UnusableFile
+from orderbook_desktop.core.received import Broken, FileNotes, Received, UnusableFile
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.exchange.captured import captured_messages, is_captured
+from orderbook_desktop.formats.lines import first_line
 from orderbook_desktop.storage.imports.formats import ImportFormat
 from orderbook_desktop.storage.imports.importing import ImportedMarket, Step, import_messages
-from orderbook_desktop.storage.imports.lines import first_line
 from orderbook_desktop.storage.imports.tardis import is_tardis, tardis_messages
 
 _READERS: Final = {ImportFormat.RAW: captured_messages, ImportFormat.TARDIS: tardis_messages}
@@ -42,11 +42,14 @@ def run_import(settings: Settings, paths: Sequence[Path], form: ImportFormat | N
         _check_file(path)
     form = form or detected(paths)
     _let_open(len(paths))
-    messages = _READERS[form](paths)
+    notes = FileNotes()
+    messages = _READERS[form](paths, notes)
 
     def tell(markets: list[ImportedMarket]) -> int:
         for market in markets:
             _tell(market, settings.db_name)
+        for text in _notes(notes):
+            typer.echo(f"orderbook-desktop: {text}", err=True)
         return 0
 
     work = _import(settings, messages)
@@ -102,7 +105,9 @@ def _detected(path: Path) -> ImportFormat:
     )
 
 
-async def _import(settings: Settings, messages: Iterator[Received]) -> list[ImportedMarket]:
+async def _import(
+    settings: Settings, messages: Iterator[Received | Broken]
+) -> list[ImportedMarket]:
     with WorkProgress("Reading") as progress:
 
         def show(step: Step, done: int, total: int) -> None:
@@ -155,8 +160,8 @@ def _remarks(one: ImportedMarket) -> Iterator[str]:
     yield from _odd_times(one.counts.times)
     if one.counts.behind_ms > _DAY_MS:
         yield (
-            "by their times, events were received long before they happened; collector lines "
-            "begin with nanoseconds, and their events have milliseconds."
+            "by their times, events were received long before they happened; a clock of the "
+            "collector was wrong."
         )
     end = one.runs[-1].end_cause if one.segments else None
     if end is not None and end.stream_goes_on:
@@ -175,6 +180,18 @@ def _odd_times(times: OddTimes) -> Iterator[str]:
     if times.held:
         many = _many(times.held, "event")
         yield f"the times of {many} are impossible; each counts as late as the one before it."
+
+
+def _notes(notes: FileNotes) -> Iterator[str]:
+    for cuts in notes.cuts.values():
+        for sentence in cuts:
+            yield f"{sentence} Every whole line was read."
+    for path, left_out in notes.left_out.items():
+        lines = "was left out: it" if left_out.count == 1 else "were left out: the first"
+        count = _many(left_out.count, "line")
+        yield f"{path.name}: {count} {lines}, line {left_out.line}, {left_out.what}."
+    for path, unit in notes.units.items():
+        yield f"the receive times of {path.name} were read as {unit}."
 
 
 def _many(count: int, what: str) -> str:

@@ -39,7 +39,13 @@ class SharedLogFile(RotatingFileHandler):
     def __init__(self, path: Path) -> None:
         """Begin to write to `path`; raises `OSError` where that is impossible."""
         private_folder(path.parent)
-        super().__init__(path, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
+        super().__init__(
+            path,
+            maxBytes=_FILE_BYTES,
+            backupCount=_FILES_KEPT,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
 
     def shouldRollover(self, record: logging.LogRecord) -> bool | int:  # noqa: N802 (logging's name)
         """Follow the file, then tell whether it is full."""

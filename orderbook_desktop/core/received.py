@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -17,6 +17,7 @@ from orderbook_desktop.core.units import DEFAULT_EXPONENT
 _T = TypeVar("_T")
 # With eight places 64 bits hold less than 2^63 / 10^8.
 _SURELY_HELD_BELOW: Final = 9e10
+_CUTS_TOLD: Final = 20
 # A time, and what tells the order of things at the same time.
 Time = tuple[int, ...]
 
@@ -32,6 +33,53 @@ class Received:
     received_ns: int
     message: DepthDiff | DepthSnapshot
     restarts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A file is broken there, and what it should have told of `markets` is missing.
+
+    `detail` says so; the time is that of the last message before it.
+    """
+
+    received_ns: int
+    markets: frozenset[str]
+    detail: str
+
+
+@dataclass(slots=True)
+class LeftOut:
+    """How many lines of a file were left out, the first of them, and what that is."""
+
+    count: int
+    line: int
+    what: str
+
+
+@dataclass(slots=True)
+class FileNotes:
+    """What a person should know of files that were read: filled while they are.
+
+    By path there are the places at which a file is broken, what was left out of it, and the
+    unit of its receive times where that is not the usual one.
+    """
+
+    cuts: dict[Path, list[str]] = field(default_factory=dict)
+    left_out: dict[Path, LeftOut] = field(default_factory=dict)
+    units: dict[Path, str] = field(default_factory=dict)
+
+    def cut(self, path: Path, line: int, reason: str) -> str:
+        """Note that `path` is broken; return that as a sentence."""
+        sentence = f"{path.name} is broken in line {line}: {reason}."
+        cuts = self.cuts.setdefault(path, [])
+        if len(cuts) < _CUTS_TOLD:
+            cuts.append(sentence)
+        return sentence
+
+    def leave_out(self, path: Path, line: int, what: str) -> None:
+        """Note that a line of `path` is left out."""
+        known = self.left_out.setdefault(path, LeftOut(0, line, what))
+        known.count += 1
 
 
 class UnusableFile(KnownError):

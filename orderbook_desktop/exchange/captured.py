@@ -12,6 +12,8 @@ from typing import Final
 from orderbook_desktop.core.errors import InexactValue, MalformedMessage
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
 from orderbook_desktop.core.received import (
+    Broken,
+    FileNotes,
     Received,
     Time,
     UnusableFile,
@@ -23,7 +25,7 @@ from orderbook_desktop.exchange.local.capture_survey import MarketSurvey, market
 from orderbook_desktop.exchange.local.errors import CaptureUnreadable
 
 _LINES_SURVEYED: Final = 20_000
-_looks_like_line: Final = re.compile(rb"\d+ +\{").match
+_looks_like_line: Final = re.compile(rb"\d+(\.\d+)? +\{").match
 
 
 def is_captured(line: bytes) -> bool:
@@ -31,30 +33,34 @@ def is_captured(line: bytes) -> bool:
     return _looks_like_line(line) is not None
 
 
-def captured_messages(paths: Sequence[Path]) -> Iterator[Received]:
+def captured_messages(
+    paths: Sequence[Path], notes: FileNotes | None = None
+) -> Iterator[Received | Broken]:
     """Iterate over diffs and snapshots of the captures at `paths`, in the order of time.
 
     Of a market whose diffs were collected at two speeds those of the higher one are taken;
     none of the files may have only the others, which would leave out a time.
     A snapshot that doesn't name its market is that of the market with the nearest update
-    ids. Raises `UnusableFile`, naming the line.
+    ids. What is left out, and where a file is broken, is told to `notes`. Raises
+    `UnusableFile`, naming the line.
     """
+    notes = FileNotes() if notes is None else notes
     surveys: dict[str, MarketSurvey] = {}
     for path in paths:
         _survey(path, surveys)
     speeds = {market: one.diff_streams[-1] for market, one in surveys.items() if one.diff_streams}
-    yield from in_order_of_time(_messages(path, surveys, speeds) for path in paths)
+    yield from in_order_of_time(_messages(path, surveys, speeds, notes) for path in paths)
 
 
 def _survey(path: Path, surveys: dict[str, MarketSurvey]) -> None:
     """Learn from the first lines of a file."""
-    for line in islice(_lines(path), _LINES_SURVEYED):
+    for line in islice(_lines(path, FileNotes()), _LINES_SURVEYED):
         if line.market:
             surveys.setdefault(line.market, MarketSurvey(line.market)).take(line)
 
 
-def _lines(path: Path) -> Iterator[CaptureLine]:
-    with closing(read_lines(path)) as lines:
+def _lines(path: Path, notes: FileNotes) -> Iterator[CaptureLine]:
+    with closing(read_lines(path, notes)) as lines:
         try:
             yield from lines
         except CaptureUnreadable as error:
@@ -62,12 +68,15 @@ def _lines(path: Path) -> Iterator[CaptureLine]:
 
 
 def _messages(
-    path: Path, surveys: dict[str, MarketSurvey], speeds: dict[str, str]
-) -> Iterator[tuple[Time, Received]]:
+    path: Path, surveys: dict[str, MarketSurvey], speeds: dict[str, str], notes: FileNotes
+) -> Iterator[tuple[Time, Received | Broken]]:
     """Iterate over one file's messages; what the surveys tell is brought up to date."""
     taken: set[str] = set()
     passed_over: dict[str, int] = {}
-    for line in _lines(path):
+    for line in _lines(path, notes):
+        if line.broken:
+            yield (line.recv_ns,), Broken(line.recv_ns, frozenset(taken), line.broken)
+            continue
         survey = surveys.get(line.market)
         if survey is not None and line.update_id:
             survey.update_id = line.update_id

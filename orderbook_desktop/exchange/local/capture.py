@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Collection, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -11,18 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from orderbook_desktop.exchange.local.capture_book import CaptureBook
-from orderbook_desktop.exchange.local.capture_lines import CaptureLine, read_lines
-from orderbook_desktop.exchange.local.capture_loop import (
-    MarketRound,
-    diff_payload,
-    round_length_ns,
-)
+from orderbook_desktop.exchange.local.capture_lines import CaptureLine, diff_payload, read_lines
+from orderbook_desktop.exchange.local.capture_loop import MarketRound, round_length_ns
 from orderbook_desktop.exchange.local.capture_survey import (
     MarketSurvey,
     market_of,
     survey_capture,
 )
 from orderbook_desktop.exchange.local.source import BookView, Listing, Publish, StreamEvent
+
+_log = logging.getLogger(__name__)
 
 _BATCH: Final = 256
 # Lines that are late go out at once, but others must get a turn, too.
@@ -82,6 +81,9 @@ class CaptureSource:
             first_ns = last_ns = 0
             async with aclosing(self._lines()) as lines:
                 async for line in lines:
+                    if line.broken:
+                        _log.warning("%s It is played on behind that.", line.broken)
+                        continue
                     first_ns = first_ns or line.recv_ns
                     last_ns = max(last_ns, line.recv_ns)
                     moved = self._moved(line, shift_ns) if again else line

@@ -1,24 +1,35 @@
-"""Lines of a capture file, `<recv_ns> <json>`, and reading them lazily, plain or gzipped."""
+"""Lines of a capture file, `<receive time> <json>`, and reading them lazily, plain or gzipped.
+
+Collectors differ, and are killed and started again. Read all the same are receive times in
+seconds, milliseconds and microseconds, told by their digits; symbols in lower case; levels
+with a third element, as the exchange sent them until 2019. Such an event is spelt anew as the
+exchange spells it today. What is no message of a market is left out, and counted.
+"""
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
-from codecs import BOM_UTF8
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import Any, Final
 
 import msgspec
 
-from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.events import ControlReply, ServerShutdown, decode_frame
+from orderbook_desktop.core.errors import MalformedMessage, OtherMarket
+from orderbook_desktop.core.events import (
+    ControlReply,
+    ServerShutdown,
+    decode_diff,
+    decode_frame,
+    decode_snapshot,
+    refuse_futures,
+)
+from orderbook_desktop.core.received import FileNotes, UnusableFile
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.exchange.local.errors import CaptureUnreadable
 from orderbook_desktop.exchange.local.source import TextLevel
+from orderbook_desktop.formats.lines import Cut, FileLines
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +58,9 @@ class CaptureLine:
 
     `market` and `stream` are empty for a snapshot that does not name its market. `payload`
     is the event's JSON object and `frame` the combined frame, both as they stand in the
-    file (`frame` is empty where the collector wrote the bare event). `update_id` is the
-    event's `u`, 0 where it has none.
+    file (`frame` is empty where the collector wrote the bare event), unless they had to be
+    spelt anew. `update_id` is the event's `u`, 0 where it has none. Where the file is broken
+    there is a line with nothing but that: `broken` says how.
     """
 
     number: int
@@ -60,6 +72,7 @@ class CaptureLine:
     update_id: int = 0
     diff: Diff | None = None
     snapshot: Snapshot | None = None
+    broken: str = ""
 
 
 class _Message(msgspec.Struct):
@@ -86,96 +99,259 @@ class _Snapshot(msgspec.Struct):
     asks: list[TextLevel]
 
 
-# A book of 5,000 levels a side takes less than a hundredth of that.
-_LONGEST_LINE: Final = 64 << 20
-_MOST_DIGITS: Final = len(str(INT64_MAX))
+class _WideDiff(msgspec.Struct):
+    E: int
+    U: int
+    u: int
+    b: list[list[Any]]
+    a: list[list[Any]]
 
-_any: Final = msgspec.json.Decoder()
+
+class _WideSnapshot(msgspec.Struct):
+    lastUpdateId: int  # noqa: N815 (the exchange's name)
+    bids: list[list[Any]]
+    asks: list[list[Any]]
+
+
+class _LeftOut(Exception):
+    """A line that is left out, and counted."""
+
+
+class _NotOfTheFormat(ValueError):
+    """There is no time, or nothing behind it."""
+
+
+_NS_DIGITS: Final = 19
+_LONGEST_REASON: Final = 200
+
+_any: Final = msgspec.json.Decoder(msgspec.Raw)
 _message: Final = msgspec.json.Decoder(_Message)
 _diff: Final = msgspec.json.Decoder(_Diff)
 _snapshot: Final = msgspec.json.Decoder(_Snapshot)
+_wide_diff: Final = msgspec.json.Decoder(_WideDiff)
+_wide_snapshot: Final = msgspec.json.Decoder(_WideSnapshot)
 _is_partial_depth: Final = re.compile(r"@depth\d+(@|$)").search
 _is_decimal: Final = re.compile(r"\d+(\.\d+)?", re.ASCII).fullmatch
+_is_time: Final = re.compile(rb"(\d{1,19})(?:\.(\d{1,18}))?").fullmatch
+_begins: Final = re.compile(rb"\d{9,}(?:\.\d+)? +\{").finditer
+# How many digits the times of our age have at least: nanoseconds as they are, then the unit
+# and how many zeros make nanoseconds of it. Fewer digits are some collector's own clock.
+_UNITS: Final = ((17, "", 0), (14, "microseconds", 3), (11, "milliseconds", 6), (9, "seconds", 9))
+_TRUNCATED: Final = "truncated"
 
 
-def read_lines(path: Path) -> Generator[CaptureLine]:
+def read_lines(path: Path, notes: FileNotes | None = None) -> Generator[CaptureLine]:
     """Iterate over the lines of the capture at `path`.
 
     Passed over are empty lines, and messages of no market: answers to commands, and streams of
-    all markets, whose data are arrays. Raises `CaptureUnreadable`, naming the line, at the
-    first that is not of the format.
+    all markets, whose data are arrays. What is left out beside, and where the file is broken, is
+    told to `notes`. Raises `CaptureUnreadable`, naming the line, at the first that is not of
+    the format.
     """
-    number = 0
+    notes = FileNotes() if notes is None else notes
     try:
-        with _open(path) as file:
-            lines = iter(partial(file.readline, _LONGEST_LINE), b"")
-            for number, raw in enumerate(lines, start=1):
-                if len(raw) == _LONGEST_LINE:
-                    raise CaptureUnreadable(path, "is longer than any message", number)
-                if raw.strip() and (line := _parse(path, number, raw)) is not None:
-                    yield line
-    except FileNotFoundError as error:
-        raise CaptureUnreadable(path, "does not exist") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise CaptureUnreadable(
-            path, "is damaged or cut off in its gzip data", number + 1
-        ) from error
-    except OSError as error:
-        raise CaptureUnreadable(path, f"cannot be read ({error.strerror})", number) from error
+        with FileLines(path) as lines:
+            yield from _Lines(path, lines, notes).parsed()
+    except UnusableFile as error:
+        raise CaptureUnreadable(path, error.reason, error.line) from error
 
 
-def _open(path: Path) -> IO[bytes]:
-    """Open by content, not by name: gzip data begins with two known bytes."""
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    return cast("IO[bytes]", gzip.open(path, "rb")) if zipped else path.open("rb")
+class _Lines:
+    """Parses the lines of one file."""
+
+    def __init__(self, path: Path, lines: FileLines, notes: FileNotes) -> None:
+        self._path = path
+        self._lines = lines
+        self._notes = notes
+        self._latest_ns = 0
+        self._stamp_length = 0
+
+    def parsed(self) -> Iterator[CaptureLine]:
+        """Iterate over them, broken ones included; raises `CaptureUnreadable`."""
+        for number, raw in self._lines:
+            if isinstance(raw, Cut):
+                yield self._broken(number, raw.reason)
+                continue
+            try:
+                line = self._parse(number, raw)
+            except _LeftOut:
+                self._notes.leave_out(self._path, number, "is no message of a market's stream")
+                continue
+            except OtherMarket as error:
+                reason = f"is of the {error.kind} market; only the spot market is recorded here"
+                raise CaptureUnreadable(self._path, reason, number) from error
+            except (msgspec.DecodeError, ValueError, RecursionError, MalformedMessage) as error:
+                yield from self._mended(number, raw, error)
+                continue
+            if line is not None:
+                self._latest_ns = max(self._latest_ns, line.recv_ns)
+                yield line
+
+    def _parse(self, number: int, raw: bytes) -> CaptureLine | None:
+        if raw.isspace():
+            return None
+        stamp, _, text = raw.strip().partition(b" ")
+        if len(stamp) == _NS_DIGITS and stamp.isdigit():
+            recv_ns = int(stamp)
+        else:
+            recv_ns = self._time_ns(stamp)
+        text = text.strip()
+        if not text or not 0 <= recv_ns <= INT64_MAX:
+            raise _NotOfTheFormat
+        self._stamp_length = len(stamp)
+        return _line(number, recv_ns, text)
+
+    def _time_ns(self, stamp: bytes) -> int:
+        """Return a time in nanoseconds, or -1 where it is none; its digits tell its unit."""
+        match = _is_time(stamp)
+        if match is None:
+            return -1
+        whole, fraction = match[1], match[2] or b""
+        for digits, unit, zeros in _UNITS:
+            if len(whole) >= digits:
+                if unit:
+                    self._notes.units[self._path] = unit
+                scale: int = 10**zeros
+                return int(whole) * scale + int(fraction[:zeros].ljust(zeros, b"0") or b"0")
+        return -1 if fraction else int(whole)
+
+    def _broken(self, number: int, reason: str) -> CaptureLine:
+        told = self._notes.cut(self._path, number, reason)
+        return CaptureLine(number, self._latest_ns, "", "", b"", b"", broken=told)
+
+    def _mended(self, number: int, raw: bytes, error: Exception) -> Iterator[CaptureLine]:
+        """Iterate over what can be had of a line that makes no sense; raises where it is wrong."""
+        whole = self._behind_half_a_line(number, raw)
+        if whole is not None:
+            yield self._broken(number, "the end of a line is missing")
+            yield whole
+        elif self._lines.is_broken_here():
+            return
+        elif _TRUNCATED in str(error) or (raw.isdigit() and len(raw) <= _NS_DIGITS):
+            yield self._broken(number, "the end of a line is missing")
+        elif isinstance(error, _NotOfTheFormat):
+            reason = "is not a receive time in ns and a JSON object"
+            raise CaptureUnreadable(self._path, reason, number) from error
+        else:
+            reason = f"is not a message of the exchange ({_short(error)})"
+            raise CaptureUnreadable(self._path, reason, number) from error
+
+    def _behind_half_a_line(self, number: int, raw: bytes) -> CaptureLine | None:
+        """Return the whole line that a collector, started again, wrote behind half a one."""
+        *_, last = (None, *_begins(raw))
+        if last is None or not self._stamp_length:
+            return None
+        stamp = last[0].partition(b" ")[0][-self._stamp_length :]
+        begin = last.start() + len(last[0].partition(b" ")[0]) - len(stamp)
+        if not begin:
+            return None
+        try:
+            return self._parse(number, raw[begin:])
+        except (_LeftOut, msgspec.DecodeError, ValueError, RecursionError, MalformedMessage):
+            return None
 
 
-def _parse(path: Path, number: int, raw: bytes) -> CaptureLine | None:
-    stamp, _, text = raw.removeprefix(BOM_UTF8).strip().partition(b" ")
-    is_time = stamp.isdigit() and len(stamp) <= _MOST_DIGITS and int(stamp) <= INT64_MAX
-    if not is_time or not text:
-        raise CaptureUnreadable(path, "is not a receive time in ns and a JSON object", number)
-    try:
-        return _line(number, int(stamp), text)
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
-        raise CaptureUnreadable(
-            path, f"is not a message of the exchange ({error})", number
-        ) from error
+def _short(error: Exception) -> str:
+    reason = error.reason if isinstance(error, MalformedMessage) else str(error)
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
 
 
 def _line(number: int, recv_ns: int, text: bytes) -> CaptureLine | None:
     if text.startswith(b"["):
         _any.decode(text)
         return None
-    outer = _message.decode(text)
+    outer = _decoded(text)
     payload, frame = text, b""
     inner = outer
     if outer.data:
         payload, frame = bytes(outer.data), text
         if payload.startswith(b"["):
             return None
-        inner = _message.decode(payload)
+        inner = _decoded(payload)
     symbol, at, kind = (outer.stream or _stream_name(inner)).partition("@")
     stream = symbol.lower() + at + kind
     market = (inner.s or inner.symbol or stream.partition("@")[0]).upper()
     if inner.lastUpdateId is not None and not _is_partial_depth(stream):
-        taken = _snapshot.decode(payload)
-        _check(taken.bids, taken.asks)
-        snapshot = Snapshot(taken.lastUpdateId, taken.bids, taken.asks)
+        payload, snapshot = _snapshot_of(payload)
         return CaptureLine(number, recv_ns, "", market, payload, b"", snapshot=snapshot)
     if not stream and _is_of_no_market(text):
         return None
     if not stream:
-        raise ValueError("neither an event nor a snapshot")
+        raise _LeftOut
     if inner.e != "depthUpdate":
         return CaptureLine(number, recv_ns, stream, market, payload, frame, inner.u)
-    wire = _diff.decode(payload)
+    spelt, diff = _diff_of(payload, market, is_spelt_so=inner.s == market)
+    if spelt is not payload:
+        payload = spelt
+        frame = frame and b'{"stream":%b,"data":%b}' % (msgspec.json.encode(stream), payload)
+    return CaptureLine(number, recv_ns, stream, market, payload, frame, diff.final_id, diff)
+
+
+def _decoded(text: bytes) -> _Message:
+    try:
+        return _message.decode(text)
+    except msgspec.ValidationError as error:
+        # It is JSON, but none of the exchange's.
+        _any.decode(text)
+        raise _LeftOut from error
+
+
+def _snapshot_of(payload: bytes) -> tuple[bytes, Snapshot]:
+    """Return a snapshot, and its payload as the exchange spells it."""
+    try:
+        taken = _snapshot.decode(payload)
+    except msgspec.ValidationError:
+        wide = _wide_snapshot.decode(payload)
+        taken = _Snapshot(wide.lastUpdateId, _narrow(wide.bids), _narrow(wide.asks))
+        payload = msgspec.json.encode(taken)
+    if b'"T"' in payload:
+        refuse_futures(decode_snapshot(payload, ""))
+    _check(taken.bids, taken.asks)
+    return payload, Snapshot(taken.lastUpdateId, taken.bids, taken.asks)
+
+
+def _diff_of(payload: bytes, market: str, *, is_spelt_so: bool) -> tuple[bytes, Diff]:
+    """Return an event, and its payload as the exchange spells it."""
+    try:
+        wire = _diff.decode(payload)
+        if b'"pu"' in payload:
+            refuse_futures(decode_diff(payload))
+    except msgspec.ValidationError:
+        wide = _wide_diff.decode(payload)
+        wire = _Diff(wide.E, wide.U, wide.u, _narrow(wide.b), _narrow(wide.a))
+        is_spelt_so = False
     _check(wire.b, wire.a)
     if wire.u < wire.U:
         raise ValueError(f"update ids {wire.U}..{wire.u}")
     diff = Diff(wire.U, wire.u, wire.E, wire.b, wire.a)
-    return CaptureLine(number, recv_ns, stream, market, payload, frame, wire.u, diff)
+    return payload if is_spelt_so else diff_payload(market, diff), diff
+
+
+def diff_payload(market: str, diff: Diff) -> bytes:
+    """Return the `depthUpdate` object of `diff`."""
+    return msgspec.json.encode(
+        {
+            "e": "depthUpdate",
+            "E": diff.event_ms,
+            "s": market,
+            "U": diff.first_id,
+            "u": diff.final_id,
+            "b": diff.bids,
+            "a": diff.asks,
+        }
+    )
+
+
+def _narrow(levels: list[list[Any]]) -> list[TextLevel]:
+    """Return price and quantity of levels that may have more elements."""
+    narrow: list[TextLevel] = []
+    for level in levels:
+        match level:
+            case [str(price), str(quantity), *_]:
+                narrow.append((price, quantity))
+            case _:
+                raise ValueError(f"level {str(level)[:80]}")
+    return narrow
 
 
 def _is_of_no_market(text: bytes) -> bool:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-import msgspec
-
 from orderbook_desktop.exchange.local.capture_lines import CaptureLine, Diff
 from orderbook_desktop.exchange.local.source import BookView, TextLevel
 
@@ -93,21 +91,6 @@ def round_length_ns(first_ns: int, last_ns: int) -> int:
     Whole milliseconds, so that both clocks of the capture are moved by the same.
     """
     return (last_ns - first_ns + _PAUSE_NS) // 1_000_000 * 1_000_000
-
-
-def diff_payload(market: str, diff: Diff) -> bytes:
-    """Return the `depthUpdate` object of `diff`."""
-    return msgspec.json.encode(
-        {
-            "e": "depthUpdate",
-            "E": diff.event_ms,
-            "s": market,
-            "U": diff.first_id,
-            "u": diff.final_id,
-            "b": diff.bids,
-            "a": diff.asks,
-        }
-    )
 
 
 def _changes(old: list[TextLevel], new: list[TextLevel]) -> list[TextLevel]:

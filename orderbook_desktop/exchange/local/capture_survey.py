@@ -17,6 +17,8 @@ from orderbook_desktop.exchange.local.source import Listing, TextLevel
 
 _LINES_SURVEYED: Final = 20_000
 _PRICES_REMEMBERED: Final = 1_000
+# Of those which don't name their market; each may be large.
+_SNAPSHOTS_SURVEYED: Final = 20
 _SLOW, _FAST = "@depth", "@depth@100ms"
 
 
@@ -81,7 +83,7 @@ def survey_capture(path: Path) -> dict[str, MarketSurvey]:
     for line in _readable(path):
         if line.market:
             surveys.setdefault(line.market, MarketSurvey(line.market)).take(line)
-        else:
+        elif not line.broken and len(nameless) < _SNAPSHOTS_SURVEYED:
             nameless.append(line)
     if not any(survey.streams for survey in surveys.values()):
         raise CaptureUnreadable(path, "holds no message of a stream")

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import InexactValue, KnownError
-from orderbook_desktop.core.received import Received
+from orderbook_desktop.core.received import Broken, Received
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Gap, Timeline, timeline_of
 from orderbook_desktop.storage.archive.chunk_store import ChunkStore
@@ -42,6 +42,9 @@ _TOLD_EVERY: Final = 1_000
 # For as long as it takes that another program takes a database over which was closed.
 _ATTEMPTS: Final = 12
 _UNDO_WITHIN_S: Final = 0.3
+# A thread that reads what holds no line doesn't see that it should stop.
+_STOPS_WITHIN_S: Final = 0.4
+_MARKETS_AT_MOST: Final = 5_000
 
 _T = TypeVar("_T")
 
@@ -93,7 +96,7 @@ Progress = Callable[[Step, int, int], None]
 
 
 async def import_messages(
-    database: Database, messages: Iterable[Received], folder: Path, progress: Progress
+    database: Database, messages: Iterable[Received | Broken], folder: Path, progress: Progress
 ) -> list[ImportedMarket]:
     """Import `messages`, which are in the order of time; return what came of it, by market.
 
@@ -158,10 +161,26 @@ class NothingToImport(KnownError):
         )
 
 
+class TooManyMarkets(KnownError):
+    """The files name more than `limit` markets; no exchange has as many."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(limit)
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing was imported: the files name more than {self.limit:,} symbols, as no "
+            "exchange has; import fewer at once."
+        )
+
+
 class _Reader:
     """Reads and encodes, in a thread."""
 
-    def __init__(self, messages: Iterable[Received], spool: Spool, progress: Progress) -> None:
+    def __init__(
+        self, messages: Iterable[Received | Broken], spool: Spool, progress: Progress
+    ) -> None:
         self._messages = messages
         self._spooler = Spooler(spool.put, spool.put_run, spool.put_loose)
         self._progress = progress
@@ -177,14 +196,20 @@ class _Reader:
         except asyncio.CancelledError:
             # The thread uses the spool: that may be closed only after it.
             self._stop.set()
-            await asyncio.wait({reading})
+            await asyncio.wait({reading}, timeout=_STOPS_WITHIN_S)
             raise
 
     def _read(self) -> None:
         markets: dict[str, MarketRuns] = {}
         for count, received in enumerate(self._messages, start=1):
+            if isinstance(received, Broken):
+                for market in received.markets & markets.keys():
+                    markets[market].broken(received.detail)
+                continue
             market = received.message.market
             if market not in markets:
+                if len(markets) >= _MARKETS_AT_MOST:
+                    raise TooManyMarkets(_MARKETS_AT_MOST)
                 markets[market] = MarketRuns(market, self._spooler)
             markets[market].take(received)
             if count % _TOLD_EVERY == 0:

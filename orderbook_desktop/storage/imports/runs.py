@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from bisect import insort
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
 from typing import Final
 
@@ -48,6 +48,8 @@ _LOOSE_TOGETHER: Final = 2_000
 _REMEMBERED: Final = 50_000
 # So many events wait for one that a collector wrote down too late, before it is missing.
 _AHEAD_AT_MOST: Final = 100
+# And no more than so many bytes of events wait for anything, or of books.
+_BYTES_AT_MOST: Final = 24 << 20
 _ID_BYTES: Final = 12
 _NS_A_MS: Final = 1_000_000
 _ANEW: Final = "A snapshot begins the book anew."
@@ -125,11 +127,15 @@ class MarketRuns:
         self._run: RunEncoder | None = None
         # Events that wait for a book, by identity: the same one may come twice.
         self._waiting: dict[int, DepthDiff] = {}
+        self._waiting_bytes = 0
         # Events that wait for one before them; the book is known.
         self._ahead: list[DepthDiff] = []
         # Books that were not needed when they came, and are after gaps that they lie behind.
         self._spare = deque[DepthSnapshot](maxlen=_AHEAD_AT_MOST)
         self._loose: list[DepthDiff] = []
+        self._loose_bytes = 0
+        # How the file is broken behind the latest event, if it is.
+        self._broken = ""
         self._lately: dict[int, bytes] = {}
         self._clock = EventClock()
         # When the latest message was received.
@@ -146,6 +152,8 @@ class MarketRuns:
                 if not self._ahead:
                     self._spare.clear()
                 self._spare.append(snapshot)
+                while len(self._spare) > 1 and _size(self._spare) > _BYTES_AT_MOST:
+                    self._spare.popleft()
             case DepthSnapshot() as snapshot:
                 self._feed_ahead()
                 if self._sync.synced:
@@ -153,14 +161,22 @@ class MarketRuns:
                 self._spare.clear()
                 self._feed_snapshot(snapshot)
 
+    def broken(self, detail: str) -> None:
+        """Take note that something is missing here, unless the next event says otherwise."""
+        self._feed_ahead()
+        self._broken = detail
+
     def finish(self) -> None:
         """End everything: nothing more comes."""
         self._feed_ahead()
         self._end(GapCause.USER, "The imported file ends here.")
-        for diff in self._waiting.values():
-            self._set_aside(diff)
-        self._waiting.clear()
+        self._stop_waiting()
         self._flush_loose()
+
+    def _stop_waiting(self) -> None:
+        waiting, self._waiting, self._waiting_bytes = self._waiting, {}, 0
+        for diff in waiting.values():
+            self._set_aside(diff)
 
     def _take_diff(self, diff: DepthDiff) -> None:
         event_ms = self._clock.time_of(diff.event_ms, diff.received_ns)
@@ -184,7 +200,7 @@ class MarketRuns:
                 self._feed(self._ahead.pop(0))
             return
         insort(self._ahead, diff, key=_order)
-        if len(self._ahead) > _AHEAD_AT_MOST:
+        if len(self._ahead) > _AHEAD_AT_MOST or _size(self._ahead) > _BYTES_AT_MOST:
             self._feed_ahead()
 
     def _is_next(self, diff: DepthDiff) -> bool:
@@ -199,8 +215,12 @@ class MarketRuns:
 
     def _feed(self, diff: DepthDiff) -> None:
         self._waiting[id(diff)] = diff
+        self._waiting_bytes += len(diff.payload)
         for outcome in self._sync.receive_diff(diff):
             self._act(outcome)
+        if self._waiting_bytes > _BYTES_AT_MOST:
+            self._sync.stream_broken()
+            self._stop_waiting()
         while self._spare and not self._sync.synced:
             snapshot = self._spare.popleft()
             # Where there are more, it may lie before this gap.
@@ -215,17 +235,18 @@ class MarketRuns:
     def _act(self, outcome: DiffOutcome | SnapshotOutcome) -> None:
         match outcome:
             case Applied(diff):
-                del self._waiting[id(diff)]
+                self._waits_no_more(diff)
+                self._broken = ""
                 if self._run is not None:
                     self._run.add(diff)
             case Stale(diff):
-                del self._waiting[id(diff)]
+                self._waits_no_more(diff)
                 if self._run is not None and diff.final_id > self._run.base_id:
                     self.counts.repeated += 1
                 else:
                     self._set_aside(diff)
             case Overflow(diff):
-                del self._waiting[id(diff)]
+                self._waits_no_more(diff)
                 self._set_aside(diff)
             case Gap(first, last):
                 self._end(GapCause.FEED_GAP, f"Update ids {first} to {last} are missing.")
@@ -256,12 +277,16 @@ class MarketRuns:
         """Leave out an event with impossible ids, with which the synchroniser begins anew."""
         self._end(GapCause.MALFORMED, detail)
         self.counts.implausible += 1
+        self._waits_no_more(diff)
+        self._stop_waiting()
+
+    def _waits_no_more(self, diff: DepthDiff) -> None:
         del self._waiting[id(diff)]
-        for waiting in self._waiting.values():
-            self._set_aside(waiting)
-        self._waiting.clear()
+        self._waiting_bytes -= len(diff.payload)
 
     def _end(self, cause: GapCause, detail: str) -> None:
+        if self._broken and cause in (GapCause.FEED_GAP, GapCause.DISCONNECT, GapCause.USER):
+            cause, detail, self._broken = GapCause.CRASH, self._broken, ""
         run, self._run = self._run, None
         found = None if run is None else run.end(cause, detail)
         if found is not None:
@@ -270,13 +295,14 @@ class MarketRuns:
     def _set_aside(self, diff: DepthDiff) -> None:
         self.counts.loose += 1
         self._loose.append(diff)
-        if len(self._loose) >= _LOOSE_TOGETHER:
+        self._loose_bytes += len(diff.payload)
+        if len(self._loose) >= _LOOSE_TOGETHER or self._loose_bytes > _BYTES_AT_MOST:
             self._flush_loose()
 
     def _flush_loose(self) -> None:
         if self._loose:
             self._spooler.loose(encode_loose(self._loose))
-        self._loose = []
+        self._loose, self._loose_bytes = [], 0
 
 
 @dataclass(slots=True)
@@ -292,6 +318,7 @@ class RunEncoder:
     _book: BookImage = field(init=False)
     _times: TimesSeen = field(init=False)
     _pending: list[DepthDiff] = field(default_factory=list)
+    _pending_bytes: int = 0
     _minute: int = 0
     _first: DepthDiff | None = None
     _count: int = 0
@@ -315,11 +342,14 @@ class RunEncoder:
         self._first = self._first or diff
         self._times = self._times.and_then(diff.event_ms)
         self._pending.append(diff)
+        self._pending_bytes += len(diff.payload)
         self._count += 1
         self._digest.update(diff.payload)
         self._digest.update(diff.received_ns.to_bytes(8, "little"))
         if is_later or len(self._pending) > _EVENTS_LOOKED_AT:
             self._flush(is_all=False)
+        while self._pending_bytes > _BYTES_AT_MOST:
+            self._flush(is_all=True)
 
     def end(self, cause: GapCause, detail: str) -> FoundRun | None:
         """Return the run, or None where no event came after its book."""
@@ -349,6 +379,7 @@ class RunEncoder:
         for chunk, book in encode_minutes(self._book, self._pending[:count], _MINUTES_TOGETHER):
             self.spool(chunk)
             self._book = book
+        self._pending_bytes -= _size(self._pending[:count])
         del self._pending[:count]
 
 
@@ -356,6 +387,10 @@ def _encoder(snapshot: DepthSnapshot, spool: Callable[[ArchiveChunk], None]) -> 
     book = Book()
     book.load(snapshot)
     return RunEncoder(image_of(book, snapshot.market), snapshot.payload, spool)
+
+
+def _size(messages: Iterable[DepthDiff | DepthSnapshot]) -> int:
+    return sum(len(one.payload) for one in messages)
 
 
 def _order(diff: DepthDiff) -> tuple[int, int]:

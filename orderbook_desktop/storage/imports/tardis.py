@@ -1,19 +1,21 @@
 """Reading Tardis' `incremental_book_L2` CSV as what an exchange would have sent.
 
-For the columns see `storage.export.tardis`. Rows of one market with the same times are one
-event. Adjacent rows with `is_snapshot` are one snapshot, and begin a run of their own.
+For the columns see `storage.export.tardis`; other programs that have written a file anew may
+have put them into another order, and added some. Rows of one market with the same times are
+one event. So are rows that were received at the same time, where the book would be crossed
+between them: some collectors give each row the time of its own. Adjacent rows with
+`is_snapshot` are one snapshot, and begin a run of their own.
 
 Tardis has no update ids, so they are made: an event ends with the microsecond at which it
 was received, or with the id after the one before it where that is greater, and begins with
-the id after the one before it. The same rows give the same ids. Event times are kept in
-milliseconds, as the exchange's own messages have them.
+the id after the one before it. The same rows give the same ids. Where a file is broken an id
+is left out. Event times are kept in milliseconds, as the exchange's own messages have them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
@@ -22,26 +24,38 @@ from typing import Final
 
 import msgspec
 
+from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
-from orderbook_desktop.core.levels import EMPTY, fitting_exponent
-from orderbook_desktop.core.received import Received, Time, UnusableFile, in_order_of_time
+from orderbook_desktop.core.levels import EMPTY, Int64Array, fitting_exponent
+from orderbook_desktop.core.received import (
+    Broken,
+    FileNotes,
+    Received,
+    Time,
+    UnusableFile,
+    in_order_of_time,
+)
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX
+from orderbook_desktop.formats.lines import Cut, FileLines
 from orderbook_desktop.storage.export.tardis import EXCHANGE, HEADER
-from orderbook_desktop.storage.imports.lines import read_lines
 
 _NS_A_US: Final = 1_000
 _US_A_MS: Final = 1_000
-_HEADER_LINE: Final = HEADER.encode()
+_NAMES: Final = HEADER.split(",")
 _LATEST_US: Final = INT64_MAX // _NS_A_US
 _LONGEST_NUMBER: Final = 19
+_LONGEST_MARKET: Final = 40
+# No exchange's book has as many levels.
+_ROWS_AT_MOST: Final = 200_000
 _FLAGS: Final = {b"true": True, b"false": False}
 _SIDES: Final = {b"bid": 0, b"ask": 1}
-_is_market: Final = re.compile(rb"[A-Z0-9_.:-]{1,40}", re.IGNORECASE).fullmatch
-# Tardis writes very small amounts as 1e-7.
-_is_number: Final = re.compile(rb"[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?").fullmatch
+# Tardis writes very small amounts as 1e-7, other programs times as 1.7e+15.
+_is_number: Final = re.compile(rb"[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]{1,3})?").fullmatch
 _unquoted: Final = re.compile(rb'(?<![^,])"|"(?![^,])').sub
-_looks_like_row: Final = re.compile(rb"[^,]+,[^,]+,\d+,\d+,(true|false),(bid|ask),").match
+_looks_like_row: Final = re.compile(
+    rb"[^,]+,[^,]+,\d+,\d+,(true|false),(bid|ask),", re.IGNORECASE
+).match
 
 _Levels = list[tuple[str, str]]
 
@@ -50,7 +64,7 @@ _Levels = list[tuple[str, str]]
 class _Key:
     """What rows that belong together have in common."""
 
-    market: bytes
+    market: str
     event_us: int
     local_us: int
     is_snapshot: bool
@@ -62,16 +76,25 @@ class _Key:
 
 @dataclass(slots=True)
 class _Group:
-    """Rows that belong together: bids and asks, as decimal text."""
+    """Rows that belong together, the first of them in `line` of `path`: bids and asks as text."""
 
     key: _Key
+    path: Path
+    line: int
     sides: tuple[_Levels, _Levels] = field(default_factory=lambda: ([], []))
     _latest: _Group | None = None
 
-    def joins(self, later: _Group) -> bool:
+    @property
+    def rows(self) -> int:
+        return len(self.sides[0]) + len(self.sides[1])
+
+    def joins(self, later: _Group, is_crossed: Callable[[_Group], bool]) -> bool:
         """Whether `later`, which comes next of this market, is a part of the same message."""
         # A file may have been cut in its middle; snapshots may come in pieces.
-        return self.key == later.key or (self.key.is_snapshot and later.key.is_snapshot)
+        if self.key == later.key or (self.key.is_snapshot and later.key.is_snapshot):
+            return True
+        is_change = not (self.key.is_snapshot or later.key.is_snapshot)
+        return is_change and self.key.local_us == later.key.local_us and is_crossed(self)
 
     def join(self, later: _Group) -> None:
         """Take in `later`, unless it is the part that came last, of a file that is read twice."""
@@ -80,105 +103,237 @@ class _Group:
         self.key, self._latest = later.key, later
         for side, more in zip(self.sides, later.sides, strict=True):
             side.extend(more)
+        if self.rows > _ROWS_AT_MOST:
+            raise UnusableFile(later.path, _TOO_MANY_ROWS, later.line)
+
+
+_TOO_MANY_ROWS: Final = f"is one of more than {_ROWS_AT_MOST:,} rows of one message"
 
 
 def is_tardis(line: bytes) -> bool:
     """Whether a file that begins with `line` is one of these."""
     line = _unquoted(b"", line)
-    return line == _HEADER_LINE or _looks_like_row(line) is not None
+    return _is_header(line) or _looks_like_row(line) is not None
 
 
-def tardis_messages(paths: Sequence[Path]) -> Iterator[Received]:
+def _is_header(line: bytes) -> bool:
+    return set(_NAMES) <= {name.strip() for name in line.decode("utf-8", "replace").split(",")}
+
+
+def tardis_messages(
+    paths: Sequence[Path], notes: FileNotes | None = None
+) -> Iterator[Received | Broken]:
     """Iterate over events and snapshots of the files at `paths`, each market's by time.
 
-    Raises `UnusableFile`, naming the line.
+    Where a file is broken is told to `notes`. Raises `UnusableFile`, naming the line.
     """
-    markets: dict[bytes, _MarketIds] = {}
-    for group in _joined(in_order_of_time(_groups(path) for path in paths)):
-        ids = markets.setdefault(group.key.market, _MarketIds())
-        yield ids.received(group)
+    notes = FileNotes() if notes is None else notes
+    markets: dict[str, _Market] = {}
+    for group in _joined(in_order_of_time(_groups(path, notes) for path in paths), markets):
+        if isinstance(group, Broken):
+            for name in group.markets & markets.keys():
+                markets[name].leave_out_an_id()
+            yield group
+        else:
+            yield markets[group.key.market].received(group)
+    for name, market in markets.items():
+        if market.is_without_book:
+            reason = f"changes the book of {name}, of which the files hold no snapshot"
+            raise UnusableFile(market.first.path, reason, market.first.line)
 
 
-def _joined(groups: Iterable[_Group]) -> Iterator[_Group]:
+def _joined(
+    groups: Iterable[_Group | Broken], markets: dict[str, _Market]
+) -> Iterator[_Group | Broken]:
     """Join what belongs together; each market's groups keep their order."""
-    waiting: dict[bytes, _Group] = {}
+    waiting: dict[str, _Group] = {}
     for group in groups:
-        before = waiting.get(group.key.market)
-        if before is not None and before.joins(group):
+        if isinstance(group, Broken):
+            yield from (waiting.pop(one) for one in group.markets & waiting.keys())
+            yield group
+            continue
+        name = group.key.market
+        if name not in markets:
+            markets[name] = _Market(group)
+        before = waiting.get(name)
+        if before is not None and before.joins(group, markets[name].is_crossed_after):
             before.join(group)
             continue
-        waiting[group.key.market] = group
+        waiting[name] = group
         if before is not None:
             yield before
     yield from waiting.values()
 
 
-class _MarketIds:
-    """Makes the update ids of one market, and with them the exchange's messages."""
+class _Market:
+    """Makes the update ids of one market, and with them the exchange's messages.
 
-    def __init__(self) -> None:
+    `first` are its first rows. It has no book as long as there is no snapshot.
+    """
+
+    def __init__(self, first: _Group) -> None:
+        self.first = first
+        self.is_without_book = True
         self._latest = 0
+        self._book = Book()
+
+    def leave_out_an_id(self) -> None:
+        """Let an update id be missing before the next event."""
+        self._latest += 1
 
     def received(self, group: _Group) -> Received:
+        """Return the message that `group` is."""
         key = group.key
         first_id = self._latest + 1
         final_id = max(first_id, key.local_us)
-        market, event_ms = key.market.decode(), key.event_us // _US_A_MS
+        event_ms = key.event_us // _US_A_MS
         if not self._latest:
             first_id = final_id
         self._latest = final_id
         bids, asks = group.sides
         if key.is_snapshot:
             book = {"lastUpdateId": final_id, "bids": bids, "asks": asks}
-            snapshot = decode_snapshot(msgspec.json.encode(book), market, event_ms)
+            snapshot = decode_snapshot(msgspec.json.encode(book), key.market, event_ms)
+            self.is_without_book = False
+            self._book.load(snapshot)
             return Received(key.local_us * _NS_A_US, snapshot, restarts=True)
-        event = {"e": "depthUpdate", "E": event_ms, "s": market, "U": first_id, "u": final_id}
+        event = {"e": "depthUpdate", "E": event_ms, "s": key.market, "U": first_id, "u": final_id}
         payload = msgspec.json.encode({**event, "b": bids, "a": asks})
         diff = decode_diff(payload, key.local_us * _NS_A_US)
+        self._book.apply(diff)
         return Received(key.local_us * _NS_A_US, diff)
 
-
-def _groups(path: Path) -> Iterator[tuple[Time, _Group]]:
-    """Iterate over (time, rows that belong together) of one file."""
-    before, group = b"", None
-    with closing(read_lines(path)) as lines:
-        for number, raw in lines:
-            # Other programs that have written it anew may have quoted the fields.
-            line = _unquoted(b"", raw) if b'"' in raw else raw
-            # Again, where files were put one behind the other.
-            if line == _HEADER_LINE:
-                continue
-            try:
-                head, side, price, amount = _fields(line)
-                # All but the level is the same in rows that belong together.
-                if head != before or group is None:
-                    if group is not None:
-                        yield group.key.time, group
-                    before, group = head, _Group(_key(head))
-                group.sides[_side(side)].append((_decimal(price), _decimal(amount)))
-            except ValueError as error:
-                raise UnusableFile(path, str(error), number) from error
-    if group is not None:
-        yield group.key.time, group
+    def is_crossed_after(self, group: _Group) -> bool:
+        """Whether `group`, which comes next, would leave the book crossed."""
+        bids, asks = group.sides
+        try:
+            exponent = self._book.scale.price
+            bid = _best(bids, self._book.bids().prices, exponent, max)
+            ask = _best(asks, self._book.asks().prices, exponent, min)
+        except InexactValue:
+            return False
+        return bid is not None and ask is not None and bid >= ask
 
 
-def _fields(line: bytes) -> tuple[bytes, bytes, bytes, bytes]:
-    """Return what rows of one event have in common, then side, price and amount."""
-    if line.count(b",") != HEADER.count(","):
-        raise ValueError(f"has not the fields {HEADER}")
-    head, side, price, amount = line.rsplit(b",", 3)
-    return head, side, price, amount
+def _best(
+    changes: _Levels,
+    known: Int64Array,
+    exponent: int,
+    best: Callable[[Iterable[Decimal]], Decimal],
+) -> Decimal | None:
+    """Return the best price of one side after `changes`; `known` are those before, best first."""
+    changed = {Decimal(price): bool(Decimal(amount)) for price, amount in changes}
+    prices = [price for price, is_there in changed.items() if is_there]
+    for units in known:
+        price = Decimal(int(units)).scaleb(-exponent)
+        if price not in changed:
+            prices.append(price)
+            break
+    return best(prices) if prices else None
+
+
+class _Rows:
+    """The rows of one file, in groups of those that belong together."""
+
+    def __init__(self, path: Path, notes: FileNotes) -> None:
+        self._path = path
+        self._notes = notes
+        self._header = b""
+        # Where the columns are that we know; None: in the usual order, and no others.
+        self._columns: list[int] | None = None
+        self._count = len(_NAMES)
+        self._markets: set[str] = set()
+        self._latest: Time = (0, 0)
+        self._head = b""
+        self._group: _Group | None = None
+
+    def groups(self) -> Iterator[tuple[Time, _Group | Broken]]:
+        """Iterate over (time, rows that belong together, or where the file is broken)."""
+        with FileLines(self._path) as lines:
+            for number, raw in lines:
+                if isinstance(raw, Cut):
+                    yield from self._broken(raw)
+                    continue
+                # Other programs that have written it anew may have quoted the fields.
+                line = _unquoted(b"", raw) if b'"' in raw else raw
+                # Again, where files were put one behind the other.
+                if line == self._header or self._takes_header(line):
+                    continue
+                try:
+                    ended = self._take(number, line)
+                except ValueError as error:
+                    if lines.is_broken_here():
+                        continue
+                    raise UnusableFile(self._path, str(error), number) from error
+                if ended is not None:
+                    yield ended.key.time, ended
+        if self._group is not None:
+            yield self._group.key.time, self._group
+
+    def _takes_header(self, line: bytes) -> bool:
+        if b"is_snapshot" not in line or not _is_header(line):
+            return False
+        names = [name.strip() for name in line.decode("utf-8", "replace").split(",")]
+        self._header, self._count = line, len(names)
+        self._columns = None if names == _NAMES else [names.index(one) for one in _NAMES]
+        return True
+
+    def _take(self, number: int, line: bytes) -> _Group | None:
+        """Take a row; return the rows before it where it belongs to others."""
+        if line.count(b",") != self._count - 1:
+            raise ValueError(f"has not the fields {self._header.decode() or HEADER}")
+        if self._columns is not None:
+            fields = line.split(b",")
+            line = b",".join([fields[column] for column in self._columns])
+        # All but the level is the same in rows that belong together.
+        head, side, price, amount = line.rsplit(b",", 3)
+        at, level = _side(side), (_decimal(price), _decimal(amount))
+        ended, group = None, self._group
+        if head != self._head or group is None:
+            key = _key(head)
+            ended, group = group, _Group(key, self._path, number)
+            self._head, self._group = head, group
+            self._markets.add(key.market)
+            self._latest = max(self._latest, key.time)
+        elif group.rows >= _ROWS_AT_MOST:
+            raise UnusableFile(self._path, _TOO_MANY_ROWS, number)
+        group.sides[at].append(level)
+        return ended
+
+    def _broken(self, cut: Cut) -> Iterator[tuple[Time, _Group | Broken]]:
+        group, self._group = self._group, None
+        reason = cut.reason
+        if group is not None and self._is_ended_before(cut.fragment):
+            yield group.key.time, group
+        elif group is not None:
+            reason = f"{reason}, and the event which that lies in is left out"
+        told = self._notes.cut(self._path, cut.line, reason)
+        yield self._latest, Broken(self._latest[0] * _NS_A_US, frozenset(self._markets), told)
+
+    def _is_ended_before(self, fragment: bytes) -> bool:
+        """Whether half a row is of another event than the row before it."""
+        length = min(len(self._head), len(fragment))
+        return self._columns is None and self._head[:length] != fragment[:length]
+
+
+def _groups(path: Path, notes: FileNotes) -> Iterator[tuple[Time, _Group | Broken]]:
+    return _Rows(path, notes).groups()
 
 
 def _key(head: bytes) -> _Key:
     exchange, market, event_us, local_us, flag = head.split(b",")
     if exchange != EXCHANGE.encode():
         raise ValueError(f"is of the exchange {_shown(exchange)}; only {EXCHANGE} is kept here")
-    if not _is_market(market):
+    name = market.decode("utf-8", "replace").upper()
+    if not name.translate(_PUNCTUATION).isalnum() or len(name) > _LONGEST_MARKET:
         raise ValueError(f"has {_shown(market)} for a symbol")
-    if flag not in _FLAGS:
+    is_snapshot = _FLAGS.get(flag.lower())
+    if is_snapshot is None:
         raise ValueError(f"has {_shown(flag)} for is_snapshot")
-    return _Key(market.upper(), _time(event_us), _time(local_us), _FLAGS[flag])
+    return _Key(name, _time(event_us), _time(local_us), is_snapshot)
+
+
+_PUNCTUATION: Final = str.maketrans("", "", "_.:-")
 
 
 def _side(text: bytes) -> int:
@@ -188,9 +343,14 @@ def _side(text: bytes) -> int:
 
 
 def _time(text: bytes) -> int:
-    if not text.isdigit() or len(text) > _LONGEST_NUMBER or int(text) > _LATEST_US:
-        raise ValueError(f"has {_shown(text)} for a time in microseconds")
-    return int(text)
+    if text.isdigit() and len(text) <= _LONGEST_NUMBER and int(text) <= _LATEST_US:
+        return int(text)
+    # As programs write it that take every column with a hole for one of doubles.
+    if len(text) <= 2 * _LONGEST_NUMBER and _is_number(text):
+        value = Decimal(text.decode())
+        if value <= _LATEST_US and value == int(value):
+            return int(value)
+    raise ValueError(f"has {_shown(text)} for a time in microseconds")
 
 
 @lru_cache(maxsize=1 << 16)
@@ -211,4 +371,4 @@ def _decimal(text: bytes) -> str:
 
 
 def _shown(text: bytes) -> str:
-    return repr(text[:40].decode("ascii", "replace"))
+    return repr(text[:40].decode("utf-8", "replace"))

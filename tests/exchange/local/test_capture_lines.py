@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from orderbook_desktop.core.events import decode_diff, decode_snapshot
+from orderbook_desktop.core.received import FileNotes
 from orderbook_desktop.exchange.local.capture_lines import CaptureLine, read_lines
 from orderbook_desktop.exchange.local.capture_survey import survey_capture
 from orderbook_desktop.exchange.local.errors import CaptureUnreadable
@@ -80,9 +82,118 @@ def test_what_is_of_no_market_is_passed_over(tmp_path: Path, text: bytes) -> Non
     path.write_bytes(b"5 %s\n6 %s\n" % (text, _DIFF))
     (line,) = read_lines(path)
     assert line.number == 2
-    path.write_bytes(b"5 %s\n" % text[:-1])
+    path.write_bytes(b"5 %s\n" % text.replace(b":", b";"))
     with pytest.raises(CaptureUnreadable, match="line 1 "):
         list(read_lines(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "stream"),
+    [
+        (_DIFF.replace(b"ETHBTC", b"ethbtc"), "ethbtc@depth@100ms"),
+        (_DIFF.replace(b'"1.00000000"]', b'"1.00000000",[]]'), "ethbtc@depth@100ms"),
+        (b'{"stream":"ethbtc@depth","data":%s}' % _DIFF.replace(b"ETHBTC", b"ethbtc"), ""),
+        (_DIFF.replace(b'"e":', b'"pu":0,"new":{"n":[1]},"e":'), ""),
+    ],
+)
+def test_an_event_of_an_old_or_odd_collector_is_spelt_anew(
+    tmp_path: Path, text: bytes, stream: str
+) -> None:
+    line = _only(tmp_path, text)
+    assert line.diff is not None
+    assert line.diff.bids == [("0.04350000", "1.00000000")]
+    assert line.market == "ETHBTC"
+    assert decode_diff(line.payload).market == "ETHBTC"
+    assert not line.frame or line.payload in line.frame
+    assert not stream or line.stream == stream
+
+
+def test_a_snapshot_with_a_third_element(tmp_path: Path) -> None:
+    line = _only(tmp_path, b'{"lastUpdateId":9,"bids":[["0.1","1",[]]],"asks":[]}')
+    assert line.snapshot is not None
+    assert line.snapshot.bids == [("0.1", "1")]
+    assert decode_snapshot(line.payload, "ETHBTC").last_update_id == 9
+
+
+@pytest.mark.parametrize(
+    ("stamp", "time_ns"),
+    [
+        (b"1767225600123456789", 1767225600123456789),
+        (b"1767225600123456", 1767225600123456000),
+        (b"1767225600123", 1767225600123000000),
+        (b"1767225600", 1767225600000000000),
+        (b"1767225600.5", 1767225600500000000),
+        (b"1767225600123.4567891", 1767225600123456789),
+        (b"17", 17),
+    ],
+)
+def test_digits_tell_the_unit_of_a_receive_time(tmp_path: Path, stamp: bytes, time_ns: int) -> None:
+    path = tmp_path / "one"
+    path.write_bytes(stamp + b" " + _DIFF + b"\n")
+    notes = FileNotes()
+    (line,) = read_lines(path, notes)
+    assert line.recv_ns == time_ns
+    assert bool(notes.units) == (stamp not in (b"17", b"1767225600123456789"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"e":"eventStreamTerminated","E":1}',
+        b'{"id":"x","status":200,"result":{"serverTime":1},"rateLimits":[]}',
+        b'{"e":5}',
+        b"5",
+    ],
+)
+def test_a_line_of_another_kind_is_left_out_and_counted(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "one"
+    path.write_bytes(b"5 %s\n6 %s\n7 %s\n" % (_DIFF, text, text))
+    notes = FileNotes()
+    (line,) = read_lines(path, notes)
+    assert line.number == 1
+    assert (notes.left_out[path].count, notes.left_out[path].line) == (2, 2)
+
+
+_HALF = b'1767225600000000001 {"stream":"ethbtc@depth","data":{"e":"depthUp'
+_NEXT = b"1767225600000000002 " + _DIFF
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [_HALF + b"\n" + _NEXT, _HALF + _NEXT, b"17672256" + _NEXT, b"17672256\n" + _NEXT],
+)
+@pytest.mark.parametrize("end", [b"\n", b"\n" + _HALF, b"\n" + _HALF + bytes(99), b"\n" + bytes(9)])
+def test_half_a_line_of_a_collector_that_was_killed(
+    tmp_path: Path, middle: bytes, end: bytes
+) -> None:
+    path = tmp_path / "one"
+    path.write_bytes(b"1767225600000000000 " + _DIFF + b"\n" + middle + end)
+    lines = list(read_lines(path))
+    assert [line.recv_ns % 10 for line in lines if line.diff] == [0, 2]
+    broken = [line.broken for line in lines if line.broken]
+    assert len(broken) == (1 if end == b"\n" else 2)
+    assert broken[0].startswith("one is broken in line 2: ")
+    assert [bool(line.broken) for line in lines][1] is True
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"a":' * 100_000, b'{"data":' + b"[" * 99_999])
+def test_nesting_without_end_is_no_bug(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "one"
+    path.write_bytes(b"5 %s\n6 %s\n" % (text + b"1 2", _DIFF))
+    with pytest.raises(CaptureUnreadable, match="line 1 of ") as caught:
+        list(read_lines(path))
+    assert len(str(caught.value)) < 500
+
+
+def test_the_futures_market_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "one"
+    for text in (
+        _DIFF.replace(b'"e":', b'"pu":-5,"e":'),
+        b'{"E":1,"T":1,%s}' % _BOOK,
+    ):
+        path.write_bytes(b"5 " + text)
+        with pytest.raises(CaptureUnreadable, match=r"line 1 of .* is of the futures market"):
+            list(read_lines(path))
 
 
 def test_the_survey_finds_filters_and_names(tmp_path: Path) -> None:

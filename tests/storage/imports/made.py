@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.core.received import Received
+from orderbook_desktop.core.received import Broken, Received
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.imports.importing import ImportedMarket, import_messages
 from orderbook_desktop.storage.reading.recording import Recording
@@ -60,7 +60,7 @@ def _line(received: Received) -> bytes:
 
 
 async def imported(
-    database: Database, messages: Iterable[Received], folder: Path
+    database: Database, messages: Iterable[Received | Broken], folder: Path
 ) -> list[ImportedMarket]:
     """Import `messages`."""
     return await import_messages(database, messages, folder, lambda *_: None)

@@ -14,7 +14,7 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
-from orderbook_desktop.core.received import Received
+from orderbook_desktop.core.received import Broken, Received
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.archive.chunk_store import ChunkStore
 from orderbook_desktop.storage.database import Database
@@ -511,3 +511,35 @@ async def test_the_same_twice_at_once_is_there_once(database: Database, tmp_path
     results = [done for (done,) in await asyncio.gather(*both)]
     assert sorted(one.known for one in results) == [0, 420]
     assert (await verify(database, "BTCUSDT")).fault is None
+
+
+async def test_a_place_where_a_file_is_broken_ends_a_run(
+    database: Database, tmp_path: Path
+) -> None:
+    messages = Collected().snapshot().events(5).gap().events(4).snapshot().events(5).messages
+    at = messages[5].received_ns
+    broken = Broken(at, frozenset({"BTCUSDT", "ETHUSDT"}), "f is broken in line 7: it is cut off.")
+    (market,) = await imported(database, [*messages[:6], broken, *messages[6:]], tmp_path)
+    first, second = market.segments
+    assert (first.end_cause, first.end_detail) == (GapCause.CRASH, broken.detail)
+    assert second.end_cause is GapCause.USER
+    (gap,) = market.gaps
+    assert gap.cause is GapCause.CRASH
+
+
+async def test_nothing_that_is_missing_ends_no_run(database: Database, tmp_path: Path) -> None:
+    messages = Collected().snapshot().events(9).messages
+    broken = Broken(messages[5].received_ns, frozenset({"BTCUSDT"}), "f is broken.")
+    (market,) = await imported(database, [*messages[:6], broken, *messages[6:]], tmp_path)
+    (segment,) = market.segments
+    assert (segment.event_count, segment.end_cause) == (9, GapCause.USER)
+
+
+async def test_a_broken_end_is_that_of_the_run(database: Database, tmp_path: Path) -> None:
+    messages = Collected().snapshot().events(9).messages
+    broken = Broken(messages[-1].received_ns, frozenset({"BTCUSDT"}), "f is broken.")
+    (market,) = await imported(database, [*messages, broken], tmp_path)
+    (segment,) = market.segments
+    assert (segment.end_cause, segment.end_detail) == (GapCause.CRASH, "f is broken.")
+    (again,) = await imported(database, [*messages, broken], tmp_path)
+    assert not again.segments

@@ -10,11 +10,12 @@ import pytest
 
 from orderbook_desktop.core.archive.rows import LevelRows
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
-from orderbook_desktop.core.received import Received, UnusableFile
+from orderbook_desktop.core.received import Broken, Received, UnusableFile
+from orderbook_desktop.formats.lines import first_line
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.export.formats import ExportFormat
 from orderbook_desktop.storage.export.tardis import HEADER
-from orderbook_desktop.storage.imports.lines import first_line
+from orderbook_desktop.storage.imports import tardis
 from orderbook_desktop.storage.imports.tardis import is_tardis, tardis_messages
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.verification.verification import verify
@@ -42,7 +43,83 @@ def write(path: Path, *texts: str, header: bool = True) -> Path:
 
 
 def messages(*paths: Path) -> list[Received]:
-    return list(tardis_messages(paths))
+    return [one for one in tardis_messages(paths) if isinstance(one, Received)]
+
+
+_PANDAS = """\
+,symbol,exchange,local_timestamp,timestamp,is_snapshot,side,amount,price,more
+0,BTCUSDT,binance,1700000000200001,1700000000100000,True,bid,1.0,10.5,x
+1,BTCUSDT,binance,1700000000200001.0,1700000000100000.0,True,ask,2e-07,11.0,x
+2,BTCUSDT,binance,1700000000400000,1.7000000003e+15,False,bid,0.0,10.5,x
+3,BTCUSDT,binance,1700000000400000,1700000000300000.0,False,ask,0.3,10.99,x
+4,BTCUSDT,binance,1700000000400000,1700000000310000.0,False,ask,7.0,12.0,x
+"""
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_file_that_another_program_has_written_anew(
+    tmp_path: Path, end: str, zipped: bool
+) -> None:
+    usual = messages(write(tmp_path / "a.csv", _BOOK, _EVENTS))
+    text = "\ufeff" + _PANDAS.replace("\n", end) + end + end
+    path = tmp_path / "b.csv"
+    path.write_bytes(gzip.compress(text.encode()) if zipped else text.encode())
+    assert is_tardis(first_line(path))
+    assert messages(path) == usual
+    path.write_text(text.replace("BTCUSDT", '"BTCUSDT"').replace("True", "TRUE"))
+    assert messages(path) == usual
+
+
+def test_changes_without_any_book_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", _BOOK, _EVENTS, _EVENTS.replace("BTC", "币安"))
+    reason = r"line 7 of .* changes the book of 币安USDT, of which the files hold no snapshot"
+    with pytest.raises(UnusableFile, match=reason):
+        messages(path)
+
+
+def test_one_message_with_two_exchange_times_is_one_event(tmp_path: Path) -> None:
+    rows = """\
+binance,BTCUSDT,1700000000300000,1700000000400000,false,bid,11,5
+binance,BTCUSDT,1700000000300001,1700000000400000,false,ask,11,0
+binance,BTCUSDT,1700000000300001,1700000000400000,false,ask,12,1
+binance,BTCUSDT,1700000000500000,1700000000500000,false,bid,10,1
+"""
+    _, first, second = messages(write(tmp_path / "a.csv", _BOOK, rows))
+    assert isinstance(first.message, DepthDiff)
+    assert [len(first.message.bids), len(first.message.asks)] == [1, 2]
+    assert isinstance(second.message, DepthDiff)
+    assert second.message.first_id == first.message.final_id + 1
+
+
+def test_more_rows_of_one_message_than_any_book_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tardis, "_ROWS_AT_MOST", 50)
+    head = "binance,BTCUSDT,1700000000300000,1700000000400000,true,bid"
+    rows = [f"{head},{number},1\n" for number in range(60)]
+    with pytest.raises(UnusableFile, match=r"line 52 of .* is one of more than"):
+        messages(write(tmp_path / "a.csv", *rows))
+
+
+@pytest.mark.parametrize(
+    ("kept", "left"),
+    [
+        # The rest of the row tells: a later event, the same one, or nothing.
+        ("binance,BTCUSDT,1700000000500000,17000000005000", 2),
+        ("binance,BTCUSDT,17000000003", 1),
+        ("", 1),
+    ],
+)
+def test_the_event_in_which_a_file_is_cut_off_is_left_out(
+    tmp_path: Path, kept: str, left: int
+) -> None:
+    path = write(tmp_path / "a.csv", _BOOK, _EVENTS.replace("310000", "300000"), kept)
+    path.write_bytes(path.read_bytes() + bytes(1000))
+    *found, broken = tardis_messages([path])
+    assert len(found) == left
+    assert isinstance(broken, Broken)
+    assert "is broken in line 7" in broken.detail
 
 
 def test_rows_become_messages(tmp_path: Path) -> None:
@@ -134,7 +211,7 @@ def test_files_are_merged_by_time(tmp_path: Path) -> None:
         ("binance,BTCUSDT,-1,2,true,bid,1,2", "has '-1' for a time in microseconds"),
         ("binance,BTCUSDT,1,1.5,true,bid,1,2", "has '1.5' for a time"),
         ("binance,BTCUSDT,1,9999999999999999,true,bid,1,2", "has '9999999999999999' for a time"),
-        ("binance,BTCUSDT,1,2,True,bid,1,2", "has 'True' for is_snapshot"),
+        ("binance,BTCUSDT,1,2,yes,bid,1,2", "has 'yes' for is_snapshot"),
         ("binance,BTCUSDT,1,2,true,buy,1,2", "has 'buy' for a side"),
         ('binance,BTCUSDT,1,2,true,bid,1"0,2', "has '1\"0' for a price or an amount"),
         ("binance,BTCUSDT,1,2,true,bid,x,2", "has 'x' for a price or an amount"),

@@ -1,0 +1,1 @@
+"""The field's file formats: what import, export and the local exchange have in common."""

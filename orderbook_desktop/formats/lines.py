@@ -1,0 +1,336 @@
+"""Lines of files as collectors leave them: plain or gzipped, cut off, padded, or written over.
+
+A collector that is killed leaves half a line, or a gzip stream without its end. One that is
+started again may append to that, or write a shorter stream over a longer one; a computer that
+loses its power leaves zero bytes at the end of a file. What comes before such a place is as it
+was written, and so is what comes behind it; the place itself is a `Cut`.
+
+Memory is bounded whatever a file holds. A gzip member that follows one without an end is found
+by its header (RFC 1952, "Member format").
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from orderbook_desktop.core.received import UnusableFile
+
+# A book of 5,000 levels a side takes less than a tenth of that.
+LONGEST_LINE: Final = 4 << 20
+# Little: hundreds of files may be open at once.
+_READ_BYTES: Final = 1 << 15
+_UNPACKED_BYTES: Final = 1 << 16
+_GZIP: Final = b"\x1f\x8b\x08"
+# With header and trailer: zlib knows gzip.
+_GZIP_WINDOW: Final = 31
+_TRIED_BYTES: Final = 512
+_HEADER_BYTES: Final = 10
+_zeros: Final = re.compile(rb"\0+")
+_ZERO: Final = b"\0"
+
+_CUT_OFF: Final = "the gzip data are cut off"
+_DAMAGED: Final = "the gzip data are damaged"
+_GARBAGE: Final = "what follows is not gzip data"
+_ZEROS: Final = "zero bytes follow"
+_NO_END: Final = "the file is cut off"
+_CHECKSUM: Final = "the checksum of its gzip data is wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A place at which a file is broken: in `line`, for the `reason` that is told.
+
+    `fragment` is what there is of the line.
+    """
+
+    line: int
+    reason: str
+    fragment: bytes = b""
+
+
+class FileLines:
+    """The lines of the file at `path`. Use it as a context manager, and iterate once.
+
+    It gives (number, line without its end), and (number, `Cut`) where the file is broken;
+    empty lines are passed over. Raises `UnusableFile`.
+    """
+
+    def __init__(self, path: Path, longest: int = LONGEST_LINE) -> None:
+        self._path = path
+        self._longest = longest
+        self._number = 0
+        self._rest = b""
+        self._latest = b""
+        # Why the line that was given last may be half a line, if it may.
+        self._doubt = ""
+        self._is_zipped = False
+        self._is_reading_on = False
+        self._waiting: list[tuple[int, bytes | Cut]] = []
+        try:
+            self._file = path.open("rb")
+        except FileNotFoundError as error:
+            raise UnusableFile(path, "does not exist") from error
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+        self._lines = self._split()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[tuple[int, bytes | Cut]]:
+        """Iterate over the lines; see the class."""
+        while True:
+            for item in self._lines:
+                yield item
+                if self._waiting:
+                    break
+            if not self._waiting:
+                return
+            waiting, self._waiting = self._waiting, []
+            yield from waiting
+
+    def is_broken_here(self) -> bool:
+        """Whether the line that was given last, and makes no sense, is a part of a broken place.
+
+        Of gzip data this reads on: what was written over has no place at which it shows. If
+        so, the lines until there are left out, and iterating goes on with the `Cut`.
+        """
+        if self._doubt:
+            if self._doubt == _NO_END:
+                self._waiting.append(self._cut(_NO_END, self._latest))
+            return True
+        if not self._is_zipped:
+            return False
+        number, fragment = self._number, self._latest
+        self._is_reading_on = True
+        for _, line in self._lines:
+            if isinstance(line, Cut) and line.reason != _ZEROS:
+                self._is_reading_on = False
+                self._waiting.append((number, Cut(number, line.reason, fragment)))
+                return True
+        return False
+
+    def _cut(self, reason: str, fragment: bytes) -> tuple[int, Cut]:
+        return self._number, Cut(self._number, reason, fragment)
+
+    def _unreadable(self, error: Exception) -> UnusableFile:
+        reason = getattr(error, "strerror", None) or str(error)
+        return UnusableFile(self._path, f"cannot be read ({reason})", self._number)
+
+    def _pieces(self) -> Iterator[bytes | str]:
+        """Iterate over pieces of what is in the file, and reasons why it is broken behind them."""
+        try:
+            begin = self._file.read(len(_GZIP))
+            self._file.seek(0)
+            # By content, not by name.
+            self._is_zipped = begin[:2] == _GZIP[:2]
+            if self._is_zipped:
+                yield from _Members(self._file).pieces()
+            else:
+                while piece := self._file.read(_READ_BYTES):
+                    yield piece
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _split(self) -> Iterator[tuple[int, bytes | Cut]]:
+        for piece in self._pieces():
+            if isinstance(piece, str):
+                yield self._broken(piece)
+                continue
+            if _ZERO in piece:
+                piece = _zeros.sub(_ZERO, piece)  # noqa: PLW2901 (there may be gigabytes of them)
+            data = self._rest + piece
+            *lines, self._rest = data.split(b"\n")
+            if not self._number or len(data) > self._longest or _ZERO in data:
+                for line in lines:
+                    yield from self._line(line)
+            else:
+                yield from self._usual(lines)
+            if len(self._rest) > self._longest:
+                raise UnusableFile(self._path, "is longer than any message", self._number + 1)
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            # It may be whole all the same.
+            yield from self._line(rest, _NO_END)
+
+    def _usual(self, lines: list[bytes]) -> Iterator[tuple[int, bytes | Cut]]:
+        """Iterate over lines as most are: the same as `_line` of each, in half the time."""
+        self._doubt = ""
+        if not any(lines):
+            # There may be millions of them.
+            self._number += len(lines)
+            return
+        for line in lines:
+            self._number += 1
+            self._latest = line.rstrip(b"\r") if line.endswith(b"\r") else line
+            if self._latest:
+                yield self._number, self._latest
+
+    def _line(self, line: bytes, doubt: str = "") -> Iterator[tuple[int, bytes | Cut]]:
+        self._number += 1
+        if self._number == 1:
+            line = line.removeprefix(BOM_UTF8)
+        if len(line) > self._longest:
+            raise UnusableFile(self._path, "is longer than any message", self._number)
+        if _ZERO in line:
+            yield from self._between_zeros(line)
+            return
+        if line.endswith(b"\r"):
+            line = line.rstrip(b"\r")
+        if line:
+            self._latest, self._doubt = line, doubt
+            yield self._number, line
+
+    def _between_zeros(self, line: bytes) -> Iterator[tuple[int, bytes | Cut]]:
+        before, *others = _zeros.split(line)
+        for piece in others:
+            self._latest, self._doubt = before, _ZEROS
+            if before:
+                yield self._number, before
+            yield self._cut(_ZEROS, before)
+            before = piece.rstrip(b"\r")
+        if before:
+            self._latest, self._doubt = before, ""
+            yield self._number, before
+
+    def _broken(self, reason: str) -> tuple[int, Cut]:
+        if reason == _CHECKSUM and not self._is_reading_on:
+            # What was given until now may be anything.
+            raise UnusableFile(self._path, f"is damaged: {reason}")
+        self._number += 1
+        # Half a line, of which nothing is known.
+        cut = self._cut(reason, self._rest)
+        self._rest = b""
+        return cut
+
+
+class _Members:
+    """The members of gzip data, of which some may lack their end."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._data = b""
+        # Of what was told to be broken nothing more is told.
+        self._is_told = False
+
+    def pieces(self) -> Iterator[bytes | str]:
+        """Iterate over pieces of the data, and reasons why they are broken behind them."""
+        while self._has_more():
+            # Where one should begin a long file name may come first; in garbage none is believed.
+            if _begins_member(self._data[:_TRIED_BYTES], is_expected=not self._is_told):
+                self._is_told = False
+                yield from self._member()
+                continue
+            if not self._is_told:
+                self._is_told = True
+                yield _GARBAGE
+            at = self._next_member(1)
+            self._data = b"" if at is None else self._data[at:]
+
+    def _read(self) -> bool:
+        """Read more behind what there is; return whether there was any."""
+        more = self._file.read(_READ_BYTES)
+        self._data += more
+        return bool(more)
+
+    def _has_more(self) -> bool:
+        """Whether there is anything behind padding."""
+        self._data = self._data.lstrip(_ZERO)
+        while not self._data:
+            if not self._read():
+                return False
+            self._data = self._data.lstrip(_ZERO)
+        if len(self._data) < _TRIED_BYTES:
+            self._read()
+        return True
+
+    def _member(self) -> Iterator[bytes | str]:
+        unpack, begin = zlib.decompressobj(_GZIP_WINDOW), 1
+        while True:
+            at = self._next_member(begin)
+            begin = 0
+            end = len(self._data) if at is None else at
+            data, self._data = self._data[:end], self._data[end:]
+            try:
+                yield from _unpacked(unpack, data)
+            except zlib.error as error:
+                self._is_told = True
+                yield _CHECKSUM if "check" in str(error) else _DAMAGED
+                return
+            if unpack.eof:
+                self._data = unpack.unused_data + self._data
+                return
+            if at is not None or not self._read():
+                self._is_told = True
+                yield _CUT_OFF
+                return
+
+    def _next_member(self, begin: int) -> int | None:
+        """Return where in the data from `begin` on a member begins, if one does."""
+        # A header may begin with the last byte.
+        while self._data.endswith(_GZIP[:1]) and self._read():
+            pass
+        at = self._data.find(_GZIP[:2], begin)
+        while at >= 0:
+            if len(self._data) - at < _TRIED_BYTES:
+                self._read()
+            if _begins_member(self._data[at : at + _TRIED_BYTES]):
+                return at
+            at = self._data.find(_GZIP[:2], at + 1)
+        return None
+
+
+def _begins_member(data: bytes, *, is_expected: bool = False) -> bool:
+    """Whether a gzip member begins with `data`: its header is sound, and so is what follows."""
+    if is_expected and data.startswith(_GZIP):
+        return True
+    head = data[:_HEADER_BYTES]
+    if len(head) < _HEADER_BYTES or not head.startswith(_GZIP):
+        return False
+    # At most with a file name; how hard it was packed; on what system.
+    if head[3] not in (0, 8) or head[8] not in (0, 2, 4) or not (head[9] <= 13 or head[9] == 255):
+        return False
+    try:
+        unpacked = zlib.decompressobj(_GZIP_WINDOW).decompress(data[:_TRIED_BYTES])
+    except zlib.error:
+        return False
+    return bool(unpacked) or len(data) < _TRIED_BYTES
+
+
+def _unpacked(unpack: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+    """Iterate over what `data` holds, to the last byte before what is damaged."""
+    while data and not unpack.eof:
+        before = unpack.copy()
+        try:
+            piece = unpack.decompress(data, _UNPACKED_BYTES)
+        except zlib.error:
+            for byte in range(len(data)):
+                yield before.decompress(data[byte : byte + 1])
+            raise
+        if piece:
+            yield piece
+        data = unpack.unconsumed_tail
+
+
+def first_line(path: Path) -> bytes:
+    """Return the first line that isn't empty; raises `UnusableFile` where there is none."""
+    with FileLines(path) as lines:
+        for _, line in lines:
+            if isinstance(line, bytes):
+                return line
+    raise UnusableFile(path, "is empty")

@@ -1,0 +1,49 @@
+"""Names beyond ASCII, through every command and into whatever reads its output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.app.command import run_command
+
+_MARKET = "币安人生USDT"
+_BOOK = '{"lastUpdateId":100,"bids":[["99.0","1.0"]],"asks":[["101.0","2.0"]]}'
+_EVENT = (
+    '{{"stream":"{name}@depth@100ms","data":{{"e":"depthUpdate","E":1767225600{n}00,'
+    '"s":"{market}","U":10{n},"u":10{n},"b":[["99.0","{n}.0"]],"a":[]}}}}'
+)
+
+
+def _collected(path: Path) -> Path:
+    lines = [f"1767225600000000000 {_BOOK}"]
+    for n in range(1, 6):
+        text = _EVENT.format(name=_MARKET.lower(), market=_MARKET, n=n)
+        lines.append(f"1767225600{n}00000000 {text}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_every_command_takes_any_listed_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    spelt = _MARKET.encode(encoding, "backslashreplace").decode(encoding)
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    done = run_command(data, "import", str(_collected(tmp_path / f"{_MARKET}.jsonl")))
+    assert done.returncode == 0, done.stderr
+    # Some writers take ASCII for a terminal's mistake, and write UTF-8.
+    assert done.stdout.startswith((spelt, _MARKET))
+    csv = tmp_path / f"{_MARKET}.csv"
+    for form, path in (("tardis", csv), ("parquet", tmp_path / f"{_MARKET}.parquet")):
+        done = run_command(data, "export", _MARKET, "--format", form, "-o", str(path))
+        assert done.returncode == 0, done.stderr
+        assert path.exists()
+    for command in (["recordings"], ["recordings", "--json"], ["verify", _MARKET]):
+        done = run_command(data, *command)
+        assert done.returncode == 0, done.stderr
+    done = run_command(elsewhere, "import", str(csv))
+    assert done.returncode == 0, done.stderr
+    assert run_command(elsewhere, "verify", _MARKET).returncode == 0
