@@ -276,7 +276,7 @@ class BookFeed:
         self.problem = error
         if isinstance(error, UnknownSymbol):
             # Whoever shows this says which: the exchange's own name isn't what a person typed.
-            detail = "The exchange doesn't trade this symbol; choose another one."
+            detail = "The exchange doesn't trade this symbol, or not any more."
             self._set(FeedState.NOT_TRADED, detail)
         else:
             self._set(FeedState.SYNCING, str(error))

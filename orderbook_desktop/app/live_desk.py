@@ -27,6 +27,7 @@ from orderbook_desktop.core.desk import (
 )
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.status import FeedState, SourceKind
@@ -273,7 +274,10 @@ class LiveDesk:
         try:
             return self._find(typed)
         except ValueError:
-            text = f"{typed.strip() or 'Nothing'} is not a traded symbol; write one as BTC/USDT."
+            what = plain_text(typed.strip(), 40) or "Nothing"
+            # Who wrote a symbol as it is to be written is not told how to.
+            hint = ", or not any more" if "/" in what else "; write one as BTC/USDT"
+            text = f"{what} is not a traded symbol{hint}."
             self._board.tell(Notice("symbol", NoticeLevel.WARNING, text))
             return None
 
@@ -328,7 +332,7 @@ class LiveDesk:
         elif self._demo:
             self._fall_back()
         else:
-            text = f"The exchange doesn't trade {self._symbol.symbol}; choose another symbol."
+            text = f"The exchange doesn't trade {self._symbol.symbol}, or not any more."
             self._board.tell(Notice("symbol", NoticeLevel.WARNING, text))
 
     async def _until_book(self) -> None:

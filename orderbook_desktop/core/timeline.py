@@ -61,11 +61,14 @@ class Gap:
 
     @property
     def account(self) -> str:
-        """The sentence, and the update ids that are not recorded."""
+        """The sentence, and the update ids at which the book is not known.
+
+        Their events may be stored all the same: those that came after a hole are.
+        """
         if self.first_missing == self.last_missing:
-            return f"{self.sentence}; update id {self.first_missing} is not recorded"
+            return f"{self.sentence}; the book is not known at update id {self.first_missing}"
         ids = f"update ids {self.first_missing} to {self.last_missing}"
-        return f"{self.sentence}; {ids} are not recorded"
+        return f"{self.sentence}; the book is not known at {ids}"
 
 
 @dataclass(frozen=True, slots=True)

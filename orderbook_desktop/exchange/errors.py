@@ -163,7 +163,10 @@ class UnknownSymbol(ExchangeError):
         super().__init__(symbol)
 
     def __str__(self) -> str:
-        return f"The exchange doesn't trade {self.symbol}; write a spot symbol such as BTC/USDT."
+        return (
+            f"The exchange doesn't trade {self.symbol}, or not any more; choose a spot symbol that "
+            "it trades. What is recorded of it stays."
+        )
 
 
 class NoBook(ExchangeError):

@@ -132,7 +132,7 @@ async def test_a_symbol_that_is_none_leaves_everything(settings: Settings) -> No
         desk.dismiss("symbol")
         assert desk.notices == []
         desk.select_symbol("NO/NE")
-        assert "NO/NE is not a traded symbol" in _texts(desk)
+        assert "NO/NE is not a traded symbol, or not any more." in _texts(desk)
         # What waits for a database that still starts would be lost, and logged, at the end.
         await _until(lambda: desk.recording.events > 0)
 

@@ -51,9 +51,9 @@ def test_a_gap_tells_its_ids_its_time_and_its_cause() -> None:
     assert (found.covered_ms, found.gap_ms) == (2_000, 3_000)
     assert gap.sentence == "the connection to the exchange was lost (reset by peer)"
     assert replace(gap, detail="").sentence == "the connection to the exchange was lost"
-    assert gap.account == f"{gap.sentence}; update ids 201 to 250 are not recorded"
+    assert gap.account == f"{gap.sentence}; the book is not known at update ids 201 to 250"
     one = replace(gap, last_missing=201)
-    assert one.account == f"{gap.sentence}; update id 201 is not recorded"
+    assert one.account == f"{gap.sentence}; the book is not known at update id 201"
 
 
 def test_ids_that_the_stream_left_out_are_said_once() -> None:
@@ -61,7 +61,7 @@ def test_ids_that_the_stream_left_out_are_said_once() -> None:
     noted = "Update ids 201 to 204 are missing."
     gap = Gap(2_000, 5_000, 201, 250, GapCause.FEED_GAP, noted)
     assert gap.account == (
-        "the exchange's stream left out update ids; update ids 201 to 250 are not recorded"
+        "the exchange's stream left out update ids; the book is not known at update ids 201 to 250"
     )
 
 

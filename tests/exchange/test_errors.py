@@ -91,6 +91,13 @@ def test_the_firewall_is_told_from_a_blocked_region() -> None:
     assert "region" not in sentence
 
 
+def test_a_symbol_that_was_delisted_is_not_told_to_be_written_another_way() -> None:
+    sentence = str(UnknownSymbol("LUNA/USDT"))
+    assert sentence.startswith("The exchange doesn't trade LUNA/USDT, or not any more")
+    assert "What is recorded of it stays." in sentence
+    assert "write" not in sentence
+
+
 def test_our_own_pacing_blames_nobody() -> None:
     assert str(Paced(22.2)) == (
         "Waiting 23 s: the exchange limits how many whole books may be asked for in a minute."
