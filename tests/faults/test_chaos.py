@@ -101,7 +101,10 @@ def test_a_false_book_is_seen(truth: Truth, seen: Sighting, problem: str) -> Non
 def test_a_recorder_may_have_been_sent_what_is_hostile(truth: Truth) -> None:
     hostile = truth.instead[14]
     assert truth.wire({}).payloads[14] == truth.payloads[14]
-    assert truth.wire({14: hostile}).payloads[14] == hostile
+    deceived = truth.wire({14: hostile})
+    assert deceived.payloads[14] == hostile
+    # What it makes of that is held against the true book all the same.
+    assert max(deceived.book_at(14).bids) == 100
     # Anything else is told as not what was sent.
     assert truth.wire({14: b"else"}).payloads[14] == truth.payloads[14]
 

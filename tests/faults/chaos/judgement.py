@@ -43,6 +43,20 @@ _GROWTH_SHARE, _GROWTH_MB = 0.1, 15.0
 _SAMPLES_TO_COMPARE = 600
 
 
+class _TrueWire(Wire):
+    """What was sent, whose book is the true one, whatever was sent instead of an event."""
+
+    def __init__(self, book: TrueBook, true_payloads: Mapping[int, bytes]) -> None:
+        super().__init__(book)
+        self.payloads = dict(true_payloads)
+        self._true = Wire(book)
+        self._true.payloads = dict(true_payloads)
+
+    def book_at(self, update_id: int) -> TrueBook:
+        """Return the true book; ids may only rise from call to call."""
+        return self._true.book_at(update_id)
+
+
 @dataclass
 class Truth:
     """What the exchange sent of one market: its first book, and its events in order."""
@@ -55,8 +69,7 @@ class Truth:
 
     def wire(self, received: Mapping[int, bytes]) -> Wire:
         """Return what was sent to a recorder that `received` this (some of it is hostile)."""
-        wire = Wire(TrueBook(self.snapshot))
-        wire.payloads = dict(self.payloads)
+        wire = _TrueWire(TrueBook(self.snapshot), self.payloads)
         for final_id, payload in self.instead.items():
             if received.get(final_id) == payload:
                 wire.payloads[final_id] = payload
