@@ -31,6 +31,12 @@ def image_of(book: Book, market: str) -> BookImage:
     return BookImage(market, book.last_update_id, book.event_ms, book.scale, bids, asks)
 
 
+def is_crossed(image: BookImage) -> bool:
+    """Return whether the best bid reaches the best ask."""
+    bids, asks = image.bids.prices, image.asks.prices
+    return bool(len(bids) and len(asks) and bids[0] >= asks[0])
+
+
 def encode_image(image: BookImage) -> bytes:
     """Return the image in the form of `GET /api/v3/depth`: a snapshot's `payload`.
 

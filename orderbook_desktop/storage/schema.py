@@ -220,8 +220,9 @@ def segment_of(document: Document) -> Segment:
         snapshot_id=document["snapshot_id"],
         first_id=document["first_id"],
         last_id=document["last_id"],
-        first_event_ms=document["first_event_ms"],
-        last_event_ms=document["last_event_ms"],
+        # An earlier version stored what was sent, in whatever unit.
+        first_event_ms=in_ms(document["first_event_ms"]),
+        last_event_ms=in_ms(document["last_event_ms"]),
         event_count=document["event_count"] - document.get("cut_events", 0),
         scale=Scale(document["price_exponent"], document["quantity_exponent"]),
         end_cause=None if cause is None else GapCause(cause),

@@ -48,7 +48,7 @@ def decode_chunk(chunk: ArchiveChunk) -> DecodedChunk:
         )
         quantities = read_quantities(columns.quantities, lanes, start_count, header.quantity_step)
         return _assembled(chunk, lanes, quantities)
-    except (IndexError, ValueError, OverflowError) as error:
+    except (IndexError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise DamagedChunk(f"its columns do not fit together: {error}") from error
 
 

@@ -11,7 +11,8 @@ from orderbook_desktop.core.archive.decoded import DecodedChunk
 from orderbook_desktop.core.archive.encode import coverage_of
 from orderbook_desktop.core.archive.keys import prices_of
 from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.event_times import EARLIEST_MS, all_in_ms
+from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.units import MAX_EXPONENT
 
@@ -31,11 +32,12 @@ def verify_chunk(chunk: DecodedChunk, start: BookImage | None = None) -> Iterato
     """Iterate over what is wrong with `chunk`, the first of each kind; nothing if it holds.
 
     Checked are the header against the events, the ids from the start book through the last
-    event without a hole, no crossed or locked book at the end of any event, and, where
-    given, that the start book is `start`, which the chunk before it ended with. Of a loose
-    chunk only the header can be checked.
+    event without a hole, that no time is impossible, no crossed or locked book at the end of
+    any event, and, where given, that the start book is `start`, which the chunk before it
+    ended with. Of a loose chunk only the header and the times can be checked.
     """
     yield from chunk_faults(chunk, start)
+    yield from _time_faults(chunk)
     if chunk.has_book:
         yield from _crossing_faults(chunk)
 
@@ -95,6 +97,13 @@ def best_offers(chunk: DecodedChunk) -> tuple[Int64Array, Int64Array]:
     return bids, asks
 
 
+def first_crossing(chunk: DecodedChunk) -> int | None:
+    """Return the index of the first event after which the best bid reaches the best ask."""
+    bids, asks = best_offers(chunk)
+    crossed = (bids >= asks) & (bids >= 0) & (asks >= 0)
+    return int(crossed.argmax()) if crossed.any() else None
+
+
 def _least_standing(
     numbers: Int64Array, begins: Int64Array, ends: Int64Array, count: int, none: int
 ) -> Int64Array:
@@ -133,16 +142,36 @@ def _id_faults(chunk: DecodedChunk, start_id: int) -> Iterator[ChunkFault]:
     if hole.any():
         index = int(hole.argmax())
         yield ChunkFault(int(before[index]) + 1, "update ids are missing")
+    too_wide = (final_ids < first_ids) | (final_ids - first_ids > WIDEST_EVENT)
+    if too_wide.any():
+        index = int(too_wide.argmax())
+        reason = f"an event spans the update ids {first_ids[index]} to {final_ids[index]}"
+        yield ChunkFault(int(first_ids[index]), reason)
     stale = final_ids <= before
     if stale.any():
         yield ChunkFault(int(final_ids[stale.argmax()]), "an event repeats what was before it")
 
 
+def _time_faults(chunk: DecodedChunk) -> Iterator[ChunkFault]:
+    """Iterate over times that nothing can explain; none is told of events without a book."""
+    told, final_ids = all_in_ms(chunk.told_ms), chunk.numbers.final_ids
+    if chunk.has_book and (differs := told != chunk.numbers.event_ms).any():
+        index = int(differs.argmax())
+        yield ChunkFault(
+            int(final_ids[index]),
+            f"the event time {chunk.told_ms[index]} contradicts the one before it and its receipt",
+        )
+    too_early = told < EARLIEST_MS
+    if too_early.any():
+        index = int(too_early.argmax())
+        yield ChunkFault(
+            int(final_ids[index]), f"the event time {chunk.told_ms[index]} is impossible"
+        )
+
+
 def _crossing_faults(chunk: DecodedChunk) -> Iterator[ChunkFault]:
-    bids, asks = best_offers(chunk)
-    crossed = (bids >= asks) & (bids >= 0) & (asks >= 0)
-    if crossed.any():
-        index = int(crossed.argmax())
+    index = first_crossing(chunk)
+    if index is not None:
         yield ChunkFault(int(chunk.numbers.final_ids[index]), "the best bid reaches the best ask")
 
 

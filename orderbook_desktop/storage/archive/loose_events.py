@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from orderbook_desktop.core.archive import decode_chunk
+from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.timeline import LooseEnd
 from orderbook_desktop.storage.archive.chunk_store import ChunkStore
 from orderbook_desktop.storage.database import Database
@@ -73,9 +74,12 @@ class LooseEvents:
         """
         query = {"market": market, "last_id": {"$gt": after_id}}
         fields = {"last_id": 1, "archived": 1, "chunk": 1}
-        found = await self._database.collection(LOOSE_EVENTS).find(query, fields).to_list(None)
-        archived = {one["chunk"]: int(one["last_id"]) for one in found if one.get("chunk")}
-        raw_id = max((int(one["last_id"]) for one in found if not one.get("archived")), default=0)
+        lists = await self._database.collection(LOOSE_EVENTS).find(query, fields).to_list(None)
+        found = [one for one in lists if isinstance(one["last_id"], int)]
+        archived = {
+            chunk: one["last_id"] for one in found if isinstance(chunk := one.get("chunk"), str)
+        }
+        raw_id = max((one["last_id"] for one in found if not one.get("archived")), default=0)
         ends = await self._ends_of(archived)
         if raw_id:
             ends += await self._raw_ends(market, after_id, raw_id)
@@ -90,7 +94,7 @@ class LooseEvents:
             return []
         found = await self._database.collection(DEPTH_CHUNKS).find(query, fields).to_list(None)
         times = ((one["_id"], one.get("to_event_ms")) for one in found)
-        return [LooseEnd(chunks[key], time) for key, time in times if isinstance(time, int)]
+        return [LooseEnd(chunks[key], in_ms(time)) for key, time in times if isinstance(time, int)]
 
     async def _raw_ends(self, market: str, after_id: int, last_id: int) -> list[LooseEnd]:
         """Return ids and times of the raw events in a range of ids that no segment has."""
@@ -98,7 +102,7 @@ class LooseEvents:
         fields = {"u": 1, "event_ms": 1}
         found = await self._database.collection(DEPTH_EVENTS).find(query, fields).to_list(None)
         times = ((one["u"], one.get("event_ms")) for one in found)
-        return [LooseEnd(key, time) for key, time in times if isinstance(time, int)]
+        return [LooseEnd(key, in_ms(time)) for key, time in times if isinstance(time, int)]
 
     async def waiting_markets(self) -> list[str]:
         """Return the markets that have loose events which are not archived."""
@@ -190,9 +194,10 @@ def _list_of(document: Document) -> LooseList:
         steps = _decoder.decode(unpack(document["ids"]))
         ids = tuple(accumulate(steps))
         market, archived, chunk = (document[name] for name in ("market", "archived", "chunk"))
-    except (KeyError, TypeError, msgspec.DecodeError) as error:
+    except (KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
         raise DamagedDocument(f"{type(error).__name__}: {error}") from error
     told = (document.get("count"), document.get("first_id"), document.get("last_id"))
-    if not ids or told != (len(ids), ids[0], ids[-1]):
+    is_in_order = all(step > 0 for step in steps[1:])
+    if not ids or not is_in_order or told != (len(ids), ids[0], ids[-1]):
         raise DamagedDocument("a list of loose events contradicts itself")
     return LooseList(document["_id"], market, ids, archived, chunk)

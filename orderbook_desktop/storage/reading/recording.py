@@ -14,7 +14,8 @@ from orderbook_desktop.core.archive import (
     decode_chunk,
     encode_loose,
 )
-from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.archive.verify import first_crossing
+from orderbook_desktop.core.checkpoint import BookImage, is_crossed
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline, timeline_of
@@ -22,6 +23,7 @@ from orderbook_desktop.storage.archive.chunk_store import ChunkStore
 from orderbook_desktop.storage.archive.loose_events import LooseEvents
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.errors import DatabaseError
+from orderbook_desktop.storage.packing import DamagedDocument
 from orderbook_desktop.storage.reading.raw_events import RawEvents
 from orderbook_desktop.storage.reading.segment_reader import BEFORE_ALL, SegmentReader
 from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segments
@@ -49,13 +51,34 @@ class NotCovered(DatabaseError):
         return f"The book of {self.market} at {_time(self.event_ms)} is not known: {why}."
 
 
+class CrossedRecording(DatabaseError):
+    """A bid reaches an ask after the event `update_id` of `market`, at `event_ms`.
+
+    An earlier version of the program recorded such a book as if it were true.
+    """
+
+    def __init__(self, market: str, update_id: int, event_ms: int) -> None:
+        self.market = market
+        self.update_id = update_id
+        self.event_ms = event_ms
+        super().__init__(market, update_id, event_ms)
+
+    def __str__(self) -> str:
+        return (
+            f"The book of {self.market} is crossed at {_time(self.event_ms)}, update id "
+            f"{self.update_id}: from there to the end of its segment it is not known; read what "
+            "comes before, or after that segment."
+        )
+
+
 class Recording:
     """The recording of `market` in `database`, as it is whenever it is looked at.
 
     Others may go on recording, archiving and cutting it meanwhile. All methods raise
     PyMongo's errors, and where something is not as it was stored `MissingEvents`,
-    `DamagedChunk`, `DamagedDocument` or `MalformedMessage`. Events that no scale can hold
-    (`InexactValue`) can be read by nobody. Generators have to be closed (`aclosing`).
+    `DamagedChunk`, `DamagedDocument` or `MalformedMessage`; those that give books or events
+    raise `CrossedRecording`. Events that no scale can hold (`InexactValue`) can be read by
+    nobody. Generators have to be closed (`aclosing`).
     """
 
     def __init__(self, database: Database, market: str) -> None:
@@ -127,11 +150,15 @@ class Recording:
                 raise NotCovered(self.market, event_ms, await self._gap_at(segments, event_ms))
             try:
                 stored = next(one for one in segments if one.id == piece.segment_id)
-                return await self._book_in(stored, event_ms)
+                book = await self._book_in(stored, event_ms)
             except KnownError:
                 if segments == before:
                     raise
                 before = segments
+            else:
+                if is_crossed(book):
+                    raise CrossedRecording(self.market, book.last_update_id, book.event_ms)
+                return book
         raise NotCovered(self.market, event_ms, None)
 
     async def _gap_at(self, segments: list[StoredSegment], event_ms: int) -> Gap | None:
@@ -185,6 +212,7 @@ class Recording:
                 was_cut = reached is not None and (chunk.header.start_id or 0) > reached
                 reached = chunk.header.coverage.last_id
                 if begin < chunk.header.event_count and (begin < end or opens):
+                    await asyncio.to_thread(_check_uncrossed, chunk, begin, end)
                     yield ChunkSlice(chunk, begin, max(begin, end), opens or was_cut)
                     opens = False
                 if begin < chunk.header.event_count:
@@ -196,7 +224,20 @@ class Recording:
 
 async def recorded_markets(database: Database) -> list[str]:
     """Return the markets of which there is a recording, by name. Raises PyMongo's errors."""
-    return sorted(await database.collection(SEGMENTS).distinct("market"))
+    found = await database.collection(SEGMENTS).distinct("market")
+    for one in found:
+        if not isinstance(one, str):
+            raise DamagedDocument(f"a segment is of the market {one!r:.40}")
+    return sorted(found)
+
+
+def _check_uncrossed(chunk: DecodedChunk, begin: int, end: int) -> None:
+    """Raise `CrossedRecording` where one of the events before `end` crossed the book."""
+    index = first_crossing(chunk)
+    if index is not None and begin < end and index < end:
+        numbers = chunk.numbers
+        event_ms, update_id = int(numbers.event_ms[index]), int(numbers.final_ids[index])
+        raise CrossedRecording(chunk.header.market, update_id, event_ms)
 
 
 def _loose_chunk(events: Sequence[DepthDiff]) -> DecodedChunk:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from orderbook_desktop.core.segments import Segment
+from orderbook_desktop.core.units import MAX_EXPONENT
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.packing import DamagedDocument
 from orderbook_desktop.storage.schema import (
@@ -14,6 +16,13 @@ from orderbook_desktop.storage.schema import (
     segment_of,
     segment_sum,
     unarchived_document,
+)
+
+_TEXTS: Final = ("_id", "market", "end_detail", "origin")
+_NUMBERS: Final = (
+    *("snapshot_id", "first_id", "last_id", "first_event_ms", "last_event_ms", "event_count"),
+    *("price_exponent", "quantity_exponent", "cut_events", "back_ms"),
+    *("archived_id", "archived_events", "archived_bytes"),
 )
 
 
@@ -67,6 +76,7 @@ async def read_segment(database: Database, segment_id: str) -> StoredSegment | N
 def stored_segment(document: Document) -> StoredSegment:
     """Return the segment that `document` stores; raises `DamagedDocument`."""
     try:
+        _check_kinds(document)
         segment = segment_of(document)
         # A recorder of an earlier version knows nothing of the archive.
         back_ms = document.get("back_ms")
@@ -85,3 +95,21 @@ def stored_segment(document: Document) -> StoredSegment:
     except (KeyError, TypeError, ValueError) as error:
         reason = f"segment {document.get('_id')}: {type(error).__name__} {error}"
         raise DamagedDocument(reason) from error
+
+
+def _check_kinds(document: Document) -> None:
+    """Raise `TypeError` or `ValueError` for a field that is not of the kind that was written."""
+    for name in _TEXTS:
+        if not isinstance(document.get(name, ""), str):
+            raise TypeError(f"{name} is no text")
+    for name in _NUMBERS:
+        number = document.get(name, 0)
+        if number is None and name == "back_ms":
+            continue
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise TypeError(f"{name} is no whole number")
+        if number < 0:
+            raise ValueError(f"{name} is {number}")
+    for name in ("price_exponent", "quantity_exponent"):
+        if document[name] > MAX_EXPONENT:
+            raise ValueError(f"{name} is {document[name]}")

@@ -21,6 +21,8 @@ from typing import Final
 
 from orderbook_desktop.core.disk import RecordingSize, Retention, bytes_text
 from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.packing import DamagedDocument
+from orderbook_desktop.storage.reading.stored_segments import stored_segment
 from orderbook_desktop.storage.retention.cuts import ChainLink, Cut, Wanted
 from orderbook_desktop.storage.retention.loose_cut import LoosePiece, loose_pieces
 from orderbook_desktop.storage.retention.segment_cut import SegmentCutter
@@ -155,7 +157,8 @@ class Pruner:
     async def _segments(self) -> list[Document]:
         # Of an earlier version's recorder there may be some that nobody has migrated yet.
         found = self._database.collection(SEGMENTS).find({"archived_id": {"$gte": 0}})
-        return sorted(await found.to_list(None), key=lambda one: one["first_event_ms"])
+        known = filter(_is_understood, await found.to_list(None))
+        return sorted(known, key=lambda one: one["first_event_ms"])
 
     async def _pieces(self, segments: list[Document]) -> list[Piece]:
         newest = max(segments, key=lambda one: (one["last_event_ms"], one["last_id"]))
@@ -194,6 +197,16 @@ def _excess(left: int, working_bytes: int, limit: int, room: int) -> str:
             "room that it needs to work, so at least half of the limit is left to recordings."
         )
     return ""
+
+
+def _is_understood(document: Document) -> bool:
+    """Whether a segment is whole; of a damaged one nothing is removed, and `verify` tells."""
+    try:
+        stored_segment(document)
+    except DamagedDocument as error:
+        _log.warning("retention leaves a segment alone: %s", error)
+        return False
+    return True
 
 
 class _Removed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
@@ -14,6 +15,7 @@ import numpy as np
 from orderbook_desktop.core.archive import DecodedChunk, same_book, verify_chunk
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.event_times import EARLIEST_MS, in_ms
 from orderbook_desktop.core.witness import NOWHERE, Witness, contradictions
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.segment_reader import (
@@ -26,6 +28,9 @@ from orderbook_desktop.storage.schema import CHECKPOINTS, IMPORT, RECORDER, Docu
 from orderbook_desktop.storage.verification.faults import RecordingFault
 from orderbook_desktop.storage.verification.witnesses import Witnesses
 
+_DAY_MS: Final = 86_400_000
+# Clocks of two computers differ.
+_AHEAD_AT_MOST_MS: Final = _DAY_MS
 _CHECKPOINT_FIELDS: Final = frozenset(
     {"_id", "segment", "market", "update_id", "event_ms", "base", "payload", "new"}
 )
@@ -120,6 +125,20 @@ class SegmentProof:
         in_order = segment.snapshot_id <= stored.archived_id <= segment.last_id
         if not in_order or stored.origin not in (RECORDER, IMPORT):
             raise self._fault("the segment contradicts itself", None)
+        if segment.event_count > segment.last_id - segment.snapshot_id:
+            raise self._fault("it has more events than update ids", None)
+        if segment.event_count:
+            self._check_times(segment.first_event_ms, segment.last_event_ms)
+
+    def _check_times(self, first_ms: int, last_ms: int) -> None:
+        """Check that a segment's times are those of a real market, and not to come yet."""
+        for event_ms in (first_ms, last_ms):
+            if event_ms < EARLIEST_MS:
+                raise self._fault(f"the time {event_ms} ms is impossible", None)
+            if event_ms > time.time_ns() // 1_000_000 + _AHEAD_AT_MOST_MS:
+                raise self._fault(f"the time {event_ms} ms is still to come", None)
+        if self._stored.back_ms is not None and last_ms < first_ms:
+            raise self._fault("it ends before it begins", None)
 
     def _skip_to(self, start_id: int | None) -> None:
         if start_id is None:
@@ -133,7 +152,7 @@ class SegmentProof:
         """Return the book after `chunk`; raise what is wrong with it."""
         for fault in verify_chunk(chunk, expected):
             raise self._fault(fault.reason, fault.update_id)
-        if expected is not None and chunk.header.start_event_ms != expected.event_ms:
+        if expected is not None and chunk.start_event_ms != expected.event_ms:
             raise self._fault("the time of the book differs from the one before it", self._reached)
         return chunk.final_book()
 
@@ -151,10 +170,13 @@ class SegmentProof:
 
     def _take_times(self, chunk: DecodedChunk) -> None:
         if self._first is None:
-            self._latest_ms = chunk.header.start_event_ms
+            self._latest_ms = chunk.start_event_ms
         event_ms = chunk.numbers.event_ms
         latest_ms = np.maximum(np.maximum.accumulate(event_ms), self._latest_ms)
         self._back_ms = max(self._back_ms, int((latest_ms - event_ms).max()))
+        if self._latest_ms and self._back_ms > _DAY_MS:
+            last_id = chunk.header.coverage.last_id
+            raise self._fault("its times go back by more than a day", last_id)
         self._latest_ms = int(latest_ms[-1])
 
     async def _checkpoint_keys(self) -> list[tuple[int, str]]:
@@ -246,7 +268,7 @@ class SegmentProof:
         if not self._stored.has_base:
             # Cut, or imported: it begins with the first chunk, whose header says when.
             first_ids.add(coverage.first_id)
-            begins = {first.header.start_event_ms, coverage.from_event_ms, *begins}
+            begins = {first.start_event_ms, in_ms(coverage.from_event_ms), *begins}
         is_told = segment.first_id in first_ids and segment.first_event_ms in begins
         if not is_told or not self._are_times_told(int(latest.numbers.event_ms[-1])):
             raise self._fault("its first or last event is not as the segment says", None)

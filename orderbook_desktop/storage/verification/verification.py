@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.archive import DamagedChunk, decode_chunk, verify_chunk
-from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.core.timeline import Cover, Timeline
 from orderbook_desktop.storage.archive.chunk_store import ChunkStore, loose_key
 from orderbook_desktop.storage.archive.loose_events import LooseEvents, missing_loose
@@ -27,6 +28,13 @@ from orderbook_desktop.storage.verification.witnesses import Witnesses
 
 # Retention may cut a segment again and again while it is being proven.
 _ATTEMPTS: Final = 10
+# What comes of documents that nobody wrote so, where no check of ours met them first.
+_NOT_UNDERSTOOD: Final = (
+    *(ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, BugError),
+)
+# A run may begin while the one before it, of another recorder or clock, has its last events.
+_OVERLAP_AT_MOST_MS: Final = 60_000
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +108,16 @@ class _Verification:
             whole = await read_timeline(self._database, self._market, segments)
             self._covers = {cover.segment_id: cover for cover in whole.covers}
             timeline = whole.between(self._from_ms, self._to_ms)
+            self._check_order(segments)
             await self._prove(segments)
         except RecordingFault as error:
             fault = error
         except KnownError as error:
             fault = RecordingFault(self._market, str(error))
+        except _NOT_UNDERSTOOD as error:
+            _log.exception("%s: what is stored can't be understood", self._market)
+            reason = f"what is stored can't be understood ({type(error).__name__}: {error})"
+            fault = RecordingFault(self._market, reason)
         return Verified(
             self._market,
             timeline,
@@ -126,6 +139,26 @@ class _Verification:
         if self._from_ms is None and self._to_ms is None:
             await self._prove_loose()
             await look_for_strays(self._database, self._market, segments)
+
+    def _check_order(self, segments: Sequence[StoredSegment]) -> None:
+        """Check that of two segments whose ids are apart the later one begins after the other.
+
+        Else the gap between them would seem to be none.
+        """
+        known = [one for one in segments if one.segment.event_count]
+        before: StoredSegment | None = None
+        for one in sorted(known, key=lambda one: one.segment.snapshot_id):
+            segment = one.segment
+            if before is not None and segment.snapshot_id > before.segment.last_id:
+                early_ms = before.segment.last_event_ms - segment.first_event_ms
+                if early_ms > _OVERLAP_AT_MOST_MS:
+                    reason = (
+                        f"it begins {early_ms:,} ms before segment {before.id} ends, though update "
+                        "ids between the two are missing"
+                    )
+                    raise RecordingFault(self._market, reason, segment_id=one.id)
+            if before is None or segment.last_id > before.segment.last_id:
+                before = one
 
     def _is_wanted(self, stored: StoredSegment) -> bool:
         begin_ms, end_ms = self._span_of(stored)

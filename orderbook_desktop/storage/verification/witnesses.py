@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from decimal import Decimal, InvalidOperation
+from typing import Final
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import decode_snapshot
@@ -18,6 +19,9 @@ from orderbook_desktop.core.witness import Horizon, Witness
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.packing import DamagedDocument, pack, unpack
 from orderbook_desktop.storage.schema import WITNESSES, Document
+
+# Of an update id in 64 bits.
+_ID_DIGITS: Final = 19
 
 
 class Witnesses:
@@ -44,6 +48,9 @@ class Witnesses:
             for query in ({"market": market}, by_id)
             for one in await collection.find(query, {"update_id": 1}).to_list(None)
         }
+        for key in found:
+            if not isinstance(key, str):
+                raise DamagedDocument(f"witness {key!r:.40}: its id is no text")
         return sorted((_update_id(one), key) for key, one in found.items())
 
     async def get(self, key: str) -> Witness | None:
@@ -77,7 +84,7 @@ def _witness(document: Document) -> Witness:
         horizon = Horizon(_price(document["lowest_bid"]), _price(document["highest_ask"]))
         depth, taken_ms = document["depth"], document["taken_ms"]
         return Witness(snapshot, depth, taken_ms, document["segment"], horizon)
-    except (KeyError, TypeError, InvalidOperation, MalformedMessage) as error:
+    except (KeyError, TypeError, ValueError, InvalidOperation, MalformedMessage) as error:
         raise DamagedDocument(f"witness {document['_id']}: {error}") from error
 
 
@@ -88,7 +95,7 @@ def _sum(document: Document) -> int:
 def _update_id(document: Document) -> int:
     """Return where to look for the document's fault, if it has one, or what it is of."""
     digits, told = str(document["_id"]).rpartition(":")[2], document.get("update_id")
-    if digits.isdecimal():
+    if digits.isdecimal() and len(digits) <= _ID_DIGITS:
         return int(digits)
     return told if isinstance(told, int) else 0
 
