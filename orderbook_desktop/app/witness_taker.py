@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from orderbook_desktop.app.market_session import MarketSession
+from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthSnapshot
 from orderbook_desktop.core.witness import Witness
@@ -94,6 +95,10 @@ class WitnessTaker:
             if (session.sink.segment_id, session.live.base_id) != (segment_id, base_id):
                 # The book was loaded anew meanwhile: nobody knows which of the two it is of.
                 return True
+            if await asyncio.to_thread(_is_crossed, snapshot):
+                # It is no witness of anything.
+                _log.warning("%s: the exchange gave a crossed book", session.market)
+                return False
             taken_ms = time.time_ns() // 1_000_000
             witness = Witness(snapshot, _DEPTH, taken_ms, segment_id, horizon)
             with driver_failures_told():
@@ -102,3 +107,9 @@ class WitnessTaker:
             _log.info("%s: no snapshot to verify the recording by: %s", session.market, error)
             return False
         return True
+
+
+def _is_crossed(snapshot: DepthSnapshot) -> bool:
+    book = Book()
+    book.load(snapshot)
+    return book.crossing() is not None

@@ -160,7 +160,7 @@ class DepthSync:
 
     def receive_diff(self, diff: DepthDiff) -> list[DiffOutcome]:
         """Take in one event; return what became of it."""
-        if self._known is not None and not self._is_plausible(diff, *self._known):
+        if self._known is not None and not may_follow(diff.final_id, diff.event_ms, *self._known):
             known_id = self._known[0]
             self._lose_sync()
             self._known, self._newest_seen = None, 0
@@ -224,10 +224,6 @@ class DepthSync:
         """The stream lost its continuity (disconnect, unreadable event): start over."""
         self._lose_sync()
 
-    def _is_plausible(self, diff: DepthDiff, known_id: int, known_ms: int) -> bool:
-        is_near = diff.final_id >= known_id - _IDS_AT_ONCE
-        return is_near and diff.final_id <= _reach(known_id, known_ms, diff.event_ms)
-
     def _know(self, update_id: int, event_ms: int) -> None:
         """Note an update id that is believed."""
         if self._known is None or update_id > self._known[0]:
@@ -258,6 +254,14 @@ class DepthSync:
     def _forget_book(self) -> None:
         self.synced = False
         self.book.clear()
+
+
+def may_follow(update_id: int, now_ms: int, known_id: int, known_ms: int) -> bool:
+    """Return whether an event that ends with `update_id` at `now_ms` may come after a known one.
+
+    Times are in ms, 0 where unknown.
+    """
+    return known_id - _IDS_AT_ONCE <= update_id <= _reach(known_id, known_ms, now_ms)
 
 
 def _reach(known_id: int, known_ms: int, now_ms: int) -> int:

@@ -214,6 +214,13 @@ def decode_snapshot(payload: bytes, market: str, event_ms: int = 0) -> DepthSnap
     return DepthSnapshot(market, wire.lastUpdateId, event_ms, payload, wire.bids, wire.asks, plain)
 
 
+def decode_spot_snapshot(payload: bytes, market: str) -> DepthSnapshot:
+    """Decode a snapshot as `decode_snapshot` does; raise `OtherMarket` for one of futures."""
+    snapshot = decode_snapshot(payload, market)
+    refuse_futures(snapshot)
+    return snapshot
+
+
 def decode_frame(frame: bytes, received_ns: int = 0) -> StreamMessage:
     """Decode one websocket message of a combined or raw stream.
 

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
+from orderbook_desktop.core.events import DepthSnapshot, decode_spot_snapshot
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.exchange.array_elements import ArrayElements
 from orderbook_desktop.exchange.errors import (
@@ -111,7 +111,7 @@ class BinanceRest:
             body = await self._get("/api/v3/depth", {"symbol": market, "limit": str(limit)})
         try:
             # Thousands of levels take milliseconds to decode: not in the event loop.
-            return await asyncio.to_thread(decode_snapshot, body, market)
+            return await asyncio.to_thread(decode_spot_snapshot, body, market)
         except MalformedMessage as error:
             if _has_no_book(body):
                 raise NoBook(market) from None

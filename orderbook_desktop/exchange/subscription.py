@@ -7,6 +7,7 @@ import logging
 import time
 from typing import Final
 
+from orderbook_desktop.core.depth_sync import may_follow
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
@@ -16,6 +17,7 @@ from orderbook_desktop.exchange.silence import LEAST_SILENCE_S, SilenceWatch
 _log = logging.getLogger(__name__)
 
 _WAITING_AT_MOST: Final = 10_000
+_NS_A_MS: Final = 1_000_000
 
 
 class Subscription:
@@ -43,6 +45,7 @@ class Subscription:
         self._queue: asyncio.Queue[StreamItem | BaseException] = asyncio.Queue()
         # The last id delivered since the stream opened; 0 while there was no event.
         self._last_id = 0
+        self._last_ms = 0
         self._overlapping = False
         self._kept_back: list[DepthDiff] = []
         self._seam: StreamBroken | None = None
@@ -90,6 +93,13 @@ class Subscription:
         if not self.is_open:
             return
         self.silence.received(time.monotonic())
+        received_ms = diff.received_ns // _NS_A_MS
+        known = self._last_id, self._last_ms
+        if self._last_id and not may_follow(diff.final_id, received_ms, *known):
+            # Else all that follows would seem to be old.
+            reason = f"Update id {diff.final_id} can't follow update id {self._last_id}."
+            self.interrupted(GapCause.MALFORMED, reason)
+            return
         told = self._suspension
         if told is not None and self._last_id and diff.first_id > self._last_id + 1:
             self.interrupted(told.cause, told.detail)
@@ -102,7 +112,7 @@ class Subscription:
                 self.interrupted(seam.cause, seam.detail)
         if self._overlapping and diff.final_id <= self._last_id:
             return
-        self._last_id = diff.final_id
+        self._last_id, self._last_ms = diff.final_id, received_ms
         self._put(diff)
         self._join()
 

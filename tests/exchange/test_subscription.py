@@ -81,6 +81,15 @@ def test_an_interruption_concerns_only_an_open_stream() -> None:
     ]
 
 
+def test_an_absurd_id_does_not_make_old_what_follows() -> None:
+    subscription = open_subscription()
+    subscription.diff(diff(7))
+    subscription.begin_overlap()
+    subscription.diff(diff(2**62))
+    subscription.diff(diff(8))
+    assert ids(waiting(subscription)) == [7, GapCause.MALFORMED, 8]
+
+
 def test_without_an_overlap_everything_passes_as_it_comes() -> None:
     subscription = open_subscription()
     for number in (1, 2, 2, 5, 4, 6):

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
+from orderbook_desktop.core.depth_sync import may_follow
+from orderbook_desktop.core.events import WIDEST_EVENT
 from orderbook_desktop.exchange.local.capture_lines import Diff, Snapshot
 from orderbook_desktop.exchange.local.source import BookView, TextLevel
 
@@ -36,6 +38,8 @@ class CaptureBook:
         self.market = market
         self.known = False
         self.last_update_id = 0
+        # The time of the event that it is as of; 0: unknown.
+        self._last_ms = 0
         self.gaps = 0
         self._without_snapshot = without_snapshot
         self._broken = True
@@ -64,7 +68,7 @@ class CaptureBook:
             return
         self._bids, self._asks = {}, {}
         self._set(snapshot.bids, snapshot.asks)
-        self.last_update_id = snapshot.last_update_id
+        self.last_update_id, self._last_ms = snapshot.last_update_id, 0
         self.known, self._broken = True, False
         for diff in later:
             self._take(diff)
@@ -102,6 +106,19 @@ class CaptureBook:
         return _view(*older) if older else None
 
     def _take(self, diff: Diff) -> None:
+        known = self.last_update_id, self._last_ms
+        is_too_wide = not 0 <= diff.final_id - diff.first_id <= WIDEST_EVENT
+        if is_too_wide or not may_follow(diff.final_id, diff.event_ms, *known):
+            # One of the two has an impossible id: only another snapshot tells which.
+            self.gaps += 1
+            self._broken = True
+            _log.warning(
+                "update id %s of %s can't follow update id %s",
+                diff.final_id,
+                self.market,
+                self.last_update_id,
+            )
+            return
         if diff.final_id <= self.last_update_id:
             return
         if diff.first_id > self.last_update_id + 1:
@@ -114,7 +131,7 @@ class CaptureBook:
                 self.market,
             )
         self._set(diff.bids, diff.asks)
-        self.last_update_id = diff.final_id
+        self.last_update_id, self._last_ms = diff.final_id, diff.event_ms
 
     def _set(self, bids: Iterable[TextLevel], asks: Iterable[TextLevel]) -> None:
         for side, levels in ((self._bids, bids), (self._asks, asks)):

@@ -89,3 +89,14 @@ def test_the_older_book_is_fifty_to_a_hundred_diffs_behind() -> None:
     older = book.older_view()
     assert older is not None
     assert older.last_update_id == 50
+
+
+@pytest.mark.parametrize(("first_id", "final_id"), [(2**62, 2**62), (52, 2**63 - 1), (60, 52)])
+@pytest.mark.expects_log("can't follow update id 51")
+def test_an_absurd_id_is_passed_over(first_id: int, final_id: int) -> None:
+    book = CaptureBook("M")
+    book.load(_snapshot(50, "4.0"))
+    book.apply(_diff(51, 51, "5.0"))
+    book.apply(_diff(first_id, final_id, "6.0"))
+    book.apply(_diff(52, 52, "7.0"))
+    assert (book.last_update_id, _prices(book)) == (52, ["7.0", "5.0", "4.0"])
