@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.archive.loose_events import LooseEvents
@@ -135,7 +136,7 @@ class CrashWatch:
         async for event in found:
             if event["U"] > (run[-1].final_id if run else segment.last_id) + 1:
                 break
-            run.append(_Found(event["U"], event["u"], event["event_ms"]))
+            run.append(_Found(event["U"], event["u"], in_ms(event["event_ms"])))
         return own_events(segment.last_id, run, await self._loose(segment.market) if run else ())
 
     async def _loose(self, market: str) -> set[int]:

@@ -32,8 +32,8 @@ _ATTEMPTS: Final = 10
 _NOT_UNDERSTOOD: Final = (
     *(ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, BugError),
 )
-# A run may begin while the one before it, of another recorder or clock, has its last events.
-_OVERLAP_AT_MOST_MS: Final = 60_000
+# An exchange sets its clock back at times, and what comes then counts as late as what was before.
+_OVERLAP_AT_MOST_MS: Final = 86_400_000
 _log = logging.getLogger(__name__)
 
 

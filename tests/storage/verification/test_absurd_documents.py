@@ -268,10 +268,10 @@ async def test_times_that_cannot_be_are_not_proven(database: Database, ms: int, 
 
 async def test_a_gap_that_another_segment_s_times_hide_is_not_proven(database: Database) -> None:
     shelf, tape = Shelf(database), Tape()
-    tape.now_ms += 7_200_000
+    tape.now_ms += 3 * 86_400_000
     await shelf.put(tape, 20, GapCause.DISCONNECT)
     tape.diffs(5)
-    tape.now_ms -= 3_600_000
+    tape.now_ms -= 2 * 86_400_000
     await shelf.put(tape, 20, GapCause.USER)
     assert "though update ids between the two are missing" in str(
         (await verify(database, _MARKET)).fault
