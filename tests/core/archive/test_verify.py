@@ -31,7 +31,10 @@ SNAPSHOT = snapshot_payload([("1.00000000", "1.00000000")], [("3.00000000", "2.0
 
 def a_run(*levels: tuple[str, str]) -> Run:
     """Events 2, 3, … that each set one bid."""
-    payloads = [spelt(n, n, 100 * n, [level], []) for n, level in enumerate(levels, start=2)]
+    begin_ms = 1_700_000_000_000
+    payloads = [
+        spelt(n, n, begin_ms + 100 * n, [level], []) for n, level in enumerate(levels, start=2)
+    ]
     return run_of(SNAPSHOT, [decode_diff(payload, 7) for payload in payloads])
 
 
@@ -46,7 +49,8 @@ def reasons(chunk: DecodedChunk, start: BookImage | None = None) -> list[str]:
 
 def with_numbers(chunk: DecodedChunk, **columns: list[int]) -> DecodedChunk:
     arrays = {name: np.array(values) for name, values in columns.items()}
-    return replace(chunk, numbers=EventNumbers(**{**chunk.numbers._asdict(), **arrays}))
+    numbers = EventNumbers(**{**chunk.numbers._asdict(), **arrays})
+    return replace(chunk, numbers=numbers, told_ms=numbers.event_ms)
 
 
 @given(runs("any"))
