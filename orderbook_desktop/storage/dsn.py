@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.storage.errors import (
@@ -42,6 +42,7 @@ _SECRET_OPTIONS = re.compile(
 _SECRETS = re.compile(
     r"[?&][^=&]*(?:password|secret|token)[^=&]*=[^&]|aws_session_token:", re.IGNORECASE
 )
+_SOCKET_PATHS = re.compile(r"%2F[^,/?]*\.sock", re.IGNORECASE)
 # MongoDB's codes of Unauthorized, UserNotFound, AuthenticationFailed, and Atlas's own.
 _REFUSALS: Final = (11, 13, 18, 8000)
 
@@ -155,4 +156,9 @@ def _without_secrets(text: str, dsn: str) -> str:
     credentials = found.group(0).removeprefix(found.group(1) or "").rstrip("@")
     parts = {credentials, *re.split(r"[:@/?#]", credentials)} - {""}
     either = "|".join(re.escape(part) for part in sorted(parts, key=len, reverse=True))
-    return re.sub(rf"(?<!\w)(?:{either})(?!\w)", "***", text) if parts else text
+    if not parts:
+        return text
+    # The path of a socket may well have the user's name in it, and must stay one that is there.
+    paths = [unquote_plus(path) for path in _SOCKET_PATHS.findall(dsn[found.end() :])]
+    kept = "|".join(re.escape(path) for path in sorted(paths, key=len, reverse=True)) or "(?!)"
+    return re.sub(rf"({kept})|(?<!\w)(?:{either})(?!\w)", lambda match: match[1] or "***", text)

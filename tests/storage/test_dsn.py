@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
+import re
 import socket
 import sys
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import pytest
 
@@ -49,6 +52,11 @@ def server(hello_answer: Document, otherwise: Document) -> Answer:
             f"mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:{SECRET}",
             "mongodb://h/?authMechanismProperties=***",
         ),
+        (
+            f"mongodb://me:{SECRET}@%2Frun%2Fme%2Fx.sock/?directConnection=true",
+            "mongodb://***@%2Frun%2Fme%2Fx.sock/?directConnection=true",
+        ),
+        ("mongodb://%2Frun%2Fme%40x.sock/", "mongodb://%2Frun%2Fme%40x.sock/"),
         ("", ""),
     ],
 )
@@ -158,3 +166,29 @@ async def test_a_file_without_certificates_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"garbage")
     with pytest.raises(BadDsn, match=r"tlsCAFile, .*it holds no certificate"):
         await check_dsn(f"mongodb://127.0.0.1:1/?tls=true&tlsCAFile={path}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no Unix sockets")
+async def test_a_socket_that_nobody_serves_is_named_whole(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(dsn_module, "ANSWER_WITHIN_MS", 500)
+    caplog.set_level("DEBUG", "orderbook_desktop")
+    path = "/nowhere/me/x.sock"
+    dsn = f"mongodb://me:{SECRET}@{quote_plus(path)}/?directConnection=true"
+    with pytest.raises(DatabaseUnreachable, match=rf"\({re.escape(path)}: ") as caught:
+        await check_dsn(dsn)
+    assert SECRET not in f"{caught.value} {caplog.text}"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no Unix sockets")
+async def test_another_programs_address_of_our_own_server_will_do(tmp_path: Path) -> None:
+    """As the README says it: by socket, user and the password in its file."""
+    folder = tmp_path / "database"
+    async with DatabaseServer(tmp_path):
+        record = json.loads((folder / "server.json").read_text())
+        password = (folder / "secantus.password").read_text().strip()
+        who = f"orderbook:{password}@{quote_plus(record['socket'])}"
+        await check_dsn(f"mongodb://{who}/?directConnection=true")
+        with pytest.raises(BadCredentials):
+            await check_dsn(f"mongodb://{quote_plus(record['socket'])}/?directConnection=true")

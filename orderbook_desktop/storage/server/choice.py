@@ -119,7 +119,7 @@ def _secantus_place(place: Place) -> list[str]:
         return ["--socket", str(place.path)]
     files = place.certificates
     known = ["--certificate", str(files.server), "--authority", str(files.authority)]
-    return ["--tls-port", str(place.port), *known]
+    return ["--tls-port-file", str(place.port_file), *known]
 
 
 def _secantus_arguments(folder: Path, password_file: Path | None = None) -> list[str]:
@@ -143,7 +143,7 @@ def _mongod_place(place: Place) -> list[str]:
         return ["--bind_ip", str(place.path), "--port", _UNUSED_PORT, "--nounixsocket"]
     files = place.certificates
     return [
-        *("--bind_ip", HOST, "--port", str(place.port)),
+        *("--bind_ip", HOST, "--config", str(place.port_file)),
         *("--tlsMode", "requireTLS", "--tlsCertificateKeyFile", str(files.server)),
         *("--tlsCAFile", str(files.authority)),
     ]

@@ -47,7 +47,8 @@ class UnixListener:
         try:
             self._bind()
         except OSError:
-            self._close_sockets()
+            for one in (self._socket, self._woken, self._waker):
+                one.close()
             raise
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._socket, selectors.EVENT_READ)
@@ -72,6 +73,9 @@ class UnixListener:
         while True:
             for key, _ in self._selector.select():
                 if key.fileobj is self._woken:
+                    self._selector.close()
+                    self._woken.close()
+                    self._waker.close()
                     raise OSError(errno.EBADF, "the listener was closed")
             try:
                 guest, _ = self._socket.accept()
@@ -95,13 +99,9 @@ class UnixListener:
         """Let nobody in any more, and wake `accept`."""
         with contextlib.suppress(OSError):
             self._path.unlink()
+        self._socket.close()
         with contextlib.suppress(OSError):
             self._waker.send(b"\0")
-        self._socket.close()
-
-    def _close_sockets(self) -> None:
-        for one in (self._socket, self._woken, self._waker):
-            one.close()
 
 
 def peer_of(connection: socket.socket) -> tuple[int, int] | None:

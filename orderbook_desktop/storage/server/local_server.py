@@ -111,8 +111,8 @@ class LocalServer:
                 if isinstance(place, TlsPlace) and now() - begun >= port_patience_s:
                     place = self._place_with(0)
                     self.moved = (
-                        f"Port {wanted_port or 'of the database'}, where the database was, is "
-                        f"taken by {error.holder}; the database is at {place} now."
+                        f"The database is at {place}, since {error.place} is taken by "
+                        f"{error.holder}."
                     )
                     log.warning("%s", self.moved)
                     continue
@@ -224,6 +224,8 @@ class LocalServer:
             await self._child.stop()
         await self._check_free(place)
         try:
+            if isinstance(place, TlsPlace):
+                place.write_port()
             password = keep_secret(password_path(self.folder))
             is_new = not any(self.folder.iterdir())
         except OSError as error:

@@ -33,6 +33,7 @@ from orderbook_desktop.storage.errors import DataFolderUnusable, PlaceTaken
 from orderbook_desktop.storage.server.certificates import Certificates
 from orderbook_desktop.storage.server.listeners import peer_of
 from orderbook_desktop.storage.server.ports import HOST, is_free, is_listening
+from orderbook_desktop.storage.server.private_files import write_private
 
 # The kernel's limit on a path, less the zero at its end.
 _LONGEST_PATH: Final = 103 if sys.platform == "darwin" else 107
@@ -140,10 +141,23 @@ class SocketPlace:
 
 @dataclass(frozen=True, slots=True)
 class TlsPlace:
-    """The port on 127.0.0.1, with the certificates by which both ends know each other."""
+    """The port on 127.0.0.1, with the certificates by which both ends know each other.
+
+    The child finds it in `port_file`: on its command line every user could read it, and take the
+    port before the child does.
+    """
 
     port: int
     certificates: Certificates
+
+    @property
+    def port_file(self) -> Path:
+        """The file that names the port, in the words of a mongod's configuration."""
+        return self.certificates.server.with_name("server.port")
+
+    def write_port(self) -> None:
+        """Write `port_file`. Raises `OSError`."""
+        write_private(self.port_file, f"net:\n  port: {self.port}\n")
 
     def __str__(self) -> str:
         return f"port {self.port} on {HOST}"

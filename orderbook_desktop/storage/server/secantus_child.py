@@ -4,8 +4,8 @@
     secantus_child make --password-file FILE ARGUMENTS…             makes one, and ends
     secantus_child reset --password-file FILE ARGUMENTS…            changes our password, and ends
 
-ARGUMENTS are SecantusDB's own. LISTENER is `--socket PATH`, or `--tls-port PORT` with
-`--certificate FILE` and `--authority FILE`.
+ARGUMENTS are SecantusDB's own. LISTENER is `--socket PATH`, or `--tls-port-file FILE` with
+`--certificate FILE` and `--authority FILE`: a command line is for all to read, so no port is on it.
 
 SecantusDB has no way to make the first user of a locked database but to open it to all. Here the
 user is made before the listener is, so that no database is ever open. Run in the child only:
@@ -94,7 +94,7 @@ class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
             self._socket = UnixListener(options.socket)
         else:
             context = server_context(options.certificate, options.authority)
-            self._socket = TlsListener(HOST, options.tls_port, context)
+            self._socket = TlsListener(HOST, port_in(options.tls_port_file), context)
         self._thread = threading.Thread(
             target=self._serve_forever, name="secantus-accept", daemon=True
         )
@@ -131,6 +131,11 @@ class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
             raise RuntimeError(f"{next(iter(command))}: {answer.get('errmsg')}")
 
 
+def port_in(file: Path) -> int:
+    """Return the port that `TlsPlace.write_port` has written."""
+    return int(file.read_text("ascii").rpartition(":")[2])
+
+
 def main(arguments: list[str]) -> int:
     """Run SecantusDB as `arguments` say; return its exit code."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
@@ -138,12 +143,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--password-file", type=Path, required=True)
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--socket", type=Path)
-    place.add_argument("--tls-port", type=int)
+    place.add_argument("--tls-port-file", type=Path)
     parser.add_argument("--certificate", type=Path)
     parser.add_argument("--authority", type=Path)
     options, rest = parser.parse_known_args(arguments)
-    if options.task == "serve" and options.socket is None and options.tls_port is None:
-        parser.error("serve needs --socket or --tls-port")
+    if options.task == "serve" and options.socket is None and options.tls_port_file is None:
+        parser.error("serve needs --socket or --tls-port-file")
     os.environ.setdefault(*_CHECKPOINT)
     cli.SecantusDBServer = partial(ChildServer, options)
     return int(cli.main(rest) or 0)

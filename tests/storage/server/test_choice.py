@@ -15,6 +15,7 @@ from orderbook_desktop.storage.server.choice import (
     choose_program,
 )
 from orderbook_desktop.storage.server.places import SocketPlace, TlsPlace
+from orderbook_desktop.storage.server.secantus_child import port_in
 
 CHILD = "orderbook_desktop.storage.server.secantus_child"
 
@@ -79,7 +80,7 @@ def test_servers_have_a_socket_and_no_port(path: Path) -> None:
     place = SocketPlace(path / "x.sock")
     secantus = SECANTUS.command_line(place, path / "secantus")
     assert value(secantus, "--socket") == str(place.path)
-    assert not {"--port", "--host", "--tls-port"} & set(secantus)
+    assert not {"--port", "--host", "--tls-port-file"} & set(secantus)
     assert value(secantus, "--config") == str(path / "secantus.toml")
     assert "--sync-on-commit" in secantus
     mongod = MONGOD.command_line(place, path / "mongod")
@@ -91,10 +92,14 @@ def test_servers_have_a_socket_and_no_port(path: Path) -> None:
 def test_or_a_port_for_holders_of_a_certificate(path: Path) -> None:
     place = TlsPlace(5, certificates_of(path / "secantus"))
     secantus = SECANTUS.command_line(place, path / "secantus")
-    assert value(secantus, "--tls-port") == "5"
+    assert value(secantus, "--tls-port-file") == str(place.port_file)
     assert value(secantus, "--authority") == str(place.certificates.authority)
     mongod = MONGOD.command_line(place, path / "mongod")
     assert value(mongod, "--bind_ip") == "127.0.0.1"
+    assert value(mongod, "--config") == str(place.port_file)
+    assert "5" not in {*secantus, *mongod}
+    place.write_port()
+    assert port_in(place.port_file) == 5
     assert value(mongod, "--tlsMode") == "requireTLS"
     assert value(mongod, "--tlsCAFile") == str(place.certificates.authority)
 
