@@ -266,6 +266,7 @@ def exchange(
     faults: Annotated[
         bool, typer.Option("--faults", help="Allow faults to be ordered at /control/fault.")
     ] = False,
+    port_is_held: Annotated[bool, typer.Option("--port-is-held", hidden=True)] = False,
 ) -> None:
     """Be a local exchange that speaks Binance's language."""
     from orderbook_desktop.app.exchange_command import run_exchange  # noqa: PLC0415
@@ -275,7 +276,9 @@ def exchange(
     source = (
         SyntheticSource(seed=seed) if play is None else CaptureSource(play, speed=speed, loop=loop)
     )
-    raise typer.Exit(run_exchange(source, host=host, port=port, faults=faults))
+    raise typer.Exit(
+        run_exchange(source, host=host, port=port, faults=faults, port_is_held=port_is_held)
+    )
 
 
 @cli.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import socket
 import sys
 from typing import Final
 
@@ -31,20 +32,27 @@ class DemoFailed(KnownError):
 
 
 class DemoExchange:
-    """A local exchange as a child process. `await start()`, then `await close()`."""
+    """A local exchange as a child process. `await start()`, then `await close()`.
+
+    The port stays ours until then, also where the process ends: what it served is recorded, so no
+    other user may get its port meanwhile and serve something else.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._port = 0
         self._child: ChildProcess | None = None
+        self._holder: socket.socket | None = None
 
     async def start(self) -> None:
         """Start it and wait until it serves; raises `DemoFailed`, and nothing runs then."""
         log = self._settings.data_dir / "logs" / "demo.log"
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
+            self._holder = _held_port()
             self._child = ChildProcess([*program(), *self._arguments()], log)
         except OSError as error:
+            await self.close()
             raise DemoFailed(error.strerror or str(error)) from error
         try:
             async with asyncio.timeout(_READY_WITHIN_S):
@@ -75,15 +83,35 @@ class DemoExchange:
     async def close(self) -> None:
         """End the process."""
         child, self._child = self._child, None
-        if child is not None:
-            await child.stop(_STOP_WITHIN_S)
+        holder, self._holder = self._holder, None
+        try:
+            if child is not None:
+                await child.stop(_STOP_WITHIN_S)
+        finally:
+            if holder is not None:
+                holder.close()
 
     def _arguments(self) -> list[str]:
         # Another seed each time: update ids that are recorded already would be a conflict.
+        held = self._holder
+        port = ["0"] if held is None else [str(held.getsockname()[1]), "--port-is-held"]
         return [
-            *("exchange", "--port", "0", "--seed", str(secrets.randbelow(2**31))),
+            *("exchange", "--port", *port, "--seed", str(secrets.randbelow(2**31))),
             *("--data-dir", str(self._settings.data_dir), "--env", self._settings.env.value),
         ]
+
+
+def _held_port() -> socket.socket | None:
+    """Return a socket that keeps a port, without listening, from all but our own user's processes.
+
+    None where the system knows no such sharing. Raises `OSError`.
+    """
+    if not hasattr(socket, "SO_REUSEPORT"):
+        return None
+    holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder
 
 
 async def _announced_port(child: ChildProcess) -> int:

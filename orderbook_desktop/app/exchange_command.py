@@ -12,18 +12,22 @@ from orderbook_desktop.exchange.local import CaptureSource, LocalExchange, Synth
 
 
 def run_exchange(
-    source: CaptureSource | SyntheticSource, *, host: str, port: int, faults: bool
+    source: CaptureSource | SyntheticSource,
+    *,
+    host: str,
+    port: int,
+    faults: bool,
+    port_is_held: bool = False,
 ) -> int:
     """Serve `source` until Ctrl-C; return the exit code. Raises the exchange's `KnownError`s."""
-    return asyncio.run(_serve(source, host, port, faults=faults))
+    exchange = LocalExchange(source, host=host, port=port, port_is_held=port_is_held, faults=faults)
+    return asyncio.run(_serve(exchange))
 
 
-async def _serve(
-    source: CaptureSource | SyntheticSource, host: str, port: int, *, faults: bool
-) -> int:
+async def _serve(local: LocalExchange) -> int:
     stop = asyncio.Event()
     with stop_on_signals(stop):
-        async with LocalExchange(source, host=host, port=port, faults=faults) as exchange:
+        async with local as exchange:
             typer.echo(
                 f"Exchange ready; use it with\n  ORDERBOOK_REST_URL={exchange.rest_url} "
                 f"ORDERBOOK_WS_URL={exchange.ws_url}\nCtrl-C stops it."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -71,6 +72,24 @@ async def test_its_unexpected_end_is_noticed(stranded: Settings) -> None:
     async with asyncio.timeout(60):
         assert "ended unexpectedly" in str(await ended)
     await demo.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="ports can't be held")
+async def test_its_port_is_no_others_while_the_demo_is_there(stranded: Settings) -> None:
+    demo = DemoExchange(stranded)
+    await demo.start()
+    port = int(demo.settings().rest_url.rpartition(":")[2])
+    (process,) = _serving(stranded.data_dir)
+    assert [one.laddr for one in process.net_connections()] == [("127.0.0.1", port)]
+    process.kill()
+    await demo.ended()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+    await demo.close()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
 
 
 async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

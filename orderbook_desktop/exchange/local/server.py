@@ -38,7 +38,8 @@ _STRIKES: Final = (FaultKind.DISCONNECT, FaultKind.CLOSE, FaultKind.SHUTDOWN, Fa
 class LocalExchange:
     """A Binance-compatible exchange on this computer; use it as `async with`.
 
-    It serves what `source` makes, on `host` and `port` (0: any free one). With `faults` they
+    It serves what `source` makes, on `host` and `port` (0: any free one). `port_is_held`: the
+    process that started this one keeps it, so that no other user gets it. With `faults` they
     can also be ordered over HTTP (`/control/fault`). `weight_limit` is the request weight
     that it grants in a minute. With `close_at_end` the websockets are closed when the source
     has played out; else they stay open and REST goes on serving the final book.
@@ -53,6 +54,7 @@ class LocalExchange:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        port_is_held: bool = False,
         faults: bool = False,
         close_at_end: bool = False,
         weight_limit: int = 6000,
@@ -61,6 +63,7 @@ class LocalExchange:
         self._source = source
         self._host = host
         self._port = port
+        self._port_is_held = port_is_held
         self._close_at_end = close_at_end
         self._door = Door(self.fault_board)
         self._hub = StreamHub(self.fault_board, source.want)
@@ -159,6 +162,8 @@ class LocalExchange:
                 ping_interval=20,
                 ping_timeout=60,
                 server_header=None,
+                # It shares with sockets of its own user only.
+                reuse_port=self._port_is_held or None,
             )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
