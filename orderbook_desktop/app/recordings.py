@@ -16,6 +16,7 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.app.times import time_text
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.storage.reading.summaries import RecordingSummary, summaries
+from orderbook_desktop.storage.recorder.other_recorders import RecorderState
 from orderbook_desktop.storage.retention.disk_usage import file_bytes
 
 _WIDE: Final = 160
@@ -34,11 +35,28 @@ def run_recordings(settings: Settings, *, as_json: bool) -> int:
         # A file or a pipe has no width that cells would have to be cut to.
         console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
         console.print(table_of(found))
+        for sentence in recorder_sentences(found):
+            console.print(sentence)
         if folder is not None:
             console.print(disk_sentence(found, folder))
         return 0
 
     return run_interruptibly(_recordings(settings), "nothing was listed", tell)
+
+
+def recorder_sentences(found: list[RecordingSummary]) -> list[str]:
+    """Return what the recorders do, each state with its markets."""
+    words = {
+        RecorderState.RECORDING: "Recording now: {}.",
+        RecorderState.INTERRUPTED: "Interrupted, its recorder goes on when it can: {}.",
+        RecorderState.GONE: "Ended without being closed, its recorder is gone: {}.",
+    }
+    markets = {
+        state: [one.market for one in found if one.recorder is state] for state in RecorderState
+    }
+    return [
+        told.format(", ".join(markets[state])) for state, told in words.items() if markets[state]
+    ]
 
 
 def disk_sentence(found: list[RecordingSummary], folder_bytes: int) -> str:
@@ -74,6 +92,7 @@ def as_fields(one: RecordingSummary) -> dict[str, Any]:
         "gaps": len(timeline.gaps),
         "bytes": one.stored_bytes,
         "running": one.running,
+        "recorder": one.recorder.value or None,
     }
 
 

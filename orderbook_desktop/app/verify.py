@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import typer
@@ -16,6 +17,7 @@ from orderbook_desktop.app.work_progress import WorkProgress
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.timeline import Gap, Timeline
+from orderbook_desktop.storage.recorder.other_recorders import RecorderState, recorder_states
 from orderbook_desktop.storage.verification.verification import Verified, verify
 
 
@@ -65,10 +67,12 @@ async def _verify(
 ) -> Verified:
     async with open_database(settings) as database:
         with WorkProgress(f"Verifying {symbol}") as progress:
-            return await verify(
+            found = await verify(
                 *(database, market, from_ms, to_ms),
                 lambda done, total: progress.show(done / max(1, total)),
             )
+        states = await recorder_states(database)
+        return replace(found, recorder=states.get(market, RecorderState.NONE))
 
 
 def as_fields(symbol: str, found: Verified) -> dict[str, Any]:
@@ -105,6 +109,8 @@ def as_fields(symbol: str, found: Verified) -> dict[str, Any]:
         "bytes": found.stored_bytes,
         "bytes_per_event": round(found.stored_bytes / found.events, 2) if found.events else None,
         "witnesses": found.witnesses,
+        "running": found.recorder.is_live,
+        "recorder": found.recorder.value or None,
     }
 
 
@@ -148,6 +154,8 @@ def _coverage(found: Verified) -> list[tuple[str, str]]:
             else (f"{found.loose_events:,} more events belong")
         )
         lines.append(("loose", f"{loose} to no known book"))
+    if found.recorder is not RecorderState.NONE:
+        lines.append(("recorder", found.recorder.value))
     snapshots = "1 snapshot" if found.witnesses == 1 else f"{found.witnesses:,} snapshots"
     told = (
         f"equal to {snapshots} that the exchange gave meanwhile"

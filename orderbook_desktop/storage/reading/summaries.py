@@ -12,6 +12,7 @@ from orderbook_desktop.storage.reading.raw_events import RawEvents
 from orderbook_desktop.storage.reading.recording import recorded_markets
 from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segments
 from orderbook_desktop.storage.reading.timelines import read_timeline
+from orderbook_desktop.storage.recorder.other_recorders import RecorderState, recorder_states
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ class RecordingSummary:
     """What is recorded of `market`.
 
     `stored_bytes` is what its events take: packed chunks and, as estimated from some of them,
-    the texts of those that are not archived yet. `running`: somebody says to be recording it.
+    the texts of those that are not archived yet. `recorder` is what its recorder does.
     """
 
     market: str
@@ -29,7 +30,12 @@ class RecordingSummary:
     segments: int
     events: int
     stored_bytes: int
-    running: bool
+    recorder: RecorderState
+
+    @property
+    def running(self) -> bool:
+        """Whether a live process records it, be it that it waits for the exchange."""
+        return self.recorder.is_live
 
 
 async def summaries(database: Database) -> list[RecordingSummary]:
@@ -38,6 +44,7 @@ async def summaries(database: Database) -> list[RecordingSummary]:
     Raises PyMongo's errors, and `DamagedDocument` for a damaged segment.
     """
     found = []
+    states = await recorder_states(database)
     for market in await recorded_markets(database):
         segments = await read_segments(database, market)
         summary = RecordingSummary(
@@ -46,7 +53,7 @@ async def summaries(database: Database) -> list[RecordingSummary]:
             len(segments),
             sum(one.segment.event_count for one in segments),
             sum([await _bytes_of(database, one) for one in segments]),
-            any(one.running for one in segments),
+            states.get(market, RecorderState.NONE),
         )
         found.append(summary)
     return found

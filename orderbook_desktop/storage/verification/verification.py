@@ -22,6 +22,7 @@ from orderbook_desktop.storage.reading.stored_segments import (
     read_segments,
 )
 from orderbook_desktop.storage.reading.timelines import read_timeline
+from orderbook_desktop.storage.recorder.other_recorders import RecorderState
 from orderbook_desktop.storage.verification.faults import RecordingFault
 from orderbook_desktop.storage.verification.segment_proof import Cut, SegmentProof
 from orderbook_desktop.storage.verification.witnesses import Witnesses
@@ -43,7 +44,7 @@ class Verified:
 
     `timeline` is of the time that was asked for. `events` are in segments, `stored_bytes` is
     what they take, `loose_events` belong to no segment; `witnesses` is how many snapshots of
-    the exchange the books were held against.
+    the exchange the books were held against. `recorder` is for the one who asks to fill in.
     """
 
     market: str
@@ -55,6 +56,7 @@ class Verified:
     loose_events: int
     witnesses: int
     fault: RecordingFault | None
+    recorder: RecorderState = RecorderState.NONE
 
     @property
     def holds(self) -> bool:
