@@ -31,7 +31,9 @@ _HEADER: Final = struct.Struct("<iiii")
 _LISTENS: Final = "0A"
 _PORT: Final = re.compile(rb"(?<![\d.])(\d{4,5})(?!\d)")
 _SOCKET: Final = re.compile(rb"/[^\0,=]+\.sock")
-_QUESTION: Final = {"listDatabases": 1, "nameOnly": True, "$db": "admin"}
+# The comment is for other attackers, of tests that run at the same time.
+_OURS: Final = "an attacker asks"
+_QUESTION: Final = {"listDatabases": 1, "nameOnly": True, "comment": _OURS, "$db": "admin"}
 
 
 class Attacker:
@@ -97,6 +99,8 @@ class Attacker:
         with contextlib.suppress(OSError, ValueError, struct.error, bson.errors.BSONError), talk:
             while True:
                 command, request = _receive(talk)
+                if command.get("comment") == _OURS:
+                    return
                 self.told.append(f"{name}: {next(iter(command))}")
                 is_hello = next(iter(command)).lower() in ("hello", "ismaster")
                 answer = _PRIMARY if is_hello else {"ok": 0.0, "code": 18, "errmsg": "no"}
