@@ -26,6 +26,7 @@ _NS_A_MS: Final = 1_000_000
 _NEAR_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
 _YEAR_MS: Final = 365 * _DAY_MS
+_CONFIRMED_BY: Final = 9
 # No exchange of order books by JSON is older; 13 digits in milliseconds begin here.
 EARLIEST_MS: Final = 10**12
 
@@ -62,39 +63,49 @@ class EventClock:
 
     An event's time is believed where it is near the latest before it or near its receipt, or as
     far from its receipt as that of the event before it: whose clock is right doesn't matter then.
-    So is one within a day of its receipt that the next event confirms. Any other counts as late
-    as the latest one before it, and the first of all as late as it was received.
+    So is one within a day of its receipt that the next event confirms, and any that nine more
+    confirm: an exchange that plays what was captured years ago has a clock of its own. Any other
+    counts as late as the latest one before it, and the first of all as late as it was received.
     """
 
     latest_ms: int = 0
     _offset_ms: int | None = None
     _doubted_ms: int | None = None
+    _doubts: int = 0
 
     def time_of(self, event_ms: int, received_ns: int) -> int:
         """Return what counts as the time of the next event; `received_ns` is 0 where unknown."""
         offset_ms = event_ms - received_ns // _NS_A_MS if received_ns else None
-        if self._is_believed(event_ms, offset_ms):
-            self._offset_ms, self._doubted_ms = offset_ms, None
-            self.latest_ms = max(self.latest_ms, event_ms)
+        is_near = bool(self.latest_ms) and abs(event_ms - self.latest_ms) <= _NEAR_MS
+        if is_near or self._is_believed(event_ms, offset_ms):
+            self._offset_ms, self._doubted_ms, self._doubts = offset_ms, None, 0
+            # Not what was wrong before it, if this is much earlier.
+            self.latest_ms = max(self.latest_ms, event_ms) if is_near else event_ms
             return event_ms
+        is_same = _is_near(offset_ms, self._doubted_ms)
+        self._doubts = self._doubts + 1 if is_same else 1
         self._doubted_ms = offset_ms
         if not self.latest_ms:
             self.latest_ms = received_ns // _NS_A_MS
         return self.latest_ms
 
     def _is_believed(self, event_ms: int, offset_ms: int | None) -> bool:
+        """Whether a time that is not near the latest one is believed nevertheless."""
         if not self.latest_ms:
-            return offset_ms is None or abs(offset_ms) <= _YEAR_MS
-        if abs(event_ms - self.latest_ms) <= _NEAR_MS:
-            return True
+            # Of a capture that is played, it is long ago, but never still to come.
+            ahead_ms = offset_ms or 0
+            return ahead_ms <= _YEAR_MS and (event_ms >= EARLIEST_MS or ahead_ms >= -_YEAR_MS)
         if offset_ms is None:
             return abs(event_ms - self.latest_ms) <= _DAY_MS
-        is_confirmed = self._doubted_ms is not None and abs(offset_ms) <= _DAY_MS
-        return (
-            abs(offset_ms) <= _NEAR_MS
-            or (self._offset_ms is not None and abs(offset_ms - self._offset_ms) <= _NEAR_MS)
-            or (is_confirmed and abs(offset_ms - (self._doubted_ms or 0)) <= _NEAR_MS)
-        )
+        if abs(offset_ms) <= _NEAR_MS or _is_near(offset_ms, self._offset_ms):
+            return True
+        enough = 1 if abs(offset_ms) <= _DAY_MS else _CONFIRMED_BY
+        is_confirmed = self._doubts >= enough and _is_near(offset_ms, self._doubted_ms)
+        return is_confirmed and event_ms >= EARLIEST_MS
+
+
+def _is_near(offset_ms: int | None, other_ms: int | None) -> bool:
+    return None not in (offset_ms, other_ms) and abs((offset_ms or 0) - (other_ms or 0)) <= _NEAR_MS
 
 
 @dataclass(slots=True)

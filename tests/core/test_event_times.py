@@ -66,9 +66,27 @@ def test_the_first_one_of_all_counts_as_late_as_it_was_received(odd: int) -> Non
     assert counted([odd, NOW + 100]) == [NOW, NOW + 100]
 
 
-def test_times_far_ahead_for_ever_are_never_believed() -> None:
-    times = [NOW, *(NOW + 3650 * DAY + one for one in range(50))]
-    assert counted(times) == [NOW] * 51
+def test_a_clock_of_its_own_is_believed_when_ten_events_agree() -> None:
+    times = [NOW, *(NOW + 20 * DAY + one for one in range(50))]
+    assert counted(times) == [NOW] * 10 + times[10:]
+
+
+def test_times_of_no_market_are_never_believed() -> None:
+    assert counted([NOW, *range(50)]) == [NOW] * 51
+
+
+@pytest.mark.parametrize("speed", [1, 20, 1000])
+def test_a_capture_that_is_played_keeps_its_times(speed: int) -> None:
+    long_ago = NOW - 700 * DAY
+    times = [long_ago + 100 * one for one in range(300)]
+    received = [NOW + 100 * one // speed for one in range(300)]
+    assert counted(times, received) == times
+    # Also where it lacks an hour: some events later.
+    later = [*times, *(times[-1] + HOUR + 100 * one for one in range(100))]
+    received = [NOW + 100 * one // speed for one in range(400)]
+    found = counted(later, received)
+    assert found[:300] == times
+    assert found[310:] == later[310:]
 
 
 @pytest.mark.parametrize("wrong", [5 * HOUR, -5 * HOUR, 20 * DAY, -20 * DAY])
