@@ -27,6 +27,8 @@ _NEAR_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
 _YEAR_MS: Final = 365 * _DAY_MS
 _CONFIRMED_BY: Final = 9
+# How many times as fast as it happened a capture is played.
+_FASTEST_PLAY: Final = 1000
 # No exchange of order books by JSON is older; 13 digits in milliseconds begin here.
 EARLIEST_MS: Final = 10**12
 
@@ -64,20 +66,26 @@ class EventClock:
     An event's time is believed where it is near the latest before it or near its receipt, or as
     far from its receipt as that of the event before it: whose clock is right doesn't matter then.
     So is one within a day of its receipt that the next event confirms, and any that nine more
-    confirm: an exchange that plays what was captured years ago has a clock of its own. Any other
-    counts as late as the latest one before it, and the first of all as late as it was received.
+    confirm: an exchange that plays what was captured years ago has a clock of its own. Of such an
+    exchange a time is also believed that is as far on as a capture can be played meanwhile, so
+    that the first event after a gap ends the gap. Any other counts as late as the latest one
+    before it, and the first of all as late as it was received.
     """
 
     latest_ms: int = 0
     _offset_ms: int | None = None
     _doubted_ms: int | None = None
     _doubts: int = 0
+    _received_ms: int = 0
 
     def time_of(self, event_ms: int, received_ns: int) -> int:
         """Return what counts as the time of the next event; `received_ns` is 0 where unknown."""
-        offset_ms = event_ms - received_ns // _NS_A_MS if received_ns else None
+        received_ms = received_ns // _NS_A_MS
+        offset_ms = event_ms - received_ms if received_ns else None
         is_near = bool(self.latest_ms) and abs(event_ms - self.latest_ms) <= _NEAR_MS
-        if is_near or self._is_believed(event_ms, offset_ms):
+        is_believed = is_near or self._is_believed(event_ms, offset_ms, received_ms)
+        self._received_ms = received_ms
+        if is_believed:
             self._offset_ms, self._doubted_ms, self._doubts = offset_ms, None, 0
             # Not what was wrong before it, if this is much earlier.
             self.latest_ms = max(self.latest_ms, event_ms) if is_near else event_ms
@@ -86,10 +94,10 @@ class EventClock:
         self._doubts = self._doubts + 1 if is_same else 1
         self._doubted_ms = offset_ms
         if not self.latest_ms:
-            self.latest_ms = received_ns // _NS_A_MS
+            self.latest_ms = received_ms
         return self.latest_ms
 
-    def _is_believed(self, event_ms: int, offset_ms: int | None) -> bool:
+    def _is_believed(self, event_ms: int, offset_ms: int | None, received_ms: int) -> bool:
         """Whether a time that is not near the latest one is believed nevertheless."""
         if not self.latest_ms:
             # Of a capture that is played, it is long ago, but never still to come.
@@ -99,7 +107,11 @@ class EventClock:
             return abs(event_ms - self.latest_ms) <= _DAY_MS
         if abs(offset_ms) <= _NEAR_MS or _is_near(offset_ms, self._offset_ms):
             return True
-        enough = 1 if abs(offset_ms) <= _DAY_MS else _CONFIRMED_BY
+        is_played = self._offset_ms is not None and self._offset_ms < -_DAY_MS and offset_ms < 0
+        played_ms = _FASTEST_PLAY * (received_ms - self._received_ms)
+        if is_played and 0 < event_ms - self.latest_ms <= played_ms:
+            return True
+        enough = 1 if is_played or abs(offset_ms) <= _DAY_MS else _CONFIRMED_BY
         is_confirmed = self._doubts >= enough and _is_near(offset_ms, self._doubted_ms)
         return is_confirmed and event_ms >= EARLIEST_MS
 

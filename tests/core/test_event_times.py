@@ -89,6 +89,24 @@ def test_a_capture_that_is_played_keeps_its_times(speed: int) -> None:
     assert found[310:] == later[310:]
 
 
+@pytest.mark.parametrize("age", [2, 400, 6000])
+@pytest.mark.parametrize("speed", [1, 10, 1000])
+def test_the_first_event_after_a_gap_of_a_played_capture_ends_the_gap(age: int, speed: int) -> None:
+    steps = [100 * one for one in range(20)]
+    # Its collector was away for ten minutes, or the recorder was.
+    times = [NOW - age * DAY + step + (600_000 if step > 900 else 0) for step in steps]
+    received = [NOW + (one - times[0]) // speed for one in times]
+    assert counted(times, received) == times
+
+
+@pytest.mark.parametrize("odd", [0, 10 * DAY, 3 * HOUR, -3 * HOUR, -90 * DAY])
+def test_one_impossible_time_of_a_played_capture_is_held(odd: int) -> None:
+    times = [NOW - 700 * DAY + 100 * one for one in range(9)]
+    sent = [*times[:4], times[4] + odd if odd else 0, *times[5:]]
+    received = [NOW + 10 * one for one in range(9)]
+    assert counted(sent, received) == [*times[:4], times[3], *times[5:]]
+
+
 @pytest.mark.parametrize("wrong", [5 * HOUR, -5 * HOUR, 20 * DAY, -20 * DAY])
 def test_a_wrong_clock_of_ours_makes_nothing_impossible(wrong: int) -> None:
     # Of a calm market, in which minutes pass between two events.

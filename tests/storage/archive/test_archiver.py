@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orderbook_desktop.core.archive import DecodedChunk, decode_chunk
+from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
 from orderbook_desktop.core.sources import StreamBroken
 from orderbook_desktop.storage.archive import archiver as archiver_module
@@ -31,7 +32,6 @@ from tests.storage.archive_fixtures import (
     record,
 )
 from tests.storage.recording_fixtures import (
-    HandFeed,
     ServerThread,
     Tape,
     all_of,
@@ -436,9 +436,14 @@ async def test_a_book_that_crosses_is_archived_as_it_was_sent(database: Database
     base = snapshot_payload([("1.00000000", "1.00000000")], [("2.00000000", "1.00000000")], 10)
     crossing = decode_diff(diff_payload([("3.00000000", "1.00000000")], [], 11, 11), 5)
     async with running(Recorder(database)) as recorder:
-        feed = HandFeed(recorder.sink("BTCUSDT"))
-        feed.snapshot(decode_snapshot(base, "BTCUSDT"))
-        feed.diffs(crossing)
+        # As a version of the program did that did not look for crossed books.
+        sink, book = recorder.sink("BTCUSDT"), Book()
+        snapshot = decode_snapshot(base, "BTCUSDT")
+        book.load(snapshot)
+        sink.opened(snapshot)
+        sink.received(crossing)
+        book.apply(crossing)
+        sink.applied(crossing, book)
     await archiver_of(database).catch_up()
     assert (await held_in(database)).archived == [crossing]
 
