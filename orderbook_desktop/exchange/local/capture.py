@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Collection, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from orderbook_desktop.exchange.local.source import BookView, Listing, Publish, 
 _log = logging.getLogger(__name__)
 
 _BATCH: Final = 256
+_CLOSE_WITHIN_S: Final = 0.4
 # Lines that are late go out at once, but others must get a turn, too.
 _LATE_LINES_IN_A_ROW: Final = 32
 
@@ -51,6 +52,7 @@ class CaptureSource:
         self._rounds: dict[str, MarketRound] = {}
         self._book_known: dict[str, asyncio.Event] = {}
         self._file: Generator[CaptureLine] | None = None
+        self._reading: asyncio.Future[tuple[list[CaptureLine], Exception | None]] | None = None
         self._start = asyncio.Event()
         self._played = 0
 
@@ -121,19 +123,23 @@ class CaptureSource:
 
     async def close(self) -> None:
         """End the reading thread and close the file."""
-        self._reader.shutdown(wait=True, cancel_futures=True)
+        self._reader.shutdown(wait=False, cancel_futures=True)
+        if self._reading is not None:
+            # Not for ever: what is being read may hold no line for a long time.
+            await asyncio.wait({self._reading}, timeout=_CLOSE_WITHIN_S)
         if self._file is not None:
-            self._file.close()
+            with suppress(ValueError):  # It is being read; it is closed with the process.
+                self._file.close()
 
     async def _lines(self) -> AsyncGenerator[CaptureLine]:
         """Iterate over the file; the next batch is read while one is being played."""
         loop = asyncio.get_running_loop()
         lines = self._file = read_lines(self._path)
-        reading = loop.run_in_executor(self._reader, _next_batch, lines)
+        reading = self._reading = loop.run_in_executor(self._reader, _next_batch, lines)
         while True:
             batch, failure = await reading
             if batch and failure is None:
-                reading = loop.run_in_executor(self._reader, _next_batch, lines)
+                reading = self._reading = loop.run_in_executor(self._reader, _next_batch, lines)
             for line in batch:
                 yield line
             if failure is not None:
