@@ -15,9 +15,16 @@ DATABASE: Final = "orderbook-database"
 _SERVER: Final = "SecantusDB"
 _SERVER_HOME: Final = "https://github.com/jdrumgoole/SecantusDB"
 
-# The wheels of Qt for Python come without these texts.
+# The wheels of these come without their texts.
 _TEXTS: Final = ROOT / "packaging" / "licences"
-_UNDER_LGPL: Final = ("PySide6_Essentials", "shiboken6")
+_LGPL: Final = ("GPL-3.0.txt", "LGPL-3.0.txt")
+_APACHE: Final = ("Apache-2.0.txt",)
+_MISSING: Final = {
+    "PySide6_Essentials": _LGPL,
+    "shiboken6": _LGPL,
+    "arro3-core": _APACHE,
+    "arro3-io": _APACHE,
+}
 
 _SOURCE_POINTER: Final = """\
 orderbook-database is a program of its own. It contains SecantusDB {version}, unchanged, which is
@@ -52,7 +59,7 @@ def write_notices(contents: Contents, folder: Path) -> None:
     rows = [(TITLE, "", "MIT")]
     for distribution in contents.distributions:
         rows.append((distribution.name, distribution.version, _licence_name(distribution)))
-        texts = sorted(_TEXTS.iterdir()) if distribution.name in _UNDER_LGPL else []
+        texts = [_TEXTS / name for name in _MISSING.get(distribution.name, ())]
         _copy_all([*licence_files(distribution), *texts], licences / distribution.name)
         if distribution.name == _SERVER:
             _write_pointer(distribution, folder)

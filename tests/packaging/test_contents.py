@@ -38,11 +38,12 @@ def test_libraries_of_the_system_are_named(tmp_path: Path) -> None:
 
 
 def test_notices_have_every_text(tmp_path: Path) -> None:
-    contents = contents_of([file_of("msgspec"), file_of("shiboken6")])
+    contents = contents_of([file_of("arro3-io"), file_of("msgspec"), file_of("shiboken6")])
     write_notices(contents, tmp_path / "notices")
     licences = tmp_path / "notices" / "LICENSES"
     table = (licences / "README.txt").read_text()
     assert "LGPL-3.0" in table
+    assert "Apache License" in (licences / "arro3-io" / "Apache-2.0.txt").read_text()
     assert "Lesser" in (licences / "shiboken6" / "LGPL-3.0.txt").read_text()
     assert list((licences / "msgspec").iterdir())
     assert list((licences / "Python").iterdir())

@@ -16,7 +16,11 @@ file's metadata names `exchange` and `symbol`.
 
 from __future__ import annotations
 
-from typing import BinaryIO, Final
+import threading
+from collections.abc import Iterator
+from io import RawIOBase
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 import numpy as np
 
@@ -24,19 +28,27 @@ from orderbook_desktop.core.archive.rows import LevelRows
 from orderbook_desktop.core.archive.tokens import BoolArray
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.export.parquet_file import (
-    Choice,
-    Decimals,
-    Flag,
-    Milliseconds,
-    ParquetFile,
-    Whole,
+from orderbook_desktop.storage.export.arrow_stream import (
+    ArrowStream,
+    Batch,
+    Column,
+    bits,
+    int128s,
+    words,
 )
 from orderbook_desktop.storage.export.survey import Survey
 from orderbook_desktop.storage.export.tardis import EXCHANGE
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 # Enough for compression and for readers that pass over groups, little enough for memory.
 _ROWS_A_GROUP: Final = 1 << 18
+_COMPRESSION: Final = "zstd(3)"
+# One page for each column of a group: smaller ones, and dictionaries of numbers, make files of
+# real recordings a tenth larger.
+_PAGE_BYTES: Final = 1 << 26
+_SIDES: Final = ("bid", "ask")
 
 _Arrays = list[Int64Array | BoolArray]
 
@@ -45,30 +57,28 @@ class ParquetWriter:
     """Writes rows of `market` into `file`. Call `close()` in the end.
 
     `survey` is that of all the rows which will come: a column has one number of places.
+    `write` and `close` raise the `OSError` of the file. arro3 takes its rows from a stream and
+    returns at its end, so it works in a thread, which waits for each batch.
     """
 
     def __init__(self, file: BinaryIO, market: str, created_by: str, survey: Survey) -> None:
         self._scale = survey.scale
+        self._file = _Sink(file)
+        self._stream = ArrowStream(_columns(survey), self._taken())
         self._waiting: list[_Arrays] = []
         self._count = 0
-        self._file = ParquetFile(
-            file,
-            (
-                Whole("first_update_id"),
-                Whole("final_update_id"),
-                Milliseconds("event_time"),
-                Whole("received_ns"),
-                Flag("is_snapshot"),
-                Choice("side", ("bid", "ask")),
-                Decimals("price", self._scale.price),
-                Decimals("quantity", self._scale.quantity),
-            ),
-            created_by,
-            {"exchange": EXCHANGE, "symbol": market},
-        )
+        self._batches: SimpleQueue[Batch | None] = SimpleQueue()
+        # Of one batch, so that no more of them is in memory than one that waits.
+        self._room = threading.Semaphore(0)
+        self._failure: BaseException | None = None
+        self._created_by = created_by
+        self._about = {"exchange": EXCHANGE, "symbol": market}
+        self._thread = threading.Thread(target=self._run, name="parquet-writer", daemon=True)
+        self._thread.start()
 
     def write(self, rows: LevelRows) -> None:
         """Append `rows`."""
+        scale = self._scale
         self._waiting.append(
             [
                 rows.first_ids,
@@ -77,24 +87,114 @@ class ParquetWriter:
                 rows.received_ns,
                 np.full(len(rows), rows.is_snapshot),
                 rows.asks,
-                _units_at(rows.prices, rows.scale.price, self._scale.price),
-                _units_at(rows.quantities, rows.scale.quantity, self._scale.quantity),
+                _units_at(rows.prices, rows.scale.price, scale.price),
+                _units_at(rows.quantities, rows.scale.quantity, scale.quantity),
             ]
         )
         self._count += len(rows)
-        if self._count >= _ROWS_A_GROUP:
-            self._write_group()
+        while self._count >= _ROWS_A_GROUP:
+            self._hand_over(self._first(_ROWS_A_GROUP))
 
     def close(self) -> None:
         """Write what is left; the file itself stays open."""
-        self._write_group()
-        self._file.close()
+        try:
+            if self._count:
+                self._hand_over(self._first(self._count))
+        finally:
+            self._batches.put(None)
+            self._thread.join()
+        if self._failed is not None:
+            raise self._failed
 
-    def _write_group(self) -> None:
-        if self._waiting:
-            columns = zip(*self._waiting, strict=True)
-            self._file.write([np.concatenate(parts) for parts in columns])
-        self._waiting, self._count = [], 0
+    def _first(self, count: int) -> Batch:
+        """Take the first rows that wait: the same rows give the same file, however they come."""
+        columns = [np.concatenate(parts) for parts in zip(*self._waiting, strict=True)]
+        self._waiting = [[column[count:] for column in columns]]
+        self._count -= count
+        *numbers, is_snapshot, asks, prices, quantities = (column[:count] for column in columns)
+        return (
+            count,
+            (
+                *((one,) for one in numbers),
+                (bits(is_snapshot),),
+                words(asks, _SIDES),
+                (int128s(prices),),
+                (int128s(quantities),),
+            ),
+        )
+
+    def _hand_over(self, batch: Batch) -> None:
+        self._room.acquire()
+        if self._failed is not None:
+            # It is the answer to each that comes from now on.
+            self._room.release()
+            raise self._failed
+        self._batches.put(batch)
+
+    def _taken(self) -> Iterator[Batch]:
+        while True:
+            self._room.release()
+            batch = self._batches.get()
+            if batch is None or self._file.failure is not None:
+                return
+            yield batch
+
+    def _run(self) -> None:
+        # Imported here because nothing but this export needs it.
+        import arro3.io  # noqa: PLC0415
+
+        try:
+            arro3.io.write_parquet(
+                self._stream,
+                cast("BinaryIO", self._file),
+                compression=_COMPRESSION,
+                max_row_group_size=_ROWS_A_GROUP,
+                data_page_row_count_limit=_ROWS_A_GROUP,
+                data_page_size_limit=_PAGE_BYTES,
+                dictionary_enabled=False,
+                column_dictionary_enabled={"side": True},
+                created_by=self._created_by,
+                key_value_metadata=self._about,
+            )
+        except BaseException as error:  # noqa: BLE001 (told to the thread that writes)
+            self._failure = error
+        finally:
+            self._room.release()
+
+    @property
+    def _failed(self) -> BaseException | None:
+        return self._file.failure or self._stream.failure or self._failure
+
+
+class _Sink(RawIOBase):
+    """A file that keeps its failure: arro3 can't pass on one, and prints a trace instead."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self.failure: OSError | None = None
+
+    def write(self, data: Buffer) -> int:
+        """Write `data`, unless that has failed before."""
+        if self.failure is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.failure = error
+        return len(memoryview(data))
+
+
+def _columns(survey: Survey) -> tuple[Column, ...]:
+    return (
+        Column("first_update_id", "l"),
+        Column("final_update_id", "l"),
+        Column("event_time", "tsm:UTC"),
+        Column("received_ns", "l"),
+        Column("is_snapshot", "b"),
+        Column("side", "u"),
+        Column("price", f"d:38,{survey.scale.price}"),
+        Column("quantity", f"d:38,{survey.scale.quantity}"),
+    )
 
 
 def _units_at(units: Int64Array, exponent: int, wanted: int) -> Int64Array:

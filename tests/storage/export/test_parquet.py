@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import arro3.io
 import numpy as np
@@ -19,6 +22,9 @@ from orderbook_desktop.storage.export.parquet import ParquetWriter
 from orderbook_desktop.storage.export.survey import Survey
 from tests.core.reference_book import Pairs, ReferenceBook
 from tests.storage.export.taped import Taped, two_runs
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _COLUMNS = {
     "first_update_id": "Int64",
@@ -114,6 +120,50 @@ def test_values_of_different_scales_stay_exact(tmp_path: Path) -> None:
     assert columns["quantity"] == [
         Decimal(value).scaleb(-scale.quantity) for scale, _, values in pieces for value in values
     ]
+
+
+@pytest.mark.parametrize("places", range(19))
+def test_every_scale_is_exact(tmp_path: Path, places: int) -> None:
+    survey, part = Survey(), _rows(Scale(places, 8), [0, 1, INT64_MAX], [INT64_MAX, 0, 7])
+    survey.take(part)
+    with (tmp_path / "book.parquet").open("wb") as file:
+        writer = ParquetWriter(file, "XUSDT", "test", survey)
+        writer.write(part)
+        writer.close()
+    schema, columns = read(tmp_path / "book.parquet")
+    assert f"Decimal128(38, {max(places, 8)})" in str(schema.field("price").type)
+    assert columns["price"] == [Decimal(one).scaleb(-places) for one in (0, 1, INT64_MAX)]
+    assert columns["quantity"] == [Decimal(one).scaleb(-8) for one in (INT64_MAX, 0, 7)]
+
+
+@pytest.mark.parametrize("room", [0, 4, 20_000])
+def test_a_file_that_fails_is_told_once_and_nothing_waits(
+    room: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    survey, part = Survey(), _rows(Scale(8, 8), list(range(5_000)), list(range(5_000)))
+    survey.take(part)
+    writer = ParquetWriter(_Full(room), "XUSDT", "test", survey)
+    with pytest.raises(OSError, match="No space left"):  # noqa: PT012 (whichever finds it)
+        for _ in range(200):
+            writer.write(part)
+        writer.close()
+    with pytest.raises(OSError, match="No space left"):
+        writer.close()
+    assert capfd.readouterr().err == ""
+
+
+class _Full(BytesIO):
+    """A file for which there is little room."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self._room = room
+
+    def write(self, data: Buffer) -> int:
+        self._room -= len(memoryview(data))
+        if self._room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data)
 
 
 def _rows(scale: Scale, prices: list[int], quantities: list[int]) -> LevelRows:
