@@ -26,7 +26,7 @@ _LIMITS: Final = {
 _DEFAULTS: Final = {
     ("orderbook_desktop.app.engine", "Engine.close"): _WRITE_PATIENCE_S,
     ("orderbook_desktop.app.doctor", "examine"): _PATIENCE_S,
-    ("orderbook_desktop.storage.server.child", "ChildProcess.stop"): _PATIENCE_S,
+    ("orderbook_desktop.system.child", "ChildProcess.stop"): _PATIENCE_S,
 }
 
 

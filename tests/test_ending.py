@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from orderbook_desktop.ending import ending
+from orderbook_desktop.system.ending import ending
 
 
 async def _slow_to_leave(left: list[str]) -> None:

@@ -11,8 +11,8 @@ from typing import Final
 
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.storage.server.child import ChildProcess
 from orderbook_desktop.storage.server.choice import is_frozen
+from orderbook_desktop.system.child import ChildProcess
 
 _READY_WITHIN_S: Final = 15.0
 _POLL_S: Final = 0.02

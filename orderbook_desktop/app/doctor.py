@@ -31,8 +31,8 @@ from orderbook_desktop.core.sources import StreamBroken, StreamConnected
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams
-from orderbook_desktop.storage.server.private_files import private_data_folder
 from orderbook_desktop.storage.server.server import DatabaseServer, redacted_dsn
+from orderbook_desktop.system.private_files import private_data_folder
 
 _log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import asyncio
 import typer
 
 from orderbook_desktop.app.stopping import stop_on_signals
-from orderbook_desktop.ending import ending
 from orderbook_desktop.exchange.local import CaptureSource, LocalExchange, SyntheticSource
+from orderbook_desktop.system.ending import ending
 
 
 def run_exchange(

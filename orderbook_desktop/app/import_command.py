@@ -20,11 +20,11 @@ from orderbook_desktop.app.work_progress import WorkProgress
 from orderbook_desktop.core.event_times import OddTimes
 from orderbook_desktop.core.received import Broken, FileNotes, Received, UnusableFile
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.exchange.captured import captured_messages, is_captured
+from orderbook_desktop.formats.capture_reader import captured_messages, is_captured
 from orderbook_desktop.formats.lines import first_line
+from orderbook_desktop.formats.tardis_reader import is_tardis, tardis_messages
 from orderbook_desktop.storage.imports.formats import ImportFormat
 from orderbook_desktop.storage.imports.importing import ImportedMarket, Step, import_messages
-from orderbook_desktop.storage.imports.tardis import is_tardis, tardis_messages
 
 _READERS: Final = {ImportFormat.RAW: captured_messages, ImportFormat.TARDIS: tardis_messages}
 # Besides those that are imported, files and sockets that are open.

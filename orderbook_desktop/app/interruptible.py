@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 from orderbook_desktop.app.stopping import stop_on_signals
 from orderbook_desktop.app.workers import Workers
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.early_end import EndAtOnce
-from orderbook_desktop.ending import ending
+from orderbook_desktop.system.early_end import EndAtOnce
+from orderbook_desktop.system.ending import ending
 
 _T = TypeVar("_T")
 _STOPPED: Final = 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from orderbook_desktop.app.settings import Environment, Settings
-from orderbook_desktop.storage.server.private_files import private_data_folder, private_folder
+from orderbook_desktop.system.private_files import private_data_folder, private_folder
 
 _FILE_BYTES: Final = 2_000_000
 _FILES_KEPT: Final = 3

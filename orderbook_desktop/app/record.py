@@ -17,8 +17,8 @@ from orderbook_desktop.app.stopping import stop_on_signals
 from orderbook_desktop.app.symbol_choice import SymbolChoice, chosen_symbols
 from orderbook_desktop.app.workers import Workers
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.ending import ending
 from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol
+from orderbook_desktop.system.ending import ending
 
 _LOOK_EVERY_S: Final = 0.25
 _WRITE_WITHIN_S: Final = 5.0

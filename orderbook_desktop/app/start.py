@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from orderbook_desktop.early_end import EndAtOnce
+from orderbook_desktop.system.early_end import EndAtOnce
 
 # What a command that is stopped has not done; the others go on until they are stopped.
 _UNDONE: Final = {

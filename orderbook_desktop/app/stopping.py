@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
-from orderbook_desktop.early_end import STOPPING, is_heeded
+from orderbook_desktop.system.early_end import STOPPING, is_heeded
 
 _log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.storage.server.private_files import keep_private, private_data_folder
+from orderbook_desktop.system.private_files import keep_private, private_data_folder
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, NoReturn
 
-from orderbook_desktop.early_end import ignore_requests
+from orderbook_desktop.system.early_end import ignore_requests
 
 _log = logging.getLogger(__name__)
 

@@ -26,7 +26,6 @@ from orderbook_desktop.core.events import (
 )
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.ending import ending
 from orderbook_desktop.exchange.errors import (
     ExchangeError,
     ProxyFailed,
@@ -43,6 +42,7 @@ from orderbook_desktop.exchange.proxies import Proxy, proxy_for
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S
 from orderbook_desktop.exchange.suspension import Clocks, Suspension, SuspensionWatch
 from orderbook_desktop.exchange.wanted_streams import Confirmed, Refused, WantedStreams
+from orderbook_desktop.system.ending import ending
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection

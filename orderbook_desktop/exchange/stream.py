@@ -18,12 +18,12 @@ from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamItem
-from orderbook_desktop.ending import ending
 from orderbook_desktop.exchange.errors import ExchangeError, RateLimited
 from orderbook_desktop.exchange.limits import connection_limit
 from orderbook_desktop.exchange.link import LinkEnd, StreamLink, StreamTimes, open_socket
 from orderbook_desktop.exchange.subscription import Subscription
 from orderbook_desktop.exchange.suspension import Clocks, Suspension, system_clocks
+from orderbook_desktop.system.ending import ending
 
 _log = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ from orderbook_desktop.gui.status_line import StatusLine
 from orderbook_desktop.gui.theme import Appearance, Theme, ThemeKeeper
 from orderbook_desktop.gui.top_bar import TopBar
 from orderbook_desktop.gui.welcome import WelcomePanel
-from orderbook_desktop.resource_files import resource_path
+from orderbook_desktop.system.resource_files import resource_path
 
 if TYPE_CHECKING:
     from orderbook_desktop.gui.recordings import RecordingManager

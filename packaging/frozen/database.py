@@ -10,7 +10,7 @@ import sys
 
 
 def _guard() -> int:
-    from orderbook_desktop.storage.server.child_guard import main  # noqa: PLC0415 (one or the other)
+    from orderbook_desktop.system.child_guard import main  # noqa: PLC0415 (one or the other)
 
     return main(sys.argv[2:])
 

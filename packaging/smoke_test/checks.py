@@ -20,7 +20,7 @@ import psutil
 from display import Screen
 
 from orderbook_desktop.exchange.local.capture_writer import write_capture
-from orderbook_desktop.storage.server.ports import private_port
+from orderbook_desktop.system.ports import private_port
 
 _NAME: Final = "orderbook-desktop"
 _SYMBOL: Final = "BTC/USDT"

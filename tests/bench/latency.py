@@ -37,7 +37,7 @@ from orderbook_desktop.gui.depth_chart import DepthChart
 from orderbook_desktop.gui.ladder import DepthLadder
 from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.storage.server.ports import is_listening, private_port
+from orderbook_desktop.system.ports import is_listening, private_port
 from tests.bench.exchange_process import exchange_process
 from tests.bench.targets import Targets
 

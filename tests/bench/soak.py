@@ -39,7 +39,7 @@ from orderbook_desktop.app.workers import Workers
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.storage.server.ports import is_listening, private_port
+from orderbook_desktop.system.ports import is_listening, private_port
 from tests.bench.exchange_process import exchange_process
 from tests.bench.targets import Targets
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orderbook_desktop.storage.server.ports import private_port
+from orderbook_desktop.system.ports import private_port
 from tests.bench.targets import Targets
 
 _RUNS = 8

@@ -33,7 +33,7 @@ from orderbook_desktop.app.workers import Workers
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.storage.server.ports import private_port
+from orderbook_desktop.system.ports import private_port
 from tests.bench.targets import Targets
 from tests.web.browser.program import exchange, running
 

@@ -12,8 +12,8 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from orderbook_desktop.exchange.local import LocalExchange, SyntheticSource
-from orderbook_desktop.storage.server.ports import private_port
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.system.ports import private_port
 from tests.faults.program import Program, running
 from tests.storage.fake_mongo import error, hello, serving
 

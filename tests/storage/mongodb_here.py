@@ -16,7 +16,7 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.server.ports import is_listening, private_port
+from orderbook_desktop.system.ports import is_listening, private_port
 from tests.storage.recording_fixtures import ServerThread
 
 # Looked up before the tests' isolation takes the settings away.

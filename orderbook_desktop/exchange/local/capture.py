@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from orderbook_desktop.exchange.local.capture_book import CaptureBook
-from orderbook_desktop.exchange.local.capture_lines import CaptureLine, diff_payload, read_lines
 from orderbook_desktop.exchange.local.capture_loop import MarketRound, round_length_ns
-from orderbook_desktop.exchange.local.capture_survey import (
+from orderbook_desktop.exchange.local.source import BookView, Listing, Publish, StreamEvent
+from orderbook_desktop.formats.capture_lines import CaptureLine, diff_payload, read_lines
+from orderbook_desktop.formats.capture_survey import (
     MarketSurvey,
     market_of,
     survey_capture,
 )
-from orderbook_desktop.exchange.local.source import BookView, Listing, Publish, StreamEvent
 
 _log = logging.getLogger(__name__)
 

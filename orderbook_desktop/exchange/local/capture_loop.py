@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from orderbook_desktop.exchange.local.capture_lines import CaptureLine, Diff
 from orderbook_desktop.exchange.local.source import BookView, TextLevel
+from orderbook_desktop.formats.capture_lines import CaptureLine, Diff
 
 _NUMBER: Final = re.compile(rb'"([EUuTt])":\s?(\d+)')
 _PAUSE_NS: Final = 100_000_000

@@ -17,7 +17,6 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.ending import ending
 from orderbook_desktop.exchange.local.answers import Answer, error_answer
 from orderbook_desktop.exchange.local.control import CONTROL_PREFIX, ControlPages
 from orderbook_desktop.exchange.local.door import Door
@@ -27,6 +26,7 @@ from orderbook_desktop.exchange.local.paths import REST_PREFIX
 from orderbook_desktop.exchange.local.rest import RestApi
 from orderbook_desktop.exchange.local.source import MarketSource
 from orderbook_desktop.exchange.local.streams import StreamHub, is_stream_path
+from orderbook_desktop.system.ending import ending
 
 _log = logging.getLogger(__name__)
 

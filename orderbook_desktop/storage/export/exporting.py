@@ -11,14 +11,14 @@ from typing import BinaryIO, Protocol
 from orderbook_desktop import __version__
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.archive.slices import ChunkSlice
-from orderbook_desktop.storage.export.atomic_file import atomic_file
+from orderbook_desktop.formats.hftbacktest import HftbacktestWriter
+from orderbook_desktop.formats.parquet import ParquetWriter
+from orderbook_desktop.formats.survey import Survey
+from orderbook_desktop.formats.tardis_writer import TardisWriter
 from orderbook_desktop.storage.export.errors import NothingRecorded, RecordingChanged
 from orderbook_desktop.storage.export.formats import ExportFormat
-from orderbook_desktop.storage.export.hftbacktest import HftbacktestWriter
-from orderbook_desktop.storage.export.parquet import ParquetWriter
-from orderbook_desktop.storage.export.survey import Survey
-from orderbook_desktop.storage.export.tardis import TardisWriter
-from orderbook_desktop.storage.export.threads import in_thread
+from orderbook_desktop.system.atomic_file import atomic_file
+from orderbook_desktop.system.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from orderbook_desktop.storage.server.ports import HOST
-from orderbook_desktop.storage.server.private_files import private_file, write_private
+from orderbook_desktop.system.ports import HOST
+from orderbook_desktop.system.private_files import private_file, write_private
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, CertificateBuilder

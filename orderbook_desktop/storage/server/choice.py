@@ -13,7 +13,7 @@ from typing import Final
 from orderbook_desktop.storage.errors import NoDatabaseProgram
 from orderbook_desktop.storage.server.credentials import key_path, password_path
 from orderbook_desktop.storage.server.places import Place, SocketPlace
-from orderbook_desktop.storage.server.ports import HOST
+from orderbook_desktop.system.ports import HOST
 
 REPLICA_SET: Final = "orderbook"
 

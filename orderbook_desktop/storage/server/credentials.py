@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from orderbook_desktop.storage.server.private_files import private_file, write_private
+from orderbook_desktop.system.private_files import private_file, write_private
 
 # The one user of such a server, in its database `admin`.
 USER: Final = "orderbook"

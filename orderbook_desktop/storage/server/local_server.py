@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from orderbook_desktop.core.backoff import backoff_delays
-from orderbook_desktop.ending import ending
 from orderbook_desktop.storage.errors import (
     DamageSuspected,
     DatabaseDamaged,
@@ -27,7 +26,6 @@ from orderbook_desktop.storage.errors import (
     folder_error,
 )
 from orderbook_desktop.storage.server.certificates import keep_certificates
-from orderbook_desktop.storage.server.child import ChildProcess
 from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram
 from orderbook_desktop.storage.server.conditions import lack_of
 from orderbook_desktop.storage.server.credentials import keep_secret, key_path, password_path
@@ -39,8 +37,6 @@ from orderbook_desktop.storage.server.places import (
     Transport,
     socket_place,
 )
-from orderbook_desktop.storage.server.ports import private_port
-from orderbook_desktop.storage.server.private_files import private_folder
 from orderbook_desktop.storage.server.readiness import ready_server
 from orderbook_desktop.storage.server.start_failures import (
     failure_of,
@@ -48,6 +44,10 @@ from orderbook_desktop.storage.server.start_failures import (
     has_lost_its_catalogue,
 )
 from orderbook_desktop.storage.server.users import admit_again, admit_first, is_refusal
+from orderbook_desktop.system.child import ChildProcess
+from orderbook_desktop.system.ending import ending
+from orderbook_desktop.system.ports import private_port
+from orderbook_desktop.system.private_files import private_folder
 
 log = logging.getLogger(__name__)
 

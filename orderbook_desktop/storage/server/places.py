@@ -32,8 +32,8 @@ import psutil
 from orderbook_desktop.storage.errors import DataFolderUnusable, PlaceTaken
 from orderbook_desktop.storage.server.certificates import Certificates
 from orderbook_desktop.storage.server.listeners import peer_of
-from orderbook_desktop.storage.server.ports import HOST, is_free, is_listening
-from orderbook_desktop.storage.server.private_files import write_private
+from orderbook_desktop.system.ports import HOST, is_free, is_listening
+from orderbook_desktop.system.private_files import write_private
 
 # The kernel's limit on a path, less the zero at its end.
 _LONGEST_PATH: Final = 103 if sys.platform == "darwin" else 107

@@ -38,9 +38,9 @@ from orderbook_desktop.storage.server.places import (
     TlsPlace,
     Transport,
 )
-from orderbook_desktop.storage.server.private_files import private_data_folder, private_folder
 from orderbook_desktop.storage.server.readiness import child_dsn
 from orderbook_desktop.storage.server.start_failures import until_moved_aside
+from orderbook_desktop.system.private_files import private_data_folder, private_folder
 
 __all__ = ["DatabaseServer", "ServerKind", "ServerState", "redacted_dsn"]
 

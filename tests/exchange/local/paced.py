@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orderbook_desktop.exchange.local import CaptureSource
-from orderbook_desktop.exchange.local.capture_lines import CaptureLine
+from orderbook_desktop.formats.capture_lines import CaptureLine
 
 
 class PacedSource(CaptureSource):

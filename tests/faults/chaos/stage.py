@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from orderbook_desktop.storage.server.ports import private_port
+from orderbook_desktop.system.ports import private_port
 from tests.faults.chaos.disk import Disk
 from tests.faults.chaos.plan import OF_EXCHANGE, Fault, Happened, Kind
 from tests.faults.program import Program, running

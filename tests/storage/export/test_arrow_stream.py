@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderbook_desktop.storage.export.arrow_stream import (
+from orderbook_desktop.formats.arrow_stream import (
     ArrowStream,
     Batch,
     Column,

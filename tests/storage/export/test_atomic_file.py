@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from orderbook_desktop.storage.export import atomic_file as module
-from orderbook_desktop.storage.export.atomic_file import atomic_file
+from orderbook_desktop.system import atomic_file as module
+from orderbook_desktop.system.atomic_file import atomic_file
 from tests.storage.processes import ROOT
 
 _DYING = """
 import os, signal, sys
 from pathlib import Path
-from orderbook_desktop.storage.export.atomic_file import atomic_file
+from orderbook_desktop.system.atomic_file import atomic_file
 with atomic_file(Path(sys.argv[1]), replace=True) as file:
     file.write(b"half")
     file.flush()

@@ -10,11 +10,11 @@ import pytest
 
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.received import Received
+from orderbook_desktop.formats.tardis_reader import tardis_messages
+from orderbook_desktop.formats.tardis_writer import HEADER
 from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.export.tardis import HEADER
 from orderbook_desktop.storage.imports.importing import Step, import_messages
 from orderbook_desktop.storage.imports.place import ImportConflict
-from orderbook_desktop.storage.imports.tardis import tardis_messages
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.retention.segment_cut import SegmentCutter

@@ -11,12 +11,12 @@ import pytest
 from orderbook_desktop.core.archive.rows import LevelRows
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 from orderbook_desktop.core.received import Broken, Received, UnusableFile
+from orderbook_desktop.formats import tardis_reader as tardis
 from orderbook_desktop.formats.lines import first_line
+from orderbook_desktop.formats.tardis_reader import is_tardis, tardis_messages
+from orderbook_desktop.formats.tardis_writer import HEADER
 from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.export.formats import ExportFormat
-from orderbook_desktop.storage.export.tardis import HEADER
-from orderbook_desktop.storage.imports import tardis
-from orderbook_desktop.storage.imports.tardis import is_tardis, tardis_messages
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt

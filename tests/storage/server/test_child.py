@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orderbook_desktop.storage.server import child as child_module
-from orderbook_desktop.storage.server.child import ChildProcess, guarded
+from orderbook_desktop.system import child as child_module
+from orderbook_desktop.system.child import ChildProcess, guarded
 from tests.storage.processes import eventually, is_gone
 
 STUBBORN = "import signal,time;signal.signal(15,signal.SIG_IGN);print('deaf',flush=True)"

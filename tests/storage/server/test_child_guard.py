@@ -11,14 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orderbook_desktop.storage.server import child_guard
+from orderbook_desktop.system import child_guard
 from tests.storage.processes import ROOT, eventually, is_gone
 from tests.storage.server.test_child import both_guards
 
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from orderbook_desktop.storage.server.child import ChildProcess
+from orderbook_desktop.system.child import ChildProcess
 
 async def main():
     command = [sys.executable, "-c", "import os,time;print(os.getpid(),flush=True);time.sleep(60)"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orderbook_desktop.storage.server.limited_log import LimitedLog
+from orderbook_desktop.system.limited_log import LimitedLog
 
 
 def test_two_files_of_limited_size_hold_the_newest_lines(tmp_path: Path) -> None:

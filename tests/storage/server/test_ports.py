@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from orderbook_desktop.storage.server import ports
-from orderbook_desktop.storage.server.ports import is_free, is_listening, private_port
+from orderbook_desktop.system import ports
+from orderbook_desktop.system.ports import is_free, is_listening, private_port
 
 
 def test_a_private_port_is_free_and_below_those_of_connections() -> None:

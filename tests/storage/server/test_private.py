@@ -25,7 +25,6 @@ from orderbook_desktop.storage.errors import (
     UnknownToServer,
 )
 from orderbook_desktop.storage.server import server as server_module
-from orderbook_desktop.storage.server.child import ChildProcess
 from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram
 from orderbook_desktop.storage.server.credentials import (
     USER,
@@ -35,9 +34,10 @@ from orderbook_desktop.storage.server.credentials import (
 )
 from orderbook_desktop.storage.server.folder_claim import FolderClaim, ServerRecord
 from orderbook_desktop.storage.server.places import OldPlace, Place
-from orderbook_desktop.storage.server.ports import is_listening, private_port
 from orderbook_desktop.storage.server.readiness import child_dsn
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.system.child import ChildProcess
+from orderbook_desktop.system.ports import is_listening, private_port
 from tests.storage.fake_mongo import Document, hello, serving
 from tests.storage.processes import other_copy
 

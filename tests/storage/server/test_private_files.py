@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orderbook_desktop.storage.server.private_files import (
+from orderbook_desktop.system.private_files import (
     keep_private,
     private_data_folder,
     private_file,

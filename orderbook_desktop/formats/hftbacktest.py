@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from orderbook_desktop.core.archive.rows import LevelRows
 from orderbook_desktop.core.levels import Int64Array, doubles_of
-from orderbook_desktop.storage.export.survey import Survey
+from orderbook_desktop.formats.survey import Survey
 
 EVENT_DTYPE: Final = np.dtype(
     [

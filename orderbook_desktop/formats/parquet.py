@@ -28,7 +28,7 @@ from orderbook_desktop.core.archive.rows import LevelRows
 from orderbook_desktop.core.archive.tokens import BoolArray
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.export.arrow_stream import (
+from orderbook_desktop.formats.arrow_stream import (
     ArrowStream,
     Batch,
     Column,
@@ -36,8 +36,8 @@ from orderbook_desktop.storage.export.arrow_stream import (
     int128s,
     words,
 )
-from orderbook_desktop.storage.export.survey import Survey
-from orderbook_desktop.storage.export.tardis import EXCHANGE
+from orderbook_desktop.formats.survey import Survey
+from orderbook_desktop.formats.tardis_writer import EXCHANGE
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

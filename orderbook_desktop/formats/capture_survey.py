@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from orderbook_desktop.core.symbols import split_symbol
-from orderbook_desktop.exchange.local.capture_lines import CaptureLine, read_lines
 from orderbook_desktop.exchange.local.errors import CaptureUnreadable
 from orderbook_desktop.exchange.local.source import Listing, TextLevel
+from orderbook_desktop.formats.capture_lines import CaptureLine, read_lines
 
 _LINES_SURVEYED: Final = 20_000
 _PRICES_REMEMBERED: Final = 1_000

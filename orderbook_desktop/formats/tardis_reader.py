@@ -1,6 +1,6 @@
 """Reading Tardis' `incremental_book_L2` CSV as what an exchange would have sent.
 
-For the columns see `storage.export.tardis`; other programs that have written a file anew may
+For the columns see `formats.tardis_writer`; other programs that have written a file anew may
 have put them into another order, and added some. Rows of one market with the same times are
 one event. So are rows that were received at the same time, where the book would be crossed
 between them: some collectors give each row the time of its own. Adjacent rows with
@@ -38,7 +38,7 @@ from orderbook_desktop.core.received import (
 )
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX
 from orderbook_desktop.formats.lines import Cut, FileLines
-from orderbook_desktop.storage.export.tardis import EXCHANGE, HEADER
+from orderbook_desktop.formats.tardis_writer import EXCHANGE, HEADER
 
 _NS_A_US: Final = 1_000
 _US_A_MS: Final = 1_000

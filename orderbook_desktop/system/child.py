@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from orderbook_desktop.storage.server import child_guard
 from orderbook_desktop.storage.server.choice import bundled_database, is_frozen
-from orderbook_desktop.storage.server.limited_log import LimitedLog
+from orderbook_desktop.system import child_guard
+from orderbook_desktop.system.limited_log import LimitedLog
 
 log = logging.getLogger(__name__)
 

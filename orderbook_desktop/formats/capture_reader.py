@@ -20,9 +20,9 @@ from orderbook_desktop.core.received import (
     check_exact,
     in_order_of_time,
 )
-from orderbook_desktop.exchange.local.capture_lines import CaptureLine, read_lines
-from orderbook_desktop.exchange.local.capture_survey import MarketSurvey, market_of
 from orderbook_desktop.exchange.local.errors import CaptureUnreadable
+from orderbook_desktop.formats.capture_lines import CaptureLine, read_lines
+from orderbook_desktop.formats.capture_survey import MarketSurvey, market_of
 
 _LINES_SURVEYED: Final = 20_000
 _looks_like_line: Final = re.compile(rb"\d+(\.\d+)? +\{").match

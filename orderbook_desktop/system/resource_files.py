@@ -10,7 +10,7 @@ from orderbook_desktop.core.errors import BugError
 
 def resource_path(name: str) -> Path:
     """Return the path of the file or folder `name` below `resources/`."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     bundle = getattr(sys, "_MEIPASS", None)
     homes = [package, package.parent, *([Path(bundle)] if bundle else [])]
     for home in homes:
