@@ -24,7 +24,7 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.app.times import FromTime, ToTime
 from orderbook_desktop.app.workers import leave
 from orderbook_desktop.core.errors import KnownError, SystemLack
-from orderbook_desktop.storage.export.formats import ExportFormat
+from orderbook_desktop.storage.exports.formats import ExportFormat
 from orderbook_desktop.storage.imports.formats import ImportFormat
 
 _log = logging.getLogger(__name__)

@@ -23,13 +23,13 @@ from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 from orderbook_desktop.exchange.catalogue import fetch_symbols
 from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.change_stream import RecordedStreams
 from orderbook_desktop.storage.reading.recorded_snapshots import RecordedSnapshots
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.retention.disk_usage import folder_size, free_bytes
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from orderbook_desktop.storage.server.start_failures import until_worth_trying
+from orderbook_desktop.storage.store.database import Database
 
 _log = logging.getLogger(__name__)
 

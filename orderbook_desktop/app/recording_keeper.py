@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Final
 
 from orderbook_desktop.core.disk import DAY_MS, FolderSize, RecordingSize, Retention
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.failures import is_driver_failure
 from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
 from orderbook_desktop.storage.retention.retention import Pruner
+from orderbook_desktop.storage.store.database import Database
 
 _log = logging.getLogger(__name__)
 

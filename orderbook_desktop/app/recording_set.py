@@ -15,7 +15,7 @@ from orderbook_desktop.app.recording_meter import RecordingMeter, counted_record
 from orderbook_desktop.core.desk import MarketRecording, RecordingState
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.symbols import split_symbol
-from orderbook_desktop.storage.recorder.other_recorders import recorded_by_others
+from orderbook_desktop.storage.store.other_recorders import recorded_by_others
 
 _log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthSnapshot
 from orderbook_desktop.core.witness import Witness
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.failures import driver_failures_told
-from orderbook_desktop.storage.verification.witnesses import Witnesses
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.witnesses import Witnesses
 
 _log = logging.getLogger(__name__)
 

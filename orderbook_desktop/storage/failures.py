@@ -25,7 +25,7 @@ class DatabaseFailed(DatabaseError):
 @contextmanager
 def driver_failures_told() -> Iterator[None]:
     """Raise PyMongo's errors as `DatabaseFailed` while the context lasts."""
-    from pymongo.errors import OperationFailure, PyMongoError  # noqa: PLC0415 (storage.database)
+    from pymongo.errors import OperationFailure, PyMongoError  # noqa: PLC0415 (storage.store.database)
 
     try:
         yield
@@ -39,6 +39,6 @@ def driver_failures_told() -> Iterator[None]:
 
 def is_driver_failure(error: Exception) -> bool:
     """Whether `error` says that the database failed, rather than this program."""
-    from pymongo.errors import PyMongoError  # noqa: PLC0415 (storage.database)
+    from pymongo.errors import PyMongoError  # noqa: PLC0415 (storage.store.database)
 
     return isinstance(error, PyMongoError)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.storage.database import Activity, Database
-from orderbook_desktop.storage.schema import Document
+from orderbook_desktop.storage.store.database import Activity, Database
+from orderbook_desktop.storage.store.schema import Document
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection
@@ -37,7 +37,7 @@ async def until_it_works(
     """
     # By then the driver has been imported, in a thread: the loop need not wait for that.
     await database.until_connected()
-    from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.database)
+    from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
 
     delays = backoff_delays(first=0.1, cap=1.0)
     told = ""
@@ -173,7 +173,7 @@ class _PatientCursor:
 
 def _is_passing(error: Exception) -> bool:
     """Whether `error` says that the server is away, or has moved, and not that it refuses."""
-    from pymongo.errors import (  # noqa: PLC0415 (see storage.database)
+    from pymongo.errors import (  # noqa: PLC0415 (see storage.store.database)
         ConnectionFailure,
         InvalidOperation,
         OperationFailure,

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from orderbook_desktop.storage.export.errors import TargetExists, TargetUnwritable
+from orderbook_desktop.storage.exports.errors import TargetExists, TargetUnwritable
 
 
 @contextmanager

@@ -32,10 +32,10 @@ from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.local import LocalExchange
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S
 from orderbook_desktop.exchange.stream import BinanceStreams
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
-from orderbook_desktop.storage.reading.stored_segments import StoredSegment
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.segments import StoredSegment
 from orderbook_desktop.storage.verification.verification import verify
 from tests.app.capture_truth import Best, Truth, TruthWalk, read_truth
 from tests.app.play_faults import (

@@ -23,7 +23,7 @@ from orderbook_desktop.app.settings import BadSetting
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.exchange.local.capture_writer import write_capture
 from orderbook_desktop.storage.reading.recording import NotCovered
-from orderbook_desktop.storage.schema import segment_document, unarchived_document
+from orderbook_desktop.storage.store.schema import segment_document, unarchived_document
 from tests.app.command import run_command
 from tests.app.test_export_and_import import true_books
 from tests.core.archive.test_rows import rebuilt

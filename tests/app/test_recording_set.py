@@ -17,11 +17,11 @@ from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.exchange.local import synthetic
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.recording import Recording
-from orderbook_desktop.storage.recorder.owner import owner_document
-from orderbook_desktop.storage.schema import segment_document, unarchived_document
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.owner import owner_document
+from orderbook_desktop.storage.store.schema import segment_document, unarchived_document
 from tests.storage.processes import eventually
 
 pytestmark = [

@@ -17,9 +17,9 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.app.times import parse_time
 from orderbook_desktop.app.witness_taker import WitnessTaker, WitnessTimes
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.recorder.market_sink import MarketCounts
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.store.database import Database
 from tests.app.command import run_command
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import ServerThread, SilentServer, Tape, silent_server

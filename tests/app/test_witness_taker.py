@@ -16,8 +16,8 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthSnapshot
 from orderbook_desktop.core.witness import Horizon
 from orderbook_desktop.exchange.errors import Paced
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.verification.witnesses import Witnesses
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.witnesses import Witnesses
 from tests.storage.recording_fixtures import Tape, database, server
 
 __all__ = ["database", "server"]

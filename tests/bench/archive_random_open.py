@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.store.database import Database
 from tests.bench.targets import Targets
 from tests.bench.tiled_recording import LongRecording, make_tile, store
 

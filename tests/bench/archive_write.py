@@ -19,10 +19,10 @@ from orderbook_desktop.core.checkpoint import encode_image
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.archive.archiver import Archiver
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
 from tests.bench.archive_size import load_recording
 from tests.bench.targets import Targets
 from tests.storage.recording_fixtures import HandFeed

@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.change_stream import RecordedStreams
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.store.database import Database
 
 
 async def _follow(streams: RecordedStreams, market: str, late_ms: list[float]) -> None:

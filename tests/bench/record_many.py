@@ -32,8 +32,8 @@ from urllib.request import ProxyHandler, build_opener
 import numpy as np
 import psutil
 
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import Verified, verify
 from tests.bench.targets import Targets
 

@@ -19,10 +19,15 @@ from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of
 from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import format_units
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.recorder.owner import owner_document
-from orderbook_desktop.storage.schema import IMPORT, SEGMENTS, segment_document, unarchived_document
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.owner import owner_document
+from orderbook_desktop.storage.store.schema import (
+    IMPORT,
+    SEGMENTS,
+    segment_document,
+    unarchived_document,
+)
 from tests.bench.archive_size import load_recording
 
 _NS_A_MS = 1_000_000

@@ -10,8 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.bench.targets import Targets
 from tests.bench.tiled_recording import make_tile, store

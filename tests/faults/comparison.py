@@ -13,9 +13,9 @@ from orderbook_desktop.core.checkpoint import encode_image
 from orderbook_desktop.core.events import level_texts
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Timeline
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.store.database import Database
 from tests.faults.market import MARKET, SYMBOL, Wire
 from tests.faults.program import running
 

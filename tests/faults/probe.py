@@ -11,10 +11,10 @@ from pathlib import Path
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
 from pymongo.errors import PyMongoError
 
-from orderbook_desktop.storage.schema import DEPTH_EVENTS, SEGMENTS, Document
 from orderbook_desktop.storage.server.credentials import password_path, read_secret
 from orderbook_desktop.storage.server.folder_claim import FolderClaim
 from orderbook_desktop.storage.server.readiness import child_dsn
+from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, SEGMENTS, Document
 from tests.faults.market import Wire
 
 _LOOK_AGAIN_S = 0.02

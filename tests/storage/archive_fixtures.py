@@ -9,10 +9,10 @@ from typing import Any
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.archive.archiver import Archiver
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.storage.schema import event_of
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.schema import event_of
 from tests.storage.recording_fixtures import HandFeed, Tape, all_of, running, segments_of
 
 

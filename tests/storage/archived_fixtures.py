@@ -9,8 +9,8 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of
 from orderbook_desktop.core.events import DepthDiff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.schema import RECORDER
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.schema import RECORDER
 from tests.storage.recording_fixtures import Tape
 from tests.storage.shelf import Archived, Shelf, Shelved
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.system.ports import is_listening, private_port
 from tests.storage.recording_fixtures import ServerThread
 

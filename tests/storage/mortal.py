@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.store.database import Database
 
 
 class Killed(BaseException):

@@ -12,13 +12,13 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of
 from orderbook_desktop.core.events import DepthDiff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.packing import pack
 from orderbook_desktop.storage.recorder.event_log import EventLog
-from orderbook_desktop.storage.recorder.owner import owner_document
 from orderbook_desktop.storage.recorder.pending import Insert
-from orderbook_desktop.storage.schema import segment_document, unarchived_document
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.owner import owner_document
+from orderbook_desktop.storage.store.packing import pack
+from orderbook_desktop.storage.store.schema import segment_document, unarchived_document
 from tests.storage.recording_fixtures import Tape
 
 _numbers = count()

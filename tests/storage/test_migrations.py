@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.migrations import prepare
-from orderbook_desktop.storage.schema import SCHEMA_VERSION, NewerSchema, stored_version
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.migrations import prepare
+from orderbook_desktop.storage.store.schema import SCHEMA_VERSION, NewerSchema, stored_version
 from tests.storage.archive_fixtures import FragileDatabase, Killed, archiver_of, held_in, record
 from tests.storage.recording_fixtures import (
     ServerThread,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderbook_desktop.storage.packing import DamagedDocument, pack, unpack
+from orderbook_desktop.storage.store.packing import DamagedDocument, pack, unpack
 
 
 @given(st.binary())

@@ -13,10 +13,10 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.dsn import check_dsn
 from orderbook_desktop.storage.errors import StandaloneServer
 from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.archive_fixtures import archiver_of, held_in, record
 from tests.storage.mongodb_here import (

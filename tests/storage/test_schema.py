@@ -8,9 +8,9 @@ from pymongo.errors import DuplicateKeyError
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.migrations import prepare
-from orderbook_desktop.storage.schema import (
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.migrations import prepare
+from orderbook_desktop.storage.store.schema import (
     SCHEMA_VERSION,
     NewerSchema,
     event_of,

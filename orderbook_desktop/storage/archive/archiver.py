@@ -12,13 +12,13 @@ from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.storage.archive.loose_archive import LooseArchive
-from orderbook_desktop.storage.archive.loose_events import LooseEvents
 from orderbook_desktop.storage.archive.segment_archive import SegmentArchive
-from orderbook_desktop.storage.database import Activity, Database
 from orderbook_desktop.storage.failures import is_driver_failure
-from orderbook_desktop.storage.recorder.owner import owner_document
 from orderbook_desktop.storage.retrying import until_it_works
-from orderbook_desktop.storage.schema import SEGMENTS, Document, NewerSchema, has_schema
+from orderbook_desktop.storage.store.database import Activity, Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.owner import owner_document
+from orderbook_desktop.storage.store.schema import SEGMENTS, Document, NewerSchema, has_schema
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class Archiver:
 
     async def _is_ready(self) -> bool:
         """Whether there is a recording, readied, that we may write to."""
-        from pymongo.errors import OperationFailure  # noqa: PLC0415 (see storage.database)
+        from pymongo.errors import OperationFailure  # noqa: PLC0415 (see storage.store.database)
 
         if self._database.prepared:
             return True

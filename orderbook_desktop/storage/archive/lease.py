@@ -4,7 +4,7 @@ A segment's `archive_lease` has the `name` of the archiver (None: nobody), its p
 (`owner`), a `beat` that changes while it works, and an `epoch` that grows with each holder.
 Whoever lost the lease without noticing can neither move `archived_id`, which is moved only
 under the lease, nor replace a chunk, since chunks of a higher epoch stay
-(`storage.archive.chunk_store`).
+(`storage.store.chunks`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.recorder.owner import is_gone, owner_document
-from orderbook_desktop.storage.schema import SEGMENTS, Document
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.owner import is_gone, owner_document
+from orderbook_desktop.storage.store.schema import SEGMENTS, Document
 
 _LEASE: Final = "archive_lease"
 # A step takes a second or two; after an outage it needs a moment more.

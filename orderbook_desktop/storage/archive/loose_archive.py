@@ -12,12 +12,12 @@ from typing import Final
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.archive.loose_events import LooseEvents, LooseList, archived_ids
 from orderbook_desktop.storage.archive.proof import proven_loose
 from orderbook_desktop.storage.archive.raw_removal import ArchivedRaw, unarchived_range
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.schema import DEPTH_EVENTS, SEGMENTS, Document, event_of
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents, LooseList, archived_ids
+from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, SEGMENTS, Document, event_of
 
 _log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from orderbook_desktop.core.archive import (
 )
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.storage.archive.packing import pack_chunk, unpack_chunk
 from orderbook_desktop.storage.errors import DatabaseError
+from orderbook_desktop.storage.store.chunk_packing import pack_chunk, unpack_chunk
 
 _log = logging.getLogger(__name__)
 

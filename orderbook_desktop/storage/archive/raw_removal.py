@@ -8,8 +8,8 @@ from typing import Final
 
 from orderbook_desktop.core.archive import DecodedChunk
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.schema import DEPTH_EVENTS, SEGMENTS, Document
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, SEGMENTS, Document
 
 # SecantusDB removes so many, each named, within some ten milliseconds, and takes nothing else
 # meanwhile; of more at once each costs more, and of a range with a further condition it walks

@@ -18,15 +18,15 @@ from orderbook_desktop.core.archive import MINUTE_MS, closed_span, decode_chunk,
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
 from orderbook_desktop.storage.archive.lease import ArchiveLease
-from orderbook_desktop.storage.archive.loose_events import LooseEvents
 from orderbook_desktop.storage.archive.proof import proven_chunk
 from orderbook_desktop.storage.archive.raw_removal import ArchivedRaw
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.reading.raw_events import RawEvents, own_events
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents, checkpoint_book
-from orderbook_desktop.storage.schema import CHECKPOINTS, SEGMENTS, Document
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
+from orderbook_desktop.storage.store.schema import CHECKPOINTS, SEGMENTS, Document
 
 # No chunk is longer.
 _LONGEST_MS: Final = 10 * MINUTE_MS

@@ -20,16 +20,16 @@ from orderbook_desktop.core.errors import InexactValue, KnownError
 from orderbook_desktop.core.received import Broken, Received
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Gap, Timeline, timeline_of
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.imports.journal import ImportBusy, ImportJournal, settle_imports
 from orderbook_desktop.storage.imports.loose import NewLoose
 from orderbook_desktop.storage.imports.place import MarketPlace
 from orderbook_desktop.storage.imports.remainder import Remainder
 from orderbook_desktop.storage.imports.runs import Counts, MarketRuns, Spooler
 from orderbook_desktop.storage.imports.spool import Place, Spool, SpooledRun
-from orderbook_desktop.storage.recorder.owner import owner_document
-from orderbook_desktop.storage.schema import (
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.import_journal import ImportBusy, ImportJournal, settle_imports
+from orderbook_desktop.storage.store.owner import owner_document
+from orderbook_desktop.storage.store.schema import (
     IMPORT,
     Document,
     segment_document,

@@ -10,12 +10,12 @@ from collections.abc import Sequence, Set
 from orderbook_desktop.core.archive import ArchiveChunk, decode_chunk, encode_loose
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore, loose_key
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.imports.place import ImportConflict
 from orderbook_desktop.storage.imports.spool import Place, Spool
-from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segments
-from orderbook_desktop.storage.schema import DEPTH_CHUNKS
+from orderbook_desktop.storage.store.chunks import ChunkStore, loose_key
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.schema import DEPTH_CHUNKS
+from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
 from orderbook_desktop.system.threads import in_thread
 
 

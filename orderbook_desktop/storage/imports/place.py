@@ -9,9 +9,9 @@ from typing import Self
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.segments import Segment
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.imports.runs import FoundRun
-from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segments
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
 
 
 class ImportConflict(KnownError):

@@ -14,12 +14,12 @@ from orderbook_desktop.core.archive import ArchiveChunk, DecodedChunk, decode_ch
 from orderbook_desktop.core.checkpoint import BookImage, encode_image
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.imports.place import ImportConflict
 from orderbook_desktop.storage.imports.runs import RunEncoder
 from orderbook_desktop.storage.imports.spool import Place, Spool, SpooledRun
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
-from orderbook_desktop.storage.reading.stored_segments import StoredSegment
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.segments import StoredSegment
 from orderbook_desktop.system.threads import in_thread
 
 # An event's very text, and when it was received.

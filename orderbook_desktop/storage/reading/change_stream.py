@@ -11,8 +11,8 @@ from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
-from orderbook_desktop.storage.database import Activity, Database
-from orderbook_desktop.storage.schema import DEPTH_EVENTS, Document, event_of
+from orderbook_desktop.storage.store.database import Activity, Database
+from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_of
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class RecordedStreams:
         """Read the change stream for ever, resuming it after each failure."""
         # By then the driver has been imported, in a thread: the loop need not wait for that.
         await self._database.until_connected()
-        from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.database)
+        from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
 
         delays = backoff_delays(first=0.1, cap=1.0)
         while True:
@@ -134,7 +134,7 @@ class RecordedStreams:
 
     def _resume_or_not(self, error: Exception) -> None:
         """Keep the token after `error`, if it may be good for anything."""
-        from pymongo.errors import OperationFailure  # noqa: PLC0415 (see storage.database)
+        from pymongo.errors import OperationFailure  # noqa: PLC0415 (see storage.store.database)
 
         if isinstance(error, OperationFailure):
             self._refusals += 1

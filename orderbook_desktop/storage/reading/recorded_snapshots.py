@@ -8,11 +8,11 @@ from typing import Final
 from orderbook_desktop.core.checkpoint import roll_forward
 from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.errors import DatabaseError
-from orderbook_desktop.storage.packing import DamagedDocument, unpack
-from orderbook_desktop.storage.recorder.owner import is_gone
-from orderbook_desktop.storage.schema import (
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.owner import is_gone
+from orderbook_desktop.storage.store.packing import DamagedDocument, unpack
+from orderbook_desktop.storage.store.schema import (
     CHECKPOINTS,
     DEPTH_EVENTS,
     SEGMENTS,
@@ -63,7 +63,7 @@ class RecordedSnapshots:
         Raises `NotRecorded`, `RecordingUnreadable`, `NewerSchema`, or where what is stored
         can't be understood, `DamagedDocument` or `MalformedMessage`.
         """
-        from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.database)
+        from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
 
         await self._database.until_connected()
         try:

@@ -19,16 +19,16 @@ from orderbook_desktop.core.checkpoint import BookImage, is_crossed
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline, timeline_of
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.archive.loose_events import LooseEvents
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.errors import DatabaseError
-from orderbook_desktop.storage.packing import DamagedDocument
-from orderbook_desktop.storage.reading.raw_events import RawEvents
 from orderbook_desktop.storage.reading.segment_reader import BEFORE_ALL, SegmentReader
-from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segments
 from orderbook_desktop.storage.reading.timelines import read_timeline
-from orderbook_desktop.storage.schema import SEGMENTS
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.packing import DamagedDocument
+from orderbook_desktop.storage.store.raw_events import RawEvents
+from orderbook_desktop.storage.store.schema import SEGMENTS
+from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
 
 __all__ = ["NotCovered", "Recording", "StoredSegment", "recorded_markets"]
 

@@ -16,14 +16,14 @@ from orderbook_desktop.core.archive import (
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.events import DepthDiff, decode_snapshot
-from orderbook_desktop.storage.archive.chunk_store import chunk_key, stored_chunk
-from orderbook_desktop.storage.archive.loose_events import LooseEvents
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.errors import DatabaseError
-from orderbook_desktop.storage.packing import DamagedDocument, unpack
-from orderbook_desktop.storage.reading.raw_events import RawEvents, own_events
-from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segment
-from orderbook_desktop.storage.schema import CHECKPOINTS, DEPTH_CHUNKS, Document
+from orderbook_desktop.storage.store.chunks import chunk_key, stored_chunk
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.packing import DamagedDocument, unpack
+from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
+from orderbook_desktop.storage.store.schema import CHECKPOINTS, DEPTH_CHUNKS, Document
+from orderbook_desktop.storage.store.segments import StoredSegment, read_segment
 
 BEFORE_ALL: Final = -1
 # A chunk is a minute long, or a few where the market is calm.

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.timeline import Timeline
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.reading.raw_events import RawEvents
 from orderbook_desktop.storage.reading.recording import recorded_markets
-from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segments
 from orderbook_desktop.storage.reading.timelines import read_timeline
-from orderbook_desktop.storage.recorder.other_recorders import RecorderState, recorder_states
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.other_recorders import RecorderState, recorder_states
+from orderbook_desktop.storage.store.raw_events import RawEvents
+from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
 
 _log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orderbook_desktop.core.timeline import Timeline, timeline_of
-from orderbook_desktop.storage.archive.loose_events import LooseEvents
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.reading.stored_segments import StoredSegment
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.segments import StoredSegment
 
 
 async def read_timeline(

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from orderbook_desktop.core.events import level_texts
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.recorder.pending import Insert
-from orderbook_desktop.storage.schema import DEPTH_EVENTS, Document, event_sum
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_sum
 
 if TYPE_CHECKING:
     from pymongo.errors import BulkWriteError
@@ -80,7 +80,7 @@ class EventLog:
         Raises PyMongo's errors: none or some are written then, and repeating is harmless.
         Raises `UnstorableAmong` where fewer at a time have to be tried.
         """
-        from bson.errors import BSONError  # noqa: PLC0415 (see storage.database)
+        from bson.errors import BSONError  # noqa: PLC0415 (see storage.store.database)
         from pymongo.errors import BulkWriteError  # noqa: PLC0415
 
         if not events:

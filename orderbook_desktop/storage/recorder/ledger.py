@@ -15,11 +15,6 @@ from typing import Final
 
 from orderbook_desktop.core.checkpoint import BookImage, encode_image
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.archive.loose_events import LooseEvents
-from orderbook_desktop.storage.database import Activity, Database
-from orderbook_desktop.storage.imports.journal import settle_imports
-from orderbook_desktop.storage.packing import pack
-from orderbook_desktop.storage.recorder.owner import owner_document
 from orderbook_desktop.storage.recorder.pending import (
     Base,
     Checkpoint,
@@ -33,7 +28,12 @@ from orderbook_desktop.storage.recorder.pending import (
 )
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.retrying import until_it_works
-from orderbook_desktop.storage.schema import (
+from orderbook_desktop.storage.store.database import Activity, Database
+from orderbook_desktop.storage.store.import_journal import settle_imports
+from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.owner import owner_document
+from orderbook_desktop.storage.store.packing import pack
+from orderbook_desktop.storage.store.schema import (
     CHECKPOINTS,
     SEGMENTS,
     Document,
@@ -183,7 +183,7 @@ class Ledger:
 
         Where they may be `new` it knows them afterwards.
         """
-        from pymongo import UpdateOne  # noqa: PLC0415 (see storage.database)
+        from pymongo import UpdateOne  # noqa: PLC0415 (see storage.store.database)
 
         for segment in segments:
             segment.changed = False

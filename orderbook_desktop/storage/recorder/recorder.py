@@ -10,12 +10,12 @@ from typing import Final
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.archive.archiver import Archiver
-from orderbook_desktop.storage.database import Activity, Database
 from orderbook_desktop.storage.recorder.event_log import EventLog, Outcome, UnstorableAmong
 from orderbook_desktop.storage.recorder.ledger import Ledger
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.pending import Insert, Operation, PendingWrites, market_of
 from orderbook_desktop.storage.retrying import until_it_works
+from orderbook_desktop.storage.store.database import Activity, Database
 
 _log = logging.getLogger(__name__)
 

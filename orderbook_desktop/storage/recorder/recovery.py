@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.archive.loose_events import LooseEvents
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.packing import DamagedDocument
-from orderbook_desktop.storage.reading.raw_events import own_events
-from orderbook_desktop.storage.recorder.owner import is_gone, is_ours
-from orderbook_desktop.storage.schema import (
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.owner import is_gone, is_ours
+from orderbook_desktop.storage.store.packing import DamagedDocument
+from orderbook_desktop.storage.store.raw_events import own_events
+from orderbook_desktop.storage.store.schema import (
     DEPTH_EVENTS,
     SEGMENTS,
     Document,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from orderbook_desktop.core.disk import FolderSize, RecordingSize
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.schema import (
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.schema import (
     CHECKPOINTS,
     DEPTH_CHUNKS,
     DEPTH_EVENTS,

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.retention.cuts import ChainLink, Cut, Wanted
-from orderbook_desktop.storage.schema import DEPTH_CHUNKS, LOOSE_EVENTS, META, Document
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.schema import DEPTH_CHUNKS, LOOSE_EVENTS, META, Document
 
 _NOTE: Final = "removal:"
 _FIELDS: Final = ("market", "first_id", "last_id", "from_event_ms", "to_event_ms", "event_count")

@@ -12,10 +12,10 @@ import logging
 from typing import Any, Final
 
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.archive.chunk_store import chunk_key
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.retention.cuts import ChainLink, Cut, Wanted
-from orderbook_desktop.storage.schema import CHECKPOINTS, DEPTH_CHUNKS, SEGMENTS, Document
+from orderbook_desktop.storage.store.chunks import chunk_key
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.schema import CHECKPOINTS, DEPTH_CHUNKS, SEGMENTS, Document
 
 _log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class SegmentCutter:
         )
 
     async def _drop_chunks(self, key: str, links: list[ChainLink]) -> None:
-        from pymongo import DeleteOne  # noqa: PLC0415 (see storage.database)
+        from pymongo import DeleteOne  # noqa: PLC0415 (see storage.store.database)
 
         if not links:
             return

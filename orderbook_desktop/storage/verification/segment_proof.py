@@ -17,16 +17,16 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import EARLIEST_MS, in_ms
 from orderbook_desktop.core.witness import NOWHERE, Witness, contradictions
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.segment_reader import (
     MissingEvents,
     SegmentReader,
     checkpoint_book,
 )
-from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segment
-from orderbook_desktop.storage.schema import CHECKPOINTS, IMPORT, RECORDER, Document
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.schema import CHECKPOINTS, IMPORT, RECORDER, Document
+from orderbook_desktop.storage.store.segments import StoredSegment, read_segment
+from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.faults import RecordingFault
-from orderbook_desktop.storage.verification.witnesses import Witnesses
 
 _DAY_MS: Final = 86_400_000
 # Clocks of two computers differ.

@@ -11,21 +11,21 @@ from typing import Final
 from orderbook_desktop.core.archive import DamagedChunk, decode_chunk, verify_chunk
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.core.timeline import Cover, Timeline
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore, loose_key
-from orderbook_desktop.storage.archive.loose_events import LooseEvents, missing_loose
-from orderbook_desktop.storage.archive.stray_chunks import look_for_strays
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.reading.raw_events import RawEvents
-from orderbook_desktop.storage.reading.stored_segments import (
+from orderbook_desktop.storage.reading.timelines import read_timeline
+from orderbook_desktop.storage.store.chunks import ChunkStore, loose_key
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
+from orderbook_desktop.storage.store.other_recorders import RecorderState
+from orderbook_desktop.storage.store.raw_events import RawEvents
+from orderbook_desktop.storage.store.segments import (
     StoredSegment,
     read_segment,
     read_segments,
 )
-from orderbook_desktop.storage.reading.timelines import read_timeline
-from orderbook_desktop.storage.recorder.other_recorders import RecorderState
+from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.faults import RecordingFault
 from orderbook_desktop.storage.verification.segment_proof import Cut, SegmentProof
-from orderbook_desktop.storage.verification.witnesses import Witnesses
+from orderbook_desktop.storage.verification.stray_chunks import look_for_strays
 
 # Retention may cut a segment again and again while it is being proven.
 _ATTEMPTS: Final = 10

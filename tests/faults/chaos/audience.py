@@ -18,7 +18,7 @@ import msgspec
 import psutil
 
 from orderbook_desktop.core.status import FeedState
-from orderbook_desktop.storage.schema import Document
+from orderbook_desktop.storage.store.schema import Document
 from tests.faults.probe import Probe
 from tests.web.reader import Merged, watching
 

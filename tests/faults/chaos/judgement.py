@@ -17,9 +17,9 @@ import psutil
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Gap
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.store.database import Database
 from tests.exchange.local.true_book import TrueBook
 from tests.faults.chaos.audience import Sighting, decimals
 from tests.faults.chaos.plan import CAUSES, OF_DATABASE, Happened, Kind

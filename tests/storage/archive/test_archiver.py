@@ -14,11 +14,11 @@ from orderbook_desktop.core.sources import StreamBroken
 from orderbook_desktop.storage.archive import archiver as archiver_module
 from orderbook_desktop.storage.archive import loose_archive
 from orderbook_desktop.storage.archive import proof as archive_proof
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.archive.loose_events import LooseEvents, missing_loose
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
 from tests.core.reference_book import diff_payload, snapshot_payload
 from tests.storage.archive_fixtures import (
     FragileDatabase,

@@ -12,13 +12,13 @@ from orderbook_desktop.core.archive import (
     encode_chunk,
     encode_loose,
 )
-from orderbook_desktop.storage.archive.chunk_store import (
+from orderbook_desktop.storage.store.chunks import (
     ChunkFenced,
     ChunkNotKept,
     ChunkStore,
     chunk_key,
 )
-from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.store.database import Database
 from tests.core.archive.runs import run_of
 from tests.storage.recording_fixtures import Tape, all_of, database, server
 

@@ -10,13 +10,13 @@ from msgspec import structs
 
 from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.archive.loose_events import LooseEvents, missing_loose
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.packing import DamagedDocument
-from orderbook_desktop.storage.reading.raw_events import own_events
 from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.storage.schema import DEPTH_EVENTS
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
+from orderbook_desktop.storage.store.packing import DamagedDocument
+from orderbook_desktop.storage.store.raw_events import own_events
+from orderbook_desktop.storage.store.schema import DEPTH_EVENTS
 from tests.storage.archive_fixtures import archiver_of, held_in, raw_of, record
 from tests.storage.recording_fixtures import (
     HandFeed,

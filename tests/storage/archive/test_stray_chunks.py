@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.units import Scale
-from orderbook_desktop.storage.archive.stray_chunks import _windows
-from orderbook_desktop.storage.reading.stored_segments import StoredSegment
+from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.verification.stray_chunks import _windows
 
 _SEGMENT = Segment("BTCUSDT", 1, 2, 9, 0, 0, 1, Scale())
 _STORED = StoredSegment("s", _SEGMENT, 1, 0, 0, "recorder")

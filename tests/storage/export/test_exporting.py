@@ -17,14 +17,14 @@ import pytest
 
 from orderbook_desktop.core.archive import ChunkSlice, DamagedChunk
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
-from orderbook_desktop.storage.export.errors import (
+from orderbook_desktop.storage.exports.errors import (
     NothingRecorded,
     RecordingChanged,
     TargetExists,
     TargetUnwritable,
 )
-from orderbook_desktop.storage.export.exporting import ExportJob, export
-from orderbook_desktop.storage.export.formats import ExportFormat
+from orderbook_desktop.storage.exports.exporting import ExportJob, export
+from orderbook_desktop.storage.exports.formats import ExportFormat
 from tests.storage.export.taped import Taped, two_runs
 
 pytestmark = pytest.mark.parametrize("form", list(ExportFormat))

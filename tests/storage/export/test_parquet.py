@@ -19,7 +19,7 @@ from orderbook_desktop.core.units import INT64_MAX, Scale
 from orderbook_desktop.formats import parquet
 from orderbook_desktop.formats.parquet import ParquetWriter
 from orderbook_desktop.formats.survey import Survey
-from orderbook_desktop.storage.export.formats import ExportFormat
+from orderbook_desktop.storage.exports.formats import ExportFormat
 from tests.core.reference_book import Pairs, ReferenceBook
 from tests.storage.export.taped import Taped, two_runs
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.received import Broken, Received
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.imports.importing import ImportedMarket, import_messages
 from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.store.database import Database
 from tests.core.reference_book import Pairs
 from tests.storage.recording_fixtures import Tape, all_of
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.imports.made import Collected, imported
 from tests.storage.recording_fixtures import Tape, database, server

@@ -16,20 +16,20 @@ from pymongo.errors import AutoReconnect
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.received import Broken, Received
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.imports.importing import (
     NoCommonScale,
     NothingToImport,
     Step,
     import_messages,
 )
-from orderbook_desktop.storage.imports.journal import ImportBusy, ImportJournal, settle_imports
 from orderbook_desktop.storage.imports.place import ImportConflict
 from orderbook_desktop.storage.imports.runs import ConflictingEvents
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.storage.schema import Document
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.import_journal import ImportBusy, ImportJournal, settle_imports
+from orderbook_desktop.storage.store.schema import Document
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt
 from tests.storage.imports.made import Collected, contents, imported, recorded_rows
@@ -336,7 +336,7 @@ DYING = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from pymongo import monitoring
-from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.store.database import Database
 from tests.storage.imports.made import imported
 from tests.storage.imports.test_importing import two_runs
 

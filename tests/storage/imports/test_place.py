@@ -9,7 +9,7 @@ import pytest
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.storage.imports.place import ImportConflict, MarketPlace
-from orderbook_desktop.storage.reading.stored_segments import StoredSegment
+from orderbook_desktop.storage.store.segments import StoredSegment
 
 
 def segment(

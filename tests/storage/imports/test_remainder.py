@@ -12,12 +12,12 @@ from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.received import Received
 from orderbook_desktop.formats.tardis_reader import tardis_messages
 from orderbook_desktop.formats.tardis_writer import HEADER
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.imports.importing import Step, import_messages
 from orderbook_desktop.storage.imports.place import ImportConflict
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.retention.segment_cut import SegmentCutter
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt
 from tests.storage.imports.made import Collected, contents, imported, recorded_rows

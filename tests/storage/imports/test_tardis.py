@@ -15,9 +15,9 @@ from orderbook_desktop.formats import tardis_reader as tardis
 from orderbook_desktop.formats.lines import first_line
 from orderbook_desktop.formats.tardis_reader import is_tardis, tardis_messages
 from orderbook_desktop.formats.tardis_writer import HEADER
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.export.formats import ExportFormat
+from orderbook_desktop.storage.exports.formats import ExportFormat
 from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt
 from tests.storage.export.taped import Taped, two_runs
@@ -257,7 +257,7 @@ async def test_an_export_comes_back_as_it_was(database: Database, tmp_path: Path
 
 
 async def _written(taped: Taped, path: Path) -> Taped:
-    from orderbook_desktop.storage.export.exporting import ExportJob, export  # noqa: PLC0415
+    from orderbook_desktop.storage.exports.exporting import ExportJob, export  # noqa: PLC0415
 
     job = ExportJob("BTCUSDT", taped.slices, ExportFormat.TARDIS, path)
     await export(job, lambda _: None)

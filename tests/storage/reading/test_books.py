@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from orderbook_desktop.core.archive import same_book
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.books import books_at
 from orderbook_desktop.storage.reading.recording import NotCovered, Recording
+from orderbook_desktop.storage.store.database import Database
 from tests.storage.imports.made import Collected, imported
 from tests.storage.recording_fixtures import Tape, database, server
 

@@ -16,11 +16,11 @@ from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.core.status import FeedState
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.change_stream import RecordedStreams
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.store.database import Database
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import (
     ServerThread,

@@ -20,12 +20,12 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Cover, Gap
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.reading import raw_events
 from orderbook_desktop.storage.reading.books import books_at
 from orderbook_desktop.storage.reading.recording import NotCovered, Recording
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
 from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.store import raw_events
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.archive_fixtures import archiver_of
 from tests.storage.recording_fixtures import (

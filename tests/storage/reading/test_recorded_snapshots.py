@@ -5,15 +5,15 @@ import pytest
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.packing import DamagedDocument
 from orderbook_desktop.storage.reading.recorded_snapshots import (
     NotRecorded,
     RecordedSnapshots,
     RecordingUnreadable,
 )
 from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.storage.schema import NewerSchema
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.packing import DamagedDocument
+from orderbook_desktop.storage.store.schema import NewerSchema
 from tests.core.reference_book import shown
 from tests.storage.recording_fixtures import (
     Tape,

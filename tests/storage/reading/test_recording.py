@@ -11,11 +11,11 @@ from orderbook_desktop.core.archive import DamagedChunk, DecodedChunk, encode_lo
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.archive.loose_events import LooseEvents
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.recording import NotCovered, Recording, recorded_markets
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents, SegmentReader
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents
 from tests.storage.recording_fixtures import Tape, database, server
 from tests.storage.shelf import Shelf, Shelved
 

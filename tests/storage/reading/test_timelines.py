@@ -7,10 +7,10 @@ import pytest
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.recording import NotCovered, Recording
 from orderbook_desktop.storage.reading.summaries import summaries
 from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.archive_fixtures import archiver_of
 from tests.storage.recording_fixtures import (

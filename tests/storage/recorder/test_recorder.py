@@ -12,8 +12,6 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.packing import unpack
 from orderbook_desktop.storage.recorder.event_log import (
     EventLog,
     Outcome,
@@ -23,6 +21,8 @@ from orderbook_desktop.storage.recorder.event_log import (
 from orderbook_desktop.storage.recorder.pending import Insert
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.packing import unpack
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.reference_book import ReferenceBook, diff_payload, shown, snapshot_payload
 from tests.storage.processes import eventually

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.recorder.other_recorders import RecorderState, recorder_states
-from orderbook_desktop.storage.recorder.owner import owner_document
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.other_recorders import RecorderState, recorder_states
+from orderbook_desktop.storage.store.owner import owner_document
 from tests.storage.recording_fixtures import database, server
 
 __all__ = ["database", "server"]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.archive.loose_events import LooseEvents
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.recorder.owner import is_gone, owner_document
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.owner import is_gone, owner_document
 from tests.storage.processes import ROOT
 from tests.storage.recording_fixtures import (
     ServerThread,
@@ -35,7 +35,7 @@ CLOSED = pytest.mark.expects_log("WARNING .*BTCUSDT: the recording up to .* ende
 
 CRASHING = """
 import asyncio, os, sys
-from orderbook_desktop.storage.database import Database
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from tests.storage.recording_fixtures import Tape, started, until_stored, until_written
 

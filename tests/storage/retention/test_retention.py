@@ -11,13 +11,13 @@ from orderbook_desktop.core.archive import encode_loose
 from orderbook_desktop.core.disk import GB, RecordingSize, Retention
 from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.archive.loose_events import LooseEvents, missing_loose
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
 from orderbook_desktop.storage.retention.loose_cut import loose_pieces
 from orderbook_desktop.storage.retention.retention import Pruner
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.archive_fixtures import archiver_of
 from tests.storage.archived_fixtures import Stored, store_segment, store_witness

@@ -7,12 +7,12 @@ from contextlib import aclosing
 import pytest
 
 from orderbook_desktop.core.archive import same_book
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
-from orderbook_desktop.storage.reading.stored_segments import read_segment
 from orderbook_desktop.storage.retention.cuts import ChainLink, Cut
 from orderbook_desktop.storage.retention.segment_cut import SegmentCutter
-from orderbook_desktop.storage.schema import Document
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.schema import Document
+from orderbook_desktop.storage.store.segments import read_segment
 from tests.storage.archived_fixtures import Stored, store_segment
 from tests.storage.mortal import Killed, Mortal
 from tests.storage.recording_fixtures import Tape, all_of, database, server

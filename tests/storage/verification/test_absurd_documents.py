@@ -15,12 +15,12 @@ from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import decode_diff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.archive.archiver import Archiver
-from orderbook_desktop.storage.archive.loose_events import LooseEvents
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.recording import CrossedRecording, Recording
 from orderbook_desktop.storage.reading.summaries import summaries
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.retention.retention import Pruner
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.recording_fixtures import Tape, all_of, database, server
 from tests.storage.shelf import Shelf

@@ -18,14 +18,14 @@ from orderbook_desktop.core.checkpoint import encode_image
 from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.witness import Horizon, Witness
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.archive.loose_events import LooseEvents
 from orderbook_desktop.storage.archive.proof import proven_loose
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.packing import pack
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.packing import pack
+from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.segment_proof import SegmentProof
 from orderbook_desktop.storage.verification.verification import Verified, verify
-from orderbook_desktop.storage.verification.witnesses import Witnesses
 from tests.storage.recording_fixtures import Tape, all_of, database, server
 from tests.storage.shelf import Shelf, Shelved
 

@@ -6,10 +6,10 @@ import asyncio
 from contextlib import aclosing, suppress
 
 from orderbook_desktop.core.events import DepthDiff, decode_diff
-from orderbook_desktop.storage.archive.loose_events import LooseEvents
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.reference_book import diff_payload
 from tests.storage.archive_fixtures import (

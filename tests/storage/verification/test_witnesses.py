@@ -5,9 +5,9 @@ from decimal import Decimal
 import pytest
 
 from orderbook_desktop.core.witness import Horizon, Witness
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.packing import DamagedDocument
-from orderbook_desktop.storage.verification.witnesses import Witnesses
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.packing import DamagedDocument
+from orderbook_desktop.storage.store.witnesses import Witnesses
 from tests.storage.recording_fixtures import Tape, all_of, database, server
 
 __all__ = ["database", "server"]

@@ -18,11 +18,11 @@ from typing import Any, Final
 
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.archive.loose_events import LooseEvents, LooseList
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.recorder.owner import is_gone, owner_document
-from orderbook_desktop.storage.schema import META, SEGMENTS, Document
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents, LooseList
+from orderbook_desktop.storage.store.owner import is_gone, owner_document
+from orderbook_desktop.storage.store.schema import META, SEGMENTS, Document
 
 _log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from orderbook_desktop.formats.hftbacktest import HftbacktestWriter
 from orderbook_desktop.formats.parquet import ParquetWriter
 from orderbook_desktop.formats.survey import Survey
 from orderbook_desktop.formats.tardis_writer import TardisWriter
-from orderbook_desktop.storage.export.errors import NothingRecorded, RecordingChanged
-from orderbook_desktop.storage.export.formats import ExportFormat
+from orderbook_desktop.storage.exports.errors import NothingRecorded, RecordingChanged
+from orderbook_desktop.storage.exports.formats import ExportFormat
 from orderbook_desktop.system.atomic_file import atomic_file
 from orderbook_desktop.system.threads import in_thread
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from orderbook_desktop.core.archive import minute_of
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.imports.journal import being_imported
-from orderbook_desktop.storage.reading.stored_segments import StoredSegment, read_segment
-from orderbook_desktop.storage.schema import CHECKPOINTS, DEPTH_CHUNKS, Document
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.import_journal import being_imported
+from orderbook_desktop.storage.store.schema import CHECKPOINTS, DEPTH_CHUNKS, Document
+from orderbook_desktop.storage.store.segments import StoredSegment, read_segment
 from orderbook_desktop.storage.verification.faults import RecordingFault
 
 # A server may read whole chunks to tell whose they are: half a day of them at a time.

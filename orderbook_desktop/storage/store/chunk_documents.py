@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import Final
 
 from orderbook_desktop.core.archive import ArchiveChunk, ChunkHeader, DamagedChunk, minute_of
-from orderbook_desktop.storage.archive.packing import pack_chunk, unpack_chunk
-from orderbook_desktop.storage.schema import Document
+from orderbook_desktop.storage.store.chunk_packing import pack_chunk, unpack_chunk
+from orderbook_desktop.storage.store.schema import Document
 
 CHUNK_FIELDS: Final = frozenset(
     {

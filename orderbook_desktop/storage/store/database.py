@@ -13,9 +13,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from orderbook_desktop.core.errors import BugError, KnownError
-from orderbook_desktop.storage import migrations
 from orderbook_desktop.storage.errors import system_words
-from orderbook_desktop.storage.schema import Document
+from orderbook_desktop.storage.store import migrations
+from orderbook_desktop.storage.store.schema import Document
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import (

@@ -16,9 +16,9 @@ from typing import Final
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import decode_snapshot
 from orderbook_desktop.core.witness import Horizon, Witness
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.packing import DamagedDocument, pack, unpack
-from orderbook_desktop.storage.schema import WITNESSES, Document
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.packing import DamagedDocument, pack, unpack
+from orderbook_desktop.storage.store.schema import WITNESSES, Document
 
 # Of an update id in 64 bits.
 _ID_DIGITS: Final = 19

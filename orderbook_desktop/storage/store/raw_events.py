@@ -10,8 +10,8 @@ from typing import Final, Protocol, TypeVar
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.schema import DEPTH_EVENTS, Document, event_of
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_of
 
 # Ranges have to be bounded on both sides, by ids, of which a market may use few or many. The
 # event that follows spans no more than the longest one.

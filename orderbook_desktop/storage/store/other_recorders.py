@@ -7,10 +7,10 @@ from enum import Enum
 from typing import Final
 
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.failures import driver_failures_told
-from orderbook_desktop.storage.recorder.owner import is_gone, is_live, is_ours, token_of
-from orderbook_desktop.storage.schema import RECORDER, SEGMENTS, Document
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.owner import is_gone, is_live, is_ours, token_of
+from orderbook_desktop.storage.store.schema import RECORDER, SEGMENTS, Document
 
 # After these a recorder goes on by itself, with a segment of its own, as soon as it can.
 _PASSING: Final = frozenset(
@@ -40,7 +40,7 @@ async def recorder_states(database: Database) -> dict[str, RecorderState]:
 
     A recorder that has lost the exchange has no running segment: it is known by the last one that
     it wrote. If it was told to stop before the exchange came back, nothing says so until its
-    program ends. `storage.recorder.owner.is_live` says what is known of other machines.
+    program ends. `storage.store.owner.is_live` says what is known of other machines.
     """
     now_ms = time.time_ns() // 1_000_000
     found = database.collection(SEGMENTS).find({}, dict.fromkeys(_FIELDS, 1))

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from orderbook_desktop.storage.schema import Document
+from orderbook_desktop.storage.store.schema import Document
 
 # Tells this process from all others, those of the same number before and after it included.
 _TOKEN: Final = secrets.token_hex(8)

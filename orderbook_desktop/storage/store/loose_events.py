@@ -19,10 +19,10 @@ import msgspec
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.timeline import LooseEnd
-from orderbook_desktop.storage.archive.chunk_store import ChunkStore
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.packing import DamagedDocument, pack, unpack
-from orderbook_desktop.storage.schema import (
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.packing import DamagedDocument, pack, unpack
+from orderbook_desktop.storage.store.schema import (
     DEPTH_CHUNKS,
     DEPTH_EVENTS,
     LOOSE_EVENTS,

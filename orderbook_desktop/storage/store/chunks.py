@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orderbook_desktop.core.archive import ArchiveChunk, DamagedChunk
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.archive.documents import CHUNK_FIELDS, chunk_document, chunk_of
-from orderbook_desktop.storage.database import Database
 from orderbook_desktop.storage.errors import DatabaseError
-from orderbook_desktop.storage.schema import DEPTH_CHUNKS, LOOSE_EVENTS, Document
+from orderbook_desktop.storage.store.chunk_documents import CHUNK_FIELDS, chunk_document, chunk_of
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.schema import DEPTH_CHUNKS, LOOSE_EVENTS, Document
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection
@@ -75,7 +75,7 @@ class ChunkStore:
         had a higher `epoch`. Raises `ChunkFenced` and
         `ChunkNotKept`.
         """
-        from pymongo.errors import DuplicateKeyError  # noqa: PLC0415 (see storage.database)
+        from pymongo.errors import DuplicateKeyError  # noqa: PLC0415 (see storage.store.database)
 
         header = chunk.header
         assert header.start_id is not None  # noqa: S101 - a loose chunk has no segment
@@ -121,7 +121,7 @@ class ChunkStore:
 
         Another one of the same ids is left as it is. Raises `ChunkNotKept`.
         """
-        from pymongo.errors import DuplicateKeyError  # noqa: PLC0415 (see storage.database)
+        from pymongo.errors import DuplicateKeyError  # noqa: PLC0415 (see storage.store.database)
 
         document = await asyncio.to_thread(_document_of, chunk, None, 0)
         plain = loose_key(chunk)

@@ -7,9 +7,9 @@ from typing import Final
 
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.units import MAX_EXPONENT
-from orderbook_desktop.storage.database import Database
-from orderbook_desktop.storage.packing import DamagedDocument
-from orderbook_desktop.storage.schema import (
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.packing import DamagedDocument
+from orderbook_desktop.storage.store.schema import (
     RECORDER,
     SEGMENTS,
     Document,

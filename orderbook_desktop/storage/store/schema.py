@@ -4,7 +4,7 @@
                  `payload`, the event's JSON text exactly as the exchange sent it, and `sum`
                  (`event_sum`). Unique on (`market`, `u`). Shard key of a cluster: the same two.
                  They are kept until they are archived.
-`depth_chunks`   the archive: `storage.archive.documents`, with the `segment` that a chunk
+`depth_chunks`   the archive: `storage.store.chunk_documents`, with the `segment` that a chunk
                  belongs to, the `epoch` of the lease under which it was written
                  (`storage.archive.lease`), and `sum`, a checksum of these. `_id` is
                  `SEGMENT:START_ID`; each chunk starts where the one before it ends. Of loose
@@ -25,7 +25,7 @@
                  The one with `base: true` begins the segment, and has `new` until that is
                  stored; of the others, which only shorten the way to the newest book, a few
                  are kept.
-`loose_events`   which stored events belong to no segment (`storage.archive.loose_events`).
+`loose_events`   which stored events belong to no segment (`storage.store.loose_events`).
 `witnesses`      snapshots of the exchange taken during the recording, to hold it against:
                  `_id` is `MARKET:UPDATE_ID`, then `market`, `update_id`, `taken_ms`,
                  `payload` as that of checkpoints, and `depth`, the levels asked for.
@@ -101,7 +101,7 @@ class NewerSchema(DatabaseError):
 
 async def create_indexes(database: Any) -> None:
     """Create the indexes that are missing in `database` (motor's), all at once."""
-    from pymongo import IndexModel  # noqa: PLC0415 (see storage.database)
+    from pymongo import IndexModel  # noqa: PLC0415 (see storage.store.database)
 
     def models(name: str) -> list[IndexModel]:
         unique = name == DEPTH_EVENTS

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from orderbook_desktop.storage.schema import (
+from orderbook_desktop.storage.store.schema import (
     META,
     SCHEMA_VERSION,
     SEGMENTS,

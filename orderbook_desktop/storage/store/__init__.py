@@ -1,0 +1,1 @@
+"""The ground floor of the storage: the database, and what each collection holds."""
