@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from orderbook_desktop.app.recording_reader import RecordingReader
+    from orderbook_desktop.app.python_api import RecordingReader
 
 __all__ = ["__version__", "decimals", "floats", "open_recording"]
 
@@ -47,7 +47,7 @@ def open_recording(
     """
     from pathlib import Path  # noqa: PLC0415 (importing this package is instant)
 
-    from orderbook_desktop.app.recording_reader import RecordingReader  # noqa: PLC0415
+    from orderbook_desktop.app.python_api import RecordingReader  # noqa: PLC0415
 
     return RecordingReader(symbol, dsn, db_name, None if data_dir is None else Path(data_dir))
 

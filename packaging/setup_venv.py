@@ -107,7 +107,7 @@ def _elevation() -> list[str] | None:
 
 def _system_libraries() -> ModuleType:
     """Load the program's own list by its path: the program is not installed yet."""
-    path = ROOT / "orderbook_desktop" / "app" / "system_libraries.py"
+    path = ROOT / "orderbook_desktop" / "app" / "process" / "system_libraries.py"
     spec = importlib.util.spec_from_file_location("system_libraries", path)
     if spec is None or spec.loader is None:
         raise SetupFailed(f"This checkout is not whole: {path} can't be loaded.")

@@ -18,14 +18,14 @@ _PATIENCE_S: Final = 30.0
 _WRITE_PATIENCE_S: Final = 4.0
 
 _LIMITS: Final = {
-    "orderbook_desktop.app.engine": ("_PART_WITHIN_S", "_JOBS_WITHIN_S", "_SERVER_WITHIN_S"),
-    "orderbook_desktop.app.demo_exchange": ("_STOP_WITHIN_S",),
-    "orderbook_desktop.app.doctor": ("_CLOSE_WITHIN_S", "_EVENT_WITHIN_S"),
+    "orderbook_desktop.engine.engine": ("_PART_WITHIN_S", "_JOBS_WITHIN_S", "_SERVER_WITHIN_S"),
+    "orderbook_desktop.desk.demo_exchange": ("_STOP_WITHIN_S",),
+    "orderbook_desktop.app.commands.doctor": ("_CLOSE_WITHIN_S", "_EVENT_WITHIN_S"),
 }
 # Functions whose only default is the limit.
 _DEFAULTS: Final = {
-    ("orderbook_desktop.app.engine", "Engine.close"): _WRITE_PATIENCE_S,
-    ("orderbook_desktop.app.doctor", "examine"): _PATIENCE_S,
+    ("orderbook_desktop.engine.engine", "Engine.close"): _WRITE_PATIENCE_S,
+    ("orderbook_desktop.app.commands.doctor", "examine"): _PATIENCE_S,
     ("orderbook_desktop.system.child", "ChildProcess.stop"): _PATIENCE_S,
 }
 

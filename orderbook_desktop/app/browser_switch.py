@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Final
 
 from orderbook_desktop.app.browser_view import BrowserView
-from orderbook_desktop.app.jobs import Jobs
 from orderbook_desktop.core.browser_switch import BrowserState, BrowserStatus
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.engine.jobs import Jobs
 from orderbook_desktop.web.errors import PortTaken
 from orderbook_desktop.web.safety.hosts import is_loopback
 

@@ -17,12 +17,12 @@ import typer
 from typer.core import TyperGroup
 
 from orderbook_desktop import __version__
-from orderbook_desktop.app.log_files import begin_log, current_log
+from orderbook_desktop.app.commands.times import FromTime, ToTime
 from orderbook_desktop.app.options import with_settings
+from orderbook_desktop.app.process.log_files import begin_log, current_log
+from orderbook_desktop.app.process.workers import leave
 from orderbook_desktop.app.secrets_given import BadSecret
 from orderbook_desktop.app.settings import Settings
-from orderbook_desktop.app.times import FromTime, ToTime
-from orderbook_desktop.app.workers import leave
 from orderbook_desktop.core.errors import KnownError, SystemLack
 from orderbook_desktop.storage.exports.formats import ExportFormat
 from orderbook_desktop.storage.imports.formats import ImportFormat
@@ -113,7 +113,7 @@ def window(
     """Open the window, where no command is named."""
     del context, version
     begin_log(settings)
-    from orderbook_desktop.app.screen import check_screen  # noqa: PLC0415
+    from orderbook_desktop.app.process.screen import check_screen  # noqa: PLC0415
 
     check_screen()
     # Only now: importing Qt fails where its system libraries are missing.
@@ -147,8 +147,8 @@ def record(
     ] = None,
 ) -> None:
     """Record symbols without a window, until Ctrl-C or for a while."""
-    from orderbook_desktop.app.record import run_record  # noqa: PLC0415
-    from orderbook_desktop.app.symbol_choice import SymbolChoice  # noqa: PLC0415
+    from orderbook_desktop.app.commands.record import run_record  # noqa: PLC0415
+    from orderbook_desktop.app.commands.symbol_choice import SymbolChoice  # noqa: PLC0415
 
     if not symbols and not top:
         raise typer.BadParameter("name a SYMBOL, or give --top N")
@@ -175,7 +175,7 @@ def serve(
 
     With none, viewers choose among all that are traded.
     """
-    from orderbook_desktop.app.serve import run_serve  # noqa: PLC0415
+    from orderbook_desktop.app.commands.serve import run_serve  # noqa: PLC0415
 
     begin_log(settings)
     raise typer.Exit(run_serve(settings, symbols or []))
@@ -188,7 +188,7 @@ def recordings(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List what is recorded."""
-    from orderbook_desktop.app.recordings import run_recordings  # noqa: PLC0415
+    from orderbook_desktop.app.commands.recordings import run_recordings  # noqa: PLC0415
 
     begin_log(settings)
     raise typer.Exit(run_recordings(settings, as_json=as_json))
@@ -204,7 +204,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Prove a recording from its stored bytes."""
-    from orderbook_desktop.app.verify import run_verify  # noqa: PLC0415
+    from orderbook_desktop.app.commands.verify import run_verify  # noqa: PLC0415
 
     begin_log(settings)
     raise typer.Exit(run_verify(settings, symbol, from_ms, to_ms, as_json=as_json))
@@ -224,7 +224,7 @@ def export_recording(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a recording to a file for other tools."""
-    from orderbook_desktop.app.export_command import run_export  # noqa: PLC0415
+    from orderbook_desktop.app.commands.export import run_export  # noqa: PLC0415
 
     begin_log(settings)
     raise typer.Exit(
@@ -243,7 +243,7 @@ def import_files(
     ] = None,
 ) -> None:
     """Make a recording of what others collected: collector lines or Tardis CSV, also .gz."""
-    from orderbook_desktop.app.import_command import run_import  # noqa: PLC0415
+    from orderbook_desktop.app.commands.import_files import run_import  # noqa: PLC0415
 
     begin_log(settings)
     raise typer.Exit(run_import(settings, files, form))
@@ -269,7 +269,7 @@ def exchange(
     port_is_held: Annotated[bool, typer.Option("--port-is-held", hidden=True)] = False,
 ) -> None:
     """Be a local exchange that speaks Binance's language."""
-    from orderbook_desktop.app.exchange_command import run_exchange  # noqa: PLC0415
+    from orderbook_desktop.app.commands.exchange import run_exchange  # noqa: PLC0415
     from orderbook_desktop.exchange.local import CaptureSource, SyntheticSource  # noqa: PLC0415
 
     begin_log(settings)
@@ -298,7 +298,7 @@ def doctor(
     ] = False,
 ) -> None:
     """Say what is reachable, what is missing, and what to do."""
-    from orderbook_desktop.app.doctor import reset_database_password, run_doctor  # noqa: PLC0415
+    from orderbook_desktop.app.commands.doctor import reset_database_password, run_doctor  # noqa: PLC0415
 
     begin_log(settings)
     if reset_password:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from orderbook_desktop.app.live_desk import LiveDesk
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.disk import DiskStatus, Retention
+from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.storage.dsn import redacted_dsn
 

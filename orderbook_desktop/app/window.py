@@ -16,20 +16,20 @@ from PySide6.QtWidgets import QApplication
 from orderbook_desktop import __version__
 from orderbook_desktop.app.browser_switch import BrowserViewSwitch
 from orderbook_desktop.app.browser_view import BrowserView, web_options
-from orderbook_desktop.app.desk_library import DeskLibrary
-from orderbook_desktop.app.garbage import garbage_on_this_thread
-from orderbook_desktop.app.live_desk import LiveDesk
+from orderbook_desktop.app.process.garbage import garbage_on_this_thread
+from orderbook_desktop.app.process.stopping import stop_on_signals
+from orderbook_desktop.app.process.unexpected import UnexpectedErrors
+from orderbook_desktop.app.process.workers import Workers, end_at_latest
 from orderbook_desktop.app.recording_place import (
     DeskRecordingPlace,
     with_remembered_retention,
 )
 from orderbook_desktop.app.settings import APP_NAME, Settings
-from orderbook_desktop.app.stopping import stop_on_signals
-from orderbook_desktop.app.unexpected import UnexpectedErrors
-from orderbook_desktop.app.workers import Workers, end_at_latest
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
+from orderbook_desktop.desk.desk_library import DeskLibrary
+from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.system.private_files import keep_private, private_data_folder

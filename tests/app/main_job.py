@@ -20,7 +20,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from orderbook_desktop.app.engine import Engine
 from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, encode_image
@@ -28,6 +27,7 @@ from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, level_texts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import RecordingSink
 from orderbook_desktop.core.status import FeedState
+from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.local import LocalExchange
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S

@@ -13,10 +13,10 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from orderbook_desktop.app.engine import Engine
-from orderbook_desktop.app.market_session import MarketSession
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState
+from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.exchange.local import Fault, FaultKind, LocalExchange, Shape
 from orderbook_desktop.storage.server.server import ServerState
 

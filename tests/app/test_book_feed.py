@@ -12,12 +12,12 @@ from contextlib import asynccontextmanager
 import pytest
 from PySide6.QtWidgets import QApplication
 
-from orderbook_desktop.app.book_feed import BookFeed
 from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
+from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.exchange.errors import (
     NoBook,
     Paced,

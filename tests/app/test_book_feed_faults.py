@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from PySide6.QtWidgets import QApplication
 
-from orderbook_desktop.app.book_feed import BookFeed
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.levels import Levels
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.units import format_units
+from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.local import (
     Fault,

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import pytest
 
 from orderbook_desktop.app.browser_view import BrowserView
-from orderbook_desktop.app.desk_library import DeskLibrary
-from orderbook_desktop.app.engine import Engine
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.desk.desk_library import DeskLibrary
+from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.web.errors import PortTaken
 from orderbook_desktop.web.options import WebOptions
 from tests.web.hand_library import loaded_library

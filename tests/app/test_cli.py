@@ -10,7 +10,8 @@ from typing import NoReturn
 import pytest
 
 from orderbook_desktop import __version__
-from orderbook_desktop.app import cli, exchange_command
+from orderbook_desktop.app import cli
+from orderbook_desktop.app.commands import exchange as exchange_command
 
 pytestmark = pytest.mark.usefixtures("own_logging")
 

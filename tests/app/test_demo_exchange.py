@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orderbook_desktop.app.demo_exchange import DemoExchange, DemoFailed
 from orderbook_desktop.app.settings import Settings, load_settings
+from orderbook_desktop.desk.demo_exchange import DemoExchange, DemoFailed
 from orderbook_desktop.exchange.rest import BinanceRest
 
 _KILLED = """
 import asyncio, os, signal, sys
-from orderbook_desktop.app.demo_exchange import DemoExchange
+from orderbook_desktop.desk.demo_exchange import DemoExchange
 from orderbook_desktop.app.settings import load_settings
 
 async def main():

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from orderbook_desktop.app.desk_watch import UNREACHABLE_AFTER_S, DeskWatch
-from orderbook_desktop.app.engine import Engine
-from orderbook_desktop.app.market_session import MarketSession
-from orderbook_desktop.app.notice_board import NoticeBoard
 from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.core.desk import NoticeAction
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.desk.desk_watch import UNREACHABLE_AFTER_S, DeskWatch
+from orderbook_desktop.desk.notice_board import NoticeBoard
+from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.exchange.errors import Paced, RateLimited, Unreachable
 from tests.app.conftest import NOWHERE
 

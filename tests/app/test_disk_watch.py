@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from orderbook_desktop.app import disk_watch
-from orderbook_desktop.app.disk_watch import DiskWatch
-from orderbook_desktop.app.engine import Engine
-from orderbook_desktop.app.market_session import MarketSession
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.disk import DiskLevel
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.engine import disk_watch
+from orderbook_desktop.engine.disk_watch import DiskWatch
+from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.market_session import MarketSession
 
 _GB = 10**9
 
@@ -58,7 +58,7 @@ async def recording(
     settings: Settings, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Engine, MarketSession]]:
     monkeypatch.setattr(disk_watch, "_LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr("orderbook_desktop.app.engine.free_bytes", lambda _folder: disk.free())
+    monkeypatch.setattr("orderbook_desktop.engine.engine.free_bytes", lambda _folder: disk.free())
     engine = Engine(settings)
     await engine.start()
     try:

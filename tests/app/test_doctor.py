@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from orderbook_desktop.app import doctor
-from orderbook_desktop.app.doctor import (
+from orderbook_desktop.app.commands import doctor
+from orderbook_desktop.app.commands.doctor import (
     Finding,
     Verdict,
     examine,

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from orderbook_desktop.app import engine as engine_module
-from orderbook_desktop.app.engine import Engine
 from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.engine import engine as engine_module
+from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.storage.errors import DatabaseUnreachable
 from orderbook_desktop.storage.server.folder_claim import FolderClaim
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState

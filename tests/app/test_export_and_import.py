@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from orderbook_desktop.app import export_command, import_command
-from orderbook_desktop.app.export_command import run_export
-from orderbook_desktop.app.import_command import run_import
+from orderbook_desktop.app.commands import export as export_command
+from orderbook_desktop.app.commands import import_files as import_command
+from orderbook_desktop.app.commands.export import run_export
+from orderbook_desktop.app.commands.import_files import run_import
 from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.core.received import UnusableFile
 from orderbook_desktop.core.timeline import Cover, Timeline

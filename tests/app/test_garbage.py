@@ -9,7 +9,7 @@ from typing import Any
 
 from PySide6.QtCore import QObject
 
-from orderbook_desktop.app.garbage import garbage_on_this_thread
+from orderbook_desktop.app.process.garbage import garbage_on_this_thread
 
 
 class _Cycle(QObject):

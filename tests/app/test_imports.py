@@ -42,8 +42,8 @@ _NO_WINDOW = "PySide6 shiboken6 qasync"
     [
         ("cli", f"{_SERVER} {_DATABASE} {_EXCHANGE} {_ELSEWHERE} {_NO_WINDOW} numpy zstandard"),
         ("window", f"{_SERVER} {_DATABASE} {_EXCHANGE} {_ELSEWHERE}"),
-        ("record", f"{_SERVER} {_DATABASE} {_EXCHANGE} {_NO_WINDOW} arro3 segno"),
-        ("serve", f"{_SERVER} {_DATABASE} {_EXCHANGE} {_NO_WINDOW} arro3 segno"),
+        ("commands.record", f"{_SERVER} {_DATABASE} {_EXCHANGE} {_NO_WINDOW} arro3 segno"),
+        ("commands.serve", f"{_SERVER} {_DATABASE} {_EXCHANGE} {_NO_WINDOW} arro3 segno"),
     ],
 )
 def test_nothing_waits_for_what_it_may_never_need(module: str, later: str) -> None:

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from orderbook_desktop.app.interruptible import Interrupted, run_interruptibly
+from orderbook_desktop.app.commands.interruptible import Interrupted, run_interruptibly
 
 
 def _told(result: int) -> int:
@@ -62,7 +62,7 @@ def test_what_is_done_all_the_same_counts() -> None:
 
 _PROGRAM = """
 import asyncio, os, signal, sys, time
-from orderbook_desktop.app.interruptible import run_interruptibly
+from orderbook_desktop.app.commands.interruptible import run_interruptibly
 
 async def work():
     if sys.argv[1] == "busy":

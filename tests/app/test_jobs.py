@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from orderbook_desktop.app.jobs import Jobs
+from orderbook_desktop.engine.jobs import Jobs
 
 
 async def _fail() -> None:

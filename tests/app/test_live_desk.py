@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from orderbook_desktop.app import live_desk
-from orderbook_desktop.app.live_desk import LiveDesk
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.core.desk import NoticeAction, NoticeLevel
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.desk import live_desk
+from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.exchange.local import Fault, FaultKind
 from tests.app.conftest import ExchangeThread
 from tests.storage.processes import eventually
@@ -205,7 +205,7 @@ async def test_the_way_to_the_demo_is_no_end_of_the_recording(stranded: Settings
 async def test_a_demo_that_fails_never_leads_to_the_exchange(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderbook_desktop.app.demo_exchange.program", lambda: ["/nonexistent"])
+    monkeypatch.setattr("orderbook_desktop.desk.demo_exchange.program", lambda: ["/nonexistent"])
     async with _desk(settings, demo=True) as desk:
         await _until(lambda: "does not run" in _texts(desk))
         assert desk.demo

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orderbook_desktop.app import log_files
-from orderbook_desktop.app.log_files import SharedLogFile, begin_log, current_log, log_path
+from orderbook_desktop.app.process import log_files
+from orderbook_desktop.app.process.log_files import SharedLogFile, begin_log, current_log, log_path
 from orderbook_desktop.app.settings import load_settings
 
 pytestmark = pytest.mark.usefixtures("own_logging")

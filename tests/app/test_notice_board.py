@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orderbook_desktop.app.notice_board import NoticeBoard
 from orderbook_desktop.core.desk import Notice, NoticeLevel
+from orderbook_desktop.desk.notice_board import NoticeBoard
 
 _FIRST = Notice("a", NoticeLevel.WARNING, "The first.")
 _NOTE = Notice("n", NoticeLevel.INFORMATION, "A note.")

@@ -9,13 +9,13 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from orderbook_desktop.app.desk_watch import DeskWatch
-from orderbook_desktop.app.engine import Engine
-from orderbook_desktop.app.notice_board import NoticeBoard
-from orderbook_desktop.app.record_progress import RecordProgress
+from orderbook_desktop.app.commands.record_progress import RecordProgress
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.desk.desk_watch import DeskWatch
+from orderbook_desktop.desk.notice_board import NoticeBoard
+from orderbook_desktop.engine.engine import Engine
 from tests.storage.recording_fixtures import HandFeed, Tape, started
 
 pytestmark = [

@@ -10,13 +10,13 @@ from typing import cast
 
 from rich.console import Console
 
-from orderbook_desktop.app import record_progress
-from orderbook_desktop.app.market_session import MarketSession
-from orderbook_desktop.app.record_progress import RecordProgress, summary_of
-from orderbook_desktop.app.recording_meter import RecordingMeter
+from orderbook_desktop.app.commands import record_progress
+from orderbook_desktop.app.commands.record_progress import RecordProgress, summary_of
 from orderbook_desktop.core.desk import RecordingState, RecordingStatus
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+from orderbook_desktop.engine.market_session import MarketSession
+from orderbook_desktop.engine.recording_meter import RecordingMeter
 from orderbook_desktop.exchange.errors import Paced, UnknownSymbol
 from orderbook_desktop.storage.archive.archiver import ArchiveCounts
 from orderbook_desktop.storage.recorder.market_sink import MarketCounts

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from pymongo.errors import AutoReconnect
 
-from orderbook_desktop.app.recording_keeper import RecordingKeeper
 from orderbook_desktop.core.disk import GB, FolderSize, Retention
+from orderbook_desktop.engine.recording_keeper import RecordingKeeper
 from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
 from orderbook_desktop.storage.store.database import Database
 from tests.storage.archived_fixtures import store_segment
@@ -123,7 +123,7 @@ async def test_a_choice_takes_effect_after_a_moment_to_think(
 async def test_it_waits_for_the_database_and_outlives_its_faults(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderbook_desktop.app.recording_keeper._LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("orderbook_desktop.engine.recording_keeper._LOOK_EVERY_S", 0.01)
     kept = Kept(database)
     failed = 0
     look = kept.keeper.look

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QSettings
 
-from orderbook_desktop.app.live_desk import LiveDesk
 from orderbook_desktop.app.recording_place import (
     DeskRecordingPlace,
     place_text,
@@ -16,6 +15,7 @@ from orderbook_desktop.app.recording_place import (
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.gui.preferences import Preferences
 
 

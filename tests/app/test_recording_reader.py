@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import orderbook_desktop as od
-from orderbook_desktop.app.recording_reader import RecordingReader
+from orderbook_desktop.app.python_api import RecordingReader
 from orderbook_desktop.app.settings import BadSetting
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.exchange.local.capture_writer import write_capture
@@ -190,7 +190,7 @@ def test_importing_it_is_instant() -> None:
 
 def test_its_log_is_for_those_who_ask_for_it() -> None:
     program = (
-        "import logging, orderbook_desktop.app.recording_reader\n"
+        "import logging, orderbook_desktop.app.python_api\n"
         "logging.getLogger('orderbook_desktop.storage').warning('gone')\n"
         "logging.basicConfig()\n"
         "logging.getLogger('orderbook_desktop.storage').warning('away')\n"

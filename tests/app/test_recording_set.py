@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from orderbook_desktop.app import live_desk, recording_set
-from orderbook_desktop.app.live_desk import LiveDesk
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.desk import MarketRecording, NoticeLevel, RecordingState
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.units import Scale
+from orderbook_desktop.desk import live_desk, recording_set
+from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.exchange.local import synthetic
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.server.server import DatabaseServer

@@ -13,9 +13,9 @@ from types import ModuleType
 
 import pytest
 
-from orderbook_desktop.app import screen
-from orderbook_desktop.app.screen import MissingLibraries, NoScreen, check_screen
-from orderbook_desktop.app.system_libraries import OFFSCREEN, X_WINDOW, missing_packages
+from orderbook_desktop.app.process import screen
+from orderbook_desktop.app.process.screen import MissingLibraries, NoScreen, check_screen
+from orderbook_desktop.app.process.system_libraries import OFFSCREEN, X_WINDOW, missing_packages
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="X11 and Wayland")
 

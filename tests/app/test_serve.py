@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
-from orderbook_desktop.app.engine import Engine
-from orderbook_desktop.app.library import EngineLibrary
 from orderbook_desktop.app.settings import BadSetting, Settings, load_settings
 from orderbook_desktop.core.library import NotOffered
 from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.desk.library import EngineLibrary
+from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.server import WebServer
 from tests.web.hand_library import loaded_library

@@ -62,7 +62,9 @@ def test_while_the_program_is_loaded(command: str, module: str, number: signal.S
     assert _run(module, number, command) == (code, "", told)
 
 
-@pytest.mark.parametrize("module", ["pydantic_settings", "orderbook_desktop.app.import_command"])
+@pytest.mark.parametrize(
+    "module", ["pydantic_settings", "orderbook_desktop.app.commands.import_files"]
+)
 def test_while_an_import_is_loaded(tmp_path: Path, module: str) -> None:
     path = str(tmp_path / "c")
     found = _run(module, signal.SIGINT, "import", path, "--data-dir", str(tmp_path / "data"))

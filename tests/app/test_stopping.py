@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from orderbook_desktop.app.stopping import stop_on_signals
+from orderbook_desktop.app.process.stopping import stop_on_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends itself signals")
 

@@ -6,13 +6,13 @@ from decimal import Decimal
 
 import pytest
 
-from orderbook_desktop.app.settings import BadSetting
-from orderbook_desktop.app.symbol_choice import (
+from orderbook_desktop.app.commands.symbol_choice import (
     NothingTraded,
     SymbolChoice,
     most_traded,
     symbols_of,
 )
+from orderbook_desktop.app.settings import BadSetting
 from orderbook_desktop.core.symbols import SymbolInfo
 
 

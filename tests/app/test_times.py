@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from orderbook_desktop.app.times import FromTime, ToTime, duration_text, parse_time, time_text
+from orderbook_desktop.app.commands.times import (
+    FromTime,
+    ToTime,
+    duration_text,
+    parse_time,
+    time_text,
+)
 
 _MS = 1_723_113_000_123  # 2024-08-08 10:30:00.123 UTC
 

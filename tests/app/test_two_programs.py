@@ -15,10 +15,10 @@ import pytest
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication
 
-from orderbook_desktop.app.live_desk import LiveDesk
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
+from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.storage.reading.recording import Recording

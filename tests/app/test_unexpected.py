@@ -11,7 +11,7 @@ import pytest
 from PySide6.QtCore import QEvent, QObject, QTimer
 from PySide6.QtWidgets import QApplication
 
-from orderbook_desktop.app.unexpected import UnexpectedErrors
+from orderbook_desktop.app.process.unexpected import UnexpectedErrors
 
 
 def _fail() -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from orderbook_desktop.app.engine import Engine
+from orderbook_desktop.app.commands.times import parse_time
 from orderbook_desktop.app.settings import Settings
-from orderbook_desktop.app.times import parse_time
-from orderbook_desktop.app.witness_taker import WitnessTaker, WitnessTimes
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.witness_taker import WitnessTaker, WitnessTimes
 from orderbook_desktop.storage.recorder.market_sink import MarketCounts
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database

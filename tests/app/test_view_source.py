@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from orderbook_desktop.app.view_source import LATE_AFTER_NS, ViewSource
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import decode_snapshot
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+from orderbook_desktop.engine.view_source import LATE_AFTER_NS, ViewSource
 
 _SYNCED = FeedState.SYNCED
 _GOOD_TIME_MS = 1_700_000_000_000

@@ -13,9 +13,9 @@ import pytest
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication
 
-from orderbook_desktop.app.live_desk import LiveDesk
 from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.exchange.local import write_capture
 from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences

@@ -10,11 +10,11 @@ from typing import Any, cast
 import pytest
 from pymongo.errors import AutoReconnect
 
-from orderbook_desktop.app.market_session import MarketSession
-from orderbook_desktop.app.witness_taker import WitnessTaker
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthSnapshot
 from orderbook_desktop.core.witness import Horizon
+from orderbook_desktop.engine.market_session import MarketSession
+from orderbook_desktop.engine.witness_taker import WitnessTaker
 from orderbook_desktop.exchange.errors import Paced
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.witnesses import Witnesses

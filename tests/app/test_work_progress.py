@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from orderbook_desktop.app.work_progress import WorkProgress
+from orderbook_desktop.app.commands.work_progress import WorkProgress
 
 
 def _shown(*, terminal: bool) -> str:

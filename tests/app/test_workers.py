@@ -6,11 +6,11 @@ import subprocess
 import sys
 import threading
 
-from orderbook_desktop.app.workers import Workers
+from orderbook_desktop.app.process.workers import Workers
 
 _STUCK = """
 import threading
-from orderbook_desktop.app.workers import Workers, leave
+from orderbook_desktop.app.process.workers import Workers, leave
 
 workers = Workers()
 begun = threading.Event()
@@ -45,6 +45,6 @@ def test_the_program_ends_although_a_thread_is_stuck() -> None:
 
 
 def test_an_idle_program_ends_with_its_code() -> None:
-    script = "from orderbook_desktop.app.workers import leave; leave(4)"
+    script = "from orderbook_desktop.app.process.workers import leave; leave(4)"
     done = subprocess.run([sys.executable, "-c", script], timeout=120, check=False)
     assert done.returncode == 4

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 
-from orderbook_desktop.app import engine, window
+from orderbook_desktop.app import window
 from orderbook_desktop.app.cli import main
+from orderbook_desktop.engine import engine
 
 _WHOLE = {"_CLOSE_WITHIN_S": 30.0}
 _PARTS = {"_PART_WITHIN_S": 5.0, "_JOBS_WITHIN_S": 5.0, "_SERVER_WITHIN_S": 5.0}

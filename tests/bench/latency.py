@@ -25,13 +25,13 @@ from PySide6.QtCore import QSettings
 from PySide6.QtGui import QPaintEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
-from orderbook_desktop.app.garbage import garbage_on_this_thread
-from orderbook_desktop.app.live_desk import LiveDesk
+from orderbook_desktop.app.process.garbage import garbage_on_this_thread
+from orderbook_desktop.app.process.workers import Workers
 from orderbook_desktop.app.settings import load_settings
-from orderbook_desktop.app.workers import Workers
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.gui.book_frame import BookFrame
 from orderbook_desktop.gui.depth_chart import DepthChart
 from orderbook_desktop.gui.ladder import DepthLadder

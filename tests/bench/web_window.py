@@ -25,12 +25,12 @@ from PySide6.QtCore import QSettings, Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop.app.browser_view import BrowserView, web_options
-from orderbook_desktop.app.desk_library import DeskLibrary
-from orderbook_desktop.app.garbage import garbage_on_this_thread
-from orderbook_desktop.app.live_desk import LiveDesk
+from orderbook_desktop.app.process.garbage import garbage_on_this_thread
+from orderbook_desktop.app.process.workers import Workers
 from orderbook_desktop.app.settings import load_settings
-from orderbook_desktop.app.workers import Workers
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.desk.desk_library import DeskLibrary
+from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.system.ports import private_port

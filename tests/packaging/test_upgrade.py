@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orderbook_desktop.app.engine import Engine
 from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.app.window import first_source, first_symbol, window_memory
 from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.storage.errors import NoDatabaseProgram
 from orderbook_desktop.storage.server.choice import choose_program

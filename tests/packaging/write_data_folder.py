@@ -19,10 +19,10 @@ from typing import Any, Final
 from PySide6.QtCore import QSettings
 
 from orderbook_desktop import __version__
-from orderbook_desktop.app.engine import Engine
 from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.app.window import window_memory
 from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.exchange.local import LocalExchange, SyntheticSource
 from orderbook_desktop.gui.preferences import Preferences
 

@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 
 import pytest
 
-from orderbook_desktop.app.book_feed import BookFeed
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.depth_sync import Applied, DepthSync, Gap, Synced
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import RecordingSink, StreamItem
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.storage.reading.change_stream import RecordedStreams
 from orderbook_desktop.storage.reading.recorded_snapshots import RecordedSnapshots
 from orderbook_desktop.storage.recorder.recorder import Recorder

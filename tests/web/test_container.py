@@ -37,7 +37,8 @@ class Missing:
         if name.split(".")[0] in {_WITHOUT}:
             raise ImportError(name)
 sys.meta_path.insert(0, Missing())
-import orderbook_desktop.app.cli, orderbook_desktop.app.record, orderbook_desktop.app.serve
+import orderbook_desktop.app.cli, orderbook_desktop.app.commands.record
+import orderbook_desktop.app.commands.serve
 import orderbook_desktop.web.server
 """
     subprocess.run([sys.executable, "-c", script], check=True)

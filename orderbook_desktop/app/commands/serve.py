@@ -7,12 +7,12 @@ import asyncio
 import typer
 
 from orderbook_desktop.app.browser_view import BrowserView, web_options
-from orderbook_desktop.app.engine import Engine
-from orderbook_desktop.app.library import EngineLibrary
+from orderbook_desktop.app.commands.symbol_choice import symbols_of
+from orderbook_desktop.app.process.stopping import stop_on_signals
+from orderbook_desktop.app.process.workers import Workers
 from orderbook_desktop.app.settings import Settings
-from orderbook_desktop.app.stopping import stop_on_signals
-from orderbook_desktop.app.symbol_choice import symbols_of
-from orderbook_desktop.app.workers import Workers
+from orderbook_desktop.desk.library import EngineLibrary
+from orderbook_desktop.engine.engine import Engine
 
 
 def run_serve(settings: Settings, symbols: list[str]) -> int:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from orderbook_desktop.app.market_session import MarketSession
 from orderbook_desktop.core.desk import MarketRecording, RecordingState
 from orderbook_desktop.core.status import FeedState
+from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.exchange.errors import Paced, RegionBlocked, UnknownSymbol
 from orderbook_desktop.storage.archive.archiver import ArchiveCounts
 from orderbook_desktop.storage.recorder.market_sink import MarketCounts

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, SupportsIndex, TypeVar
 
-from orderbook_desktop.app.background_loop import BackgroundLoop
-from orderbook_desktop.app.database_session import open_database
+from orderbook_desktop.app.commands.database_session import open_database
+from orderbook_desktop.app.process.background_loop import BackgroundLoop
 from orderbook_desktop.app.settings import load_settings, symbol_and_market
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.checkpoint import BookImage

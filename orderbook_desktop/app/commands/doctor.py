@@ -19,10 +19,10 @@ import typer
 from rich.console import Console
 
 from orderbook_desktop import __version__
-from orderbook_desktop.app.database_session import close_within
-from orderbook_desktop.app.interruptible import run_interruptibly
-from orderbook_desktop.app.log_files import current_log
-from orderbook_desktop.app.screen import check_screen
+from orderbook_desktop.app.commands.database_session import close_within
+from orderbook_desktop.app.commands.interruptible import run_interruptibly
+from orderbook_desktop.app.process.log_files import current_log
+from orderbook_desktop.app.process.screen import check_screen
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.disk import GB, DiskGauge, DiskLevel, Retention, bytes_text
 from orderbook_desktop.core.errors import KnownError

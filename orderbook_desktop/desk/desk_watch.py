@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from orderbook_desktop.app.engine import Engine
-from orderbook_desktop.app.market_session import MarketSession
-from orderbook_desktop.app.notice_board import NoticeBoard
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.desk.notice_board import NoticeBoard
+from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.exchange.errors import (
     NoBook,
     Paced,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from orderbook_desktop.app.engine import Engine
-from orderbook_desktop.app.market_session import MarketSession
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.library import find_symbol
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.market_session import MarketSession
 
 
 class SharedDesk(Protocol):

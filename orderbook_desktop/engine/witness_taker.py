@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from orderbook_desktop.app.market_session import MarketSession
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthSnapshot
 from orderbook_desktop.core.witness import Witness
+from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.storage.failures import driver_failures_told
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.witnesses import Witnesses

@@ -8,14 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from orderbook_desktop.app.demo_exchange import DemoExchange
-from orderbook_desktop.app.desk_watch import DeskWatch
-from orderbook_desktop.app.engine import Engine
-from orderbook_desktop.app.jobs import Jobs
-from orderbook_desktop.app.log_files import current_log
-from orderbook_desktop.app.market_session import MarketSession
-from orderbook_desktop.app.notice_board import NoticeBoard
-from orderbook_desktop.app.recording_set import RecordingSet
+from orderbook_desktop.app.process.log_files import current_log
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.desk import (
@@ -32,6 +25,13 @@ from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+from orderbook_desktop.desk.demo_exchange import DemoExchange
+from orderbook_desktop.desk.desk_watch import DeskWatch
+from orderbook_desktop.desk.notice_board import NoticeBoard
+from orderbook_desktop.desk.recording_set import RecordingSet
+from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.jobs import Jobs
+from orderbook_desktop.engine.market_session import MarketSession
 
 _log = logging.getLogger(__name__)
 

@@ -6,14 +6,14 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from orderbook_desktop.app.engine import Engine
-from orderbook_desktop.app.market_session import MarketSession
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library import find_symbol, unlisted
 from orderbook_desktop.core.status import FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.market_session import MarketSession
 
 _log = logging.getLogger(__name__)
 

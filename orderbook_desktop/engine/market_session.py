@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
-from orderbook_desktop.app.book_feed import BookFeed
-from orderbook_desktop.app.disk_watch import DiskWatch
-from orderbook_desktop.app.jobs import Jobs
-from orderbook_desktop.app.view_source import ViewSource
 from orderbook_desktop.core.desk import RecordingStatus
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import DiffStream, SnapshotSource
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.engine.book_feed import BookFeed
+from orderbook_desktop.engine.disk_watch import DiskWatch
+from orderbook_desktop.engine.jobs import Jobs
+from orderbook_desktop.engine.view_source import ViewSource
 from orderbook_desktop.storage.archive.archiver import ArchiveCounts
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.recorder import Recorder

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from orderbook_desktop.app.system_libraries import OFFSCREEN, X_WINDOW, missing_packages
+from orderbook_desktop.app.process.system_libraries import OFFSCREEN, X_WINDOW, missing_packages
 from orderbook_desktop.core.errors import KnownError
 
 _CONNECT_S: Final = 2.0

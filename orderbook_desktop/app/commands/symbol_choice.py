@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from orderbook_desktop.app.engine import Engine
 from orderbook_desktop.app.settings import BadSetting, symbol_and_market
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.exchange.errors import ExchangeError, Paced, RateLimited, RegionBlocked
 from orderbook_desktop.exchange.stream import STREAMS_A_CONNECTION
 

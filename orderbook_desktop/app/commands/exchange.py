@@ -6,7 +6,7 @@ import asyncio
 
 import typer
 
-from orderbook_desktop.app.stopping import stop_on_signals
+from orderbook_desktop.app.process.stopping import stop_on_signals
 from orderbook_desktop.exchange.local import CaptureSource, LocalExchange, SyntheticSource
 from orderbook_desktop.system.ending import ending
 

@@ -10,16 +10,16 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
-from orderbook_desktop.app.disk_watch import DiskWatch
-from orderbook_desktop.app.jobs import Jobs
-from orderbook_desktop.app.market_session import MarketSession
-from orderbook_desktop.app.recording_keeper import RecordingKeeper
 from orderbook_desktop.app.settings import Settings
-from orderbook_desktop.app.witness_taker import WitnessTaker
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.disk import GB, DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+from orderbook_desktop.engine.disk_watch import DiskWatch
+from orderbook_desktop.engine.jobs import Jobs
+from orderbook_desktop.engine.market_session import MarketSession
+from orderbook_desktop.engine.recording_keeper import RecordingKeeper
+from orderbook_desktop.engine.witness_taker import WitnessTaker
 from orderbook_desktop.exchange.catalogue import fetch_symbols
 from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams

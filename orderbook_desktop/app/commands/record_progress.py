@@ -15,12 +15,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orderbook_desktop.app.market_session import MarketSession
-from orderbook_desktop.app.recording_meter import RecordingMeter, detail_of, problem_of
 from orderbook_desktop.core.desk import MarketRecording, RecordingState
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import age_text, badge_for
+from orderbook_desktop.engine.market_session import MarketSession
+from orderbook_desktop.engine.recording_meter import RecordingMeter, detail_of, problem_of
 
 _TELL_EVERY_S: Final = 10.0
 # More of them are told as one in the line that comes every ten seconds.

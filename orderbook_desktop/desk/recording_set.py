@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from orderbook_desktop.app.engine import Engine
-from orderbook_desktop.app.market_session import MarketSession
-from orderbook_desktop.app.recording_meter import RecordingMeter, counted_recording
 from orderbook_desktop.core.desk import MarketRecording, RecordingState
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.symbols import split_symbol
+from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.market_session import MarketSession
+from orderbook_desktop.engine.recording_meter import RecordingMeter, counted_recording
 from orderbook_desktop.storage.store.other_recorders import recorded_by_others
 
 _log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""The drivers: feeds, market sessions, recordings, and the watch over the disk."""
