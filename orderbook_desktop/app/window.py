@@ -30,8 +30,8 @@ from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.desk.desk_library import DeskLibrary
 from orderbook_desktop.desk.live_desk import LiveDesk
-from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.system.private_files import keep_private, private_data_folder
 
 _log = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
 from orderbook_desktop.desk.live_desk import LiveDesk
-from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.storage.reading.recording import Recording
 from tests.app.conftest import NOWHERE
 from tests.storage.mongodb_here import a_database, a_name, a_replica_set, drop

@@ -17,8 +17,8 @@ from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.exchange.local import write_capture
-from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.app.capture_truth import read_truth
 from tests.app.main_job import shown
 

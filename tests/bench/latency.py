@@ -32,11 +32,11 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.live_desk import LiveDesk
-from orderbook_desktop.gui.book_frame import BookFrame
-from orderbook_desktop.gui.depth_chart import DepthChart
-from orderbook_desktop.gui.ladder import DepthLadder
-from orderbook_desktop.gui.main_window import MainWindow
+from orderbook_desktop.gui.panes.book_frame import BookFrame
+from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
+from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.system.ports import is_listening, private_port
 from tests.bench.exchange_process import exchange_process
 from tests.bench.targets import Targets

@@ -22,8 +22,8 @@ from PySide6.QtWidgets import QApplication, QWidget
 from orderbook_desktop.core.depth_sync import DepthSync
 from orderbook_desktop.core.events import DepthDiff, decode_frame, decode_snapshot
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
-from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.bench.capture_data import Capture, load_capture, padded
 from tests.bench.targets import Targets
 from tests.gui.fake_desk import FakeDesk, FakeSource

@@ -37,8 +37,8 @@ from orderbook_desktop.app.process.workers import Workers
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.live_desk import LiveDesk
-from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.system.ports import is_listening, private_port
 from tests.bench.exchange_process import exchange_process
 from tests.bench.targets import Targets

@@ -25,7 +25,7 @@ def _watch_paints() -> None:
             if name == "live book":
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    from orderbook_desktop.gui.ladder import DepthLadder  # noqa: PLC0415
+    from orderbook_desktop.gui.panes.ladder.widget import DepthLadder  # noqa: PLC0415
 
     watched: Any = DepthLadder
     paint = watched.paintEvent

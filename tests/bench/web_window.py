@@ -31,8 +31,8 @@ from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.desk_library import DeskLibrary
 from orderbook_desktop.desk.live_desk import LiveDesk
-from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.system.ports import private_port
 from tests.bench.targets import Targets
 from tests.web.browser.program import exchange, running

@@ -10,8 +10,8 @@ from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
-from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import NOW_NS, FakeDesk
 
 OpenWindow = Callable[[FakeDesk], MainWindow]

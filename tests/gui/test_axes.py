@@ -9,7 +9,8 @@ from PySide6.QtCore import QRect
 from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QApplication
 
-from orderbook_desktop.gui.axes import (
+from orderbook_desktop.gui.number_font import NumberMetrics, number_font
+from orderbook_desktop.gui.panes.axes import (
     AxisPainter,
     PlotArea,
     PriceView,
@@ -18,7 +19,6 @@ from orderbook_desktop.gui.axes import (
     scale_top,
     ticks_between,
 )
-from orderbook_desktop.gui.number_font import NumberMetrics, number_font
 from orderbook_desktop.gui.theme import DARK
 
 

@@ -7,8 +7,8 @@ from PySide6.QtGui import QImage
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.status import Badge, FeedState, FeedStatus, SourceKind, badge_for
-from orderbook_desktop.gui.badge import StateBadge
 from orderbook_desktop.gui.theme import DARK
+from orderbook_desktop.gui.window.badge import StateBadge
 from tests.gui.fake_desk import NOW_NS
 
 GREY = QImage.Format.Format_Grayscale8

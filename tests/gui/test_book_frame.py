@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from orderbook_desktop.core.status import FeedState
-from orderbook_desktop.gui.book_frame import message_of, read_frame
+from orderbook_desktop.gui.panes.book_frame import message_of, read_frame
 from tests.gui.fake_desk import PEPE, FakeDesk, symbol_info
 
 

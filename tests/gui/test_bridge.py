@@ -10,8 +10,8 @@ from PySide6.QtWidgets import QApplication
 from orderbook_desktop.core.desk import RecordingStatus
 from orderbook_desktop.core.status import Badge, FeedState
 from orderbook_desktop.core.symbols import SymbolInfo
-from orderbook_desktop.gui.book_frame import BookFrame
-from orderbook_desktop.gui.bridge import DeskBridge
+from orderbook_desktop.gui.panes.book_frame import BookFrame
+from orderbook_desktop.gui.window.bridge import DeskBridge
 from tests.gui.fake_desk import NOW_NS, FakeDesk, FakeSource
 
 T = TypeVar("T")

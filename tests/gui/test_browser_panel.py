@@ -14,11 +14,11 @@ from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.browser_switch import BrowserState, BrowserStatus
-from orderbook_desktop.gui.browser_control import BrowserControl
-from orderbook_desktop.gui.browser_panel import BrowserPanel
-from orderbook_desktop.gui.main_window import MainWindow
+from orderbook_desktop.gui.dialogs.browser_panel import BrowserPanel
+from orderbook_desktop.gui.dialogs.qr_code import QrCode
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.gui.qr_code import QrCode
+from orderbook_desktop.gui.window.browser_control import BrowserControl
+from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import NOW_NS, FakeDesk
 from tests.gui.fake_switch import LINK, OFF, ON, TAKEN, FakeSwitch
 
@@ -259,11 +259,15 @@ def test_the_bar_has_room_for_it(
 
 
 def test_the_first_picture_does_not_wait_for_it() -> None:
-    script = "import sys, orderbook_desktop.gui.main_window; print(*sys.modules)"
+    script = "import sys, orderbook_desktop.gui.window.main_window; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    later = {"segno", "orderbook_desktop.gui.qr_code", "orderbook_desktop.gui.browser_panel"}
+    later = {
+        "segno",
+        "orderbook_desktop.gui.dialogs.qr_code",
+        "orderbook_desktop.gui.dialogs.browser_panel",
+    }
     assert not later & set(done.stdout.split())
 
 

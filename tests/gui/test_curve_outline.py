@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orderbook_desktop.core.depth_curve import DepthCurve, build_curve
 from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.core.levels import Levels
-from orderbook_desktop.gui.curve_outline import (
+from orderbook_desktop.gui.panes.depth_chart.outline import (
     Canvas,
     natural_half_span,
     outline,

@@ -8,9 +8,9 @@ from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.core.status import FeedState
-from orderbook_desktop.gui.book_frame import read_frame
-from orderbook_desktop.gui.depth_chart import DepthChart
-from orderbook_desktop.gui.depth_painter import DepthScene, reading_lines
+from orderbook_desktop.gui.panes.book_frame import read_frame
+from orderbook_desktop.gui.panes.depth_chart.painter import DepthScene, reading_lines
+from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.theme import DARK
 from tests.gui.fake_desk import BTC, FakeDesk, MovingMarket
 

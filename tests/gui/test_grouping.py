@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from pytestqt.qtbot import QtBot
 
-from orderbook_desktop.gui.book_frame import read_frame
-from orderbook_desktop.gui.grouping import GroupingBox
+from orderbook_desktop.gui.panes.book_frame import read_frame
 from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.window.grouping import GroupingBox
 from tests.gui.fake_desk import PEPE, FakeDesk
 
 

@@ -12,10 +12,10 @@ from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.core.status import FeedState
-from orderbook_desktop.gui.book_frame import read_frame
-from orderbook_desktop.gui.ladder import DepthLadder
-from orderbook_desktop.gui.ladder_layout import Row
-from orderbook_desktop.gui.ladder_painter import LadderRow, LadderScene
+from orderbook_desktop.gui.panes.book_frame import read_frame
+from orderbook_desktop.gui.panes.ladder.layout import Row
+from orderbook_desktop.gui.panes.ladder.painter import LadderRow, LadderScene
+from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.theme import DARK, LIGHT
 from tests.gui.fake_desk import BTC, PEPE, FakeDesk, Market, MovingMarket
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderbook_desktop.core.ladder import Side
-from orderbook_desktop.gui.ladder_layout import LadderLayout, Row, lay_out, lay_out_columns
-from orderbook_desktop.gui.ladder_painter import headings
+from orderbook_desktop.gui.panes.ladder.layout import LadderLayout, Row, lay_out, lay_out_columns
+from orderbook_desktop.gui.panes.ladder.painter import headings
 
 layouts = st.builds(
     lay_out,

@@ -11,9 +11,9 @@ from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.status import FeedState, SourceKind
-from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, Appearance
+from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.conftest import OpenWindow
 from tests.gui.fake_desk import BTC, FakeDesk, FakeSource, MovingMarket
 

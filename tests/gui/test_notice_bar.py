@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QLabel, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
-from orderbook_desktop.gui.notice_bar import NoticeBar, NoticeRow
+from orderbook_desktop.gui.window.notice_bar import NoticeBar, NoticeRow
 
 OFFLINE = Notice(
     "offline", NoticeLevel.WARNING, "Binance can't be reached <at all>.", NoticeAction.START_DEMO

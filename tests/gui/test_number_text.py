@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderbook_desktop.gui.number_text import (
+from orderbook_desktop.gui.panes.number_text import (
     axis_text,
     exact_text,
     rounded_text,

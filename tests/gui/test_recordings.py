@@ -13,11 +13,11 @@ from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.desk import MarketRecording, RecordingState
-from orderbook_desktop.gui.main_window import MainWindow
+from orderbook_desktop.gui.dialogs.recordings import RecordingManager
+from orderbook_desktop.gui.dialogs.recordings_model import COLUMNS, RecordingsModel
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.gui.recordings import RecordingManager
-from orderbook_desktop.gui.recordings_model import COLUMNS, RecordingsModel
 from orderbook_desktop.gui.theme import DARK, LIGHT
+from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import FakeDesk
 
 # A window of its own, which the offscreen platform can neither raise nor size.

@@ -13,11 +13,11 @@ from PySide6.QtWidgets import QApplication, QCheckBox, QStyle, QStyleOptionButto
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.disk import DiskStatus, Retention
-from orderbook_desktop.gui.main_window import MainWindow
+from orderbook_desktop.gui.dialogs.retention_box import RetentionBox
+from orderbook_desktop.gui.dialogs.space_dialog import SpaceDialog
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.gui.retention_box import RetentionBox
-from orderbook_desktop.gui.space_dialog import SpaceDialog
 from orderbook_desktop.gui.theme import LIGHT, Appearance, ThemeKeeper
+from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import NOW_NS, FakeDesk
 from tests.gui.fake_place import FakePlace
 

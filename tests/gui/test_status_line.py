@@ -8,8 +8,8 @@ from PySide6.QtWidgets import QLabel, QWidget
 
 from orderbook_desktop.core.desk import RecordingStatus
 from orderbook_desktop.core.disk import DiskLevel, DiskStatus, Retention
-from orderbook_desktop.gui.book_frame import read_frame
-from orderbook_desktop.gui.status_line import (
+from orderbook_desktop.gui.panes.book_frame import read_frame
+from orderbook_desktop.gui.window.status_line import (
     StatusLine,
     event_time_text,
     fields_that_fit,

@@ -13,9 +13,9 @@ from pytestqt.qtbot import QtBot
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel, RecordingStatus
 from orderbook_desktop.core.disk import Retention
 from orderbook_desktop.core.status import FeedState
-from orderbook_desktop.gui.main_window import MainWindow
+from orderbook_desktop.gui.dialogs.welcome import WelcomePanel
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.gui.welcome import WelcomePanel
+from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import NOW_NS, FakeDesk
 from tests.gui.fake_place import GB, FakePlace
 

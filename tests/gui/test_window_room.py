@@ -12,8 +12,8 @@ from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.desk import RecordingStatus
 from orderbook_desktop.core.status import FeedState
-from orderbook_desktop.gui.main_window import MainWindow
 from orderbook_desktop.gui.preferences import Preferences
+from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import NOW_NS, PEPE, FakeDesk, MovingMarket, symbol_info
 from tests.gui.fake_switch import FakeSwitch
 

@@ -13,10 +13,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderbook_desktop.web.limits import Limits
-from orderbook_desktop.web.refusal_page import is_for_a_person
 from orderbook_desktop.web.safety.headers import SECURITY_HEADERS
 from orderbook_desktop.web.safety.hosts import HostCheck, ProxyCheck
 from orderbook_desktop.web.safety.rates import RateCheck
+from orderbook_desktop.web.safety.refusal_page import is_for_a_person
 from orderbook_desktop.web.safety.tokens import TokenCheck, without_token
 
 _METHODS: Final = ("GET", "HEAD")

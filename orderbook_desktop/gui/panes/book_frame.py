@@ -12,7 +12,7 @@ from orderbook_desktop.core.levels import EMPTY, Int64Array, Levels
 from orderbook_desktop.core.status import FeedState, FeedStatus
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, Scale, places_of
-from orderbook_desktop.gui.number_text import exact_text, short_text
+from orderbook_desktop.gui.panes.number_text import exact_text, short_text
 
 _NO_LEVELS = Levels(EMPTY, EMPTY)
 

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QToolButton, QWidget
 from orderbook_desktop.core.browser_switch import BrowserState, BrowserStatus, BrowserSwitch
 
 if TYPE_CHECKING:
-    from orderbook_desktop.gui.browser_panel import BrowserPanel
+    from orderbook_desktop.gui.dialogs.browser_panel import BrowserPanel
 
 _LOOK_MS: Final = 500
 _SIGNS: Final = {
@@ -74,7 +74,7 @@ class BrowserControl(QWidget):
         """Show the panel about the browser view, below the button."""
         if self.panel is None:
             # Imported here because nobody needs it for the first picture.
-            from orderbook_desktop.gui.browser_panel import BrowserPanel  # noqa: PLC0415
+            from orderbook_desktop.gui.dialogs.browser_panel import BrowserPanel  # noqa: PLC0415
 
             self.panel = BrowserPanel(self._browsers, self.window())
             self.panel.commanded.connect(self.look)

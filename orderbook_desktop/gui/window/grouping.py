@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QComboBox, QWidget
 
 from orderbook_desktop.core.symbols import grouping_steps
 from orderbook_desktop.core.units import format_units, places_of
-from orderbook_desktop.gui.book_frame import BookFrame
+from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.preferences import Preferences
 
 

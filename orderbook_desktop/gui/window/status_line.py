@@ -13,9 +13,9 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 from orderbook_desktop.core.desk import RecordingStatus
 from orderbook_desktop.core.disk import DiskStatus, Retention, bytes_text
 from orderbook_desktop.core.status import FeedStatus
-from orderbook_desktop.gui.book_frame import BookFrame
 from orderbook_desktop.gui.disk_text import disk_field, size_sentence
-from orderbook_desktop.gui.top_bar import SOURCE_NAMES
+from orderbook_desktop.gui.panes.book_frame import BookFrame
+from orderbook_desktop.gui.window.top_bar import SOURCE_NAMES
 
 _SPACING: Final = 18
 # Left to right on screen; the numbers say which go first where room is short.

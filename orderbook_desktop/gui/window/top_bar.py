@@ -10,12 +10,12 @@ from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QToolButton, QW
 from orderbook_desktop.core.browser_switch import BrowserSwitch
 from orderbook_desktop.core.desk import Desk, RecordingStatus
 from orderbook_desktop.core.status import SourceKind
-from orderbook_desktop.gui.badge import StateBadge
-from orderbook_desktop.gui.browser_control import BrowserControl
-from orderbook_desktop.gui.grouping import GroupingBox
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.symbol_box import SymbolBox
 from orderbook_desktop.gui.theme import Theme
+from orderbook_desktop.gui.window.badge import StateBadge
+from orderbook_desktop.gui.window.browser_control import BrowserControl
+from orderbook_desktop.gui.window.grouping import GroupingBox
 
 # Below these widths captions, then words, then what the menu has, too, give way to the badge.
 _COMPACT_BELOW: Final = 1_000

@@ -20,8 +20,9 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QPushButton, QToolTip, QWidget
 
 from orderbook_desktop.core.ladder import Ladder, Side, build_ladder
-from orderbook_desktop.gui.book_frame import BookFrame, message_of
-from orderbook_desktop.gui.ladder_layout import (
+from orderbook_desktop.gui.number_font import NumberMetrics, number_font
+from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
+from orderbook_desktop.gui.panes.ladder.layout import (
     LadderColumns,
     LadderLayout,
     Row,
@@ -29,14 +30,13 @@ from orderbook_desktop.gui.ladder_layout import (
     lay_out_columns,
     side_of,
 )
-from orderbook_desktop.gui.ladder_painter import (
+from orderbook_desktop.gui.panes.ladder.painter import (
     LadderPainter,
     LadderScene,
     RowText,
     build_scene,
     gap_texts,
 )
-from orderbook_desktop.gui.number_font import NumberMetrics, number_font
 from orderbook_desktop.gui.theme import Theme
 
 _FRESH_MS: Final = 250

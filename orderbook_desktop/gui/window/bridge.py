@@ -15,7 +15,7 @@ from orderbook_desktop.core.desk import Desk, RecordingStatus
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.status import Badge, FeedState, badge_for
 from orderbook_desktop.core.symbols import SymbolInfo
-from orderbook_desktop.gui.book_frame import BookFrame, read_frame
+from orderbook_desktop.gui.panes.book_frame import BookFrame, read_frame
 
 _log = logging.getLogger(__name__)
 _SLOW_NS: Final = 100_000_000

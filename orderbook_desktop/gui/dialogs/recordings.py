@@ -32,13 +32,13 @@ from PySide6.QtWidgets import (
 
 from orderbook_desktop.core.desk import Desk, MarketRecording, RecordingState
 from orderbook_desktop.core.disk import bytes_text
-from orderbook_desktop.gui.parts import push_button, size_on_screen, text_label
-from orderbook_desktop.gui.recordings_model import (
+from orderbook_desktop.gui.dialogs.recordings_model import (
     STATE_COLUMN,
     RecordingsModel,
     SortedRecordings,
     state_text,
 )
+from orderbook_desktop.gui.parts import push_button, size_on_screen, text_label
 from orderbook_desktop.gui.symbol_box import SymbolBox
 from orderbook_desktop.gui.theme import Theme
 

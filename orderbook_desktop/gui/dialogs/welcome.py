@@ -11,9 +11,9 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from orderbook_desktop.core.desk import Desk, NoticeAction, RecordingStatus
 from orderbook_desktop.core.disk import RecordingPlace, Retention
+from orderbook_desktop.gui.dialogs.retention_box import RetentionBox
 from orderbook_desktop.gui.disk_text import growth_sentence
 from orderbook_desktop.gui.parts import push_button, text_label
-from orderbook_desktop.gui.retention_box import RetentionBox
 
 _OFTEN_WANTED: Final = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
 

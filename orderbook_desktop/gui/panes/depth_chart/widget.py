@@ -17,17 +17,17 @@ from PySide6.QtWidgets import QWidget
 
 from orderbook_desktop.core.depth_curve import DepthCurve, build_curve
 from orderbook_desktop.core.ladder import Side
-from orderbook_desktop.gui.axes import PlotArea, PriceView, scale_top
-from orderbook_desktop.gui.book_frame import BookFrame, message_of
-from orderbook_desktop.gui.curve_outline import (
+from orderbook_desktop.gui.number_font import NumberMetrics, number_font
+from orderbook_desktop.gui.panes.axes import PlotArea, PriceView, scale_top
+from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
+from orderbook_desktop.gui.panes.depth_chart.outline import (
     Reading,
     natural_half_span,
     read_curves,
     size_in_view,
 )
-from orderbook_desktop.gui.depth_painter import DepthPainter, DepthScene, axis_text_of
-from orderbook_desktop.gui.ladder_painter import paint_message
-from orderbook_desktop.gui.number_font import NumberMetrics, number_font
+from orderbook_desktop.gui.panes.depth_chart.painter import DepthPainter, DepthScene, axis_text_of
+from orderbook_desktop.gui.panes.ladder.painter import paint_message
 from orderbook_desktop.gui.theme import Theme
 
 _ZOOM: Final = 1.25

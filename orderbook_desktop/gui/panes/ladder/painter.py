@@ -11,15 +11,15 @@ from PySide6.QtGui import QColor, QFont, QPainter
 
 from orderbook_desktop.core.decimal_text import percent_text
 from orderbook_desktop.core.ladder import Ladder, Side
-from orderbook_desktop.gui.book_frame import MarketFormat, Message
-from orderbook_desktop.gui.ladder_layout import (
+from orderbook_desktop.gui.number_font import NumberMetrics
+from orderbook_desktop.gui.panes.book_frame import MarketFormat, Message
+from orderbook_desktop.gui.panes.ladder.layout import (
     LadderColumns,
     LadderLayout,
     Row,
     Span,
     side_of,
 )
-from orderbook_desktop.gui.number_font import NumberMetrics
 from orderbook_desktop.gui.theme import Theme
 
 _PADDING: Final = 7

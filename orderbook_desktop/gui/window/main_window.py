@@ -23,22 +23,22 @@ from orderbook_desktop.core.desk import Desk, NoticeAction, RecordingStatus
 from orderbook_desktop.core.disk import RecordingPlace
 from orderbook_desktop.core.status import Badge
 from orderbook_desktop.core.symbols import SymbolInfo
-from orderbook_desktop.gui.book_frame import BookFrame
-from orderbook_desktop.gui.bridge import DeskBridge
-from orderbook_desktop.gui.depth_chart import DepthChart
-from orderbook_desktop.gui.ladder import DepthLadder
-from orderbook_desktop.gui.menus import Commands, Menus
-from orderbook_desktop.gui.notice_bar import NoticeBar
+from orderbook_desktop.gui.dialogs.welcome import WelcomePanel
+from orderbook_desktop.gui.panes.book_frame import BookFrame
+from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
+from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.parts import size_on_screen
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.gui.status_line import StatusLine
 from orderbook_desktop.gui.theme import Appearance, Theme, ThemeKeeper
-from orderbook_desktop.gui.top_bar import TopBar
-from orderbook_desktop.gui.welcome import WelcomePanel
+from orderbook_desktop.gui.window.bridge import DeskBridge
+from orderbook_desktop.gui.window.menus import Commands, Menus
+from orderbook_desktop.gui.window.notice_bar import NoticeBar
+from orderbook_desktop.gui.window.status_line import StatusLine
+from orderbook_desktop.gui.window.top_bar import TopBar
 from orderbook_desktop.system.resource_files import resource_path
 
 if TYPE_CHECKING:
-    from orderbook_desktop.gui.recordings import RecordingManager
+    from orderbook_desktop.gui.dialogs.recordings import RecordingManager
 
 _DESCRIBE_MS: Final = 1_000
 _DEMO_TEXT: Final = "DEMO · a made-up market: no price here is real"
@@ -352,7 +352,7 @@ class MainWindow(QMainWindow):
     def _manage_recordings(self) -> None:
         if self.recordings is None:
             # Imported here because nobody needs it for the first picture.
-            from orderbook_desktop.gui.recordings import RecordingManager  # noqa: PLC0415
+            from orderbook_desktop.gui.dialogs.recordings import RecordingManager  # noqa: PLC0415
 
             self.recordings = RecordingManager(self._desk, self.themes.theme, self)
             self.recordings.commanded.connect(self.bridge.look)
@@ -363,19 +363,19 @@ class MainWindow(QMainWindow):
         self.recordings.activateWindow()
 
     def _show_space(self) -> None:
-        from orderbook_desktop.gui.space_dialog import SpaceDialog  # noqa: PLC0415
+        from orderbook_desktop.gui.dialogs.space_dialog import SpaceDialog  # noqa: PLC0415
 
         if self._place is not None:
             self._open(SpaceDialog(self._place, self))
 
     def _show_shortcuts(self) -> None:
         # Imported here because nobody needs it for the first picture.
-        from orderbook_desktop.gui.dialogs import shortcuts_dialog  # noqa: PLC0415
+        from orderbook_desktop.gui.dialogs.help import shortcuts_dialog  # noqa: PLC0415
 
         self._open(shortcuts_dialog(self.menus.shortcut_texts(), self))
 
     def _show_about(self) -> None:
-        from orderbook_desktop.gui.dialogs import about_dialog  # noqa: PLC0415
+        from orderbook_desktop.gui.dialogs.help import about_dialog  # noqa: PLC0415
 
         self._open(about_dialog(self))
 

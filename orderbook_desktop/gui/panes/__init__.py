@@ -1,0 +1,1 @@
+"""The panes of the window: each a layout, a painter and a widget."""
