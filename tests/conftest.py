@@ -20,7 +20,7 @@ from pytest_asyncio import is_async_test
 pytest_plugins = ["tests.isolation", "tests.log_watch", "tests.leaks", "tests.patience"]
 
 # Async tests in these folders run on Qt's event loop, as the program does.
-_QT_FOLDERS = {"gui", "app"}
+_QT_FOLDERS = {"gui", "desk", "engine", "app"}
 _qt_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 # Shared machines are slow at times; only a real hang is a failure (pytest-timeout).

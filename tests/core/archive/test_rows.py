@@ -7,7 +7,7 @@ from dataclasses import replace
 from orderbook_desktop.core.archive import ChunkSlice
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from tests.core.reference_book import Pairs, ReferenceBook, pairs_of
-from tests.storage.export.taped import Taped, two_runs
+from tests.formats.taped import Taped, two_runs
 
 
 def rows_of(*parts: ChunkSlice) -> list[LevelRows]:

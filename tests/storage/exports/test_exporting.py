@@ -25,7 +25,7 @@ from orderbook_desktop.storage.exports.errors import (
 )
 from orderbook_desktop.storage.exports.exporting import ExportJob, export
 from orderbook_desktop.storage.exports.formats import ExportFormat
-from tests.storage.export.taped import Taped, two_runs
+from tests.formats.taped import Taped, two_runs
 
 pytestmark = pytest.mark.parametrize("form", list(ExportFormat))
 

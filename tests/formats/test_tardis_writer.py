@@ -15,8 +15,8 @@ from orderbook_desktop.core.units import Scale
 from orderbook_desktop.formats.tardis_writer import HEADER, TardisWriter
 from orderbook_desktop.storage.exports.formats import ExportFormat
 from tests.core.reference_book import Pairs
-from tests.storage.export.rebuild_tardis import books
-from tests.storage.export.taped import Taped, two_runs
+from tests.formats.rebuild_tardis import books
+from tests.formats.taped import Taped, two_runs
 
 
 def rebuilt(path: Path) -> Iterator[tuple[int, Pairs, Pairs]]:

@@ -15,7 +15,7 @@ from orderbook_desktop.core.units import Scale
 from orderbook_desktop.formats.hftbacktest import EVENT_DTYPE, HftbacktestWriter
 from orderbook_desktop.formats.survey import Survey
 from orderbook_desktop.storage.exports.formats import ExportFormat
-from tests.storage.export.taped import Taped, two_runs
+from tests.formats.taped import Taped, two_runs
 
 _TICK, _LOT = Decimal("0.01"), Decimal("0.00000001")
 _MS = 1_000_000

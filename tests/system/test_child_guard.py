@@ -13,7 +13,7 @@ import pytest
 
 from orderbook_desktop.system import child_guard
 from tests.storage.processes import ROOT, eventually, is_gone
-from tests.storage.server.test_child import both_guards
+from tests.system.test_child import both_guards
 
 PARENT = """
 import asyncio, sys

@@ -20,7 +20,7 @@ from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt
-from tests.storage.export.taped import Taped, two_runs
+from tests.formats.taped import Taped, two_runs
 from tests.storage.imports.made import imported, recorded_rows
 from tests.storage.recording_fixtures import database, server
 

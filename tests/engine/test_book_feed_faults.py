@@ -25,7 +25,7 @@ from orderbook_desktop.exchange.local import (
 )
 from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams
-from tests.app.noted_sink import NotedSink
+from tests.engine.noted_sink import NotedSink
 from tests.exchange.listener import until
 from tests.exchange.local.paced import PacedSource
 from tests.exchange.local.true_book import TrueBook, true_book_of

@@ -26,7 +26,7 @@ from orderbook_desktop.exchange.errors import (
     UnknownSymbol,
     Unreachable,
 )
-from tests.app.noted_sink import NotedSink
+from tests.engine.noted_sink import NotedSink
 from tests.exchange.listener import until
 
 BTC = "BTCUSDT"

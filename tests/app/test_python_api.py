@@ -25,7 +25,7 @@ from orderbook_desktop.exchange.local.capture_writer import write_capture
 from orderbook_desktop.storage.reading.recording import NotCovered
 from orderbook_desktop.storage.store.schema import segment_document, unarchived_document
 from tests.app.command import run_command
-from tests.app.test_export_and_import import true_books
+from tests.app.commands.test_export_and_import import true_books
 from tests.core.archive.test_rows import rebuilt
 from tests.core.reference_book import Pairs, pairs_of
 

@@ -21,7 +21,7 @@ from orderbook_desktop.formats.parquet import ParquetWriter
 from orderbook_desktop.formats.survey import Survey
 from orderbook_desktop.storage.exports.formats import ExportFormat
 from tests.core.reference_book import Pairs, ReferenceBook
-from tests.storage.export.taped import Taped, two_runs
+from tests.formats.taped import Taped, two_runs
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -106,7 +106,7 @@ def test_nothing_is_missing_here() -> None:
 
 
 def test_setting_up_installs_what_the_program_would_miss(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = Path(__file__).parents[2] / "packaging" / "setup_venv.py"
+    path = Path(__file__).parents[3] / "packaging" / "setup_venv.py"
     spec = importlib.util.spec_from_file_location("setup_venv", path)
     assert spec is not None
     assert spec.loader is not None

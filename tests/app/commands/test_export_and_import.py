@@ -38,7 +38,7 @@ from tests.app.command import run_command
 from tests.core.reference_book import Pairs, ReferenceBook
 from tests.exchange.local.paced import PacedSource
 from tests.faults.probe import Probe
-from tests.storage.export.rebuild_tardis import books
+from tests.formats.rebuild_tardis import books
 from tests.storage.imports.made import Collected
 from tests.storage.recording_fixtures import Tape
 
