@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orderbook_desktop.core.version import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from decimal import Decimal
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from orderbook_desktop.app.python_api import RecordingReader
 
 __all__ = ["__version__", "decimals", "floats", "open_recording"]
-
-__version__ = "0.1.0"
 
 
 def open_recording(

@@ -134,7 +134,7 @@ def _key(set_name: str) -> str:
     for path in (
         REQUIREMENTS[set_name],
         Path("pyproject.toml"),
-        Path("orderbook_desktop/__init__.py"),
+        Path("orderbook_desktop/core/version.py"),
         Path(__file__).resolve(),
     ):
         digest.update(path.read_bytes())

@@ -16,7 +16,6 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from orderbook_desktop import __version__
 from orderbook_desktop.app.commands.times import FromTime, ToTime
 from orderbook_desktop.app.options import with_settings
 from orderbook_desktop.app.process.log_files import begin_log, current_log
@@ -24,6 +23,7 @@ from orderbook_desktop.app.process.workers import leave
 from orderbook_desktop.app.secrets_given import BadSecret
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError, SystemLack
+from orderbook_desktop.core.version import __version__
 from orderbook_desktop.storage.exports.formats import ExportFormat
 from orderbook_desktop.storage.imports.formats import ImportFormat
 

@@ -13,7 +13,6 @@ import typer
 from PySide6.QtCore import QSettings, QTimer
 from PySide6.QtWidgets import QApplication
 
-from orderbook_desktop import __version__
 from orderbook_desktop.app.browser_switch import BrowserViewSwitch
 from orderbook_desktop.app.browser_view import BrowserView, web_options
 from orderbook_desktop.app.process.garbage import garbage_on_this_thread
@@ -28,6 +27,7 @@ from orderbook_desktop.app.settings import APP_NAME, Settings
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
+from orderbook_desktop.core.version import __version__
 from orderbook_desktop.desk.desk_library import DeskLibrary
 from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.gui.preferences import Preferences

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from orderbook_desktop import __version__
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.levels import Levels
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.core.version import __version__
 from orderbook_desktop.web.changes_stream import ChangesForm, raw_levels, seen_moment
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.frames import Encoding, accepts_gzip

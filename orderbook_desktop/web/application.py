@@ -15,9 +15,9 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from orderbook_desktop import __version__
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library import NotOffered
+from orderbook_desktop.core.version import __version__
 from orderbook_desktop.system.resource_files import resource_path
 from orderbook_desktop.web.api import api_routes
 from orderbook_desktop.web.errors import Closing, TooMany

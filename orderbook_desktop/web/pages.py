@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from orderbook_desktop import __version__
 from orderbook_desktop.core.symbols import search_symbols
+from orderbook_desktop.core.version import __version__
 from orderbook_desktop.web.book_view import step_text, steps_for, view_of
 from orderbook_desktop.web.changes_stream import seen_moment
 from orderbook_desktop.web.fragments_stream import FragmentsForm

@@ -20,10 +20,10 @@ YEARS: Final = "2026"
 
 def version() -> str:
     """Return the program's version, as the package declares it."""
-    text = (ROOT / "orderbook_desktop" / "__init__.py").read_text()
+    text = (ROOT / "orderbook_desktop" / "core" / "version.py").read_text()
     found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
     if found is None:
-        raise ValueError("orderbook_desktop/__init__.py declares no __version__")
+        raise ValueError("orderbook_desktop/core/version.py declares no __version__")
     return found[1]
 
 

@@ -18,7 +18,6 @@ from typing import Final
 import typer
 from rich.console import Console
 
-from orderbook_desktop import __version__
 from orderbook_desktop.app.commands.database_session import close_within
 from orderbook_desktop.app.commands.interruptible import run_interruptibly
 from orderbook_desktop.app.process.log_files import current_log
@@ -29,6 +28,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected
 from orderbook_desktop.core.symbols import split_symbol
+from orderbook_desktop.core.version import __version__
 from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams
 from orderbook_desktop.storage.server.server import DatabaseServer, redacted_dsn

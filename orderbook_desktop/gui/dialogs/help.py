@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from orderbook_desktop import __version__
+from orderbook_desktop.core.version import __version__
 from orderbook_desktop.gui.parts import size_on_screen
 
 

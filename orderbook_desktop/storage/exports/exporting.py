@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from orderbook_desktop import __version__
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.archive.slices import ChunkSlice
+from orderbook_desktop.core.version import __version__
 from orderbook_desktop.formats.hftbacktest import HftbacktestWriter
 from orderbook_desktop.formats.parquet import ParquetWriter
 from orderbook_desktop.formats.survey import Survey
