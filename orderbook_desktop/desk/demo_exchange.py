@@ -11,7 +11,7 @@ from typing import Final
 
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.storage.server.choice import is_frozen
+from orderbook_desktop.system.bundle import is_frozen
 from orderbook_desktop.system.child import ChildProcess
 
 _READY_WITHIN_S: Final = 15.0

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from orderbook_desktop.storage.server.choice import bundled_database, is_frozen
 from orderbook_desktop.system import child_guard
+from orderbook_desktop.system.bundle import bundled_database, is_frozen
 from orderbook_desktop.system.limited_log import LimitedLog
 
 log = logging.getLogger(__name__)

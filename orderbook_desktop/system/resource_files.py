@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from orderbook_desktop.core.errors import BugError
-
 
 def resource_path(name: str) -> Path:
-    """Return the path of the file or folder `name` below `resources/`."""
+    """Return the path of the file or folder `name` below `resources/`.
+
+    Raises `FileNotFoundError` where the installation lacks it.
+    """
     package = Path(__file__).parents[1]
     bundle = getattr(sys, "_MEIPASS", None)
     homes = [package, package.parent, *([Path(bundle)] if bundle else [])]
@@ -17,4 +18,4 @@ def resource_path(name: str) -> Path:
         path = home / "resources" / name
         if path.exists():
             return path
-    raise BugError(f"resources/{name} is missing from this installation")
+    raise FileNotFoundError(f"resources/{name} is missing from this installation")

@@ -13,15 +13,11 @@ from typing import Final
 from orderbook_desktop.storage.errors import NoDatabaseProgram
 from orderbook_desktop.storage.server.credentials import key_path, password_path
 from orderbook_desktop.storage.server.places import Place, SocketPlace
+from orderbook_desktop.system.bundle import bundled_database, is_frozen
 from orderbook_desktop.system.ports import HOST
 
 REPLICA_SET: Final = "orderbook"
 
-# The second executable of a frozen bundle, in the folder of the first: it is guard and
-# SecantusDB in one, since a bundle has no interpreter that could be told `-m`.
-BUNDLED_DATABASE: Final = (
-    "orderbook-database.exe" if sys.platform == "win32" else ("orderbook-database")
-)
 _SECANTUS_CHILD: Final = "orderbook_desktop.storage.server.secantus_child"
 # Of a mongod that has a socket and no port: any but the one that it takes a socket to have. It
 # would ask the name service for the socket then, which may take seconds.
@@ -102,16 +98,6 @@ def choose_program() -> ServerProgram:
         # -P: the working folder must not shadow a module of the server.
         return ServerProgram(ServerKind.SECANTUS, (sys.executable, "-P", "-m", _SECANTUS_CHILD))
     raise NoDatabaseProgram
-
-
-def is_frozen() -> bool:
-    """Return whether this is a bundle without a Python interpreter of its own."""
-    return bool(getattr(sys, "frozen", False))
-
-
-def bundled_database() -> Path:
-    """Return where a frozen bundle has its second executable."""
-    return Path(sys.executable).with_name(BUNDLED_DATABASE)
 
 
 def _secantus_place(place: Place) -> list[str]:

@@ -9,13 +9,13 @@ import pytest
 from orderbook_desktop.storage.errors import NoDatabaseProgram
 from orderbook_desktop.storage.server.certificates import certificates_of
 from orderbook_desktop.storage.server.choice import (
-    BUNDLED_DATABASE,
     ServerKind,
     ServerProgram,
     choose_program,
 )
 from orderbook_desktop.storage.server.places import SocketPlace, TlsPlace
 from orderbook_desktop.storage.server.secantus_child import port_in
+from orderbook_desktop.system.bundle import BUNDLED_DATABASE
 
 CHILD = "orderbook_desktop.storage.server.secantus_child"
 

@@ -1,0 +1,23 @@
+"""What a frozen bundle is: two executables in one folder, and no Python interpreter."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+# The second executable of a frozen bundle, in the folder of the first: it is guard and
+# SecantusDB in one, since a bundle has no interpreter that could be told `-m`.
+BUNDLED_DATABASE: Final = (
+    "orderbook-database.exe" if sys.platform == "win32" else "orderbook-database"
+)
+
+
+def is_frozen() -> bool:
+    """Return whether this is a bundle without a Python interpreter of its own."""
+    return bool(getattr(sys, "frozen", False))
+
+
+def bundled_database() -> Path:
+    """Return where a frozen bundle has its second executable."""
+    return Path(sys.executable).with_name(BUNDLED_DATABASE)
