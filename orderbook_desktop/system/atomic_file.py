@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -9,48 +10,50 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-from orderbook_desktop.storage.exports.errors import TargetExists, TargetUnwritable
+# What the system's mask leaves of it.
+_ORDINARY: Final = 0o666
+_PRIVATE: Final = 0o600
+# Windows changes line ends in other files.
+_BINARY: Final = getattr(os, "O_BINARY", 0)
 
 
 @contextmanager
-def atomic_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, *, replace: bool, private: bool = False) -> Iterator[BinaryIO]:
     """Lend a file that takes the name `path` when the context ends well, and else is deleted.
 
     What it holds is on the disk before it takes the name. It may be written by other
     threads, one at a time. What one for the same target left behind whose process was killed
-    is deleted. Raises `TargetExists`, unless it may `replace` a file, and
-    `TargetUnwritable`, also for any `OSError` out of the context.
+    is deleted. `private` files are never open to others than their owner. Raises
+    `FileExistsError`, unless it may `replace` a file, and `OSError`.
     """
     try:
         # Where it is a link the file that it leads to is written.
         target = path.resolve()
     except (OSError, RuntimeError) as error:
-        raise TargetUnwritable(path, "its links lead in a circle") from error
-    try:
+        raise OSError(errno.ELOOP, "its links lead in a circle", path) from error
+    _refuse_existing(path, replace=replace)
+    _remove_leftovers(target)
+    with _file_beside(target, _PRIVATE if private else _ORDINARY) as (file, beside):
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
         _refuse_existing(path, replace=replace)
-        _remove_leftovers(target)
-        with _file_beside(target) as (file, beside):
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            _refuse_existing(path, replace=replace)
-            if sys.platform == "win32":
-                # An open file has no other name there.
-                file.close()
-            beside.replace(target)
-        _sync_folder(target.parent)
-    except OSError as error:
-        raise TargetUnwritable(path, error.strerror or type(error).__name__) from error
+        if sys.platform == "win32":
+            # An open file has no other name there.
+            file.close()
+        beside.replace(target)
+    _sync_folder(target.parent)
 
 
 @contextmanager
-def _file_beside(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
+def _file_beside(target: Path, mode: int) -> Iterator[tuple[BinaryIO, Path]]:
     """Lend a new file and its path, which is deleted in the end; others see that it is in use."""
     while True:
         beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-        with beside.open("xb") as file:
+        number = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, mode)
+        with os.fdopen(number, "wb") as file:
             try:
                 # Another one may have taken it for a leftover before it was locked.
                 if _lock(file, wait=True) and not _is_at(file, beside):
@@ -105,12 +108,12 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
 
 def _refuse_existing(path: Path, *, replace: bool) -> None:
     if path.is_dir():
-        raise TargetUnwritable(path, "it is a folder")
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", path)
     if path.exists() and not path.is_file():
         # A file would take the place of /dev/null.
-        raise TargetUnwritable(path, "it is not a file but a device or a pipe")
+        raise OSError(errno.EINVAL, "it is not a file but a device or a pipe", path)
     if not replace and os.path.lexists(path):
-        raise TargetExists(path)
+        raise FileExistsError(errno.EEXIST, "it is there already", path)
 
 
 def _sync_folder(folder: Path) -> None:

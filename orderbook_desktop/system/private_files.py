@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from orderbook_desktop.system.atomic_file import atomic_file
+
 log = logging.getLogger(__name__)
 
 _FOLDER_MODE: Final = 0o700
@@ -51,14 +53,8 @@ def keep_private(path: Path) -> None:
 
 def write_private(path: Path, text: str) -> None:
     """Write `text` in one step into a file that is never open to others. Raises `OSError`."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    number = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE_MODE)
-    with os.fdopen(number, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    with atomic_file(path, replace=True, private=True) as file:
+        file.write(text.encode())
 
 
 def _close_to_others(path: Path, mode: int) -> None:

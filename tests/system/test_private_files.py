@@ -89,7 +89,7 @@ def test_a_private_file_is_written_in_one_step(tmp_path: Path) -> None:
     write_private(path, "first")
     assert (path.read_text(), mode(path)) == ("first", 0o600)
     # As a kill in the middle of writing leaves it.
-    (tmp_path / "secret.new").write_text("half")
+    (tmp_path / ".secret.0123abcd.part").write_text("half")
     write_private(path, "second")
     assert (path.read_text(), mode(path)) == ("second", 0o600)
     assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]

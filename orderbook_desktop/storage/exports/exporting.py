@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -15,7 +15,12 @@ from orderbook_desktop.formats.hftbacktest import HftbacktestWriter
 from orderbook_desktop.formats.parquet import ParquetWriter
 from orderbook_desktop.formats.survey import Survey
 from orderbook_desktop.formats.tardis_writer import TardisWriter
-from orderbook_desktop.storage.exports.errors import NothingRecorded, RecordingChanged
+from orderbook_desktop.storage.exports.errors import (
+    NothingRecorded,
+    RecordingChanged,
+    TargetExists,
+    TargetUnwritable,
+)
 from orderbook_desktop.storage.exports.formats import ExportFormat
 from orderbook_desktop.system.atomic_file import atomic_file
 from orderbook_desktop.system.threads import in_thread
@@ -60,7 +65,7 @@ async def export(job: ExportJob, progress: Callable[[int], None]) -> Exported:
     `ExportError`, and what reading the recording raises; then, and where it is cancelled,
     nothing is left behind.
     """
-    with atomic_file(job.path, replace=job.replace) as file:
+    with _target(job) as file:
         survey = Survey()
         if job.format.passes > 1:
             await _each(job, survey.take, progress)
@@ -72,6 +77,18 @@ async def export(job: ExportJob, progress: Callable[[int], None]) -> Exported:
         finally:
             await in_thread(written.close)
         return written.result()
+
+
+@contextmanager
+def _target(job: ExportJob) -> Iterator[BinaryIO]:
+    """Lend the file of `job`; raises `TargetExists` and `TargetUnwritable`."""
+    try:
+        with atomic_file(job.path, replace=job.replace) as file:
+            yield file
+    except FileExistsError as error:
+        raise TargetExists(job.path) from error
+    except OSError as error:
+        raise TargetUnwritable(job.path, error.strerror or type(error).__name__) from error
 
 
 class _Counted:

@@ -13,6 +13,7 @@ from orderbook_desktop.storage.errors import DatabaseError, folder_error
 from orderbook_desktop.storage.server.certificates import certificates_of
 from orderbook_desktop.storage.server.choice import ServerKind
 from orderbook_desktop.storage.server.places import OldPlace, Place, SocketPlace, TlsPlace
+from orderbook_desktop.system.atomic_file import atomic_file
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -106,10 +107,9 @@ class FolderClaim:
 
     def publish(self, record: ServerRecord) -> None:
         """Write the record in one step; only the owner does. Raises like `acquire`."""
-        draft = self._record_path.with_suffix(".new")
         try:
-            draft.write_bytes(msgspec.json.encode(record))
-            draft.replace(self._record_path)
+            with atomic_file(self._record_path, replace=True) as file:
+                file.write(msgspec.json.encode(record))
         except OSError as error:
             raise folder_error(self._folder, error) from error
 
