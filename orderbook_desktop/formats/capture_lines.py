@@ -16,10 +16,11 @@ from typing import Any, Final
 
 import msgspec
 
-from orderbook_desktop.core.errors import MalformedMessage, OtherMarket
+from orderbook_desktop.core.errors import KnownError, MalformedMessage, OtherMarket
 from orderbook_desktop.core.events import (
     ControlReply,
     ServerShutdown,
+    TextLevels,
     decode_diff,
     decode_frame,
     decode_snapshot,
@@ -27,9 +28,21 @@ from orderbook_desktop.core.events import (
 )
 from orderbook_desktop.core.received import FileNotes, UnusableFile
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.exchange.local.errors import CaptureUnreadable
-from orderbook_desktop.exchange.local.source import TextLevel
 from orderbook_desktop.formats.lines import Cut, FileLines
+
+
+class CaptureUnreadable(KnownError):
+    """A capture file that cannot be played: `reason` says why, `line` where (0: as a whole)."""
+
+    def __init__(self, path: Path, reason: str, line: int = 0) -> None:
+        self.path = path
+        self.reason = reason
+        self.line = line
+        super().__init__(path, reason, line)
+
+    def __str__(self) -> str:
+        where = f"line {self.line} of " if self.line else ""
+        return f"The capture cannot be played: {where}{self.path} {self.reason}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +52,8 @@ class Diff:
     first_id: int
     final_id: int
     event_ms: int
-    bids: list[TextLevel]
-    asks: list[TextLevel]
+    bids: TextLevels
+    asks: TextLevels
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +61,8 @@ class Snapshot:
     """A REST snapshot that the collector fetched."""
 
     last_update_id: int
-    bids: list[TextLevel]
-    asks: list[TextLevel]
+    bids: TextLevels
+    asks: TextLevels
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +102,14 @@ class _Diff(msgspec.Struct):
     E: int
     U: int
     u: int
-    b: list[TextLevel]
-    a: list[TextLevel]
+    b: TextLevels
+    a: TextLevels
 
 
 class _Snapshot(msgspec.Struct):
     lastUpdateId: int  # noqa: N815 (the exchange's name)
-    bids: list[TextLevel]
-    asks: list[TextLevel]
+    bids: TextLevels
+    asks: TextLevels
 
 
 class _WideDiff(msgspec.Struct):
@@ -342,9 +355,9 @@ def diff_payload(market: str, diff: Diff) -> bytes:
     )
 
 
-def _narrow(levels: list[list[Any]]) -> list[TextLevel]:
+def _narrow(levels: list[list[Any]]) -> TextLevels:
     """Return price and quantity of levels that may have more elements."""
-    narrow: list[TextLevel] = []
+    narrow: TextLevels = []
     for level in levels:
         match level:
             case [str(price), str(quantity), *_]:
@@ -370,7 +383,7 @@ def _stream_name(event: _Message) -> str:
     return f"{event.s}@{kind}" if kind else ""
 
 
-def _check(*sides: list[TextLevel]) -> None:
+def _check(*sides: TextLevels) -> None:
     for levels in sides:
         for price, quantity in levels:
             if not (_is_decimal(price) and _is_decimal(quantity)):

@@ -20,8 +20,7 @@ from orderbook_desktop.core.received import (
     check_exact,
     in_order_of_time,
 )
-from orderbook_desktop.exchange.local.errors import CaptureUnreadable
-from orderbook_desktop.formats.capture_lines import CaptureLine, read_lines
+from orderbook_desktop.formats.capture_lines import CaptureLine, CaptureUnreadable, read_lines
 from orderbook_desktop.formats.capture_survey import MarketSurvey, market_of
 
 _LINES_SURVEYED: Final = 20_000

@@ -10,10 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from orderbook_desktop.core.symbols import split_symbol
-from orderbook_desktop.exchange.local.errors import CaptureUnreadable
-from orderbook_desktop.exchange.local.source import Listing, TextLevel
-from orderbook_desktop.formats.capture_lines import CaptureLine, read_lines
+from orderbook_desktop.core.events import TextLevels
+from orderbook_desktop.formats.capture_lines import CaptureLine, CaptureUnreadable, read_lines
 
 _LINES_SURVEYED: Final = 20_000
 _PRICES_REMEMBERED: Final = 1_000
@@ -33,14 +31,6 @@ class MarketSurvey:
     price_places: int = 0
     quantity_places: int = 0
     prices: deque[str] = field(default_factory=lambda: deque(maxlen=_PRICES_REMEMBERED))
-
-    def listing(self) -> Listing:
-        """Return the market as `exchangeInfo` lists it; its filters are those of the data."""
-        symbol, _ = split_symbol(self.market)
-        base, _, quote = symbol.partition("/")
-        return Listing(
-            self.market, base, quote, _step(self.price_places), _step(self.quantity_places)
-        )
 
     @property
     def diff_streams(self) -> list[str]:
@@ -65,7 +55,7 @@ class MarketSurvey:
         if line.diff:
             self._levels(line.diff.bids + line.diff.asks)
 
-    def _levels(self, levels: list[TextLevel]) -> None:
+    def _levels(self, levels: TextLevels) -> None:
         self.prices.extend(price for price, _ in levels)
         for price, quantity in levels:
             self.price_places = max(self.price_places, _places(price))
@@ -126,7 +116,3 @@ def _readable(path: Path) -> Iterator[CaptureLine]:
 
 def _places(text: str) -> int:
     return len(text.partition(".")[2].rstrip("0"))
-
-
-def _step(places: int) -> str:
-    return "1.00000000" if not places else f"0.{'1'.rjust(places, '0').ljust(8, '0')}"

@@ -8,8 +8,7 @@ import pytest
 
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.received import FileNotes
-from orderbook_desktop.exchange.local.errors import CaptureUnreadable
-from orderbook_desktop.formats.capture_lines import CaptureLine, read_lines
+from orderbook_desktop.formats.capture_lines import CaptureLine, CaptureUnreadable, read_lines
 from orderbook_desktop.formats.capture_survey import survey_capture
 
 _DIFF = (
@@ -196,13 +195,11 @@ def test_the_futures_market_is_named(tmp_path: Path) -> None:
             list(read_lines(path))
 
 
-def test_the_survey_finds_filters_and_names(tmp_path: Path) -> None:
+def test_the_survey_finds_places_and_names(tmp_path: Path) -> None:
     path = tmp_path / "diffs.jsonl"
     path.write_bytes(b"5 %s\n6 {%s}\n" % (_DIFF, _BOOK))
     survey = survey_capture(path)["ETHBTC"]
-    listing = survey.listing()
-    assert (listing.base, listing.quote) == ("ETH", "BTC")
-    assert (listing.tick_size, listing.step_size) == ("0.00010000", "1.00000000")
+    assert (survey.market, survey.price_places, survey.quantity_places) == ("ETHBTC", 4, 0)
     assert survey.has_snapshot
     assert survey.also("ethbtc@depth@100ms") == ("ethbtc@depth",)
     survey.streams.add("ethbtc@depth")

@@ -2,10 +2,11 @@
 
 from orderbook_desktop.exchange.local.capture import CaptureSource
 from orderbook_desktop.exchange.local.capture_writer import write_capture
-from orderbook_desktop.exchange.local.errors import CannotListen, CaptureUnreadable, PortInUse
+from orderbook_desktop.exchange.local.errors import CannotListen, PortInUse
 from orderbook_desktop.exchange.local.faults import Fault, FaultKind, Shape
 from orderbook_desktop.exchange.local.server import LocalExchange
 from orderbook_desktop.exchange.local.synthetic import SyntheticSource
+from orderbook_desktop.formats.capture_lines import CaptureUnreadable
 
 __all__ = [
     "CannotListen",

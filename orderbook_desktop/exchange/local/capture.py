@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.exchange.local.capture_book import CaptureBook
 from orderbook_desktop.exchange.local.capture_loop import MarketRound, round_length_ns
 from orderbook_desktop.exchange.local.source import BookView, Listing, Publish, StreamEvent
@@ -181,7 +182,7 @@ class CaptureSource:
     def _list(self, survey: MarketSurvey) -> None:
         market = survey.market
         self._surveys[market] = survey
-        self._listings[market] = survey.listing()
+        self._listings[market] = listing_of(survey)
         self._books[market] = CaptureBook(market, without_snapshot=not survey.has_snapshot)
         self._book_known[market] = asyncio.Event()
 
@@ -251,3 +252,15 @@ def _next_batch(lines: Iterator[CaptureLine]) -> tuple[list[CaptureLine], Except
     except Exception as failure:  # noqa: BLE001 (handed over, after the lines before it)
         return batch, failure
     return batch, None
+
+
+def listing_of(survey: MarketSurvey) -> Listing:
+    """Return a market as `exchangeInfo` lists it; its filters are those of the data."""
+    symbol, _ = split_symbol(survey.market)
+    base, _, quote = symbol.partition("/")
+    steps = _step(survey.price_places), _step(survey.quantity_places)
+    return Listing(survey.market, base, quote, *steps)
+
+
+def _step(places: int) -> str:
+    return "1.00000000" if not places else f"0.{'1'.rjust(places, '0').ljust(8, '0')}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from orderbook_desktop.core.errors import KnownError
 
 
@@ -31,17 +29,3 @@ class PortInUse(CannotListen):
             f"Port {self.port} is already in use, so the local exchange cannot listen on it; "
             "choose another one with --port."
         )
-
-
-class CaptureUnreadable(KnownError):
-    """A capture file that cannot be played: `reason` says why, `line` where (0: as a whole)."""
-
-    def __init__(self, path: Path, reason: str, line: int = 0) -> None:
-        self.path = path
-        self.reason = reason
-        self.line = line
-        super().__init__(path, reason, line)
-
-    def __str__(self) -> str:
-        where = f"line {self.line} of " if self.line else ""
-        return f"The capture cannot be played: {where}{self.path} {self.reason}."

@@ -20,6 +20,8 @@ from orderbook_desktop.exchange.local import (
     LocalExchange,
     write_capture,
 )
+from orderbook_desktop.exchange.local.capture import listing_of
+from orderbook_desktop.formats.capture_survey import MarketSurvey
 
 from .client import get_json, next_diff, next_json, streams, until_closed
 from .true_book import TrueBook, capture_messages, true_book_of
@@ -267,3 +269,10 @@ async def test_half_a_line_further_down_is_passed_over(capture: Path, tmp_path: 
 def test_speed_is_positive(capture: Path, speed: float) -> None:
     with pytest.raises(ValueError, match="is not positive"):
         CaptureSource(capture, speed=speed)
+
+
+def test_a_market_is_listed_with_the_filters_of_its_data() -> None:
+    survey = MarketSurvey("ETHBTC", price_places=4)
+    listing = listing_of(survey)
+    assert (listing.market, listing.base, listing.quote) == ("ETHBTC", "ETH", "BTC")
+    assert (listing.tick_size, listing.step_size) == ("0.00010000", "1.00000000")
