@@ -55,3 +55,8 @@ class BrowserSwitch(Protocol):
     def use_other_port(self) -> None:
         """Serve on `status.other_port`; nothing happens where there is none."""
         ...
+
+
+def viewers_text(viewers: int) -> str:
+    """Return how many are watching, in words."""
+    return f"{viewers:,} {'viewer' if viewers == 1 else 'viewers'}"

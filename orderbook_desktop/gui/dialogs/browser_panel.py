@@ -17,10 +17,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from orderbook_desktop.core.browser_switch import BrowserState, BrowserStatus, BrowserSwitch
+from orderbook_desktop.core.browser_switch import (
+    BrowserState,
+    BrowserStatus,
+    BrowserSwitch,
+    viewers_text,
+)
 from orderbook_desktop.gui.dialogs.qr_code import QrCode
 from orderbook_desktop.gui.parts import push_button, text_label
-from orderbook_desktop.gui.window.browser_control import viewers_text
 
 _WIDTH: Final = 460
 _COPIED_MS: Final = 1_500

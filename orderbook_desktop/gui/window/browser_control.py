@@ -8,7 +8,12 @@ from PySide6.QtCore import QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QToolButton, QWidget
 
-from orderbook_desktop.core.browser_switch import BrowserState, BrowserStatus, BrowserSwitch
+from orderbook_desktop.core.browser_switch import (
+    BrowserState,
+    BrowserStatus,
+    BrowserSwitch,
+    viewers_text,
+)
 
 if TYPE_CHECKING:
     from orderbook_desktop.gui.dialogs.browser_panel import BrowserPanel
@@ -128,11 +133,6 @@ class BrowserControl(QWidget):
         self.button.setText(f"{_SIGNS[status.state]} {shown}")
         self.button.setAccessibleName(f"Browser view {words}")
         self.button.setToolTip(status.problem or f"Browser view {words}. {_tip(status.state)}")
-
-
-def viewers_text(viewers: int) -> str:
-    """Return how many are watching, in words."""
-    return f"{viewers:,} {'viewer' if viewers == 1 else 'viewers'}"
 
 
 def _tip(state: BrowserState) -> str:
