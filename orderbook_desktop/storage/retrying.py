@@ -4,30 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Protocol
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.storage.store.database import Activity, Database
-from orderbook_desktop.storage.store.schema import Document
-
-if TYPE_CHECKING:
-    from motor.motor_asyncio import AsyncIOMotorCollection
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
-# A server of our own that another copy takes over is back after some seconds, a replica set
-# that elects a new primary after about twelve.
-PATIENCE_S: Final = 30.0
-# MongoDB's codes of ShutdownInProgress, CursorNotFound, InterruptedAtShutdown and
-# InterruptedDueToReplStateChange.
-_PASSING: Final = (91, 43, 11600, 11602)
+
+class Activity(Enum):
+    """What the database is used for. The values say what becomes of it while that fails."""
+
+    WRITE = "events wait in memory"
+    KEEP_LEDGER = "the beginnings and ends of recordings wait in memory"
+    FOLLOW = "the recorded book stands still"
+    ARCHIVE = "the recording is not made smaller"
+
+
+class Outages(Protocol):
+    """What is tried again: a database that may be away, and is told how the attempts went."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it has been given a server to speak to."""
+        ...
+
+    async def until_connected(self) -> None:
+        """Wait until it has."""
+        ...
+
+    def failed(self, activity: Activity, error: Exception) -> None:
+        """Note that a call failed."""
+        ...
+
+    def worked(self, activity: Activity) -> None:
+        """Note that a call worked."""
+        ...
 
 
 async def until_it_works(
-    database: Database, activity: Activity, attempt: Callable[[], Awaitable[object]]
+    database: Outages, activity: Activity, attempt: Callable[[], Awaitable[object]]
 ) -> None:
     """Call `attempt` until it succeeds, ever more slowly, telling `database` how it went.
 
@@ -57,130 +75,3 @@ async def until_it_works(
             database.worked(activity)
             return
         await asyncio.sleep(next(delays))
-
-
-class PatientDatabase(Database):
-    """A database that is only read, through outages.
-
-    A server of our own moves when the program that runs it ends, and another copy takes it over.
-    A read that this breaks off is asked again, of the server that there is then: so whoever reads
-    goes on in its place. After `patience_s` without an answer PyMongo's error is raised.
-    """
-
-    def __init__(self, name: str, patience_s: float = PATIENCE_S) -> None:
-        super().__init__(name)
-        self._patience_s = patience_s
-
-    def collection(self, name: str) -> AsyncIOMotorCollection[Document]:
-        """Return motor's collection, with patient reads."""
-        return cast("AsyncIOMotorCollection[Document]", _PatientCollection(self, name))
-
-    async def patiently(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        """Return what `attempt` reads, as soon as that works."""
-        now = asyncio.get_running_loop().time
-        delays = backoff_delays(first=0.1, cap=1.0)
-        failing_since: float | None = None
-        while True:
-            try:
-                return await attempt()
-            except Exception as error:
-                failing_since = failing_since or now()
-                if not _is_passing(error) or now() - failing_since > self._patience_s:
-                    raise
-                _log.info("a read is asked again (%s: %s)", type(error).__name__, error)
-            await asyncio.sleep(next(delays))
-
-
-class _PatientCollection:
-    """A collection of `database`, of which each read is asked of the server that there is then.
-
-    Whatever else motor's collection does, this does as that, once.
-    """
-
-    def __init__(self, database: PatientDatabase, name: str) -> None:
-        self._database = database
-        self._name = name
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database.motor[self._name], name)
-
-    def find(self, *arguments: Any, **options: Any) -> _PatientCursor:
-        """Find documents."""
-        return _PatientCursor(self._database, self._name, "find", arguments, options)
-
-    def aggregate(self, *arguments: Any, **options: Any) -> _PatientCursor:
-        """Run a pipeline."""
-        return _PatientCursor(self._database, self._name, "aggregate", arguments, options)
-
-    async def find_one(self, *arguments: Any, **options: Any) -> Document | None:
-        """Return a document, or None where there is none."""
-        motor = self._database
-        return await motor.patiently(
-            lambda: motor.motor[self._name].find_one(*arguments, **options)
-        )
-
-    async def distinct(self, *arguments: Any, **options: Any) -> list[Any]:
-        """Return the values of a field."""
-        motor = self._database
-        return await motor.patiently(
-            lambda: motor.motor[self._name].distinct(*arguments, **options)
-        )
-
-
-class _PatientCursor:
-    """What was asked, to be asked again from the beginning where the answer is broken off."""
-
-    def __init__(
-        self,
-        database: PatientDatabase,
-        name: str,
-        call: str,
-        arguments: tuple[Any, ...],
-        options: dict[str, Any],
-    ) -> None:
-        self._database = database
-        self._name = name
-        self._steps: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
-            (call, arguments, options)
-        ]
-
-    def sort(self, *arguments: Any) -> _PatientCursor:
-        """Sort what is found."""
-        self._steps.append(("sort", arguments, {}))
-        return self
-
-    def limit(self, count: int) -> _PatientCursor:
-        """Find at most `count`."""
-        self._steps.append(("limit", (count,), {}))
-        return self
-
-    async def to_list(self, length: int | None) -> list[Document]:
-        """Return what is found."""
-
-        async def attempt() -> list[Document]:
-            cursor: Any = self._database.motor[self._name]
-            for call, arguments, options in self._steps:
-                cursor = getattr(cursor, call)(*arguments, **options)
-            found: list[Document] = await cursor.to_list(length)
-            return found
-
-        return await self._database.patiently(attempt)
-
-    async def __aiter__(self) -> AsyncIterator[Document]:
-        for one in await self.to_list(None):
-            yield one
-
-
-def _is_passing(error: Exception) -> bool:
-    """Whether `error` says that the server is away, or has moved, and not that it refuses."""
-    from pymongo.errors import (  # noqa: PLC0415 (see storage.store.database)
-        ConnectionFailure,
-        InvalidOperation,
-        OperationFailure,
-    )
-
-    if isinstance(error, OperationFailure):
-        return error.code in _PASSING
-    # The client was closed under the read, since the server has another address now.
-    is_closed = isinstance(error, InvalidOperation) and "after close" in str(error)
-    return is_closed or isinstance(error, ConnectionFailure)

@@ -14,9 +14,9 @@ import typer
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.storage.failures import driver_failures_told
-from orderbook_desktop.storage.retrying import PatientDatabase
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState, redacted_dsn
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.patient_database import PatientDatabase
 from orderbook_desktop.storage.store.schema import has_schema
 
 _log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.storage.archive.loose_archive import LooseArchive
 from orderbook_desktop.storage.archive.segment_archive import SegmentArchive
 from orderbook_desktop.storage.failures import is_driver_failure
-from orderbook_desktop.storage.retrying import until_it_works
-from orderbook_desktop.storage.store.database import Activity, Database
+from orderbook_desktop.storage.retrying import Activity, until_it_works
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.owner import owner_document
 from orderbook_desktop.storage.store.schema import SEGMENTS, Document, NewerSchema, has_schema

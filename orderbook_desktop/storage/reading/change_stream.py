@@ -11,7 +11,8 @@ from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
-from orderbook_desktop.storage.store.database import Activity, Database
+from orderbook_desktop.storage.retrying import Activity
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_of
 
 _log = logging.getLogger(__name__)

@@ -27,8 +27,8 @@ from orderbook_desktop.storage.recorder.pending import (
     storable,
 )
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
-from orderbook_desktop.storage.retrying import until_it_works
-from orderbook_desktop.storage.store.database import Activity, Database
+from orderbook_desktop.storage.retrying import Activity, until_it_works
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import settle_imports
 from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.owner import owner_document

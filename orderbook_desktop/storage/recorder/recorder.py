@@ -14,8 +14,8 @@ from orderbook_desktop.storage.recorder.event_log import EventLog, Outcome, Unst
 from orderbook_desktop.storage.recorder.ledger import Ledger
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.pending import Insert, Operation, PendingWrites, market_of
-from orderbook_desktop.storage.retrying import until_it_works
-from orderbook_desktop.storage.store.database import Activity, Database
+from orderbook_desktop.storage.retrying import Activity, until_it_works
+from orderbook_desktop.storage.store.database import Database
 
 _log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.storage.errors import system_words
+from orderbook_desktop.storage.retrying import Activity
 from orderbook_desktop.storage.store import migrations
 from orderbook_desktop.storage.store.schema import Document
 
@@ -31,15 +31,6 @@ _FIND_SERVER_MS: Final = 1_500
 _CONNECT_MS: Final = 5_000
 _ANSWER_MS: Final = 15_000
 _OUT_OF_DISK: Final = 14031
-
-
-class Activity(Enum):
-    """What the database is used for. The values say what becomes of it while that fails."""
-
-    WRITE = "events wait in memory"
-    KEEP_LEDGER = "the beginnings and ends of recordings wait in memory"
-    FOLLOW = "the recorded book stands still"
-    ARCHIVE = "the recording is not made smaller"
 
 
 class Database:

@@ -13,7 +13,8 @@ from pymongo.errors import (
 )
 
 from orderbook_desktop.core.errors import BugError
-from orderbook_desktop.storage.store.database import Activity, Database
+from orderbook_desktop.storage.retrying import Activity
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import NewerSchema
 from tests.storage.recording_fixtures import (
     ServerThread,
