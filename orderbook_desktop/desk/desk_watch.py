@@ -69,7 +69,7 @@ class DeskWatch:
 
     def _look_at_archive(self) -> None:
         # It stays so until the next start: once read, it is known.
-        if problem := self._engine.recorder.archiver.problem:
+        if problem := self._engine.archiver.problem:
             text = f"A part of what is recorded can't be archived: {problem}"
             self._board.put(Notice("archive", NoticeLevel.WARNING, text))
 

@@ -164,8 +164,8 @@ class RecordingSet:
         state = RecordingState.WAITING if wanted else RecordingState.STOPPED
         if wanted and market in self._elsewhere:
             state = RecordingState.ELSEWHERE
-        recorder = self._engine.recorder
-        counts, archived = recorder.sink(market).counts, recorder.archiver.counts_of(market)
+        recorder, archiver = self._engine.recorder, self._engine.archiver
+        counts, archived = recorder.sink(market).counts, archiver.counts_of(market)
         counted = counted_recording(symbol, counts, archived)
         return replace(counted, state=state, wanted=wanted, waiting=recorder.waiting_of(market))
 

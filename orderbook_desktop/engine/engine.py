@@ -23,6 +23,7 @@ from orderbook_desktop.engine.witness_taker import WitnessTaker
 from orderbook_desktop.exchange.catalogue import fetch_symbols
 from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams
+from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.reading.change_stream import RecordedStreams
 from orderbook_desktop.storage.reading.recorded_snapshots import RecordedSnapshots
 from orderbook_desktop.storage.recorder.recorder import Recorder
@@ -64,6 +65,12 @@ class Engine:
         self.database = Database(settings.db_name)
         self.server = DatabaseServer(settings.data_dir, settings.mongo_dsn)
         self.recorder = Recorder(self.database, settings.buffer_mb * 2**20)
+        self.archiver = Archiver(
+            self.database,
+            is_busy=lambda: self.recorder.is_busy,
+            prepare=self.recorder.prepare,
+        )
+        self._archiving: asyncio.Task[None] | None = None
         self._witness_taker = WitnessTaker(self.rest, self.database)
         self.recorded_snapshots = RecordedSnapshots(self.database)
         self.recorded_streams = RecordedStreams(self.database)
@@ -141,6 +148,7 @@ class Engine:
         self.jobs.start(self.disk_watch.run(), "watch over the disk")
         self.jobs.start(self.keeper.run(), "retention")
         await self.recorder.start()
+        self._archiving = self.jobs.start(self.archiver.run(), "archive")
 
     async def until_database(self) -> None:
         """Wait until the database is there; raises the `KnownError` why it can't be had now."""
@@ -208,7 +216,14 @@ class Engine:
             add(_within, _JOBS_WITHIN_S, "the background tasks", self.jobs.close)
             add(_within, _PART_WITHIN_S, "the change stream", self.recorded_streams.close)
             add(_within, write_within_s + _PART_WITHIN_S, "the recorder", write)
+            add(_within, _PART_WITHIN_S, "the archive", self._stop_archiving)
             add(self._close_exchange)
+
+    async def _stop_archiving(self) -> None:
+        """Leave the archive where it is: the next to archive goes on from there."""
+        if self._archiving is not None:
+            self._archiving.cancel()
+            await asyncio.wait({self._archiving})
 
     async def _close_exchange(self) -> None:
         await _within(_PART_WITHIN_S, "the symbols", self._close_sessions)

@@ -13,7 +13,7 @@ from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.engine.disk_watch import DiskWatch
 from orderbook_desktop.engine.jobs import Jobs
 from orderbook_desktop.engine.view_source import ViewSource
-from orderbook_desktop.storage.archive.archiver import ArchiveCounts
+from orderbook_desktop.storage.archive.archiver import ArchiveCounts, Archiver
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.recorder import Recorder
 
@@ -48,6 +48,11 @@ class Sources(Protocol):
     @property
     def recorder(self) -> Recorder:
         """Who records."""
+        ...
+
+    @property
+    def archiver(self) -> Archiver:
+        """What archives the recordings."""
         ...
 
     @property
@@ -131,7 +136,7 @@ class MarketSession:
     @property
     def archived(self) -> ArchiveCounts:
         """What was archived of the market since the start of the program."""
-        return self._sources.recorder.archiver.counts_of(self.market)
+        return self._sources.archiver.counts_of(self.market)
 
     @property
     def lag_ms(self) -> int | None:

@@ -100,7 +100,7 @@ class Sampler:
             self._process.num_fds() - sockets,
             sockets,
             self._desk.recording.events,
-            engine.recorder.archiver.counts_of(self._desk.symbol.market).events,
+            engine.archiver.counts_of(self._desk.symbol.market).events,
         )
 
     def _timers(self) -> int:

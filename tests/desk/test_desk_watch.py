@@ -52,7 +52,7 @@ async def test_an_exchange_out_of_reach_is_told_with_the_demo(watched: Watched) 
 
 
 async def test_what_can_t_be_archived_is_told(watched: Watched) -> None:
-    counts = watched.engine.recorder.archiver.counts_of("ETHUSDT")
+    counts = watched.engine.archiver.counts_of("ETHUSDT")
     watched.after(0, None)
     assert watched.board.notices == []
     counts.problem = "ETHUSDT: after update id 7, an event is missing."

@@ -9,9 +9,11 @@ import pytest
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.engine import engine as engine_module
 from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.storage.archive import archiver as archiver_module
 from orderbook_desktop.storage.errors import DatabaseUnreachable
 from orderbook_desktop.storage.server.folder_claim import FolderClaim
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
+from tests.storage.recording_fixtures import Tape, started
 
 
 @pytest.mark.expects_log(r"ERROR .*engine: the streams did not end cleanly")
@@ -38,6 +40,24 @@ async def test_each_part_is_closed_whatever_became_of_the_others(
     assert engine.server.state is ServerState.STOPPED
     assert engine.server.pid is None
     await engine.close()
+
+
+async def test_what_is_recorded_is_archived_until_the_end(
+    stranded: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_READY_AFTER_S", "_FIRST_LOOK_S", "_LOOK_EVERY_S", "_RUNNING_EVERY_S"):
+        monkeypatch.setattr(archiver_module, name, 0.05)
+    engine, tape = Engine(stranded), Tape(step_ms=1_000)
+    await engine.start()
+    feed = started(engine.recorder, tape)
+    counts = engine.archiver.counts_of(tape.market)
+    async with asyncio.timeout(60):
+        while counts.events < 100:
+            feed.diffs(*tape.diffs(30))
+            while engine.recorder.waiting:
+                await asyncio.sleep(0.02)
+    await engine.close()
+    assert "archive" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
 async def test_closing_that_is_cancelled_still_closes_the_rest(

@@ -9,7 +9,6 @@ from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.recorder.event_log import EventLog, Outcome, UnstorableAmong
 from orderbook_desktop.storage.recorder.ledger import Ledger
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
@@ -39,8 +38,6 @@ class Recorder:
     that comes after a pause is written at once; those that come in quick succession are written
     together, every `_BATCH_EVERY_S`. Failed writes are repeated until they are acknowledged, by
     us and not by the driver; repeating is harmless, since (market, u) is unique.
-
-    `archiver` archives, behind its back, what is recorded, be it by others before.
     """
 
     def __init__(self, database: Database, limit_bytes: int = _LIMIT_BYTES) -> None:
@@ -49,12 +46,6 @@ class Recorder:
         self._pending = PendingWrites(limit_bytes, self._wake.set)
         self._events = EventLog(database)
         self._ledger = Ledger(database, self._pending.forget, self._vanished)
-        self.archiver = Archiver(
-            database,
-            is_busy=lambda: self._pending.events > _FEW_EVENTS,
-            prepare=self._prepare,
-        )
-        self._archiving: asyncio.Task[None] | None = None
         self._sinks: dict[str, MarketSink] = {}
         self._jobs: list[asyncio.Task[None]] = []
         self._batch_size = _OPERATIONS_A_BATCH
@@ -67,6 +58,11 @@ class Recorder:
     def waiting(self) -> int:
         """How many events the database has not acknowledged yet."""
         return self._pending.events
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether so many events wait that others should leave the database to them."""
+        return self._pending.events > _FEW_EVENTS
 
     @property
     def recorded(self) -> tuple[int, int]:
@@ -118,7 +114,6 @@ class Recorder:
         ]
         for job in self._jobs:
             job.add_done_callback(self._job_ended)
-        self._archiving = asyncio.create_task(self.archiver.run(), name="recorder-archive")
 
     async def close(self, timeout_s: float = 2.0) -> None:
         """End all segments and write what waits, for at most `timeout_s`.
@@ -126,7 +121,6 @@ class Recorder:
         Where that is too short, the segments end with what was written: everything that was
         acknowledged belongs to one, and `waiting` is how many events were not.
         """
-        await self._stop_archiving()
         for sink in self._sinks.values():
             sink.broken(GapCause.USER, "")
         self._closing = True
@@ -157,12 +151,6 @@ class Recorder:
             # Else it may look after others, or wait for a database that nobody can have.
             await asyncio.wait({keeping}, timeout=max(0.0, ends_at - time.monotonic()))
 
-    async def _stop_archiving(self) -> None:
-        """Leave it where it is: the next to archive goes on from there."""
-        if self._archiving is not None:
-            self._archiving.cancel()
-            await asyncio.gather(self._archiving, return_exceptions=True)
-
     async def _write(self) -> None:
         """Write events until closed, and everything is written or time is up."""
         while len(self._pending) or not self._closing:
@@ -184,7 +172,7 @@ class Recorder:
             await asyncio.sleep(due_in_s)
 
     async def _write_batch(self) -> None:
-        await self._prepare()
+        await self.prepare()
         batch = self._pending.first(self._batch_size)
         events = [one for one in batch if isinstance(one, Insert) and self._accepts(one.market)]
         try:
@@ -198,7 +186,8 @@ class Recorder:
         for operation in batch:
             self._acknowledge(operation, outcome, now_ns)
 
-    async def _prepare(self) -> None:
+    async def prepare(self) -> None:
+        """Ready the database, once there is one, and close what a crash left open in it."""
         await self._database.until_connected()
         if not self._database.prepared:
             await self._database.prepare()

@@ -14,11 +14,13 @@ from orderbook_desktop.core.sources import StreamBroken
 from orderbook_desktop.storage.archive import archiver as archiver_module
 from orderbook_desktop.storage.archive import loose_archive
 from orderbook_desktop.storage.archive import proof as archive_proof
+from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
+from orderbook_desktop.system.ending import ending
 from tests.core.reference_book import diff_payload, snapshot_payload
 from tests.storage.archive_fixtures import (
     FragileDatabase,
@@ -411,7 +413,7 @@ async def test_followers_do_not_notice(database: Database) -> None:
         assert not [one for one in followed.streams.seen if isinstance(one, StreamBroken)]
 
 
-async def test_the_recorder_archives_by_itself(
+async def test_it_archives_by_itself_beside_a_recorder(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("_READY_AFTER_S", "_FIRST_LOOK_S", "_LOOK_EVERY_S", "_RUNNING_EVERY_S"):
@@ -420,15 +422,15 @@ async def test_the_recorder_archives_by_itself(
     async with running(Recorder(database)) as recorder:
         feed = started(recorder, tape)
         diffs: list[DepthDiff] = []
-        counts = recorder.archiver.counts_of(tape.market)
-        async with asyncio.timeout(60):
+        archiver = Archiver(database, is_busy=lambda: recorder.is_busy, prepare=recorder.prepare)
+        counts = archiver.counts_of(tape.market)
+        async with ending(asyncio.create_task(archiver.run())), asyncio.timeout(60):
             while counts.events < 500:
                 diffs += tape.diffs(30)
                 feed.diffs(*diffs[-30:])
                 await asyncio.sleep(0.02)
     held = await held_in(database)
     assert held.archived + held.raw == diffs
-    assert [task.get_name() for task in asyncio.all_tasks()] != ["recorder-archive"]
 
 
 @pytest.mark.expects_log("WARNING .*archived as it was sent: .* best bid reaches the best ask")
