@@ -10,7 +10,7 @@ import ipaddress
 import re
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from orderbook_desktop.app.secrets_given import SecretGivenTwice, read_secret
+from orderbook_desktop.core.disk import Retention
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
@@ -236,6 +237,21 @@ class Settings(BaseSettings):
             if address != type(self).model_fields[name].default:
                 return urlsplit(address).netloc
         return ""
+
+    @property
+    def usual_symbol(self) -> str:
+        """The symbol that is shown unless another one is asked for."""
+        return str(type(self).model_fields["symbol"].default)
+
+    def with_retention(self, retention: Retention) -> Self:
+        """Return these settings, with `retention` as what is kept of recordings."""
+        kept = {"retention_days": retention.days, "retention_gb": retention.gigabytes}
+        return self.model_copy(update=kept)
+
+    def with_exchange(self, rest_url: str, ws_url: str, db_name: str) -> Self:
+        """Return these settings with another exchange, recorded in a database of its own."""
+        other = {"rest_url": rest_url, "ws_url": ws_url, "db_name": db_name}
+        return self.model_copy(update=other)
 
     @classmethod
     def variable(cls, name: str) -> str:

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import QApplication
 from orderbook_desktop.app.browser_switch import BrowserViewSwitch
 from orderbook_desktop.app.browser_view import BrowserView, web_options
 from orderbook_desktop.app.process.garbage import garbage_on_this_thread
+from orderbook_desktop.app.process.log_files import current_log
 from orderbook_desktop.app.process.stopping import stop_on_signals
 from orderbook_desktop.app.process.unexpected import UnexpectedErrors
 from orderbook_desktop.app.process.workers import Workers, end_at_latest
@@ -84,6 +85,7 @@ async def _show(application: QApplication, settings: Settings, *, demo: bool, se
         recents=preferences.recents,
         recordings=first_recordings(preferences),
         demo=demo,
+        current_log=current_log,
     )
     view = BrowserView(DeskLibrary(desk), web_options(settings))
     browsers = BrowserViewSwitch(view, desk.tell_of_bug)

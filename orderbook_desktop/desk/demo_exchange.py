@@ -9,8 +9,8 @@ import socket
 import sys
 from typing import Final
 
-from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.desk.settings import DeskSettings
 from orderbook_desktop.system.bundle import is_frozen
 from orderbook_desktop.system.child import ChildProcess
 
@@ -38,7 +38,7 @@ class DemoExchange:
     other user may get its port meanwhile and serve something else.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DeskSettings) -> None:
         self._settings = settings
         self._port = 0
         self._child: ChildProcess | None = None
@@ -71,14 +71,12 @@ class DemoExchange:
         code = await self._child.wait()
         return DemoFailed(f"it ended unexpectedly, with exit code {code}")
 
-    def settings(self) -> Settings:
+    def settings(self) -> DeskSettings:
         """Return the settings with the demo's exchange, and a database of its own."""
-        changed = {
-            "rest_url": f"http://127.0.0.1:{self._port}",
-            "ws_url": f"ws://127.0.0.1:{self._port}",
-            "db_name": f"{self._settings.db_name}_demo",
-        }
-        return self._settings.model_copy(update=changed)
+        address = f"127.0.0.1:{self._port}"
+        return self._settings.with_exchange(
+            f"http://{address}", f"ws://{address}", f"{self._settings.db_name}_demo"
+        )
 
     async def close(self) -> None:
         """End the process."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from orderbook_desktop.app.process.log_files import current_log
-from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.desk import (
     MarketRecording,
@@ -29,6 +27,7 @@ from orderbook_desktop.desk.demo_exchange import DemoExchange
 from orderbook_desktop.desk.desk_watch import DeskWatch
 from orderbook_desktop.desk.notice_board import NoticeBoard
 from orderbook_desktop.desk.recording_set import RecordingSet
+from orderbook_desktop.desk.settings import DeskSettings
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.jobs import Jobs
 from orderbook_desktop.engine.market_session import MarketSession
@@ -48,19 +47,22 @@ class LiveDesk:
     `recents` are the symbols of earlier runs, `recordings` the kept recordings of the last
     one and whether they are to run. With `demo` everything happens on a made-up
     market, in a database of its own, and the exchange is never asked for anything.
+    `current_log` tells where the log is, as far as there is one.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: DeskSettings,
         *,
         symbol: str,
         source_kind: SourceKind,
         recents: Sequence[str] = (),
         recordings: Mapping[str, bool] | None = None,
         demo: bool = False,
+        current_log: Callable[[], str] = lambda: "",
     ) -> None:
         self._settings = settings
+        self._current_log = current_log
         self._demo = demo
         self._demo_exchange: DemoExchange | None = None
         self._kind = source_kind
@@ -226,8 +228,7 @@ class LiveDesk:
 
     def set_retention(self, retention: Retention) -> None:
         """Keep so much of recordings from now on."""
-        fields = {"retention_days": retention.days, "retention_gb": retention.gigabytes}
-        self._settings = self._settings.model_copy(update=fields)
+        self._settings = self._settings.with_retention(retention)
         self._engine.keeper.retention = retention
 
     def dismiss(self, key: str) -> None:
@@ -248,7 +249,7 @@ class LiveDesk:
         """Tell the person that something went wrong that should not have; it is logged."""
         text = (
             f"Something went wrong that should not have ({type(error).__name__}); the details "
-            f"are in {current_log() or 'the log'}. If the window acts up, start it again."
+            f"are in {self._current_log() or 'the log'}. If the window acts up, start it again."
         )
         self._board.tell(Notice("bug", NoticeLevel.WARNING, text))
 
@@ -350,7 +351,7 @@ class LiveDesk:
         """Show another symbol instead of one that the demo doesn't have."""
         missing = self._symbol.symbol
         known = {one.symbol for one in self._symbols}
-        default = str(Settings.model_fields["symbol"].default)
+        default = self._settings.usual_symbol
         self.select_symbol(default if default in known else self._symbols[0].symbol)
         self._board.withdraw("recording")
         text = f"The demo has no {missing}; this is {self._symbol.symbol}."

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
-from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.disk import GB, DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
@@ -19,6 +18,7 @@ from orderbook_desktop.engine.disk_watch import DiskWatch
 from orderbook_desktop.engine.jobs import Jobs
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.engine.recording_keeper import RecordingKeeper
+from orderbook_desktop.engine.settings import EngineSettings
 from orderbook_desktop.engine.witness_taker import WitnessTaker
 from orderbook_desktop.exchange.catalogue import fetch_symbols
 from orderbook_desktop.exchange.rest import BinanceRest
@@ -57,7 +57,7 @@ class Engine:
     """
 
     def __init__(
-        self, settings: Settings, failed: Callable[[BaseException], None] | None = None
+        self, settings: EngineSettings, failed: Callable[[BaseException], None] | None = None
     ) -> None:
         self.settings = settings
         self.rest = BinanceRest(settings.rest_url)

@@ -147,6 +147,22 @@ async def test_another_exchange_than_the_usual_one_is_named(stranded: Settings) 
     await desk.close()
 
 
+@pytest.mark.parametrize("logged", ["/data/logs/x.log", ""])
+async def test_a_fault_of_ours_is_told_with_the_place_of_the_log(
+    stranded: Settings, logged: str
+) -> None:
+    desk = LiveDesk(
+        stranded,
+        symbol="BTC/USDT",
+        source_kind=SourceKind.DIRECT,
+        current_log=lambda: logged,
+    )
+    desk.tell_of_bug(ZeroDivisionError())
+    (notice,) = desk.notices
+    assert f"(ZeroDivisionError); the details are in {logged or 'the log'}." in notice.text
+    await desk.close()
+
+
 async def test_half_a_symbol_is_none_while_nobody_knows_the_list(stranded: Settings) -> None:
     async with _desk(stranded, kind=SourceKind.DIRECT) as desk:
         desk.set_recording(False)
