@@ -27,7 +27,7 @@ from orderbook_desktop.gui.panes.depth_chart.outline import (
     size_in_view,
 )
 from orderbook_desktop.gui.panes.depth_chart.painter import DepthPainter, DepthScene, axis_text_of
-from orderbook_desktop.gui.panes.ladder.painter import paint_message
+from orderbook_desktop.gui.panes.message import paint_message
 from orderbook_desktop.gui.theme import Theme
 
 _ZOOM: Final = 1.25

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from PySide6.QtCore import QPointF, QRect, QRectF, Qt
+from PySide6.QtCore import QPointF, QRect, Qt
 from PySide6.QtGui import QColor, QFont, QPainter
 
 from orderbook_desktop.core.decimal_text import percent_text
@@ -20,6 +20,7 @@ from orderbook_desktop.gui.panes.ladder.layout import (
     Span,
     side_of,
 )
+from orderbook_desktop.gui.panes.message import paint_message
 from orderbook_desktop.gui.theme import Theme
 
 _PADDING: Final = 7
@@ -264,22 +265,3 @@ class LadderPainter:
         painter.setFont(self._numbers.font)
         painter.setPen(theme.trouble if spread.startswith("crossed") else theme.muted)
         painter.drawText(area.translated(0, line), _CENTRE, spread)
-
-
-def paint_message(
-    painter: QPainter, area: QRect, message: Message, font: QFont, theme: Theme
-) -> None:
-    """Draw title and sentence of `message` in the middle of `area`."""
-    room = QRectF(area).adjusted(24, 0, -24, 0)
-    large = QFont(font)
-    large.setPointSizeF(font.pointSizeF() * 1.35)
-    large.setWeight(QFont.Weight.DemiBold)
-    title = QRectF(room.left(), room.center().y() - 44, room.width(), 40)
-    painter.setFont(large)
-    painter.setPen(theme.text)
-    flags = Qt.AlignmentFlag.AlignHCenter | Qt.TextFlag.TextWordWrap
-    painter.drawText(title, Qt.AlignmentFlag.AlignBottom | flags, message.title)
-    painter.setFont(font)
-    painter.setPen(theme.muted)
-    detail = QRectF(room.left(), title.bottom() + 8, room.width(), room.height() / 2 - 8)
-    painter.drawText(detail, Qt.AlignmentFlag.AlignTop | flags, message.detail)
