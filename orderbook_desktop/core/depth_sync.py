@@ -21,6 +21,8 @@ _IDS_AT_ONCE: Final = WIDEST_EVENT
 _IDS_A_MS: Final = 1_000
 # So often a snapshot older than what was seen before is taken for a stale one.
 _REFUSED_AT_MOST: Final = 3
+# So many events in a row that are later and have lower update ids than the book are no duplicates.
+_CONTRADICTED_BY: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class SnapshotCrossed:
 class Implausible:
     """The update ids of the diff can't follow those known before it: it is not used.
 
+    They are too far away, or the last ones of many that are lower though their events are later.
     What came before is let go with it: one of the two is wrong, and nothing tells which.
     """
 
@@ -152,6 +155,9 @@ class DepthSync:
         self._refused = 0
         # The furthest update id that is believed, and its time (ms; 0: unknown).
         self._known: tuple[int, int] | None = None
+        # When the last event in the book was (ms; 0: the snapshot is of another clock).
+        self._applied_ms = 0
+        self._contradictions = 0
 
     @property
     def wants_snapshot(self) -> bool:
@@ -161,11 +167,26 @@ class DepthSync:
     def receive_diff(self, diff: DepthDiff) -> list[DiffOutcome]:
         """Take in one event; return what became of it."""
         if self._known is not None and not may_follow(diff.final_id, diff.event_ms, *self._known):
-            known_id = self._known[0]
-            self._lose_sync()
-            self._known, self._newest_seen = None, 0
-            return [Implausible(diff, known_id)]
+            return [self._not_believed(diff, self._known[0])]
+        if self.synced and self._is_contradicted_by(diff):
+            return [self._not_believed(diff, self.book.last_update_id)]
         return [*self._take(diff)]
+
+    def _is_contradicted_by(self, diff: DepthDiff) -> bool:
+        """Whether events go on below the book's id: it came too far, or ids have begun anew.
+
+        An event that comes twice, or late, has a time that the book has come to.
+        """
+        if diff.final_id > self.book.last_update_id:
+            self._contradictions = 0
+        elif self._applied_ms and diff.event_ms > self._applied_ms:
+            self._contradictions += 1
+        return self._contradictions >= _CONTRADICTED_BY
+
+    def _not_believed(self, diff: DepthDiff, known_id: int) -> Implausible:
+        self._lose_sync()
+        self._known, self._newest_seen = None, 0
+        return Implausible(diff, known_id)
 
     def _take(self, diff: DepthDiff) -> list[_Taken]:
         self._know(diff.final_id, diff.event_ms)
@@ -182,6 +203,7 @@ class DepthSync:
         if (crossing := self.book.crossing()) is not None:
             self._lose_sync()
             return [Crossed(diff.final_id, crossing), *self._wait(diff)]
+        self._applied_ms = max(self._applied_ms, diff.event_ms)
         return [Applied(diff)]
 
     def receive_snapshot(self, snapshot: DepthSnapshot, taken_ms: int = 0) -> list[SnapshotOutcome]:
@@ -210,6 +232,7 @@ class DepthSync:
             return [SnapshotCrossed(snapshot.last_update_id, crossing)]
         self._buffer = []
         self.synced = True
+        self._applied_ms, self._contradictions = snapshot.event_ms, 0
         outcomes: list[SnapshotOutcome] = [Synced(snapshot)]
         for diff in waiting:
             # After a gap the remaining events go back to waiting: no outcome of their own.

@@ -69,7 +69,8 @@ class EventClock:
     confirm: an exchange that plays what was captured years ago has a clock of its own. Of such an
     exchange a time is also believed that is as far on as a capture can be played meanwhile, so
     that the first event after a gap ends the gap. Any other counts as late as the latest one
-    before it, and the first of all as late as it was received.
+    before it, and the first of all as late as it was received. Once a time was believed, none is
+    that is more than a day ahead of both the latest one and its receipt.
     """
 
     latest_ms: int = 0
@@ -111,6 +112,9 @@ class EventClock:
         played_ms = _FASTEST_PLAY * (received_ms - self._received_ms)
         if is_played and 0 < event_ms - self.latest_ms <= played_ms:
             return True
+        if self._offset_ms is not None and min(offset_ms, event_ms - self.latest_ms) > _DAY_MS:
+            # The clocks have agreed on when now is: nothing that comes in is still to come.
+            return False
         enough = 1 if is_played or abs(offset_ms) <= _DAY_MS else _CONFIRMED_BY
         is_confirmed = self._doubts >= enough and _is_near(offset_ms, self._doubted_ms)
         return is_confirmed and event_ms >= EARLIEST_MS

@@ -373,6 +373,54 @@ def test_ids_far_below_a_book_say_that_one_of_the_two_is_wrong() -> None:
     assert sync.receive_snapshot(a_snapshot(101)) == [Synced(a_snapshot(101)), Applied(waiting)]
 
 
+def synced_through(final: int) -> DepthSync:
+    """Return a synchroniser whose book comes from a snapshot and one event, at the second 100."""
+    sync = DepthSync()
+    sync.receive_snapshot(a_snapshot(1000))
+    event = timed(a_diff(1001, final), 100_000)
+    assert sync.receive_diff(event) == [Applied(event)]
+    return sync
+
+
+@pytest.mark.parametrize(("final", "first"), [(1001, 1), (1001, 985), (9_000_001, 1002)])
+def test_events_that_go_on_below_the_book_end_it(final: int, first: int) -> None:
+    # The ids have begun anew, or one event came too far ahead: else the book would stay as it is.
+    sync = synced_through(final)
+    below = [timed(a_diff(first + at, first + at), 100_001 + at) for at in range(10)]
+    outcomes = [outcome for one in below for outcome in sync.receive_diff(one)]
+    assert outcomes[:-1] == [Stale(one) for one in below[:-1]]
+    assert outcomes[-1] == Implausible(below[-1], final)
+    assert sync.wants_snapshot
+    assert shown(sync.book) == ([], [])
+    # The exchange's own book is believed, be it far below.
+    base = a_snapshot(below[-1].final_id)
+    following = timed(a_diff(base.last_update_id + 1, base.last_update_id + 1), 300_000)
+    assert sync.receive_snapshot(base) == [Synced(base)]
+    assert sync.receive_diff(following) == [Applied(following)]
+
+
+def test_what_comes_twice_or_late_contradicts_nothing() -> None:
+    sync = synced_through(1010)
+    late = [timed(a_diff(one, one), 99_000 + one) for one in range(900, 1000)]
+    again = [timed(a_diff(1001, 1010), 100_000) for _ in range(20)]
+    for diff in (*late, *again):
+        assert sync.receive_diff(diff) == [Stale(diff)]
+    # Nor do some of another recorder's between those that go on.
+    for final in range(1011, 1051):
+        following = timed(a_diff(final, final), 100_000 + final)
+        inside = timed(a_diff(final, final), 100_050 + final)
+        assert sync.receive_diff(following) == [Applied(following)]
+        assert sync.receive_diff(inside) == [Stale(inside)]
+
+
+def test_a_stream_that_is_behind_the_snapshot_contradicts_nothing() -> None:
+    sync = DepthSync()
+    sync.receive_snapshot(a_snapshot(1000))
+    for final in range(900, 1001):
+        behind = timed(a_diff(final, final), 100_000 + final)
+        assert sync.receive_diff(behind) == [Stale(behind)]
+
+
 def test_a_snapshot_far_beyond_what_waits_is_refused() -> None:
     sync = DepthSync()
     waiting = a_diff(6, 6)

@@ -67,8 +67,15 @@ def test_the_first_one_of_all_counts_as_late_as_it_was_received(odd: int) -> Non
 
 
 def test_a_clock_of_its_own_is_believed_when_ten_events_agree() -> None:
-    times = [NOW, *(NOW + 20 * DAY + one for one in range(50))]
+    times = [NOW, *(NOW - 20 * DAY + one for one in range(50))]
     assert counted(times) == [NOW] * 10 + times[10:]
+
+
+@pytest.mark.parametrize("ahead", [2 * DAY, 92_000 * DAY])
+def test_a_time_to_come_is_never_believed_however_many_agree(ahead: int) -> None:
+    now = [NOW + 100 * at for at in range(200)]
+    sent = [one if at < 5 else one + ahead for at, one in enumerate(now)]
+    assert counted(sent) == [*now[:5], *[now[4]] * 195]
 
 
 def test_times_of_no_market_are_never_believed() -> None:

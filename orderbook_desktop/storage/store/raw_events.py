@@ -69,7 +69,8 @@ class RawEvents:
             elif len(found) > _MANY:
                 self._span = max(self._span // 2, 1)
             if found:
-                return await asyncio.to_thread(_unbroken, after_id, found)
+                run = await asyncio.to_thread(_unbroken, after_id, found)
+                return run or await self._around(after_id, furthest_id)
             begin = end
         return await self._too_wide(after_id, furthest_id, last_id)
 
@@ -80,6 +81,20 @@ class RawEvents:
         for start in range(0, len(ids), _MANY):
             query = {"market": self._market, "u": {"$in": list(ids[start : start + _MANY])}}
             found += await events.find(query).sort("u", 1).to_list(None)
+        return [checked_event(one) for one in found]
+
+    async def _around(self, after_id: int, last_id: int) -> list[DepthDiff]:
+        """Return the event that follows, where others end within its ids and are found before it.
+
+        They were sent after it by an exchange whose update ids contradict each other.
+        """
+        query = {
+            "market": self._market,
+            "u": {"$gt": after_id, "$lte": last_id},
+            "U": {"$lte": after_id + 1},
+        }
+        events = self._database.collection(DEPTH_EVENTS)
+        found = await events.find(query).sort("u", 1).limit(1).to_list(None)
         return [checked_event(one) for one in found]
 
     async def _too_wide(self, after_id: int, beyond_id: int, last_id: int) -> list[DepthDiff]:

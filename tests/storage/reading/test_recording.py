@@ -9,13 +9,18 @@ import pytest
 
 from orderbook_desktop.core.archive import DamagedChunk, DecodedChunk, encode_loose, same_book
 from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.reading.recording import NotCovered, Recording, recorded_markets
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents, SegmentReader
+from orderbook_desktop.storage.recorder.event_log import EventLog
+from orderbook_desktop.storage.recorder.pending import Insert
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.verification.verification import verify
+from tests.core.reference_book import diff_payload
 from tests.storage.recording_fixtures import Tape, database, server
 from tests.storage.shelf import Shelf, Shelved
 
@@ -432,3 +437,30 @@ async def test_beside_a_damaged_chunk_others_can_be_read(database: Database, fie
         await recording.book_at(inside.event_ms)
     behind = next(one for one in shelved.events if one.first_id > last_id)
     assert same_book(await recording.book_at(behind.event_ms), shelved.book_at(behind.event_ms))
+
+
+@pytest.mark.parametrize("inside", [1, 3])
+@pytest.mark.parametrize("archived", [False, True])
+async def test_events_that_ended_within_another_s_ids_hide_it_from_nobody(
+    database: Database, inside: int, archived: bool
+) -> None:
+    """An event came far ahead; those that came after it, with lower ids, belong to no book."""
+
+    def event(first: int, final: int) -> DepthDiff:
+        received_ns = (1_700_000_000_000 + final) * 1_000_000
+        return decode_diff(diff_payload([("0.5", "1")], [], first, final), received_ns)
+
+    tape, shelf = Tape(), Shelf(database)
+    before = tape.snapshot().last_update_id
+    ahead = event(before + 1, before + 9_000_000)
+    shelved = await shelf.put(tape, [ahead, event(ahead.final_id + 1, ahead.final_id + 1)])
+    later = [event(before + 2 * at, before + 2 * at + 1) for at in range(1, inside + 1)]
+    await EventLog(database).insert([Insert.of(one) for one in later])
+    await LooseEvents(database).list_up(_MARKET, [one.final_id for one in later], "list")
+    if archived:
+        await Archiver(database, pace=0).catch_up()
+    recording = Recording(database, _MARKET)
+    assert events_of(await all_chunks(recording)) == shelved.events
+    (segment,) = await recording.segments()
+    assert (segment.archived_events > 0) is archived
+    assert (await verify(database, _MARKET)).fault is None
