@@ -128,11 +128,12 @@ class Book:
         """
         if self._bid_at_most < self._ask_at_least:
             return None
-        try:
-            bid, _, ask, _ = self.best()
-        except InexactValue:
+        self._merge()
+        if self._unreadable is not None:
             return None
-        exponent = self._scale.price
+        bids, exponent = self._bid_count, self._scale.price
+        bid = ~int(self._keys[0]) if bids else None
+        ask = int(self._keys[bids]) if len(self._keys) > bids else None
         # Python divides whole numbers to the nearest double, as it reads their text.
         self._bid_at_most = -math.inf if bid is None else bid / 10**exponent
         self._ask_at_least = math.inf if ask is None else ask / 10**exponent
@@ -152,10 +153,18 @@ class Book:
         self._ask_at_least = math.inf
 
     def _note_prices(self, message: DepthDiff | DepthSnapshot) -> None:
-        bids = (price for price, quantity in message.bids if quantity)
-        asks = (price for price, quantity in message.asks if quantity)
-        self._bid_at_most = max(chain((self._bid_at_most,), bids))
-        self._ask_at_least = min(chain((self._ask_at_least,), asks))
+        """Widen the bounds of the best prices by those of `message`.
+
+        Few events reach beyond them. Only then does it matter which levels are removed: comparing
+        whole pairs, as `max` does here, takes a fifth of the time of looking at each quantity.
+        """
+        bids, asks = message.bids, message.asks
+        if bids and max(bids)[0] > self._bid_at_most:
+            kept = (price for price, quantity in bids if quantity)
+            self._bid_at_most = max(self._bid_at_most, max(kept, default=-math.inf))
+        if asks and min(asks)[0] < self._ask_at_least:
+            kept = (price for price, quantity in asks if quantity)
+            self._ask_at_least = min(self._ask_at_least, min(kept, default=math.inf))
 
     def _took(self, update_id: int, event_ms: int) -> None:
         self.last_update_id = update_id

@@ -35,6 +35,8 @@ EARLIEST_MS: Final = 10**12
 
 def in_ms(time: int) -> int:
     """Return `time` in milliseconds since the epoch, its unit told by the number of its digits."""
+    if EARLIEST_MS <= time < 10 * EARLIEST_MS:
+        return time
     match len(str(time)):
         case 10:
             return time * 1000

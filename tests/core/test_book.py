@@ -263,13 +263,13 @@ def test_one_price_spelt_in_many_ways_is_one_level() -> None:
     assert shown(book) == ([(Decimal(7), Decimal(5))], [])
 
 
-@given(st.lists(changes(), max_size=30))
-def test_a_crossing_is_told_exactly_when_there_is_one(made: list[Change]) -> None:
+@given(st.lists(st.lists(changes(), max_size=6), max_size=30))
+def test_a_crossing_is_told_exactly_when_there_is_one(made: list[list[Change]]) -> None:
     book, reference = loaded([("1.5", "1")], [("18.5", "1")]), ReferenceBook()
     reference.take(snapshot_payload([("1.5", "1")], [("18.5", "1")]))
-    for update_id, change in enumerate(made, start=2):
-        bids = [(change.price, change.quantity)] if change.bid else []
-        asks = [] if change.bid else [(change.price, change.quantity)]
+    for update_id, event in enumerate(made, start=2):
+        bids = [(change.price, change.quantity) for change in event if change.bid]
+        asks = [(change.price, change.quantity) for change in event if not change.bid]
         payload = diff_payload(bids, asks, update_id, update_id)
         book.apply(decode_diff(payload))
         assert (book.crossing() is not None) is reference.take(payload).is_crossed
