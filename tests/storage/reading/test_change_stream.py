@@ -239,8 +239,8 @@ async def test_resumes_after_a_kill_without_missing_or_doubling(mortal: Database
 def forgetful_program() -> ServerProgram:
     """The built-in server, keeping only a few changes to resume from."""
     code = (
-        "import sys, runpy; a = sys.argv; a[a.index('--oplog-max-entries') + 1] = '50';"
-        "runpy.run_module('secantus', run_name='__main__', alter_sys=True)"
+        "import sys; from orderbook_desktop.storage.server.secantus_child import main;"
+        "a = sys.argv[1:]; a[a.index('--oplog-max-entries') + 1] = '50'; sys.exit(main(a))"
     )
     return ServerProgram(ServerKind.SECANTUS, (sys.executable, "-P", "-c", code))
 
