@@ -7,7 +7,6 @@ from typing import Protocol
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.library import find_symbol
-from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.engine.engine import Engine
@@ -84,13 +83,19 @@ class DeskBook:
         """The exchange's symbol."""
         return self._info.market
 
-    def look(self) -> BookLook:
-        """Return the book as it is now, with its status."""
+    @property
+    def book(self) -> Book:
+        """The book as it is now."""
+        session = self._present()
+        return session.view.book if session else self._nothing
+
+    @property
+    def status(self) -> FeedStatus:
+        """How far it can be trusted."""
         session = self._present()
         if session is not None:
-            return session.view.look()
-        starting = FeedStatus(FeedState.SYNCING, SourceKind.DIRECT, 0, "Starting.")
-        return BookLook(self._nothing, starting)
+            return session.view.status
+        return FeedStatus(FeedState.SYNCING, SourceKind.DIRECT, 0, "Starting.")
 
     def give_back(self) -> None:
         """End the loan."""

@@ -31,6 +31,8 @@ from orderbook_desktop.storage.store.schema import (
 )
 
 _ASKED_AT_ONCE: Final = 50
+# Of a list: more than 450,000 ids, however far apart, and in memory less than 300 MB.
+_IDS_BYTES_AT_MOST: Final = 4 << 20
 _decoder: Final = msgspec.msgpack.Decoder(list[int])
 
 
@@ -191,7 +193,7 @@ def _listing(ids: Collection[int]) -> Document:
 
 def _list_of(document: Document) -> LooseList:
     try:
-        steps = _decoder.decode(unpack(document["ids"]))
+        steps = _decoder.decode(unpack(document["ids"], _IDS_BYTES_AT_MOST))
         ids = tuple(accumulate(steps))
         market, archived, chunk = (document[name] for name in ("market", "archived", "chunk"))
     except (KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
