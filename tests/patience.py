@@ -7,6 +7,7 @@ a test it would be a failure of the machine's. A test of such a limit sets it it
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from operator import attrgetter
 from typing import Final
 
@@ -17,15 +18,17 @@ _PATIENCE_S: Final = 30.0
 # What a database that never comes is waited for with, so no longer than need be.
 _WRITE_PATIENCE_S: Final = 4.0
 
-_LIMITS: Final = {
-    "orderbook_desktop.engine.engine": ("_PART_WITHIN_S", "_JOBS_WITHIN_S", "_SERVER_WITHIN_S"),
-    "orderbook_desktop.desk.demo_exchange": ("_STOP_WITHIN_S",),
-    "orderbook_desktop.app.commands.doctor": ("_CLOSE_WITHIN_S", "_EVENT_WITHIN_S"),
+_LONG: Final = dict.fromkeys(("part_s", "jobs_s", "server_s"), _PATIENCE_S)
+# Functions whose last default is the times that they wait for.
+_TIMES: Final[dict[tuple[str, str], dict[str, float]]] = {
+    ("orderbook_desktop.engine.engine", "Engine.__init__"): {**_LONG, "write_s": _WRITE_PATIENCE_S},
+    ("orderbook_desktop.app.commands.doctor", "examine"): dict.fromkeys(
+        ("check_s", "close_s", "event_s"), _PATIENCE_S
+    ),
 }
 # Functions whose only default is the limit.
 _DEFAULTS: Final = {
-    ("orderbook_desktop.engine.engine", "Engine.close"): _WRITE_PATIENCE_S,
-    ("orderbook_desktop.app.commands.doctor", "examine"): _PATIENCE_S,
+    ("orderbook_desktop.desk.demo_exchange", "DemoExchange.__init__"): _PATIENCE_S,
     ("orderbook_desktop.system.child", "ChildProcess.stop"): _PATIENCE_S,
 }
 
@@ -33,9 +36,11 @@ _DEFAULTS: Final = {
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lengthen the limits of the modules that are there: none is imported for this."""
-    for module, names in _LIMITS.items():
-        for name in names if module in sys.modules else ():
-            monkeypatch.setattr(sys.modules[module], name, _PATIENCE_S)
+    for (module, name), longer in _TIMES.items():
+        if module in sys.modules:
+            function = attrgetter(name)(sys.modules[module])
+            *others, times = function.__defaults__
+            monkeypatch.setattr(function, "__defaults__", (*others, replace(times, **longer)))
     for (module, name), seconds in _DEFAULTS.items():
         if module in sys.modules:
             function = attrgetter(name)(sys.modules[module])

@@ -16,7 +16,6 @@ from orderbook_desktop.system.child import ChildProcess
 
 _READY_WITHIN_S: Final = 15.0
 _POLL_S: Final = 0.02
-_STOP_WITHIN_S: Final = 0.5
 _find_port = re.compile(r"ORDERBOOK_REST_URL=http://127\.0\.0\.1:(\d+)").search
 
 
@@ -38,8 +37,9 @@ class DemoExchange:
     other user may get its port meanwhile and serve something else.
     """
 
-    def __init__(self, settings: DeskSettings) -> None:
+    def __init__(self, settings: DeskSettings, stop_within_s: float = 0.5) -> None:
         self._settings = settings
+        self._stop_within_s = stop_within_s
         self._port = 0
         self._child: ChildProcess | None = None
         self._holder: socket.socket | None = None
@@ -84,7 +84,7 @@ class DemoExchange:
         holder, self._holder = self._holder, None
         try:
             if child is not None:
-                await child.stop(_STOP_WITHIN_S)
+                await child.stop(self._stop_within_s)
         finally:
             if holder is not None:
                 holder.close()

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
 
 from orderbook_desktop.core.disk import DiskGauge, DiskLevel, bytes_text
 
 _log = logging.getLogger(__name__)
-
-_LOOK_EVERY_S: Final = 2.0
 
 
 class DiskWatch:
@@ -28,10 +25,12 @@ class DiskWatch:
         free: Callable[[], int | None],
         pause: Callable[[str], None],
         resume: Callable[[], None],
+        look_every_s: float = 2.0,
     ) -> None:
         self.free_bytes: int | None = None
         self.pauses = 0
         self._gauge = DiskGauge(low_bytes)
+        self._look_every_s = look_every_s
         self._free = free
         self._pause = pause
         self._resume = resume
@@ -68,7 +67,7 @@ class DiskWatch:
         while True:
             # A disk of the network may take its time.
             self.look(await asyncio.to_thread(self._free))
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(self._look_every_s)
 
     def look(self, free_bytes: int | None) -> None:
         """Take note that so much is free, and act on it."""

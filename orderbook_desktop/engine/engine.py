@@ -8,6 +8,7 @@ import importlib
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.backoff import backoff_delays
@@ -36,15 +37,31 @@ _log = logging.getLogger(__name__)
 
 # In the order in which they are needed; together they take a quarter of a second.
 _SLOW_IMPORTS: Final = ("websockets.asyncio.client", "aiohttp", "motor.motor_asyncio")
-# A database that could not be had at the start is tried again after this, then ever later.
-_RETRY_FIRST_S: Final = 2.0
-# How long each part may take to end; a window has to be gone within three seconds in all.
-_WRITE_WITHIN_S: Final = 0.8
-_PART_WITHIN_S: Final = 0.3
-_JOBS_WITHIN_S: Final = 0.8
-# The server comes last. One that is cut short is sound, but has to recover when it starts again:
-# the person who has pressed Ctrl-C should not wait longer.
-_SERVER_WITHIN_S: Final = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTimes:
+    """How long an engine waits for what, in seconds.
+
+    A database that can't be had at the start is tried again after `retry_first_s`, then ever
+    later. The disk is looked at every `disk_look_s`.
+
+    The others are how long the parts may take to end: a window has to be gone within three
+    seconds in all. What was received may be written for `write_s`; the tasks in the background
+    have `jobs_s`, each other part `part_s`. The server comes last and has `server_s`: one that
+    is cut short is sound, but has to recover when it starts again, and the person who has pressed
+    Ctrl-C should not wait longer.
+    """
+
+    retry_first_s: float = 2.0
+    disk_look_s: float = 2.0
+    write_s: float = 0.8
+    part_s: float = 0.3
+    jobs_s: float = 0.8
+    server_s: float = 0.6
+
+
+_TIMES: Final = EngineTimes()
 
 
 class Engine:
@@ -57,9 +74,13 @@ class Engine:
     """
 
     def __init__(
-        self, settings: EngineSettings, failed: Callable[[BaseException], None] | None = None
+        self,
+        settings: EngineSettings,
+        failed: Callable[[BaseException], None] | None = None,
+        times: EngineTimes = _TIMES,
     ) -> None:
         self.settings = settings
+        self._times = times
         self.rest = BinanceRest(settings.rest_url)
         self.streams = BinanceStreams(settings.ws_url)
         self.database = Database(settings.db_name)
@@ -89,6 +110,7 @@ class Engine:
             lambda: None if settings.mongo_dsn else free_bytes(settings.data_dir),
             pause=self._pause_recordings,
             resume=self._resume_recordings,
+            look_every_s=times.disk_look_s,
         )
         self._pause_detail: str | None = None
         self._server_error: KnownError | None = None
@@ -199,24 +221,29 @@ class Engine:
         _log.info("the exchange trades %d symbols", len(symbols))
         return symbols
 
-    async def close(self, write_within_s: float = _WRITE_WITHIN_S) -> None:
-        """End everything; what was received is written first, for at most `write_within_s`."""
+    async def close(self, write_within_s: float | None = None) -> None:
+        """End everything; what was received is written first, for at most `write_within_s`.
+
+        If that is None, writing has the time that the engine was made with.
+        """
         if self._closed:
             return
         self._closed = True
+        times = self._times
+        write_s = times.write_s if write_within_s is None else write_within_s
         for session in list(self._sessions.values()):
             session.users = 1
             self.close_market(session, viewed=False)
-        write = functools.partial(self.recorder.close, write_within_s)
+        write = functools.partial(self.recorder.close, write_s)
         async with AsyncExitStack() as stack:
             # Called in reverse order, each whatever became of the one before.
             add = stack.push_async_callback
-            add(_within, _SERVER_WITHIN_S, "the database server", self.server.close)
+            add(_within, times.server_s, "the database server", self.server.close)
             stack.callback(self.database.close)
-            add(_within, _JOBS_WITHIN_S, "the background tasks", self.jobs.close)
-            add(_within, _PART_WITHIN_S, "the change stream", self.recorded_streams.close)
-            add(_within, write_within_s + _PART_WITHIN_S, "the recorder", write)
-            add(_within, _PART_WITHIN_S, "the archive", self._stop_archiving)
+            add(_within, times.jobs_s, "the background tasks", self.jobs.close)
+            add(_within, times.part_s, "the change stream", self.recorded_streams.close)
+            add(_within, write_s + times.part_s, "the recorder", write)
+            add(_within, times.part_s, "the archive", self._stop_archiving)
             add(self._close_exchange)
 
     async def _stop_archiving(self) -> None:
@@ -226,17 +253,17 @@ class Engine:
             await asyncio.wait({self._archiving})
 
     async def _close_exchange(self) -> None:
-        await _within(_PART_WITHIN_S, "the symbols", self._close_sessions)
+        await _within(self._times.part_s, "the symbols", self._close_sessions)
         await asyncio.gather(
-            _within(_PART_WITHIN_S, "the streams", self.streams.close),
-            _within(_PART_WITHIN_S, "the requests", self.rest.close),
+            _within(self._times.part_s, "the streams", self.streams.close),
+            _within(self._times.part_s, "the requests", self.rest.close),
         )
 
     async def _close_sessions(self) -> None:
         await asyncio.gather(*self._closing.values(), return_exceptions=True)
 
     async def _keep_trying_server(self) -> None:
-        delays = backoff_delays(first=_RETRY_FIRST_S, cap=30.0)
+        delays = backoff_delays(first=self._times.retry_first_s, cap=30.0)
         while True:
             self.server.subscribe(self._server_changed)
             try:

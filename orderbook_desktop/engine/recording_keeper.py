@@ -17,7 +17,6 @@ from orderbook_desktop.storage.store.database import Database
 
 _log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S: Final = 5.0
 _LOOK_AT_LAST_S: Final = 60.0
 # It takes no more than a small share of the database's time, however much is recorded.
 _LOOK_TIMES: Final = 20
@@ -52,6 +51,7 @@ class RecordingKeeper:
         is_recording: Callable[[], bool],
         files: Callable[[], FolderSize | None],
         now: Callable[[], float] = time.monotonic,
+        look_every_s: float = 5.0,
     ) -> None:
         self._retention = retention
         self._chosen_at = float("-inf")
@@ -62,6 +62,7 @@ class RecordingKeeper:
         self._is_recording = is_recording
         self._files = files
         self._now = now
+        self._look_every_s = look_every_s
         self._sizes = RecordingSizes(database)
         self._pruner = Pruner(database)
         # (time in s, payload bytes, events) of the last minutes.
@@ -103,7 +104,7 @@ class RecordingKeeper:
 
     async def run(self) -> None:
         """Look every few seconds; what fails then is tried again, and never ends a recording."""
-        pause_s = _LOOK_EVERY_S
+        pause_s = self._look_every_s
         while True:
             # First of all, too: the start of the program is busy enough.
             await asyncio.sleep(pause_s)
@@ -114,7 +115,7 @@ class RecordingKeeper:
             except Exception as error:  # noqa: BLE001 - such as a document that is damaged
                 self._log_once(error)
             pause_s = min(_LOOK_TIMES * (self._now() - begun), _LOOK_AT_LAST_S)
-            pause_s = max(pause_s, _LOOK_EVERY_S)
+            pause_s = max(pause_s, self._look_every_s)
 
     def _log_once(self, error: Exception) -> None:
         """Log what keeps it from looking; whoever records tells what the database does."""

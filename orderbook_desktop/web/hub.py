@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from orderbook_desktop.core.library import BookLibrary
@@ -18,13 +19,23 @@ from orderbook_desktop.web.limits import Limits
 
 _log = logging.getLogger(__name__)
 
-# No more than ten moments a second, each told of as soon as the book is seen to have moved.
-TICK_S: Final = 0.1
-_LOOK_S: Final = 0.02
-_BEAT_S: Final = 5.0
-# A viewer that reloads the page finds its symbol still being followed.
-_LINGER_S: Final = 30.0
 _RETRY_MS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class HubTimes:
+    """How often a hub looks at its books and tells of them, in seconds.
+
+    A book is looked at every `look_s`, and has on average no more than one moment in `tick_s`,
+    told of as soon as the book is seen to have moved. While nothing moves, a heartbeat goes out
+    every `beat_s`. A book that nobody watches is followed for another `linger_s`: a viewer that
+    reloads the page finds its symbol still being followed.
+    """
+
+    tick_s: float = 0.1
+    look_s: float = 0.02
+    beat_s: float = 5.0
+    linger_s: float = 30.0
 
 
 class StreamForm(Protocol):
@@ -42,8 +53,9 @@ class StreamForm(Protocol):
 class _Place:
     """A channel in the hub, and who needs it."""
 
-    def __init__(self, channel: Channel, now: float) -> None:
+    def __init__(self, channel: Channel, times: HubTimes, now: float) -> None:
         self.channel = channel
+        self._times = times
         self.users = 0
         self.viewers = 0
         self.kept = False
@@ -65,8 +77,8 @@ class _Place:
         """Look at the book; return whether there is something to tell."""
         if self.channel.look():
             # On average: whoever was late once is early once.
-            self.due_at = max(self.due_at, now - TICK_S) + TICK_S
-        elif now - self.told_at >= _BEAT_S:
+            self.due_at = max(self.due_at, now - self._times.tick_s) + self._times.tick_s
+        elif now - self.told_at >= self._times.beat_s:
             self.channel.beat()
         else:
             return False
@@ -101,9 +113,9 @@ class Seat:
         that is present when it is asked for: a slow viewer misses nothing but steps.
         """
         yield opening_frame(_RETRY_MS)
-        ends_at = time.monotonic() + self._age_s
+        ends_at = self._hub.now() + self._age_s
         channel, beats = self.channel, self.channel.beats
-        while not self._hub.closed and time.monotonic() < ends_at:
+        while not self._hub.closed and self._hub.now() < ends_at:
             present = channel.moment.seq
             if present != seen:
                 yield form.frame(channel, seen)
@@ -117,16 +129,25 @@ class Seat:
 
 
 class Hub:
-    """Looks after the channels of `library`. Let `run()` run; `close()` ends every stream."""
+    """Looks after the channels of `library`. Let `run()` run; `close()` ends every stream.
+
+    `now_ns` is the time of day, by which a book's age is told; `now` is a clock in seconds that
+    never goes back, by which the hub waits.
+    """
 
     def __init__(
         self,
         library: BookLibrary,
         limits: Limits,
         now_ns: Callable[[], int] = time.time_ns,
+        *,
+        times: HubTimes | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.library = library
         self.limits = limits
+        self.now = now
+        self._times = times or HubTimes()
         self.closed = False
         self._now_ns = now_ns
         self._places: dict[str, _Place] = {}
@@ -139,7 +160,7 @@ class Hub:
     async def channels(self) -> list[tuple[Channel, int]]:
         """Return what is being followed, as it is now, each with its number of viewers."""
         for place in list(self._places.values()):
-            if place.refresh(time.monotonic()):
+            if place.refresh(self.now()):
                 # There may be hundreds of them: between two books the loop has its turn.
                 await asyncio.sleep(0)
         return [(place.channel, place.viewers) for place in self._places.values()]
@@ -183,8 +204,8 @@ class Hub:
     async def run(self) -> None:
         """Look at the books for ever; cancel to end."""
         while True:
-            await asyncio.sleep(_LOOK_S)
-            for channel in self._look_at_all(time.monotonic()):
+            await asyncio.sleep(self._times.look_s)
+            for channel in self._look_at_all(self.now()):
                 await channel.waiting.call()
 
     def close(self) -> None:
@@ -198,14 +219,14 @@ class Hub:
         if self.closed:
             # Requests come in until the port is closed; nobody would give this book back.
             raise Closing
-        now = time.monotonic()
+        now = self.now()
         place = self._places.get(info.market)
         if place is None:
             if not kept:
                 self._make_room()
             book = self.library.lend(info)
             channel = Channel(info, book, self._now_ns, lambda: self.library.demo)
-            place = self._places[info.market] = _Place(channel, now)
+            place = self._places[info.market] = _Place(channel, self._times, now)
         else:
             place.refresh(now)
         place.kept = place.kept or kept
@@ -225,7 +246,7 @@ class Hub:
 
     def _let_go(self, place: _Place) -> None:
         place.users -= 1
-        place.left_at = time.monotonic()
+        place.left_at = self.now()
 
     def _look_at_all(self, now: float) -> list[Channel]:
         """Return the channels that have something to tell; close those left alone."""
@@ -234,7 +255,7 @@ class Hub:
             if place.users:
                 if now >= place.due_at and place.look(now):
                     telling.append(place.channel)
-            elif not place.kept and now - place.left_at > _LINGER_S:
+            elif not place.kept and now - place.left_at > self._times.linger_s:
                 del self._places[market]
                 place.channel.close()
         return telling

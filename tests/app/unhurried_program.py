@@ -10,17 +10,14 @@ import os
 
 from orderbook_desktop.app import window
 from orderbook_desktop.app.cli import main
-from orderbook_desktop.engine import engine
+from orderbook_desktop.engine.engine import Engine, EngineTimes
 
 _WHOLE = {"_CLOSE_WITHIN_S": 30.0}
-_PARTS = {"_PART_WITHIN_S": 5.0, "_JOBS_WITHIN_S": 5.0, "_SERVER_WITHIN_S": 5.0}
-_WRITE_WITHIN_S = 5.0
+_PARTS = EngineTimes(write_s=5.0, part_s=5.0, jobs_s=5.0, server_s=5.0)
 
 if __name__ == "__main__":
     assert _WHOLE.keys() <= vars(window).keys()
     vars(window).update(_WHOLE)
     if "PATIENT_PARTS" in os.environ:
-        assert _PARTS.keys() <= vars(engine).keys()
-        vars(engine).update(_PARTS)
-        engine.Engine.close.__defaults__ = (_WRITE_WITHIN_S,)
+        Engine.__init__.__defaults__ = (None, _PARTS)
     main()

@@ -28,7 +28,7 @@ from orderbook_desktop.web.changes_stream import ChangesForm, text_levels
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.fragments_stream import FragmentsForm
 from orderbook_desktop.web.frames import Frame, event_frame
-from orderbook_desktop.web.hub import TICK_S
+from orderbook_desktop.web.hub import HubTimes
 from orderbook_desktop.web.templates import Templates
 from tests.bench.capture_data import capture_path
 
@@ -79,7 +79,7 @@ def _messages(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def _ticks(path: Path, book: CaptureBook, seconds: float) -> Iterator[float]:
     """Let the capture pass; yield at each tick since the snapshot the time in seconds."""
-    tick_ns = int(TICK_S * 1e9)
+    tick_ns = int(HubTimes().tick_s * 1e9)
     waiting: list[DepthDiff] = []
     began_ns = next_ns = 0
     for stamp, text in _messages(path):

@@ -12,9 +12,8 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.disk import DiskLevel
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState, SourceKind
-from orderbook_desktop.engine import disk_watch
 from orderbook_desktop.engine.disk_watch import DiskWatch
-from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.engine import Engine, EngineTimes
 from orderbook_desktop.engine.market_session import MarketSession
 
 _GB = 10**9
@@ -57,9 +56,9 @@ def test_says_what_to_do_without_numbers_that_change() -> None:
 async def recording(
     settings: Settings, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Engine, MarketSession]]:
-    monkeypatch.setattr(disk_watch, "_LOOK_EVERY_S", 0.02)
     monkeypatch.setattr("orderbook_desktop.engine.engine.free_bytes", lambda _folder: disk.free())
-    engine = Engine(settings)
+    times = EngineTimes(disk_look_s=0.02, part_s=30.0, jobs_s=30.0, server_s=30.0)
+    engine = Engine(settings, times=times)
     await engine.start()
     try:
         session = engine.open_market("BTC/USDT", viewed=True)

@@ -8,7 +8,7 @@ import pytest
 
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.engine import engine as engine_module
-from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.engine import Engine, EngineTimes
 from orderbook_desktop.storage.archive import archiver as archiver_module
 from orderbook_desktop.storage.errors import DatabaseUnreachable
 from orderbook_desktop.storage.server.folder_claim import FolderClaim
@@ -28,8 +28,8 @@ async def test_each_part_is_closed_whatever_became_of_the_others(
     async def hang() -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(engine_module, "_PART_WITHIN_S", 1.0)
-    engine = Engine(stranded)
+    times = EngineTimes(write_s=4.0, part_s=1.0, jobs_s=30.0, server_s=30.0)
+    engine = Engine(stranded, times=times)
     await engine.start()
     await engine.until_database()
     assert engine.server.pid is not None
@@ -97,8 +97,7 @@ async def test_a_database_that_comes_later_is_found(
         await start(server)
 
     monkeypatch.setattr(DatabaseServer, "start", start_at_the_second_time)
-    monkeypatch.setattr(engine_module, "_RETRY_FIRST_S", 0.01)
-    engine = Engine(stranded)
+    engine = Engine(stranded, times=EngineTimes(retry_first_s=0.01, server_s=30.0, jobs_s=30.0))
     await engine.start()
     try:
         with pytest.raises(DatabaseUnreachable):

@@ -21,7 +21,12 @@ __all__ = ["database", "server"]
 class Kept:
     """A keeper whose recorder and clock are the test's."""
 
-    def __init__(self, database: Database, retention: Retention | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        retention: Retention | None = None,
+        look_every_s: float = 5.0,
+    ) -> None:
         self.now_s = 1_000.0
         self.recorded = (0, 0)
         self.recording = True
@@ -33,6 +38,7 @@ class Kept:
             is_recording=lambda: self.recording,
             files=lambda: self.folder,
             now=lambda: self.now_s,
+            look_every_s=look_every_s,
         )
 
     async def after(self, seconds: float) -> None:
@@ -123,8 +129,7 @@ async def test_a_choice_takes_effect_after_a_moment_to_think(
 async def test_it_waits_for_the_database_and_outlives_its_faults(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderbook_desktop.engine.recording_keeper._LOOK_EVERY_S", 0.01)
-    kept = Kept(database)
+    kept = Kept(database, look_every_s=0.01)
     failed = 0
     look = kept.keeper.look
 

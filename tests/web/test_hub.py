@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -12,10 +13,9 @@ from typing import Any
 import pytest
 
 from orderbook_desktop.core.library import unlisted
-from orderbook_desktop.web import hub as hub_module
 from orderbook_desktop.web.changes_stream import ChangesForm
 from orderbook_desktop.web.errors import Closing, TooMany
-from orderbook_desktop.web.hub import Hub
+from orderbook_desktop.web.hub import Hub, HubTimes
 from orderbook_desktop.web.limits import Limits
 from tests.web.hand_library import BTC, ETH, NOW_NS, HandLibrary
 from tests.web.reader import Merged
@@ -23,10 +23,25 @@ from tests.web.reader import Merged
 _LIMITS = Limits(viewers=2, markets=2)
 
 
+class Clock:
+    """A clock that the test can set forward."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+
 @pytest.fixture
-async def hub(library: HandLibrary) -> AsyncIterator[Hub]:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def hub(library: HandLibrary, clock: Clock) -> AsyncIterator[Hub]:
     """A hub that looks at its books."""
-    opened = Hub(library, _LIMITS, lambda: NOW_NS)
+    opened = Hub(library, _LIMITS, lambda: NOW_NS, now=clock)
     looking = asyncio.create_task(opened.run())
     yield opened
     opened.close()
@@ -79,12 +94,12 @@ async def test_who_returns_with_what_was_seen_gets_only_what_is_new(
     seat.leave()
 
 
-async def test_a_quiet_book_has_a_heartbeat(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "_BEAT_S", 0.05)
+async def test_a_quiet_book_has_a_heartbeat(hub: Hub, clock: Clock) -> None:
     seat = hub.take_seat(BTC)
     async with asyncio.timeout(60), aclosing(seat.frames(ChangesForm(), None)) as frames:
         await anext(frames)
         await anext(frames)
+        clock.ahead_s += HubTimes().beat_s
         assert _json((await anext(frames)).plain)["kind"] == "beat"
     seat.leave()
 
@@ -99,7 +114,7 @@ async def test_there_are_no_more_than_ten_moments_a_second(hub: Hub, library: Ha
             library.btc.change(bids=[("100.02", str(number))])
             await anext(frames)
         # One may come at once, and one early after one that was late.
-        assert loop.time() - began > 4 * hub_module.TICK_S - 0.01
+        assert loop.time() - began > 4 * HubTimes().tick_s - 0.01
     seat.leave()
 
 
@@ -155,10 +170,11 @@ async def test_one_market_too_many_is_refused(library: HandLibrary) -> None:
 
 
 async def test_a_book_is_given_back_when_it_was_left_for_a_while(
-    hub: Hub, library: HandLibrary, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, library: HandLibrary, clock: Clock
 ) -> None:
-    monkeypatch.setattr(hub_module, "_LINGER_S", 0.0)
     hub.take_seat(BTC).leave()
+    assert library.loans == 1
+    clock.ahead_s += HubTimes().linger_s + 1
     async with asyncio.timeout(60):
         while library.loans:
             await asyncio.sleep(0.01)
@@ -166,13 +182,13 @@ async def test_a_book_is_given_back_when_it_was_left_for_a_while(
 
 
 async def test_what_is_kept_is_followed_though_nobody_watches(
-    hub: Hub, library: HandLibrary, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, library: HandLibrary, clock: Clock
 ) -> None:
-    monkeypatch.setattr(hub_module, "_LINGER_S", 0.0)
     hub.take_seat(BTC).leave()
     hub.keep(BTC)
     hub.keep(BTC)
     hub.take_seat(ETH).leave()
+    clock.ahead_s += HubTimes().linger_s + 1
     async with asyncio.timeout(60):
         while library.loans > 1:
             await asyncio.sleep(0.01)

@@ -36,9 +36,21 @@ from orderbook_desktop.system.private_files import private_data_folder
 
 _log = logging.getLogger(__name__)
 
-_CHECK_WITHIN_S: Final = 15.0
-_CLOSE_WITHIN_S: Final = 0.5
-_EVENT_WITHIN_S: Final = 5.0
+
+@dataclass(frozen=True, slots=True)
+class DoctorTimes:
+    """How long the doctor waits for what, in seconds.
+
+    What asks others for something has `check_s`. A stream that is connected has `event_s` to
+    send its first event, and a database `close_s` to end.
+    """
+
+    check_s: float = 15.0
+    close_s: float = 0.5
+    event_s: float = 5.0
+
+
+_TIMES: Final = DoctorTimes()
 
 
 class Verdict(StrEnum):
@@ -61,7 +73,7 @@ class Finding:
     text: str
 
 
-Check = Callable[[Settings], Awaitable[Finding]]
+Check = Callable[[Settings, DoctorTimes], Awaitable[Finding]]
 
 
 def run_doctor(settings: Settings, *, as_json: bool) -> int:
@@ -91,10 +103,10 @@ def reset_database_password(settings: Settings) -> None:
     typer.echo("The database has a new password.", err=True)
 
 
-async def examine(settings: Settings, within_s: float = _CHECK_WITHIN_S) -> list[Finding]:
+async def examine(settings: Settings, times: DoctorTimes = _TIMES) -> list[Finding]:
     """Return the findings on this computer, the exchange and the database.
 
-    What asks others for something does so at the same time, for at most `within_s` each.
+    What asks others for something does so at the same time.
     """
     checks: dict[str, Check] = {
         "exchange, REST": _rest,
@@ -102,17 +114,17 @@ async def examine(settings: Settings, within_s: float = _CHECK_WITHIN_S) -> list
         "database": _database,
     }
     found = await asyncio.gather(
-        *(_bounded(name, check, settings, within_s) for name, check in checks.items())
+        *(_bounded(name, check, settings, times) for name, check in checks.items())
     )
     return [_program(), _screen(), _data_folder(settings), _retention(settings), *found]
 
 
-async def _bounded(name: str, check: Check, settings: Settings, within_s: float) -> Finding:
+async def _bounded(name: str, check: Check, settings: Settings, times: DoctorTimes) -> Finding:
     try:
-        async with asyncio.timeout(within_s):
-            return await check(settings)
+        async with asyncio.timeout(times.check_s):
+            return await check(settings, times)
     except TimeoutError:
-        return Finding(name, Verdict.BAD, f"no answer within {within_s:.0f} s")
+        return Finding(name, Verdict.BAD, f"no answer within {times.check_s:.0f} s")
     except KnownError as error:
         return Finding(name, Verdict.BAD, str(error).removesuffix(" Trying again."))
     except Exception as error:  # noqa: BLE001 (a doctor tells of every failure)
@@ -167,7 +179,7 @@ def _retention(settings: Settings) -> Finding:
     return Finding("retention", Verdict.GOOD, text)
 
 
-async def _rest(settings: Settings) -> Finding:
+async def _rest(settings: Settings, _times: DoctorTimes) -> Finding:
     rest = BinanceRest(settings.rest_url, limit=100)
     began = time.monotonic()
     try:
@@ -182,21 +194,21 @@ async def _rest(settings: Settings) -> Finding:
     return Finding("exchange, REST", Verdict.GOOD, text)
 
 
-async def _streams(settings: Settings) -> Finding:
+async def _streams(settings: Settings, times: DoctorTimes) -> Finding:
     streams = BinanceStreams(settings.ws_url)
     try:
-        return await _first_event(settings, streams)
+        return await _first_event(settings, streams, times.event_s)
     finally:
         await streams.close()
 
 
-async def _first_event(settings: Settings, streams: BinanceStreams) -> Finding:
+async def _first_event(settings: Settings, streams: BinanceStreams, within_s: float) -> Finding:
     name = "exchange, streams"
     is_connected = False
     try:
         async with aclosing(streams.items(split_symbol(settings.symbol)[1])) as items:
             while True:
-                async with asyncio.timeout(_EVENT_WITHIN_S if is_connected else None):
+                async with asyncio.timeout(within_s if is_connected else None):
                     item = await anext(items)
                 match item:
                     case StreamBroken(detail=detail):
@@ -211,12 +223,12 @@ async def _first_event(settings: Settings, streams: BinanceStreams) -> Finding:
             raise
         text = (
             f"{settings.ws_url} is connected, but sent nothing on {settings.symbol} within "
-            f"{_EVENT_WITHIN_S:.0f} s; it may be a quiet symbol, or none at all"
+            f"{within_s:.0f} s; it may be a quiet symbol, or none at all"
         )
         return Finding(name, Verdict.WARNING, text)
 
 
-async def _database(settings: Settings) -> Finding:
+async def _database(settings: Settings, times: DoctorTimes) -> Finding:
     server = DatabaseServer(settings.data_dir, settings.mongo_dsn)
     try:
         await server.start()
@@ -225,4 +237,4 @@ async def _database(settings: Settings) -> Finding:
         return Finding("database", Verdict.GOOD, f"{text}. {server.state_detail}".strip(". "))
     finally:
         # That this takes too long is no finding, and must not replace one.
-        await close_within(server, _CLOSE_WITHIN_S)
+        await close_within(server, times.close_s)

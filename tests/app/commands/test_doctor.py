@@ -12,6 +12,7 @@ import typer
 
 from orderbook_desktop.app.commands import doctor
 from orderbook_desktop.app.commands.doctor import (
+    DoctorTimes,
     Finding,
     Verdict,
     examine,
@@ -60,11 +61,9 @@ def test_everything_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.allows_log(r"WARNING .*exchange")
-async def test_a_symbol_that_is_not_traded(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(doctor, "_EVENT_WITHIN_S", 0.3)
-    found = _by_name(await examine(settings.model_copy(update={"symbol": "NO/NE"})))
+async def test_a_symbol_that_is_not_traded(settings: Settings) -> None:
+    times = DoctorTimes(check_s=30.0, close_s=30.0, event_s=0.3)
+    found = _by_name(await examine(settings.model_copy(update={"symbol": "NO/NE"}), times))
     assert found["exchange, REST"].verdict is Verdict.BAD
     assert "doesn't trade" in found["exchange, REST"].text
     assert found["exchange, streams"].verdict is Verdict.WARNING
@@ -84,7 +83,7 @@ async def test_nothing_answers(tmp_path: Path) -> None:
             data_dir=str(tmp_path),
         )
         async with asyncio.timeout(60):
-            found = _by_name(await examine(settings, within_s=0.5))
+            found = _by_name(await examine(settings, DoctorTimes(check_s=0.5, close_s=30.0)))
     for name in ("exchange, REST", "exchange, streams", "database"):
         assert found[name] == Finding(name, Verdict.BAD, "no answer within 0 s")
 
@@ -99,8 +98,7 @@ async def test_a_slow_end_of_the_database_is_no_finding(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(DatabaseServer, "close", close_slowly)
-    monkeypatch.setattr(doctor, "_CLOSE_WITHIN_S", 3.0)
-    found = _by_name(await examine(settings))
+    found = _by_name(await examine(settings, DoctorTimes(check_s=30.0, close_s=3.0, event_s=30.0)))
     assert found["database"].verdict is Verdict.GOOD
 
 
@@ -117,7 +115,7 @@ async def test_a_password_is_not_shown(stranded: Settings, monkeypatch: pytest.M
 async def test_a_bug_in_one_check_leaves_the_others(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_settings: Settings) -> Finding:
+    async def fail(*_given: object) -> Finding:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(doctor, "_rest", fail)
