@@ -57,7 +57,7 @@ class Gap:
         # snapshot more of them were lost.
         if not self.detail or self.cause is GapCause.FEED_GAP:
             return self.cause.sentence
-        return f"{self.cause.sentence} ({self.detail})"
+        return f"{self.cause.sentence} ({self.detail.removesuffix('.')})"
 
     @property
     def account(self) -> str:

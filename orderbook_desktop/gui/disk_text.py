@@ -52,7 +52,8 @@ def size_sentence(disk: DiskStatus) -> str:
     reusable = f", {bytes_text(free)} is free for what comes" if free else ""
     return (
         f"{text} The database's files take {bytes_text(disk.folder.file_bytes)} on the disk: "
-        f"{bytes_text(disk.folder.working_bytes)} of it is room that it needs to work{reusable}. "
+        f"{bytes_text(disk.folder.working_bytes)} of it is room that it needs to work, which "
+        f"holds what is to be archived, too{reusable}. "
         "They don't shrink; the room of what is removed is used again."
     )
 

@@ -426,7 +426,7 @@ class OwnerUnproven(DatabaseError):
         who = f" (process {self.owner_pid})" if self.owner_pid else ""
         return (
             f"The database that another copy of this program{who} should run at {self.place} may "
-            "be somebody else's, so it is not used; close that copy, and start again."
+            "belong to another user, so it is not used; close that copy, and start again."
         )
 
 

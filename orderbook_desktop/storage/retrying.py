@@ -20,7 +20,7 @@ class Activity(Enum):
     WRITE = "events wait in memory"
     KEEP_LEDGER = "the beginnings and ends of recordings wait in memory"
     FOLLOW = "the recorded book stands still"
-    ARCHIVE = "the recording is not made smaller"
+    ARCHIVE = "nothing is archived"
 
 
 class Outages(Protocol):

@@ -36,7 +36,7 @@ GroupQuery = Annotated[
     ),
 ]
 TypedQuery = Annotated[
-    str, Query(description="What somebody typed to find a symbol.", max_length=32)
+    str, Query(description="Text that was typed to find a symbol.", max_length=32)
 ]
 LastEventId = Annotated[
     str | None,

@@ -50,6 +50,7 @@ def test_a_gap_tells_its_ids_its_time_and_its_cause() -> None:
     )
     assert (found.covered_ms, found.gap_ms) == (2_000, 3_000)
     assert gap.sentence == "the connection to the exchange was lost (reset by peer)"
+    assert replace(gap, detail="reset by peer.").sentence == gap.sentence
     assert replace(gap, detail="").sentence == "the connection to the exchange was lost"
     assert gap.account == f"{gap.sentence}; the book is not known at update ids 201 to 250"
     one = replace(gap, last_missing=201)

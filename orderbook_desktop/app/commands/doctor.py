@@ -31,6 +31,7 @@ from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.version import __version__
 from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams
+from orderbook_desktop.storage.server.choice import ServerKind
 from orderbook_desktop.storage.server.server import DatabaseServer, redacted_dsn
 from orderbook_desktop.system.private_files import private_data_folder
 
@@ -228,12 +229,20 @@ async def _first_event(settings: Settings, streams: BinanceStreams, within_s: fl
         return Finding(name, Verdict.WARNING, text)
 
 
+def _whose(server: DatabaseServer) -> str:
+    if server.kind is ServerKind.DSN:
+        return "the server that MONGO_DSN names answers"
+    name = "SecantusDB" if server.kind is ServerKind.SECANTUS else server.kind.value
+    if server.owned:
+        return f"{name} can be started and answers"
+    return f"{name}, which another copy of this program runs, answers"
+
+
 async def _database(settings: Settings, times: DoctorTimes) -> Finding:
     server = DatabaseServer(settings.data_dir, settings.mongo_dsn)
     try:
         await server.start()
-        whose = "started by us" if server.owned else "used by us"
-        text = f"{server.kind.value} at {redacted_dsn(server.dsn)}, {whose}"
+        text = f"{_whose(server)} at {redacted_dsn(server.dsn)}"
         return Finding("database", Verdict.GOOD, f"{text}. {server.state_detail}".strip(". "))
     finally:
         # That this takes too long is no finding, and must not replace one.

@@ -160,7 +160,7 @@ def _coverage(found: Verified) -> list[tuple[str, str]]:
     told = (
         f"equal to {snapshots} that the exchange gave meanwhile"
         if found.witnesses
-        else "no snapshot to compare with yet (the first is taken a minute after a segment begins)"
+        else "no snapshot to compare with (a recorder takes one a minute after a segment begins)"
     )
     lines.append(("witnesses", told))
     return lines

@@ -38,7 +38,7 @@ _HEADLINES: Final = {
     BrowserState.FAILED: "Browsers can't be served.",
 }
 _LOCAL: Final = "Only this computer can open it. Other devices get an address with a token."
-_SHARED: Final = "Whoever has this link can watch, and nothing else; its token is the key."
+_SHARED: Final = "This link, with the token in it, lets other devices watch, and do nothing else."
 
 
 def open_in_browser(link: str) -> bool:

@@ -96,7 +96,7 @@ def _symbol_tip(recording: MarketRecording) -> str:
     if recording.problem:
         return recording.problem
     if recording.kept:
-        return "Recorded whatever is on screen."
+        return "Recorded also while another symbol is on screen."
     return "Recorded while it is on screen; keep it recording to look at something else."
 
 

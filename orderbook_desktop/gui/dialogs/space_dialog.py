@@ -25,6 +25,7 @@ from orderbook_desktop.gui.parts import text_label
 _REFRESH_MS: Final = 1_000
 _LEAST_GB: Final = 0.1
 _NUMBER_MARGINS: Final = 10
+_WARNING_LINES: Final = 2
 
 
 class SpaceDialog(QDialog):
@@ -141,8 +142,13 @@ class SpaceDialog(QDialog):
         column.addLayout(choices)
         note = QLabel("What is being recorded, and the newest, is never removed.", self)
         note.setObjectName("spaceNote")
-        for widget in (note, self.warning, self.buttons):
+        # Room for its longer sentences: else the boxes would move when one is ticked.
+        self.warning.setMinimumHeight(_WARNING_LINES * self.warning.fontMetrics().lineSpacing())
+        self.warning.setAlignment(Qt.AlignmentFlag.AlignTop)
+        for widget in (note, self.warning):
             column.addWidget(widget)
+        column.addStretch(1)
+        column.addWidget(self.buttons)
 
 
 def _places(number: float) -> int:

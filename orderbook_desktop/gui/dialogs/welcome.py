@@ -106,7 +106,7 @@ class WelcomePanel(QFrame):
                 "The Record button above prevents it."
             )
         if any(one.symbol == symbol and one.kept for one in self._desk.recordings):
-            until = "whatever is on screen"
+            until = "also while another symbol is on screen"
         else:
             until = "as long as it is on screen"
         return (

@@ -24,8 +24,8 @@ _METHODS: Final = ("GET", "HEAD")
 _OPEN_PATHS: Final = ("/healthz",)
 _PAGES: Final = ("/",)
 _WHOLE_LINK: Final = (
-    "This order book opens by its whole link only, with the token at the end. Whoever runs it"
-    " finds the link in the terminal or the window; it may be another one since the last start."
+    "This order book opens by its whole link only, with the token at the end. The terminal or the"
+    " window of the program shows the link; it may be another one since the last start."
 )
 
 

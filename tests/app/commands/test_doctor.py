@@ -40,7 +40,18 @@ async def test_all_is_well(settings: Settings) -> None:
         ],
         Verdict.GOOD,
     )
-    assert "started by us" in _by_name(found)["database"].text
+    assert "can be started and answers at mongodb://" in _by_name(found)["database"].text
+
+
+async def test_the_database_of_a_running_copy_is_told_apart(settings: Settings) -> None:
+    async with DatabaseServer(settings.data_dir) as running:
+        found = _by_name(await examine(settings))["database"]
+        assert found.verdict is Verdict.GOOD
+        assert "which another copy of this program runs, answers at" in found.text
+        elsewhere = settings.model_copy(update={"mongo_dsn": running.dsn})
+        found = _by_name(await examine(elsewhere))["database"]
+        assert found.verdict is Verdict.GOOD
+        assert "the server that MONGO_DSN names answers at" in found.text
 
 
 @pytest.mark.allows_log(r"WARNING .*exchange")

@@ -162,7 +162,7 @@ def test_says_who_can_open_it(host: QWidget, switch: FakeSwitch) -> None:
     panel = panel_with(host, switch, replace(ON, local_only=True))
     assert panel.reach.text().startswith("Only this computer")
     panel.show_status(ON)
-    assert panel.reach.text().startswith("Whoever has this link")
+    assert panel.reach.text().startswith("This link, with the token in it")
 
 
 def test_there_is_no_code_for_a_link_that_only_this_computer_can_open(
@@ -181,7 +181,7 @@ def test_one_click_lets_other_devices_in_and_another_keeps_them_out(
     panel.commanded.connect(lambda: panel.show_status(switch.status))
     panel.others_button.click()
     assert switch.commands == ["others: True"]
-    assert panel.reach.text().startswith("Whoever has this link")
+    assert panel.reach.text().startswith("This link, with the token in it")
     assert panel.others_button.text() == "This computer only"
     panel.others_button.click()
     assert switch.commands == ["others: True", "others: False"]

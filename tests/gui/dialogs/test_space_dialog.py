@@ -45,8 +45,8 @@ def test_tells_honestly_what_is_used(dialog: SpaceDialog) -> None:
         "Recorded: 3.1 GB (3.0 GB archived, about 100.0 MB to be archived, 10.0 MB of whole books)."
     )
     assert (
-        "files take 4.0 GB on the disk: 500.0 MB of it is room that it needs to work, 200.0 MB is "
-        "free for what comes. They don't shrink"
+        "files take 4.0 GB on the disk: 500.0 MB of it is room that it needs to work, which holds "
+        "what is to be archived, too, 200.0 MB is free for what comes. They don't shrink"
     ) in dialog.size_label.text()
     assert "enough for 45 days" in dialog.growth.text()
     assert dialog.problem.isHidden()
@@ -116,6 +116,19 @@ def test_no_sentence_is_cut_off(dialog: SpaceDialog, place: FakePlace) -> None:
     dialog._refresh()
     assert dialog.height() > before
     assert dialog.height() >= dialog._column.heightForWidth(dialog.width())
+
+
+def test_nothing_moves_under_the_mouse(dialog: SpaceDialog, qapp: QApplication) -> None:
+    def places() -> list[QPoint]:
+        qapp.processEvents()
+        dialog._refresh()
+        qapp.processEvents()
+        return [box.pos() for box in (dialog.by_age, dialog.by_size, dialog.days)]
+
+    before = places()
+    for click in (dialog.by_age.click, dialog.by_size.click, dialog.apply_button.click):
+        click()
+        assert places() == before
 
 
 def test_begins_with_what_holds(host: QWidget, place: FakePlace) -> None:

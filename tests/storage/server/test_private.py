@@ -283,7 +283,10 @@ async def test_a_port_that_a_stranger_has_taken_is_not_joined(
     async with serving(answer) as port:
         # A process that is gone, and one that got its number and does not listen there.
         pid = 2**22 - 1 if whose == "nobody's" else idle.pid
-        with claimed(tmp_path, port, pid), pytest.raises(OwnerUnproven, match="somebody else's"):
+        with (
+            claimed(tmp_path, port, pid),
+            pytest.raises(OwnerUnproven, match="belong to another user"),
+        ):
             await DatabaseServer(tmp_path).start()
     idle.kill()
     await idle.wait()
