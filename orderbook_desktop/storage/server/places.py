@@ -27,8 +27,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote_plus
 
-import psutil
-
 from orderbook_desktop.storage.errors import DataFolderUnusable, PlaceTaken
 from orderbook_desktop.storage.server.certificates import Certificates
 from orderbook_desktop.storage.server.listeners import peer_of
@@ -343,6 +341,8 @@ def _takes_sockets(path: Path) -> bool:
 
 def _is_or_descends_from(pid: int, ancestor: int) -> bool:
     """Whether process `pid` is `ancestor`, or was started by it (which may only be a guard)."""
+    import psutil  # noqa: PLC0415 - not at the window's start
+
     if pid == ancestor:
         return True
     try:
@@ -353,6 +353,8 @@ def _is_or_descends_from(pid: int, ancestor: int) -> bool:
 
 def _listens(pid: int, port: int) -> bool:
     """Whether process `pid`, or one that it started, listens on `port` and belongs to our user."""
+    import psutil  # noqa: PLC0415 - not at the window's start
+
     try:
         own, server = psutil.Process().username(), psutil.Process(pid)
         return any(
@@ -367,6 +369,8 @@ def _listens(pid: int, port: int) -> bool:
 
 def holder_of_port(port: int) -> str:
     """Return who listens on `port`, as far as the system tells that."""
+    import psutil  # noqa: PLC0415 - not at the window's start
+
     try:
         found = [
             one.pid
@@ -381,6 +385,8 @@ def holder_of_port(port: int) -> str:
 
 
 def _named(pid: int) -> str:
+    import psutil  # noqa: PLC0415 - not at the window's start
+
     try:
         return f"process {pid} ({psutil.Process(pid).name()})"
     except (psutil.Error, ValueError):

@@ -18,11 +18,15 @@ from orderbook_desktop.core.events import DepthDiff, decode_diff
 from tests.core.archive.runs import Run, run_of, spelt
 from tests.core.reference_book import snapshot_payload
 
+# A multiple of ten minutes.
+BEGIN_MS = 1_700_000_400_000
 
-def a_run(*times_ms: int) -> Run:
+
+def a_run(*after_ms: int) -> Run:
+    """Return a run of events that happened so many ms after `BEGIN_MS`."""
     payloads = [
-        spelt(n, n, ms, [("1.00000000", f"{n}.00000000")], [])
-        for n, ms in enumerate(times_ms, start=2)
+        spelt(n, n, BEGIN_MS + ms, [("1.00000000", f"{n}.00000000")], [])
+        for n, ms in enumerate(after_ms, start=2)
     ]
     return run_of(snapshot_payload([], [], 1), [decode_diff(payload, 1) for payload in payloads])
 
