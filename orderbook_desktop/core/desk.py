@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.status import SourceKind
@@ -30,16 +30,28 @@ class RecordingStatus:
 
 
 class RecordingState(Enum):
-    """What becomes of a market's events; the values are what is shown."""
+    """What becomes of a market's events; the values are what is shown.
 
-    RECORDING = "recording"
-    WAITING = "waiting for its first book"
-    RECONNECTING = "reconnecting"
-    DELAYED = "waiting for the database"
-    PAUSED = "paused, the disk is full"
+    The order is that of badness, the worst first: while a recording is paused events are lost,
+    while it waits for the database they are not. What a person has stopped is as it should be.
+    """
+
     FAILED = "not recorded"
+    PAUSED = "paused, the disk is full"
+    DELAYED = "waiting for the database"
+    RECONNECTING = "reconnecting"
+    WAITING = "waiting for its first book"
     ELSEWHERE = "recorded by another program"
+    RECORDING = "recording"
     STOPPED = "stopped"
+
+    @property
+    def rank(self) -> int:
+        """The place in the order of badness, 0 for the worst."""
+        return _RANKS[self]
+
+
+_RANKS: Final = {state: rank for rank, state in enumerate(RecordingState)}
 
 
 @dataclass(frozen=True, slots=True)

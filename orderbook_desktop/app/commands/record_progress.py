@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orderbook_desktop.core.desk import MarketRecording, RecordingState
+from orderbook_desktop.core.desk import MarketRecording
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import age_text, badge_for
@@ -29,16 +29,6 @@ _SYMBOLS_A_LINE: Final = 12
 _ROWS_AROUND: Final = 8
 _DRAW_EVERY_S: Final = 1.0
 _LATE_MS: Final = 1_000
-_WORST_FIRST: Final = (
-    RecordingState.FAILED,
-    RecordingState.PAUSED,
-    RecordingState.DELAYED,
-    RecordingState.RECONNECTING,
-    RecordingState.WAITING,
-    RecordingState.STOPPED,
-    RecordingState.ELSEWHERE,
-    RecordingState.RECORDING,
-)
 
 
 class RecordProgress:
@@ -200,7 +190,7 @@ def summary_of(
 def _badness(one: MarketRecording) -> tuple[int, bool, int]:
     """Return what sorts the worst first."""
     is_late = (one.lag_ms or 0) > _LATE_MS
-    return _WORST_FIRST.index(one.state), not is_late, -one.gaps
+    return one.state.rank, not is_late, -one.gaps
 
 
 def _state(meter: RecordingMeter) -> str:
@@ -223,7 +213,8 @@ def _counts(meter: RecordingMeter) -> str:
 def _total(statuses: Sequence[MarketRecording]) -> str:
     """Return how all of them are doing, in one line."""
     states = Counter(one.state for one in statuses)
-    told = ", ".join(f"{states[state]:,} {state.value}" for state in _WORST_FIRST if states[state])
+    worst_first = sorted(states.items(), key=lambda item: item[0].rank)
+    told = ", ".join(f"{count:,} {state.value}" for state, count in worst_first)
     rate = sum(one.rate for one in statuses)
     events, gaps = sum(one.events for one in statuses), sum(one.gaps for one in statuses)
     waiting = sum(one.waiting for one in statuses)

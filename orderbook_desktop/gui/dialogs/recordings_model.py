@@ -27,7 +27,7 @@ _LEFT: Final = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 _Index = QModelIndex | QPersistentModelIndex
 _SortKey = tuple[float, str]
 
-# The worst first. No state is told by colour alone: each has a sign and a word.
+# No state is told by colour alone: each has a sign and a word.
 _SIGNS: Final = {
     RecordingState.FAILED: "✕",
     RecordingState.DELAYED: "▲",
@@ -38,7 +38,6 @@ _SIGNS: Final = {
     RecordingState.RECORDING: "●",
     RecordingState.STOPPED: "○",
 }
-_RANKS: Final = {state: rank for rank, state in enumerate(_SIGNS)}
 _NEVER: Final = "—"
 
 
@@ -125,7 +124,7 @@ COLUMNS: Final = (
     _Column(
         "State",
         lambda one: f"{_SIGNS[one.state]} {_state_words(one)}",
-        lambda one: _RANKS[one.state],
+        lambda one: one.state.rank,
         lambda one: one.problem or _state_words(one).capitalize() + ".",
         is_number=False,
     ),

@@ -105,6 +105,15 @@ def test_the_worst_come_first_and_headings_sort(manager: RecordingManager, desk:
     assert symbols(manager)[0] == "BNB/USDT · on screen"
 
 
+def test_states_are_sorted_by_the_one_order_of_badness(
+    manager: RecordingManager, desk: FakeDesk
+) -> None:
+    rows = [replace(BUSY, symbol=f"{state.name}/USDT", state=state) for state in RecordingState]
+    show(manager, desk, *reversed(rows))
+    expected = sorted(rows, key=lambda one: one.state.rank)
+    assert symbols(manager) == [one.symbol for one in expected]
+
+
 def test_tips_explain_gaps_and_problems(manager: RecordingManager, desk: FakeDesk) -> None:
     show(manager, desk, BUSY, AWAY)
     tip = Qt.ItemDataRole.ToolTipRole
