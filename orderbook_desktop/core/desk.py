@@ -153,7 +153,7 @@ class Desk(Protocol):
 
     @property
     def source_kind(self) -> SourceKind:
-        """The source that was chosen (`source.status` tells which one serves)."""
+        """The source that was chosen (`source.look().status` tells which one serves)."""
         ...
 
     @property

@@ -84,12 +84,23 @@ class RecordingSink(Protocol):
         ...
 
 
-class BookSource(Protocol):
-    """What a view sees: a book, and how far it can be trusted.
+@dataclass(frozen=True, slots=True)
+class BookLook:
+    """What a source shows at one moment: a book, and how far this very book can be trusted.
 
-    `book` is empty while it is not known; `book.revision` tells whether it changed. A source
-    may go over to another one's book (from the database's to the exchange's, say): look at
-    `book` anew each time, and compare the object as well as its revision.
+    `book` is empty while it is not known; `book.revision` tells whether it changed.
+    """
+
+    book: Book
+    status: FeedStatus
+
+
+class BookSource(Protocol):
+    """What a view sees of a market.
+
+    A source may go over to another book (from the database's to the exchange's, say) with the
+    passing of time alone. So a view looks once for all that it shows together, looks anew for
+    the next frame, and compares the book's object as well as its revision.
     """
 
     @property
@@ -97,12 +108,6 @@ class BookSource(Protocol):
         """The exchange's symbol, such as `BTCUSDT`."""
         ...
 
-    @property
-    def book(self) -> Book:
-        """The book as it is now."""
-        ...
-
-    @property
-    def status(self) -> FeedStatus:
-        """How far the book can be trusted now."""
+    def look(self) -> BookLook:
+        """Return the book as it is now, with its status."""
         ...

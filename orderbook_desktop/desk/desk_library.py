@@ -7,6 +7,7 @@ from typing import Protocol
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.library import find_symbol
+from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.engine.engine import Engine
@@ -83,19 +84,13 @@ class DeskBook:
         """The exchange's symbol."""
         return self._info.market
 
-    @property
-    def book(self) -> Book:
-        """The book as it is now."""
-        session = self._present()
-        return session.view.book if session else self._nothing
-
-    @property
-    def status(self) -> FeedStatus:
-        """How far it can be trusted."""
+    def look(self) -> BookLook:
+        """Return the book as it is now, with its status."""
         session = self._present()
         if session is not None:
-            return session.view.status
-        return FeedStatus(FeedState.SYNCING, SourceKind.DIRECT, 0, "Starting.")
+            return session.view.look()
+        starting = FeedStatus(FeedState.SYNCING, SourceKind.DIRECT, 0, "Starting.")
+        return BookLook(self._nothing, starting)
 
     def give_back(self) -> None:
         """End the loan."""

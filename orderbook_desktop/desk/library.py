@@ -7,10 +7,10 @@ import logging
 from collections.abc import Sequence
 
 from orderbook_desktop.core.backoff import backoff_delays
-from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library import find_symbol, unlisted
-from orderbook_desktop.core.status import FeedStatus, SourceKind
+from orderbook_desktop.core.sources import BookLook
+from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
@@ -91,15 +91,9 @@ class EngineBook:
         """The exchange's symbol."""
         return self._view.market
 
-    @property
-    def book(self) -> Book:
-        """The book as it is now."""
-        return self._view.book
-
-    @property
-    def status(self) -> FeedStatus:
-        """How far it can be trusted."""
-        return self._view.status
+    def look(self) -> BookLook:
+        """Return the book as it is now, with its status."""
+        return self._view.look()
 
     def give_back(self) -> None:
         """End the loan."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
 from itertools import chain, repeat
 from typing import Final
@@ -59,7 +59,7 @@ _WITHOUT_BOOK_LONGEST_S: Final = 120.0
 
 
 class BookFeed:
-    """Keeps the book of `market` in step with a source; is a `BookSource`.
+    """Keeps the book of `market` in step with a source.
 
     `await run()` until it is cancelled. `problem` is the last failure to get a snapshot or
     a connection, None while all is well. A `RecordingSink` can come and go while it runs.
@@ -103,6 +103,7 @@ class BookFeed:
         self._pauses = self._new_pauses()
         # An event tells that a symbol is traded after all.
         self._event_came = asyncio.Event()
+        self._changed: Callable[[], None] = lambda: None
 
     @property
     def market(self) -> str:
@@ -131,6 +132,10 @@ class BookFeed:
         """The prices within which the book is whole: those of the snapshot under it."""
         return self._horizon
 
+    def call_on_change(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called after each change of the book."""
+        self._changed = changed
+
     def attach(self, sink: RecordingSink) -> None:
         """Let `sink` record from now on; if the book is known, its segment begins here."""
         self._sink = sink
@@ -150,6 +155,7 @@ class BookFeed:
         ):
             async for item in items:
                 self._take(item, tasks)
+                self._changed()
 
     def forget(self) -> None:
         """Begin anew with the next `run()`; the one before has been cancelled."""
@@ -157,6 +163,7 @@ class BookFeed:
         self._fetching = None
         self.problem = None
         self._set(FeedState.SYNCING, "Connecting.")
+        self._changed()
 
     def _take(self, item: StreamItem, tasks: asyncio.TaskGroup) -> None:
         match item:
@@ -344,6 +351,7 @@ class BookFeed:
         if self._sync.synced and self._sink_missed_some:
             self._sink_missed_some = False
             self._open_segment_here()
+        self._changed()
         return self._sync.synced
 
 

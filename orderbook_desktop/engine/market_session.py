@@ -104,6 +104,8 @@ class MarketSession:
             database_problem=lambda: sources.database_problem(market),
             is_recording=lambda: self.recording and not self.paused,
         )
+        for feed in (self.live, self.recorded):
+            feed.call_on_change(self.view.feeds_moved)
         self._sources = sources
         self._viewers = 0
         self._live_run: asyncio.Task[None] | None = None
@@ -167,6 +169,7 @@ class MarketSession:
             return
         after = self._recorded_run or self._sources.closing(self.market)
         self._recorded_run = self._follow(self.recorded, after)
+        self.view.recorded_feed_starts()
 
     def _follow(self, feed: BookFeed, after: asyncio.Task[None] | None) -> asyncio.Task[None]:
         run = self._sources.jobs.start(_run(feed, after), f"following {self.market}")

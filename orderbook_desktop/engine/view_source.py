@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 
 # The recorded book may be this much older than the exchange's before it is called late.
@@ -40,8 +41,10 @@ class ViewSource:
     late the exchange's own stands in, and the status says so. A recorded book from before
     a gap is never shown as if it were the present one.
 
-    `now_ns` is a clock that never goes back. Call `recording_changed` when our own recording
-    starts or stops.
+    To look changes nothing, so that any number of views may look as often as they like. Call
+    `feeds_moved` after each change of a feed, `recording_changed` when our own recording
+    starts or stops, and `recorded_feed_starts` when the recorded book begins to be followed.
+    `now_ns` is a clock that never goes back; a look reads it once.
     """
 
     def __init__(
@@ -70,15 +73,18 @@ class ViewSource:
         """The exchange's symbol."""
         return self._market
 
-    @property
-    def book(self) -> Book:
-        """The book to show now."""
-        return self._choose()[0]
+    def look(self) -> BookLook:
+        """Return the book to show now, how far it can be trusted and where it comes from."""
+        return BookLook(*self._choose())
 
-    @property
-    def status(self) -> FeedStatus:
-        """How far it can be trusted, and where it comes from."""
-        return self._choose()[1]
+    def feeds_moved(self) -> None:
+        """Note that the live or the recorded book changed."""
+        if self._recorded.book.last_update_id >= self._goal_id:
+            self._set_goal()
+
+    def recorded_feed_starts(self) -> None:
+        """Note that the recorded book is followed from now on, and not late before."""
+        self._set_goal()
 
     def recording_changed(self) -> None:
         """Note that our own recording starts or stops here.
@@ -87,7 +93,7 @@ class ViewSource:
         only events beyond it prove that somebody else records.
         """
         self._changed_at_id = self._live.book.last_update_id if self._live.base_id else 0
-        self._goal_id = 0
+        self._set_goal()
 
     def _choose(self) -> tuple[Book, FeedStatus]:
         live, recorded = self._live.status, self._recorded.status
@@ -138,13 +144,13 @@ class ViewSource:
         has to reach in time. Comparing the times of the last events would call it late for
         an instant whenever a quiet market comes to life.
         """
-        now_ns = self._now_ns()
-        is_synced = self._recorded.status.state is FeedState.SYNCED
-        reached_id = self._recorded.book.last_update_id if is_synced else 0
-        if not self._goal_id or reached_id >= self._goal_id:
-            self._goal_id = self._live.book.last_update_id
-            self._goal_set_ns = now_ns
-        return now_ns - self._goal_set_ns > LATE_AFTER_NS
+        return self._goal_id > 0 and self._now_ns() - self._goal_set_ns > LATE_AFTER_NS
+
+    def _set_goal(self) -> None:
+        """Have the recorded book reach where the live one is now, unless it has."""
+        live_id = self._live.book.last_update_id
+        self._goal_id = live_id if live_id > self._recorded.book.last_update_id else 0
+        self._goal_set_ns = self._now_ns()
 
 
 def _away(live: FeedStatus, problem: str) -> FeedStatus:

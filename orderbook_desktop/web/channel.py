@@ -65,6 +65,8 @@ class Channel:
         self._book = book
         self._now_ns = now_ns
         self._is_demo = is_demo
+        # How far the book can be trusted, as it was when the book was looked at.
+        self._status = book.look().status
         self._seen: tuple[Book, int] | None = None
         self._unreadable = ""
         # What led to the present moment, step by step; None where only the whole book tells.
@@ -86,12 +88,12 @@ class Channel:
 
     @property
     def source(self) -> SourceKind:
-        """Where the book comes from just now."""
-        return self._book.status.source
+        """Where the book of the last look comes from."""
+        return self._status.source
 
     def badge(self) -> Badge:
-        """Return how far the book can be trusted, as of now."""
-        badge = badge_for(self._book.status, self._now_ns())
+        """Return how far the book of the last look can be trusted, with its age as of now."""
+        badge = badge_for(self._status, self._now_ns())
         if not self._unreadable:
             return badge
         state = FeedState.SYNCING
@@ -99,7 +101,8 @@ class Channel:
 
     def look(self) -> bool:
         """Begin a new moment if anything moved; return whether it did."""
-        book = self._book.book
+        look = self._book.look()
+        book, self._status = look.book, look.status
         seen = (book, book.revision)
         has_moved, self._seen = seen != self._seen, seen
         before = self.moment

@@ -80,15 +80,15 @@ def test_window_and_viewers_share_a_market(settings: Settings) -> None:
         shown.set_recording(wanted=True)
         shown.start()
         book = DeskLibrary(desk).lend(desk.symbol)
-        while not book.book.last_update_id:
+        while not book.look().book.last_update_id:
             await asyncio.sleep(0.01)
-        assert book.book is shown.view.book
+        assert book.look().book is shown.view.look().book
         book.give_back()
         assert shown.recording
         again = DeskLibrary(desk).lend(desk.symbol)
-        assert again.status.state is not FeedState.REPLAY
+        assert again.look().status.state is not FeedState.REPLAY
         engine.close_market(shown)
-        assert again.book is shown.view.book
+        assert again.look().book is shown.view.look().book
         assert engine.closing("BTCUSDT") is None
         again.give_back()
         assert engine.closing("BTCUSDT") is not None
@@ -104,13 +104,13 @@ def test_viewers_go_along_to_another_engine(settings: Settings) -> None:
         first, second = Engine(settings), Engine(settings)
         desk = Desk(None)
         book = DeskLibrary(desk).lend(desk.symbol)
-        assert (book.status.detail, book.book.last_update_id) == ("Starting.", 0)
+        assert (book.look().status.detail, book.look().book.last_update_id) == ("Starting.", 0)
         for engine in (first, second):
             desk.engine = engine
-            while not book.book.last_update_id:
+            while not book.look().book.last_update_id:
                 await asyncio.sleep(0.01)
             desk.engine = None
-            assert book.book.last_update_id == 0
+            assert book.look().book.last_update_id == 0
             await engine.close()
         book.give_back()
 

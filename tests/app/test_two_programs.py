@@ -111,14 +111,14 @@ _until = eventually
 
 
 def _badge(desk: LiveDesk) -> FeedState:
-    return badge_for(desk.source.status, time.time_ns()).state
+    return badge_for(desk.source.look().status, time.time_ns()).state
 
 
 def _follows(desk: LiveDesk, after_id: int = 0) -> bool:
-    status = desk.source.status
+    status = desk.source.look().status
     return (
         (status.state, status.source) == (FeedState.SYNCED, SourceKind.MONGO)
-        and desk.source.book.last_update_id > after_id
+        and desk.source.look().book.last_update_id > after_id
     )  # fmt: skip
 
 
@@ -137,14 +137,14 @@ async def test_a_window_shows_what_another_program_records(
     async with asyncio.timeout(380), _looking(shared, tmp_path / "window", qapp) as desk:
         await recorder.start()
         await _until(lambda: _follows(desk))
-        first = desk.source.book.last_update_id
+        first = desk.source.look().book.last_update_id
         await _until(lambda: _follows(desk, first + 200))
-        shown = image_of(desk.source.book, "BTCUSDT")
+        shown = image_of(desk.source.look().book, "BTCUSDT")
         assert not desk.recording.wanted
         assert desk.recording.events == 0
         await recorder.end()
         # Another run of it is a new segment, after a gap that the window must not bridge.
-        last = desk.source.book.last_update_id
+        last = desk.source.look().book.last_update_id
         await recorder.start()
         await _until(lambda: _follows(desk, last))
         await recorder.kill()

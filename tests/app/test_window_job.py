@@ -59,12 +59,12 @@ async def test_the_window_shows_the_true_book(
             await desk.start()
             async with asyncio.timeout(100):
                 while not (
-                    desk.source.status.state is FeedState.SYNCED
-                    and desk.source.book.last_update_id == true_book.last_update_id
+                    desk.source.look().status.state is FeedState.SYNCED
+                    and desk.source.look().book.last_update_id == true_book.last_update_id
                 ):
                     await asyncio.sleep(0.05)
-            assert desk.source.status.source is kind
-            assert shown(desk.source.book) == (true_book.bids, true_book.asks)
+            assert desk.source.look().status.source is kind
+            assert shown(desk.source.look().book) == (true_book.bids, true_book.asks)
             window.bridge.look()
             bid, _, ask, _ = true_book.best
             assert f"best bid {bid:,.2f}, best ask {ask:,.2f}" in window.ladder.summary()

@@ -127,12 +127,12 @@ async def _watch_window(
     await desk.start()
     try:
         async with asyncio.timeout(20):
-            while desk.source.status.state is not FeedState.SYNCED:
+            while desk.source.look().status.state is not FeedState.SYNCED:
                 await asyncio.sleep(0.1)
         await asyncio.sleep(2)
-        stopwatch.restart(desk.source.book)
+        stopwatch.restart(desk.source.look().book)
         await asyncio.sleep(_SECONDS)
-        assert desk.source.book is stopwatch.book, "the source changed while it was measured"
+        assert desk.source.look().book is stopwatch.book, "the source changed while it was measured"
         return list(stopwatch.latencies_ms)
     finally:
         await desk.close()

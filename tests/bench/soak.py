@@ -150,7 +150,7 @@ def _shown(
 
 async def _sample(desk: LiveDesk, for_s: float) -> list[Sample]:
     async with asyncio.timeout(30):
-        while desk.source.status.state is not FeedState.SYNCED:
+        while desk.source.look().status.state is not FeedState.SYNCED:
             await asyncio.sleep(0.1)
     loop = asyncio.get_running_loop()
     assert isinstance(loop, qasync.QEventLoop)

@@ -21,6 +21,7 @@ from pathlib import Path
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff, decode_frame, decode_snapshot
 from orderbook_desktop.core.library import unlisted
+from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.web.book_view import steps_for, view_of
@@ -61,9 +62,8 @@ class CaptureBook:
         self.book = Book()
         self.now_ns = 0
 
-    @property
-    def status(self) -> FeedStatus:
-        return FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, self.now_ns)
+    def look(self) -> BookLook:
+        return BookLook(self.book, FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, self.now_ns))
 
     def give_back(self) -> None:
         """Nothing was borrowed."""

@@ -88,7 +88,7 @@ async def _measure(application: QApplication, folder: Path, variables: dict[str,
     targets = Targets()
     await desk.start()
     try:
-        while desk.source.status.state is not FeedState.SYNCED:
+        while desk.source.look().status.state is not FeedState.SYNCED:
             await asyncio.sleep(0.1)
         await view.switch_on()
         await asyncio.sleep(5)

@@ -49,7 +49,7 @@ _until = eventually
 
 
 def _is_synced(desk: LiveDesk, kind: SourceKind) -> bool:
-    status = desk.source.status
+    status = desk.source.look().status
     return status.state is FeedState.SYNCED and status.source is kind
 
 
@@ -61,7 +61,7 @@ async def test_what_is_shown_is_what_is_recorded(settings: Settings) -> None:
     async with _desk(settings) as desk:
         assert desk.symbol.symbol == "BTC/USDT"
         await _until(lambda: _is_synced(desk, SourceKind.MONGO))
-        assert len(desk.source.book.bids().prices) > 0
+        assert len(desk.source.look().book.bids().prices) > 0
         await _until(lambda: desk.recording.events > 0 and bool(desk.symbols))
         assert desk.recording.wanted
         assert desk.symbol.tick_size > 0
@@ -77,8 +77,8 @@ async def test_switching_shows_nothing_of_the_old_symbol(settings: Settings) -> 
         assert desk.symbol.symbol == "ETH/USDT"
         assert desk.source is not before
         assert desk.source.market == "ETHUSDT"
-        assert desk.source.book.last_update_id == 0
-        assert desk.source.status.state is not FeedState.SYNCED
+        assert desk.source.look().book.last_update_id == 0
+        assert desk.source.look().status.state is not FeedState.SYNCED
         assert desk.revision > revision
         assert desk.recents[:2] == ["ETH/USDT", "BTC/USDT"]
         await _until(lambda: _is_synced(desk, SourceKind.DIRECT))
@@ -95,8 +95,8 @@ async def test_many_quick_switches_end_with_the_last_one(settings: Settings) -> 
             await asyncio.sleep(0)
         assert desk.source.market == "BTCUSDT"
         await _until(lambda: _is_synced(desk, SourceKind.MONGO))
-        first = desk.source.book.last_update_id
-        await _until(lambda: desk.source.book.last_update_id > first)
+        first = desk.source.look().book.last_update_id
+        await _until(lambda: desk.source.look().book.last_update_id > first)
         assert desk.notices == []
 
 
@@ -179,7 +179,7 @@ async def test_half_a_symbol_is_none_while_nobody_knows_the_list(stranded: Setti
 async def test_a_remembered_symbol_that_is_traded_no_more_is_told(settings: Settings) -> None:
     async with _desk(settings, symbol="NO/NE") as desk:
         await _until(lambda: "doesn't trade NO/NE" in _texts(desk))
-        await _until(lambda: desk.source.status.state is FeedState.NOT_TRADED)
+        await _until(lambda: desk.source.look().status.state is FeedState.NOT_TRADED)
         assert "doesn't trade this symbol" in desk.recording.problem
         desk.select_symbol("BTC/USDT")
         assert desk.notices == []
@@ -226,7 +226,7 @@ async def test_a_demo_that_fails_never_leads_to_the_exchange(
         await _until(lambda: "does not run" in _texts(desk))
         assert desk.demo
         desk.select_symbol("ETH/USDT")
-        assert desk.source.status.state is FeedState.SYNCING
+        assert desk.source.look().status.state is FeedState.SYNCING
         assert desk.symbols == []
 
 
@@ -248,8 +248,8 @@ async def test_without_a_database_the_exchange_stands_in(
     monkeypatch.setattr("orderbook_desktop.storage.dsn.ANSWER_WITHIN_MS", 300)
     away = settings.model_copy(update={"mongo_dsn": "mongodb://127.0.0.1:1/"})
     async with _desk(away) as desk:
-        await _until(lambda: desk.source.status.state is FeedState.DATABASE_AWAY)
-        assert len(desk.source.book.bids().prices) > 0
+        await _until(lambda: desk.source.look().status.state is FeedState.DATABASE_AWAY)
+        assert len(desk.source.look().book.bids().prices) > 0
         await _until(lambda: bool(desk.notices))
         (notice,) = desk.notices
         assert notice.action is NoticeAction.USE_DIRECT
@@ -264,7 +264,7 @@ async def test_a_broken_connection_is_mended(settings: Settings, exchange: Excha
     async with _desk(settings) as desk:
         await _until(lambda: _is_synced(desk, SourceKind.MONGO))
         exchange.inject(Fault(kind=FaultKind.DISCONNECT))
-        await _until(lambda: desk.source.status.state is FeedState.RECONNECTING)
+        await _until(lambda: desk.source.look().status.state is FeedState.RECONNECTING)
         await _until(lambda: _is_synced(desk, SourceKind.MONGO))
         assert desk.recording.gaps == 1
 

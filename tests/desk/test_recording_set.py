@@ -58,7 +58,7 @@ def _row(desk: LiveDesk, symbol: str) -> MarketRecording:
 
 
 def _is_synced(desk: LiveDesk, kind: SourceKind) -> bool:
-    status = desk.source.status
+    status = desk.source.look().status
     return status.state is FeedState.SYNCED and status.source is kind
 
 
@@ -140,8 +140,8 @@ async def test_what_is_recorded_anyway_can_be_looked_at_again_and_again(
         for _ in range(2):
             desk.select_symbol("ETH/USDT")
             await _until(lambda: _is_synced(desk, SourceKind.MONGO))
-            shown = desk.source.book.last_update_id
-            await _until(lambda shown=shown: desk.source.book.last_update_id > shown)  # type: ignore[misc]
+            shown = desk.source.look().book.last_update_id
+            await _until(lambda shown=shown: desk.source.look().book.last_update_id > shown)  # type: ignore[misc]
             desk.select_symbol("BTC/USDT")
             await _until(lambda: _is_synced(desk, SourceKind.MONGO))
         assert desk.notices == []

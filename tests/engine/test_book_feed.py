@@ -517,3 +517,19 @@ async def test_a_bug_in_loading_is_not_swallowed() -> None:
         running.result()
     assert caught.group_contains(ZeroDivisionError)
     assert hand.stream.closed
+
+
+async def test_each_change_of_the_book_is_told_at_once() -> None:
+    told: list[int] = []
+    async with by_hand() as hand:
+        hand.feed.call_on_change(lambda: told.append(hand.feed.book.last_update_id))
+        await hand.synced(10)
+        assert told[-1] == 10
+        await hand.give(diff(11))
+        assert told[-1] == 11
+        await hand.give(StreamBroken(GapCause.DISCONNECT, "Lost."))
+        assert told[-1] == 0
+        await hand.synced(20)
+        assert told[-1] == 20
+        hand.feed.forget()
+        assert told[-1] == 0

@@ -99,13 +99,13 @@ async def test_recording_pauses_with_its_cause_and_goes_on(
         assert session.recording_status.problem.startswith("Recording is paused")
         # The view goes on from the exchange.
         async with asyncio.timeout(60):
-            while session.view.status.source is not SourceKind.DIRECT:
+            while session.view.look().status.source is not SourceKind.DIRECT:
                 await asyncio.sleep(0.01)
-        before = session.view.book.last_update_id
+        before = session.view.look().book.last_update_id
         async with asyncio.timeout(60):
-            while session.view.book.last_update_id == before:
+            while session.view.look().book.last_update_id == before:
                 await asyncio.sleep(0.01)
-        assert session.view.status.state is FeedState.SYNCED
+        assert session.view.look().status.state is FeedState.SYNCED
         disk.free_bytes = 50 * _GB
         await until_level(engine, DiskLevel.GOOD)
         assert session.recording_status.problem == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -22,6 +23,7 @@ class FakeFeed:
         self.book = Book()
         self.base_id = 0
         self.status = FeedStatus(FeedState.SYNCING, kind)
+        self.changed: Callable[[], None] = lambda: None
         self._kind = kind
 
     def be(self, last_id: int, *, base_id: int = 100, at_ms: int = 0) -> None:
@@ -30,12 +32,14 @@ class FakeFeed:
         self.base_id = base_id
         text = json.dumps({"lastUpdateId": last_id, "bids": [["1", "1"]], "asks": [["2", "1"]]})
         self.book.load(decode_snapshot(text.encode(), "BTCUSDT", _GOOD_TIME_MS + at_ms))
+        self.changed()
 
     def lose(self, state: FeedState = FeedState.RECONNECTING) -> None:
         """Know no book any more."""
         self.status = FeedStatus(state, self._kind, 1, "The connection broke off.")
         self.base_id = 0
         self.book.clear()
+        self.changed()
 
 
 class Scene:
@@ -47,30 +51,36 @@ class Scene:
         self.problem = ""
         self.recording = True
         self.now_ns = 10**12
+        self.ns_a_reading = 0
         self.view = ViewSource(
             "BTCUSDT",
             self.live,
             self.recorded,
             database_problem=lambda: self.problem,
             is_recording=lambda: self.recording,
-            now_ns=lambda: self.now_ns,
+            now_ns=self._read_clock,
         )
+        self.live.changed = self.recorded.changed = self.view.feeds_moved
+
+    def _read_clock(self) -> int:
+        now_ns, self.now_ns = self.now_ns, self.now_ns + self.ns_a_reading
+        return now_ns
 
     def set_recording(self, wanted: bool) -> None:
         self.recording = wanted
         self.view.recording_changed()
 
     def pass_time(self, ns: int) -> None:
-        """Let time pass, with a look at the view before and after."""
-        assert self.view.status
+        """Let time pass while nothing happens, not even a look at the view."""
         self.now_ns += ns
 
     @property
     def shown(self) -> tuple[SourceKind, FeedState]:
         """Return whose book is on screen, and what is said of it."""
-        shows_live = self.view.book is self.live.book
-        assert shows_live or self.view.book is self.recorded.book
-        status = self.view.status
+        look = self.view.look()
+        shows_live = look.book is self.live.book
+        assert shows_live or look.book is self.recorded.book
+        status = look.status
         assert status.source is (SourceKind.DIRECT if shows_live else SourceKind.MONGO)
         return status.source, status.state
 
@@ -96,7 +106,9 @@ def test_the_direct_source_can_be_chosen(scene: Scene) -> None:
 def test_the_exchange_stands_in_while_the_database_is_away(scene: Scene) -> None:
     scene.problem = "The database is away."
     assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_AWAY)
-    assert scene.view.status.detail.startswith("The database is away. This is the exchange's own")
+    assert scene.view.look().status.detail.startswith(
+        "The database is away. This is the exchange's own"
+    )
 
 
 def test_without_either_the_exchanges_state_counts(scene: Scene) -> None:
@@ -108,14 +120,14 @@ def test_without_either_the_exchanges_state_counts(scene: Scene) -> None:
 def test_a_lost_connection_is_not_covered_by_the_recorded_book(scene: Scene) -> None:
     scene.live.lose()
     assert scene.shown == (SourceKind.DIRECT, FeedState.RECONNECTING)
-    assert scene.view.book.last_update_id == 0
+    assert scene.view.look().book.last_update_id == 0
 
 
 def test_the_exchanges_book_is_shown_while_the_recorded_one_loads(scene: Scene) -> None:
     scene.recorded.lose(FeedState.SYNCING)
     assert scene.shown == (SourceKind.DIRECT, FeedState.SYNCING)
     # Not what the recorded feed says: it would advise to start the recording that is on.
-    assert scene.view.status.detail.startswith("Loading the recorded book;")
+    assert scene.view.look().status.detail.startswith("Loading the recorded book;")
 
 
 def test_a_recorded_book_that_never_loads_counts_as_away(scene: Scene) -> None:
@@ -158,7 +170,7 @@ def test_a_quiet_market_that_comes_to_life_is_not_late(scene: Scene) -> None:
 def test_events_that_are_recorded_already_are_told(scene: Scene) -> None:
     scene.recorded.be(9_000, at_ms=60_000)
     assert scene.shown == (SourceKind.DIRECT, _SYNCED)
-    assert "recorded already" in scene.view.status.detail
+    assert "recorded already" in scene.view.look().status.detail
 
 
 def test_the_book_of_the_last_recording_is_not_shown_when_the_next_begins(scene: Scene) -> None:
@@ -199,3 +211,37 @@ def test_another_process_s_recording_that_ended_is_left(scene: Scene) -> None:
     scene.live.be(300)
     scene.pass_time(LATE_AFTER_NS + 1)
     assert scene.shown == (SourceKind.DIRECT, _SYNCED)
+
+
+@pytest.mark.parametrize("ns_a_reading", [1, LATE_AFTER_NS // 7, LATE_AFTER_NS + 1])
+def test_book_and_status_belong_together_whenever_it_becomes_late(
+    scene: Scene, ns_a_reading: int
+) -> None:
+    scene.live.be(200)
+    scene.now_ns += LATE_AFTER_NS - 2
+    scene.ns_a_reading = ns_a_reading
+    shown = [scene.shown for _ in range(9)]
+    assert set(shown) <= {(SourceKind.MONGO, _SYNCED), (SourceKind.DIRECT, FeedState.DATABASE_AWAY)}
+    assert shown[-1] == (SourceKind.DIRECT, FeedState.DATABASE_AWAY)
+
+
+@pytest.mark.parametrize("looks", [0, 1, 50])
+def test_to_look_changes_nothing(scene: Scene, looks: int) -> None:
+    """When the database counts as late must not depend on how often a view looks."""
+    for last_id in (200, 210, 220):
+        scene.live.be(last_id)
+        for _ in range(looks):
+            assert scene.shown == (SourceKind.MONGO, _SYNCED)
+        scene.pass_time(LATE_AFTER_NS // 3)
+    assert scene.shown == (SourceKind.MONGO, _SYNCED)
+    scene.pass_time(LATE_AFTER_NS // 3)
+    assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_AWAY)
+
+
+def test_a_recorded_book_is_not_late_before_it_is_followed(scene: Scene) -> None:
+    scene.recorded.lose(FeedState.SYNCING)
+    scene.pass_time(1_000 * LATE_AFTER_NS)
+    scene.view.recorded_feed_starts()
+    assert scene.shown == (SourceKind.DIRECT, FeedState.SYNCING)
+    scene.pass_time(LATE_AFTER_NS + 1)
+    assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_AWAY)

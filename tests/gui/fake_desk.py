@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.desk import (
@@ -17,9 +18,11 @@ from orderbook_desktop.core.desk import (
     RecordingStatus,
 )
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
+from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 from orderbook_desktop.core.units import format_units
+from orderbook_desktop.gui.panes.book_frame import BookFrame, read_frame
 
 NOW_NS = 1_723_100_000_250_000_000
 EVENT_MS = 1_723_100_000_000
@@ -62,6 +65,9 @@ class FakeSource:
         self.status = FeedStatus(FeedState.SYNCING, SourceKind.MONGO)
         self._next_id = 1_001
 
+    def look(self) -> BookLook:
+        return BookLook(self.book, self.status)
+
     def load(self, bids: Pairs, asks: Pairs) -> None:
         payload = {"lastUpdateId": self._next_id - 1, "bids": bids, "asks": asks}
         self.book.load(decode_snapshot(json.dumps(payload).encode(), self.market, EVENT_MS))
@@ -84,6 +90,19 @@ class FakeSource:
         """Forget the book, as a driver does on a gap."""
         self.book.clear()
         self.status = replace(self.status, state=state, detail=detail)
+
+
+class TurningSource(FakeSource):
+    """A source that goes over to the other of two books with every look at it."""
+
+    def __init__(self, first: FakeSource, second: FakeSource) -> None:
+        super().__init__(first.market)
+        self._turns = cycle((first, second))
+        self.looks = 0
+
+    def look(self) -> BookLook:
+        self.looks += 1
+        return next(self._turns).look()
 
 
 class MovingMarket:
@@ -225,3 +244,8 @@ class FakeDesk:
     def notify(self, *notices: Notice) -> None:
         self.notices = (*self.notices, *notices)
         self.revision += 1
+
+
+def frame_of(desk: FakeDesk) -> BookFrame:
+    """Return the frame of the desk's book as it is now."""
+    return read_frame(desk.symbol, desk.source.look())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.library import NotOffered
+from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 
@@ -29,6 +30,9 @@ class HandBook:
         self.status = FeedStatus(FeedState.SYNCING, SourceKind.DIRECT, 0, "Loading the book.")
         self.loans = 0
         self._id = 0
+
+    def look(self) -> BookLook:
+        return BookLook(self.book, self.status)
 
     def load(self, bids: Pairs, asks: Pairs) -> None:
         """Make the book known."""

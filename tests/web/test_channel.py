@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import cycle
 
 import pytest
 
@@ -40,6 +41,25 @@ async def test_it_begins_with_the_book_as_it_is(channel: Channel) -> None:
     assert channel.known
     assert channel.moment.badge.state is FeedState.SYNCED
     assert len(channel.moment.image.bids.prices) == 3
+
+
+async def test_what_is_told_of_a_book_is_of_that_very_book(
+    channel: Channel, book: HandBook, library: HandLibrary, clock: Clock
+) -> None:
+    """Each look at the source may find another book, and nothing looks but `look`."""
+    for detail, other in (("First.", library.books["ETHUSDT"]), ("Second.", library.btc)):
+        other.load([(f"{len(detail)}.00", "1")], [("99.00", "1")])
+        kind = SourceKind.MONGO if other is book else SourceKind.DIRECT
+        other.status = FeedStatus(FeedState.SYNCED, kind, clock.now_ns, detail)
+    turns = cycle((library.books["ETHUSDT"].look(), book.look()))
+    book.look = lambda: next(turns)  # type: ignore[method-assign]
+    for expected, kind in 3 * (("First.", SourceKind.DIRECT), ("Second.", SourceKind.MONGO)):
+        assert channel.look()
+        for _ in range(3):
+            told = (channel.badge().detail, channel.moment.badge.detail, channel.source)
+            assert told == (expected, expected, kind)
+            price = channel.moment.image.bids.prices.tolist()
+            assert price == [len(expected) * 10**8]
 
 
 async def test_nothing_moved_is_no_moment(channel: Channel) -> None:

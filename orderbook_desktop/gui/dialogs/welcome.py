@@ -116,7 +116,7 @@ class WelcomePanel(QFrame):
         )
 
     def _has_book(self) -> bool:
-        return self._desk.source.book.last_update_id > 0
+        return self._desk.source.look().book.last_update_id > 0
 
     def _keep(self, retention: Retention) -> None:
         if self._place is not None:

@@ -1,4 +1,4 @@
-"""One look at the desk's book: everything a display frame needs to draw it."""
+"""One look at a book: everything a display frame needs to draw it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.levels import EMPTY, Int64Array, Levels
+from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, Scale, places_of
@@ -83,9 +83,9 @@ class Message:
     detail: str
 
 
-def read_frame(desk: Desk) -> BookFrame:
-    """Return the desk's book as it is now; a book that can't be read becomes a `problem`."""
-    book = desk.source.book
+def read_frame(symbol: SymbolInfo, look: BookLook) -> BookFrame:
+    """Return the frame of what `look` saw; a book that can't be read becomes a `problem`."""
+    book = look.book
     bids = asks = _NO_LEVELS
     problem = ""
     try:
@@ -93,9 +93,9 @@ def read_frame(desk: Desk) -> BookFrame:
     except KnownError as error:
         problem = str(error)
     return BookFrame(
-        desk.symbol,
-        desk.source.status,
-        market_format(desk.symbol, book.scale, bids, asks),
+        symbol,
+        look.status,
+        market_format(symbol, book.scale, bids, asks),
         bids,
         asks,
         book.last_update_id,

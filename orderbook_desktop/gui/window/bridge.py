@@ -12,8 +12,8 @@ from PySide6.QtGui import QScreen
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.desk import Desk, RecordingStatus
-from orderbook_desktop.core.sources import BookSource
-from orderbook_desktop.core.status import Badge, FeedState, badge_for
+from orderbook_desktop.core.sources import BookLook, BookSource
+from orderbook_desktop.core.status import Badge, FeedState, FeedStatus, badge_for
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.panes.book_frame import BookFrame, read_frame
 
@@ -104,18 +104,19 @@ class DeskBridge(QObject):
                 self.symbol_changed.emit(self._symbol)
             self.desk_changed.emit()
             self._slow_at_ns = 0
-        self._look_at_book()
+        source = self._desk.source
+        look = source.look()
+        self._look_at_book(source, look)
         if not 0 <= now_ns - self._slow_at_ns < _SLOW_NS:
             self._slow_at_ns = now_ns
-            self._look_at_age(now_ns)
+            self._look_at_age(look.status, now_ns)
             self._look_at_recording()
-            self._count_rate(now_ns)
+            self._count_rate(look.book, now_ns)
 
-    def _look_at_book(self) -> None:
+    def _look_at_book(self, source: BookSource, look: BookLook) -> None:
         if not self.awake:
             return
-        source = self._desk.source
-        status, book = source.status, source.book
+        status, book = look.status, look.book
         seen = (source, book, book.revision, status.state, status.detail)
         if seen == self._seen:
             return
@@ -123,14 +124,14 @@ class DeskBridge(QObject):
             self._slow_at_ns = 0  # The badge must not lag behind the picture.
         self._seen = seen
         self._framed_ns = time.monotonic_ns()
-        frame = read_frame(self._desk)
+        frame = read_frame(self._desk.symbol, look)
         if frame.problem and frame.problem != self._problem:
             _log.warning("The book of %s cannot be shown: %s", frame.symbol.symbol, frame.problem)
         self._problem = frame.problem
         self.frame_changed.emit(frame)
 
-    def _look_at_age(self, now_ns: int) -> None:
-        badge = badge_for(self._desk.source.status, now_ns)
+    def _look_at_age(self, status: FeedStatus, now_ns: int) -> None:
+        badge = badge_for(status, now_ns)
         if self._badge is None or (badge.text, badge.detail) != (
             self._badge.text,
             self._badge.detail,
@@ -144,8 +145,7 @@ class DeskBridge(QObject):
             self._recording = recording
             self.recording_changed.emit(recording)
 
-    def _count_rate(self, now_ns: int) -> None:
-        book = self._desk.source.book
+    def _count_rate(self, book: Book, now_ns: int) -> None:
         passed_ns, changes = now_ns - self._rate_since_ns, book.revision - self._rate_revision
         # Books are counted apart: the recorded one and the exchange's have numbers of their own.
         goes_on = book is self._rate_of and changes >= 0

@@ -66,7 +66,7 @@ def test_a_lent_book_is_followed_until_it_is_given_back(settings: Settings) -> N
         for _ in range(2):
             book = library.lend(library.find("btcusdt"))
             assert book.market == "BTCUSDT"
-            while not book.book.last_update_id:
+            while not book.look().book.last_update_id:
                 await asyncio.sleep(0.01)
             book.give_back()
             book.give_back()

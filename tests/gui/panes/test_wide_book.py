@@ -10,13 +10,12 @@ from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.ladder import Side
-from orderbook_desktop.gui.panes.book_frame import read_frame
 from orderbook_desktop.gui.panes.depth_chart.painter import reading_lines
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.panes.number_text import short_text
 from orderbook_desktop.gui.theme import DARK
-from tests.gui.fake_desk import FakeDesk
+from tests.gui.fake_desk import FakeDesk, frame_of
 
 _LARGEST = "92233720368.54775807"
 
@@ -38,7 +37,7 @@ def test_the_ladder_sums_beyond_64_bits(qtbot: QtBot, wide: FakeDesk) -> None:
     ladder.show()
     for step, levels in ((10**8, 1), (10**10, 100)):
         ladder.set_step(step)
-        ladder.set_frame(read_frame(wide))
+        ladder.set_frame(frame_of(wide))
         assert not ladder.grab().toImage().isNull()
         assert ladder.scene is not None
         bids = [row for row in ladder.scene.rows if row.row.side is Side.BID][:3]
@@ -53,7 +52,7 @@ def test_the_chart_tells_true_size_and_cost(qtbot: QtBot, wide: FakeDesk) -> Non
     qtbot.addWidget(chart)
     chart.resize(1_000, 700)
     chart.show()
-    chart.set_frame(read_frame(wide))
+    chart.set_frame(frame_of(wide))
     chart.zoom(0.5)
     assert not chart.grab().toImage().isNull()
     assert chart.scene is not None

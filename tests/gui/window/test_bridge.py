@@ -8,11 +8,11 @@ import pytest
 from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop.core.desk import RecordingStatus
-from orderbook_desktop.core.status import Badge, FeedState
+from orderbook_desktop.core.status import Badge, FeedState, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.window.bridge import DeskBridge
-from tests.gui.fake_desk import NOW_NS, FakeDesk, FakeSource
+from tests.gui.fake_desk import NOW_NS, FakeDesk, FakeSource, TurningSource
 
 T = TypeVar("T")
 
@@ -80,6 +80,24 @@ def test_nothing_changed_nothing_told(bridge: DeskBridge, told: Told) -> None:
     for _ in range(5):
         bridge.look()
     assert told.order == []
+
+
+def test_one_look_shows_one_book_with_its_own_badge(
+    bridge: DeskBridge, told: Told, desk: FakeDesk
+) -> None:
+    """The choice may change between any two looks, so that each frame takes only one."""
+    recorded, live = FakeSource("BTCUSDT"), FakeSource("BTCUSDT")
+    recorded.load([("7.00", "1")], [("7.01", "1")])
+    live.load([("8.00", "1")], [("8.01", "1")])
+    live.status = replace(live.status, state=FeedState.DATABASE_AWAY, source=SourceKind.DIRECT)
+    turning = TurningSource(recorded, live)
+    desk.source = turning
+    for looks in range(1, 8):
+        bridge.look()
+        assert turning.looks == looks == len(told.frames)
+        price = {FeedState.SYNCED: 7 * 10**8, FeedState.DATABASE_AWAY: 8 * 10**8}
+        assert told.badges[-1].state is told.frames[-1].status.state
+        assert told.frames[-1].bids.prices.tolist() == [price[told.badges[-1].state]]
 
 
 def test_many_events_between_two_looks_are_one_frame(

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
-from orderbook_desktop.gui.panes.book_frame import read_frame
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.grouping import GroupingBox
-from tests.gui.fake_desk import PEPE, FakeDesk
+from tests.gui.fake_desk import PEPE, FakeDesk, frame_of
 
 
 @pytest.fixture
@@ -27,13 +25,13 @@ def load(desk: FakeDesk, price: str = "57000.00") -> None:
 
 
 def test_without_a_book_there_is_nothing_to_choose(box: GroupingBox, desk: FakeDesk) -> None:
-    box.set_frame(read_frame(desk))
+    box.set_frame(frame_of(desk))
     assert (box.isEnabled(), box.step) == (False, 1)
 
 
 def test_offers_steps_from_the_tick_up(box: GroupingBox, desk: FakeDesk) -> None:
     load(desk)
-    box.set_frame(read_frame(desk))
+    box.set_frame(frame_of(desk))
     assert box.isEnabled()
     assert items(box)[:6] == ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5"]
     assert items(box)[-1] == "500"
@@ -44,7 +42,7 @@ def test_finer_and_coarser_stop_at_the_ends(box: GroupingBox, desk: FakeDesk) ->
     told: list[int] = []
     box.step_changed.connect(told.append)
     load(desk)
-    box.set_frame(read_frame(desk))
+    box.set_frame(frame_of(desk))
     box.finer()
     box.coarser()
     assert told == [10**6, 2 * 10**6]
@@ -59,27 +57,27 @@ def test_the_choice_is_remembered_for_each_market(
     btc, pepe = FakeDesk(), FakeDesk(PEPE.info)
     load(btc)
     load(pepe, "0.00000812")
-    box.set_frame(read_frame(btc))
+    box.set_frame(frame_of(btc))
     box.coarser()
     box.coarser()
-    box.set_frame(read_frame(pepe))
+    box.set_frame(frame_of(pepe))
     assert items(box) == ["0.00000001", "0.00000002", "0.00000005"]
     assert box.step == 1
-    box.set_frame(read_frame(btc))
+    box.set_frame(frame_of(btc))
     assert box.currentText() == "0.05"
     again = GroupingBox(preferences)
     qtbot.addWidget(again)
-    again.set_frame(read_frame(btc))
+    again.set_frame(frame_of(btc))
     assert again.step == 5 * 10**6
 
 
 def test_steps_follow_the_scale_of_the_book(box: GroupingBox) -> None:
     pepe = FakeDesk(PEPE.info)
     load(pepe, "0.00000812")
-    box.set_frame(read_frame(pepe))
+    box.set_frame(frame_of(pepe))
     box.coarser()
     pepe.source.apply([("0.0000081201", "1")], [])
-    box.set_frame(read_frame(pepe))
+    box.set_frame(frame_of(pepe))
     assert box.currentText() == "0.00000002"
     assert box.step == 200
 
@@ -88,12 +86,12 @@ def test_a_tick_size_told_later_changes_the_steps(box: GroupingBox, desk: FakeDe
     listed = desk.symbol
     desk.symbol = replace(listed, tick_size=0)
     desk.source.load([("57000.00", "1"), ("56990.00", "1")], [])
-    box.set_frame(read_frame(desk))
+    box.set_frame(frame_of(desk))
     assert items(box)[0] == "10"
     box.coarser()
     assert box.currentText() == "20"
     desk.symbol = listed
-    box.set_frame(read_frame(desk))
+    box.set_frame(frame_of(desk))
     assert items(box)[0] == "0.01"
     assert box.currentText() == "20"
     assert box.step == 20 * 10**8
@@ -101,17 +99,17 @@ def test_a_tick_size_told_later_changes_the_steps(box: GroupingBox, desk: FakeDe
 
 def test_nothing_of_the_old_market_is_offered(box: GroupingBox, desk: FakeDesk) -> None:
     load(desk)
-    box.set_frame(read_frame(desk))
-    box.set_frame(read_frame(FakeDesk(PEPE.info)))
+    box.set_frame(frame_of(desk))
+    box.set_frame(frame_of(FakeDesk(PEPE.info)))
     assert (items(box), box.isEnabled(), box.step) == ([], False, 1)
 
 
 def test_the_choice_survives_a_resync(box: GroupingBox, desk: FakeDesk) -> None:
     load(desk)
-    box.set_frame(read_frame(desk))
+    box.set_frame(frame_of(desk))
     box.coarser()
     desk.source.book.clear()
-    box.set_frame(read_frame(desk))
+    box.set_frame(frame_of(desk))
     load(desk)
-    box.set_frame(read_frame(desk))
+    box.set_frame(frame_of(desk))
     assert box.currentText() == "0.02"

@@ -8,13 +8,12 @@ from PySide6.QtWidgets import QLabel, QWidget
 
 from orderbook_desktop.core.desk import RecordingStatus
 from orderbook_desktop.core.disk import DiskLevel, DiskStatus, Retention
-from orderbook_desktop.gui.panes.book_frame import read_frame
 from orderbook_desktop.gui.window.status_line import (
     StatusLine,
     event_time_text,
     fields_that_fit,
 )
-from tests.gui.fake_desk import EVENT_MS, FakeDesk
+from tests.gui.fake_desk import EVENT_MS, FakeDesk, frame_of
 from tests.gui.fake_place import FakePlace
 
 
@@ -41,7 +40,7 @@ def line(host: QWidget) -> StatusLine:
 
 def test_shows_recording_and_book(line: StatusLine, desk: FakeDesk) -> None:
     desk.source.load([("100.00", "1")], [])
-    line.show_frame(read_frame(desk))
+    line.show_frame(frame_of(desk))
     line.show_recording(RecordingStatus(True, 12_345, 1_500, 7, 2))
     line.show_rate(10)
     assert line.text("recorded") == "Recorded 12,345 events, 1.5 kB"
@@ -54,7 +53,7 @@ def test_shows_recording_and_book(line: StatusLine, desk: FakeDesk) -> None:
     line.show_rate(1)
     assert line.text("rate") == "1 update/s"
     desk.source.book.clear()
-    line.show_frame(read_frame(desk))
+    line.show_frame(frame_of(desk))
     assert (line.text("update id"), line.text("time")) == ("", "")
 
 

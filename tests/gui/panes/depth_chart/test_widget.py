@@ -8,11 +8,10 @@ from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.core.status import FeedState
-from orderbook_desktop.gui.panes.book_frame import read_frame
 from orderbook_desktop.gui.panes.depth_chart.painter import DepthScene, reading_lines
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.theme import DARK
-from tests.gui.fake_desk import BTC, FakeDesk, MovingMarket
+from tests.gui.fake_desk import BTC, FakeDesk, MovingMarket, frame_of
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def chart(qtbot: QtBot) -> DepthChart:
 @pytest.fixture
 def deep(chart: DepthChart, desk: FakeDesk) -> DepthChart:
     MovingMarket(BTC, desk.source)
-    chart.set_frame(read_frame(desk))
+    chart.set_frame(frame_of(desk))
     return chart
 
 
@@ -43,7 +42,7 @@ def image_of(chart: DepthChart) -> QImage:
 
 def test_fills_reach_up_to_the_cumulative_size(chart: DepthChart, desk: FakeDesk) -> None:
     desk.source.load([("100.00", "1"), ("99.00", "3")], [("102.00", "2"), ("103.00", "2")])
-    chart.set_frame(read_frame(desk))
+    chart.set_frame(frame_of(desk))
     chart.zoom(1.25)
     image, area = image_of(chart), scene_of(chart).area
 
@@ -63,12 +62,12 @@ def test_no_curve_strikes_the_legend_through(chart: DepthChart, desk: FakeDesk) 
     desk.source.load(
         [("100.00", "100"), ("50.00", "0.01")], [("102.00", "100"), ("200.00", "0.01")]
     )
-    chart.set_frame(read_frame(desk))
+    chart.set_frame(frame_of(desk))
     area, line = scene_of(chart).area, chart.fontMetrics().height()
     middle = area.rect.top() + 2 * line + 2 + line // 2
     size = f"{area.top / 1e8 * (area.rect.bottom() - middle) / area.rect.height():.2f}"
     desk.source.apply([("100.00", size)], [("102.00", size)])
-    chart.set_frame(read_frame(desk))
+    chart.set_frame(frame_of(desk))
     assert scene_of(chart).area == area
     image = image_of(chart)
     # Beside the first and the last letter, and where the curve goes on behind nothing.
@@ -81,7 +80,7 @@ def test_no_curve_strikes_the_legend_through(chart: DepthChart, desk: FakeDesk) 
 
 def test_without_a_book_there_is_a_message_and_no_curve(deep: DepthChart, desk: FakeDesk) -> None:
     desk.source.lose(FeedState.SYNCING, "Fetching a snapshot.")
-    deep.set_frame(read_frame(desk))
+    deep.set_frame(frame_of(desk))
     assert deep.scene is None
     assert deep.summary() == "Syncing BTC/USDT. Fetching a snapshot."
     image = image_of(deep)
@@ -94,7 +93,7 @@ def test_without_a_book_there_is_a_message_and_no_curve(deep: DepthChart, desk: 
 def test_one_side_alone_is_drawn(chart: DepthChart, desk: FakeDesk, side: Side) -> None:
     levels = [("100.00", "1"), ("99.00" if side is Side.BID else "101.00", "2")]
     desk.source.load(*((levels, []) if side is Side.BID else ([], levels)))
-    chart.set_frame(read_frame(desk))
+    chart.set_frame(frame_of(desk))
     assert scene_of(chart).mid_text == "no mid"
     image = image_of(chart)
     fill = DARK.tint(DARK.bid if side is Side.BID else DARK.ask, 0.26).rgb()
@@ -105,13 +104,13 @@ def test_one_side_alone_is_drawn(chart: DepthChart, desk: FakeDesk, side: Side) 
 
 def test_a_crossed_book_is_drawn(chart: DepthChart, desk: FakeDesk) -> None:
     desk.source.load([("101.00", "1")], [("100.00", "1")])
-    chart.set_frame(read_frame(desk))
+    chart.set_frame(frame_of(desk))
     assert scene_of(chart).mid_text == "mid 100.50"
     assert not image_of(chart).isNull()
 
 
 def test_the_crosshair_tells_exact_sums(deep: DepthChart, desk: FakeDesk) -> None:
-    frame = read_frame(desk)
+    frame = frame_of(desk)
     price = int(frame.asks.prices[37])
     deep.put_crosshair(price)
     pairs = list(
@@ -133,7 +132,7 @@ def test_the_crosshair_tells_exact_sums(deep: DepthChart, desk: FakeDesk) -> Non
 
 def test_inside_the_spread_nothing_rests(chart: DepthChart, desk: FakeDesk) -> None:
     desk.source.load([("100.00", "1")], [("102.00", "2")])
-    chart.set_frame(read_frame(desk))
+    chart.set_frame(frame_of(desk))
     chart.put_crosshair(101 * 10**8)
     reading = chart.crosshair_reading
     assert reading is not None
@@ -207,7 +206,7 @@ class TestKeysAndMouse:
             QTest.mouseClick(chart, Qt.MouseButton.LeftButton, pos=QPoint(300, 300))
             wheel(chart, 120)
             assert chart.scene is None
-            chart.set_frame(read_frame(desk))
+            chart.set_frame(frame_of(desk))
 
 
 def wheel(chart: DepthChart, delta: int) -> None:
@@ -233,7 +232,7 @@ def test_the_zoom_stays_for_another_market_but_not_the_place(
     share = deep.view.chosen_share
     desk.select_symbol("ETH/USDT")
     desk.source.load([("3000.00", "1")], [("3000.01", "1")])
-    deep.set_frame(read_frame(desk))
+    deep.set_frame(frame_of(desk))
     assert deep.view.chosen_share == share
     assert deep.view.low < 3000e8 < deep.view.high
     assert deep.crosshair_reading is None

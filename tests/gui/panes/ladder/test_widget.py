@@ -12,12 +12,11 @@ from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.core.status import FeedState
-from orderbook_desktop.gui.panes.book_frame import read_frame
 from orderbook_desktop.gui.panes.ladder.layout import Row
 from orderbook_desktop.gui.panes.ladder.painter import LadderRow, LadderScene
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.theme import DARK, LIGHT
-from tests.gui.fake_desk import BTC, PEPE, FakeDesk, Market, MovingMarket
+from tests.gui.fake_desk import BTC, PEPE, FakeDesk, Market, MovingMarket, frame_of
 
 STEP = 10**6
 
@@ -39,7 +38,7 @@ def small(ladder: DepthLadder, desk: FakeDesk) -> DepthLadder:
         [("100.00", "1.5"), ("99.98", "2")], [("100.01", "0.25"), ("100.02", "4"), ("100.05", "1")]
     )
     ladder.set_step(STEP)
-    ladder.set_frame(read_frame(desk))
+    ladder.set_frame(frame_of(desk))
     return ladder
 
 
@@ -118,7 +117,7 @@ def test_another_theme_draws_in_other_colours(small: DepthLadder) -> None:
 def test_texts_fit_their_columns(ladder: DepthLadder, market: Market) -> None:
     desk = FakeDesk(market.info)
     MovingMarket(market, desk.source)
-    frame = read_frame(desk)
+    frame = frame_of(desk)
     ladder.set_step(frame.format.tick)
     ladder.set_frame(frame)
     scene = scene_of(ladder)
@@ -132,7 +131,7 @@ def test_texts_fit_their_columns(ladder: DepthLadder, market: Market) -> None:
 
 def test_without_a_book_there_is_a_message_and_no_row(small: DepthLadder, desk: FakeDesk) -> None:
     desk.source.lose(FeedState.RECONNECTING, "The connection was lost.")
-    small.set_frame(read_frame(desk))
+    small.set_frame(frame_of(desk))
     assert small.scene is None
     assert small.summary() == "Reconnecting to BTC/USDT. The connection was lost."
     colours = {DARK.bid.rgb(), DARK.ask.rgb(), DARK.tint(DARK.bid, 0.32).rgb()}
@@ -143,16 +142,16 @@ def test_without_a_book_there_is_a_message_and_no_row(small: DepthLadder, desk: 
 
 def test_one_side_is_said_to_be_missing(ladder: DepthLadder, desk: FakeDesk) -> None:
     desk.source.load([("100.00", "1.5")], [])
-    ladder.set_frame(read_frame(desk))
+    ladder.set_frame(frame_of(desk))
     assert scene_of(ladder).gap == ("no asks", "")
     desk.source.apply([("100.00", "0")], [("100.01", "1")])
-    ladder.set_frame(read_frame(desk))
+    ladder.set_frame(frame_of(desk))
     assert scene_of(ladder).gap == ("no bids", "")
 
 
 def test_a_crossed_book_says_so(ladder: DepthLadder, desk: FakeDesk) -> None:
     desk.source.load([("100.02", "1.5")], [("100.00", "1")])
-    ladder.set_frame(read_frame(desk))
+    ladder.set_frame(frame_of(desk))
     assert scene_of(ladder).gap[1].startswith("crossed by 0.02")
 
 
@@ -161,7 +160,7 @@ class TestScrolling:
     def deep(self, ladder: DepthLadder, desk: FakeDesk) -> DepthLadder:
         MovingMarket(BTC, desk.source)
         ladder.set_step(STEP)
-        ladder.set_frame(read_frame(desk))
+        ladder.set_frame(frame_of(desk))
         return ladder
 
     def test_keys(self, deep: DepthLadder) -> None:
@@ -202,7 +201,7 @@ class TestScrolling:
         deep.scroll_rows(20)
         other = FakeDesk(PEPE.info)
         MovingMarket(PEPE, other.source)
-        deep.set_frame(read_frame(other))
+        deep.set_frame(frame_of(other))
         assert deep.offset == 0
 
 
@@ -241,10 +240,10 @@ class TestPicking:
         QTest.keyClick(small, Qt.Key.Key_Down)
         assert small.picked_row == Row(Side.BID, 1)
         desk.source.apply([("99.99", "9")], [])
-        small.set_frame(read_frame(desk))
+        small.set_frame(frame_of(desk))
         assert small.picked_row == Row(Side.BID, 2)
         desk.source.apply([("99.98", "0")], [])
-        small.set_frame(read_frame(desk))
+        small.set_frame(frame_of(desk))
         assert small.picked_row is None
 
     def test_copies_exact_values(self, small: DepthLadder) -> None:
@@ -266,7 +265,7 @@ class TestPicking:
 
     def test_deep_rows_come_into_view(self, ladder: DepthLadder, desk: FakeDesk) -> None:
         MovingMarket(BTC, desk.source)
-        ladder.set_frame(read_frame(desk))
+        ladder.set_frame(frame_of(desk))
         for _ in range(60):
             QTest.keyClick(ladder, Qt.Key.Key_Up)
         assert ladder.picked_row == Row(Side.ASK, 59)
@@ -287,7 +286,7 @@ def test_the_row_under_the_mouse_is_marked(small: DepthLadder) -> None:
 @pytest.mark.qt_log_ignore("This plugin does not support raise")
 def test_a_tooltip_tells_the_exact_values(ladder: DepthLadder, desk: FakeDesk) -> None:
     desk.source.load([("100.00", "12345678.12345678")], [("100.01", "1")])
-    ladder.set_frame(read_frame(desk))
+    ladder.set_frame(frame_of(desk))
     row = scene_of(ladder).rows[0]
     assert row.size == "12.346M"
     at = QPoint(30, row.span.start + 4)
@@ -305,7 +304,7 @@ class TestChanges:
     ) -> None:
         assert self.changed(small) == []
         desk.source.apply([("99.98", "7")], [("100.03", "1")])
-        small.set_frame(read_frame(desk))
+        small.set_frame(frame_of(desk))
         assert self.changed(small) == ["99.98", "100.03"]
         qtbot.waitUntil(lambda: self.changed(small) == [])
 
@@ -314,13 +313,13 @@ class TestChanges:
     ) -> None:
         small.highlights_changes = False
         desk.source.apply([("99.98", "7")], [])
-        small.set_frame(read_frame(desk))
+        small.set_frame(frame_of(desk))
         assert self.changed(small) == []
 
 
 def test_bars_are_relative_to_the_largest_in_view(ladder: DepthLadder, desk: FakeDesk) -> None:
     MovingMarket(BTC, desk.source)
-    ladder.set_frame(read_frame(desk))
+    ladder.set_frame(frame_of(desk))
     for side in Side:
         rows = [row for row in scene_of(ladder).rows if row.row.side is side]
         assert max(row.size_share for row in rows) == 1.0
