@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperGroup
 
 from orderbook_desktop.app.commands.times import FromTime, ToTime
 from orderbook_desktop.app.options import with_settings
@@ -35,7 +35,18 @@ _BUG: Final = 70
 
 
 class _Commands(TyperGroup):
-    """The commands, whose wrong arguments are told without the name of a Python error."""
+    """The commands, which speak to people without the names of Python's types and errors."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options of the program without a command."""
+        return _in_plain_words(super().get_params(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command of that name; None: there is none."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _in_plain_words(command.get_params(ctx))
+        return command
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; raise `BadParameter` in words for a person."""
@@ -44,6 +55,19 @@ class _Commands(TyperGroup):
         except typer.BadParameter as error:
             error.message = error.message.removeprefix("Value error, ")
             raise
+
+
+def _in_plain_words(parameters: list[Any]) -> list[Any]:
+    """Return `parameters` as help tells them: `--json` takes no value, and FILE is no `list[Path]`.
+
+    Arguments are in the line of usage, by their names; the table could add only their types.
+    """
+    for parameter in parameters:
+        if isinstance(parameter, TyperArgument):
+            parameter.hidden = True
+        elif parameter.is_flag and parameter.metavar is None:
+            parameter.metavar = ""
+    return parameters
 
 
 cli = typer.Typer(
@@ -253,16 +277,20 @@ def import_files(
 @with_settings("env", "data_dir")
 def exchange(
     settings: Settings,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8900,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 for any free one.")
+    ] = 8900,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
+    ] = "127.0.0.1",
     play: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Play a capture (raw lines, .gz too).")
     ] = None,
     speed: Annotated[
-        float, typer.Option(min=0.01, max=10_000, help="Times faster than it was.")
+        float, typer.Option(min=0.01, max=10_000, metavar="N", help="Times faster than it was.")
     ] = 1.0,
     loop: Annotated[bool, typer.Option("--loop", help="Play it over and over.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the made-up market.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the made-up market.")] = 1,
     faults: Annotated[
         bool, typer.Option("--faults", help="Allow faults to be ordered at /control/fault.")
     ] = False,

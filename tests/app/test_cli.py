@@ -50,6 +50,30 @@ def test_help_names_the_settings(
     assert "--data-dir" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("", "COMMAND [ARGS]..."),
+        ("record", "[SYMBOL]..."),
+        ("serve", "[SYMBOL]..."),
+        ("recordings", "[OPTIONS]"),
+        ("verify", "SYMBOL"),
+        ("export", "SYMBOL"),
+        ("import", "FILE"),
+        ("exchange", "[OPTIONS]"),
+        ("doctor", "[OPTIONS]"),
+    ],
+)
+def test_help_names_no_types_of_python(
+    run: Run, capsys: pytest.CaptureFixture[str], command: str, arguments: str
+) -> None:
+    assert run(*command.split(), "--help") == 0
+    text = capsys.readouterr().out
+    assert arguments in next(line for line in text.splitlines() if "Usage:" in line)
+    for name in ("<bool>", "<str>", "<int", "<float", "list[", "Path"):
+        assert name not in text
+
+
 def test_a_wrong_command_line(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("recrod") == 2
     assert run("record") == 2
