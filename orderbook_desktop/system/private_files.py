@@ -6,6 +6,7 @@ recordings go unless told otherwise, is the user's alone.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
+_ROOT: Final = 0
 # What the program itself puts into a data folder.
 _OURS: Final = frozenset({"database", "logs", "window.ini"})
 
@@ -35,8 +37,13 @@ def private_data_folder(folder: Path) -> None:
 
 
 def private_folder(folder: Path) -> None:
-    """Make `folder` where it is missing, and close it to others. Raises `OSError`."""
+    """Make `folder` where it is missing, and close it to others.
+
+    Raises `OSError`, also where it is another user's, who could put other files into it.
+    """
     folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    if _is_of_another_user(folder):
+        raise PermissionError(errno.EPERM, "another user of this computer owns it", folder)
     _close_to_others(folder, _FOLDER_MODE)
 
 
@@ -55,6 +62,14 @@ def write_private(path: Path, text: str) -> None:
     """Write `text` in one step into a file that is never open to others. Raises `OSError`."""
     with atomic_file(path, replace=True, private=True) as file:
         file.write(text.encode())
+
+
+def _is_of_another_user(folder: Path) -> bool:
+    """Whether neither we nor root own `folder`; root may use any."""
+    if sys.platform == "win32":
+        return False
+    own = os.geteuid()
+    return own != _ROOT and folder.stat().st_uid not in (own, _ROOT)
 
 
 def _close_to_others(path: Path, mode: int) -> None:

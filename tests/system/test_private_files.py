@@ -50,6 +50,25 @@ def test_one_that_is_closed_further_stays_so(tmp_path: Path) -> None:
     assert mode(folder) == 0o500
 
 
+@pytest.mark.parametrize(("user", "is_taken"), [("other", False), ("root", True), ("own", True)])
+def test_the_folder_of_another_user_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str, *, is_taken: bool
+) -> None:
+    folder = tmp_path / "database"
+    folder.mkdir(mode=0o777)
+    if os.geteuid() == 0:
+        os.chown(folder, 65_534, -1)
+    owner = folder.stat().st_uid
+    own = {"own": owner, "root": 0, "other": owner + 1}[user]
+    monkeypatch.setattr(os, "geteuid", lambda: own)
+    if is_taken:
+        private_folder(folder)
+        assert mode(folder) == (0o700 if user == "own" else 0o777)
+    else:
+        with pytest.raises(PermissionError, match="another user of this computer owns it"):
+            private_folder(folder)
+
+
 @pytest.mark.parametrize("holds", [(), ("logs",), ("database", "logs", "window.ini")])
 def test_a_data_folder_of_an_earlier_version_is_closed(
     tmp_path: Path, holds: tuple[str, ...]
