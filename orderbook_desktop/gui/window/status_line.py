@@ -40,15 +40,16 @@ def event_time_text(event_ms: int, zone: tzinfo | None = None) -> str:
 
 
 def fields_that_fit(widths: Sequence[int], ranks: Sequence[int], room: int) -> list[bool]:
-    """Return which fields to show: by rank, the lowest first, as long as `room` lasts."""
+    """Return which fields to show: by rank, the lowest first, each that `room` is left for.
+
+    One that is too wide doesn't take the narrower ones along: the time may fit where the disk's
+    forecast does not.
+    """
     shown = [False] * len(widths)
     for index in sorted(range(len(widths)), key=lambda index: ranks[index]):
-        if not widths[index]:
-            continue
-        room -= widths[index]
-        if room < 0:
-            break
-        shown[index] = True
+        if widths[index] and widths[index] <= room:
+            room -= widths[index]
+            shown[index] = True
     return shown
 
 

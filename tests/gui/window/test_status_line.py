@@ -28,6 +28,7 @@ def test_fields_give_way_by_rank() -> None:
     assert fields_that_fit([50, 50, 50], [2, 1, 3], 60) == [False, True, False]
     assert fields_that_fit([50, 0, 50], [2, 1, 3], 100) == [True, False, True]
     assert fields_that_fit([50], [1], 10) == [False]
+    assert fields_that_fit([50, 300, 50], [1, 2, 3], 120) == [True, False, True]
 
 
 @pytest.fixture
