@@ -34,7 +34,7 @@ from orderbook_desktop.exchange.proxies import Proxy, proxy_for
 if TYPE_CHECKING:
     import aiohttp
 
-# As much as a frame of the websocket may have.
+# Far more than a book of 5,000 levels a side has.
 MOST_BYTES: Final = 16 * 2**20
 # A list of all symbols is read slice by slice.
 MOST_OF_A_LIST: Final = 64 * 2**20

@@ -51,7 +51,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_LARGEST_FRAME: Final = 16 * 2**20
+# As much as a line of an import may have: an event of 300,000 levels. One of a million takes 400 MB
+# once it is read, and is too long for a document of the database.
+_LARGEST_FRAME: Final = 4 * 2**20
 _CLOSE_S: Final = 0.5
 # Frames look at the clocks too, where the watch did not for so long.
 _LOOK_AFTER_S: Final = 2.0

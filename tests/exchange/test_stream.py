@@ -22,6 +22,7 @@ from .scripted_server import ScriptedServer, frame, scripted_server
 __all__ = ["sending_times"]
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
+LONGEST = 4 * 2**20
 QUICK = StreamTimes(watch_every_s=0.05, handover_s=10.0, linger_s=0.3)
 
 
@@ -219,6 +220,18 @@ async def test_what_is_no_websocket_message_ends_the_connection_as_malformed() -
     async with following() as (script, _streams, btc):
         script.last.transport.write(b"\xff\xff\xff\xff not a frame")
         await until(lambda: btc.connected == 2)
+    assert btc.causes == [GapCause.MALFORMED]
+
+
+async def test_a_message_longer_than_any_ends_the_connection_as_malformed() -> None:
+    async with following() as (script, _streams, btc):
+        # JSON may have blanks at its end.
+        await send(script, frame(BTC, 1).ljust(LONGEST))
+        await until(lambda: btc.diffs)
+        assert not btc.broken
+        await send(script, frame(BTC, 2).ljust(LONGEST + 1))
+        await until(lambda: btc.connected == 2)
+    assert [one.final_id for one in btc.diffs] == [1]
     assert btc.causes == [GapCause.MALFORMED]
 
 
