@@ -49,11 +49,11 @@ def size_sentence(disk: DiskStatus) -> str:
     if disk.folder is None:
         return text
     free = disk.reusable_bytes
-    reusable = f", {bytes_text(free)} is free for what comes" if free else ""
+    reusable = f"; {bytes_text(free)} is free for what comes" if free else ""
     return (
         f"{text} The database's files take {bytes_text(disk.folder.file_bytes)} on the disk: "
         f"{bytes_text(disk.folder.working_bytes)} of it is room that it needs to work, which "
-        f"holds what is to be archived, too{reusable}. "
+        f"also holds what is to be archived{reusable}. "
         "They don't shrink; the room of what is removed is used again."
     )
 

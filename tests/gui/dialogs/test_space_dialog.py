@@ -45,8 +45,8 @@ def test_tells_honestly_what_is_used(dialog: SpaceDialog) -> None:
         "Recorded: 3.1 GB (3.0 GB archived, about 100.0 MB to be archived, 10.0 MB of whole books)."
     )
     assert (
-        "files take 4.0 GB on the disk: 500.0 MB of it is room that it needs to work, which holds "
-        "what is to be archived, too, 200.0 MB is free for what comes. They don't shrink"
+        "files take 4.0 GB on the disk: 500.0 MB of it is room that it needs to work, which also "
+        "holds what is to be archived; 200.0 MB is free for what comes. They don't shrink"
     ) in dialog.size_label.text()
     assert "enough for 45 days" in dialog.growth.text()
     assert dialog.problem.isHidden()
