@@ -1,13 +1,17 @@
-"""Ports on 127.0.0.1: finding a private one, and whether somebody listens there."""
+"""Ports on 127.0.0.1: finding a private one, whether one is listened on, and by which process."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import socket
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import psutil
 
 HOST: Final = "127.0.0.1"
 
@@ -48,3 +52,42 @@ async def is_listening(port: int) -> bool:
     with contextlib.suppress(OSError):
         await writer.wait_closed()
     return True
+
+
+def holder_of_port(port: int) -> str:
+    """Return who listens on `port` at any address of this computer, as far as the system tells."""
+    import psutil  # noqa: PLC0415 - not at the window's start
+
+    try:
+        found = [
+            one.pid
+            for one in psutil.net_connections(kind="tcp")
+            if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr[1] == port
+        ]
+    except (psutil.Error, OSError):
+        return "another program"
+    if not found:
+        return "another program"
+    return "a program of another user" if found[0] is None else named_process(found[0])
+
+
+def named_process(pid: int) -> str:
+    """Return `process PID (NAME)`, without the name where the system doesn't tell it."""
+    import psutil  # noqa: PLC0415 - not at the window's start
+
+    try:
+        return f"process {pid} ({_name_of(psutil.Process(pid))})"
+    except (psutil.Error, ValueError, OSError):
+        return f"process {pid}"
+
+
+def _name_of(process: psutil.Process) -> str:
+    """Return the name of a program, whole also where the system cuts it off."""
+    import psutil  # noqa: PLC0415 - not at the window's start
+
+    name = process.name()
+    with contextlib.suppress(psutil.Error):
+        # Of a script the first argument is its interpreter, the second one its path.
+        files = [os.path.basename(argument) for argument in process.cmdline()[:2]]  # noqa: PTH119
+        return next((file for file in files if file.startswith(name)), name)
+    return name

@@ -9,8 +9,7 @@ import sys
 from contextlib import suppress
 from typing import Final
 
-import psutil
-
+from orderbook_desktop.system.ports import holder_of_port
 from orderbook_desktop.web.errors import CannotServe, PortTaken
 
 _TRIED: Final = 20
@@ -29,7 +28,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise CannotServe(host, port, "it is no address of this computer") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise PortTaken(host, port, _user_of(port), _free_port(host, port)) from error
+            raise PortTaken(host, port, holder_of_port(port), _free_port(host, port)) from error
         raise CannotServe(host, port, _reason(error)) from error
 
 
@@ -54,25 +53,6 @@ def _bound(host: str, port: int) -> socket.socket:
         opened.close()
         raise
     return opened
-
-
-def _user_of(port: int) -> str:
-    """Return who listens on `port`, as far as the system lets us see."""
-    with suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,):
-                if connection.pid is None:
-                    break
-                return f"{_name_of(psutil.Process(connection.pid))} (process {connection.pid})"
-    return "another program"
-
-
-def _name_of(process: psutil.Process) -> str:
-    """Return the name of a program, whole also where the system cuts it off."""
-    name = process.name()
-    # Of a script the first argument is its interpreter, the second one its path.
-    files = [os.path.basename(argument) for argument in process.cmdline()[:2]]  # noqa: PTH119
-    return next((file for file in files if file.startswith(name)), name)
 
 
 def _free_port(host: str, port: int) -> int:

@@ -222,7 +222,7 @@ def test_the_program_that_has_the_port_is_named_in_full(tmp_path: Path) -> None:
         with pytest.raises(PortTaken) as caught:
             listen("127.0.0.1", port)
         program.communicate()
-    assert f"used by {script.name} (process {program.pid});" in str(caught.value)
+    assert f"used by process {program.pid} ({script.name});" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from orderbook_desktop.system.ports import named_process
+
 _LOCK_FILES: Final = ("WiredTiger.lock", "mongod.lock")
 
 
@@ -24,7 +26,7 @@ def lock_holder(folder: Path) -> str:
         if "->" in fields or len(fields) < 6:
             continue
         if fields[5].rpartition(":")[2] in inodes and fields[4].isdigit():
-            return _described(int(fields[4]))
+            return named_process(int(fields[4]))
     return ""
 
 
@@ -33,11 +35,3 @@ def _inode(path: Path) -> str:
         return str(path.stat().st_ino)
     except OSError:
         return "none"
-
-
-def _described(pid: int) -> str:
-    try:
-        name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return f"process {pid}"
-    return f"process {pid} ({name})"

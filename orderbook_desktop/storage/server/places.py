@@ -30,7 +30,13 @@ from urllib.parse import quote_plus
 from orderbook_desktop.storage.errors import DataFolderUnusable, PlaceTaken
 from orderbook_desktop.storage.server.certificates import Certificates
 from orderbook_desktop.storage.server.listeners import peer_of
-from orderbook_desktop.system.ports import HOST, is_free, is_listening
+from orderbook_desktop.system.ports import (
+    HOST,
+    holder_of_port,
+    is_free,
+    is_listening,
+    named_process,
+)
 from orderbook_desktop.system.private_files import write_private
 
 # The kernel's limit on a path, less the zero at its end.
@@ -120,7 +126,7 @@ class SocketPlace:
         """Return the error that says who is here."""
         listener = self.listener()
         if listener is not None:
-            return PlaceTaken(str(self), _named(listener[0]))
+            return PlaceTaken(str(self), named_process(listener[0]))
         is_socket = True
         with contextlib.suppress(OSError):
             is_socket = stat.S_ISSOCK(self.path.lstat().st_mode)
@@ -365,29 +371,3 @@ def _listens(pid: int, port: int) -> bool:
         )
     except psutil.Error:
         return False
-
-
-def holder_of_port(port: int) -> str:
-    """Return who listens on `port`, as far as the system tells that."""
-    import psutil  # noqa: PLC0415 - not at the window's start
-
-    try:
-        found = [
-            one.pid
-            for one in psutil.net_connections(kind="tcp4")
-            if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr[1] == port
-        ]
-    except psutil.Error:
-        return "another program"
-    if found and found[0] is None:
-        return "a program of another user"
-    return _named(found[0]) if found and found[0] is not None else "another program"
-
-
-def _named(pid: int) -> str:
-    import psutil  # noqa: PLC0415 - not at the window's start
-
-    try:
-        return f"process {pid} ({psutil.Process(pid).name()})"
-    except (psutil.Error, ValueError):
-        return f"process {pid}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -225,10 +224,3 @@ input()
         process.stdout.readline()
         yield process.pid
         process.kill()
-
-
-def test_the_holder_of_a_port_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        assert places.holder_of_port(port).startswith(f"process {os.getpid()} (")
-    assert places.holder_of_port(port) == "another program"
