@@ -51,7 +51,8 @@ def run_verify(
     work = _verify(settings, symbol, market, from_ms, to_ms)
 
     def tell(found: Verified) -> int:
-        if not found.segments and found.holds and not found.loose_events:
+        is_empty = not (found.segments or found.loose_events or found.unlisted_events)
+        if is_empty and found.holds:
             raise NotRecordedThere(symbol, at_that_time=(from_ms, to_ms) != (None, None))
         if as_json:
             typer.echo(json.dumps(as_fields(symbol, found), indent=2))
@@ -106,6 +107,7 @@ def as_fields(symbol: str, found: Verified) -> dict[str, Any]:
         "events": found.events,
         "archived_events": found.archived_events,
         "loose_events": found.loose_events,
+        "unlisted_events": found.unlisted_events,
         "bytes": found.stored_bytes,
         "bytes_per_event": round(found.stored_bytes / found.events, 2) if found.events else None,
         "witnesses": found.witnesses,
@@ -154,6 +156,10 @@ def _coverage(found: Verified) -> list[tuple[str, str]]:
             else (f"{found.loose_events:,} more events belong")
         )
         lines.append(("loose", f"{loose} to no known book"))
+    if found.unlisted_events:
+        are = "event is" if found.unlisted_events == 1 else "events are"
+        told = f"{found.unlisted_events:,} more stored {are} neither in a segment nor listed yet"
+        lines.append(("unlisted", told))
     if found.recorder is not RecorderState.NONE:
         lines.append(("recorder", found.recorder.value))
     snapshots = "1 snapshot" if found.witnesses == 1 else f"{found.witnesses:,} snapshots"

@@ -6,17 +6,17 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.archive.proof import proven_loose
 from orderbook_desktop.storage.archive.raw_removal import ArchivedRaw, unarchived_range
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents, LooseList, archived_ids
+from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, SEGMENTS, Document, event_of
 
 _log = logging.getLogger(__name__)
@@ -123,10 +123,7 @@ class LooseArchive:
     async def _outside(self, market: str) -> dict[int, int]:
         """Return the raw events that no segment may need: final ids, and times of receipt."""
         segments = await self._segments(market, to_archive=True)
-        raw: dict[int, int] = {}
-        for after, last in _complement(unarchived_range(one) for one in segments):
-            raw |= await self._raw.between(market, after, last)
-        return raw
+        return await RawEvents(self._database, market).outside(map(unarchived_range, segments))
 
     async def _sweep(self, market: str, raw: Iterable[int]) -> None:
         """Remove those of `raw` that are archived, in a segment or in a loose chunk."""
@@ -152,14 +149,3 @@ class LooseArchive:
         found = self._database.collection(SEGMENTS).find({"market": market, **query})
         # One that an older version has just written may not be migrated yet.
         return [one for one in await found.to_list(None) if "archived_id" in one]
-
-
-def _complement(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Iterate over what is between `ranges`, each after one id through another."""
-    reached = -1
-    for after, last in sorted(ranges):
-        if after > reached:
-            yield reached, after
-        reached = max(reached, last)
-    if reached < INT64_MAX:
-        yield reached, INT64_MAX

@@ -9,6 +9,7 @@ from typing import Final
 from orderbook_desktop.core.archive import DecodedChunk
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, SEGMENTS, Document
 
 # SecantusDB removes so many, each named, within some ten milliseconds, and takes nothing else
@@ -41,7 +42,8 @@ class ArchivedRaw:
     async def sweep(self, chunk: DecodedChunk, of: str | None) -> None:
         """Remove what is left, after a kill, of the raw events that `chunk` has; as `remove`."""
         coverage, market = chunk.header.coverage, chunk.header.market
-        found = await self.between(market, coverage.first_id - 1, coverage.last_id)
+        raw = RawEvents(self._database, market)
+        found = await raw.between(coverage.first_id - 1, coverage.last_id)
         if not found:
             return
         received = dict(
@@ -50,13 +52,6 @@ class ArchivedRaw:
         # One of the same ids that came in since is another event.
         same = [u for u, ns in found.items() if received.get(u) == ns]
         await self.remove(market, same, of)
-
-    async def between(self, market: str, after_id: int, last_id: int) -> dict[int, int]:
-        """Return final ids and times of receipt of the raw events in a range of ids."""
-        query = {"market": market, "u": {"$gt": after_id, "$lte": last_id}}
-        fields = {"u": 1, "received_ns": 1}
-        found = self._database.collection(DEPTH_EVENTS).find(query, fields)
-        return {int(one["u"]): int(one["received_ns"]) for one in await found.to_list(None)}
 
     async def _claims(self, market: str, of: str | None) -> list[tuple[int, int]]:
         """Return the ranges of ids that segments, but for the one `of`, may still need."""

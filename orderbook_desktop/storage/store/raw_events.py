@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final, Protocol, TypeVar
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
+from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_of
 
@@ -97,6 +98,23 @@ class RawEvents:
         found = await events.find(query).sort("u", 1).limit(1).to_list(None)
         return [checked_event(one) for one in found]
 
+    async def between(self, after_id: int, last_id: int) -> dict[int, int]:
+        """Return final ids and times of receipt of the events after one id through another."""
+        query = {"market": self._market, "u": {"$gt": after_id, "$lte": last_id}}
+        fields = {"u": 1, "received_ns": 1}
+        found = self._database.collection(DEPTH_EVENTS).find(query, fields)
+        return {int(one["u"]): int(one["received_ns"]) for one in await found.to_list(None)}
+
+    async def outside(self, ranges: Iterable[tuple[int, int]]) -> dict[int, int]:
+        """Return `between` of all that lies in none of `ranges`, each after one id through another.
+
+        Raises PyMongo's errors.
+        """
+        found: dict[int, int] = {}
+        for after_id, last_id in _holes_between(ranges):
+            found |= await self.between(after_id, last_id)
+        return found
+
     async def _too_wide(self, after_id: int, beyond_id: int, last_id: int) -> list[DepthDiff]:
         """Raise `MalformedMessage` if an event that follows spans more ids than any may."""
         if beyond_id < last_id:
@@ -110,6 +128,17 @@ class RawEvents:
     async def _between(self, after_id: int, last_id: int) -> list[Document]:
         query = {"market": self._market, "u": {"$gt": after_id, "$lte": last_id}}
         return await self._database.collection(DEPTH_EVENTS).find(query).sort("u", 1).to_list(None)
+
+
+def _holes_between(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Iterate over what is between `ranges` of ids, each after one id through another."""
+    reached = -1
+    for after, last in sorted(ranges):
+        if after > reached:
+            yield reached, after
+        reached = max(reached, last)
+    if reached < INT64_MAX:
+        yield reached, INT64_MAX
 
 
 def checked_event(document: Document) -> DepthDiff:

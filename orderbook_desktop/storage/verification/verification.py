@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -35,6 +36,9 @@ _NOT_UNDERSTOOD: Final = (
 )
 # An exchange sets its clock back at times, and what comes then counts as late as what was before.
 _OVERLAP_AT_MOST_MS: Final = 86_400_000
+# A recorder tells every few seconds what its events belong to.
+_TOLD_WITHIN_NS: Final = 60 * 10**9
+_EXAMINED_AT_ONCE: Final = 1_000
 _log = logging.getLogger(__name__)
 
 
@@ -43,8 +47,10 @@ class Verified:
     """What has been proven of `market`: everything, or what came before `fault`.
 
     `timeline` is of the time that was asked for. `events` are in segments, `stored_bytes` is
-    what they take, `loose_events` belong to no segment; `witnesses` is how many snapshots of
-    the exchange the books were held against. `recorder` is for the one who asks to fill in.
+    what they take, `loose_events` belong to no segment; `unlisted_events` are as they were stored,
+    but neither a segment nor a list of loose events names them yet. `witnesses` is how many
+    snapshots of the exchange the books were held against. `recorder` is for the one who asks to
+    fill in.
     """
 
     market: str
@@ -54,6 +60,7 @@ class Verified:
     archived_events: int
     stored_bytes: int
     loose_events: int
+    unlisted_events: int
     witnesses: int
     fault: RecordingFault | None
     recorder: RecorderState = RecorderState.NONE
@@ -100,6 +107,7 @@ class _Verification:
         self._done = self._total = 0
         self._covers: dict[str, Cover] = {}
         self._loose: set[int] = set()
+        self._unlisted = 0
         self._proofs: list[SegmentProof] = []
 
     async def run(self) -> Verified:
@@ -128,6 +136,7 @@ class _Verification:
             sum(one.archived_events for one in self._proofs),
             sum(one.bytes for one in self._proofs),
             len(self._loose),
+            self._unlisted,
             sum(one.held_against for one in self._proofs),
             fault,
         )
@@ -140,6 +149,7 @@ class _Verification:
             await self._prove_segment(one, witnesses)
         if self._from_ms is None and self._to_ms is None:
             await self._prove_loose()
+            await self._prove_unlisted()
             await look_for_strays(self._database, self._market, segments)
 
     def _check_order(self, segments: Sequence[StoredSegment]) -> None:
@@ -228,3 +238,21 @@ class _Verification:
             self._loose.update(event.final_id for event in await raw.those(waiting.ids))
         for update_id in await missing_loose(self._database, self._market, self._loose):
             raise RecordingFault(self._market, "a loose event is missing", update_id=update_id)
+
+    async def _prove_unlisted(self) -> None:
+        """Prove the events that neither a segment nor a list names, such as a killed recorder's.
+
+        An archiver lists them when it comes to it.
+        """
+        listed = set(self._loose)
+        for one in await LooseEvents(self._database).lists(self._market):
+            listed.update(one.ids)
+        # Read anew: those that are being recorded have come further.
+        segments = await read_segments(self._database, self._market)
+        named = [(one.segment.snapshot_id, one.segment.last_id) for one in segments]
+        before_ns = time.time_ns() - _TOLD_WITHIN_NS
+        raw = RawEvents(self._database, self._market)
+        found = (await raw.outside(named)).items()
+        ids = sorted(u for u, ns in found if u not in listed and ns < before_ns)
+        for start in range(0, len(ids), _EXAMINED_AT_ONCE):
+            self._unlisted += len(await raw.those(ids[start : start + _EXAMINED_AT_ONCE]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -94,7 +95,7 @@ async def test_a_recording_that_holds(database: Database) -> None:
 
 async def test_nothing_recorded_holds(database: Database) -> None:
     assert await verify(database, _MARKET) == Verified(
-        _MARKET, (await verify(database, _MARKET)).timeline, 0, 0, 0, 0, 0, 0, None
+        _MARKET, (await verify(database, _MARKET)).timeline, 0, 0, 0, 0, 0, 0, 0, None
     )
 
 
@@ -348,6 +349,36 @@ async def test_a_part_is_proven_without_the_rest(database: Database) -> None:
     part = await verify(database, _MARKET, middle, middle + 1_000)
     assert part.timeline.covered_ms == 1_000
     assert 0 < part.events < 1_500
+
+
+async def test_events_that_nothing_names_are_counted_and_examined(database: Database) -> None:
+    """As a recorder leaves them that is killed before it tells what they belong to."""
+    shelf, tape = Shelf(database), Tape()
+    before = tape.diffs(2)
+    await shelf.put(tape, 20, GapCause.DISCONNECT)
+    between = tape.diffs(3)
+    await shelf.put(tape, 20)
+    after = tape.diffs(4)
+    await shelf.write([*before, *between, *after])
+    found = await verify(database, _MARKET)
+    assert found.fault is None
+    assert (found.unlisted_events, found.loose_events, found.events) == (9, 0, 40)
+    await LooseEvents(database).list_up(_MARKET, [one.final_id for one in between], "a")
+    found = await verify(database, _MARKET)
+    assert (found.unlisted_events, found.loose_events) == (6, 3)
+    # Of a part of the time no such thing is said.
+    assert (await verify(database, _MARKET, tape.now_ms - 100)).unlisted_events == 0
+    query = {"u": after[1].final_id}
+    await database.collection("depth_events").update_one(query, {"$set": {"U": 1}})
+    assert "its U is not that of its text" in await fault_of(database)
+
+
+async def test_events_that_have_just_come_in_are_not_unlisted(database: Database) -> None:
+    shelf, tape = Shelf(database), Tape()
+    await shelf.put(tape, 20)
+    tape.now_ms = time.time_ns() // 1_000_000
+    await shelf.write(tape.diffs(3))
+    assert (await verify(database, _MARKET)).unlisted_events == 0
 
 
 async def test_loose_events_count_too(database: Database) -> None:
