@@ -154,7 +154,7 @@ def test_says_that_the_symbol_on_screen_is_recorded_and_how_to_keep_several(
     assert "Manage recordings… keeps several" in text
     desk.start_recording("BTC/USDT")
     window.bridge.look()
-    assert "whatever is on screen" in panel_of(window).recorded.text()
+    assert "also while another symbol is on screen" in panel_of(window).recorded.text()
 
 
 def test_says_that_nothing_is_recorded(start: Start, desk: FakeDesk) -> None:
