@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -22,13 +23,15 @@ from orderbook_desktop.app.process.log_files import begin_log, current_log
 from orderbook_desktop.app.process.workers import leave
 from orderbook_desktop.app.secrets_given import BadSecret
 from orderbook_desktop.app.settings import Settings
-from orderbook_desktop.core.errors import KnownError, SystemLack
+from orderbook_desktop.core.errors import KnownError, SystemLack, SystemRefusal
+from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.version import __version__
 from orderbook_desktop.storage.exports.formats import ExportFormat
 from orderbook_desktop.storage.imports.formats import ImportFormat
 
 _log = logging.getLogger(__name__)
 
+_LONGEST_SENTENCE: Final = 10_000
 _FAILED: Final = 1
 _MISUSED: Final = 2
 _BUG: Final = 70
@@ -92,21 +95,24 @@ def main() -> None:
     except KnownError as error:
         code = _MISUSED if isinstance(error, BadSecret) else _FAILED
         _log.info("ending: %s", error)
-        typer.echo(f"orderbook-desktop: {error}", err=True)
+        # What it names, such as a file, may have been called anything.
+        _tell(plain_text(str(error), _LONGEST_SENTENCE))
     except Exception as error:  # noqa: BLE001 (the last resort: logged and told)
         _log.exception("unexpected exception")
-        lack = SystemLack.of(error)
-        if lack is not None:
-            typer.echo(f"orderbook-desktop: {lack}", err=True)
+        denied = SystemLack.of(error) or SystemRefusal.of(error)
+        if denied is not None:
+            _tell(plain_text(str(denied), _LONGEST_SENTENCE))
             leave(_FAILED)
         code = _BUG
         where = f"the details are in {current_log()}" if current_log() else "there is no log file"
-        typer.echo(
-            f"orderbook-desktop: this should not have happened ({type(error).__name__}: {error}); "
-            f"{where}.",
-            err=True,
-        )
+        _tell(f"this should not have happened ({type(error).__name__}: {error}); {where}.")
     leave(code)
+
+
+def _tell(sentence: str) -> None:
+    """Tell `sentence` on standard error, where that can be written at all."""
+    with suppress(OSError):
+        typer.echo(f"orderbook-desktop: {sentence}", err=True)
 
 
 def _write_whatever_is_named() -> None:

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from orderbook_desktop.app.secrets_given import SecretGivenTwice, read_secret
 from orderbook_desktop.core.disk import Retention
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.foreign_text import quoted
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.storage.dsn import holds_secret, redacted_dsn
@@ -303,7 +304,7 @@ class BadSetting(KnownError):
         super().__init__(setting, value, accepted)
 
     def __str__(self) -> str:
-        return f"{self.setting} is {self.value!r}, but must be {self.accepted}."
+        return f"{self.setting} is {quoted(self.value)}, but must be {self.accepted}."
 
 
 def symbol_and_market(typed: str, setting: str = "SYMBOL") -> tuple[str, str]:

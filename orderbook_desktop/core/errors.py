@@ -3,6 +3,7 @@
     OrderbookError
     ├── KnownError              the environment failed: network, database, disk, bad input
     │   ├── SystemLack          this process gets no memory, thread or file handle any more
+    │   ├── SystemRefusal       the system refuses to read or write something
     │   ├── MalformedMessage    a message from outside that cannot be understood
     │   │   └── OtherMarket     one of a market that is not recorded here
     │   └── InexactValue        a decimal that no int64 scale can hold exactly
@@ -22,6 +23,8 @@ _LACKS = {
     errno.ENFILE: "file handle",
     errno.ENOMEM: "memory",
 }
+
+_UNWRITTEN = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class OrderbookError(Exception):
@@ -59,6 +62,32 @@ class SystemLack(KnownError):
         if isinstance(error, OSError) and error.errno in _LACKS:
             return cls(_LACKS[error.errno])
         return None
+
+
+class SystemRefusal(KnownError):
+    """The system refuses to read or write `what`, a file's name or empty; `reason` is its own."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        self.what = what
+        self.reason = reason
+        super().__init__(what, reason)
+
+    def __str__(self) -> str:
+        if self.what:
+            return f"{self.what} can't be used ({self.reason}); choose another, or see to it."
+        return (
+            f"Something could not be written ({self.reason}); make room on the disk, or let the "
+            "output go elsewhere."
+        )
+
+    @classmethod
+    def of(cls, error: BaseException) -> SystemRefusal | None:
+        """Return what `error` says that the system refused; None: it says nothing of that."""
+        if not isinstance(error, OSError) or not error.strerror:
+            return None
+        if isinstance(error.filename, str):
+            return cls(error.filename, error.strerror)
+        return cls("", error.strerror) if error.errno in _UNWRITTEN else None
 
 
 class MalformedMessage(KnownError):

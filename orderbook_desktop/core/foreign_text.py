@@ -8,6 +8,11 @@ LONGEST_SHOWN: Final = 200
 _IN_PLACE: Final = "?"
 
 
+def quoted(text: str, longest: int = 60) -> str:
+    """Return the value `text` in quotation marks, with escapes for what can't be printed."""
+    return repr(text) if len(text) <= longest else f"{text[:longest]!r}…"
+
+
 def plain_text(text: str, longest: int = LONGEST_SHOWN) -> str:
     """Return `text` as one line of at most about `longest` printable characters.
 

@@ -10,6 +10,9 @@ import msgspec
 from orderbook_desktop.core.units import DEFAULT_EXPONENT
 
 _USUAL_TICK: Final = 10 ** (DEFAULT_EXPONENT - 2)
+# Many times the length of any that is traded: what is longer is an attack or a slip.
+LONGEST_NAME: Final = 40
+_PUNCTUATION: Final = str.maketrans("", "", "_.:-")
 _ASSETS_QUOTED_FIRST: Final = ("USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "EUR", "TRY")
 
 
@@ -37,7 +40,8 @@ def split_symbol(text: str) -> tuple[str, str]:
     """
     typed = text.strip().upper().replace("-", "/").replace("_", "/")
     parts = typed.split("/")
-    if not all(part.isalnum() for part in parts) or len(parts) > 2:
+    is_long = sum(map(len, parts)) > LONGEST_NAME
+    if is_long or len(parts) > 2 or not all(part.isalnum() for part in parts):
         raise ValueError(f"{text!r} is not a symbol such as BTC/USDT")
     if len(parts) == 2:
         return typed, "".join(parts)
@@ -45,6 +49,11 @@ def split_symbol(text: str) -> tuple[str, str]:
         if typed.endswith(quote) and len(typed) > len(quote):
             return f"{typed[: -len(quote)]}/{quote}", typed
     return typed, typed
+
+
+def is_market(name: str) -> bool:
+    """Whether `name`, which a file or a message gives, can be the name of a market at all."""
+    return len(name) <= LONGEST_NAME and name.translate(_PUNCTUATION).isalnum()
 
 
 def search_symbols(

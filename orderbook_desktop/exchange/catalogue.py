@@ -22,7 +22,7 @@ import msgspec
 
 from orderbook_desktop.core.errors import KnownError, MalformedMessage
 from orderbook_desktop.core.foreign_text import plain_text
-from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.symbols import LONGEST_NAME, SymbolInfo
 from orderbook_desktop.core.units import parse_units
 from orderbook_desktop.exchange.array_elements import ArrayElements
 from orderbook_desktop.exchange.errors import ExchangeError, UnexpectedAnswer, WebPage
@@ -33,7 +33,6 @@ _log = logging.getLogger(__name__)
 
 _CCXT_BINANCE: Final = "ccxt.async_support.binance"
 _TIMEOUT_S: Final = 20.0
-_LONGEST_NAME: Final = 40
 _MOST_SYMBOLS: Final = 150_000
 _SORTED_AT_ONCE: Final = 2_000
 _TOLD_LEFT_OUT: Final = 20
@@ -222,7 +221,7 @@ class Listings:
     def _symbol(self, listing: _WireListing) -> SymbolInfo | None:
         """Return the symbol, None where it isn't in trading; raises `ValueError`."""
         names = (listing.symbol, listing.baseAsset, listing.quoteAsset)
-        if not all(name.isalnum() and len(name) <= _LONGEST_NAME for name in names):
+        if not all(name.isalnum() and len(name) <= LONGEST_NAME for name in names):
             raise ValueError("an odd name")
         is_restricted = isinstance(listing.permissions, list) and _GROUP in listing.permissions
         if listing.status != "TRADING" or is_restricted or listing.contractType is not None:

@@ -27,6 +27,7 @@ from orderbook_desktop.core.events import (
     refuse_futures,
 )
 from orderbook_desktop.core.received import FileNotes, UnusableFile
+from orderbook_desktop.core.symbols import is_market
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.formats.lines import Cut, FileLines
 
@@ -284,6 +285,8 @@ def _line(number: int, recv_ns: int, text: bytes) -> CaptureLine | None:
     symbol, at, kind = (outer.stream or _stream_name(inner)).partition("@")
     stream = symbol.lower() + at + kind
     market = (inner.s or inner.symbol or stream.partition("@")[0]).upper()
+    if market and not is_market(market):
+        raise _LeftOut
     if inner.lastUpdateId is not None and not _is_partial_depth(stream):
         payload, snapshot = _snapshot_of(payload)
         return CaptureLine(number, recv_ns, "", market, payload, b"", snapshot=snapshot)

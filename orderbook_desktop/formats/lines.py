@@ -11,6 +11,7 @@ by its header (RFC 1952, "Member format").
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from codecs import BOM_UTF8
@@ -55,6 +56,15 @@ class Cut:
     fragment: bytes = b""
 
 
+def check_file(path: Path) -> None:
+    """Raise `UnusableFile` where `path` is something else than a file, if it is there at all."""
+    if os.path.isdir(path):  # noqa: PTH112 (says so too where it may not look)
+        raise UnusableFile(path, "is a folder; name the files in it")
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+        # It is read more than once: of a pipe a part would be missing, and a device has no end.
+        raise UnusableFile(path, "is not a file but a device or a pipe; store it in a file first")
+
+
 class FileLines:
     """The lines of the file at `path`. Use it as a context manager, and iterate once.
 
@@ -73,6 +83,7 @@ class FileLines:
         self._is_zipped = False
         self._is_reading_on = False
         self._waiting: list[tuple[int, bytes | Cut]] = []
+        check_file(path)
         try:
             self._file = path.open("rb")
         except FileNotFoundError as error:

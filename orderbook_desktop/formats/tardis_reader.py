@@ -36,6 +36,7 @@ from orderbook_desktop.core.received import (
     UnusableFile,
     in_order_of_time,
 )
+from orderbook_desktop.core.symbols import is_market
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX
 from orderbook_desktop.formats.lines import Cut, FileLines
 from orderbook_desktop.formats.tardis_writer import EXCHANGE, HEADER
@@ -45,7 +46,6 @@ _US_A_MS: Final = 1_000
 _NAMES: Final = HEADER.split(",")
 _LATEST_US: Final = INT64_MAX // _NS_A_US
 _LONGEST_NUMBER: Final = 19
-_LONGEST_MARKET: Final = 40
 # No exchange's book has as many levels.
 _ROWS_AT_MOST: Final = 200_000
 _FLAGS: Final = {b"true": True, b"false": False}
@@ -325,15 +325,12 @@ def _key(head: bytes) -> _Key:
     if exchange != EXCHANGE.encode():
         raise ValueError(f"is of the exchange {_shown(exchange)}; only {EXCHANGE} is kept here")
     name = market.decode("utf-8", "replace").upper()
-    if not name.translate(_PUNCTUATION).isalnum() or len(name) > _LONGEST_MARKET:
+    if not is_market(name):
         raise ValueError(f"has {_shown(market)} for a symbol")
     is_snapshot = _FLAGS.get(flag.lower())
     if is_snapshot is None:
         raise ValueError(f"has {_shown(flag)} for is_snapshot")
     return _Key(name, _time(event_us), _time(local_us), is_snapshot)
-
-
-_PUNCTUATION: Final = str.maketrans("", "", "_.:-")
 
 
 def _side(text: bytes) -> int:

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 ANSWER_WITHIN_MS: Final = 5_000
 
 _LONGEST_SHOWN: Final = 300
+_MOST_DIGITS: Final = 9
 _SCHEMES: Final = ("mongodb://", "mongodb+srv://")
 
 # Everything up to the last @ before the path: a password pasted unescaped may hold / ? # or @,
@@ -74,6 +75,14 @@ def _file_reason(dsn: str, error: OSError) -> str:
     return f"a file that it names can't be used: {why}"
 
 
+def _answer_within_ms(dsn: str) -> int:
+    """Return how long a server may take to answer: what `dsn` says, where that is less."""
+    options = {name.lower(): value for name, value in parse_qsl(dsn.partition("?")[2])}
+    wanted = options.get("serverselectiontimeoutms", "")
+    is_number = wanted.isascii() and wanted.isdecimal() and len(wanted) <= _MOST_DIGITS
+    return min(max(1, int(wanted)), ANSWER_WITHIN_MS) if is_number else ANSWER_WITHIN_MS
+
+
 def _is_readable(path: str) -> bool:
     try:
         with Path(path).open("rb"):
@@ -85,14 +94,15 @@ def _is_readable(path: str) -> bool:
 async def check_dsn(dsn: str) -> None:
     """Check that a replica set or sharded cluster answers at `dsn`, and lets us in.
 
-    Raises the `DatabaseError` that says what is wrong otherwise, after 5 s at most.
+    Raises the `DatabaseError` that says what is wrong otherwise, after 5 s at most, or sooner
+    where `dsn` says so.
     """
     # The loop must not wait for the import, nor for the lock of one that goes on.
     await asyncio.to_thread(importlib.import_module, "motor.motor_asyncio")
     from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - 0.2 s, not at start
     from pymongo.errors import ConfigurationError, PyMongoError  # noqa: PLC0415
 
-    shown = _shown(dsn)
+    shown, within_ms = _shown(dsn), _answer_within_ms(dsn)
     if not dsn.startswith(_SCHEMES):
         raise BadDsn(shown, "it does not begin with mongodb://")
     try:
@@ -100,12 +110,12 @@ async def check_dsn(dsn: str) -> None:
             # The driver would only warn of an option that it does not understand.
             warnings.simplefilter("error", UserWarning)
             client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(
-                dsn, serverSelectionTimeoutMS=ANSWER_WITHIN_MS, connectTimeoutMS=ANSWER_WITHIN_MS
+                dsn, serverSelectionTimeoutMS=within_ms, connectTimeoutMS=within_ms
             )
     # The driver's parser raises InvalidURI and ConfigurationError, and ValueError or TypeError
     # for an option's value; whatever it is, the address is not usable.
     except (ConfigurationError, ValueError, TypeError, UserWarning) as error:
-        raise BadDsn(shown, _without_secrets(str(error), dsn).rstrip(".")) from None
+        raise BadDsn(shown, _reason(error, dsn)) from None
     except OSError as error:  # Of a file that an option names; a TLS library's error is one, too.
         raise BadDsn(shown, _file_reason(dsn, error)) from None
     try:
@@ -132,20 +142,23 @@ def _explained(
 ) -> DatabaseError:
     from pymongo.errors import OperationFailure  # noqa: PLC0415
 
-    shown = _shown(dsn)
-    detail = _without_secrets(str(error), dsn)
-    log.info("the database at %s cannot be used: %s", shown, detail)
+    shown, reason = _shown(dsn), _reason(error, dsn)
+    log.info("the database at %s cannot be used: %s", shown, _without_secrets(str(error), dsn))
     if isinstance(error, OperationFailure) and error.code in _REFUSALS:
         return BadCredentials(shown, given=redacted_dsn(dsn) != dsn)
     described = client.delegate.topology_description.server_descriptions().values()
     if any(server.server_type_name == "RSGhost" for server in described):
         return UninitiatedReplicaSet(shown)
-    return DatabaseUnreachable(shown, _first_clause(detail))
+    return DatabaseUnreachable(shown, reason)
 
 
-def _first_clause(detail: str) -> str:
-    """Return the driver's reason without its timeouts and topology dump."""
-    return detail.split(" (configured timeouts", 1)[0].split(", Timeout:", 1)[0].rstrip(". ")
+def _reason(error: Exception, dsn: str) -> str:
+    """Return the driver's reason as a clause, without timeouts, topology and what repeats."""
+    text = _without_secrets(str(error), dsn)
+    clause = text.split(" (configured timeouts", 1)[0].split(", Timeout:", 1)[0]
+    # Of many servers each says why; the first one's reason will do.
+    first = clause.split(",", 1)[0] if len(clause) > _LONGEST_SHOWN else clause
+    return plain_text(first).rstrip(". ")
 
 
 def _without_secrets(text: str, dsn: str) -> str:

@@ -12,6 +12,7 @@ from orderbook_desktop.core.errors import (
     OrderbookError,
     OtherMarket,
     SystemLack,
+    SystemRefusal,
 )
 
 
@@ -58,3 +59,20 @@ def test_what_the_system_denies_is_no_bug(error: Exception, what: str) -> None:
 @pytest.mark.parametrize("error", [RuntimeError("x"), OSError(errno.ENOENT, "x"), KeyError("x")])
 def test_anything_else_may_be_a_bug(error: Exception) -> None:
     assert SystemLack.of(error) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENAMETOOLONG, "File name too long", "f"), "f can't be used (File name too"),
+        (PermissionError(errno.EACCES, "Permission denied", "f"), "f can't be used (Permission d"),
+        (OSError(errno.ENOSPC, "No space left"), "Something could not be written (No space left)"),
+    ],
+)
+def test_what_the_system_refuses_is_no_bug(error: Exception, told: str) -> None:
+    assert str(SystemRefusal.of(error)).startswith(told)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EBADF, "x"), OSError("x"), ValueError("x")])
+def test_what_the_system_never_refused_may_be_a_bug(error: Exception) -> None:
+    assert SystemRefusal.of(error) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orderbook_desktop.core.foreign_text import plain_text
+from orderbook_desktop.core.foreign_text import plain_text, quoted
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,11 @@ from orderbook_desktop.core.foreign_text import plain_text
 )
 def test_it_is_one_line_of_what_can_be_seen(text: str, shown: str) -> None:
     assert plain_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("", "''"), ("BTC\n\x1b", r"'BTC\n\x1b'"), ("x" * 10_000, f"'{'x' * 60}'…")],
+)
+def test_a_value_is_quoted_with_escapes_and_cut(text: str, shown: str) -> None:
+    assert quoted(text) == shown

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderbook_desktop.core.symbols import (
+    LONGEST_NAME,
     SymbolInfo,
     grouping_steps,
+    is_market,
     search_symbols,
     split_symbol,
 )
@@ -133,3 +135,20 @@ def test_an_unknown_tick_is_guessed_from_the_price(price: int, finest: int) -> N
 
 def test_a_wide_range_does_not_give_endless_steps() -> None:
     assert len(grouping_steps(1, 10**18)) == 25
+
+
+def test_a_name_has_an_end() -> None:
+    longest = "A" * (LONGEST_NAME - 4)
+    assert split_symbol(f"{longest}/USDT") == (f"{longest}/USDT", f"{longest}USDT")
+    with pytest.raises(ValueError, match="is not a symbol"):
+        split_symbol(f"{longest}A/USDT")
+
+
+@pytest.mark.parametrize("name", ["BTCUSDT", "币安人生USDT", "BTC_USDT", "A" * LONGEST_NAME])
+def test_what_may_be_a_market(name: str) -> None:
+    assert is_market(name)
+
+
+@pytest.mark.parametrize("name", ["", "BTC USDT", "BTC\x1b[31m", "_", "A" * (LONGEST_NAME + 1)])
+def test_what_is_no_market(name: str) -> None:
+    assert not is_market(name)

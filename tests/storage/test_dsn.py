@@ -192,3 +192,18 @@ async def test_another_programs_address_of_our_own_server_will_do(tmp_path: Path
         await check_dsn(f"mongodb://{who}/?directConnection=true")
         with pytest.raises(BadCredentials):
             await check_dsn(f"mongodb://{quote_plus(record['socket'])}/?directConnection=true")
+
+
+@pytest.mark.parametrize(
+    ("options", "within_ms"),
+    [
+        ("", 5_000),
+        ("?serverSelectionTimeoutMS=300", 300),
+        ("?tls=true&serverselectiontimeoutms=0", 1),
+        ("?serverSelectionTimeoutMS=90000", 5_000),
+        ("?serverSelectionTimeoutMS=" + "9" * 5_000, 5_000),
+        ("?serverSelectionTimeoutMS=soon", 5_000),
+    ],
+)
+def test_an_address_may_say_that_less_time_will_do(options: str, within_ms: int) -> None:
+    assert dsn_module._answer_within_ms(f"mongodb://127.0.0.1:1/{options}") == within_ms

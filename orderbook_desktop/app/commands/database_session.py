@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import typer
 
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.storage.errors import folder_error
 from orderbook_desktop.storage.failures import driver_failures_told
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState, redacted_dsn
 from orderbook_desktop.storage.store.database import Database
@@ -46,8 +49,8 @@ async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIt
     copy takes the server over meanwhile. Must run on the main thread, or on one that lives on
     until the end.
     """
-    if existing and not settings.mongo_dsn and not (settings.data_dir / "database").is_dir():
-        raise NothingRecorded(f"the folder {settings.data_dir}")
+    if existing and not settings.mongo_dsn:
+        _check_folder(settings.data_dir)
     server = DatabaseServer(settings.data_dir, settings.mongo_dsn)
     reading = PatientDatabase(settings.db_name) if existing else None
     database = reading or Database(settings.db_name)
@@ -75,6 +78,19 @@ async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIt
         database.close()
         await close_within(server, _CLOSE_WITHIN_S)
         raise
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise the `KnownError` why nothing can have been recorded in the data folder `folder`."""
+    database = folder / "database"
+    try:
+        is_there = stat.S_ISDIR(database.stat().st_mode)
+    except FileNotFoundError:
+        is_there = False
+    except OSError as error:  # Such as a file in the place of the folder.
+        raise folder_error(database, error) from error
+    if not is_there:
+        raise NothingRecorded(f"the folder {folder}")
 
 
 async def _check_recorded(database: PatientDatabase, settings: Settings) -> None:

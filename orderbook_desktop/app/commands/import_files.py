@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from orderbook_desktop.core.event_times import OddTimes
 from orderbook_desktop.core.received import Broken, FileNotes, Received, UnusableFile
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.formats.capture_reader import captured_messages, is_captured
-from orderbook_desktop.formats.lines import first_line
+from orderbook_desktop.formats.lines import check_file, first_line
 from orderbook_desktop.formats.tardis_reader import is_tardis, tardis_messages
 from orderbook_desktop.storage.imports.formats import ImportFormat
 from orderbook_desktop.storage.imports.importing import ImportedMarket, Step, import_messages
@@ -39,7 +38,7 @@ def run_import(settings: Settings, paths: Sequence[Path], form: ImportFormat | N
     Raises `KnownError`.
     """
     for path in paths:
-        _check_file(path)
+        check_file(path)
     form = form or detected(paths)
     _let_open(len(paths))
     notes = FileNotes()
@@ -66,14 +65,6 @@ def detected(paths: Sequence[Path]) -> ImportFormat:
             reason = f"holds {_NAMES[form]}, {paths[0]} {_NAMES[forms[0]]}; import them separately"
             raise UnusableFile(path, reason)
     return forms[0]
-
-
-def _check_file(path: Path) -> None:
-    if os.path.isdir(path):  # noqa: PTH112 (says so too where it may not look)
-        raise UnusableFile(path, "is a folder; name the files in it")
-    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
-        # It is read more than once: of a pipe a part would be missing.
-        raise UnusableFile(path, "is not a file but a device or a pipe; store it in a file first")
 
 
 def _let_open(count: int) -> None:
@@ -136,8 +127,8 @@ def _tell(one: ImportedMarket, db_name: str) -> None:
         events = _many(one.events, "event")
         typer.echo(f"{one.market}: {events} in {runs}, {span}, into {db_name}.")
     elif one.loose:
-        events = _many(one.loose, "event")
-        typer.echo(f"{one.market}: {events}, and no book that they belong to.")
+        they = "it belongs" if one.loose == 1 else "they belong"
+        typer.echo(f"{one.market}: {_many(one.loose, 'event')}, and no book that {they} to.")
     elif one.known or one.counts.loose:
         typer.echo(f"{one.market}: all of it is there already; nothing was imported.")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 import typer
 
@@ -11,8 +12,26 @@ from orderbook_desktop.app.commands.symbol_choice import symbols_of
 from orderbook_desktop.app.process.stopping import stop_on_signals
 from orderbook_desktop.app.process.workers import Workers
 from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.desk.library import EngineLibrary
 from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.storage.errors import (
+    BadCredentials,
+    BadDsn,
+    DataFolderUnusable,
+    StandaloneServer,
+    UninitiatedReplicaSet,
+)
+from orderbook_desktop.system.ending import ending
+
+# What waiting doesn't mend. While a database is only away, the exchange's own book is shown.
+_MISTAKES: Final = (
+    BadDsn,
+    BadCredentials,
+    StandaloneServer,
+    UninitiatedReplicaSet,
+    DataFolderUnusable,
+)
 
 
 def run_serve(settings: Settings, symbols: list[str]) -> int:
@@ -47,10 +66,26 @@ async def _serve(settings: Settings, symbols: list[str]) -> int:
             engine.jobs.start(library.load_symbols(), "list of symbols")
             # To the terminal, not the log: the link may hold the token.
             typer.echo(f"The order book is at {view.link}\nCtrl-C stops it.")
-            await stop.wait()
+            looking = asyncio.create_task(_look_for_database(engine))
+            waiting = asyncio.create_task(stop.wait())
+            async with ending(looking, waiting):
+                await asyncio.wait({looking, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                if looking.done():
+                    looking.result()
+                await waiting
         finally:
             await view.switch_off()
             await engine.close()
     if bugs:
         raise bugs[0]
     return 0
+
+
+async def _look_for_database(engine: Engine) -> None:
+    """Say why there is no database; raises that where the settings have to be changed for it."""
+    try:
+        await engine.until_database()
+    except _MISTAKES:
+        raise
+    except KnownError as error:
+        typer.echo(f"orderbook-desktop: {error}", err=True)

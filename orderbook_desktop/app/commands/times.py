@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from orderbook_desktop.app.settings import BadSetting
+from orderbook_desktop.core.foreign_text import quoted
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Fewer digits are a date, seconds, or a slip; no market is as old as this in milliseconds.
@@ -30,7 +31,7 @@ def parse_time(text: str) -> int:
         moment = datetime.fromisoformat(typed)
         since = (moment if moment.tzinfo else moment.astimezone()) - _EPOCH
     except (ValueError, OverflowError, OSError) as error:
-        raise typer.BadParameter(f"{text!r} is not {_ACCEPTED}") from error
+        raise typer.BadParameter(f"{quoted(text)} is not {_ACCEPTED}") from error
     return since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
 
 

@@ -44,10 +44,12 @@ def end_at_latest(within_s: float) -> None:
 def leave(code: int) -> NoReturn:
     """End the process with `code`, within `PATIENCE_S` even where a thread is busy.
 
-    Everything that must be closed has to be closed before.
+    Everything that must be closed has to be closed before. The code is at least 1 where what was
+    printed can't be written.
     """
     # While these may still be interrupted: a reader of a pipe may have no time for them.
-    _flush()
+    if not _flush():
+        code = code or 1
     ignore_requests()
     end = threading.Timer(PATIENCE_S, _end_at_once, (code,))
     end.daemon = True
@@ -63,8 +65,26 @@ def _end_at_once(code: int) -> None:
     os._exit(code)
 
 
-def _flush() -> None:
+def _flush() -> bool:
+    """Write out what is printed; return whether that was possible.
+
+    What can't be written, to a full disk or a closed pipe, is dropped here: the interpreter
+    would try again as it ends, and complain of it.
+    """
+    written = True
     for stream in (sys.stdout, sys.stderr):
-        # Closed, or none on Windows without a console.
-        with suppress(OSError, ValueError, AttributeError):
+        try:
             stream.flush()
+        except OSError:
+            written = False
+            with suppress(OSError, ValueError):
+                _lead_nowhere(stream.fileno())
+        except (ValueError, AttributeError):  # Closed, or none on Windows without a console.
+            pass
+    return written
+
+
+def _lead_nowhere(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)

@@ -256,7 +256,10 @@ def _next_batch(lines: Iterator[CaptureLine]) -> tuple[list[CaptureLine], Except
 
 def listing_of(survey: MarketSurvey) -> Listing:
     """Return a market as `exchangeInfo` lists it; its filters are those of the data."""
-    symbol, _ = split_symbol(survey.market)
+    try:
+        symbol, _ = split_symbol(survey.market)
+    except ValueError:  # Such as A_B_C: what its assets are can't be told.
+        symbol = survey.market
     base, _, quote = symbol.partition("/")
     steps = _step(survey.price_places), _step(survey.quantity_places)
     return Listing(survey.market, base, quote, *steps)

@@ -193,7 +193,11 @@ class DatabaseServer:
         Nobody can reach its server meanwhile, nor see the new password but in its file. Raises a
         `DatabaseError`, as where a copy of the program is using the database.
         """
-        if not self._folder.is_dir():
+        try:
+            is_there = self._folder.is_dir()
+        except OSError as error:
+            raise folder_error(self._folder, error) from error
+        if not is_there:
             raise NoDatabaseYet(self._folder)
         claim = FolderClaim(self._folder)
         if not claim.acquire():

@@ -1,0 +1,174 @@
+"""The program as many processes that begin at once: loaded a single time, and forked for each.
+
+`python -m tests.app.warm_program` reads requests, one JSON object a line, and answers each with a
+line. Each child runs the console script's entry to its very end, with arguments, environment,
+folder and standard files of its own.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+_LOADED = (
+    *("cli", "python_api"),
+    *(f"commands.{name}" for name in ("record", "serve", "recordings", "verify", "export")),
+    *("commands.import_files", "commands.exchange", "commands.doctor"),
+)
+_LOOK_EVERY_S = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended: `code` as a shell has it (-9: it hung), and its peak of memory."""
+
+    code: int
+    out: str
+    err: str
+    peak_mb: float
+
+
+class WarmProgram:
+    """Runs the program again and again. Call `close()`."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.app.warm_program"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def run(
+        self,
+        *arguments: str,
+        env: Mapping[str, str | None] | None = None,
+        folder: Path | None = None,
+        stdout: str = "file",
+        stderr: str = "file",
+        stop_after_s: float | None = None,
+        timeout_s: float = 60,
+    ) -> Ended:
+        """Run the program with `arguments` and return how it ended.
+
+        `env` changes the environment (None: unset). A standard file is a `file` that is
+        returned, or a `pipe` that is closed already, or the path of what it is. `stop_after_s`
+        is when SIGINT comes.
+        """
+        changed = {**os.environ, **(env or {})}
+        request = {
+            "argv": ["orderbook-desktop", *arguments],
+            "env": {name: value for name, value in changed.items() if value is not None},
+            "folder": str(folder or Path.cwd()),
+            "stdout": stdout,
+            "stderr": stderr,
+            "stop_after_s": stop_after_s,
+            "timeout_s": timeout_s,
+        }
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return Ended(**json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+def _serve() -> bool:
+    """Answer requests until there are no more; return whether this is a child that has to run."""
+    for name in _LOADED:
+        importlib.import_module(f"orderbook_desktop.app.{name}")
+    importlib.import_module("motor.motor_asyncio")
+    # A child's end need not look at all that is loaded.
+    gc.freeze()
+    for line in sys.stdin:
+        request = json.loads(line)
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            child = os.fork()
+            if child == 0:
+                _become(request, out.fileno(), err.fileno())
+                return True
+            code, peak = _wait(child, request)
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read().decode("utf-8", "surrogateescape"))
+        answer = {"code": code, "out": texts[0], "err": texts[1], "peak_mb": peak}
+        print(json.dumps(answer), flush=True)
+    return False
+
+
+def _become(request: dict[str, Any], out: int, err: int) -> None:
+    """Be the process of the request: everything but its modules is as if it had just begun."""
+    os.setsid()
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    time.tzset()
+    sys.argv = request["argv"]
+    # As the console script is none, by which the command line names itself.
+    sys.modules["__main__"].__package__ = None
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    for number, what, file in ((1, request["stdout"], out), (2, request["stderr"], err)):
+        os.dup2(_opened(what, file), number)
+    encoding = request["env"].get("PYTHONIOENCODING", "utf-8")
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = os.fdopen(number, "w", encoding=encoding, closefd=False)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _opened(what: str, file: int) -> int:
+    if what == "file":
+        return file
+    if what == "pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+        return writer
+    return os.open(what, os.O_WRONLY)
+
+
+def _wait(child: int, request: dict[str, Any]) -> tuple[int, float]:
+    began = time.monotonic()
+    stop_after, timeout = request["stop_after_s"], request["timeout_s"]
+    while True:
+        pid, status, used = os.wait4(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status), used.ru_maxrss / 1024
+        after = time.monotonic() - began
+        if stop_after is not None and after >= stop_after:
+            os.kill(child, signal.SIGINT)
+            stop_after = None
+        if after > timeout:
+            os.killpg(child, signal.SIGKILL)
+        time.sleep(_LOOK_EVERY_S)
+
+
+if __name__ == "__main__" and _serve():
+    from orderbook_desktop.app.start import main
+
+    main()
