@@ -22,7 +22,7 @@ from tests.storage.verification.test_verification import put_back, recorded
 
 __all__ = ["database", "server"]
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and Linux's devices")
 
 _MOST_MB = 400
 _LONG = "A" * 10_000
@@ -145,43 +145,48 @@ def test_a_data_folder_that_is_told_of_by_doctor(program: WarmProgram, tmp_path:
     assert f"{tmp_path / 'file'} can't be written" in done.out
 
 
-_FILES: dict[str, bytes | None] = {
-    "empty": b"",
-    "lines": b"\n" * 100_000,
-    "zeros": bytes(1_000_000),
-    "binary": bytes(range(256)) * 400,
-    "text": b"hello\nworld\n",
-    "json": b'{"a":1}\n',
-    "time": b"1700000000000000000\n",
-    "deep": b"1700000000000000000 " + b"[" * 40_000_000 + b"\n",
-    "deep_objects": b"1700000000000000000 " + b'{"a":' * 100_000 + b"\n",
-    "long": b"1700000000000000000 " + b"x" * 130_000_000,
-    "long_time": b"9" * 5_000 + b" {}\n",
-    "futures": _EVENT.replace(b'"u":2', b'"u":2,"pu":0,"T":1700000000000'),
-    "price": _EVENT.replace(b'"1.00","1.00"', b'"1e999999999","1.00"'),
-    "id": _EVENT.replace(b'"U":1', b'"U":1' + b"0" * 5_000),
-    "utf-16": _EVENT.decode().encode("utf-16"),
-    "name": _EVENT.replace(b"BTCUSDT", _LONG.encode()),
-    "colours.csv": _HEADER + b"binance,\x1b[31m,1,1,true,bid,1,1\n",
-    "nan.csv": _HEADER + b"binance,BTCUSDT,1700000000000000,1700000000000000,true,bid,nan,1\n",
-    "big.csv": _HEADER + b"binance,BTCUSDT,1700000000000000,1,true,bid," + b"9" * 5_000 + b",1\n",
-    "few.csv": _HEADER + b"binance,BTCUSDT\n",
-    "head.csv": _HEADER,
-    "other.csv": _HEADER + b"bybit,BTCUSDT,1700000000000000,1700000000000000,true,bid,1,1\n",
-    "no_gzip.gz": b"hello\n",
-    "cut.gz": gzip.compress(os.urandom(50_000))[:100],
-    "head.gz": gzip.compress(b"")[:5],
-    "bomb.gz": gzip.compress(bytes(100_000_000), 1),
-    "bomb_line.gz": gzip.compress(b"1700000000000000000 " + b"[" * 100_000_000, 1),
-}
+def _contents() -> dict[str, bytes]:
+    """Return files of which none can be read, by name; they are large, so made when needed."""
+    return {
+        "empty": b"",
+        "lines": b"\n" * 100_000,
+        "zeros": bytes(1_000_000),
+        "binary": bytes(range(256)) * 400,
+        "text": b"hello\nworld\n",
+        "json": b'{"a":1}\n',
+        "time": b"1700000000000000000\n",
+        "deep": b"1700000000000000000 " + b"[" * 40_000_000 + b"\n",
+        "deep_objects": b"1700000000000000000 " + b'{"a":' * 100_000 + b"\n",
+        "long": b"1700000000000000000 " + b"x" * 130_000_000,
+        "long_time": b"9" * 5_000 + b" {}\n",
+        "futures": _EVENT.replace(b'"u":2', b'"u":2,"pu":0,"T":1700000000000'),
+        "price": _EVENT.replace(b'"1.00","1.00"', b'"1e999999999","1.00"'),
+        "id": _EVENT.replace(b'"U":1', b'"U":1' + b"0" * 5_000),
+        "utf-16": _EVENT.decode().encode("utf-16"),
+        "name": _EVENT.replace(b"BTCUSDT", _LONG.encode()),
+        "colours.csv": _HEADER + b"binance,\x1b[31m,1,1,true,bid,1,1\n",
+        "nan.csv": _HEADER + b"binance,BTCUSDT,1700000000000000,1700000000000000,true,bid,nan,1\n",
+        "big.csv": _HEADER
+        + b"binance,BTCUSDT,1700000000000000,1,true,bid,"
+        + b"9" * 5_000
+        + b",1\n",
+        "few.csv": _HEADER + b"binance,BTCUSDT\n",
+        "head.csv": _HEADER,
+        "other.csv": _HEADER + b"bybit,BTCUSDT,1700000000000000,1700000000000000,true,bid,1,1\n",
+        "no_gzip.gz": b"hello\n",
+        "cut.gz": gzip.compress(os.urandom(50_000))[:100],
+        "head.gz": gzip.compress(b"")[:5],
+        "bomb.gz": gzip.compress(bytes(100_000_000), 1),
+        "bomb_line.gz": gzip.compress(b"1700000000000000000 " + b"[" * 100_000_000, 1),
+    }
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder of files of which none can be read."""
     folder = tmp_path_factory.mktemp("files")
-    for name, content in _FILES.items():
-        (folder / name).write_bytes(content or b"")
+    for name, content in _contents().items():
+        (folder / name).write_bytes(content)
     (folder / "circle").symlink_to("circle")
     os.mkfifo(folder / "pipe")
     with socket.socket(socket.AF_UNIX) as listener:
@@ -200,8 +205,9 @@ def test_files(
         "import": "Nothing was imported: ",
         "play": "The capture cannot be played: ",
     }[command]
-    devices = ["/dev/zero", "/dev/null", "/proc/self/mem"] if sys.platform == "linux" else []
-    names = [*_FILES, "circle", "pipe", "socket", "missing", ".", "x" * 300, "a\nb\x1b[31m", ""]
+    devices = ["/dev/zero", "/dev/null", "/proc/self/mem"]
+    made = sorted(path.name for path in files.iterdir())
+    names = [*made, "missing", ".", "x" * 300, "a\nb\x1b[31m", ""]
     for name in [*names, *devices]:
         path = name and str(files / name)
         done = program.run(*begin, path, folder=tmp_path, env=_on(server))
