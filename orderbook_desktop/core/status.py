@@ -37,7 +37,8 @@ class FeedStatus:
     the direct one that stands in. `last_received_ns` is when the last event came in by the
     clock of who received it, which for a recorded one may be another computer's (ns since
     the epoch, 0: none yet). `detail` is one sentence, or empty. `arrived_ns` is when the
-    book last got anything new by our own clock, an event or itself as a whole (0: never).
+    book last got anything new, an event or itself as a whole (0: never), by a clock of our own
+    that no step of the time of day moves (`steady_ns`).
     """
 
     state: FeedState
@@ -62,7 +63,7 @@ class Badge:
 
 
 def badge_for(status: FeedStatus, now_ns: int) -> Badge:
-    """Return the badge for `status` at the time `now_ns` (ns since the epoch)."""
+    """Return the badge for `status` at the time `now_ns` (by the clock of `arrived_ns`)."""
     age_ms = None
     if news_ns := status.arrived_ns or status.last_received_ns:
         age_ms = max(0, (now_ns - news_ns) // 1_000_000)

@@ -43,6 +43,7 @@ from orderbook_desktop.core.sources import (
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.witness import Horizon, horizon_of
 from orderbook_desktop.exchange.errors import NoBook, Paced, RateLimited, UnknownSymbol
+from orderbook_desktop.system.steady_clock import steady_ns
 
 _log = logging.getLogger(__name__)
 
@@ -189,7 +190,8 @@ class BookFeed:
         self._last_received_ns = diff.received_ns or self._last_received_ns
         # A recorded event was received by another clock, and some time before.
         is_by_our_clock = self._kind is SourceKind.DIRECT and diff.received_ns
-        self._arrived_ns = diff.received_ns if is_by_our_clock else time.time_ns()
+        waited_ns = time.time_ns() - diff.received_ns if is_by_our_clock else 0
+        self._arrived_ns = steady_ns() - max(0, waited_ns)
         self._event_came.set()
         diff = self._timed(diff)
         outcomes = self._sync.receive_diff(diff)
@@ -224,7 +226,7 @@ class BookFeed:
                 self._base_id = snapshot.last_update_id
                 self._horizon = horizon_of(snapshot)
                 # A stream that is dead from here on must not look fresh for ever.
-                self._arrived_ns = time.time_ns()
+                self._arrived_ns = steady_ns()
                 self._set(FeedState.SYNCED, self._odd_times.sentence)
                 if self._sink is not None and not self._sink_missed_some:
                     self._sink.opened(snapshot)

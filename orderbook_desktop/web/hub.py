@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from orderbook_desktop.core.library import BookLibrary
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.system.steady_clock import steady_ns
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.errors import Closing, TooMany
 from orderbook_desktop.web.frames import Frame, opening_frame
@@ -131,15 +132,15 @@ class Seat:
 class Hub:
     """Looks after the channels of `library`. Let `run()` run; `close()` ends every stream.
 
-    `now_ns` is the time of day, by which a book's age is told; `now` is a clock in seconds that
-    never goes back, by which the hub waits.
+    `now_ns` is the clock by which a book's age is told (`steady_ns`). `now` is a clock in
+    seconds that never goes back, by which the hub waits.
     """
 
     def __init__(
         self,
         library: BookLibrary,
         limits: Limits,
-        now_ns: Callable[[], int] = time.time_ns,
+        now_ns: Callable[[], int] = steady_ns,
         *,
         times: HubTimes | None = None,
         now: Callable[[], float] = time.monotonic,

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.system.steady_clock import steady_ns
 from tests.app.conftest import NOWHERE
 from tests.storage.mongodb_here import a_database, a_name, a_replica_set, drop
 from tests.storage.processes import eventually
@@ -111,7 +111,7 @@ _until = eventually
 
 
 def _badge(desk: LiveDesk) -> FeedState:
-    return badge_for(desk.source.look().status, time.time_ns()).state
+    return badge_for(desk.source.look().status, steady_ns()).state
 
 
 def _follows(desk: LiveDesk, after_id: int = 0) -> bool:

@@ -26,6 +26,7 @@ from orderbook_desktop.exchange.errors import (
     UnknownSymbol,
     Unreachable,
 )
+from orderbook_desktop.system.steady_clock import steady_ns
 from tests.engine.noted_sink import NotedSink
 from tests.exchange.listener import until
 
@@ -33,11 +34,16 @@ BTC = "BTCUSDT"
 
 
 def diff(
-    first: int, final: int | None = None, quantity: str = "1.0", market: str = BTC
+    first: int,
+    final: int | None = None,
+    quantity: str = "1.0",
+    market: str = BTC,
+    received_ns: int = 9,
 ) -> DepthDiff:
     """Return an event that sets the bid at 100."""
     event = {"e": "depthUpdate", "E": 5, "s": market, "U": first, "u": final or first}
-    return decode_diff(json.dumps({**event, "b": [["100.0", quantity]], "a": []}).encode(), 9)
+    payload = json.dumps({**event, "b": [["100.0", quantity]], "a": []}).encode()
+    return decode_diff(payload, received_ns)
 
 
 def snapshot(last: int) -> DepthSnapshot:
@@ -165,10 +171,10 @@ async def test_states_from_connecting_to_synced() -> None:
 async def test_a_book_whose_stream_is_dead_from_the_start_gets_old() -> None:
     async with by_hand() as hand:
         assert hand.feed.status.arrived_ns == 0
-        before_ns = time.time_ns()
+        before_ns = steady_ns()
         await hand.synced()
         status = hand.feed.status
-        assert before_ns <= status.arrived_ns <= time.time_ns()
+        assert before_ns <= status.arrived_ns <= steady_ns()
         assert status.last_received_ns == 0
         assert badge_for(status, status.arrived_ns + 5_001_000_000).state is FeedState.STALE
 
@@ -176,17 +182,33 @@ async def test_a_book_whose_stream_is_dead_from_the_start_gets_old() -> None:
 async def test_a_recorded_event_s_age_counts_from_its_arrival_here() -> None:
     async with by_hand(kind=SourceKind.MONGO) as hand:
         await hand.synced()
-        before_ns = time.time_ns()
+        before_ns = steady_ns()
         await hand.give(diff(11))
         assert hand.feed.status.last_received_ns == 9
-        assert before_ns <= hand.feed.status.arrived_ns <= time.time_ns()
+        assert before_ns <= hand.feed.status.arrived_ns <= steady_ns()
 
 
+@pytest.mark.allows_log("WARNING .*Some events have impossible times")
 async def test_a_direct_event_s_age_counts_from_the_socket() -> None:
     async with by_hand() as hand:
         await hand.synced()
-        await hand.give(diff(11))
-        assert hand.feed.status.arrived_ns == 9
+        await hand.give(diff(11, received_ns=time.time_ns() - 7_000_000_000))
+        assert badge_for(hand.feed.status, steady_ns()).state is FeedState.STALE
+
+
+@pytest.mark.allows_log("WARNING .*Some events have impossible times")
+@pytest.mark.parametrize("kind", [SourceKind.MONGO, SourceKind.DIRECT])
+async def test_a_time_of_day_that_is_set_back_makes_no_dead_book_fresh(
+    kind: SourceKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_ns = time.time_ns
+    async with by_hand(kind=kind) as hand:
+        await hand.synced()
+        await hand.give(diff(11, received_ns=time.time_ns()))
+        monkeypatch.setattr(time, "time_ns", lambda: true_ns() - 3_600_000_000_000)
+        status = hand.feed.status
+        assert badge_for(status, steady_ns()).state is FeedState.SYNCED
+        assert badge_for(status, steady_ns() + 6_000_000_000).state is FeedState.STALE
 
 
 async def test_our_own_pacing_is_told_and_no_warning() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 
 from orderbook_desktop.core.book import Book
@@ -12,6 +11,7 @@ from orderbook_desktop.core.library import NotOffered
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+from orderbook_desktop.system.steady_clock import steady_ns
 
 Pairs = Sequence[tuple[str, str]]
 NOW_NS = 1_700_000_000_000_000_000
@@ -39,7 +39,7 @@ class HandBook:
         self._id += 10
         payload = json.dumps({"lastUpdateId": self._id, "bids": bids, "asks": asks})
         self.book.load(decode_snapshot(payload.encode(), self.market, 1_700_000_000_000))
-        self.status = FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, time.time_ns())
+        self.status = FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, steady_ns())
 
     def change(self, bids: Pairs = (), asks: Pairs = ()) -> None:
         """Apply one event."""

@@ -21,6 +21,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import age_text, badge_for
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.engine.recording_meter import RecordingMeter, detail_of, problem_of
+from orderbook_desktop.system.steady_clock import steady_ns
 
 _TELL_EVERY_S: Final = 10.0
 # More of them are told as one in the line that comes every ten seconds.
@@ -203,7 +204,7 @@ def _state(meter: RecordingMeter) -> str:
 
 def _counts(meter: RecordingMeter) -> str:
     counts = meter.session.sink.counts
-    badge = badge_for(meter.session.live.status, time.time_ns())
+    badge = badge_for(meter.session.live.status, steady_ns())
     return (
         f"{meter.symbol} {badge.text}: {_many(counts.events, 'event')}, "
         f"{_many(counts.gaps, 'gap')}, {bytes_text(meter.session.archived.bytes)} archived"

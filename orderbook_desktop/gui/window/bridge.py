@@ -16,6 +16,7 @@ from orderbook_desktop.core.sources import BookLook, BookSource
 from orderbook_desktop.core.status import Badge, FeedState, FeedStatus, badge_for
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.panes.book_frame import BookFrame, read_frame
+from orderbook_desktop.system.steady_clock import steady_ns
 
 _log = logging.getLogger(__name__)
 _SLOW_NS: Final = 100_000_000
@@ -51,7 +52,7 @@ class DeskBridge(QObject):
         self,
         desk: Desk,
         parent: QObject | None = None,
-        now_ns: Callable[[], int] = time.time_ns,
+        now_ns: Callable[[], int] = steady_ns,
     ) -> None:
         super().__init__(parent)
         self._desk = desk

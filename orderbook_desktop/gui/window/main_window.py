@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +35,7 @@ from orderbook_desktop.gui.window.notice_bar import NoticeBar
 from orderbook_desktop.gui.window.status_line import StatusLine
 from orderbook_desktop.gui.window.top_bar import TopBar
 from orderbook_desktop.system.resource_files import resource_path
+from orderbook_desktop.system.steady_clock import steady_ns
 
 if TYPE_CHECKING:
     from orderbook_desktop.gui.dialogs.recordings import RecordingManager
@@ -66,7 +66,7 @@ class MainWindow(QMainWindow):
         desk: Desk,
         preferences: Preferences,
         application: QApplication,
-        now_ns: Callable[[], int] = time.time_ns,
+        now_ns: Callable[[], int] = steady_ns,
         place: RecordingPlace | None = None,
         browsers: BrowserSwitch | None = None,
     ) -> None:
