@@ -278,7 +278,8 @@ async def test_suggestions_are_searched(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["page.js", "page.css", "book_feed.js", "htmx/htmx.min.js", "htmx/LICENSE"]
+    "name",
+    ["page.js", "page.css", "book_feed.js", "numbers.js", "htmx/htmx.min.js", "htmx/LICENSE"],
 )
 async def test_static_files_are_revalidated(client: httpx.AsyncClient, name: str) -> None:
     answer = await client.get(f"/static/{name}")

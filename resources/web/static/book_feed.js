@@ -1,45 +1,11 @@
 // Follows a book: one whole, then changes, merged here. Whatever does not fit is not guessed
 // at: the stream is opened anew and begins with a whole book again.
-//
-// Prices and sizes are exact: whole numbers of 10^-19 (BigInt), beside doubles for drawing. They
-// have at most 18 places, and the mid of two prices one more.
+// Prices and sizes are exact (numbers.js), beside doubles for drawing.
 
-const EXPONENT = 19;
+import { units } from "./numbers.js";
+
 const SILENT_MS = 15_000; // Three heartbeats.
 const LOOK_EVERY_MS = 1_000;
-
-export function units(text) {
-  const [whole, fraction = ""] = text.split(".");
-  return BigInt(whole + fraction.padEnd(EXPONENT, "0"));
-}
-
-function thousands(whole) {
-  return whole.replace(/\B(?=(\d{3})+$)/g, ",");
-}
-
-// A drawn price: a double will do.
-export function rounded(value, places) {
-  const [whole, fraction] = value.toFixed(places).split(".");
-  return thousands(whole) + (fraction ? `.${fraction}` : "");
-}
-
-// As the window writes it.
-export function share(percent) {
-  const size = Math.abs(percent);
-  return `${percent.toFixed(size >= 1 ? 2 : size >= 0.01 ? 3 : 5)} %`;
-}
-
-export function decimal(value, places) {
-  const digits = value.toString().padStart(EXPONENT + 1, "0");
-  const fraction = digits.slice(-EXPONENT).replace(/0+$/, "").padEnd(places, "0");
-  return thousands(digits.slice(0, -EXPONENT)) + (fraction && `.${fraction}`);
-}
-
-// An exact value rounded, half up, to at most so many places.
-export function short(value, places) {
-  const unit = 10n ** BigInt(EXPONENT - places);
-  return decimal(((value + unit / 2n) / unit) * unit, 0);
-}
 
 // An update id may be larger than a double holds exactly; a browser that shows its text keeps it.
 function exact(name, value, context) {

@@ -1,9 +1,9 @@
 // The depth chart's crosshair: follows the mouse, a finger or the arrow keys, and tells what
 // rests between the spread and its price.
 
-import { decimal, rounded } from "./book_feed.js";
 import { HEIGHT, WIDTH } from "./depth_chart.js";
 import { put } from "./ladder.js";
+import { decimal, rounded } from "./numbers.js";
 
 const STEPS = 200; // From end to end, for the arrow keys; with Shift ten at once.
 const percents = new Intl.NumberFormat("en", { maximumFractionDigits: 2, signDisplay: "always" });

@@ -1,7 +1,7 @@
 // The ladder: levels grouped by an absolute step, bids rounded down and asks up, with exact
 // sums from the spread outward.
 
-import { decimal } from "./book_feed.js";
+import { decimal } from "./numbers.js";
 
 const BAR_STEPS = 50n; // The style sheet's classes w0 to w50.
 

@@ -1,10 +1,11 @@
 // The page that merges changes itself: draws the book once per display frame, if it moved.
 
-import { BookFeed, decimal, rounded, share, short, units } from "./book_feed.js";
+import { BookFeed } from "./book_feed.js";
 import { announce, complete, submitOnChoice, tellDemo } from "./choice.js";
 import { Crosshair } from "./crosshair.js";
 import { depthChart } from "./depth_chart.js";
 import { groups, put, show } from "./ladder.js";
+import { decimal, rounded, share, short, units } from "./numbers.js";
 
 const AGE_EVERY_MS = 1_000;
 const ASK_EVERY_MS = 3_000;
