@@ -17,7 +17,7 @@ file's metadata names `exchange` and `symbol`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import RawIOBase
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
@@ -48,6 +48,8 @@ _COMPRESSION: Final = "zstd(3)"
 # One page for each column of a group: smaller ones, and dictionaries of numbers, make files of
 # real recordings a tenth larger.
 _PAGE_BYTES: Final = 1 << 26
+# The metadata that names exchange and symbol is nearer to the end of the file than this.
+_END_BYTES: Final = 1 << 16
 _SIDES: Final = ("bid", "ask")
 
 _Arrays = list[Int64Array | BoolArray]
@@ -156,6 +158,7 @@ class ParquetWriter:
                 created_by=self._created_by,
                 key_value_metadata=self._about,
             )
+            self._file.end(self._about)
         except BaseException as error:  # noqa: BLE001 (told to the thread that writes)
             self._failure = error
         finally:
@@ -167,21 +170,59 @@ class ParquetWriter:
 
 
 class _Sink(RawIOBase):
-    """A file that keeps its failure: arro3 can't pass on one, and prints a trace instead."""
+    """A file that keeps its failure: arro3 can't pass on one, and prints a trace instead.
+
+    The end of the file, with its metadata, waits for `end()`.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__()
         self._file = file
+        self._waiting = bytearray()
         self.failure: OSError | None = None
 
     def write(self, data: Buffer) -> int:
         """Write `data`, unless that has failed before."""
+        self._waiting += data
+        if len(self._waiting) > 2 * _END_BYTES:
+            self._write_out(len(self._waiting) - _END_BYTES)
+        return len(memoryview(data))
+
+    def end(self, about: Mapping[str, str]) -> None:
+        """Write the rest, with the two entries of `about` in their order.
+
+        arro3 writes them in a random one, and the same rows have to give the same file.
+        """
+        first, second = (_entry(*one) for one in about.items())
+        self._waiting = self._waiting.replace(second + first, first + second)
+        self._write_out(len(self._waiting))
+
+    def _write_out(self, count: int) -> None:
         if self.failure is None:
             try:
-                self._file.write(data)
+                self._file.write(self._waiting[:count])
             except OSError as error:
                 self.failure = error
-        return len(memoryview(data))
+        del self._waiting[:count]
+
+
+def _entry(key: str, value: str) -> bytes:
+    """Return a `KeyValue` of the file's metadata in Thrift's compact protocol.
+
+    Source: parquet.thrift; "Thrift compact protocol encoding", Struct encoding.
+    """
+    return b"".join((_text(key), _text(value), b"\0"))
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    length, digits = len(encoded), bytearray()
+    while length > 0x7F:
+        digits.append(length & 0x7F | 0x80)
+        length >>= 7
+    digits.append(length)
+    # The next field's id, and that it is text.
+    return b"\x18" + bytes(digits) + encoded
 
 
 def _columns(survey: Survey) -> tuple[Column, ...]:

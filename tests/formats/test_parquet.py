@@ -58,6 +58,21 @@ def rebuilt(columns: dict[str, list[Any]]) -> dict[int, tuple[Pairs, Pairs]]:
     return books
 
 
+@pytest.mark.parametrize("market", ["BTCUSDT", "币安人生USDT", "X" * 300])
+def test_the_same_rows_give_the_same_file(market: str) -> None:
+    def written() -> bytes:
+        file = BytesIO()
+        writer = ParquetWriter(file, market, "tests", Survey())
+        writer.close()
+        return file.getvalue()
+
+    files = {written() for _ in range(20)}
+    assert len(files) == 1
+    only = BytesIO(files.pop())
+    told = arro3.io.read_parquet(only).schema.metadata_str
+    assert told["symbol"] == market
+
+
 def test_the_schema_is_as_documented(tmp_path: Path) -> None:
     two_runs().write(ExportFormat.PARQUET, tmp_path / "book.parquet")
     schema, _ = read(tmp_path / "book.parquet")
