@@ -17,6 +17,8 @@ import qasync
 from PySide6.QtWidgets import QApplication
 from pytest_asyncio import is_async_test
 
+from tests.child_signals import send_without_looking
+
 pytest_plugins = ["tests.isolation", "tests.log_watch", "tests.leaks", "tests.patience"]
 
 # Async tests in these folders run on Qt's event loop, as the program does.
@@ -34,6 +36,8 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("house")
+
+send_without_looking()
 
 
 def pytest_asyncio_loop_factories(

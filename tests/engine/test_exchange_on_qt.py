@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from PySide6.QtWidgets import QApplication
 
-from orderbook_desktop.exchange.catalogue import fetch_symbols
+from orderbook_desktop.exchange.catalogue import Listings, _LoadingThread, fetch_symbols
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.local import LocalExchange, SyntheticSource
 from tests.exchange.listener import SendingTimes, listening, sending_times, streams_of, until
@@ -21,15 +22,28 @@ def application(qapp: QApplication) -> None:
     """Be there before the first event loop is made."""
 
 
-async def test_the_loop_runs_on_while_the_symbols_are_loaded() -> None:
+@pytest.mark.parametrize(
+    "step", [(_LoadingThread, "load"), (Listings, "take"), (Listings, "in_order")]
+)
+async def test_the_loop_runs_on_while_the_symbols_are_loaded(
+    step: tuple[type, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step waits until the loop has handled a call, for which the loop has to be free."""
+    owner, name = step
+    loop, original = asyncio.get_running_loop(), getattr(owner, name)
+    handled_calls: list[bool] = []
+
+    def held_up(*arguments: object) -> object:
+        handled = threading.Event()
+        loop.call_soon_threadsafe(handled.set)
+        handled_calls.append(handled.wait(60))
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, name, held_up)
     async with LocalExchange(SyntheticSource()) as exchange:
-        loading = asyncio.create_task(fetch_symbols(exchange.rest_url))
-        turns = 0
-        while not loading.done():
-            turns += 1
-            await asyncio.sleep(0.001)
-        assert len(loading.result()) > 300
-    assert turns > 10
+        assert len(await fetch_symbols(exchange.rest_url)) > 300
+    assert handled_calls
+    assert all(handled_calls)
 
 
 async def test_connections_hand_over_without_a_gap_and_within_the_message_limit(

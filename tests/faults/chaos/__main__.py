@@ -20,6 +20,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from orderbook_desktop.exchange.local import SyntheticSource
+from tests.child_signals import send_without_looking
 from tests.faults.chaos.audience import MemoryWatch, Viewer, WholeProbe
 from tests.faults.chaos.disk import Disk, mounted
 from tests.faults.chaos.judgement import (
@@ -139,6 +140,7 @@ def main() -> int:
     parser.add_argument("--without", action="append", default=[], choices=every, metavar="FAULT")
     given = parser.parse_args()
     chosen = [Kind(one) for one in given.only or every if one not in given.without]
+    send_without_looking()
 
     def tell(text: str) -> None:
         print(text, flush=True)

@@ -43,7 +43,8 @@ def echoing(listener: UnixListener | TlsListener) -> Iterator[list[tuple[str, in
             except OSError:
                 return
             guests.append(address)
-            with guest:
+            # A guest may be gone before it is answered.
+            with guest, contextlib.suppress(OSError):
                 guest.sendall(guest.recv(100))
 
     thread = threading.Thread(target=serve)
