@@ -6,6 +6,7 @@ import asyncio
 import os
 import weakref
 from collections.abc import Callable, Mapping
+from typing import Any
 
 # Before anything imports Qt.
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -14,12 +15,14 @@ import hypothesis
 import pytest
 import pytestqt.plugin
 import qasync
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
 from pytest_asyncio import is_async_test
+from pytestqt.qtbot import QtBot
+from typing_extensions import override
 
 from tests.child_signals import send_without_looking
 
-pytest_plugins = ["tests.isolation", "tests.log_watch", "tests.leaks", "tests.patience"]
+pytest_plugins = ["tests.isolation", "tests.log_watch", "tests.leaks"]
 
 # Async tests in these folders run on Qt's event loop, as the program does.
 _QT_FOLDERS = {"gui", "desk", "engine", "app"}
@@ -27,6 +30,7 @@ _qt_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 # Shared machines are slow at times; only a real hang is a failure (pytest-timeout).
 _HANGS_AFTER_S = 240
+_BOT_PATIENCE_MS = 30_000
 # The same examples in each run: `--hypothesis-profile=default` looks for others.
 hypothesis.settings.register_profile(
     "house",
@@ -55,6 +59,39 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         on_qt = is_async_test(item) and _on_qt(config, item)
         # Behind the marks of the test itself, which count first.
         item.add_marker(pytest.mark.timeout(_HANGS_AFTER_S, method="thread" if on_qt else None))
+
+
+class PatientBot(QtBot):
+    """Pytest-qt's bot, which waits longer unless it is told how long: the machine may be busy."""
+
+    @override
+    def waitActive(self, widget: QWidget, *, timeout: int = _BOT_PATIENCE_MS) -> Any:
+        """Wait until `widget` is active."""
+        return super().waitActive(widget, timeout=timeout)
+
+    @override
+    def waitExposed(self, widget: QWidget, *, timeout: int = _BOT_PATIENCE_MS) -> Any:
+        """Wait until `widget` is on screen."""
+        return super().waitExposed(widget, timeout=timeout)
+
+    @override
+    def waitSignal(self, signal: Any, *, timeout: int = _BOT_PATIENCE_MS, **options: Any) -> Any:
+        """Wait for `signal`."""
+        return super().waitSignal(signal, timeout=timeout, **options)
+
+    @override
+    def waitUntil(
+        self, callback: Callable[[], bool | None], *, timeout: int = _BOT_PATIENCE_MS
+    ) -> None:
+        """Wait until `callback` returns true, or raises no more."""
+        super().waitUntil(callback, timeout=timeout)
+
+
+@pytest.fixture
+def qtbot(qapp: QApplication, request: pytest.FixtureRequest) -> QtBot:
+    """Return a bot for the widgets of a test."""
+    del qapp
+    return PatientBot(request)
 
 
 @pytest.fixture(scope="session", autouse=True)

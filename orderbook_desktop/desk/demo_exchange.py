@@ -7,6 +7,7 @@ import re
 import secrets
 import socket
 import sys
+from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
@@ -14,9 +15,22 @@ from orderbook_desktop.desk.settings import DeskSettings
 from orderbook_desktop.system.bundle import is_frozen
 from orderbook_desktop.system.child import ChildProcess
 
-_READY_WITHIN_S: Final = 15.0
-_POLL_S: Final = 0.02
 _find_port = re.compile(r"ORDERBOOK_REST_URL=http://127\.0\.0\.1:(\d+)").search
+
+
+@dataclass(frozen=True, slots=True)
+class DemoTimes:
+    """How long the demo's exchange has, in seconds, to be ready and to end.
+
+    It is looked whether it is ready every `poll_s`.
+    """
+
+    ready_s: float = 15.0
+    stop_s: float = 0.5
+    poll_s: float = 0.02
+
+
+DEMO_TIMES: Final = DemoTimes()
 
 
 class DemoFailed(KnownError):
@@ -37,9 +51,9 @@ class DemoExchange:
     other user may get its port meanwhile and serve something else.
     """
 
-    def __init__(self, settings: DeskSettings, stop_within_s: float = 0.5) -> None:
+    def __init__(self, settings: DeskSettings, times: DemoTimes = DEMO_TIMES) -> None:
         self._settings = settings
-        self._stop_within_s = stop_within_s
+        self._times = times
         self._port = 0
         self._child: ChildProcess | None = None
         self._holder: socket.socket | None = None
@@ -55,11 +69,11 @@ class DemoExchange:
             await self.close()
             raise DemoFailed(error.strerror or str(error)) from error
         try:
-            async with asyncio.timeout(_READY_WITHIN_S):
-                self._port = await _announced_port(self._child)
+            async with asyncio.timeout(self._times.ready_s):
+                self._port = await _announced_port(self._child, self._times.poll_s)
         except TimeoutError:
             await self.close()
-            raise DemoFailed(f"not ready after {_READY_WITHIN_S:.0f} s") from None
+            raise DemoFailed(f"not ready after {self._times.ready_s:.0f} s") from None
         except BaseException:
             await self.close()
             raise
@@ -84,7 +98,7 @@ class DemoExchange:
         holder, self._holder = self._holder, None
         try:
             if child is not None:
-                await child.stop(self._stop_within_s)
+                await child.stop(self._times.stop_s)
         finally:
             if holder is not None:
                 holder.close()
@@ -112,7 +126,7 @@ def _held_port() -> socket.socket | None:
     return holder
 
 
-async def _announced_port(child: ChildProcess) -> int:
+async def _announced_port(child: ChildProcess, poll_s: float) -> int:
     """Wait for the exchange to say where it serves; raises `DemoFailed`."""
     while True:
         running = child.running  # Asked first: its last words come before its end.
@@ -121,7 +135,7 @@ async def _announced_port(child: ChildProcess) -> int:
                 return int(found[1])
         if not running:
             raise DemoFailed((child.last_lines or ["it ended at once"])[-1].rstrip("."))
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(poll_s)
 
 
 def program() -> list[str]:

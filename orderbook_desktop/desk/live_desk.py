@@ -28,6 +28,7 @@ from orderbook_desktop.desk.desk_watch import DeskWatch
 from orderbook_desktop.desk.notice_board import NoticeBoard
 from orderbook_desktop.desk.recording_set import RecordingSet
 from orderbook_desktop.desk.settings import DeskSettings
+from orderbook_desktop.desk.times import DESK_TIMES, DeskTimes
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.jobs import Jobs
 from orderbook_desktop.engine.market_session import MarketSession
@@ -60,8 +61,10 @@ class LiveDesk:
         recordings: Mapping[str, bool] | None = None,
         demo: bool = False,
         current_log: Callable[[], str] = lambda: "",
+        times: DeskTimes = DESK_TIMES,
     ) -> None:
         self._settings = settings
+        self._times = times
         self._current_log = current_log
         self._demo = demo
         self._demo_exchange: DemoExchange | None = None
@@ -78,10 +81,12 @@ class LiveDesk:
         self._entering_demo = False
         self._shown_recording: RecordingStatus | None = None
         self._remember(self._symbol.symbol)
-        self._engine = Engine(settings, self.tell_of_bug)
+        self._engine = Engine(settings, self.tell_of_bug, times.engine)
         # What is recorded of the real market has no place in the demo's database.
         kept = None if demo else recordings
-        self._recordings = RecordingSet(self._engine, kept, follows_screen=True)
+        self._recordings = RecordingSet(
+            self._engine, kept, follows_screen=True, look_again_s=times.look_again_s
+        )
         self._session = self._open_session()
 
     @property
@@ -371,7 +376,7 @@ class LiveDesk:
 
     async def _change_to_demo(self) -> None:
         """Start the demo's exchange, then leave what there was and go on with that."""
-        exchange = DemoExchange(self._settings)
+        exchange = DemoExchange(self._settings, self._times.demo)
         self._board.tell(Notice("demo", NoticeLevel.INFORMATION, "Starting the demo…"))
         try:
             await exchange.start()
@@ -389,9 +394,11 @@ class LiveDesk:
         self._demo_exchange, self._demo = exchange, True
         self._symbols = []
         self._board.clear()
-        self._engine = Engine(exchange.settings(), self.tell_of_bug)
+        self._engine = Engine(exchange.settings(), self.tell_of_bug, self._times.engine)
         follows = self._recordings.follows_screen
-        self._recordings = RecordingSet(self._engine, follows_screen=follows)
+        self._recordings = RecordingSet(
+            self._engine, follows_screen=follows, look_again_s=self._times.look_again_s
+        )
         self._session = self._open_session()
         self._change()
         await self._begin()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from orderbook_desktop.core.desk import MarketRecording, RecordingState
 from orderbook_desktop.core.errors import KnownError
@@ -18,8 +17,6 @@ from orderbook_desktop.engine.recording_meter import RecordingMeter, counted_rec
 from orderbook_desktop.storage.store.other_recorders import recorded_by_others
 
 _log = logging.getLogger(__name__)
-
-_LOOK_AGAIN_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -38,18 +35,27 @@ class RecordingSet:
     is on screen. The symbol on screen is recorded while `follows_screen` is true, unless it
     is among the kept ones: then what was said of it there holds.
 
-    A kept recording is not resumed while another program records its market: that is
-    followed instead. Who starts one by hand gets it in any case.
+    A kept recording is not resumed while another program records its market: that is followed
+    instead, and looked at again every `look_again_s`. One that is started by hand begins in any
+    case.
 
     `await resume()` in the background when the engine runs, call `show()` with each session
     that comes on screen, and `look()` a few times a second.
     """
 
     def __init__(
-        self, engine: Engine, kept: Mapping[str, bool] | None = None, *, follows_screen: bool
+        self,
+        engine: Engine,
+        kept: Mapping[str, bool] | None = None,
+        *,
+        follows_screen: bool,
+        look_again_s: float = 5.0,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.follows_screen = follows_screen
         self._engine = engine
+        self._look_again_s = look_again_s
+        self._now_ns = now_ns
         self._kept: dict[str, _Kept] = {}
         self._running = False
         self._to_start: list[str] = []
@@ -71,7 +77,7 @@ class RecordingSet:
                 if market not in self._elsewhere:
                     self._open(self._kept[market])
             if self._to_start:
-                await asyncio.sleep(_LOOK_AGAIN_S)
+                await asyncio.sleep(self._look_again_s)
 
     async def _recorded_elsewhere(self) -> frozenset[str]:
         try:
@@ -169,6 +175,9 @@ class RecordingSet:
         counted = counted_recording(symbol, counts, archived)
         return replace(counted, state=state, wanted=wanted, waiting=recorder.waiting_of(market))
 
+    def _now_ms(self) -> int:
+        return self._now_ns() // 1_000_000
+
     def _on_screen(self, market: str) -> MarketSession | None:
         """Return the session of `market`, if that is on screen."""
         session = self._screen[1] if self._screen is not None else None
@@ -186,7 +195,7 @@ class RecordingSet:
         is_on_screen = self._screen is not None and self._screen[1] is kept.session
         kept.meter = self._screen_meter if is_on_screen else None
         self._switch(kept.session)
-        kept.meter = kept.meter or RecordingMeter(kept.symbol, kept.session, _now_ms())
+        kept.meter = kept.meter or RecordingMeter(kept.symbol, kept.session, self._now_ms())
         kept.session.start()
 
     def _wait_no_more(self, kept: _Kept) -> None:
@@ -211,8 +220,4 @@ class RecordingSet:
         if not by_screen:
             self._screen_meter = None
         elif self._screen_meter is None or self._screen_meter.session is not session:
-            self._screen_meter = RecordingMeter(on_screen[0], session, _now_ms())
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+            self._screen_meter = RecordingMeter(on_screen[0], session, self._now_ms())

@@ -61,7 +61,7 @@ class EngineTimes:
     server_s: float = 0.6
 
 
-_TIMES: Final = EngineTimes()
+ENGINE_TIMES: Final = EngineTimes()
 
 
 class Engine:
@@ -77,7 +77,7 @@ class Engine:
         self,
         settings: EngineSettings,
         failed: Callable[[BaseException], None] | None = None,
-        times: EngineTimes = _TIMES,
+        times: EngineTimes = ENGINE_TIMES,
     ) -> None:
         self.settings = settings
         self._times = times

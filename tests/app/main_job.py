@@ -48,6 +48,7 @@ from tests.app.play_faults import (
     striking,
 )
 from tests.exchange.local.paced import PacedSource
+from tests.unhurried import ENGINE_TIMES
 
 _SPEED_AT_FIRST = 1.0
 _SPEED_TO_THE_END = 12.0
@@ -176,7 +177,7 @@ class Checking:
             settings = load_settings(
                 rest_url=exchange.rest_url, ws_url=exchange.ws_url, data_dir=folder
             )
-            engine = Engine(settings)
+            engine = Engine(settings, times=ENGINE_TIMES)
             times = StreamTimes(silence_s=self._silence_s)
             engine.streams = BinanceStreams(exchange.ws_url, times)
             await engine.start()

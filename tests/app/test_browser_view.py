@@ -19,6 +19,7 @@ from orderbook_desktop.desk.desk_library import DeskLibrary
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.web.errors import PortTaken
 from orderbook_desktop.web.options import WebOptions
+from tests.unhurried import ENGINE_TIMES
 from tests.web.hand_library import loaded_library
 from tests.web.reader import watching
 
@@ -74,7 +75,7 @@ def test_the_window_does_not_wait_for_the_web() -> None:
 @pytest.mark.allows_log("no snapshot", "could not be written")
 def test_window_and_viewers_share_a_market(settings: Settings) -> None:
     async def check() -> None:
-        engine = Engine(settings)
+        engine = Engine(settings, times=ENGINE_TIMES)
         desk = Desk(engine)
         shown = engine.open_market("BTC/USDT", viewed=True)
         shown.set_recording(wanted=True)
@@ -101,7 +102,7 @@ def test_window_and_viewers_share_a_market(settings: Settings) -> None:
 @pytest.mark.allows_log("no snapshot")
 def test_viewers_go_along_to_another_engine(settings: Settings) -> None:
     async def check() -> None:
-        first, second = Engine(settings), Engine(settings)
+        first, second = Engine(settings, times=ENGINE_TIMES), Engine(settings, times=ENGINE_TIMES)
         desk = Desk(None)
         book = DeskLibrary(desk).lend(desk.symbol)
         assert (book.look().status.detail, book.look().book.last_update_id) == ("Starting.", 0)

@@ -17,6 +17,7 @@ from orderbook_desktop.desk.desk_watch import DeskWatch
 from orderbook_desktop.desk.notice_board import NoticeBoard
 from orderbook_desktop.engine.engine import Engine
 from tests.storage.recording_fixtures import HandFeed, Tape, started
+from tests.unhurried import ENGINE_TIMES
 
 pytestmark = [
     pytest.mark.expects_log(r"WARNING .*market_sink: BTCUSDT: gap in the recording: more events"),
@@ -30,7 +31,7 @@ _SENTENCE = "The database is too slow for what comes in; events are being lost."
 @pytest.fixture
 async def engine(stranded: Settings) -> AsyncIterator[Engine]:
     """Return an engine that was not started: nothing is written, and a megabyte fits."""
-    engine = Engine(stranded.model_copy(update={"buffer_mb": 1}))
+    engine = Engine(stranded.model_copy(update={"buffer_mb": 1}), times=ENGINE_TIMES)
     yield engine
     await engine.close()
 

@@ -17,6 +17,7 @@ from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.gui.preferences import Preferences
+from tests.unhurried import DESK_TIMES
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_somebody_elses_server_is_named_without_its_password() -> None:
 async def test_what_is_chosen_holds_now_and_later(
     stranded: Settings, preferences: Preferences
 ) -> None:
-    desk = LiveDesk(stranded, symbol="BTC/USDT", source_kind=SourceKind.DIRECT)
+    desk = LiveDesk(stranded, symbol="BTC/USDT", source_kind=SourceKind.DIRECT, times=DESK_TIMES)
     place = DeskRecordingPlace(stranded, desk, preferences)
     assert place.disk == DiskStatus()
     assert place.retention == Retention()

@@ -25,6 +25,7 @@ from orderbook_desktop.system.steady_clock import steady_ns
 from tests.app.conftest import NOWHERE
 from tests.storage.mongodb_here import a_database, a_name, a_replica_set, drop
 from tests.storage.processes import eventually
+from tests.unhurried import DESK_TIMES
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal"),
@@ -93,7 +94,7 @@ async def _looking(
 ) -> AsyncIterator[LiveDesk]:
     """Open a window that records nothing and reaches no exchange."""
     settings = load_settings(**NOWHERE, data_dir=folder, mongo_dsn=shared[0], db_name=shared[1])
-    desk = LiveDesk(settings, symbol="BTC/USDT", source_kind=SourceKind.MONGO)
+    desk = LiveDesk(settings, symbol="BTC/USDT", source_kind=SourceKind.MONGO, times=DESK_TIMES)
     desk.set_recording(False)
     store = QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat)
     window = MainWindow(desk, Preferences(store), application)

@@ -21,6 +21,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.app.capture_truth import read_truth
 from tests.app.main_job import shown
+from tests.unhurried import DESK_TIMES
 
 
 @contextmanager
@@ -50,7 +51,7 @@ async def test_the_window_shows_the_true_book(
             ws_url=f"ws://127.0.0.1:{port}",
             data_dir=tmp_path / "data",
         )
-        desk = LiveDesk(settings, symbol="BTC/USDT", source_kind=kind)
+        desk = LiveDesk(settings, symbol="BTC/USDT", source_kind=kind, times=DESK_TIMES)
         store = QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat)
         window = MainWindow(desk, Preferences(store), qapp)
         window.resize(1600, 900)

@@ -15,6 +15,7 @@ import pytest
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.desk.demo_exchange import DemoExchange, DemoFailed
 from orderbook_desktop.exchange.rest import BinanceRest
+from tests.unhurried import DESK_TIMES
 
 _KILLED = """
 import asyncio, os, signal, sys
@@ -48,7 +49,7 @@ def _serving(folder: Path) -> list[psutil.Process]:
 
 
 async def test_it_serves_a_market_in_a_database_of_its_own(stranded: Settings) -> None:
-    demo = DemoExchange(stranded)
+    demo = DemoExchange(stranded, DESK_TIMES.demo)
     await demo.start()
     try:
         settings = demo.settings()
@@ -64,7 +65,7 @@ async def test_it_serves_a_market_in_a_database_of_its_own(stranded: Settings) -
 
 
 async def test_its_unexpected_end_is_noticed(stranded: Settings) -> None:
-    demo = DemoExchange(stranded)
+    demo = DemoExchange(stranded, DESK_TIMES.demo)
     await demo.start()
     (process,) = _serving(stranded.data_dir)
     ended = asyncio.create_task(demo.ended())
@@ -76,7 +77,7 @@ async def test_its_unexpected_end_is_noticed(stranded: Settings) -> None:
 
 @pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="ports can't be held")
 async def test_its_port_is_no_others_while_the_demo_is_there(stranded: Settings) -> None:
-    demo = DemoExchange(stranded)
+    demo = DemoExchange(stranded, DESK_TIMES.demo)
     await demo.start()
     port = int(demo.settings().rest_url.rpartition(":")[2])
     (process,) = _serving(stranded.data_dir)
@@ -110,7 +111,7 @@ class _Nonsense:
 
 
 async def test_cancelling_its_start_leaves_nothing(stranded: Settings) -> None:
-    starting = asyncio.create_task(DemoExchange(stranded).start())
+    starting = asyncio.create_task(DemoExchange(stranded, DESK_TIMES.demo).start())
     async with asyncio.timeout(60):
         while not _serving(stranded.data_dir):
             await asyncio.sleep(0.01)

@@ -16,6 +16,7 @@ from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.exchange.errors import Paced, RateLimited, Unreachable
 from tests.app.conftest import NOWHERE
+from tests.unhurried import ENGINE_TIMES
 
 
 class Watched:
@@ -38,7 +39,7 @@ class Watched:
 
 @pytest.fixture
 async def watched() -> AsyncIterator[Watched]:
-    engine = Engine(load_settings(**NOWHERE))
+    engine = Engine(load_settings(**NOWHERE), times=ENGINE_TIMES)
     session = engine.open_market("BTC/USDT", viewed=False)
     yield Watched(session, engine)
     await engine.close()

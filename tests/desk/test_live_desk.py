@@ -17,6 +17,7 @@ from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.exchange.local import Fault, FaultKind
 from tests.app.conftest import ExchangeThread
 from tests.storage.processes import eventually
+from tests.unhurried import DESK_TIMES
 
 pytestmark = [
     # What the recorded feed sees of a recording that stopped and went on.
@@ -37,7 +38,9 @@ async def _desk(
     *,
     demo: bool = False,
 ) -> AsyncIterator[LiveDesk]:
-    desk = LiveDesk(settings, symbol=symbol, source_kind=kind, recents=["SOL/USDT"], demo=demo)
+    desk = LiveDesk(
+        settings, symbol=symbol, source_kind=kind, recents=["SOL/USDT"], demo=demo, times=DESK_TIMES
+    )
     try:
         await desk.start()
         yield desk
@@ -138,11 +141,11 @@ async def test_a_symbol_that_is_none_leaves_everything(settings: Settings) -> No
 
 
 async def test_another_exchange_than_the_usual_one_is_named(stranded: Settings) -> None:
-    desk = LiveDesk(stranded, symbol="BTC/USDT", source_kind=SourceKind.DIRECT)
+    desk = LiveDesk(stranded, symbol="BTC/USDT", source_kind=SourceKind.DIRECT, times=DESK_TIMES)
     assert desk.exchange == urlsplit(stranded.rest_url).netloc
     await desk.close()
     usual = load_settings(data_dir=str(stranded.data_dir))
-    desk = LiveDesk(usual, symbol="BTC/USDT", source_kind=SourceKind.DIRECT)
+    desk = LiveDesk(usual, symbol="BTC/USDT", source_kind=SourceKind.DIRECT, times=DESK_TIMES)
     assert desk.exchange == ""
     await desk.close()
 
@@ -156,6 +159,7 @@ async def test_a_fault_of_ours_is_told_with_the_place_of_the_log(
         symbol="BTC/USDT",
         source_kind=SourceKind.DIRECT,
         current_log=lambda: logged,
+        times=DESK_TIMES,
     )
     desk.tell_of_bug(ZeroDivisionError())
     (notice,) = desk.notices

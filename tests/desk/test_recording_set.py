@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -14,8 +15,9 @@ from orderbook_desktop.core.desk import MarketRecording, NoticeLevel, RecordingS
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.units import Scale
-from orderbook_desktop.desk import live_desk, recording_set
+from orderbook_desktop.desk import live_desk
 from orderbook_desktop.desk.live_desk import LiveDesk
+from orderbook_desktop.desk.times import DeskTimes
 from orderbook_desktop.exchange.local import synthetic
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.server.server import DatabaseServer
@@ -23,6 +25,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import owner_document
 from orderbook_desktop.storage.store.schema import segment_document, unarchived_document
 from tests.storage.processes import eventually
+from tests.unhurried import DESK_TIMES
 
 pytestmark = [
     pytest.mark.allows_log(r"WARNING .*book_feed: \w+: Update ids \d+ to \d+ are missing"),
@@ -34,7 +37,11 @@ RECORDING = RecordingState.RECORDING
 
 @asynccontextmanager
 async def _desk(
-    settings: Settings, recordings: Mapping[str, bool] | None = None, *, demo: bool = False
+    settings: Settings,
+    recordings: Mapping[str, bool] | None = None,
+    *,
+    demo: bool = False,
+    times: DeskTimes = DESK_TIMES,
 ) -> AsyncIterator[LiveDesk]:
     desk = LiveDesk(
         settings,
@@ -42,6 +49,7 @@ async def _desk(
         source_kind=SourceKind.MONGO,
         recordings=recordings,
         demo=demo,
+        times=times,
     )
     try:
         await desk.start()
@@ -247,16 +255,14 @@ async def test_what_happened_while_nobody_recorded_is_a_gap(
     assert gap.to_ms - gap.from_ms >= 900
 
 
-async def test_what_another_program_records_is_followed_until_that_ends(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recording_set, "_LOOK_AGAIN_S", 0.05)
+async def test_what_another_program_records_is_followed_until_that_ends(settings: Settings) -> None:
+    times = replace(DESK_TIMES, look_again_s=0.05)
     async with DatabaseServer(settings.data_dir) as server:
         database = Database(settings.db_name)
         database.connect(server.dsn)
         await _leave_open(database, "ETHUSDT", os.getppid())
         await _leave_open(database, "SOLUSDT", os.getppid())
-        async with _desk(settings, {"ETH/USDT": True, "SOL/USDT": True}) as desk:
+        async with _desk(settings, {"ETH/USDT": True, "SOL/USDT": True}, times=times) as desk:
             await _until(lambda: _row(desk, "ETH/USDT").state is RecordingState.ELSEWHERE)
             await _until_recorded(desk, "BTC/USDT")
             assert _rows(desk)["ETH/USDT"] == (True, True)
@@ -267,7 +273,7 @@ async def test_what_another_program_records_is_followed_until_that_ends(
             await _until_recorded(desk, "SOL/USDT")
             desk.stop_recording("ETH/USDT")
             assert _row(desk, "ETH/USDT").state is RecordingState.STOPPED
-        async with _desk(settings, {"ETH/USDT": True}) as desk:
+        async with _desk(settings, {"ETH/USDT": True}, times=times) as desk:
             await _until(lambda: _row(desk, "ETH/USDT").state is RecordingState.ELSEWHERE)
             ended = {"$set": {"end_cause": "user"}}
             await database.collection("segments").update_one({"_id": "of ETHUSDT"}, ended)

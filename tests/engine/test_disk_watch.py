@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -13,8 +14,9 @@ from orderbook_desktop.core.disk import DiskLevel
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.engine.disk_watch import DiskWatch
-from orderbook_desktop.engine.engine import Engine, EngineTimes
+from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
+from tests.unhurried import ENGINE_TIMES
 
 _GB = 10**9
 
@@ -57,7 +59,7 @@ async def recording(
     settings: Settings, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Engine, MarketSession]]:
     monkeypatch.setattr("orderbook_desktop.engine.engine.free_bytes", lambda _folder: disk.free())
-    times = EngineTimes(disk_look_s=0.02, part_s=30.0, jobs_s=30.0, server_s=30.0)
+    times = replace(ENGINE_TIMES, disk_look_s=0.02)
     engine = Engine(settings, times=times)
     await engine.start()
     try:
@@ -144,7 +146,9 @@ async def test_what_begins_on_a_full_disk_waits(
 
 
 async def test_a_remote_database_s_disk_is_not_ours(settings: Settings) -> None:
-    engine = Engine(settings.model_copy(update={"mongo_dsn": "mongodb://127.0.0.1:1/"}))
+    engine = Engine(
+        settings.model_copy(update={"mongo_dsn": "mongodb://127.0.0.1:1/"}), times=ENGINE_TIMES
+    )
     engine.disk_watch.look(engine.disk_watch._free())
     assert (engine.disk.free_bytes, engine.disk.level) == (None, DiskLevel.GOOD)
     await engine.close()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.engine import engine as engine_module
-from orderbook_desktop.engine.engine import Engine, EngineTimes
+from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.storage.archive import archiver as archiver_module
 from orderbook_desktop.storage.errors import DatabaseUnreachable
 from orderbook_desktop.storage.server.folder_claim import FolderClaim
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from tests.storage.recording_fixtures import Tape, started
+from tests.unhurried import ENGINE_TIMES
 
 
 @pytest.mark.expects_log(r"ERROR .*engine: the streams did not end cleanly")
@@ -28,7 +30,7 @@ async def test_each_part_is_closed_whatever_became_of_the_others(
     async def hang() -> None:
         await asyncio.Event().wait()
 
-    times = EngineTimes(write_s=4.0, part_s=1.0, jobs_s=30.0, server_s=30.0)
+    times = replace(ENGINE_TIMES, part_s=1.0)
     engine = Engine(stranded, times=times)
     await engine.start()
     await engine.until_database()
@@ -47,7 +49,7 @@ async def test_what_is_recorded_is_archived_until_the_end(
 ) -> None:
     for name in ("_READY_AFTER_S", "_FIRST_LOOK_S", "_LOOK_EVERY_S", "_RUNNING_EVERY_S"):
         monkeypatch.setattr(archiver_module, name, 0.05)
-    engine, tape = Engine(stranded), Tape(step_ms=1_000)
+    engine, tape = Engine(stranded, times=ENGINE_TIMES), Tape(step_ms=1_000)
     await engine.start()
     feed = started(engine.recorder, tape)
     counts = engine.archiver.counts_of(tape.market)
@@ -69,7 +71,7 @@ async def test_closing_that_is_cancelled_still_closes_the_rest(
         hanging.set()
         await asyncio.Event().wait()
 
-    engine = Engine(stranded)
+    engine = Engine(stranded, times=ENGINE_TIMES)
     await engine.start()
     await engine.until_database()
     close = engine.recorder.close
@@ -97,7 +99,7 @@ async def test_a_database_that_comes_later_is_found(
         await start(server)
 
     monkeypatch.setattr(DatabaseServer, "start", start_at_the_second_time)
-    engine = Engine(stranded, times=EngineTimes(retry_first_s=0.01, server_s=30.0, jobs_s=30.0))
+    engine = Engine(stranded, times=replace(ENGINE_TIMES, retry_first_s=0.01))
     await engine.start()
     try:
         with pytest.raises(DatabaseUnreachable):
@@ -116,7 +118,7 @@ async def test_waiting_for_another_copy_s_database_is_told(stranded: Settings) -
     folder.mkdir(parents=True)
     claim = FolderClaim(folder)
     assert claim.acquire()
-    engine = Engine(stranded)
+    engine = Engine(stranded, times=ENGINE_TIMES)
     assert engine.server_problem == ""
     await engine.start()
     try:
@@ -138,7 +140,7 @@ async def test_a_bug_in_the_background_is_told(
 ) -> None:
     monkeypatch.setattr(engine_module, "_SLOW_IMPORTS", ("no_such_module",))
     heard: list[BaseException] = []
-    engine = Engine(stranded, heard.append)
+    engine = Engine(stranded, heard.append, ENGINE_TIMES)
     await engine.start()
     await engine.until_database()
     await engine.close()

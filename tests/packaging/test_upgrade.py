@@ -17,6 +17,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.storage.errors import NoDatabaseProgram
 from orderbook_desktop.storage.server.choice import choose_program
 from tests.packaging.write_data_folder import HERE, SYMBOL, recorded
+from tests.unhurried import ENGINE_TIMES
 
 ARCHIVES = sorted(HERE.glob("data_folder_*.tar.xz"))
 
@@ -45,7 +46,7 @@ def test_there_is_an_archive() -> None:
 
 async def test_recordings_survive(old_folder: Path, own_server: None) -> None:
     expected = json.loads((old_folder / "expected.json").read_text())
-    engine = Engine(load_settings(data_dir=str(old_folder)))
+    engine = Engine(load_settings(data_dir=str(old_folder)), times=ENGINE_TIMES)
     try:
         await engine.start()
         async with asyncio.timeout(100):

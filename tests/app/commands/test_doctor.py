@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from orderbook_desktop.storage.errors import UnknownToServer
 from orderbook_desktop.storage.server.server import DatabaseServer
 
 _BAD_DSN = "mongodb://me:s3cret@127.0.0.1:1/"
+# The machine may be busy.
+_TIMES = DoctorTimes(check_s=30.0, close_s=30.0, event_s=30.0)
 
 
 def _by_name(findings: list[Finding]) -> dict[str, Finding]:
@@ -31,7 +34,7 @@ def _by_name(findings: list[Finding]) -> dict[str, Finding]:
 
 
 async def test_all_is_well(settings: Settings) -> None:
-    found = await examine(settings)
+    found = await examine(settings, _TIMES)
     verdicts = {finding.check: finding.verdict for finding in found}
     assert verdicts == dict.fromkeys(
         [
@@ -45,11 +48,11 @@ async def test_all_is_well(settings: Settings) -> None:
 
 async def test_the_database_of_a_running_copy_is_told_apart(settings: Settings) -> None:
     async with DatabaseServer(settings.data_dir) as running:
-        found = _by_name(await examine(settings))["database"]
+        found = _by_name(await examine(settings, _TIMES))["database"]
         assert found.verdict is Verdict.GOOD
         assert "which another copy of this program runs, answers at" in found.text
         elsewhere = settings.model_copy(update={"mongo_dsn": running.dsn})
-        found = _by_name(await examine(elsewhere))["database"]
+        found = _by_name(await examine(elsewhere, _TIMES))["database"]
         assert found.verdict is Verdict.GOOD
         assert "the server that MONGO_DSN names answers at" in found.text
 
@@ -73,7 +76,7 @@ def test_everything_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.allows_log(r"WARNING .*exchange")
 async def test_a_symbol_that_is_not_traded(settings: Settings) -> None:
-    times = DoctorTimes(check_s=30.0, close_s=30.0, event_s=0.3)
+    times = replace(_TIMES, event_s=0.3)
     found = _by_name(await examine(settings.model_copy(update={"symbol": "NO/NE"}), times))
     assert found["exchange, REST"].verdict is Verdict.BAD
     assert "doesn't trade" in found["exchange, REST"].text
@@ -94,7 +97,7 @@ async def test_nothing_answers(tmp_path: Path) -> None:
             data_dir=str(tmp_path),
         )
         async with asyncio.timeout(60):
-            found = _by_name(await examine(settings, DoctorTimes(check_s=0.5, close_s=30.0)))
+            found = _by_name(await examine(settings, replace(_TIMES, check_s=0.5)))
     for name in ("exchange, REST", "exchange, streams", "database"):
         assert found[name] == Finding(name, Verdict.BAD, "no answer within 0 s")
 
@@ -109,14 +112,14 @@ async def test_a_slow_end_of_the_database_is_no_finding(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(DatabaseServer, "close", close_slowly)
-    found = _by_name(await examine(settings, DoctorTimes(check_s=30.0, close_s=3.0, event_s=30.0)))
+    found = _by_name(await examine(settings, replace(_TIMES, close_s=3.0)))
     assert found["database"].verdict is Verdict.GOOD
 
 
 @pytest.mark.allows_log(r"WARNING .*exchange")
 async def test_a_password_is_not_shown(stranded: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orderbook_desktop.storage.dsn.ANSWER_WITHIN_MS", 300)
-    found = _by_name(await examine(stranded.model_copy(update={"mongo_dsn": _BAD_DSN})))
+    found = _by_name(await examine(stranded.model_copy(update={"mongo_dsn": _BAD_DSN}), _TIMES))
     assert found["database"].verdict is Verdict.BAD
     assert "does not answer" in found["database"].text
     assert "s3cret" not in found["database"].text
@@ -130,7 +133,7 @@ async def test_a_bug_in_one_check_leaves_the_others(
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(doctor, "_rest", fail)
-    found = _by_name(await examine(settings))
+    found = _by_name(await examine(settings, _TIMES))
     assert "ZeroDivisionError: a bug" in found["exchange, REST"].text
     assert found["exchange, streams"].verdict is Verdict.GOOD
 

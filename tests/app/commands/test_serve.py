@@ -21,6 +21,7 @@ from orderbook_desktop.desk.library import EngineLibrary
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.server import WebServer
+from tests.unhurried import ENGINE_TIMES
 from tests.web.hand_library import loaded_library
 from tests.web.reader import Merged, watching
 
@@ -29,7 +30,7 @@ def _with_engine(settings: Settings, check: Callable[[Engine], Coroutine[Any, An
     """Run `check` with an engine whose database is not started, on the loop that `serve` has."""
 
     async def run() -> None:
-        engine = Engine(settings)
+        engine = Engine(settings, times=ENGINE_TIMES)
         try:
             async with asyncio.timeout(60):
                 await check(engine)

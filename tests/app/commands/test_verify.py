@@ -24,6 +24,7 @@ from tests.app.command import run_command
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import ServerThread, SilentServer, Tape, silent_server
 from tests.storage.shelf import Shelf
+from tests.unhurried import ENGINE_TIMES
 
 __all__ = ["silent_server"]
 
@@ -192,7 +193,7 @@ def _has_more(counts: MarketCounts, events: int) -> bool:
 
 async def test_a_recording_that_goes_on_is_proven_by_its_witnesses(settings: Settings) -> None:
     """From another process, which joins the database of this one."""
-    engine = Engine(settings)
+    engine = Engine(settings, times=ENGINE_TIMES)
     taker = WitnessTaker(engine.rest, engine.database, WitnessTimes(0.0, 0.0, 0.0))
     try:
         await engine.start()
