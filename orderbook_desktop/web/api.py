@@ -19,8 +19,14 @@ from orderbook_desktop.web.changes_stream import ChangesForm, raw_levels, seen_m
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.frames import Encoding, accepts_gzip
 from orderbook_desktop.web.hub import Hub
-from orderbook_desktop.web.queries import AcceptEncoding, DepthQuery, LastEventId, SymbolQuery
-from orderbook_desktop.web.refusals import OF_SYMBOLS, REFUSALS
+from orderbook_desktop.web.queries import (
+    OF_SYMBOLS,
+    REFUSALS,
+    AcceptEncoding,
+    DepthQuery,
+    LastEventId,
+    SymbolQuery,
+)
 from orderbook_desktop.web.seated_stream import SeatedStream
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library import NotOffered
@@ -21,12 +21,11 @@ from orderbook_desktop.core.version import __version__
 from orderbook_desktop.system.resource_files import resource_path
 from orderbook_desktop.web.api import api_routes
 from orderbook_desktop.web.errors import Closing, TooMany
-from orderbook_desktop.web.heads import Heads
 from orderbook_desktop.web.hub import Hub
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.pages import page_routes
 from orderbook_desktop.web.queries import NotAGrouping
-from orderbook_desktop.web.safety.gate import Gate
+from orderbook_desktop.web.safety.gate import Gate, RateCheck
 from orderbook_desktop.web.safety.hosts import HostCheck, ProxyCheck
 from orderbook_desktop.web.safety.refusal_page import RefusalPage, is_for_a_person
 from orderbook_desktop.web.safety.tokens import TokenCheck
@@ -47,15 +46,21 @@ _STATUS_OF: Final[dict[type[KnownError], HTTPStatus]] = {
     Closing: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
+# An answer to HEAD would have to wait for the end of these endless answers; they refuse HEAD.
+_STREAMS: Final = ("/events", "/stream")
+
 
 def create_app(hub: Hub, options: WebOptions) -> ASGIApp:
     """Return the application that serves `hub` at an address that is `options.guarded()`."""
     templates = Templates()
+    limits = options.limits
     refusals = RefusalPage(templates)
     api = _routed(hub, templates, refusals)
     return Gate(
-        Heads(GZipMiddleware(api, minimum_size=_COMPRESS_FROM, compresslevel=_COMPRESS_LEVEL)),
-        limits=options.limits,
+        _Heads(GZipMiddleware(api, minimum_size=_COMPRESS_FROM, compresslevel=_COMPRESS_LEVEL)),
+        target_bytes=limits.target_bytes,
+        head_bytes=limits.head_bytes,
+        rates=RateCheck(limits.requests_per_s, limits.request_burst),
         hosts=HostCheck(options.host),
         proxies=ProxyCheck(options.proxy),
         token=TokenCheck(options.token, options.port) if options.token else None,
@@ -131,3 +136,25 @@ def _validation_sentence(error: RequestValidationError) -> str:
     """Return what is wrong without the value itself, which nobody needs to be sent back."""
     first = error.errors()[0]
     return f"{first['loc'][-1]}: {first['msg'].removeprefix('Value error, ')}."
+
+
+class _Heads:
+    """An ASGI application that has `app` answer HEAD as if it were GET."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and scope["method"] == "HEAD" and scope["path"] not in _STREAMS:
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
+        await self._app(scope, receive, send)
+
+
+def _without_body(send: Send) -> Send:
+    async def bare(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return bare

@@ -4,23 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import h11
 import msgspec
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from orderbook_desktop.web.descriptors import room_for
-from orderbook_desktop.web.limits import Limits
+from orderbook_desktop.web.options import Limits
 from orderbook_desktop.web.safety.headers import SECURITY_HEADERS
 from orderbook_desktop.web.safety.strict_http import StrictConnection
 
-# Whoever sends nonsense must not be able to fill the log with it.
+if sys.platform != "win32":  # Which has no such limit.
+    import resource
+
+# A client that sends nonsense must not be able to fill the log with it.
 _errors_only = logging.getLogger("uvicorn.error.connection")
 _errors_only.setLevel(logging.ERROR)
+
+# File descriptors for the rest of the program: database, exchange, log, libraries.
+_KEPT_FREE: Final = 200
+
+
+def room_for(connections: int) -> int:
+    """Return how many of so many `connections` there may be, once the system was asked for more.
+
+    Where viewers took them all, the recorder could reconnect to nothing.
+    """
+    if sys.platform == "win32":
+        return connections
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _KEPT_FREE
+    if soft < wanted and soft != resource.RLIM_INFINITY:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return max(1, min(connections, soft - _KEPT_FREE))
+    return connections
 
 
 class BoundedConnection(H11Protocol):

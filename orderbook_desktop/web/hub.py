@@ -16,7 +16,7 @@ from orderbook_desktop.system.steady_clock import steady_ns
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.errors import Closing, TooMany
 from orderbook_desktop.web.frames import Frame, opening_frame
-from orderbook_desktop.web.limits import Limits
+from orderbook_desktop.web.options import Limits
 
 _log = logging.getLogger(__name__)
 

@@ -12,19 +12,22 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from orderbook_desktop.core.symbols import search_symbols
 from orderbook_desktop.core.version import __version__
 from orderbook_desktop.web.book_view import step_text, steps_for, view_of
-from orderbook_desktop.web.changes_stream import seen_moment
-from orderbook_desktop.web.fragments_stream import FragmentsForm
-from orderbook_desktop.web.frames import Encoding, accepts_gzip
+from orderbook_desktop.web.changes_stream import moment_id, seen_moment
+from orderbook_desktop.web.channel import Channel
+from orderbook_desktop.web.frames import Encoding, Frame, accepts_gzip, event_frame
 from orderbook_desktop.web.hub import Hub
 from orderbook_desktop.web.queries import (
+    OF_SYMBOLS,
+    OF_VALUES,
+    REFUSALS,
     AcceptEncoding,
     GroupQuery,
     LastEventId,
     SymbolQuery,
     TypedQuery,
     chosen_step,
+    of_pages,
 )
-from orderbook_desktop.web.refusals import OF_SYMBOLS, OF_VALUES, REFUSALS, of_pages
 from orderbook_desktop.web.seated_stream import SeatedStream
 from orderbook_desktop.web.templates import PageView, Templates
 
@@ -32,6 +35,32 @@ from orderbook_desktop.web.templates import PageView, Templates
 _FIRST_BOOK_S: Final = 1.0
 _SUGGESTIONS: Final = 60
 _NOT_STORED: Final = {"cache-control": "no-store"}
+
+
+class FragmentsForm:
+    """Makes the frames of `/events`, grouped by `step` (units of 10^-8); is a `StreamForm`.
+
+    One rendering serves everybody who watches the symbol with the same grouping.
+    """
+
+    def __init__(self, templates: Templates, step: int) -> None:
+        self._templates = templates
+        self._step = step
+
+    def frame(self, channel: Channel, seen: int | None) -> Frame:
+        """Return the visible book, whatever was seen before."""
+        del seen
+        return channel.shared(("fragment", self._step), lambda: self._render(channel))
+
+    def beat(self, channel: Channel) -> Frame:
+        """Return the visible book with its age as of now."""
+        return self.frame(channel, None)
+
+    def _render(self, channel: Channel) -> Frame:
+        view = view_of(channel.info, channel.moment, channel.badge(), self._step)
+        # In one line, as each one would be sent with a prefix.
+        html = "".join(self._templates.fragment(view).splitlines())
+        return event_frame(html, moment_id(channel))
 
 
 class Live(Enum):

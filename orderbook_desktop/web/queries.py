@@ -1,10 +1,11 @@
-"""What may be asked for, checked and described once for every path."""
+"""What may be asked for and how refusals are documented, once for every path."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Header, Query
+from pydantic import BaseModel, Field
 
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
@@ -47,6 +48,8 @@ LastEventId = Annotated[
 ]
 AcceptEncoding = Annotated[str, Header(include_in_schema=False, max_length=200)]
 
+_Responses = dict[int | str, dict[str, Any]]
+
 
 class NotAGrouping(KnownError):
     """A grouping that is not on offer; `offered` are those that are."""
@@ -76,3 +79,49 @@ def chosen_step(info: SymbolInfo, image: BookImage, typed: str | None) -> int:
     if str(step).rstrip("0") not in _USUAL_DIGITS:
         raise NotAGrouping(typed, [step_text(one) for one in steps])
     return max((one for one in steps if one < step), default=steps[0])
+
+
+class Refused(BaseModel):
+    """Why there is no answer. Browsers that navigate get it as a page."""
+
+    detail: str = Field(examples=["X/Y cannot be shown: it is not among the symbols on offer."])
+
+
+_FORMS: Final = {
+    "application/json": {"schema": {"$ref": "#/components/schemas/Refused"}},
+    "text/html": {"schema": {"type": "string"}},
+}
+
+
+def _documented(sentences: dict[int, str]) -> _Responses:
+    return {
+        code: {"model": Refused, "description": text, "content": _FORMS}
+        for code, text in sentences.items()
+    }
+
+
+def of_pages(responses: _Responses) -> _Responses:
+    """Return `responses` for a path that answers with HTML: FastAPI takes a model for that's."""
+    return {
+        code: {name: value for name, value in response.items() if name != "model"}
+        for code, response in responses.items()
+    }
+
+
+REFUSALS: Final = _documented(
+    {
+        401: "The token is missing or wrong.",
+        403: "Another site's page asked.",
+        405: "Only GET is served, and HEAD where an answer has an end.",
+        413: "The request had a body.",
+        414: "The address was too long.",
+        421: "The Host header names another server.",
+        429: "Too many requests, viewers or symbols.",
+        431: "The request's head was too long.",
+        503: "The server is being switched off.",
+    }
+)
+OF_SYMBOLS: Final = _documented(
+    {404: "The symbol is not on offer.", 422: "A value is not accepted."}
+)
+OF_VALUES: Final = _documented({422: "A value is not accepted."})

@@ -1,28 +1,39 @@
-"""The server, run in whatever event loop the program has, and stopped with it."""
+"""The server: its port and its link, run in the event loop of the program, and stopped with it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import ipaddress
 import logging
+import os
+import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+import psutil
 import uvicorn
 
 from orderbook_desktop.core.library import BookLibrary
-from orderbook_desktop.web.addresses import link_host
+from orderbook_desktop.system.ports import holder_of_port
 from orderbook_desktop.web.application import create_app
 from orderbook_desktop.web.connection import BoundedConnection, bounded_by
+from orderbook_desktop.web.errors import CannotServe, PortTaken
 from orderbook_desktop.web.hub import Hub
-from orderbook_desktop.web.listening import listen
 from orderbook_desktop.web.options import WebOptions
 
 _log = logging.getLogger(__name__)
 
 _SWEEP_S: Final = 1.0
+_BACKLOG: Final = 1024
+# How many ports above the wanted one are tried for a free one.
+_TRIED: Final = 20
+_ANY: Final = ("0.0.0.0", "::", "")  # noqa: S104
 
 
 class _EmbeddedServer(uvicorn.Server):
@@ -60,7 +71,7 @@ class WebServer:
     @property
     def address(self) -> str:
         """The page's address for others, without the token."""
-        return f"http://{link_host(self.options.host)}:{self.port}/"
+        return f"http://{_link_host(self.options.host)}:{self.port}/"
 
     @property
     def link(self) -> str:
@@ -154,3 +165,72 @@ def _hang_up(connections: Iterable[BoundedConnection]) -> None:
     """End connections, with whatever they have not taken yet."""
     for connection in connections:
         connection.transport.abort()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on `host` and `port` (0: any free one); close it when done.
+
+    Raises `PortTaken` or `CannotServe`.
+    """
+    try:
+        return _bound(host, port)
+    except (socket.gaierror, UnicodeError) as error:
+        # UnicodeError: no name at all, such as one with two dots in a row.
+        raise CannotServe(host, port, "it is no address of this computer") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(host, port, holder_of_port(port), _free_port(host, port)) from error
+        raise CannotServe(host, port, _reason(error)) from error
+
+
+def _reason(error: OSError) -> str:
+    """Return the system's words for an error, also where Python brings its own or no number."""
+    return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    opened = socket.socket(family, kind, protocol)
+    try:
+        if sys.platform != "win32":
+            # There it would let a second program listen on the same port.
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(_BACKLOG)
+        opened.setblocking(False)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def _free_port(host: str, port: int) -> int:
+    for candidate in range(port + 1, min(port + 1 + _TRIED, 65536)):
+        with suppress(OSError):
+            _bound(host, candidate).close()
+            return candidate
+    return 0
+
+
+def _link_host(host: str) -> str:
+    """Return what to write in a link for a server that listens on `host`."""
+    if host in _ANY:
+        return _lan_address() or "127.0.0.1"
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _lan_address() -> str:
+    """Return the address in the local network, or any other but loopback, or nothing."""
+    found = []
+    running = psutil.net_if_stats()
+    for name, addresses in psutil.net_if_addrs().items():
+        if name not in running or not running[name].isup:
+            continue
+        for address in addresses:
+            if address.family == socket.AF_INET:
+                parsed = ipaddress.ip_address(address.address)
+                if not (parsed.is_loopback or parsed.is_link_local):
+                    found.append((not parsed.is_private, address.address))
+    return min(found)[1] if found else ""

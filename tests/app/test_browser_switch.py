@@ -13,8 +13,8 @@ from orderbook_desktop.app.browser_view import BrowserView
 from orderbook_desktop.core.browser_switch import BrowserState
 from orderbook_desktop.web import server
 from orderbook_desktop.web.errors import CannotServe
-from orderbook_desktop.web.listening import listen
 from orderbook_desktop.web.options import WebOptions
+from orderbook_desktop.web.server import listen
 from tests.web.hand_library import loaded_library
 from tests.web.reader import watching
 

@@ -27,9 +27,9 @@ from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.web.book_view import steps_for, view_of
 from orderbook_desktop.web.changes_stream import ChangesForm, text_levels
 from orderbook_desktop.web.channel import Channel
-from orderbook_desktop.web.fragments_stream import FragmentsForm
 from orderbook_desktop.web.frames import Frame, event_frame
 from orderbook_desktop.web.hub import HubTimes
+from orderbook_desktop.web.pages import FragmentsForm
 from orderbook_desktop.web.templates import Templates
 from tests.bench.capture_data import capture_path
 

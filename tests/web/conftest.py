@@ -10,8 +10,7 @@ import pytest
 
 from orderbook_desktop.web.application import create_app
 from orderbook_desktop.web.hub import Hub
-from orderbook_desktop.web.limits import Limits
-from orderbook_desktop.web.options import WebOptions
+from orderbook_desktop.web.options import Limits, WebOptions
 from orderbook_desktop.web.server import WebServer
 from tests.web.hand_library import HandLibrary, loaded_library
 

@@ -15,8 +15,7 @@ from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.web.api import BookAnswer, StatusAnswer
 from orderbook_desktop.web.application import create_app
 from orderbook_desktop.web.hub import Hub
-from orderbook_desktop.web.limits import Limits
-from orderbook_desktop.web.options import WebOptions
+from orderbook_desktop.web.options import Limits, WebOptions
 from orderbook_desktop.web.server import WebServer
 from tests.web.hand_library import HandLibrary
 from tests.web.reader import watching

@@ -11,10 +11,9 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from orderbook_desktop.web.limits import Limits
-from orderbook_desktop.web.options import WebOptions
+from orderbook_desktop.web.options import Limits, WebOptions
+from orderbook_desktop.web.safety.gate import RateCheck
 from orderbook_desktop.web.safety.hosts import HostCheck
-from orderbook_desktop.web.safety.rates import RateCheck
 from orderbook_desktop.web.server import WebServer
 from tests.web.conftest import TOKEN
 from tests.web.hand_library import HandLibrary

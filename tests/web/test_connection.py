@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
 
-from orderbook_desktop.web.limits import Limits
-from orderbook_desktop.web.options import WebOptions
+from orderbook_desktop.web.options import Limits, WebOptions
 from orderbook_desktop.web.server import WebServer
 from tests.web.hand_library import HandLibrary
 from tests.web.reader import until_ended, watching
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+
+_SCRIPT = """
+import resource, sys
+from orderbook_desktop.web.connection import room_for
+soft, hard, wanted = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+print(room_for(wanted), *resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
 
 
 @pytest.fixture
@@ -64,3 +75,20 @@ async def test_nonsense_in_a_body_is_refused_and_leaves_no_traceback(
         assert viewer.status == 200
     gc.collect()
     assert told == []
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "wanted", "given", "soft_after"),
+    [
+        (256, 1024, 500, 500, 700),
+        (256, 1024, 1500, 824, 1024),
+        (1000, 1024, 500, 500, 1000),
+        (100, 100, 500, 1, 100),
+    ],
+)
+def test_the_system_is_asked_for_as_many_as_there_may_be(
+    soft: int, hard: int, wanted: int, given: int, soft_after: int
+) -> None:
+    command = [sys.executable, "-c", _SCRIPT, *map(str, (soft, hard, wanted))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert [int(number) for number in done.stdout.split()] == [given, soft_after, hard]

@@ -16,7 +16,7 @@ from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.web.changes_stream import ChangesForm
 from orderbook_desktop.web.errors import Closing, TooMany
 from orderbook_desktop.web.hub import Hub, HubTimes
-from orderbook_desktop.web.limits import Limits
+from orderbook_desktop.web.options import Limits
 from tests.web.hand_library import BTC, ETH, NOW_NS, HandLibrary
 from tests.web.reader import Merged
 

@@ -16,8 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from orderbook_desktop.web.limits import Limits
-from orderbook_desktop.web.options import WebOptions
+from orderbook_desktop.web.options import Limits, WebOptions
 from orderbook_desktop.web.server import WebServer
 from tests.web.hand_library import loaded_library
 from tests.web.threaded import serving

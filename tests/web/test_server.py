@@ -15,10 +15,8 @@ import pytest
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.connection import BoundedConnection
 from orderbook_desktop.web.errors import CannotServe, PortTaken
-from orderbook_desktop.web.limits import Limits
-from orderbook_desktop.web.listening import listen
-from orderbook_desktop.web.options import WebOptions
-from orderbook_desktop.web.server import WebServer
+from orderbook_desktop.web.options import Limits, WebOptions
+from orderbook_desktop.web.server import WebServer, listen
 from tests.web.hand_library import HandLibrary
 from tests.web.reader import Merged, watching
 
@@ -244,7 +242,7 @@ async def test_an_address_that_cannot_be_had_is_refused_in_a_sentence(
 
     server = WebServer(library, WebOptions(host="book.example", port=80))
     with monkeypatch.context() as patch:
-        patch.setattr("orderbook_desktop.web.listening.socket.getaddrinfo", fail)
+        patch.setattr("orderbook_desktop.web.server.socket.getaddrinfo", fail)
         with pytest.raises(CannotServe, match=f"cannot listen on book.example port 80.*{sentence}"):
             await server.start()
 

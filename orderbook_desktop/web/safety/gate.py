@@ -12,12 +12,13 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orderbook_desktop.web.limits import Limits
 from orderbook_desktop.web.safety.headers import SECURITY_HEADERS
 from orderbook_desktop.web.safety.hosts import HostCheck, ProxyCheck
-from orderbook_desktop.web.safety.rates import RateCheck
 from orderbook_desktop.web.safety.refusal_page import is_for_a_person
 from orderbook_desktop.web.safety.tokens import TokenCheck, without_token
+
+# Of more addresses than this, the ones that have been quiet longest are forgotten.
+_REMEMBERED: Final = 4096
 
 _METHODS: Final = ("GET", "HEAD")
 # Says nothing but that we are there; a container's health check knows no token.
@@ -27,6 +28,26 @@ _WHOLE_LINK: Final = (
     "This order book opens by its whole link only, with the token at the end. The terminal or the"
     " window of the program shows the link; it may be another one since the last start."
 )
+
+
+class RateCheck:
+    """Allows each address `per_s` requests a second, and `burst` at once after a quiet time."""
+
+    def __init__(self, per_s: float, burst: int) -> None:
+        self._per_s = per_s
+        self._burst = float(burst)
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def allows(self, address: str, now: float) -> bool:
+        """Whether `address` may make a request at the time `now` (seconds); counts it."""
+        tokens, since = self._buckets.pop(address, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - since) * self._per_s)
+        allowed = tokens >= 1
+        # Put back at the end: the first one is always the one that was quiet longest.
+        self._buckets[address] = (tokens - 1 if allowed else tokens, now)
+        if len(self._buckets) > _REMEMBERED:
+            del self._buckets[next(iter(self._buckets))]
+        return allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +62,18 @@ class Refusal:
 class Gate:
     """Stands before `app`. Checks method, size, host, origin, rate and token, in this order.
 
-    `token` is None where none is required; `proxies` says who came by https. `refuse_page`
-    answers people with a status and a sentence; whatever headers of ours an answer has itself,
-    it keeps.
+    `target_bytes` bounds path and query, `head_bytes` a request's whole head. `token` is None
+    where none is required; `proxies` says which requests came by https. `refuse_page` answers
+    people with a status and a sentence. A header of ours that an answer sets itself is kept.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        limits: Limits,
+        target_bytes: int,
+        head_bytes: int,
+        rates: RateCheck,
         hosts: HostCheck,
         proxies: ProxyCheck,
         token: TokenCheck | None,
@@ -58,13 +81,14 @@ class Gate:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
-        self._limits = limits
+        self._target_bytes = target_bytes
+        self._head_bytes = head_bytes
+        self._rates = rates
         self._hosts = hosts
         self._proxies = proxies
         self._token = token
         self._refuse_page = refuse_page
         self._now = now
-        self._rates = RateCheck(limits.requests_per_s, limits.request_burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, by `app` or by a refusal."""
@@ -93,9 +117,9 @@ class Gate:
         if request.method not in _METHODS:
             allow = (("allow", ", ".join(_METHODS)),)
             return Refusal(405, "Everything here can only be looked at.", allow)
-        if request.target_bytes > self._limits.target_bytes:
+        if request.target_bytes > self._target_bytes:
             return Refusal(414, "The address is too long.")
-        if request.head_bytes > self._limits.head_bytes:
+        if request.head_bytes > self._head_bytes:
             return Refusal(431, "The request's head is too long.")
         if request.has_body:
             return Refusal(413, "A request here has no body.")

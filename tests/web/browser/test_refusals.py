@@ -8,8 +8,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, Page
 
-from orderbook_desktop.web.limits import Limits
-from orderbook_desktop.web.options import WebOptions
+from orderbook_desktop.web.options import Limits, WebOptions
 from tests.web.browser.looking import (
     GONE_TAB,
     accessibility_faults,

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from orderbook_desktop.core.levels import EMPTY, Levels
 from orderbook_desktop.core.units import INT64_MAX, MAX_EXPONENT, Scale
-from orderbook_desktop.web.changes_stream import raw_levels, text_levels
-from orderbook_desktop.web.level_text import json_levels
+from orderbook_desktop.web.changes_stream import json_levels, raw_levels, text_levels
 
 _UNITS = st.one_of(st.integers(0, 10**9), st.integers(0, INT64_MAX), st.just(INT64_MAX))
 _SCALES = st.builds(Scale, st.integers(0, MAX_EXPONENT), st.integers(0, MAX_EXPONENT))
