@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, Collection, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.exchange.local.capture_book import CaptureBook
-from orderbook_desktop.exchange.local.capture_loop import MarketRound, round_length_ns
-from orderbook_desktop.exchange.local.source import BookView, Listing, Publish, StreamEvent
-from orderbook_desktop.formats.capture_lines import CaptureLine, diff_payload, read_lines
+from orderbook_desktop.exchange.local.source import (
+    BookView,
+    Listing,
+    Publish,
+    StreamEvent,
+    TextLevel,
+)
+from orderbook_desktop.formats.capture_lines import CaptureLine, Diff, diff_payload, read_lines
 from orderbook_desktop.formats.capture_survey import (
     MarketSurvey,
     market_of,
@@ -28,6 +36,9 @@ _BATCH: Final = 256
 _CLOSE_WITHIN_S: Final = 0.4
 # Lines that are late go out at once, but others must get a turn, too.
 _LATE_LINES_IN_A_ROW: Final = 32
+
+_MOVED_NUMBER: Final = re.compile(rb'"([EUuTt])":\s?(\d+)')
+_PAUSE_BETWEEN_ROUNDS_NS: Final = 100_000_000
 
 
 class CaptureSource:
@@ -50,7 +61,7 @@ class CaptureSource:
         self._surveys: dict[str, MarketSurvey] = {}
         self._listings: dict[str, Listing] = {}
         self._books: dict[str, CaptureBook] = {}
-        self._rounds: dict[str, MarketRound] = {}
+        self._rounds: dict[str, _MarketRound] = {}
         self._book_known: dict[str, asyncio.Event] = {}
         self._file: Generator[CaptureLine] | None = None
         self._reading: asyncio.Future[tuple[list[CaptureLine], Exception | None]] | None = None
@@ -99,7 +110,7 @@ class CaptureSource:
             if not self._loop:
                 return
             again = True
-            shift_ns += round_length_ns(first_ns, last_ns)
+            shift_ns += _round_length_ns(first_ns, last_ns)
             await clock.wait_for(first_ns + shift_ns)
             self._begin_again(publish, shift_ns)
 
@@ -193,7 +204,7 @@ class CaptureSource:
         known = self._rounds.get(market)
         if line.diff and known is None:
             start = BookView(line.diff.first_id - 1, [], [])
-            self._rounds[market] = MarketRound(start, line.diff.first_id, line.diff.event_ms)
+            self._rounds[market] = _MarketRound(start, line.diff.first_id, line.diff.event_ms)
         elif line.diff and known and not known.first_event_ms:
             known.first_event_ms = line.diff.event_ms
         elif line.snapshot and (known is None or known.start_is_empty):
@@ -201,7 +212,7 @@ class CaptureSource:
             start = BookView(snapshot.last_update_id, snapshot.bids, snapshot.asks)
             first_id = known.first_id if known else snapshot.last_update_id + 1
             first_event_ms = known.first_event_ms if known else 0
-            self._rounds[market] = MarketRound(start, first_id, first_event_ms)
+            self._rounds[market] = _MarketRound(start, first_id, first_event_ms)
 
     def _moved(self, line: CaptureLine, shift_ns: int) -> CaptureLine | None:
         known = self._rounds.get(line.market)
@@ -267,3 +278,90 @@ def listing_of(survey: MarketSurvey) -> Listing:
 
 def _step(places: int) -> str:
     return "1.00000000" if not places else f"0.{'1'.rjust(places, '0').ljust(8, '0')}"
+
+
+@dataclass(slots=True)
+class _MarketRound:
+    """How one market's ids are moved in the round that is playing.
+
+    `start` is the book that every later round begins with: the capture's first snapshot.
+    `first_id` and `first_event_ms` are those of the capture's first diff.
+    """
+
+    start: BookView
+    first_id: int
+    first_event_ms: int = 0
+    id_shift: int = 0
+
+    @property
+    def start_is_empty(self) -> bool:
+        """Whether no snapshot was seen yet."""
+        return not (self.start.bids or self.start.asks)
+
+    def begin_again(self, final: BookView, time_shift_ns: int) -> Diff:
+        """Move on to the next round; return the diff from the `final` book to the start."""
+        first = final.last_update_id + 1
+        self.id_shift = first - min(self.first_id, self.start.last_update_id)
+        final_id = self.start.last_update_id + self.id_shift
+        bids = _changes(final.bids, self.start.bids)
+        asks = _changes(final.asks, self.start.asks)
+        event_ms = self.first_event_ms + time_shift_ns // 1_000_000
+        return Diff(first, final_id, event_ms, bids, asks)
+
+    def shifted(self, line: CaptureLine, time_shift_ns: int) -> CaptureLine | None:
+        """Return `line` moved to this round; None where the book's start contains it already."""
+        if line.update_id and line.update_id <= self.start.last_update_id:
+            return None
+        return self._moved(line, time_shift_ns)
+
+    def _moved(self, line: CaptureLine, time_shift_ns: int) -> CaptureLine:
+        shift_ms = time_shift_ns // 1_000_000
+        diff, first_id = line.diff, 0
+        if diff:
+            # The event that the start lies within begins right after it.
+            first_id = max(diff.first_id, self.start.last_update_id + 1) + self.id_shift
+            diff = Diff(
+                first_id,
+                diff.final_id + self.id_shift,
+                diff.event_ms + shift_ms,
+                diff.bids,
+                diff.asks,
+            )
+
+        def renumber(match: re.Match[bytes]) -> bytes:
+            key, value = match[1], int(match[2])
+            moved = {
+                b"E": value + shift_ms,
+                b"T": value + shift_ms,
+                b"U": first_id,
+                b"u": value + self.id_shift,
+                b"t": value + self.id_shift,
+            }[key]
+            return b'"%s":%d' % (key, moved)
+
+        return CaptureLine(
+            line.number,
+            line.recv_ns + time_shift_ns,
+            line.stream,
+            line.market,
+            _MOVED_NUMBER.sub(renumber, line.payload),
+            b"",
+            line.update_id + self.id_shift if line.update_id else 0,
+            diff,
+        )
+
+
+def _round_length_ns(first_ns: int, last_ns: int) -> int:
+    """Return by how much the times of a round are later than those of the one before.
+
+    Whole milliseconds, so that both clocks of the capture are moved by the same.
+    """
+    return (last_ns - first_ns + _PAUSE_BETWEEN_ROUNDS_NS) // 1_000_000 * 1_000_000
+
+
+def _changes(old: list[TextLevel], new: list[TextLevel]) -> list[TextLevel]:
+    """Return the levels that turn `old` into `new`."""
+    wanted = {Decimal(price) for price, _ in new}
+    gone = [(price, "0.00000000") for price, _ in old if Decimal(price) not in wanted]
+    kept = set(old)
+    return gone + [level for level in new if level not in kept]

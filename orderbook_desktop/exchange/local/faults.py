@@ -1,17 +1,24 @@
-"""Faults on command: what the exchange shall do wrong, how often, and whether it has happened."""
+"""Faults on command: what the exchange shall do wrong, how often, and how it is done to a diff."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
 import msgspec
 
-from orderbook_desktop.exchange.local.paths import REST_PATHS, REST_PREFIX
+from orderbook_desktop.exchange.local.source import StreamEvent
+
+REST_PREFIX: Final = "/api/v3/"
+REST_PATHS: Final = ("ping", "time", "exchangeInfo", "depth", "ticker/24hr")
 
 _LOG_LENGTH: Final = 1_000
+
+Mangle = Callable[[bytes], bytes]
 
 
 class FaultKind(Enum):
@@ -142,3 +149,69 @@ class FaultBoard:
         else:
             del self._pending[index]
         return fault
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """An event to send, and what to do to its frame, if anything, right before."""
+
+    event: StreamEvent
+    mangle: Mangle | None = None
+
+
+class DiffFaults:
+    """Applies the faults of a `FaultBoard` to the events that pass through."""
+
+    def __init__(self, board: FaultBoard) -> None:
+        self._board = board
+        self._held: dict[str, StreamEvent] = {}
+
+    def through(self, event: StreamEvent) -> list[_Parcel]:
+        """Return what to send for `event`, in order."""
+        if not event.is_diff:
+            return [_Parcel(event)]
+        earlier = self._held.pop(event.stream, None)
+        if earlier is not None:
+            return [_Parcel(event), _Parcel(earlier)]
+        fault = self._board.take(
+            event.market,
+            FaultKind.DROP,
+            FaultKind.DUPLICATE,
+            FaultKind.SWAP,
+            FaultKind.MALFORMED,
+        )
+        if fault is None:
+            return [_Parcel(event)]
+        self._board.note(fault, event.market, f"update id {event.final_id}")
+        return self._faulty(event, fault)
+
+    def _faulty(self, event: StreamEvent, fault: Fault) -> list[_Parcel]:
+        match fault.kind:
+            case FaultKind.DROP:
+                return []
+            case FaultKind.DUPLICATE:
+                return [_Parcel(event), _Parcel(event)]
+            case FaultKind.SWAP:
+                self._held[event.stream] = event
+                return []
+            case _:
+                if fault.shape is Shape.TYPES:
+                    bad = _Parcel(replace(event, payload=_WRONG_TYPES, frame=b""))
+                else:
+                    bad = _Parcel(event, _MANGLERS[fault.shape])
+                return [bad] if fault.instead else [bad, _Parcel(event)]
+
+
+def _garbage(_frame: bytes) -> bytes:
+    return b"\x07\x13]}this is not JSON\x1b{["
+
+
+def _truncated(frame: bytes) -> bytes:
+    # All frames of the exchange are ASCII, so that half of one is still valid UTF-8.
+    return frame[: len(frame) // 2]
+
+
+_MANGLERS: Final[dict[Shape, Mangle]] = {Shape.GARBAGE: _garbage, Shape.TRUNCATED: _truncated}
+_WRONG_TYPES: Final = (
+    b'{"e":"depthUpdate","E":"soon","s":12,"U":null,"u":[],"b":{"price":1},"a":"none"}'
+)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import Final
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, Final
 
 import msgspec
 
@@ -18,27 +20,26 @@ from orderbook_desktop.exchange.local.answers import (
     fault_answer,
     json_answer,
 )
-from orderbook_desktop.exchange.local.exchange_info import exchange_info
 from orderbook_desktop.exchange.local.faults import Fault, FaultBoard, FaultKind
 from orderbook_desktop.exchange.local.source import Listing, MarketSource
-from orderbook_desktop.exchange.local.tickers import day_ticker
-from orderbook_desktop.exchange.local.weights import (
-    DEPTH_LIMIT_AT_MOST,
-    EXCHANGE_INFO_WEIGHT,
-    WeightMeter,
-    depth_weight,
-    tickers_weight,
-)
 
 _is_symbol: Final = re.compile(r"[A-Z0-9-_.]{1,20}").fullmatch
 _LEGAL_SYMBOL: Final = "^[A-Z0-9-_.]{1,20}$"
+
+_EXCHANGE_INFO_WEIGHT: Final = 20
+_DEPTH_LIMIT_AT_MOST: Final = 5000
+_TICKERS_WEIGHTS: Final = ((20, 2), (100, 40))
+_ALL_TICKERS_WEIGHT: Final = 80
+_DEPTH_WEIGHTS: Final = ((100, 5), (500, 25), (1000, 50), (_DEPTH_LIMIT_AT_MOST, 250))
+
+_DAY_MS: Final = 86_400_000
 
 
 class RestApi:
     """Answers the requests of `/api/v3/`."""
 
     def __init__(self, source: MarketSource, board: FaultBoard, weight_limit: int) -> None:
-        self.weights = WeightMeter(weight_limit)
+        self.weights = _WeightMeter(weight_limit)
         self._source = source
         self._board = board
 
@@ -51,7 +52,7 @@ class RestApi:
         if path == "depth":
             return await self._depth(query, fault)
         if path == "exchangeInfo":
-            return self._weighed(EXCHANGE_INFO_WEIGHT) or self._exchange_info(query)
+            return self._weighed(_EXCHANGE_INFO_WEIGHT) or self._exchange_info(query)
         if path == "ticker/24hr":
             return self._tickers(query)
         if path in ("ping", "time"):
@@ -68,10 +69,10 @@ class RestApi:
         market = query.get("symbol", "")
         refusal = _refusal(query) or self._unlisted(market)
         if refusal:
-            self._weighed(depth_weight(1))
+            self._weighed(_depth_weight(1))
             return refusal
-        limit = min(int(query.get("limit", "100")), DEPTH_LIMIT_AT_MOST)
-        refusal = self._weighed(depth_weight(limit))
+        limit = min(int(query.get("limit", "100")), _DEPTH_LIMIT_AT_MOST)
+        refusal = self._weighed(_depth_weight(limit))
         if refusal:
             return refusal
         if fault:
@@ -90,19 +91,19 @@ class RestApi:
         asked = self._asked(query)
         if isinstance(asked, Answer):
             return asked
-        info = exchange_info(asked, self.weights.limit)
+        info = _info_body(asked, self.weights.limit)
         return json_answer({"serverTime": time.time_ns() // 1_000_000, **info})
 
     def _tickers(self, query: dict[str, str]) -> Answer:
         asked = self._asked(query)
         if isinstance(asked, Answer):
-            return self._weighed(tickers_weight(1)) or asked
+            return self._weighed(_tickers_weight(1)) or asked
         is_all = query.keys().isdisjoint(("symbol", "symbols"))
-        refusal = self._weighed(tickers_weight(None if is_all else len(asked)))
+        refusal = self._weighed(_tickers_weight(None if is_all else len(asked)))
         if refusal:
             return refusal
         now_ms = time.time_ns() // 1_000_000
-        tickers = [day_ticker(listing, now_ms) for listing in asked]
+        tickers = [_day_ticker(listing, now_ms) for listing in asked]
         return json_answer(tickers[0] if "symbol" in query else tickers)
 
     def _asked(self, query: dict[str, str]) -> list[Listing] | Answer:
@@ -155,3 +156,136 @@ def _refusal(query: dict[str, str]) -> Answer | None:
     if int(limit) == 0:
         return error_answer(-1130, "Data sent for parameter 'limit' is not valid.")
     return None
+
+
+def _depth_weight(limit: int) -> int:
+    """Return the weight of a depth request for `limit` levels a side (at most 5,000)."""
+    return next(weight for most, weight in _DEPTH_WEIGHTS if limit <= most)
+
+
+def _tickers_weight(symbols: int | None) -> int:
+    """Return the weight of a request for the 24-hour tickers of `symbols`, None: of all."""
+    if symbols is None:
+        return _ALL_TICKERS_WEIGHT
+    return next((w for most, w in _TICKERS_WEIGHTS if symbols <= most), _ALL_TICKERS_WEIGHT)
+
+
+class _WeightMeter:
+    """Counts the weight used in the current minute; `limit` is what a minute allows."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self._minute = 0
+
+    def use(self, weight: int, now_s: float) -> int:
+        """Count `weight` at `now_s` (s since the epoch); return the seconds to wait, 0 if none."""
+        if self._minute != int(now_s // 60):
+            self._minute, self.used = int(now_s // 60), 0
+        self.used += weight
+        return 0 if self.used <= self.limit else int(60 - now_s % 60) + 1
+
+
+def _info_body(listings: Iterable[Listing], weight_limit: int) -> dict[str, Any]:
+    """Return the body for `listings`, without the time."""
+    return {
+        "timezone": "UTC",
+        "rateLimits": [
+            _rate_limit("REQUEST_WEIGHT", "MINUTE", 1, weight_limit),
+            _rate_limit("RAW_REQUESTS", "MINUTE", 5, 61_000),
+        ],
+        "exchangeFilters": [],
+        "symbols": [_symbol(listing) for listing in listings],
+    }
+
+
+def _rate_limit(kind: str, interval: str, count: int, limit: int) -> dict[str, Any]:
+    return {"rateLimitType": kind, "interval": interval, "intervalNum": count, "limit": limit}
+
+
+def _symbol(listing: Listing) -> dict[str, Any]:
+    return {
+        "symbol": listing.market,
+        "status": "TRADING",
+        "baseAsset": listing.base,
+        "baseAssetPrecision": 8,
+        "quoteAsset": listing.quote,
+        "quotePrecision": 8,
+        "quoteAssetPrecision": 8,
+        "baseCommissionPrecision": 8,
+        "quoteCommissionPrecision": 8,
+        "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT"],
+        "icebergAllowed": True,
+        "ocoAllowed": True,
+        "otoAllowed": True,
+        "quoteOrderQtyMarketAllowed": True,
+        "allowTrailingStop": True,
+        "cancelReplaceAllowed": True,
+        "isSpotTradingAllowed": True,
+        "isMarginTradingAllowed": False,
+        "filters": _filters(listing),
+        "permissions": [],
+        "permissionSets": [["SPOT"]],
+        "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
+        "allowedSelfTradePreventionModes": ["NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"],
+    }
+
+
+def _filters(listing: Listing) -> list[dict[str, Any]]:
+    return [
+        {
+            "filterType": "PRICE_FILTER",
+            "minPrice": listing.tick_size,
+            "maxPrice": "1000000.00000000",
+            "tickSize": listing.tick_size,
+        },
+        {
+            "filterType": "LOT_SIZE",
+            "minQty": listing.step_size,
+            "maxQty": "92141578.00000000",
+            "stepSize": listing.step_size,
+        },
+        {"filterType": "ICEBERG_PARTS", "limit": 10},
+        {
+            "filterType": "MARKET_LOT_SIZE",
+            "minQty": "0.00000000",
+            "maxQty": "92141578.00000000",
+            "stepSize": "0.00000000",
+        },
+        {
+            "filterType": "PERCENT_PRICE_BY_SIDE",
+            "bidMultiplierUp": "5",
+            "bidMultiplierDown": "0.2",
+            "askMultiplierUp": "5",
+            "askMultiplierDown": "0.2",
+            "avgPriceMins": 5,
+        },
+        {
+            "filterType": "NOTIONAL",
+            "minNotional": listing.min_notional,
+            "applyMinToMarket": True,
+            "maxNotional": "9000000.00000000",
+            "applyMaxToMarket": False,
+            "avgPriceMins": 5,
+        },
+        {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": 200},
+        {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": 5},
+    ]
+
+
+def _day_ticker(listing: Listing, now_ms: int) -> dict[str, Any]:
+    """Return the ticker at `now_ms` (ms since the epoch): its volume, and one price for all."""
+    price = Decimal(listing.price)
+    base_volume = Decimal(listing.day_volume) / price if price else price
+    prices = dict.fromkeys(("openPrice", "highPrice", "lowPrice", "lastPrice"), listing.price)
+    return {
+        "symbol": listing.market,
+        **prices,
+        "volume": f"{base_volume:.8f}",
+        "quoteVolume": listing.day_volume,
+        "openTime": now_ms - _DAY_MS,
+        "closeTime": now_ms,
+        "firstId": -1,
+        "lastId": -1,
+        "count": 0,
+    }

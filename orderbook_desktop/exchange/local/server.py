@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+import time
 from collections.abc import Awaitable
 from email.utils import formatdate
 from types import TracebackType
@@ -19,10 +20,8 @@ from websockets.http11 import Request, Response
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.exchange.local.answers import Answer, error_answer
 from orderbook_desktop.exchange.local.control import CONTROL_PREFIX, ControlPages
-from orderbook_desktop.exchange.local.door import Door
 from orderbook_desktop.exchange.local.errors import CannotListen, PortInUse
-from orderbook_desktop.exchange.local.faults import Fault, FaultBoard, FaultKind
-from orderbook_desktop.exchange.local.paths import REST_PREFIX
+from orderbook_desktop.exchange.local.faults import REST_PREFIX, Fault, FaultBoard, FaultKind
 from orderbook_desktop.exchange.local.rest import RestApi
 from orderbook_desktop.exchange.local.source import MarketSource
 from orderbook_desktop.exchange.local.streams import StreamHub, is_stream_path
@@ -65,7 +64,7 @@ class LocalExchange:
         self._port = port
         self._port_is_held = port_is_held
         self._close_at_end = close_at_end
-        self._door = Door(self.fault_board)
+        self._door = _Door(self.fault_board)
         self._hub = StreamHub(self.fault_board, source.want)
         self._rest = RestApi(source, self.fault_board, weight_limit)
         board = self.fault_board if faults else None
@@ -239,3 +238,46 @@ class LocalExchange:
             "connections": {"open": self._hub.open_connections, "opened": self._hub.opened},
             "usedWeight": self._rest.weights.used,
         }
+
+
+class _Door:
+    """Knows all connections, REST and websocket, and resets new ones while it is shut."""
+
+    def __init__(self, board: FaultBoard) -> None:
+        self._board = board
+        self._inside: set[asyncio.Transport] = set()
+        self._fault: Fault | None = None
+        self._shut_until = 0.0
+
+    def shut(self, fault: Fault) -> None:
+        """Reset every new connection for `fault.seconds`."""
+        self._fault = fault
+        self._shut_until = time.monotonic() + fault.seconds
+
+    def hang_up(self) -> None:
+        """Cut off everybody who has not left."""
+        for transport in self._inside:
+            transport.abort()
+
+    def connection_class(self) -> type[ServerConnection]:
+        """Return the class of connections that come in by this door."""
+        door = self
+
+        class DoorConnection(ServerConnection):
+            """A connection that tells the door when it comes and goes."""
+
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                door._enter(self.transport)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                door._inside.discard(self.transport)
+                super().connection_lost(exc)
+
+        return DoorConnection
+
+    def _enter(self, transport: asyncio.Transport) -> None:
+        self._inside.add(transport)
+        if self._fault and time.monotonic() < self._shut_until:
+            self._board.note(self._fault)
+            transport.abort()

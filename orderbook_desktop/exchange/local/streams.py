@@ -14,8 +14,7 @@ from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.exceptions import ConnectionClosed
 
 from orderbook_desktop.exchange.local.commands import CommandError, Subscriptions
-from orderbook_desktop.exchange.local.diff_faults import DiffFaults, Mangle
-from orderbook_desktop.exchange.local.faults import Fault, FaultBoard, FaultKind
+from orderbook_desktop.exchange.local.faults import DiffFaults, Fault, FaultBoard, FaultKind, Mangle
 from orderbook_desktop.exchange.local.source import StreamEvent
 
 _log = logging.getLogger(__name__)

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.exchange.local.source import BookView, TextLevel
 from orderbook_desktop.exchange.local.synthetic_listing import MarketSpec
-from orderbook_desktop.exchange.local.synthetic_side import RestingSide
 
 STEP_MS: Final = 100
 _STEPS_PER_SECOND: Final = 1000 // STEP_MS
@@ -34,7 +34,48 @@ _FILLED_AT_ONCE: Final = 4
 
 _BID, _ASK = 0, 1
 _SIGNS: Final = (-1, 1)
-_Sides = tuple[RestingSide, RestingSide]
+
+
+class _RestingSide:
+    """Levels in the order of their keys, which are prices of asks, and minus prices of bids."""
+
+    __slots__ = ("keys", "lots")
+
+    def __init__(self) -> None:
+        self.keys: list[int] = []
+        self.lots: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def best(self) -> int:
+        """The key of the best level; there always is one."""
+        return self.keys[0]
+
+    def append(self, key: int, lots: int) -> None:
+        """Add a level behind all others."""
+        self.keys.append(key)
+        self.lots[key] = lots
+
+    def put(self, key: int, lots: int) -> None:
+        """Set the quantity of a level; 0 takes it away."""
+        if lots == 0:
+            del self.lots[key]
+            del self.keys[bisect_left(self.keys, key)]
+            return
+        if key not in self.lots:
+            insort(self.keys, key)
+        self.lots[key] = lots
+
+    def copy(self) -> _RestingSide:
+        """Return the side as it is now."""
+        other = _RestingSide()
+        other.keys, other.lots = self.keys.copy(), self.lots.copy()
+        return other
+
+
+_Sides = tuple[_RestingSide, _RestingSide]
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +259,8 @@ class SyntheticMarket:
 
     # -- quantities and gaps
 
-    def _first_side(self, side_index: int) -> RestingSide:
-        side = RestingSide()
+    def _first_side(self, side_index: int) -> _RestingSide:
+        side = _RestingSide()
         sign, start = _SIGNS[side_index], self.spec.price_ticks
         key = sign * start + (1 if side_index == _ASK else 0)
         for rank in range(self.spec.levels):
@@ -352,5 +393,5 @@ class SyntheticMarket:
     def _view(self, last_update_id: int, sides: _Sides) -> BookView:
         return BookView(last_update_id, self._texts(sides[_BID]), self._texts(sides[_ASK]))
 
-    def _texts(self, side: RestingSide) -> list[TextLevel]:
+    def _texts(self, side: _RestingSide) -> list[TextLevel]:
         return [(self._price(abs(key)), self._quantity(side.lots[key])) for key in side.keys]

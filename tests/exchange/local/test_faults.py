@@ -20,7 +20,7 @@ from orderbook_desktop.exchange.local import (
     Shape,
     SyntheticSource,
 )
-from orderbook_desktop.exchange.local.paths import REST_PATHS, REST_PREFIX
+from orderbook_desktop.exchange.local.faults import REST_PATHS, REST_PREFIX
 
 from .client import follow, get, get_json, next_diff, streams, until_closed
 
