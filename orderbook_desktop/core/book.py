@@ -11,6 +11,7 @@ read raises `InexactValue`, while `load`, `apply` and `clear` never do.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -20,6 +21,7 @@ from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, TextLevels, level_texts
 from orderbook_desktop.core.levels import (
     EMPTY,
+    PROVEN_BELOW,
     Int64Array,
     Levels,
     fitting_exponent,
@@ -32,6 +34,8 @@ from orderbook_desktop.core.units import Scale, format_units, parse_units
 # Nobody may be reading (a headless recorder): merge at times, to bound memory.
 _MERGE_AFTER: Final = 64
 _DEFAULT_SCALE: Final = Scale()
+# Few of the best levels go between two merges.
+_LOOK_AT_ONCE: Final = 16
 
 
 class Crossing(NamedTuple):
@@ -65,7 +69,11 @@ class Book:
         self.revision = 0
         self.last_update_id = 0
         self.event_ms = 0
+        # What came since the last merge; its sides by price, where the latest quantity wins.
         self._pending: list[DepthDiff | DepthSnapshot] = []
+        self._new_bids: dict[float, float] = {}
+        self._new_asks: dict[float, float] = {}
+        self._is_plain = True
         # No bid is above the one, no ask below the other: the nearest doubles of decimals
         # are in the order of these, or equal.
         self._bid_at_most = -math.inf
@@ -75,14 +83,12 @@ class Book:
     def load(self, snapshot: DepthSnapshot) -> None:
         """Replace everything by `snapshot`."""
         self._empty()
-        self._pending = [snapshot]
-        self._note_prices(snapshot)
+        self._note(snapshot)
         self._took(snapshot.last_update_id, snapshot.event_ms)
 
     def apply(self, diff: DepthDiff) -> None:
         """Set the levels of `diff`. The caller has checked that it is the next one."""
-        self._pending.append(diff)
-        self._note_prices(diff)
+        self._note(diff)
         self._took(diff.final_id, diff.event_ms)
         if len(self._pending) >= _MERGE_AFTER:
             self._merge()
@@ -90,7 +96,6 @@ class Book:
     def clear(self) -> None:
         """Forget everything: the book is no longer known."""
         self._empty()
-        self._pending = []
         self._took(0, 0)
 
     @property
@@ -124,9 +129,10 @@ class Book:
     def crossing(self) -> Crossing | None:
         """Return how the best bid reaches the best ask, or None where it doesn't.
 
-        None as well while the book can't be read. Merges only where prices have come near.
+        None as well while the book can't be read. Few events bring the prices so near that it has
+        to look, and fewer so near that it has to merge.
         """
-        if self._bid_at_most < self._ask_at_least:
+        if self._bid_at_most < self._ask_at_least or self._are_apart():
             return None
         self._merge()
         if self._unreadable is not None:
@@ -141,6 +147,29 @@ class Book:
             return None
         return Crossing(format_units(bid, exponent, 0), format_units(ask, exponent, 0))
 
+    def _are_apart(self) -> bool:
+        """Return whether the best prices are proven to be apart without a merge.
+
+        Doubles tell all prices below `PROVEN_BELOW` from one another (see `core.levels`).
+        """
+        if self._scale != _DEFAULT_SCALE or not self._is_plain:
+            return False
+        bid = _best(self._bid_at_most, self._new_bids, self._held_prices(0, self._bid_count), max)
+        asks = self._held_prices(self._bid_count, len(self._keys))
+        ask = _best(self._ask_at_least, self._new_asks, asks, min)
+        if (bid or 0) >= PROVEN_BELOW or (ask or 0) >= PROVEN_BELOW:
+            return False
+        self._bid_at_most = -math.inf if bid is None else bid
+        self._ask_at_least = math.inf if ask is None else ask
+        return self._bid_at_most < self._ask_at_least
+
+    def _held_prices(self, begin: int, end: int) -> Iterator[float]:
+        """Yield the doubles of the merged levels' prices, best first."""
+        for at in range(begin, end, _LOOK_AT_ONCE):
+            for key in self._keys[at : min(at + _LOOK_AT_ONCE, end)].tolist():
+                # Python divides whole numbers to the nearest double, as it reads their text.
+                yield (~key if key < 0 else key) / 10**_DEFAULT_SCALE.price
+
     def _empty(self) -> None:
         # Both sides in one ascending array, so that one merge serves both. A bid's key is
         # ~price (-price - 1): negative, so bids come first, and best first on both sides.
@@ -151,14 +180,21 @@ class Book:
         self._unreadable: InexactValue | None = None
         self._bid_at_most = -math.inf
         self._ask_at_least = math.inf
+        self._pending, self._new_bids, self._new_asks = [], {}, {}
+        self._is_plain = True
 
-    def _note_prices(self, message: DepthDiff | DepthSnapshot) -> None:
-        """Widen the bounds of the best prices by those of `message`.
+    def _note(self, message: DepthDiff | DepthSnapshot) -> None:
+        """Take in `message`, and widen the bounds of the best prices by those in it.
 
-        Few events reach beyond them. Only then does it matter which levels are removed: comparing
-        whole pairs, as `max` does here, takes a fifth of the time of looking at each quantity.
+        Few events reach beyond the bounds. Only then does it matter which levels are removed:
+        comparing whole pairs, as `max` does here, takes a fifth of the time of looking at each
+        quantity.
         """
         bids, asks = message.bids, message.asks
+        self._pending.append(message)
+        self._is_plain &= message.plain
+        self._new_bids.update(bids)
+        self._new_asks.update(asks)
         if bids and max(bids)[0] > self._bid_at_most:
             kept = (price for price, quantity in bids if quantity)
             self._bid_at_most = max(self._bid_at_most, max(kept, default=-math.inf))
@@ -177,10 +213,15 @@ class Book:
             raise InexactValue(self._unreadable.text, self._unreadable.exponent)
 
     def _merge(self) -> None:
-        pending, self._pending = self._pending, []
-        if not pending or self._unreadable is not None:
+        if not self._pending:
             return
-        if self._scale == _DEFAULT_SCALE and self._merge_doubles(pending):
+        pending, self._pending = self._pending, []
+        bids, self._new_bids = self._new_bids, {}
+        asks, self._new_asks = self._new_asks, {}
+        is_plain, self._is_plain = self._is_plain, True
+        if self._unreadable is not None:
+            return
+        if is_plain and self._scale == _DEFAULT_SCALE and self._merge_doubles(bids, asks):
             return
         try:
             self._merge_texts(pending)
@@ -196,15 +237,8 @@ class Book:
             self._empty()
             self._unreadable = error
 
-    def _merge_doubles(self, pending: list[DepthDiff | DepthSnapshot]) -> bool:
+    def _merge_doubles(self, bids: dict[float, float], asks: dict[float, float]) -> bool:
         """Merge by the proven fast path; return False, having changed nothing, without proof."""
-        bids: dict[float, float] = {}
-        asks: dict[float, float] = {}
-        for message in pending:
-            if not message.plain:
-                return False
-            bids.update(message.bids)
-            asks.update(message.asks)
         units = units_from_doubles(chain(bids, asks, bids.values(), asks.values()))
         if units is None:
             return False
@@ -258,3 +292,22 @@ class Book:
         keys.setflags(write=False)
         quantities.setflags(write=False)
         self._keys, self._quantities = keys, quantities
+
+
+def _best(
+    bound: float,
+    new: dict[float, float],
+    held: Iterator[float],
+    better: Callable[[Iterable[float]], float],
+) -> float | None:
+    """Return the best price of a side, of which none is better than `bound`; None where empty.
+
+    `held` are the prices of before, best first, and `new` the quantities that came since.
+    """
+    if new.get(bound):
+        return bound
+    found = next((price for price in held if new.get(price, 1)), None)
+    if found == bound:
+        return found
+    kept = [price for price, quantity in new.items() if quantity]
+    return better(kept if found is None else [found, *kept]) if kept else found

@@ -127,8 +127,7 @@ class SnapshotTooOld:
     seen_id: int
 
 
-_Taken = Applied | Stale | Buffered | Gap | Crossed | Overflow
-DiffOutcome = _Taken | Implausible
+DiffOutcome = Applied | Stale | Buffered | Gap | Crossed | Overflow | Implausible
 SnapshotOutcome = (
     Synced
     | SnapshotTooOld
@@ -170,7 +169,7 @@ class DepthSync:
             return [self._not_believed(diff, self._known[0])]
         if self.synced and self._is_contradicted_by(diff):
             return [self._not_believed(diff, self.book.last_update_id)]
-        return [*self._take(diff)]
+        return self._take(diff)
 
     def _is_contradicted_by(self, diff: DepthDiff) -> bool:
         """Whether events go on below the book's id: it came too far, or ids have begun anew.
@@ -188,7 +187,7 @@ class DepthSync:
         self._known, self._newest_seen = None, 0
         return Implausible(diff, known_id)
 
-    def _take(self, diff: DepthDiff) -> list[_Taken]:
+    def _take(self, diff: DepthDiff) -> list[DiffOutcome]:
         self._know(diff.final_id, diff.event_ms)
         self._newest_seen = max(self._newest_seen, diff.final_id)
         if not self.synced:
@@ -239,7 +238,7 @@ class DepthSync:
             outcomes.extend(
                 outcome
                 for outcome in self._take(diff)
-                if not isinstance(outcome, Buffered | Overflow)
+                if not isinstance(outcome, Buffered | Overflow | Implausible)
             )
         return outcomes
 
@@ -264,7 +263,7 @@ class DepthSync:
             return self._newest_seen
         return None
 
-    def _wait(self, diff: DepthDiff) -> list[_Taken]:
+    def _wait(self, diff: DepthDiff) -> list[DiffOutcome]:
         self._buffer.append(diff)
         if len(self._buffer) > _BUFFERED_AT_MOST:
             return [Buffered(diff), Overflow(self._buffer.pop(0))]
@@ -284,7 +283,9 @@ def may_follow(update_id: int, now_ms: int, known_id: int, known_ms: int) -> boo
 
     Times are in ms, 0 where unknown.
     """
-    return known_id - _IDS_AT_ONCE <= update_id <= _reach(known_id, known_ms, now_ms)
+    if update_id <= known_id + _IDS_AT_ONCE:
+        return update_id >= known_id - _IDS_AT_ONCE
+    return update_id <= _reach(known_id, known_ms, now_ms)
 
 
 def _reach(known_id: int, known_ms: int, now_ms: int) -> int:

@@ -25,7 +25,7 @@ from orderbook_desktop.core.units import (
 Int64Array = npt.NDArray[np.int64]
 
 _UNITS_PER_ONE: Final = 10.0**DEFAULT_EXPONENT
-_PROVEN_BELOW: Final = 2.0**52 / _UNITS_PER_ONE
+PROVEN_BELOW: Final = 2.0**52 / _UNITS_PER_ONE
 _EXACT_UNTIL: Final = 2**53
 EMPTY: Final[Int64Array] = np.empty(0, dtype=np.int64)
 
@@ -58,7 +58,7 @@ class Levels(NamedTuple):
 def units_from_doubles(values: Iterable[float]) -> Int64Array | None:
     """Return exact units of 10^-8 of plain decimals, or None where unproven."""
     doubles = np.fromiter(values, dtype=np.float64)
-    if len(doubles) and not doubles.max() < _PROVEN_BELOW:
+    if len(doubles) and not doubles.max() < PROVEN_BELOW:
         return None
     scaled = np.rint(doubles * _UNITS_PER_ONE)
     if not np.array_equal(scaled / _UNITS_PER_ONE, doubles):

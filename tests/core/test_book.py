@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderbook_desktop.core import book as book_module
-from orderbook_desktop.core.book import BestOffer, Book
+from orderbook_desktop.core.book import BestOffer, Book, Crossing
 from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
 from orderbook_desktop.core.units import Scale
@@ -273,6 +273,37 @@ def test_a_crossing_is_told_exactly_when_there_is_one(made: list[list[Change]]) 
         payload = diff_payload(bids, asks, update_id, update_id)
         book.apply(decode_diff(payload))
         assert (book.crossing() is not None) is reference.take(payload).is_crossed
+
+
+@pytest.mark.parametrize("is_merged", [False, True])
+def test_most_crossings_are_ruled_out_without_a_merge(is_merged: bool) -> None:
+    """Bids rise to where asks were: these go one by one, and a far one comes."""
+    book = loaded([("99.0", "1.0")], [(f"{price}.0", "1.0") for price in range(100, 140)])
+    if is_merged:
+        book.best()
+    waiting = len(book._pending)
+    for price in range(100, 139):
+        gone, far = (f"{price}.0", "0.0"), ("150.0", "2.0")
+        book.apply(a_diff([(f"{price}.0", "1.0")], [gone, far]))
+        assert book.crossing() is None
+    assert len(book._pending) == waiting + 39
+    book.apply(a_diff([("140.0", "1.0")], [("139.0", "0.0")]))
+    assert book.crossing() is None
+    book.apply(a_diff([("150.0", "1.0")]))
+    assert book.crossing() == Crossing("150", "150")
+
+
+def test_prices_that_doubles_cannot_tell_apart_cross_by_their_digits() -> None:
+    below, above = ("135107988.82111489", "1.0"), ("135107988.82111490", "1.0")
+    assert float(below[0]) == float(above[0])
+    book = loaded([below], [above])
+    assert book.crossing() is None
+    book.apply(a_diff([above]))
+    assert book.crossing() == Crossing("135107988.8211149", "135107988.8211149")
+    book.apply(a_diff([(above[0], "0.0")], [below]))
+    assert book.crossing() == Crossing(below[0], below[0])
+    book.apply(a_diff([(below[0], "0.0"), ("1.0", "1.0")]))
+    assert book.crossing() is None
 
 
 def test_a_crossing_is_told_in_the_exchanges_decimals() -> None:
