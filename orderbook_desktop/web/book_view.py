@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.core.decimal_text import percent_text, with_thousands
 from orderbook_desktop.core.ladder import Ladder, LadderSide, build_ladder
+from orderbook_desktop.core.market_format import MarketFormat, book_steps, market_format, step_text
+from orderbook_desktop.core.number_text import percent_text
 from orderbook_desktop.core.status import Badge
-from orderbook_desktop.core.symbols import SymbolInfo, grouping_steps
-from orderbook_desktop.core.units import DEFAULT_EXPONENT, Scale, format_units, places_of
+from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.units import MAX_EXPONENT, Scale, split_decimal
 from orderbook_desktop.web.channel import Moment
 from orderbook_desktop.web.depth_path import DepthPaths, depth_paths
 
@@ -37,13 +36,14 @@ class BookView:
 
     `asks` has the dearest row first, `bids` the dearest too: they are in reading order.
     `imbalance` is the bids' part of what rests in the rows, 0 to 50; None where nothing does.
-    `step` is the grouping in the text of a decimal; the `…_places` are for `page.js`.
+    `step` is the grouping as decimal text; it, `tick` and the `…_places` are for `page.js`.
     """
 
     symbol: str
     base: str
     quote: str
     step: str
+    tick: str
     price_places: int
     size_places: int
     asks: list[RowView]
@@ -65,93 +65,83 @@ class BookView:
 
 
 def view_of(info: SymbolInfo, moment: Moment, badge: Badge, step: int) -> BookView:
-    """Return the view of a moment, grouped by `step` (in units of 10^-8); `badge` as of now."""
+    """Return the view of a moment, grouped by `step` (as `steps_for`); `badge` as of now."""
     image = moment.image
-    scale = image.scale
-    step_units = _at_scale(step, scale)
-    tick = _at_scale(info.tick_size, scale) if info.tick_size else step_units
-    ladder = build_ladder(image.bids, image.asks, scale, step_units, ROWS)
-    price_places = places_of(min(step_units, tick), scale.price)
-    size_places = places_of(info.step_size) if info.step_size else _places_in(image)
+    market = format_of(info, image)
+    step_units = _at_scale(step, image.scale)
+    ladder = build_ladder(image.bids, image.asks, image.scale, step_units, ROWS)
     most = max(_last_total(ladder.bids), _last_total(ladder.asks), 1)
-    text = _Text(scale, price_places, size_places, most)
+    rows = _Rows(market, step_units, most)
     imbalance, imbalance_text = _imbalance(ladder)
     return BookView(
         symbol=info.symbol,
         base=info.base,
         quote=info.quote,
-        step=step_text(step),
-        price_places=price_places,
-        size_places=size_places,
-        asks=text.rows(ladder.asks)[::-1],
-        bids=text.rows(ladder.bids),
-        spread="" if ladder.spread is None else text.price(ladder.spread),
+        step=step_text(step, MAX_EXPONENT),
+        tick=step_text(market.tick, image.scale.price),
+        price_places=market.price_places,
+        size_places=market.quantity_places,
+        asks=rows.of(ladder.asks)[::-1],
+        bids=rows.of(ladder.bids),
+        spread="" if ladder.spread is None else market.price(ladder.spread),
         spread_percent=_percent(ladder),
-        mid=_mid(ladder, price_places),
+        mid="" if ladder.twice_mid is None else market.half_price(ladder.twice_mid),
         imbalance=imbalance,
         imbalance_text=imbalance_text,
         badge=badge,
         demo=moment.demo,
         last_update_id=image.last_update_id,
-        chart=depth_paths(image, tick, size_places),
+        chart=depth_paths(image, market),
     )
 
 
+def format_of(info: SymbolInfo, image: BookImage) -> MarketFormat:
+    """Return how the numbers of a book are written."""
+    return market_format(info, image.scale, image.bids, image.asks)
+
+
 def steps_for(info: SymbolInfo, image: BookImage) -> list[int]:
-    """Return the grouping steps on offer, in units of 10^-8, the finest first."""
-    price = 0
-    for levels in (image.bids, image.asks):
-        if len(levels.prices):
-            price = int(levels.prices[0]) * 10**DEFAULT_EXPONENT // 10**image.scale.price
-    return grouping_steps(info.tick_size, price)
+    """Return the grouping steps on offer, in units of 10^-`MAX_EXPONENT`, the finest first.
+
+    A stream of the page outlives the scale of its book, so its step is in the finest unit.
+    """
+    finer = 10 ** (MAX_EXPONENT - image.scale.price)
+    return [finer * one for one in book_steps(format_of(info, image), image.bids, image.asks)]
 
 
-def step_text(step: int) -> str:
-    """Return a grouping step (units of 10^-8) as a plain decimal."""
-    return format_units(step, DEFAULT_EXPONENT, 0)
+def step_of(typed: str) -> int:
+    """Return decimal text as a step, in the units of `steps_for`."""
+    whole, fraction = split_decimal(typed)
+    return int(whole + fraction.ljust(MAX_EXPONENT, "0"))
 
 
-def _places_in(image: BookImage) -> int:
-    """Return how many places the sizes of a symbol need whose lot is not known yet."""
-    sizes = np.concatenate((image.bids.quantities, image.asks.quantities))
-    return places_of(int(np.gcd.reduce(sizes)), image.scale.quantity)
-
-
-def _at_scale(units: int, scale: Scale) -> int:
-    """Return a price in units of 10^-8 in the book's own, at least one of them."""
-    price: int = units * 10**scale.price // 10**DEFAULT_EXPONENT
-    return max(1, price)
+def _at_scale(step: int, scale: Scale) -> int:
+    """Return a step in the price units of `scale`, at least one of them."""
+    units: int = step // 10 ** (MAX_EXPONENT - scale.price)
+    return max(1, units)
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
-    """Writes rows: exponents, places, and the total that fills a whole bar."""
+class _Rows:
+    """Writes rows: the market's format, the grouping step, and the total that fills a whole bar."""
 
-    scale: Scale
-    price_places: int
-    size_places: int
+    market: MarketFormat
+    step: int
     most: int
 
-    def rows(self, side: LadderSide) -> list[RowView]:
+    def of(self, side: LadderSide) -> list[RowView]:
         """Return the rows from the spread outward, filled up with empty ones."""
         columns = (side.prices.tolist(), side.quantities.tolist(), side.cumulative.tolist())
         rows = [
             RowView(
-                self.price(price),
-                self._size(size),
-                self._size(total),
+                self.market.price(price, self.step),
+                self.market.quantity(size),
+                self.market.quantity(total),
                 total * _BAR_STEPS // self.most,
             )
             for price, size, total in zip(*columns, strict=True)
         ]
         return rows + [RowView()] * (ROWS - len(rows))
-
-    def price(self, units: int) -> str:
-        """Return a price, exact."""
-        return with_thousands(format_units(units, self.scale.price, self.price_places))
-
-    def _size(self, units: int) -> str:
-        return with_thousands(format_units(units, self.scale.quantity, self.size_places))
 
 
 def _last_total(side: LadderSide) -> int:
@@ -161,13 +151,6 @@ def _last_total(side: LadderSide) -> int:
 def _percent(ladder: Ladder) -> str:
     percent = ladder.spread_percent
     return "" if percent is None else percent_text(percent).removeprefix("+")
-
-
-def _mid(ladder: Ladder, places: int) -> str:
-    if ladder.twice_mid is None:
-        return ""
-    # Half a unit needs one more place.
-    return with_thousands(format_units(ladder.twice_mid * 5, ladder.scale.price + 1, places))
 
 
 def _imbalance(ladder: Ladder) -> tuple[int | None, str]:

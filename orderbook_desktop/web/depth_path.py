@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
 from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.core.decimal_text import with_thousands
+from orderbook_desktop.core.depth_curve import (
+    Canvas,
+    DepthCurve,
+    build_curve,
+    middle_of,
+    natural_half_span,
+    outline,
+    size_in_view,
+)
 from orderbook_desktop.core.ladder import Side
-from orderbook_desktop.core.levels import Levels
-from orderbook_desktop.core.units import format_units, places_of, rounded_units
+from orderbook_desktop.core.market_format import MarketFormat
+from orderbook_desktop.core.number_text import exact_text
+from orderbook_desktop.core.units import rounded_units
 
 WIDTH: Final = 1000
 HEIGHT: Final = 240
-_COLUMNS: Final = 100
-# A few far-off levels must not squeeze the rest into a line.
-_SHOWN_SHARE: Final = 0.9
+_COLUMNS: Final = 200
+_COLUMN: Final = WIDTH // _COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,7 @@ class DepthPaths:
     """The chart's filled outlines in a box of `WIDTH` by `HEIGHT`, and the labels of its axes.
 
     Prices run from `low` to `high` with the mid in the centre; `most` is the height's quantity.
+    A side without levels has no outline.
     """
 
     bids: str
@@ -38,71 +45,45 @@ class DepthPaths:
 EMPTY_CHART: Final = DepthPaths("", "", "", "", "")
 
 
-def depth_paths(image: BookImage, tick: int, lot_places: int) -> DepthPaths:
-    """Return the chart of a book; empty while a side is. `tick` is in price units."""
-    bids, asks = image.bids, image.asks
-    if not (len(bids.prices) and len(asks.prices)):
+def depth_paths(image: BookImage, market: MarketFormat) -> DepthPaths:
+    """Return the chart of a book in the range that the window begins with; none without levels."""
+    if not (len(image.bids.prices) or len(image.asks.prices)):
         return EMPTY_CHART
-    twice_mid = int(bids.prices[0]) + int(asks.prices[0])
-    reach = min(_reach(bids, twice_mid), _reach(asks, twice_mid))
-    # Drawn, so doubles will do.
-    distances = np.linspace(0.0, reach, _COLUMNS + 1, dtype=np.float64)
-    bid_sums = _sums_at(bids, twice_mid, distances)
-    ask_sums = _sums_at(asks, twice_mid, distances)
-    most = max(float(bid_sums[-1]), float(ask_sums[-1]), 1.0)
-    scale, places = image.scale.price, places_of(tick, image.scale.price)
-
-    def label(price: float) -> str:
-        return with_thousands(format_units(round(price / tick) * tick, scale, places))
-
+    bids, asks = build_curve(image.bids, Side.BID), build_curve(image.asks, Side.ASK)
+    mid = middle_of(image.bids, image.asks)
+    half_span = natural_half_span(bids, asks, mid, market.tick)
+    low, high = mid - half_span, mid + half_span
+    top = max(size_in_view(curve, low, high) for curve in (bids, asks))
+    canvas = Canvas(low, high, max(top, 1.0), _COLUMNS, HEIGHT)
+    most = max(bids.at(math.ceil(low)).size, asks.at(math.floor(high)).size)
     return DepthPaths(
-        bids=_outline(bid_sums / most, Side.BID),
-        asks=_outline(ask_sums / most, Side.ASK),
-        low=label(twice_mid / 2 - reach),
-        high=label(twice_mid / 2 + reach),
-        most=_rounded(
-            max(_total_within(side, twice_mid, reach) for side in (bids, asks)),
-            image.scale.quantity,
-            lot_places,
-        ),
+        bids=_path(bids, canvas),
+        asks=_path(asks, canvas),
+        low=_label(low, market),
+        high=_label(high, market),
+        most=_rounded(most, market),
     )
 
 
-def _reach(levels: Levels, twice_mid: int) -> float:
-    """Return how far from the mid this side's shown levels reach, in price units."""
-    last = max(0, int(len(levels.prices) * _SHOWN_SHARE) - 1)
-    return max(1.0, abs(int(levels.prices[last]) - twice_mid / 2))
+def _path(curve: DepthCurve, canvas: Canvas) -> str:
+    """Return the closed outline of a curve, from left to right."""
+    found = outline(curve, canvas)
+    if found is None:
+        return ""
+    edges = [edge * _COLUMN for edge in found.edges.tolist()]
+    steps = (f"V{top}H{end}" for top, end in zip(found.tops.tolist(), edges[1:], strict=True))
+    return f"M{edges[0]} {HEIGHT}{''.join(steps)}V{HEIGHT}Z"
 
 
-def _sums_at(
-    levels: Levels, twice_mid: int, distances: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Return the cumulative quantity within each of `distances` from the mid."""
-    away = np.abs(levels.prices - twice_mid / 2)
-    sums = np.concatenate(([0.0], np.cumsum(levels.quantities, dtype=np.float64)))
-    found: npt.NDArray[np.float64] = sums[np.searchsorted(away, distances, side="right")]
-    return found
+def _label(price: float, market: MarketFormat) -> str:
+    """Return the tick next to a price; there is none below zero."""
+    return market.price(max(0, round(price / market.tick)) * market.tick)
 
 
-def _outline(heights: npt.NDArray[np.float64], side: Side) -> str:
-    """Return the closed step outline of heights (0 to 1) from the mid outward."""
-    outward = -1 if side is Side.BID else 1
-    centre = WIDTH / 2
-    parts = [f"M{centre:.0f} {HEIGHT}"]
-    for column, height in enumerate(heights.tolist()):
-        x = centre + outward * centre * column / _COLUMNS
-        parts.append(f"H{x:.0f}V{HEIGHT * (1 - height):.1f}")
-    return "".join(parts) + f"V{HEIGHT}Z"
-
-
-def _total_within(levels: Levels, twice_mid: int, reach: float) -> int:
-    """Return the exact quantity within `reach` of the mid."""
-    away = np.abs(levels.prices - twice_mid / 2)
-    return levels.total(int(np.searchsorted(away, reach, side="right")))
-
-
-def _rounded(quantity: int, exponent: int, places: int) -> str:
-    """Return a quantity for a label, with no more places than lots have."""
-    places = min(places, exponent, 2) if quantity >= 10**exponent else min(places, exponent)
-    rounded = rounded_units(quantity, exponent - places)
-    return with_thousands(format_units(rounded, places, 0))
+def _rounded(quantity: int, market: MarketFormat) -> str:
+    """Return a quantity for a label: no more places than lots have, two where it is one or more."""
+    exponent = market.scale.quantity
+    places = min(market.quantity_places, exponent)
+    if quantity >= 10**exponent:
+        places = min(places, 2)
+    return exact_text(rounded_units(quantity, exponent - places), places)

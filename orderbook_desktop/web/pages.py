@@ -9,9 +9,11 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, StreamingResponse
 
+from orderbook_desktop.core.market_format import step_text
 from orderbook_desktop.core.symbols import search_symbols
+from orderbook_desktop.core.units import MAX_EXPONENT
 from orderbook_desktop.core.version import __version__
-from orderbook_desktop.web.book_view import step_text, steps_for, view_of
+from orderbook_desktop.web.book_view import steps_for, view_of
 from orderbook_desktop.web.changes_stream import moment_id, seen_moment
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.frames import Encoding, Frame, accepts_gzip, event_frame
@@ -38,7 +40,7 @@ _NOT_STORED: Final = {"cache-control": "no-store"}
 
 
 class FragmentsForm:
-    """Makes the frames of `/events`, grouped by `step` (units of 10^-8); is a `StreamForm`.
+    """Makes the frames of `/events`, grouped by `step` (as `steps_for`); is a `StreamForm`.
 
     One rendering serves everybody who watches the symbol with the same grouping.
     """
@@ -94,12 +96,12 @@ def page_routes(hub: Hub, templates: Templates) -> APIRouter:
         info = library.find(symbol or library.default_symbol)
         async with hub.channel(info, _FIRST_BOOK_S) as channel:
             moment, badge = channel.moment, channel.badge()
-        step = chosen_step(info, moment.image, group)
+        book = view_of(info, moment, badge, chosen_step(info, moment.image, group))
         view = PageView(
-            book=view_of(info, moment, badge, step),
-            steps=[step_text(one) for one in steps_for(info, moment.image)],
+            book=book,
+            steps=[step_text(one, MAX_EXPONENT) for one in steps_for(info, moment.image)],
             live=live.value,
-            events="/events?" + urlencode({"symbol": info.symbol, "group": step_text(step)}),
+            events="/events?" + urlencode({"symbol": info.symbol, "group": book.step}),
             symbols=search_symbols(library.symbols, "")[:_SUGGESTIONS],
             demo=library.demo,
             version=__version__,

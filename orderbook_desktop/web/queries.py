@@ -9,9 +9,10 @@ from pydantic import BaseModel, Field
 
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.market_format import step_text
 from orderbook_desktop.core.symbols import SymbolInfo
-from orderbook_desktop.core.units import parse_units
-from orderbook_desktop.web.book_view import step_text, steps_for
+from orderbook_desktop.core.units import MAX_EXPONENT
+from orderbook_desktop.web.book_view import step_of, steps_for
 
 MAX_DEPTH: Final = 10_000
 _USUAL_DIGITS: Final = ("1", "2", "5")
@@ -31,8 +32,8 @@ GroupQuery = Annotated[
     Query(
         description="Price step to group by, one of those on the page; left out: the finest."
         " One of 1, 2 or 5 and zeros that isn't among them gives the nearest finer one.",
-        max_length=24,
-        pattern=r"^[0-9]{1,12}(\.[0-9]{1,8})?$",
+        max_length=31,
+        pattern=r"^[0-9]{1,12}(\.[0-9]{1,18})?$",
         examples=["0.1"],
     ),
 ]
@@ -64,7 +65,7 @@ class NotAGrouping(KnownError):
 
 
 def chosen_step(info: SymbolInfo, image: BookImage, typed: str | None) -> int:
-    """Return the grouping step (units of 10^-8) for what was asked; raises `NotAGrouping`.
+    """Return the grouping step (as of `steps_for`) for what was asked; raises `NotAGrouping`.
 
     What is on offer depends on symbol and price: a step that is so elsewhere, or was so before
     the price moved, gives the nearest one here that isn't coarser. While the book is not known
@@ -73,11 +74,11 @@ def chosen_step(info: SymbolInfo, image: BookImage, typed: str | None) -> int:
     steps = steps_for(info, image)
     if typed is None:
         return steps[0]
-    step = parse_units(typed)
+    step = step_of(typed)
     if step in steps or (step >= steps[0] and not image.last_update_id):
         return step
     if str(step).rstrip("0") not in _USUAL_DIGITS:
-        raise NotAGrouping(typed, [step_text(one) for one in steps])
+        raise NotAGrouping(typed, [step_text(one, MAX_EXPONENT) for one in steps])
     return max((one for one in steps if one < step), default=steps[0])
 
 

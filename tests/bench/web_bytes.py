@@ -129,7 +129,7 @@ async def _measure(path: Path, seconds: float) -> tuple[list[Way], float, str]:
     ways = [Way("every level as HTML, 10/s (old)"), Way("/stream"), Way("/events")]
     channel: Channel | None = None
     elapsed, levels = 0.0, 0
-    fragments = FragmentsForm(Templates(), 10**6)
+    fragments = FragmentsForm(Templates(), 10**16)
     for elapsed in _ticks(path, book, seconds):  # noqa: B007
         if channel is None:
             channel = Channel(info, book, lambda: book.now_ns)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from orderbook_desktop.core.symbols import SymbolInfo
-from orderbook_desktop.core.units import INT64_MAX, format_units, parse_units
-from orderbook_desktop.web.book_view import ROWS, BookView, steps_for, view_of
+from orderbook_desktop.core.units import INT64_MAX, MAX_EXPONENT, format_units
+from orderbook_desktop.web.book_view import ROWS, BookView, step_of, steps_for, view_of
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.templates import PageView, Templates
 from tests.web.hand_library import BTC, NOW_NS, SCRIPT, HandLibrary
@@ -21,7 +21,7 @@ from tests.web.hand_library import BTC, NOW_NS, SCRIPT, HandLibrary
 
 def _view(library: HandLibrary, step: str = "0.01", info: SymbolInfo = BTC) -> BookView:
     channel = Channel(info, library.lend(info), lambda: NOW_NS)
-    return view_of(info, channel.moment, channel.badge(), parse_units(step))
+    return view_of(info, channel.moment, channel.badge(), step_of(step))
 
 
 async def test_the_rows_next_to_the_spread_meet(library: HandLibrary) -> None:
@@ -36,12 +36,12 @@ async def test_the_rows_next_to_the_spread_meet(library: HandLibrary) -> None:
 async def test_grouping_rounds_bids_down_and_asks_up(library: HandLibrary) -> None:
     view = _view(library, "0.1")
     assert [(row.price, row.size) for row in view.bids[:2]] == [
-        ("100.00", "3.50000"),
-        ("99.50", "0.25000"),
+        ("100.0", "3.50000"),
+        ("99.5", "0.25000"),
     ]
     assert [(row.price, row.size) for row in view.asks[:-3:-1]] == [
-        ("100.10", "1.50000"),
-        ("101.00", "4.00000"),
+        ("100.1", "1.50000"),
+        ("101.0", "4.00000"),
     ]
 
 
@@ -83,9 +83,9 @@ async def test_an_unknown_book_has_empty_rows_and_no_chart(library: HandLibrary)
 async def test_a_book_at_another_scale_is_grouped_by_the_same_step(library: HandLibrary) -> None:
     library.btc.load([("100.01", "1.0000000001")], [("100.020000000001", "1")])
     view = _view(library, "0.1")
-    assert view.bids[0].price == "100.00"
+    assert view.bids[0].price == "100.0"
     assert view.bids[0].size == "1.0000000001"
-    assert view.asks[-1].price == "100.10"
+    assert view.asks[-1].price == "100.1"
 
 
 @pytest.mark.parametrize(
@@ -104,18 +104,17 @@ async def test_sizes_have_equal_places_before_the_lot_is_known(
 async def test_the_chart_is_two_closed_outlines(library: HandLibrary) -> None:
     chart = _view(library).chart
     for path in (chart.bids, chart.asks):
-        assert re.fullmatch(r"M500 240(H\d+V\d+\.\d)+V240Z", path)
-    # A hundred columns outward, the bids to the left.
-    assert chart.bids.count("H") == chart.asks.count("H") == 101
-    assert "H0V0.0" in chart.bids
-    assert "H1000V137.1" in chart.asks
-    assert (chart.low, chart.high) == ("100.00", "100.04")
+        assert re.fullmatch(r"M\d+ 240(V\d+H\d+)+V240Z", path)
+    # The range is ± 1.05 times what is nine tenths out; the bids end with their last level.
+    assert (chart.low, chart.high) == ("98.99", "101.05")
+    assert chart.bids.startswith("M245 240V87H")
+    assert chart.asks.endswith("V0H980V240Z")
 
 
 async def test_steps_begin_with_the_tick(library: HandLibrary) -> None:
     channel = Channel(BTC, library.lend(BTC), lambda: NOW_NS)
     steps = steps_for(BTC, channel.moment.image)
-    assert steps[0] == BTC.tick_size
+    assert steps[0] == BTC.tick_size * 10 ** (MAX_EXPONENT - 8)
     assert steps == sorted(steps)
     without_tick = replace(BTC, tick_size=0)
     assert steps_for(without_tick, channel.moment.image)[0] > 0
@@ -163,8 +162,8 @@ def test_every_number_of_5000_wide_levels_is_the_true_one(bids: list[int], asks:
     assert [row.bar for row in view.bids] == [50 * bid // most for bid, _ in totals]
     bid, ask = totals[-1]
     assert view.imbalance_text == f"{100 * bid // (bid + ask)} % bids"
-    # Nine tenths of the levels are in the chart, and its label has two places.
-    reached = max(sum(side[:4_500]) for side in units)
+    # 1.05 times the reach of nine tenths of the levels is in the chart; its label has two places.
+    reached = max(sum(side[:4_726]) for side in units)
     rounding = 10**6 if reached >= 10**8 else 1
     assert abs(_units(view.chart.most) - reached) <= rounding // 2
     grouped = _view(library, "0.00001", replace(BTC, tick_size=1, step_size=1))

@@ -4,52 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.levels import EMPTY, Int64Array, Levels
+from orderbook_desktop.core.levels import EMPTY, Levels
+from orderbook_desktop.core.market_format import MarketFormat, market_format
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus
 from orderbook_desktop.core.symbols import SymbolInfo
-from orderbook_desktop.core.units import DEFAULT_EXPONENT, Scale, places_of
-from orderbook_desktop.gui.panes.number_text import exact_text, short_text
 
 _NO_LEVELS = Levels(EMPTY, EMPTY)
-
-
-@dataclass(frozen=True, slots=True)
-class MarketFormat:
-    """How one market's numbers are written.
-
-    `tick` is the finest price step in price units of `scale`; the places are the fraction
-    digits that prices and quantities are padded to.
-    """
-
-    scale: Scale
-    tick: int
-    price_places: int
-    quantity_places: int
-
-    def price(self, units: int, step: int = 0) -> str:
-        """Return a price exactly; a grouping `step` may need fewer places than the tick."""
-        places = places_of(step, self.scale.price) if step else self.price_places
-        return exact_text(units, self.scale.price, places)
-
-    def half_price(self, twice: int) -> str:
-        """Return half of `twice` (price units) exactly."""
-        return exact_text(twice * 5, self.scale.price + 1, self.price_places)
-
-    def quantity(self, units: int) -> str:
-        """Return a quantity exactly."""
-        return exact_text(units, self.scale.quantity, self.quantity_places)
-
-    def short_quantity(self, units: int, widest: int) -> str:
-        """Return a quantity in at most about `widest` characters."""
-        return short_text(units, self.scale.quantity, self.quantity_places, widest)
-
-    def cost(self, units: int) -> str:
-        """Return a price times a quantity exactly."""
-        return exact_text(units, self.scale.notional, 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,26 +94,3 @@ def message_of(frame: BookFrame) -> Message | None:
         titles[state] = f"Connecting to {name}"
         details[state] = "Waiting for the stream."
     return Message(titles[state], status.detail or details.get(state, ""))
-
-
-def market_format(symbol: SymbolInfo, scale: Scale, bids: Levels, asks: Levels) -> MarketFormat:
-    """Return how to write the market's numbers.
-
-    Where the exchange did not tell the tick or step size (or it is finer than the book's
-    unit), the greatest common divisor of the values on display stands in.
-    """
-    tick = _rescaled(symbol.tick_size, scale.price) or _divisor(bids.prices, asks.prices)
-    step = _rescaled(symbol.step_size, scale.quantity) or _divisor(bids.quantities, asks.quantities)
-    return MarketFormat(scale, tick, places_of(tick, scale.price), places_of(step, scale.quantity))
-
-
-def _rescaled(units: int, exponent: int) -> int:
-    """Return units of 10^-8 at `exponent`, or 0 where that would not be exact."""
-    if exponent >= DEFAULT_EXPONENT:
-        return int(units * 10 ** (exponent - DEFAULT_EXPONENT))
-    quotient, rest = divmod(units, 10 ** (DEFAULT_EXPONENT - exponent))
-    return 0 if rest else int(quotient)
-
-
-def _divisor(first: Int64Array, second: Int64Array) -> int:
-    return int(np.gcd(np.gcd.reduce(first, initial=0), np.gcd.reduce(second, initial=0)))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QComboBox, QWidget
 
-from orderbook_desktop.core.symbols import grouping_steps
-from orderbook_desktop.core.units import format_units, places_of
+from orderbook_desktop.core.market_format import book_steps, step_text
 from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.preferences import Preferences
 
@@ -16,15 +15,7 @@ def steps_for(frame: BookFrame) -> list[int]:
 
     Without levels there is no price to choose them by: then there are none.
     """
-    if not frame.has_levels:
-        return []
-    side = frame.bids if len(frame.bids.prices) else frame.asks
-    return grouping_steps(frame.format.tick, int(side.prices[0]))
-
-
-def step_text(step: int, exponent: int) -> str:
-    """Return a step as decimal text: `0.01`, `5`."""
-    return format_units(step, exponent, places_of(step, exponent))
+    return book_steps(frame.format, frame.bids, frame.asks) if frame.has_levels else []
 
 
 class GroupingBox(QComboBox):

@@ -1,62 +1,67 @@
-// The depth chart's outlines, as `web/depth_path.py` draws them on the server.
+// The depth chart's range and outlines, as `core/depth_curve.py` finds them for the window and
+// for `web/depth_path.py`.
 
 export const WIDTH = 1000;
 export const HEIGHT = 240;
-const COLUMNS = 100;
-const SHOWN_SHARE = 0.9; // A few far-off levels must not squeeze the rest into a line.
+const COLUMNS = 200;
+const COLUMN = WIDTH / COLUMNS;
 
-export function depthChart(bids, asks) {
-  if (!bids.levels.length || !asks.levels.length) return null;
-  const mid = (bids.levels[0].at + asks.levels[0].at) / 2;
-  const reach = Math.min(reachOf(bids.levels, mid), reachOf(asks.levels, mid));
-  const bidSums = sumsAt(bids.levels, mid, reach);
-  const askSums = sumsAt(asks.levels, mid, reach);
-  const most = Math.max(bidSums.at(-1), askSums.at(-1));
-  const [bidSize, askSize] = [sizeWithin(bids.levels, mid, reach), sizeWithin(asks.levels, mid, reach)];
-  return {
-    bids: outline(bidSums, most, -1),
-    asks: outline(askSums, most, 1),
-    low: mid - reach,
-    mid,
-    high: mid + reach,
-    most,
-    mostSize: bidSize > askSize ? bidSize : askSize,
-  };
+// Null without levels. `tick` is the finest price step.
+export function depthChart(bids, asks, tick) {
+  const best = [bids, asks].filter((side) => side.levels.length).map((side) => side.levels[0].at);
+  if (!best.length) return null;
+  const mid = best.reduce((one, other) => one + other) / best.length;
+  const half = halfSpan([bids.levels, asks.levels].filter((levels) => levels.length), mid, tick);
+  const [low, high] = [mid - half, mid + half];
+  const inView = [within(bids.levels, (at) => at >= low), within(asks.levels, (at) => at <= high)];
+  const most = Math.max(...inView.map(({ amount }) => amount));
+  const [bidSize, askSize] = inView.map(({ size }) => size);
+  const chart = { low, mid, high, most, mostSize: bidSize > askSize ? bidSize : askSize };
+  return { ...chart, bids: outline(bids.levels, chart, -1), asks: outline(asks.levels, chart, 1) };
 }
 
-// The exact sum of the levels within `reach`.
-function sizeWithin(levels, mid, reach) {
-  let total = 0n;
-  for (const { at, size } of levels) {
-    if (Math.abs(at - mid) > reach) break;
-    total += size;
+// A few far-off levels must not squeeze the rest into a line.
+function halfSpan(sides, mid, tick) {
+  const farthest = (index) =>
+    Math.max(...sides.map((levels) => Math.abs(levels[index(levels.length)].at - mid)));
+  const reach = farthest((count) => Math.ceil(((count - 1) * 9) / 10));
+  const nearest = farthest(() => 0);
+  return Math.max(Math.min(reach * 1.05, Math.max(0.02 * mid, 2 * nearest)), 10 * tick);
+}
+
+// What rests in front of the first level that isn't `inside`, exact and as a double.
+function within(levels, inside) {
+  let size = 0n, amount = 0;
+  for (const level of levels) {
+    if (!inside(level.at)) break;
+    size += level.size;
+    amount += level.amount;
   }
-  return total;
+  return { size, amount };
 }
 
-function reachOf(levels, mid) {
-  const last = Math.max(0, Math.floor(levels.length * SHOWN_SHARE) - 1);
-  return Math.abs(levels[last].at - mid);
-}
-
-function sumsAt(levels, mid, reach) {
-  const sums = [];
+// A column shows what rests between the spread and its middle; the curve ends with its last level.
+function outline(levels, { low, high, most }, outward) {
+  if (!levels.length) return "";
+  const column = (high - low) / COLUMNS;
+  const ends = [levels[0].at, levels.at(-1).at];
+  const [nearest, farthest] = [Math.min(...ends) - column / 2, Math.max(...ends) + column / 2];
+  const tops = new Map();
   let index = 0, sum = 0;
-  for (let column = 0; column <= COLUMNS; column++) {
-    const distance = (reach * column) / COLUMNS;
-    while (index < levels.length && Math.abs(levels[index].at - mid) <= distance) {
+  for (let count = 0; count < COLUMNS; count++) {
+    const x = outward > 0 ? count : COLUMNS - 1 - count;
+    const price = low + (x + 0.5) * column;
+    while (index < levels.length && (price - levels[index].at) * outward >= 0) {
       sum += levels[index++].amount;
     }
-    sums.push(sum);
+    if (price >= nearest && price <= farthest) tops.set(x, Math.round((1 - sum / most) * HEIGHT));
   }
-  return sums;
-}
-
-function outline(sums, most, outward) {
-  const centre = WIDTH / 2;
-  const parts = sums.map((sum, column) => {
-    const x = centre + (outward * centre * column) / COLUMNS;
-    return `H${x.toFixed(0)}V${(HEIGHT * (1 - sum / most)).toFixed(1)}`;
+  const columns = [...tops.keys()].sort((one, other) => one - other);
+  if (!columns.length) return "";
+  let path = `M${columns[0] * COLUMN} ${HEIGHT}`;
+  columns.forEach((x, at) => {
+    const top = tops.get(x);
+    if (at === 0 || top !== tops.get(columns[at - 1])) path += `${at ? `H${x * COLUMN}` : ""}V${top}`;
   });
-  return `M${centre} ${HEIGHT}${parts.join("")}V${HEIGHT}Z`;
+  return `${path}H${(columns.at(-1) + 1) * COLUMN}V${HEIGHT}Z`;
 }

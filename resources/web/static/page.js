@@ -17,13 +17,21 @@ const bids = [...document.getElementById("bids").rows];
 const ages = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const crosshair = new Crosshair(
   document.querySelector("svg"), document.getElementById("reading"), places, book.dataset);
-let step = units(book.dataset.step);
+let step, rowPlaces;
 let drawing = 0;
+
+group(book.dataset.step);
 
 const by = (id) => document.getElementById(id);
 const feed = new BookFeed(`/stream?symbol=${encodeURIComponent(book.dataset.symbol)}`, () => {
   drawing ||= requestAnimationFrame(draw);
 });
+
+// A row's price has no more places than the step.
+function group(text) {
+  step = units(text);
+  rowPlaces = { price: text.split(".")[1]?.length ?? 0, size: places.size };
+}
 
 function draw() {
   drawing = 0;
@@ -37,8 +45,8 @@ function draw() {
   const askTotal = askRows.at(-1)?.total ?? 0n;
   const bidTotal = bidRows.at(-1)?.total ?? 0n;
   const most = [askTotal, bidTotal, 1n].reduce((one, other) => (one > other ? one : other));
-  show(asks, askRows, most, places);
-  show(bids, bidRows, most, places);
+  show(asks, askRows, most, rowPlaces);
+  show(bids, bidRows, most, rowPlaces);
   drawStrip(bidTotal, askTotal);
   drawChart();
   book.dataset.updateId = feed.lastUpdateId;
@@ -70,12 +78,12 @@ function drawStrip(bidTotal, askTotal) {
 }
 
 function drawChart() {
-  const chart = depthChart(feed.bids, feed.asks);
+  const chart = depthChart(feed.bids, feed.asks, Number(book.dataset.tick));
   by("bid-area").setAttribute("d", chart?.bids ?? "");
   by("ask-area").setAttribute("d", chart?.asks ?? "");
   crosshair.show(feed, chart);
   for (const name of ["low", "high"]) {
-    put(by(`chart-${name}`), chart ? rounded(chart[name], places.price) : "");
+    put(by(`chart-${name}`), chart ? rounded(Math.max(0, chart[name]), places.price) : "");
   }
   put(by("chart-most"), chart ? short(chart.mostSize, chart.most >= 1 ? 2 : places.size) : "");
 }
@@ -94,7 +102,7 @@ async function askWhyLost() {
 }
 
 form.elements.group.addEventListener("change", (event) => {
-  step = units(event.target.value);
+  group(event.target.value);
   const address = new URL(location);
   address.searchParams.set("symbol", book.dataset.symbol);
   address.searchParams.set("group", event.target.value);

@@ -9,16 +9,14 @@ import numpy as np
 from PySide6.QtCore import QByteArray, QDataStream, QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import QFont, QPainter, QPen, QPolygon
 
-from orderbook_desktop.core.decimal_text import percent_text
-from orderbook_desktop.core.depth_curve import DepthCurve
+from orderbook_desktop.core.depth_curve import Canvas, DepthCurve, Outline, Reading, outline
 from orderbook_desktop.core.ladder import Side
+from orderbook_desktop.core.market_format import MarketFormat
+from orderbook_desktop.core.number_text import axis_text, exact_text, percent_text
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import places_of
 from orderbook_desktop.gui.number_font import NumberMetrics
 from orderbook_desktop.gui.panes.axes import AxisPainter, PlotArea
-from orderbook_desktop.gui.panes.book_frame import MarketFormat
-from orderbook_desktop.gui.panes.depth_chart.outline import Canvas, Outline, Reading, outline
-from orderbook_desktop.gui.panes.number_text import axis_text, exact_text
 from orderbook_desktop.gui.theme import Theme
 
 _LINE: Final = 2

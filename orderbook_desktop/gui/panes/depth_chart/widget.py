@@ -15,17 +15,19 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QWidget
 
-from orderbook_desktop.core.depth_curve import DepthCurve, build_curve
-from orderbook_desktop.core.ladder import Side
-from orderbook_desktop.gui.number_font import NumberMetrics, number_font
-from orderbook_desktop.gui.panes.axes import PlotArea, PriceView, scale_top
-from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
-from orderbook_desktop.gui.panes.depth_chart.outline import (
+from orderbook_desktop.core.depth_curve import (
+    DepthCurve,
     Reading,
+    build_curve,
+    middle_of,
     natural_half_span,
     read_curves,
     size_in_view,
 )
+from orderbook_desktop.core.ladder import Side
+from orderbook_desktop.gui.number_font import NumberMetrics, number_font
+from orderbook_desktop.gui.panes.axes import PlotArea, PriceView, scale_top
+from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
 from orderbook_desktop.gui.panes.depth_chart.painter import DepthPainter, DepthScene, axis_text_of
 from orderbook_desktop.gui.panes.message import paint_message
 from orderbook_desktop.gui.theme import Theme
@@ -100,7 +102,7 @@ class DepthChart(QWidget):
         if message_of(frame) is None:
             bids, asks = build_curve(frame.bids, Side.BID), build_curve(frame.asks, Side.ASK)
             self._curves = bids, asks
-            self._mid = self._middle(frame)
+            self._mid = middle_of(frame.bids, frame.asks)
             natural = natural_half_span(bids, asks, self._mid, frame.format.tick)
             self._view.follow(self._mid, natural)
             self._follow_mouse()
@@ -254,11 +256,6 @@ class DepthChart(QWidget):
             f"At {text.price(point.price)}: size {text.quantity(point.size)}, "
             f"cost {text.cost(point.cost)}"
         )
-
-    def _middle(self, frame: BookFrame) -> float:
-        """Return the mid, or the best price of the only side."""
-        best = [int(levels.prices[0]) for levels in (frame.bids, frame.asks) if len(levels.prices)]
-        return sum(best) / len(best)
 
     def _plot(self) -> QRect:
         sample = "0"

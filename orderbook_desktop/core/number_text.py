@@ -1,16 +1,29 @@
-"""Numbers as the window shows them: exact where they fit, honestly shortened where not."""
+"""Numbers as window and page show them: exact where they fit, honestly shortened where not."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from orderbook_desktop.core.decimal_text import with_thousands
 from orderbook_desktop.core.units import format_units, rounded_units
 
 _SUFFIXES: Final = ((18, "E"), (15, "P"), (12, "T"), (9, "B"), (6, "M"), (3, "K"))
 _DIGITS: Final = 5
 # From a million on, a suffix reads faster than a row of digits.
 _SHORTENED_FROM: Final = 10**6
+
+
+def with_thousands(decimal: str) -> str:
+    """Return decimal text with commas between the thousands of its whole part."""
+    sign = "-" if decimal.startswith("-") else ""
+    whole, point, fraction = decimal.removeprefix("-").partition(".")
+    return f"{sign}{int(whole):,}{point}{fraction}"
+
+
+def percent_text(percent: float) -> str:
+    """Return a percentage with its sign and about three significant digits."""
+    size = abs(percent)
+    places = 2 if size >= 1 else 3 if size >= 0.01 else 5
+    return f"{percent:+.{places}f} %"
 
 
 def exact_text(units: int, exponent: int, places: int | None = 0) -> str:

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderbook_desktop.gui.panes.number_text import (
+from orderbook_desktop.core.number_text import (
     axis_text,
     exact_text,
+    percent_text,
     rounded_text,
     short_text,
+    with_thousands,
 )
 
 
@@ -55,3 +57,19 @@ def test_short_text(units: int, exponent: int, places: int, widest: int, expecte
 )
 def test_axis_text(units: int, step: int, expected: str) -> None:
     assert axis_text(units, 8, step) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0", "0"), ("1234.50", "1,234.50"), ("-1234567", "-1,234,567"), ("0.00000812", "0.00000812")],
+)
+def test_thousands(text: str, expected: str) -> None:
+    assert with_thousands(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("percent", "expected"),
+    [(1.5, "+1.50 %"), (-0.9234, "-0.923 %"), (0.0000175, "+0.00002 %")],
+)
+def test_percent_text(percent: float, expected: str) -> None:
+    assert percent_text(percent) == expected

@@ -1,0 +1,86 @@
+"""Window and page show a market with the same digits, steps and range."""
+
+from __future__ import annotations
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from orderbook_desktop.core.market_format import step_text
+from orderbook_desktop.core.units import MAX_EXPONENT
+from orderbook_desktop.gui.panes.book_frame import BookFrame, read_frame
+from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
+from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
+from orderbook_desktop.gui.theme import DARK
+from orderbook_desktop.gui.window import grouping
+from orderbook_desktop.web.book_view import BookView, steps_for, view_of
+from orderbook_desktop.web.channel import Channel, Moment
+from tests.web.hand_library import NOW_NS
+from tests.web.made_markets import MARKETS, MadeMarket
+
+
+def _both(market: MadeMarket) -> tuple[BookFrame, Moment]:
+    book = market.book
+    moment = Channel(market.info, book, lambda: NOW_NS).moment
+    return read_frame(market.info, book.look()), moment
+
+
+def _view(market: MadeMarket, moment: Moment, step: int) -> BookView:
+    return view_of(market.info, moment, moment.badge, step)
+
+
+@pytest.fixture(params=list(MARKETS.values()), ids=list(MARKETS))
+def market(request: pytest.FixtureRequest) -> MadeMarket:
+    made: MadeMarket = request.param
+    return made
+
+
+def test_both_offer_the_same_steps(market: MadeMarket) -> None:
+    frame, moment = _both(market)
+    exponent = frame.format.scale.price
+    offered = [step_text(one, exponent) for one in grouping.steps_for(frame)]
+    assert offered
+    assert [step_text(one, MAX_EXPONENT) for one in steps_for(market.info, moment.image)] == offered
+
+
+def test_both_write_the_same_digits(market: MadeMarket, qtbot: QtBot) -> None:
+    frame, moment = _both(market)
+    ladder = DepthLadder(DARK)
+    qtbot.addWidget(ladder)
+    ladder.resize(2_000, 1_500)
+    for window_step, page_step in zip(
+        grouping.steps_for(frame), steps_for(market.info, moment.image), strict=True
+    ):
+        ladder.set_step(window_step)
+        ladder.set_frame(frame)
+        scene = ladder.scene
+        assert scene is not None
+        view = _view(market, moment, page_step)
+        page = {row.price: (row.size, row.total) for row in (*view.asks, *view.bids) if row.price}
+        window = {row.price: ladder.describe(row.row) for row in scene.rows}
+        assert not page.keys() - window.keys()
+        for price, (size, total) in page.items():
+            assert f"{price} " in window[price]
+            assert f"Size {size} " in window[price]
+            assert f"spread {total} " in window[price]
+        if view.mid:
+            assert scene.gap[0] == f"mid {view.mid}"
+            assert scene.gap[1].startswith(f"spread {view.spread} ")
+            assert view.spread_percent in scene.gap[1]
+
+
+def test_both_show_the_same_range(market: MadeMarket, qtbot: QtBot) -> None:
+    frame, moment = _both(market)
+    chart = DepthChart(DARK)
+    qtbot.addWidget(chart)
+    chart.set_frame(frame)
+    view, text = chart.view, frame.format
+    page = _view(market, moment, steps_for(market.info, moment.image)[0]).chart
+    labels = [
+        text.price(max(0, round(price / text.tick)) * text.tick) for price in (view.low, view.high)
+    ]
+    assert [page.low, page.high] == labels
+    for levels, path in ((frame.bids, page.bids), (frame.asks, page.asks)):
+        best = float(levels.prices[0]) if len(levels.prices) else None
+        assert bool(path) is (best is not None)
+        # Both sides are in view, however far apart they are.
+        assert best is None or view.low <= best <= view.high
