@@ -13,6 +13,7 @@ import importlib
 import logging
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -148,7 +149,7 @@ async def _loaded(common_names: Mapping[str, str], base_url: str, timeout_s: flo
 
 def _no_list(answer: Answer, listings: Listings, base_url: str) -> ExchangeError:
     if answer.status != 200 or told_error(answer.body).code:
-        return refusal_in(answer, base_url)
+        return refusal_in(answer, base_url, time.time())
     if answer.body.lstrip().startswith(b"<"):
         return WebPage(base_url)
     if listings.is_whole:

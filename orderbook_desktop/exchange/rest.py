@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -76,6 +77,14 @@ _no_book_decoder: Final = msgspec.json.Decoder(_WireNoBook)
 _ticker_decoder: Final = msgspec.json.Decoder(_WireTicker)
 
 
+@dataclass(frozen=True, slots=True)
+class RestClocks:
+    """Clocks in seconds: `wall` is the time of day since the epoch, `steady` is never set."""
+
+    wall: Callable[[], float] = time.time
+    steady: Callable[[], float] = time.monotonic
+
+
 class BinanceRest:
     """Fetches snapshots from `base_url`; is a `SnapshotSource`. Call `close()` when done.
 
@@ -87,8 +96,15 @@ class BinanceRest:
     each loss of the connection, where 5,000 levels would take five.
     """
 
-    def __init__(self, base_url: str, limit: int = 5000, timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        limit: int = 5000,
+        timeout_s: float = _TIMEOUT_S,
+        clocks: RestClocks | None = None,
+    ) -> None:
         self.books = 1
+        self._clocks = clocks or RestClocks()
         self._client = HttpClient(base_url, timeout_s)
         self._limit = limit
         self._weight = WeightLimit()
@@ -156,8 +172,8 @@ class BinanceRest:
         await self._client.close()
 
     def _take_weight(self, weight: int) -> None:
-        now_s = time.time()
-        if (pause := self._paused_until - time.monotonic()) > 0:
+        now_s = self._clocks.wall()
+        if (pause := self._paused_until - self._clocks.steady()) > 0:
             raise RateLimited(pause, self._pause_status, self._pause_asked_s)
         if (delay := self._weight.delay(weight, now_s)) > 0:
             raise Paced(delay)
@@ -172,7 +188,7 @@ class BinanceRest:
     ) -> bytes:
         answer = await self._client.get(path, query, most_bytes, take)
         if answer.used_weight is not None:
-            self._weight.told(answer.used_weight, time.time())
+            self._weight.told(answer.used_weight, self._clocks.wall())
         if answer.status != 200:
             raise self._refusal(answer, query)
         if len(answer.body) <= _LONGEST_ERROR and told_error(answer.body).code:
@@ -180,21 +196,22 @@ class BinanceRest:
         return answer.body
 
     def _refusal(self, answer: Answer, query: dict[str, str]) -> ExchangeError:
-        error = refusal_in(answer, self._client.base_url, query.get("symbol"))
+        now_s = self._clocks.wall()
+        error = refusal_in(answer, self._client.base_url, now_s, query.get("symbol"))
         told = plain_text(answer.body[:1000].decode("utf-8", "replace"))
         _log.warning("HTTP %d for %s: %s", answer.status, query, told)
         if isinstance(error, RateLimited):
-            self._paused_until = max(self._paused_until, time.monotonic() + error.retry_after_s)
+            ends_at = self._clocks.steady() + error.retry_after_s
+            self._paused_until = max(self._paused_until, ends_at)
             self._pause_status, self._pause_asked_s = error.status, error.asked_s
         return error
 
 
-def refusal_in(answer: Answer, url: str, market: str | None = None) -> ExchangeError:
-    """Return the error that `answer`, got from `url`, tells of in its status or body.
+def refusal_in(answer: Answer, url: str, now_s: float, market: str | None = None) -> ExchangeError:
+    """Return the error that `answer`, got from `url` at `now_s`, tells of in its status or body.
 
     `market` is what was asked for, where it was one.
     """
-    now_s = time.time()
     told = told_error(answer.body)
     error = refusal(url, answer.status, answer.retry_after, now_s)
     if isinstance(error, UnexpectedAnswer | Unreachable):

@@ -6,8 +6,9 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from itertools import count, islice
 
 import pytest
 from PySide6.QtWidgets import QApplication
@@ -17,6 +18,7 @@ from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff,
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
+from orderbook_desktop.engine import book_feed
 from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.exchange.errors import (
     NoBook,
@@ -102,6 +104,9 @@ class HandSnapshots:
         request: asyncio.Future[DepthSnapshot] = asyncio.get_running_loop().create_future()
         self.requests.append(request)
         return await request
+
+    async def until_asked(self, times: int) -> None:
+        await until(lambda: len(self.requests) >= times)
 
     async def answer(self, answer: DepthSnapshot | Exception) -> None:
         await until(lambda: self.waiting)
@@ -384,20 +389,26 @@ async def test_why_a_stream_broke_is_shown_until_the_book_is_known() -> None:
 
 
 @pytest.mark.expects_log("the best bid 100 reaches the best ask 100")
-async def test_a_crossed_snapshot_is_asked_for_again_ever_more_slowly() -> None:
+async def test_a_crossed_snapshot_is_asked_for_again_ever_more_slowly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[float] = []
+
+    def growing(*_limits: float, **_named: float) -> Iterator[float]:
+        for pause_s in count(0.0, 0.01):
+            taken.append(pause_s)
+            yield pause_s
+
+    monkeypatch.setattr(book_feed, "backoff_delays", growing)
     async with by_hand() as hand:
         hand.feed.attach(hand.sink)
         await hand.give(StreamConnected())
-        waits = []
-        for _ in range(4):
-            await until(lambda: hand.snapshots.waiting)
-            begun = time.monotonic()
+        for asked in range(4):
+            assert taken == list(islice(count(0.0, 0.01), asked))
             await hand.snapshots.answer(crossed_snapshot(10))
             await until(lambda: hand.snapshots.waiting)
-            waits.append(time.monotonic() - begun)
             assert hand.state is FeedState.SYNCING
             assert "the best bid 100 reaches the best ask 100" in hand.feed.status.detail
-        assert waits == sorted(waits)
         await hand.snapshots.answer(snapshot(20))
         await until(lambda: hand.state is FeedState.SYNCED)
     # Nothing was recorded that would have been lost.
@@ -522,10 +533,11 @@ async def test_a_stream_that_breaks_all_the_time_is_no_storm_of_requests() -> No
     async with by_hand(first_delay=60) as hand:
         await hand.give(StreamConnected())
         await until(lambda: hand.snapshots.requests)
-        for _ in range(20):
-            await hand.give(StreamBroken(GapCause.MALFORMED, "odd"), StreamConnected())
-            await asyncio.sleep(0.005)
         # A few at once, then none for a long while.
+        for breaks in range(1, 21):
+            await hand.give(StreamBroken(GapCause.MALFORMED, "odd"), StreamConnected())
+            await hand.snapshots.until_asked(min(4, 1 + breaks))
+        await asyncio.sleep(0.1)
         assert len(hand.snapshots.requests) == 4
 
 

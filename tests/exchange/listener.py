@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from websockets.asyncio.client import ClientConnection
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import DiffStream, StreamBroken, StreamConnected, StreamItem
+from orderbook_desktop.exchange import link, stream, subscription
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.stream import BinanceStreams
+from tests.exchange.scripted_server import ScriptedServer, frame
 
 
 async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -89,6 +92,10 @@ class Listener:
         pairs = zip(self.diffs, self.diffs[1:], strict=False)
         return [(a.final_id, b.first_id) for a, b in pairs if b.first_id != a.final_id + 1]
 
+    async def until_it_has(self, count: int) -> None:
+        """Wait for so many events."""
+        await until(lambda: len(self.diffs) >= count)
+
     async def listen(self, stream: DiffStream, market: str) -> None:
         async with aclosing(stream.items(market)) as items:
             async for item in items:
@@ -119,3 +126,38 @@ async def streams_of(
         yield streams
     finally:
         await streams.close()
+
+
+class HandTime:
+    """The steady clock by which streams judge silence and age; it goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self._now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def go_on(self, seconds: float) -> None:
+        self._now += seconds
+
+
+@pytest.fixture
+def hand_time(monkeypatch: pytest.MonkeyPatch) -> HandTime:
+    """Let the streams read a clock that is in the test's hand."""
+    hand = HandTime()
+    module = SimpleNamespace(monotonic=hand.monotonic, time=time.time, time_ns=time.time_ns)
+    for user in (link, stream, subscription):
+        monkeypatch.setattr(user, "time", module)
+    return hand
+
+
+async def be_active(
+    script: ScriptedServer, listener: Listener, market: str, hand_time: HandTime
+) -> None:
+    """Send events of `market` to its listener, ten a second."""
+    number = len(listener.diffs)
+    while number < 80:
+        number += 1
+        hand_time.go_on(0.1)
+        await script.send_to_all(frame(market, number))
+        await listener.until_it_has(number)

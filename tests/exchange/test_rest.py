@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
@@ -24,15 +23,25 @@ from orderbook_desktop.exchange.errors import (
     Unreachable,
 )
 from orderbook_desktop.exchange.local import Fault, FaultKind, LocalExchange, SyntheticSource
-from orderbook_desktop.exchange.rest import BinanceRest
+from orderbook_desktop.exchange.rest import BinanceRest, RestClocks
 
 BTC = "BTCUSDT"
 BOOK = b'{"lastUpdateId":7,"bids":[["1.00","2.0"]],"asks":[["1.01","3.0"]]}'
 
 
+class HandClock:
+    """A clock in the test's hand; it begins with a minute of the time of day."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_800_000_000.0
+        self.clocks = RestClocks(lambda: self.now_s, lambda: self.now_s)
+
+
 @asynccontextmanager
-async def rest_of(url: str, timeout_s: float = 60.0) -> AsyncIterator[BinanceRest]:
-    rest = BinanceRest(url, timeout_s=timeout_s)
+async def rest_of(
+    url: str, timeout_s: float = 60.0, clock: HandClock | None = None
+) -> AsyncIterator[BinanceRest]:
+    rest = BinanceRest(url, timeout_s=timeout_s, clocks=None if clock is None else clock.clocks)
     try:
         yield rest
     finally:
@@ -85,13 +94,6 @@ async def odd_server(
         await runner.cleanup()
 
 
-async def a_minute_with(seconds: int) -> None:
-    """Wait for a minute of the clock of which so much is left: then the count begins anew."""
-    left = 60 - time.time() % 60
-    if left < seconds:
-        await asyncio.sleep(left + 0.5)
-
-
 async def test_a_snapshot_of_five_thousand_levels() -> None:
     async with LocalExchange(SyntheticSource()) as exchange, rest_of(exchange.rest_url) as rest:
         snapshot = await rest.snapshot(BTC)
@@ -125,29 +127,36 @@ async def test_a_status_of_trouble_is_its_error_and_the_next_request_serves(
 @pytest.mark.parametrize("status", [403, 418, 429])
 @pytest.mark.expects_log("HTTP 4")
 async def test_a_pause_that_was_asked_for_is_kept(status: int) -> None:
-    async with LocalExchange(SyntheticSource()) as exchange, rest_of(exchange.rest_url) as rest:
-        exchange.inject(Fault(kind=FaultKind.HTTP, status=status, retry_after=2))
+    clock = HandClock()
+    async with (
+        LocalExchange(SyntheticSource()) as exchange,
+        rest_of(exchange.rest_url, clock=clock) as rest,
+    ):
+        exchange.inject(Fault(kind=FaultKind.HTTP, status=status, retry_after=20))
         with pytest.raises(RateLimited) as caught:
             await rest.snapshot(BTC)
+        clock.now_s += 19
         with pytest.raises(RateLimited) as paused:
             await rest.snapshot("ETHUSDT")  # The pause is the address's, not the symbol's.
-        assert 0 < paused.value.retry_after_s <= 2
+        assert paused.value.retry_after_s == 1
         assert paused.value.status == status
-        await asyncio.sleep(paused.value.retry_after_s)
+        clock.now_s += 1
         assert (await rest.snapshot("ETHUSDT")).market == "ETHUSDT"
     assert caught.value.banned is (status == 418)
 
 
 @pytest.mark.expects_log("HTTP 429")
 async def test_a_pause_until_a_date_is_kept() -> None:
-    date = formatdate(time.time() + 90, usegmt=True)
-    async with odd_server(429, b"", {"Retry-After": date}) as odd, rest_of(odd.url) as rest:
+    clock = HandClock()
+    date = {"Retry-After": formatdate(clock.now_s + 90, usegmt=True)}
+    async with odd_server(429, b"", date) as odd, rest_of(odd.url, clock=clock) as rest:
         with pytest.raises(RateLimited) as caught:
             await rest.snapshot(BTC)
-        assert 85 < caught.value.retry_after_s <= 90
+        assert caught.value.retry_after_s == 90
+        clock.now_s += 5
         with pytest.raises(RateLimited) as paused:
             await rest.snapshot(BTC)
-        assert 80 < paused.value.retry_after_s <= 90
+        assert paused.value.retry_after_s == 85
     assert len(odd.queries) == 1
 
 
@@ -238,14 +247,17 @@ async def test_few_requests_go_out_at_a_time() -> None:
 
 
 async def test_the_weight_the_exchange_told_is_kept_to() -> None:
-    used = {"X-MBX-USED-WEIGHT-1M": "5000"}
-    async with odd_server(200, BOOK, used) as odd, rest_of(odd.url) as rest:
-        await a_minute_with(15)
+    used, clock = {"X-MBX-USED-WEIGHT-1M": "5000"}, HandClock()
+    async with odd_server(200, BOOK, used) as odd, rest_of(odd.url, clock=clock) as rest:
         await rest.snapshot(BTC)
+        clock.now_s += 40
         with pytest.raises(Paced) as caught:
             await rest.snapshot(BTC)
-        assert 0 < caught.value.retry_after_s <= 61
-    assert len(odd.queries) == 1
+        assert caught.value.retry_after_s == 21
+        assert len(odd.queries) == 1
+        clock.now_s += 20
+        await rest.snapshot(BTC)
+    assert len(odd.queries) == 2
 
 
 async def test_a_cancelled_request_leaves_the_next_one_its_turn() -> None:
@@ -290,10 +302,9 @@ async def test_many_books_are_asked_for_less_deep() -> None:
 
 async def test_the_first_books_of_a_hundred_symbols_fit_into_one_minute() -> None:
     symbols_weight = {"X-MBX-USED-WEIGHT-1M": "100"}
-    async with odd_server(200, BOOK) as odd, rest_of(odd.url) as rest:
+    async with odd_server(200, BOOK) as odd, rest_of(odd.url, clock=HandClock()) as rest:
         odd.answers.insert(0, (200, b"[]", symbols_weight))
         rest.books = 100
-        await a_minute_with(20)
         assert await rest.day_volumes() == {}
         await asyncio.gather(*(rest.snapshot(f"A{number}USDT") for number in range(100)))
         further = await asyncio.gather(

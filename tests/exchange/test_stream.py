@@ -16,10 +16,20 @@ from orderbook_desktop.core.sources import StreamConnected
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.stream import BinanceStreams
 
-from .listener import Listener, SendingTimes, listening, sending_times, streams_of, until
+from .listener import (
+    HandTime,
+    Listener,
+    SendingTimes,
+    be_active,
+    hand_time,
+    listening,
+    sending_times,
+    streams_of,
+    until,
+)
 from .scripted_server import ScriptedServer, frame, scripted_server
 
-__all__ = ["sending_times"]
+__all__ = ["hand_time", "sending_times"]
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
 LONGEST = 4 * 2**20
@@ -260,30 +270,34 @@ async def feed(script: ScriptedServer, market: str, stop: asyncio.Event) -> None
         await asyncio.sleep(0.005)
 
 
-async def test_silence_of_an_active_symbol_is_a_break_and_the_connection_renewed() -> None:
-    times = StreamTimes(silence_s=3.0, watch_every_s=0.05)
+async def test_silence_of_an_active_symbol_is_a_break_and_the_connection_renewed(
+    hand_time: HandTime,
+) -> None:
+    times = StreamTimes(silence_s=30.0, watch_every_s=0.05, ping_s=600.0)
     async with following(times) as (script, _streams, btc):
-        for number in range(1, 80):
-            await send(script, frame(BTC, number))
-            await asyncio.sleep(0.005)
+        await be_active(script, btc, BTC, hand_time)
+        hand_time.go_on(29)
+        await asyncio.sleep(0.2)
+        assert not btc.broken
+        hand_time.go_on(2)
         await until(lambda: btc.connected == 2)
     assert btc.causes == [GapCause.SILENCE]
     assert len(script.attempts) == 2
 
 
-async def test_silence_of_one_of_two_symbols_renews_only_its_subscription() -> None:
-    times = StreamTimes(silence_s=3.0, watch_every_s=0.05)
-    stop = asyncio.Event()
+async def test_silence_of_one_of_two_symbols_renews_only_its_subscription(
+    hand_time: HandTime,
+) -> None:
+    times = StreamTimes(silence_s=30.0, watch_every_s=0.05, ping_s=600.0)
     async with following(times) as (script, streams, btc), listening(streams, ETH) as eth:
         await until(lambda: eth.connected)
-        feeding = asyncio.create_task(feed(script, ETH, stop))
-        for number in range(1, 80):
-            await send(script, frame(BTC, number))
-            await asyncio.sleep(0.005)
+        await be_active(script, btc, BTC, hand_time)
+        hand_time.go_on(29)
+        await send(script, frame(ETH, 1))
+        await until(lambda: eth.diffs)
+        hand_time.go_on(2)
         await until(lambda: btc.connected == 2)
         renewed = script.sent_commands[-2:]
-        stop.set()
-        await feeding
     assert btc.causes == [GapCause.SILENCE]
     assert not eth.broken
     assert len(script.attempts) == 1
@@ -301,14 +315,12 @@ async def test_a_seldom_traded_symbol_is_not_called_broken_for_its_silence() -> 
     assert not btc.broken
 
 
-async def test_a_connection_dead_from_the_start_is_replaced_soon() -> None:
-    times = StreamTimes(silence_s=1.5, watch_every_s=0.05, handover_s=0.1)
+async def test_a_connection_dead_from_the_start_is_replaced_soon(hand_time: HandTime) -> None:
+    times = StreamTimes(silence_s=30.0, watch_every_s=0.05, handover_s=0.1, ping_s=600.0)
     async with following(times) as (script, _streams, btc):
-        # Were it taken for a slow symbol's, that would last six times as long: 9 s.
-        async with asyncio.timeout(8):
-            while len(script.targets) < 2:
-                await asyncio.sleep(0.01)
-        await until(lambda: len(script.open) == 1)
+        # Were it taken for a slow symbol's, it would have six times as long.
+        hand_time.go_on(31)
+        await until(lambda: len(script.targets) == 2 and len(script.open) == 1)
         await send(script, frame(BTC, 1))
         await until(lambda: btc.diffs)
     assert not btc.broken
@@ -413,11 +425,11 @@ async def test_closing_during_the_handshake_ends_at_once() -> None:
     server = await asyncio.start_server(stuck, "127.0.0.1", 0)
     async with server:
         url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        streams = BinanceStreams(url)
+        streams = BinanceStreams(url, StreamTimes(answer_s=600.0))
         async with listening(streams, BTC):
             await until(asked.is_set)
-            # Else it would wait for an answer, for 10 s.
-            async with asyncio.timeout(8):
+            # Else it would wait for an answer, for 600 s.
+            async with asyncio.timeout(60):
                 await streams.close()
     await server.wait_closed()
 

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,6 +15,7 @@ import pytest
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.stream import BinanceStreams
+from orderbook_desktop.exchange.subscription import Subscription
 from orderbook_desktop.exchange.suspension import (
     Clocks,
     Suspension,
@@ -23,8 +23,10 @@ from orderbook_desktop.exchange.suspension import (
     system_clocks,
 )
 
-from .listener import Listener, listening, until
+from .listener import HandTime, Listener, be_active, hand_time, listening, until
 from .scripted_server import ScriptedServer, frame, scripted_server
+
+__all__ = ["hand_time"]
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
 SLEPT = "This computer slept for 90 s."
@@ -126,12 +128,22 @@ async def test_events_that_are_missing_after_a_sleep_are_missing_because_of_it()
 
 
 @pytest.mark.expects_log("This computer slept for 90 s")
-async def test_what_is_missing_long_after_is_not_the_sleep_s_fault() -> None:
+async def test_what_is_missing_long_after_is_not_the_sleep_s_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     hand = HandClocks()
+    caught_up, told = Subscription.caught_up, asyncio.Event()
+
+    def note(subscription: Subscription) -> None:
+        caught_up(subscription)
+        told.set()
+
     async with followed(hand, StreamTimes(watch_every_s=0.05)) as (script, btc):
+        monkeypatch.setattr(Subscription, "caught_up", note)
         hand.sleep(90)
         # A ping, and some time after its pong all that waited has been read.
-        await asyncio.sleep(6)
+        async with asyncio.timeout(60):
+            await told.wait()
         await script.send_to_all(frame(BTC, 50))
         await until(lambda: len(btc.diffs) == 2)
         assert btc.causes == []  # The update ids tell of it.
@@ -141,16 +153,26 @@ async def test_what_is_missing_long_after_is_not_the_sleep_s_fault() -> None:
 
 
 @pytest.mark.expects_log("This program was suspended for")
-async def test_a_suspension_is_no_silence_and_no_missing_pong() -> None:
+@pytest.mark.parametrize("owes_pong", [False, True])
+async def test_a_suspension_is_no_silence_and_no_missing_pong(
+    hand_time: HandTime, owes_pong: bool
+) -> None:
     hand = HandClocks()
-    times = StreamTimes(silence_s=2.0, watch_every_s=0.05, ping_s=0.2, answer_s=5.0)
+    ping_s = 0.05 if owes_pong else 600.0
+    times = StreamTimes(silence_s=30.0, watch_every_s=0.05, ping_s=ping_s, answer_s=30.0)
     async with followed(hand, times) as (script, btc):
-        # A real one of the loop: nothing is read for longer than a silence may last.
+        await be_active(script, btc, BTC, hand_time)
+        if owes_pong:
+            script.last.transport.pause_reading()
+            await asyncio.sleep(0.2)
+        # For longer than a silence may last, or a pong may take.
         hand.suspend(60)
-        time.sleep(2.5)  # noqa: ASYNC251
-        await script.send_to_all(frame(BTC, 2))
-        await until(lambda: len(btc.diffs) == 2)
-        await asyncio.sleep(1.0)
+        hand_time.go_on(60)
+        await asyncio.sleep(0.2)
+        hand_time.go_on(5)
+        await asyncio.sleep(0.2)
+        script.last.transport.resume_reading()
+        await asyncio.sleep(0.2)
         assert btc.broken == []
 
 
@@ -170,6 +192,7 @@ from contextlib import aclosing
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.sources import StreamBroken
 from orderbook_desktop.exchange.stream import BinanceStreams
+from orderbook_desktop.exchange.subscription import Subscription
 
 async def main():
     streams = BinanceStreams(sys.argv[1])

@@ -205,9 +205,10 @@ async def test_an_import_is_there_once(
 
 
 async def test_a_lone_event_does_not_wait_and_a_burst_shares_its_writes(
-    server: ServerThread, database: Database
+    server: ServerThread, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An event after a pause is written at once; those that follow soon go together."""
+    monkeypatch.setattr("orderbook_desktop.storage.recorder.recorder._BATCH_EVERY_S", 0.5)
     tape = Tape()
     async with cut_connections(server.dsn) as proxy:
         watched = through(proxy, database)
@@ -219,7 +220,7 @@ async def test_a_lone_event_does_not_wait_and_a_burst_shares_its_writes(
             proxy.written.clear()
             for _ in range(60):
                 feed.diffs(*tape.diffs(1))
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0)
             await until_written(recorder)
             await eventually(lambda: not recorder.waiting)
         watched.close()

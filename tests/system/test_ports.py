@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import socket
@@ -26,13 +25,13 @@ def test_a_private_port_is_free_and_below_those_of_connections() -> None:
 
 
 async def test_a_listener_is_seen() -> None:
-    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    assert not is_free(port)
-    assert await is_listening(port)
-    server.close()
-    await server.wait_closed()
-    assert not await is_listening(port)
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        assert not await is_listening(port)
+        held.listen()
+        assert not is_free(port)
+        assert await is_listening(port)
 
 
 def test_no_port_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,10 +48,13 @@ def test_no_port_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1"])
 def test_the_holder_of_a_port_is_told(host: str) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, 0), family=family) as listener:
-        port = listener.getsockname()[1]
+    with socket.socket(family) as held:
+        held.bind((host, 0))
+        port = held.getsockname()[1]
+        # It does not listen yet.
+        assert holder_of_port(port) == "another program"
+        held.listen()
         assert holder_of_port(port).startswith(f"process {os.getpid()} (")
-    assert holder_of_port(port) == "another program"
 
 
 def test_a_holder_that_the_system_hides_is_no_process(monkeypatch: pytest.MonkeyPatch) -> None:

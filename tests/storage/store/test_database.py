@@ -59,16 +59,15 @@ async def test_until_connected_waits() -> None:
 
 
 async def test_closing_does_not_wait_for_a_server_that_is_silent(
-    silent_server: SilentServer,
+    silent_server: SilentServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # So that to wait for it would be a hanging test.
+    monkeypatch.setattr("orderbook_desktop.storage.dsn.ANSWER_WITHIN_MS", 600_000)
     database = Database("silent")
     database.connect(silent_server.dsn)
     asking = asyncio.ensure_future(database.collection("meta").find_one())
     await silent_server.until_somebody_came()
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
     database.close()
-    assert loop.time() - begun < 1
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
 
