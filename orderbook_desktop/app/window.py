@@ -31,11 +31,17 @@ from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.version import __version__
 from orderbook_desktop.desk.desk_library import DeskLibrary
 from orderbook_desktop.desk.live_desk import LiveDesk
+from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
+from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
+from orderbook_desktop.gui.panes.pane import PaneMaker
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.system.private_files import keep_private, private_data_folder
 
 _log = logging.getLogger(__name__)
+
+# The views of the book, from left to right.
+PANES: Final[tuple[PaneMaker, ...]] = (DepthLadder, DepthChart)
 
 _CLOSE_WITHIN_S: Final = 2.7
 # What doesn't end even when it is cancelled doesn't keep the process.
@@ -93,7 +99,9 @@ async def _show(application: QApplication, settings: Settings, *, demo: bool, se
     errors = UnexpectedErrors(desk.tell_of_bug)
     stop = asyncio.Event()
     with errors.caught(asyncio.get_running_loop()), stop_on_signals(stop):
-        window = MainWindow(desk, preferences, application, place=place, browsers=browsers)
+        window = MainWindow(
+            desk, preferences, application, panes=PANES, place=place, browsers=browsers
+        )
         window.close_requested.connect(stop.set)
         window.show()
         try:

@@ -15,6 +15,7 @@ from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop.app.settings import Settings, load_settings
+from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
 from orderbook_desktop.desk.live_desk import LiveDesk
@@ -97,7 +98,7 @@ async def _looking(
     desk = LiveDesk(settings, symbol="BTC/USDT", source_kind=SourceKind.MONGO, times=DESK_TIMES)
     desk.set_recording(False)
     store = QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat)
-    window = MainWindow(desk, Preferences(store), application)
+    window = MainWindow(desk, Preferences(store), application, panes=PANES)
     window.show()
     try:
         await desk.start()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from PySide6.QtCore import QSettings
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.market_format import step_text
@@ -10,6 +13,7 @@ from orderbook_desktop.core.units import MAX_EXPONENT
 from orderbook_desktop.gui.panes.book_frame import BookFrame, read_frame
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
+from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK
 from orderbook_desktop.gui.window import grouping
 from orderbook_desktop.web.book_view import BookView, steps_for, view_of
@@ -28,6 +32,11 @@ def _view(market: MadeMarket, moment: Moment, step: int) -> BookView:
     return view_of(market.info, moment, moment.badge, step)
 
 
+@pytest.fixture
+def preferences(tmp_path: Path) -> Preferences:
+    return Preferences(QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat))
+
+
 @pytest.fixture(params=list(MARKETS.values()), ids=list(MARKETS))
 def market(request: pytest.FixtureRequest) -> MadeMarket:
     made: MadeMarket = request.param
@@ -42,9 +51,11 @@ def test_both_offer_the_same_steps(market: MadeMarket) -> None:
     assert [step_text(one, MAX_EXPONENT) for one in steps_for(market.info, moment.image)] == offered
 
 
-def test_both_write_the_same_digits(market: MadeMarket, qtbot: QtBot) -> None:
+def test_both_write_the_same_digits(
+    market: MadeMarket, qtbot: QtBot, preferences: Preferences
+) -> None:
     frame, moment = _both(market)
-    ladder = DepthLadder(DARK)
+    ladder = DepthLadder(DARK, preferences)
     qtbot.addWidget(ladder)
     ladder.resize(2_000, 1_500)
     for window_step, page_step in zip(
@@ -68,9 +79,11 @@ def test_both_write_the_same_digits(market: MadeMarket, qtbot: QtBot) -> None:
             assert view.spread_percent in scene.gap[1]
 
 
-def test_both_show_the_same_range(market: MadeMarket, qtbot: QtBot) -> None:
+def test_both_show_the_same_range(
+    market: MadeMarket, qtbot: QtBot, preferences: Preferences
+) -> None:
     frame, moment = _both(market)
-    chart = DepthChart(DARK)
+    chart = DepthChart(DARK, preferences)
     qtbot.addWidget(chart)
     chart.set_frame(frame)
     view, text = chart.view, frame.format

@@ -14,6 +14,7 @@ from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop.app.settings import load_settings
+from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.exchange.local import write_capture
@@ -21,6 +22,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.app.capture_truth import read_truth
 from tests.app.main_job import shown
+from tests.gui.pane_of import ladder_of
 from tests.unhurried import DESK_TIMES
 
 
@@ -53,7 +55,7 @@ async def test_the_window_shows_the_true_book(
         )
         desk = LiveDesk(settings, symbol="BTC/USDT", source_kind=kind, times=DESK_TIMES)
         store = QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat)
-        window = MainWindow(desk, Preferences(store), qapp)
+        window = MainWindow(desk, Preferences(store), qapp, panes=PANES)
         window.resize(1600, 900)
         window.show()
         try:
@@ -68,7 +70,7 @@ async def test_the_window_shows_the_true_book(
             assert shown(desk.source.look().book) == (true_book.bids, true_book.asks)
             window.bridge.look()
             bid, _, ask, _ = true_book.best
-            assert f"best bid {bid:,.2f}, best ask {ask:,.2f}" in window.ladder.summary()
+            assert f"best bid {bid:,.2f}, best ask {ask:,.2f}" in ladder_of(window).summary()
             async with asyncio.timeout(60):
                 while desk.recording.events < len(truth.diffs):
                     await asyncio.sleep(0.05)

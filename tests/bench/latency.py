@@ -28,6 +28,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from orderbook_desktop.app.process.garbage import garbage_on_this_thread
 from orderbook_desktop.app.process.workers import Workers
 from orderbook_desktop.app.settings import load_settings
+from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.status import FeedState, SourceKind
@@ -121,7 +122,7 @@ async def _watch_window(
     application: QApplication, stopwatch: Stopwatch, desk: LiveDesk, folder: Path
 ) -> list[float]:
     store = QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat)
-    window = MainWindow(desk, Preferences(store), application)
+    window = MainWindow(desk, Preferences(store), application, panes=PANES)
     window.resize(1600, 900)
     window.show()
     await desk.start()

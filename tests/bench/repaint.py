@@ -19,6 +19,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication, QWidget
 
+from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.depth_sync import DepthSync
 from orderbook_desktop.core.events import DepthDiff, decode_frame, decode_snapshot
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
@@ -27,6 +28,7 @@ from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.bench.capture_data import Capture, load_capture, padded
 from tests.bench.targets import Targets
 from tests.gui.fake_desk import FakeDesk, FakeSource
+from tests.gui.pane_of import chart_of, ladder_of
 
 _EVENTS_A_FRAME = 4
 _WARM_UP = 30
@@ -66,7 +68,7 @@ def measure(capture: Capture, snapshot: bytes) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {"frame": [], "ladder": [], "chart": []}
     with tempfile.TemporaryDirectory() as folder:
         store = QSettings(str(Path(folder) / "window.ini"), QSettings.Format.IniFormat)
-        window = MainWindow(desk, Preferences(store), application)
+        window = MainWindow(desk, Preferences(store), application, panes=PANES)
         window.resize(1600, 900)
         window.show()
         application.processEvents()
@@ -76,7 +78,7 @@ def measure(capture: Capture, snapshot: bytes) -> dict[str, list[float]]:
             began = time.perf_counter_ns()
             window.bridge.look()
             looked = (time.perf_counter_ns() - began) / 1e6
-            ladder, chart = _timed_ms(window.ladder), _timed_ms(window.chart)
+            ladder, chart = _timed_ms(ladder_of(window)), _timed_ms(chart_of(window))
             times["ladder"].append(ladder)
             times["chart"].append(chart)
             times["frame"].append(looked + ladder + chart)

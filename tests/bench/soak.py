@@ -35,6 +35,7 @@ from PySide6.QtWidgets import QApplication
 from orderbook_desktop.app.process.garbage import garbage_on_this_thread
 from orderbook_desktop.app.process.workers import Workers
 from orderbook_desktop.app.settings import Settings, load_settings
+from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.gui.preferences import Preferences
@@ -139,7 +140,7 @@ def _shown(
         yield
         return
     store = QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat)
-    window = MainWindow(desk, Preferences(store), application)
+    window = MainWindow(desk, Preferences(store), application, panes=PANES)
     window.resize(1600, 900)
     window.show()
     try:

@@ -28,6 +28,7 @@ from orderbook_desktop.app.browser_view import BrowserView, web_options
 from orderbook_desktop.app.process.garbage import garbage_on_this_thread
 from orderbook_desktop.app.process.workers import Workers
 from orderbook_desktop.app.settings import load_settings
+from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.desk_library import DeskLibrary
 from orderbook_desktop.desk.live_desk import LiveDesk
@@ -81,7 +82,7 @@ async def _measure(application: QApplication, folder: Path, variables: dict[str,
     )
     desk = LiveDesk(settings, symbol="BTC/USDT", source_kind=SourceKind.MONGO)
     store = QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat)
-    window = MainWindow(desk, Preferences(store), application)
+    window = MainWindow(desk, Preferences(store), application, panes=PANES)
     window.resize(1600, 900)
     window.show()
     view = BrowserView(DeskLibrary(desk), web_options(settings))

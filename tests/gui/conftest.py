@@ -10,6 +10,7 @@ from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
+from orderbook_desktop.app.window import PANES
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import NOW_NS, FakeDesk
@@ -51,7 +52,9 @@ def open_window(qapp: QApplication, qtbot: QtBot, preferences: Preferences) -> I
     opened: list[MainWindow] = []
 
     def open_on(desk: FakeDesk) -> MainWindow:
-        window = MainWindow(desk, preferences, qapp, lambda: NOW_NS + 200_000_000)
+        window = MainWindow(
+            desk, preferences, qapp, panes=PANES, now_ns=lambda: NOW_NS + 200_000_000
+        )
         qtbot.addWidget(window)
         window.resize(1600, 900)
         window.show()

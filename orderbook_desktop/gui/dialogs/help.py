@@ -17,13 +17,14 @@ from PySide6.QtWidgets import (
 )
 
 from orderbook_desktop.core.version import __version__
+from orderbook_desktop.gui.actions import Action
 from orderbook_desktop.gui.parts import size_on_screen
 
 
-def shortcuts_dialog(shortcuts: Sequence[tuple[str, str]], parent: QWidget) -> QDialog:
-    """Return a dialog that lists commands and their keys; `open()` it.
+def shortcuts_dialog(actions: Sequence[Action], parent: QWidget) -> QDialog:
+    """Return a dialog that lists `actions` and their keys; `open()` it.
 
-    Where the screen is too low for all of them, they scroll.
+    Their help is shown as tool tips. Where the screen is too low for all of them, they scroll.
     """
     dialog, column = _dialog("Keyboard shortcuts", parent)
     listed = QWidget()
@@ -31,11 +32,12 @@ def shortcuts_dialog(shortcuts: Sequence[tuple[str, str]], parent: QWidget) -> Q
     grid.setContentsMargins(0, 0, 0, 0)
     grid.setHorizontalSpacing(28)
     grid.setVerticalSpacing(6)
-    for row, (command, keys) in enumerate(shortcuts):
-        grid.addWidget(QLabel(command), row, 0)
-        shown = QLabel(keys)
-        shown.setStyleSheet("font-weight: 600")
-        grid.addWidget(shown, row, 1)
+    for row, action in enumerate(actions):
+        title, keys = QLabel(action.title), QLabel(action.keys_text)
+        keys.setStyleSheet("font-weight: 600")
+        for column_at, label in enumerate((title, keys)):
+            label.setToolTip(action.help)
+            grid.addWidget(label, row, column_at)
     area = QScrollArea()
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setWidgetResizable(True)

@@ -32,6 +32,7 @@ from PySide6.QtWidgets import (
 
 from orderbook_desktop.core.desk import Desk, MarketRecording, RecordingState
 from orderbook_desktop.core.disk import bytes_text
+from orderbook_desktop.gui.actions import Action, FocusKeys
 from orderbook_desktop.gui.dialogs.recordings_model import (
     STATE_COLUMN,
     RecordingsModel,
@@ -42,6 +43,21 @@ from orderbook_desktop.gui.parts import push_button, size_on_screen, text_label
 from orderbook_desktop.gui.symbol_box import SymbolBox
 from orderbook_desktop.gui.theme import Theme
 
+_TOGGLE: Final = Action(
+    "Recordings: start or stop", "in the list of recordings: start or stop", ("Space",)
+)
+_SHOW: Final = Action(
+    "Recordings: show on screen",
+    "in the list of recordings: show on screen",
+    ("Enter", "Return"),
+    ("double click",),
+)
+_REMOVE: Final = Action(
+    "Recordings: remove from the list",
+    "in the list of recordings: remove; what has been recorded stays",
+    ("Del",),
+)
+TABLE_ACTIONS: Final = (_TOGGLE, _SHOW, _REMOVE)
 _LOOK_MS: Final = 500
 _WIDEST: Final = (
     "1000SATS/FDUSD · on screen",
@@ -102,6 +118,13 @@ class RecordingTable(QTableView):
         self.setSortingEnabled(True)
         self.sortByColumn(STATE_COLUMN, Qt.SortOrder.AscendingOrder)
         self.doubleClicked.connect(lambda _index: self.shown.emit())
+        self._keys = FocusKeys(
+            {
+                _TOGGLE: (self.toggled.emit,),
+                _SHOW: (self.shown.emit,),
+                _REMOVE: (self.removed.emit,),
+            }
+        )
         self._measure()
 
     def select_only(self, row: int) -> None:
@@ -113,15 +136,8 @@ class RecordingTable(QTableView):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
         """Act on the selected rows, or move in the table."""
-        match event.key():
-            case Qt.Key.Key_Return | Qt.Key.Key_Enter:
-                self.shown.emit()
-            case Qt.Key.Key_Delete:
-                self.removed.emit()
-            case Qt.Key.Key_Space:
-                self.toggled.emit()
-            case _:
-                super().keyPressEvent(event)
+        if not self._keys.handle(event):
+            super().keyPressEvent(event)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
         """Give the state the room that is left, but never less than it needs."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QHideEvent, QIcon, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QApplication,
-    QDialog,
     QLabel,
     QMainWindow,
     QSplitter,
@@ -22,15 +22,15 @@ from orderbook_desktop.core.desk import Desk, NoticeAction, RecordingStatus
 from orderbook_desktop.core.disk import RecordingPlace
 from orderbook_desktop.core.status import Badge
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.gui.actions import Action, Choice, Command, Switch
 from orderbook_desktop.gui.dialogs.welcome import WelcomePanel
 from orderbook_desktop.gui.panes.book_frame import BookFrame
-from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
-from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
+from orderbook_desktop.gui.panes.pane import PaneMaker
 from orderbook_desktop.gui.parts import size_on_screen
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.gui.theme import Appearance, Theme, ThemeKeeper
+from orderbook_desktop.gui.theme import Appearance, ThemeKeeper
+from orderbook_desktop.gui.window import menus
 from orderbook_desktop.gui.window.bridge import DeskBridge
-from orderbook_desktop.gui.window.menus import Commands, Menus
 from orderbook_desktop.gui.window.notice_bar import NoticeBar
 from orderbook_desktop.gui.window.status_line import StatusLine
 from orderbook_desktop.gui.window.top_bar import TopBar
@@ -51,6 +51,7 @@ class MainWindow(QMainWindow):
     what has to be stopped, then call `finish_close()`. It may be emitted again while that
     is going on.
 
+    `panes` make the views of the book, from left to right; the first has the focus.
     `place` is where recordings go: with it, a person who has never seen the window is
     welcomed by an explanation. `browsers` is the switch of the browser view; without it
     there is none to switch.
@@ -66,6 +67,8 @@ class MainWindow(QMainWindow):
         desk: Desk,
         preferences: Preferences,
         application: QApplication,
+        *,
+        panes: Iterable[PaneMaker],
         now_ns: Callable[[], int] = steady_ns,
         place: RecordingPlace | None = None,
         browsers: BrowserSwitch | None = None,
@@ -84,15 +87,10 @@ class MainWindow(QMainWindow):
         self.top_bar = TopBar(desk, preferences, theme, self, browsers)
         self.demo_strip = QLabel(_DEMO_TEXT, self)
         self.notice_bar = NoticeBar(self)
-        self.ladder = DepthLadder(theme, self)
-        self.chart = DepthChart(theme, preferences.chart_share, self)
+        self.panes = [make(theme, preferences, self) for make in panes]
         self.status_line = StatusLine(self)
-        self.menus = Menus(
-            self,
-            self._commands(),
-            preferences.appearance,
-            highlights_changes=preferences.highlights_changes,
-        )
+        of_panes = [command for pane in self.panes for command in pane.commands()]
+        self.menus = menus.Menus(self, self._commands(), of_panes)
         self._describer = QTimer(self, interval=_DESCRIBE_MS)
         self._lay_out()
         self._connect()
@@ -157,11 +155,10 @@ class MainWindow(QMainWindow):
         self._splitter = QSplitter(Qt.Orientation.Horizontal)
         self._splitter.setChildrenCollapsible(False)
         self._splitter.setHandleWidth(5)
-        self._splitter.addWidget(self.ladder)
-        self._splitter.addWidget(self.chart)
-        self._splitter.setStretchFactor(0, 1)
-        self._splitter.setStretchFactor(1, 5)
-        self._splitter.setSizes([430, 1100])
+        for place, pane in enumerate(self.panes):
+            self._splitter.addWidget(pane)
+            self._splitter.setStretchFactor(place, pane.stretch)
+        self._take_usual_widths()
         middle = QWidget(self)
         self._column = column = QVBoxLayout(middle)
         column.setContentsMargins(0, 0, 0, 0)
@@ -171,7 +168,7 @@ class MainWindow(QMainWindow):
         column.addWidget(self._splitter, 1)
         column.addWidget(self.status_line)
         self.setCentralWidget(middle)
-        self.ladder.setFocus()
+        self._focus_first_pane()
 
     def _connect(self) -> None:
         bridge = self.bridge
@@ -182,44 +179,63 @@ class MainWindow(QMainWindow):
         bridge.recording_changed.connect(self._show_recording)
         bridge.rate_changed.connect(self.status_line.show_rate)
         self.top_bar.commanded.connect(bridge.look)
-        self.top_bar.left.connect(self.ladder.setFocus)
-        self.top_bar.grouping_box.step_changed.connect(self.ladder.set_step)
+        self.top_bar.left.connect(self._focus_first_pane)
+        for pane in self.panes:
+            self.top_bar.grouping_box.step_changed.connect(pane.set_step)
+            self.themes.changed.connect(pane.set_theme)
         self.notice_bar.acted.connect(self._act)
         self.notice_bar.dismissed.connect(self._dismiss)
-        self.notice_bar.left.connect(self.ladder.setFocus)
-        self.chart.zoomed.connect(self._remember_zoom)
-        self.themes.changed.connect(self._use_theme)
+        self.notice_bar.left.connect(self._focus_first_pane)
+        self.themes.changed.connect(self.top_bar.badge.set_theme)
         self._describer.timeout.connect(self._describe)
         self._describer.timeout.connect(self._show_disk)
 
-    def _commands(self) -> Commands:
-        browsers = self.top_bar.browser_control
-        return Commands(
-            find_symbol=self.top_bar.symbol_box.search_now,
-            quit=self._ask_to_close,
-            finer=self.top_bar.grouping_box.finer,
-            coarser=self.top_bar.grouping_box.coarser,
-            recentre=self.ladder.recentre,
-            reset_chart=self.chart.reset_view,
-            highlight_changes=self._highlight_changes,
-            set_appearance=self._set_appearance,
-            set_full_screen=self._set_full_screen,
-            select_source=self.top_bar.select_source,
-            set_recording=self.top_bar.set_recording,
-            keep_recording=self.top_bar.keep_recording,
-            manage_recordings=self._manage_recordings,
-            show_space=self._show_space if self._place is not None else None,
-            show_browsers=browsers.open_panel if browsers is not None else None,
-            show_welcome=self._show_welcome,
-            show_shortcuts=self._show_shortcuts,
-            show_about=self._show_about,
-        )
+    def _focus_first_pane(self) -> None:
+        for pane in self.panes[:1]:
+            pane.setFocus()
+
+    def _commands(self) -> Iterator[Command | Switch | Choice]:
+        """Iterate over the window's own actions, with what does them."""
+        bar = self.top_bar
+        yield Command(menus.FIND_SYMBOL, bar.symbol_box.search_now)
+        yield Command(menus.QUIT, self._ask_to_close)
+        yield Command(menus.FINER, bar.grouping_box.finer)
+        yield Command(menus.COARSER, bar.grouping_box.coarser)
+        if bar.browser_control is not None:
+            yield Command(menus.SHOW_BROWSERS, bar.browser_control.open_panel)
+        for appearance, action in menus.APPEARANCES.items():
+            is_on = appearance is self._preferences.appearance
+            yield Choice(action, partial(self._set_appearance, appearance), is_on)
+        yield Switch(menus.FULL_SCREEN, self._set_full_screen)
+        for kind, action in menus.SOURCES.items():
+            yield Choice(action, partial(bar.select_source, kind))
+        yield Switch(menus.RECORD, bar.set_recording)
+        yield Switch(menus.KEEP, bar.keep_recording)
+        yield Command(menus.MANAGE, self._manage_recordings)
+        if self._place is not None:
+            yield Command(menus.SHOW_SPACE, partial(self._show_space, self._place))
+        yield Command(menus.SHOW_WELCOME, self._show_welcome)
+        yield Command(menus.SHOW_KEYS, self._show_keys)
+        yield Command(menus.SHOW_ABOUT, self._show_about)
+
+    def actions_with_keys(self) -> list[Action]:
+        """Return all that has keys: what the menus have, then what the parts with the focus do."""
+        # Imported here because the first picture does without it.
+        from orderbook_desktop.gui.dialogs.recordings import TABLE_ACTIONS  # noqa: PLC0415
+
+        of_panes = [action for pane in self.panes for action in pane.focus_keys.actions]
+        return [*self.menus.with_keys, *of_panes, *TABLE_ACTIONS]
 
     def _restore(self) -> None:
         if not self.restoreGeometry(self._preferences.geometry):
             self.resize(size_on_screen(self, QSize(1440, 860)))
         self._splitter.restoreState(self._preferences.splitter)
-        self.ladder.highlights_changes = self._preferences.highlights_changes
+        if 0 in self._splitter.sizes():
+            # What is remembered is of fewer panes, and leaves nothing for the others.
+            self._take_usual_widths()
+
+    def _take_usual_widths(self) -> None:
+        self._splitter.setSizes([pane.sizeHint().width() for pane in self.panes])
 
     def _save(self) -> None:
         self._preferences.geometry = self.saveGeometry()
@@ -231,8 +247,8 @@ class MainWindow(QMainWindow):
 
     def _show_frame(self, frame: BookFrame) -> None:
         self.top_bar.grouping_box.set_frame(frame)
-        self.ladder.set_frame(frame)
-        self.chart.set_frame(frame)
+        for pane in self.panes:
+            pane.set_frame(frame)
         self.status_line.show_frame(frame)
 
     def _show_desk(self) -> None:
@@ -268,8 +284,8 @@ class MainWindow(QMainWindow):
         self.demo_strip.setVisible(demo)
         if demo != self._shows_demo:
             self._shows_demo = demo
-            self.ladder.begin_anew()
-            self.chart.begin_anew()
+            for pane in self.panes:
+                pane.begin_anew()
 
     def _show_badge(self, badge: Badge) -> None:
         self.top_bar.badge.set_badge(badge)
@@ -304,22 +320,10 @@ class MainWindow(QMainWindow):
         self._desk.dismiss(key)
         self.bridge.look()
 
-    def _remember_zoom(self, share: float | None) -> None:
-        self._preferences.chart_share = share
-
-    def _use_theme(self, theme: Theme) -> None:
-        self.ladder.set_theme(theme)
-        self.chart.set_theme(theme)
-        self.top_bar.badge.set_theme(theme)
-
     def _describe(self) -> None:
         """Keep the spoken descriptions up to date, slowly enough to be listened to."""
-        self.ladder.setAccessibleDescription(self.ladder.summary())
-        self.chart.setAccessibleDescription(self.chart.summary())
-
-    def _highlight_changes(self, wanted: bool) -> None:
-        self.ladder.highlights_changes = wanted
-        self._preferences.highlights_changes = wanted
+        for pane in self.panes:
+            pane.setAccessibleDescription(pane.summary())
 
     def _set_appearance(self, appearance: Appearance) -> None:
         self._preferences.appearance = appearance
@@ -347,11 +351,11 @@ class MainWindow(QMainWindow):
         if panel is not None:
             panel.hide()
             panel.deleteLater()
-        self.ladder.setFocus()
+        self._focus_first_pane()
 
     def _manage_recordings(self) -> None:
         if self.recordings is None:
-            # Imported here because nobody needs it for the first picture.
+            # Imported here because the first picture does without it.
             from orderbook_desktop.gui.dialogs.recordings import RecordingManager  # noqa: PLC0415
 
             self.recordings = RecordingManager(self._desk, self.themes.theme, self)
@@ -362,25 +366,21 @@ class MainWindow(QMainWindow):
         self.recordings.raise_()
         self.recordings.activateWindow()
 
-    def _show_space(self) -> None:
+    def _show_space(self, place: RecordingPlace) -> None:
         from orderbook_desktop.gui.dialogs.space_dialog import SpaceDialog  # noqa: PLC0415
 
-        if self._place is not None:
-            self._open(SpaceDialog(self._place, self))
+        SpaceDialog(place, self).open()
 
-    def _show_shortcuts(self) -> None:
-        # Imported here because nobody needs it for the first picture.
+    def _show_keys(self) -> None:
+        # Imported here because the first picture does without it.
         from orderbook_desktop.gui.dialogs.help import shortcuts_dialog  # noqa: PLC0415
 
-        self._open(shortcuts_dialog(self.menus.shortcut_texts(), self))
+        shortcuts_dialog(self.actions_with_keys(), self).open()
 
     def _show_about(self) -> None:
         from orderbook_desktop.gui.dialogs.help import about_dialog  # noqa: PLC0415
 
-        self._open(about_dialog(self))
-
-    def _open(self, dialog: QDialog) -> None:
-        dialog.open()
+        about_dialog(self).open()
 
     def _ask_to_close(self) -> None:
         self.close()

@@ -1,184 +1,133 @@
-"""The window's actions, their shortcuts and the menu bar."""
+"""The window's actions, and the menu bar that is made of them and of those of the panes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from PySide6.QtGui import QAction, QActionGroup, QKeySequence
+from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QMainWindow, QMenu
 
 from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.gui.actions import Action, Choice, Command, Switch
 from orderbook_desktop.gui.theme import Appearance
 
-FURTHER_SHORTCUTS: Final = (
-    ("Ladder: pick a row", "Up, Down"),
-    ("Ladder: scroll", "Page Up, Page Down, wheel"),
-    ("Ladder: back to the spread", "Space, Home"),
-    ("Ladder: copy the picked row", "Ctrl+C"),
-    ("Chart: zoom", "+, -, wheel"),
-    ("Chart: reset", "0, Home, double click"),
-    ("Chart: move the crosshair", "Left, Right (Shift: faster)"),
-    ("Recordings: start or stop", "Space"),
-    ("Recordings: show on screen", "Enter"),
-    ("Recordings: remove from the list", "Delete"),
+FIND_SYMBOL: Final = Action("&Find symbol…", "find a symbol: type, Up/Down, Enter", ("Ctrl+K", "/"))
+QUIT: Final = Action("&Quit", "quit", ("Ctrl+Q",), role=QAction.MenuRole.QuitRole)
+FINER: Final = Action("&Finer grouping", "finer grouping of the prices", ("[", "Ctrl+-"))
+COARSER: Final = Action(
+    "&Coarser grouping", "coarser grouping of the prices", ("]", "Ctrl++", "Ctrl+=")
+)
+SHOW_BROWSERS: Final = Action(
+    "&Browser view…", "the browser view: switch, address, QR code, viewers", ("Ctrl+B",)
+)
+APPEARANCES: Final = {
+    Appearance.SYSTEM: Action("&As the system", "look as the system does"),
+    Appearance.DARK: Action("&Dark", "light text on a dark ground"),
+    Appearance.LIGHT: Action("&Light", "dark text on a light ground"),
+}
+FULL_SCREEN: Final = Action("F&ull screen", "full screen, and back", ("F11",))
+SOURCES: Final = {
+    SourceKind.MONGO: Action(
+        "&Recorded (through the database)", "source: the recorded book", ("Ctrl+1",)
+    ),
+    SourceKind.DIRECT: Action(
+        "&Direct (lowest delay)", "source: the exchange's own book", ("Ctrl+2",)
+    ),
+}
+RECORD: Final = Action("&Record this symbol", "record this symbol, or stop", ("Ctrl+R",))
+KEEP: Final = Action(
+    "&Keep recording this symbol", "record this symbol also while another one is on screen"
+)
+MANAGE: Final = Action(
+    "&Manage recordings…", "all recordings: add, start, stop, remove", ("Ctrl+Shift+R",)
+)
+SHOW_SPACE: Final = Action(
+    "&Disk space and retention…", "what room the recordings take, and what is kept of them"
+)
+SHOW_WELCOME: Final = Action("&Welcome", "what is recorded, where, and how much disk that takes")
+SHOW_KEYS: Final = Action("&Keyboard shortcuts", "all keys", ("F1",))
+SHOW_ABOUT: Final = Action(
+    "&About Orderbook Desktop", "version and licence", role=QAction.MenuRole.AboutRole
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Commands:
-    """What the menus can do; the window fills it in. None: not on offer."""
-
-    find_symbol: Callable[[], None]
-    quit: Callable[[], None]
-    finer: Callable[[], None]
-    coarser: Callable[[], None]
-    recentre: Callable[[], None]
-    reset_chart: Callable[[], None]
-    highlight_changes: Callable[[bool], None]
-    set_appearance: Callable[[Appearance], None]
-    set_full_screen: Callable[[bool], None]
-    select_source: Callable[[SourceKind], None]
-    set_recording: Callable[[bool], None]
-    keep_recording: Callable[[bool], None]
-    manage_recordings: Callable[[], None]
-    show_space: Callable[[], None] | None
-    show_browsers: Callable[[], None] | None
-    show_welcome: Callable[[], None]
-    show_shortcuts: Callable[[], None]
-    show_about: Callable[[], None]
-
-
 class Menus:
-    """Builds the menu bar of `window`; its checkable actions follow the desk by `show_state`."""
+    """Builds the menu bar of `window`; its checkable actions follow the desk by `show_state`.
+
+    `bound` are the window's own actions with what does them; one that is not there is not on
+    offer. `of_panes` come into the view menu.
+    """
 
     def __init__(
         self,
         window: QMainWindow,
-        commands: Commands,
-        appearance: Appearance,
-        *,
-        highlights_changes: bool,
+        bound: Iterable[Command | Switch | Choice],
+        of_panes: Sequence[Command | Switch],
     ) -> None:
         self._window = window
-        self._commands = commands
-        self.actions: list[QAction] = []
-        self._sources: dict[SourceKind, QAction] = {}
-        self._file_menu()
-        self._view_menu(appearance, highlights_changes=highlights_changes)
-        self._source_menu()
-        self._recording_menu()
-        self._help_menu()
+        self._bound = {one.action: one for one in (*bound, *of_panes)}
+        self._made: dict[Action, QAction] = {}
+        self._add_menu("&File", (FIND_SYMBOL,), (QUIT,))
+        view = self._add_menu(
+            "&View", (FINER, COARSER), [one.action for one in of_panes], (SHOW_BROWSERS,)
+        )
+        view.addSeparator()
+        self._fill_exclusive(view.addMenu("&Appearance"), APPEARANCES.values())
+        self._fill(view, (FULL_SCREEN,))
+        self._fill_exclusive(self._add_menu("&Source"), SOURCES.values())
+        self._add_menu("&Recording", (RECORD, KEEP, MANAGE, SHOW_SPACE))
+        self._add_menu("&Help", (SHOW_WELCOME, SHOW_KEYS, SHOW_ABOUT))
+
+    @property
+    def actions(self) -> list[QAction]:
+        """What the menus have, in their order."""
+        return list(self._made.values())
+
+    @property
+    def with_keys(self) -> list[Action]:
+        """The actions that have keys, in the order of the menus."""
+        return [action for action in self._made if action.keys]
 
     def show_state(self, kind: SourceKind, *, recording: bool, kept: bool) -> None:
         """Check what is so."""
-        self._sources[kind].setChecked(True)
-        self._record.setChecked(recording)
-        self._keep.setChecked(kept)
+        for action, is_so in ((SOURCES[kind], True), (RECORD, recording), (KEEP, kept)):
+            self._made[action].setChecked(is_so)
 
-    def shortcut_texts(self) -> list[tuple[str, str]]:
-        """Return every command with its keys as text."""
-        native = QKeySequence.SequenceFormat.NativeText
-        named = [
-            (
-                action.text().replace("&", "").rstrip("…"),
-                ", ".join(keys.toString(native) for keys in action.shortcuts()),
-            )
-            for action in self.actions
-            if action.shortcuts()
-        ]
-        return [*named, *FURTHER_SHORTCUTS]
+    def _add_menu(self, title: str, *groups: Sequence[Action]) -> QMenu:
+        """Add a menu of `groups`, with lines between them."""
+        menu = self._window.menuBar().addMenu(title)
+        for group in groups:
+            on_offer = [action for action in group if action in self._bound]
+            if on_offer and not menu.isEmpty():
+                menu.addSeparator()
+            self._fill(menu, on_offer)
+        return menu
 
-    def _file_menu(self) -> None:
-        menu = self._menu("&File")
-        self._add(menu, "&Find symbol…", self._commands.find_symbol, ("Ctrl+K", "/"))
-        menu.addSeparator()
-        quit_action = self._add(menu, "&Quit", self._commands.quit, ("Ctrl+Q",))
-        quit_action.setMenuRole(QAction.MenuRole.QuitRole)
+    def _fill(self, menu: QMenu, actions: Iterable[Action]) -> None:
+        for action in actions:
+            if action in self._bound:
+                self._made[action] = made = self._make(self._bound[action])
+                menu.addAction(made)
 
-    def _view_menu(self, appearance: Appearance, *, highlights_changes: bool) -> None:
-        commands, menu = self._commands, self._menu("&View")
-        self._add(menu, "&Finer grouping", commands.finer, ("[", "Ctrl+-"))
-        self._add(menu, "&Coarser grouping", commands.coarser, ("]", "Ctrl++", "Ctrl+="))
-        menu.addSeparator()
-        self._add(menu, "&Recentre the ladder", commands.recentre, ("Ctrl+Home",))
-        self._add(menu, "Reset the &chart", commands.reset_chart, ("Ctrl+0",))
-        self._add(
-            menu, "&Highlight changes", commands.highlight_changes, checked=highlights_changes
-        )
-        if commands.show_browsers is not None:
-            menu.addSeparator()
-            self._add(menu, "&Browser view…", commands.show_browsers, ("Ctrl+B",))
-        menu.addSeparator()
-        looks = menu.addMenu("&Appearance")
+    def _fill_exclusive(self, menu: QMenu, actions: Iterable[Action]) -> None:
+        """Add `actions` of which one at a time is on."""
+        self._fill(menu, actions)
         group = QActionGroup(self._window)
-        for choice, text in (
-            (Appearance.SYSTEM, "&As the system"),
-            (Appearance.DARK, "&Dark"),
-            (Appearance.LIGHT, "&Light"),
-        ):
-            action = self._add(looks, text, self._setter(choice), checked=choice is appearance)
-            group.addAction(action)
-        self._add(menu, "F&ull screen", commands.set_full_screen, ("F11",), checked=False)
+        for made in menu.actions():
+            group.addAction(made)
 
-    def _source_menu(self) -> None:
-        menu = self._menu("&Source")
-        group = QActionGroup(self._window)
-        for kind, text, keys in (
-            (SourceKind.MONGO, "&Recorded (through the database)", "Ctrl+1"),
-            (SourceKind.DIRECT, "&Direct (lowest delay)", "Ctrl+2"),
-        ):
-            action = self._add(menu, text, self._selector(kind), (keys,), checked=False)
-            group.addAction(action)
-            self._sources[kind] = action
-
-    def _recording_menu(self) -> None:
-        menu = self._menu("&Recording")
-        self._record = self._add(
-            menu, "&Record this symbol", self._commands.set_recording, ("Ctrl+R",), checked=False
-        )
-        self._keep = self._add(
-            menu, "&Keep recording this symbol", self._commands.keep_recording, checked=False
-        )
-        self._add(menu, "&Manage recordings…", self._commands.manage_recordings, ("Ctrl+Shift+R",))
-        if self._commands.show_space is not None:
-            self._add(menu, "&Disk space and retention…", self._commands.show_space)
-
-    def _help_menu(self) -> None:
-        menu = self._menu("&Help")
-        self._add(menu, "&Welcome", self._commands.show_welcome)
-        self._add(menu, "&Keyboard shortcuts", self._commands.show_shortcuts, ("F1",))
-        about = self._add(menu, "&About Orderbook Desktop", self._commands.show_about)
-        about.setMenuRole(QAction.MenuRole.AboutRole)
-
-    def _setter(self, choice: Appearance) -> Callable[[bool], None]:
-        return lambda _checked: self._commands.set_appearance(choice)
-
-    def _selector(self, kind: SourceKind) -> Callable[[bool], None]:
-        return lambda _checked: self._commands.select_source(kind)
-
-    def _menu(self, title: str) -> QMenu:
-        return self._window.menuBar().addMenu(title)
-
-    def _add(
-        self,
-        menu: QMenu,
-        text: str,
-        command: Callable[[], None] | Callable[[bool], None],
-        shortcuts: Sequence[str] = (),
-        *,
-        checked: bool | None = None,
-    ) -> QAction:
-        """Add a command; with `checked` it is an on/off one, told whether it is on."""
-        action = QAction(text, self._window)
-        action.setShortcuts([QKeySequence(keys) for keys in shortcuts])
-        if checked is not None:
-            action.setCheckable(True)
-            action.setChecked(checked)
-            action.triggered.connect(command)
+    def _make(self, bound: Command | Switch | Choice) -> QAction:
+        action = bound.action
+        made = QAction(action.text, self._window)
+        made.setShortcuts(action.sequences)
+        made.setMenuRole(action.role)
+        if not isinstance(bound, Command):
+            made.setCheckable(True)
+            made.setChecked(bound.is_on)
+        if isinstance(bound, Switch):
+            made.triggered.connect(bound.turn)
         else:
-            action.triggered.connect(lambda _checked: command())  # type: ignore[call-arg]
-        menu.addAction(action)
-        self.actions.append(action)
-        return action
+            # What the signal hands over, whether it is checked, means nothing here.
+            made.triggered.connect(lambda _checked: bound.run())
+        return made

@@ -13,14 +13,17 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
+from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.browser_switch import BrowserState, BrowserStatus
 from orderbook_desktop.gui.dialogs.browser_panel import BrowserPanel
 from orderbook_desktop.gui.dialogs.qr_code import QrCode
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.browser_control import BrowserControl
 from orderbook_desktop.gui.window.main_window import MainWindow
+from orderbook_desktop.gui.window.menus import SHOW_BROWSERS
 from tests.gui.fake_desk import NOW_NS, FakeDesk
 from tests.gui.fake_switch import LINK, OFF, ON, TAKEN, FakeSwitch
+from tests.gui.pane_of import ladder_of
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 LEFT = Qt.MouseButton.LeftButton
@@ -46,7 +49,9 @@ def window(
     desk: FakeDesk,
     switch: FakeSwitch,
 ) -> Iterator[MainWindow]:
-    window = MainWindow(desk, preferences, qapp, lambda: NOW_NS, browsers=switch)
+    window = MainWindow(
+        desk, preferences, qapp, panes=PANES, now_ns=lambda: NOW_NS, browsers=switch
+    )
     qtbot.addWidget(window)
     window.resize(1600, 900)
     window.show()
@@ -206,7 +211,7 @@ def test_offers_another_port(host: QWidget, switch: FakeSwitch) -> None:
 def test_ctrl_b_shows_it_enter_serves_and_escape_closes(
     window: MainWindow, switch: FakeSwitch, qtbot: QtBot
 ) -> None:
-    QTest.keyClick(window.ladder, Qt.Key.Key_B, CONTROL)
+    QTest.keyClick(ladder_of(window), Qt.Key.Key_B, CONTROL)
     panel = panel_of(control_of(window))
     qtbot.waitUntil(panel.isActiveWindow)
     assert switch.commands == []
@@ -234,13 +239,13 @@ def test_the_menu_has_it(window: MainWindow) -> None:
     action: QAction = next(one for one in window.menus.actions if "Browser" in one.text())
     action.trigger()
     assert panel_of(control_of(window)).isVisible()
-    assert ("Browser view", "Ctrl+B") in window.menus.shortcut_texts()
+    assert SHOW_BROWSERS in window.actions_with_keys()
 
 
 def test_a_window_without_a_switch_offers_none(
     qapp: QApplication, qtbot: QtBot, preferences: Preferences, desk: FakeDesk
 ) -> None:
-    window = MainWindow(desk, preferences, qapp, lambda: NOW_NS)
+    window = MainWindow(desk, preferences, qapp, panes=PANES, now_ns=lambda: NOW_NS)
     qtbot.addWidget(window)
     assert window.top_bar.browser_control is None
     assert not any("Browser" in one.text() for one in window.menus.actions)

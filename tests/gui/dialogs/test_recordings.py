@@ -19,6 +19,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, LIGHT
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import FakeDesk
+from tests.gui.pane_of import ladder_of
 
 # A window of its own, which the offscreen platform can neither raise nor size.
 pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")
@@ -300,7 +301,7 @@ def test_the_window_opens_it_and_remembers_what_is_kept(
     window: MainWindow, desk: FakeDesk, preferences: Preferences, qtbot: QtBot
 ) -> None:
     keys = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
-    QTest.keyClick(window.ladder, Qt.Key.Key_R, keys)
+    QTest.keyClick(ladder_of(window), Qt.Key.Key_R, keys)
     assert window.recordings is not None
     qtbot.waitUntil(window.recordings.isVisible)
     desk.start_recording("ETH/USDT")
@@ -311,7 +312,7 @@ def test_the_window_opens_it_and_remembers_what_is_kept(
     assert preferences.recordings == {"ETH/USDT": True, "SOL/USDT": False}
     assert window.recordings.model.rowCount() == 3
     window.recordings.hide()
-    QTest.keyClick(window.ladder, Qt.Key.Key_R, keys)
+    QTest.keyClick(ladder_of(window), Qt.Key.Key_R, keys)
     qtbot.waitUntil(window.recordings.isVisible)
     # A key does something at once.
     assert len(window.recordings.selected) == 1

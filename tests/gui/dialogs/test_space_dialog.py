@@ -12,6 +12,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QCheckBox, QStyle, QStyleOptionButton, QWidget
 from pytestqt.qtbot import QtBot
 
+from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.gui.dialogs.retention_box import RetentionBox
 from orderbook_desktop.gui.dialogs.space_dialog import SpaceDialog
@@ -175,7 +176,7 @@ def test_an_unusual_choice_is_offered_too(host: QWidget) -> None:
 def test_the_menu_opens_it(
     qapp: QApplication, qtbot: QtBot, preferences: Preferences, desk: FakeDesk, place: FakePlace
 ) -> None:
-    window = MainWindow(desk, preferences, qapp, lambda: NOW_NS, place)
+    window = MainWindow(desk, preferences, qapp, panes=PANES, now_ns=lambda: NOW_NS, place=place)
     qtbot.addWidget(window)
     window.show()
     texts = {one.text(): one for one in window.menus.actions}

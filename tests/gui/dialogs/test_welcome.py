@@ -10,6 +10,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel, RecordingStatus
 from orderbook_desktop.core.disk import Retention
 from orderbook_desktop.core.status import FeedState
@@ -18,6 +19,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import NOW_NS, FakeDesk
 from tests.gui.fake_place import GB, FakePlace
+from tests.gui.pane_of import ladder_of
 
 Start = Callable[[], MainWindow]
 
@@ -37,7 +39,9 @@ def start(
     def start_anew() -> MainWindow:
         for window in opened:
             window.finish_close()
-        window = MainWindow(desk, Preferences(settings), qapp, lambda: NOW_NS, place)
+        window = MainWindow(
+            desk, Preferences(settings), qapp, panes=PANES, now_ns=lambda: NOW_NS, place=place
+        )
         qtbot.addWidget(window)
         window.show()
         opened[:] = [window]
@@ -91,7 +95,7 @@ def test_help_brings_it_back(start: Start) -> None:
 def test_nobody_is_welcomed_without_a_place(
     qapp: QApplication, qtbot: QtBot, preferences: Preferences, desk: FakeDesk
 ) -> None:
-    window = MainWindow(desk, preferences, qapp, lambda: NOW_NS)
+    window = MainWindow(desk, preferences, qapp, panes=PANES, now_ns=lambda: NOW_NS)
     qtbot.addWidget(window)
     assert window.welcome is None
     assert not preferences.welcomed
@@ -106,7 +110,7 @@ def test_dismissing_leads_to_the_ladder(start: Start, qtbot: QtBot) -> None:
     QTest.mouseClick(panel.close_button, Qt.MouseButton.LeftButton)
     assert window.welcome is None
     assert panel.isHidden()
-    assert window.ladder.hasFocus()
+    assert ladder_of(window).hasFocus()
 
 
 def test_escape_dismisses(start: Start) -> None:

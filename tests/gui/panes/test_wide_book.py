@@ -14,6 +14,7 @@ from orderbook_desktop.core.number_text import short_text
 from orderbook_desktop.gui.panes.depth_chart.painter import reading_lines
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
+from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK
 from tests.gui.fake_desk import FakeDesk, frame_of
 
@@ -30,8 +31,10 @@ def wide(desk: FakeDesk) -> FakeDesk:
     return desk
 
 
-def test_the_ladder_sums_beyond_64_bits(qtbot: QtBot, wide: FakeDesk) -> None:
-    ladder = DepthLadder(DARK)
+def test_the_ladder_sums_beyond_64_bits(
+    qtbot: QtBot, wide: FakeDesk, preferences: Preferences
+) -> None:
+    ladder = DepthLadder(DARK, preferences)
     qtbot.addWidget(ladder)
     ladder.resize(900, 800)
     ladder.show()
@@ -47,8 +50,10 @@ def test_the_ladder_sums_beyond_64_bits(qtbot: QtBot, wide: FakeDesk) -> None:
         assert [row.total for row in bids] == [short_text(n * size, 8, 8, 12) for n in held]
 
 
-def test_the_chart_tells_true_size_and_cost(qtbot: QtBot, wide: FakeDesk) -> None:
-    chart = DepthChart(DARK)
+def test_the_chart_tells_true_size_and_cost(
+    qtbot: QtBot, wide: FakeDesk, preferences: Preferences
+) -> None:
+    chart = DepthChart(DARK, preferences)
     qtbot.addWidget(chart)
     chart.resize(1_000, 700)
     chart.show()

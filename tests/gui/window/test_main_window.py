@@ -16,12 +16,13 @@ from orderbook_desktop.gui.theme import DARK, Appearance
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.conftest import OpenWindow
 from tests.gui.fake_desk import BTC, FakeDesk, FakeSource, MovingMarket
+from tests.gui.pane_of import chart_of, ladder_of
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 
 
 def price_texts(window: MainWindow) -> list[str]:
-    scene = window.ladder.scene
+    scene = ladder_of(window).scene
     return [row.price for row in scene.rows] if scene is not None else []
 
 
@@ -51,18 +52,18 @@ def test_another_symbol_shows_nothing_of_the_old_one(window: MainWindow, desk: F
     MovingMarket(BTC, desk.source)
     window.bridge.look()
     assert fills_of(window)
-    QTest.keyClick(window.ladder, Qt.Key.Key_K, CONTROL)
+    QTest.keyClick(ladder_of(window), Qt.Key.Key_K, CONTROL)
     QTest.keyClicks(window.top_bar.symbol_box, "ethusdt")
     QTest.keyClick(window.top_bar.symbol_box, Qt.Key.Key_Return)
     # No frame has passed: what is painted now is already the new symbol's.
     assert desk.commands == [("select_symbol", "ETH/USDT")]
     assert window.windowTitle() == "ETH/USDT · Orderbook Desktop"
     assert window.top_bar.symbol_box.text() == "ETH/USDT"
-    assert window.ladder.scene is None
-    assert window.chart.scene is None
+    assert ladder_of(window).scene is None
+    assert chart_of(window).scene is None
     assert fills_of(window) == set()
     assert window.status_line.text("update id") == ""
-    assert window.ladder.hasFocus()
+    assert ladder_of(window).hasFocus()
 
 
 def test_an_unknown_symbol_leaves_everything(window: MainWindow, desk: FakeDesk) -> None:
@@ -73,7 +74,7 @@ def test_an_unknown_symbol_leaves_everything(window: MainWindow, desk: FakeDesk)
 
 
 def test_slash_finds_a_symbol(window: MainWindow) -> None:
-    QTest.keyClick(window.ladder, Qt.Key.Key_Slash)
+    QTest.keyClick(ladder_of(window), Qt.Key.Key_Slash)
     assert window.top_bar.symbol_box.hasFocus()
     QTest.keyClicks(window.top_bar.symbol_box, "btc/eur")
     assert window.top_bar.symbol_box.text() == "btc/eur"
@@ -89,7 +90,7 @@ def test_a_lost_book_is_off_the_screen_at_once(
     window.bridge.look()
     assert window.top_bar.badge.text.startswith(state.value)
     assert fills_of(window) == set()
-    assert window.ladder.summary().endswith("The reason.")
+    assert ladder_of(window).summary().endswith("The reason.")
 
 
 def test_switches_command_the_desk(window: MainWindow, desk: FakeDesk) -> None:
@@ -134,12 +135,12 @@ def test_grouping_by_keys_is_remembered(
     MovingMarket(BTC, desk.source)
     window.bridge.look()
     for _ in range(3):
-        QTest.keyClick(window.ladder, Qt.Key.Key_BracketRight)
+        QTest.keyClick(ladder_of(window), Qt.Key.Key_BracketRight)
     assert window.top_bar.grouping_box.currentText() == "0.1"
     assert "57,123.4" in price_texts(window)
-    QTest.keyClick(window.ladder, Qt.Key.Key_BracketLeft)
+    QTest.keyClick(ladder_of(window), Qt.Key.Key_BracketLeft)
     assert window.top_bar.grouping_box.currentText() == "0.05"
-    QTest.keyClick(window.ladder, Qt.Key.Key_Plus, CONTROL)
+    QTest.keyClick(ladder_of(window), Qt.Key.Key_Plus, CONTROL)
     assert preferences.grouping("BTCUSDT") == "0.1"
 
 
@@ -170,9 +171,9 @@ def test_the_demo_is_not_remembered(open_window: OpenWindow, preferences: Prefer
 def test_the_demo_begins_anew(window: MainWindow, desk: FakeDesk) -> None:
     MovingMarket(BTC, desk.source)
     window.bridge.look()
-    window.ladder.scroll_rows(7)
-    window.chart.put_crosshair(5_712_300_000_000)
-    assert window.ladder.offset == 7
+    ladder_of(window).scroll_rows(7)
+    chart_of(window).put_crosshair(5_712_300_000_000)
+    assert ladder_of(window).offset == 7
     desk.demo = True
     desk.source = FakeSource(desk.symbol.market)
     MovingMarket(BTC, desk.source, seed=8)
@@ -180,8 +181,8 @@ def test_the_demo_begins_anew(window: MainWindow, desk: FakeDesk) -> None:
     window.bridge.look()
     assert window.windowTitle() == "DEMO · BTC/USDT · Orderbook Desktop"
     assert window.demo_strip.isVisible()
-    assert window.ladder.offset == 0
-    assert window.chart.crosshair_reading is None
+    assert ladder_of(window).offset == 0
+    assert chart_of(window).crosshair_reading is None
 
 
 class TestClosing:
@@ -221,9 +222,9 @@ def test_a_hidden_window_reads_no_book(window: MainWindow, desk: FakeDesk, qtbot
     window.hide()
     desk.source.load([("100.00", "1")], [("100.01", "1")])
     window.bridge.look()
-    assert window.ladder.scene is None
+    assert ladder_of(window).scene is None
     window.show()
-    assert window.ladder.scene is not None
+    assert ladder_of(window).scene is not None
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,7 @@ def test_a_notice_that_goes_leaves_the_focus_to_the_book(
     desk.notices = ()
     desk.revision += 1
     window.bridge.look()
-    assert window.ladder.hasFocus()
+    assert ladder_of(window).hasFocus()
     assert window.top_bar.symbol_box.popup is None
 
 
@@ -321,8 +322,9 @@ def test_the_symbol_on_screen_is_kept_from_the_menu(window: MainWindow, desk: Fa
 def test_every_shortcut_is_used_once(window: MainWindow) -> None:
     keys = [keys for action in window.menus.actions for keys in action.shortcuts()]
     assert len({key.toString() for key in keys}) == len(keys)
-    listed = dict(window.menus.shortcut_texts())
+    listed = {action.title: action.keys_text for action in window.actions_with_keys()}
     assert listed["Find symbol"] == "Ctrl+K, /"
+    assert listed["Chart: zoom"] == "+, =, -, wheel"
 
 
 def test_full_screen_and_back(window: MainWindow) -> None:
@@ -337,8 +339,8 @@ def test_the_chart_zoom_is_remembered(
 ) -> None:
     MovingMarket(BTC, desk.source)
     window.bridge.look()
-    window.chart.zoom(0.5)
-    assert preferences.chart_share == window.chart.view.chosen_share
+    chart_of(window).zoom(0.5)
+    assert preferences.chart_share == chart_of(window).view.chosen_share
     QTest.keyClick(window, Qt.Key.Key_0, CONTROL)
     assert preferences.chart_share is None
 
@@ -346,7 +348,7 @@ def test_the_chart_zoom_is_remembered(
 def test_highlighting_can_be_switched_off(window: MainWindow, preferences: Preferences) -> None:
     action = next(a for a in window.menus.actions if a.text() == "&Highlight changes")
     action.trigger()
-    assert not window.ladder.highlights_changes
+    assert not ladder_of(window).highlights_changes
     assert not preferences.highlights_changes
 
 
@@ -354,7 +356,7 @@ def test_assistive_technology_is_told(window: MainWindow, desk: FakeDesk, qtbot:
     desk.source.load([("100.00", "1")], [("100.01", "1")])
     qtbot.waitUntil(
         lambda: (
-            window.ladder.accessibleDescription()
+            ladder_of(window).accessibleDescription()
             == "best bid 100.00, best ask 100.01, mid 100.005 spread 0.01  (0.01000 %)"
         )
     )

@@ -10,6 +10,7 @@ from PySide6.QtCore import QPoint
 from PySide6.QtWidgets import QApplication, QDialog, QScrollArea
 from pytestqt.qtbot import QtBot
 
+from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.desk import RecordingStatus
 from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.gui.preferences import Preferences
@@ -26,7 +27,9 @@ def open_first(qapp: QApplication, qtbot: QtBot, preferences: Preferences) -> It
     opened: list[MainWindow] = []
 
     def open_on(desk: FakeDesk) -> MainWindow:
-        window = MainWindow(desk, preferences, qapp, lambda: NOW_NS, browsers=FakeSwitch())
+        window = MainWindow(
+            desk, preferences, qapp, panes=PANES, now_ns=lambda: NOW_NS, browsers=FakeSwitch()
+        )
         qtbot.addWidget(window)
         window.show()
         opened.append(window)

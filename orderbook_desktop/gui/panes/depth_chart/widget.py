@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from PySide6.QtCore import QEvent, QPointF, QRect, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import (
-    QFont,
-    QKeyEvent,
-    QMouseEvent,
-    QPainter,
-    QPaintEvent,
-    QWheelEvent,
-)
+from PySide6.QtCore import QEvent, QPointF, QRect, QSize, Qt, QTimer
+from PySide6.QtGui import QFont, QMouseEvent, QPainter, QPaintEvent, QWheelEvent
 from PySide6.QtWidgets import QWidget
 
 from orderbook_desktop.core.depth_curve import (
@@ -25,12 +19,29 @@ from orderbook_desktop.core.depth_curve import (
     size_in_view,
 )
 from orderbook_desktop.core.ladder import Side
+from orderbook_desktop.gui.actions import Action, Command, FocusKeys, Switch
 from orderbook_desktop.gui.number_font import NumberMetrics, number_font
 from orderbook_desktop.gui.panes.axes import PlotArea, PriceView, scale_top
 from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
 from orderbook_desktop.gui.panes.depth_chart.painter import DepthPainter, DepthScene, axis_text_of
 from orderbook_desktop.gui.panes.message import paint_message
+from orderbook_desktop.gui.panes.pane import Pane
+from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Theme
+
+_RESET: Final = Action("Reset the &chart", "bring the chart back to its own range", ("Ctrl+0",))
+_ZOOM_KEYS: Final = Action("Chart: zoom", "in the chart: zoom", ("+", "=", "-"), ("wheel",))
+_RESET_HERE: Final = Action(
+    "Chart: reset", "in the chart: back to its own range", ("0", "Home"), ("double click",)
+)
+_CROSSHAIR: Final = Action(
+    "Chart: move the crosshair",
+    "in the chart: move the crosshair; Shift: faster",
+    ("Left", "Right", "Shift+Left", "Shift+Right"),
+)
+_NO_CROSSHAIR: Final = Action(
+    "Chart: no crosshair", "in the chart: take the crosshair away", ("Esc",)
+)
 
 _ZOOM: Final = 1.25
 _MARGIN: Final = 8
@@ -39,29 +50,24 @@ _KEY_STEPS: Final = 200
 _LATER_MS: Final = 1
 
 
-class DepthChart(QWidget):
+class DepthChart(Pane):
     """Both cumulative curves of one book.
 
-    Give it every new `BookFrame` by `set_frame`. The wheel and + and - zoom around the mid,
-    dragging pans, a double click, 0 or Home resets. The crosshair follows the mouse, or the
-    Left and Right keys (with Shift in larger steps); Escape takes it away.
-
-    Signals:
-        zoomed(object): the share of the mid that the person chose as half range, a float,
-            or None for the automatic range.
+    It zooms around the mid, and dragging pans. The crosshair follows the mouse, or the keys.
+    `preferences` remember the zoom: the share of the mid that the person chose as half range.
     """
 
-    zoomed = Signal(object)
+    stretch = 5
 
     def __init__(
-        self, theme: Theme, share: float | None = None, parent: QWidget | None = None
+        self, theme: Theme, preferences: Preferences, parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
-        self._theme = theme
+        super().__init__(theme, "Depth chart", parent)
+        self._preferences = preferences
         self._frame: BookFrame | None = None
         self._curves: tuple[DepthCurve, DepthCurve] | None = None
         self._mid = 0.0
-        self._view = PriceView(chosen_share=share)
+        self._view = PriceView(chosen_share=preferences.chart_share)
         self._top = 0.0
         self._crosshair: int | None = None
         self._mouse_x: float | None = None
@@ -70,10 +76,18 @@ class DepthChart(QWidget):
         self._later.setTimerType(Qt.TimerType.PreciseTimer)
         self._later.timeout.connect(self.update)
         self.setMinimumSize(240, 160)
-        self.setMouseTracking(True)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
-        self.setAccessibleName("Depth chart")
+        step = self._step_crosshair
+        self.focus_keys = FocusKeys(
+            {
+                _ZOOM_KEYS: (self._zoom_in, self._zoom_in, lambda: self.zoom(_ZOOM)),
+                _RESET_HERE: (self.reset_view,),
+                _CROSSHAIR: (
+                    *(lambda: step(-1), lambda: step(1)),
+                    *(lambda: step(-10), lambda: step(10)),
+                ),
+                _NO_CROSSHAIR: (lambda: self.put_crosshair(None),),
+            }
+        )
         self._take_fonts()
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
@@ -85,11 +99,9 @@ class DepthChart(QWidget):
         """The range of prices in view."""
         return self._view
 
-    def set_theme(self, theme: Theme) -> None:
-        """Draw in `theme` from now on."""
-        self._theme = theme
-        self._take_fonts()
-        self.update()
+    def commands(self) -> Sequence[Command | Switch]:
+        """Return what the window's menu offers about the chart."""
+        return (Command(_RESET, self.reset_view),)
 
     def set_frame(self, frame: BookFrame) -> None:
         """Show `frame`. Another market than before starts at its own mid, zoom kept."""
@@ -118,7 +130,7 @@ class DepthChart(QWidget):
         self._view.reset()
         if self._frame is not None:
             self.set_frame(self._frame)
-        self.zoomed.emit(None)
+        self._preferences.chart_share = None
 
     def zoom(self, factor: float) -> None:
         """Show `factor` times the range, around the mid."""
@@ -128,7 +140,7 @@ class DepthChart(QWidget):
         self._view.zoom(factor, self._mid, narrowest)
         self._rescale()
         self._follow_mouse()
-        self.zoomed.emit(self._view.chosen_share)
+        self._preferences.chart_share = self._view.chosen_share
 
     @property
     def crosshair_reading(self) -> Reading | None:
@@ -171,17 +183,7 @@ class DepthChart(QWidget):
                 self._painter.paint(painter, scene, self.devicePixelRatioF())
             elif message is not None:
                 paint_message(painter, self.rect(), message, self.font(), self._theme)
-            if self.hasFocus():
-                painter.setPen(self._theme.focus)
-                painter.setBrush(Qt.BrushStyle.NoBrush)
-                painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
-        """Follow the person's font."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange:
-            self._take_fonts()
-            self.update()
+            self._paint_focus(painter)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 (Qt's name)
         """Zoom, smoothly also by touchpads."""
@@ -221,25 +223,6 @@ class DepthChart(QWidget):
         super().leaveEvent(event)
         self._mouse_x = None
         self.put_crosshair(None)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
-        """Zoom, reset and move the crosshair by keyboard."""
-        large = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-        match event.key():
-            case Qt.Key.Key_Plus | Qt.Key.Key_Equal:
-                self.zoom(1 / _ZOOM)
-            case Qt.Key.Key_Minus:
-                self.zoom(_ZOOM)
-            case Qt.Key.Key_0 | Qt.Key.Key_Home:
-                self.reset_view()
-            case Qt.Key.Key_Left:
-                self._step_crosshair(-10 if large else -1)
-            case Qt.Key.Key_Right:
-                self._step_crosshair(10 if large else 1)
-            case Qt.Key.Key_Escape if self._crosshair is not None:
-                self.put_crosshair(None)
-            case _:
-                super().keyPressEvent(event)
 
     def summary(self) -> str:
         """Return the crosshair's values, or the message, for assistive technology."""
@@ -290,6 +273,9 @@ class DepthChart(QWidget):
             self.put_crosshair(self._on_tick(area.price_at(self._mouse_x)))
         else:
             self.put_crosshair(None)
+
+    def _zoom_in(self) -> None:
+        self.zoom(1 / _ZOOM)
 
     def _step_crosshair(self, steps: int) -> None:
         if self._frame is None or self._curves is None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QSize, Qt, QTimer
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, Qt, QTimer
 from PySide6.QtGui import (
     QFont,
     QGuiApplication,
     QHelpEvent,
-    QKeyEvent,
-    QKeySequence,
     QMouseEvent,
     QPainter,
     QPaintEvent,
@@ -20,6 +19,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QPushButton, QToolTip, QWidget
 
 from orderbook_desktop.core.ladder import Ladder, Side, build_ladder
+from orderbook_desktop.gui.actions import Action, Command, FocusKeys, Switch
 from orderbook_desktop.gui.number_font import NumberMetrics, number_font
 from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
 from orderbook_desktop.gui.panes.ladder.layout import (
@@ -37,7 +37,29 @@ from orderbook_desktop.gui.panes.ladder.painter import (
     build_scene,
     gap_texts,
 )
+from orderbook_desktop.gui.panes.pane import Pane
+from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Theme
+
+_RECENTRE: Final = Action(
+    "&Recentre the ladder", "bring the ladder back to the spread", ("Ctrl+Home",)
+)
+_HIGHLIGHT: Final = Action("&Highlight changes", "mark the sizes in the ladder that changed")
+_PICK: Final = Action(
+    "Ladder: pick a row", "in the ladder: pick the row above or below", ("Up", "Down")
+)
+_SCROLL: Final = Action(
+    "Ladder: scroll", "in the ladder: scroll by a page", ("PgUp", "PgDown"), ("wheel",)
+)
+_TO_SPREAD: Final = Action(
+    "Ladder: back to the spread", "in the ladder: back to the spread", ("Space", "Home")
+)
+_COPY: Final = Action(
+    "Ladder: copy the picked row",
+    "in the ladder: copy the picked row, with its exact values",
+    ("Ctrl+C", "Ctrl+Ins"),
+)
+_PICK_NONE: Final = Action("Ladder: pick no row", "in the ladder: pick no row", ("Esc",))
 
 _FRESH_MS: Final = 250
 _WHEEL_ROWS: Final = 3
@@ -53,16 +75,17 @@ class _Picked(NamedTuple):
     price: int
 
 
-class DepthLadder(QWidget):
+class DepthLadder(Pane):
     """The ladder of one book, one row per level or group of levels.
 
-    Give it every new `BookFrame` by `set_frame`, and the grouping by `set_step`. The wheel,
-    arrows and page keys scroll; Home and Space recentre; Ctrl+C copies the picked row.
+    `preferences` remember whether sizes that changed are marked.
     """
 
-    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._theme = theme
+    def __init__(
+        self, theme: Theme, preferences: Preferences, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(theme, "Order book ladder", parent)
+        self._preferences = preferences
         self._frame: BookFrame | None = None
         self._ladder: Ladder | None = None
         self._step = 1
@@ -71,7 +94,7 @@ class DepthLadder(QWidget):
         self._picked: _Picked | None = None
         self._changed = dict(_NOTHING_CHANGED)
         self._wheel_rest = 0
-        self.highlights_changes = True
+        self.highlights_changes = preferences.highlights_changes
         self._calm = QTimer(self, singleShot=True, interval=_FRESH_MS)
         self._calm.timeout.connect(self._calm_down)
         self._recentre = QPushButton("Recentre (Space)", self)
@@ -79,21 +102,23 @@ class DepthLadder(QWidget):
         self._recentre.clicked.connect(self.recentre)
         self._recentre.hide()
         self.setMinimumSize(340, 200)
-        self.setMouseTracking(True)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
-        self.setAccessibleName("Order book ladder")
+        self.focus_keys = FocusKeys(
+            {
+                _PICK: (lambda: self._pick_next(-1), lambda: self._pick_next(1)),
+                _SCROLL: (lambda: self._scroll_page(1), lambda: self._scroll_page(-1)),
+                _TO_SPREAD: (self.recentre,),
+                _COPY: (self.copy_row,),
+                _PICK_NONE: (self._pick_none,),
+            }
+        )
         self._take_fonts()
 
-    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
-        """Return a comfortable size."""
-        return QSize(430, 700)
-
-    def set_theme(self, theme: Theme) -> None:
-        """Draw in `theme` from now on."""
-        self._theme = theme
-        self._take_fonts()
-        self.update()
+    def commands(self) -> Sequence[Command | Switch]:
+        """Return what the window's menu offers about the ladder."""
+        return (
+            Command(_RECENTRE, self.recentre),
+            Switch(_HIGHLIGHT, self._highlight_changes, self.highlights_changes),
+        )
 
     def set_frame(self, frame: BookFrame) -> None:
         """Show `frame`. Another market than before starts centred, with nothing picked."""
@@ -184,21 +209,12 @@ class DepthLadder(QWidget):
             elif message is not None:
                 self._painter.paint_message(painter, header, message)
             self._painter.paint_header(painter, self._columns(), layout.header, self._assets())
-            if self.hasFocus():
-                painter.setPen(self._theme.focus)
-                painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
+            self._paint_focus(painter)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
         """Keep the scroll position within the rows, and the button in its place."""
         super().resizeEvent(event)
         self._scroll_to(self._offset)
-
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
-        """Follow the person's font."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange:
-            self._take_fonts()
-            self.update()
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 (Qt's name)
         """Scroll by whole rows, also on touchpads that send fractions of a notch."""
@@ -236,35 +252,15 @@ class DepthLadder(QWidget):
             return True
         return super().event(event)
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
-        """Scroll, recentre, pick and copy by keyboard."""
-        page = max(1, self._layout().rows_per_side)
-        if event.matches(QKeySequence.StandardKey.Copy):
-            self.copy_row()
-            return
-        match event.key():
-            case Qt.Key.Key_Up:
-                self._pick_next(-1)
-            case Qt.Key.Key_Down:
-                self._pick_next(1)
-            case Qt.Key.Key_PageUp:
-                self.scroll_rows(page)
-            case Qt.Key.Key_PageDown:
-                self.scroll_rows(-page)
-            case Qt.Key.Key_Home | Qt.Key.Key_Space:
-                self.recentre()
-            case Qt.Key.Key_Escape if self._picked is not None:
-                self._picked = None
-                self.update()
-            case _:
-                super().keyPressEvent(event)
-
     def copy_row(self) -> None:
         """Copy the picked row: side, price, size and total, exact, separated by tabs."""
         row = self.picked_row
         if row is not None:
             values = [text.replace(",", "") for text in self._values(row)]
             QGuiApplication.clipboard().setText("\t".join([row.side.value, *values]))
+
+    def _highlight_changes(self, wanted: bool) -> None:
+        self._preferences.highlights_changes = self.highlights_changes = wanted
 
     def _rebuild(self, *, watch: bool) -> None:
         if self._frame is None:
@@ -322,6 +318,9 @@ class DepthLadder(QWidget):
         self._place_button()
         self.update()
 
+    def _scroll_page(self, up: int) -> None:
+        self.scroll_rows(up * max(1, self._layout().rows_per_side))
+
     def _place_button(self) -> None:
         """Put the button where the rows at the bottom leave their columns empty."""
         button, size = self._recentre, self._recentre.sizeHint()
@@ -341,6 +340,10 @@ class DepthLadder(QWidget):
         self._picked = _Picked(row.side, int(side_of(self._ladder, row.side).prices[row.index]))
         self.setAccessibleDescription(self.describe(row))
         self._scroll_to(self._layout().offset_showing(row))
+
+    def _pick_none(self) -> None:
+        self._picked = None
+        self.update()
 
     def _pick_next(self, down: int) -> None:
         """Pick the row below (1) or above (-1) the picked one; at first, beside the spread."""

@@ -15,6 +15,7 @@ from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.gui.panes.ladder.layout import Row
 from orderbook_desktop.gui.panes.ladder.painter import LadderRow, LadderScene
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
+from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, LIGHT
 from tests.gui.fake_desk import BTC, PEPE, FakeDesk, Market, MovingMarket, frame_of
 
@@ -22,8 +23,8 @@ STEP = 10**6
 
 
 @pytest.fixture
-def ladder(qtbot: QtBot) -> DepthLadder:
-    widget = DepthLadder(DARK)
+def ladder(qtbot: QtBot, preferences: Preferences) -> DepthLadder:
+    widget = DepthLadder(DARK, preferences)
     qtbot.addWidget(widget)
     widget.resize(430, 800)
     widget.show()

@@ -1,0 +1,17 @@
+"""The panes of a window, by what they show."""
+
+from __future__ import annotations
+
+from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
+from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
+from orderbook_desktop.gui.window.main_window import MainWindow
+
+
+def ladder_of(window: MainWindow) -> DepthLadder:
+    (ladder,) = (pane for pane in window.panes if isinstance(pane, DepthLadder))
+    return ladder
+
+
+def chart_of(window: MainWindow) -> DepthChart:
+    (chart,) = (pane for pane in window.panes if isinstance(pane, DepthChart))
+    return chart
