@@ -191,7 +191,7 @@ def main() -> int:
     levels = len(msgspec.json.decode(capture.snapshot)["bids"])
     for label, snapshot, wanted in (
         (f"snapshot of {levels} levels a side", capture.snapshot, _TARGETS),
-        ("padded to 5,000 levels a side", padded(capture.snapshot, 5_000), _TARGETS_PADDED),
+        ("padded to 5,000 levels a side", padded(capture, 5_000), _TARGETS_PADDED),
     ):
         costs = measure(capture, snapshot)
         print(f"{label}: median µs for {_EVENTS_A_FRAME} events and one frame of reads")

@@ -50,11 +50,17 @@ def load_capture() -> Capture:
     return Capture(path.name, market, snapshot, frames)
 
 
-def padded(snapshot: bytes, levels: int) -> bytes:
-    """Return `snapshot` with further levels beyond its own, up to `levels` a side."""
-    book = msgspec.json.decode(snapshot)
-    for side, sign in (("bids", -1), ("asks", 1)):
-        outermost = float(book[side][-1][0])
+def padded(capture: Capture, levels: int) -> bytes:
+    """Return the capture's snapshot with further levels beyond its own, up to `levels` a side.
+
+    They lie beyond all prices of the capture: no price that comes to them would remove them.
+    """
+    book = msgspec.json.decode(capture.snapshot)
+    events = [msgspec.json.decode(frame)["data"] for frame in capture.frames]
+    for side, other, sign in (("bids", "a", -1), ("asks", "b", 1)):
+        prices = [float(price) for event in events for price, _ in event[other]]
+        prices.append(float(book[side][-1][0]))
+        outermost = min(prices) if sign < 0 else max(prices)
         missing = levels - len(book[side])
         book[side] += [
             [f"{outermost + sign * 0.5 * number:.8f}", "0.01230000"]
