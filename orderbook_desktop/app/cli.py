@@ -26,8 +26,7 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError, SystemLack, SystemRefusal
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.version import __version__
-from orderbook_desktop.storage.exports.formats import ExportFormat
-from orderbook_desktop.storage.imports.formats import ImportFormat
+from orderbook_desktop.formats.names import ExportFormat, ImportFormat
 
 _log = logging.getLogger(__name__)
 

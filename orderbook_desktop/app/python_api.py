@@ -18,10 +18,9 @@ from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Gap
-from orderbook_desktop.storage.exports.errors import NothingRecorded
+from orderbook_desktop.storage.exports.exporting import NothingRecorded
 from orderbook_desktop.storage.failures import driver_failures_told
-from orderbook_desktop.storage.reading.books import books_at
-from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.reading.recording import Recording, books_at
 
 _T = TypeVar("_T")
 # The program that this is used by says what is shown of the log; else that is nothing.

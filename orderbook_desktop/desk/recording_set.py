@@ -14,7 +14,7 @@ from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.engine.recording_meter import RecordingMeter, counted_recording
-from orderbook_desktop.storage.store.other_recorders import recorded_by_others
+from orderbook_desktop.storage.store.owner import recorded_by_others
 
 _log = logging.getLogger(__name__)
 

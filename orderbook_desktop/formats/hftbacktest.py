@@ -17,9 +17,8 @@ from typing import BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
-from orderbook_desktop.core.archive.rows import LevelRows
+from orderbook_desktop.core.archive.rows import LevelRows, Survey
 from orderbook_desktop.core.levels import Int64Array, doubles_of
-from orderbook_desktop.formats.survey import Survey
 
 EVENT_DTYPE: Final = np.dtype(
     [

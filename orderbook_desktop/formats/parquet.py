@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 import numpy as np
 
-from orderbook_desktop.core.archive.rows import LevelRows
+from orderbook_desktop.core.archive.rows import LevelRows, Survey
 from orderbook_desktop.core.archive.tokens import BoolArray
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.units import INT64_MAX
@@ -36,7 +36,6 @@ from orderbook_desktop.formats.arrow_stream import (
     int128s,
     words,
 )
-from orderbook_desktop.formats.survey import Survey
 from orderbook_desktop.formats.tardis_writer import EXCHANGE
 
 if TYPE_CHECKING:

@@ -37,7 +37,8 @@ def json_levels(levels: Levels, scale: Scale, *, trimmed: bool) -> bytes:
     """Return the levels as a JSON array of pairs of exact decimals, `[["60000.01","0.5"],…]`.
 
     Each is what `format_units` writes: `trimmed` with 0 places, else with all of its scale.
-    Neither prices nor quantities may be negative.
+    Neither prices nor quantities may be negative. It works on arrays of digits: one by one in
+    Python, a book of 5,000 levels a side takes longer than a frame of the window.
     """
     count = len(levels.prices)
     if not count:

@@ -10,8 +10,8 @@ from pathlib import Path
 from orderbook_desktop.core.archive import ChunkSlice, decode_chunk, encode_minutes
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import image_of
+from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.storage.exports.exporting import Exported, ExportJob, export
-from orderbook_desktop.storage.exports.formats import ExportFormat
 from tests.core.reference_book import Pairs, ReferenceBook
 from tests.storage.recording_fixtures import Tape
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orderbook_desktop.core.archive.rows import LevelRows
+from orderbook_desktop.core.archive.rows import LevelRows, Survey
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.formats.hftbacktest import EVENT_DTYPE, HftbacktestWriter
-from orderbook_desktop.formats.survey import Survey
-from orderbook_desktop.storage.exports.formats import ExportFormat
+from orderbook_desktop.formats.names import ExportFormat
 from tests.formats.taped import Taped, two_runs
 
 _TICK, _LOT = Decimal("0.01"), Decimal("0.00000001")

@@ -14,12 +14,11 @@ import arro3.io
 import numpy as np
 import pytest
 
-from orderbook_desktop.core.archive.rows import LevelRows
+from orderbook_desktop.core.archive.rows import LevelRows, Survey
 from orderbook_desktop.core.units import INT64_MAX, Scale
 from orderbook_desktop.formats import parquet
+from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.formats.parquet import ParquetWriter
-from orderbook_desktop.formats.survey import Survey
-from orderbook_desktop.storage.exports.formats import ExportFormat
 from tests.core.reference_book import Pairs, ReferenceBook
 from tests.formats.taped import Taped, two_runs
 

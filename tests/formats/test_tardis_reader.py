@@ -13,9 +13,9 @@ from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 from orderbook_desktop.core.received import Broken, Received, UnusableFile
 from orderbook_desktop.formats import tardis_reader as tardis
 from orderbook_desktop.formats.lines import first_line
+from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.formats.tardis_reader import is_tardis, tardis_messages
 from orderbook_desktop.formats.tardis_writer import HEADER
-from orderbook_desktop.storage.exports.formats import ExportFormat
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify

@@ -12,8 +12,8 @@ import pytest
 
 from orderbook_desktop.core.archive.rows import LevelRows
 from orderbook_desktop.core.units import Scale
+from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.formats.tardis_writer import HEADER, TardisWriter
-from orderbook_desktop.storage.exports.formats import ExportFormat
 from tests.core.reference_book import Pairs
 from tests.formats.rebuild_tardis import books
 from tests.formats.taped import Taped, two_runs

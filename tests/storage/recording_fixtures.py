@@ -28,7 +28,7 @@ from orderbook_desktop.storage.reading.change_stream import RecordedStreams
 from orderbook_desktop.storage.reading.recorded_snapshots import RecordedSnapshots
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
-from orderbook_desktop.storage.store.chunk_documents import chunk_of
+from orderbook_desktop.storage.store.chunk_packing import chunk_of
 from orderbook_desktop.storage.store.database import Database
 from tests.core.reference_book import ReferenceBook, shown, snapshot_payload
 from tests.storage.processes import eventually

@@ -14,9 +14,8 @@ from orderbook_desktop.app.commands.times import check_span, time_text
 from orderbook_desktop.app.commands.work_progress import WorkProgress
 from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.timeline import Timeline
-from orderbook_desktop.storage.exports.errors import NothingRecorded
-from orderbook_desktop.storage.exports.exporting import Exported, ExportJob, export
-from orderbook_desktop.storage.exports.formats import ExportFormat
+from orderbook_desktop.formats.names import ExportFormat
+from orderbook_desktop.storage.exports.exporting import Exported, ExportJob, NothingRecorded, export
 from orderbook_desktop.storage.reading.recording import Recording
 
 

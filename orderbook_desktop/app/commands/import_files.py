@@ -21,8 +21,8 @@ from orderbook_desktop.core.received import Broken, FileNotes, Received, Unusabl
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.formats.capture_reader import captured_messages, is_captured
 from orderbook_desktop.formats.lines import check_file, first_line
+from orderbook_desktop.formats.names import ImportFormat
 from orderbook_desktop.formats.tardis_reader import is_tardis, tardis_messages
-from orderbook_desktop.storage.imports.formats import ImportFormat
 from orderbook_desktop.storage.imports.importing import ImportedMarket, Step, import_messages
 
 _READERS: Final = {ImportFormat.RAW: captured_messages, ImportFormat.TARDIS: tardis_messages}

@@ -17,7 +17,7 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.storage.reading.summaries import RecordingSummary, summaries
 from orderbook_desktop.storage.retention.disk_usage import file_bytes
-from orderbook_desktop.storage.store.other_recorders import RecorderState
+from orderbook_desktop.storage.store.owner import RecorderState
 
 _WIDE: Final = 160
 

@@ -17,7 +17,7 @@ from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.timeline import Gap, Timeline
-from orderbook_desktop.storage.store.other_recorders import RecorderState, recorder_states
+from orderbook_desktop.storage.store.owner import RecorderState, recorder_states
 from orderbook_desktop.storage.verification.verification import Verified, verify
 
 

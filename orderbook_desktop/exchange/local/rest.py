@@ -274,7 +274,10 @@ def _filters(listing: Listing) -> list[dict[str, Any]]:
 
 
 def _day_ticker(listing: Listing, now_ms: int) -> dict[str, Any]:
-    """Return the ticker at `now_ms` (ms since the epoch): its volume, and one price for all."""
+    """Return the ticker at `now_ms` (ms since the epoch): its volume, and one price for all.
+
+    Source: Binance Spot API, "24hr ticker price change statistics", the fields of `type=MINI`.
+    """
     price = Decimal(listing.price)
     base_volume = Decimal(listing.day_volume) / price if price else price
     prices = dict.fromkeys(("openPrice", "highPrice", "lowPrice", "lastPrice"), listing.price)

@@ -8,22 +8,61 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from orderbook_desktop.core.archive.rows import LevelRows, RowStream
+from orderbook_desktop.core.archive.rows import LevelRows, RowStream, Survey
 from orderbook_desktop.core.archive.slices import ChunkSlice
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.version import __version__
 from orderbook_desktop.formats.hftbacktest import HftbacktestWriter
+from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.formats.parquet import ParquetWriter
-from orderbook_desktop.formats.survey import Survey
 from orderbook_desktop.formats.tardis_writer import TardisWriter
-from orderbook_desktop.storage.exports.errors import (
-    NothingRecorded,
-    RecordingChanged,
-    TargetExists,
-    TargetUnwritable,
-)
-from orderbook_desktop.storage.exports.formats import ExportFormat
 from orderbook_desktop.system.atomic_file import atomic_file
 from orderbook_desktop.system.threads import in_thread
+
+
+class ExportError(KnownError):
+    """Root of what can keep a recording from being exported."""
+
+
+class TargetExists(ExportError):
+    """There is a file already where the export should go."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(path)
+
+    def __str__(self) -> str:
+        return f"{self.path} is there already; choose another file, or replace it with --force."
+
+
+class TargetUnwritable(ExportError):
+    """The file cannot be written; `reason` is the system's."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(path, reason)
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be written ({self.reason}); nothing was exported."
+
+
+class NothingRecorded(ExportError):
+    """There is nothing to export; `what` says of what market and time."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        return f"Nothing is recorded of {self.what}; orderbook-desktop recordings lists what is."
+
+
+class RecordingChanged(ExportError):
+    """A part of the recording was deleted while it was exported."""
+
+    def __str__(self) -> str:
+        return "The recording was cut while it was exported; export it again."
 
 
 @dataclass(frozen=True, slots=True)

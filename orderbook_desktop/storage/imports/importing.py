@@ -20,9 +20,8 @@ from orderbook_desktop.core.errors import InexactValue, KnownError
 from orderbook_desktop.core.received import Broken, Received
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Gap, Timeline, timeline_of
-from orderbook_desktop.storage.imports.loose import NewLoose
 from orderbook_desktop.storage.imports.place import MarketPlace
-from orderbook_desktop.storage.imports.remainder import Remainder
+from orderbook_desktop.storage.imports.remainder import NewLoose, Remainder
 from orderbook_desktop.storage.imports.runs import Counts, MarketRuns, Spooler
 from orderbook_desktop.storage.imports.spool import Place, Spool, SpooledRun
 from orderbook_desktop.storage.store.chunks import ChunkStore

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 from orderbook_desktop.core.archive import (
@@ -21,7 +23,6 @@ from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline, timeline_of
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.segment_reader import BEFORE_ALL, SegmentReader
-from orderbook_desktop.storage.reading.timelines import read_timeline
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
@@ -269,3 +270,71 @@ def _time(event_ms: int) -> str:
     except OverflowError:
         return f"{event_ms} ms"
     return moment.isoformat(" ", "milliseconds").replace("+00:00", " UTC")
+
+
+async def read_timeline(
+    database: Database, market: str, segments: Sequence[StoredSegment]
+) -> Timeline:
+    """Return the timeline of `market`, whose segments are `segments`. Raises PyMongo's errors."""
+    known = [(one.id, one.segment) for one in segments if one.segment.event_count]
+    if not known:
+        return timeline_of(())
+    last_id = max(segment.last_id for _, segment in known)
+    return timeline_of(known, await LooseEvents(database).end_after(market, last_id))
+
+
+async def books_at(recording: Recording, times_ms: Iterable[int]) -> AsyncGenerator[BookImage]:
+    """Iterate over the books at `times_ms`, which ascend: each after the last event until then.
+
+    Raises `ValueError` where they don't ascend, `NotCovered` for the first at which the book
+    isn't known, before anything is read, and what reading the recording raises.
+    """
+    times = list(times_ms)
+    if any(later < earlier for earlier, later in pairwise(times)):
+        raise ValueError("the times of books have to ascend")
+    timeline = await recording.timeline()
+    for time in times:
+        piece = timeline.at(time)
+        if not isinstance(piece, Cover):
+            raise NotCovered(recording.market, time, piece)
+    if not times:
+        return
+    seeker = _Seeker(times)
+    async with aclosing(recording.slices(times[0], times[-1] + 1)) as slices:
+        async for part in slices:
+            for book in await asyncio.to_thread(list, seeker.within(part)):
+                yield book
+    for book in await asyncio.to_thread(list, seeker.rest()):
+        yield book
+
+
+class _Seeker:
+    """Finds the books, slice by slice; a time is settled once an event after it has come."""
+
+    def __init__(self, times: list[int]) -> None:
+        self._times = deque(times)
+        self._before: ChunkSlice | None = None
+
+    def within(self, part: ChunkSlice) -> Iterator[BookImage]:
+        while self._times:
+            index = min(part.chunk.last_until(self._times[0]), part.end - 1)
+            if index == part.end - 1 and index >= part.begin:
+                break
+            self._times.popleft()
+            if index >= part.begin:
+                yield part.chunk.book_after(index)
+            elif part.opens and self._before is not None:
+                yield _final_book(self._before)
+            else:
+                yield part.start_book()
+        self._before = part
+
+    def rest(self) -> Iterator[BookImage]:
+        """Iterate over the books at times that no later event has settled."""
+        if self._before is not None:
+            for _ in self._times:
+                yield _final_book(self._before)
+
+
+def _final_book(part: ChunkSlice) -> BookImage:
+    return part.chunk.book_after(part.end - 1)

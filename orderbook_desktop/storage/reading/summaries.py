@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.timeline import Timeline
-from orderbook_desktop.storage.reading.recording import recorded_markets
-from orderbook_desktop.storage.reading.timelines import read_timeline
+from orderbook_desktop.storage.reading.recording import read_timeline, recorded_markets
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.other_recorders import RecorderState, recorder_states
+from orderbook_desktop.storage.store.owner import RecorderState, recorder_states
 from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
 

@@ -1,10 +1,40 @@
-"""What retention has to know of a chunk, and what it tells of having cut some."""
+"""Cutting whole chunks, off the front of a segment or loose ones, so that it may end anywhere.
+
+From a segment: first its document says that it begins later, and in `cut_from` where it began. Then
+the chunks before that go, the last one first: what is left of them can always be walked through
+from `cut_from`, and the next process finishes the work. Readers look at the document first, and
+never miss what it promises.
+
+Of archived events that belong to no segment, the list goes before what it lists, or else events
+would seem to be lost. Before that the removal is noted in `meta`, so that the next process finishes
+it. A chunk of which there is neither a list nor such a note is being written, and is left alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
+
+from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.storage.store.chunks import ChunkStore, chunk_key
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.schema import (
+    CHECKPOINTS,
+    DEPTH_CHUNKS,
+    LOOSE_EVENTS,
+    META,
+    SEGMENTS,
+    Document,
+)
+
+_log = logging.getLogger(__name__)
+
+_CUT_FROM: Final = "cut_from"
+
+_NOTE: Final = "removal:"
+_FIELDS: Final = ("market", "first_id", "last_id", "from_event_ms", "to_event_ms", "event_count")
 
 
 class ChainLink(NamedTuple):
@@ -33,3 +63,225 @@ class Cut:
 
 # Decides whether a chunk is to go.
 Wanted = Callable[[ChainLink], bool]
+
+
+class SegmentCutter:
+    """Cuts the segments of `database`. Its methods raise PyMongo's errors; repeat them then.
+
+    Several may be at work on one segment: one of them moves its front, and each helps to
+    remove what is before that.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._told_broken: set[str] = set()
+
+    async def cut(self, segment: Document, wanted: Wanted, at_most: int, *, whole: bool) -> Cut:
+        """Cut the oldest chunks of a stored `segment`, while they are `wanted`.
+
+        With `whole` also the last one, and the segment with it, where that has ended and is
+        archived. Otherwise the last archived chunk stays: what is not archived yet begins with
+        its book. `segment` is brought up to date.
+        """
+        links = await self._front(segment, wanted, at_most)
+        start_id = links[-1].last_id if links else segment["snapshot_id"]
+        is_through = start_id == segment["archived_id"]
+        if is_through and whole and _is_settled(segment):
+            return await self._move(segment, links, _end_of(segment), is_last=True)
+        if is_through and links:
+            start_id = links.pop().start_id
+        first = await self._link(segment["_id"], start_id) if links else None
+        if first is None:
+            return Cut(is_last=True)
+        front = {
+            "snapshot_id": start_id,
+            "first_id": first.first_id,
+            "first_event_ms": first.from_ms,
+        }
+        return await self._move(segment, links, front, is_last=len(links) < at_most)
+
+    async def finish(self, segment: Document) -> None:
+        """Remove what is before the front of a stored `segment`; of an empty one, itself."""
+        if _CUT_FROM not in segment:
+            return
+        key, front = segment["_id"], segment["snapshot_id"]
+        links = await self._walk(key, segment[_CUT_FROM], front)
+        await self._drop_chunks(key, links)
+        is_gone = _is_settled(segment) and front == segment["last_id"]
+        await self._drop_checkpoints(key, INT64_MAX if is_gone else front - 1)
+        segments = self._database.collection(SEGMENTS)
+        known = {"_id": key, "snapshot_id": front, _CUT_FROM: segment[_CUT_FROM]}
+        if is_gone:
+            await segments.delete_one(known)
+        else:
+            await segments.update_one(known, {"$unset": {_CUT_FROM: ""}})
+        del segment[_CUT_FROM]
+
+    async def _front(self, segment: Document, wanted: Wanted, at_most: int) -> list[ChainLink]:
+        """Return the first chunks, as long as they are wanted."""
+        links: list[ChainLink] = []
+        start_id = segment["snapshot_id"]
+        while start_id < segment["archived_id"] and len(links) < at_most:
+            link = await self._link(segment["_id"], start_id)
+            if link is None:
+                await self._tell_broken(segment)
+            if link is None or not wanted(link):
+                break
+            links.append(link)
+            start_id = link.last_id
+        return links
+
+    async def _move(
+        self, segment: Document, links: list[ChainLink], front: Document, *, is_last: bool
+    ) -> Cut:
+        """Let a segment begin at `front`, then remove `links`, which are before it."""
+        before = segment["snapshot_id"]
+        events, count = sum(one.events for one in links), sum(one.bytes for one in links)
+        moved = {**front, _CUT_FROM: before}
+        less = {"archived_events": -events, "archived_bytes": -count, "cut_events": events}
+        # Not while somebody else removes what an earlier cut left.
+        known: Document = {"_id": segment["_id"], "snapshot_id": before, _CUT_FROM: None}
+        done = await self._database.collection(SEGMENTS).update_one(
+            known, {"$set": moved, "$inc": less}
+        )
+        if not done.matched_count:
+            return Cut(is_last=True)
+        segment.update(moved)
+        for name, by in less.items():
+            segment[name] += by
+        await self.finish(segment)
+        return Cut(events, count, is_last)
+
+    async def _walk(self, key: str, start_id: int, end_id: int) -> list[ChainLink]:
+        """Return the chunks from `start_id` on, as far as they are there, up to `end_id`."""
+        links: list[ChainLink] = []
+        while start_id < end_id and (link := await self._link(key, start_id)) is not None:
+            links.append(link)
+            start_id = link.last_id
+        return links
+
+    async def _link(self, key: str, start_id: int) -> ChainLink | None:
+        chunks = self._database.collection(DEPTH_CHUNKS)
+        found: Any = await chunks.find_one({"_id": chunk_key(key, start_id)})
+        if found is None or found["last_id"] <= start_id:
+            return None
+        return ChainLink(
+            start_id,
+            found["first_id"],
+            found["last_id"],
+            found["from_event_ms"],
+            found["to_event_ms"],
+            found["event_count"],
+            len(found["data"]),
+        )
+
+    async def _drop_chunks(self, key: str, links: list[ChainLink]) -> None:
+        from pymongo import DeleteOne  # noqa: PLC0415 (see storage.store.database)
+
+        if not links:
+            return
+        gone = [DeleteOne({"_id": chunk_key(key, one.start_id)}) for one in reversed(links)]
+        # One after the other: the first of them leads to what is left.
+        await self._database.collection(DEPTH_CHUNKS).bulk_write(gone, ordered=True)
+
+    async def _drop_checkpoints(self, key: str, through_id: int) -> None:
+        checkpoints = self._database.collection(CHECKPOINTS)
+        for one in await checkpoints.find({"segment": key}, {"update_id": 1}).to_list(None):
+            if one["update_id"] <= through_id:
+                await checkpoints.delete_one({"_id": one["_id"]})
+
+    async def _tell_broken(self, segment: Document) -> None:
+        """Say that a chunk is missing, unless somebody else has just cut it."""
+        known = {"_id": segment["_id"], "snapshot_id": segment["snapshot_id"], _CUT_FROM: None}
+        is_told = segment["_id"] in self._told_broken
+        if is_told or await self._database.collection(SEGMENTS).find_one(known) is None:
+            return
+        self._told_broken.add(segment["_id"])
+        _log.warning(
+            "%s: a chunk of the segment %s is missing, so it can't be cut; see `verify`",
+            segment["market"],
+            segment["_id"],
+        )
+
+
+def _is_settled(segment: Document) -> bool:
+    """Whether the segment has ended and all of it is archived."""
+    has_ended = segment["end_cause"] is not None and segment["archived_id"] == segment["last_id"]
+    return has_ended and not segment.get("to_archive")
+
+
+def _end_of(segment: Document) -> Document:
+    """Return the front of a segment of which nothing is left."""
+    return {
+        "snapshot_id": segment["last_id"],
+        "first_id": min(segment["last_id"] + 1, INT64_MAX),
+        "first_event_ms": segment["last_event_ms"],
+    }
+
+
+class LoosePiece:
+    """A loose chunk as something to be cut: all of it, or nothing.
+
+    `ages` says whether it goes by age: what was imported does not.
+    """
+
+    def __init__(self, database: Database, found: Document, *, ages: bool) -> None:
+        self.ages = ages
+        self._database = database
+        self._found = found
+
+    @property
+    def market(self) -> str:
+        """Whose it is."""
+        return str(self._found["market"])
+
+    @property
+    def from_ms(self) -> int:
+        """When it begins."""
+        return int(self._found["from_event_ms"])
+
+    async def cut(self, wanted: Wanted) -> Cut:
+        """Remove it if it is wanted. Raises PyMongo's errors."""
+        found = self._found
+        link = ChainLink(
+            found["first_id"] - 1,
+            *(found["first_id"], found["last_id"]),
+            *(found["from_event_ms"], found["to_event_ms"]),
+            *(found["event_count"], found["bytes"]),
+        )
+        if not wanted(link):
+            return Cut(is_last=True)
+        note = {"_id": f"{_NOTE}{found['_id']}", "market": self.market, "chunk": found["_id"]}
+        await self._database.collection(META).replace_one({"_id": note["_id"]}, note, upsert=True)
+        await _remove(self._database, note)
+        return Cut(link.events, link.bytes, is_last=True)
+
+
+async def loose_pieces(database: Database) -> list[LoosePiece]:
+    """Return the loose chunks of `database`, having removed those that were to be.
+
+    Raises PyMongo's errors.
+    """
+    noted = {"_id": {"$gte": _NOTE, "$lt": _NOTE + "~"}}
+    for note in await database.collection(META).find(noted).to_list(None):
+        await _remove(database, note)
+    pipeline: list[Mapping[str, Any]] = [
+        {"$match": {"segment": None}},
+        {"$project": {**dict.fromkeys(_FIELDS, 1), "bytes": {"$binarySize": "$data"}}},
+    ]
+    found = await database.collection(DEPTH_CHUNKS).aggregate(pipeline).to_list(None)
+    archived = database.collection(LOOSE_EVENTS).find({"archived": True}, {"chunk": 1})
+    # The list of an import has the name of its chunk.
+    imported = {one["chunk"]: one["_id"] == one["chunk"] for one in await archived.to_list(None)}
+    return [
+        LoosePiece(database, one, ages=not imported[one["_id"]])
+        for one in found
+        if one["_id"] in imported
+    ]
+
+
+async def _remove(database: Database, note: Document) -> None:
+    listed = {"market": note["market"], "archived": True, "chunk": note["chunk"]}
+    await database.collection(LOOSE_EVENTS).delete_many(listed)
+    await ChunkStore(database).drop_loose([note["chunk"]])
+    await database.collection(META).delete_one({"_id": note["_id"]})

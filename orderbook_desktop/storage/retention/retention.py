@@ -20,9 +20,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from orderbook_desktop.core.disk import RecordingSize, Retention, bytes_text
-from orderbook_desktop.storage.retention.cuts import ChainLink, Cut, Wanted
-from orderbook_desktop.storage.retention.loose_cut import LoosePiece, loose_pieces
-from orderbook_desktop.storage.retention.segment_cut import SegmentCutter
+from orderbook_desktop.storage.retention.cuts import (
+    ChainLink,
+    Cut,
+    LoosePiece,
+    SegmentCutter,
+    Wanted,
+    loose_pieces,
+)
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import IMPORT, SEGMENTS, WITNESSES, Document

@@ -1,8 +1,17 @@
-"""Chunks as bytes: columns compressed by zstd, all of it under one checksum.
+"""Chunks as bytes, and as documents of `depth_chunks`.
 
 A packed chunk is the checksum (16 bytes, BLAKE2b of everything behind it), then the chunk
-as MessagePack. Of each column the tokens are compressed, where that makes them smaller; the
-bits are noise and are stored as they are.
+as MessagePack. Of each column the tokens are compressed by zstd, where that makes them smaller;
+the bits are noise and are stored as they are. A document has the packed chunk, and what it is
+found by:
+
+`market`, `start_id`, `first_id`, `last_id`  the book and the update ids that it covers
+`minute`                                     of its first event, since the epoch
+`from_event_ms`, `to_event_ms`, `event_count`
+`schema_version`                             of the packed chunk
+`data`                                       the packed chunk, with its checksum
+
+All but `data` is a copy of what `data` holds; a copy that differs is damage too.
 """
 
 from __future__ import annotations
@@ -14,8 +23,9 @@ from typing import Final, TypeVar
 import msgspec
 import zstandard
 
-from orderbook_desktop.core.archive import ArchiveChunk, DamagedChunk
+from orderbook_desktop.core.archive import ArchiveChunk, ChunkHeader, DamagedChunk, minute_of
 from orderbook_desktop.core.archive.tokens import Column
+from orderbook_desktop.storage.store.schema import Document
 
 _CHECKSUM_BYTES: Final = 16
 # Higher levels look harder for repeated sequences; the tokens have few, and at times it
@@ -30,6 +40,13 @@ _COMPRESSED: Final = b"\1"
 
 _Part = TypeVar("_Part", bound=msgspec.Struct)
 _decoder: Final = msgspec.msgpack.Decoder(ArchiveChunk)
+
+CHUNK_FIELDS: Final = frozenset(
+    {
+        *("market", "start_id", "first_id", "last_id", "minute", "from_event_ms", "to_event_ms"),
+        *("event_count", "schema_version", "data"),
+    }
+)
 
 
 def pack_chunk(chunk: ArchiveChunk) -> bytes:
@@ -80,3 +97,38 @@ def _each_column(part: _Part, change: Callable[[Column], Column]) -> _Part:
 
 def _checksum(body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest()
+
+
+def chunk_document(chunk: ArchiveChunk) -> Document:
+    """Return the document of `chunk`, without an `_id`."""
+    return {**_found_by(chunk.header), "data": pack_chunk(chunk)}
+
+
+def chunk_of(document: Document) -> ArchiveChunk:
+    """Return the chunk that `document` stores. Raises `DamagedChunk`."""
+    chunk = unpack_chunk(document["data"])
+    for name, value in _found_by(chunk.header).items():
+        if not _is_same(document.get(name), value):
+            raise DamagedChunk(f"its {name} is not that of its contents")
+    return chunk
+
+
+def _is_same(found: object, value: object) -> bool:
+    # 0.0 and False equal 0, but were not stored.
+    is_alike = isinstance(found, type(value)) and not isinstance(found, bool)
+    return is_alike and found == value
+
+
+def _found_by(header: ChunkHeader) -> Document:
+    coverage = header.coverage
+    return {
+        "market": header.market,
+        "start_id": header.start_id,
+        "first_id": coverage.first_id,
+        "last_id": coverage.last_id,
+        "minute": minute_of(coverage.from_event_ms),
+        "from_event_ms": coverage.from_event_ms,
+        "to_event_ms": coverage.to_event_ms,
+        "event_count": coverage.event_count,
+        "schema_version": header.schema_version,
+    }

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.storage.errors import system_words
 from orderbook_desktop.storage.retrying import Activity
-from orderbook_desktop.storage.store import migrations
-from orderbook_desktop.storage.store.schema import Document
+from orderbook_desktop.storage.store.schema import Document, prepare_schema
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import (
@@ -79,7 +78,7 @@ class Database:
 
     async def prepare(self) -> None:
         """Create indexes, migrate older ones; raises PyMongo's errors and `NewerSchema`."""
-        await migrations.prepare(self.motor)
+        await prepare_schema(self.motor)
         self.prepared = True
 
     @property

@@ -4,7 +4,7 @@
                  `payload`, the event's JSON text exactly as the exchange sent it, and `sum`
                  (`event_sum`). Unique on (`market`, `u`). Shard key of a cluster: the same two.
                  They are kept until they are archived.
-`depth_chunks`   the archive: `storage.store.chunk_documents`, with the `segment` that a chunk
+`depth_chunks`   the archive: `storage.store.chunk_packing`, with the `segment` that a chunk
                  belongs to, the `epoch` of the lease under which it was written
                  (`storage.archive.lease`), and `sum`, a checksum of these. `_id` is
                  `SEGMENT:START_ID`; each chunk starts where the one before it ends. Of loose
@@ -44,8 +44,9 @@ being written is made up for at the next start.
 from __future__ import annotations
 
 import asyncio
+import logging
 import zlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -55,6 +56,8 @@ from orderbook_desktop.core.events import DepthDiff, decode_diff, timed
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.storage.errors import DatabaseError
+
+_log = logging.getLogger(__name__)
 
 Document = dict[str, Any]
 
@@ -228,3 +231,40 @@ def segment_of(document: Document) -> Segment:
         end_cause=None if cause is None else GapCause(cause),
         end_detail=document["end_detail"],
     )
+
+
+async def prepare_schema(database: Any) -> None:
+    """Create what is missing in `database` (motor's), and migrate what is older, step by step.
+
+    Each step may be interrupted anywhere and be run by several processes at once: it changes
+    only what is not as it should be, and the version is raised when it is done. Raises
+    `NewerSchema` and PyMongo's errors.
+    """
+    version = await stored_version(database)
+    await create_indexes(database)
+    if version is None:
+        # Not if another process has just done it; that may be one of an older version.
+        as_new = {"$setOnInsert": {"version": SCHEMA_VERSION}}
+        await database[META].update_one({"_id": "schema"}, as_new, upsert=True)
+        version = await stored_version(database) or SCHEMA_VERSION
+    for before in range(version, SCHEMA_VERSION):
+        await _STEPS[before](database)
+        raised = {"$set": {"version": before + 1}}
+        await database[META].update_one({"_id": "schema", "version": before}, raised)
+        _log.info("the recording is of schema %d now", before + 1)
+    if version == SCHEMA_VERSION:
+        # A recorder of version 1 may have gone on meanwhile: it knows nothing of the archive.
+        await _archive_segments(database)
+
+
+async def _archive_segments(database: Any) -> None:
+    """From 1 to 2: segments say how far they are archived."""
+    unknown = {"archived_id": None}
+    for one in await database[SEGMENTS].find(unknown, {"snapshot_id": 1}).to_list(None):
+        fields = unarchived_document(one["snapshot_id"])
+        await database[SEGMENTS].update_one({"_id": one["_id"], **unknown}, {"$set": fields})
+
+
+_STEPS: Final[Mapping[int, Callable[[Any], Awaitable[None]]]] = MappingProxyType(
+    {1: _archive_segments}
+)

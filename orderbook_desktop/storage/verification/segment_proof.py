@@ -17,6 +17,7 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import EARLIEST_MS, in_ms
 from orderbook_desktop.core.witness import NOWHERE, Witness, contradictions
+from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.segment_reader import (
     MissingEvents,
     SegmentReader,
@@ -26,7 +27,6 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import CHECKPOINTS, IMPORT, RECORDER, Document
 from orderbook_desktop.storage.store.segments import StoredSegment, read_segment
 from orderbook_desktop.storage.store.witnesses import Witnesses
-from orderbook_desktop.storage.verification.faults import RecordingFault
 
 _DAY_MS: Final = 86_400_000
 # Clocks of two computers differ.
@@ -34,6 +34,36 @@ _AHEAD_AT_MOST_MS: Final = _DAY_MS
 _CHECKPOINT_FIELDS: Final = frozenset(
     {"_id", "segment", "market", "update_id", "event_ms", "base", "payload", "new"}
 )
+
+
+class RecordingFault(DatabaseError):
+    """Something of the recording of `market` does not hold; `reason` says what.
+
+    `update_id` says where, as nearly as that is known, and `segment_id` in which segment; both
+    are None where it is in none.
+    """
+
+    def __init__(
+        self,
+        market: str,
+        reason: str,
+        *,
+        segment_id: str | None = None,
+        update_id: int | None = None,
+    ) -> None:
+        self.market = market
+        self.reason = reason
+        self.segment_id = segment_id
+        self.update_id = update_id
+        super().__init__(market, reason, segment_id, update_id)
+
+    def __str__(self) -> str:
+        where = self.market
+        if self.segment_id is not None:
+            where += f", segment {self.segment_id}"
+        if self.update_id is not None:
+            where += f", update id {self.update_id}"
+        return f"{where}: {self.reason.rstrip('.')}."
 
 
 class Cut(Exception):

@@ -27,9 +27,8 @@ from orderbook_desktop.core.received import UnusableFile
 from orderbook_desktop.core.timeline import Cover, Timeline
 from orderbook_desktop.exchange.local import LocalExchange
 from orderbook_desktop.exchange.local.capture_writer import write_capture
+from orderbook_desktop.formats.names import ExportFormat, ImportFormat
 from orderbook_desktop.storage.exports.exporting import Exported
-from orderbook_desktop.storage.exports.formats import ExportFormat
-from orderbook_desktop.storage.imports.formats import ImportFormat
 from orderbook_desktop.storage.imports.importing import ImportedMarket
 from orderbook_desktop.storage.imports.runs import Counts
 from orderbook_desktop.storage.reading.recording import Recording

@@ -17,14 +17,15 @@ import pytest
 
 from orderbook_desktop.core.archive import ChunkSlice, DamagedChunk
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
-from orderbook_desktop.storage.exports.errors import (
+from orderbook_desktop.formats.names import ExportFormat
+from orderbook_desktop.storage.exports.exporting import (
+    ExportJob,
     NothingRecorded,
     RecordingChanged,
     TargetExists,
     TargetUnwritable,
+    export,
 )
-from orderbook_desktop.storage.exports.exporting import ExportJob, export
-from orderbook_desktop.storage.exports.formats import ExportFormat
 from tests.formats.taped import Taped, two_runs
 
 pytestmark = pytest.mark.parametrize("form", list(ExportFormat))

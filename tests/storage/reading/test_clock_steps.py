@@ -20,8 +20,7 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Cover, Gap
-from orderbook_desktop.storage.reading.books import books_at
-from orderbook_desktop.storage.reading.recording import NotCovered, Recording
+from orderbook_desktop.storage.reading.recording import NotCovered, Recording, books_at
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store import raw_events

@@ -15,8 +15,7 @@ import pytest
 
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.other_recorders import RecorderState, recorder_states
-from orderbook_desktop.storage.store.owner import owner_document
+from orderbook_desktop.storage.store.owner import RecorderState, owner_document, recorder_states
 from tests.storage.recording_fixtures import database, server
 
 __all__ = ["database", "server"]

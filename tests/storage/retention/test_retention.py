@@ -12,8 +12,8 @@ from orderbook_desktop.core.disk import GB, RecordingSize, Retention
 from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.retention.cuts import loose_pieces
 from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
-from orderbook_desktop.storage.retention.loose_cut import loose_pieces
 from orderbook_desktop.storage.retention.retention import Pruner
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database

@@ -22,8 +22,12 @@ from orderbook_desktop.core.depth_sync import Applied, DepthSync
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_frame, decode_snapshot
 from orderbook_desktop.exchange.local import write_capture
 from orderbook_desktop.storage.store import chunk_packing as archive_packing
-from orderbook_desktop.storage.store.chunk_documents import chunk_document, chunk_of
-from orderbook_desktop.storage.store.chunk_packing import pack_chunk, unpack_chunk
+from orderbook_desktop.storage.store.chunk_packing import (
+    chunk_document,
+    chunk_of,
+    pack_chunk,
+    unpack_chunk,
+)
 from tests.core.archive.runs import Run, runs
 
 

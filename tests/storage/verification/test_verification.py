@@ -13,20 +13,24 @@ from typing import Any
 
 import bson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orderbook_desktop.core.archive import DecodedChunk, encode_chunk
 from orderbook_desktop.core.checkpoint import encode_image
 from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
-from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.segments import GapCause, Segment
+from orderbook_desktop.core.units import Scale
 from orderbook_desktop.core.witness import Horizon, Witness
 from orderbook_desktop.storage.archive.proof import proven_loose
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.packing import pack
+from orderbook_desktop.storage.store.segments import StoredSegment
 from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.segment_proof import SegmentProof
-from orderbook_desktop.storage.verification.verification import Verified, verify
+from orderbook_desktop.storage.verification.verification import Verified, _windows, verify
 from tests.storage.recording_fixtures import Tape, all_of, database, server
 from tests.storage.shelf import Shelf, Shelved
 
@@ -35,6 +39,12 @@ __all__ = ["database", "server"]
 _MARKET = "BTCUSDT"
 
 Document = dict[str, Any]
+
+_SEGMENT = Segment("BTCUSDT", 1, 2, 9, 0, 0, 1, Scale())
+_STORED = StoredSegment("s", _SEGMENT, 1, 0, 0, "recorder")
+
+times = st.integers(0, 10**12)
+counts = st.sampled_from([0, 1, 1_000, 10**8])
 
 
 def seen_by_exchange(shelved: Shelved, index: int, depth: int = 20) -> DepthSnapshot:
@@ -538,3 +548,38 @@ async def test_of_a_damaged_event_is_told_where_it_is(database: Database) -> Non
     assert found.fault.update_id == shelved.events[749].final_id
     assert "its event_ms is not that of its text" in str(found.fault)
     assert found.events == 750
+
+
+def stored(begin_ms: int, end_ms: int, events: int) -> StoredSegment:
+    segment = replace(_SEGMENT, first_event_ms=begin_ms, last_event_ms=end_ms, event_count=events)
+    return replace(_STORED, segment=segment)
+
+
+@given(st.lists(st.builds(stored, times, times, counts), max_size=4))
+def test_windows_hold_every_minute_once_and_few_of_a_segment(found: list[StoredSegment]) -> None:
+    windows = list(_windows(found))
+    at = 0
+    for first, end in windows:
+        assert first == at < end
+        at = end
+    assert at == 1 << 48
+    for one in found:
+        begin = one.segment.first_event_ms // 60_000
+        last = one.segment.last_event_ms // 60_000
+        for first, end in windows[:2000]:
+            inside = min(end, last + 1) - max(first, begin)
+            # Each chunk has a minute, and an event.
+            count = one.segment.event_count
+            assert not count or inside <= 1 + 720 * max(1, (last + 1 - begin) / count)
+
+
+@pytest.mark.parametrize("count", [1, 2_000])
+def test_few_windows_do_for_a_clock_that_was_centuries_off(count: int) -> None:
+    assert len(list(_windows([stored(0, 2**63 - 1, count)]))) <= 2 + count / 720
+    assert len(list(_windows([stored(2**63 - 1, 0, count)]))) <= 2 + count / 720
+
+
+def test_few_windows_do_for_thousands_of_segments() -> None:
+    """Two a minute, all of them short."""
+    found = [stored(number * 30_000, number * 30_000 + 9_000, 90) for number in range(5_000)]
+    assert len(list(_windows(found))) <= 1 + 2 * 5_000 / 720

@@ -7,7 +7,7 @@ import pytest
 from orderbook_desktop.storage.failures import DatabaseFailed
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.other_recorders import recorded_by_others
+from orderbook_desktop.storage.store.owner import recorded_by_others
 from tests.storage.recording_fixtures import (
     Tape,
     database,

@@ -1,4 +1,4 @@
-"""The formats that recordings can be exported to."""
+"""The formats that recordings are imported from and exported to, as a person types them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class ExportFormat(Enum):
-    """A format; the values are what a person types."""
+    """What a recording is exported to; the values are what a person types."""
 
     TARDIS = "tardis"
     PARQUET = "parquet"
@@ -16,3 +16,10 @@ class ExportFormat(Enum):
     def passes(self) -> int:
         """How often the recording is read: some formats begin with what only its end tells."""
         return 1 if self is ExportFormat.TARDIS else 2
+
+
+class ImportFormat(Enum):
+    """What a recording is imported from; the values are what a person types."""
+
+    RAW = "raw"
+    TARDIS = "tardis"
