@@ -20,7 +20,7 @@ from typer.core import TyperArgument, TyperGroup
 from orderbook_desktop.app.commands.times import FromTime, ToTime
 from orderbook_desktop.app.options import with_settings
 from orderbook_desktop.app.process.log_files import begin_log, current_log
-from orderbook_desktop.app.process.workers import leave
+from orderbook_desktop.app.process.stopping import leave
 from orderbook_desktop.app.secrets_given import BadSecret
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError, SystemLack, SystemRefusal

@@ -13,13 +13,10 @@ import typer
 from PySide6.QtCore import QSettings, QTimer
 from PySide6.QtWidgets import QApplication
 
-from orderbook_desktop.app.browser_switch import BrowserViewSwitch
-from orderbook_desktop.app.browser_view import BrowserView, web_options
-from orderbook_desktop.app.process.garbage import garbage_on_this_thread
+from orderbook_desktop.app.browser_view import BrowserView, BrowserViewSwitch, web_options
+from orderbook_desktop.app.process.event_loop import UnexpectedErrors, garbage_on_this_thread
 from orderbook_desktop.app.process.log_files import current_log
-from orderbook_desktop.app.process.stopping import stop_on_signals
-from orderbook_desktop.app.process.unexpected import UnexpectedErrors
-from orderbook_desktop.app.process.workers import Workers, end_at_latest
+from orderbook_desktop.app.process.stopping import Workers, end_at_latest, stop_on_signals
 from orderbook_desktop.app.recording_place import (
     DeskRecordingPlace,
     with_remembered_retention,

@@ -42,7 +42,7 @@ from orderbook_desktop.exchange.proxies import Proxy, proxy_for
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S
 from orderbook_desktop.exchange.suspension import Clocks, Suspension, SuspensionWatch
 from orderbook_desktop.exchange.wanted_streams import Confirmed, Refused, WantedStreams
-from orderbook_desktop.system.ending import ending
+from orderbook_desktop.system.tasks import ending
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection

@@ -23,7 +23,7 @@ from orderbook_desktop.exchange.limits import connection_limit
 from orderbook_desktop.exchange.link import LinkEnd, StreamLink, StreamTimes, open_socket
 from orderbook_desktop.exchange.subscription import Subscription
 from orderbook_desktop.exchange.suspension import Clocks, Suspension, system_clocks
-from orderbook_desktop.system.ending import ending
+from orderbook_desktop.system.tasks import ending
 
 _log = logging.getLogger(__name__)
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from orderbook_desktop.core.errors import InexactValue, MalformedMessage
-from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
+from orderbook_desktop.core.events import (
+    DepthDiff,
+    DepthSnapshot,
+    TextLevels,
+    decode_diff,
+    decode_snapshot,
+)
 from orderbook_desktop.core.received import (
     Broken,
     FileNotes,
@@ -21,10 +29,111 @@ from orderbook_desktop.core.received import (
     in_order_of_time,
 )
 from orderbook_desktop.formats.capture_lines import CaptureLine, CaptureUnreadable, read_lines
-from orderbook_desktop.formats.capture_survey import MarketSurvey, market_of
 
 _LINES_SURVEYED: Final = 20_000
+_PRICES_REMEMBERED: Final = 1_000
+# Of those which don't name their market; each may be large.
+_SNAPSHOTS_SURVEYED: Final = 20
+_SLOW, _FAST = "@depth", "@depth@100ms"
 _looks_like_line: Final = re.compile(rb"\d+(\.\d+)? +\{").match
+
+
+@dataclass(slots=True)
+class MarketSurvey:
+    """What is known of one market: its streams, an update id, prices, and decimal places."""
+
+    market: str
+    streams: set[str] = field(default_factory=set)
+    update_id: int = 0
+    has_snapshot: bool = False
+    price_places: int = 0
+    quantity_places: int = 0
+    prices: deque[str] = field(default_factory=lambda: deque(maxlen=_PRICES_REMEMBERED))
+
+    @property
+    def diff_streams(self) -> list[str]:
+        """The streams of diffs that were recorded."""
+        name = self.market.lower()
+        return [stream for stream in (name + _SLOW, name + _FAST) if stream in self.streams]
+
+    def also(self, stream: str) -> tuple[str, ...]:
+        """Return the other name by which a diff stream is asked for, unless both were recorded."""
+        name = self.market.lower()
+        other = {name + _SLOW: name + _FAST, name + _FAST: name + _SLOW}.get(stream)
+        return (other,) if other and other not in self.streams else ()
+
+    def take(self, line: CaptureLine) -> None:
+        """Learn from one line."""
+        if line.snapshot:
+            self.has_snapshot = True
+            self._levels(line.snapshot.bids + line.snapshot.asks)
+        self.update_id = line.update_id or self.update_id
+        if line.stream:
+            self.streams.add(line.stream)
+        if line.diff:
+            self._levels(line.diff.bids + line.diff.asks)
+
+    def _levels(self, levels: TextLevels) -> None:
+        self.prices.extend(price for price, _ in levels)
+        for price, quantity in levels:
+            self.price_places = max(self.price_places, _places(price))
+            self.quantity_places = max(self.quantity_places, _places(quantity))
+
+
+def survey_capture(path: Path) -> dict[str, MarketSurvey]:
+    """Return what the first lines of the capture at `path` tell, by market.
+
+    Raises `CaptureUnreadable` where nothing in it could be played. A line further down that
+    cannot be read is left to the player.
+    """
+    surveys: dict[str, MarketSurvey] = {}
+    nameless: list[CaptureLine] = []
+    for line in _readable(path):
+        if line.market:
+            surveys.setdefault(line.market, MarketSurvey(line.market)).take(line)
+        elif not line.broken and len(nameless) < _SNAPSHOTS_SURVEYED:
+            nameless.append(line)
+    if not any(survey.streams for survey in surveys.values()):
+        raise CaptureUnreadable(path, "holds no message of a stream")
+    for line in nameless:
+        surveys[market_of(line, surveys)].take(line)
+    return surveys
+
+
+def market_of(line: CaptureLine, surveys: dict[str, MarketSurvey]) -> str:
+    """Return whose snapshot a nameless one must be.
+
+    One market may have many more prices in common with it than any other; else it is that
+    whose ids are nearest. `surveys` is not empty; each has the last update id known of its
+    market.
+    """
+    if line.market or line.snapshot is None:
+        return line.market
+    snapshot = line.snapshot
+    prices = {price for price, _ in snapshot.bids + snapshot.asks}
+    common = {one: sum(map(prices.__contains__, of.prices)) for one, of in surveys.items()}
+    likeliest, *others = sorted(surveys, key=common.__getitem__, reverse=True)
+    if all(common[likeliest] > 2 * common[other] for other in others):
+        return likeliest
+    snapshot_id = snapshot.last_update_id
+    return min(surveys.values(), key=lambda survey: abs(survey.update_id - snapshot_id)).market
+
+
+def _readable(path: Path) -> Iterator[CaptureLine]:
+    """Iterate over the first lines, as far as they can be read; the very first one must be."""
+    seen = 0
+    with closing(read_lines(path)) as lines:
+        try:
+            for line in islice(lines, _LINES_SURVEYED):
+                seen += 1
+                yield line
+        except CaptureUnreadable:
+            if not seen:
+                raise
+
+
+def _places(text: str) -> int:
+    return len(text.partition(".")[2].rstrip("0"))
 
 
 def is_captured(line: bytes) -> bool:

@@ -16,7 +16,7 @@ from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QColor, QGuiApplication, QPalette
 from PySide6.QtWidgets import QApplication
 
-from orderbook_desktop.system.resource_files import resource_path
+from orderbook_desktop.system.bundle import resource_path
 
 
 class Appearance(Enum):

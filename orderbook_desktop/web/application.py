@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library import NotOffered
 from orderbook_desktop.core.version import __version__
-from orderbook_desktop.system.resource_files import resource_path
+from orderbook_desktop.system.bundle import resource_path
 from orderbook_desktop.web.api import api_routes
 from orderbook_desktop.web.errors import Closing, TooMany
 from orderbook_desktop.web.hub import Hub

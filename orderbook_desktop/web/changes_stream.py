@@ -8,8 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from orderbook_desktop.core.book_changes import BookChanges
-from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.checkpoint import BookChanges, BookImage
 from orderbook_desktop.core.levels import Int64Array, Levels
 from orderbook_desktop.core.units import Scale, format_units
 from orderbook_desktop.web.channel import Channel

@@ -15,8 +15,13 @@ from itertools import islice
 from typing import Final
 
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.book_changes import BookChanges, changes_between, merge_changes
-from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.checkpoint import (
+    BookChanges,
+    BookImage,
+    changes_between,
+    image_of,
+    merge_changes,
+)
 from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.levels import EMPTY, Levels
 from orderbook_desktop.core.library import LentBook

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jinja2
 
 from orderbook_desktop.core.symbols import SymbolInfo
-from orderbook_desktop.system.resource_files import resource_path
+from orderbook_desktop.system.bundle import resource_path
 from orderbook_desktop.web.book_view import BookView
 
 

@@ -6,19 +6,22 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 
-from orderbook_desktop.app.browser_view import BrowserView
+from orderbook_desktop.app.browser_view import BrowserView, BrowserViewSwitch
 from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.browser_switch import BrowserState
 from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.desk.desk_library import DeskLibrary
 from orderbook_desktop.engine.engine import Engine
-from orderbook_desktop.web.errors import PortTaken
+from orderbook_desktop.web import server
+from orderbook_desktop.web.errors import CannotServe, PortTaken
 from orderbook_desktop.web.options import WebOptions
+from orderbook_desktop.web.server import listen
 from tests.unhurried import ENGINE_TIMES
 from tests.web.hand_library import loaded_library
 from tests.web.reader import watching
@@ -117,3 +120,205 @@ def test_viewers_go_along_to_another_engine(settings: Settings) -> None:
 
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(asyncio.wait_for(check(), 100))
+
+
+def a_switch(port: int = 0, host: str = "127.0.0.1") -> BrowserViewSwitch:
+    return BrowserViewSwitch(BrowserView(loaded_library(), WebOptions(host, port)))
+
+
+def port_of(switch: BrowserViewSwitch) -> int:
+    return int(switch.status.link.rpartition(":")[2].partition("/")[0])
+
+
+def state_of(switch: BrowserViewSwitch) -> BrowserState:
+    return switch.status.state
+
+
+@pytest.fixture
+async def switch() -> AsyncIterator[BrowserViewSwitch]:
+    made = a_switch()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+async def test_it_serves_and_stops(switch: BrowserViewSwitch) -> None:
+    assert state_of(switch) is BrowserState.OFF
+    switch.switch(wanted=True)
+    assert state_of(switch) is BrowserState.STARTING
+    status = await switch.settled()
+    assert status.state is BrowserState.ON
+    assert status.local_only
+    async with asyncio.timeout(60), watching(port_of(switch), "/stream") as viewer:
+        await viewer.message()
+        assert switch.status.viewers == 1
+        switch.switch(wanted=False)
+        assert state_of(switch) is BrowserState.STOPPING
+        status = await switch.settled()
+    assert (status.state, status.link, status.viewers) == (BrowserState.OFF, "", 0)
+
+
+async def test_the_latest_wish_counts(switch: BrowserViewSwitch) -> None:
+    switch.switch(wanted=True)
+    switch.switch(wanted=False)
+    assert state_of(switch) is BrowserState.STOPPING
+    assert (await switch.settled()).state is BrowserState.OFF
+    for wanted in (True, False, True):
+        switch.switch(wanted)
+    assert (await switch.settled()).state is BrowserState.ON
+
+
+async def test_a_change_of_mind_while_it_starts(switch: BrowserViewSwitch) -> None:
+    switch.switch(wanted=True)
+    await asyncio.sleep(0)
+    switch.switch(wanted=False)
+    assert (await switch.settled()).state is BrowserState.OFF
+
+
+@pytest.mark.expects_log("no browser view: Port .* is used by")
+async def test_a_taken_port_is_explained_and_another_one_used(taken_port: int) -> None:
+    switch = a_switch(taken_port)
+    switch.switch(wanted=True)
+    status = await switch.settled()
+    assert status.state is BrowserState.FAILED
+    assert status.problem.startswith(f"Port {taken_port} is used by ")
+    assert status.other_port is not None
+    assert status.other_port > taken_port
+    switch.use_other_port()
+    assert switch.status.problem == ""
+    status = await switch.settled()
+    assert status.state is BrowserState.ON
+    assert port_of(switch) > taken_port
+    assert status.other_port is None
+    await switch.close()
+
+
+@pytest.mark.expects_log("no browser view")
+async def test_a_failure_is_forgotten_when_it_is_no_longer_wanted(taken_port: int) -> None:
+    switch = a_switch(taken_port)
+    switch.switch(wanted=True)
+    assert (await switch.settled()).problem
+    switch.switch(wanted=False)
+    status = await switch.settled()
+    assert (status.state, status.problem) == (BrowserState.OFF, "")
+    await switch.close()
+
+
+@pytest.mark.expects_log("cannot listen")
+async def test_where_no_port_would_help_none_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = BrowserView(loaded_library(), WebOptions("192.0.2.1", 0))
+
+    async def refuse() -> None:
+        raise CannotServe("192.0.2.1", 0, "Cannot assign requested address")
+
+    monkeypatch.setattr(view, "switch_on", refuse)
+    switch = BrowserViewSwitch(view)
+    switch.switch(wanted=True)
+    status = await switch.settled()
+    assert (status.state, status.other_port) == (BrowserState.FAILED, None)
+    switch.use_other_port()
+    assert state_of(switch) is BrowserState.FAILED
+    await switch.close()
+
+
+@pytest.fixture
+def every_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this computer's own address stand for all of them, which no test may open."""
+    monkeypatch.setattr(server, "listen", lambda _host, port: listen("127.0.0.1", port))
+
+
+@pytest.mark.usefixtures("every_address")
+async def test_others_are_let_in_with_a_token_and_kept_out_again(
+    switch: BrowserViewSwitch,
+) -> None:
+    switch.switch(wanted=True)
+    status = await switch.settled()
+    assert (status.local_only, "token" in status.link) == (True, False)
+    async with asyncio.timeout(60), watching(port_of(switch), "/stream") as viewer:
+        await viewer.message()
+        switch.admit_others(admitted=True)
+        assert state_of(switch) is BrowserState.STARTING
+        status = await switch.settled()
+    assert (status.state, status.local_only, "?token=" in status.link) == (
+        BrowserState.ON,
+        False,
+        True,
+    )
+    switch.admit_others(admitted=False)
+    status = await switch.settled()
+    assert (status.state, status.local_only, "token" in status.link) == (
+        BrowserState.ON,
+        True,
+        False,
+    )
+
+
+async def test_letting_others_in_switches_nothing_on(switch: BrowserViewSwitch) -> None:
+    switch.admit_others(admitted=True)
+    assert (state_of(switch), switch.status.local_only) == (BrowserState.OFF, False)
+    switch.switch(wanted=True)
+    switch.admit_others(admitted=False)
+    status = await switch.settled()
+    assert (status.state, status.local_only) == (BrowserState.ON, True)
+
+
+async def test_the_address_that_was_chosen_is_the_one_for_others() -> None:
+    switch = a_switch(host="0.0.0.0")
+    switch.admit_others(admitted=False)
+    assert switch.status.local_only
+    switch.admit_others(admitted=True)
+    assert not switch.status.local_only
+    await switch.close()
+    switch.admit_others(admitted=False)
+    assert not switch.status.local_only
+
+
+async def test_the_link_has_the_token_and_the_repr_has_not() -> None:
+    token = "a-token-that-is-long-enough"
+    view = BrowserView(loaded_library(), WebOptions(port=0, token=token))
+    switch = BrowserViewSwitch(view)
+    switch.switch(wanted=True)
+    status = await switch.settled()
+    assert status.link.endswith(f"/?token={token}")
+    assert token not in repr(status)
+    await switch.close()
+
+
+async def test_it_knows_whether_others_can_open_it() -> None:
+    assert a_switch().status.local_only
+    assert not a_switch(host="0.0.0.0").status.local_only
+
+
+async def test_closing_ends_whatever_is_under_way() -> None:
+    switch = a_switch()
+    switch.switch(wanted=True)
+    await asyncio.sleep(0)
+    await switch.close()
+    assert state_of(switch) is BrowserState.OFF
+    switch.switch(wanted=True)
+    assert state_of(switch) is BrowserState.OFF
+
+
+@pytest.mark.expects_log("ended unexpectedly")
+async def test_a_bug_is_told_and_leaves_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[BaseException] = []
+    view = BrowserView(loaded_library(), WebOptions(port=0))
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(view, "switch_on", fail)
+    switch = BrowserViewSwitch(view, told.append)
+    switch.switch(wanted=True)
+    status = await switch.settled()
+    assert status.state is BrowserState.OFF
+    await asyncio.sleep(0)
+    assert [type(error) for error in told] == [ZeroDivisionError]
+    await switch.close()

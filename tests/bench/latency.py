@@ -25,8 +25,8 @@ from PySide6.QtCore import QSettings
 from PySide6.QtGui import QPaintEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
-from orderbook_desktop.app.process.garbage import garbage_on_this_thread
-from orderbook_desktop.app.process.workers import Workers
+from orderbook_desktop.app.process.event_loop import garbage_on_this_thread
+from orderbook_desktop.app.process.stopping import Workers
 from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.book import Book

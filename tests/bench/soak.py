@@ -32,8 +32,8 @@ import qasync
 from PySide6.QtCore import QSettings, QTimer
 from PySide6.QtWidgets import QApplication
 
-from orderbook_desktop.app.process.garbage import garbage_on_this_thread
-from orderbook_desktop.app.process.workers import Workers
+from orderbook_desktop.app.process.event_loop import garbage_on_this_thread
+from orderbook_desktop.app.process.stopping import Workers
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.status import FeedState, SourceKind

@@ -9,7 +9,7 @@ import pytest
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.received import FileNotes
 from orderbook_desktop.formats.capture_lines import CaptureLine, CaptureUnreadable, read_lines
-from orderbook_desktop.formats.capture_survey import survey_capture
+from orderbook_desktop.formats.capture_reader import survey_capture
 
 _DIFF = (
     b'{"e":"depthUpdate","E":7,"s":"ETHBTC","U":1,"u":2,"b":[["0.04350000","1.00000000"]],"a":[]}'

@@ -294,7 +294,7 @@ async def test_large_answers_are_compressed(client: httpx.AsyncClient) -> None:
 
 
 async def test_the_merging_script_is_short() -> None:
-    from orderbook_desktop.system.resource_files import resource_path  # noqa: PLC0415
+    from orderbook_desktop.system.bundle import resource_path  # noqa: PLC0415
 
     lines = resource_path("web/static/book_feed.js").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 120

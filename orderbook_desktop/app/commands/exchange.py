@@ -8,7 +8,7 @@ import typer
 
 from orderbook_desktop.app.process.stopping import stop_on_signals
 from orderbook_desktop.exchange.local import CaptureSource, LocalExchange, SyntheticSource
-from orderbook_desktop.system.ending import ending
+from orderbook_desktop.system.tasks import ending
 
 
 def run_exchange(

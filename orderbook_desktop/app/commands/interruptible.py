@@ -8,11 +8,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, TypeVar
 
-from orderbook_desktop.app.process.stopping import stop_on_signals
-from orderbook_desktop.app.process.workers import Workers
+from orderbook_desktop.app.process.stopping import Workers, stop_on_signals
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.system.early_end import EndAtOnce
-from orderbook_desktop.system.ending import ending
+from orderbook_desktop.system.tasks import ending
 
 _T = TypeVar("_T")
 _STOPPED: Final = 1

@@ -11,14 +11,13 @@ import typer
 
 from orderbook_desktop.app.commands.record_progress import RecordProgress, summary_of
 from orderbook_desktop.app.commands.symbol_choice import SymbolChoice, chosen_symbols
-from orderbook_desktop.app.process.stopping import stop_on_signals
-from orderbook_desktop.app.process.workers import Workers
+from orderbook_desktop.app.process.stopping import Workers, stop_on_signals
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol
-from orderbook_desktop.system.ending import ending
+from orderbook_desktop.system.tasks import ending
 
 _LOOK_EVERY_S: Final = 0.25
 _WRITE_WITHIN_S: Final = 5.0

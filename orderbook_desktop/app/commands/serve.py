@@ -9,8 +9,7 @@ import typer
 
 from orderbook_desktop.app.browser_view import BrowserView, web_options
 from orderbook_desktop.app.commands.symbol_choice import symbols_of
-from orderbook_desktop.app.process.stopping import stop_on_signals
-from orderbook_desktop.app.process.workers import Workers
+from orderbook_desktop.app.process.stopping import Workers, stop_on_signals
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.desk.library import EngineLibrary
@@ -22,7 +21,7 @@ from orderbook_desktop.storage.errors import (
     StandaloneServer,
     UninitiatedReplicaSet,
 )
-from orderbook_desktop.system.ending import ending
+from orderbook_desktop.system.tasks import ending
 
 # What waiting doesn't mend. While a database is only away, the exchange's own book is shown.
 _MISTAKES: Final = (

@@ -1,8 +1,7 @@
 """The archive's codec: a minute of one market as a start book and columns of its events."""
 
 from orderbook_desktop.core.archive.chunk import ArchiveChunk, ChunkHeader
-from orderbook_desktop.core.archive.decode import decode_chunk
-from orderbook_desktop.core.archive.decoded import DecodedChunk
+from orderbook_desktop.core.archive.decoded import ChunkSlice, DecodedChunk, decode_chunk
 from orderbook_desktop.core.archive.encode import encode_chunk, encode_loose
 from orderbook_desktop.core.archive.errors import DamagedChunk
 from orderbook_desktop.core.archive.minutes import (
@@ -11,7 +10,6 @@ from orderbook_desktop.core.archive.minutes import (
     encode_minutes,
     minute_of,
 )
-from orderbook_desktop.core.archive.slices import ChunkSlice
 from orderbook_desktop.core.archive.verify import (
     ChunkFault,
     best_offers,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from orderbook_desktop.core.archive.chunk import ArchiveChunk
-from orderbook_desktop.core.archive.decode import decode_chunk
+from orderbook_desktop.core.archive.decoded import decode_chunk
 from orderbook_desktop.core.archive.encode import encode_chunk
 from orderbook_desktop.core.archive.verify import reproduces
 from orderbook_desktop.core.checkpoint import BookImage

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from orderbook_desktop.core.archive.slices import ChunkSlice
+from orderbook_desktop.core.archive.decoded import ChunkSlice
 from orderbook_desktop.core.archive.tokens import BoolArray
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.levels import Int64Array

@@ -24,7 +24,7 @@ from orderbook_desktop.exchange.local.source import (
     TextLevel,
 )
 from orderbook_desktop.formats.capture_lines import CaptureLine, Diff, diff_payload, read_lines
-from orderbook_desktop.formats.capture_survey import (
+from orderbook_desktop.formats.capture_reader import (
     MarketSurvey,
     market_of,
     survey_capture,

@@ -25,7 +25,7 @@ from orderbook_desktop.exchange.local.faults import REST_PREFIX, Fault, FaultBoa
 from orderbook_desktop.exchange.local.rest import RestApi
 from orderbook_desktop.exchange.local.source import MarketSource
 from orderbook_desktop.exchange.local.streams import StreamHub, is_stream_path
-from orderbook_desktop.system.ending import ending
+from orderbook_desktop.system.tasks import ending
 
 _log = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ from orderbook_desktop.gui.window.bridge import DeskBridge
 from orderbook_desktop.gui.window.notice_bar import NoticeBar
 from orderbook_desktop.gui.window.status_line import StatusLine
 from orderbook_desktop.gui.window.top_bar import TopBar
-from orderbook_desktop.system.resource_files import resource_path
+from orderbook_desktop.system.bundle import resource_path
 from orderbook_desktop.system.steady_clock import steady_ns
 
 if TYPE_CHECKING:

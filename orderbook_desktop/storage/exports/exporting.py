@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from orderbook_desktop.core.archive.decoded import ChunkSlice
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream, Survey
-from orderbook_desktop.core.archive.slices import ChunkSlice
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.version import __version__
 from orderbook_desktop.formats.hftbacktest import HftbacktestWriter
@@ -17,7 +17,7 @@ from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.formats.parquet import ParquetWriter
 from orderbook_desktop.formats.tardis_writer import TardisWriter
 from orderbook_desktop.system.atomic_file import atomic_file
-from orderbook_desktop.system.threads import in_thread
+from orderbook_desktop.system.tasks import in_thread
 
 
 class ExportError(KnownError):

@@ -32,7 +32,7 @@ from orderbook_desktop.storage.store.chunks import ChunkStore, loose_key
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import DEPTH_CHUNKS
 from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
-from orderbook_desktop.system.threads import in_thread
+from orderbook_desktop.system.tasks import in_thread
 
 # An event's very text, and when it was received.
 _Told = tuple[bytes, int]

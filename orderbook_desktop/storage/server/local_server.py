@@ -45,9 +45,9 @@ from orderbook_desktop.storage.server.start_failures import (
 )
 from orderbook_desktop.storage.server.users import admit_again, admit_first, is_refusal
 from orderbook_desktop.system.child import ChildProcess
-from orderbook_desktop.system.ending import ending
 from orderbook_desktop.system.ports import private_port
 from orderbook_desktop.system.private_files import private_folder
+from orderbook_desktop.system.tasks import ending
 
 log = logging.getLogger(__name__)
 

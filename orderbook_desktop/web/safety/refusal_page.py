@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from starlette.responses import HTMLResponse
 
-from orderbook_desktop.system.resource_files import resource_path
+from orderbook_desktop.system.bundle import resource_path
 from orderbook_desktop.web.safety.headers import policy_text
 from orderbook_desktop.web.templates import Templates
 

@@ -5,15 +5,30 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
+import threading
 
 import pytest
 
-from orderbook_desktop.app.process.stopping import stop_on_signals
+from orderbook_desktop.app.process.stopping import Workers, stop_on_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends itself signals")
 
 _NUMBERS = ["SIGINT", "SIGTERM", "SIGHUP"]
+
+_STUCK = """
+import threading
+from orderbook_desktop.app.process.stopping import Workers, leave
+
+workers = Workers()
+begun = threading.Event()
+workers.submit(lambda: (begun.set(), threading.Event().wait()))
+begun.wait()
+workers.shutdown()
+print("closed", flush=True)
+leave(3)
+"""
 
 
 @pytest.mark.parametrize("name", _NUMBERS)
@@ -57,3 +72,31 @@ async def test_an_ignored_end_of_the_terminal_stays_ignored() -> None:
         assert not stop.is_set()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_shutting_down_does_not_wait() -> None:
+    workers, release, begun = Workers(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        release.wait()
+
+    working = workers.submit(work)
+    begun.wait()
+    workers.shutdown()
+    assert not working.done()
+    release.set()
+    working.result()
+
+
+def test_the_program_ends_although_a_thread_is_stuck() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _STUCK], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "closed\n", "")
+
+
+def test_an_idle_program_ends_with_its_code() -> None:
+    script = "from orderbook_desktop.app.process.stopping import leave; leave(4)"
+    done = subprocess.run([sys.executable, "-c", script], timeout=120, check=False)
+    assert done.returncode == 4

@@ -21,7 +21,7 @@ from orderbook_desktop.exchange.local import (
     write_capture,
 )
 from orderbook_desktop.exchange.local.capture import listing_of
-from orderbook_desktop.formats.capture_survey import MarketSurvey
+from orderbook_desktop.formats.capture_reader import MarketSurvey
 
 from .client import get_json, next_diff, next_json, streams, until_closed
 from .true_book import TrueBook, capture_messages, true_book_of

@@ -20,7 +20,7 @@ from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
-from orderbook_desktop.system.ending import ending
+from orderbook_desktop.system.tasks import ending
 from tests.core.reference_book import diff_payload, snapshot_payload
 from tests.storage.archive_fixtures import (
     FragileDatabase,

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from orderbook_desktop.system.ending import ending
+from orderbook_desktop.system.tasks import ending
 
 
 async def _slow_to_leave(left: list[str]) -> None:

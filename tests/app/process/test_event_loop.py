@@ -1,17 +1,56 @@
-"""Uncaught exceptions of Qt's callbacks, the loop and threads end in the log, once each."""
+"""Qt's objects go on Qt's thread, and uncaught exceptions end in the log, once each."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from PySide6.QtCore import QEvent, QObject, QTimer
 from PySide6.QtWidgets import QApplication
 
-from orderbook_desktop.app.process.unexpected import UnexpectedErrors
+from orderbook_desktop.app.process.event_loop import UnexpectedErrors, garbage_on_this_thread
+
+
+class _Cycle(QObject):
+    """A Qt object that only the collector can end; notes on which thread it went."""
+
+    ended_on: list[int]
+
+    def __init__(self, ended_on: list[int]) -> None:
+        super().__init__()
+        self.ended_on = ended_on
+        self.itself = self
+
+    def __del__(self) -> None:
+        self.ended_on.append(threading.get_ident())
+
+
+def _allocate(kept: list[Any]) -> None:
+    kept.extend([[]] * 1 + [[number] for number in range(5_000)])
+
+
+async def test_what_threads_allocate_is_collected_on_the_loops_thread() -> None:
+    ended_on: list[int] = []
+    gc.enable()
+    try:
+        with garbage_on_this_thread():
+            assert not gc.isenabled()
+            _Cycle(ended_on)
+            kept: list[Any] = []
+            await asyncio.to_thread(_allocate, kept)
+            assert not ended_on
+            async with asyncio.timeout(60):
+                while not ended_on:
+                    await asyncio.sleep(0.05)
+        assert not gc.isenabled()
+    finally:
+        gc.disable()
+    assert ended_on == [threading.get_ident()]
 
 
 def _fail() -> None:
@@ -50,7 +89,7 @@ def _in_a_thread() -> None:
     thread.join()
 
 
-@pytest.mark.expects_log(r"ERROR .*unexpected: unexpected exception in ")
+@pytest.mark.expects_log(r"ERROR .*event_loop: unexpected exception in ")
 @pytest.mark.parametrize(
     "cause", [_in_a_slot, _in_an_override, _in_a_callback_of_the_loop, _in_a_thread]
 )
@@ -66,7 +105,7 @@ async def test_it_is_logged_and_told(cause: Callable[[], None]) -> None:
     assert hooks == (sys.excepthook, sys.unraisablehook, threading.excepthook)
 
 
-@pytest.mark.expects_log(r"ERROR .*unexpected: unexpected exception in ")
+@pytest.mark.expects_log(r"ERROR .*event_loop: unexpected exception in ")
 async def test_the_same_one_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     heard: list[BaseException] = []
     loop = asyncio.get_running_loop()
