@@ -12,12 +12,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
+from io import FileIO, TextIOWrapper
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final
 
 from orderbook_desktop.system import child_guard
 from orderbook_desktop.system.bundle import bundled_database, is_frozen
-from orderbook_desktop.system.limited_log import LimitedLog
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,36 @@ _KILLED_WITHIN_S: Final = 1.0
 _CREATION_FLAGS = 0
 if sys.platform == "win32":
     _CREATION_FLAGS = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+
+
+class LimitedLog(RotatingFileHandler):
+    """A log file that can neither fill the disk nor fail its writer.
+
+    It keeps `limit` bytes in `path`, and as many in `path`.1. Where the disk is full or gone, that
+    is told once in the program's own log, and the lines are lost. Call `close()` when done.
+    """
+
+    def __init__(self, path: Path, limit: int) -> None:
+        # In Latin-1 each byte is a character: a line keeps its bytes, and its length counts them.
+        super().__init__(path, maxBytes=limit, backupCount=1, encoding="latin-1", delay=True)
+        self._has_told = False
+
+    def keep(self, line: bytes) -> None:
+        """Append `line`."""
+        text = line.rstrip(b"\r\n").decode("latin-1")
+        self.handle(logging.makeLogRecord({"msg": text}))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Tell the first failure."""
+        del record
+        if not self._has_told:
+            self._has_told = True
+            log.warning("%s cannot be written: %s", self.baseFilename, sys.exception())
+
+    def _open(self) -> TextIOWrapper:
+        # Unbuffered: nothing is left to be written, and to fail, when it is closed.
+        file = FileIO(self.baseFilename, "a")
+        return TextIOWrapper(file, self.encoding, write_through=True)
 
 
 class ChildProcess:
@@ -158,7 +189,7 @@ class ChildProcess:
         with output:
             for line in output:
                 self._tail.append(line.decode("utf-8", "replace").rstrip())
-                kept.write(line)
+                kept.keep(line)
                 if self._fatal is not None and self._fatal.search(line):
                     self._end_at_once()
         kept.close()

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from orderbook_desktop.system import child as child_module
-from orderbook_desktop.system.child import ChildProcess, guarded
+from orderbook_desktop.system.child import ChildProcess, LimitedLog, guarded
 from tests.storage.processes import eventually, is_gone
 
 STUBBORN = "import signal,time;signal.signal(15,signal.SIG_IGN);print('deaf',flush=True)"
@@ -110,3 +110,70 @@ def test_a_bundle_guards_with_its_second_executable(
     command = guarded(["server"], resident=False)
     assert Path(command[0]).parent == tmp_path
     assert command[1:] == ["guard", "exec", str(psutil.Process().pid), "server"]
+
+
+def test_two_files_of_limited_size_hold_the_newest_lines(tmp_path: Path) -> None:
+    for run in (b"a", b"b"):
+        log = LimitedLog(tmp_path / "log", limit=100)
+        for number in range(50):
+            log.keep(b"%s %d\n" % (run, number))
+        log.close()
+    older, newer = (tmp_path / "log.1").read_bytes(), (tmp_path / "log").read_bytes()
+    assert max(len(older), len(newer)) <= 100
+    assert (older + newer).endswith(b"b 48\nb 49\n")
+    assert {path.name for path in tmp_path.iterdir()} == {"log", "log.1"}
+
+
+def test_it_goes_on_where_the_last_run_ended(tmp_path: Path) -> None:
+    for line in (b"one\n", b"two\n"):
+        log = LimitedLog(tmp_path / "log", limit=100)
+        log.keep(line)
+        log.close()
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+
+
+def test_every_byte_is_kept_as_it_was(tmp_path: Path) -> None:
+    log = LimitedLog(tmp_path / "log", limit=100)
+    for line in (b"\xff\xfe 100 % %s\n", "\u20bf\n".encode(), b"by Windows\r\n", b"unended"):
+        log.keep(line)
+    log.close()
+    kept = (tmp_path / "log").read_bytes()
+    assert kept == b"\xff\xfe 100 % %s\n\xe2\x82\xbf\nby Windows\nunended\n"
+
+
+def test_bytes_count_and_not_characters(tmp_path: Path) -> None:
+    log = LimitedLog(tmp_path / "log", limit=100)
+    for _ in range(9):
+        log.keep(("\u20bf" * 10 + "\n").encode())
+    log.close()
+    assert all(path.stat().st_size <= 100 for path in tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no mode there")
+def test_a_file_that_is_private_stays_so(tmp_path: Path) -> None:
+    (tmp_path / "log").touch(0o600)
+    log = LimitedLog(tmp_path / "log", limit=100)
+    log.keep(b"one\n")
+    log.close()
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.expects_log("log cannot be written")
+def test_a_disk_that_fails_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = LimitedLog(tmp_path / "missing" / "log", limit=100)
+    for _ in range(3):
+        log.keep(b"lost\n")
+    assert len(caplog.records) == 1
+    (tmp_path / "missing").mkdir()
+    log.keep(b"kept\n")
+    log.close()
+    assert (tmp_path / "missing" / "log").read_bytes() == b"kept\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's device that is always full")
+@pytest.mark.expects_log("No space left on device")
+def test_a_full_disk_fails_nobody(tmp_path: Path) -> None:
+    (tmp_path / "log").symlink_to("/dev/full")
+    log = LimitedLog(tmp_path / "log", limit=100)
+    log.keep(b"lost\n")
+    log.close()
