@@ -311,9 +311,8 @@ class DatabaseDamaged(DatabaseError):
 
     That is where the storage engine itself says so (a checksum that doesn't match, or what can't
     be its files), says it again at another start, and the system gives the server all that it
-    needs (`storage.server.conditions`); or where a file that the engine never is without is
-    missing or unreadable (`storage.server.start_failures`). Only then is a person told to move
-    recordings.
+    needs; or where a file that the engine never is without is missing or unreadable
+    (`storage.server.start_failures`). Only then is a person told to move recordings.
     """
 
     def __init__(self, folder: Path, log_path: Path) -> None:

@@ -21,10 +21,10 @@ from orderbook_desktop.storage.errors import (
     NoFileHandles,
     NoMemory,
 )
-from orderbook_desktop.storage.server import conditions
+from orderbook_desktop.storage.server import start_failures
 from orderbook_desktop.storage.server.choice import choose_program
-from orderbook_desktop.storage.server.conditions import lack_of
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.server.start_failures import lack_of
 from tests.storage.processes import StateWatch, eventually
 
 if sys.platform != "linux":
@@ -182,7 +182,7 @@ def test_a_limit_of_our_own_is_found(sound: Path, monkeypatch: pytest.MonkeyPatc
         ("RLIMIT_NPROC", NoMemory),
     ):
         limits = {name: 50}
-        monkeypatch.setattr(conditions, "_limit", limits.get)
+        monkeypatch.setattr(start_failures, "_limit", limits.get)
         assert type(lack_of(sound / "database" / "secantus")) is kind
 
 

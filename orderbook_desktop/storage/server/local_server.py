@@ -27,9 +27,14 @@ from orderbook_desktop.storage.errors import (
 )
 from orderbook_desktop.storage.server.certificates import keep_certificates
 from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram
-from orderbook_desktop.storage.server.conditions import lack_of
-from orderbook_desktop.storage.server.credentials import keep_secret, key_path, password_path
-from orderbook_desktop.storage.server.lock_holder import lock_holder
+from orderbook_desktop.storage.server.credentials import (
+    admit_again,
+    admit_first,
+    is_refusal,
+    keep_secret,
+    key_path,
+    password_path,
+)
 from orderbook_desktop.storage.server.places import (
     USUAL_TRANSPORT,
     Place,
@@ -42,8 +47,9 @@ from orderbook_desktop.storage.server.start_failures import (
     failure_of,
     has_broken_catalogue,
     has_lost_its_catalogue,
+    lack_of,
+    lock_holder,
 )
-from orderbook_desktop.storage.server.users import admit_again, admit_first, is_refusal
 from orderbook_desktop.system.child import ChildProcess
 from orderbook_desktop.system.ports import private_port
 from orderbook_desktop.system.private_files import private_folder

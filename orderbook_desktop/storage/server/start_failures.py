@@ -1,12 +1,20 @@
-"""What a database server's last words mean, and what its files say before it runs."""
+"""What a database server's last words mean, and what its files and the system say before it runs.
+
+A server that lacks something calls its files damaged. So what it says of them counts only where
+`lack_of` finds nothing that is lacking.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+import os
 import re
-from collections.abc import Callable, Sequence
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from orderbook_desktop.storage.errors import (
     DamageSuspected,
@@ -23,8 +31,18 @@ from orderbook_desktop.storage.errors import (
     ServerFailed,
     folder_error,
 )
-from orderbook_desktop.storage.server.lock_holder import lock_holder
 from orderbook_desktop.storage.server.places import Place
+from orderbook_desktop.system.ports import named_process
+
+_LOCK_FILES: Final = ("WiredTiger.lock", "mongod.lock")
+
+# Beside its files a server opens libraries, connections, and its log.
+_HANDLES_BESIDE: Final = 40
+# Its log grows in files of 10 MB.
+_ROOM_BYTES: Final = 16 * 2**20
+# It starts with less, and has hardly begun to work then.
+_MEMORY_BYTES: Final = 2**30
+_THREADS: Final = 64
 
 
 def _words(pattern: str) -> re.Pattern[str]:
@@ -165,3 +183,98 @@ async def until_moved_aside(folder: Path) -> None:
     """Wait until the damaged database in `folder` is there no more."""
     while await asyncio.to_thread(folder.exists):  # noqa: ASYNC110 - nobody could set an event
         await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def lock_holder(folder: Path) -> str:
+    """Return `process PID (name)` for whoever locks the database in `folder`.
+
+    Empty where that can't be told: only Linux lists its locks.
+    """
+    try:
+        locks = Path("/proc/locks").read_text(encoding="ascii")
+    except OSError:
+        return ""
+    inodes = {_inode(folder / name) for name in _LOCK_FILES}
+    for line in locks.splitlines():
+        # `1: POSIX  ADVISORY  WRITE 1234 08:01:567 0 EOF`, and `->` marks one that only waits.
+        fields = line.split()
+        if "->" in fields or len(fields) < 6:
+            continue
+        if fields[5].rpartition(":")[2] in inodes and fields[4].isdigit():
+            return named_process(int(fields[4]))
+    return ""
+
+
+def _inode(path: Path) -> str:
+    try:
+        return str(path.stat().st_ino)
+    except OSError:
+        return "none"
+
+
+def lack_of(folder: Path) -> DatabaseError | None:
+    """Return what keeps a server from working with the files in `folder`; None: nothing known.
+
+    What is looked at is as this process has it: its children inherit that. Blocks shortly.
+    """
+    try:
+        files = [path for path in folder.iterdir() if path.is_file()]
+        for path in files:
+            _open_for_writing(path)
+        _write_beside(folder)
+        free = shutil.disk_usage(folder).free
+        largest = max((path.stat().st_size for path in files), default=0)
+    except OSError as error:
+        return folder_error(folder, error)
+    if free < _ROOM_BYTES:
+        return DataFolderFull(folder)
+    holder = lock_holder(folder)
+    if holder:
+        return DatabaseFolderBusy(folder, holder)
+    return _limit_of(folder, len(files), largest)
+
+
+def _open_for_writing(path: Path) -> None:
+    os.close(os.open(path, os.O_RDWR))
+
+
+def _write_beside(folder: Path) -> None:
+    """Write a file, and open some at once; nothing of it stays. Raises `OSError`."""
+    draft = folder.with_suffix(".room")
+    descriptors: list[int] = []
+    try:
+        draft.write_bytes(b"\0" * 4096)
+        descriptors.extend(os.open(draft, os.O_RDONLY) for _ in range(8))
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        draft.unlink(missing_ok=True)
+
+
+def _limit_of(folder: Path, count: int, largest: int) -> DatabaseError | None:
+    for name, least, error in _limits(folder, count, largest):
+        limit = _limit(name)
+        if limit is not None and limit < least:
+            return error
+    return None
+
+
+def _limits(folder: Path, count: int, largest: int) -> Iterator[tuple[str, int, DatabaseError]]:
+    """Iterate over the system's limits: name, how much a server needs, and what to say of less."""
+    yield "RLIMIT_NOFILE", count + _HANDLES_BESIDE, NoFileHandles(folder)
+    yield "RLIMIT_FSIZE", largest + _ROOM_BYTES, FileSizeLimited(folder)
+    for name in ("RLIMIT_AS", "RLIMIT_DATA"):
+        yield name, _MEMORY_BYTES, NoMemory(folder)
+    yield "RLIMIT_NPROC", _THREADS, NoMemory(folder)
+
+
+def _limit(name: str) -> int | None:
+    """Return the limit of this process that is called `name`; None where there is none."""
+    if sys.platform == "win32":
+        return None
+    resource: Any = importlib.import_module("resource")
+    number = getattr(resource, name, None)
+    if number is None:
+        return None
+    soft = int(resource.getrlimit(number)[0])
+    return None if soft == resource.RLIM_INFINITY else soft

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,15 @@ from orderbook_desktop.storage.errors import (
     PlaceTaken,
     ServerFailed,
 )
+from orderbook_desktop.storage.server import local_server
+from orderbook_desktop.storage.server.choice import choose_program
+from orderbook_desktop.storage.server.local_server import LocalServer
 from orderbook_desktop.storage.server.places import SocketPlace
-from orderbook_desktop.storage.server.start_failures import failure_of, has_broken_catalogue
+from orderbook_desktop.storage.server.start_failures import (
+    failure_of,
+    has_broken_catalogue,
+    lock_holder,
+)
 
 PLACE = SocketPlace(Path("/nowhere/secantus.sock"))
 
@@ -108,3 +116,21 @@ def test_a_catalogue_is_plain_text_and_whole(
 ) -> None:
     (tmp_path / "WiredTiger.turtle").write_bytes(content)
     assert has_broken_catalogue(tmp_path) is is_broken
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists its locks")
+async def test_who_has_the_database_open_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_server, "FOLDER_PATIENCE_S", 0.0)
+    holder, late = (LocalServer(choose_program(), tmp_path / "db") for _ in range(2))
+    await holder.launch()
+    assert lock_holder(tmp_path / "db").startswith(f"process {holder.pid} (")
+    with pytest.raises(DatabaseFolderBusy, match=f"in use by process {holder.pid} "):
+        await late.launch()
+    await holder.stop()
+    assert lock_holder(tmp_path / "db") == ""
+
+
+def test_a_folder_without_database_has_no_holder(tmp_path: Path) -> None:
+    assert lock_holder(tmp_path) == ""
