@@ -9,7 +9,7 @@ installed yet.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib
 import os
 import platform
 import shutil
@@ -106,14 +106,10 @@ def _elevation() -> list[str] | None:
 
 
 def _system_libraries() -> ModuleType:
-    """Load the program's own list by its path: the program is not installed yet."""
-    path = ROOT / "orderbook_desktop" / "app" / "process" / "system_libraries.py"
-    spec = importlib.util.spec_from_file_location("system_libraries", path)
-    if spec is None or spec.loader is None:
-        raise SetupFailed(f"This checkout is not whole: {path} can't be loaded.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Import the program's own list from this checkout: the program is not installed yet."""
+    if str(ROOT) not in sys.path:
+        sys.path.append(str(ROOT))
+    return importlib.import_module("orderbook_desktop.app.process.screen")
 
 
 def _advice(missing: list[str], packages: list[str]) -> str:

@@ -25,9 +25,8 @@ from orderbook_desktop.web.hub import Hub
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.pages import page_routes
 from orderbook_desktop.web.queries import NotAGrouping
-from orderbook_desktop.web.safety.gate import Gate, RateCheck
+from orderbook_desktop.web.safety.gate import Gate, RateCheck, RefusalPage, is_for_a_person
 from orderbook_desktop.web.safety.hosts import HostCheck, ProxyCheck
-from orderbook_desktop.web.safety.refusal_page import RefusalPage, is_for_a_person
 from orderbook_desktop.web.safety.tokens import TokenCheck
 from orderbook_desktop.web.templates import Templates
 

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.core.ladder import Ladder, LadderSide, build_ladder
+from orderbook_desktop.core.depth_curve import (
+    Canvas,
+    DepthCurve,
+    build_curve,
+    middle_of,
+    natural_half_span,
+    outline,
+    size_in_view,
+)
+from orderbook_desktop.core.ladder import Ladder, LadderSide, Side, build_ladder
 from orderbook_desktop.core.market_format import MarketFormat, book_steps, market_format, step_text
-from orderbook_desktop.core.number_text import percent_text
+from orderbook_desktop.core.number_text import exact_text, percent_text
 from orderbook_desktop.core.status import Badge
 from orderbook_desktop.core.symbols import SymbolInfo
-from orderbook_desktop.core.units import MAX_EXPONENT, Scale, split_decimal
+from orderbook_desktop.core.units import MAX_EXPONENT, Scale, rounded_units, split_decimal
 from orderbook_desktop.web.channel import Moment
-from orderbook_desktop.web.depth_path import DepthPaths, depth_paths
 
 ROWS: Final = 25
 # The style sheet has a class for each width of a bar: no inline style is allowed.
 _BAR_STEPS: Final = 50
+
+_CHART_WIDTH: Final = 1000
+_CHART_HEIGHT: Final = 240
+_COLUMNS: Final = 200
+_COLUMN: Final = _CHART_WIDTH // _COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,3 +173,66 @@ def _imbalance(ladder: Ladder) -> tuple[int | None, str]:
         return None, ""
     percent = 100 * bids // (bids + asks)
     return _BAR_STEPS * bids // (bids + asks), f"{percent} % bids"
+
+
+@dataclass(frozen=True, slots=True)
+class DepthPaths:
+    """The filled outlines of the depth chart, and the labels of its axes.
+
+    The outlines are SVG paths in a box of `_CHART_WIDTH` by `_CHART_HEIGHT`; `depth_chart.js` draws
+    the same live. Prices run from `low` to `high` with the mid in the centre; `most` is the
+    height's quantity. A side without levels has no outline.
+    """
+
+    bids: str
+    asks: str
+    low: str
+    high: str
+    most: str
+
+
+_EMPTY_CHART: Final = DepthPaths("", "", "", "", "")
+
+
+def depth_paths(image: BookImage, market: MarketFormat) -> DepthPaths:
+    """Return the chart of a book in the range that the window begins with; none without levels."""
+    if not (len(image.bids.prices) or len(image.asks.prices)):
+        return _EMPTY_CHART
+    bids, asks = build_curve(image.bids, Side.BID), build_curve(image.asks, Side.ASK)
+    mid = middle_of(image.bids, image.asks)
+    half_span = natural_half_span(bids, asks, mid, market.tick)
+    low, high = mid - half_span, mid + half_span
+    top = max(size_in_view(curve, low, high) for curve in (bids, asks))
+    canvas = Canvas(low, high, max(top, 1.0), _COLUMNS, _CHART_HEIGHT)
+    most = max(bids.at(math.ceil(low)).size, asks.at(math.floor(high)).size)
+    return DepthPaths(
+        bids=_path(bids, canvas),
+        asks=_path(asks, canvas),
+        low=_label(low, market),
+        high=_label(high, market),
+        most=_rounded(most, market),
+    )
+
+
+def _path(curve: DepthCurve, canvas: Canvas) -> str:
+    """Return the closed outline of a curve, from left to right."""
+    found = outline(curve, canvas)
+    if found is None:
+        return ""
+    edges = [edge * _COLUMN for edge in found.edges.tolist()]
+    steps = (f"V{top}H{end}" for top, end in zip(found.tops.tolist(), edges[1:], strict=True))
+    return f"M{edges[0]} {_CHART_HEIGHT}{''.join(steps)}V{_CHART_HEIGHT}Z"
+
+
+def _label(price: float, market: MarketFormat) -> str:
+    """Return the tick next to a price; there is none below zero."""
+    return market.price(max(0, round(price / market.tick)) * market.tick)
+
+
+def _rounded(quantity: int, market: MarketFormat) -> str:
+    """Return a quantity for a label: no more places than lots have, two where it is one or more."""
+    exponent = market.scale.quantity
+    places = min(market.quantity_places, exponent)
+    if quantity >= 10**exponent:
+        places = min(places, 2)
+    return exact_text(rounded_units(quantity, exponent - places), places)

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 
 from orderbook_desktop.app.commands.database_session import close_within
-from orderbook_desktop.app.commands.interruptible import run_interruptibly
+from orderbook_desktop.app.commands.long_work import run_interruptibly
 from orderbook_desktop.app.process.log_files import current_log
 from orderbook_desktop.app.process.screen import check_screen
 from orderbook_desktop.app.settings import Settings

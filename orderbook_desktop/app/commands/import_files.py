@@ -12,9 +12,8 @@ from typing import Final
 import typer
 
 from orderbook_desktop.app.commands.database_session import open_database
-from orderbook_desktop.app.commands.interruptible import run_interruptibly
+from orderbook_desktop.app.commands.long_work import WorkProgress, run_interruptibly
 from orderbook_desktop.app.commands.times import time_text
-from orderbook_desktop.app.commands.work_progress import WorkProgress
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.event_times import OddTimes
 from orderbook_desktop.core.received import Broken, FileNotes, Received, UnusableFile

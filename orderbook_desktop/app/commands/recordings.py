@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orderbook_desktop.app.commands.database_session import NothingRecorded, open_database, place_of
-from orderbook_desktop.app.commands.interruptible import run_interruptibly
+from orderbook_desktop.app.commands.long_work import run_interruptibly
 from orderbook_desktop.app.commands.times import time_text
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.disk import bytes_text

@@ -10,9 +10,8 @@ import typer
 from rich.console import Console
 
 from orderbook_desktop.app.commands.database_session import open_database
-from orderbook_desktop.app.commands.interruptible import run_interruptibly
+from orderbook_desktop.app.commands.long_work import WorkProgress, run_interruptibly
 from orderbook_desktop.app.commands.times import check_span, duration_text, time_text
-from orderbook_desktop.app.commands.work_progress import WorkProgress
 from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError

@@ -2,9 +2,8 @@
 
 from orderbook_desktop.exchange.local.capture import CaptureSource
 from orderbook_desktop.exchange.local.capture_writer import write_capture
-from orderbook_desktop.exchange.local.errors import CannotListen, PortInUse
 from orderbook_desktop.exchange.local.faults import Fault, FaultKind, Shape
-from orderbook_desktop.exchange.local.server import LocalExchange
+from orderbook_desktop.exchange.local.server import CannotListen, LocalExchange, PortInUse
 from orderbook_desktop.exchange.local.synthetic import SyntheticSource
 from orderbook_desktop.formats.capture_lines import CaptureUnreadable
 

@@ -20,7 +20,6 @@ from websockets.http11 import Request, Response
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.exchange.local.answers import Answer, error_answer
 from orderbook_desktop.exchange.local.control import CONTROL_PREFIX, ControlPages
-from orderbook_desktop.exchange.local.errors import CannotListen, PortInUse
 from orderbook_desktop.exchange.local.faults import REST_PREFIX, Fault, FaultBoard, FaultKind
 from orderbook_desktop.exchange.local.rest import RestApi
 from orderbook_desktop.exchange.local.source import MarketSource
@@ -32,6 +31,32 @@ _log = logging.getLogger(__name__)
 # How long clients may take to answer the goodbye when the exchange closes.
 _GOODBYE_S: Final = 1.0
 _STRIKES: Final = (FaultKind.DISCONNECT, FaultKind.CLOSE, FaultKind.SHUTDOWN, FaultKind.SILENCE)
+
+
+class CannotListen(KnownError):
+    """The exchange could not open its port; `reason` is the operating system's."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        self.host = host
+        self.port = port
+        self.reason = reason
+        super().__init__(host, port, reason)
+
+    def __str__(self) -> str:
+        return (
+            f"The local exchange cannot listen on {self.host} port {self.port} "
+            f"({self.reason}); choose another port with --port."
+        )
+
+
+class PortInUse(CannotListen):
+    """Somebody else listens on the port."""
+
+    def __str__(self) -> str:
+        return (
+            f"Port {self.port} is already in use, so the local exchange cannot listen on it; "
+            "choose another one with --port."
+        )
 
 
 class LocalExchange:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from PySide6.QtCore import Qt, QTimer, QUrl, Signal
-from PySide6.QtGui import QDesktopServices, QGuiApplication
+from PySide6.QtCore import QRect, QSize, Qt, QTimer, QUrl, Signal
+from PySide6.QtGui import QDesktopServices, QGuiApplication, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
     QLabel,
     QLayout,
     QLineEdit,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -23,8 +24,11 @@ from orderbook_desktop.core.browser_switch import (
     BrowserSwitch,
     viewers_text,
 )
-from orderbook_desktop.gui.dialogs.qr_code import QrCode
 from orderbook_desktop.gui.parts import push_button, text_label
+
+# ISO/IEC 18004, "Quiet zone": four modules on every side.
+_QUIET_MODULES: Final = 4
+_MODULE_PX: Final = 5
 
 _WIDTH: Final = 460
 _COPIED_MS: Final = 1_500
@@ -39,6 +43,55 @@ _HEADLINES: Final = {
 }
 _LOCAL: Final = "Only this computer can open it. Other devices get an address with a token."
 _SHARED: Final = "This link, with the token in it, lets other devices watch, and do nothing else."
+
+
+class QrCode(QWidget):
+    """Shows a text, such as a link, in whole pixels per module.
+
+    Dark on light in every theme: many cameras read it no other way.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._text = ""
+        self._rows: Sequence[Sequence[int]] = ()
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self.setAccessibleName("QR code")
+
+    def set_text(self, text: str) -> None:
+        """Show `text`, at most some 2,300 characters; an empty one shows nothing."""
+        if text == self._text:
+            return
+        self._text = text
+        self._rows = _modules(text) if text else ()
+        self.setAccessibleDescription(f"Opens {text}" if text else "")
+        self.updateGeometry()
+        self.update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return the room that the code takes with its quiet zone."""
+        side = (len(self._rows) + 2 * _QUIET_MODULES) * _MODULE_PX if self._rows else 0
+        return QSize(side, side)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
+        """Draw the modules, and the quiet zone around them."""
+        if not self._rows:
+            return
+        with QPainter(self) as painter:  # Ended also where something here raises.
+            painter.fillRect(self.rect(), Qt.GlobalColor.white)
+            for y, row in enumerate(self._rows, _QUIET_MODULES):
+                for x, dark in enumerate(row, _QUIET_MODULES):
+                    if dark:
+                        module = QRect(x * _MODULE_PX, y * _MODULE_PX, _MODULE_PX, _MODULE_PX)
+                        painter.fillRect(module, Qt.GlobalColor.black)
+
+
+def _modules(text: str) -> Sequence[Sequence[int]]:
+    """Return the rows of modules, 1 where dark."""
+    # Imported here, as the window's first picture does without it.
+    import segno  # noqa: PLC0415
+
+    return segno.make_qr(text, error="m").matrix
 
 
 def open_in_browser(link: str) -> bool:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 from starlette.datastructures import MutableHeaders
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orderbook_desktop.web.safety.headers import SECURITY_HEADERS
+from orderbook_desktop.system.bundle import resource_path
+from orderbook_desktop.web.safety.headers import SECURITY_HEADERS, policy_text
 from orderbook_desktop.web.safety.hosts import HostCheck, ProxyCheck
-from orderbook_desktop.web.safety.refusal_page import is_for_a_person
 from orderbook_desktop.web.safety.tokens import TokenCheck, without_token
+from orderbook_desktop.web.templates import Templates
 
 # Of more addresses than this, the ones that have been quiet longest are forgotten.
 _REMEMBERED: Final = 4096
@@ -28,6 +31,9 @@ _WHOLE_LINK: Final = (
     "This order book opens by its whole link only, with the token at the end. The terminal or the"
     " window of the program shows the link; it may be another one since the last start."
 )
+
+# Another try would be refused in the same way.
+_NO_WAY_ON = (401, 421)
 
 
 class RateCheck:
@@ -199,3 +205,30 @@ def _with_security_headers(send: Send) -> Send:
         await send(message)
 
     return secured
+
+
+def is_for_a_person(headers: Mapping[str, str]) -> bool:
+    """Whether a request with these headers (by lower-case name) wants a page of its own.
+
+    htmx asks for HTML, too, but would read the page as a part of another one.
+    """
+    return "text/html" in headers.get("accept", "") and "hx-request" not in headers
+
+
+class RefusalPage:
+    """Makes pages that need nothing else, as whatever they asked for would be refused, too.
+
+    The style is in the page, and named by its hash in a policy of its own, which allows
+    nothing but that.
+    """
+
+    def __init__(self, templates: Templates) -> None:
+        self._templates = templates
+        self._style = resource_path("web/static/theme.css").read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(self._style.encode()).digest()).decode()
+        self._policy = policy_text({"style-src": f"'sha256-{digest}'"})
+
+    def response(self, status: int, sentence: str) -> HTMLResponse:
+        """Return the page for a refusal with this status."""
+        text = self._templates.refusal(sentence, self._style, has_way_on=status not in _NO_WAY_ON)
+        return HTMLResponse(text, status, {"content-security-policy": self._policy})

@@ -14,8 +14,14 @@ from types import ModuleType
 import pytest
 
 from orderbook_desktop.app.process import screen
-from orderbook_desktop.app.process.screen import MissingLibraries, NoScreen, check_screen
-from orderbook_desktop.app.process.system_libraries import OFFSCREEN, X_WINDOW, missing_packages
+from orderbook_desktop.app.process.screen import (
+    OFFSCREEN,
+    X_WINDOW,
+    MissingLibraries,
+    NoScreen,
+    check_screen,
+    missing_packages,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="X11 and Wayland")
 
@@ -103,6 +109,13 @@ def test_a_live_wayland(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 
 def test_nothing_is_missing_here() -> None:
     assert missing_packages(OFFSCREEN) == []
+
+
+def test_it_needs_nothing_that_has_to_be_installed() -> None:
+    root = Path(__file__).parents[3]
+    code = "import sys; sys.path.append(sys.argv[1]); import orderbook_desktop.app.process.screen"
+    # Without site-packages, as the interpreter runs before anything is installed.
+    subprocess.run([sys.executable, "-I", "-S", "-c", code, root], check=True, timeout=120)
 
 
 def test_setting_up_installs_what_the_program_would_miss(monkeypatch: pytest.MonkeyPatch) -> None:

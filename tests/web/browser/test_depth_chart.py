@@ -11,8 +11,7 @@ from playwright.sync_api import Browser
 from orderbook_desktop.core.checkpoint import image_of
 from orderbook_desktop.core.levels import Levels
 from orderbook_desktop.core.units import Scale, format_units
-from orderbook_desktop.web.book_view import format_of
-from orderbook_desktop.web.depth_path import depth_paths
+from orderbook_desktop.web.book_view import depth_paths, format_of
 from orderbook_desktop.web.options import WebOptions
 from tests.web.browser.looking import GONE_TAB, opened
 from tests.web.hand_library import loaded_library

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
-from orderbook_desktop.app.commands.interruptible import Interrupted, run_interruptibly
+from orderbook_desktop.app.commands.long_work import Interrupted, WorkProgress, run_interruptibly
 
 
 def _told(result: int) -> int:
@@ -62,7 +64,7 @@ def test_what_is_done_all_the_same_counts() -> None:
 
 _PROGRAM = """
 import asyncio, os, signal, sys, time
-from orderbook_desktop.app.commands.interruptible import run_interruptibly
+from orderbook_desktop.app.commands.long_work import run_interruptibly
 
 async def work():
     if sys.argv[1] == "busy":
@@ -102,3 +104,24 @@ def test_a_signal_ends_what_does_not_end_by_itself(
         timeout=50,
     )
     assert (ended.returncode, ended.stderr) == (code, f"orderbook-desktop: {told}\n")
+
+
+def _shown(*, terminal: bool) -> str:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
+    with WorkProgress("Reading", console) as progress:
+        progress.show(None, "Reading (1,000 messages)")
+        progress.show(0.25, "Writing")
+        progress.show(1.5)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def test_a_terminal_shows_a_bar() -> None:
+    shown = _shown(terminal=True)
+    assert "Writing" in shown
+    assert "100%" in shown
+
+
+def test_elsewhere_it_is_silent() -> None:
+    assert _shown(terminal=False) == ""

@@ -1,4 +1,4 @@
-"""Work that Ctrl-C, or the system's request to end, breaks off cleanly."""
+"""Work of a command that takes long: how far it is, and its end on request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Final, TypeVar
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from orderbook_desktop.app.process.stopping import Workers, stop_on_signals
 from orderbook_desktop.core.errors import KnownError
@@ -83,3 +87,46 @@ def _ending_within(within_s: float, request: EndAtOnce) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+class WorkProgress:
+    """Shows how far some work is; elsewhere than on a terminal it shows nothing.
+
+    Use it as a context manager.
+    """
+
+    def __init__(self, what: str, console: Console | None = None) -> None:
+        console = console or Console(stderr=True, highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task(what, total=1.0)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, fraction: float | None, what: str | None = None) -> None:
+        """Show that `fraction` (0 to 1; None: unknown) is done, of `what` where that is new.
+
+        May be called in any thread.
+        """
+        if fraction is None:
+            self._progress.update(self._task, total=None, description=what)
+        else:
+            done = min(1.0, fraction)
+            self._progress.update(self._task, total=1.0, completed=done, description=what)
