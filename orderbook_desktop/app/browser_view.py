@@ -13,7 +13,7 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.browser_switch import BrowserState, BrowserStatus
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library import BookLibrary
-from orderbook_desktop.engine.jobs import Jobs
+from orderbook_desktop.system.tasks import Jobs
 from orderbook_desktop.web.errors import PortTaken
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.safety.hosts import is_loopback

@@ -17,11 +17,8 @@ from orderbook_desktop.app.browser_view import BrowserView, BrowserViewSwitch, w
 from orderbook_desktop.app.process.event_loop import UnexpectedErrors, garbage_on_this_thread
 from orderbook_desktop.app.process.log_files import current_log
 from orderbook_desktop.app.process.stopping import Workers, end_at_latest, stop_on_signals
-from orderbook_desktop.app.recording_place import (
-    DeskRecordingPlace,
-    with_remembered_retention,
-)
 from orderbook_desktop.app.settings import APP_NAME, Settings
+from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
@@ -33,6 +30,7 @@ from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.panes.pane import PaneMaker
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
+from orderbook_desktop.storage.dsn import redacted_dsn
 from orderbook_desktop.system.private_files import keep_private, private_data_folder
 
 _log = logging.getLogger(__name__)
@@ -179,3 +177,43 @@ async def _first_paint() -> None:
     painted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     QTimer.singleShot(0, lambda: QTimer.singleShot(0, lambda: painted.set_result(None)))
     await painted
+
+
+class DeskRecordingPlace:
+    """The place that `settings` name, used by `desk`; is a `RecordingPlace`."""
+
+    def __init__(self, settings: Settings, desk: LiveDesk, preferences: Preferences) -> None:
+        self._desk = desk
+        self._preferences = preferences
+        self.text = place_text(settings)
+
+    @property
+    def disk(self) -> DiskStatus:
+        """The room, as it was a few seconds ago."""
+        return self._desk.disk
+
+    @property
+    def retention(self) -> Retention:
+        """What is kept."""
+        return self._desk.retention
+
+    def set_retention(self, retention: Retention) -> None:
+        """Keep so much from now on, and in later runs."""
+        self._desk.set_retention(retention)
+        self._preferences.retention = retention
+
+
+def place_text(settings: Settings) -> str:
+    """Return what names the place that recordings go to, without a password."""
+    if settings.mongo_dsn:
+        return f"the database {settings.db_name} at {redacted_dsn(settings.mongo_dsn)}"
+    return f"the folder {settings.data_dir}"
+
+
+def with_remembered_retention(settings: Settings, preferences: Preferences) -> Settings:
+    """Return `settings` with what was chosen in the window, where they don't say otherwise."""
+    chosen = preferences.retention
+    if chosen is None or settings.given("retention_days") or settings.given("retention_gb"):
+        return settings
+    fields = {"retention_days": chosen.days, "retention_gb": chosen.gigabytes}
+    return settings.model_copy(update=fields)

@@ -30,8 +30,8 @@ from orderbook_desktop.desk.recording_set import RecordingSet
 from orderbook_desktop.desk.settings import DeskSettings
 from orderbook_desktop.desk.times import DESK_TIMES, DeskTimes
 from orderbook_desktop.engine.engine import Engine
-from orderbook_desktop.engine.jobs import Jobs
 from orderbook_desktop.engine.market_session import MarketSession
+from orderbook_desktop.system.tasks import Jobs
 
 _log = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ from orderbook_desktop.core.disk import GB, DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 from orderbook_desktop.engine.disk_watch import DiskWatch
-from orderbook_desktop.engine.jobs import Jobs
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.engine.recording_keeper import RecordingKeeper
 from orderbook_desktop.engine.settings import EngineSettings
@@ -32,6 +31,7 @@ from orderbook_desktop.storage.retention.disk_usage import folder_size, free_byt
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from orderbook_desktop.storage.server.start_failures import until_worth_trying
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.system.tasks import Jobs
 
 _log = logging.getLogger(__name__)
 

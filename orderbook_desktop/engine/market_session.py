@@ -11,11 +11,11 @@ from orderbook_desktop.core.sources import DiffStream, SnapshotSource
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.engine.disk_watch import DiskWatch
-from orderbook_desktop.engine.jobs import Jobs
 from orderbook_desktop.engine.view_source import ViewSource
 from orderbook_desktop.storage.archive.archiver import ArchiveCounts, Archiver
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.system.tasks import Jobs
 
 # The recorded book is there within milliseconds of being written: look soon.
 _RECORDED_FIRST_DELAY_S: Final = 0.05

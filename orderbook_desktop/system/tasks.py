@@ -1,11 +1,14 @@
-"""Tasks and threads that end before the code that uses them goes on."""
+"""Tasks and threads that end before the code that uses them goes on, and never in silence."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
+
+_log = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -15,7 +18,7 @@ _T = TypeVar("_T")
 async def ending(*jobs: asyncio.Future[Any]) -> AsyncIterator[None]:
     """Cancel what of `jobs` still runs when the context ends, and wait until it has ended.
 
-    What became of them is in them, for whoever wants to know; it is not raised.
+    What became of a job is in it; it is not raised.
     """
     try:
         yield
@@ -33,3 +36,36 @@ async def in_thread(work: Callable[_P, _T], *arguments: _P.args, **options: _P.k
     except asyncio.CancelledError:
         await asyncio.wait({running})
         raise
+
+
+class Jobs:
+    """Runs tasks until they end or `close()` is awaited.
+
+    The exception of a task is a bug: it is logged with its traceback and given to `failed`.
+    """
+
+    def __init__(self, failed: Callable[[BaseException], None] | None = None) -> None:
+        self._failed = failed
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, job: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `job` in the background; `name` is what the log calls it."""
+        task = asyncio.create_task(job, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def close(self) -> None:
+        """Cancel what runs, and return when it has ended."""
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        _log.error("%s ended unexpectedly", task.get_name(), exc_info=error)
+        if self._failed is not None:
+            self._failed(error)

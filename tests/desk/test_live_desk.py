@@ -273,7 +273,7 @@ async def test_a_broken_connection_is_mended(settings: Settings, exchange: Excha
         assert desk.recording.gaps == 1
 
 
-@pytest.mark.expects_log(r"ERROR .*jobs: list of symbols ended unexpectedly")
+@pytest.mark.expects_log(r"ERROR .*tasks: list of symbols ended unexpectedly")
 async def test_a_bug_in_the_background_is_told(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,7 +134,7 @@ async def test_waiting_for_another_copy_s_database_is_told(stranded: Settings) -
         await engine.close()
 
 
-@pytest.mark.expects_log(r"ERROR .*jobs: imports ended unexpectedly")
+@pytest.mark.expects_log(r"ERROR .*tasks: imports ended unexpectedly")
 async def test_a_bug_in_the_background_is_told(
     stranded: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from orderbook_desktop.system.tasks import ending
+from orderbook_desktop.system.tasks import Jobs, ending
 
 
 async def _slow_to_leave(left: list[str]) -> None:
@@ -47,3 +47,38 @@ async def test_a_result_and_a_failure_stay_in_the_jobs() -> None:
         await asyncio.wait({done, failed})
     assert done.result() == 5
     assert isinstance(failed.exception(), OSError)
+
+
+async def _fail() -> None:
+    raise ZeroDivisionError("a bug")
+
+
+@pytest.mark.expects_log(r"ERROR .*tasks: the sums ended unexpectedly")
+async def test_a_failure_is_logged_and_told() -> None:
+    heard: list[BaseException] = []
+    jobs = Jobs(heard.append)
+    task = jobs.start(_fail(), "the sums")
+    await asyncio.wait({task})
+    await asyncio.sleep(0)
+    assert [type(error) for error in heard] == [ZeroDivisionError]
+    await jobs.close()
+
+
+async def test_close_cancels_what_runs_and_waits_for_it() -> None:
+    ended = []
+
+    async def run() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(True)
+
+    heard: list[BaseException] = []
+    jobs = Jobs(heard.append)
+    jobs.start(run(), "waiting")
+    jobs.start(run(), "waiting")
+    await asyncio.sleep(0)
+    await jobs.close()
+    assert ended == [True, True]
+    assert heard == []

@@ -1,5 +1,5 @@
 // The depth chart's range and outlines, as `core/depth_curve.py` finds them for the window and
-// for `web/depth_path.py`.
+// for `web/book_view.py`.
 
 export const WIDTH = 1000;
 export const HEIGHT = 240;
