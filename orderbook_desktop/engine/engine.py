@@ -23,13 +23,14 @@ from orderbook_desktop.engine.witness_taker import WitnessTaker
 from orderbook_desktop.exchange.catalogue import fetch_symbols
 from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams
-from orderbook_desktop.storage.archive.archiver import Archiver
+from orderbook_desktop.storage.archive.archiver import ARCHIVE_TIMES, Archiver, ArchiveTimes
 from orderbook_desktop.storage.reading.change_stream import RecordedStreams
 from orderbook_desktop.storage.reading.recorded_snapshots import RecordedSnapshots
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.retention.disk_usage import folder_size, free_bytes
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from orderbook_desktop.storage.server.start_failures import until_worth_trying
+from orderbook_desktop.storage.server.times import SERVER_TIMES, ServerTimes
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.system.tasks import Jobs
 
@@ -44,7 +45,8 @@ class EngineTimes:
     """How long an engine waits for what, in seconds.
 
     A database that can't be had at the start is tried again after `retry_first_s`, then ever
-    later. The disk is looked at every `disk_look_s`.
+    later. The disk is looked at every `disk_look_s`. `server` and `archive` are the times of the
+    database's server and of the archiver.
 
     The others are how long the parts may take to end: a window has to be gone within three
     seconds in all. What was received may be written for `write_s`; the tasks in the background
@@ -59,6 +61,8 @@ class EngineTimes:
     part_s: float = 0.3
     jobs_s: float = 0.8
     server_s: float = 0.6
+    server: ServerTimes = SERVER_TIMES
+    archive: ArchiveTimes = ARCHIVE_TIMES
 
 
 ENGINE_TIMES: Final = EngineTimes()
@@ -84,12 +88,13 @@ class Engine:
         self.rest = BinanceRest(settings.rest_url)
         self.streams = BinanceStreams(settings.ws_url)
         self.database = Database(settings.db_name)
-        self.server = DatabaseServer(settings.data_dir, settings.mongo_dsn)
+        self.server = self._new_server()
         self.recorder = Recorder(self.database, settings.buffer_mb * 2**20)
         self.archiver = Archiver(
             self.database,
             is_busy=lambda: self.recorder.is_busy,
             prepare=self.recorder.prepare,
+            times=times.archive,
         )
         self._archiving: asyncio.Task[None] | None = None
         self._witness_taker = WitnessTaker(self.rest, self.database)
@@ -277,8 +282,14 @@ class Engine:
                 return
             finally:
                 self._server_tried.set()
-            await until_worth_trying(self._server_error, next(delays))
-            self.server = DatabaseServer(self.settings.data_dir, self.settings.mongo_dsn)
+            await until_worth_trying(
+                self._server_error, next(delays), self._times.server.moved_look_s
+            )
+            self.server = self._new_server()
+
+    def _new_server(self) -> DatabaseServer:
+        settings = self.settings
+        return DatabaseServer(settings.data_dir, settings.mongo_dsn, times=self._times.server)
 
     async def _import_ahead(self) -> None:
         """Import in a thread, beside the start of the server, so that the window stays alive."""

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ANSWER_WITHIN_MS: Final = 5_000
-
 _LONGEST_SHOWN: Final = 300
 _MOST_DIGITS: Final = 9
 _SCHEMES: Final = ("mongodb://", "mongodb+srv://")
@@ -75,12 +73,13 @@ def _file_reason(dsn: str, error: OSError) -> str:
     return f"a file that it names can't be used: {why}"
 
 
-def _answer_within_ms(dsn: str) -> int:
+def _answer_within_ms(dsn: str, at_most_s: float) -> int:
     """Return how long a server may take to answer: what `dsn` says, where that is less."""
+    at_most_ms = round(at_most_s * 1000)
     options = {name.lower(): value for name, value in parse_qsl(dsn.partition("?")[2])}
     wanted = options.get("serverselectiontimeoutms", "")
     is_number = wanted.isascii() and wanted.isdecimal() and len(wanted) <= _MOST_DIGITS
-    return min(max(1, int(wanted)), ANSWER_WITHIN_MS) if is_number else ANSWER_WITHIN_MS
+    return min(max(1, int(wanted)), at_most_ms) if is_number else at_most_ms
 
 
 def _is_readable(path: str) -> bool:
@@ -91,18 +90,18 @@ def _is_readable(path: str) -> bool:
         return False
 
 
-async def check_dsn(dsn: str) -> None:
+async def check_dsn(dsn: str, answer_s: float = 5.0) -> None:
     """Check that a replica set or sharded cluster answers at `dsn`, and lets us in.
 
-    Raises the `DatabaseError` that says what is wrong otherwise, after 5 s at most, or sooner
-    where `dsn` says so.
+    Raises the `DatabaseError` that says what is wrong otherwise, after `answer_s` at most, or
+    sooner where `dsn` says so.
     """
     # The loop must not wait for the import, nor for the lock of one that goes on.
     await asyncio.to_thread(importlib.import_module, "motor.motor_asyncio")
     from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - 0.2 s, not at start
     from pymongo.errors import ConfigurationError, PyMongoError  # noqa: PLC0415
 
-    shown, within_ms = _shown(dsn), _answer_within_ms(dsn)
+    shown, within_ms = _shown(dsn), _answer_within_ms(dsn, answer_s)
     if not dsn.startswith(_SCHEMES):
         raise BadDsn(shown, "it does not begin with mongodb://")
     try:

@@ -15,7 +15,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,12 @@ from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, level_texts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import RecordingSink
 from orderbook_desktop.core.status import FeedState
-from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.engine import Engine, EngineTimes
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.local import LocalExchange
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S
 from orderbook_desktop.exchange.stream import BinanceStreams
+from orderbook_desktop.storage.archive.archiver import ArchiveTimes
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
 from orderbook_desktop.storage.store.database import Database
@@ -50,6 +51,10 @@ from tests.app.play_faults import (
 from tests.exchange.local.paced import PacedSource
 from tests.unhurried import ENGINE_TIMES
 
+# A minute of the market takes seconds here: it is archived while it is recorded.
+TIMES = replace(
+    ENGINE_TIMES, archive=ArchiveTimes(first_look_s=0.5, look_every_s=0.5, running_every_s=1.0)
+)
 _SPEED_AT_FIRST = 1.0
 _SPEED_TO_THE_END = 12.0
 
@@ -125,12 +130,14 @@ class Checking:
         silence_s: float = LEAST_SILENCE_S,
         *,
         archives: bool = False,
+        times: EngineTimes = TIMES,
     ) -> None:
         self.truth = truth
         self._speed = speed
         self._source = PacedSource(truth.path, _SPEED_AT_FIRST)
         self._silence_s = silence_s
         self._archives = archives
+        self._times = times
         self._live, self._recorded = Witness(), Witness()
         self._findings = Findings()
 
@@ -177,7 +184,7 @@ class Checking:
             settings = load_settings(
                 rest_url=exchange.rest_url, ws_url=exchange.ws_url, data_dir=folder
             )
-            engine = Engine(settings, times=ENGINE_TIMES)
+            engine = Engine(settings, times=self._times)
             times = StreamTimes(silence_s=self._silence_s)
             engine.streams = BinanceStreams(exchange.ws_url, times)
             await engine.start()

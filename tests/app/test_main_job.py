@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orderbook_desktop.exchange.local import write_capture
-from orderbook_desktop.storage.archive import archiver
-from orderbook_desktop.storage.server import server
+from orderbook_desktop.storage.server.times import ServerTimes
 from tests.app.capture_truth import Truth, read_truth
-from tests.app.main_job import Checking, Findings
+from tests.app.main_job import TIMES, Checking, Findings
 from tests.app.play_faults import (
     Blow,
     kill_database,
@@ -32,13 +32,6 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
     """Three minutes of a made-up BTCUSDT, with tickers as an independent witness."""
     path = tmp_path_factory.mktemp("capture") / "btcusdt.jsonl.gz"
     return read_truth(write_capture(path, seed=11, seconds=180, snapshot_levels=1000))
-
-
-@pytest.fixture(autouse=True)
-def hasty_archiver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A minute of the market takes seconds here: it is archived while it is recorded."""
-    for name, seconds in (("_FIRST_LOOK_S", 0.5), ("_LOOK_EVERY_S", 0.5), ("_RUNNING_EVERY_S", 1)):
-        monkeypatch.setattr(archiver, name, seconds)
 
 
 def _is_whole(findings: Findings, truth: Truth) -> None:
@@ -91,10 +84,10 @@ async def test_with_every_fault_of_a_request_it_is_so_outside_honest_gaps(
 
 @pytest.mark.timeout(400, method="thread")
 @pytest.mark.allows_log(".*")
-async def test_killing_the_database_ten_times_loses_nothing(
-    truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_killing_the_database_ten_times_loses_nothing(truth: Truth, tmp_path: Path) -> None:
     # Else each restart would wait longer than the one before.
-    monkeypatch.setattr(server, "_STABLE_AFTER_S", 0.2)
-    findings = await Checking(truth, _SPEED_OF_FAULTS).run(tmp_path, kill_database(10, 0.5))
+    times = replace(TIMES, server=ServerTimes(stable_s=0.2))
+    findings = await Checking(truth, _SPEED_OF_FAULTS, times=times).run(
+        tmp_path, kill_database(10, 0.5)
+    )
     _is_whole(findings, truth)

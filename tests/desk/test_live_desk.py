@@ -246,11 +246,9 @@ async def test_it_closes_while_the_demo_starts(stranded: Settings, begun: float)
 
 @pytest.mark.expects_log(r"WARNING .*engine: no database: The database at mongodb://127.0.0.1:1/")
 @pytest.mark.allows_log(r"(ERROR|WARNING) .*recorder: \d+ events could not be written")
-async def test_without_a_database_the_exchange_stands_in(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("orderbook_desktop.storage.dsn.ANSWER_WITHIN_MS", 300)
-    away = settings.model_copy(update={"mongo_dsn": "mongodb://127.0.0.1:1/"})
+async def test_without_a_database_the_exchange_stands_in(settings: Settings) -> None:
+    nowhere = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=300"
+    away = settings.model_copy(update={"mongo_dsn": nowhere})
     async with _desk(away) as desk:
         await _until(lambda: desk.source.look().status.state is FeedState.DATABASE_AWAY)
         assert len(desk.source.look().book.bids().prices) > 0

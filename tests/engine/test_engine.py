@@ -10,10 +10,10 @@ import pytest
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.engine import engine as engine_module
 from orderbook_desktop.engine.engine import Engine
-from orderbook_desktop.storage.archive import archiver as archiver_module
 from orderbook_desktop.storage.errors import DatabaseUnreachable
 from orderbook_desktop.storage.server.folder_claim import FolderClaim
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
+from tests.storage.archive_fixtures import HASTY
 from tests.storage.recording_fixtures import Tape, started
 from tests.unhurried import ENGINE_TIMES
 
@@ -44,12 +44,9 @@ async def test_each_part_is_closed_whatever_became_of_the_others(
     await engine.close()
 
 
-async def test_what_is_recorded_is_archived_until_the_end(
-    stranded: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("_READY_AFTER_S", "_FIRST_LOOK_S", "_LOOK_EVERY_S", "_RUNNING_EVERY_S"):
-        monkeypatch.setattr(archiver_module, name, 0.05)
-    engine, tape = Engine(stranded, times=ENGINE_TIMES), Tape(step_ms=1_000)
+async def test_what_is_recorded_is_archived_until_the_end(stranded: Settings) -> None:
+    times = replace(ENGINE_TIMES, archive=HASTY)
+    engine, tape = Engine(stranded, times=times), Tape(step_ms=1_000)
     await engine.start()
     feed = started(engine.recorder, tape)
     counts = engine.archiver.counts_of(tape.market)

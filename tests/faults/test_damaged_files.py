@@ -17,6 +17,7 @@ from orderbook_desktop.exchange.local import LocalExchange, SyntheticSource
 from orderbook_desktop.storage.errors import DatabaseDamaged
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from orderbook_desktop.storage.server.start_failures import until_moved_aside
+from orderbook_desktop.storage.server.times import ServerTimes
 from tests.faults.market import variables_of
 from tests.faults.program import running
 from tests.storage.processes import StateWatch, eventually
@@ -103,15 +104,15 @@ async def test_damage_that_is_met_later_is_no_endless_restart(
 ) -> None:
     left_alone = asyncio.Event()
 
-    async def noted(damaged: Path) -> None:
+    async def noted(damaged: Path, look_every_s: float) -> None:
         left_alone.set()
-        await until_moved_aside(damaged)
+        await until_moved_aside(damaged, look_every_s)
 
-    monkeypatch.setattr("orderbook_desktop.storage.server.start_failures._LOOK_EVERY_S", 0.01)
     monkeypatch.setattr("orderbook_desktop.storage.server.server.until_moved_aside", noted)
     folder = await a_copy(recording, tmp_path / "data")
     emptied(folder / "secantus_collections.wt")
-    async with DatabaseServer(tmp_path / "data") as server:
+    times = ServerTimes(moved_look_s=0.01)
+    async with DatabaseServer(tmp_path / "data", times=times) as server:
         watch = StateWatch(server)
         client: Client = AsyncIOMotorClient(server.dsn, serverSelectionTimeoutMS=100)
         sentence = f"The database files in {folder} are damaged; to go on with an empty database"

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.storage.archive.archiver import Archiver
+from orderbook_desktop.storage.archive.archiver import Archiver, ArchiveTimes
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import event_of
 from tests.storage.recording_fixtures import HandFeed, Tape, all_of, running, segments_of
 
+AT_ONCE = ArchiveTimes(loose_after_s=0.0)
+# Beside a recorder: it looks again and again.
+HASTY = replace(
+    AT_ONCE, ready_after_s=0.05, first_look_s=0.05, look_every_s=0.05, running_every_s=0.05
+)
 
-def archiver_of(database: Database, **options: Any) -> Archiver:
+
+def archiver_of(
+    database: Database,
+    pace: float = 0.0,
+    times: ArchiveTimes = AT_ONCE,
+    now_ns: Callable[[], int] = time.time_ns,
+) -> Archiver:
     """An archiver that waits for nothing."""
-    return Archiver(database, **{"pace": 0.0, "loose_after_s": 0.0, **options})
+    return Archiver(database, pace=pace, times=times, now_ns=now_ns)
 
 
 async def record(database: Database, tape: Tape, number: int) -> list[DepthDiff]:

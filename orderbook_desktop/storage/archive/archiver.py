@@ -22,26 +22,42 @@ from orderbook_desktop.storage.store.schema import SEGMENTS, Document, NewerSche
 
 _log = logging.getLogger(__name__)
 
-# The start of the program is busy enough.
-_READY_AFTER_S: Final = 1.0
-_FIRST_LOOK_S: Final = 10.0
-_LOOK_EVERY_S: Final = 10.0
-_SOON_S: Final = 1.0
-# A running segment has a chunk to be archived once a minute.
-_RUNNING_EVERY_S: Final = 30.0
-_ACCOUNT_EVERY_S: Final = 600.0
-_LOOSE_AFTER_S: Final = 180.0
-# Between two steps it pauses for half as long as the last one took, but no more once it has
-# been at it for so long that it may not keep up; and longer while events wait to be written,
-# since these come first.
+# Between two steps it pauses for half as long as the last one took.
 _PACE: Final = 0.5
-_BEHIND_AFTER_S: Final = 15.0
-_BUSY_PAUSE_S: Final = 0.1
 _BUSY_PAUSES: Final = 3
 _UNAUTHORIZED: Final = 13
 _DAMAGED: Final = object()
 
 Prepare = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveTimes:
+    """When the archiver does what, in seconds.
+
+    `ready_after_s` after the database is there it readies it, and `first_look_s` later it begins
+    to archive: the start of the program is busy enough. Then it looks every `look_every_s`, or
+    `soon_s` after it was behind: at it for `behind_after_s` without having come to an end. It
+    doesn't pause between its steps then. While events wait to be written, which come first, it
+    pauses for some more `busy_pause_s`.
+
+    A running segment has a chunk to be archived once a minute, so it is looked at every
+    `running_every_s` only. Events that belong to no segment are archived when they are
+    `loose_after_s` old, and those that no list names are looked for every `account_every_s`.
+    """
+
+    ready_after_s: float = 1.0
+    first_look_s: float = 10.0
+    look_every_s: float = 10.0
+    soon_s: float = 1.0
+    running_every_s: float = 30.0
+    account_every_s: float = 600.0
+    loose_after_s: float = 180.0
+    behind_after_s: float = 15.0
+    busy_pause_s: float = 0.1
+
+
+ARCHIVE_TIMES: Final = ArchiveTimes()
 
 
 @dataclass(slots=True)
@@ -64,8 +80,7 @@ class Archiver:
 
     `await run()` until it is cancelled, at any instant. Several processes may do so on one
     database. `is_busy` says that events wait to be written; `prepare` readies the database;
-    after each step it pauses `pace` times as long as that took, unless it is behind: at it
-    for `behind_after_s` without having come to an end.
+    after each step it pauses `pace` times as long as that took, unless it is behind.
     A segment that can't be archived is told once and stays as it is.
     """
 
@@ -76,18 +91,19 @@ class Archiver:
         is_busy: Callable[[], bool] = lambda: False,
         prepare: Prepare | None = None,
         pace: float = _PACE,
-        behind_after_s: float = _BEHIND_AFTER_S,
-        loose_after_s: float = _LOOSE_AFTER_S,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        times: ArchiveTimes = ARCHIVE_TIMES,
+        now: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._database = database
         self._is_busy = is_busy
         self._prepare = prepare or database.prepare
         self._pace = pace
-        self._behind_after_s = behind_after_s
+        self._times = times
+        self._now = now
         self._begun_at = float("inf")
-        self._segments = SegmentArchive(database, now_ms)
-        self._loose = LooseArchive(database, loose_after_s)
+        self._segments = SegmentArchive(database, now, now_ns)
+        self._loose = LooseArchive(database, times.loose_after_s, now, now_ns)
         self._lists = LooseEvents(database)
         self._counts: dict[str, ArchiveCounts] = {}
         self._stuck: set[str] = set()
@@ -108,16 +124,16 @@ class Archiver:
         """Archive for ever, through outages."""
         await self._database.until_connected()
         # That finds crashes, so it is done soon.
-        await asyncio.sleep(_READY_AFTER_S)
+        await asyncio.sleep(self._times.ready_after_s)
         await until_it_works(self._database, Activity.ARCHIVE, self._is_ready)
-        await asyncio.sleep(_FIRST_LOOK_S)
+        await asyncio.sleep(self._times.first_look_s)
         while not self._forbidden:
             await until_it_works(self._database, Activity.ARCHIVE, self.catch_up)
-            await asyncio.sleep(_SOON_S if self._is_behind else _LOOK_EVERY_S)
+            await asyncio.sleep(self._times.soon_s if self._is_behind else self._times.look_every_s)
 
     async def catch_up(self) -> None:
         """Archive all that can be archived now. Raises PyMongo's errors; repeat it then."""
-        self._begun_at = time.monotonic()
+        self._begun_at = self._now()
         if not await self._is_ready():
             return
         await self._account()
@@ -151,7 +167,7 @@ class Archiver:
 
     async def _waiting(self) -> list[Document]:
         """Return the segments of which something may be archived now."""
-        now = time.monotonic()
+        now = self._now()
         token = owner_document()["owner"]["token"]
         fields = {"market": 1, "owner": 1, "end_cause": 1}
         found = self._database.collection(SEGMENTS).find({"to_archive": True}, fields)
@@ -159,7 +175,7 @@ class Archiver:
         for one in await found.to_list(None):
             if one.get("end_cause", _DAMAGED) is None:
                 looked_at = self._looked_at.get(one["_id"], float("-inf"))
-                is_due = now - looked_at >= (_RUNNING_EVERY_S if self._pace else 0.0)
+                is_due = now - looked_at >= (self._times.running_every_s if self._pace else 0.0)
                 if (one.get("owner") or {}).get("token") != token or not is_due:
                     continue
                 self._looked_at[one["_id"]] = now
@@ -175,8 +191,8 @@ class Archiver:
 
     async def _account(self) -> None:
         """Look, at the start and at times, for events that nobody has accounted for."""
-        now = time.monotonic()
-        if now - self._accounted_at < _ACCOUNT_EVERY_S:
+        now = self._now()
+        if now - self._accounted_at < self._times.account_every_s:
             return
         for market in await self._database.collection(SEGMENTS).distinct("market"):
             await self._step(market, f"account of {market}", partial(self._loose.account, market))
@@ -188,7 +204,7 @@ class Archiver:
         """Take a step; return whether it archived anything. A failure is told once."""
         if key in self._stuck:
             return False
-        begun = time.monotonic()
+        begun = self._now()
         done: tuple[int, int] | None = None
         try:
             done = await attempt()
@@ -206,19 +222,19 @@ class Archiver:
             counts = self.counts_of(market)
             counts.events += done[0]
             counts.bytes += done[1]
-        await self._pause(time.monotonic() - begun)
+        await self._pause(self._now() - begun)
         return done is not None
 
     @property
     def _is_behind(self) -> bool:
-        return time.monotonic() - self._begun_at >= self._behind_after_s
+        return self._now() - self._begun_at >= self._times.behind_after_s
 
     async def _pause(self, took_s: float) -> None:
         await asyncio.sleep(0 if self._is_behind else took_s * self._pace)
         for _ in range(_BUSY_PAUSES):
             if not self._is_busy():
                 return
-            await asyncio.sleep(_BUSY_PAUSE_S)
+            await asyncio.sleep(self._times.busy_pause_s)
 
 
 def _sentence(error: Exception, market: str) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from orderbook_desktop.core.archive import decode_chunk
@@ -31,20 +30,27 @@ class LooseArchive:
     Its methods raise PyMongo's errors, and `KnownError`s where something can't be archived.
     """
 
-    def __init__(self, database: Database, stays_for_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        stays_for_s: float,
+        now: Callable[[], float],
+        now_ns: Callable[[], int],
+    ) -> None:
         self._database = database
         self._stays_for_s = stays_for_s
+        self._now = now
         self._store = ChunkStore(database)
         self._raw = ArchivedRaw(database)
         self._loose = LooseEvents(database)
-        self._began_ns = time.time_ns()
+        self._began_ns = now_ns()
         self._listed_at: dict[str, float] = {}
         # By market, raw events that nobody accounted for when that was last looked at.
         self._unaccounted: dict[str, set[int]] = {}
 
     async def advance(self, market: str) -> tuple[int, int] | None:
         """Archive some of the market's loose events; return how many, and their bytes."""
-        now = time.monotonic()
+        now = self._now()
         waiting = await self._loose.lists(market, waiting=True)
         due = [
             one

@@ -9,7 +9,6 @@ which are removed first.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -39,12 +38,15 @@ class SegmentArchive:
     Its methods raise PyMongo's errors, and `KnownError`s where a segment can't be archived.
     """
 
-    def __init__(self, database: Database, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, database: Database, now: Callable[[], float], now_ns: Callable[[], int]
+    ) -> None:
         self._database = database
-        self._now_ms = now_ms
+        self._now = now
+        self._now_ns = now_ns
         self._store = ChunkStore(database)
         self._raw = ArchivedRaw(database)
-        self._lease = ArchiveLease(database)
+        self._lease = ArchiveLease(database, now)
         self._loose = LooseEvents(database)
         # By segment, how far it is known that no raw events are left over.
         self._swept: dict[str, int] = {}
@@ -86,7 +88,7 @@ class SegmentArchive:
         if due is None or segment["end_cause"] is not None:
             return True
         is_later = not due.seen_ms <= segment["last_event_ms"] < due.at_ms
-        return is_later or time.monotonic() - due.looked_at >= _LOOK_ANYWAY_S
+        return is_later or self._now() - due.looked_at >= _LOOK_ANYWAY_S
 
     async def _archive(self, segment: Document, limit: int) -> tuple[int, int] | None:
         start = await self._start_book(segment)
@@ -119,7 +121,9 @@ class SegmentArchive:
     async def _limit(self, segment: Document) -> int:
         """Return through which id the segment may be archived now."""
         if segment["end_cause"] is not None:
-            is_running = minute_of(segment["last_event_ms"]) == minute_of(self._now_ms())
+            is_running = minute_of(segment["last_event_ms"]) == minute_of(
+                self._now_ns() // 1_000_000
+            )
             return int(segment["archived_id"] if is_running else segment["last_id"])
         query, fields = {"segment": segment["_id"]}, {"update_id": 1, "base": 1}
         found = await self._database.collection(CHECKPOINTS).find(query, fields).to_list(None)
@@ -163,7 +167,7 @@ class SegmentArchive:
             raise MissingEvents(market, after_id, "an event")
         self._due.pop(segment["_id"], None)
         if not count:
-            self._due[segment["_id"]] = _due_after(segment, events, levels)
+            self._due[segment["_id"]] = _due_after(segment, events, levels, self._now())
         return events[:count]
 
 
@@ -180,7 +184,7 @@ class _Due:
     looked_at: float
 
 
-def _due_after(segment: Document, events: Sequence[DepthDiff], levels: int) -> _Due:
+def _due_after(segment: Document, events: Sequence[DepthDiff], levels: int, now: float) -> _Due:
     """Return when the chunk that begins with `events` may be complete, as things go on."""
     seen_ms = int(segment["last_event_ms"])
     at_ms = seen_ms
@@ -191,4 +195,4 @@ def _due_after(segment: Document, events: Sequence[DepthDiff], levels: int) -> _
         at_ms = events[0].event_ms + min(max(passed_ms + missing_ms, MINUTE_MS), _LONGEST_MS)
         # The checkpoint through which it may be archived is a minute older than the latest.
         at_ms += MINUTE_MS
-    return _Due(at_ms, seen_ms, time.monotonic())
+    return _Due(at_ms, seen_ms, now)

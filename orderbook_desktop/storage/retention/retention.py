@@ -36,8 +36,6 @@ from orderbook_desktop.storage.store.segments import stored_segment
 _log = logging.getLogger(__name__)
 
 _CHUNKS_A_STEP: Final = 20
-# The database is there for what comes in, first of all.
-_PAUSE_S: Final = 0.05
 # By size, markets are cut to within so much of each other.
 _SLACK_MS: Final = 600_000
 # A recording of which little can be removed now may stay so much above its limit.
@@ -82,13 +80,15 @@ Piece = SegmentPiece | LoosePiece
 class Pruner:
     """Removes from `database` what a `Retention` does not keep.
 
-    `problem` is a sentence where more is kept than should be, else empty. Several processes
-    may be at it at once; each step leaves what the next one understands, whoever does it.
+    `problem` is a sentence where more is kept than should be, else empty. Between two
+    steps it pauses for `pause_s`, since the database is there for what comes in, first of all.
+    Several processes may be at it at once; each step leaves what the next one understands.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, pause_s: float = 0.05) -> None:
         self.problem = ""
         self._database = database
+        self._pause_s = pause_s
         self._cutter = SegmentCutter(database)
         self._swept = False
 
@@ -127,7 +127,7 @@ class Pruner:
             while piece.ages and piece.from_ms < horizon_ms:
                 cut = await piece.cut(lambda link: link.to_ms < horizon_ms)
                 removed.add(piece.market, cut)
-                await asyncio.sleep(_PAUSE_S)
+                await asyncio.sleep(self._pause_s)
                 if cut.is_last:
                     break
 
@@ -157,7 +157,7 @@ class Pruner:
             removed.add(piece.market, cut)
             if not cut.is_last and piece.from_ms > from_ms:
                 heapq.heappush(queue, (piece.from_ms, number, piece))
-            await asyncio.sleep(_PAUSE_S)
+            await asyncio.sleep(self._pause_s)
 
     async def _segments(self) -> list[Document]:
         # Of an earlier version's recorder there may be some that nobody has migrated yet.

@@ -13,6 +13,7 @@ from orderbook_desktop.storage.errors import DatabaseError, folder_error
 from orderbook_desktop.storage.server.certificates import certificates_of
 from orderbook_desktop.storage.server.choice import ServerKind
 from orderbook_desktop.storage.server.places import OldPlace, Place, SocketPlace, TlsPlace
+from orderbook_desktop.storage.server.times import SERVER_TIMES
 from orderbook_desktop.system.atomic_file import atomic_file
 
 if TYPE_CHECKING:
@@ -38,12 +39,15 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 0
     started_ms: int = 0
 
-    def place(self, folder: Path) -> Place | OldPlace:
-        """Return where the server of the database folder `folder` listens."""
+    def place(self, folder: Path, answer_s: float = SERVER_TIMES.listener_s) -> Place | OldPlace:
+        """Return where the server of the database folder `folder` listens.
+
+        What listens at a port has `answer_s` to say what it is.
+        """
         if self.socket:
             return SocketPlace(Path(self.socket))
         if self.tls_port:
-            return TlsPlace(self.tls_port, certificates_of(folder / self.kind.value))
+            return TlsPlace(self.tls_port, certificates_of(folder / self.kind.value), answer_s)
         return OldPlace(self.port)
 
 

@@ -18,6 +18,7 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 Guest = tuple[socket.socket, tuple[str, int]]
 
 _BACKLOG: Final = 1024
-_HANDSHAKE_WITHIN_S: Final = 10.0
 # A client of ours is done in milliseconds; of more than these, the one that waits longest goes.
 _HANDSHAKES_AT_MOST: Final = 400
 _OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE)
@@ -159,10 +159,20 @@ class TlsListener:
     """TLS at `host`:`port`, for clients with a certificate. Call `close()`.
 
     Handshakes are done side by side, and none is waited for: a client that connects and says
-    nothing delays nobody. Raises `OSError` where the port is taken.
+    nothing delays nobody, and is sent away after `handshake_s`. Raises `OSError` where the port is
+    taken.
     """
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        context: ssl.SSLContext,
+        handshake_s: float = 10.0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._handshake_s = handshake_s
+        self._now = now
         self._context = context
         self._ready: queue.SimpleQueue[Guest | None] = queue.SimpleQueue()
         self._closed = False
@@ -226,7 +236,7 @@ class TlsListener:
         oldest = next(iter(self._waiting.values()), None)
         if oldest is None:
             return None
-        return max(0.0, oldest[0] + _HANDSHAKE_WITHIN_S - time.monotonic())
+        return max(0.0, oldest[0] + self._handshake_s - self._now())
 
     def _receive(self) -> None:
         try:
@@ -249,7 +259,7 @@ class TlsListener:
             return
         if len(self._waiting) >= _HANDSHAKES_AT_MOST:
             self._drop(next(iter(self._waiting)))
-        self._waiting[guest] = (time.monotonic(), address)
+        self._waiting[guest] = (self._now(), address)
         self._selector.register(guest, selectors.EVENT_READ)
 
     def _proceed(self, guest: ssl.SSLSocket) -> None:
@@ -271,7 +281,7 @@ class TlsListener:
             self._ready.put((guest, address))
 
     def _drop_the_late(self) -> None:
-        last = time.monotonic() - _HANDSHAKE_WITHIN_S
+        last = self._now() - self._handshake_s
         for guest in [one for one, (began, _) in self._waiting.items() if began <= last]:
             self._drop(guest)
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import shutil
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +51,7 @@ from orderbook_desktop.storage.server.start_failures import (
     lack_of,
     lock_holder,
 )
+from orderbook_desktop.storage.server.times import SERVER_TIMES, ServerTimes
 from orderbook_desktop.system.child import ChildProcess
 from orderbook_desktop.system.ports import private_port
 from orderbook_desktop.system.private_files import private_folder
@@ -57,10 +59,6 @@ from orderbook_desktop.system.tasks import ending
 
 log = logging.getLogger(__name__)
 
-# Recovering a big database after a crash takes its time.
-START_WITHIN_S: Final = 60.0
-# Somebody who holds the files or the port and is just ending is waited for so long.
-FOLDER_PATIENCE_S: Final = 10.0
 # With such words its storage engine leaves a SecantusDB that runs on, but answers everything, or
 # what concerns the damaged files, with an error.
 _FATAL: Final = re.compile(rb"WT_PANIC|WiredTigerError: (WT_ERROR|WT_TRY_SALVAGE|No such file)")
@@ -74,7 +72,12 @@ class LocalServer:
     """
 
     def __init__(
-        self, program: ServerProgram, folder: Path, transport: Transport = USUAL_TRANSPORT
+        self,
+        program: ServerProgram,
+        folder: Path,
+        transport: Transport = USUAL_TRANSPORT,
+        times: ServerTimes = SERVER_TIMES,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.program = program
         self.folder = folder
@@ -82,6 +85,8 @@ class LocalServer:
         self.moved = ""
         """A sentence on the port that the server should have had, where another has it."""
         self._transport = transport
+        self._times = times
+        self._now = now
         self._child: ChildProcess | None = None
         self._place: Place | None = None
 
@@ -97,8 +102,7 @@ class LocalServer:
         `port_patience_s`. Raises a `DatabaseError`; nothing runs then.
         """
         self._prepare()
-        now = asyncio.get_running_loop().time
-        begun = now()
+        begun = self._now()
         delays = backoff_delays(first=0.1, cap=1.0)
         place = self._place_with(wanted_port)
         self.moved = ""
@@ -112,9 +116,9 @@ class LocalServer:
                     raise await self.judged(error) from error
                 suspected = error
             except PlaceTaken as error:
-                if now() - begun > FOLDER_PATIENCE_S:
+                if self._now() - begun > self._times.folder_s:
                     raise
-                if isinstance(place, TlsPlace) and now() - begun >= port_patience_s:
+                if isinstance(place, TlsPlace) and self._now() - begun >= port_patience_s:
                     place = self._place_with(0)
                     self.moved = (
                         f"The database is at {place}, since {error.place} is taken by "
@@ -124,7 +128,7 @@ class LocalServer:
                     continue
                 log.info("waiting: %s", error)
             except (DatabaseFolderBusy, ServerKilled) as error:
-                if now() - begun > FOLDER_PATIENCE_S:
+                if self._now() - begun > self._times.folder_s:
                     raise
                 log.info("waiting: %s", error)
             else:
@@ -162,7 +166,9 @@ class LocalServer:
             if self.program.kind is ServerKind.SECANTUS:
                 await self._run_to_its_end(command)
             else:
-                await (await self._start(place, command, self._reset, password)).stop()
+                await (await self._start(place, command, self._reset, password)).stop(
+                    self._times.stop_s
+                )
             draft.replace(kept)
         except OSError as error:
             raise folder_error(self.folder, error) from error
@@ -193,7 +199,7 @@ class LocalServer:
     async def stop(self) -> None:
         """Stop the server, if it runs, and return when it is gone."""
         if self._child is not None:
-            await self._child.stop()
+            await self._child.stop(self._times.stop_s)
         if self._place is not None:
             self._place.clear()
 
@@ -213,7 +219,9 @@ class LocalServer:
         try:
             if self._transport is Transport.SOCKET:
                 return socket_place(self.folder.parent, self.folder.name)
-            return TlsPlace(port or private_port(), keep_certificates(self.folder))
+            return TlsPlace(
+                port or private_port(), keep_certificates(self.folder), self._times.listener_s
+            )
         except OSError as error:
             raise self._not_started(error) from error
 
@@ -227,7 +235,7 @@ class LocalServer:
 
     async def _launch_at(self, place: Place) -> None:
         if self._child is not None:
-            await self._child.stop()
+            await self._child.stop(self._times.stop_s)
         await self._check_free(place)
         try:
             if isinstance(place, TlsPlace):
@@ -270,13 +278,13 @@ class LocalServer:
         """Run a command that ends by itself; raises what made it fail."""
         child = self._spawn(command)
         try:
-            async with asyncio.timeout(START_WITHIN_S):
+            async with asyncio.timeout(self._times.start_s):
                 code = await child.wait()
         except TimeoutError:
             name = self.program.name
-            raise ServerTooSlow(name, START_WITHIN_S, self.log_path) from None
+            raise ServerTooSlow(name, self._times.start_s, self.log_path) from None
         finally:
-            await child.stop()
+            await child.stop(self._times.stop_s)
         if code != 0:
             raise self._failure_of(child)
 
@@ -302,7 +310,7 @@ class LocalServer:
         try:
             await self._while_running(child, get_ready(place, child.pid, password))
         except BaseException:
-            await child.stop()
+            await child.stop(self._times.stop_s)
             raise
         return child
 
@@ -336,19 +344,19 @@ class LocalServer:
         try:
             async with ending(ready, ended):
                 done, _ = await asyncio.wait(
-                    {ready, ended}, timeout=START_WITHIN_S, return_when=asyncio.FIRST_COMPLETED
+                    {ready, ended}, timeout=self._times.start_s, return_when=asyncio.FIRST_COMPLETED
                 )
                 if ended in done:
                     log.info("%s ended at its start: %s", name, "\n".join(child.last_lines))
                     raise self._failure_of(child)
                 if not done:
-                    raise ServerTooSlow(name, START_WITHIN_S, self.log_path)
+                    raise ServerTooSlow(name, self._times.start_s, self.log_path)
                 ready.result()
         except PyMongoError as error:
             if is_refusal(error):
                 raise UnknownToServer(name, password_path(self.folder)) from error
             # Its answer may be faster than its words, of which we have all once it has ended.
-            await child.stop()
+            await child.stop(self._times.stop_s)
             failure = self._failure_of(child)
             if isinstance(failure, ServerFailed) and not isinstance(failure, ServerKilled):
                 failure = ServerFailed(name, str(error), self.log_path)

@@ -30,6 +30,7 @@ from urllib.parse import quote_plus
 from orderbook_desktop.storage.errors import DataFolderUnusable, PlaceTaken
 from orderbook_desktop.storage.server.certificates import Certificates
 from orderbook_desktop.storage.server.listeners import peer_of
+from orderbook_desktop.storage.server.times import SERVER_TIMES
 from orderbook_desktop.system.ports import (
     HOST,
     holder_of_port,
@@ -45,7 +46,6 @@ _LONGEST_PATH: Final = 103 if sys.platform == "darwin" else 107
 SOCKET_SUFFIX: Final = ".sock"
 # What a mongod would take for something else in the path of a socket.
 _SPECIAL: Final = frozenset(":,[]")
-_ANSWER_WITHIN_S: Final = 1.0
 
 
 class Transport(Enum):
@@ -147,12 +147,13 @@ class SocketPlace:
 class TlsPlace:
     """The port on 127.0.0.1, with the certificates by which both ends know each other.
 
-    The child finds it in `port_file`: on its command line every user could read it, and take the
-    port before the child does.
+    What listens there has `answer_s` to say what it is. The child finds the port in `port_file`: on
+    its command line every user could read it, and take the port before the child does.
     """
 
     port: int
     certificates: Certificates
+    answer_s: float = SERVER_TIMES.listener_s
 
     @property
     def port_file(self) -> Path:
@@ -203,7 +204,7 @@ class TlsPlace:
         context = ssl.create_default_context(cafile=str(self.certificates.authority))
         context.load_cert_chain(self.certificates.client)
         try:
-            async with asyncio.timeout(_ANSWER_WITHIN_S):
+            async with asyncio.timeout(self.answer_s):
                 _, writer = await asyncio.open_connection(HOST, self.port, ssl=context)
         except ssl.SSLCertVerificationError:
             return ", which shows another certificate"

@@ -29,7 +29,7 @@ from orderbook_desktop.storage.errors import (
 from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram, choose_program
 from orderbook_desktop.storage.server.credentials import password_path, read_secret
 from orderbook_desktop.storage.server.folder_claim import FolderClaim, ServerRecord
-from orderbook_desktop.storage.server.local_server import START_WITHIN_S, LocalServer
+from orderbook_desktop.storage.server.local_server import LocalServer
 from orderbook_desktop.storage.server.places import (
     USUAL_TRANSPORT,
     OldPlace,
@@ -40,22 +40,16 @@ from orderbook_desktop.storage.server.places import (
 )
 from orderbook_desktop.storage.server.readiness import child_dsn
 from orderbook_desktop.storage.server.start_failures import until_moved_aside
+from orderbook_desktop.storage.server.times import SERVER_TIMES, ServerTimes
 from orderbook_desktop.system.private_files import private_data_folder, private_folder
 
 __all__ = ["DatabaseServer", "ServerKind", "ServerState", "redacted_dsn"]
 
 log = logging.getLogger(__name__)
 
-# How often a copy that uses another's server looks whether that is still there.
-_FOLLOW_S: Final = 0.3
-# How long a restarted server waits for its old port, so that clients find it where it was.
-_PORT_PATIENCE_S: Final = 3.0
-# A server that ran so long is not failing again and again.
-_STABLE_AFTER_S: Final = 3.0
-# A server that breaks down in its files more often than this, and sooner than that, is of no use
+# A server that breaks down in its files more often than this, soon after its start, is of no use
 # if they are damaged. Else it is a part of them that nothing has asked for in a long time.
 _BREAKDOWNS_AT_MOST: Final = 3
-_SOUND_AFTER_S: Final = 60.0
 
 _UNEXPECTED: Final = "The database server ended unexpectedly; it is starting again."
 
@@ -90,6 +84,9 @@ class DatabaseServer:
         *,
         program: ServerProgram | None = None,
         transport: Transport = USUAL_TRANSPORT,
+        times: ServerTimes = SERVER_TIMES,
+        now: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """`program` is the server to start as a child; None: `choose_program()`'s."""
         self._folder = data_dir / "database"
@@ -97,6 +94,9 @@ class DatabaseServer:
         self._kind = ServerKind.DSN if mongo_dsn else ServerKind.SECANTUS
         self._program = program
         self._transport = transport
+        self._times = times
+        self._now = now
+        self._now_ns = now_ns
         self._claim: FolderClaim | None = None
         self._local: LocalServer | None = None
         self._joined: ServerRecord | None = None
@@ -179,7 +179,7 @@ class DatabaseServer:
             raise BugError("a DatabaseServer is started once")
         try:
             if self._kind is ServerKind.DSN:
-                await check_dsn(self._dsn)
+                await check_dsn(self._dsn, self._times.given_s)
                 self._enter(ServerState.READY)
             else:
                 await self._start_child_or_join()
@@ -237,7 +237,7 @@ class DatabaseServer:
             raise folder_error(self._folder, error) from error
         self._claim = FolderClaim(self._folder)
         try:
-            async with asyncio.timeout(START_WITHIN_S):
+            async with asyncio.timeout(self._times.start_s):
                 while not self._claim.acquire():
                     refusal = await self._join(self._claim)
                     if refusal is None:
@@ -248,7 +248,7 @@ class DatabaseServer:
                         ServerState.STARTING,
                         "Another copy of the program is starting the database; waiting for it.",
                     )
-                    await asyncio.sleep(_FOLLOW_S / 3)
+                    await asyncio.sleep(self._times.follow_s / 3)
         except TimeoutError:
             assert refusal is not None  # noqa: S101 - what was waited for did not come
             raise refusal from None
@@ -276,14 +276,14 @@ class DatabaseServer:
                 away = "The database, run by another copy of the program, is away; waiting for it."
                 silent = isinstance(refusal, OwnerSilent)
                 self._enter(ServerState.AWAY, away if silent else str(refusal))
-            await asyncio.sleep(_FOLLOW_S)
+            await asyncio.sleep(self._times.follow_s)
 
     async def _join(self, claim: FolderClaim) -> DatabaseError | None:
         """Use the owner's server; return why that is impossible now, None where it is not."""
         record = claim.read()
         if record is None or record.pid is None:
             return OwnerSilent(self._folder, record.owner_pid if record else None)
-        place = record.place(self._folder)
+        place = record.place(self._folder, self._times.listener_s)
         if not await place.is_listening():
             return OwnerSilent(self._folder, record.owner_pid)
         if not await place.is_trusted(record.pid):
@@ -298,20 +298,19 @@ class DatabaseServer:
 
     async def _keep_running(self, claim: FolderClaim) -> None:
         assert self._local is not None  # noqa: S101 - launched before
-        now = asyncio.get_running_loop().time
         delays = backoff_delays(first=0.1, cap=10.0)
         breakdowns = 0
         while True:
-            ready_since = now()
+            ready_since = self._now()
             code = await self._local.wait()
             failure = self._local.failure()
             log.warning("the database server ended by itself (exit code %d)", code)
             self._enter(ServerState.AWAY, str(failure or _UNEXPECTED))
-            ran_s = now() - ready_since
-            if ran_s > _STABLE_AFTER_S:
+            ran_s = self._now() - ready_since
+            if ran_s > self._times.stable_s:
                 delays = backoff_delays(first=0.1, cap=10.0)
             if isinstance(failure, DamageSuspected):
-                breakdowns = 1 if ran_s > _SOUND_AFTER_S else breakdowns + 1
+                breakdowns = 1 if ran_s > self._times.sound_s else breakdowns + 1
                 self._damage = str(failure)
                 if breakdowns >= _BREAKDOWNS_AT_MOST:
                     verdict = await self._local.judged(failure)
@@ -326,7 +325,7 @@ class DatabaseServer:
         while True:
             await asyncio.sleep(next(delays))
             try:
-                await self._launch(claim, self._port, _PORT_PATIENCE_S)
+                await self._launch(claim, self._port, self._times.port_s)
             except KnownError as error:
                 if str(error) != told:
                     log.warning("the database server could not be started: %s", error)
@@ -339,7 +338,7 @@ class DatabaseServer:
 
     async def _until_moved_aside(self, damaged: DatabaseDamaged) -> None:
         """Leave damaged files alone: starting the server on them again would change nothing."""
-        await until_moved_aside(damaged.folder)
+        await until_moved_aside(damaged.folder, self._times.moved_look_s)
         self._damage = ""
 
     async def _launch(
@@ -356,7 +355,7 @@ class DatabaseServer:
                 kind=kind,
                 pid=self._local.pid,
                 owner_pid=os.getpid(),
-                started_ms=time.time_ns() // 1_000_000,
+                started_ms=self._now_ns() // 1_000_000,
             )
         )
         self._use(kind, place, self._password(kind))
@@ -365,7 +364,9 @@ class DatabaseServer:
 
     def _new_local(self) -> LocalServer:
         program = self._program or choose_program()
-        return LocalServer(program, self._folder / program.kind.value, self._transport)
+        return LocalServer(
+            program, self._folder / program.kind.value, self._transport, self._times, self._now
+        )
 
     def _password(self, kind: ServerKind) -> str:
         """Return the password of the server; empty where none is kept."""

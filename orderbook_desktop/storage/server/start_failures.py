@@ -32,6 +32,7 @@ from orderbook_desktop.storage.errors import (
     folder_error,
 )
 from orderbook_desktop.storage.server.places import Place
+from orderbook_desktop.storage.server.times import SERVER_TIMES
 from orderbook_desktop.system.ports import named_process
 
 _LOCK_FILES: Final = ("WiredTiger.lock", "mongod.lock")
@@ -104,7 +105,6 @@ _SUSPECT: Final = _words(r"WT_PANIC|WT_ERROR|WT_NOTFOUND|WiredTiger ?Error|wired
 # The engine's catalogue of its own files. It replaces it in one step, so it is never missing.
 _CATALOGUE: Final = "WiredTiger.turtle"
 _CATALOGUE_KEY: Final = b"file:WiredTiger.wt\n"
-_LOOK_EVERY_S: Final = 1.0
 _LONGEST_REASON: Final = 160
 
 
@@ -171,18 +171,20 @@ def has_broken_catalogue(folder: Path) -> bool:
     return not (is_text and is_whole)
 
 
-async def until_worth_trying(error: Exception, delay_s: float) -> None:
+async def until_worth_trying(
+    error: Exception, delay_s: float, look_every_s: float = SERVER_TIMES.moved_look_s
+) -> None:
     """Wait until a start that failed with `error` may well succeed, or just for `delay_s`."""
     if isinstance(error, DatabaseDamaged):
-        await until_moved_aside(error.folder)
+        await until_moved_aside(error.folder, look_every_s)
     else:
         await asyncio.sleep(delay_s)
 
 
-async def until_moved_aside(folder: Path) -> None:
-    """Wait until the damaged database in `folder` is there no more."""
+async def until_moved_aside(folder: Path, look_every_s: float = SERVER_TIMES.moved_look_s) -> None:
+    """Wait until the damaged database in `folder` is there no more; look every `look_every_s`."""
     while await asyncio.to_thread(folder.exists):  # noqa: ASYNC110 - nobody could set an event
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(look_every_s)
 
 
 def lock_holder(folder: Path) -> str:

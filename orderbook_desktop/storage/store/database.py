@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from orderbook_desktop.core.errors import BugError, KnownError
@@ -25,11 +26,23 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Short enough to notice a dead server soon; a restarted one is found within this time.
-_FIND_SERVER_MS: Final = 1_500
-_CONNECT_MS: Final = 5_000
-_ANSWER_MS: Final = 15_000
 _OUT_OF_DISK: Final = 14031
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseTimes:
+    """How long a call to the database waits for what, in seconds.
+
+    A server is looked for during `find_s`: short enough to notice a dead one soon, while one that
+    restarts is found within this time. A connection has `connect_s`, and an answer `answer_s`.
+    """
+
+    find_s: float = 1.5
+    connect_s: float = 5.0
+    answer_s: float = 15.0
+
+
+DATABASE_TIMES: Final = DatabaseTimes()
 
 
 class Database:
@@ -38,8 +51,9 @@ class Database:
     `prepared` is true while indexes and schema are known to be as they must.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, times: DatabaseTimes = DATABASE_TIMES) -> None:
         self.name = name
+        self._times = times
         self.prepared = False
         self._problems: dict[Activity, str] = {}
         self._client: AsyncIOMotorClient[Document] | None = None
@@ -60,9 +74,9 @@ class Database:
         self.close()
         self._client = AsyncIOMotorClient(
             dsn,
-            serverSelectionTimeoutMS=_FIND_SERVER_MS,
-            connectTimeoutMS=_CONNECT_MS,
-            socketTimeoutMS=_ANSWER_MS,
+            serverSelectionTimeoutMS=round(self._times.find_s * 1000),
+            connectTimeoutMS=round(self._times.connect_s * 1000),
+            socketTimeoutMS=round(self._times.answer_s * 1000),
             appname="orderbook-desktop",
         )
         self._connected.set()

@@ -117,9 +117,13 @@ async def test_a_slow_end_of_the_database_is_no_finding(
 
 
 @pytest.mark.allows_log(r"WARNING .*exchange")
-async def test_a_password_is_not_shown(stranded: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orderbook_desktop.storage.dsn.ANSWER_WITHIN_MS", 300)
-    found = _by_name(await examine(stranded.model_copy(update={"mongo_dsn": _BAD_DSN}), _TIMES))
+async def test_a_password_is_not_shown(stranded: Settings) -> None:
+    found = _by_name(
+        await examine(
+            stranded.model_copy(update={"mongo_dsn": f"{_BAD_DSN}?serverSelectionTimeoutMS=300"}),
+            _TIMES,
+        )
+    )
     assert found["database"].verdict is Verdict.BAD
     assert "does not answer" in found["database"].text
     assert "s3cret" not in found["database"].text

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,10 +12,9 @@ from orderbook_desktop.core.archive import DecodedChunk, decode_chunk
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
 from orderbook_desktop.core.sources import StreamBroken
-from orderbook_desktop.storage.archive import archiver as archiver_module
 from orderbook_desktop.storage.archive import loose_archive
 from orderbook_desktop.storage.archive import proof as archive_proof
-from orderbook_desktop.storage.archive.archiver import Archiver
+from orderbook_desktop.storage.archive.archiver import Archiver, ArchiveTimes
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.store.chunks import ChunkStore
@@ -23,6 +23,8 @@ from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_lo
 from orderbook_desktop.system.tasks import ending
 from tests.core.reference_book import diff_payload, snapshot_payload
 from tests.storage.archive_fixtures import (
+    AT_ONCE,
+    HASTY,
     FragileDatabase,
     Killed,
     archive_of,
@@ -314,7 +316,7 @@ async def test_a_clock_that_jumps_neither_stalls_it_nor_lets_it_spin(
 async def test_the_running_minute_of_an_ended_segment_waits(database: Database) -> None:
     diffs = await record(database, Tape(), 50)
     now_ms = diffs[-1].event_ms
-    archiver = archiver_of(database, now_ms=lambda: now_ms)
+    archiver = archiver_of(database, now_ns=lambda: now_ms * 1_000_000)
     await archiver.catch_up()
     (segment,) = await segments_of(database)
     assert segment["archived_id"] == segment["snapshot_id"]
@@ -397,7 +399,7 @@ async def test_a_crash_is_measured_behind_what_was_archived(database: Database) 
 
 async def test_followers_do_not_notice(database: Database) -> None:
     tape = Tape(step_ms=2_000)
-    archiver = archiver_of(database, loose_after_s=1e9)
+    archiver = archiver_of(database, times=ArchiveTimes(loose_after_s=1e9))
     async with running(Recorder(database)) as recorder, following(database) as followed:
         feed = started(recorder, tape)
         for _ in range(10):
@@ -413,16 +415,14 @@ async def test_followers_do_not_notice(database: Database) -> None:
         assert not [one for one in followed.streams.seen if isinstance(one, StreamBroken)]
 
 
-async def test_it_archives_by_itself_beside_a_recorder(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("_READY_AFTER_S", "_FIRST_LOOK_S", "_LOOK_EVERY_S", "_RUNNING_EVERY_S"):
-        monkeypatch.setattr(archiver_module, name, 0.05)
+async def test_it_archives_by_itself_beside_a_recorder(database: Database) -> None:
     tape = Tape(step_ms=1_000)
     async with running(Recorder(database)) as recorder:
         feed = started(recorder, tape)
         diffs: list[DepthDiff] = []
-        archiver = Archiver(database, is_busy=lambda: recorder.is_busy, prepare=recorder.prepare)
+        archiver = Archiver(
+            database, is_busy=lambda: recorder.is_busy, prepare=recorder.prepare, times=HASTY
+        )
         counts = archiver.counts_of(tape.market)
         async with ending(asyncio.create_task(archiver.run())), asyncio.timeout(60):
             while counts.events < 500:
@@ -458,7 +458,7 @@ async def test_nothing_is_done_where_nothing_was_recorded(database: Database) ->
 async def test_it_stops_pausing_when_it_is_behind(database: Database) -> None:
     """With such pauses it would never come to an end."""
     _, diffs = await calm_recording(database)
-    await archiver_of(database, pace=1e6, behind_after_s=0.0).catch_up()
+    await archiver_of(database, pace=1e6, times=replace(AT_ONCE, behind_after_s=0.0)).catch_up()
     await assert_archived(database, diffs)
 
 

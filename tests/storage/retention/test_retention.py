@@ -41,13 +41,8 @@ MINUTE_MS = 60_000
 FAR_MS = 4_000_000_000_000
 
 
-@pytest.fixture(autouse=True)
-def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orderbook_desktop.storage.retention.retention._PAUSE_S", 0)
-
-
 async def prune(database: Database, retention: Retention, now_ms: int = FAR_MS) -> Pruner:
-    pruner = Pruner(database)
+    pruner = Pruner(database, pause_s=0.0)
     sizes = RecordingSizes(database)
     await sizes.count_rest()
     await pruner.prune(retention, now_ms, sizes.measure)
@@ -342,7 +337,7 @@ async def test_recording_archiving_and_cutting_at_once_leave_what_can_be_proven(
             before = await first_ms(database)
             kept = limit(max(1, size.lasting_bytes - 4_000))
             await asyncio.gather(
-                Pruner(database).prune(kept, FAR_MS, sizes.measure),
+                Pruner(database, pause_s=0.0).prune(kept, FAR_MS, sizes.measure),
                 proven(database),
             )
             assert await first_ms(database) >= before
@@ -350,7 +345,9 @@ async def test_recording_archiving_and_cutting_at_once_leave_what_can_be_proven(
     await archiver.catch_up()
     await proven(database)
     size = await sizes.measure()
-    await Pruner(database).prune(limit(size.lasting_bytes - 4_000), FAR_MS, sizes.measure)
+    await Pruner(database, pause_s=0.0).prune(
+        limit(size.lasting_bytes - 4_000), FAR_MS, sizes.measure
+    )
     await proven(database)
     segments = await segments_of(database)
     left = sum(one["event_count"] - one["cut_events"] for one in segments)

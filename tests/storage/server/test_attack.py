@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from orderbook_desktop.storage.server import server as server_module
 from orderbook_desktop.storage.server.places import Transport
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.server.times import ServerTimes
 from tests.storage.processes import ROOT, StateWatch, eventually
 
 _DATABASE = f"attacked{os.getpid()}"
@@ -74,13 +74,11 @@ async def use(server: DatabaseServer, number: int) -> None:
 @pytest.mark.expects_log("the database server ended by itself")
 @pytest.mark.allows_log("is taken by a program of another user|is taken by process")
 @pytest.mark.parametrize("transport", Transport)
-async def test_another_user_gets_nothing(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch, transport: Transport
-) -> None:
-    monkeypatch.setattr(server_module, "_PORT_PATIENCE_S", 0.0)
+async def test_another_user_gets_nothing(data_dir: Path, transport: Transport) -> None:
+    times = ServerTimes(port_s=0.0)
     async with attacked(data_dir) as got:
         for number in range(ATTACKS):
-            async with DatabaseServer(data_dir, transport=transport) as server:
+            async with DatabaseServer(data_dir, transport=transport, times=times) as server:
                 await use(server, 2 * number)
                 watch = StateWatch(server)
                 assert server.pid is not None

@@ -10,10 +10,10 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from orderbook_desktop.storage.errors import OwnerSilent
-from orderbook_desktop.storage.server import server as server_module
 from orderbook_desktop.storage.server.choice import ServerKind
 from orderbook_desktop.storage.server.folder_claim import FolderClaim
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
+from orderbook_desktop.storage.server.times import ServerTimes
 from tests.storage.processes import OtherCopy, StateWatch, eventually, is_gone, other_copy
 
 
@@ -92,15 +92,12 @@ async def test_of_two_copies_started_at_once_one_joins(tmp_path: Path) -> None:
     assert FolderClaim(tmp_path / "database").acquire()
 
 
-async def test_an_owner_without_a_server_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server_module, "START_WITHIN_S", 0.3)
+async def test_an_owner_without_a_server_is_named(tmp_path: Path) -> None:
     (tmp_path / "database").mkdir()
     claim = FolderClaim(tmp_path / "database")
     assert claim.acquire()
     with pytest.raises(OwnerSilent, match="Another running copy"):
-        await DatabaseServer(tmp_path).start()
+        await DatabaseServer(tmp_path, times=ServerTimes(start_s=0.3)).start()
     claim.release()
 
 

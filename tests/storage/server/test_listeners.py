@@ -107,10 +107,9 @@ def test_of_too_many_silent_ones_the_oldest_go(
         assert first.recv(1) == b""
 
 
-def test_a_silent_one_is_sent_away_in_the_end(
-    tls: TlsListener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listeners, "_HANDSHAKE_WITHIN_S", 0.05)
+def test_a_silent_one_is_sent_away_in_the_end(certificates: Certificates) -> None:
+    context = server_context(certificates.server, certificates.authority)
+    tls = TlsListener("127.0.0.1", 0, context, handshake_s=0.05)
     with echoing(tls), socket.create_connection(tls.getsockname(), timeout=60) as silent:
         assert silent.recv(1) == b""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,18 +96,16 @@ async def test_failures_are_one_sentence(
 async def test_what_may_pass_is_tried_again_for_a_while(
     tmp_path: Path,
     mongod_on_path: PutMongod,
-    monkeypatch: pytest.MonkeyPatch,
     said: str,
     error: type[Exception],
 ) -> None:
-    patience = "orderbook_desktop.storage.server.local_server.FOLDER_PATIENCE_S"
-    monkeypatch.setattr(patience, math.inf)
+    now = 0.0
     mongod_on_path(f"says {said}")
     log = tmp_path / "database" / "mongod.log"
-    starting = asyncio.create_task(DatabaseServer(tmp_path).start())
+    starting = asyncio.create_task(DatabaseServer(tmp_path, now=lambda: now).start())
     await eventually(lambda: log.exists() and log.read_text().count(said) > 1)
     assert not starting.done()
-    monkeypatch.setattr(patience, 0.0)
+    now = 1_000.0
     with pytest.raises(error):
         await starting
 

@@ -14,7 +14,7 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from orderbook_desktop.storage.errors import DataFolderUnusable, PlaceTaken
-from orderbook_desktop.storage.server import local_server, places
+from orderbook_desktop.storage.server import places
 from orderbook_desktop.storage.server.certificates import keep_certificates
 from orderbook_desktop.storage.server.places import (
     SocketPlace,
@@ -23,6 +23,7 @@ from orderbook_desktop.storage.server.places import (
     socket_place,
 )
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.server.times import ServerTimes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no Unix sockets")
 
@@ -154,34 +155,30 @@ async def test_a_listener_that_is_not_the_child_is_named(
     await place.check_free()
 
 
-async def test_what_stands_in_the_way_of_a_server_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(local_server, "FOLDER_PATIENCE_S", 0.0)
+async def test_what_stands_in_the_way_of_a_server_is_named(tmp_path: Path) -> None:
+    times = ServerTimes(folder_s=0.0)
     place = socket_place(private(tmp_path / "database"), "secantus")
     place.path.parent.mkdir(mode=0o700, exist_ok=True)
     place.path.write_text("no socket")
     with pytest.raises(PlaceTaken, match="something that is no socket"):
-        await DatabaseServer(tmp_path).start()
+        await DatabaseServer(tmp_path, times=times).start()
     assert place.path.read_text() == "no socket"
     place.path.unlink()
     with listening(place.path) as pid, pytest.raises(PlaceTaken, match=f"process {pid} "):
-        await DatabaseServer(tmp_path).start()
+        await DatabaseServer(tmp_path, times=times).start()
 
 
 @pytest.mark.parametrize("kind", ["silent", "plain", "other certificate"])
 @pytest.mark.expects_log("local_server: The database is at .* is taken by process")
-async def test_what_has_the_port_of_a_server_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    monkeypatch.setattr(places, "_ANSWER_WITHIN_S", 0.5 if kind == "silent" else 60)
+async def test_what_has_the_port_of_a_server_is_named(tmp_path: Path, kind: str) -> None:
+    times = ServerTimes(listener_s=0.5 if kind == "silent" else 60.0)
     data_dir = tmp_path / "data"
-    async with DatabaseServer(data_dir, transport=Transport.TLS) as server:
+    async with DatabaseServer(data_dir, transport=Transport.TLS, times=times) as server:
         dsn = server.dsn
     port = int(dsn.partition("127.0.0.1:")[2].partition("/")[0])
     certificates = keep_certificates(private(tmp_path / "other") / "x")
     with squatting(port, kind, certificates.server) as pid:
-        async with DatabaseServer(data_dir, transport=Transport.TLS) as server:
+        async with DatabaseServer(data_dir, transport=Transport.TLS, times=times) as server:
             assert server.dsn != dsn
             what = {
                 "silent": "which says nothing",
@@ -190,7 +187,9 @@ async def test_what_has_the_port_of_a_server_is_named(
             }
             assert f"taken by process {pid} (" in server.state_detail
             assert what[kind] in server.state_detail
-            assert not await TlsPlace(port, keep_certificates(data_dir / "x")).answers(pid)
+            assert not await TlsPlace(
+                port, keep_certificates(data_dir / "x"), times.listener_s
+            ).answers(pid)
 
 
 @contextmanager

@@ -36,6 +36,7 @@ from orderbook_desktop.storage.server.folder_claim import FolderClaim, ServerRec
 from orderbook_desktop.storage.server.places import OldPlace, Place
 from orderbook_desktop.storage.server.readiness import child_dsn
 from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.server.times import ServerTimes
 from orderbook_desktop.system.child import ChildProcess
 from orderbook_desktop.system.ports import is_listening, private_port
 from tests.storage.fake_mongo import Document, hello, serving
@@ -264,11 +265,8 @@ def claimed(data_dir: Path, port: int, pid: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("whose", ["nobody's", "another's"])
-async def test_a_port_that_a_stranger_has_taken_is_not_joined(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
-) -> None:
+async def test_a_port_that_a_stranger_has_taken_is_not_joined(tmp_path: Path, whose: str) -> None:
     """The record of a copy that was killed, or whose server restarts, names the port for all."""
-    monkeypatch.setattr(server_module, "START_WITHIN_S", 0.5)
     (tmp_path / "database").mkdir()
     keep_secret(password_path(tmp_path / "database" / "secantus"))
     asked: list[str] = []
@@ -287,7 +285,7 @@ async def test_a_port_that_a_stranger_has_taken_is_not_joined(
             claimed(tmp_path, port, pid),
             pytest.raises(OwnerUnproven, match="belong to another user"),
         ):
-            await DatabaseServer(tmp_path).start()
+            await DatabaseServer(tmp_path, times=ServerTimes(start_s=0.5)).start()
     idle.kill()
     await idle.wait()
     assert not asked

@@ -22,6 +22,7 @@ from orderbook_desktop.storage.errors import (
 )
 from orderbook_desktop.storage.server.places import Transport
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerKind, ServerState
+from orderbook_desktop.storage.server.times import ServerTimes
 from tests.storage.processes import StateWatch, eventually, is_gone
 
 ENDED = pytest.mark.expects_log("WARNING .*server: the database server ended by itself")
@@ -103,11 +104,9 @@ async def test_a_killed_child_comes_back_where_it_was(tmp_path: Path) -> None:
 
 @ENDED
 @pytest.mark.expects_log("WARNING .*local_server: The database is at port .* is taken by")
-async def test_a_port_lost_meanwhile_is_replaced_and_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("orderbook_desktop.storage.server.server._PORT_PATIENCE_S", 0.2)
-    async with DatabaseServer(tmp_path, transport=Transport.TLS) as server:
+async def test_a_port_lost_meanwhile_is_replaced_and_told(tmp_path: Path) -> None:
+    times = ServerTimes(port_s=0.2)
+    async with DatabaseServer(tmp_path, transport=Transport.TLS, times=times) as server:
         dsn = server.dsn
         port = int(dsn.partition("127.0.0.1:")[2].partition("/")[0])
         dsns: list[str] = []

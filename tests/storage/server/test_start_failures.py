@@ -27,6 +27,7 @@ from orderbook_desktop.storage.server.start_failures import (
     has_broken_catalogue,
     lock_holder,
 )
+from orderbook_desktop.storage.server.times import ServerTimes
 
 PLACE = SocketPlace(Path("/nowhere/secantus.sock"))
 
@@ -120,10 +121,10 @@ def test_a_catalogue_is_plain_text_and_whole(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists its locks")
 async def test_who_has_the_database_open_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(local_server, "FOLDER_PATIENCE_S", 0.0)
-    holder, late = (LocalServer(choose_program(), tmp_path / "db") for _ in range(2))
+    times = ServerTimes(folder_s=0.0)
+    holder, late = (LocalServer(choose_program(), tmp_path / "db", times=times) for _ in range(2))
     await holder.launch()
     assert lock_holder(tmp_path / "db").startswith(f"process {holder.pid} (")
     with pytest.raises(DatabaseFolderBusy, match=f"in use by process {holder.pid} "):

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.storage.archive.archiver import ArchiveTimes
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
@@ -135,7 +136,7 @@ async def test_what_a_crash_kept_from_being_listed_is_found_at_the_next_start(
             "payload": late.payload.decode(),
         }
     )
-    await archiver_of(database, loose_after_s=1_000).catch_up()
+    await archiver_of(database, times=ArchiveTimes(loose_after_s=1_000.0)).catch_up()
     (found,) = await LooseEvents(database).lists("BTCUSDT")
     # The last one has come since: it may still find its segment.
     assert found.ids == tuple(one.final_id for one in diffs[:3])

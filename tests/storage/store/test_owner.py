@@ -6,7 +6,7 @@ import pytest
 
 from orderbook_desktop.storage.failures import DatabaseFailed
 from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database import Database, DatabaseTimes
 from orderbook_desktop.storage.store.owner import recorded_by_others
 from tests.storage.recording_fixtures import (
     Tape,
@@ -56,9 +56,8 @@ async def test_a_damaged_segment_keeps_nobody_from_knowing_the_others(
 
 
 @pytest.mark.expects_log("WARNING .*the database failed")
-async def test_a_database_that_is_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orderbook_desktop.storage.store.database._FIND_SERVER_MS", 100)
-    nowhere = Database("nowhere")
+async def test_a_database_that_is_away_is_told() -> None:
+    nowhere = Database("nowhere", DatabaseTimes(find_s=0.1))
     nowhere.connect("mongodb://127.0.0.1:1/")
     with pytest.raises(DatabaseFailed):
         await recorded_by_others(nowhere)
