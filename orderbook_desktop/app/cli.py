@@ -12,7 +12,7 @@ import logging
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer.core import TyperArgument, TyperGroup
@@ -27,6 +27,9 @@ from orderbook_desktop.core.errors import KnownError, SystemLack, SystemRefusal
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.version import __version__
 from orderbook_desktop.formats.names import ExportFormat, ImportFormat
+
+if TYPE_CHECKING:
+    from orderbook_desktop.app.program_times import ProgramTimes
 
 _log = logging.getLogger(__name__)
 
@@ -83,12 +86,15 @@ cli = typer.Typer(
 )
 
 
-def main() -> None:
-    """Run the command line and end the process; no traceback ever reaches the terminal."""
+def main(times: ProgramTimes | None = None) -> None:
+    """Run the command line and end the process; no traceback ever reaches the terminal.
+
+    The program and its parts wait as `times` say; None: as they always do.
+    """
     code = _FAILED
     _write_whatever_is_named()
     try:
-        cli()
+        cli(obj=times)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
     except KnownError as error:
@@ -140,7 +146,7 @@ def window(
     ] = False,
 ) -> None:
     """Open the window, where no command is named."""
-    del context, version
+    del version
     begin_log(settings)
     from orderbook_desktop.app.process.screen import check_screen  # noqa: PLC0415
 
@@ -148,7 +154,7 @@ def window(
     # Only now: importing Qt fails where its system libraries are missing.
     from orderbook_desktop.app.window import run_window  # noqa: PLC0415
 
-    raise typer.Exit(run_window(settings, demo=demo, serve=serve))
+    raise typer.Exit(run_window(settings, demo=demo, serve=serve, times=context.obj))
 
 
 @cli.command()
@@ -158,6 +164,7 @@ def window(
 )
 def record(
     settings: Settings,
+    context: typer.Context,
     symbols: Annotated[
         list[str] | None, typer.Argument(metavar="SYMBOL", show_default=False)
     ] = None,
@@ -183,7 +190,7 @@ def record(
         raise typer.BadParameter("name a SYMBOL, or give --top N")
     begin_log(settings)
     raise typer.Exit(
-        run_record(settings, SymbolChoice.of(symbols or (), top or 0, quote), duration)
+        run_record(settings, SymbolChoice.of(symbols or (), top or 0, quote), duration, context.obj)
     )
 
 
@@ -194,6 +201,7 @@ def record(
 )
 def serve(
     settings: Settings,
+    context: typer.Context,
     symbols: Annotated[
         list[str] | None, typer.Argument(metavar="SYMBOL", show_default=False)
     ] = None,
@@ -207,7 +215,7 @@ def serve(
     from orderbook_desktop.app.commands.serve import run_serve  # noqa: PLC0415
 
     begin_log(settings)
-    raise typer.Exit(run_serve(settings, symbols or []))
+    raise typer.Exit(run_serve(settings, symbols or [], context.obj))
 
 
 @cli.command()

@@ -17,6 +17,7 @@ from orderbook_desktop.app.browser_view import BrowserView, BrowserViewSwitch, w
 from orderbook_desktop.app.process.event_loop import UnexpectedErrors, garbage_on_this_thread
 from orderbook_desktop.app.process.log_files import current_log
 from orderbook_desktop.app.process.stopping import Workers, end_at_latest, stop_on_signals
+from orderbook_desktop.app.program_times import PROGRAM_TIMES, ProgramTimes
 from orderbook_desktop.app.settings import APP_NAME, Settings
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
@@ -38,10 +39,6 @@ _log = logging.getLogger(__name__)
 # The views of the book, from left to right.
 PANES: Final[tuple[PaneMaker, ...]] = (DepthLadder, DepthChart)
 
-_CLOSE_WITHIN_S: Final = 2.7
-# What doesn't end even when it is cancelled doesn't keep the process.
-_GRACE_S: Final = 2.0
-
 
 class ScreenLost(KnownError):
     """The screen that the window was on is gone."""
@@ -50,7 +47,9 @@ class ScreenLost(KnownError):
         return "The screen went away, and the window with it; what was recorded until then is kept."
 
 
-def run_window(settings: Settings, *, demo: bool, serve: bool) -> int:
+def run_window(
+    settings: Settings, *, demo: bool, serve: bool, times: ProgramTimes | None = None
+) -> int:
     """Show the window until it is closed, with `serve` to browsers, too; return the exit code.
 
     Call `check_screen()` before: Qt aborts the process where it finds no screen.
@@ -65,7 +64,8 @@ def run_window(settings: Settings, *, demo: bool, serve: bool) -> int:
     loop = qasync.QEventLoop(application)
     loop.set_default_executor(Workers())
     with loop, garbage_on_this_thread():
-        showing = loop.create_task(_show(application, settings, demo=demo, serve=serve))
+        show = _show(application, settings, times or PROGRAM_TIMES, demo=demo, serve=serve)
+        showing = loop.create_task(show)
         try:
             loop.run_until_complete(showing)
         except RuntimeError as error:
@@ -76,7 +76,9 @@ def run_window(settings: Settings, *, demo: bool, serve: bool) -> int:
     return 0
 
 
-async def _show(application: QApplication, settings: Settings, *, demo: bool, serve: bool) -> None:
+async def _show(
+    application: QApplication, settings: Settings, times: ProgramTimes, *, demo: bool, serve: bool
+) -> None:
     preferences = Preferences(window_memory(settings))
     settings = with_remembered_retention(settings, preferences)
     desk = LiveDesk(
@@ -87,6 +89,7 @@ async def _show(application: QApplication, settings: Settings, *, demo: bool, se
         recordings=first_recordings(preferences),
         demo=demo,
         current_log=current_log,
+        times=times.desk,
     )
     view = BrowserView(DeskLibrary(desk), web_options(settings))
     browsers = BrowserViewSwitch(view, desk.tell_of_bug)
@@ -107,9 +110,10 @@ async def _show(application: QApplication, settings: Settings, *, demo: bool, se
             await stop.wait()
         finally:
             window.setEnabled(False)
-            end_at_latest(_CLOSE_WITHIN_S + _GRACE_S)
+            # What doesn't end even when it is cancelled doesn't keep the process.
+            end_at_latest(times.close_s + times.grace_s)
             try:
-                await _close(browsers, desk)
+                await _close(browsers, desk, times.close_s)
             finally:
                 window.finish_close()
 
@@ -124,15 +128,15 @@ async def _serve(browsers: BrowserViewSwitch) -> None:
         typer.echo(f"The order book is at {status.link}")
 
 
-async def _close(browsers: BrowserViewSwitch, desk: LiveDesk) -> None:
+async def _close(browsers: BrowserViewSwitch, desk: LiveDesk, within_s: float) -> None:
     try:
-        async with asyncio.timeout(_CLOSE_WITHIN_S):
+        async with asyncio.timeout(within_s):
             try:
                 await browsers.close()
             finally:
                 await desk.close()
     except TimeoutError:
-        _log.warning("not everything ended within %.1f s", _CLOSE_WITHIN_S)
+        _log.warning("not everything ended within %.1f s", within_s)
 
 
 def window_memory(settings: Settings) -> QSettings:

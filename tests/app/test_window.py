@@ -119,7 +119,7 @@ import asyncio, sys
 from PySide6.QtWidgets import QApplication
 from orderbook_desktop.app import cli, window
 
-async def show(application, settings, *, demo, serve):
+async def show(application, settings, times, *, demo, serve):
     # So does Qt where its connection to the screen breaks.
     asyncio.get_running_loop().call_soon(QApplication.exit, 1)
     await asyncio.Event().wait()

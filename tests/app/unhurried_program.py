@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import os
 
-from orderbook_desktop.app import window
 from orderbook_desktop.app.cli import main
-from orderbook_desktop.engine.engine import Engine, EngineTimes
+from orderbook_desktop.app.program_times import ProgramTimes
+from orderbook_desktop.desk.times import DeskTimes
+from orderbook_desktop.engine.engine import EngineTimes
 
-_WHOLE = {"_CLOSE_WITHIN_S": 30.0}
 _PARTS = EngineTimes(write_s=5.0, part_s=5.0, jobs_s=5.0, server_s=5.0)
 
 if __name__ == "__main__":
-    assert _WHOLE.keys() <= vars(window).keys()
-    vars(window).update(_WHOLE)
-    if "PATIENT_PARTS" in os.environ:
-        Engine.__init__.__defaults__ = (None, _PARTS)
-    main()
+    engine = _PARTS if "PATIENT_PARTS" in os.environ else EngineTimes()
+    main(ProgramTimes(desk=DeskTimes(engine=engine), close_s=30.0))

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from orderbook_desktop.app.cli import main
-from orderbook_desktop.storage.archive import archiver
+from orderbook_desktop.app.program_times import ProgramTimes
+from orderbook_desktop.desk.times import DeskTimes
+from orderbook_desktop.engine.engine import EngineTimes
+from orderbook_desktop.storage.archive.archiver import ArchiveTimes
 
-_HASTE = {"_FIRST_LOOK_S": 0.3, "_LOOK_EVERY_S": 0.2, "_RUNNING_EVERY_S": 0.4}
+_HASTE = ArchiveTimes(first_look_s=0.3, look_every_s=0.2, running_every_s=0.4)
 
 if __name__ == "__main__":
-    assert _HASTE.keys() <= vars(archiver).keys()
-    vars(archiver).update(_HASTE)
-    main()
+    main(ProgramTimes(desk=DeskTimes(engine=EngineTimes(archive=_HASTE))))

@@ -12,6 +12,7 @@ import typer
 from orderbook_desktop.app.commands.record_progress import RecordProgress, summary_of
 from orderbook_desktop.app.commands.symbol_choice import SymbolChoice, chosen_symbols
 from orderbook_desktop.app.process.stopping import Workers, stop_on_signals
+from orderbook_desktop.app.program_times import PROGRAM_TIMES, ProgramTimes
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.engine.engine import Engine
@@ -20,24 +21,30 @@ from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol
 from orderbook_desktop.system.tasks import ending
 
 _LOOK_EVERY_S: Final = 0.25
-_WRITE_WITHIN_S: Final = 5.0
 # A request to end within this time is no failure: nothing could be recorded yet.
 _BEGINS_WITHIN_S: Final = 1.0
 
 Result = TypeVar("Result")
 
 
-def run_record(settings: Settings, choice: SymbolChoice, duration_s: float | None) -> int:
+def run_record(
+    settings: Settings,
+    choice: SymbolChoice,
+    duration_s: float | None,
+    times: ProgramTimes | None = None,
+) -> int:
     """Record the symbols of `choice` until a signal, or for `duration_s`; return the exit code.
 
     0: something of every symbol is recorded, and nothing that was received is missing. 1:
     that is not so; the summary on standard error says what happened. Raises `KnownError`
     where going on is pointless.
     """
-    return asyncio.run(_record(settings, choice, duration_s))
+    return asyncio.run(_record(settings, choice, duration_s, times or PROGRAM_TIMES))
 
 
-async def _record(settings: Settings, choice: SymbolChoice, duration_s: float | None) -> int:
+async def _record(
+    settings: Settings, choice: SymbolChoice, duration_s: float | None, times: ProgramTimes
+) -> int:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(Workers())
     stop = asyncio.Event()
@@ -47,7 +54,7 @@ async def _record(settings: Settings, choice: SymbolChoice, duration_s: float | 
         bugs.append(error)
         stop.set()
 
-    engine = Engine(settings, failed)
+    engine = Engine(settings, failed, times.desk.engine)
     sessions: dict[str, MarketSession] = {}
     began = time.monotonic()
     with stop_on_signals(stop):
@@ -60,7 +67,7 @@ async def _record(settings: Settings, choice: SymbolChoice, duration_s: float | 
                 session.start()
             pointless = await _until_end(engine, sessions, stop, duration_s) if sessions else None
         finally:
-            await engine.close(_WRITE_WITHIN_S)
+            await engine.close(times.write_s)
     if bugs:
         raise bugs[0]
     if not sessions:

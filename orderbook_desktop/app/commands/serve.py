@@ -10,10 +10,11 @@ import typer
 from orderbook_desktop.app.browser_view import BrowserView, web_options
 from orderbook_desktop.app.commands.symbol_choice import symbols_of
 from orderbook_desktop.app.process.stopping import Workers, stop_on_signals
+from orderbook_desktop.app.program_times import PROGRAM_TIMES, ProgramTimes
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.desk.library import EngineLibrary
-from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.engine import Engine, EngineTimes
 from orderbook_desktop.storage.errors import (
     BadCredentials,
     BadDsn,
@@ -33,15 +34,15 @@ _MISTAKES: Final = (
 )
 
 
-def run_serve(settings: Settings, symbols: list[str]) -> int:
+def run_serve(settings: Settings, symbols: list[str], times: ProgramTimes | None = None) -> int:
     """Serve `symbols` (none: any that is traded) until a signal; return the exit code.
 
     Raises the `KnownError` why it can't be served.
     """
-    return asyncio.run(_serve(settings, symbols_of(symbols)))
+    return asyncio.run(_serve(settings, symbols_of(symbols), (times or PROGRAM_TIMES).desk.engine))
 
 
-async def _serve(settings: Settings, symbols: list[str]) -> int:
+async def _serve(settings: Settings, symbols: list[str], times: EngineTimes) -> int:
     asyncio.get_running_loop().set_default_executor(Workers())
     stop = asyncio.Event()
     bugs: list[BaseException] = []
@@ -50,7 +51,7 @@ async def _serve(settings: Settings, symbols: list[str]) -> int:
         bugs.append(error)
         stop.set()
 
-    engine = Engine(settings, failed)
+    engine = Engine(settings, failed, times)
     library = EngineLibrary(
         engine, named=symbols, default_symbol=settings.symbol, kind=settings.source
     )
