@@ -65,7 +65,8 @@ class BookFeed:
     `await run()` until it is cancelled. `problem` is the last failure to get a snapshot or
     a connection, None while all is well. A `RecordingSink` can come and go while it runs.
     Snapshots that fail are asked for again after `first_delay` seconds, growing up to
-    `longest_delay`.
+    `longest_delay`. `now` is a clock for waits, `now_ns` the time of day, and `age_clock_ns` is
+    what ages are told by.
     """
 
     def __init__(
@@ -76,6 +77,9 @@ class BookFeed:
         kind: SourceKind,
         first_delay: float = 0.5,
         longest_delay: float = 15.0,
+        now: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
+        age_clock_ns: Callable[[], int] = steady_ns,
     ) -> None:
         self.problem: KnownError | None = None
         self._market = market
@@ -84,6 +88,9 @@ class BookFeed:
         self._kind = kind
         self._first_delay = first_delay
         self._longest_delay = longest_delay
+        self._now = now
+        self._now_ns = now_ns
+        self._age_clock_ns = age_clock_ns
         self._sync = DepthSync()
         self._sink: RecordingSink | None = None
         # Whether events wait for a snapshot that the sink, come later, was not told of.
@@ -190,8 +197,8 @@ class BookFeed:
         self._last_received_ns = diff.received_ns or self._last_received_ns
         # A recorded event was received by another clock, and some time before.
         is_by_our_clock = self._kind is SourceKind.DIRECT and diff.received_ns
-        waited_ns = time.time_ns() - diff.received_ns if is_by_our_clock else 0
-        self._arrived_ns = steady_ns() - max(0, waited_ns)
+        waited_ns = self._now_ns() - diff.received_ns if is_by_our_clock else 0
+        self._arrived_ns = self._age_clock_ns() - max(0, waited_ns)
         self._event_came.set()
         diff = self._timed(diff)
         outcomes = self._sync.receive_diff(diff)
@@ -226,7 +233,7 @@ class BookFeed:
                 self._base_id = snapshot.last_update_id
                 self._horizon = horizon_of(snapshot)
                 # A stream that is dead from here on must not look fresh for ever.
-                self._arrived_ns = steady_ns()
+                self._arrived_ns = self._age_clock_ns()
                 self._set(FeedState.SYNCED, self._odd_times.sentence)
                 if self._sink is not None and not self._sink_missed_some:
                     self._sink.opened(snapshot)
@@ -293,7 +300,7 @@ class BookFeed:
     def _fetch(self, tasks: asyncio.TaskGroup) -> None:
         if self._fetching is not None and not self._fetching.done():
             return
-        now = time.monotonic()
+        now = self._now()
         if now - self._fetched_at >= _SETTLED_AFTER_S:
             self._pauses = self._new_pauses()
         pause = next(self._pauses)
@@ -340,7 +347,7 @@ class BookFeed:
 
     def _take_snapshot(self, snapshot: DepthSnapshot) -> bool:
         """Give the snapshot to the synchroniser; return whether the book is known now."""
-        taken_ms = time.time_ns() // _NS_A_MS
+        taken_ms = self._now_ns() // _NS_A_MS
         for outcome in self._sync.receive_snapshot(snapshot, taken_ms):
             self._act_on(outcome)
             if isinstance(outcome, SnapshotTooOld):

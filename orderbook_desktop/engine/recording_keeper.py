@@ -51,6 +51,7 @@ class RecordingKeeper:
         is_recording: Callable[[], bool],
         files: Callable[[], FolderSize | None],
         now: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
         look_every_s: float = 5.0,
     ) -> None:
         self._retention = retention
@@ -62,6 +63,7 @@ class RecordingKeeper:
         self._is_recording = is_recording
         self._files = files
         self._now = now
+        self._now_ns = now_ns
         self._look_every_s = look_every_s
         self._sizes = RecordingSizes(database)
         self._pruner = Pruner(database)
@@ -138,7 +140,7 @@ class RecordingKeeper:
         self.size = await self._sizes.measure()
         if self._is_due():
             self._pruned_at = self._now()
-            now_ms = time.time_ns() // 1_000_000
+            now_ms = self._now_ns() // 1_000_000
             working = 0 if self.folder is None else self.folder.working_bytes
             if await self._pruner.prune(self.retention, now_ms, self._sizes.measure, working):
                 # The sizes of all that went with it.

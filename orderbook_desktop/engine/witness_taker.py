@@ -55,8 +55,10 @@ class WitnessTaker:
         database: Database,
         times: WitnessTimes | None = None,
         now: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._books = books
+        self._now_ns = now_ns
         self._database = database
         self._times = times or WitnessTimes()
         self._now = now
@@ -99,7 +101,7 @@ class WitnessTaker:
                 # It is no witness of anything.
                 _log.warning("%s: the exchange gave a crossed book", session.market)
                 return False
-            taken_ms = time.time_ns() // 1_000_000
+            taken_ms = self._now_ns() // 1_000_000
             witness = Witness(snapshot, _DEPTH, taken_ms, segment_id, horizon)
             with driver_failures_told():
                 await Witnesses(self._database).put(witness)

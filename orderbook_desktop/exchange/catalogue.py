@@ -14,7 +14,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -60,12 +60,15 @@ class _WireListing(msgspec.Struct):
 _listing_decoder: Final = msgspec.json.Decoder(_WireListing)
 
 
-async def fetch_symbols(base_url: str, timeout_s: float = _TIMEOUT_S) -> list[SymbolInfo]:
+async def fetch_symbols(
+    base_url: str, timeout_s: float = _TIMEOUT_S, now_s: Callable[[], float] = time.time
+) -> list[SymbolInfo]:
     """Return every spot symbol in trading, in alphabetical order; raises `ExchangeError`.
 
     A request that takes longer than `timeout_s` has failed. Cancelling ends the thread too.
+    `now_s` is the time of day.
     """
-    thread = _LoadingThread(base_url.rstrip("/"), timeout_s)
+    thread = _LoadingThread(base_url.rstrip("/"), timeout_s, now_s)
     try:
         return await asyncio.to_thread(thread.load)
     finally:
@@ -75,8 +78,9 @@ async def fetch_symbols(base_url: str, timeout_s: float = _TIMEOUT_S) -> list[Sy
 class _LoadingThread:
     """What runs in the thread: `load` until it is done, or `stop` is called from outside."""
 
-    def __init__(self, base_url: str, timeout_s: float) -> None:
+    def __init__(self, base_url: str, timeout_s: float, now_s: Callable[[], float]) -> None:
         self._base_url = base_url
+        self._now_s = now_s
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._stopped = False
@@ -116,13 +120,15 @@ class _LoadingThread:
                 return None
             self._running = asyncio.get_running_loop(), task
         try:
-            return await _loaded(common_names, self._base_url, self._timeout_s)
+            return await _loaded(common_names, self._base_url, self._timeout_s, self._now_s)
         finally:
             with self._lock:
                 self._running = None
 
 
-async def _loaded(common_names: Mapping[str, str], base_url: str, timeout_s: float) -> Listings:
+async def _loaded(
+    common_names: Mapping[str, str], base_url: str, timeout_s: float, now_s: Callable[[], float]
+) -> Listings:
     client = HttpClient(base_url, timeout_s)
     listings = Listings(common_names)
     try:
@@ -144,12 +150,12 @@ async def _loaded(common_names: Mapping[str, str], base_url: str, timeout_s: flo
         answer = replace(answer, body=listings.beginning)
     shown = plain_text(answer.body[:1000].decode("utf-8", "replace"))
     _log.warning("the symbols could not be loaded (HTTP %d): %s", answer.status, shown)
-    raise _no_list(answer, listings, base_url)
+    raise _no_list(answer, listings, base_url, now_s())
 
 
-def _no_list(answer: Answer, listings: Listings, base_url: str) -> ExchangeError:
+def _no_list(answer: Answer, listings: Listings, base_url: str, now_s: float) -> ExchangeError:
     if answer.status != 200 or told_error(answer.body).code:
-        return refusal_in(answer, base_url, time.time())
+        return refusal_in(answer, base_url, now_s)
     if answer.body.lstrip().startswith(b"<"):
         return WebPage(base_url)
     if listings.is_whole:

@@ -8,7 +8,7 @@ import logging
 import re
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -54,11 +54,6 @@ _log = logging.getLogger(__name__)
 # As much as a line of an import may have: an event of 300,000 levels. One of a million takes 400 MB
 # once it is read, and is too long for a document of the database.
 _LARGEST_FRAME: Final = 4 * 2**20
-_CLOSE_S: Final = 0.5
-# Frames look at the clocks too, where the watch did not for so long.
-_LOOK_AFTER_S: Final = 2.0
-# How long what waited while nothing ran is read, before anything is written or judged.
-_CALM_S: Final = 2.0
 # Close codes of ours for what was no websocket message, no text, or too long.
 _NOT_UNDERSTOOD: Final = frozenset({1002, 1007, 1009})
 _find_stream: Final = re.compile(rb'"stream"\s*:\s*"([^"@]+)@').search
@@ -73,7 +68,12 @@ class StreamTimes:
     `silence_s` is how long an active symbol may be silent. The next connection has
     `handover_s` to catch up with the one before it. A connection that nobody needs lingers
     for `linger_s`: switching symbols soon needs it again. A peer that owes a pong or an
-    answer for `answer_s` is dead; pings go out every `ping_s`.
+    answer for `answer_s` is dead; pings go out every `ping_s`. A connection that is closed waits
+    `close_s` for the exchange's farewell.
+
+    Clocks are looked at every `watch_every_s`; frames look at them, too, where that did not
+    happen for `look_after_s`. What waited while nothing ran is read for `calm_s`, before anything
+    is written or judged.
     """
 
     lifetime_s: float = 23.75 * 3600
@@ -82,7 +82,10 @@ class StreamTimes:
     linger_s: float = 5.0
     ping_s: float = 20.0
     answer_s: float = 10.0
+    close_s: float = 0.5
     watch_every_s: float = 0.5
+    look_after_s: float = 2.0
+    calm_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,12 @@ def stream_name(market: str) -> str:
     return f"{market.lower()}@depth@100ms"
 
 
-async def open_socket(base_url: str, markets: list[str], times: StreamTimes) -> ClientConnection:
+async def open_socket(
+    base_url: str,
+    markets: list[str],
+    times: StreamTimes,
+    now_ns: Callable[[], int] = time.time_ns,
+) -> ClientConnection:
     """Connect to the combined streams of `markets`; raises `ExchangeError`.
 
     A redirect is not followed. The library bounds what an answer to the handshake may have: 128
@@ -157,16 +165,16 @@ async def open_socket(base_url: str, markets: list[str], times: StreamTimes) -> 
             compression=None,
             max_size=_LARGEST_FRAME,
             open_timeout=times.answer_s,
-            close_timeout=_CLOSE_S,
+            close_timeout=times.close_s,
             # The library's own pings would give up a connection whose pong waits to be read.
             ping_interval=None,
             proxy=None if proxy is None else proxy.address_with_credentials,
         )
     except (WebSocketException, OSError, ValueError) as error:
-        raise _explained(error, base_url, proxy) from error
+        raise _explained(error, base_url, proxy, now_ns() / 1e9) from error
 
 
-def _explained(error: Exception, base_url: str, proxy: Proxy | None) -> ExchangeError:
+def _explained(error: Exception, base_url: str, proxy: Proxy | None, now_s: float) -> ExchangeError:
     """Return what an error of websockets', or of what lies under it, means."""
     from websockets.exceptions import (  # noqa: PLC0415 (slow to import)
         InvalidHandshake,
@@ -184,7 +192,7 @@ def _explained(error: Exception, base_url: str, proxy: Proxy | None) -> Exchange
             reason = connect_reason(error) if is_of_proxy else "it gives no answer of a proxy's"
         return ProxyFailed(proxy.variable, proxy.address, reason)
     if isinstance(error, InvalidStatus):
-        return _refused(base_url, error.response)
+        return _refused(base_url, error.response, now_s)
     if isinstance(error, InvalidHandshake):
         if isinstance(error.__cause__, EOFError):
             return Unreachable(base_url, "it closed the connection at once")
@@ -196,7 +204,7 @@ def _explained(error: Exception, base_url: str, proxy: Proxy | None) -> Exchange
     return UnexpectedAnswer(base_url, "not a websocket address")
 
 
-def _refused(base_url: str, response: Response) -> ExchangeError:
+def _refused(base_url: str, response: Response, now_s: float) -> ExchangeError:
     """Return what an answer means that is no websocket's."""
     status, headers = response.status_code, response.headers
     if 300 <= status < 400:
@@ -205,7 +213,7 @@ def _refused(base_url: str, response: Response) -> ExchangeError:
         body = bytes(response.body or b"")
         is_page = body.lstrip().startswith(b"<")
         return WebPage(base_url) if is_page else UnexpectedAnswer(base_url, f"HTTP {status}")
-    return refusal(base_url, status, headers.get("Retry-After"), time.time())
+    return refusal(base_url, status, headers.get("Retry-After"), now_s)
 
 
 class StreamLink:
@@ -229,7 +237,8 @@ class StreamLink:
         self._socket = socket
         self._owner = owner
         self._times = times
-        self._expires_at = time.monotonic() + times.lifetime_s
+        self._clocks = clocks
+        self._expires_at = clocks.now() + times.lifetime_s
         self._shutdown_announced = False
         self._wanted = WantedStreams(asked, times.answer_s)
         self._wishes_changed = asyncio.Event()
@@ -238,7 +247,7 @@ class StreamLink:
         # The last one, until what waited meanwhile has been read.
         self._suspension: Suspension | None = None
         self._resumed = asyncio.Event()
-        self._look_at = time.monotonic() + _LOOK_AFTER_S
+        self._look_at = clocks.now() + times.look_after_s
         self._calm_until = float("-inf")
         self._pong_due = float("inf")
 
@@ -301,14 +310,14 @@ class StreamLink:
         try:
             while True:
                 frame = await self._socket.recv(decode=False)
-                self._take(frame, time.time_ns())
+                self._take(frame, self._clocks.now_ns())
         except ConnectionClosed as error:
             _log.info("the exchange's connection closed: %s", plain_text(str(error)))
             return self._end_of(error)
 
     def _take(self, frame: bytes, received_ns: int) -> None:
         self.frames += 1
-        if time.monotonic() >= self._look_at:
+        if self._clocks.now() >= self._look_at:
             # Before the event is taken: it may be the first one after a suspension.
             self._look_for_suspension()
         named = _name_in(_find_stream(frame))
@@ -339,7 +348,7 @@ class StreamLink:
 
     def _take_reply(self, reply: ControlReply) -> None:
         self._wishes_changed.set()
-        match self._wanted.answered(reply, time.monotonic()):
+        match self._wanted.answered(reply, self._clocks.now()):
             case Confirmed(markets):
                 self._owner.link_subscribed(self, markets)
             case Refused(markets, reason):
@@ -353,19 +362,19 @@ class StreamLink:
             while True:
                 await self._wishes_changed.wait()
                 self._wishes_changed.clear()
-                while self._wanted.has_command(now := time.monotonic()):
+                while self._wanted.has_command(now := self._clocks.now()):
                     delay = limit.delay(now)
                     if delay > 0:
                         # Ask again after it: timers may be early, and wishes change.
                         await asyncio.sleep(delay)
                         continue
                     await self._send_next()
-                    limit.take(time.monotonic())
+                    limit.take(self._clocks.now())
         never: asyncio.Future[LinkEnd] = asyncio.get_running_loop().create_future()
         return await never
 
     async def _send_next(self) -> None:
-        command = self._wanted.next_command(time.monotonic())
+        command = self._wanted.next_command(self._clocks.now())
         if command is not None:
             params = [stream_name(market) for market in command.markets]
             text = msgspec.json.encode(
@@ -377,7 +386,7 @@ class StreamLink:
         while True:
             await asyncio.sleep(self._times.watch_every_s)
             self._look_for_suspension()
-            now = time.monotonic()
+            now = self._clocks.now()
             if now < self._calm_until:
                 continue
             if now >= self._pong_due:
@@ -404,10 +413,10 @@ class StreamLink:
                 if self._resumed.is_set():
                     self._resumed.clear()
                     # A connection that broke meanwhile would be closed, unread, by writing.
-                    await asyncio.sleep(_CALM_S)
+                    await asyncio.sleep(self._times.calm_s)
                 suspension = self._suspension
                 pong = await self._socket.ping()
-                self._pong_due = time.monotonic() + self._times.answer_s
+                self._pong_due = self._clocks.now() + self._times.answer_s
                 await pong
                 self._pong_due = float("inf")
                 if suspension is not None:
@@ -417,7 +426,7 @@ class StreamLink:
 
     async def _forget(self, suspension: Suspension) -> None:
         """Let `suspension` explain no more: the pong came after all that had waited."""
-        await asyncio.sleep(_CALM_S)
+        await asyncio.sleep(self._times.calm_s)
         if self._suspension is suspension:
             self._suspension = None
             self._owner.link_caught_up(self)
@@ -425,15 +434,15 @@ class StreamLink:
     def _look_for_suspension(self) -> None:
         """Where nothing ran for a while, give what waited meanwhile the time to be read."""
         found = self._suspensions.look()
-        now = time.monotonic()
-        self._look_at = now + _LOOK_AFTER_S
+        now = self._clocks.now()
+        self._look_at = now + self._times.look_after_s
         if found is None:
             return
         _log.warning("%s", found.sentence)
         self._suspension = found
-        self._calm_until = now + _CALM_S
+        self._calm_until = now + self._times.calm_s
         if self._pong_due < float("inf"):
-            self._pong_due = now + _CALM_S + self._times.answer_s
+            self._pong_due = now + self._times.calm_s + self._times.answer_s
         self._wanted.resumed(now)
         self._resumed.set()
         self._owner.link_suspended(self, found)

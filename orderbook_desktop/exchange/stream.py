@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from typing import Any, Final
 
@@ -151,7 +150,7 @@ class BinanceStreams:
             raise BugError(f"{market} is subscribed already")
         if len(self._subscriptions) >= STREAMS_A_CONNECTION:
             raise BugError(f"more than {STREAMS_A_CONNECTION} markets on one connection")
-        subscription = Subscription(market, self._times.silence_s)
+        subscription = Subscription(market, self._times.silence_s, now=self._clocks.now)
         self._subscriptions[market] = subscription
         self._wanted.set()
         self._unwanted.clear()
@@ -201,13 +200,13 @@ class BinanceStreams:
                 self._break_all(LinkEnd(GapCause.DISCONNECT, str(error)), error)
                 await asyncio.sleep(_pause_after(error, delays))
                 continue
-            began = time.monotonic()
+            began = self._clocks.now()
             end = await self._serve(link)
             if end is None:
                 continue
             _log.info("%s", end.detail)
             self._break_all(end)
-            if time.monotonic() - began > _STEADY_AFTER_S:
+            if self._clocks.now() - began > _STEADY_AFTER_S:
                 delays = backoff_delays()
             await asyncio.sleep(next(delays))
 
@@ -309,12 +308,12 @@ class BinanceStreams:
 
     async def _open(self) -> StreamLink:
         """Open a connection and ask for every market; raises `ExchangeError`."""
-        while (delay := self._limit.delay(time.monotonic())) > 0:
+        while (delay := self._limit.delay(self._clocks.now())) > 0:
             _log.warning("too many connections; waiting %.0f s", delay)
             await asyncio.sleep(delay)
-        self._limit.take(time.monotonic())
+        self._limit.take(self._clocks.now())
         asked = list(self._subscriptions)[:_STREAMS_IN_ADDRESS]
-        socket = await open_socket(self._base_url, asked, self._times)
+        socket = await open_socket(self._base_url, asked, self._times, self._clocks.now_ns)
         link = StreamLink(socket, self, self._times, asked, self._clocks)
         link.unsubscribe(market for market in asked if market not in self._subscriptions)
         link.subscribe(self._subscriptions)

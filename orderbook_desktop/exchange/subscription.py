@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 
 from orderbook_desktop.core.depth_sync import may_follow
@@ -36,12 +37,14 @@ class Subscription:
         market: str,
         silence_s: float = LEAST_SILENCE_S,
         waiting_at_most: int = _WAITING_AT_MOST,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.market = market
         self.silence = SilenceWatch(silence_s)
         self.is_open = False
         self.has_joined = False
         self._waiting_at_most = waiting_at_most
+        self._now = now
         self._queue: asyncio.Queue[StreamItem | BaseException] = asyncio.Queue()
         # The last id delivered since the stream opened; 0 while there was no event.
         self._last_id = 0
@@ -63,7 +66,7 @@ class Subscription:
         """The market's stream is open: every later event will come."""
         if not self.is_open:
             self.is_open = True
-            self.silence.opened(time.monotonic())
+            self.silence.opened(self._now())
             self._put(StreamConnected())
 
     def broken(self, cause: GapCause, detail: str, problem: KnownError | None = None) -> None:
@@ -92,7 +95,7 @@ class Subscription:
         """
         if not self.is_open:
             return
-        self.silence.received(time.monotonic())
+        self.silence.received(self._now())
         received_ms = diff.received_ns // _NS_A_MS
         known = self._last_id, self._last_ms
         if self._last_id and not may_follow(diff.final_id, received_ms, *known):
@@ -124,7 +127,7 @@ class Subscription:
     def suspended(self, told: StreamBroken) -> None:
         """Nothing ran here for a while: what is missing from now on is missing because of that."""
         self._suspension = told
-        self.silence.resumed(time.monotonic())
+        self.silence.resumed(self._now())
 
     def caught_up(self) -> None:
         """What waited while nothing ran has been read."""
@@ -156,7 +159,7 @@ class Subscription:
             diff = self._kept_back.pop(0)
             self.has_joined = True
             if diff.final_id > self._last_id:
-                self.silence.received(time.monotonic())
+                self.silence.received(self._now())
                 self._last_id = diff.final_id
                 self._put(diff)
 

@@ -22,12 +22,15 @@ _SLEPT_AT_LEAST_S: Final = 1.0
 class Clocks:
     """Clocks in seconds: `elapsed` counts a sleep of the computer, `awake` does not.
 
-    `worked` is the processor time that this program used.
+    `worked` is the processor time that this program used. `now` is what waits are measured by;
+    `now_ns` is the time of day, in ns since the epoch.
     """
 
     elapsed: Callable[[], float]
     awake: Callable[[], float]
     worked: Callable[[], float] = time.process_time
+    now: Callable[[], float] = time.monotonic
+    now_ns: Callable[[], int] = time.time_ns
 
 
 def system_clocks() -> Clocks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -87,10 +88,10 @@ class Health(BaseModel):
     status: str = "ok"
 
 
-def api_routes(hub: Hub) -> APIRouter:
+def api_routes(hub: Hub, now: Callable[[], float] = time.monotonic) -> APIRouter:
     """Return the paths for programs, served from `hub`."""
     router = APIRouter(tags=["for programs"], responses=REFUSALS)
-    began = time.monotonic()
+    began = now()
     changes = ChangesForm()
 
     @router.get("/api/book", response_model=BookAnswer, responses=OF_SYMBOLS)
@@ -121,7 +122,7 @@ def api_routes(hub: Hub) -> APIRouter:
         await _follow_default(hub)
         return StatusAnswer(
             version=__version__,
-            uptimeMs=int((time.monotonic() - began) * 1000),
+            uptimeMs=int((now() - began) * 1000),
             demo=hub.library.demo,
             viewers=hub.viewers,
             viewersLimit=hub.limits.viewers,

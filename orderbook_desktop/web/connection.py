@@ -55,6 +55,7 @@ class BoundedConnection(H11Protocol):
     """
 
     limits = Limits()
+    now = staticmethod(time.monotonic)
     conn: StrictConnection
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -63,7 +64,7 @@ class BoundedConnection(H11Protocol):
         self.logger = _errors_only
         # What is asked for may hold the token. (uvicorn looks at its loggers, not its setting.)
         self.access_log = False
-        self._silent_since = time.monotonic()
+        self._silent_since = self.now()
         self._stalled_at: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -79,7 +80,7 @@ class BoundedConnection(H11Protocol):
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""
-        self._stalled_at = time.monotonic()
+        self._stalled_at = self.now()
         super().pause_writing()
 
     def resume_writing(self) -> None:
@@ -89,7 +90,7 @@ class BoundedConnection(H11Protocol):
 
     def on_response_complete(self) -> None:
         """What was asked for has been answered: the next request is waited for."""
-        self._silent_since = time.monotonic()
+        self._silent_since = self.now()
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:

@@ -10,7 +10,6 @@ import logging
 import os
 import socket
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -146,7 +145,7 @@ class WebServer:
         """Hang up on clients that stall."""
         while True:
             await asyncio.sleep(_SWEEP_S)
-            now = time.monotonic()
+            now = BoundedConnection.now()
             _hang_up(one for one in _connections(server) if one.is_overdue(now))
 
 

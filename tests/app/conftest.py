@@ -37,7 +37,8 @@ class ExchangeThread:
     events that pytest-qt lets happen there, when asyncio says that no loop runs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, source: SyntheticSource) -> None:
+        self._source = source
         self.rest_url = self.ws_url = ""
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
@@ -55,16 +56,16 @@ class ExchangeThread:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with LocalExchange(SyntheticSource(seed=7)) as self._exchange:
+        async with LocalExchange(self._source) as self._exchange:
             self.rest_url, self.ws_url = self._exchange.rest_url, self._exchange.ws_url
             self._ready.set()
             await self._stop.wait()
 
 
 @pytest.fixture
-def exchange() -> Iterator[ExchangeThread]:
-    """Serve a made-up market."""
-    exchange = ExchangeThread()
+def exchange(request: pytest.FixtureRequest) -> Iterator[ExchangeThread]:
+    """Serve a made-up market, or the source that the test's parameter is."""
+    exchange = ExchangeThread(getattr(request, "param", SyntheticSource(seed=7)))
     yield exchange
     exchange.close()
 

@@ -18,7 +18,7 @@ from orderbook_desktop.core.units import Scale
 from orderbook_desktop.desk import live_desk
 from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.desk.times import DeskTimes
-from orderbook_desktop.exchange.local import synthetic
+from orderbook_desktop.exchange.local import SyntheticSource
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
@@ -234,10 +234,10 @@ async def test_kept_recordings_are_resumed(settings: Settings) -> None:
     assert _rows(desk)["SOL/USDT"] == (True, True)
 
 
-async def test_what_happened_while_nobody_recorded_is_a_gap(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(synthetic, "_ALIVE_AFTER_REQUEST_MS", 0)
+@pytest.mark.parametrize(
+    "exchange", [SyntheticSource(seed=7, alive_after_request_s=0.0)], indirect=True
+)
+async def test_what_happened_while_nobody_recorded_is_a_gap(settings: Settings) -> None:
     async with DatabaseServer(settings.data_dir) as server:
         database = Database(settings.db_name)
         database.connect(server.dsn)

@@ -161,7 +161,7 @@ async def go_on(database: Database, lines: Lines) -> None:
             feed = HandFeed(recorder.sink(market))
             feed.snapshot(decode_snapshot(book[1], market, book[0]))
             feed.diffs(*(decode_diff(payload, received_ns) for received_ns, payload in events))
-    archiver = archiver_of(database, now_ms=lambda: 2**41)
+    archiver = archiver_of(database, now_ns=lambda: 2**41 * 1_000_000)
     for _ in range(3):
         await archiver.catch_up()
 

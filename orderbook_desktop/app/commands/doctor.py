@@ -43,12 +43,13 @@ class DoctorTimes:
     """How long the doctor waits for what, in seconds.
 
     What asks others for something has `check_s`. A stream that is connected has `event_s` to
-    send its first event, and a database `close_s` to end.
+    send its first event, and a database `close_s` to end. `now` is the clock of all that.
     """
 
     check_s: float = 15.0
     close_s: float = 0.5
     event_s: float = 5.0
+    now: Callable[[], float] = time.monotonic
 
 
 _TIMES: Final = DoctorTimes()
@@ -180,14 +181,14 @@ def _retention(settings: Settings) -> Finding:
     return Finding("retention", Verdict.GOOD, text)
 
 
-async def _rest(settings: Settings, _times: DoctorTimes) -> Finding:
+async def _rest(settings: Settings, times: DoctorTimes) -> Finding:
     rest = BinanceRest(settings.rest_url, limit=100)
-    began = time.monotonic()
+    began = times.now()
     try:
         snapshot = await rest.snapshot(split_symbol(settings.symbol)[1])
     finally:
         await rest.close()
-    took = (time.monotonic() - began) * 1000
+    took = (times.now() - began) * 1000
     text = (
         f"{settings.rest_url} answers in {took:.0f} ms; {settings.symbol} is at update id "
         f"{snapshot.last_update_id}"

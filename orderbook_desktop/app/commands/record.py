@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import typer
@@ -56,7 +55,7 @@ async def _record(
 
     engine = Engine(settings, failed, times.desk.engine)
     sessions: dict[str, MarketSession] = {}
-    began = time.monotonic()
+    began = times.now()
     with stop_on_signals(stop):
         try:
             await engine.start()
@@ -65,14 +64,16 @@ async def _record(
                 sessions[symbol] = session = engine.open_market(symbol, viewed=False)
                 session.set_recording(wanted=True)
                 session.start()
-            pointless = await _until_end(engine, sessions, stop, duration_s) if sessions else None
+            pointless = None
+            if sessions:
+                pointless = await _until_end(engine, sessions, stop, duration_s, times.now)
         finally:
             await engine.close(times.write_s)
     if bugs:
         raise bugs[0]
     if not sessions:
         _tell("Nothing was recorded: it was stopped before it could begin.")
-    took_s = time.monotonic() - began
+    took_s = times.now() - began
     is_complete = summary_of(sessions, engine.recorder.waiting, took_s, pointless)
     counts = [session.sink.counts for session in sessions.values()]
     if stop.is_set() and took_s < _BEGINS_WITHIN_S:
@@ -134,9 +135,9 @@ async def _until_end(
     sessions: dict[str, MarketSession],
     stop: asyncio.Event,
     duration_s: float | None,
+    now: Callable[[], float],
 ) -> KnownError | None:
     """Show progress until it is over; return what makes going on pointless."""
-    now = asyncio.get_running_loop().time
     deadline = float("inf") if duration_s is None else now() + duration_s
     with RecordProgress(engine.settings.db_name, sessions) as progress:
         while not stop.is_set() and (left := deadline - now()) > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -41,15 +41,21 @@ class RecordProgress:
     """
 
     def __init__(
-        self, database: str, sessions: Mapping[str, MarketSession], console: Console | None = None
+        self,
+        database: str,
+        sessions: Mapping[str, MarketSession],
+        console: Console | None = None,
+        now: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._database = database
-        since_ms = time.time_ns() // 1_000_000
+        since_ms = now_ns() // 1_000_000
         self._meters = [RecordingMeter(*item, since_ms) for item in sessions.items()]
         self._console = console or Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False)
         self._told: dict[str, str] = {}
-        self._told_at = time.monotonic()
+        self._now = now
+        self._told_at = now()
         self._drawn_at = -math.inf
         self._most_waiting = 0
         self._sentence = ""
@@ -84,8 +90,8 @@ class RecordProgress:
             if self._told.get(meter.symbol) != state:
                 self._told[meter.symbol] = state
                 self._print(f"{meter.symbol}: {state}")
-        if time.monotonic() - self._told_at >= _TELL_EVERY_S:
-            self._told_at = time.monotonic()
+        if self._now() - self._told_at >= _TELL_EVERY_S:
+            self._told_at = self._now()
             if len(self._meters) > _SYMBOLS_A_LINE:
                 total = _total([meter.status() for meter in self._meters])
                 self._print(f"{total}; at most {self._most_waiting:,} were waiting")
@@ -102,8 +108,8 @@ class RecordProgress:
     def _show_table(self) -> None:
         # Drawing a large one takes as long as recording a hundred events.
         is_large = len(self._meters) > _SYMBOLS_A_LINE
-        if not is_large or time.monotonic() - self._drawn_at >= _DRAW_EVERY_S:
-            self._drawn_at = time.monotonic()
+        if not is_large or self._now() - self._drawn_at >= _DRAW_EVERY_S:
+            self._drawn_at = self._now()
             self._live.update(self._table(), refresh=True)
 
     def _table(self) -> Table:
@@ -202,9 +208,9 @@ def _state(meter: RecordingMeter) -> str:
     return f"{status.state.value}. {problem}" if problem else status.state.value
 
 
-def _counts(meter: RecordingMeter) -> str:
+def _counts(meter: RecordingMeter, now_ns: Callable[[], int] = steady_ns) -> str:
     counts = meter.session.sink.counts
-    badge = badge_for(meter.session.live.status, steady_ns())
+    badge = badge_for(meter.session.live.status, now_ns())
     return (
         f"{meter.symbol} {badge.text}: {_many(counts.events, 'event')}, "
         f"{_many(counts.gaps, 'gap')}, {bytes_text(meter.session.archived.bytes)} archived"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Collection, Generator, Iterator, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -234,14 +235,15 @@ class CaptureSource:
 class _Clock:
     """Maps receive times to the loop's clock, by absolute deadlines, so that no error adds up."""
 
-    def __init__(self, speed: float) -> None:
+    def __init__(self, speed: float, now: Callable[[], float] = time.monotonic) -> None:
         self._speed = speed
+        self._now = now
         self._origin: tuple[int, float] | None = None
         self._late = 0
 
     async def wait_for(self, recv_ns: int) -> None:
         """Return when it is time for `recv_ns`; at once where that has passed."""
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         if self._origin is None:
             self._origin = recv_ns, now
         first_ns, started = self._origin

@@ -106,7 +106,8 @@ class FaultBoard:
     `counts` has how often each kind happened, `log` the newest of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._now_ns = now_ns
         self.counts: Counter[FaultKind] = Counter()
         self.log: deque[Happened] = deque(maxlen=_LOG_LENGTH)
         self._pending: list[tuple[Fault, int]] = []
@@ -123,7 +124,7 @@ class FaultBoard:
     def note(self, fault: Fault, market: str = "", detail: str = "") -> None:
         """Record that `fault` has happened."""
         self.counts[fault.kind] += 1
-        self.log.append(Happened(fault.kind, time.time_ns() // 1_000_000, market, detail))
+        self.log.append(Happened(fault.kind, self._now_ns() // 1_000_000, market, detail))
 
     def take(self, market: str, *kinds: FaultKind) -> Fault | None:
         """Return the next fault of `kinds` meant for `market`, using up one of its count."""

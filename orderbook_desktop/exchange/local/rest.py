@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, Final
 
@@ -38,7 +38,14 @@ _DAY_MS: Final = 86_400_000
 class RestApi:
     """Answers the requests of `/api/v3/`."""
 
-    def __init__(self, source: MarketSource, board: FaultBoard, weight_limit: int) -> None:
+    def __init__(
+        self,
+        source: MarketSource,
+        board: FaultBoard,
+        weight_limit: int,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._now_ns = now_ns
         self.weights = _WeightMeter(weight_limit)
         self._source = source
         self._board = board
@@ -56,13 +63,13 @@ class RestApi:
         if path == "ticker/24hr":
             return self._tickers(query)
         if path in ("ping", "time"):
-            now_ms = time.time_ns() // 1_000_000
+            now_ms = self._now_ns() // 1_000_000
             return self._weighed(1) or json_answer({"serverTime": now_ms} if path == "time" else {})
         return error_answer(-1000, "This endpoint does not exist.", status=404)
 
     def _weighed(self, weight: int) -> Answer | None:
         """Count `weight`; return the refusal where the minute's weight is used up."""
-        wait_s = self.weights.use(weight, time.time())
+        wait_s = self.weights.use(weight, self._now_ns() / 1e9)
         return fault_answer(429, wait_s) if wait_s else None
 
     async def _depth(self, query: dict[str, str], fault: Fault | None) -> Answer:
@@ -92,7 +99,7 @@ class RestApi:
         if isinstance(asked, Answer):
             return asked
         info = _info_body(asked, self.weights.limit)
-        return json_answer({"serverTime": time.time_ns() // 1_000_000, **info})
+        return json_answer({"serverTime": self._now_ns() // 1_000_000, **info})
 
     def _tickers(self, query: dict[str, str]) -> Answer:
         asked = self._asked(query)
@@ -102,7 +109,7 @@ class RestApi:
         refusal = self._weighed(_tickers_weight(None if is_all else len(asked)))
         if refusal:
             return refusal
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self._now_ns() // 1_000_000
         tickers = [_day_ticker(listing, now_ms) for listing in asked]
         return json_answer(tickers[0] if "symbol" in query else tickers)
 

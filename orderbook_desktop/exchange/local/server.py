@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from types import TracebackType
 from typing import Any, Final, Self
@@ -268,8 +268,9 @@ class LocalExchange:
 class _Door:
     """Knows all connections, REST and websocket, and resets new ones while it is shut."""
 
-    def __init__(self, board: FaultBoard) -> None:
+    def __init__(self, board: FaultBoard, now: Callable[[], float] = time.monotonic) -> None:
         self._board = board
+        self._now = now
         self._inside: set[asyncio.Transport] = set()
         self._fault: Fault | None = None
         self._shut_until = 0.0
@@ -277,7 +278,7 @@ class _Door:
     def shut(self, fault: Fault) -> None:
         """Reset every new connection for `fault.seconds`."""
         self._fault = fault
-        self._shut_until = time.monotonic() + fault.seconds
+        self._shut_until = self._now() + fault.seconds
 
     def hang_up(self) -> None:
         """Cut off everybody who has not left."""
@@ -303,6 +304,6 @@ class _Door:
 
     def _enter(self, transport: asyncio.Transport) -> None:
         self._inside.add(transport)
-        if self._fault and time.monotonic() < self._shut_until:
+        if self._fault and self._now() < self._shut_until:
             self._board.note(self._fault)
             transport.abort()

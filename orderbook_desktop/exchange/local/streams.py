@@ -48,7 +48,15 @@ class StreamHub:
     the events that passed through, by stream, whether or not anybody listened.
     """
 
-    def __init__(self, board: FaultBoard, on_change: Callable[[Collection[str]], None]) -> None:
+    def __init__(
+        self,
+        board: FaultBoard,
+        on_change: Callable[[Collection[str]], None],
+        now: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._now = now
+        self._now_ns = now_ns
         self.sent: Counter[str] = Counter()
         self.opened = 0
         self._board = board
@@ -135,7 +143,7 @@ class StreamHub:
     ) -> None:
         times: deque[float] = deque(maxlen=_COMMANDS_PER_SECOND + 1)
         async for message in connection:
-            times.append(time.monotonic())
+            times.append(self._now())
             if len(times) == times.maxlen and times[-1] - times[0] < 1:
                 await connection.close(1008, "Too many requests")
                 return
@@ -178,7 +186,7 @@ class StreamHub:
                 client.transport.abort()
 
     def _announce_shutdown(self) -> None:
-        event = b'{"e":"serverShutdown","E":%d}' % (time.time_ns() // 1_000_000)
+        event = b'{"e":"serverShutdown","E":%d}' % (self._now_ns() // 1_000_000)
         broadcast(self._clients, event, text=True)
 
     def _end_silence(self, fault: Fault) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from orderbook_desktop.exchange.local.source import BookView, Listing, Publish, StreamEvent
 from orderbook_desktop.exchange.local.synthetic_listing import synthetic_specs
 from orderbook_desktop.exchange.local.synthetic_market import STEP_MS, SyntheticMarket
 
-# After a depth request a market lives on for so long without subscribers.
-_ALIVE_AFTER_REQUEST_MS: Final = 10_000
 # A computer that slept does not catch up with what nobody has seen.
 _CATCH_UP_AT_MOST_MS: Final = 3_000
 
@@ -20,11 +18,20 @@ _CATCH_UP_AT_MOST_MS: Final = 3_000
 class SyntheticSource:
     """Serves the synthetic markets of `seed`; `activity` multiplies how much happens.
 
-    A market nobody is subscribed to costs nothing. Whoever looks again finds that it has
-    moved on meanwhile: no run of its ids reaches across the time that nobody saw.
+    A market without subscribers costs nothing: after a depth request it lives on for
+    `alive_after_request_s`, and when it is asked for again, it has moved on meanwhile. No run of
+    its ids reaches across the time between.
     """
 
-    def __init__(self, seed: int = 1, activity: float = 1.0) -> None:
+    def __init__(
+        self,
+        seed: int = 1,
+        activity: float = 1.0,
+        alive_after_request_s: float = 10.0,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._alive_after_request_ms = round(alive_after_request_s * 1000)
+        self._now_ns = now_ns
         self._seed = seed
         self._specs = synthetic_specs(activity)
         self._listings = {market: spec.listing() for market, spec in self._specs.items()}
@@ -50,8 +57,8 @@ class SyntheticSource:
     async def run(self, publish: Publish) -> None:
         """Publish what happens in the markets that somebody looks at, every 100 ms, for ever."""
         while True:
-            await asyncio.sleep((STEP_MS - time.time() * 1000 % STEP_MS) / 1000)
-            now_ms = _now_ms()
+            await asyncio.sleep((STEP_MS - self._now_ns() / 1e6 % STEP_MS) / 1000)
+            now_ms = self._now_ms()
             self._played += 1
             alive = self._alive(now_ms)
             self._living &= alive
@@ -66,7 +73,7 @@ class SyntheticSource:
 
     async def book(self, market: str) -> BookView:
         """Return the book now; the market goes on living for a while."""
-        now_ms = _now_ms()
+        now_ms = self._now_ms()
         self._requested_ms[market] = now_ms
         return self._awake(market).book()
 
@@ -86,18 +93,21 @@ class SyntheticSource:
         """Return the market as it is now, made at its first use, moved on after a pause."""
         known = self._markets.get(market)
         if known is None:
-            known = SyntheticMarket(self._specs[market], self._seed, _now_ms())
+            known = SyntheticMarket(self._specs[market], self._seed, self._now_ms())
             self._markets[market] = known
         elif market not in self._living:
-            known.move_on(_now_ms())
+            known.move_on(self._now_ms())
         self._living.add(market)
         return known
+
+    def _now_ms(self) -> int:
+        return self._now_ns() // 1_000_000
 
     def _alive(self, now_ms: int) -> set[str]:
         recent = {
             market
             for market, at_ms in self._requested_ms.items()
-            if now_ms - at_ms < _ALIVE_AFTER_REQUEST_MS
+            if now_ms - at_ms < self._alive_after_request_ms
         }
         return self._wanted | recent
 
@@ -115,7 +125,3 @@ class SyntheticSource:
                     final_id=event.update_id,
                 )
             )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

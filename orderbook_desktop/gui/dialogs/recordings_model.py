@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,12 +77,12 @@ def _rate_text(recording: MarketRecording) -> str:
     return f"{recording.rate:,.1f}" if recording.wanted else _NEVER
 
 
-def _time_text(ms: int) -> str:
+def _time_text(ms: int, now_s: Callable[[], float] = time.time) -> str:
     """Return a moment of our own clock: the time of day, of another day with the date."""
     if not ms:
         return _NEVER
-    moment, now = datetime.fromtimestamp(ms / 1000, UTC).astimezone(), datetime.now(UTC)
-    is_today = moment.date() == now.astimezone().date()
+    moment, now = (datetime.fromtimestamp(s, UTC).astimezone() for s in (ms / 1000, now_s()))
+    is_today = moment.date() == now.date()
     return f"{moment:%H:%M:%S}" if is_today else f"{moment:%d %b %H:%M}"
 
 

@@ -53,6 +53,7 @@ class DeskBridge(QObject):
         desk: Desk,
         parent: QObject | None = None,
         now_ns: Callable[[], int] = steady_ns,
+        frame_clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         super().__init__(parent)
         self._desk = desk
@@ -60,6 +61,7 @@ class DeskBridge(QObject):
         self._symbol: SymbolInfo | None = None
         self._desk_revision: int | None = None
         self._seen: tuple[BookSource, Book, int, FeedState, str] | None = None
+        self._frame_clock_ns = frame_clock_ns
         self._framed_ns = 0
         self._frame_ns = 0
         self._problem = ""
@@ -92,7 +94,7 @@ class DeskBridge(QObject):
         self._frame_ns = int((frame_ms - _PEEK_MS / 2) * 1_000_000)
 
     def _tick(self) -> None:
-        if time.monotonic_ns() - self._framed_ns >= self._frame_ns:
+        if self._frame_clock_ns() - self._framed_ns >= self._frame_ns:
             self.look()
 
     def look(self) -> None:
@@ -124,7 +126,7 @@ class DeskBridge(QObject):
         if self._seen is None or self._seen[3:] != seen[3:]:
             self._slow_at_ns = 0  # The badge must not lag behind the picture.
         self._seen = seen
-        self._framed_ns = time.monotonic_ns()
+        self._framed_ns = self._frame_clock_ns()
         frame = read_frame(self._desk.symbol, look)
         if frame.problem and frame.problem != self._problem:
             _log.warning("The book of %s cannot be shown: %s", frame.symbol.symbol, frame.problem)

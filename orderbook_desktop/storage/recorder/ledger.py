@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -44,12 +45,25 @@ from orderbook_desktop.storage.store.schema import (
 
 _log = logging.getLogger(__name__)
 
-_PERSIST_EVERY_S: Final = 1.0
-_HEARTBEAT_EVERY_S: Final = 10.0
-_LOOK_EVERY_S: Final = 60.0
 # Few enough that an event which comes meanwhile is not kept waiting.
 _SEGMENTS_A_WRITE: Final = 10
 _CHECKPOINTS_KEPT: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerTimes:
+    """How often a ledger does what, in seconds.
+
+    How far the segments have come is stored every `persist_every_s`, that their recorder lives
+    every `heartbeat_every_s`; for recorders that are gone it is looked every `look_every_s`.
+    """
+
+    persist_every_s: float = 1.0
+    heartbeat_every_s: float = 10.0
+    look_every_s: float = 60.0
+
+
+LEDGER_TIMES: Final = LedgerTimes()
 
 
 class Ledger:
@@ -65,7 +79,11 @@ class Ledger:
         database: Database,
         written: Callable[[LedgerEntry], None],
         vanished: Callable[[str], None],
+        times: LedgerTimes = LEDGER_TIMES,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._times = times
+        self._now = now
         self._database = database
         self._written = written
         self._vanished = vanished
@@ -73,7 +91,7 @@ class Ledger:
         self._open: dict[str, OpenSegment] = {}
         self._wake = asyncio.Event()
         self._finishing = False
-        self._watch = CrashWatch(database)
+        self._watch = CrashWatch(database, now)
         self._loose = LooseEvents(database)
         # Long ago: the first time is due at once.
         self._kept_up_at = self._beaten_at = self._looked_at = -math.inf
@@ -120,7 +138,7 @@ class Ledger:
         """Close what earlier recorders left open, and imports. Raises PyMongo's errors."""
         await self._watch.close_crashed()
         await settle_imports(self._database)
-        self._looked_at = time.monotonic()
+        self._looked_at = self._now()
 
     async def run(self) -> None:
         """Write until finished."""
@@ -132,10 +150,10 @@ class Ledger:
                     self._written(self._queue.popleft())
             if self._finishing:
                 return
-            await self._pause(self._kept_up_at + _PERSIST_EVERY_S - time.monotonic())
-            if time.monotonic() - self._kept_up_at >= _PERSIST_EVERY_S:
+            await self._pause(self._kept_up_at + self._times.persist_every_s - self._now())
+            if self._now() - self._kept_up_at >= self._times.persist_every_s:
                 await self._until_it_works(self._keep_up)
-                self._kept_up_at = time.monotonic()
+                self._kept_up_at = self._now()
 
     async def _until_it_works(self, attempt: Callable[[], Awaitable[object]]) -> None:
         await until_it_works(self._database, Activity.KEEP_LEDGER, attempt)
@@ -202,14 +220,14 @@ class Ledger:
 
     async def _keep_up(self) -> None:
         """Store how far the segments have come, and at times that their recorder lives."""
-        now = time.monotonic()
-        beat = now - self._beaten_at >= _HEARTBEAT_EVERY_S
+        now = self._now()
+        beat = now - self._beaten_at >= self._times.heartbeat_every_s
         due = [one for one in self._open.values() if one.stored and (one.changed or beat)]
         for start in range(0, len(due), _SEGMENTS_A_WRITE):
             await self._persist(due[start : start + _SEGMENTS_A_WRITE])
         if beat:
             self._beaten_at = now
-        if self._database.prepared and now - self._looked_at >= _LOOK_EVERY_S:
+        if self._database.prepared and now - self._looked_at >= self._times.look_every_s:
             await self.recover()
 
     async def _persist(self, segments: list[OpenSegment]) -> None:

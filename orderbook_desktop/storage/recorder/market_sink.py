@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -91,12 +92,18 @@ class MarketSink:
     told too.
     """
 
-    def __init__(self, market: str, pending: PendingWrites) -> None:
+    def __init__(
+        self,
+        market: str,
+        pending: PendingWrites,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self.market = market
         self.counts = MarketCounts()
         self.refused: KnownError | None = None
         self.overflowing = False
         self._pending = pending
+        self._now_ns = now_ns
         self._segment: OpenSegment | None = None
         # By final id: whether an event that the feed has not applied yet was queued here.
         self._undecided: dict[int, bool] = {}
@@ -248,7 +255,7 @@ class MarketSink:
     def _count_gap(self, cause: GapCause, detail: str) -> None:
         self.counts.gaps += 1
         self.counts.last_gap = cause.sentence
-        self.counts.last_gap_ms = time.time_ns() // 1_000_000
+        self.counts.last_gap_ms = self._now_ns() // 1_000_000
         _log.warning("%s: gap in the recording: %s. %s", self.market, cause.sentence, detail)
 
     def _let_go(self, count: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -210,10 +209,10 @@ class PendingWrites:
         return self.used_bytes <= self.limit_bytes // 2
 
     @property
-    def oldest_ns(self) -> int:
-        """When the oldest event in the queue was received, in ns since the epoch; now if none."""
+    def oldest_ns(self) -> int | None:
+        """When the oldest event in the queue was received, in ns since the epoch; None: none."""
         waiting = (one.received_ns for one in self._queue if isinstance(one, Insert))
-        return next(waiting, time.time_ns())
+        return next(waiting, None)
 
     def events_of(self, market: str) -> int:
         """Return how many of `events` are those of `market`."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.recorder.event_log import EventLog, Outcome, UnstorableAmong
-from orderbook_desktop.storage.recorder.ledger import Ledger
+from orderbook_desktop.storage.recorder.ledger import LEDGER_TIMES, Ledger, LedgerTimes
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.pending import Insert, Operation, PendingWrites, market_of
 from orderbook_desktop.storage.retrying import Activity, until_it_works
@@ -19,9 +21,6 @@ from orderbook_desktop.storage.store.database import Database
 _log = logging.getLogger(__name__)
 
 _OPERATIONS_A_BATCH: Final = 1_000
-# Batches begin at least so long after each other: an event of many costs a third of what it
-# costs alone. After a pause the first event is written at once.
-_BATCH_EVERY_S: Final = 0.025
 _LIMIT_BYTES: Final = 128 * 2**20
 # So many events may wait without that anything gives way to them.
 _FEW_EVENTS: Final = 500
@@ -31,21 +30,47 @@ _EVENTS_SHARE: Final = 0.7
 _LAST_BATCH_SHARE: Final = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class RecorderTimes:
+    """When a recorder writes, in seconds.
+
+    Batches begin at least `batch_every_s` after each other: an event of many costs a third of
+    what it costs alone. After a pause the first event is written at once. `ledger` are the times
+    of its book-keeping.
+    """
+
+    batch_every_s: float = 0.025
+    ledger: LedgerTimes = LEDGER_TIMES
+
+
+RECORDER_TIMES: Final = RecorderTimes()
+
+
 class Recorder:
     """Writes the events of any number of markets to one database.
 
     `await start()`, take a `sink(market)` for each feed, `await close()` at the end. An event
     that comes after a pause is written at once; those that come in quick succession are written
-    together, every `_BATCH_EVERY_S`. Failed writes are repeated until they are acknowledged, by
-    us and not by the driver; repeating is harmless, since (market, u) is unique.
+    together (see `RecorderTimes`). Failed writes are repeated until they are acknowledged, by us
+    and not by the driver; repeating is harmless, since (market, u) is unique.
     """
 
-    def __init__(self, database: Database, limit_bytes: int = _LIMIT_BYTES) -> None:
+    def __init__(
+        self,
+        database: Database,
+        limit_bytes: int = _LIMIT_BYTES,
+        times: RecorderTimes = RECORDER_TIMES,
+        now: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self._database = database
+        self._times = times
+        self._now = now
+        self._now_ns = now_ns
         self._wake = asyncio.Event()
         self._pending = PendingWrites(limit_bytes, self._wake.set)
         self._events = EventLog(database)
-        self._ledger = Ledger(database, self._pending.forget, self._vanished)
+        self._ledger = Ledger(database, self._pending.forget, self._vanished, times.ledger, now)
         self._sinks: dict[str, MarketSink] = {}
         self._jobs: list[asyncio.Task[None]] = []
         self._batch_size = _OPERATIONS_A_BATCH
@@ -82,7 +107,8 @@ class Recorder:
         lag_ms = self.sink(market).counts.lag_ms
         if not self.waiting_of(market):
             return lag_ms
-        waited_ms = (time.time_ns() - self._pending.oldest_ns) // 1_000_000
+        now_ns = self._now_ns()
+        waited_ms = (now_ns - (self._pending.oldest_ns or now_ns)) // 1_000_000
         return max(waited_ms, lag_ms or 0)
 
     def problem_of(self, market: str) -> str:
@@ -103,7 +129,7 @@ class Recorder:
     def sink(self, market: str) -> MarketSink:
         """Return the sink of `market`, the same one each time."""
         if market not in self._sinks:
-            self._sinks[market] = MarketSink(market, self._pending)
+            self._sinks[market] = MarketSink(market, self._pending, self._now_ns)
         return self._sinks[market]
 
     async def start(self) -> None:
@@ -139,7 +165,7 @@ class Recorder:
     async def _finish(self, jobs: list[asyncio.Task[None]], timeout_s: float) -> None:
         """Let the writer come to its end, then the ledger."""
         writing, keeping = jobs
-        ends_at = time.monotonic() + timeout_s
+        ends_at = self._now() + timeout_s
         await asyncio.wait({writing}, timeout=timeout_s * _EVENTS_SHARE)
         self._out_of_time = True
         await asyncio.wait({writing}, timeout=timeout_s * _LAST_BATCH_SHARE)
@@ -149,7 +175,7 @@ class Recorder:
         self._ledger.finish()
         if not self._ledger.is_settled:
             # Else it may look after others, or wait for a database that nobody can have.
-            await asyncio.wait({keeping}, timeout=max(0.0, ends_at - time.monotonic()))
+            await asyncio.wait({keeping}, timeout=max(0.0, ends_at - self._now()))
 
     async def _write(self) -> None:
         """Write events until closed, and everything is written or time is up."""
@@ -160,14 +186,14 @@ class Recorder:
                 await self._until_due()
                 if self._out_of_time:
                     return
-                self._batch_at = time.monotonic()
+                self._batch_at = self._now()
                 await until_it_works(self._database, Activity.WRITE, self._write_batch)
 
     async def _until_due(self) -> None:
         """Wait for what else comes, unless the last batch was long ago, or this is the end."""
         if self._closing or len(self._pending) >= self._batch_size:
             return
-        due_in_s = self._batch_at + _BATCH_EVERY_S - time.monotonic()
+        due_in_s = self._batch_at + self._times.batch_every_s - self._now()
         if due_in_s > 0:
             await asyncio.sleep(due_in_s)
 
@@ -182,7 +208,7 @@ class Recorder:
             self._batch_size = max(1, len(batch) // 2)
             return
         self._batch_size = min(_OPERATIONS_A_BATCH, self._batch_size * 2)
-        now_ns = time.time_ns()
+        now_ns = self._now_ns()
         for operation in batch:
             self._acknowledge(operation, outcome, now_ns)
 

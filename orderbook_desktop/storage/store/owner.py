@@ -7,6 +7,7 @@ import platform
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -49,13 +50,13 @@ def _process_space() -> str:
 _SPACE: Final = _process_space()
 
 
-def owner_document() -> Document:
+def owner_document(now_ns: Callable[[], int] = time.time_ns) -> Document:
     """Return the fields that say who writes a segment, and when that was.
 
     `alive_ms` is compared for change only: clocks differ, and jump.
     """
     owner = {"host": _SPACE, "pid": os.getpid(), "token": _TOKEN}
-    return {"owner": owner, "alive_ms": time.time_ns() // 1_000_000}
+    return {"owner": owner, "alive_ms": now_ns() // 1_000_000}
 
 
 def is_ours(segment: Document) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -33,8 +34,14 @@ class PatientDatabase(Database):
     goes on in its place. After `patience_s` without an answer PyMongo's error is raised.
     """
 
-    def __init__(self, name: str, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        name: str,
+        patience_s: float = PATIENCE_S,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(name)
+        self._now = now
         self._patience_s = patience_s
 
     def collection(self, name: str) -> AsyncIOMotorCollection[Document]:
@@ -43,15 +50,14 @@ class PatientDatabase(Database):
 
     async def patiently(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Return what `attempt` reads, as soon as that works."""
-        now = asyncio.get_running_loop().time
         delays = backoff_delays(first=0.1, cap=1.0)
         failing_since: float | None = None
         while True:
             try:
                 return await attempt()
             except Exception as error:
-                failing_since = failing_since or now()
-                if not _is_passing(error) or now() - failing_since > self._patience_s:
+                failing_since = failing_since or self._now()
+                if not _is_passing(error) or self._now() - failing_since > self._patience_s:
                     raise
                 _log.info("a read is asked again (%s: %s)", type(error).__name__, error)
             await asyncio.sleep(next(delays))

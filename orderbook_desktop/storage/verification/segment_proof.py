@@ -84,7 +84,9 @@ class SegmentProof:
         stored: StoredSegment,
         witnesses: Iterable[tuple[int, str]],
         counted: Callable[[int], None],
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        self._now_ns = now_ns
         self.events = 0
         self.archived_events = 0
         self.held_against = 0
@@ -165,7 +167,7 @@ class SegmentProof:
         for event_ms in (first_ms, last_ms):
             if event_ms < EARLIEST_MS:
                 raise self._fault(f"the time {event_ms} ms is impossible", None)
-            if event_ms > time.time_ns() // 1_000_000 + _AHEAD_AT_MOST_MS:
+            if event_ms > self._now_ns() // 1_000_000 + _AHEAD_AT_MOST_MS:
                 raise self._fault(f"the time {event_ms} ms is still to come", None)
         if self._stored.back_ms is not None and last_ms < first_ms:
             raise self._fault("it ends before it begins", None)

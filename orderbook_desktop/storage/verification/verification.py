@@ -85,6 +85,7 @@ async def verify(
     from_ms: int | None = None,
     to_ms: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    now_ns: Callable[[], int] = time.time_ns,
 ) -> Verified:
     """Prove the recording of `market`, or of it what lies between two times.
 
@@ -93,7 +94,7 @@ async def verify(
     events of how many have been proven. Recording, archiving and retention may go on. Raises
     PyMongo's errors, which prove nothing.
     """
-    return await _Verification(database, market, from_ms, to_ms, progress).run()
+    return await _Verification(database, market, from_ms, to_ms, progress, now_ns).run()
 
 
 class _Verification:
@@ -106,7 +107,9 @@ class _Verification:
         from_ms: int | None,
         to_ms: int | None,
         progress: Callable[[int, int], None] | None,
+        now_ns: Callable[[], int],
     ) -> None:
+        self._now_ns = now_ns
         self._database = database
         self._market = market
         self._from_ms = from_ms
@@ -204,7 +207,7 @@ class _Verification:
     async def _prove_segment(self, stored: StoredSegment, witnesses: list[tuple[int, str]]) -> None:
         before = self._done
         for _ in range(_ATTEMPTS):
-            proof = SegmentProof(self._database, stored, witnesses, self._count)
+            proof = SegmentProof(self._database, stored, witnesses, self._count, self._now_ns)
             self._proofs.append(proof)
             try:
                 return await proof.prove(self._from_ms_in(stored), self._to_ms)
@@ -258,7 +261,7 @@ class _Verification:
         # Read anew: those that are being recorded have come further.
         segments = await read_segments(self._database, self._market)
         named = [(one.segment.snapshot_id, one.segment.last_id) for one in segments]
-        before_ns = time.time_ns() - _TOLD_WITHIN_NS
+        before_ns = self._now_ns() - _TOLD_WITHIN_NS
         raw = RawEvents(self._database, self._market)
         found = (await raw.outside(named)).items()
         ids = sorted(u for u, ns in found if u not in listed and ns < before_ns)
