@@ -23,6 +23,7 @@ from orderbook_desktop.app.settings import BadSetting
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.exchange.local.capture_writer import write_capture
 from orderbook_desktop.storage.reading.recording import NotCovered
+from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from orderbook_desktop.storage.store.schema import segment_document, unarchived_document
 from tests.app.command import run_command
 from tests.app.commands.test_export_and_import import true_books
@@ -143,7 +144,9 @@ def test_segments_have_events(recording: RecordingReader) -> None:
     last_id = segment.last_id
     empty = replace(segment, snapshot_id=last_id, first_id=last_id + 1, event_count=0)
     document = {**segment_document(empty), **unarchived_document(last_id), "_id": "empty"}
-    stored = recording._recording._database.collection("segments")
+    store = recording._recording._store
+    assert isinstance(store, DatabaseStore)
+    stored = store._database.collection("segments")
 
     async def put() -> None:
         await stored.insert_one(document)

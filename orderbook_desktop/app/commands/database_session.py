@@ -20,7 +20,6 @@ from orderbook_desktop.storage.failures import driver_failures_told
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState, redacted_dsn
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.patient_database import PatientDatabase
-from orderbook_desktop.storage.store.schema import has_schema
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +93,7 @@ def _check_folder(folder: Path) -> None:
 
 
 async def _check_recorded(database: PatientDatabase, settings: Settings) -> None:
-    if not await database.patiently(lambda: has_schema(database.motor)):
+    if not await database.patiently(database.has_recordings):
         raise NothingRecorded(place_of(settings))
 
 

@@ -18,7 +18,7 @@ from orderbook_desktop.storage.retrying import Activity, until_it_works
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.owner import owner_document
-from orderbook_desktop.storage.store.schema import SEGMENTS, Document, NewerSchema, has_schema
+from orderbook_desktop.storage.store.schema import SEGMENTS, Document, NewerSchema
 
 _log = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ class Archiver:
         if self._database.prepared:
             return True
         try:
-            if await has_schema(self._database.motor):
+            if await self._database.has_recordings():
                 await self._prepare()
         except NewerSchema:
             # Whoever wants to record, or to see the recording, is told so.

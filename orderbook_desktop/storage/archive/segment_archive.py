@@ -20,7 +20,8 @@ from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.archive.lease import ArchiveLease
 from orderbook_desktop.storage.archive.proof import proven_chunk
 from orderbook_desktop.storage.archive.raw_removal import ArchivedRaw
-from orderbook_desktop.storage.reading.segment_reader import MissingEvents, checkpoint_book
+from orderbook_desktop.storage.reading.segment_reader import MissingEvents
+from orderbook_desktop.storage.store.checkpoints import stored_book
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
@@ -138,7 +139,7 @@ class SegmentArchive:
             key = f"{segment['_id']}:{after_id}"
             base = await self._database.collection(CHECKPOINTS).find_one({"_id": key})
             if base is not None:
-                return await asyncio.to_thread(checkpoint_book, base)
+                return await asyncio.to_thread(stored_book(base).unpack)
         chunk = await self._store.ending_at(segment["_id"], after_id)
         if chunk is None:
             raise MissingEvents(market, after_id, "the book")

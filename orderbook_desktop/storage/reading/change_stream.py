@@ -110,11 +110,7 @@ class RecordedStreams:
 
     async def _read(self) -> None:
         """Open the stream, where possible at the token, and hand out what comes."""
-        # Motor's own types declare `alive` a method, which it is not.
-        watching: Any = self._database.motor.watch(
-            _PIPELINE, resume_after=self._token, max_await_time_ms=_AWAIT_MS
-        )
-        async with watching as stream:
+        async with self._database.watch(_PIPELINE, self._token, _AWAIT_MS) as stream:
             # Its position is fixed now, so what is read from here on overlaps with it.
             self._opened(stream.resume_token)
             while stream.alive:

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from orderbook_desktop.core.checkpoint import roll_forward
-from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
-from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.core.events import DepthSnapshot
 from orderbook_desktop.storage.errors import DatabaseError
+from orderbook_desktop.storage.store.checkpoints import RunningBook, newest_running
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.owner import is_gone
-from orderbook_desktop.storage.store.packing import DamagedDocument, unpack
-from orderbook_desktop.storage.store.schema import (
-    CHECKPOINTS,
-    DEPTH_EVENTS,
-    SEGMENTS,
-    Document,
-    event_of,
-    has_schema,
-)
-
-# The server walks a range bounded on both sides fast; no segment is ahead of its last
-# checkpoint by more update ids than this.
-_IDS_AHEAD: Final = 50_000_000
+from orderbook_desktop.storage.store.packing import DamagedDocument
+from orderbook_desktop.storage.store.raw_events import RawEvents
+from orderbook_desktop.storage.store.schema import Document, event_of
 
 
 class NotRecorded(DatabaseError):
@@ -67,45 +55,18 @@ class RecordedSnapshots:
 
         await self._database.until_connected()
         try:
-            checkpoint = await self._newest_checkpoint(market)
-            events = await self._events_after(market, int(checkpoint["update_id"]))
+            newest = None
+            if await self._database.has_recordings():
+                newest = await newest_running(self._database, market)
+            if newest is None:
+                raise NotRecorded(market)
+            events = await RawEvents(self._database, market).stored_after(newest.update_id)
         except PyMongoError as error:
             raise RecordingUnreadable(type(error).__name__) from error
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedDocument(f"{type(error).__name__}: {error}") from error
-        return await asyncio.to_thread(_rolled, market, checkpoint, events)
-
-    async def _newest_checkpoint(self, market: str) -> Document:
-        if not await has_schema(self._database.motor):
-            raise NotRecorded(market)
-        found = self._database.collection(SEGMENTS).find({"end_cause": None, "market": market})
-        running = [one for one in await found.to_list(None) if not is_gone(one)]
-        checkpoints = self._database.collection(CHECKPOINTS)
-        # A recorder that was left open on another machine may know higher ids, not later times.
-        for segment in sorted(running, key=_lateness, reverse=True):
-            fields = {"update_id": 1}
-            known = await checkpoints.find({"segment": segment["_id"]}, fields).to_list(None)
-            for key in sorted(known, key=lambda one: int(one["update_id"]), reverse=True):
-                if int(key["update_id"]) < segment.get("archived_id", 0):
-                    # The recorder was taken for dead: the events after it are raw no more.
-                    break
-                newest = await checkpoints.find_one({"_id": key["_id"]})
-                # It may just have been replaced by a newer one.
-                if newest is not None:
-                    return newest
-        raise NotRecorded(market)
-
-    async def _events_after(self, market: str, update_id: int) -> list[Document]:
-        span = {"$gt": update_id, "$lte": min(update_id + _IDS_AHEAD, INT64_MAX)}
-        found = self._database.collection(DEPTH_EVENTS).find({"market": market, "u": span})
-        return await found.sort("u", 1).to_list(None)
+        return await asyncio.to_thread(_rolled, newest, events)
 
 
-def _lateness(segment: Document) -> tuple[int, int]:
-    return int(segment["last_event_ms"]), int(segment["last_id"])
-
-
-def _rolled(market: str, checkpoint: Document, events: list[Document]) -> DepthSnapshot:
-    payload = unpack(checkpoint["payload"])
-    base = decode_snapshot(payload, market, int(checkpoint["event_ms"]))
-    return roll_forward(base, map(event_of, events))
+def _rolled(newest: RunningBook, events: list[Document]) -> DepthSnapshot:
+    return roll_forward(newest.unpack(), map(event_of, events))

@@ -23,13 +23,9 @@ from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline, timeline_of
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.segment_reader import BEFORE_ALL, SegmentReader
-from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.loose_events import LooseEvents
-from orderbook_desktop.storage.store.packing import DamagedDocument
-from orderbook_desktop.storage.store.raw_events import RawEvents
-from orderbook_desktop.storage.store.schema import SEGMENTS
-from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
+from orderbook_desktop.storage.store.recording_store import RecordingStore, store_of
+from orderbook_desktop.storage.store.segments import StoredSegment
 
 __all__ = ["NotCovered", "Recording", "StoredSegment", "recorded_markets"]
 
@@ -73,33 +69,33 @@ class CrossedRecording(DatabaseError):
 
 
 class Recording:
-    """The recording of `market` in `database`, as it is whenever it is looked at.
+    """The recording of `market` in a database or another place, as it is whenever it is looked at.
 
-    Others may go on recording, archiving and cutting it meanwhile. All methods raise
-    PyMongo's errors, and where something is not as it was stored `MissingEvents`,
-    `DamagedChunk`, `DamagedDocument` or `MalformedMessage`; those that give books or events
-    raise `CrossedRecording`. Events that no scale can hold (`InexactValue`) can be read by
-    nobody. Generators have to be closed (`aclosing`).
+    Others may go on recording, archiving and cutting it meanwhile. All methods raise what the
+    place raises (of a database PyMongo's errors), and where something is not as it was stored
+    `MissingEvents`, `DamagedChunk`, `DamagedDocument` or `MalformedMessage`; those that give
+    books or events raise `CrossedRecording`. Events that no scale can hold (`InexactValue`) can
+    not be read. Generators have to be closed (`aclosing`).
     """
 
-    def __init__(self, database: Database, market: str) -> None:
-        self._database = database
+    def __init__(self, place: Database | RecordingStore, market: str) -> None:
+        self._store = store_of(place)
         self.market = market
 
     async def segments(self) -> list[StoredSegment]:
         """Return the segments by their first update id."""
-        return await read_segments(self._database, self.market)
+        return await self._store.segments(self.market)
 
     async def timeline(self) -> Timeline:
         """Return what is covered and what is not, from the first event to the last."""
-        return await read_timeline(self._database, self.market, await self.segments())
+        return await read_timeline(self._store, self.market, await self.segments())
 
     async def chunks(self, segment: StoredSegment) -> AsyncGenerator[DecodedChunk]:
         """Iterate over a whole segment, as far as it went when `segment` was read.
 
         Each chunk starts where the one before it ends, unless what comes next has been cut.
         """
-        async with aclosing(SegmentReader(self._database, segment).chunks()) as chunks:
+        async with aclosing(SegmentReader(self._store, segment).chunks()) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -126,18 +122,17 @@ class Recording:
 
     async def loose(self) -> AsyncGenerator[DecodedChunk]:
         """Iterate over the events that belong to no known book, archived ones first."""
-        store, archived = ChunkStore(self._database), set[int]()
-        for key in await store.loose_keys(self.market):
-            chunk = await store.get_loose(key)
+        archived = set[int]()
+        for key in await self._store.loose_keys(self.market):
+            chunk = await self._store.loose_chunk(key)
             if chunk is not None:
                 decoded = await asyncio.to_thread(decode_chunk, chunk)
                 archived.update(decoded.numbers.final_ids.tolist())
                 yield decoded
-        raw = RawEvents(self._database, self.market)
-        for waiting in await LooseEvents(self._database).lists(self.market, waiting=True):
+        for waiting in await self._store.loose_lists(self.market, waiting=True):
             # While they are being archived they are in both places.
             ids = [update_id for update_id in waiting.ids if update_id not in archived]
-            events = await raw.those(ids)
+            events = await self._store.events(self.market, ids)
             if events:
                 yield await asyncio.to_thread(_loose_chunk, events)
 
@@ -163,12 +158,12 @@ class Recording:
         raise NotCovered(self.market, event_ms, None)
 
     async def _gap_at(self, segments: list[StoredSegment], event_ms: int) -> Gap | None:
-        timeline = await read_timeline(self._database, self.market, segments)
+        timeline = await read_timeline(self._store, self.market, segments)
         piece = timeline.at(event_ms)
         return piece if isinstance(piece, Gap) else None
 
     async def _book_in(self, stored: StoredSegment, event_ms: int) -> BookImage:
-        reader = SegmentReader(self._database, stored)
+        reader = SegmentReader(self._store, stored)
         start_id = await reader.start_near(event_ms)
         latest: DecodedChunk | None = None
         async with aclosing(reader.chunks(start_id)) as chunks:
@@ -198,7 +193,7 @@ class Recording:
         """
         if from_ms is not None and from_ms <= cover.from_ms:
             from_ms = None
-        reader = SegmentReader(self._database, stored)
+        reader = SegmentReader(self._store, stored)
         start_id = None
         if from_ms is not None:
             start_id = await reader.start_near(from_ms - 1)
@@ -223,13 +218,9 @@ class Recording:
                     return
 
 
-async def recorded_markets(database: Database) -> list[str]:
-    """Return the markets of which there is a recording, by name. Raises PyMongo's errors."""
-    found = await database.collection(SEGMENTS).distinct("market")
-    for one in found:
-        if not isinstance(one, str):
-            raise DamagedDocument(f"a segment is of the market {one!r:.40}")
-    return sorted(found)
+async def recorded_markets(place: Database | RecordingStore) -> list[str]:
+    """Return the markets of which there is a recording, by name. Raises what the place raises."""
+    return await store_of(place).markets()
 
 
 def _check_uncrossed(chunk: DecodedChunk, begin: int, end: int) -> None:
@@ -273,14 +264,14 @@ def _time(event_ms: int) -> str:
 
 
 async def read_timeline(
-    database: Database, market: str, segments: Sequence[StoredSegment]
+    store: RecordingStore, market: str, segments: Sequence[StoredSegment]
 ) -> Timeline:
     """Return the timeline of `market`, whose segments are `segments`. Raises PyMongo's errors."""
     known = [(one.id, one.segment) for one in segments if one.segment.event_count]
     if not known:
         return timeline_of(())
     last_id = max(segment.last_id for _, segment in known)
-    return timeline_of(known, await LooseEvents(database).end_after(market, last_id))
+    return timeline_of(known, await store.loose_end(market, last_id))
 
 
 async def books_at(recording: Recording, times_ms: Iterable[int]) -> AsyncGenerator[BookImage]:

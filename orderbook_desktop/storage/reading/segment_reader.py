@@ -13,23 +13,23 @@ from orderbook_desktop.core.archive import (
     encode_chunk,
     minute_of,
 )
-from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.checkpoint import BookImage, image_of
-from orderbook_desktop.core.events import DepthDiff, decode_snapshot
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.errors import DatabaseError
-from orderbook_desktop.storage.store.chunks import chunk_key, stored_chunk
+from orderbook_desktop.storage.store.checkpoints import book_key
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.loose_events import LooseEvents
-from orderbook_desktop.storage.store.packing import DamagedDocument, unpack
-from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
-from orderbook_desktop.storage.store.schema import CHECKPOINTS, DEPTH_CHUNKS, Document
-from orderbook_desktop.storage.store.segments import StoredSegment, read_segment
+from orderbook_desktop.storage.store.raw_events import own_events
+from orderbook_desktop.storage.store.recording_store import (
+    ChunkPlace,
+    RecordingStore,
+    StoredChunk,
+    store_of,
+)
+from orderbook_desktop.storage.store.segments import StoredSegment
 
 BEFORE_ALL: Final = -1
 # A chunk is a minute long, or a few where the market is calm.
 _MINUTES_BACK: Final = 1
-# What says where a chunk lies.
-_PLACE: Final = ("start_id", "last_id", "from_event_ms", "to_event_ms")
 
 
 class MissingEvents(DatabaseError):
@@ -57,11 +57,10 @@ class SegmentReader:
     `archived_bytes` and `raw_bytes` count what has been read: packed chunks, and event texts.
     """
 
-    def __init__(self, database: Database, stored: StoredSegment) -> None:
-        self._database = database
+    def __init__(self, place: Database | RecordingStore, stored: StoredSegment) -> None:
+        self._store = store_of(place)
         self._stored = stored
         self._last_id = stored.segment.last_id
-        self._raw = RawEvents(database, stored.segment.market)
         self.archived_bytes = 0
         self.raw_bytes = 0
 
@@ -74,19 +73,19 @@ class SegmentReader:
         """Iterate over the chunks from the one that starts at `start_id` (default: the first).
 
         Each starts where the one before it ends, but where retention has meanwhile cut what
-        comes next. Raises PyMongo's errors, `MissingEvents`, `DamagedChunk`,
+        comes next. Raises what the store raises, `MissingEvents`, `DamagedChunk`,
         `DamagedDocument`, `MalformedMessage` and `InexactValue`. Close it.
         """
         reading = _Reading(self._stored.segment.snapshot_id if start_id is None else start_id)
-        ahead: asyncio.Task[Document | None] | None = None
+        ahead: asyncio.Task[StoredChunk | None] | None = None
         try:
             while reading.at < self._last_id:
                 if reading.link >= self._stored.archived_id:
                     chunk = await self._raw_chunk(reading)
                 else:
-                    document = await (ahead or self._fetched(reading.link))
-                    ahead = self._ahead_of(document)
-                    chunk = await self._archived_chunk(reading, document)
+                    packed = await (ahead or self._fetched(reading.link))
+                    ahead = self._ahead_of(packed)
+                    chunk = await self._archived_chunk(reading, packed)
                 if chunk is not None:
                     yield chunk
         finally:
@@ -98,34 +97,29 @@ class SegmentReader:
         """Return where a late archived chunk starts before which nothing is after `event_ms`.
 
         It begins at `event_ms` or before. None where there is none, or none is found since
-        times go back. Raises PyMongo's errors.
+        times go back. Raises what the store raises.
         """
         segment, back_ms = self._stored.segment, self._stored.back_ms
-        chunks = self._database.collection(DEPTH_CHUNKS)
         # What comes before an event of then is not after `event_ms`, wherever times go back.
         until_ms = event_ms - (back_ms or 0)
         latest, back = minute_of(until_ms), _MINUTES_BACK
         while latest >= minute_of(segment.first_event_ms):
-            span = {"$gte": latest - back, "$lte": latest}
-            query = {"market": segment.market, "minute": span}
-            found = await chunks.find(query, {"data": 0}).to_list(None)
-            mine = {int(one["last_id"]): one for one in found if self._is_its(one)}
-            starts = [one["start_id"] for one in mine.values() if one["from_event_ms"] <= until_ms]
+            found = await self._store.places(segment.market, latest - back, latest)
+            mine = {one.last_id: one for one in found if self._is_its(one)}
+            starts = [one.start_id for one in mine.values() if one.from_event_ms <= until_ms]
             for start_id in sorted(starts, reverse=True):
                 if back_ms is not None or await self._is_after_all_before(start_id, event_ms, mine):
-                    return int(start_id)
+                    return start_id
             latest, back = latest - back - 1, back * 8
         return None
 
-    def _is_its(self, chunk: Document) -> bool:
+    def _is_its(self, chunk: ChunkPlace) -> bool:
         """Whether a chunk is in the archive of the segment. A damaged one is found on the way."""
         begin, end = self._stored.segment.snapshot_id, self._stored.archived_id
-        is_whole = all(isinstance(chunk.get(name), int) for name in _PLACE)
-        is_its = is_whole and chunk.get("segment") == self._stored.id
-        return is_its and begin <= chunk["start_id"] < end
+        return chunk.segment_id == self._stored.id and begin <= chunk.start_id < end
 
     async def _is_after_all_before(
-        self, start_id: int, event_ms: int, known: Mapping[int, Document]
+        self, start_id: int, event_ms: int, known: Mapping[int, ChunkPlace]
     ) -> bool:
         """Whether the chunk before the one at `start_id`, if any, ends before `event_ms`.
 
@@ -135,26 +129,22 @@ class SegmentReader:
             return True
         before = known.get(start_id)
         if before is None:
-            ending = {"segment": self._stored.id, "last_id": start_id}
-            chunks = self._database.collection(DEPTH_CHUNKS)
-            before = await chunks.find_one(ending, {"data": 0})
+            before = await self._store.place_ending_at(self._stored.id, start_id)
         if before is None or not self._is_its(before):
             # It was cut just now, or is damaged: what comes after it can be read nevertheless.
             return True
-        return int(before["to_event_ms"]) < event_ms
+        return before.to_event_ms < event_ms
 
     async def base_book(self) -> BookImage:
         """Return the book that the segment begins with, of its base checkpoint.
 
-        Raises PyMongo's errors, `MissingEvents`, `DamagedDocument` and `MalformedMessage`.
+        Raises what the store raises, `MissingEvents`, `DamagedDocument` and `MalformedMessage`.
         """
         segment = self._stored.segment
-        key = f"{self._stored.id}:{segment.snapshot_id}"
-        document = await self._database.collection(CHECKPOINTS).find_one({"_id": key})
-        is_its = document is not None and document.get("segment") == self._stored.id
-        if document is None or not is_its or document.get("base") is not True:
+        book = await self._store.book(book_key(self._stored.id, segment.snapshot_id))
+        if book is None or book.segment_id != self._stored.id or book.is_base is not True:
             raise MissingEvents(segment.market, segment.snapshot_id, "the book it begins with")
-        return await asyncio.to_thread(checkpoint_book, document)
+        return await asyncio.to_thread(book.unpack)
 
     async def _raw_chunk(self, reading: _Reading) -> DecodedChunk | None:
         """Return the next raw events as a chunk, or None where they are raw no more."""
@@ -170,12 +160,13 @@ class SegmentReader:
 
     async def _next_raw(self, after_id: int) -> list[DepthDiff]:
         """Return the next raw events of the segment, without loose ones that lie among them."""
-        lists = await LooseEvents(self._database).lists(self._stored.segment.market, waiting=True)
+        market = self._stored.segment.market
+        lists = await self._store.loose_lists(market, waiting=True)
         listed = {update_id for one in lists for update_id in one.ids}
         found: list[DepthDiff] = []
         reached = after_id
         while reached < self._last_id:
-            more = await self._raw.run_after(reached, self._last_id)
+            more = await self._store.events_after(market, reached, self._last_id)
             found += more
             if not more or more[-1].final_id >= self._last_id:
                 break
@@ -189,14 +180,14 @@ class SegmentReader:
         return own_events(after_id, found, listed)
 
     async def _archived_chunk(
-        self, reading: _Reading, document: Document | None
+        self, reading: _Reading, packed: StoredChunk | None
     ) -> DecodedChunk | None:
-        """Return what is new in the archived chunk of `document`, or None if nothing is."""
-        if document is None:
+        """Return what is new in the archived chunk `packed`, or None if nothing is."""
+        if packed is None:
             await self._look_again(reading, "an archived minute")
             return None
-        chunk = await asyncio.to_thread(_opened, document, self._stored.id, reading.link)
-        self.archived_bytes += len(document["data"])
+        chunk = await asyncio.to_thread(_opened, packed, reading.link)
+        self.archived_bytes += packed.size
         reading.link = chunk.header.coverage.last_id
         part = await asyncio.to_thread(_part_of, chunk, reading.at, self._last_id)
         if part is not None:
@@ -207,7 +198,7 @@ class SegmentReader:
     async def _look_again(self, reading: _Reading, what: str) -> None:
         """Find out why something isn't where it was: archived, cut, or lost."""
         market, before = self._stored.segment.market, self._stored
-        now = await read_segment(self._database, before.id)
+        now = await self._store.segment(before.id)
         if now is None:
             # All of it was cut away, or somebody has deleted it.
             raise MissingEvents(market, reading.at, "the rest of the recording")
@@ -217,16 +208,15 @@ class SegmentReader:
         elif now.archived_id <= before.archived_id:
             raise MissingEvents(market, reading.at, what)
 
-    def _ahead_of(self, document: Document | None) -> asyncio.Task[Document | None] | None:
+    def _ahead_of(self, packed: StoredChunk | None) -> asyncio.Task[StoredChunk | None] | None:
         """Begin to fetch the chunk that follows while this one is being read."""
-        last_id = None if document is None else document.get("last_id")
-        if isinstance(last_id, int) and last_id < min(self._stored.archived_id, self._last_id):
+        last_id = None if packed is None else packed.last_id
+        if last_id is not None and last_id < min(self._stored.archived_id, self._last_id):
             return asyncio.create_task(self._fetched(last_id), name="chunk ahead")
         return None
 
-    async def _fetched(self, start_id: int) -> Document | None:
-        key = chunk_key(self._stored.id, start_id)
-        return await self._database.collection(DEPTH_CHUNKS).find_one({"_id": key})
+    async def _fetched(self, start_id: int) -> StoredChunk | None:
+        return await self._store.chunk(self._stored.id, start_id)
 
 
 class _Reading:
@@ -249,22 +239,8 @@ class _Reading:
         self.link = update_id
 
 
-def checkpoint_book(document: Document) -> BookImage:
-    """Return the book of a checkpoint; raises `DamagedDocument` and `MalformedMessage`."""
-    try:
-        market, update_id = document["market"], document["update_id"]
-        snapshot = decode_snapshot(unpack(document["payload"]), market, int(document["event_ms"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedDocument(f"checkpoint: {type(error).__name__} {error}") from error
-    if snapshot.last_update_id != update_id:
-        raise DamagedDocument("the update id of a checkpoint is not that of its book")
-    book = Book()
-    book.load(snapshot)
-    return image_of(book, market)
-
-
-def _opened(document: Document, segment_id: str, start_id: int) -> DecodedChunk:
-    chunk = decode_chunk(stored_chunk(document, segment_id))
+def _opened(packed: StoredChunk, start_id: int) -> DecodedChunk:
+    chunk = decode_chunk(packed.unpack())
     # Else a reader would go round in a circle.
     if chunk.header.start_id != start_id or chunk.header.coverage.last_id <= start_id:
         raise DamagedChunk("it does not follow the one before it")

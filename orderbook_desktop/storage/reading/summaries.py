@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.timeline import Timeline
-from orderbook_desktop.storage.reading.recording import read_timeline, recorded_markets
+from orderbook_desktop.storage.reading.recording import read_timeline
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import RecorderState, recorder_states
-from orderbook_desktop.storage.store.raw_events import RawEvents
-from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
+from orderbook_desktop.storage.store.recording_store import DatabaseStore, RecordingStore
+from orderbook_desktop.storage.store.segments import StoredSegment
 
 _log = logging.getLogger(__name__)
 
@@ -43,29 +43,29 @@ async def summaries(database: Database) -> list[RecordingSummary]:
     Raises PyMongo's errors, and `DamagedDocument` for a damaged segment.
     """
     found = []
+    store = DatabaseStore(database)
     states = await recorder_states(database)
-    for market in await recorded_markets(database):
-        segments = await read_segments(database, market)
+    for market in await store.markets():
+        segments = await store.segments(market)
         summary = RecordingSummary(
             market,
-            await read_timeline(database, market, segments),
+            await read_timeline(store, market, segments),
             len(segments),
             sum(one.segment.event_count for one in segments),
-            sum([await _bytes_of(database, one) for one in segments]),
+            sum([await _bytes_of(store, one) for one in segments]),
             states.get(market, RecorderState.NONE),
         )
         found.append(summary)
     return found
 
 
-async def _bytes_of(database: Database, stored: StoredSegment) -> int:
+async def _bytes_of(store: RecordingStore, stored: StoredSegment) -> int:
     segment = stored.segment
     raw = segment.event_count - stored.archived_events
     if raw <= 0:
         return stored.archived_bytes
-    reader = RawEvents(database, segment.market)
     try:
-        some = await reader.run_after(stored.archived_id, segment.last_id)
+        some = await store.events_after(segment.market, stored.archived_id, segment.last_id)
     except MalformedMessage as error:
         # It is `verify` that tells what is damaged; here it says nothing of a size.
         _log.warning("%s: %s", segment.market, error)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.storage.errors import system_words
 from orderbook_desktop.storage.retrying import Activity
-from orderbook_desktop.storage.store.schema import Document, prepare_schema
+from orderbook_desktop.storage.store.schema import Document, has_schema, prepare_schema
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import (
@@ -111,6 +112,20 @@ class Database:
             read_preference=ReadPreference.PRIMARY,
             write_concern=WriteConcern("majority"),
         )
+
+    async def has_recordings(self) -> bool:
+        """Whether anything was ever recorded here; raises PyMongo's errors and `NewerSchema`."""
+        return await has_schema(self.motor)
+
+    def watch(
+        self, pipeline: Sequence[Document], token: Mapping[str, Any] | None, await_ms: int
+    ) -> Any:
+        """Return motor's change stream, which begins after what `token` stands for.
+
+        Motor's own types declare its `alive` a method, which it is not. The server answers within
+        `await_ms`, be it that nothing has changed.
+        """
+        return self.motor.watch(pipeline, resume_after=token, max_await_time_ms=await_ms)
 
     def collection(self, name: str) -> AsyncIOMotorCollection[Document]:
         """Return motor's collection."""

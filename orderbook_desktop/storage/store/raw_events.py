@@ -18,6 +18,8 @@ from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event
 # event that follows spans no more than the longest one.
 _FIRST_SPAN: Final = 20_000
 _LONGEST_SPAN: Final = WIDEST_EVENT
+# No segment is ahead of its last checkpoint by more ids.
+_IDS_AHEAD: Final = 50_000_000
 _FEW: Final = 300
 _MANY: Final = 1_500
 
@@ -83,6 +85,13 @@ class RawEvents:
             query = {"market": self._market, "u": {"$in": list(ids[start : start + _MANY])}}
             found += await events.find(query).sort("u", 1).to_list(None)
         return [checked_event(one) for one in found]
+
+    async def stored_after(self, after_id: int) -> list[Document]:
+        """Return what is stored of the events after `after_id`, for `event_of` to read.
+
+        None is further ahead than any segment is of its last checkpoint. Raises PyMongo's errors.
+        """
+        return await self._between(after_id, min(after_id + _IDS_AHEAD, INT64_MAX))
 
     async def _around(self, after_id: int, last_id: int) -> list[DepthDiff]:
         """Return the event that follows, where others end within its ids and are found before it.

@@ -21,19 +21,15 @@ from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.segment_reader import (
     MissingEvents,
     SegmentReader,
-    checkpoint_book,
 )
-from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.schema import CHECKPOINTS, IMPORT, RECORDER, Document
-from orderbook_desktop.storage.store.segments import StoredSegment, read_segment
-from orderbook_desktop.storage.store.witnesses import Witnesses
+from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
+from orderbook_desktop.storage.store.recording_store import ProvableStore
+from orderbook_desktop.storage.store.schema import IMPORT, RECORDER
+from orderbook_desktop.storage.store.segments import StoredSegment
 
 _DAY_MS: Final = 86_400_000
 # Clocks of two computers differ.
 _AHEAD_AT_MOST_MS: Final = _DAY_MS
-_CHECKPOINT_FIELDS: Final = frozenset(
-    {"_id", "segment", "market", "update_id", "event_ms", "base", "payload", "new"}
-)
 
 
 class RecordingFault(DatabaseError):
@@ -80,7 +76,7 @@ class SegmentProof:
 
     def __init__(
         self,
-        database: Database,
+        store: ProvableStore,
         stored: StoredSegment,
         witnesses: Iterable[tuple[int, str]],
         counted: Callable[[int], None],
@@ -90,10 +86,10 @@ class SegmentProof:
         self.events = 0
         self.archived_events = 0
         self.held_against = 0
-        self._database = database
+        self._store = store
         self._stored = stored
         self._counted = counted
-        self._reader = SegmentReader(database, stored)
+        self._reader = SegmentReader(store, stored)
         begin, end = stored.segment.snapshot_id, stored.segment.last_id
         self._witnesses = deque(one for one in witnesses if begin <= one[0] <= end)
         self._checkpoints: deque[tuple[int, str]] = deque()
@@ -119,7 +115,7 @@ class SegmentProof:
             await self._prove(from_ms, to_ms)
         except KnownError as error:
             segment = self._stored.segment
-            now = await read_segment(self._database, self._stored.id)
+            now = await self._store.segment(self._stored.id)
             if now is None or now.segment.snapshot_id != segment.snapshot_id:
                 raise Cut from error
             if isinstance(error, RecordingFault):
@@ -212,14 +208,12 @@ class SegmentProof:
         self._latest_ms = int(latest_ms[-1])
 
     async def _checkpoint_keys(self) -> list[tuple[int, str]]:
-        found = self._database.collection(CHECKPOINTS).find(
-            {"segment": self._stored.id}, {"update_id": 1}
-        )
         begin, end = self._stored.segment.snapshot_id, self._stored.segment.last_id
         keys: list[tuple[int, str]] = []
-        for one in await found.to_list(None):
-            update_id, key = one.get("update_id"), one["_id"]
-            if not isinstance(update_id, int) or key != f"{self._stored.id}:{update_id}":
+        for update_id, key in await self._store.book_keys(self._stored.id):
+            if not isinstance(update_id, int) or not isinstance(key, str):
+                raise self._fault(f"the checkpoint {key} is damaged", None)
+            if key != book_key(self._stored.id, update_id):
                 raise self._fault(f"the checkpoint {key} is damaged", None)
             # A recorder may store one while this goes on.
             if begin <= update_id <= end:
@@ -230,16 +224,16 @@ class SegmentProof:
         last_id = chunk.header.coverage.last_id
         while self._checkpoints and self._checkpoints[0][0] <= last_id:
             update_id, key = self._checkpoints.popleft()
-            document = await self._database.collection(CHECKPOINTS).find_one({"_id": key})
+            book = await self._store.book(key)
             # A recorder removes those that it has replaced.
-            if document is not None:
-                await asyncio.to_thread(self._compare_checkpoint, chunk, update_id, document)
+            if book is not None:
+                await asyncio.to_thread(self._compare_checkpoint, chunk, update_id, book)
 
-    def _compare_checkpoint(self, chunk: DecodedChunk, update_id: int, document: Document) -> None:
+    def _compare_checkpoint(self, chunk: DecodedChunk, update_id: int, book: StoredBook) -> None:
         is_base = self._stored.has_base and update_id == self._stored.segment.snapshot_id
-        if document.keys() - _CHECKPOINT_FIELDS or document.get("base") is not is_base:
+        if not book.is_as_written or book.is_base is not is_base:
             raise self._fault("a checkpoint is damaged", update_id)
-        stored, index = checkpoint_book(document), _index_of(chunk, update_id)
+        stored, index = book.unpack(), _index_of(chunk, update_id)
         if index is None:
             raise self._fault("a checkpoint lies inside an event", update_id)
         known = chunk.book_after(index)
@@ -250,7 +244,7 @@ class SegmentProof:
         last_id = chunk.header.coverage.last_id
         while self._witnesses and self._witnesses[0][0] <= last_id:
             update_id, key = self._witnesses.popleft()
-            witness = await Witnesses(self._database).get(key)
+            witness = await self._store.witness(key)
             if witness is not None:
                 await asyncio.to_thread(self._compare_witness, chunk, update_id, key, witness)
                 self.held_against += 1

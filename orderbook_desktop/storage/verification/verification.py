@@ -14,19 +14,13 @@ from orderbook_desktop.core.archive import DamagedChunk, decode_chunk, minute_of
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.core.timeline import Cover, Timeline
 from orderbook_desktop.storage.reading.recording import read_timeline
-from orderbook_desktop.storage.store.chunks import ChunkStore, loose_key
+from orderbook_desktop.storage.store.chunks import loose_key
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.import_journal import being_imported
-from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
 from orderbook_desktop.storage.store.owner import RecorderState
-from orderbook_desktop.storage.store.raw_events import RawEvents
-from orderbook_desktop.storage.store.schema import CHECKPOINTS, DEPTH_CHUNKS, Document
+from orderbook_desktop.storage.store.recording_store import ProvableStore, Stray, store_of
 from orderbook_desktop.storage.store.segments import (
     StoredSegment,
-    read_segment,
-    read_segments,
 )
-from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.segment_proof import Cut, RecordingFault, SegmentProof
 
 _log = logging.getLogger(__name__)
@@ -80,7 +74,7 @@ class Verified:
 
 
 async def verify(
-    database: Database,
+    place: Database | ProvableStore,
     market: str,
     from_ms: int | None = None,
     to_ms: int | None = None,
@@ -92,9 +86,9 @@ async def verify(
     Stops at the first fault. Of a part, all chunks that reach into it are proven, but not what
     is said of a segment as a whole, nor what belongs to none. `progress` is told how many
     events of how many have been proven. Recording, archiving and retention may go on. Raises
-    PyMongo's errors, which prove nothing.
+    what the place raises, which proves nothing.
     """
-    return await _Verification(database, market, from_ms, to_ms, progress, now_ns).run()
+    return await _Verification(store_of(place), market, from_ms, to_ms, progress, now_ns).run()
 
 
 class _Verification:
@@ -102,7 +96,7 @@ class _Verification:
 
     def __init__(
         self,
-        database: Database,
+        store: ProvableStore,
         market: str,
         from_ms: int | None,
         to_ms: int | None,
@@ -110,7 +104,7 @@ class _Verification:
         now_ns: Callable[[], int],
     ) -> None:
         self._now_ns = now_ns
-        self._database = database
+        self._store = store
         self._market = market
         self._from_ms = from_ms
         self._to_ms = to_ms
@@ -125,8 +119,8 @@ class _Verification:
         """Prove everything, up to the first fault."""
         timeline, fault = Timeline((), ()), None
         try:
-            segments = await read_segments(self._database, self._market)
-            whole = await read_timeline(self._database, self._market, segments)
+            segments = await self._store.segments(self._market)
+            whole = await read_timeline(self._store, self._market, segments)
             self._covers = {cover.segment_id: cover for cover in whole.covers}
             timeline = whole.between(self._from_ms, self._to_ms)
             self._check_order(segments)
@@ -155,13 +149,13 @@ class _Verification:
     async def _prove(self, segments: list[StoredSegment]) -> None:
         wanted = [one for one in segments if self._is_wanted(one)]
         self._total = sum(one.segment.event_count for one in wanted)
-        witnesses = await Witnesses(self._database).keys(self._market)
+        witnesses = await self._store.witness_keys(self._market)
         for one in wanted:
             await self._prove_segment(one, witnesses)
         if self._from_ms is None and self._to_ms is None:
             await self._prove_loose()
             await self._prove_unlisted()
-            await look_for_strays(self._database, self._market, segments)
+            await look_for_strays(self._store, self._market, segments)
 
     def _check_order(self, segments: Sequence[StoredSegment]) -> None:
         """Check that of two segments whose ids are apart the later one begins after the other.
@@ -207,14 +201,14 @@ class _Verification:
     async def _prove_segment(self, stored: StoredSegment, witnesses: list[tuple[int, str]]) -> None:
         before = self._done
         for _ in range(_ATTEMPTS):
-            proof = SegmentProof(self._database, stored, witnesses, self._count, self._now_ns)
+            proof = SegmentProof(self._store, stored, witnesses, self._count, self._now_ns)
             self._proofs.append(proof)
             try:
                 return await proof.prove(self._from_ms_in(stored), self._to_ms)
             except Cut:
                 self._proofs.pop()
                 self._done = before
-            now = await read_segment(self._database, stored.id)
+            now = await self._store.segment(stored.id)
             if now is None:
                 return None
             stored = now
@@ -228,10 +222,9 @@ class _Verification:
 
     async def _prove_loose(self) -> None:
         """Prove the events that belong to no segment, and that none of them is missing."""
-        store = ChunkStore(self._database)
-        for key in await store.loose_keys(self._market):
+        for key in await self._store.loose_keys(self._market):
             try:
-                chunk = await store.get_loose(key)
+                chunk = await self._store.loose_chunk(key)
                 if chunk is None:
                     continue
                 decoded = await asyncio.to_thread(decode_chunk, chunk)
@@ -244,10 +237,10 @@ class _Verification:
             for fault in verify_chunk(decoded):
                 raise RecordingFault(self._market, fault.reason, update_id=fault.update_id)
             self._loose.update(decoded.numbers.final_ids.tolist())
-        raw = RawEvents(self._database, self._market)
-        for waiting in await LooseEvents(self._database).lists(self._market, waiting=True):
-            self._loose.update(event.final_id for event in await raw.those(waiting.ids))
-        for update_id in await missing_loose(self._database, self._market, self._loose):
+        for waiting in await self._store.loose_lists(self._market, waiting=True):
+            events = await self._store.events(self._market, waiting.ids)
+            self._loose.update(event.final_id for event in events)
+        for update_id in await self._store.missing_loose(self._market, self._loose):
             raise RecordingFault(self._market, "a loose event is missing", update_id=update_id)
 
     async def _prove_unlisted(self) -> None:
@@ -256,57 +249,48 @@ class _Verification:
         An archiver lists them when it comes to it.
         """
         listed = set(self._loose)
-        for one in await LooseEvents(self._database).lists(self._market):
+        for one in await self._store.loose_lists(self._market):
             listed.update(one.ids)
         # Read anew: those that are being recorded have come further.
-        segments = await read_segments(self._database, self._market)
+        segments = await self._store.segments(self._market)
         named = [(one.segment.snapshot_id, one.segment.last_id) for one in segments]
         before_ns = self._now_ns() - _TOLD_WITHIN_NS
-        raw = RawEvents(self._database, self._market)
-        found = (await raw.outside(named)).items()
+        found = (await self._store.received_outside(self._market, named)).items()
         ids = sorted(u for u, ns in found if u not in listed and ns < before_ns)
         for start in range(0, len(ids), _EXAMINED_AT_ONCE):
-            self._unlisted += len(await raw.those(ids[start : start + _EXAMINED_AT_ONCE]))
+            self._unlisted += len(
+                await self._store.events(self._market, ids[start : start + _EXAMINED_AT_ONCE])
+            )
 
 
 async def look_for_strays(
-    database: Database, market: str, segments: Sequence[StoredSegment]
+    store: ProvableStore, market: str, segments: Sequence[StoredSegment]
 ) -> None:
     """Raise `RecordingFault` for the first chunk or book of one that is not among `segments`.
 
-    What came since, or that is being imported, is no fault. Raises PyMongo's errors.
+    What came since, or that is being imported, is no fault. Raises what the store raises.
     """
-    chunks = database.collection(DEPTH_CHUNKS)
-    known = [None, *(one.id for one in segments)]
+    known = [one.id for one in segments]
     for first, end in _windows(segments):
-        span = {"$gte": first, "$lt": end}
-        query: Document = {"market": market, "minute": span, "segment": {"$nin": known}}
-        stray = await chunks.find_one(query, {"data": 0})
+        stray = await store.stray_chunk(market, known, first, end)
         if stray is not None:
             reason = "an archived minute belongs to a segment that is not there"
-            await _judge(database, DEPTH_CHUNKS, stray, stray.get("start_id"), reason)
-    # Of one that is about to be stored the book is there first.
-    query = {"market": market, "segment": {"$nin": known}, "new": None}
-    books = database.collection(CHECKPOINTS).find(query, {"payload": 0})
-    for stray in await books.to_list(None):
-        reason = "a book belongs to a segment that is not there"
-        await _judge(database, CHECKPOINTS, stray, stray.get("update_id"), reason)
+            await _judge(store, stray, reason)
+    for stray in await store.stray_books(market, known):
+        await _judge(store, stray, "a book belongs to a segment that is not there")
 
 
-async def _judge(
-    database: Database, collection: str, stray: Document, update_id: int | None, reason: str
-) -> None:
-    market: str = stray["market"]
-    key = stray.get("segment")
+async def _judge(store: ProvableStore, stray: Stray, reason: str) -> None:
+    key = stray.segment_id
     # In this order: what an import no longer names, it has made known.
-    if key in await being_imported(database):
+    if key in await store.being_imported():
         return
-    segment = None if key is None else await read_segment(database, key)
-    if segment is not None and segment.segment.market == market:
+    segment = await store.segment(key) if isinstance(key, str) else None
+    if segment is not None and segment.segment.market == stray.market:
         return
     # Unless retention, or the end of an import, has removed it meanwhile.
-    if await database.collection(collection).find_one({"_id": stray["_id"]}, {"_id": 1}):
-        raise RecordingFault(market, reason, segment_id=str(key), update_id=update_id)
+    if await store.is_there(stray):
+        raise RecordingFault(stray.market, reason, segment_id=str(key), update_id=stray.update_id)
 
 
 def _windows(segments: Sequence[StoredSegment]) -> Iterator[tuple[int, int]]:

@@ -18,7 +18,6 @@ from orderbook_desktop.storage.errors import (
     PlaceTaken,
     ServerFailed,
 )
-from orderbook_desktop.storage.server import local_server
 from orderbook_desktop.storage.server.choice import choose_program
 from orderbook_desktop.storage.server.local_server import LocalServer
 from orderbook_desktop.storage.server.places import SocketPlace

@@ -1,0 +1,106 @@
+"""Books inside segments, as they are stored: each in a document of `checkpoints`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.owner import is_gone
+from orderbook_desktop.storage.store.packing import DamagedDocument, unpack
+from orderbook_desktop.storage.store.schema import CHECKPOINTS, SEGMENTS, Document
+
+_FIELDS: Final = frozenset(
+    {"_id", "segment", "market", "update_id", "event_ms", "base", "payload", "new"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBook:
+    """A book of a segment, as it is stored.
+
+    `segment_id` is the segment that it says it belongs to, and `is_base` whether that begins
+    with it; both are None where it doesn't say so. `is_as_written` is false where something is in
+    it that nothing of ours writes. `unpack` returns the book, and raises `DamagedDocument` and
+    `MalformedMessage`; it takes a while, so call it in a thread.
+    """
+
+    segment_id: str | None
+    is_base: bool | None
+    is_as_written: bool
+    unpack: Callable[[], BookImage]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningBook:
+    """A book inside a running segment; `unpack` returns it, and takes a while: call it in a thread.
+
+    `unpack` raises `KeyError`, `TypeError`, `ValueError` or `MalformedMessage` where it is damaged.
+    """
+
+    update_id: int
+    unpack: Callable[[], DepthSnapshot]
+
+
+def book_key(segment_id: str, update_id: int) -> str:
+    """Return the key of the book that a segment has at `update_id`."""
+    return f"{segment_id}:{update_id}"
+
+
+def stored_book(document: Document) -> StoredBook:
+    """Return the book that `document` stores, not unpacked yet."""
+    segment_id, base = document.get("segment"), document.get("base")
+    return StoredBook(
+        segment_id if isinstance(segment_id, str) else None,
+        base if isinstance(base, bool) else None,
+        not document.keys() - _FIELDS,
+        partial(_unpacked, document),
+    )
+
+
+async def newest_running(database: Database, market: str) -> RunningBook | None:
+    """Return the newest book of a running segment of `market`; None where nothing records it.
+
+    Raises PyMongo's errors, and `DamagedDocument`.
+    """
+    found = database.collection(SEGMENTS).find({"end_cause": None, "market": market})
+    running = [one for one in await found.to_list(None) if not is_gone(one)]
+    books = database.collection(CHECKPOINTS)
+    # A recorder that was left open on another machine may know higher ids, not later times.
+    for segment in sorted(running, key=_lateness, reverse=True):
+        known = await books.find({"segment": segment["_id"]}, {"update_id": 1}).to_list(None)
+        for key in sorted(known, key=lambda one: int(one["update_id"]), reverse=True):
+            if int(key["update_id"]) < segment.get("archived_id", 0):
+                # The recorder was taken for dead: the events after it are raw no more.
+                break
+            newest = await books.find_one({"_id": key["_id"]})
+            # It may just have been replaced by a newer one.
+            if newest is not None:
+                return RunningBook(int(newest["update_id"]), partial(_snapshot, market, newest))
+    return None
+
+
+def _lateness(segment: Document) -> tuple[int, int]:
+    return int(segment["last_event_ms"]), int(segment["last_id"])
+
+
+def _snapshot(market: str, document: Document) -> DepthSnapshot:
+    return decode_snapshot(unpack(document["payload"]), market, int(document["event_ms"]))
+
+
+def _unpacked(document: Document) -> BookImage:
+    try:
+        market, update_id = document["market"], document["update_id"]
+        snapshot = _snapshot(market, document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedDocument(f"checkpoint: {type(error).__name__} {error}") from error
+    if snapshot.last_update_id != update_id:
+        raise DamagedDocument("the update id of a checkpoint is not that of its book")
+    book = Book()
+    book.load(snapshot)
+    return image_of(book, market)

@@ -1,0 +1,174 @@
+"""A recording is read through one interface, wherever it is kept: here in memory."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from orderbook_desktop.core.archive import ArchiveChunk, encode_chunk, minute_of, same_book
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.timeline import LooseEnd
+from orderbook_desktop.storage.reading.recording import NotCovered, Recording, recorded_markets
+from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
+from orderbook_desktop.storage.store.loose_events import LooseList
+from orderbook_desktop.storage.store.recording_store import ChunkPlace, StoredChunk
+from orderbook_desktop.storage.store.segments import StoredSegment
+from tests.storage.recording_fixtures import Tape
+from tests.storage.shelf import Shelved, after, segment_of
+
+_STORAGE = Path(__file__).parents[3] / "orderbook_desktop" / "storage"
+_ARCHIVED = 700
+
+
+@dataclass
+class MemoryStore:
+    """Recordings in memory, without loose chunks; is a `RecordingStore`."""
+
+    runs: list[StoredSegment] = field(default_factory=list)
+    archive: dict[tuple[str, int], ArchiveChunk] = field(default_factory=dict)
+    books: dict[str, BookImage] = field(default_factory=dict)
+    raw: list[DepthDiff] = field(default_factory=list)
+    loose: list[LooseList] = field(default_factory=list)
+
+    async def markets(self) -> list[str]:
+        return sorted({one.segment.market for one in self.runs})
+
+    async def segments(self, market: str) -> list[StoredSegment]:
+        return [one for one in self.runs if one.segment.market == market]
+
+    async def segment(self, segment_id: str) -> StoredSegment | None:
+        return next((one for one in self.runs if one.id == segment_id), None)
+
+    async def chunk(self, segment_id: str, start_id: int) -> StoredChunk | None:
+        chunk = self.archive.get((segment_id, start_id))
+        if chunk is None:
+            return None
+        return StoredChunk(chunk.header.coverage.last_id, 100, lambda: chunk)
+
+    async def places(self, market: str, first_minute: int, last_minute: int) -> list[ChunkPlace]:
+        return [
+            place
+            for key, chunk in self.archive.items()
+            if chunk.header.market == market
+            and first_minute <= minute_of((place := _place(*key, chunk)).from_event_ms)
+            and minute_of(place.from_event_ms) <= last_minute
+        ]
+
+    async def place_ending_at(self, segment_id: str, last_id: int) -> ChunkPlace | None:
+        places = [_place(*key, chunk) for key, chunk in self.archive.items()]
+        wanted = (segment_id, last_id)
+        return next((one for one in places if (one.segment_id, one.last_id) == wanted), None)
+
+    async def book(self, key: str) -> StoredBook | None:
+        book = self.books.get(key)
+        if book is None:
+            return None
+        return StoredBook(key.partition(":")[0], True, True, lambda: book)
+
+    async def events_after(self, market: str, after_id: int, last_id: int) -> list[DepthDiff]:
+        of_market = [one for one in self.raw if one.market == market]
+        return [one for one in of_market if after_id < one.final_id <= last_id][:100]
+
+    async def events(self, market: str, ids: Sequence[int]) -> list[DepthDiff]:
+        return [one for one in self.raw if one.market == market and one.final_id in ids]
+
+    async def loose_lists(self, market: str, *, waiting: bool = False) -> list[LooseList]:
+        lists = [one for one in self.loose if one.market == market]
+        return [one for one in lists if not (waiting and one.archived)]
+
+    async def loose_keys(self, market: str) -> list[str]:
+        return [one.chunk for one in await self.loose_lists(market) if one.chunk]
+
+    async def loose_chunk(self, key: str) -> ArchiveChunk | None:
+        raise AssertionError(f"there is no {key}")
+
+    async def loose_end(self, market: str, after_id: int) -> LooseEnd | None:
+        ends = [one.ids[-1] for one in await self.loose_lists(market)]
+        return LooseEnd(max(ends), 0) if ends and max(ends) > after_id else None
+
+
+def _place(segment_id: str, start_id: int, chunk: ArchiveChunk) -> ChunkPlace:
+    coverage = chunk.header.coverage
+    times = coverage.from_event_ms, coverage.to_event_ms
+    return ChunkPlace(segment_id, start_id, coverage.last_id, *times)
+
+
+@pytest.fixture
+def shelved() -> Shelved:
+    """A run of 1,400 events, of which 700 are archived."""
+    tape, book = Tape(), Book()
+    book.load(tape.snapshot())
+    return Shelved("run", image_of(book, tape.market), tape.diffs(1_400))
+
+
+@pytest.fixture
+def store(shelved: Shelved) -> MemoryStore:
+    store = MemoryStore(books={book_key("run", shelved.base.last_update_id): shelved.base})
+    for begin in range(0, _ARCHIVED, 350):
+        start = after(shelved.base, shelved.events[:begin])
+        chunk = encode_chunk(start, shelved.events[begin : begin + 350])
+        store.archive["run", start.last_update_id] = chunk
+    store.raw = shelved.events[_ARCHIVED:]
+    segment = segment_of(shelved, GapCause.USER, "")
+    archived_id = shelved.events[_ARCHIVED - 1].final_id
+    store.runs.append(
+        StoredSegment("run", segment, archived_id, _ARCHIVED, 200, "recorder", back_ms=0)
+    )
+    return store
+
+
+async def test_a_recording_in_memory_is_read(store: MemoryStore, shelved: Shelved) -> None:
+    recording = Recording(store, shelved.market)
+    assert await recorded_markets(store) == [shelved.market]
+    events: list[DepthDiff] = []
+    async with aclosing(recording.slices()) as slices:
+        async for one in slices:
+            events += list(one.chunk.diffs())[one.begin : one.end]
+    assert events == shelved.events
+    (cover,) = (await recording.timeline()).covers
+    assert (cover.from_ms, cover.to_ms) == (events[0].event_ms, events[-1].event_ms)
+
+
+@pytest.mark.parametrize("index", [0, 349, 350, 800, 1_399])
+async def test_its_book_is_known_at_any_time(
+    store: MemoryStore, shelved: Shelved, index: int
+) -> None:
+    recording, event_ms = Recording(store, shelved.market), shelved.events[index].event_ms
+    assert same_book(await recording.book_at(event_ms), shelved.book_at(event_ms))
+    with pytest.raises(NotCovered):
+        await recording.book_at(shelved.events[-1].event_ms + 1)
+
+
+def touched_collections(source: str) -> list[str]:
+    """Return where `source` reaches a collection, or motor's database, by itself."""
+    return [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("collection", "motor", "get_collection")
+    ]
+
+
+@pytest.mark.parametrize("folder", ["reading", "verification", "exports"])
+def test_those_who_read_touch_no_collection(folder: str) -> None:
+    touched = {
+        path.name: found
+        for path in sorted((_STORAGE / folder).glob("*.py"))
+        if (found := touched_collections(path.read_text(encoding="utf-8")))
+    }
+    assert touched == {}
+
+
+@pytest.mark.parametrize(
+    "line", ["self._database.collection(SEGMENTS).find_one()", 'database.motor["segments"]']
+)
+def test_a_touched_collection_is_found(line: str) -> None:
+    assert len(touched_collections(line)) == 1
