@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from orderbook_desktop.core.archive import decode_chunk
@@ -18,9 +18,7 @@ from tests.storage.recording_fixtures import HandFeed, Tape, all_of, running, se
 
 AT_ONCE = ArchiveTimes(loose_after_s=0.0)
 # Beside a recorder: it looks again and again.
-HASTY = replace(
-    AT_ONCE, ready_after_s=0.05, first_look_s=0.05, look_every_s=0.05, running_every_s=0.05
-)
+HASTY = ArchiveTimes(ready_after_s=0.05, first_look_s=0.05, look_every_s=0.05, running_every_s=0.05)
 
 
 def archiver_of(

@@ -223,7 +223,7 @@ async def test_a_given_dsn_starts_no_child(tmp_path: Path) -> None:
 
 
 async def test_a_refused_dsn_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refuse(dsn: str) -> None:
+    async def refuse(dsn: str, _answer_s: float) -> None:
         raise StandaloneServer(dsn)
 
     monkeypatch.setattr("orderbook_desktop.storage.server.server.check_dsn", refuse)
