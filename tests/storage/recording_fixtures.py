@@ -29,7 +29,7 @@ from orderbook_desktop.storage.reading.recorded_snapshots import RecordedSnapsho
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from orderbook_desktop.storage.store.chunk_packing import chunk_of
-from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database import Database, DatabaseTimes
 from tests.core.reference_book import ReferenceBook, shown, snapshot_payload
 from tests.storage.processes import eventually
 
@@ -37,6 +37,8 @@ _T = TypeVar("_T")
 _names = (f"test{number}" for number in count())
 _FIRST_ID = 5_000_000_000
 _FIRST_MS = 1_700_000_000_000
+# So that a test hangs that waits for a server which doesn't answer.
+ENDLESS = DatabaseTimes(find_s=600.0, connect_s=600.0, answer_s=600.0)
 
 
 class ServerThread:

@@ -16,7 +16,7 @@ from pymongo.errors import PyMongoError
 from orderbook_desktop.core.disk import GB, Retention
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.archive.archiver import Archiver
-from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.recorder.recorder import Recorder, RecorderTimes
 from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
 from orderbook_desktop.storage.retention.retention import Pruner
 from orderbook_desktop.storage.store.database import Database
@@ -205,14 +205,13 @@ async def test_an_import_is_there_once(
 
 
 async def test_a_lone_event_does_not_wait_and_a_burst_shares_its_writes(
-    server: ServerThread, database: Database, monkeypatch: pytest.MonkeyPatch
+    server: ServerThread, database: Database
 ) -> None:
     """An event after a pause is written at once; those that follow soon go together."""
-    monkeypatch.setattr("orderbook_desktop.storage.recorder.recorder._BATCH_EVERY_S", 0.5)
-    tape = Tape()
+    tape, times = Tape(), RecorderTimes(batch_every_s=0.5)
     async with cut_connections(server.dsn) as proxy:
         watched = through(proxy, database)
-        async with running(Recorder(watched)) as recorder:
+        async with running(Recorder(watched, times=times)) as recorder:
             feed = HandFeed(recorder.sink(tape.market))
             feed.snapshot(tape.snapshot())
             feed.diffs(*tape.diffs(1))

@@ -140,14 +140,16 @@ class RecorderState(Enum):
         return self in (RecorderState.RECORDING, RecorderState.INTERRUPTED)
 
 
-async def recorder_states(database: Database) -> dict[str, RecorderState]:
+async def recorder_states(
+    database: Database, now_ns: Callable[[], int] = time.time_ns
+) -> dict[str, RecorderState]:
     """Return by market what its recorder does, as far as is stored. Raises PyMongo's errors.
 
     A recorder that has lost the exchange has no running segment: it is known by the last one that
     it wrote. If it was told to stop before the exchange came back, nothing says so until its
     program ends. `storage.store.owner.is_live` says what is known of other machines.
     """
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = now_ns() // 1_000_000
     found = database.collection(SEGMENTS).find({}, dict.fromkeys(_FIELDS, 1))
     by_market: dict[str, list[Document]] = {}
     for one in await found.to_list(None):

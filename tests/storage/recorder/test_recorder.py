@@ -28,6 +28,7 @@ from orderbook_desktop.storage.verification.verification import verify
 from tests.core.reference_book import ReferenceBook, diff_payload, shown, snapshot_payload
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import (
+    ENDLESS,
     HandFeed,
     ServerThread,
     SilentServer,
@@ -457,11 +458,8 @@ async def test_close_waits_for_no_database_if_there_is_nothing_to_write() -> Non
 
 @pytest.mark.expects_log("ERROR .*5 events could not be written")
 @pytest.mark.allows_log("can't be reached")
-async def test_close_keeps_its_time_when_nobody_answers(
-    silent_server: SilentServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("orderbook_desktop.storage.dsn.ANSWER_WITHIN_MS", 600_000)
-    database = Database("silent")
+async def test_close_keeps_its_time_when_nobody_answers(silent_server: SilentServer) -> None:
+    database = Database("silent", ENDLESS)
     database.connect(silent_server.dsn)
     recorder = Recorder(database)
     await recorder.start()

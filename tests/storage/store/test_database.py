@@ -17,6 +17,7 @@ from orderbook_desktop.storage.retrying import Activity
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import NewerSchema
 from tests.storage.recording_fixtures import (
+    ENDLESS,
     ServerThread,
     SilentServer,
     database,
@@ -59,11 +60,10 @@ async def test_until_connected_waits() -> None:
 
 
 async def test_closing_does_not_wait_for_a_server_that_is_silent(
-    silent_server: SilentServer, monkeypatch: pytest.MonkeyPatch
+    silent_server: SilentServer,
 ) -> None:
     # So that to wait for it would be a hanging test.
-    monkeypatch.setattr("orderbook_desktop.storage.dsn.ANSWER_WITHIN_MS", 600_000)
-    database = Database("silent")
+    database = Database("silent", ENDLESS)
     database.connect(silent_server.dsn)
     asking = asyncio.ensure_future(database.collection("meta").find_one())
     await silent_server.until_somebody_came()
