@@ -1,18 +1,23 @@
-"""The quantities of a chunk: where each one has been seen before, or the number itself.
+"""The quantities of a chunk: each one is a reference to an earlier quantity, or a number.
 
-Much of what happens in a book is an order that moves: its quantity goes from one price and
-comes at another in the same event. Other orders come back to a price with the quantity they
-had there, and some quantities are simply popular. So the quantity of a change is told by
-its *source*, one small number:
+Three things make quantities repeat. An order moves: its quantity leaves one price and appears
+at another in the same event. An order returns to a price with the quantity that it had there.
+Some quantities are popular. So each change of a level has a *source*, a small number that says
+where its quantity comes from:
 
     0                the last quantity at this price
-    1 … MOVES        the quantity of a level that goes at about the same time: of the
-                     removals in order, the one right behind this change, right before
-                     it, the second behind it, and so on
-    MOVES + 1        none: a literal follows
-    MOVES + 2 + n    the n-th most frequent of the chunk's common quantities
+    1 … MOVES        the quantity of a level that is removed near this change. 1 is the next
+                     removal after the change, 2 the last one before it, 3 the second after
+                     it, 4 the second before it, and so on
+    MOVES + 1        nowhere: the quantity is stored as a literal
+    MOVES + 2 + n    the common quantity that is n-th by frequency
 
-In the start book, which has only the last two kinds, sources count from 0.
+A level of the start book can only have a literal or a common quantity. Its sources count from
+0: 0 is a literal, and 1 + n the n-th common quantity. The package's docstring has an example.
+
+Words: an *entry* is a level of the start book or a change of an event (`archive.lanes`). A
+*removal* is an entry that removes a level. The *origin* of an entry is the entry that its
+quantity was first stored with, which may be the entry itself.
 """
 
 from __future__ import annotations
@@ -38,20 +43,24 @@ from orderbook_desktop.core.levels import Int64Array
 _SAME: Final = 0
 _MOVES: Final = 8
 _LITERAL: Final = _MOVES + 1
+# While encoding: no source has been found yet.
 _OPEN: Final = -1
 
+# At most this share of the quantities may be no multiple of the quantity step.
 _UNEVEN_AT_MOST: Final = 1 / 16
 _MOST_DIGITS: Final = 18
-# Sources lead from entry to entry; looked up so often, they reach over 2^40 entries.
+# Each lookup doubles how many references it follows, so 40 of them follow 2^40 references.
 _LOOKUPS: Final = 40
 
 
 class QuantityColumns(msgspec.Struct, frozen=True, array_like=True):
     """The stored form of all quantities; see the module.
 
-    Common quantities are stored ascending, with how often they occur. Literals and common
-    quantities are in quantity steps; a literal that is no whole number of steps is stored
-    as 0, its units in `uneven`. `new_sources` are those of prices without a quantity so far.
+    `common` has the common quantities in ascending order, as differences, and `common_counts`
+    how often each occurs, less two. Common quantities and literals are in quantity steps. A
+    literal that is no whole number of steps is stored as 0, and its units are in `uneven`.
+    `new_sources` are the sources of changes at prices that had no quantity before, `sources`
+    those of all other changes.
     """
 
     common: Column
@@ -65,11 +74,11 @@ class QuantityColumns(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Candidates(NamedTuple):
-    """The removals that the quantities of changes may come from.
+    """The changes that need a source, and the removals that can be one.
 
-    `removals` are their entries, `origins` the entries that the quantities they take away
-    were set by. `changes` are the entries to find a source for, `behind` is of each the
-    index of the removal that comes next.
+    `changes` are the entries of the changes. `removals` are the entries of the removals in
+    order, and `origins` the entries that set the quantities which they remove. `behind` has for
+    each change the index, within `removals`, of the first removal after it.
     """
 
     changes: Int64Array
@@ -79,7 +88,10 @@ class _Candidates(NamedTuple):
 
 
 def quantity_step(quantities: Int64Array) -> int:
-    """Return the power of ten that nearly all `quantities`, but for 0, are multiples of."""
+    """Return the largest power of ten that nearly all `quantities` other than 0 are multiples of.
+
+    "Nearly all" allows for one in 16.
+    """
     nonzero = quantities[quantities != 0]
     step = 1
     for _ in range(_MOST_DIGITS if len(nonzero) else 0):
@@ -92,9 +104,9 @@ def quantity_step(quantities: Int64Array) -> int:
 def write_quantities(
     lanes: Lanes, quantities: Int64Array, start_count: int, step: int
 ) -> QuantityColumns:
-    """Return the columns of the `quantities` of all entries.
+    """Return the columns that store the `quantities` of all entries.
 
-    Entries below `start_count` are those of the start book.
+    The first `start_count` entries are those of the start book.
     """
     candidates, last = _candidates(lanes, start_count)
     sources = _sources_seen(candidates, last, lanes.events_by_entry(), quantities)
@@ -127,7 +139,7 @@ def write_quantities(
 def read_quantities(
     columns: QuantityColumns, lanes: Lanes, start_count: int, step: int
 ) -> Int64Array:
-    """Return the quantities of all entries, undoing `write_quantities`.
+    """Return the quantities of all entries: the inverse of `write_quantities`.
 
     Raises `DamagedChunk`.
     """
@@ -135,15 +147,16 @@ def read_quantities(
     start_codes = fitting(read_unsigned(columns.start_sources), start_count)
     sources = _read_sources(columns, last[candidates.changes] < 0)
     codes = np.concatenate((start_codes, sources[sources >= _LITERAL] - _LITERAL))
-    told = np.concatenate((np.arange(start_count), candidates.changes[sources >= _LITERAL]))
+    stored = np.concatenate((np.arange(start_count), candidates.changes[sources >= _LITERAL]))
     quantities = np.zeros(len(lanes.entries), dtype=np.int64)
-    quantities[told] = _told_quantities(columns, codes, start_count, step)
+    quantities[stored] = _stored_quantities(columns, codes, start_count, step)
     origins = np.arange(len(quantities))
     for changes, found in _origins(candidates, last, sources):
         origins[changes] = found
     pending = candidates.changes[sources < _LITERAL]
     if origins.take(pending).min(initial=0) < 0:
         raise DamagedChunk("a quantity comes from nowhere")
+    # Follow the references until each leads to an entry that is its own origin.
     for _ in range(_LOOKUPS):
         if not len(pending):
             return quantities.take(origins)
@@ -153,6 +166,7 @@ def read_quantities(
 
 
 def _read_sources(columns: QuantityColumns, is_new: BoolArray) -> Int64Array:
+    """Return the source of each change; `is_new` marks those at prices without a quantity."""
     new = is_new.nonzero()[0]
     sources = np.empty(len(is_new), dtype=np.int64)
     sources[new] = fitting(read_unsigned(columns.new_sources), len(new))
@@ -164,9 +178,9 @@ def _read_sources(columns: QuantityColumns, is_new: BoolArray) -> Int64Array:
 def _origins(
     candidates: _Candidates, last: Int64Array, sources: Int64Array
 ) -> Iterator[tuple[Int64Array, Int64Array]]:
-    """Iterate over the two kinds of changes that have a source, and the entries these are.
+    """Iterate over the changes that refer to another entry, with the entries they refer to.
 
-    A source that does not exist is -1.
+    There are two kinds: the same price, and a removal. A missing entry is -1.
     """
     changes, _, origins, _ = candidates
     same = changes[sources == _SAME]
@@ -177,6 +191,7 @@ def _origins(
 
 
 def _candidates(lanes: Lanes, start_count: int) -> tuple[_Candidates, Int64Array]:
+    """Return the candidates, and of each entry the last one with a quantity at its price, or -1."""
     last = lanes.last_there()
     there = lanes.there_by_entry()
     changes = there[start_count:].nonzero()[0] + start_count
@@ -188,20 +203,23 @@ def _candidates(lanes: Lanes, start_count: int) -> tuple[_Candidates, Int64Array
 def _sources_seen(
     candidates: _Candidates, last: Int64Array, events: Int64Array, quantities: Int64Array
 ) -> Int64Array:
-    """Return the sources of changes whose quantity was seen, and `_OPEN` for the others."""
+    """Return the source of each change whose quantity occurs earlier, and `_OPEN` for the others.
+
+    `last` has of each entry the last one with a quantity at its price, `events` its event.
+    """
     changes, removals, origins, _ = candidates
-    wanted, when = quantities[changes], events[changes]
-    had = last[changes]
-    sources = np.where((had >= 0) & (quantities[had] == wanted), _SAME, _OPEN)
+    wanted, changed_in = quantities[changes], events[changes]
+    before = last[changes]
+    sources = np.where((before >= 0) & (quantities[before] == wanted), _SAME, _OPEN)
     if not len(removals):
         return sources
-    # So that sources never lead in circles, they lead to what an earlier event has set.
-    offered, gone, set_at = quantities[origins], events[removals], events[origins]
+    # References never form a circle, as each leads to a quantity that an earlier event has set.
+    offered, removed_in, set_in = quantities[origins], events[removals], events[origins]
     for source in range(_SAME + 1, _LITERAL):
         pending = (sources == _OPEN).nonzero()[0]
         at, known = _removal_at(candidates, pending, np.full(len(pending), source))
         fits = known & (offered[at] == wanted[pending])
-        fits &= (gone[at] <= when[pending]) & (set_at[at] < when[pending])
+        fits &= (removed_in[at] <= changed_in[pending]) & (set_in[at] < changed_in[pending])
         sources[pending[fits]] = source
     return sources
 
@@ -209,16 +227,18 @@ def _sources_seen(
 def _removal_at(
     candidates: _Candidates, chosen: Int64Array, sources: Int64Array
 ) -> tuple[Int64Array, BoolArray]:
-    """Return the indexes of the removals that `sources` name, and which of them exist."""
-    nearness: UInt64Array = (sources - (_SAME + 1)).view(np.uint64)
-    at = candidates.behind[chosen] + unfold(nearness)
+    """Return the index of the removal that each of `sources` names, and whether it exists."""
+    # `unfold` gives 0, -1, 1, -2 for the sources 1, 2, 3, 4: after, before, second after.
+    distances: UInt64Array = (sources - (_SAME + 1)).view(np.uint64)
+    at = candidates.behind[chosen] + unfold(distances)
     known = (at >= 0) & (at < len(candidates.removals))
     return np.where(known, at, 0), known
 
 
-def _told_quantities(
+def _stored_quantities(
     columns: QuantityColumns, codes: Int64Array, start_count: int, step: int
 ) -> Int64Array:
+    """Return the quantities that are literals (code 0) or common (code 1 + rank)."""
     common = read_unsigned(columns.common).cumsum() * step
     by_rank = np.empty_like(common)
     by_rank[_ranks(fitting(read_unsigned(columns.common_counts), len(common)))] = common
@@ -243,12 +263,13 @@ def _told_quantities(
 
 
 def _ranks(counts: Int64Array) -> Int64Array:
-    """Return the place of each by falling count, equal ones in their order."""
+    """Return the rank of each count, the largest first; equal counts keep their order."""
     ranks = np.empty(len(counts), dtype=np.int64)
     ranks[(-counts).argsort(kind="stable")] = np.arange(len(counts))
     return ranks
 
 
 def _even_steps(quantities: Int64Array, step: int) -> Int64Array:
+    """Return the quantities in steps, and 0 for those that are no whole number of steps."""
     steps, rest = np.divmod(quantities, step)
     return np.where(rest == 0, steps, 0)
