@@ -24,8 +24,7 @@ from orderbook_desktop.exchange.catalogue import fetch_symbols
 from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams
 from orderbook_desktop.storage.archive.archiver import ARCHIVE_TIMES, Archiver, ArchiveTimes
-from orderbook_desktop.storage.reading.change_stream import RecordedStreams
-from orderbook_desktop.storage.reading.recorded_snapshots import RecordedSnapshots
+from orderbook_desktop.storage.reading.change_stream import RecordedSnapshots, RecordedStreams
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.retention.disk_usage import folder_size, free_bytes
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState

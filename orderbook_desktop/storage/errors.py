@@ -31,8 +31,8 @@
         ├── RecordingConflict       another event is stored under the same id (event_log.py)
         ├── UnstorableEvent         the database can't take an event (event_log.py)
         ├── DamagedDocument         what is stored can't be understood (packing.py)
-        ├── NotRecorded             nobody records the market (recorded_snapshots.py)
-        ├── RecordingUnreadable     reading it back failed (recorded_snapshots.py)
+        ├── NotRecorded             nobody records the market (change_stream.py)
+        ├── RecordingUnreadable     reading it back failed (change_stream.py)
         └── DatabaseFailed          it failed during a command (failures.py)
 
 None of them ever holds a password: a DSN is redacted before it comes here.

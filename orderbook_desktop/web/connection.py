@@ -16,7 +16,7 @@ import msgspec
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from orderbook_desktop.web.options import Limits
-from orderbook_desktop.web.safety.headers import SECURITY_HEADERS
+from orderbook_desktop.web.safety.gate import SECURITY_HEADERS
 from orderbook_desktop.web.safety.strict_http import StrictConnection
 
 if sys.platform != "win32":  # Which has no such limit.

@@ -12,7 +12,7 @@ from orderbook_desktop.core.archive import decode_chunk, encode_chunk, same_book
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import encode_image, image_of
 from orderbook_desktop.core.events import decode_snapshot
-from orderbook_desktop.storage.store.chunk_packing import pack_chunk, unpack_chunk
+from orderbook_desktop.storage.store.packing import pack_chunk, unpack_chunk
 from tests.bench.archive_size import Recording, load_recording
 
 _ROUNDS = 5

@@ -24,12 +24,11 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import RecordingSink, StreamItem
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.engine.book_feed import BookFeed
-from orderbook_desktop.storage.reading.change_stream import RecordedStreams
-from orderbook_desktop.storage.reading.recorded_snapshots import RecordedSnapshots
+from orderbook_desktop.storage.reading.change_stream import RecordedSnapshots, RecordedStreams
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
-from orderbook_desktop.storage.store.chunk_packing import chunk_of
 from orderbook_desktop.storage.store.database import Database, DatabaseTimes
+from orderbook_desktop.storage.store.packing import chunk_of
 from tests.core.reference_book import ReferenceBook, shown, snapshot_payload
 from tests.storage.processes import eventually
 

@@ -167,7 +167,7 @@ def decode_chunk(chunk: ArchiveChunk) -> DecodedChunk:
     """Return what `chunk` holds. Raises `DamagedChunk` where it contradicts itself.
 
     Whether it is what was once stored is for its checksum to say, which the caller has
-    checked (`storage.store.chunk_packing`).
+    checked (`storage.store.packing`).
     """
     header, columns = chunk.header, chunk.columns
     if header.schema_version != SCHEMA_VERSION:

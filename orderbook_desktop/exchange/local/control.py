@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from orderbook_desktop.exchange.local.answers import Answer, error_answer, json_answer
 from orderbook_desktop.exchange.local.faults import Fault, FaultBoard
+from orderbook_desktop.exchange.local.rest import Answer, error_answer, json_answer
 from orderbook_desktop.exchange.local.source import MarketSource
 
 CONTROL_PREFIX: Final = "/control/"

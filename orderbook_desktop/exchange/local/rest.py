@@ -9,17 +9,13 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 
-from orderbook_desktop.exchange.local.answers import (
-    Answer,
-    error_answer,
-    fault_answer,
-    json_answer,
-)
 from orderbook_desktop.exchange.local.faults import Fault, FaultBoard, FaultKind
 from orderbook_desktop.exchange.local.source import Listing, MarketSource
 
@@ -33,6 +29,8 @@ _ALL_TICKERS_WEIGHT: Final = 80
 _DEPTH_WEIGHTS: Final = ((100, 5), (500, 25), (1000, 50), (_DEPTH_LIMIT_AT_MOST, 250))
 
 _DAY_MS: Final = 86_400_000
+
+_REASONS = {418: "I'm a teapot", 451: "Unavailable For Legal Reasons"}
 
 
 class RestApi:
@@ -55,7 +53,7 @@ class RestApi:
         fault = self._board.take_http(path, query.get("symbol", ""))
         if fault and fault.kind is FaultKind.HTTP:
             self._board.note(fault, query.get("symbol", ""), f"{path}: {fault.status}")
-            return fault_answer(fault.status, fault.retry_after)
+            return _fault_answer(fault.status, fault.retry_after)
         if path == "depth":
             return await self._depth(query, fault)
         if path == "exchangeInfo":
@@ -70,7 +68,7 @@ class RestApi:
     def _weighed(self, weight: int) -> Answer | None:
         """Count `weight`; return the refusal where the minute's weight is used up."""
         wait_s = self.weights.use(weight, self._now_ns() / 1e9)
-        return fault_answer(429, wait_s) if wait_s else None
+        return _fault_answer(429, wait_s) if wait_s else None
 
     async def _depth(self, query: dict[str, str], fault: Fault | None) -> Answer:
         market = query.get("symbol", "")
@@ -299,3 +297,42 @@ def _day_ticker(listing: Listing, now_ms: int) -> dict[str, Any]:
         "lastId": -1,
         "count": 0,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The status, JSON body and extra headers of an HTTP answer."""
+
+    body: bytes
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def reason(self) -> str:
+        """The reason phrase."""
+        try:
+            return _REASONS.get(self.status) or HTTPStatus(self.status).phrase
+        except ValueError:
+            return "Unknown"
+
+
+def json_answer(value: object, status: int = 200) -> Answer:
+    """Return `value` as JSON."""
+    return Answer(msgspec.json.encode(value), status)
+
+
+def error_answer(code: int, message: str, status: int = 400, retry_after: int = -1) -> Answer:
+    """Return the exchange's error JSON, with Retry-After unless `retry_after` is negative."""
+    headers = {"Retry-After": str(retry_after)} if retry_after >= 0 else {}
+    return Answer(msgspec.json.encode({"code": code, "msg": message}), status, headers)
+
+
+def _fault_answer(status: int, retry_after: int) -> Answer:
+    """Return what the exchange sends along with an HTTP status of trouble."""
+    code, message = {
+        403: (0, "Forbidden by the web application firewall."),
+        418: (-1003, "Way too much request weight used; IP banned."),
+        429: (-1003, "Too much request weight used; current limit is 6000 per 1 MINUTE."),
+        451: (0, "Service unavailable from a restricted location."),
+    }.get(status, (-1000, "An unknown error occurred while processing the request."))
+    return error_answer(code, message, status, retry_after)

@@ -18,10 +18,9 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.exchange.local.answers import Answer, error_answer
 from orderbook_desktop.exchange.local.control import CONTROL_PREFIX, ControlPages
 from orderbook_desktop.exchange.local.faults import REST_PREFIX, Fault, FaultBoard, FaultKind
-from orderbook_desktop.exchange.local.rest import RestApi
+from orderbook_desktop.exchange.local.rest import Answer, RestApi, error_answer
 from orderbook_desktop.exchange.local.source import MarketSource
 from orderbook_desktop.exchange.local.streams import StreamHub, is_stream_path
 from orderbook_desktop.system.tasks import ending

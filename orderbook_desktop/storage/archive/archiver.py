@@ -13,8 +13,7 @@ from typing import Final
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.storage.archive.loose_archive import LooseArchive
 from orderbook_desktop.storage.archive.segment_archive import SegmentArchive
-from orderbook_desktop.storage.failures import is_driver_failure
-from orderbook_desktop.storage.retrying import Activity, until_it_works
+from orderbook_desktop.storage.failures import Activity, is_driver_failure, until_it_works
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.owner import owner_document

@@ -10,8 +10,7 @@ from typing import Final
 
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.storage.archive.proof import proven_loose
-from orderbook_desktop.storage.archive.raw_removal import ArchivedRaw, unarchived_range
+from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_loose, unarchived_range
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents, LooseList, archived_ids

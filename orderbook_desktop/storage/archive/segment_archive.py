@@ -18,8 +18,7 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.archive.lease import ArchiveLease
-from orderbook_desktop.storage.archive.proof import proven_chunk
-from orderbook_desktop.storage.archive.raw_removal import ArchivedRaw
+from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_chunk
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents
 from orderbook_desktop.storage.store.checkpoints import stored_book
 from orderbook_desktop.storage.store.chunks import ChunkStore

@@ -12,7 +12,7 @@ from typing import Self
 from orderbook_desktop.core.archive import ArchiveChunk
 from orderbook_desktop.storage.errors import folder_error
 from orderbook_desktop.storage.imports.runs import FoundRun
-from orderbook_desktop.storage.store.chunk_packing import pack_chunk, unpack_chunk
+from orderbook_desktop.storage.store.packing import pack_chunk, unpack_chunk
 
 Place = tuple[int, int]
 

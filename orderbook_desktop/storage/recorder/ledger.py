@@ -16,6 +16,7 @@ from typing import Final
 
 from orderbook_desktop.core.checkpoint import BookImage, encode_image
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.storage.failures import Activity, until_it_works
 from orderbook_desktop.storage.recorder.pending import (
     Base,
     Checkpoint,
@@ -28,7 +29,6 @@ from orderbook_desktop.storage.recorder.pending import (
     storable,
 )
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
-from orderbook_desktop.storage.retrying import Activity, until_it_works
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import settle_imports
 from orderbook_desktop.storage.store.loose_events import LooseEvents

@@ -11,11 +11,11 @@ from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.storage.failures import Activity, until_it_works
 from orderbook_desktop.storage.recorder.event_log import EventLog, Outcome, UnstorableAmong
 from orderbook_desktop.storage.recorder.ledger import LEDGER_TIMES, Ledger, LedgerTimes
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.pending import Insert, Operation, PendingWrites, market_of
-from orderbook_desktop.storage.retrying import Activity, until_it_works
 from orderbook_desktop.storage.store.database import Database
 
 _log = logging.getLogger(__name__)

@@ -41,7 +41,7 @@ def child_dsn(place: Place | OldPlace, password: str = "") -> str:
 
     It is direct, since the server is its replica set's only member. The driver repeats no write:
     for that a SecantusDB keeps every answer of the last half hour, and goes through all of them at
-    each command. Who writes repeats it (`storage.retrying`).
+    each command. The code that writes repeats it (`storage.failures`).
     """
     who = f"{USER}:{password}@" if password else ""
     options = {"directConnection": "true", "retryWrites": "false", **place.options}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from orderbook_desktop.core.archive import ArchiveChunk, DamagedChunk
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.errors import DatabaseError
-from orderbook_desktop.storage.store.chunk_packing import CHUNK_FIELDS, chunk_document, chunk_of
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.packing import CHUNK_FIELDS, chunk_document, chunk_of
 from orderbook_desktop.storage.store.schema import DEPTH_CHUNKS, LOOSE_EVENTS, Document
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.storage.errors import system_words
-from orderbook_desktop.storage.retrying import Activity
+from orderbook_desktop.storage.failures import Activity
 from orderbook_desktop.storage.store.schema import Document, has_schema, prepare_schema
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@
                  `payload`, the event's JSON text exactly as the exchange sent it, and `sum`
                  (`event_sum`). Unique on (`market`, `u`). Shard key of a cluster: the same two.
                  They are kept until they are archived.
-`depth_chunks`   the archive: `storage.store.chunk_packing`, with the `segment` that a chunk
+`depth_chunks`   the archive: `storage.store.packing`, with the `segment` that a chunk
                  belongs to, the `epoch` of the lease under which it was written
                  (`storage.archive.lease`), and `sum`, a checksum of these. `_id` is
                  `SEGMENT:START_ID`; each chunk starts where the one before it ends. Of loose

@@ -15,10 +15,23 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderbook_desktop.system.bundle import resource_path
-from orderbook_desktop.web.safety.headers import SECURITY_HEADERS, policy_text
 from orderbook_desktop.web.safety.hosts import HostCheck, ProxyCheck
 from orderbook_desktop.web.safety.tokens import TokenCheck, without_token
 from orderbook_desktop.web.templates import Templates
+
+_NOTHING: Final = {
+    "default-src": "'none'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+_OUR_OWN: Final = {
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self'",
+    "connect-src": "'self'",
+    "form-action": "'self'",
+}
 
 # Of more addresses than this, the ones that have been quiet longest are forgotten.
 _REMEMBERED: Final = 4096
@@ -34,6 +47,22 @@ _WHOLE_LINK: Final = (
 
 # Another try would be refused in the same way.
 _NO_WAY_ON = (401, 421)
+
+
+def _policy_text(allowed: Mapping[str, str]) -> str:
+    """Return the content security policy that allows this much, and nothing else."""
+    return "; ".join(f"{name} {value}" for name, value in {**_NOTHING, **allowed}.items())
+
+
+SECURITY_HEADERS: Final = {
+    "content-security-policy": _policy_text(_OUR_OWN),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
 
 
 class RateCheck:
@@ -226,7 +255,7 @@ class RefusalPage:
         self._templates = templates
         self._style = resource_path("web/static/theme.css").read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(self._style.encode()).digest()).decode()
-        self._policy = policy_text({"style-src": f"'sha256-{digest}'"})
+        self._policy = _policy_text({"style-src": f"'sha256-{digest}'"})
 
     def response(self, status: int, sentence: str) -> HTMLResponse:
         """Return the page for a refusal with this status."""

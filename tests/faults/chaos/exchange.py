@@ -26,8 +26,8 @@ import msgspec
 from websockets.http11 import Response
 
 from orderbook_desktop.exchange.local import LocalExchange, SyntheticSource
-from orderbook_desktop.exchange.local.answers import Answer
 from orderbook_desktop.exchange.local.faults import Fault
+from orderbook_desktop.exchange.local.rest import Answer
 from orderbook_desktop.exchange.local.source import Publish, StreamEvent
 
 _ABSURD_ID = 2**63 - 1

@@ -6,7 +6,7 @@ import base64
 
 from orderbook_desktop.core.archive import decode_chunk, encode_chunk, encode_loose
 from orderbook_desktop.core.events import decode_diff
-from orderbook_desktop.storage.store.chunk_packing import pack_chunk, unpack_chunk
+from orderbook_desktop.storage.store.packing import pack_chunk, unpack_chunk
 from tests.core.archive.runs import Run, run_of, spelt
 from tests.core.reference_book import snapshot_payload
 

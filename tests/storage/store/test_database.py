@@ -13,7 +13,7 @@ from pymongo.errors import (
 )
 
 from orderbook_desktop.core.errors import BugError
-from orderbook_desktop.storage.retrying import Activity
+from orderbook_desktop.storage.failures import Activity
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import NewerSchema
 from tests.storage.recording_fixtures import (

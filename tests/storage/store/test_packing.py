@@ -1,14 +1,39 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import random
 import tracemalloc
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderbook_desktop.storage.store.packing import DamagedDocument, pack, unpack
+from orderbook_desktop.core.archive import (
+    ArchiveChunk,
+    DamagedChunk,
+    decode_chunk,
+    encode_chunk,
+    encode_loose,
+    encode_minutes,
+)
+from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.depth_sync import Applied, DepthSync
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_frame, decode_snapshot
+from orderbook_desktop.exchange.local import write_capture
+from orderbook_desktop.storage.store import packing as archive_packing
+from orderbook_desktop.storage.store.packing import (
+    DamagedDocument,
+    chunk_document,
+    chunk_of,
+    pack,
+    pack_chunk,
+    unpack,
+    unpack_chunk,
+)
+from tests.core.archive.runs import Run, runs
 
 
 @given(st.binary())
@@ -71,3 +96,95 @@ def test_what_follows_is_damage(size: int, junk: bytes) -> None:
     assert len(unpack(packed)) == size
     with pytest.raises(DamagedDocument):
         unpack(packed + junk)
+
+
+def recorded(lines: list[bytes]) -> tuple[BookImage, list[DepthDiff]]:
+    """Return the book that a collector began with, and the events that followed."""
+    sync, waiting = DepthSync(), []
+    snapshot: DepthSnapshot | None = None
+    for line in lines:
+        received, text = line.strip().split(b" ", 1)
+        if text.startswith(b'{"lastUpdateId"'):
+            snapshot = decode_snapshot(text, "BTCUSDT")
+        elif isinstance(message := decode_frame(text, int(received)), DepthDiff):
+            waiting.append(message)
+    assert snapshot is not None
+    sync.receive_snapshot(snapshot)
+    start = image_of(sync.book, "BTCUSDT")
+    return start, [diff for diff in waiting if isinstance(sync.receive_diff(diff)[0], Applied)]
+
+
+def synthetic(tmp_path: Path, seconds: float, levels: int) -> tuple[BookImage, list[DepthDiff]]:
+    path = write_capture(
+        tmp_path / "market.jsonl",
+        seed=5,
+        seconds=seconds,
+        snapshot_levels=levels,
+        streams=["depth@100ms"],
+    )
+    return recorded(path.read_bytes().splitlines())
+
+
+@given(runs("any"))
+def test_a_chunk_comes_back(run: Run) -> None:
+    for chunk in (encode_chunk(run.start, run.events), encode_loose(run.events)):
+        assert unpack_chunk(pack_chunk(chunk)) == chunk
+        assert chunk_of(chunk_document(chunk)) == chunk
+
+
+def test_every_byte_counts(tmp_path: Path) -> None:
+    packed = pack_chunk(encode_chunk(*synthetic(tmp_path, 5, 100)))
+    for at in range(len(packed)):
+        for flipped in (0x01, 0x80, 0xFF):
+            damaged = bytearray(packed)
+            damaged[at] ^= flipped
+            with pytest.raises(DamagedChunk):
+                unpack_chunk(bytes(damaged))
+    for damaged_size in (packed[:-1], packed + b"\0", packed[1:], packed[:5], b""):
+        with pytest.raises(DamagedChunk):
+            unpack_chunk(damaged_size)
+
+
+def test_a_document_that_tells_something_else_is_damaged(tmp_path: Path) -> None:
+    document = chunk_document(encode_chunk(*synthetic(tmp_path, 2, 20)))
+    for name in document.keys() - {"data"}:
+        for changed in ({**document, name: -7}, {k: v for k, v in document.items() if k != name}):
+            with pytest.raises(DamagedChunk, match=name):
+                chunk_of(changed)
+
+
+def test_contents_that_contradict_each_other_are_damage_and_no_other_error(tmp_path: Path) -> None:
+    chunk = encode_chunk(*synthetic(tmp_path, 2, 20))
+    found = 0
+    for group in chunk.columns.__struct_fields__:
+        columns = getattr(chunk.columns, group)
+        for name in columns.__struct_fields__:
+            column = getattr(columns, name)
+            for tokens in (column.tokens[:-1], column.tokens + b"\1", b"\x3f" + column.tokens[1:]):
+                changed = {name: msgspec.structs.replace(column, tokens=tokens)}
+                changed = {group: msgspec.structs.replace(columns, **changed)}
+                damaged = ArchiveChunk(
+                    chunk.header, msgspec.structs.replace(chunk.columns, **changed)
+                )
+                try:
+                    _ = decode_chunk(damaged).changes
+                except DamagedChunk:
+                    found += 1
+    assert found > 40
+
+
+def test_other_formats_are_refused(tmp_path: Path) -> None:
+    chunk = encode_chunk(*synthetic(tmp_path, 2, 20))
+    later = msgspec.structs.replace(chunk.header, schema_version=2)
+    with pytest.raises(DamagedChunk, match="format is 2"):
+        decode_chunk(ArchiveChunk(later, chunk.columns))
+    body = msgspec.msgpack.encode({"no": "chunk"})
+    with pytest.raises(DamagedChunk):
+        unpack_chunk(archive_packing._checksum(body) + body)
+
+
+def test_a_synthetic_market_takes_less_than_its_gzip(tmp_path: Path) -> None:
+    start, events = synthetic(tmp_path, 90, 1000)
+    packed = [pack_chunk(chunk) for chunk, _ in encode_minutes(start, events)]
+    lines = b"".join(event.payload + b"\n" for event in events)
+    assert sum(map(len, packed)) < 0.7 * len(gzip.compress(lines, 9))
