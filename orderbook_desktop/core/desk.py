@@ -5,86 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Protocol
+from typing import Protocol
 
+from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingStatus:
-    """How the recording of the symbol on screen is doing.
-
-    `wanted` is the switch. `events` and `payload_bytes` count what the database has
-    acknowledged since the start of this session, `waiting` what it has not yet. `problem`
-    is a sentence, or empty while all is well.
-    """
-
-    wanted: bool
-    events: int = 0
-    payload_bytes: int = 0
-    waiting: int = 0
-    gaps: int = 0
-    problem: str = ""
-
-
-class RecordingState(Enum):
-    """What becomes of a market's events; the values are what is shown.
-
-    The order is that of badness, the worst first: while a recording is paused events are lost,
-    while it waits for the database they are not. What a person has stopped is as it should be.
-    """
-
-    FAILED = "not recorded"
-    PAUSED = "paused, the disk is full"
-    DELAYED = "waiting for the database"
-    RECONNECTING = "reconnecting"
-    WAITING = "waiting for its first book"
-    ELSEWHERE = "recorded by another program"
-    RECORDING = "recording"
-    STOPPED = "stopped"
-
-    @property
-    def rank(self) -> int:
-        """The place in the order of badness, 0 for the worst."""
-        return _RANKS[self]
-
-
-_RANKS: Final = {state: rank for rank, state in enumerate(RecordingState)}
-
-
-@dataclass(frozen=True, slots=True)
-class MarketRecording:
-    """How the recording of one symbol is doing.
-
-    `kept` recordings were started by hand and go on whatever is on screen; the other one is
-    that of the symbol on screen. `wanted` is the switch. `events` and `payload_bytes` count
-    what the database has acknowledged since the start of this session, `archived_events` in
-    `archived_bytes` what has been archived since then, be it from before. `rate` is in events
-    a second. `lag_ms` is
-    how long an event took from its arrival until it was stored, or how long the oldest one
-    waits already; None before the first. `gaps` are those of this session, `last_gap` says
-    why the last one came, at `last_gap_ms`. `since_ms` is when it was started (0: it is not).
-    Times are ms since the epoch. `problem` is a sentence, or empty while all is well.
-    """
-
-    symbol: str
-    state: RecordingState
-    kept: bool = True
-    wanted: bool = True
-    events: int = 0
-    payload_bytes: int = 0
-    archived_events: int = 0
-    archived_bytes: int = 0
-    waiting: int = 0
-    rate: float = 0.0
-    lag_ms: int | None = None
-    gaps: int = 0
-    last_gap: str = ""
-    last_gap_ms: int = 0
-    since_ms: int = 0
-    problem: str = ""
 
 
 class NoticeLevel(Enum):
@@ -172,7 +98,7 @@ class Desk(Protocol):
         ...
 
     @property
-    def recordings(self) -> Sequence[MarketRecording]:
+    def recordings(self) -> Sequence[RecordingStatus]:
         """All recordings: the kept ones in the order of their start, then that on screen."""
         ...
 

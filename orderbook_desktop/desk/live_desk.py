@@ -9,17 +9,12 @@ from contextlib import suppress
 from typing import Final
 
 from orderbook_desktop.core.backoff import backoff_delays
-from orderbook_desktop.core.desk import (
-    MarketRecording,
-    Notice,
-    NoticeAction,
-    NoticeLevel,
-    RecordingStatus,
-)
+from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.library import unlisted
+from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
@@ -135,7 +130,7 @@ class LiveDesk:
         return self._shown_recording or self._session.recording_status
 
     @property
-    def recordings(self) -> Sequence[MarketRecording]:
+    def recordings(self) -> Sequence[RecordingStatus]:
         """All recordings (see `Desk`)."""
         return self._recordings.statuses
 

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orderbook_desktop.core.desk import MarketRecording, RecordingState
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
-from orderbook_desktop.engine.recording_meter import RecordingMeter, counted_recording
+from orderbook_desktop.engine.recording_meter import RecordingMeter
 from orderbook_desktop.storage.store.owner import recorded_by_others
 
 _log = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class RecordingSet:
         return self._screen_meter is not None
 
     @property
-    def statuses(self) -> Sequence[MarketRecording]:
+    def statuses(self) -> Sequence[RecordingStatus]:
         """How all of them are doing: the kept ones in their order, then that on screen."""
         found = [
             kept.meter.status() if kept.meter is not None else self._idle(kept.symbol)
@@ -165,15 +165,14 @@ class RecordingSet:
             found.append(self._screen_meter.status(kept=False))
         return found
 
-    def _idle(self, symbol: str) -> MarketRecording:
+    def _idle(self, symbol: str) -> RecordingStatus:
         wanted, market = symbol in self._to_start, split_symbol(symbol)[1]
         state = RecordingState.WAITING if wanted else RecordingState.STOPPED
         if wanted and market in self._elsewhere:
             state = RecordingState.ELSEWHERE
-        recorder, archiver = self._engine.recorder, self._engine.archiver
-        counts, archived = recorder.sink(market).counts, archiver.counts_of(market)
-        counted = counted_recording(symbol, counts, archived)
-        return replace(counted, state=state, wanted=wanted, waiting=recorder.waiting_of(market))
+        recorder = self._engine.recorder
+        counts, waiting = replace(recorder.sink(market).counts), recorder.waiting_of(market)
+        return RecordingStatus(symbol, state, wanted=wanted, counts=counts, waiting=waiting)
 
     def _now_ms(self) -> int:
         return self._now_ns() // 1_000_000

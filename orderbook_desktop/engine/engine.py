@@ -6,6 +6,7 @@ import asyncio
 import functools
 import importlib
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Final
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.disk import GB, DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 from orderbook_desktop.engine.disk_watch import DiskWatch
 from orderbook_desktop.engine.market_session import MarketSession
@@ -88,9 +90,11 @@ class Engine:
         self.streams = BinanceStreams(settings.ws_url)
         self.database = Database(settings.db_name)
         self.server = self._new_server()
-        self.recorder = Recorder(self.database, settings.buffer_mb * 2**20)
+        counts: AllCounts = defaultdict(RecordingCounts)
+        self.recorder = Recorder(self.database, settings.buffer_mb * 2**20, counts=counts)
         self.archiver = Archiver(
             self.database,
+            counts=counts,
             is_busy=lambda: self.recorder.is_busy,
             prepare=self.recorder.prepare,
             times=times.archive,

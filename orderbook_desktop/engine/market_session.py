@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Final, Protocol
 
-from orderbook_desktop.core.desk import RecordingStatus
+from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import DiffStream, SnapshotSource
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.engine.disk_watch import DiskWatch
 from orderbook_desktop.engine.view_source import ViewSource
-from orderbook_desktop.storage.archive.archiver import ArchiveCounts, Archiver
+from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol
+from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.system.tasks import Jobs
@@ -20,6 +22,11 @@ from orderbook_desktop.system.tasks import Jobs
 # The recorded book is there within milliseconds of being written: look soon.
 _RECORDED_FIRST_DELAY_S: Final = 0.05
 _RECORDED_LONGEST_DELAY_S: Final = 1.0
+_STATES: Final = {
+    FeedState.SYNCED: RecordingState.RECORDING,
+    FeedState.SYNCING: RecordingState.WAITING,
+    FeedState.RECONNECTING: RecordingState.RECONNECTING,
+}
 
 
 class Sources(Protocol):
@@ -124,21 +131,16 @@ class MarketSession:
 
     @property
     def recording_status(self) -> RecordingStatus:
-        """How the recording is doing."""
-        counts = self.sink.counts
+        """How the recording is doing; rate and lag are for a meter to say."""
+        problem = self._problem() if self.recording else ""
         return RecordingStatus(
+            self.market,
+            state_of(self, problem),
             wanted=self.recording,
-            events=counts.events,
-            payload_bytes=counts.payload_bytes,
+            counts=replace(self.sink.counts),
             waiting=self._sources.recorder.waiting_of(self.market),
-            gaps=counts.gaps,
-            problem=self._problem() if self.recording else "",
+            problem=problem,
         )
-
-    @property
-    def archived(self) -> ArchiveCounts:
-        """What was archived of the market since the start of the program."""
-        return self._sources.archiver.counts_of(self.market)
 
     @property
     def lag_ms(self) -> int | None:
@@ -226,3 +228,17 @@ async def _run(feed: BookFeed, after: asyncio.Task[None] | None) -> None:
     if after is not None:
         await asyncio.wait({after})
     await feed.run()
+
+
+def state_of(session: MarketSession, problem: str) -> RecordingState:
+    """Return what becomes of the events; `problem` is what the database has against it."""
+    if not session.recording:
+        return RecordingState.STOPPED
+    is_hopeless = isinstance(session.live.problem, UnknownSymbol | RegionBlocked)
+    if session.sink.refused is not None or is_hopeless:
+        return RecordingState.FAILED
+    if session.paused:
+        return RecordingState.PAUSED
+    if problem:
+        return RecordingState.DELAYED
+    return _STATES.get(session.live.status.state, RecordingState.WAITING)

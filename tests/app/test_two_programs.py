@@ -143,7 +143,7 @@ async def test_a_window_shows_what_another_program_records(
         await _until(lambda: _follows(desk, first + 200))
         shown = image_of(desk.source.look().book, "BTCUSDT")
         assert not desk.recording.wanted
-        assert desk.recording.events == 0
+        assert desk.recording.counts.events == 0
         await recorder.end()
         # Another run of it is a new segment, after a gap that the window must not bridge.
         last = desk.source.look().book.last_update_id

@@ -72,7 +72,7 @@ async def test_the_window_shows_the_true_book(
             bid, _, ask, _ = true_book.best
             assert f"best bid {bid:,.2f}, best ask {ask:,.2f}" in ladder_of(window).summary()
             async with asyncio.timeout(60):
-                while desk.recording.events < len(truth.diffs):
+                while desk.recording.counts.events < len(truth.diffs):
                     await asyncio.sleep(0.05)
         finally:
             await desk.close()

@@ -100,8 +100,8 @@ class Sampler:
             threading.active_count(),
             self._process.num_fds() - sockets,
             sockets,
-            self._desk.recording.events,
-            engine.archiver.counts_of(self._desk.symbol.market).events,
+            self._desk.recording.counts.events,
+            self._desk.recording.counts.archived_events,
         )
 
     def _timers(self) -> int:

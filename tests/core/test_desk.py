@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orderbook_desktop.core.desk import RecordingState
+from orderbook_desktop.core.recording_status import RecordingState
 
 
 def test_the_order_of_badness() -> None:

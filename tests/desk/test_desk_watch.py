@@ -53,10 +53,10 @@ async def test_an_exchange_out_of_reach_is_told_with_the_demo(watched: Watched) 
 
 
 async def test_what_can_t_be_archived_is_told(watched: Watched) -> None:
-    counts = watched.engine.archiver.counts_of("ETHUSDT")
+    counts = watched.engine.recorder.sink("ETHUSDT").counts
     watched.after(0, None)
     assert watched.board.notices == []
-    counts.problem = "ETHUSDT: after update id 7, an event is missing."
+    counts.archive_problem = "ETHUSDT: after update id 7, an event is missing."
     watched.after(0, None)
     (notice,) = watched.board.notices
     assert notice.text == (

@@ -65,7 +65,7 @@ async def test_what_is_shown_is_what_is_recorded(settings: Settings) -> None:
         assert desk.symbol.symbol == "BTC/USDT"
         await _until(lambda: _is_synced(desk, SourceKind.MONGO))
         assert len(desk.source.look().book.bids().prices) > 0
-        await _until(lambda: desk.recording.events > 0 and bool(desk.symbols))
+        await _until(lambda: desk.recording.counts.events > 0 and bool(desk.symbols))
         assert desk.recording.wanted
         assert desk.symbol.tick_size > 0
         assert desk.recents == ["BTC/USDT", "SOL/USDT"]
@@ -86,7 +86,7 @@ async def test_switching_shows_nothing_of_the_old_symbol(settings: Settings) -> 
         assert desk.recents[:2] == ["ETH/USDT", "BTC/USDT"]
         await _until(lambda: _is_synced(desk, SourceKind.DIRECT))
         # What waits for a database that still starts would be lost, and logged, at the end.
-        await _until(lambda: desk.recording.events > 0)
+        await _until(lambda: desk.recording.counts.events > 0)
 
 
 async def test_many_quick_switches_end_with_the_last_one(settings: Settings) -> None:
@@ -115,13 +115,13 @@ async def test_source_and_recording_are_switched(settings: Settings) -> None:
         # Nobody records: the exchange's book goes on without a break.
         assert _is_synced(desk, SourceKind.DIRECT)
         await _until(lambda: desk.recording.waiting == 0)
-        recorded = desk.recording.events
+        recorded = desk.recording.counts.events
         desk.select_symbol("ETH/USDT")
         assert not desk.recording.wanted
         desk.select_symbol("BTC/USDT")
         desk.set_recording(True)
         await _until(lambda: _is_synced(desk, SourceKind.MONGO))
-        assert desk.recording.events >= recorded
+        assert desk.recording.counts.events >= recorded
 
 
 async def test_a_symbol_that_is_none_leaves_everything(settings: Settings) -> None:
@@ -137,7 +137,7 @@ async def test_a_symbol_that_is_none_leaves_everything(settings: Settings) -> No
         desk.select_symbol("NO/NE")
         assert "NO/NE is not a traded symbol, or not any more." in _texts(desk)
         # What waits for a database that still starts would be lost, and logged, at the end.
-        await _until(lambda: desk.recording.events > 0)
+        await _until(lambda: desk.recording.counts.events > 0)
 
 
 async def test_another_exchange_than_the_usual_one_is_named(stranded: Settings) -> None:
@@ -268,7 +268,7 @@ async def test_a_broken_connection_is_mended(settings: Settings, exchange: Excha
         exchange.inject(Fault(kind=FaultKind.DISCONNECT))
         await _until(lambda: desk.source.look().status.state is FeedState.RECONNECTING)
         await _until(lambda: _is_synced(desk, SourceKind.MONGO))
-        assert desk.recording.gaps == 1
+        assert desk.recording.counts.gaps == 1
 
 
 @pytest.mark.expects_log(r"ERROR .*tasks: list of symbols ended unexpectedly")

@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 
 from orderbook_desktop.app.settings import Settings
-from orderbook_desktop.core.desk import MarketRecording, NoticeLevel, RecordingState
+from orderbook_desktop.core.desk import NoticeLevel
+from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.units import Scale
@@ -61,7 +62,7 @@ async def _desk(
 _until = eventually
 
 
-def _row(desk: LiveDesk, symbol: str) -> MarketRecording:
+def _row(desk: LiveDesk, symbol: str) -> RecordingStatus:
     return next(one for one in desk.recordings if one.symbol == symbol)
 
 
@@ -76,8 +77,8 @@ def _rows(desk: LiveDesk) -> dict[str, tuple[bool, bool]]:
 
 
 async def _until_recorded(desk: LiveDesk, symbol: str, more: int = 1) -> None:
-    goal = _row(desk, symbol).events + more
-    await _until(lambda: _row(desk, symbol).events >= goal)
+    goal = _row(desk, symbol).counts.events + more
+    await _until(lambda: _row(desk, symbol).counts.events >= goal)
 
 
 async def test_the_symbol_on_screen_is_recorded_as_long_as_it_is_there(settings: Settings) -> None:
@@ -89,7 +90,7 @@ async def test_the_symbol_on_screen_is_recorded_as_long_as_it_is_there(settings:
         assert row.state is RECORDING
         assert row.since_ms > 0
         assert row.lag_ms is not None
-        assert row.payload_bytes > row.events > 0
+        assert row.counts.payload_bytes > row.counts.events > 0
         desk.select_symbol("ETH/USDT")
         assert _rows(desk) == {"ETH/USDT": (False, True)}
         desk.set_recording(False)
@@ -135,7 +136,7 @@ async def test_a_kept_recording_goes_on_whatever_is_on_screen(settings: Settings
             assert set(_rows(desk)) == {"ETH/USDT", symbol}
             await _until_recorded(desk, "ETH/USDT")
         assert _row(desk, "ETH/USDT").since_ms == since_ms
-        assert _row(desk, "ETH/USDT").gaps == 0
+        assert _row(desk, "ETH/USDT").counts.gaps == 0
         desk.set_recording(False)
         assert _rows(desk) == {"ETH/USDT": (True, True)}
         await _until_recorded(desk, "ETH/USDT")
@@ -187,8 +188,8 @@ async def test_a_stop_holds_for_a_symbol_until_it_is_started_or_removed(
         desk.set_recording(False)
         assert _rows(desk) == {"BTC/USDT": (True, False)}
         # What was recorded is still counted.
-        assert _row(desk, "BTC/USDT").payload_bytes >= recorded.payload_bytes > 0
-        assert _row(desk, "BTC/USDT").events >= recorded.events > 0
+        assert _row(desk, "BTC/USDT").counts.payload_bytes >= recorded.counts.payload_bytes > 0
+        assert _row(desk, "BTC/USDT").counts.events >= recorded.counts.events > 0
         assert _row(desk, "BTC/USDT").rate == 0
         desk.remove_recording("BTC/USDT")
         assert _rows(desk) == {}
@@ -267,7 +268,7 @@ async def test_what_another_program_records_is_followed_until_that_ends(settings
             await _until_recorded(desk, "BTC/USDT")
             assert _rows(desk)["ETH/USDT"] == (True, True)
             assert _row(desk, "ETH/USDT").state is RecordingState.ELSEWHERE
-            assert _row(desk, "ETH/USDT").events == 0
+            assert _row(desk, "ETH/USDT").counts.events == 0
             # A person may want it all the same, or not any more.
             desk.start_recording("SOL/USDT")
             await _until_recorded(desk, "SOL/USDT")
@@ -316,7 +317,7 @@ async def test_a_kept_symbol_that_is_traded_no_more_says_so(settings: Settings) 
 
 async def test_the_demo_has_recordings_of_its_own(settings: Settings) -> None:
     async with _desk(settings, {"ETH/USDT": True}, demo=True) as desk:
-        await _until(lambda: "BTC/USDT" in _rows(desk) and _row(desk, "BTC/USDT").events > 0)
+        await _until(lambda: "BTC/USDT" in _rows(desk) and _row(desk, "BTC/USDT").counts.events > 0)
         assert _rows(desk) == {"BTC/USDT": (False, True)}
         desk.start_recording("SOL/USDT")
         await _until_recorded(desk, "SOL/USDT")

@@ -49,9 +49,9 @@ async def test_what_is_recorded_is_archived_until_the_end(stranded: Settings) ->
     engine, tape = Engine(stranded, times=times), Tape(step_ms=1_000)
     await engine.start()
     feed = started(engine.recorder, tape)
-    counts = engine.archiver.counts_of(tape.market)
+    counts = engine.recorder.sink(tape.market).counts
     async with asyncio.timeout(60):
-        while counts.events < 100:
+        while counts.archived_events < 100:
             feed.diffs(*tape.diffs(30))
             while engine.recorder.waiting:
                 await asyncio.sleep(0.02)

@@ -9,15 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.desk import (
-    MarketRecording,
-    Notice,
-    NoticeAction,
-    NoticeLevel,
-    RecordingState,
-    RecordingStatus,
-)
+from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
+from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
@@ -181,8 +175,8 @@ class FakeDesk:
         self.source_kind = SourceKind.MONGO
         self.symbols: Sequence[SymbolInfo] = many_symbols()
         self.recents: Sequence[str] = (info.symbol,)
-        self.recording = RecordingStatus(wanted=False)
-        self.recordings: Sequence[MarketRecording] = ()
+        self.recording = RecordingStatus(self.symbol.symbol, RecordingState.STOPPED, wanted=False)
+        self.recordings: Sequence[RecordingStatus] = ()
         self.notices: Sequence[Notice] = ()
         self.demo = demo
         self.commands: list[tuple[str, object]] = []
@@ -209,7 +203,8 @@ class FakeDesk:
 
     def set_recording(self, wanted: bool) -> None:
         self.commands.append(("set_recording", wanted))
-        self.recording = replace(self.recording, wanted=wanted)
+        state = RecordingState.RECORDING if wanted else RecordingState.STOPPED
+        self.recording = replace(self.recording, state=state, wanted=wanted)
         self.revision += 1
 
     def start_recording(self, symbol: str) -> None:
@@ -226,10 +221,11 @@ class FakeDesk:
         self.revision += 1
 
     def _set_state(self, symbol: str, state: RecordingState) -> None:
-        wanted = state is not RecordingState.STOPPED
         now = {one.symbol: one for one in self.recordings}
-        known = now.get(symbol, MarketRecording(symbol, state))
-        now[symbol] = replace(known, state=state, wanted=wanted, kept=True)
+        known = now.get(symbol, RecordingStatus(symbol, state))
+        now[symbol] = replace(
+            known, state=state, wanted=state is not RecordingState.STOPPED, kept=True
+        )
         self.recordings = tuple(now.values())
         self.revision += 1
 

@@ -42,7 +42,7 @@ async def record(folder: Path) -> list[dict[str, Any]]:
             session = engine.open_market(SYMBOL, viewed=False)
             session.set_recording(True)
             session.start()
-            while session.recording_status.events < _EVENTS:
+            while session.recording_status.counts.events < _EVENTS:
                 await asyncio.sleep(0.05)
             engine.close_market(session)
             return await recorded(engine)

@@ -15,9 +15,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orderbook_desktop.core.desk import MarketRecording
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.status import age_text, badge_for
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.engine.recording_meter import RecordingMeter, detail_of, problem_of
@@ -134,8 +134,8 @@ class RecordProgress:
             text = f"{one.state.value}. {one.problem}" if one.problem else one.state.value
             # A line for each symbol; of the only one all is told.
             state = Text(text, overflow="ellipsis", no_wrap=len(statuses) > 1)
-            numbers = (one.events, round(one.rate), one.lag_ms or 0, one.gaps)
-            told = (*(f"{number:,}" for number in numbers), bytes_text(one.archived_bytes))
+            numbers = (one.counts.events, round(one.rate), one.lag_ms or 0, one.counts.gaps)
+            told = (*(f"{number:,}" for number in numbers), bytes_text(one.counts.archived_bytes))
             table.add_row(one.symbol, state, *told)
         if len(shown) < len(statuses):
             more = f"and {len(statuses) - len(shown):,} more, none of them worse"
@@ -194,10 +194,10 @@ def summary_of(
     return is_complete
 
 
-def _badness(one: MarketRecording) -> tuple[int, bool, int]:
+def _badness(one: RecordingStatus) -> tuple[int, bool, int]:
     """Return what sorts the worst first."""
     is_late = (one.lag_ms or 0) > _LATE_MS
-    return one.state.rank, not is_late, -one.gaps
+    return one.state.rank, not is_late, -one.counts.gaps
 
 
 def _state(meter: RecordingMeter) -> str:
@@ -213,19 +213,20 @@ def _counts(meter: RecordingMeter, now_ns: Callable[[], int] = steady_ns) -> str
     badge = badge_for(meter.session.live.status, now_ns())
     return (
         f"{meter.symbol} {badge.text}: {_many(counts.events, 'event')}, "
-        f"{_many(counts.gaps, 'gap')}, {bytes_text(meter.session.archived.bytes)} archived"
+        f"{_many(counts.gaps, 'gap')}, {bytes_text(counts.archived_bytes)} archived"
     )
 
 
-def _total(statuses: Sequence[MarketRecording]) -> str:
+def _total(statuses: Sequence[RecordingStatus]) -> str:
     """Return how all of them are doing, in one line."""
     states = Counter(one.state for one in statuses)
     worst_first = sorted(states.items(), key=lambda item: item[0].rank)
     told = ", ".join(f"{count:,} {state.value}" for state, count in worst_first)
     rate = sum(one.rate for one in statuses)
-    events, gaps = sum(one.events for one in statuses), sum(one.gaps for one in statuses)
     waiting = sum(one.waiting for one in statuses)
-    archived = sum(one.archived_bytes for one in statuses)
+    all_counts = [one.counts for one in statuses]
+    events, gaps = sum(one.events for one in all_counts), sum(one.gaps for one in all_counts)
+    archived = sum(one.archived_bytes for one in all_counts)
     return (
         f"{_many(len(statuses), 'symbol')}: {told}; {_many(events, 'event')}, {rate:,.0f} a "
         f"second, {waiting:,} waiting for the database; {_many(gaps, 'gap')}; "

@@ -30,8 +30,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from orderbook_desktop.core.desk import Desk, MarketRecording, RecordingState
+from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.disk import bytes_text
+from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.gui.actions import Action, FocusKeys
 from orderbook_desktop.gui.dialogs.recordings_model import (
     STATE_COLUMN,
@@ -230,7 +231,7 @@ class RecordingManager(QDialog):
         self._timer.stop()
 
     @property
-    def selected(self) -> list[MarketRecording]:
+    def selected(self) -> list[RecordingStatus]:
         """The recordings of the selected rows."""
         rows = self.table.selectionModel().selectedRows()
         return [self._sorted.recording(index.row()) for index in rows]
@@ -341,13 +342,13 @@ class RecordingManager(QDialog):
         self.resize(size_on_screen(self, QSize(1_000, 480)))
 
 
-def _total_text(recordings: Sequence[MarketRecording]) -> str:
+def _total_text(recordings: Sequence[RecordingStatus]) -> str:
     if not recordings:
         return ""
     recorded = sum(one.wanted and one.state in _RECORDED for one in recordings)
     rate = sum(one.rate for one in recordings if one.wanted)
-    gaps = sum(one.gaps for one in recordings)
-    size = bytes_text(sum(one.payload_bytes for one in recordings))
+    gaps = sum(one.counts.gaps for one in recordings)
+    size = bytes_text(sum(one.counts.payload_bytes for one in recordings))
     return (
         f"{recorded:,} of {len(recordings):,} being recorded · {rate:,.0f} events/s · {size} in "
         f"this session · {gaps:,} {'gap' if gaps == 1 else 'gaps'}"

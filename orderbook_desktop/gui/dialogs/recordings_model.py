@@ -18,8 +18,8 @@ from PySide6.QtCore import (
 )
 from PySide6.QtGui import QColor
 
-from orderbook_desktop.core.desk import MarketRecording, RecordingState
 from orderbook_desktop.core.disk import bytes_text
+from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.gui.theme import Theme
 
 _NO_PARENT: Final = QModelIndex()
@@ -47,9 +47,9 @@ class _Column:
     """One column: its heading, and what it shows, explains and sorts by."""
 
     heading: str
-    text: Callable[[MarketRecording], str]
-    key: Callable[[MarketRecording], float]
-    tip: Callable[[MarketRecording], str]
+    text: Callable[[RecordingStatus], str]
+    key: Callable[[RecordingStatus], float]
+    tip: Callable[[RecordingStatus], str]
     is_number: bool = True
 
 
@@ -58,22 +58,22 @@ def state_text(state: RecordingState) -> str:
     return f"{_SIGNS[state]} {state.value}"
 
 
-def _state_words(recording: MarketRecording) -> str:
+def _state_words(recording: RecordingStatus) -> str:
     """Return what is told of its state: before the first event nothing is connected again."""
-    is_new = not recording.events and not recording.gaps and not recording.waiting
+    is_new = not recording.counts.events and not recording.counts.gaps and not recording.waiting
     if recording.state is RecordingState.RECONNECTING and is_new:
         return "connecting"
     return recording.state.value
 
 
-def _lag_text(recording: MarketRecording) -> str:
+def _lag_text(recording: RecordingStatus) -> str:
     lag_ms = recording.lag_ms
     if lag_ms is None or recording.state is RecordingState.STOPPED:
         return _NEVER
     return f"{lag_ms} ms" if lag_ms < 1_000 else f"{lag_ms / 1000:,.1f} s"
 
 
-def _rate_text(recording: MarketRecording) -> str:
+def _rate_text(recording: RecordingStatus) -> str:
     return f"{recording.rate:,.1f}" if recording.wanted else _NEVER
 
 
@@ -86,13 +86,15 @@ def _time_text(ms: int, now_s: Callable[[], float] = time.time) -> str:
     return f"{moment:%H:%M:%S}" if is_today else f"{moment:%d %b %H:%M}"
 
 
-def _gaps_tip(recording: MarketRecording) -> str:
-    if not recording.gaps:
+def _gaps_tip(recording: RecordingStatus) -> str:
+    if not recording.counts.gaps:
         return "No gaps since the start."
-    return f"The last one at {_time_text(recording.last_gap_ms)}: {recording.last_gap}."
+    return (
+        f"The last one at {_time_text(recording.counts.last_gap_ms)}: {recording.counts.last_gap}."
+    )
 
 
-def _symbol_tip(recording: MarketRecording) -> str:
+def _symbol_tip(recording: RecordingStatus) -> str:
     if recording.problem:
         return recording.problem
     if recording.kept:
@@ -100,17 +102,18 @@ def _symbol_tip(recording: MarketRecording) -> str:
     return "Recorded while it is on screen; keep it recording to look at something else."
 
 
-def _size_tip(recording: MarketRecording) -> str:
+def _size_tip(recording: RecordingStatus) -> str:
+    counts = recording.counts
     return (
-        f"{recording.events:,} events, {recording.payload_bytes:,} bytes as the exchange sent "
+        f"{counts.events:,} events, {counts.payload_bytes:,} bytes as the exchange sent "
         f"them; {recording.waiting:,} events wait for the database."
     )
 
 
-def _archive_tip(recording: MarketRecording) -> str:
+def _archive_tip(recording: RecordingStatus) -> str:
     return (
-        f"{recording.archived_events:,} events archived in this session, in "
-        f"{recording.archived_bytes:,} bytes."
+        f"{recording.counts.archived_events:,} events archived in this session, in "
+        f"{recording.counts.archived_bytes:,} bytes."
     )
 
 
@@ -138,13 +141,17 @@ COLUMNS: Final = (
         lambda one: -1 if one.lag_ms is None else one.lag_ms,
         lambda _one: "From an event's arrival until it is stored.",
     ),
-    _Column("Gaps", lambda one: f"{one.gaps:,}", lambda one: one.gaps, _gaps_tip),
+    _Column("Gaps", lambda one: f"{one.counts.gaps:,}", lambda one: one.counts.gaps, _gaps_tip),
     _Column(
-        "Recorded", lambda one: bytes_text(one.payload_bytes), lambda one: one.payload_bytes,
+        "Recorded",
+        lambda one: bytes_text(one.counts.payload_bytes),
+        lambda one: one.counts.payload_bytes,
         _size_tip,
     ),
     _Column(
-        "Archived", lambda one: bytes_text(one.archived_bytes), lambda one: one.archived_bytes,
+        "Archived",
+        lambda one: bytes_text(one.counts.archived_bytes),
+        lambda one: one.counts.archived_bytes,
         _archive_tip,
     ),
     _Column(
@@ -162,15 +169,15 @@ class RecordingsModel(QAbstractTableModel):
 
     def __init__(self, theme: Theme, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._recordings: list[MarketRecording] = []
+        self._recordings: list[RecordingStatus] = []
         self._theme = theme
 
     @property
-    def recordings(self) -> Sequence[MarketRecording]:
+    def recordings(self) -> Sequence[RecordingStatus]:
         """What is shown, by row."""
         return self._recordings
 
-    def show_recordings(self, recordings: Sequence[MarketRecording]) -> None:
+    def show_recordings(self, recordings: Sequence[RecordingStatus]) -> None:
         """Bring the rows up to date; those that stay keep their place and selection."""
         new = {one.symbol: one for one in recordings}
         for row in reversed(range(len(self._recordings))):
@@ -241,7 +248,7 @@ class RecordingsModel(QAbstractTableModel):
         recording = self._recordings[row]
         return COLUMNS[column].key(recording), recording.symbol
 
-    def _colour(self, recording: MarketRecording, column: int) -> QColor:
+    def _colour(self, recording: RecordingStatus, column: int) -> QColor:
         theme = self._theme
         if recording.state is RecordingState.STOPPED:
             return theme.muted
@@ -262,7 +269,7 @@ class SortedRecordings(QSortFilterProxyModel):
         self._model = model
         self.setSourceModel(model)
 
-    def recording(self, row: int) -> MarketRecording:
+    def recording(self, row: int) -> RecordingStatus:
         """Return what is shown in `row` of the sorted table."""
         return self._model.recordings[self.mapToSource(self.index(row, 0)).row()]
 

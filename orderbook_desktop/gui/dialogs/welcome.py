@@ -9,8 +9,9 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
-from orderbook_desktop.core.desk import Desk, NoticeAction, RecordingStatus
+from orderbook_desktop.core.desk import Desk, NoticeAction
 from orderbook_desktop.core.disk import RecordingPlace, Retention
+from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.gui.dialogs.retention_box import RetentionBox
 from orderbook_desktop.gui.disk_text import growth_sentence
 from orderbook_desktop.gui.parts import push_button, text_label

@@ -11,7 +11,8 @@ from PySide6.QtCore import QObject, Qt, QTimer, Signal
 from PySide6.QtGui import QScreen
 
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.desk import Desk, RecordingStatus
+from orderbook_desktop.core.desk import Desk
+from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.sources import BookLook, BookSource
 from orderbook_desktop.core.status import Badge, FeedState, FeedStatus, badge_for
 from orderbook_desktop.core.symbols import SymbolInfo

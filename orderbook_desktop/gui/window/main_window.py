@@ -18,8 +18,9 @@ from PySide6.QtWidgets import (
 )
 
 from orderbook_desktop.core.browser_switch import BrowserSwitch
-from orderbook_desktop.core.desk import Desk, NoticeAction, RecordingStatus
+from orderbook_desktop.core.desk import Desk, NoticeAction
 from orderbook_desktop.core.disk import RecordingPlace
+from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.status import Badge
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.actions import Action, Choice, Command, Switch

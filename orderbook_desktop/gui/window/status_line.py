@@ -10,8 +10,8 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
-from orderbook_desktop.core.desk import RecordingStatus
 from orderbook_desktop.core.disk import DiskStatus, Retention, bytes_text
+from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.status import FeedStatus
 from orderbook_desktop.gui.disk_text import disk_field, size_sentence
 from orderbook_desktop.gui.panes.book_frame import BookFrame
@@ -85,10 +85,10 @@ class StatusLine(QWidget):
 
     def show_recording(self, recording: RecordingStatus) -> None:
         """Show the recording's counters, and its problem if it has one."""
-        size = bytes_text(recording.payload_bytes)
-        self._set("recorded", f"Recorded {recording.events:,} events, {size}")
+        size = bytes_text(recording.counts.payload_bytes)
+        self._set("recorded", f"Recorded {recording.counts.events:,} events, {size}")
         self._set("waiting", f"Waiting {recording.waiting:,}")
-        self._set("gaps", f"Gaps {recording.gaps:,}")
+        self._set("gaps", f"Gaps {recording.counts.gaps:,}")
         self._recording_problem = f"▲ {recording.problem}" if recording.problem else ""
         self._arrange()
 

@@ -8,7 +8,8 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QToolButton, QWidget
 
 from orderbook_desktop.core.browser_switch import BrowserSwitch
-from orderbook_desktop.core.desk import Desk, RecordingStatus
+from orderbook_desktop.core.desk import Desk
+from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.symbol_box import SymbolBox
@@ -81,7 +82,7 @@ class RecordButton(QToolButton):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.clicked.connect(self.wanted)
         self._compact = False
-        self.set_recording(RecordingStatus(wanted=False))
+        self.set_recording(RecordingStatus("", RecordingState.STOPPED, wanted=False))
 
     def set_recording(self, recording: RecordingStatus) -> None:
         """Show the state of the recording."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.storage.archive.loose_archive import LooseArchive
 from orderbook_desktop.storage.archive.segment_archive import SegmentArchive
 from orderbook_desktop.storage.failures import Activity, is_driver_failure, until_it_works
@@ -59,18 +61,6 @@ class ArchiveTimes:
 ARCHIVE_TIMES: Final = ArchiveTimes()
 
 
-@dataclass(slots=True)
-class ArchiveCounts:
-    """What was archived of one market in this session: `events`, in chunks of so many `bytes`.
-
-    `problem` says why some of it can't be archived, as a sentence, or is empty.
-    """
-
-    events: int = 0
-    bytes: int = 0
-    problem: str = ""
-
-
 class Archiver:
     """Archives what `database` holds.
 
@@ -78,8 +68,9 @@ class Archiver:
     that have ended, and the events that belong to none.
 
     `await run()` until it is cancelled, at any instant. Several processes may do so on one
-    database. `is_busy` says that events wait to be written; `prepare` readies the database;
-    after each step it pauses `pace` times as long as that took, unless it is behind.
+    database. It counts into `counts`, by market. `is_busy` says that events wait to be written;
+    `prepare` readies the database; after each step it pauses `pace` times as long as that took,
+    unless it is behind.
     A segment that can't be archived is told once and stays as it is.
     """
 
@@ -87,6 +78,7 @@ class Archiver:
         self,
         database: Database,
         *,
+        counts: AllCounts | None = None,
         is_busy: Callable[[], bool] = lambda: False,
         prepare: Prepare | None = None,
         pace: float = _PACE,
@@ -104,7 +96,7 @@ class Archiver:
         self._segments = SegmentArchive(database, now, now_ns)
         self._loose = LooseArchive(database, times.loose_after_s, now, now_ns)
         self._lists = LooseEvents(database)
-        self._counts: dict[str, ArchiveCounts] = {}
+        self._counts = defaultdict(RecordingCounts) if counts is None else counts
         self._stuck: set[str] = set()
         self._looked_at: dict[str, float] = {}
         self._accounted_at = float("-inf")
@@ -113,11 +105,9 @@ class Archiver:
     @property
     def problem(self) -> str:
         """Why something can't be archived, as a sentence, or empty."""
-        return next((one.problem for one in self._counts.values() if one.problem), "")
-
-    def counts_of(self, market: str) -> ArchiveCounts:
-        """Return what was archived of `market`; it changes as that goes on."""
-        return self._counts.setdefault(market, ArchiveCounts())
+        return next(
+            (one.archive_problem for one in self._counts.values() if one.archive_problem), ""
+        )
 
     async def run(self) -> None:
         """Archive for ever, through outages."""
@@ -216,11 +206,10 @@ class Archiver:
                 _log.error("%s: a part can't be archived: %s", market, error)
             else:
                 _log.exception("%s: a part can't be archived", market)
-            self.counts_of(market).problem = _sentence(error, market)
+            self._counts[market].archive_problem = _sentence(error, market)
         if done is not None:
-            counts = self.counts_of(market)
-            counts.events += done[0]
-            counts.bytes += done[1]
+            self._counts[market].archived_events += done[0]
+            self._counts[market].archived_bytes += done[1]
         await self._pause(self._now() - begun)
         return done is not None
 

@@ -13,6 +13,7 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.recording_status import RecordingCounts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.storage.recorder.pending import (
@@ -45,31 +46,6 @@ _DEFAULT_SCALE: Final = Scale()
 
 
 @dataclass(slots=True)
-class MarketCounts:
-    """What has been recorded of one market in this session.
-
-    `events` and `payload_bytes` count what the database acknowledged, `repeated` those of
-    them that were there already, `dropped` what didn't fit into memory, `gaps` the ends of
-    segments that nobody asked for, and the losses between segments; the last one came at
-    `last_gap_ms` (ms since the epoch). An end after which nothing turns out to be missing is
-    none: the next book has no newer ids, or the recording ends there, for the reason
-    `ended_by`, and no event was stored after it. `lag_ms` is how long after its arrival the
-    last event was acknowledged, by our own clock; None while there was none.
-    """
-
-    events: int = 0
-    payload_bytes: int = 0
-    repeated: int = 0
-    dropped: int = 0
-    gaps: int = 0
-    last_gap: str = ""
-    last_gap_ms: int = 0
-    ended_by: str = ""
-    last_id: int = 0
-    lag_ms: int | None = None
-
-
-@dataclass(slots=True)
 class _Doubt:
     """An end that counts as a gap (unless `taken_back`) until it is known what comes next.
 
@@ -96,10 +72,11 @@ class MarketSink:
         self,
         market: str,
         pending: PendingWrites,
+        counts: RecordingCounts | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.market = market
-        self.counts = MarketCounts()
+        self.counts = counts or RecordingCounts()
         self.refused: KnownError | None = None
         self.overflowing = False
         self._pending = pending

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.failures import Activity, until_it_works
 from orderbook_desktop.storage.recorder.event_log import EventLog, Outcome, UnstorableAmong
@@ -52,7 +54,8 @@ class Recorder:
     `await start()`, take a `sink(market)` for each feed, `await close()` at the end. An event
     that comes after a pause is written at once; those that come in quick succession are written
     together (see `RecorderTimes`). Failed writes are repeated until they are acknowledged, by us
-    and not by the driver; repeating is harmless, since (market, u) is unique.
+    and not by the driver; repeating is harmless, since (market, u) is unique. It counts into
+    `counts`, by market.
     """
 
     def __init__(
@@ -62,8 +65,11 @@ class Recorder:
         times: RecorderTimes = RECORDER_TIMES,
         now: Callable[[], float] = time.monotonic,
         now_ns: Callable[[], int] = time.time_ns,
+        *,
+        counts: AllCounts | None = None,
     ) -> None:
         self._database = database
+        self._counts = defaultdict(RecordingCounts) if counts is None else counts
         self._times = times
         self._now = now
         self._now_ns = now_ns
@@ -129,7 +135,8 @@ class Recorder:
     def sink(self, market: str) -> MarketSink:
         """Return the sink of `market`, the same one each time."""
         if market not in self._sinks:
-            self._sinks[market] = MarketSink(market, self._pending, self._now_ns)
+            counts = self._counts[market]
+            self._sinks[market] = MarketSink(market, self._pending, counts, self._now_ns)
         return self._sinks[market]
 
     async def start(self) -> None:

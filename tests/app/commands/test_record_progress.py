@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -12,14 +12,12 @@ from rich.console import Console
 
 from orderbook_desktop.app.commands import record_progress
 from orderbook_desktop.app.commands.record_progress import RecordProgress, summary_of
-from orderbook_desktop.core.desk import RecordingState, RecordingStatus
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
-from orderbook_desktop.engine.market_session import MarketSession
+from orderbook_desktop.engine.market_session import MarketSession, state_of
 from orderbook_desktop.engine.recording_meter import RecordingMeter
 from orderbook_desktop.exchange.errors import Paced, UnknownSymbol
-from orderbook_desktop.storage.archive.archiver import ArchiveCounts
-from orderbook_desktop.storage.recorder.market_sink import MarketCounts
 
 
 @dataclass
@@ -29,11 +27,10 @@ class Session:
     state: FeedState = FeedState.SYNCED
     problem: KnownError | None = None
     database_problem: str = ""
-    counts: MarketCounts = field(default_factory=lambda: MarketCounts(events=10, last_id=7))
+    counts: RecordingCounts = field(default_factory=lambda: RecordingCounts(events=10, last_id=7))
     lag_ms: int | None = 3
     recording: bool = True
     paused: bool = False
-    archived: ArchiveCounts = field(default_factory=ArchiveCounts)
 
     @property
     def live(self) -> SimpleNamespace:
@@ -47,7 +44,10 @@ class Session:
 
     @property
     def recording_status(self) -> RecordingStatus:
-        return RecordingStatus(self.recording, waiting=2, problem=self.database_problem)
+        state = state_of(cast("MarketSession", self), self.database_problem)
+        counts, problem = replace(self.counts), self.database_problem
+        wanted = self.recording
+        return RecordingStatus("", state, wanted=wanted, counts=counts, waiting=2, problem=problem)
 
 
 def _sessions(**sessions: Session) -> Mapping[str, MarketSession]:
@@ -59,7 +59,7 @@ def _hundred() -> dict[str, Session]:
     sessions["PACED"] = Session(FeedState.SYNCING, Paced(12.0))
     sessions["LOST"] = Session(FeedState.RECONNECTING)
     sessions["NONE"] = Session(FeedState.SYNCING, UnknownSymbol("NONE"))
-    sessions["GAPS"] = Session(counts=MarketCounts(events=10, gaps=3))
+    sessions["GAPS"] = Session(counts=RecordingCounts(events=10, gaps=3))
     return sessions
 
 
@@ -107,7 +107,8 @@ def test_lines_tell_a_wait_for_a_book_once() -> None:
 
 def test_what_can_t_be_archived_is_told_once() -> None:
     console = _console(24, terminal=False)
-    session = Session(archived=ArchiveCounts(20, 2_400, "An event is missing."))
+    session = Session()
+    session.counts.archive_problem = "An event is missing."
     with RecordProgress("book", _sessions(A=session), console) as progress:
         progress.show()
         progress.show()
@@ -118,8 +119,8 @@ def test_what_can_t_be_archived_is_told_once() -> None:
 def test_many_symbols_are_told_in_one_line() -> None:
     console = _console(24, terminal=False)
     sessions = _hundred()
-    sessions["A0"].archived = ArchiveCounts(20, 2_400)
-    sessions["A1"].archived = ArchiveCounts(1, 100)
+    sessions["A0"].counts.archived_bytes = 2_400
+    sessions["A1"].counts.archived_bytes = 100
     with RecordProgress("book", _sessions(**sessions), console) as progress:
         progress._told_at -= record_progress._TELL_EVERY_S
         progress.show()

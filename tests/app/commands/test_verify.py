@@ -14,10 +14,10 @@ import pytest
 
 from orderbook_desktop.app.commands.times import parse_time
 from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.recording_status import RecordingCounts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.witness_taker import WitnessTaker, WitnessTimes
-from orderbook_desktop.storage.recorder.market_sink import MarketCounts
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from tests.app.command import run_command
@@ -187,7 +187,7 @@ async def test_it_is_broken_off_by_ctrl_c(silent_server: SilentServer) -> None:
     assert process.returncode == 1
 
 
-def _has_more(counts: MarketCounts, events: int) -> bool:
+def _has_more(counts: RecordingCounts, events: int) -> bool:
     return counts.events > events
 
 

@@ -12,7 +12,7 @@ from PySide6.QtTest import QAbstractItemModelTester, QSignalSpy, QTest
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
-from orderbook_desktop.core.desk import MarketRecording, RecordingState
+from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
 from orderbook_desktop.gui.dialogs.recordings import RecordingManager
 from orderbook_desktop.gui.dialogs.recordings_model import COLUMNS, RecordingsModel
 from orderbook_desktop.gui.preferences import Preferences
@@ -24,23 +24,29 @@ from tests.gui.pane_of import ladder_of
 # A window of its own, which the offscreen platform can neither raise nor size.
 pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")
 
-BUSY = MarketRecording(
+BUSY = RecordingStatus(
     "BTC/USDT",
     RecordingState.RECORDING,
-    events=1_200,
-    payload_bytes=1_500_000,
-    archived_events=1_000,
-    archived_bytes=120_000,
+    counts=RecordingCounts(
+        events=1_200,
+        payload_bytes=1_500_000,
+        archived_events=1_000,
+        archived_bytes=120_000,
+        gaps=2,
+        last_gap="the connection to the exchange was lost",
+        last_gap_ms=1_723_100_000_000,
+    ),
     rate=9.96,
     lag_ms=12,
-    gaps=2,
-    last_gap="the connection to the exchange was lost",
-    last_gap_ms=1_723_100_000_000,
     since_ms=1_723_000_000_000,
 )
-STOPPED = MarketRecording("ETH/USDT", RecordingState.STOPPED, wanted=False)
-AWAY = MarketRecording("SOL/USDT", RecordingState.RECONNECTING, events=7, problem="No network.")
-ON_SCREEN = replace(BUSY, symbol="BNB/USDT", kept=False, gaps=0, rate=1.0)
+STOPPED = RecordingStatus("ETH/USDT", RecordingState.STOPPED, wanted=False)
+AWAY = RecordingStatus(
+    "SOL/USDT", RecordingState.RECONNECTING, counts=RecordingCounts(events=7), problem="No network."
+)
+ON_SCREEN = replace(
+    BUSY, symbol="BNB/USDT", kept=False, counts=replace(BUSY.counts, gaps=0), rate=1.0
+)
 
 
 @pytest.fixture
@@ -53,7 +59,7 @@ def manager(desk: FakeDesk, host: QWidget, qtbot: QtBot) -> Iterator[RecordingMa
     manager.close()
 
 
-def show(manager: RecordingManager, desk: FakeDesk, *recordings: MarketRecording) -> None:
+def show(manager: RecordingManager, desk: FakeDesk, *recordings: RecordingStatus) -> None:
     desk.recordings = recordings
     manager.look()
 
@@ -92,7 +98,8 @@ def test_says_how_each_recording_is_doing(manager: RecordingManager, desk: FakeD
 def test_before_the_first_event_nothing_is_connected_again(
     manager: RecordingManager, desk: FakeDesk
 ) -> None:
-    show(manager, desk, replace(AWAY, events=0), replace(AWAY, symbol="A/B", events=0, gaps=1))
+    lost = replace(AWAY, symbol="A/B", counts=RecordingCounts(gaps=1))
+    show(manager, desk, replace(AWAY, counts=RecordingCounts()), lost)
     model = manager.model
     assert [texts(model, row)[1] for row in range(2)] == ["↻ connecting", "↻ reconnecting"]
 
@@ -347,7 +354,7 @@ def test_what_was_stopped_is_not_begun_by_its_removal(
 
 @pytest.mark.parametrize("width", [600, 900, 1_300])
 def test_no_state_is_cut_off(manager: RecordingManager, desk: FakeDesk, width: int) -> None:
-    states = [MarketRecording(f"{one.name}/USDT", one) for one in RecordingState]
+    states = [RecordingStatus(f"{one.name}/USDT", one) for one in RecordingState]
     long = replace(ON_SCREEN, symbol="1000SATS/FDUSD")
     show(manager, desk, *states, long)
     manager.resize(width, 440)

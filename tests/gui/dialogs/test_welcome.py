@@ -11,8 +11,9 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.app.window import PANES
-from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel, RecordingStatus
+from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.disk import Retention
+from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
 from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.gui.dialogs.welcome import WelcomePanel
 from orderbook_desktop.gui.preferences import Preferences
@@ -67,7 +68,8 @@ def help_action(window: MainWindow) -> QAction:
 
 
 def recorded(payload_bytes: int) -> RecordingStatus:
-    return RecordingStatus(wanted=True, events=payload_bytes // 1_000, payload_bytes=payload_bytes)
+    counts = RecordingCounts(events=payload_bytes // 1_000, payload_bytes=payload_bytes)
+    return RecordingStatus("BTC/USDT", RecordingState.RECORDING, counts=counts)
 
 
 def test_only_the_first_start_welcomes(start: Start) -> None:
@@ -162,7 +164,7 @@ def test_says_that_the_symbol_on_screen_is_recorded_and_how_to_keep_several(
 
 
 def test_says_that_nothing_is_recorded(start: Start, desk: FakeDesk) -> None:
-    desk.recording = RecordingStatus(wanted=False)
+    desk.recording = RecordingStatus("BTC/USDT", RecordingState.STOPPED, wanted=False)
     panel = panel_of(start())
     assert "not being recorded" in panel.recorded.text()
     assert not panel.disk.isVisible()
@@ -201,7 +203,7 @@ def test_what_is_kept_is_a_choice_from_the_start(
 
 
 def test_without_a_recording_there_is_nothing_to_keep(start: Start, desk: FakeDesk) -> None:
-    desk.recording = RecordingStatus(wanted=False)
+    desk.recording = RecordingStatus("BTC/USDT", RecordingState.STOPPED, wanted=False)
     assert not panel_of(start()).retention_box.isVisible()
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 import pytest
 from PySide6.QtWidgets import QApplication
 
-from orderbook_desktop.core.desk import RecordingStatus
+from orderbook_desktop.core.recording_status import RecordingCounts, RecordingStatus
 from orderbook_desktop.core.status import Badge, FeedState, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.panes.book_frame import BookFrame
@@ -166,10 +166,10 @@ def test_a_silent_feed_goes_stale(
 
 def test_recording_counters(bridge: DeskBridge, told: Told, desk: FakeDesk, clock: Clock) -> None:
     bridge.look()
-    desk.recording = replace(desk.recording, events=5)
+    desk.recording = replace(desk.recording, counts=RecordingCounts(events=5))
     clock.now_ns += 200_000_000
     bridge.look()
-    assert told.recordings[-1].events == 5
+    assert told.recordings[-1].counts.events == 5
 
 
 def test_the_rate_of_revisions(

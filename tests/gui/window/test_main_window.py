@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QApplication, QDialog, QPushButton
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.recording_status import RecordingState
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, Appearance
@@ -107,7 +108,9 @@ def test_switches_command_the_desk(window: MainWindow, desk: FakeDesk) -> None:
 
 
 def test_a_problem_of_the_recording_is_told(window: MainWindow, desk: FakeDesk) -> None:
-    desk.recording = replace(desk.recording, wanted=True, problem="The database is away.")
+    desk.recording = replace(
+        desk.recording, state=RecordingState.DELAYED, wanted=True, problem="The database is away."
+    )
     desk.revision += 1
     window.bridge.look()
     assert window.top_bar.record_button.text() == "▲ Record: waiting"

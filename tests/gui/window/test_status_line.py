@@ -6,8 +6,8 @@ from datetime import timedelta, timezone
 import pytest
 from PySide6.QtWidgets import QLabel, QWidget
 
-from orderbook_desktop.core.desk import RecordingStatus
 from orderbook_desktop.core.disk import DiskLevel, DiskStatus, Retention
+from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
 from orderbook_desktop.gui.window.status_line import (
     StatusLine,
     event_time_text,
@@ -42,7 +42,9 @@ def line(host: QWidget) -> StatusLine:
 def test_shows_recording_and_book(line: StatusLine, desk: FakeDesk) -> None:
     desk.source.load([("100.00", "1")], [])
     line.show_frame(frame_of(desk))
-    line.show_recording(RecordingStatus(True, 12_345, 1_500, 7, 2))
+    counts = RecordingCounts(events=12_345, payload_bytes=1_500, gaps=2)
+    recording = RecordingStatus("BTC/USDT", RecordingState.RECORDING, counts=counts, waiting=7)
+    line.show_recording(recording)
     line.show_rate(10)
     assert line.text("recorded") == "Recorded 12,345 events, 1.5 kB"
     assert line.text("waiting") == "Waiting 7"
@@ -67,7 +69,7 @@ def test_names_an_exchange_that_is_not_the_usual_one(line: StatusLine) -> None:
 
 def test_a_problem_is_told_before_all_else(line: StatusLine) -> None:
     sentence = "The database does not answer; events are kept in memory."
-    line.show_recording(RecordingStatus(True, 5, problem=sentence))
+    line.show_recording(RecordingStatus("BTC/USDT", RecordingState.DELAYED, problem=sentence))
     problem = line.findChild(QLabel, "problem")
     assert isinstance(problem, QLabel)
     assert problem.isVisible()
@@ -76,7 +78,7 @@ def test_a_problem_is_told_before_all_else(line: StatusLine) -> None:
     assert problem.isVisible()
     assert problem.text().endswith("…")
     assert sentence in problem.toolTip()
-    line.show_recording(RecordingStatus(wanted=True))
+    line.show_recording(RecordingStatus("BTC/USDT", RecordingState.RECORDING))
     assert not problem.isVisible()
 
 

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication, QDialog, QScrollArea
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.app.window import PANES
-from orderbook_desktop.core.desk import RecordingStatus
+from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
@@ -44,7 +44,9 @@ def open_first(qapp: QApplication, qtbot: QtBot, preferences: Preferences) -> It
 def test_the_bar_has_room_for_the_longest_words(open_first: Open, width: int) -> None:
     desk = FakeDesk(PEPE.info)
     MovingMarket(PEPE, desk.source)
-    desk.recording = RecordingStatus(wanted=True, problem="The database is away.")
+    desk.recording = RecordingStatus(
+        "BTC/USDT", RecordingState.DELAYED, problem="The database is away."
+    )
     hours_ago = NOW_NS - 119 * 60_000_000_000
     window = open_first(desk)
     window.resize(width, 480)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from orderbook_desktop.core.archive import DecodedChunk, decode_chunk
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
+from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.sources import StreamBroken
 from orderbook_desktop.storage.archive import loose_archive
 from orderbook_desktop.storage.archive import proof as archive_proof
@@ -92,7 +94,8 @@ async def assert_archived(database: Database, diffs: list[DepthDiff]) -> None:
 
 async def test_a_segment_that_ended_is_archived_byte_for_byte(database: Database) -> None:
     early, diffs = cut(await record(database, Tape(), 2_000), 3)
-    archiver = archiver_of(database)
+    counts: AllCounts = defaultdict(RecordingCounts)
+    archiver = Archiver(database, counts=counts, pace=0.0, times=AT_ONCE)
     await archiver.catch_up()
     (segment,) = await segments_of(database)
     assert await archive_of(database, segment["_id"]) == diffs
@@ -104,9 +107,9 @@ async def test_a_segment_that_ended_is_archived_byte_for_byte(database: Database
     assert segment["archived_events"] == segment["event_count"] == 2_000
     assert segment["archived_bytes"] == sum(len(one["data"]) for one in chunks)
     assert not segment["to_archive"]
-    counts = archiver.counts_of("BTCUSDT")
-    assert (counts.events, counts.problem) == (2_003, "")
-    assert counts.bytes > segment["archived_bytes"]
+    counted = counts["BTCUSDT"]
+    assert (counted.archived_events, counted.archive_problem) == (2_003, "")
+    assert counted.archived_bytes > segment["archived_bytes"]
     # There is nothing left to be done.
     before = await copy_of(database)
     await archiver.catch_up()
@@ -420,12 +423,16 @@ async def test_it_archives_by_itself_beside_a_recorder(database: Database) -> No
     async with running(Recorder(database)) as recorder:
         feed = started(recorder, tape)
         diffs: list[DepthDiff] = []
+        counts: AllCounts = defaultdict(RecordingCounts)
         archiver = Archiver(
-            database, is_busy=lambda: recorder.is_busy, prepare=recorder.prepare, times=HASTY
+            database,
+            counts=counts,
+            is_busy=lambda: recorder.is_busy,
+            prepare=recorder.prepare,
+            times=HASTY,
         )
-        counts = archiver.counts_of(tape.market)
         async with ending(asyncio.create_task(archiver.run())), asyncio.timeout(60):
-            while counts.events < 500:
+            while counts[tape.market].archived_events < 500:
                 diffs += tape.diffs(30)
                 feed.diffs(*diffs[-30:])
                 # On a busy machine nothing would be archived while ever more has to be written.

@@ -1,0 +1,93 @@
+"""How the recording of one market is doing: what it counts, and what that means."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+
+class RecordingState(Enum):
+    """What becomes of a market's events; the values are what is shown.
+
+    The order is that of badness, the worst first: while a recording is paused events are lost,
+    while it waits for the database they are not. What a person has stopped is as it should be.
+    """
+
+    FAILED = "not recorded"
+    PAUSED = "paused, the disk is full"
+    DELAYED = "waiting for the database"
+    RECONNECTING = "reconnecting"
+    WAITING = "waiting for its first book"
+    ELSEWHERE = "recorded by another program"
+    RECORDING = "recording"
+    STOPPED = "stopped"
+
+    @property
+    def rank(self) -> int:
+        """The place in the order of badness, 0 for the worst."""
+        return _RANKS[self]
+
+
+_RANKS: Final = {state: rank for rank, state in enumerate(RecordingState)}
+
+
+@dataclass(slots=True)
+class RecordingCounts:
+    """What has been recorded and archived of one market in this session.
+
+    `events` and `payload_bytes` count what the database acknowledged, `repeated` those of
+    them that were there already, `dropped` what didn't fit into memory, `gaps` the ends of
+    segments that nobody asked for, and the losses between segments; `last_gap` says why the
+    last one came, at `last_gap_ms` (ms since the epoch). An end after which nothing turns out to
+    be missing is none: the next book has no newer ids, or the recording ends there, for the
+    reason `ended_by`, and no event was stored after it. `lag_ms` is how long after its arrival
+    the last event was acknowledged, by our own clock; None while there was none.
+
+    `archived_events` in chunks of `archived_bytes` were archived, be they from before the
+    session. `archive_problem` says why some of it can't be archived, as a sentence, or is empty.
+    """
+
+    events: int = 0
+    payload_bytes: int = 0
+    repeated: int = 0
+    dropped: int = 0
+    gaps: int = 0
+    last_gap: str = ""
+    last_gap_ms: int = 0
+    ended_by: str = ""
+    last_id: int = 0
+    lag_ms: int | None = None
+    archived_events: int = 0
+    archived_bytes: int = 0
+    archive_problem: str = ""
+
+
+# By market: recorder and archiver count into the same ones.
+AllCounts = defaultdict[str, RecordingCounts]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingStatus:
+    """How the recording of one symbol is doing.
+
+    `symbol` is the market's name where only that is known. `kept` recordings were started by
+    hand and go on whatever is on screen; the other one is that of the symbol on screen. `wanted`
+    is the switch, which stays where it is when the program ends. `counts` are a copy. `waiting`
+    events are not acknowledged by the database yet. `rate` is in events a second. `lag_ms` is how
+    long an event took from its arrival until it was stored, or how long the oldest one waits
+    already; None before the first. `since_ms` is when it was started (ms since the epoch; 0: it
+    is not). `problem` is a sentence, or empty while all is well.
+    """
+
+    symbol: str
+    state: RecordingState
+    kept: bool = True
+    wanted: bool = True
+    counts: RecordingCounts = field(default_factory=RecordingCounts)
+    waiting: int = 0
+    rate: float = 0.0
+    lag_ms: int | None = None
+    since_ms: int = 0
+    problem: str = ""
