@@ -56,7 +56,7 @@ def _seek_ms(packed: list[bytes]) -> list[float]:
 
 def main() -> None:
     recording = load_recording()
-    packed = [pack_chunk(encode_chunk(*span)) for span in recording.spans()]
+    packed = [pack_chunk(encode_chunk(*span)).data for span in recording.spans()]
     _check(recording, packed)
     count = len(recording.run)
     readings: dict[str, tuple[Callable[[bytes], object], str]] = {

@@ -83,7 +83,7 @@ def archived(recording: Recording, minutes: int = 1) -> list[bytes]:
     """Return the packed chunks of all events, each of `minutes`."""
     chunks: list[ArchiveChunk] = [encode_loose(recording.others)] if recording.others else []
     chunks.extend(encode_chunk(start, events) for start, events in recording.spans(minutes))
-    return [pack_chunk(chunk) for chunk in chunks]
+    return [pack_chunk(chunk).data for chunk in chunks]
 
 
 def _best_speed(recording: Recording) -> float:

@@ -22,6 +22,7 @@ from orderbook_desktop.core.units import format_units
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import owner_document
+from orderbook_desktop.storage.store.packing import pack_chunk
 from orderbook_desktop.storage.store.schema import (
     IMPORT,
     SEGMENTS,
@@ -105,7 +106,7 @@ async def store(database: Database, tile: Tile, hours: float) -> LongRecording:
         for chunk in tile.chunks:
             later = _shifted(chunk, start_ms, number * tile.ids, number * tile.ms)
             start_ms = later.header.coverage.to_event_ms
-            size += await chunks.put("long", later)
+            size += await chunks.put("long", pack_chunk(later))
     first, last = tile.chunks[0].header, tile.chunks[-1].header
     last_id = tile.start.last_update_id + rounds * tile.ids
     segment = Segment(

@@ -17,7 +17,7 @@ from orderbook_desktop.storage.recorder.pending import Insert
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import owner_document
-from orderbook_desktop.storage.store.packing import pack
+from orderbook_desktop.storage.store.packing import pack, pack_chunk
 from orderbook_desktop.storage.store.schema import segment_document, unarchived_document
 from tests.storage.recording_fixtures import Tape
 
@@ -125,7 +125,7 @@ class Shelf:
         steps = []
         for chunk, _ in encode_minutes(start, events, minutes):
             header = chunk.header
-            size = await ChunkStore(self.database).put(shelved.id, chunk)
+            size = await ChunkStore(self.database).put(shelved.id, pack_chunk(chunk))
             assert header.start_id is not None
             step = Archived(header.start_id, header.coverage.last_id, header.event_count, size)
             shelved.chunks.append((step.start_id, step.last_id))

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from orderbook_desktop.core.archive import (
-    ArchiveChunk,
     DecodedChunk,
     chunk_faults,
     decode_chunk,
@@ -22,7 +21,7 @@ from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.packing import pack_chunk, unpack_chunk
+from orderbook_desktop.storage.store.packing import PackedChunk, pack_chunk, unpack_chunk
 from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, SEGMENTS, Document
 
@@ -51,32 +50,32 @@ class UnprovenChunk(DatabaseError):
         )
 
 
-def proven_chunk(start: BookImage, events: Sequence[DepthDiff]) -> ArchiveChunk:
-    """Return the chunk of `start` and `events`, proven by decoding it from its bytes.
+def proven_chunk(start: BookImage, events: Sequence[DepthDiff]) -> PackedChunk:
+    """Return the chunk of `start` and `events`, proven by decoding it from the bytes it has.
 
-    Takes as long as encoding twice: call it in a thread. Raises `UnprovenChunk`, and
-    `InexactValue` where nothing holds the values.
+    Store these very bytes. Takes as long as encoding twice: call it in a thread. Raises
+    `UnprovenChunk`, and `InexactValue` where nothing holds the values.
     """
-    chunk = encode_chunk(start, events)
-    decoded = _decoded(chunk, events)
+    packed = pack_chunk(encode_chunk(start, events))
+    decoded = _decoded(packed, events)
     for fault in chunk_faults(decoded, start):
         raise UnprovenChunk(start.market, events[0].first_id, fault.reason)
     for fault in verify_chunk(decoded):
         # It was sent so; what is kept is what was sent.
         _log.warning("%s: archived as it was sent: %s", start.market, fault)
-    return chunk
+    return packed
 
 
-def proven_loose(events: Sequence[DepthDiff]) -> ArchiveChunk:
+def proven_loose(events: Sequence[DepthDiff]) -> PackedChunk:
     """Return the loose chunk of `events`; as `proven_chunk`."""
-    chunk = encode_loose(events)
-    for fault in chunk_faults(_decoded(chunk, events)):
+    packed = pack_chunk(encode_loose(events))
+    for fault in chunk_faults(_decoded(packed, events)):
         raise UnprovenChunk(events[0].market, events[0].first_id, fault.reason)
-    return chunk
+    return packed
 
 
-def _decoded(chunk: ArchiveChunk, events: Sequence[DepthDiff]) -> DecodedChunk:
-    decoded = decode_chunk(unpack_chunk(pack_chunk(chunk)))
+def _decoded(packed: PackedChunk, events: Sequence[DepthDiff]) -> DecodedChunk:
+    decoded = decode_chunk(unpack_chunk(packed.data))
     if not reproduces(decoded, events):
         reason = "they do not come back as they were"
         raise UnprovenChunk(events[0].market, events[0].first_id, reason)

@@ -315,7 +315,7 @@ class _Writer:
         total = sum(len(run.places) for run in new) + len(loose)
         await self._journal.plan([run.found.id for run in new], list(loose))
         documents = [await self._write_run(run, total) for run in new]
-        for chunk in self._spool.read(loose.values()):
+        for chunk in self._spool.packed(loose.values()):
             await self._store.put_loose(chunk)
             self._tell(Step.WRITING, total)
         await _to_its_end(self._journal.commit(documents))
@@ -323,7 +323,7 @@ class _Writer:
     async def _write_run(self, run: SpooledRun, total: int) -> Document:
         """Write the chunks of a run; return its document, which makes them known."""
         size = 0
-        for chunk in self._spool.read(run.places):
+        for chunk in self._spool.packed(run.places):
             size += await self._store.put(run.found.id, chunk)
             self._tell(Step.WRITING, total)
         segment = run.found.segment

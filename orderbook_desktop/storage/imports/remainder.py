@@ -201,13 +201,13 @@ class NewLoose:
         found: dict[str, Place] = {}
         for place in self._spool.loose:
             chunk = self._spool.chunk_at(place)
-            if await self._store.get_loose(loose_key(chunk)) == chunk:
+            if await self._store.get_loose(loose_key(chunk.header)) == chunk:
                 continue
             new = await self._new_of(chunk)
             if new and len(new) < chunk.header.event_count:
                 chunk = await in_thread(encode_loose, new)
                 place = await in_thread(self._spool.keep, chunk)  # noqa: PLW2901
-            key = loose_key(chunk)
+            key = loose_key(chunk.header)
             if new and (key in found or await self._store.get_loose(key) is not None):
                 raise ImportConflict(chunk.header.market, new[0].final_id)
             if new:

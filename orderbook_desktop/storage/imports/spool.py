@@ -12,7 +12,7 @@ from typing import Self
 from orderbook_desktop.core.archive import ArchiveChunk
 from orderbook_desktop.storage.errors import folder_error
 from orderbook_desktop.storage.imports.runs import FoundRun
-from orderbook_desktop.storage.store.packing import pack_chunk, unpack_chunk
+from orderbook_desktop.storage.store.packing import PackedChunk, pack_chunk, unpack_chunk
 
 Place = tuple[int, int]
 
@@ -80,15 +80,24 @@ class Spool:
         for place in places:
             yield self.chunk_at(place)
 
+    def packed(self, places: Iterable[Place]) -> Iterator[PackedChunk]:
+        """Iterate over the chunks at `places` as they were packed."""
+        for place in places:
+            data = self._data_at(place)
+            yield PackedChunk(unpack_chunk(data).header, data)
+
     def chunk_at(self, place: Place) -> ArchiveChunk:
         """Return the chunk at `place`."""
+        return unpack_chunk(self._data_at(place))
+
+    def _data_at(self, place: Place) -> bytes:
         begin, length = place
         self._file.seek(begin)
-        return unpack_chunk(self._file.read(length))
+        return self._file.read(length)
 
     def keep(self, chunk: ArchiveChunk) -> Place:
         """Keep a chunk of whatever kind; return where it is."""
-        packed = pack_chunk(chunk)
+        packed = pack_chunk(chunk).data
         try:
             begin = self._file.seek(0, 2)
             self._file.write(packed)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import Iterable, Sequence
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final
 
-from orderbook_desktop.core.archive import ArchiveChunk, DamagedChunk
+from orderbook_desktop.core.archive import ArchiveChunk, ChunkHeader, DamagedChunk
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.packing import CHUNK_FIELDS, chunk_document, chunk_of
+from orderbook_desktop.storage.store.packing import (
+    CHUNK_FIELDS,
+    PackedChunk,
+    chunk_document,
+    chunk_of,
+)
 from orderbook_desktop.storage.store.schema import DEPTH_CHUNKS, LOOSE_EVENTS, Document
 
 if TYPE_CHECKING:
@@ -52,9 +56,8 @@ def chunk_key(segment_id: str, start_id: int) -> str:
     return f"{segment_id}:{start_id}"
 
 
-def loose_key(chunk: ArchiveChunk) -> str:
-    """Return the `_id` of a loose chunk, where no other one has it."""
-    header = chunk.header
+def loose_key(header: ChunkHeader) -> str:
+    """Return the `_id` of a loose chunk with this header, where no other one has it."""
     return f"{header.market}:loose:{header.coverage.first_id}:{header.coverage.last_id}"
 
 
@@ -68,7 +71,7 @@ class ChunkStore:
     def _chunks(self) -> AsyncIOMotorCollection[Document]:
         return self._database.collection(DEPTH_CHUNKS)
 
-    async def put(self, segment_id: str, chunk: ArchiveChunk, epoch: int = 0) -> int:
+    async def put(self, segment_id: str, chunk: PackedChunk, epoch: int = 0) -> int:
         """Write `chunk`, read it back and compare; return its bytes.
 
         A chunk that is there already is a leftover and gets overwritten, unless its writer
@@ -80,7 +83,7 @@ class ChunkStore:
         header = chunk.header
         assert header.start_id is not None  # noqa: S101 - a loose chunk has no segment
         key = chunk_key(segment_id, header.start_id)
-        document = await asyncio.to_thread(_document_of, chunk, segment_id, epoch)
+        document = _document_of(chunk, segment_id, epoch)
         not_later = {"_id": key, "epoch": {"$lte": epoch}}
         try:
             await self._chunks.replace_one(not_later, document, upsert=True)
@@ -116,15 +119,15 @@ class ChunkStore:
         """Delete the chunks of a segment that start at `start_ids`; return how many."""
         return await self._delete([chunk_key(segment_id, one) for one in start_ids])
 
-    async def put_loose(self, chunk: ArchiveChunk) -> tuple[str, int]:
+    async def put_loose(self, chunk: PackedChunk) -> tuple[str, int]:
         """Write a loose chunk, read it back and compare; return its `_id` and its bytes.
 
         Another one of the same ids is left as it is. Raises `ChunkNotKept`.
         """
         from pymongo.errors import DuplicateKeyError  # noqa: PLC0415 (see storage.store.database)
 
-        document = await asyncio.to_thread(_document_of, chunk, None, 0)
-        plain = loose_key(chunk)
+        document = _document_of(chunk, None, 0)
+        plain = loose_key(chunk.header)
         keys = chain((plain,), (f"{plain}:{number}" for number in count(2)))
         key = next(keys)
         while True:
@@ -191,7 +194,7 @@ def stored_chunk(document: Document, segment_id: str | None) -> ArchiveChunk:
     return chunk
 
 
-def _document_of(chunk: ArchiveChunk, segment_id: str | None, epoch: int) -> Document:
+def _document_of(chunk: PackedChunk, segment_id: str | None, epoch: int) -> Document:
     packed = chunk_document(chunk)
     told = _sum(packed["data"], segment_id, epoch)
     return {"segment": segment_id, "epoch": epoch, **packed, "sum": told}

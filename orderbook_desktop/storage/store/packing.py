@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import zstandard
@@ -89,8 +89,15 @@ def unpack(packed: bytes, at_most: int = _UNPACKED_AT_MOST) -> bytes:
     return bytes(unpacked)
 
 
-def pack_chunk(chunk: ArchiveChunk) -> bytes:
-    """Return `chunk` as bytes."""
+class PackedChunk(NamedTuple):
+    """A chunk as it is stored: its header, and all of it as bytes."""
+
+    header: ChunkHeader
+    data: bytes
+
+
+def pack_chunk(chunk: ArchiveChunk) -> PackedChunk:
+    """Return `chunk` packed."""
     compressor = zstandard.ZstdCompressor(compression_params=_PARAMETERS)
 
     def packed(column: Column) -> Column:
@@ -101,13 +108,13 @@ def pack_chunk(chunk: ArchiveChunk) -> bytes:
 
     columns = _each_column(chunk.columns, packed)
     body = msgspec.msgpack.encode(ArchiveChunk(chunk.header, columns))
-    return _checksum(body) + body
+    return PackedChunk(chunk.header, _checksum(body) + body)
 
 
-def unpack_chunk(packed: bytes) -> ArchiveChunk:
-    """Return the chunk that was packed. Raises `DamagedChunk` if a single byte differs."""
-    body = packed[_CHECKSUM_BYTES:]
-    if _checksum(body) != packed[:_CHECKSUM_BYTES]:
+def unpack_chunk(data: bytes) -> ArchiveChunk:
+    """Return the chunk of which these are the bytes; raises `DamagedChunk` if one differs."""
+    body = data[_CHECKSUM_BYTES:]
+    if _checksum(body) != data[:_CHECKSUM_BYTES]:
         raise DamagedChunk("its checksum does not match")
     decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
 
@@ -139,9 +146,9 @@ def _checksum(body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest()
 
 
-def chunk_document(chunk: ArchiveChunk) -> Document:
+def chunk_document(chunk: PackedChunk) -> Document:
     """Return the document of `chunk`, without an `_id`."""
-    return {**_found_by(chunk.header), "data": pack_chunk(chunk)}
+    return {**_found_by(chunk.header), "data": chunk.data}
 
 
 def chunk_of(document: Document) -> ArchiveChunk:

@@ -230,7 +230,7 @@ class _Verification:
                 decoded = await asyncio.to_thread(decode_chunk, chunk)
             except DamagedChunk as error:
                 raise RecordingFault(self._market, f"the loose events {key}: {error}") from error
-            if not f"{key}:".startswith(f"{loose_key(chunk)}:"):
+            if not f"{key}:".startswith(f"{loose_key(chunk.header)}:"):
                 raise RecordingFault(
                     self._market, f"the loose events {key} are not where they were"
                 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orderbook_desktop.core.archive import DecodedChunk, decode_chunk
+from orderbook_desktop.core.archive import ArchiveChunk, DecodedChunk, decode_chunk
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
@@ -22,6 +22,7 @@ from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
+from orderbook_desktop.storage.store.packing import PackedChunk, pack_chunk
 from orderbook_desktop.system.tasks import ending
 from tests.core.reference_book import diff_payload, snapshot_payload
 from tests.storage.archive_fixtures import (
@@ -482,3 +483,22 @@ async def test_a_damaged_segment_keeps_up_no_other(database: Database, field: st
     (segment,) = await all_of(database, "segments", market="ETHUSDT")
     assert not segment["to_archive"]
     assert archiver.problem
+
+
+async def test_the_bytes_that_were_proven_are_the_ones_that_are_stored(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk is packed once: what is proven is stored, not packed anew."""
+    packed: list[bytes] = []
+
+    def noted(chunk: ArchiveChunk) -> PackedChunk:
+        made = pack_chunk(chunk)
+        packed.append(made.data)
+        return made
+
+    monkeypatch.setattr(archive_proof, "pack_chunk", noted)
+    await record(database, Tape(), 1_000)
+    await archiver_of(database).catch_up()
+    stored = [one["data"] for one in await all_of(database, "depth_chunks")]
+    assert len(packed) > 1
+    assert sorted(stored) == sorted(packed)

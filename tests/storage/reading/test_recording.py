@@ -28,6 +28,7 @@ from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.packing import pack_chunk
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.reference_book import diff_payload
 from tests.storage.archive_fixtures import archiver_of
@@ -337,7 +338,7 @@ async def test_loose_events_wherever_they_are(database: Database) -> None:
 
     assert await found() == loose
     # While it is archived it is in both places.
-    await ChunkStore(database).put_loose(encode_loose(loose[:4]))
+    await ChunkStore(database).put_loose(pack_chunk(encode_loose(loose[:4])))
     assert await found() == loose
     await database.collection("depth_events").delete_many({"u": {"$lte": loose[3].final_id}})
     assert await found() == loose

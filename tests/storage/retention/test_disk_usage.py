@@ -18,6 +18,7 @@ from orderbook_desktop.storage.retention.disk_usage import (
 )
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.packing import pack_chunk
 from tests.storage.archived_fixtures import store_segment, store_witness
 from tests.storage.recording_fixtures import ServerThread, Tape, all_of, database, server
 
@@ -40,7 +41,7 @@ async def test_all_that_is_stored_is_counted(database: Database) -> None:
     tape = Tape()
     first = await store_segment(database, tape, "one", minutes=3)
     second = await store_segment(database, tape, "two", minutes=2, raw=5, running=True)
-    _, loose = await ChunkStore(database).put_loose(encode_loose(tape.diffs(2)))
+    _, loose = await ChunkStore(database).put_loose(pack_chunk(encode_loose(tape.diffs(2))))
     await store_witness(database, "BTCUSDT", 1)
     sizes = RecordingSizes(database)
     await sizes.count_rest()

@@ -18,6 +18,7 @@ from orderbook_desktop.storage.retention.retention import Pruner
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
+from orderbook_desktop.storage.store.packing import pack_chunk
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.archive_fixtures import archiver_of
 from tests.storage.archived_fixtures import Stored, store_segment, store_witness
@@ -206,7 +207,9 @@ async def test_loose_events_go_too(database: Database) -> None:
     await days_of(database, tape, 10)
     for event_ms in (old, new):
         chunk = encode_loose([loose_event("ETHUSDT", event_ms, event_ms)])
-        await store_list(database, "ETHUSDT", [event_ms], (await store.put_loose(chunk))[0])
+        await store_list(
+            database, "ETHUSDT", [event_ms], (await store.put_loose(pack_chunk(chunk)))[0]
+        )
     await prune(database, Retention(days=5))
     assert len(await store.loose_keys("ETHUSDT")) == 1
     assert len(await LooseEvents(database).lists("ETHUSDT")) == 1
@@ -218,7 +221,7 @@ async def test_loose_events_go_too(database: Database) -> None:
 async def test_imported_loose_events_go_by_size_only(database: Database) -> None:
     tape = Tape()
     store = ChunkStore(database)
-    key, _ = await store.put_loose(encode_loose([loose_event("ETHUSDT", tape.now_ms)]))
+    key, _ = await store.put_loose(pack_chunk(encode_loose([loose_event("ETHUSDT", tape.now_ms)])))
     await store_list(database, "ETHUSDT", [7], key, name=key)
     await days_of(database, tape, 10)
     await prune(database, Retention(days=5))
@@ -231,7 +234,7 @@ async def test_imported_loose_events_go_by_size_only(database: Database) -> None
 async def test_loose_events_that_are_being_written_are_let_be(database: Database) -> None:
     tape = Tape()
     store = ChunkStore(database)
-    await store.put_loose(encode_loose([loose_event("ETHUSDT", tape.now_ms)]))
+    await store.put_loose(pack_chunk(encode_loose([loose_event("ETHUSDT", tape.now_ms)])))
     await days_of(database, tape, 10)
     await prune(database, Retention(5, 1 / GB))
     assert len(await store.loose_keys("ETHUSDT")) == 1
@@ -243,7 +246,9 @@ async def test_a_kill_amid_loose_events_loses_none_by_accident(database: Databas
     await days_of(database, tape, 10)
     lives = 0
     while True:
-        key, _ = await store.put_loose(encode_loose([loose_event("ETHUSDT", tape.now_ms)]))
+        key, _ = await store.put_loose(
+            pack_chunk(encode_loose([loose_event("ETHUSDT", tape.now_ms)]))
+        )
         await store_list(database, "ETHUSDT", [7], key)
         (piece,) = await loose_pieces(Mortal(database, 100, after=False))
         piece._database = Mortal(database, lives, after=False)

@@ -88,4 +88,4 @@ def test_every_column_is_in_use() -> None:
     for group in columns.__struct_fields__:
         for name in getattr(columns, group).__struct_fields__:
             assert getattr(getattr(columns, group), name).tokens, f"{group}.{name}"
-    assert unpack_chunk(pack_chunk(encode_loose(run.events))).header.start_id is None
+    assert unpack_chunk(pack_chunk(encode_loose(run.events)).data).header.start_id is None

@@ -19,6 +19,7 @@ from orderbook_desktop.storage.store.chunks import (
     chunk_key,
 )
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.packing import pack_chunk
 from tests.core.archive.runs import run_of
 from tests.storage.recording_fixtures import Tape, all_of, database, server
 
@@ -45,7 +46,7 @@ async def chunks(database: Database) -> Chunks:
 async def test_chunks_come_back(database: Database, chunks: Chunks) -> None:
     store = ChunkStore(database)
     for chunk in (chunks.first, chunks.second):
-        size = await store.put("seg", chunk)
+        size = await store.put("seg", pack_chunk(chunk))
         start_id = chunk.header.start_id
         assert start_id is not None
         (document,) = await all_of(database, "depth_chunks", _id=chunk_key("seg", start_id))
@@ -73,11 +74,11 @@ async def test_a_leftover_is_overwritten_but_not_by_a_late_writer(
     tape = Tape()
     other = encode_chunk(run_of(tape.snapshot().payload, []).start, tape.diffs(3))
     assert other.header.start_id == start_id
-    await store.put("seg", other, 1)
-    await store.put("seg", chunks.first, 2)
+    await store.put("seg", pack_chunk(other), 1)
+    await store.put("seg", pack_chunk(chunks.first), 2)
     assert await store.get("seg", start_id) == chunks.first
     with pytest.raises(ChunkFenced, match="Another copy"):
-        await store.put("seg", other, 1)
+        await store.put("seg", pack_chunk(other), 1)
     assert await store.get("seg", start_id) == chunks.first
 
 
@@ -93,7 +94,7 @@ async def test_a_leftover_is_overwritten_but_not_by_a_late_writer(
 )
 async def test_damage_is_told(database: Database, chunks: Chunks, damage: dict[str, Any]) -> None:
     store = ChunkStore(database)
-    await store.put("seg", chunks.first)
+    await store.put("seg", pack_chunk(chunks.first))
     await database.collection("depth_chunks").update_one({}, {"$set": damage})
     with pytest.raises(DamagedChunk):
         await store.get("seg", chunks.first.header.start_id or 0)
@@ -103,12 +104,12 @@ async def test_loose_chunks_never_take_the_place_of_others(
     database: Database, chunks: Chunks
 ) -> None:
     store = ChunkStore(database)
-    key, size = await store.put_loose(chunks.loose)
-    assert await store.put_loose(chunks.loose) == (key, size)
+    key, size = await store.put_loose(pack_chunk(chunks.loose))
+    assert await store.put_loose(pack_chunk(chunks.loose)) == (key, size)
     # Of the same ids, and another: an event between them is not in it.
     events = Tape().diffs(4)
     other = encode_loose([events[0], events[3]])
-    other_key, _ = await store.put_loose(other)
+    other_key, _ = await store.put_loose(pack_chunk(other))
     assert other_key == f"{key}:2"
     assert await store.get_loose(key) == chunks.loose
     assert await store.get_loose(other_key) == other
@@ -140,6 +141,6 @@ async def test_a_chunk_that_the_database_does_not_keep_is_told(
     collection = database.collection
     monkeypatch.setattr(database, "collection", lambda name: Forgetful(collection(name)))
     with pytest.raises(ChunkNotKept, match="look at its disk"):
-        await store.put("seg", chunks.first)
+        await store.put("seg", pack_chunk(chunks.first))
     with pytest.raises(ChunkNotKept):
-        await store.put_loose(chunks.loose)
+        await store.put_loose(pack_chunk(chunks.loose))

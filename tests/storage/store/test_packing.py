@@ -128,12 +128,12 @@ def synthetic(tmp_path: Path, seconds: float, levels: int) -> tuple[BookImage, l
 @given(runs("any"))
 def test_a_chunk_comes_back(run: Run) -> None:
     for chunk in (encode_chunk(run.start, run.events), encode_loose(run.events)):
-        assert unpack_chunk(pack_chunk(chunk)) == chunk
-        assert chunk_of(chunk_document(chunk)) == chunk
+        assert unpack_chunk(pack_chunk(chunk).data) == chunk
+        assert chunk_of(chunk_document(pack_chunk(chunk))) == chunk
 
 
 def test_every_byte_counts(tmp_path: Path) -> None:
-    packed = pack_chunk(encode_chunk(*synthetic(tmp_path, 5, 100)))
+    packed = pack_chunk(encode_chunk(*synthetic(tmp_path, 5, 100))).data
     for at in range(len(packed)):
         for flipped in (0x01, 0x80, 0xFF):
             damaged = bytearray(packed)
@@ -146,7 +146,7 @@ def test_every_byte_counts(tmp_path: Path) -> None:
 
 
 def test_a_document_that_tells_something_else_is_damaged(tmp_path: Path) -> None:
-    document = chunk_document(encode_chunk(*synthetic(tmp_path, 2, 20)))
+    document = chunk_document(pack_chunk(encode_chunk(*synthetic(tmp_path, 2, 20))))
     for name in document.keys() - {"data"}:
         for changed in ({**document, name: -7}, {k: v for k, v in document.items() if k != name}):
             with pytest.raises(DamagedChunk, match=name):
@@ -185,6 +185,6 @@ def test_other_formats_are_refused(tmp_path: Path) -> None:
 
 def test_a_synthetic_market_takes_less_than_its_gzip(tmp_path: Path) -> None:
     start, events = synthetic(tmp_path, 90, 1000)
-    packed = [pack_chunk(chunk) for chunk, _ in encode_minutes(start, events)]
+    packed = [pack_chunk(chunk).data for chunk, _ in encode_minutes(start, events)]
     lines = b"".join(event.payload + b"\n" for event in events)
     assert sum(map(len, packed)) < 0.7 * len(gzip.compress(lines, 9))

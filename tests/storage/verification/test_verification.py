@@ -26,7 +26,7 @@ from orderbook_desktop.storage.archive.proof import proven_loose
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
-from orderbook_desktop.storage.store.packing import pack
+from orderbook_desktop.storage.store.packing import pack, pack_chunk
 from orderbook_desktop.storage.store.segments import StoredSegment
 from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.segment_proof import SegmentProof
@@ -270,7 +270,7 @@ async def test_a_chunk_that_begins_with_another_book_is_found(database: Database
     quantities[-1] += 1
     other = replace(book, bids=type(book.bids)(book.bids.prices, quantities))
     events = [one for one in shelved.events if start_id < one.final_id <= shelved.chunks[1][1]]
-    await ChunkStore(database).put(shelved.id, encode_chunk(other, events))
+    await ChunkStore(database).put(shelved.id, pack_chunk(encode_chunk(other, events)))
     fault = await fault_of(database)
     assert "the book differs from the one before it" in fault
     assert str(start_id) in fault
