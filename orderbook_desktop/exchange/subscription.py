@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from orderbook_desktop.core.depth_sync import may_follow
@@ -14,6 +13,7 @@ from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S, SilenceWatch
+from orderbook_desktop.system.bounded_queue import BoundedQueue
 
 _log = logging.getLogger(__name__)
 
@@ -43,9 +43,8 @@ class Subscription:
         self.silence = SilenceWatch(silence_s)
         self.is_open = False
         self.has_joined = False
-        self._waiting_at_most = waiting_at_most
         self._now = now
-        self._queue: asyncio.Queue[StreamItem | BaseException] = asyncio.Queue()
+        self._queue = BoundedQueue[StreamItem | BaseException](waiting_at_most, self._overflowed)
         # The last id delivered since the stream opened; 0 while there was no event.
         self._last_id = 0
         self._last_ms = 0
@@ -67,7 +66,7 @@ class Subscription:
         if not self.is_open:
             self.is_open = True
             self.silence.opened(self._now())
-            self._put(StreamConnected())
+            self._queue.put(StreamConnected())
 
     def broken(self, cause: GapCause, detail: str, problem: KnownError | None = None) -> None:
         """The market's stream is closed, or lost events; `problem` is why, where known."""
@@ -75,7 +74,7 @@ class Subscription:
         self.silence.closed()
         self._last_id = 0
         self._seam = None
-        self._put(StreamBroken(cause, detail, problem))
+        self._queue.put(StreamBroken(cause, detail, problem))
 
     def interrupted(self, cause: GapCause, detail: str) -> None:
         """The market's stream lost events, and goes on."""
@@ -85,7 +84,7 @@ class Subscription:
 
     def failed(self, error: BaseException) -> None:
         """There will be no further items, because of a bug."""
-        self._queue.put_nowait(error)
+        self._queue.put(error)
 
     def diff(self, diff: DepthDiff) -> None:
         """An event came in on the connection in use.
@@ -116,7 +115,7 @@ class Subscription:
         if self._overlapping and diff.final_id <= self._last_id:
             return
         self._last_id, self._last_ms = diff.final_id, received_ms
-        self._put(diff)
+        self._queue.put(diff)
         self._join()
 
     def diff_of_successor(self, diff: DepthDiff) -> None:
@@ -161,18 +160,14 @@ class Subscription:
             if diff.final_id > self._last_id:
                 self.silence.received(self._now())
                 self._last_id = diff.final_id
-                self._put(diff)
+                self._queue.put(diff)
 
     def _continues(self, diff: DepthDiff) -> bool:
         return diff.first_id <= self._last_id + 1
 
-    def _put(self, item: StreamItem) -> None:
-        if self._queue.qsize() >= self._waiting_at_most:
-            _log.error("%s: dropped %d items that waited", self.market, self._queue.qsize())
-            while not self._queue.empty():
-                self._queue.get_nowait()
-            detail = "Events came faster than they could be worked off."
-            self._queue.put_nowait(StreamBroken(GapCause.OVERFLOW, detail))
-            if self.is_open:
-                self._queue.put_nowait(StreamConnected())
-        self._queue.put_nowait(item)
+    def _overflowed(self, count: int) -> Iterator[StreamItem]:
+        """Iterate over what is told in the place of `count` items that were dropped."""
+        _log.error("%s: dropped %d items that waited", self.market, count)
+        yield StreamBroken(GapCause.OVERFLOW, "Events came faster than they could be worked off.")
+        if self.is_open:
+            yield StreamConnected()

@@ -25,8 +25,8 @@ def diff(first: int, final: int | None = None) -> DepthDiff:
 def waiting(subscription: Subscription) -> list[StreamItem]:
     """Take out what waits."""
     items: list[StreamItem] = []
-    while not subscription._queue.empty():
-        item = subscription._queue.get_nowait()
+    while not subscription._queue._items.empty():
+        item = subscription._queue._items.get_nowait()
         assert not isinstance(item, BaseException)
         items.append(item)
     return items

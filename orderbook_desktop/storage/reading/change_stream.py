@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any, Final
 
 from orderbook_desktop.core.backoff import backoff_delays
@@ -23,6 +23,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_of
+from orderbook_desktop.system.bounded_queue import BoundedQueue
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class RecordedStreams:
     def __init__(self, database: Database, waiting_at_most: int = _WAITING_AT_MOST) -> None:
         self._database = database
         self._waiting_at_most = waiting_at_most
-        self._queues: dict[str, set[asyncio.Queue[StreamItem]]] = {}
+        self._queues: dict[str, set[BoundedQueue[StreamItem]]] = {}
         self._tail: asyncio.Task[None] | None = None
         self._open = False
         self._token: Mapping[str, Any] | None = None
@@ -64,12 +65,12 @@ class RecordedStreams:
 
     async def items(self, market: str) -> AsyncGenerator[StreamItem, None]:
         """Iterate over the recorded events of `market` from now on."""
-        queue: asyncio.Queue[StreamItem] = asyncio.Queue()
+        queue = BoundedQueue[StreamItem](self._waiting_at_most, self._overflowed)
         self._queues.setdefault(market, set()).add(queue)
         if self._tail is None:
             self._tail = asyncio.create_task(self._follow(), name="change-stream")
         if self._open:
-            queue.put_nowait(StreamConnected())
+            queue.put(StreamConnected())
         try:
             while True:
                 yield await queue.get()
@@ -162,19 +163,16 @@ class RecordedStreams:
     def _tell_all(self, item: StreamItem) -> None:
         for queues in self._queues.values():
             for queue in queues:
-                self._put(queue, item)
+                queue.put(item)
 
-    def _put(self, queue: asyncio.Queue[StreamItem], item: StreamItem) -> None:
-        if queue.qsize() >= self._waiting_at_most:
-            _log.error("dropped %d recorded items that waited", queue.qsize())
-            while not queue.empty():
-                queue.get_nowait()
-            detail = "Recorded events came faster than they could be worked off."
-            queue.put_nowait(StreamBroken(GapCause.OVERFLOW, detail))
-            # The book is loaded again when the consumer gets there, and not before.
-            if self._open:
-                queue.put_nowait(StreamConnected())
-        queue.put_nowait(item)
+    def _overflowed(self, count: int) -> Iterator[StreamItem]:
+        """Iterate over what a subscriber is told in the place of `count` dropped items."""
+        _log.error("dropped %d recorded items that waited", count)
+        detail = "Recorded events came faster than they could be worked off."
+        yield StreamBroken(GapCause.OVERFLOW, detail)
+        # The book is loaded again when the consumer gets there, and not before.
+        if self._open:
+            yield StreamConnected()
 
     def _hand_out(self, document: Document) -> None:
         market = document.get("market")
@@ -189,7 +187,7 @@ class RecordedStreams:
             items = [StreamBroken(GapCause.MALFORMED, str(error)), StreamConnected()]
         for queue in queues:
             for item in items:
-                self._put(queue, item)
+                queue.put(item)
 
 
 class NotRecorded(DatabaseError):

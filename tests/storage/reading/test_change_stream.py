@@ -30,6 +30,7 @@ from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import NewerSchema
+from orderbook_desktop.system.bounded_queue import BoundedQueue
 from tests.core.reference_book import shown
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import (
@@ -168,8 +169,8 @@ async def test_one_stream_serves_all_markets_and_subscribers(
     await streams.close()
 
 
-def _ends_with(queue: asyncio.Queue[StreamItem], update_id: int) -> bool:
-    last = queue._queue[-1] if queue.qsize() else None  # type: ignore[attr-defined]
+def _ends_with(queue: BoundedQueue[StreamItem], update_id: int) -> bool:
+    last = queue._items._queue[-1] if len(queue) else None  # type: ignore[attr-defined]
     return isinstance(last, DepthDiff) and last.final_id == update_id
 
 
