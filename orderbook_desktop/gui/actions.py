@@ -1,6 +1,6 @@
-"""What a person can do: each action is declared once, with its text, its keys and its help.
+"""The window's actions: each is declared once, with its text, its keys and its help.
 
-The menus, the list of keys (F1) and the README's table of keys are made of these declarations.
+The menus, the list of keys (F1) and the README's table of keys derive from these declarations.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something that a person can do in the window.
+    """A thing that a person can do in the window.
 
-    `text` is what the menu says: `&` precedes the letter to underline, `…` means that a question
-    follows. `help` says what happens, in the words of the README. `keys` are Qt's portable names
-    of the key sequences that do it; `gestures` name what else does. `role` is the place that
-    macOS gives it in the menu of the program.
+    `text` is the menu's text: `&` precedes the letter to underline, `…` means that a list or a
+    dialog opens. `help` says what the action does; the README shows it. `keys` are Qt's portable
+    names of the key sequences that trigger the action. `gestures` are the names of mouse gestures
+    that do the same. `role` tells macOS the action's place in the program's own menu.
     """
 
     text: str
@@ -31,24 +31,24 @@ class Action:
 
     @property
     def title(self) -> str:
-        """The text as a sentence has it."""
+        """The text without `&` and `…`."""
         return self.text.replace("&", "").rstrip("…")
 
     @property
     def sequences(self) -> list[QKeySequence]:
-        """The keys as Qt has them."""
+        """The keys as Qt's key sequences."""
         return [QKeySequence(keys) for keys in self.keys]
 
     @property
     def keys_text(self) -> str:
-        """All that does it, with the keys as this system calls them."""
+        """The keys, named as this system names them, and the gestures."""
         native = QKeySequence.SequenceFormat.NativeText
         return ", ".join([*(keys.toString(native) for keys in self.sequences), *self.gestures])
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """An action, and what does it."""
+    """An action, and the callable that performs it."""
 
     action: Action
     run: Callable[[], None]
@@ -56,7 +56,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """An action that is on or off; `turn` is told which. `is_on` is how it begins."""
+    """An action that is on or off. `turn` receives the new state; `is_on` is the first state."""
 
     action: Action
     turn: Callable[[bool], None]
@@ -65,7 +65,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An action of a group of which one at a time is on. `is_on` is how it begins."""
+    """An action of a group in which one action is on. `is_on` is the first state."""
 
     action: Action
     run: Callable[[], None]
@@ -73,9 +73,9 @@ class Choice:
 
 
 class FocusKeys:
-    """The keys that a widget takes while it has the focus.
+    """The keys that a widget handles while it has the focus.
 
-    `bound` has by action what its keys do: one callable for all of them, or one for each.
+    `bound` maps each action to one callable for all its keys, or to one callable per key.
     """
 
     def __init__(self, bound: Mapping[Action, Sequence[Callable[[], None]]]) -> None:
@@ -87,9 +87,10 @@ class FocusKeys:
                 self._by_keys[sequence.toString()] = run
 
     def handle(self, event: QKeyEvent) -> bool:
-        """Do what the pressed keys are for; return whether they are for anything.
+        """Call the callable of the pressed keys; return whether there is one.
 
-        Modifiers that make no difference are ignored: a `+` needs Shift on some keyboards.
+        Where the exact combination is not bound, the key without its modifiers counts: a `+`
+        needs Shift on some keyboards.
         """
         pressed = event.keyCombination()
         modifiers = pressed.keyboardModifiers() & ~Qt.KeyboardModifier.KeypadModifier

@@ -1,4 +1,4 @@
-"""The room of recordings in words: short for the status line, in sentences for panels."""
+"""The disk space of recordings in words: short for the status line, in sentences for panels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from orderbook_desktop.core.disk import DiskLevel, DiskStatus, Retention, bytes_
 
 
 def disk_field(disk: DiskStatus, retention: Retention) -> str:
-    """Return what the status line says, or empty where nothing is known yet."""
+    """Return the status line's field about the disk; empty while nothing is known."""
     parts = []
     if disk.folder is not None:
         parts.append(bytes_text(disk.folder.file_bytes))
@@ -22,7 +22,7 @@ def disk_field(disk: DiskStatus, retention: Retention) -> str:
 
 
 def growth_sentence(disk: DiskStatus, retention: Retention) -> str:
-    """Return how fast recordings grow, and how long there is room for that."""
+    """Return a sentence: how fast recordings grow, and how long the disk has room for them."""
     pace = disk.disk_bytes_per_day
     takes = "being measured" if pace is None else f"about {bytes_text(pace)} a day"
     if disk.free_bytes is None:
@@ -37,10 +37,10 @@ def growth_sentence(disk: DiskStatus, retention: Retention) -> str:
 
 
 def size_sentence(disk: DiskStatus) -> str:
-    """Return what has been recorded takes, and what the files of the database really do."""
+    """Return the size of what is recorded, and the size of the database's files on the disk."""
     size = disk.size
     if size is None:
-        return "What has been recorded is not known yet."
+        return "The size of the recordings is not known yet."
     parts = [f"{bytes_text(size.archive_bytes)} archived"]
     if size.raw_bytes:
         parts.append(f"about {bytes_text(size.raw_bytes)} to be archived")
@@ -49,17 +49,17 @@ def size_sentence(disk: DiskStatus) -> str:
     if disk.folder is None:
         return text
     free = disk.reusable_bytes
-    reusable = f"; {bytes_text(free)} is free for what comes" if free else ""
+    reusable = f"; {bytes_text(free)} is free for new recordings" if free else ""
     return (
         f"{text} The database's files take {bytes_text(disk.folder.file_bytes)} on the disk: "
         f"{bytes_text(disk.folder.working_bytes)} of it is room that it needs to work, which "
-        f"also holds what is to be archived{reusable}. "
-        "They don't shrink; the room of what is removed is used again."
+        f"also holds the events to be archived{reusable}. "
+        "The files don't shrink; new recordings use the room of removed recordings."
     )
 
 
 def retention_text(retention: Retention) -> str:
-    """Return a choice among others: `Keep everything`."""
+    """Return the text of a choice, such as `Keep everything`."""
     return f"Keep {retention.text()}"
 
 

@@ -22,7 +22,7 @@ def number_font(base: QFont) -> QFont:
 
 
 class NumberMetrics:
-    """Widths of numbers in one font, remembered by their shape (all digits are alike)."""
+    """Widths of texts in one number font; texts that differ only in digits share a cached width."""
 
     def __init__(self, font: QFont) -> None:
         self.font = font
@@ -41,5 +41,5 @@ class NumberMetrics:
         return width
 
     def baseline(self, top: float, height: float) -> float:
-        """Return the baseline of a line centred in a row."""
+        """Return the baseline of a text centred in a row, `height` pixels high from `top`."""
         return top + (height - self.height) / 2 + self.ascent

@@ -1,4 +1,4 @@
-"""Small widgets that several panels are made of."""
+"""Small widgets that several panels use."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QLabel, QPushButton, QWidget
 
-# What a window's frame takes, about.
+# About the size of a window's frame.
 _FRAME: Final = QSize(8, 40)
 
 
 def text_label(parent: QWidget, name: str = "") -> QLabel:
-    """Return a label for plain sentences, which can be selected; `name` is for the style sheet."""
+    """Return a label for plain, selectable sentences; the style sheet finds it by `name`."""
     label = QLabel(parent)
     label.setObjectName(name)
     label.setTextFormat(Qt.TextFormat.PlainText)
@@ -23,13 +23,13 @@ def text_label(parent: QWidget, name: str = "") -> QLabel:
 
 
 def push_button(parent: QWidget, text: str, command: Callable[[], None]) -> QPushButton:
-    """Return a button that does `command`."""
+    """Return a button that calls `command`."""
     button = QPushButton(text, parent)
-    # What a signal hands over, here whether it is checked, is nobody's business.
+    # The lambda drops the signal's argument, whether the button is checked.
     button.clicked.connect(lambda: command())  # noqa: PLW0108
     return button
 
 
 def size_on_screen(window: QWidget, wanted: QSize) -> QSize:
-    """Return `wanted`, or as much of it as there is room for on the screen of `window`."""
+    """Return `wanted`, limited to the room on the screen of `window`."""
     return wanted.boundedTo(window.screen().availableSize() - _FRAME)

@@ -1,4 +1,4 @@
-"""What the window remembers from one run to the next."""
+"""The choices that the window remembers from one start to the next."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from orderbook_desktop.gui.theme import Appearance
 
 
 class Preferences:
-    """Typed access to the window's `QSettings`; what cannot be read counts as not there."""
+    """Typed access to the window's `QSettings`; a value that cannot be read counts as absent."""
 
     def __init__(self, settings: QSettings) -> None:
         self._settings = settings
-        # What this window said of them last; another one may have said something else since.
+        # The recordings that this window last read or wrote; another window may change them.
         self._recordings = self.recordings
 
     @property
     def geometry(self) -> QByteArray:
-        """The window's place as `QWidget.saveGeometry` gave it; empty if unknown."""
+        """The window's geometry, from `QWidget.saveGeometry`; empty if unknown."""
         return self._bytes("window/geometry")
 
     @geometry.setter
@@ -31,7 +31,7 @@ class Preferences:
 
     @property
     def splitter(self) -> QByteArray:
-        """The splitter's state as `QSplitter.saveState` gave it; empty if unknown."""
+        """The splitter's state, from `QSplitter.saveState`; empty if unknown."""
         return self._bytes("window/splitter")
 
     @splitter.setter
@@ -40,7 +40,7 @@ class Preferences:
 
     @property
     def welcomed(self) -> bool:
-        """Whether the person has seen the window before, this version's or an older one's."""
+        """Whether the person has seen the window before, in this version or an older one."""
         return self._text("window/welcomed") == "yes" or bool(self.symbol)
 
     @welcomed.setter
@@ -67,23 +67,25 @@ class Preferences:
 
     @property
     def recordings(self) -> dict[str, bool]:
-        """The symbols of the kept recordings, and whether they run."""
+        """The symbols of the kept recordings, each with whether it is switched on."""
         parts = self._text("recording/kept").split(" ")
         return {part.removeprefix("-"): not part.startswith("-") for part in parts if part}
 
     @recordings.setter
     def recordings(self, value: Mapping[str, bool]) -> None:
-        # Other windows on the same data folder change the list, too: only what differs from
-        # what this one said before is written, and at once.
+        # Other windows on the same data folder change the list, too. So this window writes only
+        # the entries that it changed itself, and at once.
         before, self._recordings = self._recordings, dict(value)
-        changed = {key: told for key, told in value.items() if before.get(key) is not told}
+        changed = {symbol: is_on for symbol, is_on in value.items() if before.get(symbol) != is_on}
         removed = before.keys() - value.keys()
         if not changed and not removed:
             return
         self._settings.sync()
-        kept = {key: told for key, told in self.recordings.items() if key not in removed}
-        kept |= changed
-        texts = (symbol if is_running else f"-{symbol}" for symbol, is_running in kept.items())
+        stored = {
+            symbol: is_on for symbol, is_on in self.recordings.items() if symbol not in removed
+        }
+        stored |= changed
+        texts = (symbol if is_on else f"-{symbol}" for symbol, is_on in stored.items())
         self._settings.setValue("recording/kept", " ".join(texts))
         self._settings.sync()
 
@@ -101,7 +103,7 @@ class Preferences:
 
     @property
     def retention(self) -> Retention | None:
-        """What is kept of recordings; None if nobody has chosen."""
+        """The retention that the person chose; None if the person never chose."""
         days_text, _, size_text = self._text("recording/retention").partition(" ")
         try:
             days, gigabytes = int(days_text), float(size_text)
@@ -115,7 +117,7 @@ class Preferences:
 
     @property
     def appearance(self) -> Appearance:
-        """The theme wanted."""
+        """The appearance that the person wants."""
         try:
             return Appearance(self._text("window/appearance"))
         except ValueError:
@@ -156,7 +158,7 @@ class Preferences:
         self._settings.setValue(f"grouping/{market}", step)
 
     def save(self) -> None:
-        """Write what is not written yet."""
+        """Write the values that are not on the disk yet."""
         self._settings.sync()
 
     def _text(self, key: str) -> str:

@@ -1,4 +1,4 @@
-"""The symbol box: type to search all traded symbols, or pick one of the recent ones."""
+"""The symbol box: type to search all traded symbols, or pick a recent symbol."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from orderbook_desktop.gui.symbol_popup import PAGE_ROWS, SymbolPopup
 
 
 class SymbolBox(QLineEdit):
-    """Shows the symbol on screen, and finds another one while somebody types.
+    """Shows the symbol on screen, and finds other symbols while the person types.
 
-    The list opens with the keyboard focus or a click, recent symbols first. Up, Down and
-    the page keys move in it, Enter takes the marked symbol, Escape leaves everything as it
-    was. Where there was nothing before, what is typed is kept until it is taken: Escape
-    closes the list first, and only then empties the box. Before the exchange has told its
-    symbols, a whole symbol may be typed.
+    The list opens with the keyboard focus or a click, recent symbols first. Up, Down and the
+    page keys move the mark in the list, Enter takes the marked symbol, Escape brings back the
+    symbol on screen. A box without a symbol on screen keeps the typed text until a symbol is
+    taken: there Escape first closes the list, and then empties the box. While the exchange's
+    symbols are unknown, the person may type a whole symbol.
 
     Signals:
         chosen(str): the person wants this symbol, such as `BTC/USDT`.
@@ -41,7 +41,7 @@ class SymbolBox(QLineEdit):
         self.textEdited.connect(self._search)
 
     def set_symbols(self, symbols: Sequence[SymbolInfo], recents: Sequence[str]) -> None:
-        """Search these from now on; an open list is brought up to date."""
+        """Search `symbols` from now on, and offer `recents` first; update an open list."""
         if symbols is self._symbols and tuple(recents) == self._recents:
             return
         self._symbols, self._recents = symbols, tuple(recents)
@@ -49,7 +49,7 @@ class SymbolBox(QLineEdit):
             self._search(self._typed)
 
     def set_current(self, symbol: str) -> None:
-        """Show `symbol` as the one on screen."""
+        """Show `symbol` as the symbol on screen."""
         self._current = symbol
         self._restore()
 
@@ -68,12 +68,13 @@ class SymbolBox(QLineEdit):
         super().focusInEvent(event)
         self.selectAll()
         tabs = (Qt.FocusReason.TabFocusReason, Qt.FocusReason.BacktabFocusReason)
-        # A dialog that opens tells its first field of the Tab key before anybody has pressed it.
+        # A dialog that opens sends this event to its first field with the Tab key as the reason,
+        # although the person pressed no key; the field does not have the focus yet.
         if event.reason() in tabs and self.hasFocus():
             self._open()
 
     def focusOutEvent(self, event: QFocusEvent) -> None:  # noqa: N802 (Qt's name)
-        """Leave everything as it was."""
+        """Close the list, and bring back the symbol on screen if there is one."""
         super().focusOutEvent(event)
         if self._current:
             self._restore()
@@ -87,7 +88,7 @@ class SymbolBox(QLineEdit):
             self._open()
 
     def moveEvent(self, event: QMoveEvent) -> None:  # noqa: N802 (Qt's name)
-        """Close the list, which would be left behind."""
+        """Close the list, which does not move along."""
         super().moveEvent(event)
         self._close()
 
@@ -117,7 +118,7 @@ class SymbolBox(QLineEdit):
         return "" if self.text() == self._current else self.text().strip()
 
     def _escape(self, event: QKeyEvent) -> None:
-        # With nothing to take back here, it is for the window around it, too.
+        # With nothing to take back here, the window around the box handles Escape, too.
         event.setAccepted(self.popup is not None or bool(self._typed))
         if self.popup is not None and self._typed and not self._current:
             self._close()
@@ -136,7 +137,7 @@ class SymbolBox(QLineEdit):
         elif self._symbols:
             self._say(f"No traded symbol matches “{typed.strip()}”.")
         else:
-            self._say("The exchange has not told its symbols yet. Type one, such as BTC/USDT.")
+            self._say("The exchange's symbols are not known yet. Type one, such as BTC/USDT.")
 
     def _take(self) -> None:
         """Take the marked symbol, or the typed one while no symbols are known."""
@@ -170,7 +171,7 @@ class SymbolBox(QLineEdit):
     def _restore(self) -> None:
         self._close()
         self.setText(self._current)
-        # Where it is too long, its beginning is what tells.
+        # The beginning of a symbol that is too long for the box says the most.
         self.setCursorPosition(0)
 
     def _close(self) -> None:
@@ -179,7 +180,7 @@ class SymbolBox(QLineEdit):
 
 
 def _whole_symbol(typed: str) -> str:
-    """Return the symbol that was typed with both its assets; empty where it is none."""
+    """Return the typed symbol if it names both assets, such as `BTC/USDT`; else empty."""
     try:
         symbol, _ = split_symbol(typed)
     except ValueError:

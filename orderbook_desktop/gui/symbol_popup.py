@@ -1,4 +1,4 @@
-"""The list below the symbol box: symbols found, or a sentence in their place."""
+"""The list below the symbol box: the found symbols, or a sentence in place of the list."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from orderbook_desktop.core.symbols import SymbolInfo
 
 PAGE_ROWS: Final = 12
 _WIDTH: Final = 280
-# What the frame and the layout's margins take, both sides together.
+# The pixels of the frame and of the layout's margins, both sides together.
 _BORDERS: Final = 4
 _MARGIN: Final = 4
 _IS_RECENT: Final = Qt.ItemDataRole.UserRole
@@ -39,7 +39,7 @@ _Index = QModelIndex | QPersistentModelIndex
 
 
 class _FoundModel(QAbstractListModel):
-    """The symbols found, the likeliest first, and which of them are recent."""
+    """The found symbols, the best match first, and which of them are recent."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -62,7 +62,7 @@ class _FoundModel(QAbstractListModel):
 
 
 class _FoundDelegate(QStyledItemDelegate):
-    """Draws a symbol, and "recent" behind the ones shown before."""
+    """Draws a symbol, and "recent" behind a symbol that was on screen before."""
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
         super().paint(painter, option, index)
@@ -83,9 +83,10 @@ class _FoundDelegate(QStyledItemDelegate):
 
 
 class SymbolPopup(QFrame):
-    """A list that never takes the focus; whoever opened it moves the mark and reads it.
+    """A list that never takes the focus: the symbol box moves its mark and reads the marked symbol.
 
-    It is a child of the window rather than a window: nothing can misplace it.
+    The list is a child widget of the window, not a window of its own: a window manager can't
+    misplace it.
 
     Signals:
         clicked(): the person clicked the marked symbol.
@@ -116,12 +117,12 @@ class SymbolPopup(QFrame):
 
     @property
     def found(self) -> list[str]:
-        """The symbols in the list; empty while a sentence stands there."""
+        """The symbols in the list; empty while a sentence is shown."""
         return [info.symbol for info in self._model.symbols]
 
     @property
     def sentence(self) -> str:
-        """The sentence in the list's place; empty while there is a list."""
+        """The sentence in place of the list; empty while the list is shown."""
         return self._sentence.text()
 
     @property
@@ -144,13 +145,13 @@ class SymbolPopup(QFrame):
         """Show `sentence` in place of the list, below `anchor`."""
         self._model.show_found((), ())
         self._sentence.setText(sentence)
-        # The style sheet's padding counts from the first time on.
+        # Without this, the first height would lack the style sheet's padding.
         self._sentence.ensurePolished()
         room = _width_below(anchor) - _BORDERS
         self._open(anchor, self._sentence.heightForWidth(room) + _BORDERS)
 
     def move_mark(self, rows: int) -> None:
-        """Move the mark by `rows`, as far as there are any."""
+        """Move the mark down by `rows` (negative: up), at most to the last or first row."""
         count = len(self._model.symbols)
         if count:
             row = min(max(self._list.currentIndex().row() + rows, 0), count - 1)
@@ -168,7 +169,7 @@ class SymbolPopup(QFrame):
 
 
 def _width_below(anchor: QWidget) -> int:
-    """Return how wide the list may be: as `anchor` or wider, as far as its window reaches."""
+    """Return the list's width: at least that of `anchor`, unless the window ends before."""
     window = anchor.window()
     left = anchor.mapTo(window, QPoint()).x()
     return min(max(_WIDTH, anchor.width()), window.width() - left - _MARGIN)

@@ -1,8 +1,8 @@
-"""Every colour of the window in one place, dark and light, and following the system's choice.
+"""All colours of the window, in a dark and a light theme, and the choice between the two.
 
-Bids are blue-green and asks orange: a pair that the common kinds of colour blindness keep
-apart. No meaning hangs on a colour alone; position, sign or a word always says it too. Text
-colours have a contrast of at least 4.5 to 1 against every background they are used on.
+Bids are blue-green and asks orange: people with the common kinds of colour blindness can tell
+these two apart. No meaning depends on a colour alone: position, a sign or a word carries it,
+too. Text colours have a contrast of at least 4.5 to 1 against every background they are used on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from orderbook_desktop.system.bundle import resource_path
 
 
 class Appearance(Enum):
-    """Which theme the person wants; the values are stored."""
+    """The theme that the person wants; the preferences store the values."""
 
     SYSTEM = "system"
     DARK = "dark"
@@ -52,7 +52,7 @@ class Theme:
 
     @property
     def is_dark(self) -> bool:
-        """Whether light text stands on a dark ground."""
+        """Whether text is light on a dark background."""
         return self.text.lightness() > self.window.lightness()
 
 
@@ -114,14 +114,14 @@ LIGHT: Final = Theme(
 
 
 def theme_for(appearance: Appearance, system: Qt.ColorScheme) -> Theme:
-    """Return the theme for a wish and the system's scheme; dark where neither says."""
+    """Return the theme for `appearance`; `system` decides if that leaves it open, else dark."""
     if appearance is Appearance.SYSTEM:
         return LIGHT if system is Qt.ColorScheme.Light else DARK
     return LIGHT if appearance is Appearance.LIGHT else DARK
 
 
 class ThemeKeeper(QObject):
-    """Keeps the application's palette and style sheet to the wanted theme.
+    """Sets the application's palette and style sheet to the wanted theme, and follows changes.
 
     Signals:
         changed(Theme): another theme is in use.
@@ -144,7 +144,7 @@ class ThemeKeeper(QObject):
 
     @property
     def appearance(self) -> Appearance:
-        """What the person wants."""
+        """The appearance that the person wants."""
         return self._appearance
 
     def set_appearance(self, appearance: Appearance) -> None:
@@ -169,7 +169,7 @@ class ThemeKeeper(QObject):
 
 
 def palette_of(theme: Theme) -> QPalette:
-    """Return the palette by which the style draws ordinary widgets in `theme`."""
+    """Return the palette with which the style draws ordinary widgets in `theme`."""
     role = QPalette.ColorRole
     palette = QPalette(theme.raised, theme.window)
     for part, colour in (

@@ -74,9 +74,9 @@ def test_both_write_the_same_digits(
             assert f"Size {size} " in window[price]
             assert f"spread {total} " in window[price]
         if view.mid:
-            assert scene.gap[0] == f"mid {view.mid}"
-            assert scene.gap[1].startswith(f"spread {view.spread} ")
-            assert view.spread_percent in scene.gap[1]
+            assert scene.spread_lines[0] == f"mid {view.mid}"
+            assert scene.spread_lines[1].startswith(f"spread {view.spread} ")
+            assert view.spread_percent in scene.spread_lines[1]
 
 
 def test_both_show_the_same_range(

@@ -150,7 +150,7 @@ def test_before_the_symbols_are_known_a_whole_one_can_be_typed(box: SymbolBox) -
     chosen = chosen_by(box)
     box.set_symbols((), ())
     box.search_now()
-    assert "has not told its symbols" in popup_of(box).sentence
+    assert "symbols are not known yet" in popup_of(box).sentence
     QTest.keyClicks(box, "ethbtc")
     press(box, Qt.Key.Key_Return)
     assert chosen == ["ETH/BTC"]

@@ -1,1 +1,1 @@
-"""The windows beside the main one."""
+"""The dialogs and panels of the main window."""

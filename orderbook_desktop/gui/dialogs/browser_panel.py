@@ -1,4 +1,4 @@
-"""The panel of the browser view: its switch, its link and QR code, and who is watching."""
+"""The panel of the browser view: its switch, its link and QR code, and the number of viewers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SHARED: Final = "This link, with the token in it, lets other devices watch, and
 class QrCode(QWidget):
     """Shows a text, such as a link, in whole pixels per module.
 
-    Dark on light in every theme: many cameras read it no other way.
+    The code is dark on light in every theme: many cameras can't read it otherwise.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -59,7 +59,7 @@ class QrCode(QWidget):
         self.setAccessibleName("QR code")
 
     def set_text(self, text: str) -> None:
-        """Show `text`, at most some 2,300 characters; an empty one shows nothing."""
+        """Show `text`, at most about 2,300 characters; an empty `text` shows no code."""
         if text == self._text:
             return
         self._text = text
@@ -69,7 +69,7 @@ class QrCode(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
-        """Return the room that the code takes with its quiet zone."""
+        """Return the size of the code with its quiet zone."""
         side = (len(self._rows) + 2 * _QUIET_MODULES) * _MODULE_PX if self._rows else 0
         return QSize(side, side)
 
@@ -77,7 +77,7 @@ class QrCode(QWidget):
         """Draw the modules, and the quiet zone around them."""
         if not self._rows:
             return
-        with QPainter(self) as painter:  # Ended also where something here raises.
+        with QPainter(self) as painter:  # The painter ends also after an exception.
             painter.fillRect(self.rect(), Qt.GlobalColor.white)
             for y, row in enumerate(self._rows, _QUIET_MODULES):
                 for x, dark in enumerate(row, _QUIET_MODULES):
@@ -88,24 +88,25 @@ class QrCode(QWidget):
 
 def _modules(text: str) -> Sequence[Sequence[int]]:
     """Return the rows of modules, 1 where dark."""
-    # Imported here, as the window's first picture does without it.
+    # Imported here because the first picture does without it.
     import segno  # noqa: PLC0415
 
     return segno.make_qr(text, error="m").matrix
 
 
 def open_in_browser(link: str) -> bool:
-    """Open `link` as the system does; return whether it could."""
+    """Open `link` in the system's browser; return whether that worked."""
     return QDesktopServices.openUrl(QUrl(link))
 
 
 class BrowserPanel(QDialog):
-    """Shows a `BrowserStatus` and commands the switch; it never keeps the window waiting.
+    """Shows a `BrowserStatus`, and passes the person's commands to the switch.
 
-    Keep it up to date by `show_status`. Escape hides it.
+    The window stays usable while the panel is open. Call `show_status` with every new status.
+    Escape hides the panel.
 
     Signals:
-        commanded(): the switch was told something; look at it.
+        commanded(): the switch was given a command; look at its status at once.
     """
 
     commanded = Signal()
@@ -131,7 +132,7 @@ class BrowserPanel(QDialog):
         self.link.setAccessibleName("Link of the browser view")
         self.copy_button = push_button(self, _COPY, self._copy)
         self.copy_button.setAccessibleName("Copy the link")
-        # What Enter does in the field of the link.
+        # Enter in the link's field copies the link.
         self.copy_button.setDefault(True)
         self.open_button = push_button(self, "Open in browser", self._open)
         self.code = QrCode(self)
@@ -145,7 +146,7 @@ class BrowserPanel(QDialog):
         self.switch_button.setFocus()
 
     def show_status(self, status: BrowserStatus) -> None:
-        """Show how the browser view is doing."""
+        """Show `status` of the browser view."""
         served = status.state is BrowserState.ON
         watching = f"Browsers can see this book · {viewers_text(status.viewers)}"
         self.headline.setText(watching if served else _HEADLINES[status.state])
@@ -160,7 +161,7 @@ class BrowserPanel(QDialog):
             self.link.setText(status.link)
             self.link.setCursorPosition(0)
             self.copy_button.setText(_COPY)
-        # A camera's device could do nothing with a link that only this computer can open.
+        # The device with the camera could not open a link that works on this computer only.
         self.code.set_text("" if status.local_only else status.link)
         self.reach.setText(_LOCAL if status.local_only else _SHARED)
         self._local_only = status.local_only
@@ -176,13 +177,13 @@ class BrowserPanel(QDialog):
         self.commanded.emit()
 
     def _admit_others(self) -> None:
-        # The button vanishes until that is done, and the focus with it.
+        # The button is hidden until that is done, and would take the focus along.
         self.switch_button.setFocus()
         self._browsers.admit_others(self._local_only)
         self.commanded.emit()
 
     def _use_other_port(self) -> None:
-        # The button is about to vanish, and the focus with it.
+        # The button is about to be hidden, and would take the focus along.
         self.switch_button.setFocus()
         self._browsers.use_other_port()
         self.commanded.emit()
@@ -202,10 +203,10 @@ class BrowserPanel(QDialog):
         self.problem.setVisible(bool(sentence))
 
     def _fit(self) -> None:
-        """Take the size of what is shown."""
-        # Rows within rows remember the size of what they held before.
+        """Resize the panel to the widgets that are shown."""
+        # Layouts within layouts remember the size of the widgets that were shown before.
         self._column.activate()
-        # Not adjustSize(), which takes two thirds of a small screen at most.
+        # Not adjustSize(), which limits the panel to two thirds of a small screen.
         size = self._column.totalSizeHint()
         if self._column.hasHeightForWidth():
             size.setHeight(self._column.totalHeightForWidth(size.width()))
@@ -215,7 +216,7 @@ class BrowserPanel(QDialog):
         self._column = column = QVBoxLayout(self)
         column.setContentsMargins(18, 16, 18, 14)
         column.setSpacing(10)
-        # The height follows what is shown, by _fit(); one width for all that stays on screen.
+        # _fit() fits the height to the widgets that are shown; the width never changes.
         column.setSizeConstraint(QLayout.SizeConstraint.SetNoConstraint)
         column.addStrut(_WIDTH)
         self.reach.setFixedWidth(_WIDTH)

@@ -1,4 +1,4 @@
-"""The help dialogs; they never block, since they are opened rather than executed."""
+"""The help dialogs. The caller calls `open()`, which does not block as `exec()` does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from orderbook_desktop.gui.parts import size_on_screen
 def shortcuts_dialog(actions: Sequence[Action], parent: QWidget) -> QDialog:
     """Return a dialog that lists `actions` and their keys; `open()` it.
 
-    Their help is shown as tool tips. Where the screen is too low for all of them, they scroll.
+    Each action's help is its tool tip. The list scrolls where the screen is too low for it.
     """
     dialog, column = _dialog("Keyboard shortcuts", parent)
     listed = QWidget()
@@ -53,7 +53,7 @@ def shortcuts_dialog(actions: Sequence[Action], parent: QWidget) -> QDialog:
 
 
 def about_dialog(parent: QWidget) -> QDialog:
-    """Return the dialog that says what this is; `open()` it."""
+    """Return the dialog with the program's name, version and licence; `open()` it."""
     dialog, column = _dialog("About Orderbook Desktop", parent)
     text = QLabel(
         f"<h3>Orderbook Desktop {__version__}</h3>"

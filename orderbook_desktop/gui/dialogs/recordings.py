@@ -1,4 +1,4 @@
-"""The recording manager: a table of what is being recorded, with start and stop."""
+"""The recording manager: a table of all recordings, with buttons to start and stop them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _WIDEST: Final = (
     "Archived  ",
     "22 Nov 23:59",
 )
-# What waits for the database is not lost.
+# Events that wait for the database are not lost.
 _RECORDED: Final = (RecordingState.RECORDING, RecordingState.DELAYED)
 _EMPTY: Final = (
     "Nothing is being recorded.\n\nAdd a symbol above, or switch recording on for the symbol on "
@@ -79,7 +79,7 @@ _EMPTY: Final = (
 
 
 class _RowDelegate(QStyledItemDelegate):
-    """Leaves the colours of a text as they are where its row is selected."""
+    """Keeps the colours of texts in a selected row."""
 
     def initStyleOption(  # noqa: N802 (Qt's name)
         self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
@@ -93,12 +93,12 @@ class _RowDelegate(QStyledItemDelegate):
 
 
 class RecordingTable(QTableView):
-    """A table of which whole rows are selected.
+    """A table in which whole rows are selected.
 
     Signals:
-        shown(): Enter, or a double click: show the symbol on screen.
-        removed(): the Delete key.
-        toggled(): the space bar: start what is stopped, else stop.
+        shown(): Enter or a double click: the person wants to see the selected symbol.
+        removed(): the Delete key: the person wants to remove the selected recordings.
+        toggled(): the space bar: the person wants to start or stop the selected recordings.
     """
 
     shown = Signal()
@@ -129,7 +129,7 @@ class RecordingTable(QTableView):
         self._measure()
 
     def select_only(self, row: int) -> None:
-        """Select `row`, whatever keys are down: `selectRow` would heed those of a shortcut."""
+        """Select only `row`; `selectRow` would also heed a shortcut's keys that are still down."""
         flag = QItemSelectionModel.SelectionFlag
         self.selectionModel().setCurrentIndex(
             self.model().index(row, 0), flag.ClearAndSelect | flag.Rows
@@ -141,7 +141,7 @@ class RecordingTable(QTableView):
             super().keyPressEvent(event)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
-        """Give the state the room that is left, but never less than it needs."""
+        """Give the state's column the room that is left, but never less than it needs."""
         super().resizeEvent(event)
         columns, mode = self.horizontalHeader(), QHeaderView.ResizeMode
         others = columns.length() - columns.sectionSize(STATE_COLUMN)
@@ -151,7 +151,7 @@ class RecordingTable(QTableView):
             columns.resizeSection(STATE_COLUMN, self._state_width)
 
     def _measure(self) -> None:
-        """Give columns widths that don't change with what stands in them."""
+        """Give the columns widths that don't depend on their content."""
         rows, columns = self.verticalHeader(), self.horizontalHeader()
         metrics = self.fontMetrics()
         rows.hide()
@@ -164,11 +164,11 @@ class RecordingTable(QTableView):
 
 
 class RecordingManager(QDialog):
-    """Shows `desk.recordings` twice a second while it is open, and commands the desk.
+    """Shows `desk.recordings` twice a second, and passes the person's commands to the desk.
 
-    It never keeps anybody from using the window. Escape hides it. The field has the focus
-    when it opens and keeps it, so that symbols are added one after the other. `theme` is
-    changed by `set_theme`; call `look()` when the desk has changed.
+    The window stays usable while the dialog is open. Escape hides the dialog. The symbol box has
+    the focus when the dialog opens, and keeps it after a choice, so that a person can add several
+    symbols in a row. Call `look()` when the desk has changed.
 
     Signals:
         commanded(): a command was given; look at the desk at once.
@@ -204,7 +204,7 @@ class RecordingManager(QDialog):
         self._connect()
 
     def look(self) -> None:
-        """Show how the recordings are doing now."""
+        """Show the present state of the recordings."""
         recordings = self._desk.recordings
         self.symbol_box.set_symbols(self._desk.symbols, self._desk.recents)
         self.model.show_recordings(recordings)
@@ -217,7 +217,7 @@ class RecordingManager(QDialog):
         self.model.set_theme(theme)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
-        """Look at once, and then all the time."""
+        """Look at the desk at once, and twice a second from then on."""
         super().showEvent(event)
         self.look()
         self._timer.start()
@@ -226,7 +226,7 @@ class RecordingManager(QDialog):
         self.symbol_box.setFocus()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 (Qt's name)
-        """Look no more."""
+        """Stop looking at the desk."""
         super().hideEvent(event)
         self._timer.stop()
 
@@ -251,12 +251,12 @@ class RecordingManager(QDialog):
     def _offer(self) -> None:
         """Enable what can be done with the selected rows."""
         selected = self.selected
-        startable = [one for one in selected if not (one.wanted and one.kept)]
-        only_kept_on = startable and all(one.wanted for one in startable)
-        self.start_button.setText("&Keep recording" if only_kept_on else "&Start")
+        startable = _startable(selected)
+        all_are_on = startable and all(recording.wanted for recording in startable)
+        self.start_button.setText("&Keep recording" if all_are_on else "&Start")
         self.start_button.setEnabled(bool(startable))
-        self.stop_button.setEnabled(any(one.wanted for one in selected))
-        self.remove_button.setEnabled(any(one.kept for one in selected))
+        self.stop_button.setEnabled(any(recording.wanted for recording in selected))
+        self.remove_button.setEnabled(any(recording.kept for recording in selected))
         self.show_button.setEnabled(len(selected) == 1)
 
     def _add(self, symbol: str) -> None:
@@ -268,31 +268,31 @@ class RecordingManager(QDialog):
                 self.table.scrollTo(self._sorted.index(row, 0))
 
     def _start(self) -> None:
-        startable = [one.symbol for one in self.selected if not (one.wanted and one.kept)]
-        self._command(self._desk.start_recording, startable)
+        startable = _startable(self.selected)
+        self._command(self._desk.start_recording, [recording.symbol for recording in startable])
 
     def _stop(self) -> None:
-        stoppable = [one.symbol for one in self.selected if one.wanted]
+        stoppable = [recording.symbol for recording in self.selected if recording.wanted]
         self._command(self._desk.stop_recording, stoppable)
 
     def _toggle(self) -> None:
-        if any(not one.wanted for one in self.selected):
+        if any(not recording.wanted for recording in self.selected):
             self._start()
         else:
             self._stop()
 
     def _remove(self) -> None:
         row = self.table.currentIndex().row()
-        removable = [one.symbol for one in self.selected if one.kept]
-        stopped = [one.symbol for one in self.selected if not one.wanted]
+        removable = [recording.symbol for recording in self.selected if recording.kept]
+        stopped = [recording.symbol for recording in self.selected if not recording.wanted]
         if self._desk.symbol.symbol in stopped:
-            # Else it would be recorded again at once, because it is on screen.
+            # Otherwise the desk would record it again at once, because it is on screen.
             self._desk.set_recording(False)
         self._command(self._desk.remove_recording, removable)
         if removable and self.model.rowCount():
             self.table.select_only(min(row, self.model.rowCount() - 1))
         elif removable:
-            # The table is gone, and the focus with it.
+            # The table is hidden now, and had the focus.
             self.symbol_box.setFocus()
 
     def _show(self) -> None:
@@ -306,7 +306,7 @@ class RecordingManager(QDialog):
         self.commanded.emit()
 
     def _leave_field(self) -> None:
-        """Go on to the table, if there is anything in it."""
+        """Move the focus to the table, if it has rows."""
         if self.model.rowCount():
             self.table.setFocus()
 
@@ -320,9 +320,9 @@ class RecordingManager(QDialog):
             self.show_button,
             self.close_button,
         ):
-            # Enter is the table's.
+            # Enter belongs to the table, not to a default button.
             button.setAutoDefault(False)
-        self.remove_button.setToolTip("Off this list; what has been recorded stays")
+        self.remove_button.setToolTip("Remove from this list; what has been recorded stays")
         self.show_button.setToolTip("Show its book in the window")
         top, bottom = QHBoxLayout(), QHBoxLayout()
         self.symbol_box.setMinimumWidth(240)
@@ -342,14 +342,19 @@ class RecordingManager(QDialog):
         self.resize(size_on_screen(self, QSize(1_000, 480)))
 
 
+def _startable(recordings: Sequence[RecordingStatus]) -> list[RecordingStatus]:
+    """Return those of `recordings` that are stopped, or that end with their time on screen."""
+    return [recording for recording in recordings if not (recording.wanted and recording.kept)]
+
+
 def _total_text(recordings: Sequence[RecordingStatus]) -> str:
     if not recordings:
         return ""
-    recorded = sum(one.wanted and one.state in _RECORDED for one in recordings)
-    rate = sum(one.rate for one in recordings if one.wanted)
-    gaps = sum(one.counts.gaps for one in recordings)
-    size = bytes_text(sum(one.counts.payload_bytes for one in recordings))
+    running = sum(recording.wanted and recording.state in _RECORDED for recording in recordings)
+    rate = sum(recording.rate for recording in recordings if recording.wanted)
+    gaps = sum(recording.counts.gaps for recording in recordings)
+    size = bytes_text(sum(recording.counts.payload_bytes for recording in recordings))
     return (
-        f"{recorded:,} of {len(recordings):,} being recorded · {rate:,.0f} events/s · {size} in "
+        f"{running:,} of {len(recordings):,} being recorded · {rate:,.0f} events/s · {size} in "
         f"this session · {gaps:,} {'gap' if gaps == 1 else 'gaps'}"
     )

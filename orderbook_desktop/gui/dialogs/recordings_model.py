@@ -1,4 +1,4 @@
-"""The table of recordings as a model: what stands in each cell, and how rows are sorted."""
+"""The model of the table of recordings: the content of each cell, and how rows are sorted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LEFT: Final = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 _Index = QModelIndex | QPersistentModelIndex
 _SortKey = tuple[float, str]
 
-# No state is told by colour alone: each has a sign and a word.
+# No state is shown by colour alone: each has a sign and a word.
 _SIGNS: Final = {
     RecordingState.FAILED: "✕",
     RecordingState.DELAYED: "▲",
@@ -44,7 +44,7 @@ _NEVER: Final = "—"
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One column: its heading, and what it shows, explains and sorts by."""
+    """One column: its heading, and what makes a cell's text, sort key and tool tip."""
 
     heading: str
     text: Callable[[RecordingStatus], str]
@@ -54,12 +54,12 @@ class _Column:
 
 
 def state_text(state: RecordingState) -> str:
-    """Return what stands in a cell for `state`: its sign and its words."""
+    """Return the text of a cell for `state`: its sign and its words."""
     return f"{_SIGNS[state]} {state.value}"
 
 
 def _state_words(recording: RecordingStatus) -> str:
-    """Return what is told of its state: before the first event nothing is connected again."""
+    """Return the state in words; before the first event, "connecting" for "reconnecting"."""
     is_new = not recording.counts.events and not recording.counts.gaps and not recording.waiting
     if recording.state is RecordingState.RECONNECTING and is_new:
         return "connecting"
@@ -78,7 +78,7 @@ def _rate_text(recording: RecordingStatus) -> str:
 
 
 def _time_text(ms: int, now_s: Callable[[], float] = time.time) -> str:
-    """Return a moment of our own clock: the time of day, of another day with the date."""
+    """Return a time of our own clock (ms since the epoch), with the date unless it is today."""
     if not ms:
         return _NEVER
     moment, now = (datetime.fromtimestamp(s, UTC).astimezone() for s in (ms / 1000, now_s()))
@@ -99,7 +99,7 @@ def _symbol_tip(recording: RecordingStatus) -> str:
         return recording.problem
     if recording.kept:
         return "Recorded also while another symbol is on screen."
-    return "Recorded while it is on screen; keep it recording to look at something else."
+    return "Recorded only while it is on screen. Keep it recording to look at another symbol."
 
 
 def _size_tip(recording: RecordingStatus) -> str:
@@ -120,52 +120,60 @@ def _archive_tip(recording: RecordingStatus) -> str:
 COLUMNS: Final = (
     _Column(
         "Symbol",
-        lambda one: one.symbol if one.kept else f"{one.symbol} · on screen",
-        lambda _one: 0.0,
+        lambda market: market.symbol if market.kept else f"{market.symbol} · on screen",
+        lambda _market: 0.0,
         _symbol_tip,
         is_number=False,
     ),
     _Column(
         "State",
-        lambda one: f"{_SIGNS[one.state]} {_state_words(one)}",
-        lambda one: one.state.rank,
-        lambda one: one.problem or _state_words(one).capitalize() + ".",
+        lambda market: f"{_SIGNS[market.state]} {_state_words(market)}",
+        lambda market: market.state.rank,
+        lambda market: market.problem or _state_words(market).capitalize() + ".",
         is_number=False,
     ),
     _Column(
-        "Events/s", _rate_text, lambda one: one.rate, lambda _one: "Stored in the last seconds."
+        "Events/s", _rate_text, lambda market: market.rate,
+        lambda _market: "Stored in the last seconds.",
     ),
     _Column(
         "Lag",
         _lag_text,
-        lambda one: -1 if one.lag_ms is None else one.lag_ms,
-        lambda _one: "From an event's arrival until it is stored.",
+        lambda market: -1 if market.lag_ms is None else market.lag_ms,
+        lambda _market: "From an event's arrival until it is stored.",
     ),
-    _Column("Gaps", lambda one: f"{one.counts.gaps:,}", lambda one: one.counts.gaps, _gaps_tip),
+    _Column(
+        "Gaps",
+        lambda market: f"{market.counts.gaps:,}",
+        lambda market: market.counts.gaps,
+        _gaps_tip,
+    ),
     _Column(
         "Recorded",
-        lambda one: bytes_text(one.counts.payload_bytes),
-        lambda one: one.counts.payload_bytes,
+        lambda market: bytes_text(market.counts.payload_bytes),
+        lambda market: market.counts.payload_bytes,
         _size_tip,
     ),
     _Column(
         "Archived",
-        lambda one: bytes_text(one.counts.archived_bytes),
-        lambda one: one.counts.archived_bytes,
+        lambda market: bytes_text(market.counts.archived_bytes),
+        lambda market: market.counts.archived_bytes,
         _archive_tip,
     ),
     _Column(
         "Since",
-        lambda one: _time_text(one.since_ms),
-        lambda one: one.since_ms,
-        lambda one: f"Recording since {_time_text(one.since_ms)}." if one.since_ms else "Stopped.",
+        lambda market: _time_text(market.since_ms),
+        lambda market: market.since_ms,
+        lambda market: (
+            f"Recording since {_time_text(market.since_ms)}." if market.since_ms else "Stopped."
+        ),
     ),
 )  # fmt: skip
 STATE_COLUMN: Final = 1
 
 
 class RecordingsModel(QAbstractTableModel):
-    """One row for each recording; `show_recordings` changes only what is new."""
+    """One row for each recording; `show_recordings` changes only the rows that differ."""
 
     def __init__(self, theme: Theme, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -174,12 +182,12 @@ class RecordingsModel(QAbstractTableModel):
 
     @property
     def recordings(self) -> Sequence[RecordingStatus]:
-        """What is shown, by row."""
+        """The recordings, by row."""
         return self._recordings
 
     def show_recordings(self, recordings: Sequence[RecordingStatus]) -> None:
         """Bring the rows up to date; those that stay keep their place and selection."""
-        new = {one.symbol: one for one in recordings}
+        new = {recording.symbol: recording for recording in recordings}
         for row in reversed(range(len(self._recordings))):
             if self._recordings[row].symbol not in new:
                 self.beginRemoveRows(_NO_PARENT, row, row)
@@ -218,7 +226,7 @@ class RecordingsModel(QAbstractTableModel):
         orientation: Qt.Orientation,
         role: int = Qt.ItemDataRole.DisplayRole,
     ) -> object:
-        """Return a heading, on the side of its column's text."""
+        """Return a heading, or its alignment, which is that of its column."""
         if orientation is not Qt.Orientation.Horizontal:
             return None
         if role == Qt.ItemDataRole.DisplayRole:
@@ -228,7 +236,7 @@ class RecordingsModel(QAbstractTableModel):
         return None
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        """Return what stands in a cell, its explanation, colour and side."""
+        """Return a cell's text, tool tip, alignment or colour."""
         recording, column = self._recordings[index.row()], COLUMNS[index.column()]
         match role:
             case Qt.ItemDataRole.DisplayRole:
@@ -244,7 +252,7 @@ class RecordingsModel(QAbstractTableModel):
         return None
 
     def sort_key(self, row: int, column: int) -> _SortKey:
-        """Return what sorts a row by `column`; equals are sorted by symbol."""
+        """Return the sort key of a row for `column`; equal values are sorted by symbol."""
         recording = self._recordings[row]
         return COLUMNS[column].key(recording), recording.symbol
 
@@ -262,7 +270,7 @@ class RecordingsModel(QAbstractTableModel):
 
 
 class SortedRecordings(QSortFilterProxyModel):
-    """The rows of a `RecordingsModel` in the order of the column that was chosen."""
+    """The rows of a `RecordingsModel`, sorted by the chosen column."""
 
     def __init__(self, model: RecordingsModel, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -270,11 +278,11 @@ class SortedRecordings(QSortFilterProxyModel):
         self.setSourceModel(model)
 
     def recording(self, row: int) -> RecordingStatus:
-        """Return what is shown in `row` of the sorted table."""
+        """Return the recording in `row` of the sorted table."""
         return self._model.recordings[self.mapToSource(self.index(row, 0)).row()]
 
     def lessThan(self, left: _Index, right: _Index) -> bool:  # noqa: N802 (Qt's name)
-        """Compare two rows by the column they are sorted by."""
+        """Compare two rows by the sort key of their column."""
         return self._model.sort_key(left.row(), left.column()) < self._model.sort_key(
             right.row(), right.column()
         )

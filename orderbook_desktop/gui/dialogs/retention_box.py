@@ -1,4 +1,4 @@
-"""The choice of what is kept of recordings."""
+"""The box that chooses how much of the recordings is kept."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _OFTEN_WANTED: Final = (
 
 
 class RetentionBox(QComboBox):
-    """A list of usual choices, and whatever else is chosen now.
+    """A list of usual choices, and of the present choice if it is not a usual one.
 
     Signals:
-        chosen(Retention): the person wants this.
+        chosen(Retention): the person wants this retention.
     """
 
     chosen = Signal(Retention)
@@ -33,25 +33,25 @@ class RetentionBox(QComboBox):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAccessibleName("What is kept of recordings")
-        self.setToolTip("The oldest is removed for good, a minute at a time")
+        self.setToolTip("The oldest events are removed for good, a minute at a time")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._choices: list[Retention] = []
         self.set_retention(KEEP_EVERYTHING)
         self.activated.connect(self._choose)
 
     def set_retention(self, retention: Retention) -> None:
-        """Show that `retention` holds."""
+        """Show `retention` as the present choice."""
         choices = list(_OFTEN_WANTED)
         if retention not in choices:
             choices.append(retention)
         if choices != self._choices:
             self._choices = choices
             self.clear()
-            self.addItems([retention_text(one) for one in choices])
+            self.addItems([retention_text(choice) for choice in choices])
         self.setCurrentIndex(choices.index(retention))
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 (Qt's name)
-        """Let nobody remove recordings by scrolling past."""
+        """Ignore the wheel: scrolling past the box must not remove recordings."""
         event.ignore()
 
     def _choose(self, index: int) -> None:

@@ -1,4 +1,4 @@
-"""The dialog on the room of recordings, and what is kept of them."""
+"""The dialog about the disk space of recordings, and how much of them is kept."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _WARNING_LINES: Final = 2
 
 
 class SpaceDialog(QDialog):
-    """Shows the room of `place`; its Apply button, and nothing else, changes what is kept.
+    """Shows the disk space of `place`; only its Apply button changes the retention.
 
-    It deletes itself when it is closed.
+    The dialog deletes itself when it is closed.
     """
 
     def __init__(self, place: RecordingPlace, parent: QWidget) -> None:
@@ -44,13 +44,13 @@ class SpaceDialog(QDialog):
         self.size_label = text_label(self)
         self.growth = text_label(self)
         self.problem = text_label(self, "spaceProblem")
-        self.by_age = QCheckBox("Remove what is older than", self)
+        self.by_age = QCheckBox("Remove events older than", self)
         self.days = QSpinBox(self, minimum=1, maximum=36_500, suffix=" days")
-        self.by_size = QCheckBox("Remove the oldest above", self)
+        self.by_size = QCheckBox("Remove the oldest events above", self)
         self.gigabytes = QDoubleSpinBox(
             self, minimum=_LEAST_GB, maximum=1_000_000, decimals=1, suffix=" GB"
         )
-        # Without the words of the box before it, which isn't read out along with a number.
+        # A screen reader doesn't read the words of the check box along with the number.
         self.days.setAccessibleName("Days of recordings to keep")
         self.gigabytes.setAccessibleName("Gigabytes of recordings to keep at most")
         self.warning = text_label(self)
@@ -65,7 +65,7 @@ class SpaceDialog(QDialog):
 
     @property
     def wanted(self) -> Retention:
-        """What the boxes say."""
+        """The retention that the boxes show."""
         days = self.days.value() if self.by_age.isChecked() else 0
         return Retention(days, self.gigabytes.value() if self.by_size.isChecked() else 0.0)
 
@@ -85,7 +85,7 @@ class SpaceDialog(QDialog):
         self.days.setValue(retention.days or 30)
         self.days.setEnabled(bool(retention.days))
         self.by_size.setChecked(bool(retention.gigabytes))
-        # A setting may be finer than what the arrows give; shown is what holds.
+        # A setting may be finer than the steps of the arrows; the box must show it exactly.
         self.gigabytes.setDecimals(max(1, _places(retention.gigabytes)))
         self.gigabytes.setMinimum(min(_LEAST_GB, retention.gigabytes or _LEAST_GB))
         self.gigabytes.setValue(retention.gigabytes or 50)
@@ -101,13 +101,13 @@ class SpaceDialog(QDialog):
         self._show_wanted()
 
     def _show_wanted(self) -> None:
-        wanted, kept = self.wanted, self._place.retention
-        self.apply_button.setEnabled(wanted != kept)
-        if wanted == kept:
-            self.warning.setText(kept.sentence)
+        wanted, present = self.wanted, self._place.retention
+        self.apply_button.setEnabled(wanted != present)
+        if wanted == present:
+            self.warning.setText(present.sentence)
         else:
             self.warning.setText(
-                f"Kept will be {wanted.text()}. What is removed is gone for good; the removal "
+                f"Apply keeps {wanted.text()}. Removed events are gone for good; the removal "
                 "begins half a minute after Apply."
                 if wanted != Retention()
                 else "Everything will be kept from now on."
@@ -115,7 +115,7 @@ class SpaceDialog(QDialog):
         self._fit()
 
     def _fit(self) -> None:
-        """Grow where a sentence needs another line."""
+        """Grow if a sentence needs another line."""
         needed = self._column.heightForWidth(self.width())
         if needed > self.height():
             self.resize(self.width(), needed)
@@ -135,14 +135,14 @@ class SpaceDialog(QDialog):
         choices.setColumnStretch(2, 1)
         pairs = ((self.by_age, self.days), (self.by_size, self.gigabytes))
         for row, (box, number) in enumerate(pairs):
-            # By itself the style cuts off the lower end of a letter such as y.
+            # Without a minimum height, the style cuts off the lower end of letters such as y.
             number.setMinimumHeight(number.fontMetrics().height() + _NUMBER_MARGINS)
             choices.addWidget(box, row, 0)
             choices.addWidget(number, row, 1)
         column.addLayout(choices)
-        note = QLabel("What is being recorded, and the newest, is never removed.", self)
+        note = QLabel("Events being recorded, and the newest minute, are never removed.", self)
         note.setObjectName("spaceNote")
-        # Room for its longer sentences: else the boxes would move when one is ticked.
+        # With room for the longer sentences, no box moves when another one is ticked.
         self.warning.setMinimumHeight(_WARNING_LINES * self.warning.fontMetrics().lineSpacing())
         self.warning.setAlignment(Qt.AlignmentFlag.AlignTop)
         for widget in (note, self.warning):

@@ -1,4 +1,4 @@
-"""What a person is told at the first start: what is recorded, where, and what that takes."""
+"""The panel of the first start: what is recorded, where, and how much disk that takes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ _OFTEN_WANTED: Final = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
 
 
 class WelcomePanel(QFrame):
-    """Explains the window above its contents, without keeping anybody from using them.
+    """Explains the window above its panes, which stay usable.
 
-    Keep it up to date by `show_desk`, `show_recording` and `show_disk`.
+    Call `show_desk`, `show_recording` and `show_disk` when the desk, the recording or the disk
+    has changed.
 
     Signals:
-        commanded(): the desk was told something; look at it.
+        commanded(): a command was given; look at the desk at once.
         search_wanted(): the person wants to choose among all symbols.
-        dismissed(): the person has read it.
+        dismissed(): the person has read the panel.
     """
 
     commanded = Signal()
@@ -57,7 +58,7 @@ class WelcomePanel(QFrame):
         self.show_disk()
 
     def show_desk(self) -> None:
-        """Show which symbol it is about, whether it has a book, and what can be chosen now."""
+        """Show the symbol on screen, whether it has a book, and the choices."""
         desk, symbol = self._desk, self._desk.symbol.symbol
         what = "a made-up market, the demo" if desk.demo else "live from the exchange"
         if self._has_book():
@@ -73,11 +74,11 @@ class WelcomePanel(QFrame):
         self._show_state(desk.recording)
 
     def show_recording(self, recording: RecordingStatus) -> None:
-        """Show whether it is recorded, and where."""
+        """Show whether the symbol on screen is recorded, and where."""
         self._show_state(recording)
 
     def show_disk(self) -> None:
-        """Show how much disk that takes, and what is kept."""
+        """Show how much disk the recordings take, and how much of them is kept."""
         if self._place is not None:
             self.disk.setText(growth_sentence(self._place.disk, self._place.retention))
             self.retention_box.set_retention(self._place.retention)
@@ -106,7 +107,8 @@ class WelcomePanel(QFrame):
                 f"Every change of {symbol} will be recorded{where} as soon as its book is loaded. "
                 "The Record button above prevents it."
             )
-        if any(one.symbol == symbol and one.kept for one in self._desk.recordings):
+        recordings = self._desk.recordings
+        if any(recording.symbol == symbol and recording.kept for recording in recordings):
             until = "also while another symbol is on screen"
         else:
             until = "as long as it is on screen"
@@ -141,10 +143,10 @@ class WelcomePanel(QFrame):
         column.setSpacing(6)
         for label in (self.title, self.recorded):
             column.addWidget(label)
-        kept = QHBoxLayout()
-        kept.addWidget(self.disk, 1)
-        kept.addWidget(self.retention_box)
-        column.addLayout(kept)
+        disk_row = QHBoxLayout()
+        disk_row.addWidget(self.disk, 1)
+        disk_row.addWidget(self.retention_box)
+        column.addLayout(disk_row)
         row = QHBoxLayout()
         for button in (*self.symbol_buttons, self.search_button, self.demo_button):
             row.addWidget(button)

@@ -1,4 +1,4 @@
-"""What the charts share: price range, round ticks, the plot's place, and how axes are drawn."""
+"""The parts that charts share: price range, round ticks, the plot's place, and drawn axes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _TAG_PADDING: Final = 5
 
 
 def round_step(span: float, at_most: int) -> int:
-    """Return the finest step of 1, 2 or 5 times a power of ten giving `at_most` steps in `span`.
+    """Return the finest round step of which at most `at_most` fit in `span`.
 
-    Whole units only, so a step is at least 1.
+    Round is 1, 2 or 5 times a power of ten. A step is a whole number of units, at least 1.
     """
     wanted = max(1.0, span / max(1, at_most))
     power: int = 10 ** math.floor(math.log10(wanted))
@@ -28,7 +28,7 @@ def round_step(span: float, at_most: int) -> int:
 
 
 def next_round_step(step: int) -> int:
-    """Return the next larger one of the steps 1, 2, 5, 10, 20 and so on."""
+    """Return the step after `step` in 1, 2, 5, 10, 20 and so on."""
     return step * 5 // 2 if str(step)[0] == "2" else step * 2
 
 
@@ -41,9 +41,9 @@ def ticks_between(low: float, high: float, step: int) -> range:
 class PriceView:
     """The range of prices in view, in price units: `centre` ± `half_span`.
 
-    Follows the mid with a dead band, so that the picture stands still while the price
-    merely trembles. `chosen_share` is the half span as a share of the mid where the person
-    chose one; `panned` says that they moved away from the mid.
+    The range follows the mid with a dead band, so that small moves of the price don't move the
+    picture. `chosen_share` is the half span that the person chose, as a share of the mid; None is
+    the automatic range. `panned` is true after the person has moved the range off the mid.
     """
 
     chosen_share: float | None = None
@@ -62,7 +62,7 @@ class PriceView:
         return self.centre + self.half_span
 
     def follow(self, mid: float, natural: float) -> None:
-        """Take in that the mid is at `mid`, and that ± `natural` would suit the book."""
+        """Follow the mid to `mid`; the automatic range is `mid` ± about `natural`."""
         if self.chosen_share is not None:
             self.half_span = max(1.0, self.chosen_share * mid)
         elif not natural / 1.6 <= self.half_span <= natural * 1.6:
@@ -99,8 +99,8 @@ class PriceView:
 def scale_top(largest: float, before: float) -> float:
     """Return the top of a size axis for values up to `largest`; `before` is the present top.
 
-    It grows at once, with headroom, and shrinks only when much of it has become idle, so
-    that the curves don't breathe with every event.
+    The top grows at once, with headroom. It shrinks only when the values need less than 60 % of
+    it, so that the scale doesn't change with every event.
     """
     if 0 < 0.6 * before <= largest <= before:
         return before
@@ -109,7 +109,7 @@ def scale_top(largest: float, before: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class PlotArea:
-    """Where a chart draws, in logical pixels, and which values its edges stand for."""
+    """The rectangle that a chart draws in, in logical pixels, and the values at its edges."""
 
     rect: QRect
     low: float
@@ -140,22 +140,22 @@ class AxisPainter:
 
     @property
     def price_axis_height(self) -> int:
-        """The room that the labels below the plot need."""
+        """The height that the labels below the plot need, in logical pixels."""
         return round(self._numbers.height) + 8
 
     def size_axis_width(self, labels: Sequence[str]) -> int:
-        """Return the room that `labels` beside the plot need."""
+        """Return the width that `labels` beside the plot need, in logical pixels."""
         widest = max((self._numbers.width(label) for label in labels), default=0.0)
         return round(max(widest, 6 * self._numbers.digit)) + 2 * _TAG_PADDING + 4
 
     def price_ticks(self, area: PlotArea, finest: int, text: Callable[[int, int], str]) -> range:
         """Return the prices to label: as many as fit without touching each other.
 
-        `finest` is the least step, `text(price, step)` a label on an axis of that step.
+        `finest` is the smallest step; `text(price, step)` returns a label of an axis of that step.
         """
         per_pixel = (area.high - area.low) / area.rect.width()
         gap = 8 * self._numbers.digit
-        # A tick that isn't round would give labels that never are.
+        # A tick size need not be round, and labels at its multiples would not be round either.
         step = round_step(max(finest, gap * per_pixel), 1)
         while self._numbers.width(text(math.ceil(area.high), step)) + gap > step / per_pixel:
             step = next_round_step(step)
@@ -198,7 +198,7 @@ class AxisPainter:
                 painter.drawText(QPointF(rect.right() + _TAG_PADDING + 4, baseline), text(tick))
 
     def draw_frame(self, painter: QPainter, rect: QRect) -> None:
-        """Draw the two lines that the axes stand on."""
+        """Draw the bottom edge and the right edge of the plot."""
         painter.fillRect(rect.left(), rect.bottom() + 1, rect.width() + 1, 1, self._theme.line)
         painter.fillRect(rect.right() + 1, rect.top(), 1, rect.height() + 1, self._theme.line)
 

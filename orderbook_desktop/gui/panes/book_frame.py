@@ -1,4 +1,4 @@
-"""One look at a book: everything a display frame needs to draw it."""
+"""The book as read once for a display frame: everything that the panes need to draw it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_LEVELS = Levels(EMPTY, EMPTY)
 class BookFrame:
     """The book as one frame shows it.
 
-    `bids` and `asks` are empty while the book is unknown; `problem` is a sentence where it
+    `bids` and `asks` are empty while the book is unknown. `problem` is a sentence if the book
     cannot be read, else empty. `event_ms` is 0 while no event is known.
     """
 
@@ -33,20 +33,20 @@ class BookFrame:
 
     @property
     def has_levels(self) -> bool:
-        """Whether there is anything to draw."""
+        """Whether the book has a bid or an ask."""
         return len(self.bids.prices) > 0 or len(self.asks.prices) > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What stands where the book would be: a short title and a sentence."""
+    """A short title and a sentence that a pane shows in place of a book."""
 
     title: str
     detail: str
 
 
 def read_frame(symbol: SymbolInfo, look: BookLook) -> BookFrame:
-    """Return the frame of what `look` saw; a book that can't be read becomes a `problem`."""
+    """Return the frame for `look`; if its book can't be read, the frame has a `problem`."""
     book = look.book
     bids = asks = _NO_LEVELS
     problem = ""
@@ -67,7 +67,7 @@ def read_frame(symbol: SymbolInfo, look: BookLook) -> BookFrame:
 
 
 def message_of(frame: BookFrame) -> Message | None:
-    """Return what to show in place of the book, or None where there is a book to show."""
+    """Return the message to show in place of the book; None if there is a book to show."""
     name = frame.symbol.symbol
     if frame.problem:
         return Message(f"The book of {name} cannot be shown", frame.problem)
@@ -90,7 +90,7 @@ def message_of(frame: BookFrame) -> Message | None:
     }
     status, state = frame.status, frame.status.state
     if state is FeedState.RECONNECTING and not (status.arrived_ns or status.last_received_ns):
-        # There never was a book: nothing is connected again.
+        # No book was there before, so this connection is the first.
         titles[state] = f"Connecting to {name}"
         details[state] = "Waiting for the stream."
     return Message(titles[state], status.detail or details.get(state, ""))

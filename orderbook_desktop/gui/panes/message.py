@@ -1,4 +1,4 @@
-"""What a pane shows where it has no book to draw: a title and a sentence."""
+"""Paints a title and a sentence in a pane that has no book to draw."""
 
 from __future__ import annotations
 

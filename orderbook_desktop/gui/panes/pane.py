@@ -1,4 +1,4 @@
-"""What every pane of the window is: a view of the book beside others."""
+"""The base class of the window's panes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from orderbook_desktop.gui.theme import Theme
 
 
 class Pane(QWidget):
-    """A view of the book of the symbol on screen. The window knows of its panes only this.
+    """A view of the book of the symbol on screen. The window uses its panes only through this.
 
-    The window hands over every new frame, the price step to group by, and the theme; it asks
-    for the summary about once a second. What a pane remembers from one run to the next it keeps
-    in the window's preferences itself. `name` is what assistive technology calls it.
+    The window passes every new frame, the price step to group by, and the theme to each pane. It
+    asks for the summary about once a second. A pane stores its own choices in the window's
+    preferences. `name` is the pane's name for assistive technology.
 
-    A pane overrides `set_frame`, and of the others what concerns it. It may set `stretch`, its
-    share of what room the window has left beside the panes' usual widths, and `focus_keys`, the
-    keys that it takes while it has the focus.
+    A subclass overrides `set_frame`, and the other methods that it needs. It may set `stretch`,
+    its share of the width beyond the panes' usual widths, and `focus_keys`, the keys that it
+    handles while it has the focus.
     """
 
     stretch = 1
@@ -38,15 +38,15 @@ class Pane(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
-        """Return a comfortable size; the width is the pane's usual one."""
+        """Return a comfortable size, with the pane's usual width."""
         return QSize(430, 700)
 
     def set_frame(self, frame: BookFrame) -> None:
-        """Show `frame`. Another market than before begins anew."""
+        """Show `frame`. If its market is another than before, start afresh."""
         raise NotImplementedError
 
     def set_step(self, step: int) -> None:
-        """Group by `step` price units of the book's scale; for a pane that has groups."""
+        """Group by `step` price units of the book's scale. A pane without groups ignores it."""
 
     def begin_anew(self) -> None:
         """Treat the next frame as that of another market."""
@@ -58,27 +58,27 @@ class Pane(QWidget):
         self.update()
 
     def summary(self) -> str:
-        """Return what is on screen in words, for assistive technology."""
+        """Return a description of the pane's content, for assistive technology."""
         return ""
 
     def commands(self) -> Sequence[Command | Switch]:
-        """Return what the window's menu offers about this pane."""
+        """Return the pane's entries for the window's view menu."""
         return ()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
-        """Follow the person's font."""
+        """Use a changed font."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
             self._take_fonts()
             self.update()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
-        """Do what `focus_keys` say."""
+        """Handle the keys in `focus_keys`."""
         if not self.focus_keys.handle(event):
             super().keyPressEvent(event)
 
     def _take_fonts(self) -> None:
-        """Make what is painted with, after the font or the theme has changed."""
+        """Build painters and font metrics anew, after the font or the theme has changed."""
 
     def _paint_focus(self, painter: QPainter) -> None:
         """Draw a frame around the pane that has the focus."""
@@ -88,5 +88,5 @@ class Pane(QWidget):
             painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
 
 
-# Makes a pane: from the theme, the window's preferences, and the widget that it is put into.
+# Makes a pane from the theme, the window's preferences and the parent widget.
 PaneMaker = Callable[[Theme, Preferences, QWidget], Pane]

@@ -1,1 +1,1 @@
-"""The main window, its bars, and what connects it to the desk."""
+"""The main window, its bars, and the bridge that connects it to the desk."""

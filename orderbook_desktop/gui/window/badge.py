@@ -1,4 +1,4 @@
-"""The state badge: permanently visible, by shape, word and colour."""
+"""The badge of the feed's state: always visible, it tells the state by shape, word and colour."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orderbook_desktop.gui.theme import Theme
 
 _LONGEST_AGE: Final = " · 88.8 s"
 _GLYPH: Final = 10
-# Before there ever was a book, nothing is connected again.
+# Until the first book, the stream is not reconnecting: this connection is its first.
 _FIRST_CONNECTION: Final = "connecting"
 _FIRST_EXPLANATION: Final = "The stream is being opened."
 _EXPLANATIONS: Final = {
@@ -29,7 +29,7 @@ _EXPLANATIONS: Final = {
 
 
 class StateBadge(QWidget):
-    """Shows a `Badge`; each state has a shape of its own, so that colour is not needed."""
+    """Shows a `Badge`. Each state has a shape of its own, so that no state needs its colour."""
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -40,7 +40,7 @@ class StateBadge(QWidget):
 
     @property
     def text(self) -> str:
-        """What the badge says."""
+        """The words on the badge."""
         return _FIRST_CONNECTION if _is_first(self._badge) else self._badge.text
 
     def set_theme(self, theme: Theme) -> None:
@@ -61,7 +61,7 @@ class StateBadge(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
-        """Return room for the state with any usual age, so that the age never moves things."""
+        """Return room for the state with any usual age: a longer age must not move the badge."""
         widest = max(
             self._numbers.width(_words(self._badge) + _LONGEST_AGE),
             self._numbers.width(self.text),
@@ -75,7 +75,7 @@ class StateBadge(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
         """Draw pill, shape and text."""
         colour = self._colour()
-        with QPainter(self) as painter:  # Ended also where something here raises.
+        with QPainter(self) as painter:  # The painter ends also after an exception.
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
             painter.setPen(QPen(colour, 1))
             painter.setBrush(self._theme.tint(colour, 0.14))
@@ -102,17 +102,17 @@ class StateBadge(QWidget):
 
 
 def _is_first(badge: Badge) -> bool:
-    """Whether there was neither an event nor a book before the stream that is being opened."""
+    """Whether the stream is being opened for the first time: no event and no book came yet."""
     return badge.state is FeedState.RECONNECTING and badge.age_ms is None
 
 
 def _words(badge: Badge) -> str:
-    """Return the state as a person is told it."""
+    """Return the state in the badge's words."""
     return _FIRST_CONNECTION if _is_first(badge) else badge.state.value
 
 
 def _draw_glyph(painter: QPainter, state: FeedState, box: QRectF, colour: QColor) -> None:
-    """Draw the shape of `state`: no font needed, so it looks the same everywhere."""
+    """Draw the shape of `state`; without a font, it looks the same on every system."""
     painter.setPen(QPen(colour, 1.8))
     painter.setBrush(colour)
     inner = box.adjusted(1, 1, -1, -1)

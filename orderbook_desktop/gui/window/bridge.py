@@ -1,4 +1,4 @@
-"""The one place where the desk becomes Qt signals, once per display frame."""
+"""Turns changes of the desk into Qt signals, at most once per display frame."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ _log = logging.getLogger(__name__)
 _SLOW_NS: Final = 100_000_000
 _RATE_NS: Final = 1_000_000_000
 _FALLBACK_HZ: Final = 60.0
-# A book that changes seldom is shown this soon; one that changes often, once per frame.
+# A book that changes rarely is shown within this time; a book that changes often, once per frame.
 _PEEK_MS: Final = 4
 
 
 class DeskBridge(QObject):
-    """Looks at the desk many times a second and tells what changed, once per display frame.
+    """Looks at the desk many times a second, and emits what changed once per display frame.
 
-    Call `start()` once everybody is connected, and `stop()` before the desk goes away.
-    While not `awake` (window minimised) the book is left alone.
+    Call `start()` after the signals are connected, and `stop()` before the desk closes. The book
+    is not read while `awake` is false (the window is hidden or minimised).
 
     Signals:
         symbol_changed(SymbolInfo): another symbol is on screen; its frame follows at once.
-        frame_changed(BookFrame): the book, or why there is none, changed.
+        frame_changed(BookFrame): the book changed, or the reason why there is none.
         desk_changed(): symbols, recents, switches or notices may have changed.
         badge_changed(Badge): the badge's state or age text changed (about 10 times a second).
-        recording_changed(RecordingStatus): the counters or the switch of the recording.
-        rate_changed(int): revisions of the book per second, told about once a second.
+        recording_changed(RecordingStatus): the counters or the switch of the recording changed.
+        rate_changed(int): revisions of the book per second, emitted about once a second.
     """
 
     symbol_changed = Signal(SymbolInfo)
@@ -61,7 +61,7 @@ class DeskBridge(QObject):
         self._now_ns = now_ns
         self._symbol: SymbolInfo | None = None
         self._desk_revision: int | None = None
-        self._seen: tuple[BookSource, Book, int, FeedState, str] | None = None
+        self._last_frame_key: tuple[BookSource, Book, int, FeedState, str] | None = None
         self._frame_clock_ns = frame_clock_ns
         self._framed_ns = 0
         self._frame_ns = 0
@@ -79,19 +79,19 @@ class DeskBridge(QObject):
         self.follow_screen(None)
 
     def start(self) -> None:
-        """Look at once, then all the time."""
+        """Look at the desk at once, and again and again from then on."""
         self.look()
         self._timer.start()
 
     def stop(self) -> None:
-        """Never look again."""
+        """Stop looking at the desk."""
         self._timer.stop()
 
     def follow_screen(self, screen: QScreen | None) -> None:
-        """Tell of no more frames than `screen` can show."""
+        """Emit no more frames than `screen` can show."""
         rate = screen.refreshRate() if screen is not None else _FALLBACK_HZ
         frame_ms = 1000 / (rate if rate >= 1 else _FALLBACK_HZ)
-        # Ticks are coarse: the one next to the frame's end counts as its end.
+        # Ticks are coarse: the tick nearest to the frame's end counts as its end.
         self._frame_ns = int((frame_ms - _PEEK_MS / 2) * 1_000_000)
 
     def _tick(self) -> None:
@@ -99,7 +99,7 @@ class DeskBridge(QObject):
             self.look()
 
     def look(self) -> None:
-        """Compare the desk with what was seen last, and tell the difference."""
+        """Compare the desk with the last look, and emit what changed."""
         now_ns = self._now_ns()
         if self._desk.revision != self._desk_revision:
             self._desk_revision = self._desk.revision
@@ -121,12 +121,12 @@ class DeskBridge(QObject):
         if not self.awake:
             return
         status, book = look.status, look.book
-        seen = (source, book, book.revision, status.state, status.detail)
-        if seen == self._seen:
+        frame_key = (source, book, book.revision, status.state, status.detail)
+        if frame_key == self._last_frame_key:
             return
-        if self._seen is None or self._seen[3:] != seen[3:]:
+        if self._last_frame_key is None or self._last_frame_key[3:] != frame_key[3:]:
             self._slow_at_ns = 0  # The badge must not lag behind the picture.
-        self._seen = seen
+        self._last_frame_key = frame_key
         self._framed_ns = self._frame_clock_ns()
         frame = read_frame(self._desk.symbol, look)
         if frame.problem and frame.problem != self._problem:
@@ -151,12 +151,13 @@ class DeskBridge(QObject):
 
     def _count_rate(self, book: Book, now_ns: int) -> None:
         passed_ns, changes = now_ns - self._rate_since_ns, book.revision - self._rate_revision
-        # Books are counted apart: the recorded one and the exchange's have numbers of their own.
+        # The recorded book and the exchange's book each count their own revisions.
         goes_on = book is self._rate_of and changes >= 0
         if goes_on and 0 <= passed_ns < _RATE_NS:
             return
         if goes_on and 0 <= passed_ns < 10 * _RATE_NS:
-            # To lose the book, again and again while there is no network, is no update of it.
+            # Without a network the book is lost again and again. That raises its revision, but it
+            # is no update.
             known = changes if book.last_update_id else 0
             self.rate_changed.emit(round(known * 1e9 / passed_ns))
         self._rate_of, self._rate_since_ns, self._rate_revision = book, now_ns, book.revision

@@ -29,12 +29,12 @@ _SIGNS: Final = {
 
 
 class BrowserControl(QWidget):
-    """A button that serves browsers or stops that, and one that shows the panel about it.
+    """Two buttons: the first starts and stops the browser view, the second shows its panel.
 
-    Switching on shows the panel, too: the address is what one wants next.
+    Switching on shows the panel, too, since the person needs the address next.
 
     Signals:
-        status_changed(BrowserStatus): the browser view is doing something else.
+        status_changed(BrowserStatus): the status of the browser view changed.
     """
 
     status_changed = Signal(BrowserStatus)
@@ -66,9 +66,9 @@ class BrowserControl(QWidget):
         self.look()
 
     def look(self) -> None:
-        """Show how the browser view is doing now."""
+        """Show the present status of the browser view."""
         status = self._browsers.status
-        # Qt takes back the check of the button after a click, whatever was decided then.
+        # A click toggles the button's check by itself; the check has to follow the status.
         self.button.setChecked(status.state in (BrowserState.ON, BrowserState.STARTING))
         if status != self._status:
             self._status = status
@@ -76,9 +76,9 @@ class BrowserControl(QWidget):
             self.status_changed.emit(status)
 
     def open_panel(self) -> None:
-        """Show the panel about the browser view, below the button."""
+        """Show the panel of the browser view, below the button."""
         if self.panel is None:
-            # Imported here because nobody needs it for the first picture.
+            # Imported here because the first picture does without it.
             from orderbook_desktop.gui.dialogs.browser_panel import BrowserPanel  # noqa: PLC0415
 
             self.panel = BrowserPanel(self._browsers, self.window())
@@ -91,29 +91,29 @@ class BrowserControl(QWidget):
         self.panel.activateWindow()
 
     def show_compact(self, *, compact: bool) -> None:
-        """Leave out what a narrow window has no room for."""
+        """Leave out the second button and most words if `compact`, for a narrow window."""
         if compact == self._compact:
             return
         self._compact = compact
-        # The menu has it, too.
+        # The menu shows the panel, too.
         self.details.setHidden(compact)
         self.button.setProperty("compact", compact)
         self.button.style().polish(self.button)
         self._show(self._browsers.status)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
-        """Look from now on."""
+        """Look at the status at once, and twice a second from then on."""
         super().showEvent(event)
         self.look()
         self._timer.start()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 (Qt's name)
-        """Look no more while nobody can see it."""
+        """Stop looking while the buttons are hidden."""
         super().hideEvent(event)
         self._timer.stop()
 
     def _place_for(self, panel: QWidget) -> QPoint:
-        """Return the place below the button, moved to the left as far as the screen ends."""
+        """Return the place below the button, moved left if the panel would leave the screen."""
         below = self.mapToGlobal(QPoint(0, self.height() + 4))
         screen = self.screen().availableGeometry()
         rightmost = screen.right() - panel.width()

@@ -13,7 +13,7 @@ from orderbook_desktop.gui.preferences import Preferences
 def steps_for(frame: BookFrame) -> list[int]:
     """Return the grouping steps of the book in `frame`, in its own price units.
 
-    Without levels there is no price to choose them by: then there are none.
+    Without levels there is no price to choose steps by, so the list is empty.
     """
     return book_steps(frame.format, frame.bids, frame.asks) if frame.has_levels else []
 
@@ -21,8 +21,8 @@ def steps_for(frame: BookFrame) -> list[int]:
 class GroupingBox(QComboBox):
     """Offers the grouping steps of the market on screen, and remembers the choice.
 
-    Call `set_frame` with every new frame; the steps are chosen when a market's book is
-    first seen, and anew when its scale or its tick size changes.
+    Call `set_frame` with every new frame. The box chooses steps for the first frame of a market
+    with a book, and again when the book's scale or the tick size changes.
 
     Signals:
         step_changed(object): the step in use, an int in price units of the book's scale.
@@ -52,7 +52,7 @@ class GroupingBox(QComboBox):
         """Offer the steps of the market in `frame`."""
         is_new = frame.symbol.market != self._market
         scale = frame.format.scale.price, frame.format.tick
-        # Without levels an unlisted tick is unknown; that is no reason to lose the choice.
+        # Without levels, a tick size that is not listed is unknown; the choice must survive that.
         if not is_new and self._steps and (scale == self._scale or not frame.has_levels):
             return
         self._market, self._scale = frame.symbol.market, scale

@@ -1,4 +1,4 @@
-"""The main window: puts the parts together and connects them to the desk."""
+"""The main window: it puts the parts together and connects them to the desk."""
 
 from __future__ import annotations
 
@@ -46,16 +46,15 @@ _DEMO_TEXT: Final = "DEMO · a made-up market: no price here is real"
 
 
 class MainWindow(QMainWindow):
-    """The window on one desk.
+    """The window that shows one desk.
 
-    Closing is the caller's to finish: the close button only emits `close_requested`. Stop
-    what has to be stopped, then call `finish_close()`. It may be emitted again while that
-    is going on.
+    The close button only emits `close_requested`. The caller then stops what has to be stopped,
+    and calls `finish_close()`; meanwhile the signal may come again.
 
-    `panes` make the views of the book, from left to right; the first has the focus.
-    `place` is where recordings go: with it, a person who has never seen the window is
-    welcomed by an explanation. `browsers` is the switch of the browser view; without it
-    there is none to switch.
+    `panes` make the views of the book, from left to right; the first pane gets the focus.
+    `place` is where recordings go: with it, a person who has never seen the window gets an
+    explanation. `browsers` is the switch of the browser view; without it the window offers no
+    browser view.
 
     Signals:
         close_requested(): the person wants to quit.
@@ -100,7 +99,7 @@ class MainWindow(QMainWindow):
             self._show_welcome()
 
     def finish_close(self) -> None:
-        """Save the preferences and really close. The desk is not looked at any more."""
+        """Stop looking at the desk, save the preferences, and close the window."""
         self._finishing = True
         self.bridge.stop()
         self._describer.stop()
@@ -108,7 +107,7 @@ class MainWindow(QMainWindow):
         self.close()
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 (Qt's name)
-        """Leave the closing to whoever owns the desk."""
+        """Emit `close_requested`; close only after `finish_close()`."""
         if self._finishing:
             event.accept()
             return
@@ -133,18 +132,18 @@ class MainWindow(QMainWindow):
         QTimer.singleShot(0, self, self._take_icon)
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 (Qt's name)
-        """Leave the book alone while nobody can see it."""
+        """Stop reading the book while the window is hidden."""
         super().hideEvent(event)
         self._wake()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
-        """Leave the book alone while the window is minimised."""
+        """Stop reading the book while the window is minimised."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.WindowStateChange:
             self._wake()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
-        """Leave captions out where the window is narrow."""
+        """Leave out captions while the window is narrow."""
         super().resizeEvent(event)
         self.top_bar.fit(self.width())
 
@@ -196,7 +195,7 @@ class MainWindow(QMainWindow):
             pane.setFocus()
 
     def _commands(self) -> Iterator[Command | Switch | Choice]:
-        """Iterate over the window's own actions, with what does them."""
+        """Iterate over the window's own actions, with their callables."""
         bar = self.top_bar
         yield Command(menus.FIND_SYMBOL, bar.symbol_box.search_now)
         yield Command(menus.QUIT, self._ask_to_close)
@@ -220,7 +219,7 @@ class MainWindow(QMainWindow):
         yield Command(menus.SHOW_ABOUT, self._show_about)
 
     def actions_with_keys(self) -> list[Action]:
-        """Return all that has keys: what the menus have, then what the parts with the focus do."""
+        """Return all actions with keys: those of the menus, of the panes and of the tables."""
         # Imported here because the first picture does without it.
         from orderbook_desktop.gui.dialogs.recordings import TABLE_ACTIONS  # noqa: PLC0415
 
@@ -232,7 +231,7 @@ class MainWindow(QMainWindow):
             self.resize(size_on_screen(self, QSize(1440, 860)))
         self._splitter.restoreState(self._preferences.splitter)
         if 0 in self._splitter.sizes():
-            # What is remembered is of fewer panes, and leaves nothing for the others.
+            # The remembered widths are of fewer panes, and leave nothing for the new panes.
             self._take_usual_widths()
 
     def _take_usual_widths(self) -> None:
@@ -261,24 +260,27 @@ class MainWindow(QMainWindow):
         self.notice_bar.set_notices(desk.notices)
         self._show_demo()
         if not desk.demo:
-            # What is looked at in a made-up market is not what to begin with next time.
+            # The next start must not begin with choices made in the demo's market.
             self._remember_symbols()
             self._preferences.source = desk.source_kind
             self._preferences.recordings = {
-                one.symbol: one.wanted for one in desk.recordings if one.kept
+                recording.symbol: recording.wanted
+                for recording in desk.recordings
+                if recording.kept
             }
         self._show_menus()
 
     def _remember_symbols(self) -> None:
-        """Remember what is shown, as far as the exchange has told that it trades it."""
+        """Remember the shown symbols that the exchange is known to trade."""
         traded = {info.symbol for info in self._desk.symbols}
         if self._desk.symbol.symbol in traded:
             self._preferences.symbol = self._desk.symbol.symbol
         if traded:
-            self._preferences.recents = [one for one in self._desk.recents if one in traded]
+            recents = [symbol for symbol in self._desk.recents if symbol in traded]
+            self._preferences.recents = recents
 
     def _show_demo(self) -> None:
-        """Say whether the market is made up; another market of the same name begins anew."""
+        """Show whether the market is made up; when that changes, the panes start afresh."""
         demo = self._desk.demo
         mark = "DEMO · " if demo else ""
         self.setWindowTitle(f"{mark}{self._desk.symbol.symbol} · Orderbook Desktop")
@@ -291,7 +293,7 @@ class MainWindow(QMainWindow):
     def _show_badge(self, badge: Badge) -> None:
         self.top_bar.badge.set_badge(badge)
         if self.welcome is not None:
-            # Whether there is a book decides what the welcome claims.
+            # The text of the welcome depends on whether there is a book.
             self.welcome.show_desk()
 
     def _show_recording(self, recording: RecordingStatus) -> None:
@@ -304,8 +306,11 @@ class MainWindow(QMainWindow):
     def _show_menus(self) -> None:
         desk = self._desk
         symbol = desk.symbol.symbol
-        kept = any(one.symbol == symbol and one.kept and one.wanted for one in desk.recordings)
-        self.menus.show_state(desk.source_kind, recording=desk.recording.wanted, kept=kept)
+        is_kept = any(
+            recording.symbol == symbol and recording.kept and recording.wanted
+            for recording in desk.recordings
+        )
+        self.menus.show_state(desk.source_kind, is_recording=desk.recording.wanted, is_kept=is_kept)
 
     def _show_disk(self) -> None:
         if self._place is not None:
@@ -322,7 +327,7 @@ class MainWindow(QMainWindow):
         self.bridge.look()
 
     def _describe(self) -> None:
-        """Keep the spoken descriptions up to date, slowly enough to be listened to."""
+        """Update the panes' spoken descriptions, at a pace at which a person can listen."""
         for pane in self.panes:
             pane.setAccessibleDescription(pane.summary())
 

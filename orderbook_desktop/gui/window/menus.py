@@ -1,4 +1,4 @@
-"""The window's actions, and the menu bar that is made of them and of those of the panes."""
+"""The window's actions, and the menu bar with these actions and those of the panes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MANAGE: Final = Action(
     "&Manage recordings…", "all recordings: add, start, stop, remove", ("Ctrl+Shift+R",)
 )
 SHOW_SPACE: Final = Action(
-    "&Disk space and retention…", "what room the recordings take, and what is kept of them"
+    "&Disk space and retention…", "the disk space of the recordings, and how much of them is kept"
 )
 SHOW_WELCOME: Final = Action("&Welcome", "what is recorded, where, and how much disk that takes")
 SHOW_KEYS: Final = Action("&Keyboard shortcuts", "all keys", ("F1",))
@@ -55,8 +55,8 @@ SHOW_ABOUT: Final = Action(
 class Menus:
     """Builds the menu bar of `window`; its checkable actions follow the desk by `show_state`.
 
-    `bound` are the window's own actions with what does them; one that is not there is not on
-    offer. `of_panes` come into the view menu.
+    `bound` are the window's own actions with their callables; the menus leave out an action that
+    is not among them. `of_panes` are the panes' entries for the view menu.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Menus:
         of_panes: Sequence[Command | Switch],
     ) -> None:
         self._window = window
-        self._bound = {one.action: one for one in (*bound, *of_panes)}
+        self._bound = {entry.action: entry for entry in (*bound, *of_panes)}
         self._made: dict[Action, QAction] = {}
         self._add_menu("&File", (FIND_SYMBOL,), (QUIT,))
         view = self._add_menu(
-            "&View", (FINER, COARSER), [one.action for one in of_panes], (SHOW_BROWSERS,)
+            "&View", (FINER, COARSER), [entry.action for entry in of_panes], (SHOW_BROWSERS,)
         )
         view.addSeparator()
         self._fill_exclusive(view.addMenu("&Appearance"), APPEARANCES.values())
@@ -81,7 +81,7 @@ class Menus:
 
     @property
     def actions(self) -> list[QAction]:
-        """What the menus have, in their order."""
+        """The actions of all menus, in the menus' order."""
         return list(self._made.values())
 
     @property
@@ -89,10 +89,10 @@ class Menus:
         """The actions that have keys, in the order of the menus."""
         return [action for action in self._made if action.keys]
 
-    def show_state(self, kind: SourceKind, *, recording: bool, kept: bool) -> None:
-        """Check what is so."""
-        for action, is_so in ((SOURCES[kind], True), (RECORD, recording), (KEEP, kept)):
-            self._made[action].setChecked(is_so)
+    def show_state(self, kind: SourceKind, *, is_recording: bool, is_kept: bool) -> None:
+        """Check the actions that are on: the source `kind`, recording and keeping."""
+        for action, is_on in ((SOURCES[kind], True), (RECORD, is_recording), (KEEP, is_kept)):
+            self._made[action].setChecked(is_on)
 
     def _add_menu(self, title: str, *groups: Sequence[Action]) -> QMenu:
         """Add a menu of `groups`, with lines between them."""
@@ -111,7 +111,7 @@ class Menus:
                 menu.addAction(made)
 
     def _fill_exclusive(self, menu: QMenu, actions: Iterable[Action]) -> None:
-        """Add `actions` of which one at a time is on."""
+        """Add `actions` as a group in which one action is on."""
         self._fill(menu, actions)
         group = QActionGroup(self._window)
         for made in menu.actions():
@@ -128,6 +128,6 @@ class Menus:
         if isinstance(bound, Switch):
             made.triggered.connect(bound.turn)
         else:
-            # What the signal hands over, whether it is checked, means nothing here.
+            # The lambda drops the signal's argument, whether the action is checked.
             made.triggered.connect(lambda _checked: bound.run())
         return made

@@ -59,12 +59,12 @@ class NoticeRow(QFrame):
 
 
 class NoticeBar(QWidget):
-    """Stacks the notices, the most important on top; takes no room while there are none.
+    """Stacks the notices, the most important on top; it takes no room while there are none.
 
     Signals:
         acted(NoticeAction): the person wants what a notice offers.
         dismissed(str): the person has read the notice of this key.
-        left(): a notice goes that has the focus, which should go elsewhere.
+        left(): the notice with the focus is removed; the focus should go elsewhere.
     """
 
     acted = Signal(NoticeAction)
@@ -83,7 +83,7 @@ class NoticeBar(QWidget):
         """Show exactly `notices`; rows that stay keep their keyboard focus."""
         for gone in [notice for notice in self._rows if notice not in notices]:
             row = self._rows.pop(gone)
-            # Before it is hidden: Qt would give the focus to whatever comes next.
+            # This comes before hiding the row, when Qt would give the focus to the next widget.
             if row.isAncestorOf(self.window().focusWidget() or self):
                 self.left.emit()
             self._column.removeWidget(row)

@@ -18,7 +18,7 @@ from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.window.top_bar import SOURCE_NAMES
 
 _SPACING: Final = 18
-# Left to right on screen; the numbers say which go first where room is short.
+# Left to right on screen. Where room is short, the fields with the lowest numbers are shown.
 _FIELDS: Final = {
     "exchange": 0,
     "source": 4,
@@ -33,17 +33,17 @@ _FIELDS: Final = {
 
 
 def event_time_text(event_ms: int, zone: tzinfo | None = None) -> str:
-    """Return the time of an event (ms since the epoch) in `zone` (default: local), with it."""
+    """Return the time of an event (ms since the epoch) and its `zone` (None: the local zone)."""
     seconds, ms = divmod(event_ms, 1000)
     moment = datetime.fromtimestamp(seconds, UTC).astimezone(zone)
     return f"{moment:%H:%M:%S}.{ms:03d} {moment:%Z}"
 
 
 def fields_that_fit(widths: Sequence[int], ranks: Sequence[int], room: int) -> list[bool]:
-    """Return which fields to show: by rank, the lowest first, each that `room` is left for.
+    """Return which fields to show: each for which `room` is left, by rank, the lowest first.
 
-    One that is too wide doesn't take the narrower ones along: the time may fit where the disk's
-    forecast does not.
+    A field that is too wide doesn't hide narrower fields of a higher rank: the time may fit where
+    the disk's forecast does not.
     """
     shown = [False] * len(widths)
     for index in sorted(range(len(widths)), key=lambda index: ranks[index]):
@@ -54,7 +54,7 @@ def fields_that_fit(widths: Sequence[int], ranks: Sequence[int], room: int) -> l
 
 
 class StatusLine(QWidget):
-    """Shows numbers that change, in fields that come and go with the room there is."""
+    """Shows numbers that change, in as many fields as there is room for."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -76,11 +76,11 @@ class StatusLine(QWidget):
         self._problem.hide()
 
     def text(self, name: str) -> str:
-        """Return what the field `name` says, whether or not there is room for it."""
+        """Return the text of the field `name`, whether or not there is room for it."""
         return self._labels[name].text()
 
     def show_exchange(self, host: str) -> None:
-        """Show that `host` plays the exchange; an empty one is the usual exchange."""
+        """Show `host` as the exchange; an empty `host` is the usual exchange."""
         self._set("exchange", f"Exchange: {host}" if host else "")
 
     def show_recording(self, recording: RecordingStatus) -> None:
@@ -93,12 +93,12 @@ class StatusLine(QWidget):
         self._arrange()
 
     def show_disk(self, disk: DiskStatus, retention: Retention) -> None:
-        """Show what recordings take, and what room there is."""
+        """Show the size of the recordings, and how long the disk has room for them."""
         self._set("disk", disk_field(disk, retention))
         self._labels["disk"].setToolTip(f"{size_sentence(disk)}\n{retention.sentence}")
 
     def show_frame(self, frame: BookFrame) -> None:
-        """Show where the book stands."""
+        """Show the book's update id, event time and source."""
         self._set("update id", f"Update {frame.update_id}" if frame.update_id else "")
         self._set("time", event_time_text(frame.event_ms) if frame.event_ms else "")
         self.show_status(frame.status)
@@ -112,21 +112,21 @@ class StatusLine(QWidget):
         self._set("rate", f"{per_second:,} {'update' if per_second == 1 else 'updates'}/s")
 
     def say(self, sentence: str) -> None:
-        """Show `sentence` from now on, before any problem."""
+        """Show `sentence` from now on, in place of any problem."""
         self._sentence = sentence
         self._arrange()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
-        """Return a small width: fields give way before the window does."""
+        """Return a small width: fields disappear rather than limit the window."""
         return QSize(100, super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
-        """Show what fits now."""
+        """Show the fields that fit now."""
         super().resizeEvent(event)
         self._arrange()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
-        """Show what fits."""
+        """Show the fields that fit."""
         super().showEvent(event)
         self._arrange()
 

@@ -18,7 +18,8 @@ from orderbook_desktop.gui.window.badge import StateBadge
 from orderbook_desktop.gui.window.browser_control import BrowserControl
 from orderbook_desktop.gui.window.grouping import GroupingBox
 
-# Below these widths captions, then words, then what the menu has, too, give way to the badge.
+# Below these widths the bar leaves out captions, then words, then the source switch, which the
+# menu has, too. So there is always room for the badge.
 _COMPACT_BELOW: Final = 1_000
 _NARROW_BELOW: Final = 840
 _TIGHT_BELOW: Final = 760
@@ -33,7 +34,7 @@ _SOURCE_TIPS = {
 
 
 class SourceSwitch(QWidget):
-    """Two buttons of which one is down: where the book comes from.
+    """Two buttons for the source of the book; one of them is down.
 
     Signals:
         chosen(SourceKind): the person wants this source.
@@ -68,7 +69,7 @@ class SourceSwitch(QWidget):
 
 
 class RecordButton(QToolButton):
-    """Switches the recording; says whether it is on, in words where there is room for them.
+    """Switches the recording; says whether it is on, in words if there is room for them.
 
     Signals:
         wanted(bool): the person wants the recording on or off.
@@ -108,7 +109,9 @@ class RecordButton(QToolButton):
 
 
 class TopBar(QWidget):
-    """Shows the desk's switches and commands the desk; with `browsers`, their switch, too.
+    """Shows the desk's switches, and passes the person's commands to the desk.
+
+    With `browsers` it also has the switch of the browser view.
 
     Signals:
         commanded(): a command was given; look at the desk at once.
@@ -142,7 +145,7 @@ class TopBar(QWidget):
         self._row = row = QHBoxLayout(self)
         row.setContentsMargins(8, 6, 8, 6)
         row.setSpacing(8)
-        # A long name needs the room more than the gap before the badge does.
+        # A long symbol needs the room more than the empty space before the badge.
         row.addWidget(self.symbol_box, 20)
         row.addWidget(self.source_switch)
         row.addWidget(self.record_button)
@@ -158,12 +161,12 @@ class TopBar(QWidget):
         self.record_button.wanted.connect(self.set_recording)
 
     def show_desk(self) -> None:
-        """Take over the desk's symbols and switches."""
+        """Show the desk's symbols and its source."""
         self.symbol_box.set_symbols(self._desk.symbols, self._desk.recents)
         self.source_switch.set_kind(self._desk.source_kind)
 
     def fit(self, width: int) -> None:
-        """Leave out what a window `width` wide has no room for."""
+        """Leave out what does not fit in a window `width` pixels wide."""
         compact, narrow = width < _COMPACT_BELOW, width < _NARROW_BELOW
         self.source_switch.setVisible(width >= _TIGHT_BELOW)
         self.record_button.show_compact(compact=narrow)
@@ -174,17 +177,17 @@ class TopBar(QWidget):
             self.browser_control.show_compact(compact=compact)
 
     def select_source(self, kind: SourceKind) -> None:
-        """Command another source."""
+        """Switch the desk to another source."""
         self._desk.select_source(kind)
         self.commanded.emit()
 
     def set_recording(self, wanted: bool) -> None:
-        """Command the recording on or off."""
+        """Switch the recording on or off."""
         self._desk.set_recording(wanted)
         self.commanded.emit()
 
     def keep_recording(self, wanted: bool) -> None:
-        """Command that the symbol on screen is recorded whatever is there, or no longer."""
+        """Keep recording the symbol on screen, also while another is shown, or stop keeping it."""
         symbol = self._desk.symbol.symbol
         if wanted:
             self._desk.start_recording(symbol)
@@ -194,7 +197,7 @@ class TopBar(QWidget):
 
     def _select_symbol(self, symbol: str) -> None:
         self._desk.select_symbol(symbol)
-        # An unknown symbol leaves the desk as it is: then the box must not claim otherwise.
+        # The desk refuses an unknown symbol; the box then shows the desk's symbol again.
         self.symbol_box.set_current(self._desk.symbol.symbol)
         self.commanded.emit()
         self.left.emit()

@@ -47,7 +47,8 @@ def test_tells_honestly_what_is_used(dialog: SpaceDialog) -> None:
     )
     assert (
         "files take 4.0 GB on the disk: 500.0 MB of it is room that it needs to work, which also "
-        "holds what is to be archived; 200.0 MB is free for what comes. They don't shrink"
+        "holds the events to be archived; 200.0 MB is free for new recordings. The files don't "
+        "shrink"
     ) in dialog.size_label.text()
     assert "enough for 45 days" in dialog.growth.text()
     assert dialog.problem.isHidden()
@@ -56,7 +57,7 @@ def test_tells_honestly_what_is_used(dialog: SpaceDialog) -> None:
 def test_tells_only_what_is_known(host: QWidget, place: FakePlace) -> None:
     place.disk = DiskStatus()
     dialog = SpaceDialog(place, host)
-    assert dialog.size_label.text() == "What has been recorded is not known yet."
+    assert dialog.size_label.text() == "The size of the recordings is not known yet."
     assert dialog.growth.text() == "Disk: being measured."
     dialog.close()
 

@@ -26,9 +26,9 @@ _LEGEND_MARGIN: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class DepthScene:
-    """Everything on the chart: the curves, the plot, the mid, and the crosshair if any.
+    """Everything on the chart: the curves, the plot, the mid, and the crosshair if there is one.
 
-    `mid` is in price units, for drawing; `mid_text` is the exact one.
+    `mid` is in price units, for drawing; `mid_text` is the exact mid in words.
     """
 
     symbol: SymbolInfo
@@ -62,7 +62,7 @@ def reading_lines(scene: DepthScene, reading: Reading) -> list[tuple[str, str]]:
 
 
 class DepthPainter:
-    """Knows fonts and colours of the depth chart; draws a scene."""
+    """Draws a scene of the depth chart, in given fonts and colours."""
 
     def __init__(self, theme: Theme, font: QFont, numbers: NumberMetrics) -> None:
         self._theme = theme
@@ -105,7 +105,7 @@ class DepthPainter:
             pen = QPen(self._side[side], 1)
             pen.setCosmetic(True)
             painter.setPen(pen)
-            # Thin lines side by side: a thick one costs the rasteriser twenty times as much.
+            # Thin lines side by side: one thick line takes the rasteriser twenty times as long.
             for shift in range(round(_LINE * ratio)):
                 inward = shift if side is Side.ASK else -shift
                 painter.drawPolyline(line.translated(inward, shift))
@@ -145,7 +145,7 @@ class DepthPainter:
         painter.drawText(box, Qt.AlignmentFlag.AlignCenter, label)
 
     def _legend(self, painter: QPainter, scene: DepthScene) -> None:
-        """Name each side in its corner, with all that rests there if there is room for it."""
+        """Name each side in its corner, with the side's total size if there is room."""
         rect, height = scene.area.rect, round(self._numbers.height)
         totals = {side: _legend_text(scene, side) for side in Side}
         painter.setFont(self._numbers.font)
@@ -159,7 +159,7 @@ class DepthPainter:
             if side is Side.ASK:
                 left = rect.right() - _LEGEND_MARGIN - width
             box = QRect(left, rect.top() + 2 * height + 2, width, height)
-            # A curve behind the words would strike them through.
+            # Without a background, a curve behind the words would strike them through.
             painter.fillRect(box, self._theme.panel)
             painter.setPen(self._side[side])
             painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
@@ -180,7 +180,7 @@ class DepthPainter:
     def _box(
         self, painter: QPainter, rect: QRect, at: QPointF, lines: list[tuple[str, str]]
     ) -> None:
-        """Draw the crosshair's values beside it, on the side that has room."""
+        """Draw the values beside the crosshair, on the side that has room."""
         numbers = self._numbers
         painter.setFont(numbers.font)
         names = max(painter.fontMetrics().horizontalAdvance(name) for name, _ in lines) + 14
@@ -203,7 +203,7 @@ class DepthPainter:
 
 
 def axis_text_of(market: MarketFormat, size: int) -> str:
-    """Return a size short enough for its tag on the axis."""
+    """Return the text of a size, short enough for a tag on the axis."""
     return market.short_quantity(size, 8)
 
 
@@ -216,10 +216,10 @@ def _legend_text(scene: DepthScene, side: Side) -> str:
 
 
 def _polygon(found: Outline, floor: int | None = None) -> QPolygon:
-    """Return the corners of an outline, closed along the y `floor` if there is one.
+    """Return an outline as a polygon, closed along the y of `floor` unless that is None.
 
-    Read from Qt's own serialised form, which numpy can write: a `QPoint` for each corner
-    would take longer than painting them.
+    numpy writes the polygon in Qt's serialised form, and Qt reads it: to make a `QPoint` for
+    each corner would take longer than to paint them.
     """
     closing = 0 if floor is None else 1
     corners = np.empty((2 * len(found.tops) + 2 * closing, 2), dtype=">i4")

@@ -1,4 +1,4 @@
-"""The depth chart: what `core.depth_curve` computes, painted natively, with a crosshair."""
+"""The depth chart's widget: it paints the curves of `core.depth_curve`, with a crosshair."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ _NO_CROSSHAIR: Final = Action(
 _ZOOM: Final = 1.25
 _MARGIN: Final = 8
 _KEY_STEPS: Final = 200
-# Painted apart from the ladder, which takes the same frame: nothing else waits for both.
+# The chart paints a moment after the ladder, so that other work waits for one of them at most.
 _LATER_MS: Final = 1
 
 
 class DepthChart(Pane):
     """Both cumulative curves of one book.
 
-    It zooms around the mid, and dragging pans. The crosshair follows the mouse, or the keys.
-    `preferences` remember the zoom: the share of the mid that the person chose as half range.
+    Zooming keeps the mid in place; dragging pans. The crosshair follows the mouse or the keys.
+    `preferences` remember the zoom: half the price range, as a share of the mid.
     """
 
     stretch = 5
@@ -100,11 +100,11 @@ class DepthChart(Pane):
         return self._view
 
     def commands(self) -> Sequence[Command | Switch]:
-        """Return what the window's menu offers about the chart."""
+        """Return the chart's entries for the window's view menu."""
         return (Command(_RESET, self.reset_view),)
 
     def set_frame(self, frame: BookFrame) -> None:
-        """Show `frame`. Another market than before starts at its own mid, zoom kept."""
+        """Show `frame`. If its market is another than before, go to its mid, and keep the zoom."""
         if self._frame is None or frame.symbol.market != self._frame.symbol.market:
             self._view.reset(keep_zoom=True)
             self._top = 0.0
@@ -144,7 +144,7 @@ class DepthChart(Pane):
 
     @property
     def crosshair_reading(self) -> Reading | None:
-        """What the crosshair says; None while there is none."""
+        """The values at the crosshair; None without a crosshair."""
         if self._crosshair is None or self._curves is None:
             return None
         return read_curves(*self._curves, self._crosshair, self._mid)
@@ -156,7 +156,7 @@ class DepthChart(Pane):
 
     @property
     def scene(self) -> DepthScene | None:
-        """What is on screen now; None while a message stands there."""
+        """The scene on screen; None while a message is shown."""
         if self._frame is None or self._curves is None:
             return None
         bids, asks = self._curves
@@ -175,7 +175,7 @@ class DepthChart(Pane):
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
         """Draw everything."""
-        with QPainter(self) as painter:  # Ended also where something here raises.
+        with QPainter(self) as painter:  # The painter ends also after an exception.
             painter.fillRect(self.rect(), self._theme.panel)
             scene = self.scene
             message = message_of(self._frame) if self._frame else None
@@ -186,7 +186,7 @@ class DepthChart(Pane):
             self._paint_focus(painter)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 (Qt's name)
-        """Zoom, smoothly also by touchpads."""
+        """Zoom, also smoothly by a touchpad."""
         self.zoom(_ZOOM ** (-event.angleDelta().y() / 120))
         event.accept()
 
@@ -257,7 +257,7 @@ class DepthChart(Pane):
         return PlotArea(self._plot(), self._view.low, self._view.high, self._top)
 
     def _rescale(self) -> None:
-        """Fit the size axis to what is in view."""
+        """Fit the size axis to the curves in view."""
         if self._curves is not None:
             low, high = self._view.low, self._view.high
             largest = max(size_in_view(curve, low, high) for curve in self._curves)

@@ -1,4 +1,4 @@
-"""Where the ladder's rows and columns lie: plain arithmetic, in logical pixels."""
+"""The places of the ladder's rows and columns, in logical pixels; computed without Qt."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Row:
 
 
 class Span(NamedTuple):
-    """A stretch of pixels: from `start`, inclusive, `length` long."""
+    """A range of pixels: `length` pixels from `start` on, `start` included."""
 
     start: int
     length: int
 
     @property
     def end(self) -> int:
-        """The first pixel behind it."""
+        """The first pixel after the range."""
         return self.start + self.length
 
 
@@ -43,9 +43,9 @@ class LadderColumns:
 class LadderLayout:
     """The rows of a ladder `height` pixels high, scrolled by `offset` rows.
 
-    With `offset` 0 the spread row is in the middle; a positive one moves it down, so that
-    asks farther from the spread come into view, a negative one up. `row_height` is a
-    fraction, so that whole rows fill the space exactly.
+    With `offset` 0 the spread row is in the middle. A positive `offset` moves it down, so that
+    asks farther from the spread come into view; a negative `offset` moves it up. `row_height` is
+    a fraction, so that whole rows fill the space exactly.
     """
 
     height: int
@@ -63,7 +63,7 @@ class LadderLayout:
         return self.header + round((self.rows_per_side + self.offset) * self.row_height)
 
     def row_span(self, row: Row) -> Span:
-        """Return top and height of `row`, wherever it is."""
+        """Return top and height of `row`, whether or not it is in view."""
         if row.side is Side.ASK:
             end = self.rows_per_side + self.offset - row.index
             top = self.header + round((end - 1) * self.row_height)
@@ -77,14 +77,14 @@ class LadderLayout:
         """Return the indices of the rows of `side` that are wholly in view."""
         rows, offset = self.rows_per_side, self.offset
         if side is Side.ASK:
-            # Scrolled up, asks also use the room that spread and bids leave.
+            # After scrolling up, asks also fill the room of the spread row and the bids.
             first, last = max(0, offset - rows - self._rows_in_spread), rows + offset
             return range(min(first, self.ask_count), max(0, min(last, self.ask_count)))
         first, last = max(0, -offset - rows - self._rows_in_spread), rows - offset
         return range(min(first, self.bid_count), max(0, min(last, self.bid_count)))
 
     def row_at(self, y: int) -> Row | None:
-        """Return the row under `y`, or None."""
+        """Return the row at `y`, or None."""
         for side in Side:
             for index in self.visible(side):
                 span = self.row_span(Row(side, index))
@@ -93,7 +93,7 @@ class LadderLayout:
         return None
 
     def offset_showing(self, row: Row) -> int:
-        """Return the offset nearest to the present one that brings `row` into view."""
+        """Return the offset nearest to the present offset that brings `row` into view."""
         rows, reach = self.rows_per_side, self._rows_in_spread
         if row.side is Side.ASK:
             return min(max(self.offset, row.index + 1 - rows), row.index + rows + reach)
@@ -107,9 +107,9 @@ class LadderLayout:
 def lay_out(
     height: int, row_height: int, offset: int, ask_count: int, bid_count: int
 ) -> LadderLayout:
-    """Return the layout of a ladder; `row_height` is the least a row may have.
+    """Return the layout of a ladder; `row_height` is the smallest height of a row.
 
-    `offset` is limited so that there is always something to see.
+    `offset` is limited so that rows always stay in view.
     """
     header = row_height + 4
     spread = row_height * 2
@@ -130,7 +130,7 @@ def lay_out(
 
 
 def lay_out_columns(width: int, price_width: int = 0) -> LadderColumns:
-    """Return the columns of a ladder `width` pixels wide, the price in the very middle.
+    """Return the columns of a ladder `width` pixels wide, with the price exactly in the middle.
 
     The price column takes a fifth, or `price_width` where prices are long.
     """

@@ -31,7 +31,7 @@ _CENTRE: Final = Qt.AlignmentFlag.AlignCenter
 
 @dataclass(frozen=True, slots=True)
 class LadderRow:
-    """One visible row: its place and what is written in it."""
+    """One visible row: its place, its texts, and the lengths of its bars as shares of 1."""
 
     row: Row
     span: Span
@@ -45,23 +45,23 @@ class LadderRow:
 
 @dataclass(frozen=True, slots=True)
 class LadderScene:
-    """Everything that is on the ladder: visible rows, and what lies between the sides.
+    """Everything that the ladder shows: the visible rows, and the spread row between the sides.
 
-    `gap` are the two lines of the spread row.
+    `spread_lines` are the two lines of text in the spread row.
     """
 
     rows: tuple[LadderRow, ...]
-    gap: tuple[str, str]
+    spread_lines: tuple[str, str]
     layout: LadderLayout
     columns: LadderColumns
 
 
 @dataclass(frozen=True, slots=True)
 class RowText:
-    """How rows are written.
+    """How the texts of rows are written.
 
-    `step` is the grouping in price units, `widest` how many characters a quantity may have,
-    `changed` the prices of the rows whose size has just changed.
+    `step` is the grouping in price units. `widest` is the greatest number of characters that a
+    quantity may have. `changed` are the prices of the rows whose size has just changed.
     """
 
     format: MarketFormat
@@ -73,9 +73,9 @@ class RowText:
 def build_scene(
     ladder: Ladder, text: RowText, layout: LadderLayout, columns: LadderColumns
 ) -> LadderScene:
-    """Return what is to be drawn. Bars are relative to the largest in view."""
+    """Return the scene to draw. Bars are relative to the largest size and total in view."""
     rows = [row for side in Side for row in _rows_of(ladder, side, text, layout)]
-    return LadderScene(tuple(rows), gap_texts(ladder, text.format), layout, columns)
+    return LadderScene(tuple(rows), spread_lines(ladder, text.format), layout, columns)
 
 
 def _rows_of(
@@ -104,7 +104,7 @@ def _rows_of(
 
 
 def _largest_total(ladder: Ladder, layout: LadderLayout) -> int:
-    """Return the largest sum in view on either side, so that the sides compare."""
+    """Return the largest total in view on both sides, so that their bars have one scale."""
     return max(
         int(side_of(ladder, side).cumulative[visible.stop - 1])
         for side in Side
@@ -115,9 +115,9 @@ def _largest_total(ladder: Ladder, layout: LadderLayout) -> int:
 def headings(
     columns: LadderColumns, assets: tuple[str, str], advance: Callable[[str], int]
 ) -> list[tuple[Span, str]]:
-    """Return each column with its heading, with the assets where there is room for all.
+    """Return each column with its heading; headings name the assets if all of them fit.
 
-    `assets` are base and quote, `advance` gives the width of a text.
+    `assets` are base and quote; `advance` returns the width of a text.
     """
     base, quote = assets
     named = (
@@ -133,10 +133,10 @@ def headings(
     return [(span, name) for span, name, _ in named]
 
 
-def gap_texts(ladder: Ladder, market: MarketFormat) -> tuple[str, str]:
+def spread_lines(ladder: Ladder, market: MarketFormat) -> tuple[str, str]:
     """Return the spread row's lines: the mid, and the spread absolute and in percent.
 
-    Where a side is empty the first line says which.
+    If a side is empty, the first line names that side.
     """
     if ladder.spread is None or ladder.twice_mid is None:
         return ("no bids" if not len(ladder.bids.prices) else "no asks"), ""
@@ -150,7 +150,7 @@ def gap_texts(ladder: Ladder, market: MarketFormat) -> tuple[str, str]:
 
 
 class LadderPainter:
-    """Knows fonts and colours of the ladder; draws a scene or a message."""
+    """Draws a scene or a message of the ladder, in given fonts and colours."""
 
     def __init__(self, theme: Theme, font: QFont, numbers: NumberMetrics) -> None:
         self._theme = theme
@@ -163,12 +163,12 @@ class LadderPainter:
     def paint(
         self, painter: QPainter, scene: LadderScene, hovered: Row | None, selected: Row | None
     ) -> None:
-        """Draw `scene`; the hovered and the selected row are marked if they are in it."""
+        """Draw `scene`, and mark the hovered and the selected row if the scene has them."""
         width = scene.columns.ask_total.end
         self._bars(painter, scene, width)
         self._marks(painter, scene, width, hovered, selected)
         self._texts(painter, scene)
-        self._gap(painter, scene, width)
+        self._spread_row(painter, scene, width)
 
     def paint_message(self, painter: QPainter, area: QRect, message: Message) -> None:
         """Draw `message` in the middle of `area`."""
@@ -249,7 +249,7 @@ class LadderPainter:
     def _baseline(self, row: Span) -> float:
         return self._numbers.baseline(row.start, row.length)
 
-    def _gap(self, painter: QPainter, scene: LadderScene, width: int) -> None:
+    def _spread_row(self, painter: QPainter, scene: LadderScene, width: int) -> None:
         theme, layout = self._theme, scene.layout
         top, height = layout.spread_top, layout.spread
         if top + height <= layout.header or top >= layout.height:
@@ -257,7 +257,7 @@ class LadderPainter:
         painter.fillRect(0, top, width, height, theme.raised)
         painter.fillRect(0, top, width, 1, theme.line)
         painter.fillRect(0, top + height - 1, width, 1, theme.line)
-        mid, spread = scene.gap
+        mid, spread = scene.spread_lines
         line = round(self._numbers.height)
         area = QRect(0, top + (height - 2 * line) // 2, width, line)
         painter.setFont(self._bold)

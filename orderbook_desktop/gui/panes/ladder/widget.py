@@ -1,4 +1,4 @@
-"""The depth ladder: asks above, bids below, what `core.ladder` computes, painted natively."""
+"""The depth ladder's widget: it paints the rows of `core.ladder`, asks above, bids below."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from orderbook_desktop.gui.panes.ladder.painter import (
     LadderScene,
     RowText,
     build_scene,
-    gap_texts,
+    spread_lines,
 )
 from orderbook_desktop.gui.panes.pane import Pane
 from orderbook_desktop.gui.preferences import Preferences
@@ -69,16 +69,16 @@ _NOTHING_CHANGED: Final = {side: frozenset[int]() for side in Side}
 
 
 class _Picked(NamedTuple):
-    """A row the person picked: it stays with its price while rows come and go."""
+    """A row that the person picked. Its price identifies it while other rows come and go."""
 
     side: Side
     price: int
 
 
 class DepthLadder(Pane):
-    """The ladder of one book, one row per level or group of levels.
+    """The ladder of one book, with one row per level or group of levels.
 
-    `preferences` remember whether sizes that changed are marked.
+    `preferences` remember whether changed sizes are marked.
     """
 
     def __init__(
@@ -114,14 +114,14 @@ class DepthLadder(Pane):
         self._take_fonts()
 
     def commands(self) -> Sequence[Command | Switch]:
-        """Return what the window's menu offers about the ladder."""
+        """Return the ladder's entries for the window's view menu."""
         return (
             Command(_RECENTRE, self.recentre),
             Switch(_HIGHLIGHT, self._highlight_changes, self.highlights_changes),
         )
 
     def set_frame(self, frame: BookFrame) -> None:
-        """Show `frame`. Another market than before starts centred, with nothing picked."""
+        """Show `frame`. If its market is another than before, centre it with no row picked."""
         if self._frame is None or frame.symbol.market != self._frame.symbol.market:
             self._offset, self._picked = 0, None
             self._ladder = None
@@ -149,12 +149,12 @@ class DepthLadder(Pane):
 
     @property
     def offset(self) -> int:
-        """How many rows the spread is away from the middle (0: centred)."""
+        """The number of rows between the spread and the middle (0: centred)."""
         return self._offset
 
     @property
     def scene(self) -> LadderScene | None:
-        """What is on screen now; None while a message stands there."""
+        """The scene on screen; None while a message is shown."""
         if self._frame is None or self._ladder is None or message_of(self._frame):
             return None
         columns = self._columns()
@@ -190,12 +190,12 @@ class DepthLadder(Pane):
             for side in Side
             if len((rows := side_of(self._ladder, side)).prices)
         ]
-        gap = " ".join(part for part in gap_texts(self._ladder, self._frame.format) if part)
-        return ", ".join([*best, gap])
+        lines = spread_lines(self._ladder, self._frame.format)
+        return ", ".join([*best, " ".join(line for line in lines if line)])
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
-        """Draw everything: whole repaints are cheaper than finding out what changed."""
-        with QPainter(self) as painter:  # Ended also where something here raises.
+        """Draw everything: a whole repaint costs less than to find out what changed."""
+        with QPainter(self) as painter:  # The painter ends also after an exception.
             painter.fillRect(self.rect(), self._theme.panel)
             layout = self._layout()
             header = QRect(0, layout.header, self.width(), self.height() - layout.header)
@@ -230,7 +230,7 @@ class DepthLadder(Pane):
         self.update()
 
     def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
-        """Mark no row any more."""
+        """Remove the mark from the row."""
         super().leaveEvent(event)
         self._hovered_at = None
         self.update()
@@ -242,7 +242,7 @@ class DepthLadder(Pane):
             self._pick(row)
 
     def event(self, event: QEvent) -> bool:
-        """Answer the question for a tooltip with the row's exact values."""
+        """Show the exact values of the row under the mouse as its tool tip."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             row = self._row_at(event.pos())
             if row is None:
@@ -300,7 +300,7 @@ class DepthLadder(Pane):
     def _columns(self) -> LadderColumns:
         widest = 0.0
         if self._frame is not None and self._ladder is not None:
-            # Farther asks have longer prices, if any; bids have shorter ones.
+            # The farthest ask has the longest price; without asks, the best bid has it.
             farthest = (
                 self._ladder.asks.prices[-1:]
                 if len(self._ladder.asks.prices)
@@ -322,7 +322,7 @@ class DepthLadder(Pane):
         self.scroll_rows(up * max(1, self._layout().rows_per_side))
 
     def _place_button(self) -> None:
-        """Put the button where the rows at the bottom leave their columns empty."""
+        """Put the button over the columns that the bottom rows leave empty."""
         button, size = self._recentre, self._recentre.sizeHint()
         lowest = self._layout().row_at(self.height() - 2)
         asks_below = lowest is not None and lowest.side is Side.ASK
@@ -346,7 +346,7 @@ class DepthLadder(Pane):
         self.update()
 
     def _pick_next(self, down: int) -> None:
-        """Pick the row below (1) or above (-1) the picked one; at first, beside the spread."""
+        """Pick the row below (1) or above (-1) the picked row; with none, a row at the spread."""
         if self._ladder is None or not (counts := self._counts()):
             return
         row = self.picked_row

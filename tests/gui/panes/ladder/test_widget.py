@@ -69,7 +69,7 @@ def test_rows_from_the_spread_outward(small: DepthLadder) -> None:
         ("100.00", "1.50000", "1.50000"),
         ("99.98", "2.00000", "3.50000"),
     ]
-    assert scene_of(small).gap == ("mid 100.005", "spread 0.01  (0.01000 %)")
+    assert scene_of(small).spread_lines == ("mid 100.005", "spread 0.01  (0.01000 %)")
 
 
 def test_grouping_changes_rows_and_places(small: DepthLadder) -> None:
@@ -144,16 +144,16 @@ def test_without_a_book_there_is_a_message_and_no_row(small: DepthLadder, desk: 
 def test_one_side_is_said_to_be_missing(ladder: DepthLadder, desk: FakeDesk) -> None:
     desk.source.load([("100.00", "1.5")], [])
     ladder.set_frame(frame_of(desk))
-    assert scene_of(ladder).gap == ("no asks", "")
+    assert scene_of(ladder).spread_lines == ("no asks", "")
     desk.source.apply([("100.00", "0")], [("100.01", "1")])
     ladder.set_frame(frame_of(desk))
-    assert scene_of(ladder).gap == ("no bids", "")
+    assert scene_of(ladder).spread_lines == ("no bids", "")
 
 
 def test_a_crossed_book_says_so(ladder: DepthLadder, desk: FakeDesk) -> None:
     desk.source.load([("100.02", "1.5")], [("100.00", "1")])
     ladder.set_frame(frame_of(desk))
-    assert scene_of(ladder).gap[1].startswith("crossed by 0.02")
+    assert scene_of(ladder).spread_lines[1].startswith("crossed by 0.02")
 
 
 class TestScrolling:
