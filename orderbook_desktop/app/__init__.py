@@ -1,1 +1,1 @@
-"""The composition root: settings, commands, and everything built and stopped in order."""
+"""The composition root: settings, commands, and the building and stopping of all parts in order."""

@@ -1,4 +1,4 @@
-"""Command-line options made from the settings' one declaration."""
+"""Command-line options made from the declaration of the settings."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def with_settings(
 ) -> Callable[[Callable[Concatenate[Settings, P], None]], Callable[..., None]]:
     """Give a command an option for each of the settings `names` (default: all of them).
 
-    The command gets the loaded `Settings` as its first argument. Values are passed on as
-    text: it is the declaration that checks them, and says what is accepted. A setting that a
-    file can hold brings the option for that file along; a secret itself is refused here. Of a
-    command with subcommands nothing happens where one of these is named.
+    The command gets the loaded `Settings` as its first argument. Values are passed on as text;
+    the declaration checks them and says which values are accepted. A setting that a file can
+    hold also gets the option that names the file. A secret on the command line is refused. A
+    command with subcommands does not run when a subcommand is named.
     """
     files = [file for file in map(Settings.file_of, names) if file is not None]
     chosen = (*names, *files) if names else tuple(Settings.model_fields)
@@ -35,7 +35,7 @@ def with_settings(
     ) -> Callable[..., None]:
         @functools.wraps(command)
         def run(*args: Any, **kwargs: Any) -> None:
-            # Not always a `typer.Context`, whatever the annotation says: that is its subclass.
+            # The object may be a `click.Context`; the annotation names its subclass.
             context = next((kwargs[name] for name in contexts), None)
             if context is not None and context.invoked_subcommand is not None:
                 _refuse_misplaced(context, context.invoked_subcommand)
@@ -45,17 +45,20 @@ def with_settings(
             command(settings, *args, **kwargs)
 
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-        contexts = [one.name for one in own if one.annotation is typer.Context]
+        contexts = [parameter.name for parameter in own if parameter.annotation is typer.Context]
         options = [_parameter(name) for name in chosen]
         run.__signature__ = inspect.Signature(own + options)  # type: ignore[attr-defined]
-        run.__annotations__ = {one.name: one.annotation for one in own + options}
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in own + options}
         return run
 
     return decorate
 
 
 def _loaded(given: dict[str, str | None]) -> Settings:
-    """Return the settings, told who can read their secrets; raises what `load_settings` does."""
+    """Return the settings; warn if other users can read the file of a secret.
+
+    Raises `SecretOnCommandLine`, and the errors of `load_settings`.
+    """
     for name, value in given.items():
         if value is not None and Settings.is_secret(name, value):
             file_option = Settings.option(Settings.file_of(name) or name)
@@ -71,7 +74,7 @@ def _loaded(given: dict[str, str | None]) -> Settings:
 
 
 def _refuse_misplaced(context: typer.Context, subcommand: str) -> None:
-    """Fail on options before a subcommand: in silence they would have no effect."""
+    """Fail on options before a subcommand, which would be ignored in silence."""
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if source is not None and source.name == "COMMANDLINE":
@@ -86,7 +89,7 @@ def _parameter(name: str) -> inspect.Parameter:
         metavar=_metavar(field.annotation),
         help=f"{field.description} (variable {Settings.variable(name)})",
         show_default=False,
-        # It is known all the same, so that it is refused in words that help.
+        # The option of a secret exists, so that its refusal can name the variable and the file.
         hidden=Settings.is_secret(name),
         rich_help_panel="Settings",
     )
@@ -100,6 +103,6 @@ def _parameter(name: str) -> inspect.Parameter:
 
 def _metavar(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return "|".join(str(one.value) for one in annotation)
+        return "|".join(str(choice.value) for choice in annotation)
     named = {int: "NUMBER", float: "NUMBER", Path: "FOLDER", Path | None: "FILE"}
     return named.get(annotation, "TEXT")

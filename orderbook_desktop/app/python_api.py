@@ -23,17 +23,17 @@ from orderbook_desktop.storage.failures import driver_failures_told
 from orderbook_desktop.storage.reading.recording import Recording, books_at
 
 _T = TypeVar("_T")
-# The program that this is used by says what is shown of the log; else that is nothing.
+# The program that imports this package decides about log output; by default there is none.
 logging.getLogger("orderbook_desktop").addHandler(logging.NullHandler())
 
 
 class RecordingReader:
     """The recording of one symbol, open for reading; `orderbook_desktop.open_recording` opens it.
 
-    Others may go on recording it meanwhile: what each call returns is as of that call. Close
-    it, or use it as a context manager; a closed one raises `ValueError`. What can go wrong
-    outside (no such recording, a database that fails, a damaged chunk) is raised as
-    `core.errors.KnownError`, whose `str()` is a sentence. It is for one thread at a time.
+    Another process may go on recording meanwhile: each call returns the state at that call.
+    Close the reader, or use it as a context manager; a closed reader raises `ValueError`. If
+    there is no such recording, the database fails or a chunk is damaged, a call raises
+    `core.errors.KnownError`, whose `str()` is a sentence. Use it in one thread at a time.
     """
 
     def __init__(self, symbol: str, dsn: str | None, db_name: str | None, data_dir: Path | None):
@@ -43,7 +43,7 @@ class RecordingReader:
         )
         self._loop = BackgroundLoop()
         self._stack = AsyncExitStack()
-        # Before that of the loop: the server ends in order also where nobody closes this.
+        # This runs before the loop's own handler, so the server ends in order in any case.
         atexit.register(self.close)
         try:
             opening = self._stack.enter_async_context(open_database(settings))
@@ -66,13 +66,13 @@ class RecordingReader:
 
     @property
     def segments(self) -> list[Segment]:
-        """The unbroken runs that were recorded, by their first update id; each has events."""
+        """The segments with events, which are unbroken runs, by their first update id."""
         stored = self._run(self._recording.segments())
-        return [one.segment for one in stored if one.segment.event_count]
+        return [entry.segment for entry in stored if entry.segment.event_count]
 
     @property
     def gaps(self) -> list[Gap]:
-        """The times between the first event and the last at which the book isn't known, and why."""
+        """The gaps between the first event and the last: the book is unknown there."""
         return list(self._run(self._recording.timeline()).gaps)
 
     def events(
@@ -80,36 +80,37 @@ class RecordingReader:
     ) -> Iterator[LevelRows]:
         """Iterate over the events from `from_ms` to before `to_ms` (None: all), in batches.
 
-        A batch is some minutes' levels in the order in which they have to be set. Where an
-        unbroken run begins, at the very first too, a batch with `is_snapshot` comes before:
-        the whole book, with which to start anew.
+        A batch holds the levels of a few minutes in the order in which they have to be set.
+        Each unbroken run, also the first, begins with a batch that has `is_snapshot`: the whole
+        book, which replaces the book before it.
         """
-        begin, end = (None if one is None else index(one) for one in (from_ms, to_ms))
-        return self._loop.iterate(_told(self._rows(begin, end)))
+        begin, end = (None if time is None else index(time) for time in (from_ms, to_ms))
+        return self._loop.iterate(_with_known_errors(self._rows(begin, end)))
 
     def books(self, times_ms: Iterable[SupportsIndex]) -> Iterator[BookImage]:
-        """Iterate over the books at `times_ms`, which ascend, reading everything once.
+        """Iterate over the books at `times_ms`, which have to ascend; each event is read once.
 
-        As `book_at`; raises `NotCovered` before the first where one of them isn't known.
+        Each book is what `book_at` returns. Raises `NotCovered` before the first book if one of
+        the books is unknown.
         """
-        times = [index(one) for one in times_ms]
-        return self._loop.iterate(_told(books_at(self._recording, times)))
+        times = [index(time) for time in times_ms]
+        return self._loop.iterate(_with_known_errors(books_at(self._recording, times)))
 
     def book_at(self, event_ms: SupportsIndex) -> BookImage:
-        """Return the book after the last event until `event_ms`, the exchange's time.
+        """Return the book after the last event whose exchange time is `event_ms` or earlier.
 
-        `bids` and `asks` have `prices` and `quantities`, int64 in units of `scale`, best
-        price first, and `total(count)` and `notional(count)`, sums that can't wrap. Raises
-        `storage.reading.recording.NotCovered` where it isn't known; its `gap` says why.
+        `bids` and `asks` have `prices` and `quantities` (int64 in units of `scale`, best price
+        first), and `total(count)` and `notional(count)` (sums that can't wrap). Raises
+        `storage.reading.recording.NotCovered` if the book is unknown; its `gap` says why.
         """
         return self._run(self._recording.book_at(index(event_ms)))
 
     def close(self) -> None:
-        """Close the connection, and end the database server where it was started for this."""
+        """Close the connection, and end the database server if this reader started it."""
         atexit.unregister(self.close)
         if self._loop.is_open:
             try:
-                # While they read, the database must be there.
+                # Iterators read from the database, so they end before it does.
                 self._loop.close_iterators()
                 self._loop.run(self._stack.aclose())
             finally:
@@ -126,15 +127,15 @@ class RecordingReader:
     async def _rows(self, from_ms: int | None, to_ms: int | None) -> AsyncGenerator[LevelRows]:
         stream = RowStream()
         async with aclosing(self._recording.slices(from_ms, to_ms)) as slices:
-            async for part in slices:
-                for rows in stream.take(part):
+            async for recorded_slice in slices:
+                for rows in stream.take(recorded_slice):
                     yield rows
         for rows in stream.finish():
             yield rows
 
 
-async def _told(items: AsyncGenerator[_T]) -> AsyncGenerator[_T]:
-    """Iterate over `items`, telling the driver's errors in a sentence."""
+async def _with_known_errors(items: AsyncGenerator[_T]) -> AsyncGenerator[_T]:
+    """Iterate over `items`; the driver's errors become `KnownError`s."""
     with driver_failures_told():
         async with aclosing(items):
             async for item in items:

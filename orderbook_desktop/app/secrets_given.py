@@ -1,10 +1,10 @@
-"""Secrets among the settings: how they may be given, and what is wrong where they are not so.
+"""Secrets among the settings: how they may be given, and the errors of other ways.
 
 KnownError
 └── BadSecret
-    ├── SecretOnCommandLine   where all users of the computer see it
-    ├── SecretGivenTwice      as such, and by its file
-    └── SecretFileUnusable    its file holds none, or can't be read
+    ├── SecretOnCommandLine   all users of the computer can read the command line
+    ├── SecretGivenTwice      the secret is given as a value and by a file
+    └── SecretFileUnusable    the file holds no secret, or can't be read
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _LONGEST: Final = 64 * 1024
 
 
 class BadSecret(KnownError):
-    """A secret was given in a way that isn't accepted: a wrong command line."""
+    """A secret was given in a way that isn't accepted. The exit code is that of wrong usage."""
 
 
 class SecretOnCommandLine(BadSecret):
-    """The setting `option` holds a secret, which belongs in `variable` or behind `file_option`."""
+    """A secret was given by `option`; it belongs in `variable` or in the file of `file_option`."""
 
     def __init__(self, option: str, variable: str, file_option: str) -> None:
         self.option = option
@@ -40,7 +40,7 @@ class SecretOnCommandLine(BadSecret):
 
 
 class SecretGivenTwice(BadSecret):
-    """A secret was given as such and by its file; `value` and `file` name the two settings."""
+    """A secret was given as a value and by a file; `value` and `file` name the two settings."""
 
     def __init__(self, value: str, file: str) -> None:
         self.value = value
@@ -52,7 +52,7 @@ class SecretGivenTwice(BadSecret):
 
 
 class SecretFileUnusable(BadSecret):
-    """The file `path` that `setting` names can't be taken for a secret; `reason` says why."""
+    """The file `path` that `setting` names can't be used as a secret; `reason` says why."""
 
     def __init__(self, setting: str, path: Path, reason: str) -> None:
         self.setting = setting
@@ -65,7 +65,7 @@ class SecretFileUnusable(BadSecret):
 
 
 def read_secret(setting: str, path: Path) -> str:
-    """Return the one line in the file `path`, named by `setting`; raises `SecretFileUnusable`."""
+    """Return the single line of `path`, the file of `setting`; raises `SecretFileUnusable`."""
     try:
         with path.open("rb") as file:
             content = file.read(_LONGEST + 1)
@@ -81,12 +81,12 @@ def read_secret(setting: str, path: Path) -> str:
 
 
 def others_can_read(path: Path) -> bool:
-    """Whether the file `path`, which is ours, is readable for other users of this computer."""
-    if os.name == "nt":  # Where access is a matter of lists, not of a mode.
+    """Whether `path` is a file of this user that other users of this computer can read."""
+    if os.name == "nt":  # Windows has access lists in place of a mode.
         return False
     try:
         about = path.stat()
-    except OSError:  # A pipe of a shell, for one, is gone once it was read.
+    except OSError:  # A shell's pipe, for example, is gone once it was read.
         return False
-    # What a container engine mounts is another user's, and in a world of its own.
+    # A container engine mounts secrets as another user's files; no other user is in there.
     return about.st_uid == os.geteuid() and about.st_mode & 0o077 != 0 and path.is_file()

@@ -1,7 +1,8 @@
 """The settings, each declared once.
 
-The declaration gives the environment variable, the command line's option and the README's
-table. The command line beats the environment, which beats what the window remembers.
+The environment variables, the command-line options and the README's table derive from the
+declarations. A value on the command line goes before the environment variable, and that goes
+before what the window remembers.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from orderbook_desktop.storage.dsn import holds_secret, redacted_dsn
 
 APP_NAME: Final = "orderbook-desktop"
 
-# A server's limit is 63 bytes; the demo adds five.
+# A server's limit is 63 bytes; the demo appends five characters.
 _LONGEST_NAME: Final = 58
-_SERVERS_OWN: Final = ("admin", "config", "local")
+_SERVER_DATABASES: Final = ("admin", "config", "local")
 _SYMBOL: Final = "a spot symbol such as BTC/USDT"
 
 
 class Environment(Enum):
-    """How much the program tells about itself."""
+    """How much the program logs."""
 
     PRODUCTION = "production"
     DEVELOPMENT = "development"
@@ -50,7 +51,7 @@ def _symbol(text: str) -> str:
 
 def _address(*schemes: str) -> AfterValidator:
     accepted = (
-        f"an address that begins with {' or '.join(f'{one}://' for one in schemes)}, "
+        f"an address that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}, "
         "without user name, query and fragment"
     )
 
@@ -58,7 +59,7 @@ def _address(*schemes: str) -> AfterValidator:
         try:
             parts = urlsplit(text.strip())
             usable = parts.scheme in schemes and parts.hostname and parts.port != 0
-        except ValueError as error:  # A port that is no number, a bracket left open.
+        except ValueError as error:  # Such as a port that is no number, or an open bracket.
             raise ValueError(accepted) from error
         if not usable or parts.username is not None or parts.query or parts.fragment:
             raise ValueError(accepted)
@@ -76,7 +77,7 @@ def _dsn(text: str) -> str:
 def _database_name(text: str) -> str:
     plain = text.replace("_", "").replace("-", "")
     fits = len(text) <= _LONGEST_NAME and plain.isascii() and plain.isalnum()
-    if not fits or text.lower() in _SERVERS_OWN:
+    if not fits or text.lower() in _SERVER_DATABASES:
         raise ValueError(
             f"letters, digits, _ and -, at most {_LONGEST_NAME}, and not admin, config or local"
         )
@@ -123,7 +124,7 @@ def _network(text: str) -> str:
 
 
 class Settings(BaseSettings):
-    """Everything that can be set from outside. Raises pydantic's `ValidationError`."""
+    """All settings. Raises pydantic's `ValidationError`."""
 
     model_config = SettingsConfigDict(
         extra="ignore", env_ignore_empty=True, case_sensitive=True, frozen=True
@@ -137,13 +138,13 @@ class Settings(BaseSettings):
     mongo_dsn: Annotated[str, AfterValidator(_dsn)] = Field(
         "",
         validation_alias="MONGO_DSN",
-        description="MongoDB server with the recordings. Empty: a server of our own.",
+        description="MongoDB server with the recordings. Empty: the program's own server.",
         repr=False,
     )
     mongo_dsn_file: Annotated[Path | None, AfterValidator(_file)] = Field(
         None,
         validation_alias="MONGO_DSN_FILE",
-        description="File that holds `MONGO_DSN`; for one with a password.",
+        description="File that holds `MONGO_DSN`, for an address with a password.",
         json_schema_extra={"holds": "mongo_dsn"},
     )
     db_name: Annotated[str, AfterValidator(_database_name)] = Field(
@@ -152,7 +153,7 @@ class Settings(BaseSettings):
     env: Environment = Field(
         Environment.PRODUCTION,
         validation_alias="ENV",
-        description="How much is logged: development tells everything, also on the terminal.",
+        description="How much is logged; development logs everything, also on the terminal.",
     )
     rest_url: Annotated[str, _address("http", "https")] = Field(
         "https://data-api.binance.vision",
@@ -167,7 +168,7 @@ class Settings(BaseSettings):
     data_dir: Annotated[Path, AfterValidator(_folder)] = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir(APP_NAME, appauthor=False)),
         validation_alias="ORDERBOOK_DATA_DIR",
-        description="Folder of our own database, the logs and the window's memory.",
+        description="Folder of the program's own database, the logs and the window's memory.",
     )
     source: SourceKind = Field(
         SourceKind.MONGO,
@@ -182,34 +183,36 @@ class Settings(BaseSettings):
     retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
         0,
         validation_alias="ORDERBOOK_RETENTION_DAYS",
-        description="Recordings older than so many days are removed; 0: they are kept.",
+        description="Age (days) above which recordings are removed; 0: no limit.",
     )
     retention_gb: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
         0,
         validation_alias="ORDERBOOK_RETENTION_GB",
-        description="The oldest is removed of recordings that take more (GB); 0: nothing is.",
+        description="Size (GB) above which the oldest recordings are removed; 0: no limit.",
     )
     low_disk_gb: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
         2,
         validation_alias="ORDERBOOK_LOW_DISK_GB",
-        description="Less free disk (GB) is warned of; recording pauses at a quarter. 0: never.",
+        description="Free disk space (GB) below which there is a warning; at a quarter of it"
+        " recording pauses. 0: neither.",
     )
     web_host: Annotated[str, AfterValidator(_host)] = Field(
         "127.0.0.1",
         validation_alias="ORDERBOOK_WEB_HOST",
-        description="Address that the browser view listens on; 0.0.0.0 is every one there is.",
+        description="Address that the browser view listens on; 0.0.0.0: all addresses.",
         json_schema_extra={"option": "--host"},
     )
     web_port: Annotated[int, Field(ge=0, le=65535)] = Field(
         8000,
         validation_alias="ORDERBOOK_WEB_PORT",
-        description="Port of the browser view; 0: any free one.",
+        description="Port of the browser view; 0: any free port.",
         json_schema_extra={"option": "--port"},
     )
     web_token: Annotated[str, AfterValidator(_token)] = Field(
         "",
         validation_alias="ORDERBOOK_WEB_TOKEN",
-        description="Secret in viewers' links. Empty: a new one each time that others can connect.",
+        description="Secret in viewers' links. Empty: a new secret each time the browser view"
+        " opens to other computers.",
         json_schema_extra={"option": "--token", "secret": True},
         repr=False,
     )
@@ -222,18 +225,18 @@ class Settings(BaseSettings):
     web_proxy: Annotated[str, AfterValidator(_network)] = Field(
         "",
         validation_alias="ORDERBOOK_WEB_PROXY",
-        description="Address or network of a proxy with https before the browser view."
-        " One on this computer needs none.",
+        description="Address or network of an https proxy in front of the browser view."
+        " A proxy on this computer need not be named.",
     )
 
     @property
     def database_dir(self) -> Path:
-        """Folder of the files of our own database."""
+        """Folder of the files of the program's own database."""
         return self.data_dir / "database"
 
     @property
     def other_exchange(self) -> str:
-        """The host of an exchange's address that isn't the one it is by default, or empty."""
+        """The host of the first exchange address that isn't the default, or empty."""
         for name, address in (("rest_url", self.rest_url), ("ws_url", self.ws_url)):
             if address != type(self).model_fields[name].default:
                 return urlsplit(address).netloc
@@ -241,18 +244,18 @@ class Settings(BaseSettings):
 
     @property
     def usual_symbol(self) -> str:
-        """The symbol that is shown unless another one is asked for."""
+        """The symbol that is shown by default."""
         return str(type(self).model_fields["symbol"].default)
 
     def with_retention(self, retention: Retention) -> Self:
-        """Return these settings, with `retention` as what is kept of recordings."""
-        kept = {"retention_days": retention.days, "retention_gb": retention.gigabytes}
-        return self.model_copy(update=kept)
+        """Return these settings with `retention`."""
+        fields = {"retention_days": retention.days, "retention_gb": retention.gigabytes}
+        return self.model_copy(update=fields)
 
     def with_exchange(self, rest_url: str, ws_url: str, db_name: str) -> Self:
-        """Return these settings with another exchange, recorded in a database of its own."""
-        other = {"rest_url": rest_url, "ws_url": ws_url, "db_name": db_name}
-        return self.model_copy(update=other)
+        """Return these settings with another exchange and the database for its recordings."""
+        fields = {"rest_url": rest_url, "ws_url": ws_url, "db_name": db_name}
+        return self.model_copy(update=fields)
 
     @classmethod
     def variable(cls, name: str) -> str:
@@ -266,26 +269,26 @@ class Settings(BaseSettings):
 
     @classmethod
     def is_secret(cls, name: str, value: str = "") -> bool:
-        """Whether the field `name` with this `value` must stand on no command line."""
+        """Whether `value` of the field `name` is a secret, which the command line must not hold."""
         if name == "mongo_dsn":
             return holds_secret(value)
         return bool(cls.declared(name).get("secret"))
 
     @classmethod
     def file_of(cls, name: str) -> str | None:
-        """Return the field that names the file with the field `name`; None where none does."""
+        """Return the field that names a file with the value of the field `name`, or None."""
         fields = cls.model_fields
-        return next((one for one in fields if cls.declared(one).get("holds") == name), None)
+        return next((field for field in fields if cls.declared(field).get("holds") == name), None)
 
     @classmethod
     def declared(cls, name: str) -> dict[str, Any]:
-        """Return what else is declared of the field `name`."""
+        """Return the declaration's extra entries for the field `name`."""
         extra = cls.model_fields[name].json_schema_extra
         return dict(extra) if isinstance(extra, dict) else {}
 
     @property
     def secret_files(self) -> list[Path]:
-        """The files that secrets are taken from."""
+        """The files that hold secrets."""
         names = filter(None, map(self.file_of, type(self).model_fields))
         return [path for name in names if (path := getattr(self, name)) is not None]
 
@@ -308,7 +311,7 @@ class BadSetting(KnownError):
 
 
 def symbol_and_market(typed: str, setting: str = "SYMBOL") -> tuple[str, str]:
-    """Return what `typed` means: BTC/USDT, and BTCUSDT; raises `BadSetting`."""
+    """Return the symbol (BTC/USDT) and the market (BTCUSDT) of `typed`; raises `BadSetting`."""
     try:
         return split_symbol(typed)
     except ValueError as error:
@@ -316,10 +319,10 @@ def symbol_and_market(typed: str, setting: str = "SYMBOL") -> tuple[str, str]:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Return the settings; `overrides` are what the command line gave, None where nothing.
+    """Return the settings; `overrides` are the command line's values, None for absent options.
 
-    Raises `BadSetting` for the first value that isn't accepted, and `BadSecret` where the file
-    of one can't be used.
+    Raises `BadSetting` for the first value that isn't accepted. Raises `BadSecret` if the file
+    of a secret can't be used, or if a secret is given twice.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     sources = {name: Settings.option(name) for name in given}
@@ -336,35 +339,39 @@ def _validated(given: dict[str, Any], sources: dict[str, str]) -> Settings:
     try:
         return Settings(**{Settings.variable(name): value for name, value in given.items()})
     except ValidationError as error:
-        # Not chained: pydantic's own text shows the value, and that may hold a password.
+        # Not chained: pydantic's text shows the value, which may hold a password.
         raise _bad_setting(error, sources) from None
 
 
 def _values_in_files(settings: Settings, on_command_line: dict[str, Any]) -> dict[str, str]:
-    """Return the secrets in files, by the setting that names the file, where that one counts."""
+    """Return the secrets in files, by the setting that names the file.
+
+    A file is left out if the command line gives the secret's value and no file. Raises
+    `SecretGivenTwice` if both come from the command line, or both from the environment.
+    """
     found = {}
     for name in Settings.model_fields:
         file_name = Settings.file_of(name)
         path: Path | None = getattr(settings, file_name) if file_name else None
         if file_name is None or path is None:
             continue
-        setting, other = (
-            (Settings.option if one in on_command_line else Settings.variable)(one)
-            for one in (file_name, name)
+        file_setting, value_setting = (
+            (Settings.option if field in on_command_line else Settings.variable)(field)
+            for field in (file_name, name)
         )
         if (name in on_command_line) != (file_name in on_command_line):
             if name in on_command_line:
                 continue
         elif settings.given(name):
-            raise SecretGivenTwice(other, setting)
-        found[file_name] = read_secret(setting, path)
+            raise SecretGivenTwice(value_setting, file_setting)
+        found[file_name] = read_secret(file_setting, path)
     return found
 
 
 def _bad_setting(error: ValidationError, sources: dict[str, str]) -> BadSetting:
     first = error.errors()[0]
     variable = str(first["loc"][0])
-    name = next(one for one in Settings.model_fields if Settings.variable(one) == variable)
+    name = next(field for field in Settings.model_fields if Settings.variable(field) == variable)
     shown = "…" if Settings.is_secret(name) else redacted_dsn(str(first["input"]))
     return BadSetting(sources.get(name, variable), shown, _accepted(name, first))
 
@@ -386,7 +393,7 @@ def settings_table() -> str:
     for name, field in Settings.model_fields.items():
         choices = " or ".join(f"`{choice}`" for choice in _choices(field.annotation))
         text = f"{field.description} It is {choices}." if choices else f"{field.description}"
-        # What may not stand on a command line has no option there.
+        # A secret has no option that the README could offer.
         option = "" if Settings.is_secret(name) else f"`{Settings.option(name)}`"
         rows.append(f"| `{Settings.variable(name)}` | {option} | {_default(field)} | {text} |")
     return "\n".join(rows)

@@ -1,7 +1,7 @@
-"""Where the program begins: console script, `python -m orderbook_desktop` and bundle.
+"""The entry point of the console script, of `python -m orderbook_desktop` and of the bundle.
 
-Loading the program takes a good part of a second. From here on a request to end, Ctrl-C for
-one, ends it also meanwhile, with the exit code that the command has where it is stopped later.
+Loading the program takes a good part of a second. A request to end, such as Ctrl-C, also ends it
+during that time, with the exit code that the command has when it is stopped later.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 from orderbook_desktop.system.early_end import EndAtOnce
 
-# What a command that is stopped has not done; the others go on until they are stopped.
+# Commands whose work is undone when they are stopped. The other commands run until stopped.
 _UNDONE: Final = {
     "import": "Stopped; nothing was imported.",
     "export": "Stopped; nothing was exported.",
@@ -29,6 +29,6 @@ def main(prepare: Callable[[], None] = lambda: None) -> None:
     undone = _UNDONE.get(command)
     with EndAtOnce(0, _UNBEGUN.get(command, "")) if undone is None else EndAtOnce(1, undone):
         prepare()
-        from orderbook_desktop.app.cli import main as run  # noqa: PLC0415 (only now: it is slow)
+        from orderbook_desktop.app.cli import main as run  # noqa: PLC0415 (a slow import)
 
         run()

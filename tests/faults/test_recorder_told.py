@@ -60,4 +60,4 @@ async def test_one_that_is_killed_is_not_running(tmp_path: Path) -> None:
         assert (found["running"], found["recorder"]) == (False, "gone without closing")
         async with running(data_dir, "recordings") as program:
             assert await program.until_ended() == 0
-        assert "Ended without being closed, its recorder is gone: BTCUSDT." in program.said
+        assert "Ended without being closed; the recorder is gone: BTCUSDT." in program.said

@@ -1,1 +1,1 @@
-"""The program's commands, and what they share."""
+"""The program's commands, and the modules that they share."""

@@ -1,4 +1,4 @@
-"""The command `exchange`: a local exchange until it is stopped."""
+"""The command `exchange`: runs a local exchange until it is stopped."""
 
 from __future__ import annotations
 

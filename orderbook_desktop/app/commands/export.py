@@ -1,4 +1,4 @@
-"""The command `export`: a recording as a file for the tools of the field."""
+"""The command `export`: writes a recording to a file for other tools."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def run_export(
     check_span(from_ms, to_ms)
     work = _export(settings, symbol, market, form, path, from_ms, to_ms, force=force)
 
-    def tell(done: tuple[Exported, Timeline]) -> int:
-        _tell(path, *done)
+    def report(done: tuple[Exported, Timeline]) -> int:
+        _report(path, *done)
         return 0
 
-    return run_interruptibly(work, "nothing was exported", tell, done=f"{path} was written")
+    return run_interruptibly(work, "nothing was exported", report, done=f"{path} was written")
 
 
 async def _export(
@@ -57,20 +57,20 @@ async def _export(
             recording = Recording(database, market)
             timeline = (await recording.timeline()).between(from_ms, to_ms)
             if not timeline.covers:
-                raise NothingRecorded(_what(symbol, from_ms, to_ms))
+                raise NothingRecorded(_span_text(symbol, from_ms, to_ms))
             job = ExportJob(market, partial(recording.slices, from_ms, to_ms), form, path, force)
             with WorkProgress(f"Exporting {symbol}") as progress:
                 exported = await export(job, _Passes(form.passes, timeline, progress).reached)
             done = True
     except asyncio.CancelledError:
-        # Too late where the file is there, and only the database was still being closed.
+        # If the file is complete, the request came too late: only the database had to be closed.
         if not done:
             raise
     return exported, timeline
 
 
 class _Passes:
-    """Turns the times that passes reach into a fraction of all the work."""
+    """Turns the times that the export's passes reach into a fraction of the whole work."""
 
     def __init__(self, passes: int, timeline: Timeline, progress: WorkProgress) -> None:
         self._passes = passes
@@ -88,7 +88,7 @@ class _Passes:
         self._progress.show((self._done + fraction) / self._passes)
 
 
-def _tell(path: Path, done: Exported, timeline: Timeline) -> None:
+def _report(path: Path, done: Exported, timeline: Timeline) -> None:
     size = path.stat().st_size
     runs = "one unbroken run" if done.books == 1 else f"{done.books} unbroken runs"
     typer.echo(f"{path}: {done.rows:,} rows of {runs}, {size:,} bytes.")
@@ -106,7 +106,7 @@ def _tell(path: Path, done: Exported, timeline: Timeline) -> None:
         )
 
 
-def _what(symbol: str, from_ms: int | None, to_ms: int | None) -> str:
+def _span_text(symbol: str, from_ms: int | None, to_ms: int | None) -> str:
     since = "" if from_ms is None else f" from {time_text(from_ms)}"
     until = "" if to_ms is None else f" to {time_text(to_ms)}"
     return f"{symbol}{since}{until}"

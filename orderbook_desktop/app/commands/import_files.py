@@ -1,4 +1,4 @@
-"""The command `import`: what others collected becomes a recording."""
+"""The command `import`: makes a recording of other collectors' files."""
 
 from __future__ import annotations
 
@@ -25,39 +25,41 @@ from orderbook_desktop.formats.tardis_reader import is_tardis, tardis_messages
 from orderbook_desktop.storage.imports.importing import ImportedMarket, Step, import_messages
 
 _READERS: Final = {ImportFormat.RAW: captured_messages, ImportFormat.TARDIS: tardis_messages}
-# Besides those that are imported, files and sockets that are open.
+# Open files and sockets besides the imported files.
 _OTHER_FILES: Final = 100
 _DAY_MS: Final = 86_400_000
 _NAMES: Final = {ImportFormat.RAW: "collector lines", ImportFormat.TARDIS: "Tardis CSV"}
 
 
 def run_import(settings: Settings, paths: Sequence[Path], form: ImportFormat | None) -> int:
-    """Import `paths` (None: of the format that they look like); return the exit code.
+    """Import `paths` in the format `form` (None: detect it); return the exit code.
 
     Raises `KnownError`.
     """
     for path in paths:
         check_file(path)
     form = form or detected(paths)
-    _let_open(len(paths))
+    _raise_file_limit(len(paths))
     notes = FileNotes()
     messages = _READERS[form](paths, notes)
 
-    def tell(markets: list[ImportedMarket]) -> int:
+    def report(markets: list[ImportedMarket]) -> int:
         for market in markets:
-            _tell(market, settings.db_name)
+            _report(market, settings.db_name)
         for text in _notes(notes):
             typer.echo(f"orderbook-desktop: {text}", err=True)
         return 0
 
     work = _import(settings, messages)
-    told = "nothing was imported"
-    # It is written as a whole, be it a moment later.
-    return run_interruptibly(work, told, tell, done="everything was imported", within_s=None)
+    undone_text = "nothing was imported"
+    # No deadline after a signal: an import that has begun to write finishes a moment later.
+    return run_interruptibly(
+        work, undone_text, report, done="everything was imported", within_s=None
+    )
 
 
 def detected(paths: Sequence[Path]) -> ImportFormat:
-    """Return the format of all `paths`, by what is in them; raises `UnusableFile`."""
+    """Return the common format of `paths`, detected from their content; raises `UnusableFile`."""
     forms = [_detected(path) for path in paths]
     for path, form in zip(paths, forms, strict=True):
         if form is not forms[0]:
@@ -66,8 +68,8 @@ def detected(paths: Sequence[Path]) -> ImportFormat:
     return forms[0]
 
 
-def _let_open(count: int) -> None:
-    """See to it that `count` files can be open at once, as far as the system lets us."""
+def _raise_file_limit(count: int) -> None:
+    """Let the process open `count` more files at once, as far as the system permits."""
     if sys.platform == "win32":
         return
     import resource  # noqa: PLC0415 (not on Windows)
@@ -111,56 +113,59 @@ async def _import(
             async with open_database(settings, existing=False) as database:
                 markets = await import_messages(database, messages, settings.data_dir, show)
         except asyncio.CancelledError:
-            # Too late where it is imported, and only the database was still being closed.
+            # If the import is complete, the request came too late: only the database had to close.
             if markets is None:
                 raise
     return markets
 
 
-def _tell(one: ImportedMarket, db_name: str) -> None:
-    """Tell what became of a market: what is there now on standard output, the rest beside."""
-    if one.segments:
-        count = len(one.segments)
+def _report(imported: ImportedMarket, db_name: str) -> None:
+    """Print the result of one market on standard output, and remarks on standard error."""
+    market = imported.market
+    if imported.segments:
+        count = len(imported.segments)
         runs = "one unbroken run" if count == 1 else f"{count} unbroken runs"
-        span = f"{time_text(one.timeline.from_ms)} to {time_text(one.timeline.to_ms)}"
-        events = _many(one.events, "event")
-        typer.echo(f"{one.market}: {events} in {runs}, {span}, into {db_name}.")
-    elif one.loose:
-        they = "it belongs" if one.loose == 1 else "they belong"
-        typer.echo(f"{one.market}: {_many(one.loose, 'event')}, and no book that {they} to.")
-    elif one.known or one.counts.loose:
-        typer.echo(f"{one.market}: all of it is there already; nothing was imported.")
+        span = f"{time_text(imported.timeline.from_ms)} to {time_text(imported.timeline.to_ms)}"
+        events = _many(imported.events, "event")
+        typer.echo(f"{market}: {events} in {runs}, {span}, into {db_name}.")
+    elif imported.loose:
+        they = "it belongs" if imported.loose == 1 else "they belong"
+        typer.echo(f"{market}: {_many(imported.loose, 'event')}, and no book that {they} to.")
+    elif imported.known or imported.counts.loose:
+        typer.echo(f"{market}: all of it is there already; nothing was imported.")
     else:
-        typer.echo(f"{one.market}: no change of its book; nothing was imported.")
-    for text in _remarks(one):
-        typer.echo(f"orderbook-desktop: {one.market}: {text}", err=True)
+        typer.echo(f"{market}: no change of its book; nothing was imported.")
+    for text in _remarks(imported):
+        typer.echo(f"orderbook-desktop: {market}: {text}", err=True)
 
 
-def _remarks(one: ImportedMarket) -> Iterator[str]:
-    for gap in one.gaps if one.segments else ():
+def _remarks(imported: ImportedMarket) -> Iterator[str]:
+    counts = imported.counts
+    for gap in imported.gaps if imported.segments else ():
         yield f"gap from {time_text(gap.from_ms)} to {time_text(gap.to_ms)}: {gap.account}"
-    if one.known and (one.segments or one.loose):
-        more = "1 more event was" if one.known == 1 else f"{one.known:,} more events were"
+    if imported.known and (imported.segments or imported.loose):
+        more = "1 more event was" if imported.known == 1 else f"{imported.known:,} more events were"
         yield f"{more} there already."
-    if one.counts.repeated:
-        yield f"{_many(one.counts.repeated, 'event')} came twice, and counted once."
-    if one.counts.implausible:
-        many = _many(one.counts.implausible, "event")
+    if counts.repeated:
+        yield f"{_many(counts.repeated, 'event')} came twice, and counted once."
+    if counts.implausible:
+        many = _many(counts.implausible, "event")
         yield f"left out {many} whose update ids can't follow the others."
-    yield from _odd_times(one.counts.times)
-    if one.counts.behind_ms > _DAY_MS:
+    yield from _odd_times(counts.times)
+    if counts.behind_ms > _DAY_MS:
         yield (
             "by their times, events were received long before they happened; a clock of the "
             "collector was wrong."
         )
-    end = one.runs[-1].end_cause if one.segments else None
-    if end is not None and end.stream_goes_on:
+    last_run = imported.runs[-1] if imported.segments else None
+    end = last_run.end_cause if last_run is not None else None
+    if last_run is not None and end is not None and end.stream_goes_on:
         why = "update ids are missing" if end is GapCause.FEED_GAP else "the book is crossed"
-        yield f"{why} after {time_text(one.runs[-1].last_event_ms)}, and no whole book follows."
-    if one.segments and one.loose == 1:
+        yield f"{why} after {time_text(last_run.last_event_ms)}, and no whole book follows."
+    if imported.segments and imported.loose == 1:
         yield "1 event belongs to no known book; it was kept apart."
-    elif one.segments and one.loose:
-        yield f"{one.loose:,} events belong to no known book; they were kept apart."
+    elif imported.segments and imported.loose:
+        yield f"{imported.loose:,} events belong to no known book; they were kept apart."
 
 
 def _odd_times(times: OddTimes) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Which symbols a headless recorder takes: those that are named, and the most traded ones."""
+"""The symbols of a headless recorder: the named symbols, and the most traded ones."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class NothingTraded(KnownError):
 
 @dataclass(frozen=True, slots=True)
 class SymbolChoice:
-    """The symbols to record: `named`, and the `top` most traded ones in the asset `quote`.
+    """The symbols to record: `named`, and the `top` symbols most traded in the asset `quote`.
 
-    Make it with `of`, which checks what a person typed.
+    Make it with `of`, which checks the text that a person typed.
     """
 
     named: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class SymbolChoice:
 
     @classmethod
     def of(cls, typed: Iterable[str], top: int = 0, quote: str = "USDT") -> SymbolChoice:
-        """Return the choice; raises `BadSetting` for what can't be one."""
+        """Return the choice; raises `BadSetting` for too many symbols, or for a bad one."""
         named = symbols_of(typed)
         _check_count(len(named) + top)
         if not (quote.isalnum() and quote.isascii()):
@@ -52,7 +52,7 @@ class SymbolChoice:
 
 
 def symbols_of(typed: Iterable[str]) -> list[str]:
-    """Return the symbols as they are called, each once; raises `BadSetting`."""
+    """Return the symbols of `typed` in the form BTC/USDT, each once; raises `BadSetting`."""
     by_market: dict[str, str] = {}
     for text in typed:
         symbol, market = symbol_and_market(text)
@@ -72,7 +72,7 @@ def most_traded(
 ) -> list[str]:
     """Return the `count` symbols of `traded` with the largest volume in `quote`, largest first.
 
-    `volumes` is by market, in the quote asset. Raises `NothingTraded`.
+    `volumes` are by market, in the quote asset. Raises `NothingTraded`.
     """
     quoted = [info for info in traded if info.quote == quote]
     if not quoted:
@@ -84,24 +84,24 @@ def most_traded(
 async def chosen_symbols(
     engine: Engine, choice: SymbolChoice, tell: Callable[[str], None]
 ) -> list[str]:
-    """Return the symbols of `choice`, named ones first, each once.
+    """Return the symbols of `choice`, first the named ones, each once.
 
-    Where the exchange has to be asked it is asked until it answers; `tell` is told why it
-    takes long. Raises `NothingTraded`, and `RegionBlocked`.
+    For the most traded symbols the exchange is asked until it answers; `tell` is called with
+    each new reason why it doesn't. Raises `NothingTraded` and `RegionBlocked`.
     """
     symbols = {split_symbol(symbol)[1]: symbol for symbol in choice.named}
     if choice.top:
-        traded, volumes = await _until_told(engine, tell)
+        traded, volumes = await _traded_symbols(engine, tell)
         for symbol in most_traded(traded, volumes, choice.quote, choice.top):
             symbols.setdefault(split_symbol(symbol)[1], symbol)
     return list(symbols.values())
 
 
-async def _until_told(
+async def _traded_symbols(
     engine: Engine, tell: Callable[[str], None]
 ) -> tuple[list[SymbolInfo], dict[str, Decimal]]:
-    """Return what is traded, and how much of it by market."""
-    delays, told = backoff_delays(first=1.0, cap=60.0), ""
+    """Return the traded symbols, and the volumes of a day by market, once the exchange answers."""
+    delays, last_reason = backoff_delays(first=1.0, cap=60.0), ""
     while True:
         try:
             return await engine.symbols(), await engine.rest.day_volumes()
@@ -109,9 +109,9 @@ async def _until_told(
             raise
         except ExchangeError as error:
             _log.warning("no list of the most traded symbols: %s", error)
-            if str(error) != told:
-                told = str(error)
-                tell(told)
+            if str(error) != last_reason:
+                last_reason = str(error)
+                tell(last_reason)
             pause = next(delays)
             if isinstance(error, RateLimited | Paced):
                 pause = max(pause, error.retry_after_s)

@@ -1,4 +1,4 @@
-"""Times on the command line: how they are written, and how they are shown."""
+"""Times on the command line: reading them, and writing them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orderbook_desktop.app.settings import BadSetting
 from orderbook_desktop.core.foreign_text import quoted
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# Fewer digits are a date, seconds, or a slip; no market is as old as this in milliseconds.
+# A number with fewer digits is a date, seconds, or a slip: in ms it lies before any market.
 _LEAST_DIGITS: Final = 11
 _ACCEPTED: Final = (
     "an ISO 8601 time such as 2024-08-08T10:30 (local), 2024-08-08T10:30:00Z or "
@@ -20,9 +20,9 @@ _ACCEPTED: Final = (
 
 
 def parse_time(text: str) -> int:
-    """Return the milliseconds since the epoch that `text` means.
+    """Return `text` in milliseconds since the epoch.
 
-    A time without offset is local. Raises `typer.BadParameter` where it is no time.
+    A time without offset is local. Raises `typer.BadParameter` if `text` is no time.
     """
     typed = text.strip()
     if typed.isascii() and typed.isdecimal() and len(typed) >= _LEAST_DIGITS:
@@ -41,19 +41,19 @@ def time_text(event_ms: int) -> str:
     try:
         moment = datetime.fromtimestamp(seconds, UTC).astimezone()
     except (ValueError, OverflowError, OSError):
-        # Beyond the years that a calendar knows.
+        # The time is outside of the calendar's years.
         return str(event_ms)
     return moment.replace(microsecond=ms * 1_000).isoformat(" ", "milliseconds")
 
 
 def check_span(from_ms: int | None, to_ms: int | None) -> None:
-    """Raise `BadSetting` where `to_ms` does not come after `from_ms`."""
+    """Raise `BadSetting` unless `to_ms` comes after `from_ms`."""
     if from_ms is not None and to_ms is not None and to_ms <= from_ms:
         raise BadSetting("--to", time_text(to_ms), "a time after --from")
 
 
 def duration_text(ms: int) -> str:
-    """Return a length of time as hours, minutes and seconds: `26:03:07.250`."""
+    """Return a duration as hours, minutes and seconds: `26:03:07.250`."""
     seconds, rest = divmod(ms, 1_000)
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:03}"
 
@@ -64,7 +64,7 @@ FromTime = Annotated[
         "--from",
         parser=parse_time,
         metavar="TIME",
-        help="Begin at this time (ISO 8601, local unless it says; or ms since 1970).",
+        help="Begin at this time (ISO 8601, local without an offset; or ms since 1970).",
         show_default=False,
     ),
 ]

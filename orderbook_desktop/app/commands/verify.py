@@ -1,4 +1,4 @@
-"""The command `verify`: proves a recording, or says what of it does not hold, and where."""
+"""The command `verify`: proves a recording, or names the first fault and its place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from orderbook_desktop.storage.verification.verification import Verified, verify
 
 
 class NotRecordedThere(KnownError):
-    """Of `symbol` there is no recording, or none of the time that was asked for."""
+    """There is no recording of `symbol`, or none within the times that were given."""
 
     def __init__(self, symbol: str, *, at_that_time: bool) -> None:
         self.symbol = symbol
@@ -41,25 +41,25 @@ def run_verify(
     *,
     as_json: bool,
 ) -> int:
-    """Prove the recording of the symbol `typed`; return 1 where it doesn't hold.
+    """Prove the recording of the symbol `typed`; return 1 if it doesn't hold.
 
-    Raises `KnownError` where there is nothing to prove, or no database.
+    Raises `KnownError` if there is no such recording, or no database.
     """
     symbol, market = symbol_and_market(typed)
     check_span(from_ms, to_ms)
     work = _verify(settings, symbol, market, from_ms, to_ms)
 
-    def tell(found: Verified) -> int:
+    def report(found: Verified) -> int:
         is_empty = not (found.segments or found.loose_events or found.unlisted_events)
         if is_empty and found.holds:
             raise NotRecordedThere(symbol, at_that_time=(from_ms, to_ms) != (None, None))
         if as_json:
             typer.echo(json.dumps(as_fields(symbol, found), indent=2))
         else:
-            _tell(symbol, found)
+            _print_result(symbol, found)
         return 0 if found.holds else 1
 
-    return run_interruptibly(work, "nothing was proven", tell)
+    return run_interruptibly(work, "nothing was proven", report)
 
 
 async def _verify(
@@ -76,7 +76,7 @@ async def _verify(
 
 
 def as_fields(symbol: str, found: Verified) -> dict[str, Any]:
-    """Return what was found as JSON's objects have it; times are those of the exchange."""
+    """Return the fields of `found` for JSON; times are the exchange's."""
     timeline, fault = found.timeline, found.fault
     return {
         "symbol": symbol,
@@ -120,7 +120,7 @@ def _span(span: Timeline | Gap) -> dict[str, Any]:
     return {"from": time_text(begin), "to": time_text(end), "from_ms": begin, "to_ms": end}
 
 
-def _tell(symbol: str, found: Verified) -> None:
+def _print_result(symbol: str, found: Verified) -> None:
     console = Console(highlight=False, soft_wrap=True)
     verdict = "[bold green]holds[/]" if found.holds else "[bold red]does not hold[/]"
     console.print(f"[bold]{symbol}[/]: the recording {verdict}.")
@@ -132,7 +132,7 @@ def _tell(symbol: str, found: Verified) -> None:
 
 
 def _coverage(found: Verified) -> list[tuple[str, str]]:
-    """Return what was proven, line by line, each with its name."""
+    """Return the lines of the result, each with its name."""
     timeline = found.timeline
     lines: list[tuple[str, str]] = []
     if timeline.covers:
@@ -157,17 +157,19 @@ def _coverage(found: Verified) -> list[tuple[str, str]]:
         lines.append(("loose", f"{loose} to no known book"))
     if found.unlisted_events:
         are = "event is" if found.unlisted_events == 1 else "events are"
-        told = f"{found.unlisted_events:,} more stored {are} neither in a segment nor listed yet"
-        lines.append(("unlisted", told))
+        unlisted = (
+            f"{found.unlisted_events:,} more stored {are} neither in a segment nor listed yet"
+        )
+        lines.append(("unlisted", unlisted))
     if found.recorder is not RecorderState.NONE:
         lines.append(("recorder", found.recorder.value))
     snapshots = "1 snapshot" if found.witnesses == 1 else f"{found.witnesses:,} snapshots"
-    told = (
+    witnesses = (
         f"equal to {snapshots} that the exchange gave meanwhile"
         if found.witnesses
         else "no snapshot to compare with (a recorder takes one a minute after a segment begins)"
     )
-    lines.append(("witnesses", told))
+    lines.append(("witnesses", witnesses))
     return lines
 
 

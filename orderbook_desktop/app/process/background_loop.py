@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for those who have none or must not block theirs."""
+"""An event loop in its own thread, for callers that are not coroutines."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _T = TypeVar("_T")
 
 
 class BackgroundLoop:
-    """Runs coroutines for a thread that waits for them, also where that has a running loop.
+    """Runs coroutines for a thread that waits for them; that thread may have a running loop.
 
-    Call `close()` when done; it ends what still runs. The end of the program calls it too.
+    Call `close()` when done; it ends iterators that are still open. The end of the program also
+    calls it.
     """
 
     def __init__(self) -> None:
@@ -28,18 +29,18 @@ class BackgroundLoop:
         )
         self._thread.start()
         self._loop = started.result()
-        # Later the thread stands still, and whoever left an iterator would wait for it for ever.
+        # At exit, before the thread stops: closing an iterator later would wait for ever.
         atexit.register(self.close)
 
     @property
     def is_open(self) -> bool:
-        """Whether it has not been closed."""
+        """Whether the loop runs."""
         return self._thread.is_alive()
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Return what `work` returns, or raise what it raises; Ctrl-C cancels it.
+        """Return the result of `work`, or raise its exception; Ctrl-C cancels `work`.
 
-        Raises `ValueError` when closed.
+        Raises `ValueError` after `close()`.
         """
         if not self.is_open:
             work.close()
@@ -51,7 +52,7 @@ class BackgroundLoop:
             running.cancel()
 
     def iterate(self, items: AsyncGenerator[_T]) -> Iterator[_T]:
-        """Iterate over `items`; they are closed when the iterator is, or this."""
+        """Iterate over `items`, which are closed with the iterator or with this loop."""
         nothing = object()
         steps = _Steps(items)
         self._open.add(steps)
@@ -62,7 +63,7 @@ class BackgroundLoop:
             self._end(steps)
 
     def close_iterators(self) -> None:
-        """Close the items of all iterators that were not read to their ends."""
+        """Close all iterators that were not read to their ends."""
         if self.is_open:
             self.run(self._close_open())
 
@@ -74,7 +75,7 @@ class BackgroundLoop:
             self._thread.join()
 
     def _end(self, steps: _Steps[_T]) -> None:
-        """Close `steps`, and return when that is done, if this may wait for it."""
+        """Close `steps`; outside of the loop's thread, wait until they are closed."""
         if steps not in self._open:
             return
         self._open.discard(steps)
@@ -82,18 +83,18 @@ class BackgroundLoop:
             if self.is_open:
                 self.run(steps.close())
             return
-        # An iterator that was left is collected wherever Python happens to be.
+        # Python collects an abandoned iterator in any thread, here in that of the loop.
         work = steps.close()
         try:
             asyncio.run_coroutine_threadsafe(work, self._loop)
         except RuntimeError:
-            # The loop has ended, and closed them itself.
+            # The loop has ended, and has closed the items itself.
             work.close()
 
     async def _live(self, started: Future[asyncio.AbstractEventLoop]) -> None:
         started.set_result(asyncio.get_running_loop())
         await self._stop.wait()
-        # asyncio would close all generators at once, also those that others of them wait for.
+        # asyncio would close all generators at once, even where one waits for another.
         await self._close_open()
 
     async def _close_open(self) -> None:
@@ -102,25 +103,25 @@ class BackgroundLoop:
 
 
 class _Steps(Generic[_T]):
-    """`items` one by one. Its methods run in the loop."""
+    """Gives `items` one by one. Its methods run in the loop."""
 
     def __init__(self, items: AsyncGenerator[_T]) -> None:
         self._items = items
         self._step: asyncio.Task[Any] | None = None
 
     async def next(self, default: object) -> _T | object:
-        """Return the next one, or `default` after the last."""
+        """Return the next item, or `default` after the last one."""
         self._step = asyncio.current_task()
         return await anext(self._items, default)
 
     async def close(self) -> None:
         """Close the items."""
         step = self._step
-        # One that Ctrl-C broke off may be on its way out, or not have been told yet.
+        # A step that Ctrl-C interrupted may be ending, or may not have been cancelled yet.
         if step is not None and not step.done():
             if not step.cancelling():
                 step.cancel()
             await asyncio.wait({step})
-        # Whoever left them has no use for what goes wrong on the way out.
+        # The caller has abandoned the items, so an error while closing them is of no use.
         with suppress(Exception):
             await self._items.aclose()

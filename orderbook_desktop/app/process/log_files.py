@@ -1,4 +1,4 @@
-"""Where the program's log goes: a limited file in the data folder, and the terminal."""
+"""The program's log: a limited file in the data folder, and the terminal."""
 
 from __future__ import annotations
 
@@ -15,40 +15,43 @@ from orderbook_desktop.app.settings import Environment, Settings
 from orderbook_desktop.system.private_files import private_data_folder, private_folder
 
 _FILE_BYTES: Final = 2_000_000
-_FILES_KEPT: Final = 3
+_OLD_FILES: Final = 3
 _FORMAT: Final = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
-# C0 and C1 but for tab and line feed; and what turns the direction of writing.
+# C0 and C1 without tab and line feed, and the characters that change the writing direction.
 _controls: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _NOISY: Final = ("pymongo", "asyncio", "qasync", "websockets", "ccxt", "aiohttp", "filelock")
 
 
 class PlainLines(logging.Formatter):
-    """Writes records of which no text, whoever made it, can move a terminal's cursor."""
+    """Writes records without control characters, which could move a terminal's cursor.
+
+    A record may hold text from a server or a file name.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record with its control characters as `?`, but for line breaks and tabs."""
+        """Return the record; each control character but line feed and tab becomes `?`."""
         return _controls.sub("?", super().format(record))
 
 
 class SharedLogFile(RotatingFileHandler):
-    """A limited log that several copies of the program write to.
+    """A limited log file that several copies of the program write to.
 
-    One that finds the file renamed by another goes over to the new one.
+    A copy whose file was renamed by another copy opens the new file.
     """
 
     def __init__(self, path: Path) -> None:
-        """Begin to write to `path`; raises `OSError` where that is impossible."""
+        """Begin to write to `path`; raises `OSError` if that is impossible."""
         private_folder(path.parent)
         super().__init__(
             path,
             maxBytes=_FILE_BYTES,
-            backupCount=_FILES_KEPT,
+            backupCount=_OLD_FILES,
             encoding="utf-8",
             errors="backslashreplace",
         )
 
     def shouldRollover(self, record: logging.LogRecord) -> bool | int:  # noqa: N802 (logging's name)
-        """Follow the file, then tell whether it is full."""
+        """Reopen the file if it was renamed, then return whether it is full."""
         if not self._is_current():
             if self.stream is not None:
                 self.stream.close()
@@ -71,7 +74,7 @@ def log_path(settings: Settings) -> Path:
 
 
 def current_log() -> str:
-    """Return the path of the log in use; empty where there is none."""
+    """Return the path of the log in use, or an empty string."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, SharedLogFile):
             return handler.baseFilename
@@ -79,16 +82,16 @@ def current_log() -> str:
 
 
 def begin_log(settings: Settings) -> None:
-    """Send log records to the file, in development also to the terminal.
+    """Send log records to the file, and in development also to the terminal.
 
-    Where the file can't be written, the terminal gets the errors instead.
+    If the file can't be written, the terminal gets the errors instead.
     """
     root = logging.getLogger()
     development = settings.env is Environment.DEVELOPMENT
     root.setLevel(logging.DEBUG if development else logging.INFO)
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # It is about a kind of proxy, and comes while other threads may have a hand in the filters.
+    # SOCKS proxies aren't used. The filter is set here, before threads that also change filters.
     warnings.filterwarnings("ignore", message="SOCKS support in urllib3")
     # A full disk must not fill the terminal with tracebacks about the log.
     logging.raiseExceptions = development

@@ -122,7 +122,7 @@ def test_many_symbols_are_told_in_one_line() -> None:
     sessions["A0"].counts.archived_bytes = 2_400
     sessions["A1"].counts.archived_bytes = 100
     with RecordProgress("book", _sessions(**sessions), console) as progress:
-        progress._told_at -= record_progress._TELL_EVERY_S
+        progress._printed_at -= record_progress._PRINT_EVERY_S
         progress.show()
     last = _text(console).splitlines()[-1]
     assert last.startswith("100 symbols: 1 not recorded, 1 reconnecting, 1 waiting for its first")

@@ -94,25 +94,25 @@ def _in_a_thread() -> None:
     "cause", [_in_a_slot, _in_an_override, _in_a_callback_of_the_loop, _in_a_thread]
 )
 async def test_it_is_logged_and_told(cause: Callable[[], None]) -> None:
-    heard: list[BaseException] = []
+    reported: list[BaseException] = []
     hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
-    with UnexpectedErrors(heard.append).caught(asyncio.get_running_loop()):
+    with UnexpectedErrors(reported.append).caught(asyncio.get_running_loop()):
         cause()
         async with asyncio.timeout(60):
-            while not heard:
+            while not reported:
                 await asyncio.sleep(0.01)
-    assert "a bug" in str(heard[0])
+    assert "a bug" in str(reported[0])
     assert hooks == (sys.excepthook, sys.unraisablehook, threading.excepthook)
 
 
 @pytest.mark.expects_log(r"ERROR .*event_loop: unexpected exception in ")
 async def test_the_same_one_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    heard: list[BaseException] = []
+    reported: list[BaseException] = []
     loop = asyncio.get_running_loop()
-    with UnexpectedErrors(heard.append).caught(loop):
+    with UnexpectedErrors(reported.append).caught(loop):
         for _ in range(5):
             loop.call_soon(_fail)
         for _ in range(10):
             await asyncio.sleep(0.01)
-    assert len(heard) == 1
+    assert len(reported) == 1
     assert len(caplog.records) == 1
