@@ -1,1 +1,1 @@
-"""The browser view: the same book for remote browsers."""
+"""The browser view: a server that shows the window's book to browsers and programs."""

@@ -1,4 +1,4 @@
-"""The paths for programs: books and state as JSON, and the stream of changes."""
+"""The paths for programs: books and status as JSON, and the stream of changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.levels import Levels
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.version import __version__
-from orderbook_desktop.web.changes_stream import ChangesForm, raw_levels, seen_moment
+from orderbook_desktop.web.changes_stream import ChangesForm, raw_levels, resumed_seq
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.frames import Encoding, accepts_gzip
 from orderbook_desktop.web.hub import Hub
@@ -32,7 +32,7 @@ from orderbook_desktop.web.seated_stream import SeatedStream
 
 _log = logging.getLogger(__name__)
 
-# How long somebody who asks for a symbol's first book waits for it.
+# How long a request waits for a symbol's first book.
 FIRST_BOOK_S: Final = 3.0
 
 _LEVELS: Final = Field(
@@ -42,7 +42,7 @@ _LEVELS: Final = Field(
 
 
 class BookAnswer(BaseModel):
-    """A book. While it is not known both sides are empty and `lastUpdateId` is 0."""
+    """A book. While the book is unknown both sides are empty and `lastUpdateId` is 0."""
 
     symbol: str = Field(examples=["BTC/USDT"])
     lastUpdateId: int = Field(description="The exchange's update id of the last change.")  # noqa: N815
@@ -53,11 +53,11 @@ class BookAnswer(BaseModel):
 
 
 class FollowedSymbol(BaseModel):
-    """One symbol that is being followed."""
+    """A symbol that the server follows."""
 
     symbol: str
     source: SourceKind = Field(
-        description="Where its book comes from just now: the recording, or the exchange itself."
+        description="The present source of its book: the recording, or the exchange itself."
     )
     status: FeedState
     detail: str = Field(description="What is wrong, in a sentence; empty while all is well.")
@@ -75,15 +75,15 @@ class StatusAnswer(BaseModel):
     viewers: int
     viewersLimit: int  # noqa: N815
     symbolsOnOffer: int  # noqa: N815
-    symbol: str = Field(description="What is shown to who asks for none.", examples=["BTC/USDT"])
+    symbol: str = Field(description="The symbol that is shown by default.", examples=["BTC/USDT"])
     symbols: list[FollowedSymbol] = Field(
-        description="Those being followed; the one above is among them: asking for the status"
-        " is reason enough to follow it."
+        description="The symbols that the server follows. A request for the status makes it follow"
+        " the default symbol."
     )
 
 
 class Health(BaseModel):
-    """That the server answers."""
+    """The answer of a server that works."""
 
     status: str = "ok"
 
@@ -133,19 +133,19 @@ def api_routes(hub: Hub, now: Callable[[], float] = time.monotonic) -> APIRouter
 
     @router.get("/healthz")
     async def health(response: Response) -> Health:
-        """Return that the server answers; asks for no token and tells nothing else."""
+        """Return that the server answers, without a token and without further information."""
         response.headers["cache-control"] = "no-store"
         return Health()
 
     @router.get(
         "/stream",
-        # As FastAPI's own class it would want the endpoint itself to be a generator.
+        # With FastAPI's own class the endpoint itself would have to be a generator.
         response_class=StreamingResponse,
         responses={
             200: {
-                "description": "Server-sent events whose data is JSON: one with `kind` `book`,"
-                " then `diff`s that set levels (quantity 0 removes one) and apply to the book"
-                " whose `seq` is their `from`, and a `beat` where nothing changes.",
+                "description": "Server-sent events whose data is JSON. The first has the `kind`"
+                " `book`. Each `diff` after it sets levels (quantity 0 removes a level) of the"
+                " book whose `seq` is the diff's `from`. A `beat` comes while nothing changes.",
                 "content": {"text/event-stream": {}},
             },
             **OF_SYMBOLS,
@@ -156,12 +156,12 @@ def api_routes(hub: Hub, now: Callable[[], float] = time.monotonic) -> APIRouter
         last_event_id: LastEventId = None,
         accept_encoding: AcceptEncoding = "",
     ) -> SeatedStream:
-        """Follow a book: all of it once, then what changes, at most ten times a second."""
+        """Follow a book: the whole book, then its changes, at most ten times a second."""
         info = hub.library.find(symbol or hub.library.default_symbol)
         seat = hub.take_seat(info)
-        seen = seen_moment(seat.channel, last_event_id or "")
+        last_seq = resumed_seq(seat.channel, last_event_id or "")
         encoding = Encoding(gzip=accepts_gzip(accept_encoding))
-        return SeatedStream(seat, changes, seen=seen, encoding=encoding)
+        return SeatedStream(seat, changes, last_seq=last_seq, encoding=encoding)
 
     return router
 
@@ -171,7 +171,7 @@ def _best(levels: Levels, depth: int) -> Levels:
 
 
 async def _follow_default(hub: Hub) -> None:
-    """Have the default symbol followed, unless that can't be."""
+    """Follow the default symbol; a failure is logged."""
     try:
         async with hub.channel(hub.library.find(hub.library.default_symbol)):
             pass

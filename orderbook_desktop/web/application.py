@@ -1,4 +1,4 @@
-"""The web application: routes, what becomes of errors, compression, and the gate before it all."""
+"""The web application: routes, answers to errors, compression, and the gate in front of them."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from orderbook_desktop.web.templates import Templates
 
 _DESCRIPTION: Final = (
     "The order book that Orderbook Desktop shows, for browsers and for programs. Read-only."
-    " Where a token is required, show it as `Authorization: Bearer …`, or as `token=…` in the"
-    " query. HEAD is answered as GET is, without the body, but not by the endless streams."
+    " If a token is required, send it as `Authorization: Bearer …`, or as `token=…` in the query."
+    " HEAD is answered like GET, without the body; the endless streams do not answer it."
 )
 _COMPRESS_FROM: Final = 1000
-# On a slow computer the time to compress further costs more than the bytes it saves.
+# On a slow computer stronger compression costs more time than the saved bytes would take.
 _COMPRESS_LEVEL: Final = 4
 _STATUS_OF: Final[dict[type[KnownError], HTTPStatus]] = {
     NotOffered: HTTPStatus.NOT_FOUND,
@@ -45,12 +45,12 @@ _STATUS_OF: Final[dict[type[KnownError], HTTPStatus]] = {
     Closing: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-# An answer to HEAD would have to wait for the end of these endless answers; they refuse HEAD.
+# These answers have no end, and an answer to HEAD would wait for it, so they refuse HEAD.
 _STREAMS: Final = ("/events", "/stream")
 
 
 def create_app(hub: Hub, options: WebOptions) -> ASGIApp:
-    """Return the application that serves `hub` at an address that is `options.guarded()`."""
+    """Return the application that serves `hub`; `options` come from `WebOptions.guarded()`."""
     templates = Templates()
     limits = options.limits
     refusals = RefusalPage(templates)
@@ -72,7 +72,7 @@ def _routed(hub: Hub, templates: Templates, refusals: RefusalPage) -> FastAPI:
         title="Orderbook Desktop",
         description=_DESCRIPTION,
         version=__version__,
-        # Their pages load scripts from elsewhere; the schema itself is at /openapi.json.
+        # These pages load scripts from other sites; the schema itself is at /openapi.json.
         docs_url=None,
         redoc_url=None,
     )
@@ -107,7 +107,7 @@ def _routed(hub: Hub, templates: Templates, refusals: RefusalPage) -> FastAPI:
 
 
 class _Static(StaticFiles):
-    """Files that a browser may keep, but asks about before it uses them again."""
+    """Files that a browser may cache, but has to revalidate before each use."""
 
     def file_response(self, *args: object, **kwargs: object) -> Response:
         """Return the file, to be revalidated by its ETag."""
@@ -132,13 +132,13 @@ def _answer(
 
 
 def _validation_sentence(error: RequestValidationError) -> str:
-    """Return what is wrong without the value itself, which nobody needs to be sent back."""
+    """Return a sentence that says what is wrong; the value itself is left out."""
     first = error.errors()[0]
     return f"{first['loc'][-1]}: {first['msg'].removeprefix('Value error, ')}."
 
 
 class _Heads:
-    """An ASGI application that has `app` answer HEAD as if it were GET."""
+    """An ASGI application that lets `app` answer HEAD like GET, and drops the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,7 +1,7 @@
-"""One symbol's broadcast: the book looked at ten times a second, once for all viewers.
+"""One symbol's broadcast: the hub looks at the book ten times a second, once for all viewers.
 
-Nothing is queued for anybody. A viewer remembers the number of the moment it has seen and
-asks for what leads from there to the present one; whoever is slow skips moments.
+No viewer has a queue. A viewer remembers the number of the moment that it was last sent, and
+asks for the changes from there to the present moment. A slow viewer skips moments.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.web.frames import Frame
 
-# What the window paints must not wait until everybody has been served.
+# The event loop also paints the window, so only this many viewers are served in one turn.
 _AT_ONCE: Final = 8
 
-# Whoever is further behind, ten seconds at full rate, gets the whole book.
+# Ten seconds of moments at full rate. A viewer that is further behind gets the whole book.
 _REMEMBERED: Final = 100
 _NO_LEVELS: Final = Levels(EMPTY, EMPTY)
 _NO_CHANGES: Final[BookChanges | None] = BookChanges(_NO_LEVELS, _NO_LEVELS)
 
 
 class WaitingRoom:
-    """Lets many wait for the same thing.
+    """Lets many coroutines wait for the same call.
 
-    Whoever looks whether there is something to do and then waits, without awaiting anything
-    else in between, misses no call.
+    A coroutine misses no call if it looks for work and then waits, without an `await` between
+    the two.
     """
 
     def __init__(self) -> None:
@@ -56,33 +56,33 @@ class WaitingRoom:
         await called
 
     async def call(self) -> None:
-        """Let all go who wait now; between a few and the next few the loop has its turn."""
+        """Wake all coroutines that wait now, a few in each turn of the loop."""
         waiting, self._waiting = self._waiting, []
         try:
             for start in range(0, len(waiting), _AT_ONCE):
-                _let_go(waiting[start : start + _AT_ONCE])
+                _wake(waiting[start : start + _AT_ONCE])
                 await asyncio.sleep(0)
         finally:
-            # Whoever calls may be cancelled on the way, and nobody else knows of these.
-            _let_go(waiting)
+            # If this call is cancelled, the rest must still be woken.
+            _wake(waiting)
 
     def close(self) -> None:
-        """Let all go at once."""
+        """Wake all waiting coroutines at once."""
         waiting, self._waiting = self._waiting, []
-        _let_go(waiting)
+        _wake(waiting)
 
 
-def _let_go(waiting: list[asyncio.Future[None]]) -> None:
+def _wake(waiting: list[asyncio.Future[None]]) -> None:
     for called in waiting:
-        if not called.done():  # Else whoever waited has been cancelled.
+        if not called.done():  # A cancelled coroutine's future is done.
             called.set_result(None)
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What is shown from one change to the next: the book and how far it can be trusted.
+    """The book and how far it can be trusted, from one change to the next.
 
-    `demo` is whether it is a made-up one.
+    `seq` is the moment's number in its channel. `demo` is whether the market is made up.
     """
 
     seq: int
@@ -94,8 +94,8 @@ class Moment:
 class Channel:
     """Broadcasts one symbol's book. Call `close()` when done.
 
-    `run` and the moments' numbers together identify a moment for ever. Viewers wait in
-    `waiting`: call them after a new moment or a heartbeat; the end lets them go by itself.
+    `run` together with a moment's `seq` identifies the moment for ever. Viewers wait in
+    `waiting`. The hub calls them after a new moment or a heartbeat, and `close()` wakes them.
     """
 
     def __init__(
@@ -112,11 +112,11 @@ class Channel:
         self._book = book
         self._now_ns = now_ns
         self._is_demo = is_demo
-        # How far the book can be trusted, as it was when the book was looked at.
+        # How far the book can be trusted, as of the last look.
         self._status = book.look().status
-        self._seen: tuple[Book, int] | None = None
+        self._last_revision: tuple[Book, int] | None = None
         self._unreadable = ""
-        # What led to the present moment, step by step; None where only the whole book tells.
+        # The changes that led to the present moment; None for a step that needs the whole book.
         self._steps: deque[BookChanges | None] = deque(maxlen=_REMEMBERED)
         self._frames: dict[Hashable, Frame] = {}
         image = BookImage(info.market, 0, 0, Scale(), _NO_LEVELS, _NO_LEVELS)
@@ -125,7 +125,7 @@ class Channel:
 
     @property
     def moment(self) -> Moment:
-        """The present one."""
+        """The present moment."""
         return self._moment
 
     @property
@@ -135,7 +135,7 @@ class Channel:
 
     @property
     def source(self) -> SourceKind:
-        """Where the book of the last look comes from."""
+        """The source of the book of the last look."""
         return self._status.source
 
     def badge(self) -> Badge:
@@ -147,11 +147,11 @@ class Channel:
         return replace(badge, state=state, text=state.value, detail=self._unreadable)
 
     def look(self) -> bool:
-        """Begin a new moment if anything moved; return whether it did."""
+        """Begin a new moment if the book or its status changed; return whether it did."""
         look = self._book.look()
         book, self._status = look.book, look.status
-        seen = (book, book.revision)
-        has_moved, self._seen = seen != self._seen, seen
+        revision = (book, book.revision)
+        has_moved, self._last_revision = revision != self._last_revision, revision
         before = self.moment
         image, changes = before.image, _NO_CHANGES
         if has_moved:
@@ -166,29 +166,29 @@ class Channel:
         return True
 
     def beat(self) -> None:
-        """Have the viewers told that all is well though nothing moved."""
+        """Count a heartbeat, which viewers are sent while nothing changes."""
         self.beats += 1
         self._frames = {}
 
     def close(self) -> None:
-        """Give the book back and let go whoever waits."""
+        """Give the book back and wake all waiting viewers."""
         self._book.give_back()
         self.waiting.close()
 
     def changes_since(self, seq: int) -> BookChanges | None:
-        """Return what leads from moment `seq` to the present one; None: the whole book does."""
+        """Return the changes from moment `seq` to the present; None: the whole book is needed."""
         missed = self.moment.seq - seq
         if not 0 < missed <= len(self._steps):
             return None
-        parts = []
+        missed_steps = []
         for changes in islice(self._steps, len(self._steps) - missed, None):
             if changes is None:
                 return None
-            parts.append(changes)
-        return parts[0] if len(parts) == 1 else merge_changes(parts)
+            missed_steps.append(changes)
+        return missed_steps[0] if missed == 1 else merge_changes(missed_steps)
 
     def shared(self, key: Hashable, make: Callable[[], Frame]) -> Frame:
-        """Return the frame `key` of the present moment, made the first time it is asked for."""
+        """Return the frame `key` of the present moment; `make` makes it at the first call."""
         frame = self._frames.get(key)
         if frame is None:
             frame = self._frames[key] = make()
@@ -204,7 +204,7 @@ class Channel:
 
 
 def _changes(old: BookImage, new: BookImage) -> BookChanges | None:
-    """Return what leads from one image to the next, where changes can tell that."""
+    """Return the changes from one image to the next; None if the whole book is needed."""
     if old.scale != new.scale or not (old.last_update_id and new.last_update_id):
         return None
     return changes_between(old, new)

@@ -1,4 +1,4 @@
-"""What can go wrong with the browser view, as sentences for the person who wanted it.
+"""The known errors of the browser view.
 
 KnownError
 ├── CannotServe         the address could not be opened
@@ -13,7 +13,7 @@ from orderbook_desktop.core.errors import KnownError
 
 
 class CannotServe(KnownError):
-    """The browser view could not open its address; `reason` is mostly the system's."""
+    """The browser view could not open its address; `reason` is mostly the system's text."""
 
     def __init__(self, host: str, port: int, reason: str) -> None:
         self.host = host
@@ -29,7 +29,7 @@ class CannotServe(KnownError):
 
 
 class PortTaken(CannotServe):
-    """Another program listens there: `user` names it, `free_port` can be had (0: none found)."""
+    """Another program, `user`, listens on the port; `free_port` is a free one (0: none found)."""
 
     def __init__(self, host: str, port: int, user: str, free_port: int) -> None:
         super().__init__(host, port, f"used by {user}")
@@ -42,7 +42,7 @@ class PortTaken(CannotServe):
 
 
 class TooMany(KnownError):
-    """One more of `what` than the `limit` allows."""
+    """A request would exceed the `limit` of `what`, which is a plural noun."""
 
     def __init__(self, what: str, limit: int) -> None:
         self.what = what
@@ -54,7 +54,7 @@ class TooMany(KnownError):
 
 
 class Closing(KnownError):
-    """The browser view is ending: nothing more is followed for anybody."""
+    """The browser view is ending, and follows no further symbol."""
 
     def __str__(self) -> str:
         return "The browser view is being switched off."

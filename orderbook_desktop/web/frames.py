@@ -1,9 +1,8 @@
-"""Server-sent events as bytes, made once and sent to every viewer alike, compressed or not.
+"""Server-sent events as bytes, made once for all viewers, plain and compressed.
 
-A viewer's gzip stream is put together from pieces that were compressed on their own: each
-ends on a byte boundary (`Z_FULL_FLUSH`) and refers to nothing before it, so that the same
-piece fits into every viewer's stream. Compression then costs once per event, not once per
-viewer, and each event can be read as soon as it arrives.
+Each event is compressed on its own: its bytes end on a byte boundary (`Z_FULL_FLUSH`) and refer
+to no earlier event. The same bytes therefore fit into every viewer's gzip stream. An event is
+compressed once, not once per viewer, and a viewer can read it as soon as it arrives.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Final
 
 from fastapi.sse import format_sse_event
 
-# Levels of zlib: a whole book of thousands of levels must not hold up the event loop.
+# Levels of zlib. A whole book of thousands of levels must not block the event loop.
 _LEVEL: Final = 6
 _LEVEL_OF_LARGE: Final = 1
 _LARGE: Final = 64 * 1024
@@ -26,31 +25,31 @@ _LAST_EMPTY_BLOCK: Final = b"\x03\x00"
 
 
 class Frame:
-    """One server-sent event: `plain` for everybody, `packed` for those who take gzip."""
+    """One server-sent event: `packed` is for viewers that accept gzip, `plain` for the others."""
 
     def __init__(self, plain: bytes) -> None:
         self.plain = plain
 
     @cached_property
     def packed(self) -> bytes:
-        """The event as a self-contained run of deflate blocks."""
+        """The event as deflate blocks that refer to no other event."""
         level = _LEVEL if len(self.plain) < _LARGE else _LEVEL_OF_LARGE
         packer = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
         return packer.compress(self.plain) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
 def event_frame(data: str, event_id: str | None = None) -> Frame:
-    """Return an unnamed event, the kind that both `EventSource` and htmx take by default."""
+    """Return an event without a name, which both `EventSource` and htmx take by default."""
     return Frame(format_sse_event(data_str=data, id=event_id))
 
 
 def opening_frame(retry_ms: int) -> Frame:
-    """Return what opens a stream: how long to wait before connecting again."""
+    """Return the first event of a stream: how long to wait before connecting again."""
     return Frame(format_sse_event(retry=retry_ms, comment="the order book follows"))
 
 
 class Encoding:
-    """Puts frames into one viewer's stream: `start`, then `take` each, then `end`."""
+    """Encodes one viewer's stream. Call `start`, then `take` for each frame, then `end`."""
 
     def __init__(self, *, gzip: bool) -> None:
         self._gzip = gzip
@@ -59,11 +58,11 @@ class Encoding:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the response's head has to say about it."""
+        """The headers of the response that name the encoding."""
         return {"content-encoding": "gzip"} if self._gzip else {}
 
     def start(self) -> bytes:
-        """Return what comes before the first frame."""
+        """Return the bytes before the first frame."""
         return _GZIP_HEADER if self._gzip else b""
 
     def take(self, frame: Frame) -> bytes:
@@ -75,7 +74,7 @@ class Encoding:
         return frame.packed
 
     def end(self) -> bytes:
-        """Return what completes the stream."""
+        """Return the bytes that complete the stream."""
         if not self._gzip:
             return b""
         trailer = struct.pack("<LL", self._checksum, self._length & 0xFFFFFFFF)

@@ -1,4 +1,4 @@
-"""All broadcasts of one server: opened when wanted, looked at, closed when left alone."""
+"""All broadcasts of one server: the hub opens channels, looks at their books, and closes them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _RETRY_MS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class HubTimes:
-    """How often a hub looks at its books and tells of them, in seconds.
+    """How often a hub looks at its books and sends to viewers, in seconds.
 
-    A book is looked at every `look_s`, and has on average no more than one moment in `tick_s`,
-    told of as soon as the book is seen to have moved. While nothing moves, a heartbeat goes out
-    every `beat_s`. A book that nobody watches is followed for another `linger_s`: a viewer that
-    reloads the page finds its symbol still being followed.
+    The hub looks at a book every `look_s`, and begins a new moment as soon as the book has
+    moved, but on average no more than one moment in `tick_s`. While nothing changes, a heartbeat
+    is sent every `beat_s`. A channel without users stays open for `linger_s`, so that a viewer
+    that reloads the page finds its symbol still followed.
     """
 
     tick_s: float = 0.1
@@ -40,34 +40,41 @@ class HubTimes:
 
 
 class StreamForm(Protocol):
-    """What one kind of stream sends."""
+    """Makes the frames of one kind of stream."""
 
-    def frame(self, channel: Channel, seen: int | None) -> Frame:
-        """Return what leads from the moment `seen` (None: nothing was) to the present one."""
+    def frame(self, channel: Channel, last_seq: int | None) -> Frame:
+        """Return a frame from the moment `last_seq` to the present one.
+
+        None means that the viewer has no moment yet.
+        """
         ...
 
     def beat(self, channel: Channel) -> Frame:
-        """Return the heartbeat while nothing moves."""
+        """Return the heartbeat, which is sent while nothing changes."""
         ...
 
 
-class _Place:
-    """A channel in the hub, and who needs it."""
+class _OpenChannel:
+    """A channel of the hub, with the numbers of its users.
+
+    `users` are viewers and requests that need the channel now. `is_pinned` channels stay open
+    without users.
+    """
 
     def __init__(self, channel: Channel, times: HubTimes, now: float) -> None:
         self.channel = channel
         self._times = times
         self.users = 0
         self.viewers = 0
-        self.kept = False
+        self.is_pinned = False
         self.left_at = now
-        self.told_at = now
+        self.sent_at = now
         self.due_at = now
 
     def refresh(self, now: float) -> bool:
-        """Look at a book that nobody watches, and that `Hub.run` therefore leaves alone.
+        """Look at the book if it has no users, since `Hub.run` looks only at books with users.
 
-        Returns whether that was due.
+        Returns whether it looked. It looks no more often than `Hub.run` would.
         """
         is_due = not self.users and now >= self.due_at
         if is_due:
@@ -75,52 +82,52 @@ class _Place:
         return is_due
 
     def look(self, now: float) -> bool:
-        """Look at the book; return whether there is something to tell."""
+        """Look at the book; return whether there is something to send."""
         if self.channel.look():
-            # On average: whoever was late once is early once.
+            # The interval holds on average: after a late moment the next one may come early.
             self.due_at = max(self.due_at, now - self._times.tick_s) + self._times.tick_s
-        elif now - self.told_at >= self._times.beat_s:
+        elif now - self.sent_at >= self._times.beat_s:
             self.channel.beat()
         else:
             return False
-        self.told_at = now
+        self.sent_at = now
         return True
 
 
 class Seat:
-    """One viewer's place at a stream; call `leave()` when done, in any case."""
+    """One viewer's seat at a stream. Call `leave()` when done, also after an error."""
 
-    def __init__(self, hub: Hub, place: _Place, age_s: float) -> None:
+    def __init__(self, hub: Hub, opened: _OpenChannel, age_s: float) -> None:
         self._hub = hub
-        self._place = place
+        self._opened = opened
         self._age_s = age_s
         self._taken = True
 
     @property
     def channel(self) -> Channel:
-        """What is being watched."""
-        return self._place.channel
+        """The channel that the viewer watches."""
+        return self._opened.channel
 
     def leave(self) -> None:
-        """Make room for somebody else; again does nothing."""
+        """Free the seat for another viewer; a second call does nothing."""
         if self._taken:
             self._taken = False
-            self._hub.vacate(self._place)
+            self._hub.vacate(self._opened)
 
-    async def frames(self, form: StreamForm, seen: int | None) -> AsyncGenerator[Frame, None]:
-        """Iterate over what to send, until the hub closes or the stream is too old.
+    async def frames(self, form: StreamForm, last_seq: int | None) -> AsyncGenerator[Frame, None]:
+        """Iterate over the frames to send, until the hub closes or the stream is too old.
 
-        `seen` is the moment that the viewer knows already. Each frame leads to the moment
-        that is present when it is asked for: a slow viewer misses nothing but steps.
+        `last_seq` is the moment that the viewer has already. Each frame leads to the present
+        moment: a slow viewer skips moments, but misses no change.
         """
         yield opening_frame(_RETRY_MS)
         ends_at = self._hub.now() + self._age_s
         channel, beats = self.channel, self.channel.beats
         while not self._hub.closed and self._hub.now() < ends_at:
             present = channel.moment.seq
-            if present != seen:
-                yield form.frame(channel, seen)
-                seen = present
+            if present != last_seq:
+                yield form.frame(channel, last_seq)
+                last_seq = present
             elif channel.beats != beats:
                 yield form.beat(channel)
             else:
@@ -130,10 +137,10 @@ class Seat:
 
 
 class Hub:
-    """Looks after the channels of `library`. Let `run()` run; `close()` ends every stream.
+    """Opens and closes the channels of `library`. Let `run()` run; `close()` ends every stream.
 
-    `now_ns` is the clock by which a book's age is told (`steady_ns`). `now` is a clock in
-    seconds that never goes back, by which the hub waits.
+    `now_ns` is the clock for the age of books (`steady_ns`). `now` is a clock in seconds that
+    never goes back; the hub waits by it.
     """
 
     def __init__(
@@ -151,59 +158,59 @@ class Hub:
         self._times = times or HubTimes()
         self.closed = False
         self._now_ns = now_ns
-        self._places: dict[str, _Place] = {}
+        self._open: dict[str, _OpenChannel] = {}
 
     @property
     def viewers(self) -> int:
         """How many streams are being watched."""
-        return sum(place.viewers for place in self._places.values())
+        return sum(opened.viewers for opened in self._open.values())
 
     async def channels(self) -> list[tuple[Channel, int]]:
-        """Return what is being followed, as it is now, each with its number of viewers."""
-        for place in list(self._places.values()):
-            if place.refresh(self.now()):
-                # There may be hundreds of them: between two books the loop has its turn.
+        """Return the open channels with their present books and numbers of viewers."""
+        for opened in list(self._open.values()):
+            if opened.refresh(self.now()):
+                # There may be hundreds of books, so the loop gets a turn after each.
                 await asyncio.sleep(0)
-        return [(place.channel, place.viewers) for place in self._places.values()]
+        return [(opened.channel, opened.viewers) for opened in self._open.values()]
 
-    def keep(self, info: SymbolInfo) -> None:
-        """Follow a symbol from now on until the end, whether or not anybody watches it.
+    def follow(self, info: SymbolInfo) -> None:
+        """Follow a symbol until the end, also without viewers.
 
         Raises `NotOffered` or `Closing`.
         """
-        self._place(info, kept=True)
+        self._channel_of(info, is_pinned=True)
 
     def take_seat(self, info: SymbolInfo) -> Seat:
-        """Return a place for one more viewer; raises `TooMany`, `NotOffered` or `Closing`."""
+        """Return a seat for one more viewer; raises `TooMany`, `NotOffered` or `Closing`."""
         if self.viewers >= self.limits.viewers:
             raise TooMany("viewers", self.limits.viewers)
-        place = self._place(info)
-        place.users += 1
-        place.viewers += 1
-        return Seat(self, place, self.limits.stream_age_s)
+        opened = self._channel_of(info)
+        opened.users += 1
+        opened.viewers += 1
+        return Seat(self, opened, self.limits.stream_age_s)
 
-    def vacate(self, place: _Place) -> None:
-        """Take a viewer's place back (see `Seat.leave`)."""
-        place.viewers -= 1
-        self._let_go(place)
+    def vacate(self, opened: _OpenChannel) -> None:
+        """Take a viewer's seat back (see `Seat.leave`)."""
+        opened.viewers -= 1
+        self._release(opened)
 
     @asynccontextmanager
     async def channel(self, info: SymbolInfo, patience_s: float = 0.0) -> AsyncIterator[Channel]:
-        """Lend the channel of a symbol, having waited `patience_s` at most for its book.
+        """Lend the channel of a symbol, after waiting for its book for `patience_s` at most.
 
         Raises `TooMany`, `NotOffered` or `Closing`.
         """
-        place = self._place(info)
-        place.users += 1
+        opened = self._channel_of(info)
+        opened.users += 1
         try:
             if patience_s:
-                await self._until_known(place.channel, patience_s)
-            yield place.channel
+                await self._until_known(opened.channel, patience_s)
+            yield opened.channel
         finally:
-            self._let_go(place)
+            self._release(opened)
 
     async def run(self) -> None:
-        """Look at the books for ever; cancel to end."""
+        """Look at the books and call the viewers, until cancelled."""
         while True:
             await asyncio.sleep(self._times.look_s)
             for channel in self._look_at_all(self.now()):
@@ -212,54 +219,54 @@ class Hub:
     def close(self) -> None:
         """End every stream and give every book back."""
         self.closed = True
-        for place in self._places.values():
-            place.channel.close()
-        self._places = {}
+        for opened in self._open.values():
+            opened.channel.close()
+        self._open = {}
 
-    def _place(self, info: SymbolInfo, *, kept: bool = False) -> _Place:
+    def _channel_of(self, info: SymbolInfo, *, is_pinned: bool = False) -> _OpenChannel:
         if self.closed:
-            # Requests come in until the port is closed; nobody would give this book back.
+            # Requests come in until the port is closed, and a book lent now would stay lent.
             raise Closing
         now = self.now()
-        place = self._places.get(info.market)
-        if place is None:
-            if not kept:
+        opened = self._open.get(info.market)
+        if opened is None:
+            if not is_pinned:
                 self._make_room()
             book = self.library.lend(info)
             channel = Channel(info, book, self._now_ns, lambda: self.library.demo)
-            place = self._places[info.market] = _Place(channel, self._times, now)
+            opened = self._open[info.market] = _OpenChannel(channel, self._times, now)
         else:
-            place.refresh(now)
-        place.kept = place.kept or kept
-        # The exchange may have told more of it since it was first asked for.
-        place.channel.info = info
-        return place
+            opened.refresh(now)
+        opened.is_pinned = opened.is_pinned or is_pinned
+        # `info` may know more than the channel's, such as the lot size.
+        opened.channel.info = info
+        return opened
 
     def _make_room(self) -> None:
-        """Close what was left alone longest, where there is no room for one more."""
-        others = {name: place for name, place in self._places.items() if not place.kept}
-        if len(others) < self.limits.markets:
+        """If the limit is reached, close the channel that has been without users longest."""
+        unpinned = {name: opened for name, opened in self._open.items() if not opened.is_pinned}
+        if len(unpinned) < self.limits.markets:
             return
-        idle = [(place.left_at, name) for name, place in others.items() if not place.users]
+        idle = [(opened.left_at, name) for name, opened in unpinned.items() if not opened.users]
         if not idle:
             raise TooMany("symbols being followed", self.limits.markets)
-        self._places.pop(min(idle)[1]).channel.close()
+        self._open.pop(min(idle)[1]).channel.close()
 
-    def _let_go(self, place: _Place) -> None:
-        place.users -= 1
-        place.left_at = self.now()
+    def _release(self, opened: _OpenChannel) -> None:
+        opened.users -= 1
+        opened.left_at = self.now()
 
     def _look_at_all(self, now: float) -> list[Channel]:
-        """Return the channels that have something to tell; close those left alone."""
-        telling = []
-        for market, place in list(self._places.items()):
-            if place.users:
-                if now >= place.due_at and place.look(now):
-                    telling.append(place.channel)
-            elif not place.kept and now - place.left_at > self._times.linger_s:
-                del self._places[market]
-                place.channel.close()
-        return telling
+        """Look at the books; return the channels with something to send, and close unused ones."""
+        changed = []
+        for market, opened in list(self._open.items()):
+            if opened.users:
+                if now >= opened.due_at and opened.look(now):
+                    changed.append(opened.channel)
+            elif not opened.is_pinned and now - opened.left_at > self._times.linger_s:
+                del self._open[market]
+                opened.channel.close()
+        return changed
 
     async def _until_known(self, channel: Channel, patience_s: float) -> None:
         try:

@@ -1,4 +1,4 @@
-"""How a server is to be reached, and how much it serves at most; a public door needs bounds."""
+"""A server's address and token, and its limits, which a public server needs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from orderbook_desktop.web.safety.tokens import new_token
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one server. Times in seconds.
+    """Limits of one server. Times are in seconds.
 
-    `viewers` are open streams, of all symbols; `markets` are symbols followed at once because
-    viewers asked for them.
-    `requests_per_s` and `request_burst` are per client address. `stream_age_s` is when a
-    stream is ended (the browser opens the next one by itself). `stalled_s` is how long a
-    viewer may take nothing, `silent_s` how long a connection may be open without a request.
-    `target_bytes` bounds path and query, `head_bytes` a request's whole head. `parting_s` is
-    how long a client that was refused may go on sending before it is hung up on.
+    `viewers` counts open streams of all symbols. `markets` counts symbols that are followed
+    because viewers asked for them. `requests_per_s` and `request_burst` are per client address.
+
+    A stream ends after `stream_age_s`, and the browser opens a new one. A viewer may take no
+    bytes for `stalled_s`, and a connection may be open without a request for `silent_s`. A
+    client that was refused may go on sending for `parting_s` before the server hangs up.
+
+    `target_bytes` limits path and query, `head_bytes` the whole head of a request.
     """
 
     viewers: int = 1000
@@ -36,11 +37,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class WebOptions:
-    """Address, token and bounds. An empty `token`: none on this computer's own address.
+    """Address, token and limits of one server.
 
-    Any address that others can reach gets a new token where none is given: call
-    `guarded()` before use. The token is left out of the `repr`. `proxy` is the address or
-    network of a proxy with https before us; empty: it is on this computer, or there is none.
+    Call `guarded()` before use: an address that other computers can reach then gets a new
+    token, if `token` is empty. With an empty token a loopback address needs none. The token is
+    left out of the `repr`. `proxy` is the address or network of an https proxy in front of the
+    server; empty: the proxy is on this computer, or there is none.
     """
 
     host: str = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""The page and its parts, rendered by Jinja2; whatever is put in is escaped."""
+"""The page and its parts, rendered by Jinja2, which escapes all values."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from orderbook_desktop.web.book_view import BookView
 class PageView:
     """Everything that `page.html` shows.
 
-    `steps` are the groupings on offer, as decimals. `live` is how the page follows the
-    book: `changes` (JavaScript merges them) or `fragments` (htmx swaps them). `events` is
-    the address of its stream. `symbols` are suggestions; all others are found by typing.
-    `refresh` is whether it loads itself anew where there is no JavaScript.
+    `steps` are the groupings on offer, as decimals. `live` is how the page follows the book:
+    `changes` (JavaScript merges them) or `fragments` (htmx swaps them). `events` is the address
+    of its stream. `symbols` are the first suggestions; typing finds the other symbols.
+    `refresh` is whether the page reloads itself in a browser without JavaScript.
     """
 
     book: BookView
@@ -49,7 +49,7 @@ class Templates:
         return self._environment.get_template("page.html").render(view=view, book=view.book)
 
     def fragment(self, book: BookView) -> str:
-        """Return the visible book: what changes while the page is open."""
+        """Return the visible book, the part of the page that changes while it is open."""
         return self._environment.get_template("book.html").render(book=book)
 
     def options(self, symbols: Sequence[SymbolInfo]) -> str:
@@ -57,7 +57,7 @@ class Templates:
         return self._environment.get_template("options.html").render(symbols=symbols)
 
     def refusal(self, sentence: str, style: str, *, has_way_on: bool) -> str:
-        """Return a page that says why there is no book; `style`, a style sheet, stays as it is."""
+        """Return a page that says why there is no book; the style sheet `style` is not escaped."""
         return self._environment.get_template("refusal.html").render(
             sentence=sentence, style=style, has_way_on=has_way_on
         )

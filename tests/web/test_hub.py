@@ -185,8 +185,8 @@ async def test_what_is_kept_is_followed_though_nobody_watches(
     hub: Hub, library: HandLibrary, clock: Clock
 ) -> None:
     hub.take_seat(BTC).leave()
-    hub.keep(BTC)
-    hub.keep(BTC)
+    hub.follow(BTC)
+    hub.follow(BTC)
     hub.take_seat(ETH).leave()
     clock.ahead_s += HubTimes().linger_s + 1
     async with asyncio.timeout(60):
@@ -203,7 +203,7 @@ async def test_what_is_kept_is_followed_though_nobody_watches(
 async def test_what_is_kept_takes_nobodys_room(library: HandLibrary) -> None:
     hub = Hub(library, replace(_LIMITS, markets=1))
     for info in (BTC, ETH):
-        hub.keep(info)
+        hub.follow(info)
     hub.take_seat(library.symbols[2])
     hub.take_seat(BTC)
     assert library.loans == 3
@@ -216,7 +216,7 @@ async def test_nothing_is_lent_to_who_comes_while_it_closes(library: HandLibrary
     with pytest.raises(Closing, match="switched off"):
         hub.take_seat(BTC)
     with pytest.raises(Closing):
-        hub.keep(BTC)
+        hub.follow(BTC)
     with pytest.raises(Closing):
         async with hub.channel(BTC, 1.0):
             pass

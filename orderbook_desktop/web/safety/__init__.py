@@ -1,1 +1,1 @@
-"""Who may ask for what: the checks that every request passes before anything is done for it."""
+"""The checks that every request has to pass before the application sees it."""

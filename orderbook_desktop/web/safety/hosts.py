@@ -1,8 +1,8 @@
-"""Whom a request is meant for, and who passed it on.
+"""Checks of the host that a request names, and of the proxy that passed it on.
 
-A page of another site that was made to resolve to us is not answered: in such an attack (DNS
-rebinding) the Host header names the attacker's site. An address written in digits cannot be
-rebound, and the names that are served are known.
+In an attack by DNS rebinding a page of another site makes its own name resolve to this server,
+and the Host header names that site; such a request is refused. An address in digits can't be
+rebound, and the server's own names are known.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(?::([
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host`, an address or a name to listen on, is reached from this computer only."""
+    """Whether only this computer can reach `host`, an address or a name to listen on."""
     if host == "localhost":
         return True
     try:
@@ -28,7 +28,7 @@ def is_loopback(host: str) -> bool:
 
 
 class HostCheck:
-    """Knows by which names a server that listens on `host` may be called."""
+    """Checks the Host header of requests to a server that listens on `host`."""
 
     def __init__(self, host: str) -> None:
         self._loopback_only = is_loopback(host)
@@ -37,7 +37,7 @@ class HostCheck:
             self._names |= _own_names(host)
 
     def accepts(self, header: str) -> bool:
-        """Whether a request with this Host header is meant for us."""
+        """Whether this Host header names our server."""
         match = _HOST.fullmatch(header)
         if match is None:
             return False
@@ -50,22 +50,23 @@ class HostCheck:
 
 
 class ProxyCheck:
-    """Knows whether a browser came by https, to a proxy before us that says so.
+    """Checks whether a browser connected by https to a proxy in front of this server.
 
-    The word of a proxy on this computer counts, and of one within `network`, an address or a
-    network in digits (empty: of no other). Anybody else may only claim it.
+    The header of a proxy counts if the proxy is on this computer or within `network`, an address
+    or a network in digits (empty: no network). A header from another address may be forged.
     """
 
     def __init__(self, network: str) -> None:
         self._network = ipaddress.ip_network(network, strict=False) if network else None
 
     def is_https(self, address: str, headers: Mapping[str, str]) -> bool:
-        """Whether a request from `address` with these headers (by lower-case name) came so."""
+        """Whether the request from `address` with `headers` (lower-case names) came by https."""
         if not self._is_proxy(address):
             return False
-        told = _FORWARDED_PROTO.search(headers.get("forwarded", ""))
-        # Each proxy on the way adds its own: the first is the browser's.
-        protocol = told[1] if told else headers.get("x-forwarded-proto", "").partition(",")[0]
+        forwarded = _FORWARDED_PROTO.search(headers.get("forwarded", ""))
+        # Each proxy on the way appends an entry, so the first one is about the browser.
+        first_entry = headers.get("x-forwarded-proto", "").partition(",")[0]
+        protocol = forwarded[1] if forwarded else first_entry
         return protocol.strip().lower() == "https"
 
     def _is_proxy(self, address: str) -> bool:
@@ -73,13 +74,13 @@ class ProxyCheck:
             parsed = ipaddress.ip_address(address.partition("%")[0])
         except ValueError:
             return False
-        # How a socket for both names an address of version 4.
+        # A socket for both versions writes an IPv4 address as a mapped IPv6 address.
         parsed = getattr(parsed, "ipv4_mapped", None) or parsed
         return parsed.is_loopback or (self._network is not None and parsed in self._network)
 
 
 def _own_names(host: str) -> set[str]:
     own = socket.gethostname()
-    # Also where it is a long one the local network's `.local` follows its first part.
+    # In the local network the first part of a long host name has the suffix `.local`.
     names: Iterable[str] = (host, own, own.partition(".")[0])
     return {variant for name in names for variant in (name.lower(), f"{name.lower()}.local")}

@@ -1,9 +1,9 @@
-"""HTTP/1.1 read strictly: a proxy before us and we must not disagree on where a request ends.
+"""Strict parsing of HTTP/1.1, so that a proxy and this server agree where a request ends.
 
-Where they disagree, a stranger can hide a second request in the first one ("request smuggling",
-RFC 9112, section 11.2). The browser view takes no bodies, so a connection carries heads only:
-each is read as one piece here before h11 sees it, and nothing is read after a head that
-announces a body.
+If they disagree, a client can hide a second request in the first one ("request smuggling", RFC
+9112, section 11.2). The browser view takes no bodies, so a connection carries heads only. Each
+head is checked as a whole before h11 gets it, and nothing is read after a head that announces
+a body.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from urllib.parse import quote, urlsplit
 import h11
 
 _END: Final = b"\r\n\r\n"
-# A line feed or a carriage return alone, and the continued lines of RFC 2616.
+# A single line feed or carriage return, and the continued lines of RFC 2616.
 _ODD_LINE: Final = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]")
 _FIRST_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\x00-\x20\x7f]+ HTTP/1\.[01]")
 _VERSION: Final = re.compile(rb"[^ ]+ [^ ]+ HTTP/[0-9]+(\.[0-9]+)?")
 _TOKEN_BYTES: Final = (
     b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
-# Their targets are a host, and `*`.
+# The target of CONNECT is a host, that of OPTIONS may be `*`.
 _WITHOUT_PATH: Final = (b"CONNECT", b"OPTIONS")
-# Each of these must not come twice: which of the two counts, programs see differently.
+# None of these may come twice, since programs differ in which of the two they use.
 _ONLY_ONCE: Final = (b"host", b"content-length", b"transfer-encoding")
 
 
 class StrictConnection(h11.Connection):
-    """h11's server side, which is given one whole head at a time, and only after it was checked.
+    """h11's server side, which gets one whole head at a time, after a check.
 
-    What is wrong is raised by `next_event` as h11 does, with the status to answer with, and
-    kept as `refusal`. `has_unread` is whether the last request announced a body: then the
-    answer says that the connection closes, and what still arrives is dropped.
+    `next_event` raises h11's exception for a bad head, with the status to answer with, and keeps
+    it as `refusal`. `has_unread` is whether the last request announced a body. The answer then
+    says that the connection closes, and bytes that still arrive are dropped.
     """
 
     def __init__(self, head_bytes: int) -> None:
@@ -46,14 +46,14 @@ class StrictConnection(h11.Connection):
         self._is_last = False
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes from the wire, unless nothing of this client is read any more."""
+        """Take bytes of the client; they are dropped after `read_no_more()`."""
         if not data:
             super().receive_data(data)
         elif not self._is_last:
             self._waiting += data
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """Return the next event, as h11; raises `h11.RemoteProtocolError`."""
+        """Return the next event, like h11; raises `h11.RemoteProtocolError`."""
         try:
             event = self._next_event()
         except h11.RemoteProtocolError as error:
@@ -65,13 +65,13 @@ class StrictConnection(h11.Connection):
             self.has_unread = (
                 b"transfer-encoding" in fields or int(fields.get(b"content-length", b"0")) > 0
             )
-        # HTTP/1.0 and `Connection: close`: h11 would take what follows for a fault of this one.
+        # After HTTP/1.0 or `Connection: close`, h11 would take further bytes for a fault.
         if self.has_unread or self.their_state is h11.MUST_CLOSE:
             self.read_no_more()
         return event
 
-    def send(self, event: h11.Event) -> bytes | None:  # type: ignore[override] # Of all kinds.
-        """Return the bytes for `event`, as h11."""
+    def send(self, event: h11.Event) -> bytes | None:  # type: ignore[override] # One type for all.
+        """Return the bytes for `event`, like h11."""
         if isinstance(event, h11.Response) and self.has_unread:
             headers = [*event.headers, (b"connection", b"close")]
             event = h11.Response(
@@ -80,7 +80,7 @@ class StrictConnection(h11.Connection):
         return super().send(event)
 
     def read_no_more(self) -> None:
-        """Drop what was received and not looked at yet, and all that will be."""
+        """Drop all bytes that were received but not parsed, and all later bytes."""
         self._is_last = True
         self._waiting.clear()
 
@@ -95,11 +95,11 @@ class StrictConnection(h11.Connection):
         try:
             return super().next_event()
         except h11.RemoteProtocolError as error:
-            # h11's own text quotes the request.
+            # h11's own text is not sent, since it quotes the request.
             raise _refused("The request's head cannot be read.", error.error_status_hint) from error
 
     def _whole_head(self) -> bytes | None:
-        """Take the next head off what was received; None while there is no whole one."""
+        """Remove the next head from the received bytes and return it; None: it is incomplete."""
         if not self._waiting:
             return None
         if self._waiting[0] not in _TOKEN_BYTES:
@@ -124,11 +124,11 @@ def _refused(sentence: str, status: int = 400) -> h11.RemoteProtocolError:
 
 
 def _checked(head: bytes) -> bytes:
-    """Return `head` as h11 takes it; raises `h11.RemoteProtocolError`."""
+    """Return `head` in the form that h11 accepts; raises `h11.RemoteProtocolError`."""
     first, *lines = head.removesuffix(_END).split(b"\r\n")
     if not _FIRST_LINE.fullmatch(first):
         if _VERSION.fullmatch(first):
-            raise _refused("Only HTTP/1.1 and HTTP/1.0 are spoken here.", 505)
+            raise _refused("This server speaks only HTTP/1.1 and HTTP/1.0.", 505)
         raise _refused("The request line cannot be read.")
     names = [line.partition(b":")[0].lower() for line in lines]
     for name in _ONLY_ONCE:
@@ -143,13 +143,13 @@ def _checked(head: bytes) -> bytes:
         target, host = _origin_form(target)
         lines = [line for line in lines if not line.lower().startswith(b"host:")]
         lines.insert(0, b"Host: " + host)
-    # Clients such as curl send a name beyond ASCII as it was typed.
+    # Clients such as curl send characters outside ASCII as they were typed.
     target = quote(target, safe=bytes(range(0x21, 0x7F))).encode()
     return b"\r\n".join((b" ".join((method, target, version)), *lines)) + _END
 
 
 def _check_framing(values: dict[bytes, bytes], first: bytes) -> None:
-    """Refuse what says in two ways, or in none that is understood, how long a body is."""
+    """Refuse a head that gives the length of a body in two ways, or in an unknown way."""
     length, coding = values.get(b"content-length"), values.get(b"transfer-encoding")
     if length is not None and not (length.isdigit() and len(length) <= 18):
         raise _refused("The header content-length is no number.")
@@ -158,13 +158,13 @@ def _check_framing(values: dict[bytes, bytes], first: bytes) -> None:
     if length is not None:
         raise _refused("A request has a content-length or a transfer-encoding, not both.")
     if first.endswith(b"HTTP/1.0"):
-        raise _refused("HTTP/1.0 knows no transfer-encoding.")
+        raise _refused("HTTP/1.0 has no transfer-encoding.")
     if coding.lower() != b"chunked":
         raise _refused("This transfer-encoding is not understood.", 501)
 
 
 def _origin_form(target: bytes) -> tuple[bytes, bytes]:
-    """Return path and host of an absolute address, which counts more than the Host header."""
+    """Return path and host of an absolute address; its host replaces the Host header."""
     try:
         parts = urlsplit(target)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The token that a viewer shows, in the link or a header, and the session that the link opens."""
+"""The token that a viewer sends, in the link or a header, and the session that the link opens."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ _SESSION: Final = re.compile(r"([A-Za-z0-9_-]{32}\.([0-9]{1,12}))\.([0-9a-f]{64}
 
 
 def new_token() -> str:
-    """Return a token that nobody guesses."""
+    """Return a new token of 192 random bits."""
     return secrets.token_urlsafe(24)
 
 
 class Sessions:
-    """Makes and knows sessions: a random name and its end, signed with a key of our own.
+    """Makes and checks sessions. A session is a random name and an end time, with a signature.
 
-    The key comes from the token by a function that is slow on purpose, so that a session does
-    not tell the token. Hence all sessions end when the token changes, one that was made before
-    a restart with the same token goes on, and none takes memory. `now` is in seconds since 1970.
+    The key of the signature derives from the token by a function that is slow on purpose, so
+    that a session does not reveal the token. All sessions end when the token changes. After a
+    restart with the same token the sessions go on. Sessions take no memory. `now` returns
+    seconds since 1970.
     """
 
     def __init__(self, token: str, now: Callable[[], float] = time.time) -> None:
@@ -46,7 +47,7 @@ class Sessions:
         if match is None:
             return False
         is_ours = hmac.compare_digest(self._signature(match[1]), match[3])
-        # One that ends later than any that is made now comes from before the clock was set back.
+        # A session that ends later than a new one was made before the clock was set back.
         return is_ours and 0 < int(match[2]) - self._now() <= _SESSION_S
 
     def _signature(self, text: str) -> str:
@@ -62,22 +63,22 @@ class TokenCheck:
         self._cookie = f"orderbook_session_{port}"
 
     def accepts(self, headers: Mapping[str, str], query: str) -> bool:
-        """Whether a request with these headers (by lower-case name) and query may be answered."""
-        # Every candidate is compared, so that the time tells nothing about any.
-        matches = [self._matches(one) for one in self._candidates(headers, query)]
+        """Whether the headers (lower-case names) or the query hold the token or a session."""
+        # Every candidate is compared, so that the time reveals nothing about them.
+        matches = [self._matches(candidate) for candidate in self._candidates(headers, query)]
         return any(matches) or self._has_session(headers)
 
     def in_query(self, query: str) -> bool:
-        """Whether the token came in the link; a session should take its place."""
-        return any(self._matches(one) for one in _from_query(query))
+        """Whether the query holds the token; a session should take its place."""
+        return any(self._matches(candidate) for candidate in _from_query(query))
 
     def cookie(self, *, secure: bool) -> str:
-        """Return the `Set-Cookie` header of a new session, out of reach of scripts.
+        """Return the `Set-Cookie` header of a new session, which scripts can't read.
 
-        `secure` is whether the browser came by https; then it sends the cookie only so.
-        Lax, not Strict: a link that was followed from another site, such as a web mail's, would
-        be refused right after it had left the cookie. Whatever but the page itself another
-        site asks for comes without the cookie all the same, and `Gate` refuses it.
+        `secure` is whether the browser came by https; it then sends the cookie only by https.
+        The cookie is Lax, not Strict: with Strict, a link on another site, such as a web mail,
+        would set the cookie, and the redirect after it would be refused. Other requests from
+        other sites come without a Lax cookie, too, and `Gate` refuses them.
         """
         value = f"{self._cookie}={self._sessions.new()}; Path=/; Max-Age={_SESSION_S}"
         return f"{value}; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
@@ -96,7 +97,7 @@ class TokenCheck:
         # The window makes tokens, but reads none.
         from starlette.requests import cookie_parser  # noqa: PLC0415
 
-        # Cookies know no ports: other programs' are among them, well-formed or not.
+        # Cookies have no port: cookies of other programs are among them, also malformed ones.
         cookies = cookie_parser(headers.get("cookie", ""))
         return self._sessions.knows(cookies.get(self._cookie, ""))
 
@@ -109,6 +110,6 @@ def _from_query(query: str) -> list[str]:
 
 
 def without_token(query: str) -> str:
-    """Return the query without its token, to be shown, kept and sent on."""
+    """Return the query without its token."""
     pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
     return urlencode([(name, value) for name, value in pairs if name != "token"])

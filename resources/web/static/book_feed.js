@@ -1,13 +1,13 @@
-// Follows a book: one whole, then changes, merged here. Whatever does not fit is not guessed
-// at: the stream is opened anew and begins with a whole book again.
-// Prices and sizes are exact (numbers.js), beside doubles for drawing.
+// Follows a book: the stream sends the whole book, then changes, which are merged here. After a
+// change that does not fit the book, the stream is opened anew and sends the whole book again.
+// Each level has its exact price and size (numbers.js), and doubles of both for drawing.
 
 import { units } from "./numbers.js";
 
-const SILENT_MS = 15_000; // Three heartbeats.
+const SILENT_MS = 15_000; // The time of three heartbeats.
 const LOOK_EVERY_MS = 1_000;
 
-// An update id may be larger than a double holds exactly; a browser that shows its text keeps it.
+// An update id may be too large for an exact double. Newer browsers give its text, which is exact.
 function exact(name, value, context) {
   return name === "lastUpdateId" && context?.source ? BigInt(context.source) : value;
 }
@@ -18,7 +18,7 @@ function level([price, size]) {
 
 class Side {
   constructor(pairs, outward) {
-    this.outward = outward; // 1n where prices rise from the best one outward, else -1n.
+    this.outward = outward; // 1n for asks, whose prices rise from the best one outward, else -1n.
     this.levels = pairs.map(level);
   }
 
@@ -37,7 +37,7 @@ class Side {
 }
 
 export class BookFeed {
-  // `changed` is called whenever there is something new to show; read the fields then.
+  // `changed` is called when a field has changed.
   constructor(address, changed) {
     Object.assign(this, { address, changed, lost: false, heardAt: 0 });
     Object.assign(this, { run: "", seq: 0, status: "", detail: "", bornAt: null });
@@ -49,29 +49,29 @@ export class BookFeed {
     addEventListener("online", () => this.open());
   }
 
-  // A hidden tab has no stream: browsers have six connections for all tabs together.
+  // A hidden tab closes its stream, since a browser has only six connections for all tabs.
   open() {
     this.source?.close();
     if (document.hidden) return;
     this.heardAt = Date.now();
     this.source = new EventSource(this.address);
     this.source.onmessage = (event) => this.take(JSON.parse(event.data, exact));
-    this.source.onopen = () => this.tell(false);
-    this.source.onerror = () => this.tell(true);
+    this.source.onopen = () => this.setLost(false);
+    this.source.onerror = () => this.setLost(true);
   }
 
-  // `lost` is whether the server is away; a stream that is only being opened anew is no news.
-  tell(lost) {
+  // `lost` is whether the server is away. `open` does not set it: opening anew is no loss.
+  setLost(lost) {
     this.lost = lost;
     this.changed();
   }
 
-  // A stream that ended for good, or that a sleep has left dead, is replaced.
+  // Replaces a stream that has ended for good, or that is silent after the computer slept.
   look() {
     if (document.hidden) return;
     const silent = Date.now() - this.heardAt > SILENT_MS;
     if (silent || this.source.readyState === EventSource.CLOSED) this.open();
-    this.tell(this.lost || silent);
+    this.setLost(this.lost || silent);
   }
 
   take(message) {

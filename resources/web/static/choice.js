@@ -1,46 +1,46 @@
-// What both kinds of page share: the form, and telling a screen reader the state.
+// Parts of both kinds of page: the form, the demo strip, and announcements for screen readers.
 
 export function submitOnChoice(form) {
   const box = form.elements.symbol;
   const shown = box.value;
-  // Choosing a suggestion is an input event that brings a whole name, without typing.
+  // The choice of a suggestion is an input event without typing, and sets a whole name.
   box.addEventListener("input", (event) => {
     const chosen = !event.inputType || event.inputType === "insertReplacementText";
     if (chosen && box.value !== shown) form.requestSubmit();
   });
   box.addEventListener("focus", () => box.select());
-  // A grouping belongs to its symbol: another one begins with its own finest.
+  // A grouping belongs to its symbol; another symbol begins with its own finest grouping.
   form.addEventListener("formdata", (event) => {
     if (box.value !== shown) event.formData.delete("group");
   });
 }
 
-const ANEW_AT_MOST_EVERY_MS = 5_000;
-let anewAt = -Infinity;
+const RELOAD_AT_MOST_EVERY_MS = 5_000;
+let reloadedAt = -Infinity;
 
-// A page that was made before the book was known has none of the groupings, nor the places
-// of its prices: it is made anew, unless somebody is at the form just now. Tells whether it is
-// on its way, for then nothing more is to be shown on this one. Who asked again meanwhile would
-// begin again with a slow server, or make the new page anew once more.
-export function complete(form, known) {
+// A page that was made before the book was known lacks the groupings and the decimal places of
+// prices. It is reloaded once the book is known, unless the form has the focus. Returns whether
+// the page is to be reloaded; the caller then draws nothing on it. Reloads are limited, because
+// another reload would cancel a slow server's answer, or reload the new page as well.
+export function reloadIncomplete(form, known) {
   const incomplete = document.getElementById("book").dataset.known === undefined;
-  const anew = known && incomplete && !form.contains(document.activeElement);
-  if (anew && performance.now() - anewAt > ANEW_AT_MOST_EVERY_MS) {
-    anewAt = performance.now();
+  const reloads = known && incomplete && !form.contains(document.activeElement);
+  if (reloads && performance.now() - reloadedAt > RELOAD_AT_MOST_EVERY_MS) {
+    reloadedAt = performance.now();
     location.reload();
   }
-  return anew;
+  return reloads;
 }
 
-// The window may go over to its demo while somebody watches.
-export function tellDemo(demo) {
+// The window may change to its demo, or back, while the page is open.
+export function showDemo(demo) {
   document.getElementById("demo").hidden = !demo;
   document.title = document.title.replace(/^(DEMO · )?/, demo ? "DEMO · " : "");
 }
 
 let announced = "";
 
-// Says only what changed; numbers are never announced.
+// Announces changes of the state to a screen reader. Numbers are never announced.
 export function announce(state) {
   if (state === announced) return;
   if (announced) document.getElementById("announcement").textContent = `The book is ${state}.`;

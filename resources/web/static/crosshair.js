@@ -1,17 +1,17 @@
-// The depth chart's crosshair: follows the mouse, a finger or the arrow keys, and tells what
-// rests between the spread and its price.
+// The depth chart's crosshair: follows the mouse, a finger or the arrow keys, and shows the total
+// size between the mid and its price.
 
 import { HEIGHT, WIDTH } from "./depth_chart.js";
 import { put } from "./ladder.js";
 import { decimal, rounded } from "./numbers.js";
 
-const STEPS = 200; // From end to end, for the arrow keys; with Shift ten at once.
+const STEPS = 200; // From end to end. An arrow key moves by one step, with Shift by ten.
 const percents = new Intl.NumberFormat("en", { maximumFractionDigits: 2, signDisplay: "always" });
 
 export class Crosshair {
-  // Draws into the `svg`, and writes into the element `told`. `names` has base and quote.
-  constructor(svg, told, places, names) {
-    Object.assign(this, { svg, told, places, names, step: null, feed: null, chart: null });
+  // Draws into `svg`, and writes its text into the element `output`. `names` has base and quote.
+  constructor(svg, output, places, names) {
+    Object.assign(this, { svg, output, places, names, step: null, feed: null, chart: null });
     this.line = svg.appendChild(document.createElementNS(svg.namespaceURI, "path"));
     this.line.setAttribute("class", "cross");
     const role = { tabindex: 0, role: "slider", "aria-valuemin": 0, "aria-valuemax": STEPS };
@@ -49,13 +49,13 @@ export class Crosshair {
     const here = this.step !== null && this.chart ? this.reading() : null;
     const x = (WIDTH * this.step) / STEPS;
     this.line.setAttribute("d", here ? `M${x} 0V${HEIGHT}M0 ${here.y}H${WIDTH}` : "");
-    put(this.told, here?.text ?? "");
+    put(this.output, here?.text ?? "");
   }
 
-  // For a screen reader: only on a key, not ten times a second.
+  // Sets the values for a screen reader, after a key only: changes ten times a second are too many.
   say() {
     this.svg.setAttribute("aria-valuenow", Math.round(this.step ?? STEPS / 2));
-    this.svg.setAttribute("aria-valuetext", this.told.textContent || "the mid price");
+    this.svg.setAttribute("aria-valuetext", this.output.textContent || "the mid price");
   }
 
   reading() {

@@ -1,15 +1,15 @@
-// The page whose book htmx swaps in, fragment by fragment.
+// The script of the page whose book is replaced by htmx, fragment by fragment.
 
-import { announce, complete, submitOnChoice, tellDemo } from "./choice.js";
+import { announce, reloadIncomplete, showDemo, submitOnChoice } from "./choice.js";
 
-const SILENT_MS = 15_000; // Three heartbeats.
+const SILENT_MS = 15_000; // The time of three heartbeats.
 const LOOK_EVERY_MS = 1_000;
 const form = document.getElementById("choice");
 let connection = null;
 let heardAt = Date.now();
-let expected = 0; // Connections that are no news: a tab that was hidden takes a new one.
+let expected = 0; // Attempts that are no loss: a tab that was hidden makes a new connection.
 
-// The next fragment puts the true state back.
+// Shows the state "reconnecting", until the next fragment brings the true state.
 function lost() {
   document.getElementById("badge").className = "badge reconnecting";
   document.getElementById("state").textContent = "reconnecting";
@@ -24,10 +24,10 @@ document.addEventListener("htmx:sse:after:message", () => {
   heardAt = Date.now();
   expected = 0;
   announce(document.getElementById("state").textContent);
-  tellDemo(document.querySelector(".strip").dataset.demo !== undefined);
-  complete(form, document.getElementById("mid").textContent !== "–");
+  showDemo(document.querySelector(".strip").dataset.demo !== undefined);
+  reloadIncomplete(form, document.getElementById("mid").textContent !== "–");
 });
-// htmx connects anew by itself; where that doesn't help, the page is loaded anew.
+// A silent connection is ended, and htmx connects anew. If that doesn't help, the page reloads.
 setInterval(async () => {
   const silentMs = Date.now() - heardAt;
   if (document.hidden || silentMs < SILENT_MS) return;

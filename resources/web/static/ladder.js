@@ -1,5 +1,5 @@
-// The ladder: levels grouped by an absolute step, bids rounded down and asks up, with exact
-// sums from the spread outward.
+// The ladder: levels grouped by a price step, with exact totals from the spread outward. Prices of
+// bids are rounded down, prices of asks up.
 
 import { decimal } from "./numbers.js";
 

@@ -1,5 +1,5 @@
-// Prices and sizes, exact: whole numbers of 10^-19 (BigInt). They have at most 18 places, and the
-// mid of two prices one more.
+// Exact prices and sizes: whole numbers (BigInt) in units of 10^-19. A price or size has at most
+// 18 decimal places, and the mid of two prices has one more.
 
 const EXPONENT = 19;
 
@@ -12,13 +12,13 @@ function thousands(whole) {
   return whole.replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
-// A drawn price: a double will do.
+// The text of a price on an axis, for which a double is exact enough.
 export function rounded(value, places) {
   const [whole, fraction] = value.toFixed(places).split(".");
   return thousands(whole) + (fraction ? `.${fraction}` : "");
 }
 
-// As the window writes it.
+// The text of a percentage, with as many places as in the window.
 export function share(percent) {
   const size = Math.abs(percent);
   return `${percent.toFixed(size >= 1 ? 2 : size >= 0.01 ? 3 : 5)} %`;
@@ -30,7 +30,7 @@ export function decimal(value, places) {
   return thousands(digits.slice(0, -EXPONENT)) + (fraction && `.${fraction}`);
 }
 
-// An exact value rounded, half up, to at most so many places.
+// The text of an exact value, rounded half up to at most `places` places.
 export function short(value, places) {
   const unit = 10n ** BigInt(EXPONENT - places);
   return decimal(((value + unit / 2n) / unit) * unit, 0);
