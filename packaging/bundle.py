@@ -1,9 +1,9 @@
-"""Build the bundle in `dist/`, and with --archives the files that people download.
+"""Build the bundle in `dist/`, and with --archives the downloads.
 
     sh packaging/with.sh dev python packaging/bundle.py [--archives]
 
-`dist/orderbook-desktop` is the bundle (on macOS also `Orderbook Desktop.app`). The archives:
-on Linux a tarball and a Debian package, on Windows an installer, on macOS a disk image; each
+`dist/orderbook-desktop` is the bundle (on macOS also `Orderbook Desktop.app`). The downloads are
+a tarball and a Debian package on Linux, an installer on Windows, and a disk image on macOS, each
 with a bill of materials beside it.
 """
 
@@ -30,7 +30,7 @@ DIST = ROOT / "dist"
 
 
 def main(arguments: list[str]) -> int:
-    """Build what the command line asks for; return the exit status."""
+    """Build the bundle, and the downloads if `arguments` name them; return the exit status."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--archives", action="store_true", help="also write the downloads")
     wanted = parser.parse_args(arguments)
@@ -48,8 +48,8 @@ def main(arguments: list[str]) -> int:
 
 
 def prepare() -> None:
-    """Provide what the build needs of the system; raises `SetupFailed`."""
-    # The libraries that a window needs go into the bundle.
+    """Install system packages that the build needs, and draw the icons; raises `SetupFailed`."""
+    # The bundle contains the libraries that a window needs.
     provide_libraries("run")
     if sys.platform.startswith("linux"):
         linux.provide_build_tools()
@@ -79,7 +79,7 @@ def build() -> Path:
     bundle = DIST / NAME
     if sys.platform == "darwin":
         return DIST / f"{TITLE}.app"
-    # PyInstaller puts everything into _internal; people look beside the program.
+    # PyInstaller puts all files into _internal, but people look for notices beside the program.
     for path in (BUILD / "notices").iterdir():
         shutil.move(bundle / "_internal" / path.name, bundle / path.name)
     if sys.platform.startswith("linux"):
@@ -89,7 +89,7 @@ def build() -> Path:
 
 
 def write_bill() -> Path:
-    """Write the bill of materials of the bundle that was built; return its path."""
+    """Write the bill of materials of the built bundle; return its path."""
     sources = (BUILD / "sources.txt").read_text(encoding="utf-8").splitlines()
     path = DIST / archive_name("cdx.json")
     write_sbom(contents_of(sources), path)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every check that is not a test: runs them all, then says which failed.
+# Runs all checks that are not tests, then prints the failed ones.
 #
 #     sh packaging/with.sh dev sh packaging/check.sh
 set -u
@@ -18,7 +18,7 @@ check mypy
 check lint-imports --no-logo
 check check-jsonschema --builtin-schema vendor.compose-spec docker-compose.mongo.yml
 check check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
-# Unpinned actions, credentials left lying about, caches that others can fill: asks no network.
+# Finds unpinned actions, stored credentials and caches that others can fill, without a network.
 check zizmor --offline --no-progress --quiet .github/workflows
 
 if [ -n "$failed" ]; then

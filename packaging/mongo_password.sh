@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make up a password for the MongoDB of docker-compose.mongo.yml, in a file .env that only its
-# owner can read; one that is there stays.
+# Make a password for the MongoDB of docker-compose.mongo.yml, in a file .env that only its owner
+# can read. An existing password stays.
 #
 #     sh packaging/mongo_password.sh [FILE]
 set -eu
@@ -15,7 +15,7 @@ if [ -e "$file" ] && grep -q '^MONGO_PASSWORD=' "$file"; then
 fi
 umask 077
 password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
-# Settings of yours that are there stay, too; the file is whole or it is not there.
+# Other settings in the file stay. The file is replaced as a whole.
 {
     if [ -e "$file" ]; then cat "$file"; fi
     echo "MONGO_PASSWORD=$password"

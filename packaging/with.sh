@@ -1,10 +1,10 @@
 #!/bin/sh
-# Make .venv ready for SET (run or dev), then run COMMAND in it. People, make and CI all
-# come through here:
+# Make .venv ready for SET (run or dev), then run COMMAND in it. People, make and CI use this
+# script:
 #
 #     sh packaging/with.sh SET COMMAND...
 #
-# PYTHON=... chooses the interpreter that a new .venv is made with.
+# PYTHON=... chooses the interpreter for a new .venv.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -42,7 +42,7 @@ make_venv() {
             "install one, or name one with PYTHON=/path/to/python3.12."
         exit 1
     fi
-    # Debian splits the venv module's own pip off into a package.
+    # Debian has the pip of the venv module in a package of its own.
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
         if apt_works; then

@@ -1,1 +1,1 @@
-"""What `packaging/bundle.py` is made of; none of it is part of the program."""
+"""The parts of `packaging/bundle.py`, which are not parts of the program."""

@@ -1,7 +1,7 @@
-"""What is really in the bundle: which distributions, which of the system's libraries.
+"""The content of the bundle: its Python distributions and the system's packages.
 
-Told by the files that were collected, so that licences and bill of materials can't forget
-one, and nothing gets in that is not pinned.
+It is derived from the collected files. So the licences and the bill of materials are complete,
+and a distribution that is not pinned is noticed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from typing import Final
 from bundling.product import NAME, ROOT
 
 _PINNED: Final = ROOT / "packaging" / "requirements.txt"
-# The executables begin with its bootloader, which its licence lets anybody ship.
+# The executables begin with the bootloader of PyInstaller, whose licence permits that.
 _BOOTLOADER: Final = "pyinstaller"
 
 
 class NotPinned(Exception):
-    """Something got into the bundle that is none of the program's requirements."""
+    """The bundle contains a distribution that is none of the program's requirements."""
 
 
 @dataclass(frozen=True, slots=True)
 class SystemPackage:
-    """A package of the system that libraries in the bundle come from; `licence` is its file."""
+    """A package of the system with libraries in the bundle.
+
+    `files` are the names of the libraries, `licence` is the file of its licence.
+    """
 
     name: str
     version: str
@@ -40,14 +43,14 @@ class SystemPackage:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The distributions and the system's packages in the bundle, each sorted by name."""
+    """The distributions and the system's packages in the bundle, both sorted by name."""
 
     distributions: tuple[Distribution, ...]
     system: tuple[SystemPackage, ...]
 
 
 def contents_of(sources: Iterable[str]) -> Contents:
-    """Return what the files `sources` belong to; raises `NotPinned`."""
+    """Return the distributions and packages of the files `sources`; raises `NotPinned`."""
     owners = _owners()
     found: dict[str, Distribution] = {}
     foreign = set()
@@ -62,7 +65,7 @@ def contents_of(sources: Iterable[str]) -> Contents:
 
 
 def origin_of(name: str, source: str) -> str:
-    """Return the file that the bundle's file `name` was made of: a module's own, if compiled."""
+    """Return the origin of the bundle's file `name`; for a compiled module that is its source."""
     if name.endswith(".pyc"):
         for home in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
             module = Path(home) / name[:-1]
@@ -72,7 +75,7 @@ def origin_of(name: str, source: str) -> str:
 
 
 def licence_files(distribution: Distribution) -> list[Path]:
-    """Return the licence texts that a distribution brings."""
+    """Return the licence texts of a distribution."""
     words = ("licen", "copying", "notice", "copyright")
     named = [
         Path(str(distribution.locate_file(file)))
@@ -92,7 +95,7 @@ def _owners() -> Mapping[Path, Distribution]:
 
 
 def _is_ours(source: Path) -> bool:
-    """Tell whether a file is of this project, of PyInstaller's work, or of Python itself."""
+    """Return whether a file belongs to this project, to PyInstaller's output, or to Python."""
     homes = [ROOT, Path(sys.base_prefix) / "lib", Path(sysconfig.get_path("stdlib"))]
     if sys.base_prefix == "/usr":
         homes[1] = Path(sysconfig.get_path("stdlib"))
@@ -124,9 +127,9 @@ def _system_packages(files: set[Path]) -> tuple[SystemPackage, ...]:
 
 
 def _package_of(file: Path) -> str:
-    """Return the Debian package of a file, or the file's own name where there is none."""
+    """Return the Debian package of a file; without a package, the file's own name."""
     if shutil.which("dpkg-query"):
-        # Packages know a merged /usr by either name.
+        # With a merged /usr a package may list the file with or without /usr.
         for path in (str(file), str(file).removeprefix("/usr")):
             answer = _asked("--search", path)
             if answer:

@@ -1,7 +1,7 @@
-"""Takes debugging symbols out of Linux libraries that were shipped with them.
+"""Removes debugging symbols from Linux libraries that contain them.
 
-Only what is for debuggers, and only from files that are as the linker wrote them: those that
-were patched after it (wheels keep them in `NAME.libs`; OpenBLAS is one) do not survive it.
+Other symbols stay. Libraries in a `NAME.libs` folder of a wheel, such as OpenBLAS, were patched
+after linking, and removing symbols would break them, so they stay as they are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def drop_debug_symbols(folder: Path) -> int:
-    """Make the libraries below `folder` smaller; return how many bytes that saved."""
+    """Remove debugging symbols from libraries below `folder`; return how many bytes that saved."""
     saved = 0
     for path in sorted(folder.rglob("*.so*")):
         if path.is_symlink() or path.parent.name.endswith(".libs") or not _has_symbols(path):

@@ -1,4 +1,4 @@
-"""The icon in every system's format, drawn from the project's one SVG."""
+"""The icon in the formats of all systems, drawn from the project's SVG."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from PySide6.QtCore import QBuffer, QByteArray, QIODevice, Qt
 from PySide6.QtGui import QImage, QImageWriter, QPainter
 from PySide6.QtSvg import QSvgRenderer
 
-# Edges in pixels that desktops look for (freedesktop's "Icon Theme Specification", hicolor).
+# Edges in pixels of Linux desktops' icons (freedesktop's "Icon Theme Specification", hicolor).
 LINUX_SIZES: Final = (16, 24, 32, 48, 64, 128, 256, 512)
 _WINDOWS_SIZES: Final = (16, 20, 24, 32, 40, 48, 64, 128, 256)
-# macOS's names of picture kinds that hold a PNG, with their edges.
+# macOS's names for kinds of pictures in the PNG format, with their edges in pixels.
 _MAC_KINDS: Final = {
     b"icp4": 16, b"icp5": 32, b"ic07": 128, b"ic08": 256, b"ic09": 512, b"ic10": 1024,
     b"ic11": 32, b"ic12": 64, b"ic13": 256, b"ic14": 512,
@@ -21,7 +21,7 @@ _MAC_KINDS: Final = {
 
 
 def write_icons(svg: Path, folder: Path) -> None:
-    """Write `icon.ico`, `icon.icns` and `icon-SIZE.png` of Linux's sizes into `folder`."""
+    """Write `icon.ico`, `icon.icns` and, in Linux's sizes, `icon-SIZE.png` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     renderer = QSvgRenderer(str(svg))
     if not renderer.isValid():
@@ -40,7 +40,7 @@ def ico(pngs: dict[int, bytes]) -> bytes:
     offset = len(head) + 16 * len(pngs)
     rows = []
     for size, png in pngs.items():
-        edge = size % 256  # 0 stands for 256.
+        edge = size % 256  # 0 means 256.
         rows.append(struct.pack("<BBBBHHII", edge, edge, 0, 0, 1, 32, len(png), offset))
         offset += len(png)
     return b"".join([head, *rows, *pngs.values()])

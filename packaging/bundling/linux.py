@@ -1,4 +1,4 @@
-"""What is special about the bundle on Linux: tools to build it, desktop files, archives."""
+"""The parts of the bundle that only Linux has: build tools, desktop files, archives."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from bundling.product import NAME, PUBLISHER, ROOT, SUMMARY, archive_name, versi
 
 _HERE: Final = ROOT / "packaging" / "linux"
 _DEB_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
-# What the libraries in the bundle need and don't bring: the C library, and what belongs to
-# the driver of the screen.
+# Packages that the bundle's libraries need and the bundle lacks: the C library, and libraries that
+# belong to the graphics driver.
 _DEPENDS: Final = (
     "libc6 (>= {glibc}), libegl1, libgl1, libxcb1, libwayland-client0, libwayland-cursor0, "
     "fontconfig-config"
@@ -33,11 +33,11 @@ _FONT: Final = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
 
 
 def provide_build_tools() -> None:
-    """Install what the build needs of the system, or raise `SetupFailed` and say it."""
+    """Install the packages that the build needs, or raise `SetupFailed` with their names."""
     missing = [] if _FONT.exists() else ["fonts-dejavu-core"]
     if not shutil.which("objcopy") or not shutil.which("objdump"):
         missing.append("binutils")
-    # Debian's interpreter is linked statically, and its library a package of its own.
+    # Debian links its interpreter statically, and has the library in a package of its own.
     if not _has_python_library():
         missing.append(f"libpython{sys.version_info.major}.{sys.version_info.minor}")
     if missing:
@@ -47,7 +47,7 @@ def provide_build_tools() -> None:
 
 
 def bare_machine_files() -> list[tuple[str, str]]:
-    """Return (file, folder in the bundle) of what a machine without a desktop lacks."""
+    """Return (file, folder in the bundle) of files that a machine without a desktop lacks."""
     libraries = [resolve_library_path(name) for name in _FRONT_OF_DRIVER]
     return [
         *((str(path), "bare") for path in libraries if path is not None),
@@ -57,7 +57,7 @@ def bare_machine_files() -> list[tuple[str, str]]:
 
 
 def add_desktop_files(bundle: Path, icons: Path) -> None:
-    """Make `bundle` an AppDir, and put beside it what a package installs into `share/`."""
+    """Make `bundle` an AppDir, and give it a `share/` like that of an installed package."""
     _add_share(bundle / "share", icons)
     (bundle / "AppRun").symlink_to(NAME)
     shutil.copy(_HERE / f"{NAME}.desktop", bundle)

@@ -1,4 +1,4 @@
-"""The licences that travel with the bundle, and the pointer to the database server's source."""
+"""The licences in the bundle, and the pointer to the source of the database server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DATABASE: Final = "orderbook-database"
 _SERVER: Final = "SecantusDB"
 _SERVER_HOME: Final = "https://github.com/jdrumgoole/SecantusDB"
 
-# The wheels of these come without their texts.
+# The wheels of these distributions lack their licence texts.
 _TEXTS: Final = ROOT / "packaging" / "licences"
 _LGPL: Final = ("GPL-3.0.txt", "LGPL-3.0.txt")
 _APACHE: Final = ("Apache-2.0.txt",)
@@ -41,7 +41,7 @@ secantusdb-{version}.tar.gz, in the place where you found this program.
 """
 
 _EXPLANATION: Final = """\
-What {title} is made of. The licence texts are in the folders of these names.
+{title} consists of these parts. Their licence texts are in the folders of the same names.
 
 Qt and PySide6 are used under the GNU Lesser General Public License, version 3: they are
 separate files in _internal/PySide6, and you may replace them by versions of your own.
@@ -50,7 +50,7 @@ separate files in _internal/PySide6, and you may replace them by versions of you
 
 
 def write_notices(contents: Contents, folder: Path) -> None:
-    """Write into the new `folder`: `LICENSES/`, and the files that stand beside the server."""
+    """Write `LICENSES/` and the notices of the database server into the new `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
     licences = folder / "LICENSES"
     licences.mkdir(parents=True)
@@ -93,15 +93,15 @@ def _licence_name(distribution: Distribution) -> str:
     declared = distribution.metadata.get_all("License-Expression") or []
     named = distribution.metadata.get_all("License") or []
     classes = distribution.metadata.get_all("Classifier") or []
-    marks = [one.rsplit(" :: ", 1)[1] for one in classes if one.startswith("License ::")]
-    candidates = [one for one in (*declared, *named, *marks) if one and "\n" not in one]
+    marks = [name.rsplit(" :: ", 1)[1] for name in classes if name.startswith("License ::")]
+    candidates = [name for name in (*declared, *named, *marks) if name and "\n" not in name]
     return candidates[0] if candidates else "see the file"
 
 
 def _copy_all(files: list[Path], folder: Path) -> None:
     for file in files:
         folder.mkdir(exist_ok=True)
-        # Vendored parts have licences of the same name in folders of their own.
+        # Vendored parts have licence files of the same name in their own folders.
         target = folder / file.name
         if target.exists():
             target = folder / f"{file.parent.name}-{file.name}"

@@ -1,4 +1,4 @@
-"""The product's names, said once for every system's package."""
+"""The names of the product, in one place for the packages of all systems."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ YEARS: Final = "2026"
 
 
 def version() -> str:
-    """Return the program's version, as the package declares it."""
+    """Return the version that the package declares."""
     text = (ROOT / "orderbook_desktop" / "core" / "version.py").read_text()
     found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
     if found is None:
@@ -28,7 +28,7 @@ def version() -> str:
 
 
 def archive_name(suffix: str) -> str:
-    """Return the name of a download of this system: `orderbook-desktop-1.2.3-linux-x86_64.…`."""
+    """Return the name of a download for this system: `orderbook-desktop-1.2.3-linux-x86_64.…`."""
     system = {"darwin": "macos", "win32": "windows"}.get(sys.platform, "linux")
     machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
     return f"{NAME}-{version()}-{system}-{machine}.{suffix}"

@@ -1,8 +1,8 @@
-"""Which of the collected files the program can reach; the rest is left out of the bundle.
+"""Finds the collected files that the program can reach; the bundle leaves out the others.
 
-PyInstaller collects what every Qt plugin needs, those included that are not shipped: GTK by
-way of a theme, Kerberos by way of the network. What is left here is what the modules and the
-plugins that are shipped are linked with, and what these are linked with in turn.
+PyInstaller collects the libraries of all Qt plugins, also of plugins that the bundle leaves out:
+GTK for a theme, Kerberos for the network. The bundle contains the modules, the plugins in use,
+and the libraries that these load, directly or through other libraries.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Final
 
 from PyInstaller.depend.bindepend import get_imports
 
-# Name in the bundle, file on disk, kind: a row of PyInstaller's tables of contents.
+# A row of PyInstaller's tables of contents: name in the bundle, file on disk, kind.
 Entry = tuple[str, str, str]
 
-# By kind of Qt's plugins, words of the names of those that a window of widgets needs.
+# For each kind of Qt's plugins, parts of the names of plugins that a window of widgets needs.
 _QT_PLUGINS: Final = {
     "platforms": ("xcb", "wayland", "offscreen", "windows", "cocoa"),
     "imageformats": ("svg",),
@@ -30,23 +30,25 @@ _QT_PLUGINS: Final = {
 
 
 def slim(binaries: Iterable[Entry], datas: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Return the modules, the plugins in use and the libraries that these need; and the rest.
+    """Return the reachable `binaries`, and the `datas` that the program needs.
 
-    The rest goes without what belongs to a library that went, and without Qt's translations,
-    QML and development files.
+    Links to removed libraries, files of removed frameworks, and Qt's translations, QML and
+    development files are left out of both.
     """
     used = [entry for entry in binaries if _plugin_is_used(PurePath(entry[0]))]
     names = _reached([source for name, source, kind in used if _is_root(name, kind)])
-    kept = [entry for entry in used if _key(entry[0]) in names or _is_root(entry[0], entry[2])]
-    files = {PurePath(name) for name, _, kind in kept if kind != "SYMLINK"}
-    frameworks = {_framework(name) for name, _, _ in kept} | {None}
+    reachable = [entry for entry in used if _key(entry[0]) in names or _is_root(entry[0], entry[2])]
+    files = {PurePath(name) for name, _, kind in reachable if kind != "SYMLINK"}
+    frameworks = {_framework(name) for name, _, _ in reachable} | {None}
 
     def stays(entry: Entry) -> bool:
         name, source, kind = entry
         is_lost = kind == "SYMLINK" and (PurePath(name).parent / source) not in files
         return not is_lost and _framework(name) in frameworks and not _is_spare(PurePath(name))
 
-    return [entry for entry in kept if stays(entry)], [entry for entry in datas if stays(entry)]
+    return [entry for entry in reachable if stays(entry)], [
+        entry for entry in datas if stays(entry)
+    ]
 
 
 def _framework(name: str) -> str | None:
@@ -67,7 +69,7 @@ def _plugin_is_used(path: PurePath) -> bool:
 
 
 def _is_root(name: str, kind: str) -> bool:
-    """Tell whether a binary is loaded by name, so that no other binary tells of it."""
+    """Return whether a binary is loaded by its name, so that no other binary's links lead to it."""
     path = PurePath(name)
     is_interpreter = path.name.lower().startswith(("libpython", "python"))
     return kind == "EXTENSION" or "plugins" in path.parts or is_interpreter
@@ -77,12 +79,12 @@ def _reached(sources: list[str]) -> set[str]:
     """Return the names of the libraries that `sources` load, directly or not."""
     reached: set[str] = set()
     waiting = list(sources)
-    seen: set[str] = set()
+    examined: set[str] = set()
     while waiting:
         source = waiting.pop()
-        if source in seen:
+        if source in examined:
             continue
-        seen.add(source)
+        examined.add(source)
         for name, path in get_imports(source):
             reached.add(_key(name))
             if path is not None:

@@ -1,4 +1,4 @@
-"""The bill of materials, CycloneDX: exactly what is in the bundle."""
+"""The bill of materials of the bundle, in CycloneDX's format."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def write_sbom(contents: Contents, path: Path) -> None:
     """Write the bill of materials of `contents` to `path`."""
     document = json.loads(_environment())
     names = {distribution.name for distribution in contents.distributions}
-    components = [one for one in document["components"] if one["name"] in names]
-    lost = names - {one["name"] for one in components}
+    components = [entry for entry in document["components"] if entry["name"] in names]
+    lost = names - {component["name"] for component in components}
     if lost:
         raise LookupError(f"the bill of materials lacks {', '.join(sorted(lost))}")
     components += [_python(), *(_system(package) for package in contents.system)]
-    kept = {one["bom-ref"] for one in components}
+    refs = {component["bom-ref"] for component in components}
     document["components"] = components
     document["dependencies"] = [
-        {**one, "dependsOn": [ref for ref in one.get("dependsOn", ()) if ref in kept]}
-        for one in document["dependencies"]
-        if one["ref"] in kept
+        {**entry, "dependsOn": [ref for ref in entry.get("dependsOn", ()) if ref in refs]}
+        for entry in document["dependencies"]
+        if entry["ref"] in refs
     ]
     document["metadata"]["component"] = {
         "type": "application",
@@ -41,7 +41,7 @@ def write_sbom(contents: Contents, path: Path) -> None:
 
 
 def _environment() -> str:
-    """Return CycloneDX's own description of what is installed here."""
+    """Return CycloneDX's description of the packages in this environment."""
     command = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible"]
     done = subprocess.run(
         [*command, "--output-format", "JSON", sys.executable],

@@ -10,7 +10,7 @@ from bundling.product import PUBLISHER, SUMMARY, TITLE, YEARS, version
 
 def version_info(executable: str) -> Any:
     """Return PyInstaller's `VSVersionInfo` for the executable of that name."""
-    # Exists on Windows only.
+    # This module exists on Windows only.
     from PyInstaller.utils.win32 import versioninfo as win  # noqa: PLC0415
 
     numbers = version_numbers(version())
@@ -25,7 +25,7 @@ def version_info(executable: str) -> Any:
         "ProductVersion": version(),
         "Comments": SUMMARY,
     }
-    table = win.StringTable("040904B0", [win.StringStruct(*one) for one in texts.items()])
+    table = win.StringTable("040904B0", [win.StringStruct(*item) for item in texts.items()])
     return win.VSVersionInfo(
         ffi=win.FixedFileInfo(filevers=numbers, prodvers=numbers),
         kids=[

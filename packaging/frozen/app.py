@@ -1,4 +1,4 @@
-"""What the bundle's first executable runs: the program, as from the command line."""
+"""The main script of the bundle's first executable, which runs the program's command line."""
 
 import gc
 import sys
@@ -8,18 +8,18 @@ from orderbook_desktop.app.start import main
 
 
 def prepare() -> None:
-    """Put right what is different in a bundle."""
-    # Those of Python and its packages are for developers, and would go to a person's terminal.
+    """Adapt the process to the differences between a bundle and an installation."""
+    # Warnings of Python and its packages are for developers, and would appear in the terminal.
     warnings.simplefilter("ignore")
-    # The start makes ten thousands of objects that stay. To search them for garbage after every
-    # 700 new ones, as is Python's way, takes a tenth of it.
+    # The start makes tens of thousands of objects that stay. By default Python searches for
+    # garbage after every 700 new objects, which takes a tenth of the time of the start.
     gc.set_threshold(20_000, 20, 20)
-    import surroundings  # noqa: PLC0415 (only now: a request to end is heeded from here on)
+    import surroundings  # noqa: PLC0415 (here a request to end already ends the process)
 
     surroundings.give_children_their_own()
-    surroundings.know_whom_to_trust()
+    surroundings.find_certificates()
     if sys.platform.startswith("linux"):
-        surroundings.make_up_for_a_bare_machine()
+        surroundings.use_bundled_fallbacks()
 
 
 main(prepare)

@@ -1,7 +1,7 @@
-"""Runs before the program: stands in for the names that numpy's arrays are annotated with.
+"""A hook that runs before the program: it replaces the types for annotations of numpy's arrays.
 
-Making numpy's own takes a twentieth of the time until the window is there, for nobody: whoever
-checks types reads the source. A running program subscripts the names and never looks inside.
+Making numpy's own types takes a twentieth of the time until the window appears. Type checkers
+read the source, and a running program only subscripts the types, so it does not need them.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class _Annotation:
-    """Can be subscripted, and be one of several types."""
+    """A type that can be subscripted and can be part of a union."""
 
     def __class_getitem__(cls, item: Any) -> Any:
         return cls
@@ -23,5 +23,5 @@ def _stand_in(name: str, **names: Any) -> None:
 
 
 _stand_in("numpy._typing", ArrayLike=Any, DTypeLike=Any, NBitBase=Any, NDArray=_Annotation)
-# Of the documentation of `numpy.typing`, which is real but for these two.
+# `numpy.typing` itself is real; it imports this module for its documentation.
 _stand_in("numpy._typing._add_docstring", _docstrings="")

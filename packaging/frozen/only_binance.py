@@ -1,7 +1,7 @@
-"""Runs before the program: stands in for ccxt's two packages, whose own import every exchange.
+"""A hook that runs before the program: it replaces ccxt's two packages, which import all exchanges.
 
-Only Binance's module is in the bundle. It and its base classes are real; what they take from
-the packages (errors, and the base class) is handed on.
+Of ccxt's exchanges only Binance's module is in the bundle. That module and its base classes are
+real. The replacements give them the errors and the base class that they import.
 """
 
 import importlib

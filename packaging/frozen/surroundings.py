@@ -1,4 +1,4 @@
-"""What a bundle has to put right between its own libraries and those of the system."""
+"""Adaptations of a bundled program to the libraries and files of the system."""
 
 import ctypes
 import os
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 
 _LIBRARY_PATHS: Final = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-# The vendor-neutral front of the graphics driver, each after what it needs. Qt is linked with
-# it, though we only ever draw in memory; it belongs to the system, and is on every desktop.
+# The vendor-neutral libraries of the graphics driver; each comes after the ones that it needs. Qt
+# is linked with them, although the program draws only in memory. Every desktop has them.
 _FRONT_OF_DRIVER: Final = ("libGLdispatch.so.0", "libGLX.so.0", "libGL.so.1", "libEGL.so.1")
 _FONT_SETTINGS: Final = Path("/etc/fonts/fonts.conf")
-# Debian's and Arch's, Fedora's, SUSE's, then Alpine's and macOS's.
+# The certificates of Debian and Arch, of Fedora, of SUSE, and of Alpine and macOS.
 _AUTHORITIES: Final = (
     Path("/etc/ssl/certs/ca-certificates.crt"),
     Path("/etc/pki/tls/certs/ca-bundle.crt"),
@@ -23,7 +23,7 @@ _AUTHORITIES: Final = (
 
 
 def give_children_their_own() -> None:
-    """Let what we start (a mongod, a browser) find its own libraries, not the bundle's."""
+    """Let child processes (a mongod, a browser) load the system's libraries, not the bundle's."""
     for name in _LIBRARY_PATHS:
         before = os.environ.pop(f"{name}_ORIG", None)
         os.environ.pop(name, None)
@@ -31,8 +31,11 @@ def give_children_their_own() -> None:
             os.environ[name] = before
 
 
-def know_whom_to_trust() -> None:
-    """Let our OpenSSL, which looks where it was built, find the system's certificates, or ours."""
+def find_certificates() -> None:
+    """Let the bundle's OpenSSL find the system's certificates, or else the bundle's.
+
+    By default it looks in the folders of the machine that built it.
+    """
     built = ssl.get_default_verify_paths()
     if sys.platform == "win32" or built.cafile or _has_certificates(built.capath):
         return
@@ -47,12 +50,12 @@ def _has_certificates(folder: str | None) -> bool:
     return bool(folder) and any(Path(str(folder)).iterdir())
 
 
-def make_up_for_a_bare_machine() -> None:
-    """Use our own copy of what every desktop has, and a server may not."""
+def use_bundled_fallbacks() -> None:
+    """Use the bundle's graphics libraries and font if the system has none, like many servers."""
     ours = Path(vars(sys)["_MEIPASS"]) / "bare"
     for name in _FRONT_OF_DRIVER:
         if not _loads(name):
-            # Qt finds it by its name then. Where that fails too, the window says what is missing.
+            # Qt then finds the loaded library by its name. If loading fails, the window says so.
             with suppress(OSError):
                 ctypes.CDLL(str(ours / name), mode=ctypes.RTLD_GLOBAL)
     if not _FONT_SETTINGS.exists():

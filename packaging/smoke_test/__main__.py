@@ -1,10 +1,10 @@
-"""Try a bundle as a stranger would: every part of it, on a machine that knows nothing of us.
+"""Try every part of a bundle, in an environment without Python and without this checkout.
 
     sh packaging/with.sh dev python packaging/smoke_test [BUNDLE]
 
 BUNDLE is `dist/orderbook-desktop`, or on macOS `dist/Orderbook Desktop.app`. On Linux the
-window opens under Xvfb; elsewhere, and with QT_QPA_PLATFORM=offscreen, without a screen. A
-screenshot, and the log of a failure, are left in `build/smoke`.
+window opens under Xvfb. On other systems, and with QT_QPA_PLATFORM=offscreen, it opens without a
+screen. The test leaves screenshots, and after a failure the log, in `build/smoke`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     bundle = Path(arguments[0]) if arguments else usual
     shutil.rmtree(EVIDENCE, ignore_errors=True)
     EVIDENCE.mkdir(parents=True)
-    # Resolved: macOS's temporary folder is behind a link.
+    # The path is resolved, since macOS's temporary folder is a link.
     with tempfile.TemporaryDirectory(prefix="smoke ") as folder:
         home = Path(folder).resolve() / "Größe Ωmega 日本"
         try:
@@ -49,13 +49,13 @@ def main(arguments: list[str]) -> int:
 
 
 def run(trial: Trial, shown: Screen | None) -> None:
-    """Go through the program's parts; raises `Failed`."""
+    """Check all parts of the program; raises `Failed`."""
     trial.says_its_version()
     with trial.exchange():
         trial.opens_a_window(shown, EVIDENCE)
         trial.records()
         trial.serves()
-        trial.doctor_is_content()
+        trial.doctor_finds_no_failure()
         trial.proves_its_recordings()
         trial.exports_and_imports()
     trial.shows_the_demo(shown, EVIDENCE)

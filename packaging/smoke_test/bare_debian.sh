@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run a tarball where nothing of ours and no Python ever was: in a fresh Debian, as an ordinary
-# user, under Xvfb. Needs root and debootstrap.
+# Run a tarball in a fresh Debian without Python, as an ordinary user, under Xvfb. Needs root and
+# debootstrap.
 #
 #     sh packaging/smoke_test/bare_debian.sh dist/orderbook-desktop-*-linux-x86_64.tar.xz
 set -eu
@@ -11,7 +11,7 @@ chmod 755 "$root"
 
 leave() {
     umount --lazy "$root/proc" "$root/dev" 2>/dev/null || true
-    # Should something be mounted still, what is behind it stays.
+    # If a mount is left, the files behind it stay.
     rm -rf --one-file-system "$root"
 }
 trap leave EXIT
@@ -26,9 +26,9 @@ mkdir "$root/opt/Order book ä"
 tar -C "$root/opt/Order book ä" --strip-components=1 -xJf "$tarball"
 mount -t proc proc "$root/proc"
 mount --bind /dev "$root/dev"
-chroot "$root" useradd --create-home somebody
+chroot "$root" useradd --create-home trader
 
-cat >"$root/home/somebody/trial.sh" <<'TRIAL'
+cat >"$root/home/trader/trial.sh" <<'TRIAL'
 set -eu
 ! command -v python3
 export LANG=C.UTF-8 DISPLAY=:55
@@ -41,7 +41,7 @@ screen=$!
 trap 'kill $exchange $screen; wait' EXIT
 until grep -q _URL= exchange.txt && [ -e /tmp/.X11-unix/X55 ]; do sleep 0.2; done
 export $(grep -o 'ORDERBOOK_[A-Z]*_URL=[^ ]*' exchange.txt)
-# The window of somebody who starts it, looks for a while, and closes it.
+# A window that is open for a while, and is then asked to close.
 "$program" 2>window.txt &
 window=$!
 sleep 15
@@ -53,5 +53,5 @@ wait $window
 "$program" verify BTC/USDT
 "$program" doctor
 TRIAL
-chroot "$root" su --login somebody --command "sh trial.sh"
+chroot "$root" su --login trader --command "sh trial.sh"
 echo "The tarball runs in a bare Debian."

@@ -1,4 +1,4 @@
-"""The checks themselves, each a promise of the bundle."""
+"""The checks of the smoke test."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _SYMBOL: Final = "BTC/USDT"
 _PATIENCE_S: Final = 60.0
 _POLL_S: Final = 0.05
 _RECORD_S: Final = 5
-# What an export's file is called, and how it begins.
+# The ending of each export's file name, and its first bytes.
 _EXPORTS: Final = {
     "tardis": ("csv.gz", b"\x1f\x8b"),
     "parquet": ("parquet", b"PAR1"),
     "hftbacktest": ("npz", b"PK"),
 }
 _ON_WINDOWS: Final = sys.platform == "win32"
-# Windows asks a program to end by a keypress, and only one that has a group of its own.
+# On Windows a key event asks a program to end, and only a program with its own process group.
 if sys.platform == "win32":
     _GROUP, _END = subprocess.CREATE_NEW_PROCESS_GROUP, signal.CTRL_BREAK_EVENT
 else:
@@ -42,11 +42,14 @@ else:
 
 
 class Failed(Exception):
-    """A promise is broken; `str()` says which."""
+    """A check failed; `str()` says which."""
 
 
 class Trial:
-    """Runs the bundle in `installed` with a user's folder of its own below `home`."""
+    """Runs the bundle in `installed`, with its own user folder below `home`.
+
+    The docstring of each check says what the bundle has to do.
+    """
 
     def __init__(self, installed: Path, home: Path) -> None:
         self._installed = installed
@@ -59,15 +62,15 @@ class Trial:
         self._install_before = _listing(installed)
 
     def says_its_version(self) -> None:
-        """The program starts at all."""
-        told = self._run("--version")
-        _expect(told.startswith(f"{_NAME} "), f"--version said {told!r}")
+        """The program starts."""
+        output = self._run("--version")
+        _expect(output.startswith(f"{_NAME} "), f"--version said {output!r}")
 
     @contextmanager
     def exchange(self) -> Iterator[None]:
-        """Play a capture from the bundle's own exchange; what follows talks to that."""
+        """Play a capture from the bundle's own exchange, which the program uses meanwhile."""
         capture = write_capture(self._home / "capture.jsonl.gz", seed=7, seconds=240)
-        # The exchange of a person who tries a capture: in a data folder of its own.
+        # The exchange has its own data folder.
         command = ["exchange", "--port", "0", "--play", str(capture), "--loop"]
         folder = ["--data-dir", str(self._home / "exchange")]
         with self._started(*command, *folder, stdout=subprocess.PIPE) as process:
@@ -82,7 +85,7 @@ class Trial:
             del self._environment[name]
 
     def opens_a_window(self, shown: Screen | None, evidence: Path) -> None:
-        """A window with a live book, recorded in a database of its own; a clean end."""
+        """The window shows and records a live book, in its own database, and ends cleanly."""
         port = private_port()
         self._environment["ORDERBOOK_WEB_PORT"] = str(port)
         began = time.monotonic()
@@ -95,16 +98,16 @@ class Trial:
                 shown.save(evidence / "window.png")
                 _say(f"window: painted after {painted:.2f} s, a book after {lively:.2f} s")
             _until(lambda: _synced_book(port), "a book in the window's browser view")
-            # One that joins the window's database finds there what the window has recorded.
+            # `record` uses the window's database, and finds the window's events in it.
             _until(lambda: "there already" in self.records(), "events in the database")
 
     def records(self) -> str:
-        """`record` writes events, says how many, and ends by itself; return what it said."""
-        told = self._run("record", _SYMBOL, "--duration", str(_RECORD_S), expect_on="stderr")
-        found = re.search(r"([\d,]+) events recorded", told)
-        _expect(found is not None and found[1] != "0", f"record said {told!r}")
-        _say(f"record: {told.strip().splitlines()[-1]}")
-        return told
+        """`record` writes events, prints their number, and ends by itself; return its output."""
+        output = self._run("record", _SYMBOL, "--duration", str(_RECORD_S), expect_on="stderr")
+        found = re.search(r"([\d,]+) events recorded", output)
+        _expect(found is not None and found[1] != "0", f"record said {output!r}")
+        _say(f"record: {output.strip().splitlines()[-1]}")
+        return output
 
     def serves(self) -> None:
         """`serve` gives browsers the page and the book."""
@@ -117,18 +120,18 @@ class Trial:
             _expect("BTC/USDT" in page, f"the page of the browser view is {page[:200]!r}")
             _say(f"serve: page of {len(page)} characters, book with both sides")
 
-    def doctor_is_content(self) -> None:
-        """`doctor` finds nothing wrong but, perhaps, the screen."""
+    def doctor_finds_no_failure(self) -> None:
+        """`doctor` finds no failure; it may warn of a missing screen."""
         findings = json.loads(self._run("doctor", "--json"))
-        bad = [one for one in findings if one["verdict"] == "failed"]
+        bad = [finding for finding in findings if finding["verdict"] == "failed"]
         _expect(not bad, f"doctor found {bad}")
         _say(f"doctor: {len(findings)} findings, none bad")
 
     def proves_its_recordings(self) -> None:
-        """`recordings` lists what was recorded, and `verify` proves it."""
+        """`recordings` lists the recording, and `verify` proves it."""
         listed = json.loads(self._run("recordings", "--json"))
         _expect(
-            [(one["market"], one["events"] > 0) for one in listed] == [("BTCUSDT", True)],
+            [(entry["market"], entry["events"] > 0) for entry in listed] == [("BTCUSDT", True)],
             f"recordings listed {listed}",
         )
         proof = json.loads(self._run("verify", _SYMBOL, "--json"))
@@ -136,7 +139,7 @@ class Trial:
         _say(f"verify: {proof['events']} events hold, {len(proof['gaps'])} gaps")
 
     def exports_and_imports(self) -> None:
-        """`export` writes every format, and what `import` makes of one can be proven."""
+        """`export` writes all formats; `verify` proves the recording that `import` makes of one."""
         folder = self._home / "exports"
         folder.mkdir()
         for form, (ending, magic) in _EXPORTS.items():
@@ -162,17 +165,17 @@ class Trial:
         _say("demo: a book, by way of its recording")
 
     def leaves_nothing_running(self) -> None:
-        """No process of the bundle outlives what started it."""
+        """No process of the bundle is left."""
         _until(lambda: not self._processes(), "the end of every process of the bundle")
 
     def wrote_only_into_its_folder(self) -> None:
-        """Nothing is left but in the data folder, and the installation is untouched."""
+        """The program has written only into the data folder, and the installation is unchanged."""
         _expect(_listing(self._installed) == self._install_before, "the installation changed")
         for folder in ("user", "temporary", "elsewhere"):
             left = [
                 str(path)
                 for path in (self._home / folder).rglob("*")
-                # The system's, of its own fonts, where it has none that is up to date.
+                # fontconfig writes a cache of the system's fonts if the system's own is outdated.
                 if path.is_file() and "fontconfig" not in path.parts
             ]
             _expect(not left, f"files outside the data folder: {', '.join(left)}")
@@ -202,7 +205,7 @@ class Trial:
 
     @contextmanager
     def _started(self, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-        """Run a command of the bundle, then ask it to end and expect that it does so well."""
+        """Run a command of the bundle; at the end, ask it to end and expect exit code 0."""
         defaults = {"env": self._environment, "cwd": self._home / "elsewhere"}
         command = [str(self._program), *arguments]
         process = subprocess.Popen(
@@ -231,8 +234,8 @@ class Trial:
 
 
 def _environment_of_a_stranger(home: Path) -> dict[str, str]:
-    """Return an environment with folders of its own, and without anything about Python or us."""
-    kept = {
+    """Return an environment with its own folders, and without variables of Python and of ours."""
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("ORDERBOOK_", "PYTHON", "QT_", "XDG_", "LD_", "DYLD_", "VIRTUAL"))
@@ -240,9 +243,9 @@ def _environment_of_a_stranger(home: Path) -> dict[str, str]:
     }
     user, temporary = str(home / "user"), str(home / "temporary")
     return {
-        **kept,
-        # No mongod either: the bundle's own database is to be tried.
-        "PATH": kept.get("SystemRoot", "") + r"\System32" if _ON_WINDOWS else "/usr/bin:/bin",
+        **inherited,
+        # No mongod is on this PATH, so the bundle's own database is tried.
+        "PATH": inherited.get("SystemRoot", "") + r"\System32" if _ON_WINDOWS else "/usr/bin:/bin",
         "HOME": user,
         "USERPROFILE": user,
         "LOCALAPPDATA": user,
@@ -263,7 +266,7 @@ def _listing(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def _synced_book(port: int) -> bool:
-    """Tell whether the browser view on this port has a book with both sides."""
+    """Return whether the browser view on this port has a book with both sides."""
     try:
         book = json.loads(_get(f"http://127.0.0.1:{port}/api/book?symbol=BTCUSDT&depth=10"))
     except (OSError, ValueError):
@@ -278,7 +281,7 @@ def _get(url: str) -> str:
 
 
 def _until(condition: Callable[[], bool], what: str) -> None:
-    """Wait until `condition` holds; raises `Failed` where it doesn't in time."""
+    """Wait until `condition` holds; raises `Failed` if that takes too long."""
     until = time.monotonic() + _PATIENCE_S
     while not condition():
         if time.monotonic() > until:

@@ -1,4 +1,4 @@
-"""A screen that nobody sees, and what is to be seen on it."""
+"""A virtual screen, and checks of its picture."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from setup_venv import install_packages
 _WIDTH: Final = 1600
 _HEIGHT: Final = 900
 _READY_WITHIN_S: Final = 20.0
-# The colours of bids and asks in both themes (orderbook_desktop/gui/theme.py) are more blue-green
-# or more orange than anything else on screen.
+# Bids and asks are more blue-green and more orange than all other colours of both themes
+# (orderbook_desktop/gui/theme.py).
 _APART: Final = 60
 _POINTER_SHARE: Final = 0.001
 _BOOK_SHARE: Final = 0.001
-# Who looks often must not keep the program from painting: a part of the picture tells enough.
+# Only each fifth row and column is read, so that frequent looks do not slow the program down.
 _EVERY: Final = 5
 
 
 class Screen:
-    """An X server's picture, read from the file it keeps it in (X11's XWD format)."""
+    """An X server's picture, read from the server's file (X11's XWD format)."""
 
     def __init__(self, name: str, file: Path) -> None:
         self.name = name
         self._file = file
 
     def pixels(self) -> npt.NDArray[np.uint8]:
-        """Return the picture as rows of pixels of blue, green, red and nothing."""
+        """Return the picture as rows of pixels with four bytes: blue, green, red, unused."""
         raw = np.memmap(self._file, np.uint8, "r")
         (head_bytes,), (colours,) = (struct.unpack_from(">I", raw.data, at) for at in (0, 76))
         start = head_bytes + 12 * colours
         return raw[start : start + _WIDTH * _HEIGHT * 4].reshape(_HEIGHT, _WIDTH, 4)
 
     def is_blank(self) -> bool:
-        """Tell whether nothing is on screen but one colour, and perhaps the pointer."""
+        """Return whether the screen has a single colour, apart from the pointer."""
         rows = self._sample()
         others = (rows != rows[-1, -1]).any(axis=2)
         return float(others.mean()) < _POINTER_SHARE
 
     def shows_book(self) -> bool:
-        """Tell whether both sides of a book are drawn."""
+        """Return whether the screen shows both sides of a book."""
         rows = self._sample().astype(int)
         blue, green, red = (rows[:, :, part] for part in range(3))
         bids = (green - red > _APART) & (blue - red > _APART)
@@ -71,7 +71,7 @@ class Screen:
 
 @contextmanager
 def screen(home: Path) -> Iterator[Screen | None]:
-    """Give a screen for as long as this lasts; None where windows open without one."""
+    """Give a screen while the context lasts; None on systems whose windows open without one."""
     if not sys.platform.startswith("linux") or os.environ.get("QT_QPA_PLATFORM") == "offscreen":
         yield None
         return
@@ -82,9 +82,9 @@ def screen(home: Path) -> Iterator[Screen | None]:
     folder.mkdir(parents=True)
     reading, writing = os.pipe()
     size = f"{_WIDTH}x{_HEIGHT}x24"
-    # Without -noreset it would begin anew, and write its file anew, after the last window.
+    # Without -noreset the server would restart after its last window, and write a new file.
     options = ["-screen", "0", size, "-fbdir", str(folder), "-nolisten", "tcp", "-noreset"]
-    # It chooses a free number itself, and tells it when it is ready.
+    # The server chooses a free number, and writes it when it is ready.
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(writing), *options],
         pass_fds=[writing],
@@ -92,8 +92,8 @@ def screen(home: Path) -> Iterator[Screen | None]:
     )
     os.close(writing)
     try:
-        with os.fdopen(reading) as told:
-            number = told.readline().strip()
+        with os.fdopen(reading) as number_file:
+            number = number_file.readline().strip()
         file = folder / "Xvfb_screen0"
         until = time.monotonic() + _READY_WITHIN_S
         while not file.exists() and time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""A bundle put where people put things: a path with spaces and letters of all the world."""
+"""An installed bundle, in a path with spaces and letters outside ASCII."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextmanager
 def install(bundle: Path, home: Path) -> Iterator[Path]:
-    """Give the installed bundle's folder, which nobody can write to while this lasts."""
+    """Give the installed bundle's folder, which is read-only while the context lasts."""
     folder = home / "Program files, ä" / bundle.name
     folder.parent.mkdir(parents=True)
     shutil.copytree(bundle, folder, symlinks=True)
@@ -23,7 +23,7 @@ def install(bundle: Path, home: Path) -> Iterator[Path]:
 
 @contextmanager
 def _read_only(folder: Path) -> Iterator[None]:
-    """Take away the right to write; where root would ignore that, mount it read-only."""
+    """Make `folder` read-only: by its modes, or for root, who may ignore these, by a mount."""
     is_root = sys.platform.startswith("linux") and os.geteuid() == 0
     if is_root and _mount("--bind", str(folder), str(folder)):
         _mount("-o", "remount,bind,ro", str(folder))

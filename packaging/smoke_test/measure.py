@@ -1,10 +1,10 @@
-"""How long the bundle takes to show something, and how much memory it needs.
+"""Measures how long the bundle takes until its first picture, and how much memory it needs.
 
     sh packaging/with.sh dev python packaging/smoke_test/measure.py [BUNDLE] [--minutes 10]
 
-On Linux, under Xvfb, warm, against the bundle's own exchange. What is on screen is asked of
-the screen, every few milliseconds; memory is the sum of the resident sets of the program and
-its database, shared pages counted twice; --minutes 0 leaves it out.
+It runs on Linux, under Xvfb, against the bundle's own exchange, after a first start that is not
+counted. The screen is read every few milliseconds. Memory is the sum of the resident sets of the
+program and its database; shared pages count twice. --minutes 0 leaves it out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PATIENCE_S = 30.0
 
 
 def main(arguments: list[str]) -> int:
-    """Measure what the command line names, and print it."""
+    """Measure the bundle named in `arguments`, and print the results."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("bundle", nargs="?", type=Path, default=ROOT / "dist" / "orderbook-desktop")
     parser.add_argument("--minutes", type=float, default=10.0)
@@ -50,8 +50,8 @@ def main(arguments: list[str]) -> int:
         }
         with exchange(program, name, environment):
             starts = [start(program, environment, shown) for _ in range(RUNS + 1)][1:]
-            tell("first paint", [painted for painted, _ in starts])
-            tell("live book", [lively for _, lively in starts])
+            print_spread("first paint", [painted for painted, _ in starts])
+            print_spread("live book", [lively for _, lively in starts])
             if wanted.minutes:
                 watch_memory(program, environment, wanted.minutes)
     return 0
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
 
 @contextmanager
 def exchange(program: str, folder: str, environment: dict[str, str]) -> Iterator[None]:
-    """Run the bundle's exchange, and let `environment` lead to it."""
+    """Run the bundle's exchange, and put its addresses into `environment`."""
     command = [program, "exchange", "--port", "0", "--data-dir", f"{folder}/exchange"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -72,7 +72,7 @@ def exchange(program: str, folder: str, environment: dict[str, str]) -> Iterator
 
 
 def line_of(process: subprocess.Popen[str]) -> str:
-    """Return the next line that `process` says."""
+    """Return the next line of the output of `process`."""
     line = process.stdout.readline() if process.stdout else ""
     if not line:
         raise SystemExit("the exchange ended")
@@ -80,7 +80,7 @@ def line_of(process: subprocess.Popen[str]) -> str:
 
 
 def start(program: str, environment: dict[str, str], shown: Screen) -> tuple[float, float]:
-    """Return the seconds from exec to something on screen, and to a book."""
+    """Return the seconds from exec to the first picture, and to a book on screen."""
     until(shown.is_blank)
     began = time.monotonic()
     with subprocess.Popen([program], env=environment) as process:
@@ -93,7 +93,7 @@ def start(program: str, environment: dict[str, str], shown: Screen) -> tuple[flo
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for `condition`, looking as often as the screen can be read."""
+    """Wait until `condition` holds, with a look every 2 ms."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
@@ -101,14 +101,14 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def tell(what: str, values: list[float]) -> None:
+def print_spread(what: str, values: list[float]) -> None:
     """Print the spread of `values`, in seconds."""
     median = statistics.median(values)
     print(f"{what:12} median {median:.3f} s   min {min(values):.3f}   max {max(values):.3f}")
 
 
 def watch_memory(program: str, environment: dict[str, str], minutes: float) -> None:
-    """Print how the memory of program and database develops while one symbol is recorded."""
+    """Print the memory of program and database over time, while one symbol is recorded."""
     with subprocess.Popen([program], env=environment) as process:
         whole = psutil.Process(process.pid)
         for step in range(11):

@@ -5,13 +5,13 @@
 #define Program "orderbook-desktop.exe"
 
 [Setup]
-; Never changes: it is how a new version finds the one to replace.
+; This never changes: a new version finds the version to replace by it.
 AppId={{6B0C2F34-8E0B-4B5B-9A51-7D0E5C2C7A41}
 AppName={#Name}
 AppVersion={#Version}
 AppVerName={#Name} {#Version}
 AppPublisher=The Orderbook Desktop founders
-; For one user, without an administrator; asked for, also for all.
+; By default it installs for one user, without an administrator; a user may choose all users.
 PrivilegesRequired=lowest
 PrivilegesRequiredOverridesAllowed=dialog
 DefaultDirName={autopf}\{#Name}
@@ -27,7 +27,7 @@ MinVersion=10.0.17763
 Compression=lzma2/max
 SolidCompression=yes
 WizardStyle=modern
-; A running copy would keep its files from being replaced.
+; The files of a running copy could not be replaced.
 CloseApplications=yes
 RestartApplications=no
 
@@ -35,7 +35,7 @@ RestartApplications=no
 Source: "{#Source}\*"; DestDir: "{app}"; Flags: ignoreversion recursesubdirs createallsubdirs
 
 [InstallDelete]
-; What an older version brought and this one doesn't have must not be found by it.
+; Files of an older version that this version lacks must be removed, since it could load them.
 Type: filesandordirs; Name: "{app}\_internal"
 
 [Icons]
@@ -49,4 +49,4 @@ Name: "desktopicon"; Description: "{cm:CreateDesktopIcon}"; GroupDescription: "{
 [Run]
 Filename: "{app}\{#Program}"; Description: "{cm:LaunchProgram,{#Name}}"; Flags: nowait postinstall skipifsilent
 
-; Settings and recordings are in the user's data folder: uninstalling leaves them.
+; Settings and recordings are in the user's data folder, and stay when the program is uninstalled.

@@ -40,7 +40,7 @@ def test_a_desktop_keeps_its_own(bundle: Path, monkeypatch: pytest.MonkeyPatch) 
     settings = bundle / "fonts.conf"
     settings.write_text("")
     monkeypatch.setattr(surroundings, "_FONT_SETTINGS", settings)
-    surroundings.make_up_for_a_bare_machine()
+    surroundings.use_bundled_fallbacks()
     assert not any(str(bundle) in name for name in loaded)
     assert "FONTCONFIG_FILE" not in os.environ
 
@@ -55,7 +55,7 @@ def test_a_bare_machine_gets_ours(bundle: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(ctypes, "CDLL", load)
     monkeypatch.setattr(surroundings, "_FONT_SETTINGS", bundle / "none")
-    surroundings.make_up_for_a_bare_machine()
+    surroundings.use_bundled_fallbacks()
     # Each after what it is linked with.
     assert loaded == ["libGLdispatch.so.0", "libGLX.so.0", "libGL.so.1", "libEGL.so.1"]
     assert os.environ["FONTCONFIG_FILE"] == str(bundle / "bare" / "fonts.conf")
@@ -80,7 +80,7 @@ def test_the_systems_certificates_are_found_where_they_are(
     theirs = bundle / "ca-bundle.crt"
     theirs.write_text("")
     monkeypatch.setattr(surroundings, "_AUTHORITIES", (bundle / "none", theirs))
-    surroundings.know_whom_to_trust()
+    surroundings.find_certificates()
     assert os.environ["SSL_CERT_FILE"] == str(theirs)
 
 
@@ -92,7 +92,7 @@ def test_a_system_without_certificates_gets_ours(
     ours.parent.mkdir()
     ours.write_text("")
     monkeypatch.setattr(surroundings, "_AUTHORITIES", (bundle / "none",))
-    surroundings.know_whom_to_trust()
+    surroundings.find_certificates()
     assert os.environ["SSL_CERT_FILE"] == str(ours)
 
 
@@ -100,7 +100,7 @@ def test_what_a_person_trusts_is_left_alone(bundle: Path, monkeypatch: pytest.Mo
     chosen = bundle / "chosen.pem"
     chosen.write_text("")
     monkeypatch.setenv("SSL_CERT_FILE", str(chosen))
-    surroundings.know_whom_to_trust()
+    surroundings.find_certificates()
     assert os.environ["SSL_CERT_FILE"] == str(chosen)
 
 
