@@ -1,4 +1,4 @@
-"""What a capture says: events, its book at every update id, and the exchange's best prices."""
+"""The content of a capture: events, the book at every update id, and the exchange's best prices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Best = tuple[Decimal, Decimal, Decimal, Decimal]
 
 @dataclass
 class Truth:
-    """What a capture says: its diffs by final id, and best bid and offer by update id."""
+    """The content of a capture: diffs by final id, and best bid and offer by update id."""
 
     path: Path
     market: str

@@ -1,4 +1,4 @@
-"""The program's commands as a person runs them: in a process of their own."""
+"""The program's commands, run in their own processes, as by a person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the app share."""
+"""Fixtures of the tests of the app."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.exchange.local import Fault, LocalExchange, SyntheticSource
 
-# Nobody listens on the first port.
+# No program listens on the first port.
 NOWHERE = {"rest_url": "http://127.0.0.1:1", "ws_url": "ws://127.0.0.1:1"}
 
 
@@ -31,10 +31,10 @@ def own_logging() -> Iterator[None]:
 
 
 class ExchangeThread:
-    """A made-up market, served on a thread with an event loop of its own.
+    """A made-up market, served in a thread with its own event loop.
 
-    On the test's own loop it would be woken between the test and its fixtures, by the Qt
-    events that pytest-qt lets happen there, when asyncio says that no loop runs.
+    On the test's own loop the exchange would also run between the test and its fixtures, when
+    pytest-qt processes Qt events; asyncio has no running loop then.
     """
 
     def __init__(self, source: SyntheticSource) -> None:
@@ -46,7 +46,7 @@ class ExchangeThread:
         self._ready.wait()
 
     def inject(self, fault: Fault) -> None:
-        """Let `fault` happen."""
+        """Make `fault` happen."""
         self._loop.call_soon_threadsafe(self._exchange.inject, fault)
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ def exchange(request: pytest.FixtureRequest) -> Iterator[ExchangeThread]:
 
 @pytest.fixture
 def settings(exchange: ExchangeThread, tmp_path: Path) -> Settings:
-    """Return settings that lead to `exchange`, and to a folder of the test's own."""
+    """Return settings with the addresses of `exchange` and the test's own folder."""
     return load_settings(
         rest_url=exchange.rest_url, ws_url=exchange.ws_url, data_dir=str(tmp_path / "data")
     )

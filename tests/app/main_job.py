@@ -1,9 +1,9 @@
-"""The main job, checked from outside: a played capture against what was recorded and shown.
+"""The main job, checked from outside: a played capture against the recorded and shown books.
 
-`python -m tests.app.main_job FILE` plays a capture at speed 10, undisturbed, with every
-fault of the stream, and with every fault of the requests for books; then at speed 5 with
-the database killed ten times. It prints what was compared. Until both books are known the
-play is slow, and once the last disturbance is over it is fast.
+`python -m tests.app.main_job FILE` plays a capture at speed 10: undisturbed, with every fault of
+the stream, and with every fault of the requests for books. Then it plays it at speed 5 while the
+database is killed ten times. It prints the results of the comparison. The play is slow until both
+books are known, and fast after the last disturbance.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _SPEED_TO_THE_END = 12.0
 
 
 class Witness:
-    """Notes best bid and offer of a feed at each event; passes everything on to `inner`."""
+    """Notes best bid and offer of a feed at each event; passes all calls on to `inner`."""
 
     def __init__(self) -> None:
         self.best: dict[int, Best] = {}
@@ -103,7 +103,7 @@ def shown(book: Book) -> tuple[dict[Decimal, Decimal], dict[Decimal, Decimal]]:
 
 @dataclass
 class Findings:
-    """What a run compared; events by where they are."""
+    """The results of a run; the numbers of events are by the place where they are stored."""
 
     in_segments: int = 0
     loose: int = 0
@@ -117,10 +117,10 @@ class Findings:
 
 
 class Checking:
-    """One run: play the capture, disturb it, and compare everything with `truth`.
+    """One run: play the capture at `speed`, disturb it, and compare the results with `truth`.
 
-    At `speed`; the feed takes `silence_s` without any event for the death of its stream. Where
-    it `archives`, some of it is archived in the end.
+    The feed takes a stream for dead after `silence_s` without an event. With `archives`, a part
+    of the recording has to be archived at the end.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Checking:
         self._findings = Findings()
 
     async def run(self, folder: Path, disturb: Disturb | None = None) -> Findings:
-        """Return what was found; raises `AssertionError`."""
+        """Return the findings; raises `AssertionError`."""
         findings = self._findings
         async with self._playing(folder) as play:
             ending = asyncio.create_task(play.exchange.finished())
@@ -154,7 +154,7 @@ class Checking:
                 assert not ending.done(), "the capture was too short for all that"
                 self._source.speed = max(self._speed, _SPEED_TO_THE_END)
             await ending
-            # From now on it is silent for good, however long all the rest takes.
+            # From now on the exchange is silent, however long the rest of the run takes.
             setattr(play.engine.streams, "link_silence", lambda _link, _now: None)  # noqa: B010
             await self._settled(play)
             true_book = self.truth.books().until(self.truth.last_id)
@@ -201,7 +201,7 @@ class Checking:
                 await engine.close()
 
     async def _settled(self, play: Play) -> None:
-        """Wait until both books are at the end of the capture and everything is written."""
+        """Wait until both books are at the end of the capture and all events are written."""
 
         def is_settled() -> bool:
             feeds = (play.session.live, play.session.recorded)
@@ -214,7 +214,7 @@ class Checking:
         await play.until(is_settled, "the end of the capture")
 
     async def _stored_to_the_end(self, recording: Recording) -> None:
-        """Wait until the last segment says that it has come to the end, and for an archive."""
+        """Wait until the stored last segment reaches the end, and until a chunk is archived."""
         async with asyncio.timeout(60):
             while True:
                 segments = await recording.segments()
@@ -227,7 +227,7 @@ class Checking:
     async def _check_recording(
         self, database: Database, recording: Recording
     ) -> list[StoredSegment]:
-        """Compare every event, and the book at the end of every segment; return these."""
+        """Compare all events, and the book at the end of each segment; return the segments."""
         findings, walk = self._findings, self.truth.books()
         stored: dict[int, bytes] = {}
         segments = await recording.segments()
@@ -256,15 +256,15 @@ class Checking:
         return segments
 
     def _missing(self, one: StoredSegment, events: dict[int, bytes]) -> set[int]:
-        """Return the ids of events that belong into a segment and are not there."""
+        """Return the ids of events that are missing in a segment."""
         begin, end = one.segment.snapshot_id, one.segment.last_id
         return {final for final in self.truth.diffs if begin < final <= end} - events.keys()
 
     async def _check_segment(self, reader: SegmentReader, walk: TruthWalk) -> dict[int, bytes]:
-        """Return the events of a segment, which lead from its first book to the true one."""
+        """Return a segment's events; check that they lead from its first book to the true one."""
         one = reader.stored
         events: dict[int, bytes] = {}
-        # Where the market ended with the first book, no event follows it.
+        # If the market ended with the first book, no event follows it.
         image = await reader.base_book()
         async with aclosing(reader.chunks()) as chunks:
             async for chunk in chunks:
@@ -281,7 +281,7 @@ class Checking:
 
 
 def _match(segments: list[StoredSegment], struck: list[Struck]) -> None:
-    """Check that each gap is where a blow struck, with its cause; and that there is no other."""
+    """Check that each gap belongs to a blow and has its cause, and that no other gap exists."""
     breaks = [one for one in struck if one.blow.cause is not None]
     assert len(segments) == len(breaks) + 1
     for blow, before, after in zip(breaks, segments, segments[1:], strict=False):
@@ -298,7 +298,7 @@ def _decimals(levels: Any) -> dict[Decimal, Decimal]:
 def _compare_best(
     truth: Truth, best: dict[int, Best], seen: dict[int, Best], name: str
 ) -> tuple[int, int]:
-    """Return at how many update ids best bid and offer agreed: in all, and exactly the same."""
+    """Return how many best bids and offers agreed: in all, and at the same update id."""
     compared = 0
     for final_id, value in seen.items():
         if final_id in best:

@@ -1,7 +1,7 @@
-"""What disturbs a play: faults of the exchange one after the other, and the database's death.
+"""Disturbances of a play: faults of the exchange, one after the other, and the database's death.
 
-Each fault waits until both books are whole and is waited for in turn, so that every gap of
-the recording can be told from the others: which fault made it, where, and when.
+A fault begins when both books are whole, and the next fault waits until it is over. So each gap of
+the recording belongs to a known fault, place and time.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _PATIENCE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Blow:
-    """Faults that come together, and the cause of the gap they make; None: they make none.
+    """Faults that happen together, and the cause of the gap that they make; None: no gap.
 
-    They come when `after` events of an undisturbed market have been recorded.
+    They happen when `after` events of an undisturbed market have been recorded.
     """
 
     faults: tuple[Fault, ...]
@@ -42,7 +42,7 @@ class Blow:
 
 @dataclass(frozen=True, slots=True)
 class Struck:
-    """What came of a blow: the last update id before it, and that of the next whole book."""
+    """The result of a blow: the last update id before it, and that of the next whole book."""
 
     blow: Blow
     before_id: int
@@ -51,7 +51,7 @@ class Struck:
 
 @dataclass
 class Play:
-    """A play that goes on: its exchange, and who follows and records it."""
+    """A running play: its exchange, and the feeds that follow and record it."""
 
     engine: Engine
     exchange: LocalExchange
@@ -59,7 +59,7 @@ class Play:
 
     @property
     def is_whole(self) -> bool:
-        """Whether both books are known, and the recording goes on."""
+        """Whether both books are known, and recording goes on."""
         live, recorded = self.session.live, self.session.recorded
         return (
             live.status.state is recorded.status.state is FeedState.SYNCED
@@ -68,7 +68,7 @@ class Play:
         )
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
-        """Wait for `condition`; raises `AssertionError` where it does not come."""
+        """Wait until `condition` holds; raises `AssertionError` if that takes too long."""
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 while not condition():
@@ -81,10 +81,10 @@ Disturb = Callable[[Play], Awaitable[list[Struck]]]
 
 
 def stream_faults(silence_s: float) -> list[Blow]:
-    """Return every fault of the stream; a silence of `silence_s` is one that is noticed.
+    """Return all faults of the stream; the feed notices a silence of `silence_s`.
 
-    After four new books in a row the feed pauses, ever longer: the silence is where it
-    forgets that, and the delays between its connections.
+    After four new books in a row the feed pauses, longer each time. A silence resets these pauses
+    and the delays between its connections.
     """
     lost, unreadable = GapCause.DISCONNECT, GapCause.MALFORMED
     disconnect = Fault(kind=FaultKind.DISCONNECT)
@@ -95,7 +95,7 @@ def stream_faults(silence_s: float) -> list[Blow]:
         Blow((refuse, disconnect), lost),
         Blow((Fault(kind=FaultKind.DROP, count=2),), GapCause.FEED_GAP),
         Blow((Fault(kind=FaultKind.SWAP),), GapCause.FEED_GAP),
-        # Only of a market that is known to be active a silence can be told soon.
+        # The feed notices a silence soon only in a market that it knows to be active.
         Blow((Fault(kind=FaultKind.SILENCE, seconds=silence_s),), GapCause.SILENCE, after=60),
         Blow((disconnect,), lost),
         Blow((Fault(kind=FaultKind.MALFORMED, shape=Shape.GARBAGE),), unreadable),
@@ -109,7 +109,7 @@ def stream_faults(silence_s: float) -> list[Blow]:
 
 
 def snapshot_faults() -> list[Blow]:
-    """Return every fault of a request for a book, each where one is needed."""
+    """Return all faults of a request for a book, each with a fault that causes a request."""
     drop = Fault(kind=FaultKind.DROP)
     faults = [
         Fault(kind=FaultKind.HTTP, status=429, retry_after=1),
@@ -123,7 +123,7 @@ def snapshot_faults() -> list[Blow]:
 
 
 def striking(blows: list[Blow]) -> Disturb:
-    """Return what strikes these blows, one after the other."""
+    """Return a function that strikes these blows, one after the other."""
 
     async def disturb(play: Play) -> list[Struck]:
         return [await _strike(blow, play) for blow in blows]
@@ -132,7 +132,7 @@ def striking(blows: list[Blow]) -> Disturb:
 
 
 async def _strike(blow: Blow, play: Play) -> Struck:
-    """Strike, and wait until it has happened and everything is whole again."""
+    """Strike a blow, and wait until it has happened and both books are whole again."""
     await play.until(lambda: play.is_whole, f"whole before {blow.name}")
     counts, happened = play.session.sink.counts, play.exchange.fault_board.counts
     recorded = counts.events + blow.after
@@ -155,14 +155,13 @@ async def _strike(blow: Blow, play: Play) -> Struck:
         assert counts.last_gap == blow.cause.sentence, f"{blow.name}: {counts.last_gap}"
         assert counts.last_gap_ms >= begun_ms
         await play.until(lambda: play.is_whole, f"whole after {blow.name}")
-        # None where the next book is as of the last event; how many there are is compared at
-        # the end with what is recorded.
+        # A blow makes a single gap. At the end the number of gaps is compared with the recording.
         assert counts.gaps <= gaps + 1, f"{blow.name} made {counts.gaps - gaps} gaps"
     return Struck(blow, before_id, play.session.live.base_id)
 
 
 def kill_database(times: int, pause_s: float) -> Disturb:
-    """Return what kills the database's process, `times` times, each time while it runs."""
+    """Return a function that kills the running database's process, `times` times."""
 
     async def disturb(play: Play) -> list[Struck]:
         server = play.engine.server

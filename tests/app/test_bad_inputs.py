@@ -1,4 +1,4 @@
-"""Every command with every bad input: one sentence, exit 1 or 2, little memory, no traceback."""
+"""All commands with all kinds of bad input: one sentence, exit 1 or 2, little memory."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ _HEADER = b"exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amo
 
 @pytest.fixture(scope="module")
 def program() -> Iterator[WarmProgram]:
-    """The program, for one run after the other."""
+    """The program, for several runs in turn."""
     with WarmProgram() as program:
         yield program
 
 
 @pytest.fixture(autouse=True)
 def away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Lead the program to an exchange that isn't there, and to a data folder of the test's own."""
+    """Let the program use addresses without an exchange, and the test's own data folder."""
     monkeypatch.setenv("ORDERBOOK_REST_URL", NOWHERE["rest_url"])
     monkeypatch.setenv("ORDERBOOK_WS_URL", NOWHERE["ws_url"])
     monkeypatch.setenv("ORDERBOOK_DATA_DIR", str(tmp_path / "data"))
 
 
 def sentence(done: Ended) -> str:
-    """Return the sentence that the command failed with; nothing else may it have told."""
+    """Return the sentence of the failed command, which must be its only output."""
     assert done.code == 1, done
     assert done.err.startswith("orderbook-desktop: "), done
     assert done.err.endswith(".\n"), done
@@ -63,7 +63,7 @@ def sentence(done: Ended) -> str:
 
 
 def usage(done: Ended) -> str:
-    """Return what the command said of how it is used."""
+    """Return the command's message about its usage."""
     assert done.code == 2, done
     assert "Traceback" not in done.err
     assert done.peak_mb < _MOST_MB
@@ -75,7 +75,7 @@ def _export(symbol: str, path: Path | str = "o.csv", form: str = "tardis") -> li
 
 
 def _on(server: ServerThread) -> dict[str, str | None]:
-    """Return the environment of a program that joins `server`, so that it need not start one."""
+    """Return the environment of a program that joins `server`, and so starts no server."""
     return {"ORDERBOOK_DATA_DIR": str(server.folder)}
 
 
@@ -94,9 +94,9 @@ def test_symbols(program: WarmProgram, command: str) -> None:
     for symbol in ("", "?", "B TC", "A/B/C", "BTC\x1b[31m\x07", "BTC\nUSDT", "\udcff", "\u202eBTC"):
         assert " must be a spot symbol" in sentence(program.run(*_OF_SYMBOL[command](symbol)))
     for symbol in (_LONG, f"{_LONG}/USDT", "币" * 41):
-        told = sentence(program.run(*_OF_SYMBOL[command](symbol)))
-        assert " must be a spot symbol" in told
-        assert len(told) < 300
+        text = sentence(program.run(*_OF_SYMBOL[command](symbol)))
+        assert " must be a spot symbol" in text
+        assert len(text) < 300
 
 
 @pytest.mark.parametrize("command", ["verify", "export"])
@@ -105,8 +105,8 @@ def test_times(program: WarmProgram, command: str, option: str) -> None:
     begin = _OF_SYMBOL[command]("BTC/USDT")
     for time in ("", "yesterday", "-1", "2024-13-45", "9" * 5_000, "nan", "24:00", "\x1b[31m"):
         assert option in usage(program.run(*begin, f"{option}={time}"))
-    told = sentence(program.run(*begin, "--from", "2024-01-02", "--to", "2024-01-01"))
-    assert "must be a time after --from" in told
+    text = sentence(program.run(*begin, "--from", "2024-01-02", "--to", "2024-01-01"))
+    assert "must be a time after --from" in text
 
 
 _ON_A_FOLDER = {
@@ -133,12 +133,14 @@ def test_data_folders(program: WarmProgram, tmp_path: Path, command: str) -> Non
             *arguments, env={"ORDERBOOK_DATA_DIR": str(folder)}, folder=tmp_path, timeout_s=60
         )
         if command == "serve":
-            # Its address is told before the database is there.
+            # `serve` prints its address before the database is ready.
             done = Ended(done.code, "", done.err, done.peak_mb)
         sentence(done)
 
 
-def test_a_data_folder_that_is_told_of_by_doctor(program: WarmProgram, tmp_path: Path) -> None:
+def test_an_unusable_data_folder_is_a_finding_of_doctor(
+    program: WarmProgram, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("a file")
     done = program.run("doctor", env={"ORDERBOOK_DATA_DIR": str(tmp_path / "file")})
     assert (done.code, done.err) == (1, "")
@@ -146,7 +148,7 @@ def test_a_data_folder_that_is_told_of_by_doctor(program: WarmProgram, tmp_path:
 
 
 def _contents() -> dict[str, bytes]:
-    """Return files of which none can be read, by name; they are large, so made when needed."""
+    """Return the contents of unreadable files, by name; they are large, so made when needed."""
     return {
         "empty": b"",
         "lines": b"\n" * 100_000,
@@ -183,7 +185,7 @@ def _contents() -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of files of which none can be read."""
+    """A folder of unreadable files."""
     folder = tmp_path_factory.mktemp("files")
     for name, content in _contents().items():
         (folder / name).write_bytes(content)
@@ -228,10 +230,10 @@ def test_addresses(program: WarmProgram, tmp_path: Path, command: list[str]) -> 
         "mongodb://" + ",".join(["127.0.0.1:1"] * 300) + f"/?{_SOON}",
         f"mongodb://127.0.0.1:1\n/?{_SOON}",
     ):
-        told = sentence(program.run(*command, env={"MONGO_DSN": address}))
-        assert told.startswith(("MONGO_DSN ", "The database at mongodb")), told
-        assert "a-secret" not in told
-        assert len(told) < 1_000
+        text = sentence(program.run(*command, env={"MONGO_DSN": address}))
+        assert text.startswith(("MONGO_DSN ", "The database at mongodb")), text
+        assert "a-secret" not in text
+        assert len(text) < 1_000
 
 
 _DATABASE_COMMANDS = {
@@ -323,7 +325,7 @@ async def test_outputs(
             env={**_on(server), "DB_NAME": database.name},
             folder=tmp_path,
         )
-        assert "nothing was exported" in (told := sentence(done)) or "is there already" in told
+        assert "nothing was exported" in (text := sentence(done)) or "is there already" in text
     assert _names_in(tmp_path) == before
     assert (tmp_path / "there").read_text() == "of the person's own"
 

@@ -28,7 +28,7 @@ from tests.web.reader import watching
 
 
 class Desk:
-    """A `SharedDesk` whose engine comes and goes."""
+    """A `SharedDesk` whose engine the test replaces."""
 
     def __init__(self, engine: Engine | None) -> None:
         self.engine = engine
@@ -37,7 +37,7 @@ class Desk:
         self.demo = False
 
 
-async def test_it_is_switched_on_and_off_again() -> None:
+async def test_the_view_is_switched_on_and_off_again() -> None:
     library = loaded_library()
     view = BrowserView(library, WebOptions(port=0))
     assert (view.is_on, view.link, view.viewers) == (False, "", 0)
@@ -52,7 +52,7 @@ async def test_it_is_switched_on_and_off_again() -> None:
     assert library.loans == 0
 
 
-async def test_why_it_could_not_be_switched_on_is_kept() -> None:
+async def test_the_reason_of_a_failed_start_is_kept() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -103,7 +103,7 @@ def test_window_and_viewers_share_a_market(settings: Settings) -> None:
 
 
 @pytest.mark.allows_log("no snapshot")
-def test_viewers_go_along_to_another_engine(settings: Settings) -> None:
+def test_viewers_follow_to_another_engine(settings: Settings) -> None:
     async def check() -> None:
         first, second = Engine(settings, times=ENGINE_TIMES), Engine(settings, times=ENGINE_TIMES)
         desk = Desk(None)

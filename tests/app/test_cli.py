@@ -1,4 +1,4 @@
-"""The command line: every failure is one sentence, with its exit code."""
+"""The command line: each failure is one sentence with an exit code."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def test_a_known_failure(
     run: Run, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
 ) -> None:
     assert run(*arguments) == 1
-    told = capsys.readouterr().err
-    assert told.startswith(f"orderbook-desktop: {sentence}")
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith(f"orderbook-desktop: {sentence}")
+    assert output.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_a_secret_that_is_given_wrongly(
     run: Run, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     assert run(*arguments) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("orderbook-desktop: --")
-    assert told.count("\n") == 1
-    assert "a-secret-that-is-seen" not in told
+    output = capsys.readouterr().err
+    assert output.startswith("orderbook-desktop: --")
+    assert output.count("\n") == 1
+    assert "a-secret-that-is-seen" not in output
 
 
 @pytest.mark.expects_log(r"ERROR .*cli: unexpected exception")
@@ -133,8 +133,8 @@ def test_a_bug_is_one_sentence_and_a_traceback_in_the_log(
     monkeypatch.setattr(exchange_command, "run_exchange", fail)
     assert run("exchange", "--port", "0") == 70
     log = tmp_path / "data" / "logs" / "production.log"
-    told = capsys.readouterr().err
-    assert told == (
+    output = capsys.readouterr().err
+    assert output == (
         "orderbook-desktop: this should not have happened (ZeroDivisionError: a bug); "
         f"the details are in {log}.\n"
     )

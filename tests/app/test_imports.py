@@ -1,4 +1,4 @@
-"""What is slow to import is imported when it is needed, and by a thread."""
+"""Slow imports happen when they are needed, and in a thread."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _NO_WINDOW = "PySide6 shiboken6 qasync"
         ("commands.serve", f"{_SERVER} {_DATABASE} {_EXCHANGE} {_NO_WINDOW} arro3 segno"),
     ],
 )
-def test_nothing_waits_for_what_it_may_never_need(module: str, later: str) -> None:
+def test_no_start_waits_for_imports_that_it_may_never_need(module: str, later: str) -> None:
     program = f"import sys, orderbook_desktop.app.{module}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120

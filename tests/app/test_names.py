@@ -1,4 +1,4 @@
-"""Names beyond ASCII, through every command and into whatever reads its output."""
+"""Names outside ASCII, in all commands and in the programs that read their output."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_command_takes_any_listed_name(
     data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
     done = run_command(data, "import", str(_collected(tmp_path / f"{_MARKET}.jsonl")))
     assert done.returncode == 0, done.stderr
-    # Some writers take ASCII for a terminal's mistake, and write UTF-8.
+    # Some libraries take an ASCII terminal for a mistake, and write UTF-8.
     assert done.stdout.startswith((spelt, _MARKET))
     csv = tmp_path / f"{_MARKET}.csv"
     for form, path in (("tardis", csv), ("parquet", tmp_path / f"{_MARKET}.parquet")):

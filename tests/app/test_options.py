@@ -1,4 +1,4 @@
-"""Options come from the settings' declaration, and are read where they stand."""
+"""Options derive from the settings' declaration, and count only after their command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that don't fit into memory: told while they are lost, and what was lost afterwards."""
+"""Events that don't fit into memory: the loss is reported while it lasts, and afterwards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SENTENCE = "The database is too slow for what comes in; events are being lost."
 
 @pytest.fixture
 async def engine(stranded: Settings) -> AsyncIterator[Engine]:
-    """Return an engine that was not started: nothing is written, and a megabyte fits."""
+    """Return an engine that was not started: it writes no events, and holds a megabyte of them."""
     engine = Engine(stranded.model_copy(update={"buffer_mb": 1}), times=ENGINE_TIMES)
     yield engine
     await engine.close()
@@ -44,7 +44,9 @@ def _overflow(engine: Engine) -> tuple[HandFeed, Tape]:
     return feed, tape
 
 
-async def test_window_and_headless_recorder_say_it_while_it_lasts(engine: Engine) -> None:
+async def test_window_and_headless_recorder_report_an_overflow_while_it_lasts(
+    engine: Engine,
+) -> None:
     session = engine.open_market("BTC/USDT", viewed=False)
     session.set_recording(wanted=True)
     board = NoticeBoard(lambda: None)
@@ -66,18 +68,18 @@ async def test_window_and_headless_recorder_say_it_while_it_lasts(engine: Engine
         while engine.recorder.waiting or session.recording_status.problem:
             await asyncio.sleep(0.01)
     watch.look(session, demo=False)
-    # The exchange, which there is none, may have been waited for long enough to be told of.
+    # There is no exchange, and the wait for it may be reported as well.
     assert {notice.key for notice in board.notices} - {"exchange"} == {"gap"}
 
 
-async def test_what_was_lost_is_told_again_only_when_it_grows(engine: Engine) -> None:
+async def test_a_loss_is_reported_again_only_when_it_grows(engine: Engine) -> None:
     session = engine.open_market("BTC/USDT", viewed=False)
     board = NoticeBoard(lambda: None)
-    # Not recording: only the loss is told.
+    # Without recording only the loss is reported.
     session.view.kind = SourceKind.DIRECT
     watch = DeskWatch(engine, board)
     feed, tape = _overflow(engine)
-    # A later gap of another cause is not why events were lost.
+    # A later gap with another cause does not change the reason of the loss.
     session.sink.broken(GapCause.DISCONNECT, "")
     session.sink.counts.last_gap = GapCause.DISCONNECT.sentence
     watch.look(session, demo=False)

@@ -1,4 +1,4 @@
-"""Reading a recording from Python, as the README shows it."""
+"""Reading a recording in Python, as the README shows it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _README = Path(__file__).parents[2] / "README.md"
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a recording, and the capture that it was made of."""
+    """A data folder with a recording, and the capture from which it was made."""
     folder = tmp_path_factory.mktemp("recorded")
     path = write_capture(folder / "capture", seed=5, seconds=70, activity=0.2)
     done = run_command(folder, "import", str(path))
@@ -91,7 +91,7 @@ def test_a_part_of_the_events(recording: RecordingReader) -> None:
     assert max(times) < begin + 2_000
 
 
-def test_times_may_be_numpys(recording: RecordingReader) -> None:
+def test_times_may_be_numbers_of_numpy(recording: RecordingReader) -> None:
     begin = recording.segments[0].first_event_ms
     times = np.arange(begin + 5_000, begin + 15_000, 2_500)
     found = [_levels(book) for book in recording.books(times)]
@@ -104,7 +104,7 @@ def test_times_may_be_numpys(recording: RecordingReader) -> None:
         recording.book_at(float(begin))  # type: ignore[arg-type]
 
 
-def test_what_is_not_known_is_told(recording: RecordingReader) -> None:
+def test_an_unknown_book_is_an_error_with_its_gap(recording: RecordingReader) -> None:
     with pytest.raises(NotCovered, match="the recording doesn't reach there"):
         recording.book_at(1)
     with pytest.raises(NotCovered):
@@ -113,13 +113,13 @@ def test_what_is_not_known_is_told(recording: RecordingReader) -> None:
         next(recording.books([2, 1]))
 
 
-def test_an_iterator_may_be_left(recording: RecordingReader) -> None:
+def test_an_iterator_may_be_abandoned(recording: RecordingReader) -> None:
     events = recording.events()
     next(events)
     assert next(recording.events()).is_snapshot
 
 
-def test_closed_it_says_so(recorded: Path) -> None:
+def test_a_closed_reader_says_so(recorded: Path) -> None:
     with od.open_recording("BTCUSDT", data_dir=recorded) as recording:
         left = recording.events()
         next(left)
@@ -131,15 +131,15 @@ def test_closed_it_says_so(recorded: Path) -> None:
     assert not [one for one in threading.enumerate() if one.name == "recording"]
 
 
-async def test_it_works_beside_a_running_loop(recorded: Path) -> None:
-    # As in a notebook.
+async def test_a_reader_works_beside_a_running_loop(recorded: Path) -> None:
+    # A notebook has a running loop.
     with od.open_recording("BTCUSDT", data_dir=str(recorded)) as recording:
         assert recording.segments
         await asyncio.sleep(0)
 
 
 def test_segments_have_events(recording: RecordingReader) -> None:
-    """One that has a book and nothing more, after a silence, has no times either."""
+    """A segment without events, which has only a book, is left out: it has no times."""
     (segment,) = recording.segments
     last_id = segment.last_id
     empty = replace(segment, snapshot_id=last_id, first_id=last_id + 1, event_count=0)
@@ -181,7 +181,7 @@ def test_decimals_are_exact() -> None:
     assert od.decimals([5], 0) == [Decimal(5)]
 
 
-def test_importing_it_is_instant() -> None:
+def test_importing_the_package_is_instant() -> None:
     program = "import sys; import orderbook_desktop; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -191,7 +191,7 @@ def test_importing_it_is_instant() -> None:
     assert not {"numpy", "motor", "pymongo", "PySide6", "asyncio", "typer", "msgspec"} & loaded
 
 
-def test_its_log_is_for_those_who_ask_for_it() -> None:
+def test_the_log_is_silent_by_default() -> None:
     program = (
         "import logging, orderbook_desktop.app.python_api\n"
         "logging.getLogger('orderbook_desktop.storage').warning('gone')\n"
@@ -216,11 +216,11 @@ def test_the_example_of_the_readme_runs(
 ) -> None:
     monkeypatch.setenv("ORDERBOOK_DATA_DIR", str(recorded))
     exec(_example(), {})
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("best bids: ")
-    assert len(told[0].split()) == 7
-    assert len(told) > 60
-    assert re.fullmatch(r"levels changed: \d{3,}", told[-1])
+    output = capsys.readouterr().out.splitlines()
+    assert output[0].startswith("best bids: ")
+    assert len(output[0].split()) == 7
+    assert len(output) > 60
+    assert re.fullmatch(r"levels changed: \d{3,}", output[-1])
 
 
 def test_the_example_is_right_where_sums_leave_64_bits(
@@ -243,13 +243,13 @@ def test_the_example_is_right_where_sums_leave_64_bits(
     assert run_command(tmp_path, "import", str(capture)).returncode == 0
     monkeypatch.setenv("ORDERBOOK_DATA_DIR", str(tmp_path))
     exec(_example(), {})
-    told = capsys.readouterr().out.splitlines()
-    assert told[1:4] == truth[:3]
+    output = capsys.readouterr().out.splitlines()
+    assert output[1:4] == truth[:3]
     worth = sum(Decimal(price) * Decimal(size) for price, size in bids[:10])
-    assert Decimal(told[4].removeprefix("worth: ")) == worth
+    assert Decimal(output[4].removeprefix("worth: ")) == worth
     mean = sum(float(price) for price, _ in asks) / len(asks)
-    assert float(told[5].removeprefix("mean ask: ")) == pytest.approx(mean)
-    assert told[6] == "levels changed: 4"
+    assert float(output[5].removeprefix("mean ask: ")) == pytest.approx(mean)
+    assert output[6] == "levels changed: 4"
     with od.open_recording("BTC/USDT", data_dir=tmp_path) as recording:
         book = recording.book_at(begin_ms)
     held = sum(Decimal(size) for _, size in bids)

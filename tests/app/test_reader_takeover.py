@@ -1,4 +1,4 @@
-"""Readers in Python go on in their place when the program that ran the database ends."""
+"""Readers in Python go on where they were when the program that ran the database ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.storage.processes import ROOT
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal"),
-    # That the server is away for a while is logged.
+    # The log says that the server is away for a while.
     pytest.mark.allows_log(r"WARNING .*"),
 ]
 
@@ -51,11 +51,11 @@ class Owner:
             pass
 
     def end(self) -> None:
-        """Have it end in order."""
+        """End it in order."""
         self._process.communicate()
 
     def kill(self) -> None:
-        """End it without any chance to clean up."""
+        """Kill it, without a chance to clean up."""
         self._process.send_signal(signal.SIGKILL)
         self._process.communicate()
 
@@ -88,7 +88,7 @@ def test_a_half_read_recording_goes_on_in_its_place(recorded: Path, way: str) ->
         assert recording.gaps == []
 
 
-def test_readers_in_threads_go_on_whichever_ends_first(recorded: Path) -> None:
+def test_readers_in_threads_go_on_if_any_of_them_ends_first(recorded: Path) -> None:
     with od.open_recording("BTC/USDT", data_dir=recorded) as recording:
         segment = recording.segments[0]
         times = list(range(segment.first_event_ms, segment.last_event_ms, 10_000))
@@ -102,7 +102,7 @@ def test_readers_in_threads_go_on_whichever_ends_first(recorded: Path) -> None:
                 [recording.book_at(time).last_update_id for time in times] for _ in range(rounds)
             ]
 
-    # The first to come runs the server for the others, and need not be the last to go.
+    # The first reader runs the server for the others, and need not be the last to end.
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(read, (1, 3, 5)))
     assert found == [[truth] * rounds for rounds in (1, 3, 5)]
@@ -131,7 +131,7 @@ print("done")
 
 
 @pytest.mark.parametrize("way", ["end", "closed", "dropped", "both", "thread", "error"])
-def test_what_is_left_half_read_ends_in_silence(recorded: Path, way: str) -> None:
+def test_a_half_read_iterator_ends_in_silence(recorded: Path, way: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _LEFT, str(recorded), way],
         capture_output=True,
@@ -139,5 +139,5 @@ def test_what_is_left_half_read_ends_in_silence(recorded: Path, way: str) -> Non
         check=False,
         timeout=100,
     )
-    told = done.stderr.replace("as wanted\n", "")
-    assert (told, done.returncode) == ("", int(way == "error"))
+    output = done.stderr.replace("as wanted\n", "")
+    assert (output, done.returncode) == ("", int(way == "error"))

@@ -1,4 +1,4 @@
-"""Secrets in files: taken, refused in one sentence, and never shown."""
+"""Secrets in files: they are used, or refused in one sentence, and never shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orderbook_desktop.app.secrets_given import BadSecret, others_can_read
 from orderbook_desktop.app.settings import BadSetting, Settings, load_settings
 
 _DSN = "mongodb://me:s3cret@host/"
-_TOKEN = "a-token-that-nobody-guesses"
+_TOKEN = "a-token-for-the-tests-alone"
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
@@ -25,7 +25,7 @@ def test_a_secret_is_taken_from_its_file(tmp_path: Path, end: str) -> None:
     assert _TOKEN not in repr(settings)
 
 
-def test_the_command_line_beats_the_environment_whichever_holds_the_secret(
+def test_the_command_line_beats_the_environment_for_a_secret_and_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = tmp_path / "dsn"
@@ -80,7 +80,7 @@ def test_a_folder_is_no_file_with_a_secret(tmp_path: Path) -> None:
         load_settings(web_token_file=str(tmp_path))
 
 
-def test_what_a_file_holds_is_checked_and_not_shown(tmp_path: Path) -> None:
+def test_the_content_of_a_file_is_checked_and_not_shown(tmp_path: Path) -> None:
     held = tmp_path / "secret"
     held.write_text("me:s3cret@host")
     for name in ("web_token_file", "mongo_dsn_file"):
@@ -90,7 +90,7 @@ def test_what_a_file_holds_is_checked_and_not_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="access is no matter of a mode there")
-def test_a_file_that_others_can_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_others_can_read_gives_a_warning(tmp_path: Path) -> None:
     held = tmp_path / "secret"
     held.write_text(_TOKEN)
     held.chmod(0o640)

@@ -1,4 +1,4 @@
-"""One declaration: defaults, environment, command line, what is refused, and README's table."""
+"""The settings' declaration: defaults, environment, command line, refusals, README's table."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_an_address_loses_its_last_slash() -> None:
         ("rest_url", "http://host/?a=b", "without user name, query and fragment"),
         ("ws_url", "https://host", "an address that begins with ws:// or wss://"),
         ("data_dir", "", "a folder"),
-        ("data_dir", "~nobody-of-that-name/x", "a folder"),
+        ("data_dir", "~no-user-of-that-name/x", "a folder"),
         ("source", "web", "mongo or direct"),
         ("buffer_mb", "0", "a whole number from 1 to 4096"),
         ("buffer_mb", "4097", "a whole number from 1 to 4096"),
@@ -126,7 +126,7 @@ def test_a_refused_value_shows_no_password(name: str, value: str) -> None:
     with pytest.raises(BadSetting) as caught:
         load_settings(**{name: value})
     assert "s3cret" not in str(caught.value)
-    # Nor does a traceback, through the error that pydantic raised.
+    # A traceback would show the password through pydantic's error.
     assert caught.value.__suppress_context__
 
 

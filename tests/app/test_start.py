@@ -1,4 +1,4 @@
-"""A request to end is heeded from the first moment on, whatever is being loaded then."""
+"""A request to end takes effect from the first moment on, also while modules are loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.app.command import run_command
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals to oneself")
 
-# Sends itself a signal when a module is about to be loaded.
+# The program sends itself a signal when a module is about to be loaded.
 _PROGRAM = """
 import os, sys
 module, number = sys.argv[1], int(sys.argv[2])
@@ -58,8 +58,8 @@ def _run(module: str, number: signal.Signals, *arguments: str) -> tuple[int, str
     ("module", "number"), [("orderbook_desktop.app.cli", signal.SIGINT), ("typer", signal.SIGTERM)]
 )
 def test_while_the_program_is_loaded(command: str, module: str, number: signal.Signals) -> None:
-    code, told = _COMMANDS[command]
-    assert _run(module, number, command) == (code, "", told)
+    code, sentence = _COMMANDS[command]
+    assert _run(module, number, command) == (code, "", sentence)
 
 
 @pytest.mark.parametrize(

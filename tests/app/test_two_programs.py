@@ -1,4 +1,4 @@
-"""Two programs on one database, as on two machines: one records, the other's window looks."""
+"""Two programs on one database, as on two machines: one records, and the other has a window."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from tests.unhurried import DESK_TIMES
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal"),
-    # The window has no exchange, and looks before anything is recorded.
+    # The window has no exchange, and starts before the recording.
     pytest.mark.allows_log(r"WARNING .*"),
 ]
 
 
 @pytest.fixture(scope="module")
 def dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The server between the two."""
+    """The address of the server that both programs use."""
     with a_replica_set(tmp_path_factory.mktemp("server")) as dsn:
         yield dsn
 
 
 @pytest.fixture
 async def shared(dsn: str) -> AsyncIterator[tuple[str, str]]:
-    """Server and name of a database of the test's own."""
+    """The server, and the name of a database that only this test uses."""
     name = a_name()
     yield dsn, name
     await drop(dsn, name)
 
 
 class HeadlessRecorder:
-    """`orderbook-desktop record` in a process of its own."""
+    """`orderbook-desktop record` in its own process."""
 
     def __init__(self, settings: Settings, shared: tuple[str, str], folder: Path) -> None:
         self._variables = {
@@ -61,7 +61,7 @@ class HeadlessRecorder:
             "MONGO_DSN": shared[0],
             "DB_NAME": shared[1],
         }
-        self.told = ""
+        self.output = ""
 
     async def start(self) -> None:
         """Start it, and wait until it records."""
@@ -70,18 +70,18 @@ class HeadlessRecorder:
             env={**os.environ, **self._variables},
             stderr=asyncio.subprocess.PIPE,
         )
-        while "BTC/USDT: synced" not in self.told:
+        while "BTC/USDT: synced" not in self.output:
             assert self._process.stderr is not None
             line = await self._process.stderr.readline()
-            assert line, self.told
-            self.told += line.decode()
+            assert line, self.output
+            self.output += line.decode()
 
     async def end(self) -> None:
-        """Ask it to end, and check that it ends well."""
+        """Ask it to end, and check that it ends with exit code 0."""
         self._process.send_signal(signal.SIGTERM)
         _, rest = await self._process.communicate()
-        self.told += rest.decode()
-        assert self._process.returncode == 0, self.told
+        self.output += rest.decode()
+        assert self._process.returncode == 0, self.output
 
     async def kill(self) -> None:
         """End it like a crash."""
@@ -150,10 +150,10 @@ async def test_a_window_shows_what_another_program_records(
         await recorder.start()
         await _until(lambda: _follows(desk, last))
         await recorder.kill()
-        # What no longer moves is not passed off as the present book.
+        # A book that no longer moves is not shown as the present book.
         await _until(lambda: _badge(desk) is FeedState.STALE)
     async with a_database(*shared) as database:
         recording = Recording(database, "BTCUSDT")
         assert _texts(await recording.book_at(shown.event_ms)) == _texts(shown)
-        # The window recorded nothing of its own: both segments are the recorder's.
+        # The window recorded no events: both segments are the recorder's.
         assert len(await recording.segments()) == 2

@@ -1,4 +1,4 @@
-"""The window's program: what it remembers, and that it ends soon in whatever state."""
+"""The program with a window: its memory, and its quick end in all states."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from orderbook_desktop.gui.preferences import Preferences
 from tests.storage.processes import ROOT
 from tests.unhurried import DESK_TIMES
 
-# The program's own limit is less than 3 s; a machine that is shared may take longer, so that
-# here it has ten times as much.
+# The program's own limit is less than 3 s. A shared machine may take longer, so the test allows
+# ten times as much.
 _CLOSED_WITHIN_S = 60.0
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal")
@@ -78,7 +78,7 @@ def _wait_for(settings: Settings, text: str) -> None:
 
 
 def _until_it_listens(process: subprocess.Popen[str]) -> None:
-    """Wait, where there is no log to tell it, until the program hears a request to end."""
+    """Wait until the program handles requests to end; there is no log that says so."""
     deadline = time.monotonic() + 100
     status = Path(f"/proc/{process.pid}/status")
     if not status.exists():
@@ -93,11 +93,11 @@ def _until_it_listens(process: subprocess.Popen[str]) -> None:
 
 
 def _end(settings: Settings, process: subprocess.Popen[str], number: int = signal.SIGTERM) -> None:
-    """Ask it to end; check that it does, in time, silently, with all its children."""
+    """Ask the program to end; check that it and its children end in time, without output."""
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
-    told, _ = process.communicate(timeout=_CLOSED_WITHIN_S)
-    assert (process.returncode, told) == (0, "")
+    output, _ = process.communicate(timeout=_CLOSED_WITHIN_S)
+    assert (process.returncode, output) == (0, "")
     _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
     assert "not everything ended" not in _log(settings)
@@ -105,10 +105,10 @@ def _end(settings: Settings, process: subprocess.Popen[str], number: int = signa
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_while_all_is_well(settings: Settings, number: int) -> None:
+def test_the_window_ends_while_all_is_well(settings: Settings, number: int) -> None:
     with _window(settings, variables={"PATIENT_PARTS": "1"}) as process:
         _wait_for(settings, "database ready")
-        time.sleep(0.5)  # Into the middle of its work; what it does there does not matter.
+        time.sleep(0.5)  # The request comes in the middle of the program's work.
         _end(settings, process, number)
     assert "ERROR" not in _log(settings)
     assert "did not end" not in _log(settings)
@@ -129,7 +129,7 @@ cli.main()
 """
 
 
-def test_a_screen_that_goes_away_is_told(settings: Settings) -> None:
+def test_a_screen_that_goes_away_is_reported(settings: Settings) -> None:
     variables = {"QT_QPA_PLATFORM": "offscreen", "ORDERBOOK_DATA_DIR": str(settings.data_dir)}
     done = subprocess.run(
         [sys.executable, "-c", _WITHOUT_SCREEN],
@@ -145,7 +145,7 @@ def test_a_screen_that_goes_away_is_told(settings: Settings) -> None:
 
 
 @posix
-def test_it_ends_while_the_database_starts(settings: Settings) -> None:
+def test_the_window_ends_while_the_database_starts(settings: Settings) -> None:
     with _window(settings) as process:
         while not (settings.data_dir / "database" / "secantus.toml").exists():
             time.sleep(0.005)
@@ -153,14 +153,14 @@ def test_it_ends_while_the_database_starts(settings: Settings) -> None:
 
 
 @posix
-def test_it_ends_while_the_exchange_is_out_of_reach(stranded: Settings) -> None:
+def test_the_window_ends_while_the_exchange_is_out_of_reach(stranded: Settings) -> None:
     with _window(stranded) as process:
         _wait_for(stranded, "can't be reached")
         _end(stranded, process)
 
 
 @posix
-def test_it_ends_while_nobody_answers(tmp_path: Path) -> None:
+def test_the_window_ends_while_exchange_and_database_are_silent(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -177,7 +177,7 @@ def test_it_ends_while_nobody_answers(tmp_path: Path) -> None:
 
 
 @posix
-def test_it_ends_while_the_database_hangs(settings: Settings) -> None:
+def test_the_window_ends_while_the_database_hangs(settings: Settings) -> None:
     with _window(settings) as process:
         _wait_for(settings, "database ready")
         for child in psutil.Process(process.pid).children():
@@ -187,7 +187,7 @@ def test_it_ends_while_the_database_hangs(settings: Settings) -> None:
 
 
 @posix
-def test_it_ends_during_the_start_of_the_demo(stranded: Settings) -> None:
+def test_the_window_ends_during_the_start_of_the_demo(stranded: Settings) -> None:
     with _window(stranded, "--demo") as process:
         while not (stranded.data_dir / "logs" / "demo.log").exists():
             time.sleep(0.005)
@@ -206,20 +206,22 @@ def test_nothing_is_left_of_a_killed_demo(stranded: Settings) -> None:
 
 
 @posix
-def test_it_starts_on_a_folder_that_is_a_file_and_with_a_broken_memory(stranded: Settings) -> None:
+def test_the_window_starts_on_a_folder_that_is_a_file_and_with_a_broken_memory(
+    stranded: Settings,
+) -> None:
     stranded.data_dir.write_text("not a folder")
     with _window(stranded) as process:
         _until_it_listens(process)
         process.send_signal(signal.SIGTERM)
-        told, _ = process.communicate(timeout=_CLOSED_WITHIN_S)
+        output, _ = process.communicate(timeout=_CLOSED_WITHIN_S)
     assert process.returncode == 0
-    assert "Traceback" not in told
+    assert "Traceback" not in output
 
 
 @posix
-def test_it_remembers_the_symbol_and_the_source(settings: Settings) -> None:
+def test_the_window_remembers_the_symbol_and_the_source(settings: Settings) -> None:
     with _window(settings, "--symbol", "ETH/USDT", "--source", "direct") as process:
-        # Only a symbol that is traded is remembered.
+        # The window remembers only traded symbols.
         _wait_for(settings, "the exchange trades")
         _wait_for(settings, "database ready")
         _end(settings, process)
@@ -235,14 +237,14 @@ def _remember(settings: Settings, symbol: str, source: SourceKind) -> Preference
     return preferences
 
 
-def test_what_is_remembered_beats_the_default(stranded: Settings) -> None:
+def test_a_remembered_symbol_beats_the_default(stranded: Settings) -> None:
     preferences = _remember(stranded, "SOL/USDT", SourceKind.DIRECT)
     assert first_symbol(stranded, preferences) == "SOL/USDT"
     assert first_source(stranded, preferences) is SourceKind.DIRECT
 
 
 @posix
-def test_nobody_else_can_read_what_is_remembered(stranded: Settings) -> None:
+def test_only_this_user_can_read_the_window_s_memory(stranded: Settings) -> None:
     store = window_memory(stranded)
     Preferences(store).symbol = "SOL/USDT"
     store.sync()
@@ -251,7 +253,7 @@ def test_nobody_else_can_read_what_is_remembered(stranded: Settings) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_what_is_given_beats_what_is_remembered(
+def test_given_settings_beat_the_window_s_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SYMBOL", "BTC/USDT")
@@ -261,7 +263,7 @@ def test_what_is_given_beats_what_is_remembered(
     assert first_source(settings, preferences) is SourceKind.MONGO
 
 
-def test_a_broken_memory_is_as_none(stranded: Settings) -> None:
+def test_a_broken_memory_counts_as_empty(stranded: Settings) -> None:
     stranded.data_dir.mkdir()
     (stranded.data_dir / "window.ini").write_bytes(b"\x00\xff[market\nsymbol=@Nonsense(\n=\n")
     preferences = Preferences(window_memory(stranded))
@@ -269,7 +271,7 @@ def test_a_broken_memory_is_as_none(stranded: Settings) -> None:
     assert first_source(stranded, preferences) is SourceKind.MONGO
 
 
-def test_a_remembered_symbol_that_is_none_is_left(stranded: Settings) -> None:
+def test_a_remembered_text_that_is_no_symbol_is_ignored(stranded: Settings) -> None:
     preferences = _remember(stranded, "??", SourceKind.MONGO)
     assert first_symbol(stranded, preferences) == "BTC/USDT"
 

@@ -1,4 +1,4 @@
-"""A played capture in the window itself: what is on screen at the end is the true book."""
+"""A played capture in the window: at the end the window shows the true book."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from tests.unhurried import DESK_TIMES
 
 @contextmanager
 def exchange_process(capture: Path, folder: Path) -> Iterator[str]:
-    """Play `capture` in a process of its own; give its port."""
+    """Play `capture` in its own process; give its port."""
     command = [sys.executable, "-m", "orderbook_desktop", "exchange", "--port", "0"]
     options = ["--play", str(capture), "--speed", "5", "--data-dir", str(folder)]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            told = process.stdout.readline() + process.stdout.readline()
-            yield told.split("ORDERBOOK_REST_URL=http://127.0.0.1:")[1].split()[0]
+            output = process.stdout.readline() + process.stdout.readline()
+            yield output.split("ORDERBOOK_REST_URL=http://127.0.0.1:")[1].split()[0]
         finally:
             process.terminate()
 

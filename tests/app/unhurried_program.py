@@ -1,7 +1,7 @@
-"""The program whose window may take longer to close than it promises: the machine may be busy.
+"""The program with more time to close its window, since the machine may be busy.
 
 `python -m tests.app.unhurried_program ARGUMENTS…` is `orderbook-desktop ARGUMENTS…`. With
-PATIENT_PARTS in the environment, each part behind the window has longer to end, too.
+PATIENT_PARTS in the environment, each part behind the window also has more time to end.
 """
 
 from __future__ import annotations

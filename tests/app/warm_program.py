@@ -1,8 +1,8 @@
-"""The program as many processes that begin at once: loaded a single time, and forked for each.
+"""The program for many quick runs: it is loaded once, and forked for each run.
 
 `python -m tests.app.warm_program` reads requests, one JSON object a line, and answers each with a
-line. Each child runs the console script's entry to its very end, with arguments, environment,
-folder and standard files of its own.
+line. Each child runs the console script's entry to its end, with its own arguments, environment,
+folder and standard files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LOOK_EVERY_S = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended: `code` as a shell has it (-9: it hung), and its peak of memory."""
+    """The end of a run: `code` is the exit code (-9: it hung); also its peak of memory."""
 
     code: int
     out: str
@@ -68,9 +68,9 @@ class WarmProgram:
     ) -> Ended:
         """Run the program with `arguments` and return how it ended.
 
-        `env` changes the environment (None: unset). A standard file is a `file` that is
-        returned, or a `pipe` that is closed already, or the path of what it is. `stop_after_s`
-        is when SIGINT comes.
+        `env` changes the environment (None: unset). A standard file is a `file`, whose content is
+        returned, or a `pipe`, which is closed already, or the path of a file. SIGINT comes after
+        `stop_after_s`.
         """
         changed = {**os.environ, **(env or {})}
         request = {
@@ -98,11 +98,11 @@ class WarmProgram:
 
 
 def _serve() -> bool:
-    """Answer requests until there are no more; return whether this is a child that has to run."""
+    """Answer all requests; return whether this process is a child that has to run the program."""
     for name in _LOADED:
         importlib.import_module(f"orderbook_desktop.app.{name}")
     importlib.import_module("motor.motor_asyncio")
-    # A child's end need not look at all that is loaded.
+    # A child's last garbage collection need not look at the loaded modules.
     gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
@@ -122,7 +122,7 @@ def _serve() -> bool:
 
 
 def _become(request: dict[str, Any], out: int, err: int) -> None:
-    """Be the process of the request: everything but its modules is as if it had just begun."""
+    """Become the process of the request: apart from loaded modules it is like a new process."""
     os.setsid()
     os.chdir(request["folder"])
     os.environ.clear()

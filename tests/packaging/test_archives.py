@@ -15,7 +15,7 @@ CONTROL = {
     "Package": "thing",
     "Version": "1.2",
     "Architecture": "amd64",
-    "Maintainer": "Somebody <somebody@localhost>",
+    "Maintainer": "A maintainer <maintainer@localhost>",
     "Description": "A thing\n of two lines",
 }
 
@@ -32,7 +32,7 @@ def tree(tmp_path: Path) -> Path:
     return folder
 
 
-def test_tarball_has_one_top_and_nobodys_name(tree: Path, tmp_path: Path) -> None:
+def test_a_tarball_has_one_top_folder_and_no_owner(tree: Path, tmp_path: Path) -> None:
     path = tmp_path / "thing.tar.xz"
     write_tarball(tree, "thing-1.2", path)
     with tarfile.open(path) as tar:
@@ -67,7 +67,7 @@ def test_dpkg_reads_the_package(tree: Path, tmp_path: Path) -> None:
     assert asked("--field", str(path), "Version", "Installed-Size") == (
         "Version: 1.2\nInstalled-Size: 4\n"
     )
-    # dpkg itself, unlike dpkg-deb, stops at extended headers.
+    # Unlike dpkg-deb, dpkg itself stops at extended headers.
     files = subprocess.run(["dpkg-deb", "--fsys-tarfile", path], capture_output=True, check=True)
     with tarfile.open(fileobj=io.BytesIO(files.stdout)) as tar:
         assert [entry.name for entry in tar if entry.pax_headers] == []

@@ -17,14 +17,14 @@ def file_of(name: str) -> str:
     return str(Path(str(found.locate_file(path))).resolve())
 
 
-def test_files_tell_their_distributions() -> None:
+def test_files_lead_to_their_distributions() -> None:
     sources = [str(Path(msgspec.__file__)), file_of("typer"), str(ROOT / "README.md")]
     contents = contents_of(sources)
     assert [one.name for one in contents.distributions] == ["msgspec", "typer"]
     assert contents.system == ()
 
 
-def test_what_is_not_pinned_is_refused() -> None:
+def test_a_distribution_that_is_not_pinned_is_refused() -> None:
     with pytest.raises(NotPinned, match=r"not in requirements\.txt: pytest;"):
         contents_of([file_of("pytest")])
 

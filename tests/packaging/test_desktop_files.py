@@ -19,7 +19,7 @@ from orderbook_desktop.app.settings import APP_NAME
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A bundle that has nothing yet but its executable."""
+    """A bundle with only its executable."""
     write_icons(ROOT / "resources" / "icons" / f"{NAME}.svg", tmp_path / "icons")
     folder = tmp_path / "bundle"
     folder.mkdir()
@@ -30,7 +30,7 @@ def bundle(tmp_path: Path) -> Path:
 
 def test_names_agree_with_the_program() -> None:
     assert version() == __version__
-    # The window says this name too, and the desktop finds its icon by it.
+    # The window also gives this name, and the desktop finds its icon by it.
     assert NAME == APP_NAME
 
 

@@ -1,4 +1,4 @@
-"""What only runs in a bundle, run as there."""
+"""The code that only a bundle runs, run as in a bundle."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_desktop_keeps_its_own(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_desktop_keeps_its_own_files(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
     monkeypatch.setattr(ctypes, "CDLL", loaded.append)
     settings = bundle / "fonts.conf"
@@ -45,7 +45,9 @@ def test_a_desktop_keeps_its_own(bundle: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "FONTCONFIG_FILE" not in os.environ
 
 
-def test_a_bare_machine_gets_ours(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bare_machine_gets_the_bundle_s_files(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded = []
 
     def load(name: str, mode: int = 0) -> None:
@@ -56,14 +58,14 @@ def test_a_bare_machine_gets_ours(bundle: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ctypes, "CDLL", load)
     monkeypatch.setattr(surroundings, "_FONT_SETTINGS", bundle / "none")
     surroundings.use_bundled_fallbacks()
-    # Each after what it is linked with.
+    # Each library comes after the libraries that it is linked with.
     assert loaded == ["libGLdispatch.so.0", "libGLX.so.0", "libGL.so.1", "libEGL.so.1"]
     assert os.environ["FONTCONFIG_FILE"] == str(bundle / "bare" / "fonts.conf")
 
 
 @pytest.fixture
 def nothing_found(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
-    """OpenSSL's own places are those of another system."""
+    """Give OpenSSL the default paths of another system."""
     nowhere = str(bundle / "nowhere")
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
@@ -74,9 +76,7 @@ def nothing_found(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
 
 
 @pytest.mark.usefixtures("nothing_found")
-def test_the_systems_certificates_are_found_where_they_are(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_systems_certificates_are_found(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = bundle / "ca-bundle.crt"
     theirs.write_text("")
     monkeypatch.setattr(surroundings, "_AUTHORITIES", (bundle / "none", theirs))
@@ -85,7 +85,7 @@ def test_the_systems_certificates_are_found_where_they_are(
 
 
 @pytest.mark.usefixtures("nothing_found")
-def test_a_system_without_certificates_gets_ours(
+def test_a_system_without_certificates_gets_the_bundle_s(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = bundle / "certifi" / "cacert.pem"
@@ -96,7 +96,9 @@ def test_a_system_without_certificates_gets_ours(
     assert os.environ["SSL_CERT_FILE"] == str(ours)
 
 
-def test_what_a_person_trusts_is_left_alone(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configured_certificates_are_left_alone(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chosen = bundle / "chosen.pem"
     chosen.write_text("")
     monkeypatch.setenv("SSL_CERT_FILE", str(chosen))
@@ -148,9 +150,9 @@ def test_the_program_needs_no_types_of_arrays() -> None:
 
 
 def test_the_guard_is_reached_through_the_database(tmp_path: Path) -> None:
-    """The second executable is guard and server in one."""
-    told = tmp_path / "told"
-    program = f"import pathlib; pathlib.Path({str(told)!r}).write_text('ran')"
+    """The second executable is both guard and server."""
+    marker = tmp_path / "marker"
+    program = f"import pathlib; pathlib.Path({str(marker)!r}).write_text('ran')"
     mode = "exec" if sys.platform.startswith("linux") else "resident"
     command = [sys.executable, str(FROZEN / "database.py"), "guard", mode, str(os.getpid())]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -160,4 +162,4 @@ def test_the_guard_is_reached_through_the_database(tmp_path: Path) -> None:
         env=environment,
         check=True,
     )
-    assert told.read_text() == "ran"
+    assert marker.read_text() == "ran"

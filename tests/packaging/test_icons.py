@@ -59,7 +59,7 @@ def test_formats_hold_what_they_are_given() -> None:
 
 
 @pytest.mark.qt_log_ignore("Cannot read file")
-def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no.svg").write_text("<html/>")
     with pytest.raises(ValueError, match="not a picture"):
         write_icons(tmp_path / "no.svg", tmp_path)

@@ -1,4 +1,4 @@
-"""What is imported late, even by a name in a text, is in the bundle."""
+"""Modules that are imported late, also by a name in a string, are in the bundle."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bundling.product import ROOT
 SPEC = (ROOT / "packaging" / "orderbook_desktop.spec").read_text(encoding="utf-8")
 PACKAGE = ROOT / "orderbook_desktop"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-# Seen in `imported by name`, and not in the program's own bundle: the database is another one.
+# `imports_by_name` finds these, but they are in the database's executable, not in the program's.
 OTHER_EXECUTABLE = {"secantus", "wiredtiger"}
 
 
 def listed(name: str) -> set[str]:
-    """Return the texts of the list that the spec gives for an argument or constant `name`."""
+    """Return the strings of the spec's list for the argument or constant `name`."""
     [found] = re.findall(rf"^\s*{name}\s?=\s?\[(.*?)\]", SPEC, re.MULTILINE | re.DOTALL)[:1]
     return set(re.findall(r'"([\w.]+)"', found))
 
@@ -28,7 +28,7 @@ def trees() -> Iterator[ast.Module]:
 
 
 def written_imports() -> set[str]:
-    """Return every module that an import statement names, at whatever place."""
+    """Return all modules that import statements name, in all places."""
     names = set()
     for tree in trees():
         for node in ast.walk(tree):
@@ -40,7 +40,7 @@ def written_imports() -> set[str]:
 
 
 def imports_by_name() -> set[str]:
-    """Return every module that is handed to `import_module`, also by way of a constant."""
+    """Return all modules that are passed to `import_module`, also by a constant."""
     names = set()
     for tree in trees():
         calls = [ast.unparse(one) for one in ast.walk(tree) if isinstance(one, ast.Call)]
@@ -59,9 +59,9 @@ def imports_by_name() -> set[str]:
 def test_modules_imported_by_name_are_collected() -> None:
     names = imports_by_name()
     assert {"orderbook_desktop.web.server", "motor.motor_asyncio"} <= names
-    # PyInstaller follows import statements, those in functions and under TYPE_CHECKING too.
+    # PyInstaller follows all import statements, also in functions and under TYPE_CHECKING.
     seen = written_imports() | listed("hiddenimports")
-    # The stand-in of a package imports these (packaging/frozen/only_binance.py).
+    # The replacement of a package imports these (packaging/frozen/only_binance.py).
     seen |= {"ccxt.base.errors"}
     assert names - seen == set()
 
@@ -69,11 +69,11 @@ def test_modules_imported_by_name_are_collected() -> None:
 @pytest.mark.parametrize(
     "late", ["arro3", "segno", "psutil", "uvicorn", "fastapi", "jinja2", "zstandard"]
 )
-def test_what_the_window_imports_late_is_written_as_an_import(late: str) -> None:
+def test_late_imports_of_the_window_are_import_statements(late: str) -> None:
     assert {name.partition(".")[0] for name in written_imports()} >= {late}
 
 
-def test_nothing_that_is_left_out_is_imported() -> None:
+def test_no_excluded_module_is_imported() -> None:
     left_out = listed("NOT_SHIPPED")
     assert {"pytest", "numpy.testing", "uvloop"} <= left_out
     used = {
@@ -85,6 +85,6 @@ def test_nothing_that_is_left_out_is_imported() -> None:
     assert used == set()
 
 
-def test_what_only_developers_have_is_not_imported() -> None:
+def test_no_module_of_the_developers_is_imported() -> None:
     tops = {name.partition(".")[0] for name in written_imports()}
     assert tops.isdisjoint({"hftbacktest", "httpx", "hypothesis", "order_book", "pandas"})

@@ -1,4 +1,4 @@
-"""What a release is made of, and what it is tried on, is pinned: actions, images, sources."""
+"""The parts and tools of a release are pinned: actions, images, sources."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def _audit(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_workflows_have_nothing_to_find() -> None:
+def test_zizmor_finds_no_fault_in_the_workflows() -> None:
     done = _audit(WORKFLOWS)
     assert done.returncode == 0, done.stdout
-    # Nothing was excused, either.
+    # No comment in a workflow excuses a finding.
     text = "".join(path.read_text(encoding="utf-8") for path in WORKFLOWS.iterdir())
     assert "zizmor:" not in text
 
@@ -45,7 +45,9 @@ def test_the_workflows_have_nothing_to_find() -> None:
         (r'(python-version: "3.1[12]")', r"\1\n          cache: pip", "cache-poisoning"),
     ],
 )
-def test_each_kind_would_be_found(tmp_path: Path, pattern: str, instead: str, finding: str) -> None:
+def test_zizmor_would_find_each_kind_of_fault(
+    tmp_path: Path, pattern: str, instead: str, finding: str
+) -> None:
     folder = tmp_path / ".github" / "workflows"
     shutil.copytree(WORKFLOWS, folder)
     for path in folder.iterdir():
@@ -60,7 +62,7 @@ def test_make_check_asks_zizmor() -> None:
 
 
 def _images() -> Iterator[str]:
-    """Go through every image that is pulled: those of our own are built."""
+    """Iterate over all images that are pulled; our own images are built."""
     text = (ROOT / "packaging" / "Containerfile").read_text(encoding="utf-8")
     yield from re.findall(r"^FROM (?:--\S+ )?(\S+)", text, re.MULTILINE)
     yield from re.findall(r"^# syntax=(\S+)", text, re.MULTILINE)
@@ -79,7 +81,7 @@ def _images_of(job: dict[str, Any]) -> Iterator[str]:
             yield described if isinstance(described, str) else described["image"]
     for step in job["steps"]:
         used, given = step.get("uses", ""), step.get("with", {})
-        # These two run an image of their own choice unless they are told one.
+        # By default these two actions run an image of their own choice.
         if used.startswith("docker/setup-qemu-action@"):
             yield given.get("image", used)
         if used.startswith("docker/setup-buildx-action@"):
@@ -92,13 +94,13 @@ def test_images_are_pinned_by_digest() -> None:
     assert [image for image in images if not _PINNED.fullmatch(image)] == []
 
 
-def test_of_one_image_there_is_one_version() -> None:
+def test_each_image_has_one_version() -> None:
     names = {image.partition(":")[0]: image for image in _images()}
     assert set(names.values()) == set(_images())
 
 
-def test_no_cache_of_others_reaches_what_is_published() -> None:
-    """Beyond what zizmor knows: the caches that Docker's actions keep unless they are told."""
+def test_no_cache_of_others_reaches_a_published_image() -> None:
+    """Docker's actions use caches by default, which zizmor does not find."""
     for name in ("image.yml", "release.yml"):
         text = (WORKFLOWS / name).read_text(encoding="utf-8")
         assert "type=gha" not in text
@@ -120,7 +122,7 @@ def test_each_platform_is_tried_before_it_is_pushed() -> None:
         assert built["with"]["file"] == pushing["with"]["file"]
 
 
-def test_whatever_pip_fetches_for_a_release_is_hashed() -> None:
+def test_all_files_that_pip_fetches_for_a_release_are_hashed() -> None:
     for path in [*WORKFLOWS.iterdir(), *(ROOT / "packaging").rglob("*")]:
         if path.suffix not in {".yml", ".sh", ".py", ""} or not path.is_file():
             continue

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it
 
 @pytest.fixture
 def collected() -> list[Entry]:
-    """What PyInstaller would collect: a plugin in use, one that is not, and libraries."""
+    """A collection like PyInstaller's: a plugin in use, an unused plugin, and libraries."""
     from PyInstaller.depend.bindepend import get_imports  # noqa: PLC0415
     from PySide6 import QtSvg  # noqa: PLC0415
 
@@ -40,7 +40,7 @@ def collected() -> list[Entry]:
     ]
 
 
-def test_keeps_what_is_linked_and_nothing_else(collected: list[Entry]) -> None:
+def test_only_linked_libraries_stay(collected: list[Entry]) -> None:
     binaries, _ = slim(collected, [])
     names = {name for name, _, _ in binaries}
     assert {"PySide6/QtSvg.abi3.so", "PySide6/Qt/lib/libQt6Svg.so.6", "libQt6Svg.so.6"} <= names
@@ -48,7 +48,7 @@ def test_keeps_what_is_linked_and_nothing_else(collected: list[Entry]) -> None:
     assert not any("Sql" in name or "qgif" in name for name in names)
 
 
-def test_drops_what_only_developers_read(collected: list[Entry]) -> None:
+def test_files_for_developers_are_dropped(collected: list[Entry]) -> None:
     datas: list[Entry] = [
         ("PySide6/Qt/translations/qt_de.qm", "/x/qt_de.qm", "DATA"),
         ("PySide6/QtCore.pyi", "/x/QtCore.pyi", "DATA"),
@@ -57,6 +57,6 @@ def test_drops_what_only_developers_read(collected: list[Entry]) -> None:
     assert slim(collected, datas)[1] == [datas[-1]]
 
 
-def test_a_framework_goes_as_a_whole(collected: list[Entry]) -> None:
+def test_a_framework_is_dropped_as_a_whole(collected: list[Entry]) -> None:
     settings: Entry = ("Qt/QtSql.framework/Resources/Info.plist", "/x/Info.plist", "DATA")
     assert slim(collected, [settings])[1] == []

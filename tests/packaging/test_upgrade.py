@@ -1,4 +1,4 @@
-"""A data folder of each version before opens in this one: nothing recorded or chosen is lost."""
+"""A data folder of each earlier version opens in this version, and no data or choice is lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def old_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide a mongod: its recordings are others than those of the embedded server."""
+    """Hide an installed mongod, whose files are not those of the embedded server."""
     monkeypatch.setenv("PATH", str(tmp_path / "nothing here"))
     try:
         choose_program()

@@ -2,9 +2,9 @@
 
     python -m tests.packaging.write_data_folder
 
-makes `data_folder_VERSION.tar.xz` beside this file: a recording of a made-up market, what the
-window remembers, and `expected.json`, which says what of these an upgrade has to keep. Run it
-once per release, and never touch the archives of older ones.
+makes `data_folder_VERSION.tar.xz` beside this file. It contains a recording of a made-up market,
+the window's memory, and `expected.json`, which names the data that an upgrade has to keep. Run it
+once per release, and never change the archives of older releases.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ async def recorded(engine: Engine) -> list[dict[str, Any]]:
 
 
 def remember(memory: QSettings) -> None:
-    """Write what the window remembers."""
+    """Write the window's memory."""
     preferences = Preferences(memory)
     preferences.symbol = SYMBOL
     preferences.recents = (SYMBOL, "BTC/USDT")

@@ -14,7 +14,7 @@ from orderbook_desktop.web.options import Limits, WebOptions
 from orderbook_desktop.web.server import WebServer
 from tests.web.hand_library import HandLibrary, loaded_library
 
-TOKEN = "a-token-that-nobody-guesses"
+TOKEN = "a-token-for-the-tests-alone"
 _NARROW = Limits(viewers=2, connections=20, silent_s=3.0, requests_per_s=0.001, request_burst=30)
 
 
@@ -37,7 +37,7 @@ async def server(library: HandLibrary) -> AsyncIterator[WebServer]:
 
 @pytest.fixture
 async def client(library: HandLibrary) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application itself, for whatever is no endless stream."""
+    """A client of the application itself, for all answers but endless streams."""
     async with asking(library, WebOptions()) as opened:
         yield opened
 
@@ -55,14 +55,14 @@ async def guarded(library: HandLibrary) -> AsyncIterator[WebServer]:
 
 @pytest.fixture
 async def stranger(library: HandLibrary) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody without the token."""
+    """A client without the token."""
     async with asking(library, WebOptions(token=TOKEN, limits=_NARROW)) as opened:
         yield opened
 
 
 @asynccontextmanager
 async def asking(library: HandLibrary, options: WebOptions) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client of an application that no port leads to."""
+    """Give a client of an application without a port."""
     hub = Hub(library, options.limits)
     transport = httpx.ASGITransport(create_app(hub, options))
     address = f"http://127.0.0.1:{options.port}"

@@ -1,4 +1,4 @@
-"""A library whose books move when a test says so."""
+"""A library whose books change when a test changes them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCRIPT = SymbolInfo("<SCRIPT>/USDT", "<SCRIPT>USDT", "<script>alert(1)</script>"
 
 
 class HandBook:
-    """A `LentBook`; `load` and `change` are what a feed would do."""
+    """A `LentBook`; `load` and `change` do the work of a feed."""
 
     def __init__(self, market: str) -> None:
         self.market = market

@@ -1,4 +1,4 @@
-"""A viewer that reads a stream over a real socket, and merges as the documentation says."""
+"""A viewer that reads a stream over a real socket, and merges changes as documented."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Viewer:
         return event
 
     async def message(self) -> Any:
-        """Return the JSON of the next event that has some."""
+        """Return the JSON of the next event that has data."""
         while not (event := await self.event()).data:
             pass
         return event.json
@@ -101,13 +101,13 @@ class Viewer:
 
     @property
     def complete(self) -> bool:
-        """Whether a compressed stream came to its proper end, checksum included."""
+        """Whether a compressed stream ended properly, with its checksum."""
         return self._unpack.eof
 
 
 @asynccontextmanager
 async def watching(port: int, target: str, **headers: str) -> AsyncIterator[Viewer]:
-    """Open `target` of the server on `port`; header names with _ for -."""
+    """Open `target` of the server on `port`; names of headers have _ in place of -."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
     try:
         viewer = Viewer(reader, writer)

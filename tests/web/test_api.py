@@ -61,8 +61,10 @@ async def test_the_book_is_the_present_one(client: httpx.AsyncClient, library: H
         *("/openapi.json", "/static/page.css", "/icon.svg", "/nothing"),
     ],
 )
-async def test_the_head_alone_is_that_of_the_whole_answer(server: WebServer, path: str) -> None:
-    # Over a socket: the next answer is read behind a body that is not there.
+async def test_an_answer_to_head_has_the_headers_of_the_whole_answer(
+    server: WebServer, path: str
+) -> None:
+    # Over a socket: an answer with a body would shift the next answer.
     async with httpx.AsyncClient(base_url=server.address, trust_env=False) as client:
         head, whole = await client.head(path), await client.get(path)
     assert (head.status_code, head.content) == (whole.status_code, b"")
@@ -74,7 +76,7 @@ async def test_the_head_alone_is_that_of_the_whole_answer(server: WebServer, pat
 
 
 @pytest.mark.parametrize("path", ["/stream", "/events"])
-async def test_an_endless_answer_has_no_head_alone(client: httpx.AsyncClient, path: str) -> None:
+async def test_an_endless_answer_refuses_head(client: httpx.AsyncClient, path: str) -> None:
     head = await client.head(path)
     assert (head.status_code, head.headers["allow"]) == (405, "GET")
 
@@ -136,7 +138,7 @@ async def test_people_are_refused_with_a_page(client: httpx.AsyncClient) -> None
         ({"accept": "text/html", "hx-request": "true"}, "application/json"),
     ],
 )
-async def test_an_address_with_nothing_is_refused_in_a_sentence(
+async def test_an_unknown_path_is_refused_in_a_sentence(
     client: httpx.AsyncClient, headers: dict[str, str], form: str
 ) -> None:
     answer = await client.get("/nothing", headers=headers)
@@ -145,7 +147,7 @@ async def test_an_address_with_nothing_is_refused_in_a_sentence(
     assert answer.headers["content-type"].startswith(form)
 
 
-async def test_status_tells_what_is_followed_and_by_how_many(
+async def test_status_lists_the_followed_symbols_with_their_viewers(
     server: WebServer,
 ) -> None:
     async with (
@@ -163,7 +165,7 @@ async def test_status_tells_what_is_followed_and_by_how_many(
     assert (status.symbolsOnOffer, status.demo) == (3, False)
 
 
-async def test_status_tells_of_the_default_symbol_though_nobody_watches(
+async def test_status_lists_the_default_symbol_without_viewers(
     client: httpx.AsyncClient, library: HandLibrary
 ) -> None:
     library.btc.status = replace(library.btc.status, source=SourceKind.MONGO)
@@ -178,7 +180,7 @@ async def test_status_tells_of_the_default_symbol_though_nobody_watches(
     assert (only.viewers, status.viewers) == (0, 0)
 
 
-async def test_status_tells_of_what_is_followed_for_nobody(
+async def test_status_lists_pinned_symbols_without_viewers(
     server: WebServer, library: HandLibrary
 ) -> None:
     server.follow(["ethusdt", "BTC/USDT"])
@@ -191,15 +193,15 @@ async def test_status_tells_of_what_is_followed_for_nobody(
     assert library.loans == 2
 
 
-async def test_status_tells_how_a_book_is_that_nobody_watches_any_more(
+async def test_status_has_the_present_state_of_a_book_without_viewers(
     client: httpx.AsyncClient, library: HandLibrary
 ) -> None:
     await _json(client, "/api/book?symbol=ETHUSDT")
     library.books["ETHUSDT"].change(bids=[("100.02", "9")])
-    told = 0
-    while told != 13:
+    last_update_id = 0
+    while last_update_id != 13:
         status = StatusAnswer.model_validate(await _json(client, "/api/status"))
-        told = status.symbols[0].lastUpdateId
+        last_update_id = status.symbols[0].lastUpdateId
     assert status.symbols[0].symbol == "ETH/USDT"
 
 
@@ -211,7 +213,7 @@ async def test_status_answers_while_the_default_symbol_cannot_be_shown(
     assert (status.symbol, status.symbols) == ("NO/SUCH", [])
 
 
-async def test_who_asks_while_it_is_switched_off_is_told_so(library: HandLibrary) -> None:
+async def test_a_request_while_the_server_is_switched_off_is_told_so(library: HandLibrary) -> None:
     hub, options = Hub(library, Limits()), WebOptions()
     transport = httpx.ASGITransport(create_app(hub, options))
     hub.close()
@@ -260,7 +262,7 @@ async def test_without_javascript_the_refreshing_can_be_stopped_to_type(
     assert ">Refresh again<" in still.text
 
 
-async def test_a_page_tells_whether_the_book_was_known_when_it_was_made(
+async def test_a_page_says_whether_the_book_was_known_when_it_was_made(
     client: httpx.AsyncClient, library: HandLibrary
 ) -> None:
     assert " data-known\n" in (await client.get("/")).text

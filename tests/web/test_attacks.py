@@ -156,7 +156,7 @@ async def test_every_answer_has_the_security_headers(client: httpx.AsyncClient, 
     assert "server" not in headers
 
 
-# More than there should be
+# Too many or too large
 
 
 async def test_a_flood_of_requests_is_refused(stranger: httpx.AsyncClient) -> None:
@@ -207,7 +207,7 @@ async def test_one_connection_too_many_is_hung_up_on(library: HandLibrary) -> No
     await server.close()
 
 
-async def test_a_connection_that_asks_for_nothing_is_hung_up_on(guarded: WebServer) -> None:
+async def test_a_connection_without_a_request_is_hung_up_on(guarded: WebServer) -> None:
     async with asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", guarded.port)
         writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
@@ -215,7 +215,7 @@ async def test_a_connection_that_asks_for_nothing_is_hung_up_on(guarded: WebServ
         writer.close()
 
 
-async def test_a_stream_is_ended_when_it_is_old(library: HandLibrary) -> None:
+async def test_an_old_stream_is_ended(library: HandLibrary) -> None:
     limits = replace(Limits(), stream_age_s=0.0)
     server = WebServer(library, WebOptions(port=0, limits=limits))
     await server.start()
@@ -247,7 +247,7 @@ async def test_a_head_that_is_too_long_is_refused(client: httpx.AsyncClient) -> 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "EVIL"])
 @pytest.mark.parametrize("path", ["/", "/api/book", "/static/page.js"])
-async def test_nothing_can_be_written(client: httpx.AsyncClient, method: str, path: str) -> None:
+async def test_no_method_writes(client: httpx.AsyncClient, method: str, path: str) -> None:
     assert (await client.request(method, path)).status_code == 405
 
 
@@ -255,7 +255,7 @@ async def test_a_request_with_a_body_is_refused(client: httpx.AsyncClient) -> No
     assert (await client.request("GET", "/api/book", content=b"x" * 100)).status_code == 413
 
 
-# What is asked for
+# Methods, bodies and paths
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ async def test_a_request_with_a_body_is_refused(client: httpx.AsyncClient) -> No
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/api/book", "/stream", "/events"])
-async def test_what_is_no_symbol_is_refused(
+async def test_an_invalid_symbol_is_refused(
     client: httpx.AsyncClient, path: str, symbol: str
 ) -> None:
     answer = await client.get(path, params={"symbol": symbol}, headers={"accept": "text/html"})
@@ -294,6 +294,6 @@ async def test_what_is_no_symbol_is_refused(
         "/static/htmx",
     ],
 )
-async def test_no_file_but_the_pages_own_is_served(server: WebServer, path: str) -> None:
+async def test_only_files_of_the_page_are_served(server: WebServer, path: str) -> None:
     async with watching(server.port, path) as viewer:
         assert viewer.status == 404

@@ -1,4 +1,4 @@
-"""Thousands of levels as text at once: to the character what one number after the other gives."""
+"""The text of many levels, made at once: it equals the text of each number made alone."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def _levels(pairs: list[tuple[int, int]]) -> Levels:
 
 
 @hypothesis.given(st.lists(st.tuples(_UNITS, _UNITS), max_size=20), _SCALES, st.booleans())
-def test_each_is_what_one_at_a_time_gives(
+def test_many_levels_give_the_text_that_format_units_gives(
     pairs: list[tuple[int, int]], scale: Scale, trimmed: bool
 ) -> None:
     levels = _levels(pairs)
-    told = json.loads(json_levels(levels, scale, trimmed=trimmed))
+    output = json.loads(json_levels(levels, scale, trimmed=trimmed))
     expected = text_levels(levels, scale, 0 if trimmed else None)
-    assert told == [list(pair) for pair in expected]
+    assert output == [list(pair) for pair in expected]
 
 
 def test_a_side_without_levels() -> None:
@@ -42,5 +42,5 @@ def test_a_side_without_levels() -> None:
 def test_few_and_many_are_written_alike(count: int, places: Literal[0] | None) -> None:
     prices = np.arange(count, dtype=np.int64) * 1_000_000 + 6_000_000_000_000
     levels = Levels(prices, prices % 97 * 12_345)
-    told = json.loads(bytes(raw_levels(levels, Scale(), places)))
-    assert told == [list(pair) for pair in text_levels(levels, Scale(), places)]
+    output = json.loads(bytes(raw_levels(levels, Scale(), places)))
+    assert output == [list(pair) for pair in text_levels(levels, Scale(), places)]

@@ -1,4 +1,4 @@
-"""Moments of a channel, what leads from one to another, and frames made once."""
+"""Moments of a channel, the changes between them, and frames made once."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ async def channel(library: HandLibrary, clock: Clock) -> Channel:
     return Channel(BTC, library.lend(BTC), clock)
 
 
-async def test_it_begins_with_the_book_as_it_is(channel: Channel) -> None:
+async def test_a_channel_begins_with_the_present_book(channel: Channel) -> None:
     assert channel.known
     assert channel.moment.badge.state is FeedState.SYNCED
     assert len(channel.moment.image.bids.prices) == 3
 
 
-async def test_what_is_told_of_a_book_is_of_that_very_book(
+async def test_badge_and_source_belong_to_the_book_of_the_same_look(
     channel: Channel, book: HandBook, library: HandLibrary, clock: Clock
 ) -> None:
-    """Each look at the source may find another book, and nothing looks but `look`."""
+    """Each look at the source may find another book, and only `look` looks."""
     for detail, other in (("First.", library.books["ETHUSDT"]), ("Second.", library.btc)):
         other.load([(f"{len(detail)}.00", "1")], [("99.00", "1")])
         kind = SourceKind.MONGO if other is book else SourceKind.DIRECT
@@ -57,13 +57,13 @@ async def test_what_is_told_of_a_book_is_of_that_very_book(
     for expected, kind in 3 * (("First.", SourceKind.DIRECT), ("Second.", SourceKind.MONGO)):
         assert channel.look()
         for _ in range(3):
-            told = (channel.badge().detail, channel.moment.badge.detail, channel.source)
-            assert told == (expected, expected, kind)
+            shown = (channel.badge().detail, channel.moment.badge.detail, channel.source)
+            assert shown == (expected, expected, kind)
             price = channel.moment.image.bids.prices.tolist()
             assert price == [len(expected) * 10**8]
 
 
-async def test_nothing_moved_is_no_moment(channel: Channel) -> None:
+async def test_without_a_change_there_is_no_new_moment(channel: Channel) -> None:
     seq = channel.moment.seq
     assert not channel.look()
     assert channel.moment.seq == seq
@@ -81,7 +81,9 @@ async def test_a_change_is_a_moment(channel: Channel, book: HandBook) -> None:
     assert not len(changes.asks.prices)
 
 
-async def test_who_is_behind_gets_one_merged_step(channel: Channel, book: HandBook) -> None:
+async def test_a_viewer_that_is_behind_gets_one_merged_step(
+    channel: Channel, book: HandBook
+) -> None:
     seq = channel.moment.seq
     for size in ("1", "2", "0"):
         book.change(asks=[("100.03", size)])
@@ -91,7 +93,9 @@ async def test_who_is_behind_gets_one_merged_step(channel: Channel, book: HandBo
     assert changes.asks.quantities.tolist() == [0]
 
 
-async def test_who_is_far_behind_gets_the_whole_book(channel: Channel, book: HandBook) -> None:
+async def test_a_viewer_that_is_far_behind_gets_the_whole_book(
+    channel: Channel, book: HandBook
+) -> None:
     seq = channel.moment.seq
     for number in range(1, 120):
         book.change(asks=[("100.03", str(number))])
@@ -135,7 +139,9 @@ async def test_an_unreadable_book_is_unknown_and_says_why(channel: Channel, book
     assert (channel.badge().state, channel.badge().detail) == (FeedState.SYNCED, "")
 
 
-async def test_a_state_alone_is_a_moment(channel: Channel, book: HandBook, clock: Clock) -> None:
+async def test_a_change_of_the_state_alone_is_a_moment(
+    channel: Channel, book: HandBook, clock: Clock
+) -> None:
     book.status = FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, clock.now_ns)
     channel.look()
     seq = channel.moment.seq
@@ -157,7 +163,7 @@ async def test_going_over_to_the_demo_is_a_moment(library: HandLibrary, clock: C
     assert channel.moment.demo
 
 
-async def test_all_who_need_the_whole_book_get_the_same_frame(channel: Channel) -> None:
+async def test_all_viewers_that_need_the_whole_book_get_the_same_frame(channel: Channel) -> None:
     form = ChangesForm()
     whole = form.frame(channel, None)
     assert b'"kind":"book"' in whole.plain
@@ -185,7 +191,7 @@ async def test_a_beat_is_no_moment(channel: Channel) -> None:
     assert (channel.beats, channel.moment.seq) == (1, seq)
 
 
-async def test_closing_gives_the_book_back_and_lets_go_who_waits(
+async def test_closing_gives_the_book_back_and_wakes_waiting_viewers(
     channel: Channel, library: HandLibrary
 ) -> None:
     waiting = asyncio.create_task(channel.waiting.wait())
@@ -202,7 +208,7 @@ async def _waiting(room: WaitingRoom, count: int) -> list[asyncio.Task[None]]:
     return tasks
 
 
-async def test_a_call_reaches_everybody() -> None:
+async def test_a_call_reaches_all_who_wait() -> None:
     room = WaitingRoom()
     tasks = await _waiting(room, 50)
     await room.call()
@@ -210,7 +216,7 @@ async def test_a_call_reaches_everybody() -> None:
         await asyncio.gather(*tasks)
 
 
-async def test_nobody_is_called_before_time() -> None:
+async def test_no_coroutine_wakes_before_the_call() -> None:
     room = WaitingRoom()
     await room.call()
     (task,) = await _waiting(room, 1)
@@ -233,7 +239,7 @@ async def test_the_loop_has_its_turns_in_between() -> None:
     assert all(task.done() for task in tasks)
 
 
-async def test_who_comes_during_a_call_waits_for_the_next() -> None:
+async def test_a_wait_that_begins_during_a_call_ends_at_the_next() -> None:
     room = WaitingRoom()
     await _waiting(room, 50)
     calling = asyncio.create_task(room.call())
@@ -246,7 +252,7 @@ async def test_who_comes_during_a_call_waits_for_the_next() -> None:
     await late
 
 
-async def test_who_went_away_is_passed_over() -> None:
+async def test_a_cancelled_wait_is_passed_over() -> None:
     room = WaitingRoom()
     gone, stays = await _waiting(room, 2)
     gone.cancel()
@@ -256,7 +262,7 @@ async def test_who_went_away_is_passed_over() -> None:
     assert gone.cancelled()
 
 
-async def test_a_call_that_is_cancelled_leaves_nobody_behind() -> None:
+async def test_a_cancelled_call_wakes_all_who_wait() -> None:
     room = WaitingRoom()
     tasks = await _waiting(room, 50)
     calling = asyncio.create_task(room.call())

@@ -1,4 +1,4 @@
-"""Connections that are kept, misused and held up."""
+"""Connections that stay open, are misused, or stall."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ print(room_for(wanted), *resource.getrlimit(resource.RLIMIT_NOFILE))
 
 @pytest.fixture
 async def hasty(library: HandLibrary) -> AsyncIterator[WebServer]:
-    """A server that waits for nobody long."""
+    """A server with short time limits."""
     serving = WebServer(library, WebOptions(port=0, limits=Limits(silent_s=3.0)))
     await serving.start()
     try:
@@ -57,13 +57,13 @@ async def test_a_later_request_that_never_ends_is_hung_up_on_too(
 _CHUNKED = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-# Whatever is logged at WARNING or above, such as a traceback, fails the test.
+# A record at WARNING or above, such as a traceback, fails the test.
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_nonsense_in_a_body_is_refused_and_leaves_no_traceback(
     hasty: WebServer, at_once: bool
 ) -> None:
-    loop, told = asyncio.get_running_loop(), []
-    loop.set_exception_handler(lambda _loop, context: told.append(context["message"]))
+    loop, messages = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _loop, context: messages.append(context["message"]))
     async with asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
         writer.write(_CHUNKED + b"nonsense\r\n" * at_once)
@@ -74,7 +74,7 @@ async def test_nonsense_in_a_body_is_refused_and_leaves_no_traceback(
     async with asyncio.timeout(60), watching(hasty.port, "/healthz") as viewer:
         assert viewer.status == 200
     gc.collect()
-    assert told == []
+    assert messages == []
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ async def test_nonsense_in_a_body_is_refused_and_leaves_no_traceback(
         (100, 100, 500, 1, 100),
     ],
 )
-def test_the_system_is_asked_for_as_many_as_there_may_be(
+def test_the_limit_of_open_files_is_raised_for_the_connections(
     soft: int, hard: int, wanted: int, given: int, soft_after: int
 ) -> None:
     command = [sys.executable, "-c", _SCRIPT, *map(str, (soft, hard, wanted))]

@@ -15,7 +15,7 @@ _CONTAINERFILE = (_ROOT / "packaging" / "Containerfile").read_text(encoding="utf
 _WITHOUT = ("PySide6", "shiboken6", "qasync", "secantus", "wiredtiger")
 
 
-def test_what_is_copied_is_there_and_not_ignored() -> None:
+def test_copied_files_exist_and_are_not_ignored() -> None:
     ignored = (_ROOT / "packaging" / "Containerfile.dockerignore").read_text(encoding="utf-8")
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", _CONTAINERFILE, re.MULTILINE)
     names = [name for line in copied for name in line.split()]
@@ -25,11 +25,11 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
         assert f"!{name}\n" in ignored
 
 
-def test_it_does_not_run_as_root() -> None:
+def test_the_image_does_not_run_as_root() -> None:
     assert re.search(r"^USER (?!root)\w+$", _CONTAINERFILE, re.MULTILINE)
 
 
-def test_the_commands_run_without_what_the_image_leaves_out() -> None:
+def test_the_commands_run_without_the_packages_that_the_image_removes() -> None:
     script = f"""
 import sys
 class Missing:
@@ -56,7 +56,7 @@ def test_one_profile_starts_all_three(service: str) -> None:
         assert port.startswith("127.0.0.1:")
 
 
-def test_it_is_built_after_the_tests_and_pushed_on_a_tag() -> None:
+def test_the_image_is_built_after_the_tests_and_pushed_on_a_tag() -> None:
     workflow = YAML(typ="safe").load(_ROOT / ".github" / "workflows" / "image.yml")
     assert workflow["jobs"]["image"]["needs"] == "test"
     assert workflow["on"]["push"]["tags"] == ["v*"]

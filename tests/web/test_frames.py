@@ -1,4 +1,4 @@
-"""Events as bytes; streams that are put together from compressed pieces."""
+"""Events as bytes, and streams of separately compressed events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_an_event_has_data_and_id_and_no_name() -> None:
     assert event_frame("a\nb", "run-1").plain == b"data: a\ndata: b\nid: run-1\n\n"
 
 
-def test_the_opening_says_when_to_come_back() -> None:
+def test_the_first_event_says_when_to_connect_again() -> None:
     assert b"retry: 1500\n" in opening_frame(1500).plain
 
 
@@ -26,7 +26,7 @@ def test_a_packed_stream_is_one_gzip_file() -> None:
     assert len(stream) < 2000
 
 
-def test_each_packed_event_can_be_read_as_soon_as_it_is_there() -> None:
+def test_each_packed_event_can_be_read_as_soon_as_it_arrives() -> None:
     frames = [event_frame(f"event {number}") for number in range(5)]
     encoding, reader = Encoding(gzip=True), zlib.decompressobj(16 + zlib.MAX_WBITS)
     reader.decompress(encoding.start())

@@ -1,4 +1,4 @@
-"""Seats, what they are sent, and channels that come and go with their users."""
+"""Seats and their frames, and channels that open and close with their users."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LIMITS = Limits(viewers=2, markets=2)
 
 
 class Clock:
-    """A clock that the test can set forward."""
+    """A clock that a test sets forward."""
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
@@ -81,9 +81,7 @@ async def test_a_slow_viewer_skips_steps_and_misses_nothing(hub: Hub, library: H
     seat.leave()
 
 
-async def test_who_returns_with_what_was_seen_gets_only_what_is_new(
-    hub: Hub, library: HandLibrary
-) -> None:
+async def test_a_viewer_that_returns_gets_only_the_changes(hub: Hub, library: HandLibrary) -> None:
     seat = hub.take_seat(BTC)
     seen = seat.channel.moment.seq
     library.btc.change(bids=[("100.02", "3")])
@@ -113,12 +111,12 @@ async def test_there_are_no_more_than_ten_moments_a_second(hub: Hub, library: Ha
         for number in range(1, 7):
             library.btc.change(bids=[("100.02", str(number))])
             await anext(frames)
-        # One may come at once, and one early after one that was late.
+        # One moment may come at once, and one may come early after a late one.
         assert loop.time() - began > 4 * HubTimes().tick_s - 0.01
     seat.leave()
 
 
-async def test_a_stream_that_is_old_ends(library: HandLibrary) -> None:
+async def test_an_old_stream_ends(library: HandLibrary) -> None:
     hub = Hub(library, replace(_LIMITS, stream_age_s=0.0))
     seat = hub.take_seat(BTC)
     assert len([frame async for frame in seat.frames(ChangesForm(), None)]) == 1
@@ -150,7 +148,7 @@ async def test_one_viewer_too_many_is_refused_until_another_leaves(hub: Hub) -> 
     hub.take_seat(ETH).leave()
 
 
-async def test_a_market_that_nobody_watches_makes_room(hub: Hub, library: HandLibrary) -> None:
+async def test_a_market_without_users_makes_room(hub: Hub, library: HandLibrary) -> None:
     hub.take_seat(BTC).leave()
     eth = hub.take_seat(ETH)
     hub.take_seat(library.symbols[2])
@@ -169,7 +167,7 @@ async def test_one_market_too_many_is_refused(library: HandLibrary) -> None:
     hub.close()
 
 
-async def test_a_book_is_given_back_when_it_was_left_for_a_while(
+async def test_a_book_without_users_is_given_back_after_a_while(
     hub: Hub, library: HandLibrary, clock: Clock
 ) -> None:
     hub.take_seat(BTC).leave()
@@ -181,7 +179,7 @@ async def test_a_book_is_given_back_when_it_was_left_for_a_while(
     assert not await hub.channels()
 
 
-async def test_what_is_kept_is_followed_though_nobody_watches(
+async def test_a_pinned_market_is_followed_without_viewers(
     hub: Hub, library: HandLibrary, clock: Clock
 ) -> None:
     hub.take_seat(BTC).leave()
@@ -200,7 +198,7 @@ async def test_what_is_kept_is_followed_though_nobody_watches(
     assert library.loans == 0
 
 
-async def test_what_is_kept_takes_nobodys_room(library: HandLibrary) -> None:
+async def test_pinned_markets_do_not_count_for_the_limit(library: HandLibrary) -> None:
     hub = Hub(library, replace(_LIMITS, markets=1))
     for info in (BTC, ETH):
         hub.follow(info)
@@ -210,7 +208,7 @@ async def test_what_is_kept_takes_nobodys_room(library: HandLibrary) -> None:
     hub.close()
 
 
-async def test_nothing_is_lent_to_who_comes_while_it_closes(library: HandLibrary) -> None:
+async def test_no_book_is_lent_while_the_hub_closes(library: HandLibrary) -> None:
     hub = Hub(library, _LIMITS)
     hub.close()
     with pytest.raises(Closing, match="switched off"):
@@ -223,7 +221,7 @@ async def test_nothing_is_lent_to_who_comes_while_it_closes(library: HandLibrary
     assert (library.loans, await hub.channels()) == (0, [])
 
 
-async def test_the_end_is_not_held_up_by_who_waits_for_a_book(
+async def test_the_end_does_not_wait_for_a_request_that_waits_for_a_book(
     hub: Hub, library: HandLibrary
 ) -> None:
     library.btc.lose("Connecting.")
@@ -240,7 +238,7 @@ async def test_the_end_is_not_held_up_by_who_waits_for_a_book(
     assert library.loans == 0
 
 
-async def test_what_the_exchange_tells_later_of_a_symbol_is_known_too(hub: Hub) -> None:
+async def test_later_information_about_a_symbol_is_used(hub: Hub) -> None:
     seat = hub.take_seat(unlisted("BTC/USDT"))
     assert seat.channel.info.tick_size == 0
     hub.take_seat(BTC).leave()

@@ -1,4 +1,4 @@
-"""Names beyond ASCII: in addresses as browsers and curl write them, in pages, JSON and streams."""
+"""Names outside ASCII: in addresses of browsers and of curl, in pages, JSON and streams."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMES = ["币安人生", "ÉCU", "Ω1000", "ДОМ"]
 
 @pytest.fixture(params=_NAMES)
 def named(request: pytest.FixtureRequest, library: HandLibrary) -> SymbolInfo:
-    """A symbol with such a name, on offer and known."""
+    """A symbol with a name outside ASCII, on offer and with a known book."""
     base: str = request.param
     info = SymbolInfo(f"{base}/USDT", f"{base}USDT", base, "USDT", 10**6, 10**3)
     library.symbols.append(info)
@@ -29,8 +29,10 @@ def named(request: pytest.FixtureRequest, library: HandLibrary) -> SymbolInfo:
     return info
 
 
-async def test_it_is_shown_in_every_form(server: WebServer, named: SymbolInfo) -> None:
-    # As a browser writes it, and as `curl` sends what was typed.
+async def test_a_name_is_shown_in_every_form_of_an_address(
+    server: WebServer, named: SymbolInfo
+) -> None:
+    # A browser quotes the name, and `curl` sends it as it was typed.
     for symbol in (quote(named.symbol), quote(named.market), named.symbol, named.market):
         async with asyncio.timeout(60):
             async with watching(server.port, f"/stream?symbol={symbol}") as viewer:
@@ -40,7 +42,7 @@ async def test_it_is_shown_in_every_form(server: WebServer, named: SymbolInfo) -
                 assert named.symbol in (await viewer.event()).data
 
 
-async def test_pages_and_json_have_it(client: httpx.AsyncClient, named: SymbolInfo) -> None:
+async def test_pages_and_json_have_the_name(client: httpx.AsyncClient, named: SymbolInfo) -> None:
     page = await client.get("/", params={"symbol": named.symbol})
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert f"<title>{named.symbol} order book</title>" in page.text
@@ -50,7 +52,9 @@ async def test_pages_and_json_have_it(client: httpx.AsyncClient, named: SymbolIn
     assert named.symbol in found.text
 
 
-async def test_the_link_with_the_token_leads_to_it(library: HandLibrary, named: SymbolInfo) -> None:
+async def test_the_link_with_the_token_leads_to_the_name(
+    library: HandLibrary, named: SymbolInfo
+) -> None:
     server = WebServer(library, WebOptions(port=0, token=TOKEN))
     await server.start()
     try:
@@ -67,7 +71,7 @@ async def test_the_link_with_the_token_leads_to_it(library: HandLibrary, named: 
 
 
 @pytest.mark.parametrize("symbol", ["币安/USDT", "<币>/USDT", "币\u202e/USDT", "%ff%fe", "\ud83d"])
-async def test_one_that_is_not_on_offer_is_refused_in_words(
+async def test_a_name_that_is_not_on_offer_is_refused_in_words(
     client: httpx.AsyncClient, symbol: str
 ) -> None:
     address = f"/?symbol={quote(symbol, errors='surrogatepass')}"

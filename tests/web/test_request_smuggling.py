@@ -1,4 +1,4 @@
-"""Requests that two programs would read differently: one answer at most, and the end."""
+"""Requests that two programs would read differently get one answer at most, and the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLAIN = b"GET /healthz HTTP/1.1\r\n" + _HOST + b"\r\n"
 
 
 async def _answers(server: WebServer, *parts: bytes) -> list[int]:
-    """Return the status of each answer to what is sent, once the server has hung up."""
+    """Send parts of requests; return the statuses of all answers, once the server has hung up."""
     async with asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         for part in parts:
@@ -90,7 +90,7 @@ def _get(*lines: bytes, version: bytes = b"1.1") -> bytes:
         (b"GET http://a@127.0.0.1/healthz HTTP/1.1\r\n" + _HOST + b"\r\n", 400),
     ],
 )
-async def test_what_can_be_read_in_two_ways_has_one_answer_and_ends_the_connection(
+async def test_an_ambiguous_request_gets_one_answer_and_ends_the_connection(
     server: WebServer, request_head: bytes, status: int
 ) -> None:
     assert await _answers(server, request_head + _HIDDEN * 2) == [status]
@@ -103,14 +103,16 @@ async def test_a_body_of_chunks_is_never_read(server: WebServer) -> None:
         assert await _answers(server, chunked + body + _HIDDEN) == [413]
 
 
-async def test_a_body_that_is_longer_than_what_is_read_still_gets_its_answer(
+async def test_a_body_longer_than_the_read_buffer_still_gets_its_answer(
     server: WebServer,
 ) -> None:
     head = b"GET / HTTP/1.1\r\n" + _HOST + b"Content-Length: 4000000\r\n\r\n"
     assert await _answers(server, head, *[b"x" * 1_000_000] * 4, _HIDDEN) == [413]
 
 
-async def test_who_waits_to_be_told_to_go_on_with_a_body_is_not(server: WebServer) -> None:
+async def test_a_client_that_expects_100_continue_gets_the_refusal_instead(
+    server: WebServer,
+) -> None:
     head = b"PUT / HTTP/1.1\r\n" + _HOST + b"Content-Length: 4\r\nExpect: 100-continue\r\n\r\n"
     assert await _answers(server, head) == [405]
 
@@ -136,14 +138,12 @@ async def test_requests_in_a_row_are_all_answered_until_a_bad_one(server: WebSer
         b"GET /healthz HTTP/1.0\r\n" + _HOST + b"Connection: keep-alive\r\n\r\n",
     ],
 )
-async def test_what_follows_the_last_request_is_not_looked_at(
-    server: WebServer, last: bytes
-) -> None:
+async def test_bytes_after_the_last_request_are_ignored(server: WebServer, last: bytes) -> None:
     for more in (_HIDDEN, b"\nnonsense", b"\x00" * 100_000):
         assert await _answers(server, last + more) == [200]
 
 
-async def test_an_absolute_address_counts_more_than_the_host_header(server: WebServer) -> None:
+async def test_an_absolute_address_replaces_the_host_header(server: WebServer) -> None:
     for address, status in ((b"http://evil.example/healthz", 421), (b"http://[::1]/healthz", 200)):
         head = b"GET " + address + b" HTTP/1.1\r\n" + _HOST + b"Connection: close\r\n\r\n"
         assert await _answers(server, head) == [status]

@@ -1,4 +1,4 @@
-"""Whatever the OpenAPI schema allows, and much that it doesn't, is answered without a failure."""
+"""Requests that the OpenAPI schema allows, and many that it forbids, make no server error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from orderbook_desktop.web.server import WebServer
 from tests.web.hand_library import loaded_library
 from tests.web.threaded import serving
 
-# Streams that are old as soon as they begin: everything has an end here.
+# Streams are old as soon as they begin, so that every answer has an end.
 _LIMITS = Limits(stream_age_s=0.0, requests_per_s=10_000.0)
 
 
@@ -51,7 +51,7 @@ _CHECKS = [
         if mode is schemathesis.GenerationMode.POSITIVE or path not in _WITHOUT_PARAMETERS
     ],
 )
-def test_nothing_that_is_asked_for_makes_the_server_fail(
+def test_no_request_makes_the_server_fail(
     served: WebServer, path: str, mode: schemathesis.GenerationMode
 ) -> None:
     operation: Any = schemathesis.openapi.from_url(served.address + "openapi.json")[path]["GET"]

@@ -59,7 +59,9 @@ async def test_html_fragments_are_unnamed_events(server: WebServer, library: Han
         assert ">77.00000<" in (await viewer.event()).data
 
 
-async def test_who_comes_back_goes_on_where_it_was(server: WebServer, library: HandLibrary) -> None:
+async def test_a_viewer_that_comes_back_goes_on_where_it_was(
+    server: WebServer, library: HandLibrary
+) -> None:
     async with asyncio.timeout(60):
         async with watching(server.port, "/stream") as viewer:
             await viewer.event()
@@ -93,7 +95,7 @@ async def test_the_end_of_the_server_is_a_clean_end_of_the_stream(
     assert server.viewers == 0
 
 
-async def test_nobody_new_is_let_in_while_it_ends(library: HandLibrary) -> None:
+async def test_no_new_client_is_let_in_while_the_server_ends(library: HandLibrary) -> None:
     server = WebServer(library, WebOptions(port=0))
     await server.start()
     async with asyncio.timeout(60), watching(server.port, "/stream") as viewer:
@@ -105,7 +107,7 @@ async def test_nobody_new_is_let_in_while_it_ends(library: HandLibrary) -> None:
         await closing
 
 
-async def test_viewers_that_go_are_no_viewers(server: WebServer) -> None:
+async def test_viewers_that_leave_are_not_counted(server: WebServer) -> None:
     async with asyncio.timeout(60):
         async with watching(server.port, "/stream") as one, watching(server.port, "/events") as two:
             await one.event()
@@ -115,7 +117,7 @@ async def test_viewers_that_go_are_no_viewers(server: WebServer) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_viewer_that_takes_nothing_holds_up_nobody_and_is_dropped(
+async def test_a_stalled_viewer_delays_no_other_and_is_dropped(
     library: HandLibrary,
 ) -> None:
     server = WebServer(library, WebOptions(port=0, limits=Limits(stalled_s=3.0)))
@@ -134,14 +136,14 @@ async def test_a_viewer_that_takes_nothing_holds_up_nobody_and_is_dropped(
         await server.close()
 
 
-async def test_a_viewer_that_takes_nothing_does_not_hold_up_the_end(
+async def test_a_stalled_viewer_does_not_delay_the_end(
     library: HandLibrary,
 ) -> None:
     server = WebServer(library, WebOptions(port=0))
     await server.start()
     assert server._server is not None
     connections, number = server._server.server_state.connections, 0
-    # What is logged of tasks that had to be cancelled would fail the test.
+    # A log record about tasks that had to be cancelled would fail the test.
     async with asyncio.timeout(60):
         stalled = await _viewer_that_takes_nothing(server)
         while not any(one.is_stalled for one in connections if isinstance(one, BoundedConnection)):
@@ -155,7 +157,7 @@ async def test_a_viewer_that_takes_nothing_does_not_hold_up_the_end(
 
 
 async def _viewer_that_takes_nothing(server: WebServer) -> socket.socket:
-    """Return the socket of one more viewer, to be closed."""
+    """Return the socket of a further viewer that reads nothing; close it at the end."""
     stalled, loop, before = socket.socket(), asyncio.get_running_loop(), server.viewers
     stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     stalled.setblocking(False)
@@ -188,7 +190,7 @@ async def test_a_bug_that_stops_the_streams_is_logged(
         await asyncio.sleep(0)
 
 
-async def test_a_taken_port_says_by_whom_and_offers_another(library: HandLibrary) -> None:
+async def test_a_taken_port_names_its_holder_and_offers_another(library: HandLibrary) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -234,7 +236,7 @@ def test_the_program_that_has_the_port_is_named_in_full(tmp_path: Path) -> None:
         (TimeoutError(), "TimeoutError"),
     ],
 )
-async def test_an_address_that_cannot_be_had_is_refused_in_a_sentence(
+async def test_an_unusable_address_is_refused_in_a_sentence(
     library: HandLibrary, monkeypatch: pytest.MonkeyPatch, failure: Exception, sentence: str
 ) -> None:
     def fail(*_args: object, **_options: object) -> None:
@@ -247,7 +249,7 @@ async def test_an_address_that_cannot_be_had_is_refused_in_a_sentence(
             await server.start()
 
 
-async def test_it_can_be_started_again(library: HandLibrary) -> None:
+async def test_the_server_can_be_started_again(library: HandLibrary) -> None:
     server = WebServer(library, WebOptions(port=0))
     await server.start()
     await server.close()

@@ -1,4 +1,4 @@
-"""Attacks by somebody who has no token, a wrong one, or is after ours; each is refused."""
+"""Attacks without a token, with a wrong one, or on the token itself; each is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ _PATHS = ("/", "/events", "/stream", "/symbols", "/api/book", "/api/status", "/s
 
 
 @pytest.mark.parametrize("path", [*_PATHS, "/openapi.json", "/docs", "/nothing"])
-async def test_without_the_token_nothing_is_told(stranger: httpx.AsyncClient, path: str) -> None:
+async def test_without_the_token_no_path_gives_information(
+    stranger: httpx.AsyncClient, path: str
+) -> None:
     answer = await stranger.get(path)
     assert answer.status_code == 401
     assert "100.01" not in answer.text
@@ -32,7 +34,7 @@ async def test_without_the_token_nothing_is_told(stranger: httpx.AsyncClient, pa
 @pytest.mark.parametrize(
     "wrong", ["", "a", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "ä", "%00", "\U0001f511"]
 )
-async def test_a_wrong_token_is_refused_wherever_it_is_shown(
+async def test_a_wrong_token_is_refused_in_query_header_and_cookie(
     stranger: httpx.AsyncClient, wrong: str
 ) -> None:
     assert (await stranger.get("/api/book", params={"token": wrong})).status_code == 401
@@ -59,10 +61,10 @@ async def test_the_link_leaves_a_cookie_and_no_trace_of_the_token(
 
 
 @pytest.mark.parametrize("other", ['a={"b": 1}', "path=x", "no value", 'q="unended', "é=ü"])
-async def test_cookies_of_other_programs_hide_ours_from_nobody(
+async def test_cookies_of_other_programs_do_not_hide_the_session(
     stranger: httpx.AsyncClient, other: str
 ) -> None:
-    # All ports of a host share their cookies.
+    # A browser sends cookies to all ports of a host.
     ours = f"orderbook_session_8000={Sessions(TOKEN).new()}"
     for pair in (f"{other}; {ours}", f"{ours}; {other}"):
         answer = await stranger.get("/api/book", headers={b"cookie": pair.encode()})
@@ -149,13 +151,13 @@ async def test_the_cookie_is_for_https_only_where_a_proxy_of_ours_says_so(
     assert answer.headers["set-cookie"].endswith("; Secure") is secure
 
 
-async def test_programs_show_it_in_a_header(stranger: httpx.AsyncClient) -> None:
+async def test_programs_send_the_token_in_a_header(stranger: httpx.AsyncClient) -> None:
     headers = {"authorization": f"bearer {TOKEN}"}
     assert (await stranger.get("/api/book", headers=headers)).status_code == 200
     assert (await stranger.get("/api/book", params={"token": TOKEN})).status_code == 200
 
 
-async def test_health_is_open_and_tells_nothing(stranger: httpx.AsyncClient) -> None:
+async def test_health_needs_no_token_and_gives_no_information(stranger: httpx.AsyncClient) -> None:
     assert (await stranger.get("/healthz")).json() == {"status": "ok"}
 
 
@@ -170,14 +172,14 @@ async def test_the_token_is_never_logged(
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "book.example", ""])
-def test_any_address_that_others_reach_gets_a_token(host: str) -> None:
+def test_an_address_that_other_computers_reach_gets_a_token(host: str) -> None:
     tokens = {WebOptions(host=host).guarded().token for _ in range(5)}
     assert len(tokens) == 5
     assert min(map(len, tokens)) >= 32
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "::1", "[::1]"])
-def test_this_computer_needs_none(host: str) -> None:
+def test_a_loopback_address_needs_no_token(host: str) -> None:
     assert is_loopback(host)
     assert not WebOptions(host=host).guarded().token
     assert WebOptions(host=host, token="x").guarded().token == "x"

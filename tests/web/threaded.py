@@ -1,4 +1,4 @@
-"""A server on a thread of its own, for callers that are not asynchronous."""
+"""A server in its own thread, for callers that are not asynchronous."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def serving(library: HandLibrary, options: WebOptions) -> Iterator[WebServer]:
     async def serve() -> None:
         try:
             await server.start()
-        except Exception as error:  # noqa: BLE001 (whatever it is, the test is told)
+        except Exception as error:  # noqa: BLE001 (the test raises the error)
             started.set_exception(error)
             return
         started.set_result(None)
@@ -33,7 +33,7 @@ def serving(library: HandLibrary, options: WebOptions) -> Iterator[WebServer]:
     thread = Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
-        # However long that takes: whatever hangs is ended by the test's own limit.
+        # There is no limit here, since the test's own limit ends a thread that hangs.
         started.result()
         yield server
     finally:

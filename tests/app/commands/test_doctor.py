@@ -1,4 +1,4 @@
-"""The doctor tells of everything, whatever fails, in bounded time."""
+"""The doctor reports all findings in bounded time, for each kind of failure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_all_is_well(settings: Settings) -> None:
     assert "can be started and answers at mongodb://" in _by_name(found)["database"].text
 
 
-async def test_the_database_of_a_running_copy_is_told_apart(settings: Settings) -> None:
+async def test_the_database_of_a_running_copy_is_named_as_such(settings: Settings) -> None:
     async with DatabaseServer(settings.data_dir) as running:
         found = _by_name(await examine(settings, _TIMES))["database"]
         assert found.verdict is Verdict.GOOD
@@ -65,13 +65,13 @@ def test_everything_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         rest_url="http://127.0.0.1:1", ws_url="ws://127.0.0.1:1", data_dir=str(blocked)
     )
     assert run_doctor(settings, as_json=True) == 1
-    told = {one["check"]: one for one in json.loads(capsys.readouterr().out)}
-    bad = {name for name, one in told.items() if one["verdict"] == "failed"}
+    findings = {one["check"]: one for one in json.loads(capsys.readouterr().out)}
+    bad = {name for name, one in findings.items() if one["verdict"] == "failed"}
     assert bad == {"data folder", "exchange, REST", "exchange, streams", "database"}
-    assert "ORDERBOOK_DATA_DIR" in told["data folder"]["text"]
-    assert "ORDERBOOK_DATA_DIR" in told["database"]["text"]
-    assert "can't be reached" in told["exchange, REST"]["text"]
-    assert "Trying again" not in json.dumps(told)
+    assert "ORDERBOOK_DATA_DIR" in findings["data folder"]["text"]
+    assert "ORDERBOOK_DATA_DIR" in findings["database"]["text"]
+    assert "can't be reached" in findings["exchange, REST"]["text"]
+    assert "Trying again" not in json.dumps(findings)
 
 
 @pytest.mark.allows_log(r"WARNING .*exchange")
@@ -142,7 +142,7 @@ async def test_a_bug_in_one_check_leaves_the_others(
     assert found["exchange, streams"].verdict is Verdict.GOOD
 
 
-def test_for_people_it_prints_a_line_each(
+def test_the_text_has_one_line_for_each_finding(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def findings(_settings: Settings) -> list[Finding]:
@@ -163,7 +163,7 @@ def test_for_people_it_prints_a_line_each(
         (0, Verdict.GOOD, " free"),
     ],
 )
-def test_a_full_disk_is_told_in_the_window_s_words(
+def test_a_full_disk_is_reported_in_the_window_s_words(
     tmp_path: Path, low_gb: float, verdict: Verdict, text: str
 ) -> None:
     found = doctor._data_folder(load_settings(data_dir=str(tmp_path), low_disk_gb=low_gb))
@@ -172,14 +172,14 @@ def test_a_full_disk_is_told_in_the_window_s_words(
     assert "GiB" not in found.text
 
 
-def test_what_is_kept_is_told(tmp_path: Path) -> None:
+def test_the_retention_is_reported(tmp_path: Path) -> None:
     settings = load_settings(data_dir=str(tmp_path), retention_days=30, retention_gb="2.5")
     assert doctor._retention(settings).text == "the last 30 days are kept, at most 2.5 GB"
     default = doctor._retention(load_settings(data_dir=str(tmp_path)))
     assert default.text.startswith("everything is kept, unless the window")
 
 
-def test_the_password_of_a_database_elsewhere_is_not_reset_here(tmp_path: Path) -> None:
+def test_the_password_of_mongo_dsn_is_not_reset(tmp_path: Path) -> None:
     settings = load_settings(data_dir=str(tmp_path), mongo_dsn=_BAD_DSN)
     with pytest.raises(typer.BadParameter, match="not the program's own"):
         reset_database_password(settings)

@@ -1,4 +1,4 @@
-"""The command `exchange`: says where it serves, plays to the end, and ends when asked to."""
+"""The command `exchange`: it prints its addresses, plays to the end, and ends on request."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _line(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal")
-def test_it_serves_until_it_is_asked_to_end(tmp_path: Path) -> None:
+def test_the_exchange_serves_until_it_is_asked_to_end(tmp_path: Path) -> None:
     with _exchange(tmp_path, "--port", "0") as process:
         assert _line(process).startswith("Exchange ready")
         found = re.search(r"ORDERBOOK_WS_URL=ws://127.0.0.1:(\d+)", _line(process))
@@ -45,17 +45,17 @@ def test_it_serves_until_it_is_asked_to_end(tmp_path: Path) -> None:
         assert _line(process) == "Ctrl-C stops it.\n"
         with socket.create_connection(("127.0.0.1", int(found[1])), 60):
             process.send_signal(signal.SIGTERM)
-            told, _ = process.communicate(timeout=60)
-        assert (process.returncode, told) == (0, "")
+            output, _ = process.communicate(timeout=60)
+        assert (process.returncode, output) == (0, "")
 
 
-def test_a_port_in_use_is_told(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         with _exchange(tmp_path, "--port", port) as process:
-            told, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert told.startswith(f"orderbook-desktop: Port {port} is already in use")
-    assert told.count("\n") == 1
+    assert output.startswith(f"orderbook-desktop: Port {port} is already in use")
+    assert output.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The commands `export` and `import`, and the true book at the end of the way through both."""
+"""The commands `export` and `import`, and the true book after both."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def capture(path: Path, **options: object) -> Path:
 
 
 def true_books(path: Path) -> dict[int, tuple[Pairs, Pairs]]:
-    """By event time the book that the lines of a capture make, in dicts and Decimals."""
+    """Return the books of a capture's lines by event time, as dicts of Decimals."""
     book, found, waiting = ReferenceBook(), {}, []
     update_id = 0
     data = path.read_bytes()
@@ -69,7 +69,7 @@ def true_books(path: Path) -> dict[int, tuple[Pairs, Pairs]]:
 
 
 def rebuilt(path: Path) -> dict[int, tuple[Pairs, Pairs]]:
-    """By event time the book that the independent reader makes of Tardis CSV."""
+    """Return the books of Tardis CSV by event time, as an independent reader makes them."""
     return {
         time // 1000: (sorted(bids.items(), reverse=True), sorted(asks.items()))
         for time, bids, asks in books(path)
@@ -92,7 +92,7 @@ def test_what_is_imported_and_exported_is_the_true_book(tmp_path: Path) -> None:
     assert len(truth) > 150
     assert rebuilt(out) == truth
 
-    # There and back again: the same file.
+    # Import and export of the exported file give the same file.
     again = tmp_path / "again.csv.gz"
     assert run_command(tmp_path, "import", str(out), "--db-name", "other").returncode == 0
     done = run_command(tmp_path, "export", "BTCUSDT", *_MEMBERS, str(again), "--db-name", "other")
@@ -101,10 +101,10 @@ def test_what_is_imported_and_exported_is_the_true_book(tmp_path: Path) -> None:
 
 
 async def test_a_played_capture_recorded_and_exported_is_the_true_book(tmp_path: Path) -> None:
-    # A book that goes whole into the snapshot which the recorder asks for.
+    # The whole book fits into the snapshot that the recorder requests.
     path = capture(tmp_path / "capture.jsonl.gz", snapshot_levels=1000)
     last_id = read_truth(path).last_id
-    # Slow, until it is recorded.
+    # The capture plays slowly until it is recorded.
     source, probe = PacedSource(path, speed=1), Probe(tmp_path / "data")
     async with LocalExchange(source) as exchange:
         settings = load_settings(rest_url=exchange.rest_url, ws_url=exchange.ws_url)
@@ -127,8 +127,8 @@ async def test_a_played_capture_recorded_and_exported_is_the_true_book(tmp_path:
             while await probe.last_id() < last_id:
                 await asyncio.sleep(0.1)
         recorder.send_signal(signal.SIGTERM)
-        _, told = await recorder.communicate()
-    assert recorder.returncode == 0, told
+        _, errors = await recorder.communicate()
+    assert recorder.returncode == 0, errors
     out = tmp_path / "book.csv"
     done = await asyncio.to_thread(
         run_command, tmp_path / "data", "export", "BTC/USDT", *_MEMBERS, str(out)
@@ -137,14 +137,14 @@ async def test_a_played_capture_recorded_and_exported_is_the_true_book(tmp_path:
     truth, shown = true_books(path), rebuilt(out)
     assert max(shown) == max(truth)
     times = sorted(truth)
-    # The recording's first book is a little later than the collector's.
+    # The recording's first book is a little later than that of the collector.
     for time, book in shown.items():
         assert book == truth[times[bisect_right(times, time) - 1]], time
     assert len(shown) > 100
 
 
 @pytest.mark.parametrize("form", ["tardis", "parquet", "hftbacktest"])
-def test_a_part_of_it(tmp_path: Path, form: str) -> None:
+def test_a_part_of_the_recording(tmp_path: Path, form: str) -> None:
     run_command(tmp_path, "import", str(capture(tmp_path / "c")))
     whole, part = tmp_path / "whole", tmp_path / "part"
     arguments = ("export", "BTCUSDT", "--format", form, "-o")
@@ -156,35 +156,37 @@ def test_a_part_of_it(tmp_path: Path, form: str) -> None:
     assert 0 < part.stat().st_size < whole.stat().st_size
 
 
-def test_gaps_are_told(tmp_path: Path) -> None:
+def test_gaps_are_reported(tmp_path: Path) -> None:
     made = Collected().snapshot().events(30).gap().events(5).snapshot().events(20)
     path = tmp_path / "c"
     path.write_bytes(b"".join(made.lines()))
     done = run_command(tmp_path, "import", str(path))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("BTCUSDT: 50 events in 2 unbroken runs, ")
-    # Five events after the hole are recorded, and no book is known that they could change.
+    # Five events after the hole are stored, and belong to no known book.
     missing = f"update ids {made.diffs[29].final_id + 1} to {made.diffs[34].final_id}"
-    told = f": the exchange's stream left out update ids; the book is not known at {missing}\n"
-    assert told in done.stderr
+    sentence = f": the exchange's stream left out update ids; the book is not known at {missing}\n"
+    assert sentence in done.stderr
     assert "5 events belong to no known book" in done.stderr
     done = run_command(tmp_path, "export", "BTCUSDT", *_MEMBERS, str(tmp_path / "out"))
     assert "rows of 2 unbroken runs" in done.stdout
     assert done.stderr.startswith("orderbook-desktop: gap from ")
-    assert done.stderr.endswith(told)
+    assert done.stderr.endswith(sentence)
     done = run_command(tmp_path, "import", str(path))
     assert done.stdout == "BTCUSDT: all of it is there already; nothing was imported.\n"
 
 
-def test_what_is_new_of_a_file_that_grew_is_told(tmp_path: Path) -> None:
+def test_the_new_events_of_a_file_that_grew_are_reported(tmp_path: Path) -> None:
     lines = Collected().snapshot().events(50).lines()
     path = tmp_path / "c"
-    for end, told in ((21, ""), (22, "20 more events were"), (51, "21 more events were")):
+    for end, sentence in ((21, ""), (22, "20 more events were"), (51, "21 more events were")):
         path.write_bytes(b"".join(lines[:end]))
         done = run_command(tmp_path / "data", "import", str(path))
         assert done.returncode == 0, done.stderr
         assert " in one unbroken run, " in done.stdout
-        assert done.stderr == (f"orderbook-desktop: BTCUSDT: {told} there already.\n" * bool(told))
+        assert done.stderr == (
+            f"orderbook-desktop: BTCUSDT: {sentence} there already.\n" * bool(sentence)
+        )
     done = run_command(tmp_path / "data", "verify", "BTC/USDT", "--json")
     assert json.loads(done.stdout)["events"] == 50
     path.write_bytes(b"".join((lines[0], lines[1][:13] + b"7" + lines[1][14:], *lines[2:])))
@@ -193,9 +195,9 @@ def test_what_is_new_of_a_file_that_grew_is_told(tmp_path: Path) -> None:
     assert "it tells something else than what is recorded of BTCUSDT" in done.stderr
     events = Collected(Tape("ETHUSDT", step_ms=700)).snapshot().events(2).lines()
     path.write_bytes(b"".join(events[1:]))
-    for told in ("2 events, and no book that they belong to", "all of it is there already"):
+    for sentence in ("2 events, and no book that they belong to", "all of it is there already"):
         done = run_command(tmp_path / "data", "import", str(path))
-        assert done.stdout.startswith(f"ETHUSDT: {told}"), done.stderr
+        assert done.stdout.startswith(f"ETHUSDT: {sentence}"), done.stderr
 
 
 def test_an_import_is_refused_by_line(tmp_path: Path) -> None:
@@ -211,30 +213,30 @@ def test_an_import_is_refused_by_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "sentence"),
     [
         (b"", "is empty"),
         (b"hello\n", "line 1 of .* is neither collector lines"),
         (None, "does not exist"),
     ],
 )
-def test_what_is_no_such_file(tmp_path: Path, content: bytes | None, told: str) -> None:
+def test_a_missing_file(tmp_path: Path, content: bytes | None, sentence: str) -> None:
     path = tmp_path / "file"
     if content is not None:
         path.write_bytes(content)
     done = run_command(tmp_path / "data", "import", str(path))
     assert done.returncode == 1
-    assert re.search(told, done.stderr)
+    assert re.search(sentence, done.stderr)
     assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes by name")
-def test_what_is_no_file_at_all(tmp_path: Path) -> None:
+def test_a_path_that_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     settings = load_settings(data_dir=str(tmp_path / "data"))
-    for name, told in (("pipe", "is not a file but a device or a pipe"), (".", "is a folder")):
+    for name, sentence in (("pipe", "is not a file but a device or a pipe"), (".", "is a folder")):
         for form in (None, ImportFormat.RAW, ImportFormat.TARDIS):
-            with pytest.raises(UnusableFile, match=told):
+            with pytest.raises(UnusableFile, match=sentence):
                 run_import(settings, [tmp_path / name], form)
 
 
@@ -262,7 +264,7 @@ def test_more_files_than_may_be_open_at_first(tmp_path: Path) -> None:
     assert done.stdout.startswith("BTCUSDT: 80 events in one unbroken run"), done.stderr
 
 
-def test_a_hole_without_a_book_behind_it_is_told(tmp_path: Path) -> None:
+def test_a_hole_without_a_book_after_it_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "c"
     lines = Collected().snapshot().events(90).lines()
     path.write_bytes(b"".join(lines[:30] + lines[40:]))
@@ -273,7 +275,7 @@ def test_a_hole_without_a_book_behind_it_is_told(tmp_path: Path) -> None:
     assert " events belong to no known book" in done.stderr
 
 
-def test_times_in_another_unit_are_told(tmp_path: Path) -> None:
+def test_times_in_another_unit_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "c"
     lines = Collected().snapshot().events(20).lines()
     path.write_bytes(b"".join(line[:13] + line[19:] for line in lines))
@@ -291,7 +293,7 @@ async def _stopped_while_closing(*_: object, **__: object) -> AsyncIterator[None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to oneself")
-def test_stopped_when_all_is_imported(
+def test_a_request_to_end_after_the_whole_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def done(*_: object) -> list[ImportedMarket]:
@@ -304,7 +306,7 @@ def test_stopped_when_all_is_imported(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to oneself")
-def test_stopped_when_all_is_exported(
+def test_a_request_to_end_after_the_whole_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "out"
@@ -372,25 +374,25 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, command: str) -> None:
         if "ready" in line.lower():
             break
     process.send_signal(signal.SIGINT)
-    told = process.stderr.read()
+    errors = process.stderr.read()
     process.stderr.close()
-    assert process.wait() == 1, told
-    assert "orderbook-desktop: Stopped; nothing was" in told
+    assert process.wait() == 1, errors
+    assert "orderbook-desktop: Stopped; nothing was" in errors
     left = sorted(one.name for one in tmp_path.iterdir())
     assert left == ["c", "data"]
 
 
-def test_decimals_are_the_very_ones(tmp_path: Path) -> None:
+def test_decimals_are_exact_through_import_and_export(tmp_path: Path) -> None:
     path = capture(tmp_path / "c")
     run_command(tmp_path, "import", str(path))
     out = tmp_path / "book.csv"
     run_command(tmp_path, "export", "BTCUSDT", *_MEMBERS, str(out))
-    told = {line.rsplit(",", 2)[1] for line in out.read_text().splitlines()[1:]}
-    assert any("." in price for price in told)
-    assert all(Decimal(price) == Decimal(price).quantize(Decimal("0.01")) for price in told)
+    prices = {line.rsplit(",", 2)[1] for line in out.read_text().splitlines()[1:]}
+    assert any("." in price for price in prices)
+    assert all(Decimal(price) == Decimal(price).quantize(Decimal("0.01")) for price in prices)
 
 
-def test_an_unknown_format_is_told_in_words(tmp_path: Path) -> None:
+def test_an_unknown_format_is_explained_in_words(tmp_path: Path) -> None:
     done = run_command(tmp_path, "export", "BTC/USDT", "--format", "none", "-o", "x")
     assert done.returncode == 2
     assert "'--format': 'none' is not one of" in " ".join(done.stderr.split())

@@ -1,4 +1,4 @@
-"""What a headless recording of many symbols tells: the worst first, and no more than fits."""
+"""The output of a headless recording of many symbols: the worst first, and no more than fits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from orderbook_desktop.exchange.errors import Paced, UnknownSymbol
 
 @dataclass
 class Session:
-    """What is looked at of a market's session, set by hand."""
+    """The parts of a market's session that the progress reads, set by hand."""
 
     state: FeedState = FeedState.SYNCED
     problem: KnownError | None = None
@@ -95,7 +95,7 @@ def test_a_few_symbols_are_all_shown() -> None:
     assert "more" not in shown
 
 
-def test_lines_tell_a_wait_for_a_book_once() -> None:
+def test_a_wait_for_a_book_is_printed_once() -> None:
     console = _console(24, terminal=False)
     session = Session(FeedState.SYNCING, Paced(12.0))
     with RecordProgress("book", _sessions(A=session), console) as progress:
@@ -105,7 +105,7 @@ def test_lines_tell_a_wait_for_a_book_once() -> None:
     assert _text(console).count("A: syncing. The exchange limits how many whole books") == 1
 
 
-def test_what_can_t_be_archived_is_told_once() -> None:
+def test_a_failure_to_archive_is_printed_once() -> None:
     console = _console(24, terminal=False)
     session = Session()
     session.counts.archive_problem = "An event is missing."
@@ -116,7 +116,7 @@ def test_what_can_t_be_archived_is_told_once() -> None:
     assert _text(console).count(text) == 1
 
 
-def test_many_symbols_are_told_in_one_line() -> None:
+def test_many_symbols_are_totalled_in_one_line() -> None:
     console = _console(24, terminal=False)
     sessions = _hundred()
     sessions["A0"].counts.archived_bytes = 2_400

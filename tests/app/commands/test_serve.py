@@ -27,7 +27,7 @@ from tests.web.reader import Merged, watching
 
 
 def _with_engine(settings: Settings, check: Callable[[Engine], Coroutine[Any, Any, None]]) -> None:
-    """Run `check` with an engine whose database is not started, on the loop that `serve` has."""
+    """Run `check` on the kind of loop that `serve` has, with an engine without a database."""
 
     async def run() -> None:
         engine = Engine(settings, times=ENGINE_TIMES)
@@ -45,7 +45,7 @@ def _library(engine: Engine, *named: str, kind: SourceKind = SourceKind.DIRECT) 
     return EngineLibrary(engine, named=named, default_symbol="BTC/USDT", kind=kind)
 
 
-async def test_it_serves_on_qts_loop() -> None:
+async def test_the_view_is_served_on_qts_loop() -> None:
     library, merged = loaded_library(), Merged()
     server = WebServer(library, WebOptions(port=0))
     await server.start()
@@ -78,7 +78,7 @@ def test_a_lent_book_is_followed_until_it_is_given_back(settings: Settings) -> N
 
 
 @pytest.mark.parametrize("kind", [SourceKind.DIRECT, SourceKind.MONGO])
-def test_the_database_is_only_asked_for_what_is_shown(settings: Settings, kind: SourceKind) -> None:
+def test_the_database_is_asked_only_for_shown_books(settings: Settings, kind: SourceKind) -> None:
     async def check(engine: Engine) -> None:
         library = _library(engine, kind=kind)
         book = library.lend(library.find("BTCUSDT"))
@@ -90,7 +90,7 @@ def test_the_database_is_only_asked_for_what_is_shown(settings: Settings, kind: 
     _with_engine(settings, check)
 
 
-def test_only_what_is_traded_is_on_offer(settings: Settings) -> None:
+def test_only_traded_symbols_are_on_offer(settings: Settings) -> None:
     async def check(engine: Engine) -> None:
         library = _library(engine)
         assert library.find("BTC-USDT").market == "BTCUSDT"
@@ -152,7 +152,7 @@ async def test_the_command_serves_until_it_is_stopped(settings: Settings) -> Non
     assert not [path for path in logs if token in path.read_text()]
 
 
-async def test_named_symbols_are_followed_before_anybody_asks(settings: Settings) -> None:
+async def test_named_symbols_are_followed_before_the_first_request(settings: Settings) -> None:
     symbols = ["ETH/USDT", "SOL/USDT", "BTC/USDT"]
     variables = {
         "ORDERBOOK_REST_URL": settings.rest_url,
@@ -187,7 +187,7 @@ async def test_named_symbols_are_followed_before_anybody_asks(settings: Settings
         ("web_token", "short", "16 to 128 letters"),
     ],
 )
-def test_a_bad_setting_is_told_without_the_token(name: str, value: str, accepted: str) -> None:
+def test_a_bad_setting_is_reported_without_the_token(name: str, value: str, accepted: str) -> None:
     with pytest.raises(BadSetting, match=accepted) as caught:
         load_settings(**{name: value})
     assert name != "web_token" or value not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Which symbols are recorded: named once each, and the most traded ones."""
+"""The symbols to record: the named ones, each once, and the most traded ones."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def test_symbols_are_taken_once_each() -> None:
     assert symbols_of(["btcusdt", "BTC/USDT", "eth-usdt"]) == ["BTC/USDT", "ETH/USDT"]
 
 
-def test_no_connection_takes_so_many_symbols() -> None:
+def test_too_many_symbols_are_refused() -> None:
     with pytest.raises(BadSetting, match="at most 1024 symbols"):
         symbols_of([f"A{number}/USDT" for number in range(1025)])
     with pytest.raises(BadSetting, match="at most 1024 symbols"):
         SymbolChoice.of(["BTC/USDT"], top=1024)
 
 
-def test_what_is_no_asset_is_refused() -> None:
+def test_an_invalid_asset_is_refused() -> None:
     with pytest.raises(BadSetting, match="an asset such as USDT"):
         SymbolChoice.of([], top=1, quote="U/T")
     assert SymbolChoice.of([], top=1, quote="eur").quote == "EUR"
 
 
-def test_the_most_traded_come_first_and_only_what_is_traded_in_the_asset() -> None:
+def test_the_most_traded_symbols_of_the_asset_come_first() -> None:
     assert most_traded(TRADED, VOLUMES, "USDT", 3) == ["CC/USDT", "BB/USDT", "AA/USDT"]
     assert most_traded(TRADED, VOLUMES, "USDT", 9)[-1] == "DD/USDT"
     assert most_traded(TRADED, VOLUMES, "EUR", 9) == ["BB/EUR"]
 
 
-def test_an_asset_that_nothing_is_traded_in_is_told() -> None:
+def test_an_asset_without_symbols_is_reported() -> None:
     with pytest.raises(NothingTraded, match="no symbol in NONE"):
         most_traded(TRADED, VOLUMES, "NONE", 1)

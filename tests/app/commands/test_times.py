@@ -65,13 +65,13 @@ def test_times_without_a_zone_are_local(in_berlin: None) -> None:
         "\N{FULLWIDTH DIGIT ONE}" * 13,
     ],
 )
-def test_what_is_no_time_is_refused_with_what_is(text: str) -> None:
+def test_an_invalid_time_is_refused_with_the_accepted_forms(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="ISO 8601 time such as"):
         parse_time(text)
 
 
 @given(st.integers(-(2**41), 2**45))
-def test_what_is_shown_can_be_typed(event_ms: int) -> None:
+def test_a_shown_time_can_be_typed(event_ms: int) -> None:
     assert parse_time(time_text(event_ms)) == event_ms
 
 

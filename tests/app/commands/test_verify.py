@@ -1,4 +1,4 @@
-"""The commands `verify` and `recordings`, as a person runs them."""
+"""The commands `verify` and `recordings`, each in its own process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Work = Callable[[Database], Awaitable[None]]
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data folder whose database somebody runs."""
+    """A data folder whose database another process runs."""
     folder = tmp_path_factory.mktemp("data")
     thread = ServerThread(folder)
     yield folder
@@ -42,12 +42,12 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """The name of a database of the test's own."""
+    """The name of a database that only this test uses."""
     return f"t{abs(hash(request.node.name))}"
 
 
 def work_on(folder: Path, name: str, work: Work) -> None:
-    """Do something with a database of a data folder."""
+    """Return the result of `work` on a database of a data folder."""
 
     async def run() -> None:
         async with DatabaseServer(folder) as server:
@@ -79,11 +79,11 @@ def test_a_recording_is_proven_and_listed(data_dir: Path, name: str) -> None:
     assert "events    700 in 2 segments, " in done.stdout
 
     done = run_command(data_dir, "verify", "BTCUSDT", "--json", "--db-name", name)
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["holds"], told["fault"]) == (0, True, None)
-    assert (told["covered_s"], told["gap_s"], told["events"]) == (69.8, 3.1, 700)
-    assert told["bytes_per_event"] == round(told["bytes"] / 700, 2)
-    (gap,) = told["gaps"]
+    output = json.loads(done.stdout)
+    assert (done.returncode, output["holds"], output["fault"]) == (0, True, None)
+    assert (output["covered_s"], output["gap_s"], output["events"]) == (69.8, 3.1, 700)
+    assert output["bytes_per_event"] == round(output["bytes"] / 700, 2)
+    (gap,) = output["gaps"]
     assert (gap["cause"], gap["detail"]) == ("disconnect", "reset by peer")
     assert gap["last_missing"] - gap["first_missing"] == 30 * 6 - 1
     assert parse_time(gap["from"]) == gap["from_ms"]
@@ -103,14 +103,14 @@ def test_a_recording_is_proven_and_listed(data_dir: Path, name: str) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["market", "from", "to", "events", "segments", "gaps", "size"]
     assert [line.split()[0] for line in lines[1:3]] == ["BTCUSDT", "ETHUSDT"]
-    # What the files take is more, and told with it.
+    # The size of the files is larger, and is printed as well.
     (sentence,) = lines[3:]
     assert sentence.startswith("Recorded: ")
     assert "; the folder of the database takes " in sentence
     assert first["folder_bytes"] == second["folder_bytes"] > 2 * first["bytes"]
 
 
-def test_a_fault_is_told_with_its_place(data_dir: Path, name: str) -> None:
+def test_a_fault_is_reported_with_its_place(data_dir: Path, name: str) -> None:
     async def spoil(database: Database) -> None:
         await with_a_gap(database)
         await database.collection("depth_chunks").update_one({}, {"$set": {"event_count": 1}})
@@ -124,14 +124,16 @@ def test_a_fault_is_told_with_its_place(data_dir: Path, name: str) -> None:
     assert "update id 5000000" in last
     assert last.endswith("is damaged (its event_count is not that of its contents).")
     done = run_command(data_dir, "verify", "BTC/USDT", "--json", "--db-name", name)
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["holds"]) == (1, False)
-    assert told["fault"]["update_id"] >= 5_000_000_000
+    output = json.loads(done.stdout)
+    assert (done.returncode, output["holds"]) == (1, False)
+    assert output["fault"]["update_id"] >= 5_000_000_000
     assert run_command(data_dir, "verify", "ETH/USDT", "--db-name", name).returncode == 0
 
 
-def test_where_nothing_is_one_sentence_is_told(data_dir: Path, name: str, tmp_path: Path) -> None:
-    """And nothing is created by looking."""
+def test_without_a_recording_there_is_one_sentence(
+    data_dir: Path, name: str, tmp_path: Path
+) -> None:
+    """A look for recordings creates no file."""
     for arguments in (["recordings"], ["verify", "BTC/USDT"]):
         done = run_command(tmp_path / "none", *arguments)
         assert (done.returncode, done.stdout) == (1, "")
@@ -173,7 +175,7 @@ def test_a_damaged_document_is_one_sentence(data_dir: Path, name: str) -> None:
     assert "A document of the recording is damaged" in done.stdout
 
 
-async def test_it_is_broken_off_by_ctrl_c(silent_server: SilentServer) -> None:
+async def test_ctrl_c_stops_verify(silent_server: SilentServer) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "orderbook_desktop", "verify", "BTC/USDT"),
         *("--mongo-dsn", silent_server.dsn),
@@ -182,8 +184,8 @@ async def test_it_is_broken_off_by_ctrl_c(silent_server: SilentServer) -> None:
     async with asyncio.timeout(60):
         await silent_server.until_somebody_came()
         process.send_signal(signal.SIGINT)
-        _, told = await process.communicate()
-    assert told == b"orderbook-desktop: Stopped; nothing was proven.\n"
+        _, output = await process.communicate()
+    assert output == b"orderbook-desktop: Stopped; nothing was proven.\n"
     assert process.returncode == 1
 
 
@@ -192,7 +194,7 @@ def _has_more(counts: RecordingCounts, events: int) -> bool:
 
 
 async def test_a_recording_that_goes_on_is_proven_by_its_witnesses(settings: Settings) -> None:
-    """From another process, which joins the database of this one."""
+    """The proof runs in another process, which joins this process's database."""
     engine = Engine(settings, times=ENGINE_TIMES)
     taker = WitnessTaker(engine.rest, engine.database, WitnessTimes(0.0, 0.0, 0.0))
     try:
@@ -209,7 +211,7 @@ async def test_a_recording_that_goes_on_is_proven_by_its_witnesses(settings: Set
         assert await witnesses.count_documents({}) >= 2
         last_ids = [one["update_id"] async for one in witnesses.find({})]
         await eventually(lambda: counts.last_id > max(last_ids))
-        # How far a segment has come is stored every second.
+        # A segment's end is stored every second.
         further = {"last_id": {"$gt": max(last_ids)}}
         async with asyncio.timeout(60):
             while not await engine.database.collection("segments").count_documents(further):
@@ -219,6 +221,6 @@ async def test_a_recording_that_goes_on_is_proven_by_its_witnesses(settings: Set
         )
     finally:
         await engine.close()
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["fault"]) == (0, None)
-    assert told["witnesses"] >= 2
+    output = json.loads(done.stdout)
+    assert (done.returncode, output["fault"]) == (0, None)
+    assert output["witnesses"] >= 2

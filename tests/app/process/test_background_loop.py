@@ -1,4 +1,4 @@
-"""A loop in a thread: results, errors, iterators, and its end."""
+"""A loop in its own thread: results, errors, iterators, and its end."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_items_come_one_by_one(loop: BackgroundLoop) -> None:
     assert list(loop.iterate(_Numbers().count())) == list(range(100))
 
 
-def test_an_iterator_that_is_left_is_closed(loop: BackgroundLoop) -> None:
+def test_an_abandoned_iterator_is_closed(loop: BackgroundLoop) -> None:
     numbers = _Numbers()
     iterator = loop.iterate(numbers.count())
     assert next(iterator) == 0
@@ -96,7 +96,7 @@ def test_an_iterator_may_be_collected_in_the_loop_itself(loop: BackgroundLoop) -
     assert next(left[0]) == 0
 
     async def collect() -> None:
-        # As the garbage collector does, in whatever thread.
+        # The garbage collector does this in any thread.
         left.clear()
 
     loop.run(collect())
@@ -105,7 +105,7 @@ def test_an_iterator_may_be_collected_in_the_loop_itself(loop: BackgroundLoop) -
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to oneself")
-def test_ctrl_c_in_an_iterator_is_told_as_such(loop: BackgroundLoop) -> None:
+def test_ctrl_c_in_an_iterator_is_raised_as_such(loop: BackgroundLoop) -> None:
     ended: list[bool] = []
 
     async def slow() -> AsyncGenerator[int]:
@@ -143,7 +143,7 @@ print(next(left))
 """
 
 
-def test_the_program_ends_although_nobody_has_closed_it() -> None:
+def test_the_program_ends_although_the_loop_was_not_closed() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _LEFT_AT_THE_END],
         capture_output=True,
@@ -155,7 +155,7 @@ def test_the_program_ends_although_nobody_has_closed_it() -> None:
 
 
 class _Nested:
-    """Generators that wait for each other, as a recording's do."""
+    """Generators that wait for each other, like those of a recording."""
 
     def __init__(self) -> None:
         self.ended: list[int] = []
@@ -176,7 +176,7 @@ class _Nested:
 
 
 @pytest.mark.parametrize("way", ["dropped", "closed", "loop", "iterators", "thread"])
-def test_nested_generators_that_are_left_end_in_silence_and_in_their_order(
+def test_abandoned_nested_generators_end_in_silence_and_in_order(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
     loop, nested = BackgroundLoop(), _Nested()
@@ -202,7 +202,7 @@ def test_nested_generators_that_are_left_end_in_silence_and_in_their_order(
     assert caplog.records == []
 
 
-def test_what_goes_wrong_on_the_way_out_is_nobodys(loop: BackgroundLoop) -> None:
+def test_an_error_while_closing_an_abandoned_iterator_is_dropped(loop: BackgroundLoop) -> None:
     async def grumpy() -> AsyncGenerator[int]:
         try:
             yield 1
@@ -216,7 +216,7 @@ def test_what_goes_wrong_on_the_way_out_is_nobodys(loop: BackgroundLoop) -> None
     assert loop.run(_double(1)) == 2
 
 
-def test_an_iterator_that_was_never_read_is_nothing_to_close(loop: BackgroundLoop) -> None:
+def test_an_iterator_that_was_never_read_needs_no_closing(loop: BackgroundLoop) -> None:
     del_me = loop.iterate(_Nested().level(2))
     del del_me
     gc.collect()

@@ -1,4 +1,4 @@
-"""The log: where it goes, who may share it, and what happens where it can't be written."""
+"""The log: its places, several programs that share it, and a file that can't be written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_records_go_to_the_file_and_not_to_the_terminal(
     assert capsys.readouterr().err == ""
 
 
-def test_development_tells_everything_also_on_the_terminal(
+def test_development_logs_everything_also_on_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = load_settings(data_dir=str(tmp_path), env="development")
@@ -46,9 +46,9 @@ def test_without_a_file_the_terminal_gets_the_errors(
     begin_log(load_settings(data_dir=str(blocked)))
     _log.info("a trifle")
     _log.error("an error of note")
-    told = capsys.readouterr().err
-    assert "an error of note" in told
-    assert "a trifle" not in told
+    output = capsys.readouterr().err
+    assert "an error of note" in output
+    assert "a trifle" not in output
     assert current_log() == ""
 
 
@@ -63,7 +63,7 @@ def test_two_copies_share_a_limited_file(tmp_path: Path, monkeypatch: pytest.Mon
     files = sorted(path.parent.iterdir())
     assert len(files) == 4
     assert all(file.stat().st_size <= 200 for file in files)
-    # Nothing of the one went astray while the other renamed the file.
+    # No record of one program was lost while the other renamed the file.
     kept = "".join(file.read_text() for file in reversed(files))
     numbers = [int(line.split()[1]) for line in kept.splitlines()]
     assert numbers == list(range(numbers[0], 20))
@@ -75,5 +75,5 @@ def test_no_text_in_a_record_moves_the_terminal_s_cursor(
     settings = load_settings(data_dir=str(tmp_path), env="development")
     begin_log(settings)
     _log.info("the exchange said \x1b[2J\x9b\x07\r\u202e%s", "币安人生\x1b]0;title\x07")
-    for told in (log_path(settings).read_text(encoding="utf-8"), capsys.readouterr().err):
-        assert "the exchange said ?[2J????币安人生?]0;title?\n" in told
+    for output in (log_path(settings).read_text(encoding="utf-8"), capsys.readouterr().err):
+        assert "the exchange said ?[2J????币安人生?]0;title?\n" in output

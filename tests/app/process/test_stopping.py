@@ -1,4 +1,4 @@
-"""Requests to end are heard on Qt's loop, at once, and the old handlers come back."""
+"""Requests to end take effect on Qt's loop at once, and the old handlers are restored."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ leave(3)
 @pytest.mark.parametrize("name", _NUMBERS)
 async def test_a_signal_sets_the_event(name: str) -> None:
     number = signal.Signals[name]
-    # Whoever started the tests may ignore it.
+    # The parent process of the tests may ignore the signal.
     before = signal.signal(number, signal.SIG_DFL)
     stop = asyncio.Event()
     try:

@@ -1,4 +1,4 @@
-"""Chromium, and the program to look at."""
+"""Fixtures: Chromium, and the browser views that it opens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ARGUMENTS = [
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> None:
-    """Leave what runs to `everything_ended`: the browser's processes come and go as they like."""
+    """Leave the check to `everything_ended`: the browser's processes begin and end at any time."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,7 +66,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def played(capture: Path, tmp_path: Path) -> Iterator[Served]:
-    """Serve a capture that begins to be played when somebody looks: no test finds it ended."""
+    """Serve a capture that begins to play at the first request, so that no test finds it ended."""
     yield from _served(tmp_path, "--play", str(capture), capture=capture)
 
 

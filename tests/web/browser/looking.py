@@ -1,4 +1,4 @@
-"""What a person sees on the page, and what must be so of every page."""
+"""Reads the page as a person sees it, and checks that apply to every page."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page
 
 _AXE = Path(__file__).parent / "axe" / "axe.min.js"
 _SERIOUS = ("serious", "critical")
-# How the browser and htmx tell that the server is away, or about to be (503).
+# Console errors of the browser and of htmx while the server is away, or is ending (503).
 _AWAY = (
     *("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "htmx:sse:error: Failed to fetch"),
     *("status of 503", "failed with status 503"),
 )
-# A tab goes whenever it likes, also while a frame is being written to it in several pieces.
+# A tab may disconnect at any time, also while a frame is being written to it in several parts.
 GONE_TAB = pytest.mark.allows_log(r"WARNING asyncio: socket\.send\(\) raised exception")
 _READ = """({
   id: Number(document.getElementById("book").dataset.updateId),
@@ -45,9 +45,9 @@ class Shown:
 
 
 def seen(page: Page, expression: str) -> Any:
-    """Return what `expression` finds on the page; None while that is on its way or loads anew.
+    """Return the value of `expression` on the page; None while the page loads.
 
-    Before its style sheet is there nobody sees it, and nothing of it is in its place.
+    A page without its style sheet counts as loading, since its parts are not in their places.
     """
     try:
         return page.evaluate(f"() => document.readyState === 'complete' ? {expression} : null")
@@ -58,7 +58,7 @@ def seen(page: Page, expression: str) -> Any:
 
 
 def _read(page: Page) -> dict[str, Any]:
-    """Read the page, as soon as it is one with a book."""
+    """Return the content of the page, as soon as it has a book."""
     while True:
         page.locator("#book").wait_for(state="attached")
         read: dict[str, Any] | None = seen(page, _READ)
@@ -73,7 +73,7 @@ def _row(cells: list[str]) -> tuple[Decimal, Decimal, Decimal]:
 
 
 def rows_of(levels: list[tuple[Decimal, Decimal]], count: int) -> Rows:
-    """Return the ungrouped rows that the best levels must look like."""
+    """Return the ungrouped rows that the page must show for the best levels."""
     rows, total = [], Decimal(0)
     for price, size in levels[:count]:
         total += size
@@ -90,9 +90,9 @@ def until(condition: Callable[[], object], within_s: float = 60.0) -> None:
 
 
 def until_known(page: Page) -> None:
-    """Wait for a page that was made with its book: only that is never made anew by itself.
+    """Wait for a page that was made with its book, since any other page reloads itself.
 
-    Whoever clicks, types or reads one piece after the other needs one that stays.
+    A test that clicks, types or reads several parts in turn needs a page that stays.
     """
     until(lambda: seen(page, "document.getElementById('book')?.dataset.known !== undefined"))
 
@@ -104,10 +104,10 @@ def opened(
     *,
     width: int = 1600,
     scheme: str = "dark",
-    told: tuple[str, ...] = _AWAY,
+    expected_errors: tuple[str, ...] = _AWAY,
     **options: Any,
 ) -> Iterator[Page]:
-    """Open a page; at the end it must have no console errors but those with a text of `told`."""
+    """Open a page; at the end, all its console errors must have a text of `expected_errors`."""
     height = 800 if width < 600 else 900
     context = chromium.new_context(
         viewport={"width": width, "height": height},
@@ -127,10 +127,11 @@ def opened(
         page.goto(address)
         yield page
     finally:
-        # Shown where the test fails.
+        # pytest shows this if the test fails.
         print(f"console: {errors}, page: {page.locator('body').inner_text()[:300]}")
         context.close()
-    assert not [one for one in errors if not any(text in one for text in told)]
+    unexpected = [error for error in errors if not any(text in error for text in expected_errors)]
+    assert not unexpected
 
 
 def accessibility_faults(page: Page) -> list[str]:

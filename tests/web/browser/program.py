@@ -17,13 +17,13 @@ from urllib.request import ProxyHandler, build_opener
 
 _READY_S = 100.0
 _END_S = 60.0
-# No system gives one of these to who asks for any: it stays free until it is listened on, and
-# while a server that had it is away.
+# No system gives one of these ports to a program that asks for any free port. So a port stays free
+# until a server listens on it, and while that server is away.
 _OWN_PORTS = range(20_000, 32_000)
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port that no program listens on."""
     chooser = random.SystemRandom()
     while True:
         port = chooser.choice(_OWN_PORTS)
@@ -33,9 +33,9 @@ def free_port() -> int:
 
 
 class Command:
-    """One command of the program; `start()` and `stop()` as often as wanted.
+    """One command of the program; `start()` and `stop()` may be called repeatedly.
 
-    `process` is what runs it, None while nothing does.
+    `process` is its process, or None while it does not run.
     """
 
     def __init__(self, log: Path, ready: str, *arguments: str, **variables: str) -> None:
@@ -46,7 +46,7 @@ class Command:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start the command, and return when it answers."""
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "orderbook_desktop", *self._arguments],
@@ -68,7 +68,7 @@ class Command:
                 return
 
     def stop(self) -> int:
-        """End it as a person would; return its exit code."""
+        """End the command by a signal, like a person; return its exit code."""
         process, self.process = self.process, None
         if process is None:
             return 0
@@ -92,7 +92,7 @@ def running(command: Command) -> Iterator[Command]:
 
 
 def exchange(folder: Path, *arguments: str) -> tuple[Command, dict[str, str]]:
-    """Return a local exchange, and the variables that lead to it."""
+    """Return a local exchange, and the variables with its addresses."""
     port = free_port()
     address = f"127.0.0.1:{port}"
     command = Command(

@@ -1,4 +1,4 @@
-"""Thousands of millions of coins, each a fraction of a cent, on a telephone's screen."""
+"""Billions of coins, each worth a fraction of a cent, on a telephone's screen."""
 
 from __future__ import annotations
 

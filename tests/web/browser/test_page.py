@@ -1,4 +1,4 @@
-"""The page in a real browser: the right book, also after restarts and sleep, for everybody."""
+"""The page in a real browser: the true book, also after restarts and sleep, by any input."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _levels(pairs: list[list[str]]) -> Levels:
 
 
 def _is_api_book(page: Page, address: str, symbol: str = "BTC/USDT") -> bool:
-    """Whether page and API show the same book, where they show the same moment at all."""
+    """Whether page and API show the same book; false if they show different moments."""
     answer, shown = _api_book(address, symbol), Shown(page)
     if not shown.update_id or shown.update_id != answer["lastUpdateId"]:
         return False
@@ -75,7 +75,7 @@ def _is_api_book(page: Page, address: str, symbol: str = "BTC/USDT") -> bool:
 
 
 def _shown_after(page: Page, update_id: int) -> Shown:
-    """Return the first book that is seen after the one with `update_id`."""
+    """Return the next book on the page after the book with `update_id`."""
     until(lambda: Shown(page).update_id > update_id)
     return Shown(page)
 
@@ -106,7 +106,7 @@ def test_the_page_shows_the_true_book_while_a_capture_is_played(
 
 
 @pytest.mark.parametrize("width", [1600, 360])
-def test_what_is_next_to_the_spread_is_in_view(
+def test_the_rows_next_to_the_spread_are_in_view(
     chromium: Browser, endless: Served, width: int
 ) -> None:
     with opened(chromium, endless.address, width=width) as page:
@@ -120,7 +120,9 @@ def test_what_is_next_to_the_spread_is_in_view(
 
 
 @pytest.mark.parametrize("live", ["changes", "fragments"])
-def test_it_survives_a_restart_of_the_server(chromium: Browser, endless: Served, live: str) -> None:
+def test_the_page_survives_a_restart_of_the_server(
+    chromium: Browser, endless: Served, live: str
+) -> None:
     with opened(chromium, f"{endless.address}/?live={live}") as page:
         until(lambda: Shown(page).state == "synced")
         assert endless.command.stop() == 0
@@ -132,7 +134,7 @@ def test_it_survives_a_restart_of_the_server(chromium: Browser, endless: Served,
             until(lambda: _is_api_book(page, endless.address))
 
 
-def test_it_survives_sleep(chromium: Browser, endless: Served) -> None:
+def test_the_page_survives_sleep(chromium: Browser, endless: Served) -> None:
     with opened(chromium, endless.address) as page:
         until(lambda: Shown(page).update_id)
         browser = page.context.new_cdp_session(page)
@@ -147,7 +149,7 @@ def test_it_survives_sleep(chromium: Browser, endless: Served) -> None:
 def test_a_hidden_tab_leaves_its_connection_to_others(chromium: Browser, live: str) -> None:
     library = loaded_library()
     with serving(library, WebOptions(port=0)) as server, opened(chromium, "about:blank") as page:
-        # Headless, every tab is a visible one.
+        # In a headless browser every tab is visible, so the test sets the state.
         page.add_init_script("""
           window.away = false;
           Object.defineProperty(document, "hidden", { get: () => window.away });
@@ -166,7 +168,7 @@ def test_a_hidden_tab_leaves_its_connection_to_others(chromium: Browser, live: s
         assert page.locator("[role=status]").inner_text() == ""
 
 
-def test_a_step_that_is_missing_is_noticed_and_mended(chromium: Browser, endless: Served) -> None:
+def test_a_missing_change_is_noticed_and_mended(chromium: Browser, endless: Served) -> None:
     with opened(chromium, "about:blank") as page:
         page.add_init_script("""
           const Real = EventSource;
@@ -207,7 +209,7 @@ def test_symbols_are_searched_and_switched_by_keyboard(chromium: Browser, endles
         until(lambda: _is_api_book(page, endless.address, "ETH/USDT"))
 
 
-def test_a_suggestion_that_is_chosen_is_shown_at_once(chromium: Browser, endless: Served) -> None:
+def test_a_chosen_suggestion_is_shown_at_once(chromium: Browser, endless: Served) -> None:
     _until_symbols_are_known(endless)
     with opened(chromium, endless.address) as page:
         until_known(page)
@@ -247,7 +249,7 @@ def test_another_symbol_begins_with_its_own_grouping(
         assert page.locator("select[name=group]").input_value() == offered[0]
 
 
-def test_what_says_the_grouping_follows_it(chromium: Browser, endless: Served) -> None:
+def test_all_texts_with_the_grouping_follow_it(chromium: Browser, endless: Served) -> None:
     with opened(chromium, endless.address) as page:
         until_known(page)
         page.locator("select[name=group]").select_option("10")
@@ -259,7 +261,7 @@ def test_what_says_the_grouping_follows_it(chromium: Browser, endless: Served) -
 
 
 @pytest.mark.parametrize("live", ["changes", "fragments"])
-def test_a_page_made_before_the_book_was_known_is_completed(chromium: Browser, live: str) -> None:
+def test_a_page_made_before_the_book_was_known_reloads(chromium: Browser, live: str) -> None:
     library = loaded_library()
     library.btc.lose("Loading the book.")
     with (
@@ -275,7 +277,7 @@ def test_a_page_made_before_the_book_was_known_is_completed(chromium: Browser, l
 
 
 @pytest.mark.parametrize("live", ["changes", "fragments"])
-def test_a_page_is_not_made_anew_again_while_it_is(chromium: Browser, live: str) -> None:
+def test_a_page_that_reloads_is_not_reloaded_again(chromium: Browser, live: str) -> None:
     library = loaded_library()
     library.btc.lose("Loading the book.")
     with (
@@ -298,7 +300,7 @@ def test_a_page_is_not_made_anew_again_while_it_is(chromium: Browser, live: str)
 
 
 @pytest.mark.parametrize("live", ["changes", "fragments"])
-def test_a_demo_that_begins_while_somebody_watches_is_told(chromium: Browser, live: str) -> None:
+def test_a_demo_that_begins_while_the_page_is_open_is_shown(chromium: Browser, live: str) -> None:
     library = loaded_library()
     with (
         serving(library, WebOptions(port=0)) as server,
@@ -312,9 +314,9 @@ def test_a_demo_that_begins_while_somebody_watches_is_told(chromium: Browser, li
 
 
 def test_the_link_with_the_token_can_be_followed_from_another_site(chromium: Browser) -> None:
-    options = WebOptions(port=0, token="a-token-that-nobody-guesses")
+    options = WebOptions(port=0, token="a-token-for-the-tests-alone")
     with serving(loaded_library(), options) as server, opened(chromium, "about:blank") as page:
-        # A name and an address are different sites: this one's page is made up here.
+        # A name and an address are different sites; the page of the other site is made up here.
         elsewhere = "http://localhost/letter"
         page.route(
             elsewhere,
@@ -328,7 +330,7 @@ def test_the_link_with_the_token_can_be_followed_from_another_site(chromium: Bro
 
 
 def _reading(page: Page) -> tuple[int, str, str]:
-    """Return the book's update id, what the crosshair tells, and what a screen reader hears."""
+    """Return the book's update id, the text of the crosshair, and that for a screen reader."""
     read: list[Any] = page.evaluate("""() => [
       Number(document.getElementById("book").dataset.updateId),
       document.getElementById("reading").textContent,
@@ -338,14 +340,14 @@ def _reading(page: Page) -> tuple[int, str, str]:
 
 
 def _is_true_reading(page: Page, address: str) -> bool:
-    """Whether the crosshair tells the API's sum, where they show the same moment at all."""
+    """Whether the crosshair shows the API's sum; false if they show different moments."""
     answer, (update_id, text, _) = _api_book(address), _reading(page)
     if update_id != answer["lastUpdateId"]:
         return False
     price, away, total = (part.split()[0] for part in text.split(" · "))
     side = answer["asks"] if away.startswith("+") else answer["bids"]
     best = Decimal(side[0][0])
-    # The crosshair is between ticks: a level on the one it is next to may count or not.
+    # The crosshair is between two ticks; the level at the next tick may or may not count.
     reach = abs(Decimal(price.replace(",", "")) - best)
     sums = [
         sum(size for level, size in _levels(side) if abs(level - best) <= reach + slack)
@@ -399,7 +401,7 @@ def test_without_javascript_the_page_refreshes_itself(chromium: Browser, endless
     with opened(chromium, endless.address, java_script_enabled=False) as page:
         prices = "[...document.querySelectorAll('#bids td')].map((cell) => cell.textContent).join()"
         first = ""
-        # One that was made before the book was known refreshes itself, too.
+        # A page that was made before the book was known also refreshes itself.
         while not re.search(r"\d+\.\d+", first):
             first = seen(page, prices) or ""
         until(lambda: seen(page, prices) not in (first, None))

@@ -1,4 +1,4 @@
-"""What a person sees who is refused: always a page that looks like ours and says what to do."""
+"""The pages of refusals: each looks like the other pages and says what to do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.web.threaded import serving
 
 pytestmark = GONE_TAB
 
-_GUARDED = WebOptions(port=0, token="a-token-that-nobody-guesses")
+_GUARDED = WebOptions(port=0, token="a-token-for-the-tests-alone")
 _COLOURS = {"dark": "rgb(13, 17, 23)", "light": "rgb(238, 241, 245)"}
 _BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 
@@ -32,7 +32,7 @@ _BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 def _refused(
     chromium: Browser, address: str, *, width: int, scheme: str = "dark"
 ) -> Iterator[Page]:
-    """Open an address that is refused, with another status: the true one is a console error."""
+    """Open a refused address with the status changed, since the true one is a console error."""
     with opened(chromium, "about:blank", width=width, scheme=scheme) as page:
         page.route(address, lambda route: route.fulfill(response=route.fetch(), status=200))
         page.goto(address)
@@ -40,7 +40,7 @@ def _refused(
 
 
 def _is_laid_out(page: Page, width: int) -> bool:
-    """Whether everything is one below the other, and within the window."""
+    """Whether all parts are below each other, and within the window."""
     boxes = [one.bounding_box() for one in page.locator("main > *").all()]
     tops = [box["y"] for box in boxes if box is not None]
     fits: bool = page.evaluate("document.documentElement.scrollWidth") <= width
@@ -66,7 +66,7 @@ def test_without_the_token_a_page_says_what_to_do(
 
 @pytest.mark.parametrize("target", ["?symbol=NO/SUCH", "nothing", "api/book?depth=0"])
 @pytest.mark.parametrize("width", [1600, 360])
-def test_what_is_not_on_offer_is_refused_with_a_way_on(
+def test_a_symbol_not_on_offer_is_refused_with_a_link_to_the_book(
     chromium: Browser, width: int, target: str
 ) -> None:
     with (
@@ -81,11 +81,11 @@ def test_what_is_not_on_offer_is_refused_with_a_way_on(
         until_known(page)
 
 
-def test_a_page_whose_token_is_good_no_more_says_so(chromium: Browser) -> None:
+def test_a_page_with_an_outdated_token_says_so(chromium: Browser) -> None:
     port, library = free_port(), loaded_library()
     # A server that is ending refuses a new stream by 503.
-    told = ("ERR_", "status of 401", "status of 503")
-    with opened(chromium, "about:blank", told=told) as page:
+    expected_errors = ("ERR_", "status of 401", "status of 503")
+    with opened(chromium, "about:blank", expected_errors=expected_errors) as page:
         with serving(library, WebOptions(port=port, token="a" * 20)) as server:
             page.goto(server.link)
             until_known(page)
@@ -97,7 +97,7 @@ def test_a_stream_that_is_refused_leaves_the_book_in_its_place(chromium: Browser
     options = WebOptions(port=0, limits=Limits(viewers=0))
     with (
         serving(loaded_library(), options) as server,
-        opened(chromium, "about:blank", told=("status of 429",)) as page,
+        opened(chromium, "about:blank", expected_errors=("status of 429",)) as page,
     ):
         page.add_init_script("""
           window.answered = 0;
