@@ -2,8 +2,8 @@
 
     .venv/bin/python packaging/setup_venv.py run|dev
 
-Does nothing where nothing changed. Only the standard library is used, as nothing else is
-installed yet.
+If the set-up is up to date, this does nothing. It uses only the standard library, since no other
+package is installed yet.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ REQUIREMENTS = {
     "dev": Path("packaging/requirements-dev.txt"),
 }
 
-# The names under which a Chromium may already be there.
+# The commands of an installed Chromium.
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 class SetupFailed(Exception):
-    """Set-up cannot go on; `str()` is a sentence for the person who runs it."""
+    """The set-up cannot go on; `str()` is a sentence for the person who runs it."""
 
 
 def main(arguments: list[str]) -> int:
-    """Prepare for the set named on the command line; return the exit status."""
+    """Set up the requirements named in `arguments`, run or dev; return the exit status."""
     if arguments not in (["run"], ["dev"]):
         print(__doc__, file=sys.stderr)
         return 2
@@ -49,27 +49,27 @@ def main(arguments: list[str]) -> int:
 
 
 def install_requirements(set_name: str) -> None:
-    """Install the pinned requirements of `set_name` and this project, unless they are."""
-    # Whoever has the larger set has the smaller one.
+    """Install this project and the pinned requirements of `set_name`, unless they are current."""
+    # The set dev contains the set run.
     if any(_is_installed(name) for name in {set_name, "dev"}):
         return
     print(f"Setting up {VENV.name} (first start, or requirements changed) ...", file=sys.stderr)
     wheels_only = ["--only-binary", ":all:"]
     if (sys.platform, platform.machine()) == ("darwin", "x86_64"):
-        # The one package without wheels for Intel Macs: pip builds it, given a Rust compiler.
+        # This package has no wheels for Intel Macs: pip builds it, which needs a Rust compiler.
         wheels_only += ["--no-binary", "cryptography"]
-    # Who needs what was settled when they were pinned, and overrides with it.
+    # Dependencies, with their overrides, were resolved when the requirements were pinned.
     _pip("--require-hashes", "--no-deps", *wheels_only, "-r", str(REQUIREMENTS[set_name]))
     _pip("--no-deps", "--no-index", "--no-build-isolation", "-e", ".")
     _stamp(set_name).write_text(_key(set_name))
 
 
 def provide_libraries(set_name: str) -> None:
-    """Install the system libraries that are missing, or say which and how."""
+    """Install missing system libraries; raises `SetupFailed` with their names where it may not."""
     if platform.system() != "Linux":
         return
     known = _system_libraries()
-    # Tests draw offscreen.
+    # The set dev draws offscreen, in tests.
     needed = {**known.OFFSCREEN, **(known.X_WINDOW if set_name == "run" else {})}
     missing = known.missing_libraries(needed)
     if not missing:
@@ -88,7 +88,7 @@ def provide_browser(set_name: str) -> None:
 
 
 def install_packages(packages: list[str], problem: str) -> None:
-    """Install Debian's `packages` where that is ours to do; else raise `SetupFailed(problem)`."""
+    """Install the Debian `packages`; raise `SetupFailed(problem)` without the right to do so."""
     elevation = _elevation()
     if elevation is None or not shutil.which("apt-get"):
         raise SetupFailed(problem)
@@ -99,14 +99,14 @@ def install_packages(packages: list[str], problem: str) -> None:
 
 
 def _elevation() -> list[str] | None:
-    """Return what to put before a command that changes the system; None: leave that to people."""
+    """Return the prefix of a command that changes the system; None: a person has to run it."""
     if os.geteuid() == 0:
         return []
     return ["sudo", "-n"] if os.environ.get("CI") and shutil.which("sudo") else None
 
 
 def _system_libraries() -> ModuleType:
-    """Import the program's own list from this checkout: the program is not installed yet."""
+    """Import the program's module from this checkout, since the program is not installed yet."""
     if str(ROOT) not in sys.path:
         sys.path.append(str(ROOT))
     return importlib.import_module("orderbook_desktop.app.process.screen")
@@ -125,7 +125,7 @@ def _advice(missing: list[str], packages: list[str]) -> str:
 
 
 def _key(set_name: str) -> str:
-    """Return what the installation depends on, as one line to compare."""
+    """Return a digest of all inputs of the installation."""
     digest = hashlib.sha256(sys.version.encode())
     for path in (
         REQUIREMENTS[set_name],
@@ -134,7 +134,7 @@ def _key(set_name: str) -> str:
         Path(__file__).resolve(),
     ):
         digest.update(path.read_bytes())
-    # A moved or copied checkout has an editable install that points elsewhere.
+    # The editable install of a moved or copied checkout points to the old place.
     digest.update(os.fsencode(ROOT))
     return digest.hexdigest()
 
@@ -148,7 +148,7 @@ def _stamp(set_name: str) -> Path:
 
 
 def _pip(*arguments: str) -> None:
-    # Nothing here depends on pip's own version, so its notice would only confuse.
+    # pip's version does not matter here, so its notice about a newer version would only confuse.
     _run(
         [sys.executable, "-m", "pip", "install", "--quiet", *arguments],
         {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"},

@@ -1,4 +1,4 @@
-"""The browser view's switch: on or off, in the program's event loop, as the window wants it."""
+"""The browser view as a part of the program that can be switched on and off."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _log = logging.getLogger(__name__)
 _SERVER: Final = "orderbook_desktop.web.server"
 
 _OWN_HOST: Final = "127.0.0.1"
-_EVERY_HOST: Final = "0.0.0.0"  # noqa: S104 (only when asked for, and then with a token)
+_EVERY_HOST: Final = "0.0.0.0"  # noqa: S104 (only when a person admits others, and with a token)
 
 
 class BrowserView:
-    """Serves `library` while it is switched on. Call `switch_off()` at the end.
+    """Serves `library` while it is switched on, in the caller's event loop.
 
-    `problem` says why it could not be switched on, or is empty. `link` holds the token,
-    where one is required: it is for the screen, never for the log.
+    Call `switch_off()` at the end. `problem` says why it could not be switched on, or is empty.
+    `link` holds the token if a token is required: show the link, never log it.
     """
 
     def __init__(self, library: BookLibrary, options: WebOptions) -> None:
@@ -45,12 +45,12 @@ class BrowserView:
 
     @property
     def is_on(self) -> bool:
-        """Whether it is served."""
+        """Whether it is switched on."""
         return self._server is not None
 
     @property
     def link(self) -> str:
-        """What to open in a browser; empty while it is off."""
+        """The address to open in a browser; empty while it is off."""
         return self._server.link if self._server else ""
 
     @property
@@ -59,11 +59,11 @@ class BrowserView:
         return self._server.viewers if self._server else 0
 
     async def switch_on(self) -> None:
-        """Serve; raises the `KnownError` why that can't be, and keeps it as `problem`."""
+        """Serve; raises the `KnownError` why that is impossible, with its text in `problem`."""
         async with self._switching:
             if self._server is not None:
                 return
-            # Half a second of imports, which a window without viewers never needs.
+            # The imports take half a second, and a window without viewers never needs them.
             module = await asyncio.to_thread(importlib.import_module, _SERVER)
             server: WebServer = module.WebServer(self._library, self.options)
             try:
@@ -75,12 +75,12 @@ class BrowserView:
             self._server = server
 
     def follow(self, symbols: Iterable[str]) -> None:
-        """Follow `symbols` while it is served, also while nobody watches; raises `NotOffered`."""
+        """Follow `symbols` while it is on, also without viewers; raises `NotOffered`."""
         if self._server is not None:
             self._server.follow(symbols)
 
     async def switch_off(self) -> None:
-        """End every viewer's stream, and the server."""
+        """End every viewer's stream, then the server."""
         async with self._switching:
             server, self._server = self._server, None
             if server is not None:
@@ -88,17 +88,17 @@ class BrowserView:
 
 
 def web_options(settings: Settings) -> WebOptions:
-    """Return how the browser view is to be reached, as the settings say."""
+    """Return the browser view's address, token and proxy from the settings."""
     return WebOptions(
         settings.web_host, settings.web_port, settings.web_token, proxy=settings.web_proxy
     )
 
 
 class BrowserViewSwitch:
-    """A `core.browser_switch.BrowserSwitch` on `view`, which nobody else may switch.
+    """A `core.browser_switch.BrowserSwitch` for `view`; no other code may switch that `view`.
 
-    Use it in the event loop's thread, and await `close()` at the end. `failed` is told of
-    what is a bug.
+    Use it in the event loop's thread, and await `close()` at the end. `failed` is called with
+    each exception that is a bug.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class BrowserViewSwitch:
 
     @property
     def status(self) -> BrowserStatus:
-        """How the browser view is doing now."""
+        """The state of the browser view now."""
         return BrowserStatus(
             self._state(),
             self._view.link,
@@ -128,7 +128,7 @@ class BrowserViewSwitch:
         )
 
     def switch(self, wanted: bool) -> None:
-        """Serve, or stop serving; the latest wish counts. After `close()` nothing happens."""
+        """Serve, or stop serving; the latest wish counts. After `close()` this does nothing."""
         if self._closed:
             return
         self._wanted = wanted
@@ -136,7 +136,7 @@ class BrowserViewSwitch:
         self._begin()
 
     def admit_others(self, admitted: bool) -> None:
-        """Serve at an address that others can reach, with a token, or only at our own."""
+        """Serve where other computers can connect, with a token, or only on this computer."""
         host = self._open_host if admitted else self._own_host
         if self._closed or host == self._view.options.host:
             return
@@ -146,23 +146,23 @@ class BrowserViewSwitch:
         self._begin()
 
     def use_other_port(self) -> None:
-        """Serve on the port that is offered in place of a taken one, from now on."""
+        """Serve on `status.other_port` from now on, the free port that a `PortTaken` names."""
         port = self.status.other_port
         if port is not None:
             self._view.options = replace(self._view.options, port=port)
             self.switch(wanted=True)
 
     async def settled(self) -> BrowserStatus:
-        """Return how it is doing once the latest wish has come true, or has failed."""
+        """Return the state once the latest wish has come true or has failed."""
         if self._following is not None:
             await asyncio.wait([self._following])
         return self.status
 
     async def close(self) -> None:
-        """Stop serving, for good."""
+        """Stop serving; later wishes have no effect."""
         self._closed = True
         self._wanted = False
-        # Let it finish rather than cancel it: half a start would leave the port open.
+        # Wait for a running start: cancelling it half-way would leave the port open.
         await self.settled()
         await self._view.switch_off()
 
@@ -178,7 +178,7 @@ class BrowserViewSwitch:
         return BrowserState.ON if self._view.is_on else BrowserState.OFF
 
     async def _follow(self) -> None:
-        """Switch until what is wanted is so; a failure ends the wish."""
+        """Switch until the view is as wanted; a failure ends the wish."""
         try:
             while self._outdated or self._wanted != self._view.is_on:
                 self._outdated = False
@@ -195,6 +195,6 @@ class BrowserViewSwitch:
             await self._view.switch_on()
         except KnownError as error:
             _log.warning("no browser view: %s", error)
-            # Who has changed their mind meanwhile need not hear of it.
+            # A person who has switched it off meanwhile needs no report of the failure.
             self._problem = error if self._wanted else None
             self._wanted = False

@@ -1,8 +1,8 @@
 """The command line: `orderbook-desktop` and its subcommands.
 
-What a command needs is imported when it runs: the window should not wait for the recorder.
-Exit codes: 0 well, 1 a known failure (told in one sentence), 2 a wrong command line,
-70 a bug of ours (its traceback is in the log).
+A command imports its modules when it runs, so that the window does not wait for the recorder.
+Exit codes: 0 success, 1 a known failure (one sentence on standard error), 2 a wrong command
+line, 70 a bug of the program (its traceback is in the log).
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ _BUG: Final = 70
 
 
 class _Commands(TyperGroup):
-    """The commands, which speak to people without the names of Python's types and errors."""
+    """The commands; their help and errors do not show the names of Python's types and errors."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options of the program without a command."""
         return _in_plain_words(super().get_params(ctx))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return the command of that name; None: there is none."""
+        """Return the command of that name, or None."""
         command = super().get_command(ctx, cmd_name)
         if command is not None:
             _in_plain_words(command.get_params(ctx))
         return command
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; raise `BadParameter` in words for a person."""
+        """Run the command; raise `BadParameter` without pydantic's "Value error, "."""
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
@@ -63,9 +63,9 @@ class _Commands(TyperGroup):
 
 
 def _in_plain_words(parameters: list[Any]) -> list[Any]:
-    """Return `parameters` as help tells them: `--json` takes no value, and FILE is no `list[Path]`.
+    """Return `parameters` as the help shows them: flags without a value, arguments not at all.
 
-    Arguments are in the line of usage, by their names; the table could add only their types.
+    The usage line names the arguments; the table would add only their Python types.
     """
     for parameter in parameters:
         if isinstance(parameter, TyperArgument):
@@ -92,7 +92,7 @@ def main(times: ProgramTimes | None = None) -> None:
     The program and its parts wait as `times` say; None: as they always do.
     """
     code = _FAILED
-    _write_whatever_is_named()
+    _escape_unwritable_text()
     try:
         cli(obj=times)
     except SystemExit as end:
@@ -100,9 +100,9 @@ def main(times: ProgramTimes | None = None) -> None:
     except KnownError as error:
         code = _MISUSED if isinstance(error, BadSecret) else _FAILED
         _log.info("ending: %s", error)
-        # What it names, such as a file, may have been called anything.
+        # The sentence may name a file, and a file name may hold control characters.
         _tell(plain_text(str(error), _LONGEST_SENTENCE))
-    except Exception as error:  # noqa: BLE001 (the last resort: logged and told)
+    except Exception as error:  # noqa: BLE001 (the last resort: it is logged and reported)
         _log.exception("unexpected exception")
         denied = SystemLack.of(error) or SystemRefusal.of(error)
         if denied is not None:
@@ -115,13 +115,13 @@ def main(times: ProgramTimes | None = None) -> None:
 
 
 def _tell(sentence: str) -> None:
-    """Tell `sentence` on standard error, where that can be written at all."""
+    """Write `sentence` to standard error; a failure to write is ignored."""
     with suppress(OSError):
         typer.echo(f"orderbook-desktop: {sentence}", err=True)
 
 
-def _write_whatever_is_named() -> None:
-    """Write what the encoding of a terminal or a pipe lacks as an escape, and fail at nothing."""
+def _escape_unwritable_text() -> None:
+    """Have the standard streams write characters that their encoding lacks as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -142,16 +142,18 @@ def window(
     serve: Annotated[bool, typer.Option("--serve", help="Show it to browsers, too.")] = False,
     version: Annotated[
         bool,
-        typer.Option("--version", help="Say the version.", callback=_print_version, is_eager=True),
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
-    """Open the window, where no command is named."""
+    """Open the window, if no command is named."""
     del version
     begin_log(settings)
     from orderbook_desktop.app.process.screen import check_screen  # noqa: PLC0415
 
     check_screen()
-    # Only now: importing Qt fails where its system libraries are missing.
+    # After the check: importing Qt fails where its system libraries are missing.
     from orderbook_desktop.app.window import run_window  # noqa: PLC0415
 
     raise typer.Exit(run_window(settings, demo=demo, serve=serve, times=context.obj))
@@ -171,18 +173,22 @@ def record(
     top: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1024, metavar="N", help="And the N most traded symbols.", show_default=False
+            min=1,
+            max=1024,
+            metavar="N",
+            help="Also record the N most traded symbols.",
+            show_default=False,
         ),
     ] = None,
     quote: Annotated[
-        str, typer.Option(metavar="ASSET", help="What the most traded ones are traded in.")
+        str, typer.Option(metavar="ASSET", help="The quote asset of the symbols that --top adds.")
     ] = "USDT",
     duration: Annotated[
         float | None,
         typer.Option("--duration", min=0.0, metavar="SECONDS", help="Stop after this time."),
     ] = None,
 ) -> None:
-    """Record symbols without a window, until Ctrl-C or for a while."""
+    """Record symbols without a window, until Ctrl-C or for --duration seconds."""
     from orderbook_desktop.app.commands.record import run_record  # noqa: PLC0415
     from orderbook_desktop.app.commands.symbol_choice import SymbolChoice  # noqa: PLC0415
 
@@ -208,9 +214,9 @@ def serve(
 ) -> None:
     """Show the order book to browsers, without a window.
 
-    Symbols that are named are followed from the start, and no others are shown.
+    The named symbols are followed from the start, and no others are shown.
 
-    With none, viewers choose among all that are traded.
+    Without a SYMBOL, viewers choose among all symbols that are traded.
     """
     from orderbook_desktop.app.commands.serve import run_serve  # noqa: PLC0415
 
@@ -224,7 +230,7 @@ def recordings(
     settings: Settings,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List what is recorded."""
+    """List the recordings."""
     from orderbook_desktop.app.commands.recordings import run_recordings  # noqa: PLC0415
 
     begin_log(settings)
@@ -252,13 +258,14 @@ def verify(
 def export_recording(
     settings: Settings,
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", show_default=False)],
-    form: Annotated[ExportFormat, typer.Option("--format", help="What to write.")],
+    form: Annotated[ExportFormat, typer.Option("--format", help="The format of the file.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="PATH", help="The file; .csv.gz is gzipped.")
+        Path,
+        typer.Option("--output", "-o", metavar="PATH", help="The file; *.csv.gz is gzipped."),
     ],
     from_ms: FromTime = None,
     to_ms: ToTime = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a recording to a file for other tools."""
     from orderbook_desktop.app.commands.export import run_export  # noqa: PLC0415
@@ -276,10 +283,14 @@ def import_files(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", show_default=False)],
     form: Annotated[
         ImportFormat | None,
-        typer.Option("--format", help="What the files are; else that is seen.", show_default=False),
+        typer.Option(
+            "--format",
+            help="The format of the files; by default it is detected.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
-    """Make a recording of what others collected: collector lines or Tardis CSV, also .gz."""
+    """Make a recording of other collectors' files: collector lines or Tardis CSV, also .gz."""
     from orderbook_desktop.app.commands.import_files import run_import  # noqa: PLC0415
 
     begin_log(settings)
@@ -291,25 +302,28 @@ def import_files(
 def exchange(
     settings: Settings,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 for any free one.")
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0: any free port.")
     ] = 8900,
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
     ] = "127.0.0.1",
     play: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Play a capture (raw lines, .gz too).")
+        Path | None, typer.Option(metavar="FILE", help="Play a capture (raw lines, also .gz).")
     ] = None,
     speed: Annotated[
-        float, typer.Option(min=0.01, max=10_000, metavar="N", help="Times faster than it was.")
+        float,
+        typer.Option(
+            min=0.01, max=10_000, metavar="N", help="Play the capture N times as fast as it was."
+        ),
     ] = 1.0,
-    loop: Annotated[bool, typer.Option("--loop", help="Play it over and over.")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Repeat the capture.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the made-up market.")] = 1,
     faults: Annotated[
-        bool, typer.Option("--faults", help="Allow faults to be ordered at /control/fault.")
+        bool, typer.Option("--faults", help="Take orders for faults at /control/fault.")
     ] = False,
     port_is_held: Annotated[bool, typer.Option("--port-is-held", hidden=True)] = False,
 ) -> None:
-    """Be a local exchange that speaks Binance's language."""
+    """Run a local exchange with Binance's interface."""
     from orderbook_desktop.app.commands.exchange import run_exchange  # noqa: PLC0415
     from orderbook_desktop.exchange.local import CaptureSource, SyntheticSource  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""How long the program waits for what."""
+"""How long the program waits for its parts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from orderbook_desktop.desk.times import DESK_TIMES, DeskTimes
 
 @dataclass(frozen=True, slots=True)
 class ProgramTimes:
-    """How long the program and its parts wait for what, in seconds.
+    """How long the program and its parts wait, in seconds.
 
-    `desk` are the times of what is behind a window; `record` and `serve` have those of its
-    engine. A window is gone within `close_s`; a process that has not ended `grace_s` later is
-    ended. When `record` stops, what it has received may be written for `write_s`. `now` is the
-    clock of all that.
+    `desk` are the times of a window's desk; `record` and `serve` use the times of its engine. A
+    window closes within `close_s`. If the process has not ended `grace_s` later, it ends at once.
+    When `record` stops, received events may be written for `write_s`. `now` is the clock of the
+    program.
     """
 
     desk: DeskTimes = DESK_TIMES

@@ -1,4 +1,4 @@
-"""The window's program: Qt, the event loop, the desk and the window, from start to end."""
+"""The program with a window: it starts and ends Qt, the event loop, the desk and the window."""
 
 from __future__ import annotations
 
@@ -41,25 +41,26 @@ PANES: Final[tuple[PaneMaker, ...]] = (DepthLadder, DepthChart)
 
 
 class ScreenLost(KnownError):
-    """The screen that the window was on is gone."""
+    """The connection to the window's screen is lost."""
 
     def __str__(self) -> str:
-        return "The screen went away, and the window with it; what was recorded until then is kept."
+        return "The screen went away, and the window with it; the recording until then is kept."
 
 
 def run_window(
     settings: Settings, *, demo: bool, serve: bool, times: ProgramTimes | None = None
 ) -> int:
-    """Show the window until it is closed, with `serve` to browsers, too; return the exit code.
+    """Show the window until it is closed; return the exit code.
 
-    Call `check_screen()` before: Qt aborts the process where it finds no screen.
+    `demo` is whether it shows a made-up market, `serve` whether the browser view is on. Call
+    `check_screen()` before: Qt aborts the process if it finds no screen.
     """
     application = QApplication(sys.argv[:1])
     application.setApplicationName(APP_NAME)
     application.setApplicationDisplayName("Orderbook Desktop")
     application.setApplicationVersion(__version__)
     application.setDesktopFileName(APP_NAME)
-    # What runs behind the window has to be ended first; then we end the program.
+    # The desk has to end before the program does, so closing the window must not end Qt's loop.
     application.setQuitOnLastWindowClosed(False)
     loop = qasync.QEventLoop(application)
     loop.set_default_executor(Workers())
@@ -71,7 +72,7 @@ def run_window(
         except RuntimeError as error:
             if showing.done():
                 raise
-            # Qt ended the loop under it, as it does where its connection to the screen breaks.
+            # Qt has ended the loop, as it does when its connection to the screen breaks.
             raise ScreenLost from error
     return 0
 
@@ -110,7 +111,7 @@ async def _show(
             await stop.wait()
         finally:
             window.setEnabled(False)
-            # What doesn't end even when it is cancelled doesn't keep the process.
+            # The process ends in time, even if a cancelled task has not ended.
             end_at_latest(times.close_s + times.grace_s)
             try:
                 await _close(browsers, desk, times.close_s)
@@ -119,7 +120,7 @@ async def _show(
 
 
 async def _serve(browsers: BrowserViewSwitch) -> None:
-    """Switch the browser view on and tell the terminal; the window goes on without it."""
+    """Switch the browser view on; print its link, or why it failed."""
     browsers.switch(wanted=True)
     status = await browsers.settled()
     if status.problem:
@@ -140,7 +141,7 @@ async def _close(browsers: BrowserViewSwitch, desk: LiveDesk, within_s: float) -
 
 
 def window_memory(settings: Settings) -> QSettings:
-    """Return where the window's memory is kept: beside the recordings, for nobody else to read."""
+    """Return the file of the window's memory, in the data folder; only this user can read it."""
     path = settings.data_dir / "window.ini"
     try:
         private_data_folder(settings.data_dir)
@@ -151,7 +152,7 @@ def window_memory(settings: Settings) -> QSettings:
 
 
 def first_symbol(settings: Settings, preferences: Preferences) -> str:
-    """Return the symbol to begin with: the one asked for, else the one shown last."""
+    """Return the symbol to begin with: the symbol of the settings, else the one shown last."""
     if settings.given("symbol") or not preferences.symbol:
         return settings.symbol
     try:
@@ -161,30 +162,30 @@ def first_symbol(settings: Settings, preferences: Preferences) -> str:
 
 
 def first_source(settings: Settings, preferences: Preferences) -> SourceKind:
-    """Return the source to begin with: the one asked for, else the one shown last."""
+    """Return the source to begin with: the source of the settings, else the one shown last."""
     if settings.given("source"):
         return settings.source
     return preferences.source or settings.source
 
 
 def first_recordings(preferences: Preferences) -> dict[str, bool]:
-    """Return the recordings to go on with, without what can't be symbols."""
-    kept = {}
+    """Return the remembered recordings, by symbol; entries that can't be symbols are left out."""
+    recordings = {}
     for text, is_running in preferences.recordings.items():
         with suppress(ValueError):
-            kept[split_symbol(text)[0]] = is_running
-    return kept
+            recordings[split_symbol(text)[0]] = is_running
+    return recordings
 
 
 async def _first_paint() -> None:
-    """Let the window paint itself before the slow imports of what runs behind it begin."""
+    """Wait until the window has painted itself, before the desk begins its slow imports."""
     painted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     QTimer.singleShot(0, lambda: QTimer.singleShot(0, lambda: painted.set_result(None)))
     await painted
 
 
 class DeskRecordingPlace:
-    """The place that `settings` name, used by `desk`; is a `RecordingPlace`."""
+    """The data folder or database of `settings`, used by `desk`; is a `RecordingPlace`."""
 
     def __init__(self, settings: Settings, desk: LiveDesk, preferences: Preferences) -> None:
         self._desk = desk
@@ -193,29 +194,29 @@ class DeskRecordingPlace:
 
     @property
     def disk(self) -> DiskStatus:
-        """The room, as it was a few seconds ago."""
+        """The disk space, as it was a few seconds ago."""
         return self._desk.disk
 
     @property
     def retention(self) -> Retention:
-        """What is kept."""
+        """The limits of age and size beyond which recordings are removed."""
         return self._desk.retention
 
     def set_retention(self, retention: Retention) -> None:
-        """Keep so much from now on, and in later runs."""
+        """Apply `retention` from now on, and in later runs."""
         self._desk.set_retention(retention)
         self._preferences.retention = retention
 
 
 def place_text(settings: Settings) -> str:
-    """Return what names the place that recordings go to, without a password."""
+    """Return the name of the database or folder of the recordings, without a password."""
     if settings.mongo_dsn:
         return f"the database {settings.db_name} at {redacted_dsn(settings.mongo_dsn)}"
     return f"the folder {settings.data_dir}"
 
 
 def with_remembered_retention(settings: Settings, preferences: Preferences) -> Settings:
-    """Return `settings` with what was chosen in the window, where they don't say otherwise."""
+    """Return `settings` with the retention chosen in the window, unless they set one themselves."""
     chosen = preferences.retention
     if chosen is None or settings.given("retention_days") or settings.given("retention_gb"):
         return settings

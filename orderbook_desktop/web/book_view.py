@@ -1,4 +1,4 @@
-"""What the templates show of a book: text that is ready, and shares for the bars."""
+"""A book as the templates show it: formatted text, and widths of bars."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from orderbook_desktop.core.units import MAX_EXPONENT, Scale, rounded_units, spl
 from orderbook_desktop.web.channel import Moment
 
 ROWS: Final = 25
-# The style sheet has a class for each width of a bar: no inline style is allowed.
+# The style sheet has a class for each width of a bar, since no inline style is allowed.
 _BAR_STEPS: Final = 50
 
 _CHART_WIDTH: Final = 1000
@@ -36,7 +36,7 @@ _COLUMN: Final = _CHART_WIDTH // _COLUMNS
 
 @dataclass(frozen=True, slots=True)
 class RowView:
-    """One row of the ladder; `bar` is its cumulative share, 0 to 50. Empty text: no level."""
+    """One row of the ladder. `bar` is the width of its bar, 0 to 50. Empty text: no level."""
 
     price: str = ""
     size: str = ""
@@ -48,9 +48,9 @@ class RowView:
 class BookView:
     """A book as the fragment `book.html` shows it.
 
-    `asks` has the dearest row first, `bids` the dearest too: they are in reading order.
-    `imbalance` is the bids' part of what rests in the rows, 0 to 50; None where nothing does.
-    `step` is the grouping as decimal text; it, `tick` and the `…_places` are for `page.js`.
+    `asks` and `bids` begin with the highest price, in reading order. `imbalance` is the bids'
+    share of the quantity in the rows, 0 to 50; None if the rows are empty. `step` is the
+    grouping step as decimal text. `page.js` uses `step`, `tick` and the `…_places`.
     """
 
     symbol: str
@@ -79,7 +79,7 @@ class BookView:
 
 
 def view_of(info: SymbolInfo, moment: Moment, badge: Badge, step: int) -> BookView:
-    """Return the view of a moment, grouped by `step` (as `steps_for`); `badge` as of now."""
+    """Return the view of `moment`, grouped by `step` (in the units of `steps_for`)."""
     image = moment.image
     market = format_of(info, image)
     step_units = _at_scale(step, image.scale)
@@ -110,17 +110,17 @@ def view_of(info: SymbolInfo, moment: Moment, badge: Badge, step: int) -> BookVi
 
 
 def format_of(info: SymbolInfo, image: BookImage) -> MarketFormat:
-    """Return how the numbers of a book are written."""
+    """Return the format of a book's numbers."""
     return market_format(info, image.scale, image.bids, image.asks)
 
 
 def steps_for(info: SymbolInfo, image: BookImage) -> list[int]:
-    """Return the grouping steps on offer, in units of 10^-`MAX_EXPONENT`, the finest first.
+    """Return the grouping steps on offer, in units of 10^-`MAX_EXPONENT`, from the finest on.
 
-    A stream of the page outlives the scale of its book, so its step is in the finest unit.
+    A book may change its scale during a stream of the page, so a step is in the finest unit.
     """
     finer = 10 ** (MAX_EXPONENT - image.scale.price)
-    return [finer * one for one in book_steps(format_of(info, image), image.bids, image.asks)]
+    return [finer * step for step in book_steps(format_of(info, image), image.bids, image.asks)]
 
 
 def step_of(typed: str) -> int:
@@ -130,21 +130,21 @@ def step_of(typed: str) -> int:
 
 
 def _at_scale(step: int, scale: Scale) -> int:
-    """Return a step in the price units of `scale`, at least one of them."""
+    """Return a step in the price units of `scale`, at least one unit."""
     units: int = step // 10 ** (MAX_EXPONENT - scale.price)
     return max(1, units)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Writes rows: the market's format, the grouping step, and the total that fills a whole bar."""
+    """Formats rows in the market's format. `most` is the total that fills a whole bar."""
 
     market: MarketFormat
     step: int
     most: int
 
     def of(self, side: LadderSide) -> list[RowView]:
-        """Return the rows from the spread outward, filled up with empty ones."""
+        """Return the rows from the spread outward, followed by empty ones up to `ROWS`."""
         columns = (side.prices.tolist(), side.quantities.tolist(), side.cumulative.tolist())
         rows = [
             RowView(
@@ -180,8 +180,8 @@ class DepthPaths:
     """The filled outlines of the depth chart, and the labels of its axes.
 
     The outlines are SVG paths in a box of `_CHART_WIDTH` by `_CHART_HEIGHT`; `depth_chart.js` draws
-    the same live. Prices run from `low` to `high` with the mid in the centre; `most` is the
-    height's quantity. A side without levels has no outline.
+    the same paths. Prices run from `low` to `high`, with the mid in the centre. `most` is the
+    quantity at the top. A side without levels has no outline.
     """
 
     bids: str
@@ -195,7 +195,7 @@ _EMPTY_CHART: Final = DepthPaths("", "", "", "", "")
 
 
 def depth_paths(image: BookImage, market: MarketFormat) -> DepthPaths:
-    """Return the chart of a book in the range that the window begins with; none without levels."""
+    """Return the chart of a book in the window's first range; it is empty without levels."""
     if not (len(image.bids.prices) or len(image.asks.prices)):
         return _EMPTY_CHART
     bids, asks = build_curve(image.bids, Side.BID), build_curve(image.asks, Side.ASK)
@@ -225,12 +225,12 @@ def _path(curve: DepthCurve, canvas: Canvas) -> str:
 
 
 def _label(price: float, market: MarketFormat) -> str:
-    """Return the tick next to a price; there is none below zero."""
+    """Return the text of the tick next to a price, at least 0."""
     return market.price(max(0, round(price / market.tick)) * market.tick)
 
 
 def _rounded(quantity: int, market: MarketFormat) -> str:
-    """Return a quantity for a label: no more places than lots have, two where it is one or more."""
+    """Return a quantity for a label, with the lot size's places; from 1 on with two at most."""
     exponent = market.scale.quantity
     places = min(market.quantity_places, exponent)
     if quantity >= 10**exponent:

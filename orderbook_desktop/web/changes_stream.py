@@ -1,4 +1,4 @@
-"""The stream of JSON: one full book, then its changes, for `book_feed.js` or anybody's program."""
+"""The stream of JSON: one full book, then its changes, for `book_feed.js` and other programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orderbook_desktop.web.frames import Frame, event_frame
 _Characters = npt.NDArray[np.uint8]
 _Shown = npt.NDArray[np.bool_]
 
-# So many digits at a time come from a table.
+# A table gives this many digits at a time.
 _WIDTH: Final = 4
 _PART: Final = 10**_WIDTH
 _ZERO: Final = ord("0")
@@ -27,7 +27,7 @@ _TABLE: Final[_Characters] = np.frombuffer(
 
 TextLevels = list[tuple[str, str]]
 
-# Of fewer, numpy costs more than it saves.
+# For fewer levels numpy costs more than it saves.
 _MANY: Final = 100
 _NO_LEVELS: Final = msgspec.Raw(b"[]")
 
@@ -35,9 +35,10 @@ _NO_LEVELS: Final = msgspec.Raw(b"[]")
 def json_levels(levels: Levels, scale: Scale, *, trimmed: bool) -> bytes:
     """Return the levels as a JSON array of pairs of exact decimals, `[["60000.01","0.5"],…]`.
 
-    Each is what `format_units` writes: `trimmed` with 0 places, else with all of its scale.
-    Neither prices nor quantities may be negative. It works on arrays of digits: one by one in
-    Python, a book of 5,000 levels a side takes longer than a frame of the window.
+    The decimals are those of `format_units`: with `trimmed` its text for 0 places, else all
+    places of the scale. Prices and quantities must not be negative. The function works on arrays
+    of digits: one number at a time, a book of 5,000 levels a side takes longer than a frame of
+    the window.
     """
     count = len(levels.prices)
     if not count:
@@ -64,7 +65,7 @@ def _constant(text: bytes, count: int) -> tuple[_Characters, _Shown]:
 def _decimals(
     units: Int64Array, exponent: int, *, trimmed: bool
 ) -> tuple[tuple[_Characters, _Shown], ...]:
-    """Return the columns of digits before the point, the point, and those behind it."""
+    """Return three columns, each with its mask: digits before the point, point, digits after it."""
     digits = _digits(units, at_least=exponent + 1)
     point = digits.shape[1] - exponent
     counts = digits != _ZERO
@@ -75,7 +76,7 @@ def _decimals(
         fraction = np.logical_or.accumulate(fraction[:, ::-1], axis=1)[:, ::-1]
     else:
         fraction = np.ones_like(fraction)
-    # Of no columns where there is no fraction at all.
+    # This has no columns if the scale has no fraction.
     has_point = fraction[:, :1]
     return (
         (digits[:, :point], whole),
@@ -85,7 +86,7 @@ def _decimals(
 
 
 def _digits(units: Int64Array, at_least: int) -> _Characters:
-    """Return the digits of each number as a row of as many characters as the largest needs."""
+    """Return a row of digits for each number, as long as the largest number needs."""
     needed = max(at_least, len(str(int(units.max()))))
     parts = np.empty((len(units), -(-needed // _WIDTH)), dtype=np.int64)
     rest = units
@@ -99,12 +100,11 @@ def _digits(units: Int64Array, at_least: int) -> _Characters:
 class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
     """A message of `/stream`.
 
-    `kind` is `book` (forget what you have), `diff` (set these levels; a quantity of 0
-    removes its level) or `beat` (nothing changed). A diff applies to the book that has the
-    number `from`; whoever has another one connects anew. Levels are exact decimals, best
-    price first, as JSON; times are ms. `age_ms` is how old the last event was when this was
-    sent, None while there was none. `demo` is there, and true, only while the market is a
-    made-up one.
+    `kind` is `book` (replace the book), `diff` (set these levels; a quantity of 0 removes its
+    level) or `beat` (nothing changed). A diff applies to the book whose `seq` is `from`; a
+    client with another book connects anew. Levels are exact decimals, best price first, as
+    JSON. Times are ms. `age_ms` is the age of the last event when the message was made, None
+    before the first event. `demo` is true while the market is made up, and absent otherwise.
     """
 
     kind: Literal["book", "diff", "beat"]
@@ -125,9 +125,9 @@ class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
 class ChangesForm:
     """Makes the frames of `/stream`; is a `StreamForm`."""
 
-    def frame(self, channel: Channel, seen: int | None) -> Frame:
-        """Return the changes since the moment `seen`, or the whole book."""
-        return channel.shared(("changes", seen), lambda: _frame(channel, seen))
+    def frame(self, channel: Channel, last_seq: int | None) -> Frame:
+        """Return the changes since the moment `last_seq`, or the whole book."""
+        return channel.shared(("changes", last_seq), lambda: _frame(channel, last_seq))
 
     def beat(self, channel: Channel) -> Frame:
         """Return a message without levels."""
@@ -139,8 +139,8 @@ def moment_id(channel: Channel) -> str:
     return f"{channel.run}-{channel.moment.seq}"
 
 
-def seen_moment(channel: Channel, last_event_id: str) -> int | None:
-    """Return the moment that a `Last-Event-ID` header names, None if it is none of these."""
+def resumed_seq(channel: Channel, last_event_id: str) -> int | None:
+    """Return the `seq` of the moment that a `Last-Event-ID` header names; None: no such moment."""
     run, _, seq = last_event_id.partition("-")
     if run != channel.run or not (seq.isascii() and seq.isdigit() and len(seq) < 16):
         return None
@@ -148,7 +148,7 @@ def seen_moment(channel: Channel, last_event_id: str) -> int | None:
 
 
 def text_levels(levels: Levels, scale: Scale, places: int | None) -> TextLevels:
-    """Return levels as decimals with at least `places` places (None: as Binance writes them)."""
+    """Return levels as decimals with at least `places` places (None: all places of the scale)."""
     price, quantity = scale.price, scale.quantity
     return [
         (format_units(p, price, places), format_units(q, quantity, places))
@@ -157,19 +157,19 @@ def text_levels(levels: Levels, scale: Scale, places: int | None) -> TextLevels:
 
 
 def raw_levels(levels: Levels, scale: Scale, places: Literal[0] | None) -> msgspec.Raw:
-    """Return the text of levels as JSON, without holding anybody up where they are many."""
+    """Return levels as JSON; many levels are written by numpy, which is faster."""
     if len(levels.prices) < _MANY:
         return msgspec.Raw(msgspec.json.encode(text_levels(levels, scale, places)))
     return msgspec.Raw(json_levels(levels, scale, trimmed=places == 0))
 
 
-def _frame(channel: Channel, seen: int | None) -> Frame:
-    changes = None if seen is None else channel.changes_since(seen)
-    if changes is None or seen is None:
-        # One for all, whatever else each of them has seen.
+def _frame(channel: Channel, last_seq: int | None) -> Frame:
+    changes = None if last_seq is None else channel.changes_since(last_seq)
+    if changes is None or last_seq is None:
+        # All viewers that need the whole book share one frame.
         return channel.shared("book", lambda: _book(channel))
     message = _message(channel, "diff")
-    message.from_ = seen
+    message.from_ = last_seq
     return _with_levels(message, channel, changes)
 
 

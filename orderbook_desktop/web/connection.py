@@ -1,4 +1,4 @@
-"""One client's connection: how many there may be, how long one may be silent, what is refused."""
+"""A client's connection: limits of number and time, and refusals of requests that are no HTTP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orderbook_desktop.web.options import Limits
 from orderbook_desktop.web.safety.gate import SECURITY_HEADERS
 from orderbook_desktop.web.safety.strict_http import StrictConnection
 
-if sys.platform != "win32":  # Which has no such limit.
+if sys.platform != "win32":  # Windows has no limit of open files.
     import resource
 
 # A client that sends nonsense must not be able to fill the log with it.
@@ -27,31 +27,31 @@ _errors_only = logging.getLogger("uvicorn.error.connection")
 _errors_only.setLevel(logging.ERROR)
 
 # File descriptors for the rest of the program: database, exchange, log, libraries.
-_KEPT_FREE: Final = 200
+_RESERVED: Final = 200
 
 
 def room_for(connections: int) -> int:
-    """Return how many of so many `connections` there may be, once the system was asked for more.
+    """Raise the limit of open files for `connections`; return how many connections it permits.
 
-    Where viewers took them all, the recorder could reconnect to nothing.
+    Some descriptors stay reserved: if viewers took all of them, the recorder could not reconnect.
     """
     if sys.platform == "win32":
         return connections
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + _KEPT_FREE
+    wanted = connections + _RESERVED
     if soft < wanted and soft != resource.RLIM_INFINITY:
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return max(1, min(connections, soft - _KEPT_FREE))
+        return max(1, min(connections, soft - _RESERVED))
     return connections
 
 
 class BoundedConnection(H11Protocol):
-    """uvicorn's connection, read strictly and with an eye on the clock.
+    """uvicorn's connection with strict parsing and with limits of time.
 
-    `WebServer` looks at `is_overdue`.
+    `WebServer` hangs up on connections for which `is_overdue` is true.
     """
 
     limits = Limits()
@@ -62,39 +62,39 @@ class BoundedConnection(H11Protocol):
         super().__init__(*args, **kwargs)
         self.conn = StrictConnection(self.limits.head_bytes)
         self.logger = _errors_only
-        # What is asked for may hold the token. (uvicorn looks at its loggers, not its setting.)
+        # A request line may hold the token. uvicorn looks at its loggers, not at its setting.
         self.access_log = False
         self._silent_since = self.now()
         self._stalled_at: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, or hang up where there are too many."""
+        """Take the connection, or hang up if there are too many."""
         super().connection_made(_Parting(transport, self.conn, self.limits.parting_s))
         if len(self.connections) > self.limits.connections:
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has ended."""
+        """Release the connection, which has ended."""
         super().connection_lost(exc)
         self.transport.abort()
 
     def pause_writing(self) -> None:
-        """The client takes less than it is sent."""
+        """Note that the client takes less than it is sent."""
         self._stalled_at = self.now()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Note that the client has caught up."""
         self._stalled_at = None
         super().resume_writing()
 
     def on_response_complete(self) -> None:
-        """What was asked for has been answered: the next request is waited for."""
+        """Begin to wait for the next request, after a whole answer."""
         self._silent_since = self.now()
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, and hang up."""
+        """Refuse a request that is no valid HTTP, and hang up."""
         refusal = self.conn.refusal
         if self.conn.our_state is h11.IDLE:
             headers = {
@@ -120,10 +120,10 @@ class BoundedConnection(H11Protocol):
         return self._stalled_at is not None
 
     def is_overdue(self, now: float) -> bool:
-        """Whether it has asked for nothing, or taken nothing, for too long."""
+        """Whether the client has sent no request, or taken no bytes, for too long."""
         if self._stalled_at is not None:
             return now - self._stalled_at > self.limits.stalled_s
-        # A request that has only begun is none yet, be it the first or a later one.
+        # An incomplete request does not count as a request.
         if self.cycle is not None and not self.cycle.response_complete:
             return False
         takes_still = self.transport.get_write_buffer_size() > 0
@@ -132,11 +132,11 @@ class BoundedConnection(H11Protocol):
 
 
 class _Parting(asyncio.Transport):
-    """`transport`, whose end waits for a client that is still sending what nobody reads.
+    """A wrapper of `transport` that closes late if the client is still sending a refused request.
 
-    Where a socket with unread bytes is closed, the system resets the connection, and the client
-    may lose the answer that says why. So the answer is ended, and what still comes is dropped,
-    until the client has ended too, for `parting_s` at most.
+    When a socket with unread bytes is closed, the system resets the connection, and the client
+    may lose the answer with the reason. So only the sending direction is ended. Further bytes
+    are dropped until the client ends its direction too, for `parting_s` at most.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class _Parting(asyncio.Transport):
         self._parting: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
-        """End the connection, once all that was written is sent."""
+        """End the connection, once all written bytes are sent."""
         is_sending = self._conn.has_unread or self._conn.refusal is not None
         if not is_sending or self._transport.is_closing() or not self._transport.can_write_eof():
             self._forget()
@@ -162,12 +162,12 @@ class _Parting(asyncio.Transport):
             self._parting = loop.call_later(self._parting_s, self._transport.abort)
 
     def abort(self) -> None:
-        """End the connection with whatever was not sent yet."""
+        """End the connection at once; bytes that are not sent yet are lost."""
         self._forget()
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Whether it is closed, or will be."""
+        """Whether the connection is closed or closing."""
         return self._parting is not None or self._transport.is_closing()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -176,7 +176,7 @@ class _Parting(asyncio.Transport):
             self._transport.write(data)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the transport knows."""
+        """Return the transport's information `name`."""
         return self._transport.get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:
@@ -184,11 +184,11 @@ class _Parting(asyncio.Transport):
         return self._transport.get_write_buffer_size()
 
     def pause_reading(self) -> None:
-        """Let what the client sends wait."""
+        """Stop reading from the client."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Go on reading from the client."""
         self._transport.resume_reading()
 
     def _forget(self) -> None:
@@ -197,6 +197,6 @@ class _Parting(asyncio.Transport):
 
 
 def bounded_by(limits: Limits) -> type[BoundedConnection]:
-    """Return the class of connections with these limits; uvicorn makes them itself."""
+    """Return a class of connections with these limits; uvicorn makes the instances."""
     limits = replace(limits, connections=room_for(limits.connections))
     return type("BoundedConnection", (BoundedConnection,), {"limits": limits})

@@ -14,7 +14,7 @@ from orderbook_desktop.core.symbols import search_symbols
 from orderbook_desktop.core.units import MAX_EXPONENT
 from orderbook_desktop.core.version import __version__
 from orderbook_desktop.web.book_view import steps_for, view_of
-from orderbook_desktop.web.changes_stream import moment_id, seen_moment
+from orderbook_desktop.web.changes_stream import moment_id, resumed_seq
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.frames import Encoding, Frame, accepts_gzip, event_frame
 from orderbook_desktop.web.hub import Hub
@@ -33,25 +33,27 @@ from orderbook_desktop.web.queries import (
 from orderbook_desktop.web.seated_stream import SeatedStream
 from orderbook_desktop.web.templates import PageView, Templates
 
-# A person would rather see an empty page that says "syncing" than none.
+# After this time the page is sent without a book: it then says "syncing".
 _FIRST_BOOK_S: Final = 1.0
 _SUGGESTIONS: Final = 60
 _NOT_STORED: Final = {"cache-control": "no-store"}
 
 
 class FragmentsForm:
-    """Makes the frames of `/events`, grouped by `step` (as `steps_for`); is a `StreamForm`.
+    """Makes the frames of `/events`, grouped by `step`; is a `StreamForm`.
 
-    One rendering serves everybody who watches the symbol with the same grouping.
+    The step is in the units of `steps_for`.
+
+    All viewers of a symbol with the same grouping share one rendering.
     """
 
     def __init__(self, templates: Templates, step: int) -> None:
         self._templates = templates
         self._step = step
 
-    def frame(self, channel: Channel, seen: int | None) -> Frame:
-        """Return the visible book, whatever was seen before."""
-        del seen
+    def frame(self, channel: Channel, last_seq: int | None) -> Frame:
+        """Return the visible book, for every `last_seq`."""
+        del last_seq
         return channel.shared(("fragment", self._step), lambda: self._render(channel))
 
     def beat(self, channel: Channel) -> Frame:
@@ -60,7 +62,7 @@ class FragmentsForm:
 
     def _render(self, channel: Channel) -> Frame:
         view = view_of(channel.info, channel.moment, channel.badge(), self._step)
-        # In one line, as each one would be sent with a prefix.
+        # One line, since each line of an event is sent with a prefix.
         html = "".join(self._templates.fragment(view).splitlines())
         return event_frame(html, moment_id(channel))
 
@@ -76,7 +78,7 @@ LiveQuery = Annotated[
     Live, Query(description="How the page follows the book: by changes, or by whole fragments.")
 ]
 RefreshQuery = Annotated[
-    bool, Query(description="Whether the page loads itself anew where there is no JavaScript.")
+    bool, Query(description="Whether the page reloads itself in a browser without JavaScript.")
 ]
 
 
@@ -99,7 +101,7 @@ def page_routes(hub: Hub, templates: Templates) -> APIRouter:
         book = view_of(info, moment, badge, chosen_step(info, moment.image, group))
         view = PageView(
             book=book,
-            steps=[step_text(one, MAX_EXPONENT) for one in steps_for(info, moment.image)],
+            steps=[step_text(offered, MAX_EXPONENT) for offered in steps_for(info, moment.image)],
             live=live.value,
             events="/events?" + urlencode({"symbol": info.symbol, "group": book.step}),
             symbols=search_symbols(library.symbols, "")[:_SUGGESTIONS],
@@ -111,13 +113,13 @@ def page_routes(hub: Hub, templates: Templates) -> APIRouter:
 
     @router.get("/symbols", response_class=HTMLResponse, responses=of_pages(OF_VALUES))
     async def symbols(symbol: TypedQuery = "") -> HTMLResponse:
-        """Return the likeliest symbols for what was typed, as `<option>`s."""
+        """Return the likeliest symbols for the typed text, as `<option>`s."""
         found = search_symbols(hub.library.symbols, symbol)[:_SUGGESTIONS]
         return HTMLResponse(templates.options(found), headers=_NOT_STORED)
 
     @router.get(
         "/events",
-        # As FastAPI's own class it would want the endpoint itself to be a generator.
+        # With FastAPI's own class the endpoint itself would have to be a generator.
         response_class=StreamingResponse,
         responses={
             200: {
@@ -138,9 +140,10 @@ def page_routes(hub: Hub, templates: Templates) -> APIRouter:
         seat = hub.take_seat(info)
         try:
             step = chosen_step(info, seat.channel.moment.image, group)
-            seen = seen_moment(seat.channel, last_event_id or "")
+            last_seq = resumed_seq(seat.channel, last_event_id or "")
             encoding = Encoding(gzip=accepts_gzip(accept_encoding))
-            return SeatedStream(seat, FragmentsForm(templates, step), seen=seen, encoding=encoding)
+            form = FragmentsForm(templates, step)
+            return SeatedStream(seat, form, last_seq=last_seq, encoding=encoding)
         except BaseException:
             seat.leave()
             raise

@@ -1,4 +1,4 @@
-"""What may be asked for and how refusals are documented, once for every path."""
+"""The parameters of requests, and the documentation of refusals, once for all paths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _USUAL_DIGITS: Final = ("1", "2", "5")
 SymbolQuery = Annotated[
     str | None,
     Query(
-        description="Spot symbol such as `BTC/USDT` or `BTCUSDT`; left out: the default one.",
+        description="Spot symbol such as `BTC/USDT` or `BTCUSDT`; left out: the default symbol.",
         min_length=1,
         max_length=32,
         examples=["BTC/USDT"],
@@ -30,20 +30,20 @@ DepthQuery = Annotated[int, Query(ge=1, le=MAX_DEPTH, description="Levels a side
 GroupQuery = Annotated[
     str | None,
     Query(
-        description="Price step to group by, one of those on the page; left out: the finest."
-        " One of 1, 2 or 5 and zeros that isn't among them gives the nearest finer one.",
+        description="Price step to group by, one of the steps on the page; left out: the finest."
+        " Another step of 1, 2 or 5 with zeros selects the nearest finer step on the page.",
         max_length=31,
         pattern=r"^[0-9]{1,12}(\.[0-9]{1,18})?$",
         examples=["0.1"],
     ),
 ]
 TypedQuery = Annotated[
-    str, Query(description="Text that was typed to find a symbol.", max_length=32)
+    str, Query(description="Text that a person typed to find a symbol.", max_length=32)
 ]
 LastEventId = Annotated[
     str | None,
     Header(
-        description="The last event that was seen; sent by browsers that connect again.",
+        description="The id of the last event; a browser that connects again sends it.",
         max_length=40,
     ),
 ]
@@ -53,7 +53,7 @@ _Responses = dict[int | str, dict[str, Any]]
 
 
 class NotAGrouping(KnownError):
-    """A grouping that is not on offer; `offered` are those that are."""
+    """The grouping `typed` is not on offer; the groupings on offer are `offered`."""
 
     def __init__(self, typed: str, offered: list[str]) -> None:
         self.typed = typed
@@ -65,11 +65,11 @@ class NotAGrouping(KnownError):
 
 
 def chosen_step(info: SymbolInfo, image: BookImage, typed: str | None) -> int:
-    """Return the grouping step (as of `steps_for`) for what was asked; raises `NotAGrouping`.
+    """Return the grouping step for `typed`, in the units of `steps_for`; raises `NotAGrouping`.
 
-    What is on offer depends on symbol and price: a step that is so elsewhere, or was so before
-    the price moved, gives the nearest one here that isn't coarser. While the book is not known
-    its price is neither: then any step is taken as it is.
+    The steps on offer depend on symbol and price. A step that is on offer for another symbol or
+    price selects the nearest finer step on offer. While the book is unknown its price is unknown
+    too; then a step of at least the finest one is taken as it is.
     """
     steps = steps_for(info, image)
     if typed is None:
@@ -78,12 +78,12 @@ def chosen_step(info: SymbolInfo, image: BookImage, typed: str | None) -> int:
     if step in steps or (step >= steps[0] and not image.last_update_id):
         return step
     if str(step).rstrip("0") not in _USUAL_DIGITS:
-        raise NotAGrouping(typed, [step_text(one, MAX_EXPONENT) for one in steps])
-    return max((one for one in steps if one < step), default=steps[0])
+        raise NotAGrouping(typed, [step_text(offered, MAX_EXPONENT) for offered in steps])
+    return max((offered for offered in steps if offered < step), default=steps[0])
 
 
 class Refused(BaseModel):
-    """Why there is no answer. Browsers that navigate get it as a page."""
+    """The reason of a refusal. A browser that opens a page gets it as a page."""
 
     detail: str = Field(examples=["X/Y cannot be shown: it is not among the symbols on offer."])
 
@@ -102,7 +102,7 @@ def _documented(sentences: dict[int, str]) -> _Responses:
 
 
 def of_pages(responses: _Responses) -> _Responses:
-    """Return `responses` for a path that answers with HTML: FastAPI takes a model for that's."""
+    """Return `responses` without models: FastAPI takes a model for the schema of the HTML."""
     return {
         code: {name: value for name, value in response.items() if name != "model"}
         for code, response in responses.items()
@@ -112,8 +112,8 @@ def of_pages(responses: _Responses) -> _Responses:
 REFUSALS: Final = _documented(
     {
         401: "The token is missing or wrong.",
-        403: "Another site's page asked.",
-        405: "Only GET is served, and HEAD where an answer has an end.",
+        403: "The request came from another site's page.",
+        405: "Only GET is served, and HEAD for answers that have an end.",
         413: "The request had a body.",
         414: "The address was too long.",
         421: "The Host header names another server.",

@@ -1,4 +1,4 @@
-"""The server: its port and its link, run in the event loop of the program, and stopped with it."""
+"""The server of the browser view: its port, its link, and its start and end in the event loop."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ _log = logging.getLogger(__name__)
 
 _SWEEP_S: Final = 1.0
 _BACKLOG: Final = 1024
-# How many ports above the wanted one are tried for a free one.
+# How many ports above a taken one are tried for a free one.
 _TRIED: Final = 20
 _ANY: Final = ("0.0.0.0", "::", "")  # noqa: S104
 
 
 class _EmbeddedServer(uvicorn.Server):
-    """uvicorn without its signal handlers: the program has its own."""
+    """uvicorn without its signal handlers, since the program has its own."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Capture no signals."""
         yield
 
 
 class WebServer:
-    """Serves `library` as `options` say. `await start()`, then `await close()`.
+    """Serves `library` with `options`. `await start()`, then `await close()`.
 
-    `link` is what to open in a browser, token included: show it, never log it.
+    `link` is the address to open in a browser, with the token: show it, never log it.
     """
 
     def __init__(self, library: BookLibrary, options: WebOptions) -> None:
@@ -59,7 +59,7 @@ class WebServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """The port that the server listens on."""
         return self.options.port
 
     @property
@@ -69,12 +69,12 @@ class WebServer:
 
     @property
     def address(self) -> str:
-        """The page's address for others, without the token."""
+        """The page's address for browsers, without the token."""
         return f"http://{_link_host(self.options.host)}:{self.port}/"
 
     @property
     def link(self) -> str:
-        """The address with the token, where one is required."""
+        """The address, with the token if a token is required."""
         return self.address + (f"?token={self.options.token}" if self.options.token else "")
 
     async def start(self) -> None:
@@ -90,31 +90,31 @@ class WebServer:
             asyncio.create_task(self._sweep(self._server), name="watch over connections"),
         ]
         for task in self._tasks:
-            task.add_done_callback(_tell_failure)
-        # uvicorn tells by a flag only.
+            task.add_done_callback(_log_failure)
+        # uvicorn has only a flag, and no event, for its start.
         while not self._server.started and not self._tasks[0].done():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         _log.info("the browser view is served on %s port %d", self.options.host, port)
 
     def follow(self, symbols: Iterable[str]) -> None:
-        """Follow `symbols` until the end, also while nobody watches; raises `NotOffered`."""
+        """Follow `symbols` until the end, also without viewers; raises `NotOffered`."""
         if self._hub is not None:
             for symbol in symbols:
-                self._hub.keep(self._library.find(symbol))
+                self._hub.follow(self._library.find(symbol))
 
     async def close(self) -> None:
         """End every stream in order, then the server."""
         if self._server is None or self._hub is None:
             return
         if self._server.started:
-            # First of all nobody new: uvicorn itself would go on listening for a moment.
+            # First close the port to new clients: uvicorn would go on listening for a moment.
             for listening in self._server.servers:
                 listening.close()
             for connection in _connections(self._server):
                 connection.shutdown()
         self._hub.close()
-        # Whoever takes nothing can't be told either, and must not hold up the end.
-        _hang_up(one for one in _connections(self._server) if one.is_stalled)
+        # A stalled client would not take the end of its stream, and must not delay the end.
+        _hang_up(client for client in _connections(self._server) if client.is_stalled)
         self._server.should_exit = True
         serving, *others = self._tasks
         await asyncio.gather(serving, return_exceptions=True)
@@ -132,7 +132,7 @@ class WebServer:
             ws="none",
             loop="none",
             lifespan="off",
-            # Links hold the token: what is asked for is written nowhere.
+            # Links hold the token, so requests are not logged.
             access_log=False,
             log_config=None,
             proxy_headers=False,
@@ -142,39 +142,39 @@ class WebServer:
         )
 
     async def _sweep(self, server: uvicorn.Server) -> None:
-        """Hang up on clients that stall."""
+        """Hang up on clients that are overdue, once a second."""
         while True:
             await asyncio.sleep(_SWEEP_S)
             now = BoundedConnection.now()
-            _hang_up(one for one in _connections(server) if one.is_overdue(now))
+            _hang_up(client for client in _connections(server) if client.is_overdue(now))
 
 
-def _tell_failure(task: asyncio.Task[None]) -> None:
-    """Log a bug that ended one of the server's tasks: without it viewers only wait."""
+def _log_failure(task: asyncio.Task[None]) -> None:
+    """Log the bug that ended one of the server's tasks, since viewers would only wait."""
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("%s ended unexpectedly", task.get_name(), exc_info=error)
 
 
 def _connections(server: uvicorn.Server) -> list[BoundedConnection]:
-    known = server.server_state.connections
-    return [one for one in known if isinstance(one, BoundedConnection)]
+    connections = server.server_state.connections
+    return [client for client in connections if isinstance(client, BoundedConnection)]
 
 
 def _hang_up(connections: Iterable[BoundedConnection]) -> None:
-    """End connections, with whatever they have not taken yet."""
+    """End connections at once; bytes that a client has not taken yet are lost."""
     for connection in connections:
         connection.transport.abort()
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on `host` and `port` (0: any free one); close it when done.
+    """Return a socket that listens on `host` and `port` (0: any free port); close it when done.
 
     Raises `PortTaken` or `CannotServe`.
     """
     try:
         return _bound(host, port)
     except (socket.gaierror, UnicodeError) as error:
-        # UnicodeError: no name at all, such as one with two dots in a row.
+        # UnicodeError comes from text that can't be a name, such as two dots in a row.
         raise CannotServe(host, port, "it is no address of this computer") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
@@ -183,7 +183,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _reason(error: OSError) -> str:
-    """Return the system's words for an error, also where Python brings its own or no number."""
+    """Return the system's text for an error; without an error number Python's text or type."""
     return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
 
 
@@ -194,7 +194,7 @@ def _bound(host: str, port: int) -> socket.socket:
     opened = socket.socket(family, kind, protocol)
     try:
         if sys.platform != "win32":
-            # There it would let a second program listen on the same port.
+            # On Windows this would let a second program listen on the same port.
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
         opened.listen(_BACKLOG)
@@ -214,14 +214,14 @@ def _free_port(host: str, port: int) -> int:
 
 
 def _link_host(host: str) -> str:
-    """Return what to write in a link for a server that listens on `host`."""
+    """Return the host for the link of a server that listens on `host`."""
     if host in _ANY:
         return _lan_address() or "127.0.0.1"
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _lan_address() -> str:
-    """Return the address in the local network, or any other but loopback, or nothing."""
+    """Return this computer's address, at best in the local network; empty if it has none."""
     found = []
     running = psutil.net_if_stats()
     for name, addresses in psutil.net_if_addrs().items():

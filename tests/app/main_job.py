@@ -51,7 +51,7 @@ from tests.app.play_faults import (
 from tests.exchange.local.paced import PacedSource
 from tests.unhurried import ENGINE_TIMES
 
-# A minute of the market takes seconds here: it is archived while it is recorded.
+# Archives during the recording, since a minute of the market takes only seconds here.
 TIMES = replace(
     ENGINE_TIMES, archive=ArchiveTimes(first_look_s=0.5, look_every_s=0.5, running_every_s=1.0)
 )

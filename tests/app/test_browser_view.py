@@ -149,7 +149,7 @@ def taken_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-async def test_it_serves_and_stops(switch: BrowserViewSwitch) -> None:
+async def test_the_switch_serves_and_stops(switch: BrowserViewSwitch) -> None:
     assert state_of(switch) is BrowserState.OFF
     switch.switch(wanted=True)
     assert state_of(switch) is BrowserState.STARTING
@@ -201,7 +201,7 @@ async def test_a_taken_port_is_explained_and_another_one_used(taken_port: int) -
 
 
 @pytest.mark.expects_log("no browser view")
-async def test_a_failure_is_forgotten_when_it_is_no_longer_wanted(taken_port: int) -> None:
+async def test_a_failure_is_forgotten_when_the_view_is_no_longer_wanted(taken_port: int) -> None:
     switch = a_switch(taken_port)
     switch.switch(wanted=True)
     assert (await switch.settled()).problem
@@ -212,7 +212,7 @@ async def test_a_failure_is_forgotten_when_it_is_no_longer_wanted(taken_port: in
 
 
 @pytest.mark.expects_log("cannot listen")
-async def test_where_no_port_would_help_none_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_port_is_offered_where_none_would_help(monkeypatch: pytest.MonkeyPatch) -> None:
     view = BrowserView(loaded_library(), WebOptions("192.0.2.1", 0))
 
     async def refuse() -> None:
@@ -230,7 +230,7 @@ async def test_where_no_port_would_help_none_is_offered(monkeypatch: pytest.Monk
 
 @pytest.fixture
 def every_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have this computer's own address stand for all of them, which no test may open."""
+    """Use a loopback address in place of 0.0.0.0, which no test may open."""
     monkeypatch.setattr(server, "listen", lambda _host, port: listen("127.0.0.1", port))
 
 
@@ -291,12 +291,12 @@ async def test_the_link_has_the_token_and_the_repr_has_not() -> None:
     await switch.close()
 
 
-async def test_it_knows_whether_others_can_open_it() -> None:
+async def test_the_status_says_whether_others_can_open_the_view() -> None:
     assert a_switch().status.local_only
     assert not a_switch(host="0.0.0.0").status.local_only
 
 
-async def test_closing_ends_whatever_is_under_way() -> None:
+async def test_closing_ends_a_start_that_is_under_way() -> None:
     switch = a_switch()
     switch.switch(wanted=True)
     await asyncio.sleep(0)
@@ -307,18 +307,18 @@ async def test_closing_ends_whatever_is_under_way() -> None:
 
 
 @pytest.mark.expects_log("ended unexpectedly")
-async def test_a_bug_is_told_and_leaves_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[BaseException] = []
+async def test_a_bug_is_reported_and_leaves_the_view_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[BaseException] = []
     view = BrowserView(loaded_library(), WebOptions(port=0))
 
     async def fail() -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(view, "switch_on", fail)
-    switch = BrowserViewSwitch(view, told.append)
+    switch = BrowserViewSwitch(view, reported.append)
     switch.switch(wanted=True)
     status = await switch.settled()
     assert status.state is BrowserState.OFF
     await asyncio.sleep(0)
-    assert [type(error) for error in told] == [ZeroDivisionError]
+    assert [type(error) for error in reported] == [ZeroDivisionError]
     await switch.close()

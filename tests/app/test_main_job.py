@@ -1,4 +1,4 @@
-"""The main job end to end: exchange → MongoDB → change stream → book, also when disturbed."""
+"""The main job end to end: exchange → MongoDB → change stream → book, also with disturbances."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.app.play_faults import (
     striking,
 )
 
-# A quarter of a minute where nothing happens.
+# A quarter of a minute without disturbances.
 _SPEED = 12.0
-# So slow that a busy machine has time for all that happens meanwhile: up to a minute and a half.
+# This is slow enough for a busy machine; the disturbances take up to a minute and a half.
 _SPEED_OF_FAULTS = 1.8
 _SILENCE_S = 2.0
 
@@ -35,14 +35,14 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
 
 
 def _is_whole(findings: Findings, truth: Truth) -> None:
-    """Check that nothing is missing, and that the witness was asked everywhere."""
+    """Check that no event is missing, and that the witness was compared in all places."""
     assert findings.segments == ["open"]
     assert findings.in_segments + findings.loose == len(truth.diffs)
     assert findings.tickers_live[0] > len(truth.diffs) * 0.9
 
 
 def _is_whole_but_for(blows: list[Blow], findings: Findings, truth: Truth) -> None:
-    """Check that every fault happened, and left a gap of its own cause or none at all."""
+    """Check that each fault happened, and left a gap with its own cause, or no gap."""
     causes = [blow.cause.value for blow in blows if blow.cause is not None]
     assert findings.segments == [*causes, "open"]
     assert findings.in_segments + findings.loose + findings.in_gaps == len(truth.diffs)
@@ -62,7 +62,7 @@ async def test_everything_shown_and_recorded_is_the_true_book(truth: Truth, tmp_
 
 @pytest.mark.timeout(400, method="thread")
 @pytest.mark.allows_log(".*")
-async def test_with_every_fault_of_the_stream_it_is_so_outside_honest_gaps(
+async def test_with_every_fault_of_the_stream_the_book_is_true_outside_honest_gaps(
     truth: Truth, tmp_path: Path
 ) -> None:
     blows = stream_faults(_SILENCE_S * 2)
@@ -73,7 +73,7 @@ async def test_with_every_fault_of_the_stream_it_is_so_outside_honest_gaps(
 
 @pytest.mark.timeout(400, method="thread")
 @pytest.mark.allows_log(".*")
-async def test_with_every_fault_of_a_request_it_is_so_outside_honest_gaps(
+async def test_with_every_fault_of_a_request_the_book_is_true_outside_honest_gaps(
     truth: Truth, tmp_path: Path
 ) -> None:
     blows = snapshot_faults()
@@ -85,7 +85,7 @@ async def test_with_every_fault_of_a_request_it_is_so_outside_honest_gaps(
 @pytest.mark.timeout(400, method="thread")
 @pytest.mark.allows_log(".*")
 async def test_killing_the_database_ten_times_loses_nothing(truth: Truth, tmp_path: Path) -> None:
-    # Else each restart would wait longer than the one before.
+    # Otherwise each restart would wait longer than the one before.
     times = replace(TIMES, server=ServerTimes(stable_s=0.2))
     findings = await Checking(truth, _SPEED_OF_FAULTS, times=times).run(
         tmp_path, kill_database(10, 0.5)

@@ -285,14 +285,14 @@ def test_our_own_server_writes_into_the_data_folder(tmp_path: Path) -> None:
     assert place_text(load_settings(data_dir=str(tmp_path))) == f"the folder {tmp_path}"
 
 
-def test_somebody_elses_server_is_named_without_its_password() -> None:
+def test_the_server_of_mongo_dsn_is_named_without_its_password() -> None:
     dsn = "mongodb://me:secret@db.example.org/?replicaSet=rs0"
     text = place_text(load_settings(mongo_dsn=dsn, db_name="mine"))
     assert text.startswith("the database mine at mongodb://")
     assert "secret" not in text
 
 
-async def test_what_is_chosen_holds_now_and_later(
+async def test_a_chosen_retention_holds_now_and_later(
     stranded: Settings, preferences: Preferences
 ) -> None:
     desk = LiveDesk(stranded, symbol="BTC/USDT", source_kind=SourceKind.DIRECT, times=DESK_TIMES)
@@ -307,12 +307,12 @@ async def test_what_is_chosen_holds_now_and_later(
     await desk.close()
 
 
-def test_what_is_given_beats_what_was_chosen(preferences: Preferences) -> None:
+def test_given_settings_beat_the_chosen_retention(preferences: Preferences) -> None:
     preferences.retention = Retention(30)
     given = load_settings(retention_gb=5)
     assert with_remembered_retention(given, preferences) is given
 
 
-def test_nothing_chosen_changes_nothing(preferences: Preferences) -> None:
+def test_without_a_choice_the_settings_stay(preferences: Preferences) -> None:
     settings = load_settings()
     assert with_remembered_retention(settings, preferences) is settings

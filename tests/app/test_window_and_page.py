@@ -43,7 +43,7 @@ def market(request: pytest.FixtureRequest) -> MadeMarket:
     return made
 
 
-def test_both_offer_the_same_steps(market: MadeMarket) -> None:
+def test_window_and_page_offer_the_same_steps(market: MadeMarket) -> None:
     frame, moment = _both(market)
     exponent = frame.format.scale.price
     offered = [step_text(one, exponent) for one in grouping.steps_for(frame)]
@@ -51,7 +51,7 @@ def test_both_offer_the_same_steps(market: MadeMarket) -> None:
     assert [step_text(one, MAX_EXPONENT) for one in steps_for(market.info, moment.image)] == offered
 
 
-def test_both_write_the_same_digits(
+def test_window_and_page_write_the_same_digits(
     market: MadeMarket, qtbot: QtBot, preferences: Preferences
 ) -> None:
     frame, moment = _both(market)
@@ -79,7 +79,7 @@ def test_both_write_the_same_digits(
             assert view.spread_percent in scene.spread_lines[1]
 
 
-def test_both_show_the_same_range(
+def test_window_and_page_show_the_same_range(
     market: MadeMarket, qtbot: QtBot, preferences: Preferences
 ) -> None:
     frame, moment = _both(market)
@@ -95,5 +95,5 @@ def test_both_show_the_same_range(
     for levels, path in ((frame.bids, page.bids), (frame.asks, page.asks)):
         best = float(levels.prices[0]) if len(levels.prices) else None
         assert bool(path) is (best is not None)
-        # Both sides are in view, however far apart they are.
+        # Both sides are in view, also if they are far apart.
         assert best is None or view.low <= best <= view.high

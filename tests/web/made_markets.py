@@ -1,4 +1,4 @@
-"""Markets of very different numbers, which window and page have to show alike."""
+"""Markets with very different numbers, which window and page have to show alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MadeMarket(NamedTuple):
 
     @property
     def book(self) -> HandBook:
-        """The book, known."""
+        """The market's book."""
         book = HandBook(self.info.market)
         book.load(self.bids, self.asks)
         return book
@@ -33,7 +33,7 @@ def _info(base: str, tick: str, step: str) -> SymbolInfo:
 
 
 def _side(best: str, tick: str, size: str, count: int = 400, every: int = 7) -> Pairs:
-    """Levels from `best` outward, `tick` (negative: bids) and its multiples apart."""
+    """Return levels from `best` outward, at distances of multiples of `tick` (negative: bids)."""
     first, apart = (
         parse_units(best),
         -parse_units(tick[1:]) if tick[0] == "-" else parse_units(tick),

@@ -1,4 +1,4 @@
-"""What the templates show: exact text, shares, and nothing unescaped."""
+"""The book as the templates show it: exact text, widths of bars, all values escaped."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ async def test_the_chart_is_two_closed_outlines(library: HandLibrary) -> None:
     chart = _view(library).chart
     for path in (chart.bids, chart.asks):
         assert re.fullmatch(r"M\d+ 240(V\d+H\d+)+V240Z", path)
-    # The range is ± 1.05 times what is nine tenths out; the bids end with their last level.
+    # The range is ± 1.05 times the distance of nine tenths of the levels. The bids end with their
+    # last level.
     assert (chart.low, chart.high) == ("98.99", "101.05")
     assert chart.bids.startswith("M245 240V87H")
     assert chart.asks.endswith("V0H980V240Z")
@@ -121,7 +122,7 @@ async def test_steps_begin_with_the_tick(library: HandLibrary) -> None:
 
 
 @pytest.mark.parametrize("live", ["changes", "fragments"])
-async def test_whatever_comes_from_outside_is_escaped(library: HandLibrary, live: str) -> None:
+async def test_all_text_from_outside_is_escaped(library: HandLibrary, live: str) -> None:
     library.books[SCRIPT.market].lose("<script>alert(2)</script>")
     book = _view(library, "0.01", SCRIPT)
     page = PageView(book, ["0.01"], live, "/events?symbol=%3C", library.symbols, False, "1")
@@ -162,7 +163,8 @@ def test_every_number_of_5000_wide_levels_is_the_true_one(bids: list[int], asks:
     assert [row.bar for row in view.bids] == [50 * bid // most for bid, _ in totals]
     bid, ask = totals[-1]
     assert view.imbalance_text == f"{100 * bid // (bid + ask)} % bids"
-    # 1.05 times the reach of nine tenths of the levels is in the chart; its label has two places.
+    # The chart shows 1.05 times the distance of nine tenths of the levels. Its label has two
+    # places.
     reached = max(sum(side[:4_726]) for side in units)
     rounding = 10**6 if reached >= 10**8 else 1
     assert abs(_units(view.chart.most) - reached) <= rounding // 2

@@ -1,4 +1,4 @@
-"""The database that a command works with: the one that `record` uses, while the command runs."""
+"""The database of a command, the same that `record` uses, open while the command runs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _log = logging.getLogger(__name__)
 _CLOSE_WITHIN_S: Final = 0.4
 
 
-class NothingRecorded(KnownError):
-    """There is no recording at all where the settings say; `place` is where that is."""
+class NoRecordings(KnownError):
+    """There is no recording in `place`, the data folder or the database of the settings."""
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -39,14 +39,16 @@ class NothingRecorded(KnownError):
 
 @asynccontextmanager
 async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIterator[Database]:
-    """Give a connected database: of `MONGO_DSN`, of a running copy of the program, or our own.
+    """Give a connected database, in the server of `MONGO_DSN` or in the program's own server.
 
-    Where `existing` is asked for and nothing was ever recorded, nothing is created, and
-    `NothingRecorded` is raised; else the caller may have to `prepare()` it. Raises the
-    `KnownError` why there is no database, and within the context `DatabaseFailed` for the
-    driver's errors. One that has to be `existing` is only read, and a read goes on where another
-    copy takes the server over meanwhile. Must run on the main thread, or on one that lives on
-    until the end.
+    With `existing` the database is for reading. `NoRecordings` is raised if nothing was ever
+    recorded in it, and nothing is created. A read goes on if another copy of the program takes
+    the server over meanwhile. Without `existing` the caller may have to `prepare()` the
+    database.
+
+    Raises the `KnownError` why there is no database; within the context the driver's errors
+    become `DatabaseFailed`. Enter it in the main thread, or in a thread that lives as long as
+    the program.
     """
     if existing and not settings.mongo_dsn:
         _check_folder(settings.data_dir)
@@ -64,7 +66,7 @@ async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIt
         if server.state_detail:
             typer.echo(f"orderbook-desktop: {server.state_detail}", err=True)
         connect()
-        # It may move: another copy of the program can take it over.
+        # The server may move: another copy of the program can take it over.
         server.subscribe(connect)
         with driver_failures_told():
             if reading is not None:
@@ -73,32 +75,32 @@ async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIt
         database.close()
         await server.close()
     except BaseException:
-        # A person may wait for the end, who has pressed Ctrl-C.
+        # A person who has pressed Ctrl-C may be waiting for the end.
         database.close()
         await close_within(server, _CLOSE_WITHIN_S)
         raise
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise the `KnownError` why nothing can have been recorded in the data folder `folder`."""
+    """Raise the `KnownError` why the data folder `folder` can't hold a recording, if it can't."""
     database = folder / "database"
     try:
         is_there = stat.S_ISDIR(database.stat().st_mode)
     except FileNotFoundError:
         is_there = False
-    except OSError as error:  # Such as a file in the place of the folder.
+    except OSError as error:  # For example a file in the place of the folder.
         raise folder_error(database, error) from error
     if not is_there:
-        raise NothingRecorded(f"the folder {folder}")
+        raise NoRecordings(f"the folder {folder}")
 
 
 async def _check_recorded(database: PatientDatabase, settings: Settings) -> None:
     if not await database.patiently(database.has_recordings):
-        raise NothingRecorded(place_of(settings))
+        raise NoRecordings(place_of(settings))
 
 
 async def close_within(server: DatabaseServer, within_s: float) -> None:
-    """Close `server`, which is killed where it does not end in time; it loses nothing by that."""
+    """Close `server`; kill it after `within_s`. A killed server loses nothing."""
     try:
         async with asyncio.timeout(within_s):
             await server.close()
@@ -107,6 +109,6 @@ async def close_within(server: DatabaseServer, within_s: float) -> None:
 
 
 def place_of(settings: Settings) -> str:
-    """Return where the settings say that recordings are, for a person."""
+    """Return the name of the settings' database and of its server or folder, for a person."""
     where = redacted_dsn(settings.mongo_dsn) if settings.mongo_dsn else str(settings.data_dir)
     return f"the database {settings.db_name} at {where}"

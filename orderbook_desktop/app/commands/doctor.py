@@ -40,10 +40,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DoctorTimes:
-    """How long the doctor waits for what, in seconds.
+    """How long the doctor waits, in seconds.
 
-    What asks others for something has `check_s`. A stream that is connected has `event_s` to
-    send its first event, and a database `close_s` to end. `now` is the clock of all that.
+    Each check of the exchange or the database may take `check_s`. A connected stream has
+    `event_s` to send its first event. A database server has `close_s` to end. `now` is the
+    doctor's clock.
     """
 
     check_s: float = 15.0
@@ -68,7 +69,7 @@ _COLOURS: Final = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found; `text` says what to do where something is wrong."""
+    """The result of one check; if something is wrong, `text` says what to do."""
 
     check: str
     verdict: Verdict
@@ -79,24 +80,27 @@ Check = Callable[[Settings, DoctorTimes], Awaitable[Finding]]
 
 
 def run_doctor(settings: Settings, *, as_json: bool) -> int:
-    """Check everything and print it; return 1 if something failed."""
+    """Run all checks and print the findings; return 1 if a check failed."""
 
-    def tell(findings: list[Finding]) -> int:
+    def report(findings: list[Finding]) -> int:
         if as_json:
             typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
         else:
             console = Console(highlight=False)
-            for one in findings:
-                mark = f"[{_COLOURS[one.verdict]}]{one.verdict:>7}[/]"
-                console.print(f"{mark}  [bold]{one.check}[/]: ", end="")
-                console.print(one.text, markup=False, soft_wrap=True)
-        return 1 if any(one.verdict is Verdict.BAD for one in findings) else 0
+            for finding in findings:
+                mark = f"[{_COLOURS[finding.verdict]}]{finding.verdict:>7}[/]"
+                console.print(f"{mark}  [bold]{finding.check}[/]: ", end="")
+                console.print(finding.text, markup=False, soft_wrap=True)
+        return 1 if any(finding.verdict is Verdict.BAD for finding in findings) else 0
 
-    return run_interruptibly(examine(settings), "not everything was examined", tell)
+    return run_interruptibly(examine(settings), "not everything was examined", report)
 
 
 def reset_database_password(settings: Settings) -> None:
-    """Give our own database a new password, and say so. Raises the `KnownError` why not."""
+    """Give the program's own database a new password, and print that.
+
+    Raises the `KnownError` why that is impossible.
+    """
     if settings.mongo_dsn:
         raise typer.BadParameter(
             "the database of MONGO_DSN is not the program's own; its password is changed there"
@@ -106,9 +110,9 @@ def reset_database_password(settings: Settings) -> None:
 
 
 async def examine(settings: Settings, times: DoctorTimes = _TIMES) -> list[Finding]:
-    """Return the findings on this computer, the exchange and the database.
+    """Return the findings about this computer, the exchange and the database.
 
-    What asks others for something does so at the same time.
+    The checks of the exchange and the database run at the same time.
     """
     checks: dict[str, Check] = {
         "exchange, REST": _rest,
@@ -129,7 +133,7 @@ async def _bounded(name: str, check: Check, settings: Settings, times: DoctorTim
         return Finding(name, Verdict.BAD, f"no answer within {times.check_s:.0f} s")
     except KnownError as error:
         return Finding(name, Verdict.BAD, str(error).removesuffix(" Trying again."))
-    except Exception as error:  # noqa: BLE001 (a doctor tells of every failure)
+    except Exception as error:  # noqa: BLE001 (the doctor reports every failure)
         _log.exception("the check of %s failed", name)
         text = f"the check itself failed ({type(error).__name__}: {error}); see {current_log()}"
         return Finding(name, Verdict.BAD, text)
@@ -174,8 +178,8 @@ def _data_folder(settings: Settings) -> Finding:
 
 
 def _retention(settings: Settings) -> Finding:
-    kept = Retention(settings.retention_days, settings.retention_gb)
-    text = kept.sentence[0].lower() + kept.sentence[1:].rstrip(".")
+    sentence = Retention(settings.retention_days, settings.retention_gb).sentence
+    text = sentence[0].lower() + sentence[1:].rstrip(".")
     if not (settings.given("retention_days") or settings.given("retention_gb")):
         text += ", unless the window's own choice says otherwise"
     return Finding("retention", Verdict.GOOD, text)
@@ -225,12 +229,12 @@ async def _first_event(settings: Settings, streams: BinanceStreams, within_s: fl
             raise
         text = (
             f"{settings.ws_url} is connected, but sent nothing on {settings.symbol} within "
-            f"{within_s:.0f} s; it may be a quiet symbol, or none at all"
+            f"{within_s:.0f} s; the symbol may be quiet, or may not exist"
         )
         return Finding(name, Verdict.WARNING, text)
 
 
-def _whose(server: DatabaseServer) -> str:
+def _who_answers(server: DatabaseServer) -> str:
     if server.kind is ServerKind.DSN:
         return "the server that MONGO_DSN names answers"
     name = "SecantusDB" if server.kind is ServerKind.SECANTUS else server.kind.value
@@ -243,8 +247,8 @@ async def _database(settings: Settings, times: DoctorTimes) -> Finding:
     server = DatabaseServer(settings.data_dir, settings.mongo_dsn)
     try:
         await server.start()
-        text = f"{_whose(server)} at {redacted_dsn(server.dsn)}"
+        text = f"{_who_answers(server)} at {redacted_dsn(server.dsn)}"
         return Finding("database", Verdict.GOOD, f"{text}. {server.state_detail}".strip(". "))
     finally:
-        # That this takes too long is no finding, and must not replace one.
+        # A slow end of the server is no finding, and must not replace one.
         await close_within(server, times.close_s)

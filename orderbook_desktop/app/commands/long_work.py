@@ -1,4 +1,4 @@
-"""Work of a command that takes long: how far it is, and its end on request."""
+"""Long work of a command: its progress, and its end on request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _END_WITHIN_S: Final = 0.8
 
 
 class Interrupted(KnownError):
-    """The person, or the system, asked to stop; `what` says what did not come about."""
+    """A person or the system asked the command to stop; `what` says what is not done."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -36,21 +36,22 @@ class Interrupted(KnownError):
 def run_interruptibly(
     work: Coroutine[Any, Any, _T],
     what: str,
-    tell: Callable[[_T], int],
+    report: Callable[[_T], int],
     *,
     done: str = "",
     within_s: float | None = _END_WITHIN_S,
 ) -> int:
-    """Run `work` to its end, and return what `tell` makes of its result: the exit code.
+    """Run `work`, then `report` its result, and return the exit code that `report` returns.
 
-    On a signal `work` is cancelled, and `Interrupted(what)` raised. Work that has not ended
-    `within_s` after it (None: that may come too late for the signal) ends with the process. A
-    signal that comes while `tell` prints, which may wait for the reader of a pipe, ends the
-    process at once: with 0 where `work` has `done` something that stays, which is said.
+    A signal cancels `work`, and `Interrupted(what)` is raised. If `work` has not ended
+    `within_s` after the signal, the process ends without it; with None it may take any time,
+    and may even complete. A signal during `report`, which may wait for the reader of a pipe,
+    ends the process at once. The exit code is then 0 if `done` names a result that stays, and
+    `done` is printed.
     """
     with EndAtOnce(_STOPPED, f"Stopped; {what}.") as request:
         result = asyncio.run(_run(work, what, request, done, within_s))
-        return tell(result)
+        return report(result)
 
 
 async def _run(
@@ -79,7 +80,7 @@ async def _run(
 
 @contextmanager
 def _ending_within(within_s: float, request: EndAtOnce) -> Iterator[None]:
-    """End the process `within_s` from now unless the context ends; also where the loop is busy."""
+    """End the process after `within_s`, even if the loop is busy, unless the context ends first."""
     timer = threading.Timer(within_s, request.end_now)
     timer.daemon = True
     timer.start()
@@ -90,7 +91,7 @@ def _ending_within(within_s: float, request: EndAtOnce) -> Iterator[None]:
 
 
 class WorkProgress:
-    """Shows how far some work is; elsewhere than on a terminal it shows nothing.
+    """Shows the progress of some work on a terminal; without a terminal it shows nothing.
 
     Use it as a context manager.
     """
@@ -121,9 +122,9 @@ class WorkProgress:
         self._progress.stop()
 
     def show(self, fraction: float | None, what: str | None = None) -> None:
-        """Show that `fraction` (0 to 1; None: unknown) is done, of `what` where that is new.
+        """Show that `fraction` (0 to 1; None: unknown) is done; `what` is a new name of the work.
 
-        May be called in any thread.
+        It may be called in any thread.
         """
         if fraction is None:
             self._progress.update(self._task, total=None, description=what)

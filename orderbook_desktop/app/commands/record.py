@@ -1,4 +1,4 @@
-"""The command `record`: the recorder without a window."""
+"""The command `record`: records without a window."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol
 from orderbook_desktop.system.tasks import ending
 
 _LOOK_EVERY_S: Final = 0.25
-# A request to end within this time is no failure: nothing could be recorded yet.
+# A request to end within this time is no failure, although nothing is recorded yet.
 _BEGINS_WITHIN_S: Final = 1.0
 
 Result = TypeVar("Result")
@@ -34,9 +34,9 @@ def run_record(
 ) -> int:
     """Record the symbols of `choice` until a signal, or for `duration_s`; return the exit code.
 
-    0: something of every symbol is recorded, and nothing that was received is missing. 1:
-    that is not so; the summary on standard error says what happened. Raises `KnownError`
-    where going on is pointless.
+    The code is 0 if every symbol has a recorded event and no received event is missing, else 1.
+    The summary on standard error says what happened. Raises the `KnownError` that makes going
+    on pointless.
     """
     return asyncio.run(_record(settings, choice, duration_s, times or PROGRAM_TIMES))
 
@@ -77,9 +77,9 @@ async def _record(
     is_complete = summary_of(sessions, engine.recorder.waiting, took_s, pointless)
     counts = [session.sink.counts for session in sessions.values()]
     if stop.is_set() and took_s < _BEGINS_WITHIN_S:
-        is_complete = is_complete or not any(one.events or one.dropped for one in counts)
+        is_complete = is_complete or not any(count.events or count.dropped for count in counts)
     if engine.disk_watch.pauses:
-        _tell("Not everything is recorded: there was a pause, because the disk was nearly full.")
+        _tell("Not everything is recorded: there was a pause because the disk was nearly full.")
         is_complete = False
     if pointless is not None:
         raise pointless
@@ -91,7 +91,7 @@ def _tell(sentence: str) -> None:
 
 
 async def _until_database(engine: Engine, stop: asyncio.Event) -> None:
-    """Wait for the database, or for the end; raises why there is none."""
+    """Wait until there is a database, or until `stop`; raises the error why there is none."""
 
     def tell() -> None:
         if engine.server_problem:
@@ -107,7 +107,7 @@ async def _until_database(engine: Engine, stop: asyncio.Event) -> None:
 async def _chosen(
     engine: Engine, choice: SymbolChoice, stop: asyncio.Event, duration_s: float | None
 ) -> list[str]:
-    """Return what to record; nothing where the end comes before the exchange has told."""
+    """Return the symbols to record; none if the end comes before the exchange's answer."""
     try:
         async with asyncio.timeout(duration_s):
             found = await _unless_stopped(chosen_symbols(engine, choice, _tell), stop) or []
@@ -115,14 +115,14 @@ async def _chosen(
         return []
     quoted = sum(symbol.endswith(f"/{choice.quote}") for symbol in found)
     if found and quoted < choice.top:
-        all_of_them = f"all that the exchange trades in {choice.quote}"
         count = "1 symbol" if quoted == 1 else f"{quoted} symbols"
-        _tell(f"--top {choice.top} takes {all_of_them}: no more than {count}.")
+        all_traded = f"all that the exchange trades in {choice.quote}"
+        _tell(f"--top {choice.top} takes {all_traded}: no more than {count}.")
     return found
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, Result], stop: asyncio.Event) -> Result | None:
-    """Return what `work` returns; None, with `work` cancelled, where `stop` comes first."""
+    """Return the result of `work`; if `stop` comes first, cancel `work` and return None."""
     working = asyncio.create_task(work)
     stopped = asyncio.create_task(stop.wait())
     async with ending(working, stopped):
@@ -137,7 +137,7 @@ async def _until_end(
     duration_s: float | None,
     now: Callable[[], float],
 ) -> KnownError | None:
-    """Show progress until it is over; return what makes going on pointless."""
+    """Show progress until the end; return the error that makes going on pointless, or None."""
     deadline = float("inf") if duration_s is None else now() + duration_s
     with RecordProgress(engine.settings.db_name, sessions) as progress:
         while not stop.is_set() and (left := deadline - now()) > 0:
@@ -154,7 +154,7 @@ async def _until_end(
 
 
 def _hopeless(symbol: str, session: MarketSession) -> KnownError | None:
-    """Return why the symbol can't be recorded, if that won't change by waiting."""
+    """Return the error why the symbol can't be recorded, if waiting won't change that."""
     problem = session.live.problem
     if isinstance(problem, UnknownSymbol):
         return UnknownSymbol(symbol)

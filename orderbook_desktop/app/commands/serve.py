@@ -1,4 +1,4 @@
-"""The command `serve`: the browser view without a window."""
+"""The command `serve`: shows the browser view without a window."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from orderbook_desktop.storage.errors import (
 )
 from orderbook_desktop.system.tasks import ending
 
-# What waiting doesn't mend. While a database is only away, the exchange's own book is shown.
+# Errors that waiting doesn't mend. While a database is away, the exchange's own book is shown.
 _MISTAKES: Final = (
     BadDsn,
     BadCredentials,
@@ -35,9 +35,9 @@ _MISTAKES: Final = (
 
 
 def run_serve(settings: Settings, symbols: list[str], times: ProgramTimes | None = None) -> int:
-    """Serve `symbols` (none: any that is traded) until a signal; return the exit code.
+    """Serve `symbols` (none: all traded symbols) until a signal; return the exit code.
 
-    Raises the `KnownError` why it can't be served.
+    Raises the `KnownError` why serving is impossible.
     """
     return asyncio.run(_serve(settings, symbols_of(symbols), (times or PROGRAM_TIMES).desk.engine))
 
@@ -58,13 +58,13 @@ async def _serve(settings: Settings, symbols: list[str], times: EngineTimes) -> 
     view = BrowserView(library, web_options(settings))
     with stop_on_signals(stop):
         try:
-            # First of all: where the port is taken, nothing else should have begun.
+            # The port comes first: if it is taken, no other part may have begun.
             await view.switch_on()
             await engine.start()
-            # Not when the first viewer asks: the book should be there by then.
+            # Now, so that the book is known when the first viewer asks for it.
             view.follow(symbols)
             engine.jobs.start(library.load_symbols(), "list of symbols")
-            # To the terminal, not the log: the link may hold the token.
+            # The link may hold the token, so the terminal shows it and the log does not.
             typer.echo(f"The order book is at {view.link}\nCtrl-C stops it.")
             looking = asyncio.create_task(_look_for_database(engine))
             waiting = asyncio.create_task(stop.wait())
@@ -82,7 +82,7 @@ async def _serve(settings: Settings, symbols: list[str], times: EngineTimes) -> 
 
 
 async def _look_for_database(engine: Engine) -> None:
-    """Say why there is no database; raises that where the settings have to be changed for it."""
+    """Print why there is no database; raise the error if the settings have to be changed."""
     try:
         await engine.until_database()
     except _MISTAKES:

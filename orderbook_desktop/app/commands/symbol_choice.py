@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class NothingTraded(KnownError):
-    """The exchange trades nothing in the asset `quote`."""
+    """The exchange trades no symbol in the asset `quote`."""
 
     def __init__(self, quote: str) -> None:
         self.quote = quote

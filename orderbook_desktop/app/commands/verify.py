@@ -21,7 +21,7 @@ from orderbook_desktop.storage.verification.verification import Verified, verify
 
 
 class NotRecordedThere(KnownError):
-    """There is no recording of `symbol`, or none within the times that were given."""
+    """There is no recording of `symbol`, or none within the given times."""
 
     def __init__(self, symbol: str, *, at_that_time: bool) -> None:
         self.symbol = symbol

@@ -1,11 +1,12 @@
-"""What Qt's event loop needs: garbage collected on its thread only, and errors that are told.
+"""Services for Qt's event loop: garbage collection in its thread, and reports of uncaught errors.
 
-Python collects wherever something happens to be allocated. On another thread a Qt object that
-goes, a timer say, can't take itself off the event loop's lists, and the process crashes when
-its time comes. Even on Qt's thread it may happen inside Qt, which holds a lock that the going
-object needs: the process then waits for itself. So collecting is a job of the event loop.
+Python collects garbage in the thread that happens to allocate an object. A Qt object that is
+destroyed in another thread, such as a timer, can't remove itself from the event loop's lists,
+and the process crashes when the timer is due. Also in Qt's thread, a collection may begin
+inside Qt while Qt holds a lock that the object's destructor needs, and the process deadlocks.
+So the event loop collects garbage, between other events.
 
-Exceptions that no code catches come from Qt's callbacks, from threads and from the loop itself.
+Uncaught exceptions come from Qt's callbacks, from threads and from the loop itself.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from PySide6.QtCore import QTimer
 _log = logging.getLogger(__name__)
 
 _EVERY_MS: Final = 500
-# By now what the program has imported is here to stay: no collection need look at it again.
+# After so many collections the imported modules are complete; later ones can leave them out.
 _FREEZE_AFTER: Final = 40
 
 
@@ -34,8 +35,8 @@ _FREEZE_AFTER: Final = 40
 def garbage_on_this_thread() -> Iterator[None]:
     """Collect garbage by a timer of this thread's event loop while the context lasts.
 
-    Afterwards nothing is collected any more: the window's program ends there, and while Qt's
-    objects go one by one is the worst of times.
+    After the context no garbage is collected: the program ends there, and a collection while
+    Qt destroys its objects is the most dangerous one.
     """
     collector = _Collector()
     timer = QTimer(interval=_EVERY_MS)
@@ -49,13 +50,13 @@ def garbage_on_this_thread() -> Iterator[None]:
 
 
 class _Collector:
-    """Does what the automatic collection would have done since the last time."""
+    """Collects the garbage that Python's automatic collection would have collected meanwhile."""
 
     def __init__(self) -> None:
         self._times = 0
 
     def collect(self) -> None:
-        """Collect the oldest generation whose time has come."""
+        """Collect the oldest generation that has reached its threshold."""
         self._times += 1
         if self._times == _FREEZE_AFTER:
             gc.freeze()
@@ -66,19 +67,19 @@ class _Collector:
 
 
 class UnexpectedErrors:
-    """Puts uncaught exceptions into the log instead of onto the terminal, and tells `heard`.
+    """Logs uncaught exceptions, in place of the terminal, and calls `report` with each.
 
-    The same one at the same place is logged once: a paint event fails at the frame rate.
-    `heard` is called in the event loop's thread.
+    Exceptions of the same type at the same line are logged and reported once, since a paint
+    event may fail at the frame rate. `report` is called in the event loop's thread.
     """
 
-    def __init__(self, heard: Callable[[BaseException], None]) -> None:
-        self._heard = heard
-        self._known: set[tuple[str, ...]] = set()
+    def __init__(self, report: Callable[[BaseException], None]) -> None:
+        self._report = report
+        self._logged: set[tuple[str, ...]] = set()
 
     @contextmanager
     def caught(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """Catch them while the context lasts; `loop` is the running one."""
+        """Log uncaught exceptions while the context lasts; `loop` is the running loop."""
         before = sys.excepthook, sys.unraisablehook, threading.excepthook
 
         def of_qt(
@@ -114,9 +115,9 @@ class UnexpectedErrors:
     def _note(self, loop: asyncio.AbstractEventLoop, where: str, error: BaseException) -> None:
         place = traceback.extract_tb(error.__traceback__)[-1:]
         key = (type(error).__name__, *(f"{frame.filename}:{frame.lineno}" for frame in place))
-        if key in self._known:
+        if key in self._logged:
             return
-        self._known.add(key)
+        self._logged.add(key)
         _log.error("unexpected exception in %s", where, exc_info=error)
         if not loop.is_closed():
-            loop.call_soon_threadsafe(self._heard, error)
+            loop.call_soon_threadsafe(self._report, error)

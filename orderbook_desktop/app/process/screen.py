@@ -1,7 +1,7 @@
-"""Whether Qt could open a window here, found out before Qt aborts: its libraries, and a screen.
+"""A check whether Qt can open a window: its libraries, and a screen. Without them Qt would abort.
 
-This module needs nothing but the standard library: it is asked before anything of Qt is loaded,
-and by `packaging/setup_venv.py` before anything at all is installed.
+This module needs only the standard library: it is used before Qt is loaded, and by
+`packaging/setup_venv.py` before any dependency is installed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
 
-# The NEEDED entries of PySide6's libraries and plugins: to draw at all, and for X besides.
+# The NEEDED entries of PySide6's libraries and plugins: for any drawing, and for X windows.
 OFFSCREEN: Final = {
     "libEGL.so.1": "libegl1",
     "libGL.so.1": "libgl1",
@@ -47,19 +47,19 @@ X_WINDOW: Final = {
 
 _CONNECT_S: Final = 2.0
 _FIRST_X_PORT: Final = 6000
-# Qt's platforms that show no window, and so need no display.
+# Qt's platforms that need no display.
 _WITHOUT_DISPLAY: Final = frozenset(
     {"offscreen", "minimal", "minimalegl", "vnc", "eglfs", "linuxfb", "vkkhrdisplay"}
 )
 
 
 def missing_packages(libraries: Mapping[str, str]) -> list[str]:
-    """Return the packages of those `libraries` that can't be loaded."""
+    """Return the packages of the `libraries` that can't be loaded."""
     return sorted({libraries[name] for name in missing_libraries(libraries)})
 
 
 def missing_libraries(libraries: Iterable[str]) -> list[str]:
-    """Return those of `libraries` that can't be loaded."""
+    """Return the `libraries` that can't be loaded."""
     return [name for name in libraries if not _loads(name)]
 
 
@@ -72,7 +72,7 @@ def _loads(library: str) -> bool:
 
 
 class NoScreen(KnownError):
-    """There is nothing to open a window on; `reason` says what is missing."""
+    """There is no screen to open a window on; `reason` says what is missing."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -86,7 +86,7 @@ class NoScreen(KnownError):
 
 
 class MissingLibraries(KnownError):
-    """System libraries that Qt needs for a window are not installed: `packages`, Debian's."""
+    """System libraries that Qt needs for a window are missing; `packages` are Debian's names."""
 
     def __init__(self, packages: list[str]) -> None:
         self.packages = packages
@@ -101,7 +101,7 @@ class MissingLibraries(KnownError):
 
 
 def check_screen() -> None:
-    """Raise `NoScreen` or `MissingLibraries` where Qt could not open a window."""
+    """Raise `NoScreen` or `MissingLibraries` if Qt could not open a window."""
     if not sys.platform.startswith("linux"):
         return
     _require(OFFSCREEN)
@@ -119,7 +119,7 @@ def check_screen() -> None:
 
 def _check_x(display: str) -> None:
     if not display:
-        raise NoScreen("neither DISPLAY nor WAYLAND_DISPLAY leads to one")
+        raise NoScreen("neither DISPLAY nor WAYLAND_DISPLAY names one")
     if not _port_answers(display) or not _x_answers():
         raise NoScreen(f"no X server at DISPLAY={display} lets us in")
     _require(X_WINDOW)
@@ -146,7 +146,7 @@ def _wayland_answers() -> bool:
 
 
 def _port_answers(display: str) -> bool:
-    """Whether a remote X server can be reached soon; Xlib itself would wait for minutes."""
+    """Whether a remote X server can be reached within `_CONNECT_S`; Xlib would wait for minutes."""
     host, _, rest = display.rpartition(":")
     number = rest.partition(".")[0]
     if host in ("", "unix") or host.startswith("/") or not number.isdecimal():
@@ -159,7 +159,7 @@ def _port_answers(display: str) -> bool:
 
 
 def _x_answers() -> bool:
-    """Whether the X server of DISPLAY accepts us, by the very library that Qt uses."""
+    """Whether the X server of DISPLAY accepts us, by the library that Qt uses."""
     try:
         xcb = ctypes.CDLL("libxcb.so.1")
     except OSError as error:

@@ -1,8 +1,7 @@
-"""Ending the program: cleanly on Ctrl-C and on the system's request, and in time in any case.
+"""The end of the program: clean on Ctrl-C and on the system's request, and always in time.
 
-Python can't interrupt a thread. Looking up a name in a network that swallows packets takes
-up to a minute, and Python would wait for that at its end; the person who closed the window
-should not.
+Python can't interrupt a thread. A name look-up in a network that swallows packets takes up to a
+minute. Python would wait for it at the end, and so would the person who closed the window.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _PATIENCE_S: Final = 0.3
 
 @contextmanager
 def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
-    """Set `stop` on a request to end while the context lasts; call it in the loop's thread."""
+    """Set `stop` on a request to end while the context lasts; enter it in the loop's thread."""
     loop = asyncio.get_running_loop()
     with ExitStack() as stack:
         for number in filter(is_heeded, STOPPING):
@@ -44,7 +43,7 @@ def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
 def _handle(
     loop: asyncio.AbstractEventLoop, number: signal.Signals, handle: Callable[[], None]
 ) -> Callable[[], object]:
-    """Install a handler; return what restores the one before."""
+    """Install a handler; return a function that restores the handler before it."""
     before = signal.getsignal(number)
 
     def restore() -> None:
@@ -53,7 +52,7 @@ def _handle(
     try:
         loop.add_signal_handler(number, handle)
     except NotImplementedError:
-        # Windows: Python's handler runs only when Python does, so the loop must wake at times.
+        # On Windows Python runs the handler when the loop next wakes, so the loop needs a timer.
         def from_python(_number: int, frame: FrameType | None) -> None:
             del frame
             loop.call_soon_threadsafe(handle)
@@ -69,31 +68,31 @@ def _handle(
 
 
 class Workers(ThreadPoolExecutor):
-    """An event loop's pool of threads; shutting it down doesn't wait for them."""
+    """An event loop's pool of threads; its shutdown doesn't wait for them."""
 
     def __init__(self) -> None:
         super().__init__(8, thread_name_prefix="work")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
-        """Take no more work and forget what has not begun."""
+        """Take no more work, and cancel the work that has not begun."""
         del wait
         super().shutdown(wait=False, cancel_futures=cancel_futures)
 
 
 def end_at_latest(within_s: float) -> None:
-    """End the process after `within_s`, whatever it is doing then; call it when closing."""
+    """End the process after `within_s`, even if it is busy; call it when closing."""
     end = threading.Timer(within_s, _end_at_once, (1,))
     end.daemon = True
     end.start()
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with `code`, within `_PATIENCE_S` even where a thread is busy.
+    """End the process with `code`, within `_PATIENCE_S` even if a thread is busy.
 
-    Everything that must be closed has to be closed before. The code is at least 1 where what was
-    printed can't be written.
+    The caller closes all resources before. The code is at least 1 if printed text can't be
+    written.
     """
-    # While these may still be interrupted: a reader of a pipe may have no time for them.
+    # A request to end may still interrupt this: the reader of a pipe may never take the text.
     if not _flush():
         code = code or 1
     ignore_requests()
@@ -104,7 +103,7 @@ def leave(code: int) -> NoReturn:
 
 
 def _end_at_once(code: int) -> None:
-    names = [one.name for one in threading.enumerate() if not one.daemon]
+    names = [thread.name for thread in threading.enumerate() if not thread.daemon]
     _log.info("ending although threads are busy: %s", ", ".join(names))
     logging.shutdown()
     _flush()
@@ -112,10 +111,10 @@ def _end_at_once(code: int) -> None:
 
 
 def _flush() -> bool:
-    """Write out what is printed; return whether that was possible.
+    """Write out the printed text; return whether that was possible.
 
-    What can't be written, to a full disk or a closed pipe, is dropped here: the interpreter
-    would try again as it ends, and complain of it.
+    Text for a full disk or a closed pipe is dropped here: otherwise the interpreter would try
+    again at its end, and print an error.
     """
     written = True
     for stream in (sys.stdout, sys.stderr):
@@ -125,7 +124,7 @@ def _flush() -> bool:
             written = False
             with suppress(OSError, ValueError):
                 _lead_nowhere(stream.fileno())
-        except (ValueError, AttributeError):  # Closed, or none on Windows without a console.
+        except (ValueError, AttributeError):  # A closed stream, or none: Windows without console.
             pass
     return written
 

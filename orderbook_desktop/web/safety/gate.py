@@ -45,7 +45,7 @@ _WHOLE_LINK: Final = (
     " window of the program shows the link; it may be another one since the last start."
 )
 
-# Another try would be refused in the same way.
+# For these statuses another try would be refused in the same way.
 _NO_WAY_ON = (401, 421)
 
 
@@ -237,18 +237,18 @@ def _with_security_headers(send: Send) -> Send:
 
 
 def is_for_a_person(headers: Mapping[str, str]) -> bool:
-    """Whether a request with these headers (by lower-case name) wants a page of its own.
+    """Whether a request with these headers (lower-case names) is for a whole page.
 
-    htmx asks for HTML, too, but would read the page as a part of another one.
+    htmx also asks for HTML, but would put the page into the page that is open.
     """
     return "text/html" in headers.get("accept", "") and "hx-request" not in headers
 
 
 class RefusalPage:
-    """Makes pages that need nothing else, as whatever they asked for would be refused, too.
+    """Makes pages that load no other file, since the server would refuse that as well.
 
-    The style is in the page, and named by its hash in a policy of its own, which allows
-    nothing but that.
+    The style sheet is in the page. The page's own policy names the hash of the style sheet, and
+    allows nothing else.
     """
 
     def __init__(self, templates: Templates) -> None:

@@ -1,16 +1,16 @@
-// The depth chart's range and outlines, as `core/depth_curve.py` finds them for the window and
-// for `web/book_view.py`.
+// The depth chart's range and outlines, by the rules of `core/depth_curve.py`, which serves the
+// window and `web/book_view.py`.
 
 export const WIDTH = 1000;
 export const HEIGHT = 240;
 const COLUMNS = 200;
 const COLUMN = WIDTH / COLUMNS;
 
-// Null without levels. `tick` is the finest price step.
+// The result is null without levels. `tick` is the finest price step.
 export function depthChart(bids, asks, tick) {
   const best = [bids, asks].filter((side) => side.levels.length).map((side) => side.levels[0].at);
   if (!best.length) return null;
-  const mid = best.reduce((one, other) => one + other) / best.length;
+  const mid = best.reduce((left, right) => left + right) / best.length;
   const half = halfSpan([bids.levels, asks.levels].filter((levels) => levels.length), mid, tick);
   const [low, high] = [mid - half, mid + half];
   const inView = [within(bids.levels, (at) => at >= low), within(asks.levels, (at) => at <= high)];
@@ -20,7 +20,7 @@ export function depthChart(bids, asks, tick) {
   return { ...chart, bids: outline(bids.levels, chart, -1), asks: outline(asks.levels, chart, 1) };
 }
 
-// A few far-off levels must not squeeze the rest into a line.
+// The range leaves out the last levels: a few distant ones would flatten the rest.
 function halfSpan(sides, mid, tick) {
   const farthest = (index) =>
     Math.max(...sides.map((levels) => Math.abs(levels[index(levels.length)].at - mid)));
@@ -29,7 +29,7 @@ function halfSpan(sides, mid, tick) {
   return Math.max(Math.min(reach * 1.05, Math.max(0.02 * mid, 2 * nearest)), 10 * tick);
 }
 
-// What rests in front of the first level that isn't `inside`, exact and as a double.
+// The total size of the levels before the first one that isn't `inside`, exact and as a double.
 function within(levels, inside) {
   let size = 0n, amount = 0;
   for (const level of levels) {
@@ -40,7 +40,8 @@ function within(levels, inside) {
   return { size, amount };
 }
 
-// A column shows what rests between the spread and its middle; the curve ends with its last level.
+// A column shows the total size from the spread to the column's middle. The curve ends with its
+// last level.
 function outline(levels, { low, high, most }, outward) {
   if (!levels.length) return "";
   const column = (high - low) / COLUMNS;
@@ -56,7 +57,7 @@ function outline(levels, { low, high, most }, outward) {
     }
     if (price >= nearest && price <= farthest) tops.set(x, Math.round((1 - sum / most) * HEIGHT));
   }
-  const columns = [...tops.keys()].sort((one, other) => one - other);
+  const columns = [...tops.keys()].sort((left, right) => left - right);
   if (!columns.length) return "";
   let path = `M${columns[0] * COLUMN} ${HEIGHT}`;
   columns.forEach((x, at) => {

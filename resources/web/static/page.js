@@ -1,7 +1,7 @@
-// The page that merges changes itself: draws the book once per display frame, if it moved.
+// The script of the page that merges changes: it draws a changed book once per display frame.
 
 import { BookFeed } from "./book_feed.js";
-import { announce, complete, submitOnChoice, tellDemo } from "./choice.js";
+import { announce, reloadIncomplete, showDemo, submitOnChoice } from "./choice.js";
 import { Crosshair } from "./crosshair.js";
 import { depthChart } from "./depth_chart.js";
 import { groups, put, show } from "./ladder.js";
@@ -35,16 +35,16 @@ function group(text) {
 
 function draw() {
   drawing = 0;
-  // What the server rendered stands until the first book is here.
+  // Until the first book comes, the page shows the book that the server rendered.
   if (feed.run || feed.lost) drawState();
   if (!feed.run) return;
-  if (complete(form, feed.lastUpdateId > 0)) return;
-  tellDemo(feed.demo);
+  if (reloadIncomplete(form, feed.lastUpdateId > 0)) return;
+  showDemo(feed.demo);
   const askRows = groups(feed.asks, step, asks.length);
   const bidRows = groups(feed.bids, step, bids.length);
   const askTotal = askRows.at(-1)?.total ?? 0n;
   const bidTotal = bidRows.at(-1)?.total ?? 0n;
-  const most = [askTotal, bidTotal, 1n].reduce((one, other) => (one > other ? one : other));
+  const most = [askTotal, bidTotal, 1n].reduce((left, right) => (left > right ? left : right));
   show(asks, askRows, most, rowPlaces);
   show(bids, bidRows, most, rowPlaces);
   drawStrip(bidTotal, askTotal);
@@ -93,8 +93,8 @@ function drawAge() {
   put(by("age"), age === null ? "" : age < 2 ? "live" : `${ages.format(age)} s ago`);
 }
 
-// A server that was started anew may want another token: its own page says so. Whatever else
-// it refuses it may not refuse for long.
+// A restarted server may require another token, and its refusal page says so. Other refusals may
+// end by themselves, so the page stays.
 async function askWhyLost() {
   if (document.hidden || !feed.lost) return;
   const answer = await fetch(location.href, { method: "HEAD" }).catch(() => null);

@@ -1,4 +1,4 @@
-"""Work that Ctrl-C breaks off."""
+"""Long work of a command: Ctrl-C cancels it, and a terminal shows its progress."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from rich.console import Console
 from orderbook_desktop.app.commands.long_work import Interrupted, WorkProgress, run_interruptibly
 
 
-def _told(result: int) -> int:
+def _plus_ten(result: int) -> int:
     return result + 10
 
 
-def test_its_result_and_its_error() -> None:
+def test_result_and_error_of_the_work_come_back() -> None:
     async def work(fails: bool) -> int:
         if fails:
             raise LookupError("no")
         return 7
 
-    assert run_interruptibly(work(fails=False), "nothing was done", _told) == 17
+    assert run_interruptibly(work(fails=False), "nothing was done", _plus_ten) == 17
     with pytest.raises(LookupError):
-        run_interruptibly(work(fails=True), "nothing was done", _told)
+        run_interruptibly(work(fails=True), "nothing was done", _plus_ten)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to oneself")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_cancels_it(number: signal.Signals) -> None:
+def test_a_signal_cancels_the_work(number: signal.Signals) -> None:
     cleaned: list[bool] = []
 
     async def work() -> int:
@@ -45,12 +45,12 @@ def test_a_signal_cancels_it(number: signal.Signals) -> None:
         raise AssertionError
 
     with pytest.raises(Interrupted, match=r"Stopped; nothing was done\."):
-        run_interruptibly(work(), "nothing was done", _told)
+        run_interruptibly(work(), "nothing was done", _plus_ten)
     assert cleaned == [True]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to oneself")
-def test_what_is_done_all_the_same_counts() -> None:
+def test_work_that_completes_despite_a_signal_counts() -> None:
     async def work() -> int:
         os.kill(os.getpid(), signal.SIGINT)
         try:
@@ -59,7 +59,7 @@ def test_what_is_done_all_the_same_counts() -> None:
             return 7
         raise AssertionError
 
-    assert run_interruptibly(work(), "nothing was done", _told) == 17
+    assert run_interruptibly(work(), "nothing was done", _plus_ten) == 17
 
 
 _PROGRAM = """
@@ -86,15 +86,15 @@ run_interruptibly(work(), "nothing was done", tell, done=sys.argv[2])
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to oneself")
 @pytest.mark.parametrize(
-    ("when", "done", "code", "told"),
+    ("when", "done", "code", "sentence"),
     [
         ("busy", "", 1, "Stopped; nothing was done."),
         ("telling", "", 1, "Stopped; nothing was done."),
         ("telling", "all was done", 0, "Stopped; all was done."),
     ],
 )
-def test_a_signal_ends_what_does_not_end_by_itself(
-    when: str, done: str, code: int, told: str
+def test_a_signal_ends_work_that_ignores_cancelling(
+    when: str, done: str, code: int, sentence: str
 ) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", _PROGRAM, when, done],
@@ -103,7 +103,7 @@ def test_a_signal_ends_what_does_not_end_by_itself(
         check=False,
         timeout=50,
     )
-    assert (ended.returncode, ended.stderr) == (code, f"orderbook-desktop: {told}\n")
+    assert (ended.returncode, ended.stderr) == (code, f"orderbook-desktop: {sentence}\n")
 
 
 def _shown(*, terminal: bool) -> str:
@@ -123,5 +123,5 @@ def test_a_terminal_shows_a_bar() -> None:
     assert "100%" in shown
 
 
-def test_elsewhere_it_is_silent() -> None:
+def test_without_a_terminal_there_is_no_bar() -> None:
     assert _shown(terminal=False) == ""

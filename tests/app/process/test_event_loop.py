@@ -1,4 +1,4 @@
-"""Qt's objects go on Qt's thread, and uncaught exceptions end in the log, once each."""
+"""Qt's objects are destroyed in Qt's thread, and uncaught exceptions are logged, once each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orderbook_desktop.app.process.event_loop import UnexpectedErrors, garbage_o
 
 
 class _Cycle(QObject):
-    """A Qt object that only the collector can end; notes on which thread it went."""
+    """A Qt object that only the garbage collector destroys; it notes the thread."""
 
     ended_on: list[int]
 
@@ -34,7 +34,7 @@ def _allocate(kept: list[Any]) -> None:
     kept.extend([[]] * 1 + [[number] for number in range(5_000)])
 
 
-async def test_what_threads_allocate_is_collected_on_the_loops_thread() -> None:
+async def test_garbage_of_other_threads_is_collected_in_the_loops_thread() -> None:
     ended_on: list[int] = []
     gc.enable()
     try:
@@ -93,7 +93,7 @@ def _in_a_thread() -> None:
 @pytest.mark.parametrize(
     "cause", [_in_a_slot, _in_an_override, _in_a_callback_of_the_loop, _in_a_thread]
 )
-async def test_it_is_logged_and_told(cause: Callable[[], None]) -> None:
+async def test_an_uncaught_exception_is_logged_and_reported(cause: Callable[[], None]) -> None:
     reported: list[BaseException] = []
     hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
     with UnexpectedErrors(reported.append).caught(asyncio.get_running_loop()):
@@ -106,7 +106,7 @@ async def test_it_is_logged_and_told(cause: Callable[[], None]) -> None:
 
 
 @pytest.mark.expects_log(r"ERROR .*event_loop: unexpected exception in ")
-async def test_the_same_one_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_same_exception_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     reported: list[BaseException] = []
     loop = asyncio.get_running_loop()
     with UnexpectedErrors(reported.append).caught(loop):

@@ -1,4 +1,4 @@
-"""Without a screen, or without Qt's libraries, there is a sentence instead of an abort."""
+"""Without a screen, or without Qt's libraries, the program prints a sentence and exits."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_platforms_without_a_display(monkeypatch: pytest.MonkeyPatch, platform: 
 
 
 @pytest.mark.parametrize("platform", ["xcb", "wayland", "wayland;xcb", "fantasy"])
-def test_platforms_that_are_not_there(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+def test_platforms_that_do_not_answer(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
     monkeypatch.setenv("QT_QPA_PLATFORM", platform)
     with pytest.raises(NoScreen):
         check_screen()
@@ -111,14 +111,16 @@ def test_nothing_is_missing_here() -> None:
     assert missing_packages(OFFSCREEN) == []
 
 
-def test_it_needs_nothing_that_has_to_be_installed() -> None:
+def test_the_check_needs_only_the_standard_library() -> None:
     root = Path(__file__).parents[3]
     code = "import sys; sys.path.append(sys.argv[1]); import orderbook_desktop.app.process.screen"
-    # Without site-packages, as the interpreter runs before anything is installed.
+    # The interpreter has no site-packages, as before any dependency is installed.
     subprocess.run([sys.executable, "-I", "-S", "-c", code, root], check=True, timeout=120)
 
 
-def test_setting_up_installs_what_the_program_would_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_set_up_installs_the_libraries_that_the_program_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     path = Path(__file__).parents[3] / "packaging" / "setup_venv.py"
     spec = importlib.util.spec_from_file_location("setup_venv", path)
     assert spec is not None

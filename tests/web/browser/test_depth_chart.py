@@ -1,4 +1,4 @@
-"""The chart that a page draws by itself is the one that the server and the window draw."""
+"""The page's script draws the same chart as the server and the window."""
 
 from __future__ import annotations
 
@@ -69,6 +69,6 @@ def test_a_page_draws_the_same_chart(chromium: Browser) -> None:
                 assert max(0, drawn[low_or_high]) == pytest.approx(label, abs=tick), name
             for side in ("bids", "asks"):
                 here, there = _heights(getattr(expected, side)), _heights(drawn[side])
-                # The last digit of a double may put a level into the column beside it.
+                # The last digit of a double may put a level into the next column.
                 others = [x for x in here if abs(here[x] - there.get(x, -9)) > 1]
                 assert len(others) + len(there.keys() - here.keys()) <= 1, (name, side)
