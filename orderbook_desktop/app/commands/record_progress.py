@@ -1,4 +1,4 @@
-"""What a headless recording tells on standard error."""
+"""The progress of a headless recording on standard error."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.engine.recording_meter import RecordingMeter, detail_of, problem_of
 from orderbook_desktop.system.steady_clock import steady_ns
 
-_TELL_EVERY_S: Final = 10.0
-# More of them are told as one in the line that comes every ten seconds.
+_PRINT_EVERY_S: Final = 10.0
+# With more symbols the line that comes every ten seconds has only their total.
 _SYMBOLS_A_LINE: Final = 12
-# Title, frame, header and total.
+# Lines for title, frame, header and total.
 _ROWS_AROUND: Final = 8
 _DRAW_EVERY_S: Final = 1.0
 _LATE_MS: Final = 1_000
 
 
 class RecordProgress:
-    """Shows how `sessions` (by symbol) are doing: a live table on a terminal, else lines.
+    """Shows the state of `sessions` (by symbol): a live table on a terminal, else lines.
 
-    The table has the worst first, and no more rows than the terminal. Lines come when a
-    symbol's state changes, and every ten seconds. Use it as a context manager and call
-    `show()` a few times a second.
+    The table begins with the worst symbol, and has no more rows than fit the terminal. A line
+    is printed when a symbol's state changes, and every ten seconds. Use it as a context manager
+    and call `show()` a few times a second.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class RecordProgress:
         self._meters = [RecordingMeter(*item, since_ms) for item in sessions.items()]
         self._console = console or Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False)
-        self._told: dict[str, str] = {}
+        self._printed_states: dict[str, str] = {}
         self._now = now
-        self._told_at = now()
+        self._printed_at = now()
         self._drawn_at = -math.inf
         self._most_waiting = 0
-        self._sentence = ""
+        self._printed_sentence = ""
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -77,7 +77,7 @@ class RecordProgress:
         self._live.stop()
 
     def show(self) -> None:
-        """Tell what is new."""
+        """Update the table, or print the lines that are due."""
         for meter in self._meters:
             meter.look()
         waiting = sum(meter.session.recording_status.waiting for meter in self._meters)
@@ -87,11 +87,11 @@ class RecordProgress:
             return
         for meter in self._meters:
             state = _state(meter)
-            if self._told.get(meter.symbol) != state:
-                self._told[meter.symbol] = state
+            if self._printed_states.get(meter.symbol) != state:
+                self._printed_states[meter.symbol] = state
                 self._print(f"{meter.symbol}: {state}")
-        if self._now() - self._told_at >= _TELL_EVERY_S:
-            self._told_at = self._now()
+        if self._now() - self._printed_at >= _PRINT_EVERY_S:
+            self._printed_at = self._now()
             if len(self._meters) > _SYMBOLS_A_LINE:
                 total = _total([meter.status() for meter in self._meters])
                 self._print(f"{total}; at most {self._most_waiting:,} were waiting")
@@ -100,13 +100,13 @@ class RecordProgress:
                 self._print("; ".join(_counts(meter) for meter in self._meters))
 
     def tell(self, sentence: str) -> None:
-        """Tell something of all symbols, once for as long as it is so; empty: nothing is."""
-        if sentence and sentence != self._sentence:
+        """Print the problem of all symbols, once until another `sentence`; empty: no problem."""
+        if sentence and sentence != self._printed_sentence:
             self._print(sentence)
-        self._sentence = sentence
+        self._printed_sentence = sentence
 
     def _show_table(self) -> None:
-        # Drawing a large one takes as long as recording a hundred events.
+        # Drawing a large table takes as long as recording a hundred events.
         is_large = len(self._meters) > _SYMBOLS_A_LINE
         if not is_large or self._now() - self._drawn_at >= _DRAW_EVERY_S:
             self._drawn_at = self._now()
@@ -126,17 +126,19 @@ class RecordProgress:
             box=box.SIMPLE_HEAD,
         )
         for name in ("symbol", "state", "events", "events/s", "lag ms", "gaps", "archived"):
-            # Where there is no room the state is cut short, not the numbers.
+            # In a narrow terminal the state is cut short, not the numbers.
             is_number = name not in ("symbol", "state")
             justify: JustifyMethod = "right" if is_number else "left"
             table.add_column(name, justify=justify, no_wrap=name != "state")
-        for one in shown:
-            text = f"{one.state.value}. {one.problem}" if one.problem else one.state.value
-            # A line for each symbol; of the only one all is told.
+        for status in shown:
+            counts, text = status.counts, status.state.value
+            if status.problem:
+                text = f"{text}. {status.problem}"
+            # One line for each symbol; a single symbol's state may take several lines.
             state = Text(text, overflow="ellipsis", no_wrap=len(statuses) > 1)
-            numbers = (one.counts.events, round(one.rate), one.lag_ms or 0, one.counts.gaps)
-            told = (*(f"{number:,}" for number in numbers), bytes_text(one.counts.archived_bytes))
-            table.add_row(one.symbol, state, *told)
+            numbers = (counts.events, round(status.rate), status.lag_ms or 0, counts.gaps)
+            cells = (*(f"{number:,}" for number in numbers), bytes_text(counts.archived_bytes))
+            table.add_row(status.symbol, state, *cells)
         if len(shown) < len(statuses):
             more = f"and {len(statuses) - len(shown):,} more, none of them worse"
             table.add_row("…", Text(more, overflow="ellipsis", no_wrap=True))
@@ -153,10 +155,10 @@ def summary_of(
     ended_by: KnownError | None = None,
     console: Console | None = None,
 ) -> bool:
-    """Print what became of `sessions`; return whether all of it is recorded.
+    """Print the result of each of `sessions`; return whether all received events are recorded.
 
-    `waiting` is how many events could not be written before the end. `ended_by`, which made
-    going on pointless, is told by the caller.
+    `waiting` is how many events could not be written before the end. `ended_by` is the error
+    that made going on pointless; the caller prints it.
     """
     console = console or Console(stderr=True, highlight=False)
     is_complete = bool(sessions) and not waiting
@@ -181,7 +183,8 @@ def summary_of(
         console.print(f"{text}.", markup=False, soft_wrap=True)
     if len(sessions) > _SYMBOLS_A_LINE:
         all_counts = [session.sink.counts for session in sessions.values()]
-        events, gaps = sum(one.events for one in all_counts), sum(one.gaps for one in all_counts)
+        events = sum(counts.events for counts in all_counts)
+        gaps = sum(counts.gaps for counts in all_counts)
         console.print(
             f"{_many(len(sessions), 'symbol')}: {_many(events, 'event')} recorded, "
             f"{_many(gaps, 'gap')}.",
@@ -194,14 +197,14 @@ def summary_of(
     return is_complete
 
 
-def _badness(one: RecordingStatus) -> tuple[int, bool, int]:
-    """Return what sorts the worst first."""
-    is_late = (one.lag_ms or 0) > _LATE_MS
-    return one.state.rank, not is_late, -one.counts.gaps
+def _badness(status: RecordingStatus) -> tuple[int, bool, int]:
+    """Return the key that sorts the worst recording first."""
+    is_late = (status.lag_ms or 0) > _LATE_MS
+    return status.state.rank, not is_late, -status.counts.gaps
 
 
 def _state(meter: RecordingMeter) -> str:
-    """Return the state of a recording without what changes all the time."""
+    """Return the state of a recording without the numbers that change all the time."""
     session = meter.session
     status = session.live.status
     problem = problem_of(meter.symbol, session)
@@ -218,17 +221,18 @@ def _counts(meter: RecordingMeter, now_ns: Callable[[], int] = steady_ns) -> str
 
 
 def _total(statuses: Sequence[RecordingStatus]) -> str:
-    """Return how all of them are doing, in one line."""
-    states = Counter(one.state for one in statuses)
+    """Return the total of `statuses`, in one line."""
+    states = Counter(status.state for status in statuses)
     worst_first = sorted(states.items(), key=lambda item: item[0].rank)
-    told = ", ".join(f"{count:,} {state.value}" for state, count in worst_first)
-    rate = sum(one.rate for one in statuses)
-    waiting = sum(one.waiting for one in statuses)
-    all_counts = [one.counts for one in statuses]
-    events, gaps = sum(one.events for one in all_counts), sum(one.gaps for one in all_counts)
-    archived = sum(one.archived_bytes for one in all_counts)
+    states_text = ", ".join(f"{count:,} {state.value}" for state, count in worst_first)
+    rate = sum(status.rate for status in statuses)
+    waiting = sum(status.waiting for status in statuses)
+    all_counts = [status.counts for status in statuses]
+    events = sum(counts.events for counts in all_counts)
+    gaps = sum(counts.gaps for counts in all_counts)
+    archived = sum(counts.archived_bytes for counts in all_counts)
     return (
-        f"{_many(len(statuses), 'symbol')}: {told}; {_many(events, 'event')}, {rate:,.0f} a "
+        f"{_many(len(statuses), 'symbol')}: {states_text}; {_many(events, 'event')}, {rate:,.0f} a "
         f"second, {waiting:,} waiting for the database; {_many(gaps, 'gap')}; "
         f"{bytes_text(archived)} archived"
     )

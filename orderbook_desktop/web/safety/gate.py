@@ -1,4 +1,4 @@
-"""The gate: an ASGI application that lets in what passes every check, and refuses the rest."""
+"""The gate: an ASGI application that refuses each request that fails a check."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _OUR_OWN: Final = {
     "form-action": "'self'",
 }
 
-# Of more addresses than this, the ones that have been quiet longest are forgotten.
+# With more addresses than this, the address that has been quiet longest is forgotten.
 _REMEMBERED: Final = 4096
 
 _METHODS: Final = ("GET", "HEAD")
-# Says nothing but that we are there; a container's health check knows no token.
+# This path says only that the server works; a container's health check has no token.
 _OPEN_PATHS: Final = ("/healthz",)
 _PAGES: Final = ("/",)
 _WHOLE_LINK: Final = (
     "This order book opens by its whole link only, with the token at the end. The terminal or the"
-    " window of the program shows the link; it may be another one since the last start."
+    " window of the program shows the link; a restart of the program may have changed it."
 )
 
 # For these statuses another try would be refused in the same way.
@@ -50,7 +50,7 @@ _NO_WAY_ON = (401, 421)
 
 
 def _policy_text(allowed: Mapping[str, str]) -> str:
-    """Return the content security policy that allows this much, and nothing else."""
+    """Return the content security policy that allows `allowed`, and nothing else."""
     return "; ".join(f"{name} {value}" for name, value in {**_NOTHING, **allowed}.items())
 
 
@@ -78,7 +78,7 @@ class RateCheck:
         tokens, since = self._buckets.pop(address, (self._burst, now))
         tokens = min(self._burst, tokens + (now - since) * self._per_s)
         allowed = tokens >= 1
-        # Put back at the end: the first one is always the one that was quiet longest.
+        # The address goes to the end, so the first one has been quiet longest.
         self._buckets[address] = (tokens - 1 if allowed else tokens, now)
         if len(self._buckets) > _REMEMBERED:
             del self._buckets[next(iter(self._buckets))]
@@ -87,7 +87,7 @@ class RateCheck:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request is not answered."""
+    """The reason why a request is refused."""
 
     status: int
     sentence: str
@@ -95,11 +95,12 @@ class Refusal:
 
 
 class Gate:
-    """Stands before `app`. Checks method, size, host, origin, rate and token, in this order.
+    """Checks method, size, host, origin, rate and token of a request before `app` gets it.
 
-    `target_bytes` bounds path and query, `head_bytes` a request's whole head. `token` is None
-    where none is required; `proxies` says which requests came by https. `refuse_page` answers
-    people with a status and a sentence. A header of ours that an answer sets itself is kept.
+    `target_bytes` limits path and query, `head_bytes` the whole head of a request. `token` is
+    None if no token is required. `proxies` says which requests came by https. `refuse_page`
+    makes the page of a refusal from a status and a sentence. A security header that an answer
+    sets itself stays as it is.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class Gate:
         if refusal is not None:
             await self._answer(refusal, request)(scope, receive, secured)
         elif self._token and request.path in _PAGES and self._token.in_query(request.query):
-            # Out of the address line, the history and whatever the page links to.
+            # The redirect keeps the token out of the address line, the history and referrers.
             query = without_token(request.query)
             response = RedirectResponse(request.path + (f"?{query}" if query else ""), 303)
             secure = self._proxies.is_https(request.address, request.headers)
@@ -151,7 +152,7 @@ class Gate:
     def _misshapen(self, request: _Request) -> Refusal | None:
         if request.method not in _METHODS:
             allow = (("allow", ", ".join(_METHODS)),)
-            return Refusal(405, "Everything here can only be looked at.", allow)
+            return Refusal(405, "This server answers only GET and HEAD.", allow)
         if request.target_bytes > self._target_bytes:
             return Refusal(414, "The address is too long.")
         if request.head_bytes > self._head_bytes:
@@ -163,10 +164,10 @@ class Gate:
     def _foreign(self, request: _Request) -> Refusal | None:
         if not self._hosts.accepts(request.headers.get("host", "")):
             return Refusal(
-                421, "This server is not known by that name; open it by its address in digits."
+                421, "This server does not have that name; open it by its address in digits."
             )
         if request.is_foreign:
-            return Refusal(403, "Other sites may not ask for this.")
+            return Refusal(403, "Pages of other sites may not request this.")
         return None
 
     def _unwelcome(self, request: _Request) -> Refusal | None:
@@ -189,7 +190,7 @@ class Gate:
 
 
 class _Request:
-    """What the checks look at."""
+    """The parts of a request that the checks look at."""
 
     def __init__(self, scope: Scope) -> None:
         self.method: str = scope["method"]
@@ -197,7 +198,7 @@ class _Request:
         self.query: str = scope["query_string"].decode("latin-1")
         raw_path: bytes = scope.get("raw_path") or self.path.encode()
         self.target_bytes = len(raw_path) + len(scope["query_string"])
-        # Where a header comes twice, only the last would count: joined, it fits nothing.
+        # A header that comes twice is joined, so that it passes no check.
         self.headers: dict[str, str] = {}
         self.head_bytes = self.target_bytes
         for name, value in scope["headers"]:
@@ -209,13 +210,13 @@ class _Request:
 
     @property
     def has_body(self) -> bool:
-        """Whether the request brings something along."""
+        """Whether the request announces a body."""
         length = self.headers.get("content-length", "0").strip()
         return "transfer-encoding" in self.headers or length not in ("", "0")
 
     @property
     def is_foreign(self) -> bool:
-        """Whether another site's page asks for it, other than by a link that was followed."""
+        """Whether another site's page made the request; a followed link to the page is not."""
         site = self.headers.get("sec-fetch-site", "none")
         if site in ("cross-site", "same-site"):
             return self.headers.get("sec-fetch-mode") != "navigate" or self.path not in _PAGES
