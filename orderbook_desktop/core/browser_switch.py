@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from orderbook_desktop.core.number_text import counted
+
 
 class BrowserState(Enum):
     """Whether browsers are served; the values are what a person reads."""
@@ -59,4 +61,4 @@ class BrowserSwitch(Protocol):
 
 def viewers_text(viewers: int) -> str:
     """Return how many are watching, in words."""
-    return f"{viewers:,} {'viewer' if viewers == 1 else 'viewers'}"
+    return counted(viewers, "viewer")

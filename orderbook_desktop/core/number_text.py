@@ -19,6 +19,11 @@ def with_thousands(decimal: str) -> str:
     return f"{sign}{int(whole):,}{point}{fraction}"
 
 
+def counted(count: int, what: str) -> str:
+    """Return `1 event`, `2,000 events`."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def percent_text(percent: float) -> str:
     """Return a percentage with its sign and about three significant digits."""
     size = abs(percent)

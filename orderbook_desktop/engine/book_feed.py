@@ -43,6 +43,7 @@ from orderbook_desktop.core.sources import (
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.witness import Horizon, horizon_of
 from orderbook_desktop.exchange.errors import NoBook, Paced, RateLimited, UnknownSymbol
+from orderbook_desktop.system.attempts import Repeats
 from orderbook_desktop.system.steady_clock import steady_ns
 
 _log = logging.getLogger(__name__)
@@ -315,7 +316,7 @@ class BookFeed:
         await asyncio.sleep(pause)
         delays = backoff_delays(first=self._first_delay, cap=self._longest_delay)
         without_book = backoff_delays(_WITHOUT_BOOK_FIRST_S, cap=_WITHOUT_BOOK_LONGEST_S)
-        told = ""
+        repeats = Repeats()
         while self._sync.wants_snapshot:
             try:
                 snapshot = await self._snapshots.snapshot(self._market)
@@ -325,10 +326,9 @@ class BookFeed:
                 is_trouble = self._kind is SourceKind.DIRECT and not isinstance(error, Paced)
                 if is_trouble:
                     _log.warning("%s: no snapshot: %s", self._market, error)
-                elif str(error) != told:
+                elif repeats.is_new(error):
                     # Asked for every second, it would push all else out of the log.
-                    told = str(error)
-                    _log.info("%s: no snapshot: %s", self._market, told)
+                    _log.info("%s: no snapshot: %s", self._market, error)
                 self._set_problem(error)
                 pause = _pause_after(error, next(delays))
                 if isinstance(error, NoBook):

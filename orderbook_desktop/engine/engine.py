@@ -33,6 +33,7 @@ from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from orderbook_desktop.storage.server.start_failures import until_worth_trying
 from orderbook_desktop.storage.server.times import SERVER_TIMES, ServerTimes
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.system.attempts import Repeats
 from orderbook_desktop.system.tasks import Jobs
 
 _log = logging.getLogger(__name__)
@@ -272,12 +273,13 @@ class Engine:
 
     async def _keep_trying_server(self) -> None:
         delays = backoff_delays(first=self._times.retry_first_s, cap=30.0)
+        repeats = Repeats()
         while True:
             self.server.subscribe(self._server_changed)
             try:
                 await self.server.start()
             except KnownError as error:
-                if str(error) != str(self._server_error):
+                if repeats.is_new(error):
                     _log.warning("no database: %s", error)
                 self._server_error = error
             else:

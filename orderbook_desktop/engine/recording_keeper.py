@@ -14,6 +14,7 @@ from orderbook_desktop.storage.failures import is_driver_failure
 from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
 from orderbook_desktop.storage.retention.retention import Pruner
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.system.attempts import Repeats
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class RecordingKeeper:
         self._counted_at = self._pruned_at = float("-inf")
         self._count_after_s = _COUNT_FIRST_S
         self._count_least_s = 0.0
-        self._told = ""
+        self._repeats = Repeats()
 
     @property
     def retention(self) -> Retention:
@@ -121,8 +122,7 @@ class RecordingKeeper:
 
     def _log_once(self, error: Exception) -> None:
         """Log what keeps it from looking; whoever records tells what the database does."""
-        if repr(error) != self._told:
-            self._told = repr(error)
+        if self._repeats.is_new(error):
             level = logging.INFO if is_driver_failure(error) else logging.ERROR
             _log.log(level, "the recording can't be looked after now", exc_info=error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orderbook_desktop.core.disk import DiskLevel, DiskStatus, Retention, bytes_text
+from orderbook_desktop.core.number_text import counted
 
 
 def disk_field(disk: DiskStatus, retention: Retention) -> str:
@@ -66,4 +67,4 @@ def retention_text(retention: Retention) -> str:
 def _days(count: int) -> str:
     if count < 1:
         return "less than a day"
-    return "1 day" if count == 1 else f"{count:,} days"
+    return counted(count, "day")

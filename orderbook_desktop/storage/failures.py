@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Protocol
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.storage.errors import DatabaseError, system_words
+from orderbook_desktop.system.attempts import Attempts
 
 _log = logging.getLogger(__name__)
 
@@ -92,21 +92,17 @@ async def until_it_works(
     await database.until_connected()
     from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
 
-    delays = backoff_delays(first=0.1, cap=1.0)
-    told = ""
-    while True:
+    def failed(error: Exception, /, *, is_new: bool) -> None:
+        # It may have been closed under the attempt.
+        if database.is_connected:
+            if is_new and not isinstance(error, PyMongoError | KnownError):
+                _log.error("writing the recording failed unexpectedly", exc_info=error)
+            database.failed(activity, error)
+
+    async def connected_attempt() -> None:
         await database.until_connected()
-        try:
-            await attempt()
-        except Exception as error:  # noqa: BLE001 - told and logged, whatever it is
-            # It may have been closed under the attempt.
-            if database.is_connected:
-                is_known = isinstance(error, PyMongoError | KnownError)
-                if not is_known and repr(error) != told:
-                    told = repr(error)
-                    _log.exception("writing the recording failed unexpectedly")
-                database.failed(activity, error)
-        else:
-            database.worked(activity)
-            return
-        await asyncio.sleep(next(delays))
+        await attempt()
+
+    delays = backoff_delays(first=0.1, cap=1.0)
+    await Attempts(Exception, failed, delays).until_it_works(connected_attempt)
+    database.worked(activity)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from orderbook_desktop.core.number_text import (
     axis_text,
+    counted,
     exact_text,
     percent_text,
     rounded_text,
@@ -73,3 +74,11 @@ def test_thousands(text: str, expected: str) -> None:
 )
 def test_percent_text(percent: float, expected: str) -> None:
     assert percent_text(percent) == expected
+
+
+def test_counts_in_words() -> None:
+    assert [counted(count, "event") for count in (0, 1, 2_000)] == [
+        "0 events",
+        "1 event",
+        "2,000 events",
+    ]

@@ -10,8 +10,9 @@ import typer
 
 from orderbook_desktop.app.commands.database_session import open_database
 from orderbook_desktop.app.commands.long_work import WorkProgress, run_interruptibly
-from orderbook_desktop.app.commands.times import check_span, time_text
+from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.settings import Settings, symbol_and_market
+from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.timeline import Timeline
 from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.storage.exports.exporting import Exported, ExportJob, NothingRecorded, export

@@ -13,11 +13,12 @@ import typer
 
 from orderbook_desktop.app.commands.database_session import open_database
 from orderbook_desktop.app.commands.long_work import WorkProgress, run_interruptibly
-from orderbook_desktop.app.commands.times import time_text
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.event_times import OddTimes
+from orderbook_desktop.core.number_text import counted
 from orderbook_desktop.core.received import Broken, FileNotes, Received, UnusableFile
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.formats.capture_reader import captured_messages, is_captured
 from orderbook_desktop.formats.lines import check_file, first_line
 from orderbook_desktop.formats.names import ImportFormat
@@ -126,11 +127,11 @@ def _report(imported: ImportedMarket, db_name: str) -> None:
         count = len(imported.segments)
         runs = "one unbroken run" if count == 1 else f"{count} unbroken runs"
         span = f"{time_text(imported.timeline.from_ms)} to {time_text(imported.timeline.to_ms)}"
-        events = _many(imported.events, "event")
+        events = counted(imported.events, "event")
         typer.echo(f"{market}: {events} in {runs}, {span}, into {db_name}.")
     elif imported.loose:
         they = "it belongs" if imported.loose == 1 else "they belong"
-        typer.echo(f"{market}: {_many(imported.loose, 'event')}, and no book that {they} to.")
+        typer.echo(f"{market}: {counted(imported.loose, 'event')}, and no book that {they} to.")
     elif imported.known or imported.counts.loose:
         typer.echo(f"{market}: all of it is there already; nothing was imported.")
     else:
@@ -147,9 +148,9 @@ def _remarks(imported: ImportedMarket) -> Iterator[str]:
         more = "1 more event was" if imported.known == 1 else f"{imported.known:,} more events were"
         yield f"{more} there already."
     if counts.repeated:
-        yield f"{_many(counts.repeated, 'event')} came twice, and counted once."
+        yield f"{counted(counts.repeated, 'event')} came twice, and counted once."
     if counts.implausible:
-        many = _many(counts.implausible, "event")
+        many = counted(counts.implausible, "event")
         yield f"left out {many} whose update ids can't follow the others."
     yield from _odd_times(counts.times)
     if counts.behind_ms > _DAY_MS:
@@ -170,10 +171,10 @@ def _remarks(imported: ImportedMarket) -> Iterator[str]:
 
 def _odd_times(times: OddTimes) -> Iterator[str]:
     if times.converted:
-        many = _many(times.converted, "event")
+        many = counted(times.converted, "event")
         yield f"the times of {many} were converted to milliseconds."
     if times.held:
-        many = _many(times.held, "event")
+        many = counted(times.held, "event")
         yield f"the times of {many} are impossible; each counts as late as the one before it."
 
 
@@ -183,11 +184,7 @@ def _notes(notes: FileNotes) -> Iterator[str]:
             yield f"{sentence} Every whole line was read."
     for path, left_out in notes.left_out.items():
         lines = "was left out: it" if left_out.count == 1 else "were left out: the first"
-        count = _many(left_out.count, "line")
+        count = counted(left_out.count, "line")
         yield f"{path.name}: {count} {lines}, line {left_out.line}, {left_out.what}."
     for path, unit in notes.units.items():
         yield f"the receive times of {path.name} were read as {unit}."
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

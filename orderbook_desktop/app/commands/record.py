@@ -14,6 +14,7 @@ from orderbook_desktop.app.process.stopping import Workers, stop_on_signals
 from orderbook_desktop.app.program_times import PROGRAM_TIMES, ProgramTimes
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.number_text import counted
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol
@@ -115,7 +116,7 @@ async def _chosen(
         return []
     quoted = sum(symbol.endswith(f"/{choice.quote}") for symbol in found)
     if found and quoted < choice.top:
-        count = "1 symbol" if quoted == 1 else f"{quoted} symbols"
+        count = counted(quoted, "symbol")
         all_traded = f"all that the exchange trades in {choice.quote}"
         _tell(f"--top {choice.top} takes {all_traded}: no more than {count}.")
     return found

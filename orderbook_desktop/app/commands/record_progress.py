@@ -17,6 +17,7 @@ from rich.text import Text
 
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.number_text import counted
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.status import age_text, badge_for
 from orderbook_desktop.engine.market_session import MarketSession
@@ -165,11 +166,10 @@ def summary_of(
     for symbol, session in sessions.items():
         counts = session.sink.counts
         is_complete = is_complete and counts.events > 0 and not counts.dropped
-        text = (
-            f"{symbol}: {_many(counts.events, 'event')} recorded in {age_text(int(took_s * 1000))}"
-        )
+        took = age_text(int(took_s * 1000))
+        text = f"{symbol}: {counted(counts.events, 'event')} recorded in {took}"
         if counts.events:
-            text += f", up to update id {counts.last_id}, {_many(counts.gaps, 'gap')}"
+            text += f", up to update id {counts.last_id}, {counted(counts.gaps, 'gap')}"
         elif (detail := detail_of(symbol, session)) and detail != str(ended_by):
             text += f" ({detail.removesuffix(' Trying again.').rstrip('.')})"
         if counts.gaps:
@@ -179,20 +179,20 @@ def summary_of(
         if counts.repeated:
             text += f"; {counts.repeated:,} of them were there already"
         if counts.dropped:
-            text += f"; {_many(counts.dropped, 'event')} did not fit into memory and are lost"
+            text += f"; {counted(counts.dropped, 'event')} did not fit into memory and are lost"
         console.print(f"{text}.", markup=False, soft_wrap=True)
     if len(sessions) > _SYMBOLS_A_LINE:
         all_counts = [session.sink.counts for session in sessions.values()]
         events = sum(counts.events for counts in all_counts)
         gaps = sum(counts.gaps for counts in all_counts)
         console.print(
-            f"{_many(len(sessions), 'symbol')}: {_many(events, 'event')} recorded, "
-            f"{_many(gaps, 'gap')}.",
+            f"{counted(len(sessions), 'symbol')}: {counted(events, 'event')} recorded, "
+            f"{counted(gaps, 'gap')}.",
             markup=False,
             soft_wrap=True,
         )
     if waiting:
-        text = f"{_many(waiting, 'event')} could not be written before the end."
+        text = f"{counted(waiting, 'event')} could not be written before the end."
         console.print(text, markup=False, soft_wrap=True)
     return is_complete
 
@@ -215,8 +215,8 @@ def _counts(meter: RecordingMeter, now_ns: Callable[[], int] = steady_ns) -> str
     counts = meter.session.sink.counts
     badge = badge_for(meter.session.live.status, now_ns())
     return (
-        f"{meter.symbol} {badge.text}: {_many(counts.events, 'event')}, "
-        f"{_many(counts.gaps, 'gap')}, {bytes_text(counts.archived_bytes)} archived"
+        f"{meter.symbol} {badge.text}: {counted(counts.events, 'event')}, "
+        f"{counted(counts.gaps, 'gap')}, {bytes_text(counts.archived_bytes)} archived"
     )
 
 
@@ -232,11 +232,7 @@ def _total(statuses: Sequence[RecordingStatus]) -> str:
     gaps = sum(counts.gaps for counts in all_counts)
     archived = sum(counts.archived_bytes for counts in all_counts)
     return (
-        f"{_many(len(statuses), 'symbol')}: {states_text}; {_many(events, 'event')}, {rate:,.0f} a "
-        f"second, {waiting:,} waiting for the database; {_many(gaps, 'gap')}; "
+        f"{counted(len(statuses), 'symbol')}: {states_text}; {counted(events, 'event')}, "
+        f"{rate:,.0f} a second, {waiting:,} waiting for the database; {counted(gaps, 'gap')}; "
         f"{bytes_text(archived)} archived"
     )
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.exchange.errors import ExchangeError, Paced, RateLimited, RegionBlocked
 from orderbook_desktop.exchange.stream import STREAMS_A_CONNECTION
+from orderbook_desktop.system.attempts import Attempts
 
 _log = logging.getLogger(__name__)
 
@@ -101,18 +101,19 @@ async def _traded_symbols(
     engine: Engine, tell: Callable[[str], None]
 ) -> tuple[list[SymbolInfo], dict[str, Decimal]]:
     """Return the traded symbols, and the volumes of a day by market, once the exchange answers."""
-    delays, last_reason = backoff_delays(first=1.0, cap=60.0), ""
-    while True:
-        try:
-            return await engine.symbols(), await engine.rest.day_volumes()
-        except RegionBlocked:
-            raise
-        except ExchangeError as error:
-            _log.warning("no list of the most traded symbols: %s", error)
-            if str(error) != last_reason:
-                last_reason = str(error)
-                tell(last_reason)
-            pause = next(delays)
-            if isinstance(error, RateLimited | Paced):
-                pause = max(pause, error.retry_after_s)
-            await asyncio.sleep(pause)
+
+    def failed(error: ExchangeError, /, *, is_new: bool) -> None:
+        if isinstance(error, RegionBlocked):
+            raise error
+        _log.warning("no list of the most traded symbols: %s", error)
+        if is_new:
+            tell(str(error))
+
+    def pause_after(error: ExchangeError, pause: float) -> float:
+        return max(pause, error.retry_after_s) if isinstance(error, RateLimited | Paced) else pause
+
+    async def asked() -> tuple[list[SymbolInfo], dict[str, Decimal]]:
+        return await engine.symbols(), await engine.rest.day_volumes()
+
+    delays = backoff_delays(first=1.0, cap=60.0)
+    return await Attempts(ExchangeError, failed, delays, pause_after).until_it_works(asked)

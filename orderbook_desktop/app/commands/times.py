@@ -9,6 +9,7 @@ import typer
 
 from orderbook_desktop.app.settings import BadSetting
 from orderbook_desktop.core.foreign_text import quoted
+from orderbook_desktop.core.time_text import time_text
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # A number with fewer digits is a date, seconds, or a slip: in ms it lies before any market.
@@ -35,27 +36,10 @@ def parse_time(text: str) -> int:
     return since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
 
 
-def time_text(event_ms: int) -> str:
-    """Return `event_ms` in local time with its offset, as `parse_time` takes it."""
-    seconds, ms = divmod(event_ms, 1_000)
-    try:
-        moment = datetime.fromtimestamp(seconds, UTC).astimezone()
-    except (ValueError, OverflowError, OSError):
-        # The time is outside of the calendar's years.
-        return str(event_ms)
-    return moment.replace(microsecond=ms * 1_000).isoformat(" ", "milliseconds")
-
-
 def check_span(from_ms: int | None, to_ms: int | None) -> None:
     """Raise `BadSetting` unless `to_ms` comes after `from_ms`."""
     if from_ms is not None and to_ms is not None and to_ms <= from_ms:
         raise BadSetting("--to", time_text(to_ms), "a time after --from")
-
-
-def duration_text(ms: int) -> str:
-    """Return a duration as hours, minutes and seconds: `26:03:07.250`."""
-    seconds, rest = divmod(ms, 1_000)
-    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:03}"
 
 
 FromTime = Annotated[

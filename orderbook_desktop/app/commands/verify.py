@@ -11,10 +11,12 @@ from rich.console import Console
 
 from orderbook_desktop.app.commands.database_session import open_database
 from orderbook_desktop.app.commands.long_work import WorkProgress, run_interruptibly
-from orderbook_desktop.app.commands.times import check_span, duration_text, time_text
+from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.number_text import counted
+from orderbook_desktop.core.time_text import duration_text, time_text
 from orderbook_desktop.core.timeline import Gap, Timeline
 from orderbook_desktop.storage.store.owner import RecorderState, recorder_states
 from orderbook_desktop.storage.verification.verification import Verified, verify
@@ -144,7 +146,7 @@ def _coverage(found: Verified) -> list[tuple[str, str]]:
             ("covered", covered + (f" ({timeline.covered_ms / whole:.3%})" if whole else "")),
         ]
     lines += [("gap", _gap_text(gap)) for gap in timeline.gaps]
-    segments = "1 segment" if found.segments == 1 else f"{found.segments:,} segments"
+    segments = counted(found.segments, "segment")
     size = f", {found.stored_bytes / found.events:.1f} bytes each" if found.events else ""
     events = f"{found.events:,} in {segments}{size}, {bytes_text(found.stored_bytes)} in all"
     lines.append(("events" if found.holds else "proven", events))
@@ -163,7 +165,7 @@ def _coverage(found: Verified) -> list[tuple[str, str]]:
         lines.append(("unlisted", unlisted))
     if found.recorder is not RecorderState.NONE:
         lines.append(("recorder", found.recorder.value))
-    snapshots = "1 snapshot" if found.witnesses == 1 else f"{found.witnesses:,} snapshots"
+    snapshots = counted(found.witnesses, "snapshot")
     witnesses = (
         f"equal to {snapshots} that the exchange gave meanwhile"
         if found.witnesses

@@ -32,6 +32,7 @@ from PySide6.QtWidgets import (
 
 from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.disk import bytes_text
+from orderbook_desktop.core.number_text import counted
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.gui.actions import Action, FocusKeys
 from orderbook_desktop.gui.dialogs.recordings_model import (
@@ -356,5 +357,5 @@ def _total_text(recordings: Sequence[RecordingStatus]) -> str:
     size = bytes_text(sum(recording.counts.payload_bytes for recording in recordings))
     return (
         f"{running:,} of {len(recordings):,} being recorded · {rate:,.0f} events/s · {size} in "
-        f"this session · {gaps:,} {'gap' if gaps == 1 else 'gaps'}"
+        f"this session · {counted(gaps, 'gap')}"
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from PySide6.QtCore import (
@@ -20,6 +19,7 @@ from PySide6.QtGui import QColor
 
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
+from orderbook_desktop.core.time_text import recent_text
 from orderbook_desktop.gui.theme import Theme
 
 _NO_PARENT: Final = QModelIndex()
@@ -81,9 +81,7 @@ def _time_text(ms: int, now_s: Callable[[], float] = time.time) -> str:
     """Return a time of our own clock (ms since the epoch), with the date unless it is today."""
     if not ms:
         return _NEVER
-    moment, now = (datetime.fromtimestamp(s, UTC).astimezone() for s in (ms / 1000, now_s()))
-    is_today = moment.date() == now.date()
-    return f"{moment:%H:%M:%S}" if is_today else f"{moment:%d %b %H:%M}"
+    return recent_text(ms, round(now_s() * 1_000))
 
 
 def _gaps_tip(recording: RecordingStatus) -> str:

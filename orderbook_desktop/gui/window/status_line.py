@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, tzinfo
 from typing import Final
 
 from PySide6.QtCore import QSize, Qt
@@ -11,8 +10,10 @@ from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from orderbook_desktop.core.disk import DiskStatus, Retention, bytes_text
+from orderbook_desktop.core.number_text import counted
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.status import FeedStatus
+from orderbook_desktop.core.time_text import time_of_day_text
 from orderbook_desktop.gui.disk_text import disk_field, size_sentence
 from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.window.top_bar import SOURCE_NAMES
@@ -30,13 +31,6 @@ _FIELDS: Final = {
     "update id": 7,
     "time": 6,
 }
-
-
-def event_time_text(event_ms: int, zone: tzinfo | None = None) -> str:
-    """Return the time of an event (ms since the epoch) and its `zone` (None: the local zone)."""
-    seconds, ms = divmod(event_ms, 1000)
-    moment = datetime.fromtimestamp(seconds, UTC).astimezone(zone)
-    return f"{moment:%H:%M:%S}.{ms:03d} {moment:%Z}"
 
 
 def fields_that_fit(widths: Sequence[int], ranks: Sequence[int], room: int) -> list[bool]:
@@ -100,7 +94,7 @@ class StatusLine(QWidget):
     def show_frame(self, frame: BookFrame) -> None:
         """Show the book's update id, event time and source."""
         self._set("update id", f"Update {frame.update_id}" if frame.update_id else "")
-        self._set("time", event_time_text(frame.event_ms) if frame.event_ms else "")
+        self._set("time", time_of_day_text(frame.event_ms) if frame.event_ms else "")
         self.show_status(frame.status)
 
     def show_status(self, status: FeedStatus) -> None:
@@ -109,7 +103,7 @@ class StatusLine(QWidget):
 
     def show_rate(self, per_second: int) -> None:
         """Show how often the book changes."""
-        self._set("rate", f"{per_second:,} {'update' if per_second == 1 else 'updates'}/s")
+        self._set("rate", f"{counted(per_second, 'update')}/s")
 
     def say(self, sentence: str) -> None:
         """Show `sentence` from now on, in place of any problem."""

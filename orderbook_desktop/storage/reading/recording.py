@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Final
 
@@ -20,6 +19,7 @@ from orderbook_desktop.core.archive.verify import first_crossing
 from orderbook_desktop.core.checkpoint import BookImage, is_crossed
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline, timeline_of
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.segment_reader import BEFORE_ALL, SegmentReader
@@ -29,7 +29,6 @@ from orderbook_desktop.storage.store.segments import StoredSegment
 
 __all__ = ["NotCovered", "Recording", "StoredSegment", "recorded_markets"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # While a book is looked up the recording may be cut under the reader's feet.
 _ATTEMPTS: Final = 3
 
@@ -45,7 +44,7 @@ class NotCovered(DatabaseError):
 
     def __str__(self) -> str:
         why = "the recording doesn't reach there" if self.gap is None else self.gap.sentence
-        return f"The book of {self.market} at {_time(self.event_ms)} is not known: {why}."
+        return f"The book of {self.market} at {time_text(self.event_ms)} is not known: {why}."
 
 
 class CrossedRecording(DatabaseError):
@@ -62,7 +61,7 @@ class CrossedRecording(DatabaseError):
 
     def __str__(self) -> str:
         return (
-            f"The book of {self.market} is crossed at {_time(self.event_ms)}, update id "
+            f"The book of {self.market} is crossed at {time_text(self.event_ms)}, update id "
             f"{self.update_id}: from there to the end of its segment it is not known; read what "
             "comes before, or after that segment."
         )
@@ -253,14 +252,6 @@ def _part(
         begin = max(begin, chunk.last_until(from_ms - 1) + 1)
     end = chunk.header.event_count if to_ms is None else chunk.last_until(to_ms - 1) + 1
     return begin, end
-
-
-def _time(event_ms: int) -> str:
-    try:
-        moment = _EPOCH + timedelta(milliseconds=event_ms)
-    except OverflowError:
-        return f"{event_ms} ms"
-    return moment.isoformat(" ", "milliseconds").replace("+00:00", " UTC")
 
 
 async def read_timeline(

@@ -41,6 +41,7 @@ from orderbook_desktop.storage.server.places import (
 from orderbook_desktop.storage.server.readiness import child_dsn
 from orderbook_desktop.storage.server.start_failures import until_moved_aside
 from orderbook_desktop.storage.server.times import SERVER_TIMES, ServerTimes
+from orderbook_desktop.system.attempts import Repeats
 from orderbook_desktop.system.private_files import private_data_folder, private_folder
 
 __all__ = ["DatabaseServer", "ServerKind", "ServerState", "redacted_dsn"]
@@ -321,16 +322,15 @@ class DatabaseServer:
             await self._relaunch(claim, delays)
 
     async def _relaunch(self, claim: FolderClaim, delays: Iterator[float]) -> None:
-        told = ""
+        repeats = Repeats()
         while True:
             await asyncio.sleep(next(delays))
             try:
                 await self._launch(claim, self._port, self._times.port_s)
             except KnownError as error:
-                if str(error) != told:
+                if repeats.is_new(error):
                     log.warning("the database server could not be started: %s", error)
-                    told = str(error)
-                self._enter(ServerState.AWAY, told)
+                self._enter(ServerState.AWAY, str(error))
                 if isinstance(error, DatabaseDamaged):
                     await self._until_moved_aside(error)
             else:

@@ -9,13 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from orderbook_desktop.app.commands.times import (
-    FromTime,
-    ToTime,
-    duration_text,
-    parse_time,
-    time_text,
-)
+from orderbook_desktop.app.commands.times import FromTime, ToTime, parse_time
+from orderbook_desktop.core.time_text import time_text
 
 _MS = 1_723_113_000_123  # 2024-08-08 10:30:00.123 UTC
 
@@ -73,17 +68,6 @@ def test_an_invalid_time_is_refused_with_the_accepted_forms(text: str) -> None:
 @given(st.integers(-(2**41), 2**45))
 def test_a_shown_time_can_be_typed(event_ms: int) -> None:
     assert parse_time(time_text(event_ms)) == event_ms
-
-
-def test_a_time_beyond_the_calendar_is_shown_as_it_is() -> None:
-    assert time_text(2**62) == str(2**62)
-
-
-@pytest.mark.parametrize(
-    ("ms", "text"), [(0, "0:00:00.000"), (93_787_250, "26:03:07.250"), (59_999, "0:00:59.999")]
-)
-def test_durations(ms: int, text: str) -> None:
-    assert duration_text(ms) == text
 
 
 def test_options_on_a_command_line() -> None:

@@ -8,9 +8,9 @@ from PySide6.QtWidgets import QLabel, QWidget
 
 from orderbook_desktop.core.disk import DiskLevel, DiskStatus, Retention
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
+from orderbook_desktop.core.time_text import time_of_day_text
 from orderbook_desktop.gui.window.status_line import (
     StatusLine,
-    event_time_text,
     fields_that_fit,
 )
 from tests.gui.fake_desk import EVENT_MS, FakeDesk, frame_of
@@ -19,8 +19,8 @@ from tests.gui.fake_place import FakePlace
 
 def test_event_time_has_its_zone() -> None:
     zone = timezone(timedelta(hours=2), "CEST")
-    assert event_time_text(1_723_100_000_123, zone) == "08:53:20.123 CEST"
-    assert len(event_time_text(EVENT_MS).split()) == 2
+    assert time_of_day_text(1_723_100_000_123, zone) == "08:53:20.123 CEST"
+    assert len(time_of_day_text(EVENT_MS).split()) == 2
 
 
 def test_fields_give_way_by_rank() -> None:
@@ -50,7 +50,7 @@ def test_shows_recording_and_book(line: StatusLine, desk: FakeDesk) -> None:
     assert line.text("waiting") == "Waiting 7"
     assert line.text("gaps") == "Gaps 2"
     assert line.text("update id") == "Update 1000"
-    assert line.text("time") == event_time_text(EVENT_MS)
+    assert line.text("time") == time_of_day_text(EVENT_MS)
     assert line.text("source") == "Source: recorded"
     assert line.text("rate") == "10 updates/s"
     line.show_rate(1)

@@ -1,0 +1,43 @@
+"""Times as window, commands and messages write them: local, with the zone where it matters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+
+
+def time_text(ms: int) -> str:
+    """Return `ms` since the epoch in local time with its offset: `2026-01-05 09:00:00.250+01:00`.
+
+    Beyond the years that a calendar knows it is the number itself.
+    """
+    moment = _moment(ms)
+    return str(ms) if moment is None else moment.isoformat(" ", "milliseconds")
+
+
+def time_of_day_text(ms: int, zone: tzinfo | None = None) -> str:
+    """Return the time of day in `zone` (default: local), with it: `09:00:00.250 CET`."""
+    moment = _moment(ms, zone)
+    return str(ms) if moment is None else f"{moment:%H:%M:%S}.{ms % 1_000:03d} {moment:%Z}"
+
+
+def recent_text(ms: int, now_ms: int) -> str:
+    """Return the time of day, or date and time where that is another day than at `now_ms`."""
+    moment, now = _moment(ms), _moment(now_ms)
+    if moment is None or now is None:
+        return str(ms)
+    return f"{moment:%H:%M:%S}" if moment.date() == now.date() else f"{moment:%d %b %H:%M}"
+
+
+def duration_text(ms: int) -> str:
+    """Return a length of time as hours, minutes and seconds: `26:03:07.250`."""
+    seconds, rest = divmod(ms, 1_000)
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:03}"
+
+
+def _moment(ms: int, zone: tzinfo | None = None) -> datetime | None:
+    seconds, rest = divmod(ms, 1_000)
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC).astimezone(zone)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return moment.replace(microsecond=rest * 1_000)
