@@ -54,7 +54,7 @@ async def test_html_fragments_are_unnamed_events(server: WebServer, library: Han
         await viewer.event()
         event = await viewer.event()
         assert not any(line.startswith("event:") for line in event.lines)
-        assert ">100.10<" in event.data
+        assert ">100.1<" in event.data
         library.btc.change(asks=[("105.00", "77")])
         assert ">77.00000<" in (await viewer.event()).data
 
