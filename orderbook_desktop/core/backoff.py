@@ -14,8 +14,8 @@ def backoff_delays(
 ) -> Iterator[float]:
     """Yield delays in seconds for ever: `first`, then `factor` times longer, none above `cap`.
 
-    Each is drawn from the upper half of its range, so that many clients which lost their
-    server at the same instant don't all come back at the same instant.
+    Each delay is drawn from the upper half of its range. So many clients that lost their server at
+    the same instant don't all return at the same instant.
     """
     source = jitter or random.Random()
     longest = min(first, cap)

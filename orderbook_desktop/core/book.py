@@ -1,11 +1,11 @@
-"""The order book: sorted levels, and changes that are merged when somebody reads.
+"""The order book: sorted levels, and changes that are merged when the book is read.
 
-Writers call `load` and `apply`, which only note what came; readers call `bids`, `asks` and
-`best`, which merge everything noted, vectorised, once. A burst of events between two
-display frames therefore costs one merge.
+Writers call `load` and `apply`, which only note the message. Readers call `bids`, `asks` and
+`best`, which merge all noted messages at once, vectorised. A burst of events between two display
+frames therefore costs one merge.
 
-A value that fits no scale makes the book unreadable, until it is loaded or cleared: every
-read raises `InexactValue`, while `load`, `apply` and `clear` never do.
+A value that fits no scale makes the book unreadable until it is loaded or cleared. Every read then
+raises `InexactValue`; `load`, `apply` and `clear` never do.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from orderbook_desktop.core.levels import (
 )
 from orderbook_desktop.core.units import Scale, format_units, parse_units
 
-# Nobody may be reading (a headless recorder): merge at times, to bound memory.
+# A headless recorder may never read: merge after so many changes, to bound memory.
 _MERGE_AFTER: Final = 64
 _DEFAULT_SCALE: Final = Scale()
-# Few of the best levels go between two merges.
+# Few of the best levels are removed between two merges.
 _LOOK_AT_ONCE: Final = 16
 
 
@@ -61,15 +61,15 @@ class Book:
     """The order book of one market.
 
     `revision` grows with every change, so that a reader can tell whether to look again.
-    `last_update_id` and `event_ms` are those of the last message taken in; `event_ms` is 0
-    while no event is known. Arrays that were handed out are read-only and never change.
+    `last_update_id` and `event_ms` are those of the last message; `event_ms` is 0 while no event
+    is known. The arrays that a reader gets are read-only and never change.
     """
 
     def __init__(self) -> None:
         self.revision = 0
         self.last_update_id = 0
         self.event_ms = 0
-        # What came since the last merge; its sides by price, where the latest quantity wins.
+        # The changes since the last merge, each side by price; the latest quantity wins.
         self._pending: list[DepthDiff | DepthSnapshot] = []
         self._new_bids: dict[float, float] = {}
         self._new_asks: dict[float, float] = {}
@@ -102,7 +102,7 @@ class Book:
     def scale(self) -> Scale:
         """What unit the prices and quantities of `bids`, `asks` and `best` are in.
 
-        It starts at 10^-8 and changes by itself, exactly, when a value needs it.
+        It starts at 10^-8. It changes by itself, exactly, when a value needs another scale.
         """
         self._merge()
         return self._scale
@@ -127,10 +127,10 @@ class Book:
         return BestOffer(*bid, *ask)
 
     def crossing(self) -> Crossing | None:
-        """Return how the best bid reaches the best ask, or None where it doesn't.
+        """Return how the best bid reaches the best ask, or None where it does not.
 
-        None as well while the book can't be read. Few events bring the prices so near that it has
-        to look, and fewer so near that it has to merge.
+        Also None while the book can't be read. Few events bring the prices so near that the levels
+        have to be compared, and fewer so near that the book has to be merged.
         """
         if self._bid_at_most < self._ask_at_least or self._are_apart():
             return None
@@ -229,7 +229,7 @@ class Book:
             self._merge_one_by_one(pending)
 
     def _merge_one_by_one(self, pending: list[DepthDiff | DepthSnapshot]) -> None:
-        """Merge what no scale holds all at once: levels that went may have made room."""
+        """Merge values that no scale holds all at once: removed levels may have made room."""
         try:
             for message in pending:
                 self._merge_texts([message])
@@ -238,7 +238,7 @@ class Book:
             self._unreadable = error
 
     def _merge_doubles(self, bids: dict[float, float], asks: dict[float, float]) -> bool:
-        """Merge by the proven fast path; return False, having changed nothing, without proof."""
+        """Merge by the fast path; return False and change nothing where it is not proven exact."""
         units = units_from_doubles(chain(bids, asks, bids.values(), asks.values()))
         if units is None:
             return False
@@ -288,7 +288,7 @@ class Book:
         self._scale = Scale(price, quantity)
 
     def _hold(self, keys: Int64Array, quantities: Int64Array) -> None:
-        """Keep arrays that nobody may write to: readers hold parts of them."""
+        """Keep the arrays, and make them read-only: readers hold parts of them."""
         keys.setflags(write=False)
         quantities.setflags(write=False)
         self._keys, self._quantities = keys, quantities

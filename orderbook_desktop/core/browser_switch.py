@@ -1,4 +1,4 @@
-"""What a window shows and commands of the browser view, without knowing who serves it."""
+"""What a window shows and commands of the browser view; the window does not know the server."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class BrowserState(Enum):
 class BrowserStatus:
     """How the browser view is doing.
 
-    `link` is what to open, empty unless it is on; it may hold the token, hence it is for
-    the screen, never for the log, and left out of the `repr`. `local_only` tells that no
-    other computer can open it. `viewers` counts the streams being watched. `problem` is
-    the sentence why it failed; `other_port` is then the port that can be had in place of
-    a taken one (0: any free one), None where another port would not help.
+    `link` is the address to open, empty unless the view is on. It may hold the token. So it is for
+    the screen, never for the log, and left out of the `repr`. `local_only` says that no other
+    computer can open it. `viewers` counts the streams being watched. `problem` is the sentence
+    that says why it failed. `other_port` is then a port to use in place of a taken one (0: any
+    free one), and None where another port would not help.
     """
 
     state: BrowserState
@@ -51,7 +51,7 @@ class BrowserSwitch(Protocol):
         ...
 
     def admit_others(self, admitted: bool) -> None:
-        """Let other computers in as well, or only this one; who watches has to come again."""
+        """Let other computers in, or only this one; viewers have to connect again."""
         ...
 
     def use_other_port(self) -> None:
@@ -60,5 +60,5 @@ class BrowserSwitch(Protocol):
 
 
 def viewers_text(viewers: int) -> str:
-    """Return how many are watching, in words."""
+    """Return the number of viewers in words."""
     return counted(viewers, "viewer")

@@ -16,7 +16,7 @@ from orderbook_desktop.core.units import Scale, format_units
 
 @dataclass(frozen=True, slots=True)
 class BookImage:
-    """A book at one instant; cheap to take, and never changes afterwards."""
+    """A book at one instant. It is cheap to make and never changes."""
 
     market: str
     last_update_id: int
@@ -61,7 +61,7 @@ def encode_image(image: BookImage) -> bytes:
 def roll_forward(snapshot: DepthSnapshot, diffs: Iterable[DepthDiff]) -> DepthSnapshot:
     """Return `snapshot` brought up to date by the unbroken run of `diffs` that follows it.
 
-    Stops before the first gap. Raises `InexactValue` as reading a book does. Takes as long
+    It stops before the first gap. Raises `InexactValue` as reading a book does. It takes as long
     as `encode_image`: call it in a thread.
     """
     book = Book()
@@ -102,7 +102,7 @@ def changes_between(old: BookImage, new: BookImage) -> BookChanges:
 
 
 def merge_changes(parts: Iterable[BookChanges]) -> BookChanges:
-    """Return the changes that do what `parts`, of the same scale, do one after the other."""
+    """Return the changes that have the effect of all `parts` in turn, which have one scale."""
     bids: dict[int, int] = {}
     asks: dict[int, int] = {}
     for part in parts:

@@ -1,9 +1,9 @@
 """The synchroniser: turns snapshots and diffs into a book, or says where it cannot.
 
 Follows Binance's "How to manage a local order book correctly". It does no I/O: feed it what
-arrives (`receive_diff`, `receive_snapshot`, `stream_broken`) and act on the outcomes; fetch
-a snapshot whenever `wants_snapshot` is true. Whoever serves the two, exchange, database or
-recording, the rules are these.
+arrives (`receive_diff`, `receive_snapshot`, `stream_broken`) and act on the outcomes; fetch a
+snapshot whenever `wants_snapshot` is true. The rules are the same for an exchange, a database and
+a recording.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Final
 from orderbook_desktop.core.book import Book, Crossing
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff, DepthSnapshot
 
-# While a snapshot is on its way events wait; a snapshot can't be hours late.
+# So many events wait for a snapshot at most; a snapshot is never hours late.
 _BUFFERED_AT_MOST: Final = 20_000
 # The busiest market uses some 500 update ids a second, and its widest event spans 1,500.
 _IDS_AT_ONCE: Final = WIDEST_EVENT
 _IDS_A_MS: Final = 1_000
-# So often a snapshot older than what was seen before is taken for a stale one.
+# So many snapshots in a row that are older than known events are taken for stale ones.
 _REFUSED_AT_MOST: Final = 3
-# So many events in a row that are later and have lower update ids than the book are no duplicates.
+# So many events in a row that are later than the book, with lower update ids, are no duplicates.
 _CONTRADICTED_BY: Final = 10
 
 
@@ -58,7 +58,7 @@ class Gap:
 class Crossed:
     """At the end of the event `update_id` the best bid reaches the best ask.
 
-    No exchange has such a book, so it is unknown; the event waits for the next snapshot.
+    No exchange has such a book. So the book is unknown, and the event waits for the next snapshot.
     """
 
     update_id: int
@@ -70,7 +70,7 @@ class Crossed:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotCrossed:
-    """The snapshot as of `update_id` is crossed itself, and is not used: fetch another one."""
+    """The snapshot at `update_id` is crossed and is not used: fetch another one."""
 
     update_id: int
     crossing: Crossing
@@ -83,8 +83,8 @@ class SnapshotCrossed:
 class Implausible:
     """The update ids of the diff can't follow those known before it: it is not used.
 
-    They are too far away, or the last ones of many that are lower though their events are later.
-    What came before is let go with it: one of the two is wrong, and nothing tells which.
+    Either they are too far away, or many later events in a row had lower ids. The book is dropped
+    too: either the earlier ids or these are wrong, and it is not known which.
     """
 
     diff: DepthDiff
@@ -96,7 +96,7 @@ class Implausible:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotImplausible:
-    """The snapshot is as of an update id that can't have come yet; it is not used."""
+    """The snapshot has an update id that the exchange can't have reached yet; it is not used."""
 
     update_id: int
     known_id: int
@@ -107,7 +107,7 @@ class SnapshotImplausible:
 
 @dataclass(frozen=True, slots=True)
 class Overflow:
-    """More events waited for a snapshot than fit; the oldest, `diff`, was let go."""
+    """More events waited for a snapshot than fit; `diff`, the oldest, was dropped."""
 
     diff: DepthDiff
 
@@ -121,7 +121,7 @@ class Synced:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotTooOld:
-    """The snapshot ends before update id `seen_id`, which came already: fetch a newer one."""
+    """The snapshot ends before update id `seen_id`, which was received: fetch a newer one."""
 
     last_update_id: int
     seen_id: int
@@ -143,7 +143,7 @@ SnapshotOutcome = (
 class DepthSync:
     """Keeps `book` equal to the source's book while `synced` is true.
 
-    While it is false the book is empty: a book that may be wrong is never shown.
+    While `synced` is false the book is empty: a book that may be wrong is never shown.
     """
 
     def __init__(self) -> None:
@@ -154,7 +154,7 @@ class DepthSync:
         self._refused = 0
         # The furthest update id that is believed, and its time (ms; 0: unknown).
         self._known: tuple[int, int] | None = None
-        # When the last event in the book was (ms; 0: the snapshot is of another clock).
+        # The time of the last event in the book (ms; 0: the snapshot's clock is another one).
         self._applied_ms = 0
         self._contradictions = 0
 
@@ -164,7 +164,7 @@ class DepthSync:
         return not self.synced
 
     def receive_diff(self, diff: DepthDiff) -> list[DiffOutcome]:
-        """Take in one event; return what became of it."""
+        """Take one event; return the outcome."""
         if self._known is not None and not may_follow(diff.final_id, diff.event_ms, *self._known):
             return [self._not_believed(diff, self._known[0])]
         if self.synced and self._is_contradicted_by(diff):
@@ -172,9 +172,9 @@ class DepthSync:
         return self._take(diff)
 
     def _is_contradicted_by(self, diff: DepthDiff) -> bool:
-        """Whether events go on below the book's id: it came too far, or ids have begun anew.
+        """Whether events continue below the book's id: it is too far ahead, or ids began anew.
 
-        An event that comes twice, or late, has a time that the book has come to.
+        A duplicate or late event has a time that the book has already reached.
         """
         if diff.final_id > self.book.last_update_id:
             self._contradictions = 0
@@ -206,12 +206,12 @@ class DepthSync:
         return [Applied(diff)]
 
     def receive_snapshot(self, snapshot: DepthSnapshot, taken_ms: int = 0) -> list[SnapshotOutcome]:
-        """Take in a snapshot, then what waited for it; return the outcomes in order.
+        """Take a snapshot, then the events that waited for it; return the outcomes in order.
 
-        `taken_ms` is when it was taken, where that is known.
+        `taken_ms` is the time at which it was taken, where that is known.
 
-        Where ids are missing among the events that waited, or one of them crosses the book,
-        the last outcome is a `Gap` or `Crossed`, and a further snapshot is wanted.
+        Where ids are missing among these events, or one of them crosses the book, the last outcome
+        is a `Gap` or `Crossed`, and another snapshot is wanted.
         """
         waiting = sorted(self._buffer, key=lambda diff: (diff.first_id, diff.final_id))
         seen_id = self._seen_beyond(snapshot, waiting)
@@ -234,7 +234,7 @@ class DepthSync:
         self._applied_ms, self._contradictions = snapshot.event_ms, 0
         outcomes: list[SnapshotOutcome] = [Synced(snapshot)]
         for diff in waiting:
-            # After a gap the remaining events go back to waiting: no outcome of their own.
+            # After a gap the remaining events wait again: they have no outcome of their own.
             outcomes.extend(
                 outcome
                 for outcome in self._take(diff)
@@ -243,7 +243,7 @@ class DepthSync:
         return outcomes
 
     def stream_broken(self) -> None:
-        """The stream lost its continuity (disconnect, unreadable event): start over."""
+        """Start over: the stream lost its continuity (a disconnect, or an unreadable event)."""
         self._lose_sync()
 
     def _know(self, update_id: int, event_ms: int) -> None:
@@ -253,12 +253,12 @@ class DepthSync:
             self._known = update_id, max(latest_ms, event_ms)
 
     def _seen_beyond(self, snapshot: DepthSnapshot, waiting: list[DepthDiff]) -> int | None:
-        """Return an update id that has come already and that `snapshot` doesn't reach."""
+        """Return an update id that was received already and that `snapshot` does not reach."""
         if waiting:
             first_id = waiting[0].first_id
             return first_id if snapshot.last_update_id < first_id - 1 else None
-        # Nothing waits that would prove it: it is older than events from before the stream
-        # broke. Time and again the same means that the source's ids have begun anew.
+        # No waiting event proves it: the snapshot is older than events from before the stream
+        # broke. Where that repeats, the ids of the source have begun anew.
         if snapshot.last_update_id < self._newest_seen and self._refused < _REFUSED_AT_MOST:
             return self._newest_seen
         return None

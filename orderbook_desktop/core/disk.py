@@ -12,16 +12,16 @@ GB: Final = 10**9
 # Shares of the limit below which the disk is low: recording ends, and goes on again.
 _STOP_BELOW: Final = 0.25
 _RESUME_ABOVE: Final = 0.5
-# A warning that came is taken back only when there is this much more than the limit.
+# A warning ends only when there is this much more than the limit.
 _RELAX_ABOVE: Final = 1.1
 
-# What an archived event takes of its text: a seventh to a fifteenth. Taken to be this much
-# until enough is archived to know.
+# An archived event takes a seventh to a fifteenth of its text. This share is assumed until enough
+# is archived to know.
 _USUAL_SHARE: Final = 0.09
 _EVENTS_TO_KNOW: Final = 10_000
-# What the file of the archive takes for each byte of it, once there is enough of that.
+# The size of the archive's file for each byte of the archive, once the archive is large enough.
 ON_DISK: Final = 1.1
-# A limit is for recordings first: at most this share of it is held to be working room.
+# A limit is for recordings first: at most this share of it counts as working room.
 _WORKING_SHARE: Final = 0.5
 
 
@@ -44,14 +44,14 @@ class Retention:
 
     @property
     def limit_bytes(self) -> int | None:
-        """The most that a recording may take; None: whatever it does."""
+        """The most that a recording may take; None: there is no limit."""
         return round(self.gigabytes * GB) or None
 
     def room_bytes(self, working_bytes: int) -> int | None:
-        """Return what is left of the limit beside the room that the database needs to work.
+        """Return the part of the limit that the database does not need as working room.
 
-        That room does not become less by removing recordings, so it never claims more than half
-        of the limit: a small limit would else remove all of them, and not be kept nevertheless.
+        Removing recordings does not make the working room smaller. So it counts for half of the
+        limit at most: otherwise a small limit would remove all recordings and still be exceeded.
         """
         limit = self.limit_bytes
         if limit is None:
@@ -63,7 +63,7 @@ class Retention:
         return newest_ms - self.days * DAY_MS if self.days else None
 
     def text(self) -> str:
-        """Return it as the end of a sentence that begins with "kept is": `everything`."""
+        """Return what is kept, to follow the words "kept is": `everything`."""
         parts = []
         if self.days:
             parts.append("the last day" if self.days == 1 else f"the last {self.days:,} days")
@@ -86,11 +86,11 @@ KEEP_EVERYTHING: Final = Retention()
 
 @dataclass(frozen=True, slots=True)
 class RecordingSize:
-    """What a recording takes, as its contents are counted.
+    """The size of a recording's contents.
 
-    `archive_bytes` are those of the chunks, which hold `archived_events` in segments;
-    `raw_bytes` is about what the events take that are not archived yet; `book_bytes` are
-    those of checkpoints and witnesses. A database's files are larger: see `FolderSize`.
+    `archive_bytes` are those of the chunks, which hold `archived_events` in segments; `raw_bytes`
+    is an estimate of the events that are not archived yet; `book_bytes` are those of checkpoints
+    and witnesses. A database's files are larger: see `FolderSize`.
     """
 
     archive_bytes: int = 0
@@ -105,14 +105,14 @@ class RecordingSize:
 
     @property
     def lasting_bytes(self) -> int:
-        """About all of it, once it is archived: only so much is held against a limit.
+        """About the size of all of it once it is archived; a limit applies to this size.
 
-        Else the past would be removed for what takes much room for minutes only.
+        Otherwise old recordings would be removed for events that take much room for minutes only.
         """
         return self.archive_bytes + self.book_bytes + round(self.raw_bytes * _USUAL_SHARE)
 
     def lasting_share(self, payload_bytes: int, events: int) -> float:
-        """Return what stays of a byte received, where `events` were `payload_bytes` long."""
+        """Return how much of a received byte remains, where `events` were `payload_bytes` long."""
         if self.archived_events < _EVENTS_TO_KNOW or not payload_bytes:
             return _USUAL_SHARE
         return (self.archive_bytes / self.archived_events) / (payload_bytes / events)
@@ -120,11 +120,11 @@ class RecordingSize:
 
 @dataclass(frozen=True, slots=True)
 class FolderSize:
-    """What the database's folder takes on the disk.
+    """The size of the database's folder on the disk.
 
-    `archive_bytes` is the part of it that holds the archive. The rest is the room that a
-    database needs to work: its log, what it remembers of changes, and events until they are
-    archived. No file shrinks; the room of what is removed from one is used again.
+    `archive_bytes` is the part of it that holds the archive. The rest is the room that a database
+    needs to work: its log, its memory of changes, and events until they are archived. No file
+    shrinks; room that becomes free in a file is used again.
     """
 
     file_bytes: int
@@ -132,11 +132,11 @@ class FolderSize:
 
     @property
     def working_bytes(self) -> int:
-        """What the database needs besides the archive, however little that is."""
+        """The room that the database needs besides the archive."""
         return max(0, self.file_bytes - self.archive_bytes)
 
     def reusable_bytes(self, size: RecordingSize) -> int:
-        """About how much room there is in the archive's file that was used, and is free again."""
+        """About how much room in the archive's file was used and is free again."""
         return max(0, self.archive_bytes - round(size.archive_bytes * ON_DISK))
 
 
@@ -149,10 +149,10 @@ class DiskLevel(Enum):
 
 
 class DiskGauge:
-    """Tells from the free space whether the disk is low, or so full that nothing is recorded.
+    """Finds from the free space whether the disk is low, or so full that nothing is recorded.
 
-    `low_bytes` is where it is low, 0: never. Recording ends at a quarter of it, and goes on
-    again when half of it is free, so that it doesn't flicker.
+    With less than `low_bytes` free the disk is low (0: never). Recording ends at a quarter of that
+    and resumes at half of it, so that it does not flicker.
     """
 
     def __init__(self, low_bytes: int) -> None:
@@ -161,16 +161,16 @@ class DiskGauge:
 
     @property
     def stop_bytes(self) -> int:
-        """Where recording ends."""
+        """Recording ends with less than this free."""
         return int(self.low_bytes * _STOP_BELOW)
 
     @property
     def resume_bytes(self) -> int:
-        """Where recording that ended goes on."""
+        """Recording resumes with this much free."""
         return int(self.low_bytes * _RESUME_ABOVE)
 
     def look(self, free_bytes: int | None) -> DiskLevel:
-        """Return the level, now that so much is free; None: that isn't known."""
+        """Return the level for `free` bytes; None: the free space is not known."""
         is_stopped = self.level is DiskLevel.FULL
         warned = self.level is not DiskLevel.GOOD
         if free_bytes is None or not self.low_bytes:
@@ -186,11 +186,10 @@ class DiskGauge:
 
 @dataclass(frozen=True, slots=True)
 class DiskStatus:
-    """How much room recordings take, and how much there is; None where that isn't known.
+    """How much room recordings take, and how much is free; None where that is not known.
 
-    `size` is what is recorded, `folder` what the files of the database take for it.
-    `bytes_per_day` is by how much the archive grows if all goes on as it does. `problem` is a
-    sentence, or empty.
+    `size` is that of the recordings, `folder` that of the database's files. `bytes_per_day` is the
+    growth of the archive at the present rate. `problem` is a sentence, or empty.
     """
 
     size: RecordingSize | None = None
@@ -202,20 +201,20 @@ class DiskStatus:
 
     @property
     def disk_bytes_per_day(self) -> int | None:
-        """By how much the files grow, once the room that is free in them is used."""
+        """The growth of the files a day, once the free room in them is used."""
         return None if self.bytes_per_day is None else round(self.bytes_per_day * ON_DISK)
 
     @property
     def reusable_bytes(self) -> int:
-        """What is free inside the files; 0 where that isn't known."""
+        """The free room inside the files; 0 where that is not known."""
         if self.folder is None or self.size is None:
             return 0
         return self.folder.reusable_bytes(self.size)
 
     def days_left(self, retention: Retention) -> int | None:
-        """Return for how many days there is room; None: not known, or for ever.
+        """Return for how many days there is room; None: unknown, or unlimited.
 
-        For ever is where what `retention` keeps fits into what is free.
+        It is unlimited where all that `retention` keeps fits into the free space.
         """
         pace = self.disk_bytes_per_day
         if not pace or self.free_bytes is None:
@@ -243,12 +242,12 @@ class RecordingPlace(Protocol):
 
     @property
     def text(self) -> str:
-        """What names it: `the folder …`."""
+        """The place in words: `the folder …`."""
         ...
 
     @property
     def disk(self) -> DiskStatus:
-        """The room, as it was a few seconds ago at most."""
+        """The room, at most a few seconds old."""
         ...
 
     @property

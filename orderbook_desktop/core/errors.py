@@ -40,7 +40,7 @@ class BugError(OrderbookError):
 
 
 class SystemLack(KnownError):
-    """The system gives this process no further `what`: memory, thread or file handle."""
+    """The system gives this process no more of `what`: memory, threads or file handles."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -54,7 +54,7 @@ class SystemLack(KnownError):
 
     @classmethod
     def of(cls, error: BaseException) -> SystemLack | None:
-        """Return what `error` says that the system denied; None: it says nothing of that."""
+        """Return the lack that `error` reports; None where it reports none."""
         if isinstance(error, MemoryError):
             return cls("memory")
         if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
@@ -65,7 +65,7 @@ class SystemLack(KnownError):
 
 
 class SystemRefusal(KnownError):
-    """The system refuses to read or write `what`, a file's name or empty; `reason` is its own."""
+    """The system refuses to read or write `what` (a file's name, or empty) for `reason`."""
 
     def __init__(self, what: str, reason: str) -> None:
         self.what = what
@@ -82,7 +82,7 @@ class SystemRefusal(KnownError):
 
     @classmethod
     def of(cls, error: BaseException) -> SystemRefusal | None:
-        """Return what `error` says that the system refused; None: it says nothing of that."""
+        """Return the refusal that `error` reports; None where it reports none."""
         if not isinstance(error, OSError) or not error.strerror:
             return None
         if isinstance(error.filename, str):
@@ -107,7 +107,7 @@ class MalformedMessage(KnownError):
 
 
 class OtherMarket(MalformedMessage):
-    """A message of a market that is not recorded here; `kind` is what market that is."""
+    """A message of a market that is not recorded here; `kind` names that market."""
 
     def __init__(self, kind: str, raw: bytes = b"") -> None:
         self.kind = kind

@@ -1,9 +1,9 @@
 """Event times: their unit told by their digits, and those that cannot be true.
 
-An exchange that is asked for milliseconds may send microseconds, of all events or of one; an
-event may be dated years away. What was sent stays as it is in the event's text; what counts as
-its time is decided here: milliseconds, and for a time that contradicts both the events before
-it and its receipt, the latest time before it.
+An exchange that is asked for milliseconds may send microseconds, in all events or in one. An event
+may be dated years away. The event's text keeps the time that was sent. This module decides which
+time counts: it is in milliseconds, and where the sent time contradicts both the earlier events and
+the time of receipt, the latest earlier time counts.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _UNITS: Final = ((10, "seconds"), (16, "microseconds"), (19, "nanoseconds"))
 _find_time: Final = re.compile(rb'"E"\s*:\s*([0-9]{1,19})[^0-9]').search
 _HELD: Final = "Some events have impossible times; each counts as late as the one before it."
 _NS_A_MS: Final = 1_000_000
-# Networks and clocks that nobody sets are late by less, markets are quiet for longer.
+# A slow network and a clock that is never set are off by less; a market is quiet for longer.
 _NEAR_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
 _YEAR_MS: Final = 365 * _DAY_MS
 _CONFIRMED_BY: Final = 9
-# How many times as fast as it happened a capture is played.
+# The highest speed at which a capture is played.
 _FASTEST_PLAY: Final = 1000
-# No exchange of order books by JSON is older; 13 digits in milliseconds begin here.
+# No exchange that sends order books as JSON is older; times in ms have 13 digits from here on.
 EARLIEST_MS: Final = 10**12
 
 
@@ -65,14 +65,14 @@ def all_in_ms(times: Int64Array) -> Int64Array:
 class EventClock:
     """The time of one market's events as they come in.
 
-    An event's time is believed where it is near the latest before it or near its receipt, or as
-    far from its receipt as that of the event before it: whose clock is right doesn't matter then.
-    So is one within a day of its receipt that the next event confirms, and any that nine more
-    confirm: an exchange that plays what was captured years ago has a clock of its own. Of such an
-    exchange a time is also believed that is as far on as a capture can be played meanwhile, so
-    that the first event after a gap ends the gap. Any other counts as late as the latest one
-    before it, and the first of all as late as it was received. Once a time was believed, none is
-    that is more than a day ahead of both the latest one and its receipt.
+    A time is believed where it is near the latest earlier time, near its receipt, or as far from
+    its receipt as the event before: then it does not matter which clock is right. A time within a
+    day of its receipt is believed once the next event confirms it, and any other time once nine
+    more events confirm it: an exchange that plays a capture of years ago has a clock of its own.
+    With such an exchange, a time is also believed that is as far ahead as a capture can be played
+    meanwhile, so that the first event after a gap ends the gap. Every other event counts as late
+    as the latest earlier one, and the very first as late as its receipt. Once a time was believed,
+    no time is believed that is more than a day ahead of both the latest one and its receipt.
     """
 
     latest_ms: int = 0
@@ -82,7 +82,7 @@ class EventClock:
     _received_ms: int = 0
 
     def time_of(self, event_ms: int, received_ns: int) -> int:
-        """Return what counts as the time of the next event; `received_ns` is 0 where unknown."""
+        """Return the time that counts for the next event; `received_ns` is 0 where unknown."""
         received_ms = received_ns // _NS_A_MS
         offset_ms = event_ms - received_ms if received_ns else None
         is_near = bool(self.latest_ms) and abs(event_ms - self.latest_ms) <= _NEAR_MS
@@ -101,9 +101,9 @@ class EventClock:
         return self.latest_ms
 
     def _is_believed(self, event_ms: int, offset_ms: int | None, received_ms: int) -> bool:
-        """Whether a time that is not near the latest one is believed nevertheless."""
+        """Whether a time is believed although it is not near the latest one."""
         if not self.latest_ms:
-            # Of a capture that is played, it is long ago, but never still to come.
+            # The time of a played capture is long ago, but never in the future.
             ahead_ms = offset_ms or 0
             return ahead_ms <= _YEAR_MS and (event_ms >= EARLIEST_MS or ahead_ms >= -_YEAR_MS)
         if offset_ms is None:
@@ -115,7 +115,7 @@ class EventClock:
         if is_played and 0 < event_ms - self.latest_ms <= played_ms:
             return True
         if self._offset_ms is not None and min(offset_ms, event_ms - self.latest_ms) > _DAY_MS:
-            # The clocks have agreed on when now is: nothing that comes in is still to come.
+            # The clocks have agreed on the present, so no event is of the future.
             return False
         enough = 1 if is_played or abs(offset_ms) <= _DAY_MS else _CONFIRMED_BY
         is_confirmed = self._doubts >= enough and _is_near(offset_ms, self._doubted_ms)
@@ -128,10 +128,10 @@ def _is_near(offset_ms: int | None, other_ms: int | None) -> bool:
 
 @dataclass(slots=True)
 class OddTimes:
-    """What was odd about the times of a market's events, told once of each kind.
+    """What was odd about the times of a market's events, each kind reported once.
 
-    `converted` counts the events that were not dated in milliseconds, `held` those that count
-    as late as the latest one before them.
+    `converted` counts the events that were not dated in milliseconds, `held` those that count as
+    late as the latest earlier one.
     """
 
     converted: int = 0
@@ -169,19 +169,18 @@ class OddTimes:
 
 
 def may_count(counted_ms: int, sent_ms: int, received_ns: int) -> bool:
-    """Return whether a time that was sent may have given way to another one (`EventClock`)."""
+    """Return whether `EventClock` may have replaced the time that was sent by another one."""
     if abs(sent_ms - counted_ms) <= _NEAR_MS:
         return False
     return not received_ns or abs(sent_ms - received_ns // _NS_A_MS) > _NEAR_MS
 
 
 def stored_times(told: Int64Array, received_ns: Int64Array, before_ms: int) -> Int64Array:
-    """Return what counts as the times of stored events, in their order.
+    """Return the times that count for stored events, in their order.
 
-    `told` are their times as they were stored, `before_ms` is the time of the book before them
-    (0: unknown). Where they were stored by this program they are right already; an earlier one
-    stored what was sent. A time more than a day from both its receipt and the latest one before
-    it counts as late as that.
+    `told` are the stored times, `before_ms` is the time of the book before them (0: unknown). This
+    version stores the times that count; an earlier version stored the times that were sent. A time
+    more than a day from both its receipt and the latest earlier time counts as late as the latter.
     """
     times = all_in_ms(told)
     before = in_ms(before_ms)

@@ -3,10 +3,10 @@
 Sources: Binance Spot API, "Diff. Depth Stream", "Combined stream" and "Order book"
 (`GET /api/v3/depth`).
 
-Decimal text is decoded straight into doubles because that is the fastest validated path,
-but no double is ever used as a value: `core.levels` turns them into integers under a proof
-of exactness. The proof needs text of plain decimals with at most eight places, which is
-what `plain` asserts; otherwise the text kept in `payload` is parsed digit by digit.
+Decimal text is decoded straight into doubles, because that is the fastest validated path. No
+double is ever used as a value: `core.levels` turns doubles into integers under a proof of
+exactness. The proof needs text of plain decimals with at most eight places, which is what `plain`
+asserts; otherwise the text kept in `payload` is parsed digit by digit.
 """
 
 from __future__ import annotations
@@ -34,11 +34,10 @@ _Decoded = TypeVar("_Decoded")
 class DepthDiff(msgspec.Struct, frozen=True, gc=False):
     """One `depthUpdate` event: the absolute quantities of the levels that changed.
 
-    `market` is the exchange's symbol, such as `BTCUSDT`. `first_id` and `final_id` are `U`
-    and `u`, the update ids that the event covers, both inclusive. `event_ms` is the
-    exchange's event time, in milliseconds in whatever unit it was sent (`core.event_times`),
-    `received_ns` ours (both since the epoch; 0 if unknown).
-    `payload` is the event's JSON object exactly as it was sent.
+    `market` is the exchange's symbol, such as `BTCUSDT`. `first_id` and `final_id` are `U` and
+    `u`, the update ids that the event covers, both inclusive. `event_ms` is the exchange's event
+    time, converted to milliseconds (`core.event_times`), `received_ns` ours (both since the epoch;
+    0 if unknown). `payload` is the event's JSON object exactly as it was sent.
     """
 
     market: str
@@ -198,7 +197,7 @@ def decode_diff(payload: bytes, received_ns: int = 0) -> DepthDiff:
 
 
 def timed(diff: DepthDiff, event_ms: int) -> DepthDiff:
-    """Return `diff` with what counts as its time (`core.event_times`)."""
+    """Return `diff` with `event_ms` as its time (`core.event_times`)."""
     if diff.event_ms == event_ms:
         return diff
     return msgspec.structs.replace(diff, event_ms=event_ms)
@@ -267,7 +266,7 @@ def _is_transaction_time(found: object, event_ms: int) -> bool:
 def level_texts(payload: bytes) -> tuple[TextLevels, TextLevels]:
     """Return bids and asks of a diff's or snapshot's `payload` as decimal text.
 
-    Raises `MalformedMessage` where it is neither, or both.
+    Raises `MalformedMessage` for a payload that is neither of them, or both.
     """
     wire = _decoded(_texts_decoder, payload, "depth message")
     sides = (wire.b, wire.a, wire.bids, wire.asks)
@@ -297,8 +296,8 @@ def _spot_diff(payload: bytes, received_ns: int) -> DepthDiff:
 
 
 def _check_texts(payload: bytes, what: str) -> None:
-    """Hold a payload that is not plain to what the exchange documents."""
-    # The other decoders don't look into what they skip.
+    """Check a payload that is not plain against the exchange's documents."""
+    # The other decoders do not look into the parts that they skip.
     _decoded(_any_decoder, payload, what)
     try:
         for levels in level_texts(payload):

@@ -1,4 +1,4 @@
-"""Text of other people's making, made fit for a terminal, a log, the window and the page."""
+"""Text from outside, made safe for a terminal, a log, the window and the page."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def quoted(text: str, longest: int = 60) -> str:
 def plain_text(text: str, longest: int = LONGEST_SHOWN) -> str:
     """Return `text` as one line of at most about `longest` printable characters.
 
-    What moves a terminal's cursor, turns the direction of writing or can't be seen at all
-    becomes a question mark; what is cut off is told by an ellipsis.
+    A character becomes a question mark where it moves a terminal's cursor, turns the direction of
+    writing or is invisible. An ellipsis marks text that is cut off.
     """
     # Only the beginning is looked at: an exchange's message may have millions of characters.
     start = text[: 4 * longest]

@@ -33,10 +33,10 @@ EMPTY: Final[Int64Array] = np.empty(0, dtype=np.int64)
 class Levels(NamedTuple):
     """One side of a book, or a part of it.
 
-    `prices` and `quantities` are int64 arrays of the same length n, in units of the
-    market's `Scale`, best price first: bids descending, asks ascending. numpy's own sums and
-    products of them wrap in silence where they leave int64, as those of a market with many
-    cheap coins do: `total` and `notional` are Python integers, which don't.
+    `prices` and `quantities` are int64 arrays of the same length n, in units of the market's
+    `Scale`, best price first: bids descending, asks ascending. numpy's own sums and products of
+    them wrap silently where they leave int64, as happens in a market of many cheap coins. `total`
+    and `notional` are Python integers, which never wrap.
     """
 
     prices: Int64Array
@@ -67,7 +67,7 @@ def units_from_doubles(values: Iterable[float]) -> Int64Array | None:
 
 
 def doubles_of(units: Int64Array, exponent: int) -> npt.NDArray[np.float64]:
-    """Return the doubles nearest to `units` of 10^-`exponent`, as a reader of decimals has them."""
+    """Return the doubles nearest to `units` of 10^-`exponent`, as their decimal text is read."""
     one = 10**exponent
     doubles: npt.NDArray[np.float64] = (units / one).astype(np.float64)
     for index in (units > _EXACT_UNTIL).nonzero()[0].tolist():
@@ -127,7 +127,7 @@ def merge_levels(
     if not len(keys):
         return changes[new != 0], new[new != 0]
     at = keys.searchsorted(changes)
-    # Where a change lies beyond the last key, that key is another one, and compares so.
+    # A change beyond the last key is compared with the last key, from which it differs.
     known = keys.take(at, mode="clip") == changes
     quantities = quantities.copy()
     known_at = at[known]
@@ -139,7 +139,7 @@ def merge_levels(
     keep = np.ones(len(keys), dtype=np.bool_)
     keep[gone] = False
     added_at = at[added]
-    # An added level lands behind what was kept before it and the ones added before it.
+    # An added level comes behind the kept levels before it and the levels added before it.
     slots = added_at - gone.searchsorted(added_at) + np.arange(len(added))
     old = np.ones(len(keys) - len(gone) + len(added), dtype=np.bool_)
     old[slots] = False

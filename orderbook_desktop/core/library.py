@@ -1,6 +1,6 @@
 """The Protocol by which the browser view sees books: several symbols, each lent out.
 
-A lent book is followed for as long as anybody has it; who borrowed it gives it back.
+A lent book is followed until each of its borrowers has given it back.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BookLibrary(Protocol):
 
     @property
     def default_symbol(self) -> str:
-        """What to show to somebody who has not chosen (`BTC/USDT`)."""
+        """The symbol for a viewer who has not chosen one (`BTC/USDT`)."""
         ...
 
     @property
@@ -59,7 +59,7 @@ class BookLibrary(Protocol):
         ...
 
     def lend(self, info: SymbolInfo) -> LentBook:
-        """Follow the symbol's book, with whoever has it already. Raises `NotOffered`."""
+        """Follow the symbol's book, which other borrowers may have too. Raises `NotOffered`."""
         ...
 
 

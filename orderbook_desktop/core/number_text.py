@@ -1,4 +1,4 @@
-"""Numbers as window and page show them: exact where they fit, honestly shortened where not."""
+"""Numbers as window and page show them: exact where they fit, else rounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages as somebody else's collector received them, on their way into a recording."""
+"""Messages that another program's collector received, on their way into a recording."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 # With eight places 64 bits hold less than 2^63 / 10^8.
 _SURELY_HELD_BELOW: Final = 9e10
 _CUTS_TOLD: Final = 20
-# A time, and what tells the order of things at the same time.
+# A time, and the order of items at the same time.
 Time = tuple[int, ...]
 
 
@@ -26,8 +26,8 @@ Time = tuple[int, ...]
 class Received:
     """A message, and when it was received (ns since the epoch).
 
-    Where a snapshot `restarts`, it begins a run of its own whatever is known of the book: its
-    source says so, as Tardis does. Any other is of use only where the book is not known.
+    A snapshot that `restarts` begins a new run, also where the book is known: its source says so,
+    as Tardis does. Any other snapshot is used only where the book is not known.
     """
 
     received_ns: int
@@ -37,9 +37,9 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A file is broken there, and what it should have told of `markets` is missing.
+    """A file is broken here: messages of `markets` are missing.
 
-    `detail` says so; the time is that of the last message before it.
+    `detail` describes it; the time is that of the last message before the break.
     """
 
     received_ns: int
@@ -49,7 +49,7 @@ class Broken:
 
 @dataclass(slots=True)
 class LeftOut:
-    """How many lines of a file were left out, the first of them, and what that is."""
+    """How many lines of a file were left out, the number of the first one, and what it is."""
 
     count: int
     line: int
@@ -58,10 +58,10 @@ class LeftOut:
 
 @dataclass(slots=True)
 class FileNotes:
-    """What a person should know of files that were read: filled while they are.
+    """What a person should know about the files of an import; filled while they are read.
 
-    By path there are the places at which a file is broken, what was left out of it, and the
-    unit of its receive times where that is not the usual one.
+    Each field is by path: where a file is broken, which lines were left out, and the unit of its
+    receive times where that is not the usual one.
     """
 
     cuts: dict[Path, list[str]] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class UnusableFile(KnownError):
 
     @classmethod
     def inexact(cls, path: Path, text: str, line: int) -> Self:
-        """Return that the value `text` is too large, or has too many digits."""
+        """Return a sentence that the value `text` is too large, or has too many digits."""
         return cls(path, f"has the value {text[:40]}, which 64 bits don't hold exactly", line)
 
     def __str__(self) -> str:
@@ -104,7 +104,7 @@ class UnusableFile(KnownError):
 def check_exact(message: DepthDiff | DepthSnapshot) -> None:
     """Raise `InexactValue` for a price or quantity that 64 bits hold at no scale.
 
-    Whether one scale holds all values of a book is another matter.
+    It does not check that one scale holds all values of a book.
     """
     values = chain.from_iterable(chain(message.bids, message.asks))
     if message.plain and max(values, default=0.0) < _SURELY_HELD_BELOW:
@@ -117,7 +117,7 @@ def check_exact(message: DepthDiff | DepthSnapshot) -> None:
 def in_order_of_time(sources: Iterable[Iterable[tuple[Time, _T]]]) -> Iterator[_T]:
     """Merge `sources` of (time, item), each in its own order, by time.
 
-    Where the times of a source go back, an item counts as late as the latest one before it.
+    Where the times of a source go back, an item counts as late as the latest earlier one.
     """
     merged = heapq.merge(*map(_never_back, sources), key=lambda timed: timed[0])
     return (item for _, item in merged)

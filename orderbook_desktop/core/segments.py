@@ -27,12 +27,12 @@ class GapCause(Enum):
 
     @property
     def sentence(self) -> str:
-        """The cause as a person would say it."""
+        """The cause as a sentence."""
         return _SENTENCES[self]
 
     @property
     def stream_goes_on(self) -> bool:
-        """Whether events go on coming without a loss of their own, and wait for a new book."""
+        """Whether no event is lost: events go on, and only a new book is needed."""
         return self in (GapCause.FEED_GAP, GapCause.CROSSED)
 
 
@@ -56,10 +56,10 @@ _SENTENCES = {
 class Segment:
     """One unbroken run of update ids of one market.
 
-    The book is known from `snapshot_id` on, through `last_id`. `first_id` is the first
-    update id that the run's events cover. Times are the exchange's: `first_event_ms` is that
-    of the first book, or else of the first event, and `last_event_ms` the latest of all, as
-    its clock may go back. `end_cause` is None while the run goes on.
+    The book is known from `snapshot_id` on, through `last_id`. `first_id` is the first update id
+    that the run's events cover. Times are the exchange's: `first_event_ms` is that of the first
+    book, or else of the first event, and `last_event_ms` the latest of all times, as the
+    exchange's clock may go back. `end_cause` is None while the run goes on.
     """
 
     market: str
@@ -76,7 +76,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class TimesSeen:
-    """The latest of the times of a segment so far, and how far its clock ever was behind it.
+    """The latest time of a segment so far, and the largest step back from it.
 
     Where `back_ms` is 0 the times never went back.
     """

@@ -1,8 +1,8 @@
-"""The Protocols by which everybody sees the sources of a book.
+"""The Protocols of the sources of a book.
 
-A book is a snapshot plus diffs, whoever serves them: the exchange, the database or a
-recording. Drivers combine a `SnapshotSource` and a `DiffStream` by `core.depth_sync`; views
-see only the result, a `BookSource`.
+A book is a snapshot plus diffs. The exchange, the database and a recording all serve these.
+Drivers combine a `SnapshotSource` and a `DiffStream` by `core.depth_sync`; views see only the
+result, a `BookSource`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class StreamConnected:
 
 @dataclass(frozen=True, slots=True)
 class StreamBroken:
-    """The stream lost its continuity, and why; the stream itself mends it and goes on.
+    """The stream lost its continuity for `cause`; it reconnects by itself.
 
     `problem` is the failure that keeps it from doing so, where there is one.
     """

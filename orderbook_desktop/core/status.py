@@ -1,4 +1,4 @@
-"""The state of a book's feed, and the badge that tells it to a person."""
+"""The state of a book's feed, and the badge that shows it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-# No event for so long on an open feed, and the book on screen is called stale.
+# After so long without an event on an open feed, the book on screen is stale.
 STALE_AFTER_MS: Final = 5_000
 
 
@@ -33,12 +33,12 @@ class FeedState(Enum):
 class FeedStatus:
     """A feed's state as its driver knows it.
 
-    `source` is where the book on screen comes from just now; in state DATABASE_AWAY it is
-    the direct one that stands in. `last_received_ns` is when the last event came in by the
-    clock of who received it, which for a recorded one may be another computer's (ns since
-    the epoch, 0: none yet). `detail` is one sentence, or empty. `arrived_ns` is when the
-    book last got anything new, an event or itself as a whole (0: never), by a clock of our own
-    that no step of the time of day moves (`steady_ns`).
+    `source` is where the book on screen comes from now; in state DATABASE_AWAY the direct one
+    stands in. `last_received_ns` is when the last event was received, by the clock of the program
+    that received it. For a recorded event that may be another computer's clock (ns since the
+    epoch, 0: none yet). `detail` is one sentence, or empty. `arrived_ns` is when the last event,
+    or the whole book, arrived here (0: never). It is told by `steady_ns`, a clock that no step of
+    the time of day moves.
     """
 
     state: FeedState
@@ -50,10 +50,10 @@ class FeedStatus:
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """What the badge shows: `state` (never STALE where something worse is so), age, detail.
+    """What the badge shows: `state` (STALE only where nothing is worse), age, detail.
 
-    `age_ms` is how long ago the last event came in, or the book was loaded if that was
-    later; None while there was neither.
+    `age_ms` is the time since the last event, or since the book was loaded if that was later. It
+    is None while there was neither.
     """
 
     state: FeedState
@@ -75,7 +75,7 @@ def badge_for(status: FeedStatus, now_ns: int) -> Badge:
 
 
 def age_text(age_ms: int) -> str:
-    """Return an age as people read it, whole units completed: `0.2 s`, `12 s`, `3 min`, `2 h`."""
+    """Return an age in whole units, rounded down: `0.2 s`, `12 s`, `3 min`, `2 h`."""
     if age_ms < 10_000:
         return f"{age_ms // 1000}.{age_ms % 1000 // 100} s"
     seconds = age_ms // 1000

@@ -1,4 +1,4 @@
-"""Traded symbols, and finding one among hundreds as somebody types."""
+"""Traded symbols, and finding one among hundreds while a person types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from orderbook_desktop.core.units import DEFAULT_EXPONENT
 
 _USUAL_TICK: Final = 10 ** (DEFAULT_EXPONENT - 2)
-# Many times the length of any that is traded: what is longer is an attack or a slip.
+# Many times the length of any traded symbol: a longer text is an attack or a slip.
 LONGEST_NAME: Final = 40
 _PUNCTUATION: Final = str.maketrans("", "", "_.:-")
 _ASSETS_QUOTED_FIRST: Final = ("USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "EUR", "TRY")
@@ -19,8 +19,8 @@ _ASSETS_QUOTED_FIRST: Final = ("USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "EU
 class SymbolInfo(msgspec.Struct, frozen=True, gc=False):
     """One spot symbol: `symbol` is `BTC/USDT`, `market` the exchange's `BTCUSDT`.
 
-    `tick_size` and `step_size` are the exchange's filters in units of 10^-8 (`core.units`);
-    0 where the exchange doesn't say. A list may have a hundred thousand of them, which the garbage
+    `tick_size` and `step_size` are the exchange's filters in units of 10^-8 (`core.units`); 0
+    where the exchange does not say. A list may have a hundred thousand symbols, which the garbage
     collector need not look at.
     """
 

@@ -1,9 +1,9 @@
 """The timeline of one market's recording: what is covered, what is a gap, and why.
 
-Update ids order it. Where times go back from one segment to the next, a segment begins as
-late as the latest time before it. So covers and gaps follow each other, each beginning
-where the one before it ends, from the first event to the last; nothing is left over.
-Events that were stored after the last segment, and belong to none, are in a gap.
+Segments are ordered by update id. Where times go back from one segment to the next, a segment
+begins at the latest earlier time. So covers and gaps follow each other without a hole from the
+first event to the last. Stored events that come after the last segment, and belong to none, are in
+a gap.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Gap:
 
     @property
     def sentence(self) -> str:
-        """The cause as a person would say it, with what was noted besides."""
+        """The cause as a sentence, with the detail that was noted."""
         # What was noted then are the ids before the event that told; until the next
         # snapshot more of them were lost.
         if not self.detail or self.cause is GapCause.FEED_GAP:
@@ -121,7 +121,7 @@ class Timeline:
         if event_ms <= cover.to_ms:
             return cover
         within = (gap for gap in self.gaps if gap.from_ms <= event_ms < gap.to_ms)
-        # With the last instant of a recording a gap may end that nothing follows.
+        # A gap at the end of a recording has no successor, so its last instant is in it.
         return next(within, self.gaps[-1])
 
     def between(self, from_ms: int | None, to_ms: int | None) -> Timeline:
@@ -129,7 +129,8 @@ class Timeline:
         begin = self.from_ms if from_ms is None else from_ms
         end = self.to_ms if to_ms is None else to_ms
         return Timeline(
-            # The event that ends a cover belongs to it; where a gap ends, it is over.
+            # The event that ends a cover belongs to the cover; the instant that ends a gap does
+            # not.
             tuple(
                 _cut(one, begin, end)
                 for one in self.covers
@@ -144,9 +145,9 @@ def timeline_of(
 ) -> Timeline:
     """Return the timeline of one market's segments, each with its id, in any order.
 
-    One without events covers nothing. One inside another is left out; one that begins
-    inside another and goes on further continues it where that ends. Where `loose_end` comes
-    after all of them, it is the end of a gap, unless the last one still goes on.
+    A segment without events covers nothing. A segment inside another one is left out. One that
+    begins inside another and reaches further continues it from its end on. A `loose_end` after all
+    segments is the end of a gap, unless the last segment still goes on.
     """
     known = sorted(
         ((key, one) for key, one in segments if one.event_count),
@@ -180,7 +181,7 @@ def timeline_of(
 def _gap(before: Segment, from_ms: int, last_missing: int, to_ms: int) -> Gap:
     cause, detail = before.end_cause, before.end_detail
     if cause is None:
-        # Its recorder is gone, or has not yet stored how far it has come.
+        # The recorder is gone, or has not yet stored how far it is.
         cause, detail = GapCause.CRASH, _NOT_CLOSED
     return Gap(from_ms, to_ms, before.last_id + 1, last_missing, cause, detail)
 

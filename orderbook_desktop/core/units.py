@@ -1,9 +1,8 @@
 """Exact decimals as integers: a value is a whole number of units of 10^-exponent.
 
-Binance sends prices and quantities as decimal text with eight places. Eight is therefore
-the exponent to begin with; a market whose values need another one gets it (`Scale`), and
-the exponent is stored with its data. Nothing here rounds: what cannot be held exactly
-raises `InexactValue`.
+Binance sends prices and quantities as decimal text with eight places, so a scale begins with the
+exponent 8. A market whose values need another exponent gets it (`Scale`), and the exponent is
+stored with its data. Nothing is rounded: a value that can't be held exactly raises `InexactValue`.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def parse_units(text: str, exponent: int = DEFAULT_EXPONENT) -> int:
         raise InexactValue(text, exponent)
     digits = whole + fraction.ljust(exponent, "0")
     if len(digits) > _INT64_DIGITS:
-        # Python converts no text of thousands of digits, be they zeros.
+        # Python converts no text of thousands of digits, not even of zeros.
         digits = digits.lstrip("0") or "0"
     if len(digits) > _INT64_DIGITS or (units := int(digits)) > INT64_MAX:
         raise InexactValue(text, exponent)

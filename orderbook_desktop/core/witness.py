@@ -1,9 +1,9 @@
-"""Holding a recorded book against the exchange's own, taken at the same time.
+"""Comparing a recorded book with the exchange's own book of the same update id.
 
-A snapshot shows the best levels of each side. Within them the recorded book has to be the
-same, level by level. One thing it can't be blamed for: the exchange serves at most 5,000
-levels a side, so a book doesn't know a level beyond the snapshot it began with (its *horizon*)
-until that changes. Source: Binance Spot API, "How to manage a local order book correctly".
+A snapshot shows the best levels of each side. The recorded book has to have the same levels there.
+There is one exception: the exchange serves at most 5,000 levels a side, so a book does not know a
+level beyond the snapshot it began with (its *horizon*) until that level changes. Source: Binance
+Spot API, "How to manage a local order book correctly".
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Sides = dict[Decimal, Decimal]
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """The prices within which a book is whole; None: there is no end on that side."""
+    """The prices within which a book is whole; None: that side is whole to its end."""
 
     lowest_bid: Decimal | None = None
     highest_ask: Decimal | None = None
@@ -37,7 +37,7 @@ class Horizon:
         return end is None or (price <= end if is_ask else price >= end)
 
 
-# A book of which nothing is known to be whole.
+# The horizon of a book that is not known to be whole anywhere.
 NOWHERE: Final = Horizon(Decimal("Infinity"), Decimal("-Infinity"))
 
 
@@ -45,7 +45,8 @@ def horizon_of(snapshot: DepthSnapshot) -> Horizon:
     """Return the horizon of a book that begins with `snapshot`, an answer of the exchange."""
 
     def end(levels: FloatLevels) -> Decimal | None:
-        # The double's shortest text is what was sent, or next to it: near enough for an end.
+        # The double's shortest text is the text that was sent, or next to it: near enough for an
+        # end.
         return Decimal(repr(levels[-1][0])) if len(levels) in _CUT_AT else None
 
     return Horizon(end(snapshot.bids), end(snapshot.asks))
@@ -55,8 +56,8 @@ def horizon_of(snapshot: DepthSnapshot) -> Horizon:
 class Witness:
     """The exchange's book as of `snapshot.last_update_id`, its best `depth` levels a side.
 
-    It was taken at `taken_ms` (our time) while the segment `segment_id` was recorded, whose
-    book had that `horizon`.
+    It was taken at `taken_ms` (our time) while the segment `segment_id` was recorded. The book of
+    that segment had this `horizon`.
     """
 
     snapshot: DepthSnapshot
@@ -74,9 +75,9 @@ def contradictions(
 ) -> Iterator[str]:
     """Iterate over what differs within the witness's depth, a sentence for each level.
 
-    `book` is as of the witness's update id. Where that lies inside an event, it is the book
-    before the event, and `touched_…` are the prices that the event sets, in units of the
-    book's scale: about these nobody knows.
+    `book` is that of the witness's update id. Where this id lies inside an event, it is the book
+    before the event. Then `touched_…` are the prices that the event sets, in units of the book's
+    scale: these can't be compared.
     """
     told_bids, told_asks = level_texts(witness.snapshot.payload)
     sides = (

@@ -68,10 +68,10 @@ class ChunkHeader(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 class EventColumns(msgspec.Struct, frozen=True, array_like=True):
     """The stored form of ids and times, one number per event in each column.
 
-    `id_steps` is the first update id as difference from the one that should come, which is
-    the one after the last; `id_spans` how many ids the event covers besides it. `event_ms`
-    is by how much the time since the event before differs from the header's `usual_step_ms`,
-    `received_ns` by how much that from event to receipt exceeds its `least_delay_ns`.
+    `id_steps` is the first update id less the expected one, which follows the last id of the event
+    before. `id_spans` is how many more ids the event covers. `event_ms` is the time since the
+    event before, less the header's `usual_step_ms`. `received_ns` is the time from event to
+    receipt, less the header's `least_delay_ns`.
     """
 
     id_steps: Column
@@ -81,11 +81,11 @@ class EventColumns(msgspec.Struct, frozen=True, array_like=True):
 
 
 class OddColumns(msgspec.Struct, frozen=True, array_like=True):
-    """What is out of the ordinary.
+    """What is not as the exchange usually sends it.
 
-    `unsorted` lists the events whose levels are not in the order of their keys, each once,
-    and `places` of each of their levels, by key, which one it was. `odd` lists the events
-    that are not spelt canonically (`archive.wire`), `lengths` and `texts` are their texts.
+    `unsorted` lists the events whose levels are not in the order of their keys, each once.
+    `places` has for each of their levels, by key, its place in the event. `odd` lists the events
+    that are not spelt canonically (`archive.wire`); `lengths` and `texts` have their texts.
     """
 
     unsorted: Column

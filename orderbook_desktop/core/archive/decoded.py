@@ -32,14 +32,14 @@ from orderbook_desktop.core.units import Scale
 
 @dataclass(frozen=True, eq=False)
 class DecodedChunk:
-    """What a chunk holds; nobody may write to its arrays.
+    """What a chunk holds. Its arrays must not be written to.
 
-    `numbers` has ids and times by event. `lanes` are the levels price by price, with
-    `quantities` at each of their places (`archive.lanes`). `unsorted` has the events whose
-    levels were not sent in the order of their keys, and by key which one each level was.
+    `numbers` has ids and times by event. `lanes` are the levels price by price, with `quantities`
+    at each of their places (`archive.lanes`). `unsorted` has the events whose levels were not sent
+    in the order of their keys, and the place of each of these levels in its event, by key.
     `odd_payloads` has the texts of events that are not spelt canonically, by their index.
-    `told_ms` are the events' times as they are stored, which are those of `numbers` but for
-    what an earlier version of the program stored (`core.event_times`).
+    `told_ms` are the stored times of the events. They equal those of `numbers`, except where an
+    earlier version of the program stored a time that does not count (`core.event_times`).
     """
 
     header: ChunkHeader
@@ -119,7 +119,7 @@ class DecodedChunk:
         starts, lengths = self.lanes.starts, self.lanes.lengths
         if index == self.header.event_count - 1:
             return self.quantities.take(starts + lengths - 1)
-        # In a lane events only grow, so those up to `index` come first.
+        # In a lane the events ascend, so those up to `index` come first.
         counts = np.append(0, (self.lanes.events <= index).cumsum())
         seen = counts.take(starts + lengths) - counts.take(starts)
         return np.where(seen > 0, self.quantities.take(starts + seen - 1), 0)
@@ -133,7 +133,7 @@ class DecodedChunk:
         return int(latest.searchsorted(event_ms, side="right")) - 1
 
     def _as_sent(self, events: Int64Array) -> Int64Array:
-        """Return which change, of those in the order of keys, was sent at each place."""
+        """Return for each place the number, in the order of keys, of the change sent there."""
         order = np.arange(len(events))
         unsorted, sent_at = self.unsorted
         if len(unsorted):
@@ -166,8 +166,8 @@ class DecodedChunk:
 def decode_chunk(chunk: ArchiveChunk) -> DecodedChunk:
     """Return what `chunk` holds. Raises `DamagedChunk` where it contradicts itself.
 
-    Whether it is what was once stored is for its checksum to say, which the caller has
-    checked (`storage.store.packing`).
+    The caller has checked the checksum, which proves that the chunk is the one that was stored
+    (`storage.store.packing`).
     """
     header, columns = chunk.header, chunk.columns
     if header.schema_version != SCHEMA_VERSION:
@@ -199,7 +199,7 @@ def _assembled(chunk: ArchiveChunk, lanes: Lanes, quantities: Int64Array) -> Dec
         raise DamagedChunk("a level has a wrong quantity")
     told = _read_numbers(columns.events, header)
     if header.start_id is None:
-        # In whatever order they came: there is no time before.
+        # Loose events may be in any order: there is no earlier time to hold them against.
         event_ms = all_in_ms(told.event_ms)
     else:
         event_ms = stored_times(told.event_ms, told.received_ns, header.start_event_ms)
@@ -241,9 +241,8 @@ def _odd_payloads(columns: OddColumns, event_count: int) -> dict[int, bytes]:
 class ChunkSlice:
     """The events `begin`..`end - 1` of `chunk`.
 
-    Slices follow each other without a hole until one `opens`: there an unbroken run begins,
-    and the book has to be taken anew from `start_book()`. A slice may be empty: then it
-    only opens.
+    Slices follow each other without a hole until one `opens`. There a new unbroken run begins, and
+    its book is that of `start_book()`. An empty slice only opens a run.
     """
 
     chunk: DecodedChunk

@@ -1,12 +1,11 @@
 """Encoding: from a start book and the events that follow it to the columns of a chunk.
 
-A chunk needs nothing but itself to be read. It holds, one after the other: ids and times
-of the events; the prices of the start book and those that events add (`archive.keys`);
-when the level at each price changes (`archive.lanes`) and what its quantity then is
-(`archive.quantities`); and what was out of the ordinary, such as the text of an event that
-is not spelt as the exchange spells it (`archive.wire`). Every column is a row of whole
-numbers (`archive.tokens`). Nothing is lost: ids, times, levels and their order, and each
-event's payload, byte for byte, come back.
+A chunk can be read without any other data. It holds, one after the other: ids and times of the
+events; the prices of the start book and those that events add (`archive.keys`); when the level at
+each price changes (`archive.lanes`) and what its quantity then is (`archive.quantities`); and what
+is unusual, such as the text of an event that is not spelt as the exchange spells it
+(`archive.wire`). Every column is a row of whole numbers (`archive.tokens`). Nothing is lost:
+decoding gives back ids, times, levels and their order, and each event's payload byte for byte.
 """
 
 from __future__ import annotations
@@ -43,9 +42,9 @@ NANOSECONDS_PER_MS: Final = 1_000_000
 def encode_chunk(start: BookImage, events: Sequence[DepthDiff]) -> ArchiveChunk:
     """Return the chunk of `start` and the unbroken run of `events` that brings it forward.
 
-    The run is what `core.depth_sync` applies: each event goes beyond the one before it, or
-    beyond `start`, and leaves no id out. There is at least one. Values are kept at the
-    scale of `start`, or at another one where that does not hold them all.
+    The run is what `core.depth_sync` applies: each event reaches beyond the one before it, the
+    first one beyond `start`, and no id is left out. There is at least one event. Values are kept
+    at the scale of `start`, or at another one where that does not hold them all.
 
     Raises `InexactValue` where no scale holds all values; such events can't be archived.
     """
@@ -59,8 +58,8 @@ def encode_chunk(start: BookImage, events: Sequence[DepthDiff]) -> ArchiveChunk:
 def encode_loose(events: Sequence[DepthDiff]) -> ArchiveChunk:
     """Return the chunk of `events` of one market that belong to no known book.
 
-    Such are the ones that came before the first snapshot, again, or amid a gap. They are
-    kept as they came, in whatever order. There is at least one. Raises as `encode_chunk`.
+    Such events arrived before the first snapshot, repeatedly, or within a gap. They are kept in
+    the order in which they arrived. There is at least one event. Raises as `encode_chunk`.
     """
     markets = {event.market for event in events}
     if len(markets) != 1:
@@ -159,7 +158,7 @@ def _usual_step(event_ms: Int64Array) -> int:
 def _read_at_fitting_scale(
     start: BookImage, events: Sequence[DepthDiff]
 ) -> tuple[BookImage, tuple[Changes, list[int]]]:
-    """Return `start`, rescaled where need be, and what `read_changes` says at its scale."""
+    """Return `start`, rescaled where needed, and the result of `read_changes` at its scale."""
     try:
         return start, read_changes(events, start.scale)
     except InexactValue:
@@ -193,7 +192,7 @@ def _rescaled_to_fit(start: BookImage, events: Sequence[DepthDiff]) -> BookImage
 
 
 def _order_by_key(events: Int64Array, keys: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Return the order of changes by event and key, and the events that are not in it."""
+    """Return the order of changes by event and key, and the events that were not sent in it."""
     count = len(keys)
     disordered = (events[1:] == events[:-1]) & (keys[1:] <= keys[:-1])
     if not disordered.any():

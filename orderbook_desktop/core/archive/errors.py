@@ -1,4 +1,4 @@
-"""What can be wrong with an archived chunk."""
+"""The error of a damaged chunk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from orderbook_desktop.core.errors import KnownError
 
 
 class DamagedChunk(KnownError):
-    """A stored chunk is not what was archived; `reason` is what gave it away."""
+    """A stored chunk differs from what was archived; `reason` is the contradiction found."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

@@ -1,8 +1,8 @@
 """The prices of a chunk: those of the start book, and those that its events add.
 
-A *key* stands for a side and a price: the price of an ask, or the complement (~) of the
-price of a bid, in price steps. Ascending keys are bids, then asks, each from the best one
-outward. That is the order of an event's levels too, so within it keys only grow.
+A *key* stands for a side and a price. It is the price of an ask, or the complement (~) of the
+price of a bid, in price steps. In ascending order of keys, bids come before asks, and each side
+begins with its best price. An event's levels are in this order too, so its keys ascend.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from orderbook_desktop.core.levels import Int64Array
 class KeyColumns(msgspec.Struct, frozen=True, array_like=True):
     """The stored form of all keys.
 
-    `start` begins with the first key, then come differences. `new_bids` and `new_asks`
-    count the keys that each event adds; of these, `new_firsts` has the first of an event
-    and side as difference from the last such one, and `new_steps` the differences that
-    follow; bids before asks.
+    `start` has the first key of the start book, then the difference to each next key. `new_bids`
+    and `new_asks` count the keys that each event adds. `new_firsts` has the first new key of each
+    event and side, as difference from the first new key of the event before, and `new_steps` the
+    differences between the others. Both have bids before asks.
     """
 
     start: Column

@@ -5,9 +5,9 @@ start book's in the order of their keys, then the changes, event by event, in th
 their keys. The entries of one key (`archive.keys`) make a *lane*. A level is *there* from an
 entry with a quantity on, until one without.
 
-What a book does is easier to foretell lane by lane than event by event: orders that have
-just come soon go, and what changes was there. So a lane stores how many changes it has,
-whether each of them made the level come or go (`toggles`), and how many events lie between.
+A book is more predictable by lane than by event: a new order is soon removed, and a change usually
+affects a level that is there. So a lane stores the number of its changes, whether each of them
+made the level appear or disappear (`toggles`), and how many events lie between them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 # The event index of the start book's entries.
 BEFORE_ALL: Final = -1
 
-# Most lanes have fewer changes: four of their counts are told in one byte.
+# Most lanes have fewer changes, so four counts share one byte.
 _MANY: Final = 3
 _FOURTHS: Final = np.array([0, 2, 4, 6], dtype=np.uint8)
 
@@ -66,9 +66,9 @@ class Lanes:
     there: BoolArray
 
     def last_there(self) -> Int64Array:
-        """Return of each entry the latest one before it in its lane with a quantity, or -1."""
+        """Return for each entry the last earlier one in its lane that has a quantity, or -1."""
         there = self.there.nonzero()[0]
-        # The latest of them before each place; none if that is in an earlier lane.
+        # The last such entry before each place; -1 if it is in an earlier lane.
         counts = _shifted(self.there.cumsum(), 0)
         entries = np.concatenate(([-1], self.entries.take(there)))
         found = counts > np.repeat(counts.take(self.starts), self.lengths)
@@ -77,24 +77,24 @@ class Lanes:
         return by_entry
 
     def new_entries(self) -> Int64Array:
-        """Return the first entries of the lanes that the start book has not, ascending."""
+        """Return the first entries of the lanes that are not in the start book, ascending."""
         first = self.starts[self.events[self.starts] != BEFORE_ALL]
         return np.sort(self.entries[first])
 
     def events_by_entry(self) -> Int64Array:
-        """Return of each entry the index of its event."""
+        """Return for each entry the index of its event."""
         by_entry = np.empty_like(self.events)
         by_entry[self.entries] = self.events
         return by_entry
 
     def there_by_entry(self) -> BoolArray:
-        """Return of each entry whether its level is there from it on."""
+        """Return for each entry whether its level is there from this entry on."""
         by_entry = np.empty_like(self.there)
         by_entry[self.entries] = self.there
         return by_entry
 
     def removes_by_entry(self) -> BoolArray:
-        """Return of each entry whether it takes away a level that was there."""
+        """Return for each entry whether it removes a level that was there."""
         was_there = _shifted(self.there, fill=False)
         was_there[self.starts] = False
         by_entry = np.empty_like(self.there)
@@ -123,7 +123,7 @@ def lanes_of(
 def write_lanes(lanes: Lanes) -> LaneColumns:
     """Return `lanes` without their keys and the events of their first changes."""
     new = lanes.events[lanes.starts] != BEFORE_ALL
-    # A lane of the start book may have no change, any other has one.
+    # A lane of the start book may have no change; every other lane has at least one.
     counts = np.concatenate((lanes.lengths[~new] - 1, lanes.lengths[new] - 1))
     is_start = lanes.events == BEFORE_ALL
     heads = _marked(lanes.starts, len(is_start))
@@ -150,9 +150,9 @@ def read_lanes(
     event_count: int,
     change_count: int,
 ) -> Lanes:
-    """Undo `write_lanes`; `new_keys` are the keys that events added, at `new_events`.
+    """Return the lanes that `write_lanes` wrote; events `new_events` added the keys `new_keys`.
 
-    Raises `DamagedChunk`, also unless there are `change_count` changes in `event_count` events.
+    Raises `DamagedChunk`, also where there are not `change_count` changes in `event_count` events.
     """
     keys = np.concatenate((start_keys, new_keys))
     order = keys.argsort()
@@ -181,10 +181,10 @@ def read_lanes(
 def running_sums(
     steps: Int64Array, starts: Int64Array, lengths: Int64Array, firsts: Int64Array
 ) -> Int64Array:
-    """Return the sums of `steps` so far in each run; the runs begin with `firsts`.
+    """Return the running sums of `steps` within each run; the runs begin with `firsts`.
 
-    Runs begin at `starts`, lie one behind the other, and are none of them empty. The steps
-    at `starts` are 0.
+    Runs begin at `starts`, follow each other without a hole, and are not empty. The steps at
+    `starts` are 0.
     """
     sums = steps.cumsum()
     sums += np.repeat(firsts - sums[starts], lengths)
@@ -228,7 +228,7 @@ def _read_there(
 
 
 def _changes_by_length(is_start: BoolArray, lengths: Int64Array) -> Int64Array:
-    """Return the places of changes, those in short lanes first, as these are much alike."""
+    """Return the places of changes, those in short lanes first, as short lanes are alike."""
     changes = (~is_start).nonzero()[0]
     # Sorting 8 bits is many times faster than sorting 64.
     capped = np.minimum(lengths, np.iinfo(np.uint8).max).astype(np.uint8)

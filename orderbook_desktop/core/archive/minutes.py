@@ -14,9 +14,9 @@ from orderbook_desktop.core.errors import BugError
 from orderbook_desktop.core.events import DepthDiff
 
 MINUTE_MS: Final = 60_000
-# Calm minutes share a chunk with others until the clock reaches a multiple of so many ...
+# Calm minutes share a chunk until the clock reaches a multiple of so many minutes.
 _MINUTES_TOGETHER: Final = 10
-# ... and a minute that never ends, as a clock stands still or was far ahead, ends then.
+# A minute may never end, as a clock stands still or was far ahead: it ends after so many events.
 _EVENTS_AT_MOST: Final = 10_000
 
 
@@ -28,9 +28,9 @@ def minute_of(event_ms: int) -> int:
 def closed_span(events: Sequence[DepthDiff], levels: int, *, is_all: bool = False) -> int:
     """Return how many of `events`, from the first on, make up the next chunk of a run.
 
-    0 while it can't be said without further ones; with `is_all` none will come. A chunk is a
-    minute of the events' time, or up to ten where fewer levels change than the `levels` of
-    the book before it. An event whose time goes back stays with the one before it.
+    0 means that further events are needed; with `is_all` there are none. A chunk is a minute of
+    the events' time, or up to ten minutes where fewer levels change than the `levels` of the book
+    before it. An event whose time goes back stays with the event before it.
     """
     minute = minute_of(events[0].event_ms) if events else 0
     together = minute // _MINUTES_TOGETHER
@@ -52,10 +52,10 @@ def encode_minutes(
 ) -> Iterator[tuple[ArchiveChunk, BookImage]]:
     """Iterate over the chunks of the unbroken run `events`, each with the book after it.
 
-    A chunk covers `minutes` of the clock, as the day divides into them: where a market is
-    calm and its book deep, the start books of many short chunks outweigh their events. The
-    last chunk is taken to be complete. An event whose time goes back stays with the one
-    before it, so that chunks follow each other by ids and by time. Raises as `encode_chunk`.
+    A chunk covers `minutes` of the clock, counted from midnight. Where a market is calm and its
+    book deep, the start books of many short chunks take more room than their events. The last
+    chunk counts as complete. An event whose time goes back stays with the event before it, so that
+    chunks follow each other by ids and by time. Raises as `encode_chunk`.
     """
     for span in _spans(events, minutes):
         chunk = encode_chunk(start, span)

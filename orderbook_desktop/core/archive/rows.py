@@ -14,7 +14,7 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, Scale
 
-# A book that nobody saw arrive is told to have come just before the first event after it.
+# The receipt of a book may be unknown: it counts as just before that of the first event after it.
 _BEFORE_FIRST_NS: Final = 1_000
 
 _NS_A_MS = 1_000_000
@@ -29,10 +29,9 @@ class LevelRows:
     a bid), `prices` and `quantities`, int64 in units of `scale`, quantity 0 where the level
     was removed.
 
-    Where `is_snapshot` is true the rows are a whole book, bids before asks, each from the
-    best one outward: an unbroken run begins, and what was known before is void. They have
-    the id and time that the book is as of. A book without levels is one row: a level that was
-    removed.
+    Where `is_snapshot` is true the rows are a whole book, bids before asks, each from the best one
+    outward: an unbroken run begins, and all earlier levels are void. The rows have the id and time
+    of the book. A book without levels is one row: a removed level.
     """
 
     market: str
@@ -68,9 +67,9 @@ class LevelRows:
 class RowStream:
     """Turns the slices of a recording into rows.
 
-    A book is told when the first row after it comes, and at the end: one that another book
-    follows at once is of no use, and readers which take adjacent books for one would mix
-    them. Call `finish()` after the last slice.
+    A book is given out with the first row after it, or at the end. A book that another one follows
+    at once is of no use, and a reader that takes adjacent books for one would mix them. Call
+    `finish()` after the last slice.
     """
 
     def __init__(self) -> None:
@@ -88,7 +87,7 @@ class RowStream:
             yield rows
 
     def finish(self) -> Iterator[LevelRows]:
-        """Iterate over what is left to tell."""
+        """Iterate over the last rows."""
         if self._book is not None:
             yield self._book
         self._book = None
@@ -134,7 +133,7 @@ def opening_rows(part: ChunkSlice) -> LevelRows:
 
 
 def _empty_book_before(rows: LevelRows) -> LevelRows:
-    """Return the book without levels that comes before `rows`: no row at all would void nothing."""
+    """Return a book without levels, for `rows` to follow: without a row, earlier levels stay."""
     first = rows.head(1)
     ids = first.first_ids - 1
     return replace(

@@ -1,9 +1,9 @@
 """Whole numbers as bytes: a column is one token per number, and the bits that tokens leave open.
 
-A number below 64 is its own token. A larger one has a token for its bit length and the bit
-below its leading one; its remaining bits go, unaltered, into a stream of bits. Tokens are
-few and repeat, so an entropy coder thrives on them; the bits are noise and are best left
-alone. The whole range of 64 bits takes 180 tokens.
+A number below 64 is its own token. A larger one has a token for its bit length and the bit below
+its leading one; its remaining bits go, unaltered, into a stream of bits. Tokens are few and
+repeat, so an entropy coder compresses them well. The bits are noise and are stored as they are.
+The whole range of 64 bits takes 180 tokens.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _WORD_BITS: Final = 64
 
 _TOKENS: Final = np.arange(256, dtype=np.int64)
 _STEPS_ABOVE: Final = np.maximum(_TOKENS - _OWN_TOKENS, 0) >> _SHOWN_BITS
-# Per token: how many bits of the number it leaves open, and the number with those bits 0.
-# Tokens beyond the last one mean nothing; they are never written.
+# By token: how many bits of the number are open, and the number with these bits 0. Tokens beyond
+# the last one have no meaning and are never written.
 _OPEN_BITS: Final = np.where(
     _TOKENS < _OWN_TOKENS, 0, np.minimum(_STEPS_ABOVE + _OWN_TOKEN_BITS - _SHOWN_BITS, 62)
 ).astype(np.uint64)
@@ -60,12 +60,12 @@ def unfold(values: UInt64Array) -> Int64Array:
 
 
 def write_signed(values: Int64Array) -> Column:
-    """Return the column of any whole numbers; those near 0 take least."""
+    """Return the column of any whole numbers; numbers near 0 take the least room."""
     return write_unsigned(fold(values))
 
 
 def read_signed(column: Column) -> Int64Array:
-    """Undo `write_signed`. Raises `DamagedChunk` as `read_unsigned` does."""
+    """Return what `write_signed` wrote. Raises `DamagedChunk` as `read_unsigned` does."""
     return unfold(read_unsigned(column).view(np.uint64))
 
 
@@ -87,7 +87,7 @@ def write_unsigned(values: npt.NDArray[np.integer]) -> Column:
 
 
 def read_unsigned(column: Column) -> Int64Array:
-    """Undo `write_unsigned`; numbers of 2^63 and more come as the int64 of the same 64 bits.
+    """Return what `write_unsigned` wrote; 2^63 and more come as the int64 of the same 64 bits.
 
     Raises `DamagedChunk` where tokens and bits do not belong together.
     """
@@ -126,7 +126,7 @@ def _pack_bits(values: UInt64Array, widths: UInt64Array) -> bytes:
 
 
 def _unpack_bits(packed: bytes, begins: UInt64Array) -> UInt64Array:
-    """Return the 64 bits from each of the bits `begins` on, with zeros behind the last one."""
+    """Return 64 bits from each bit `begins` on, with zeros behind the last bit."""
     padded = packed + bytes(2 * _WORD_BITS // 8 + -len(packed) % 8)
     numbers = np.frombuffer(padded, dtype="<u8").astype(np.uint64, copy=False)
     words, shifts = (begins >> np.uint64(6)).view(np.int64), begins & np.uint64(63)

@@ -1,4 +1,4 @@
-"""Proof of a chunk: what it says about itself, its ids, and its book at every event."""
+"""Proof of a chunk: its header, its ids, and its book at every event."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class ChunkFault:
 def verify_chunk(chunk: DecodedChunk, start: BookImage | None = None) -> Iterator[ChunkFault]:
     """Iterate over what is wrong with `chunk`, the first of each kind; nothing if it holds.
 
-    Checked are the header against the events, the ids from the start book through the last
-    event without a hole, that no time is impossible, no crossed or locked book at the end of
-    any event, and, where given, that the start book is `start`, which the chunk before it
-    ended with. Of a loose chunk only the header can be checked.
+    These have to hold: the header fits the events. The ids go from the start book through the last
+    event without a hole. No time is impossible. The book is not crossed or locked at the end of
+    any event. The start book is `start` where given, the book that the chunk before ended with. In
+    a loose chunk only the header can be checked.
     """
     yield from chunk_faults(chunk, start)
     if chunk.has_book:
@@ -43,9 +43,9 @@ def verify_chunk(chunk: DecodedChunk, start: BookImage | None = None) -> Iterato
 
 
 def chunk_faults(chunk: DecodedChunk, start: BookImage | None = None) -> Iterator[ChunkFault]:
-    """Iterate over the faults of `verify_chunk` which are the chunk's, not the exchange's.
+    """Iterate over the faults of `verify_chunk` that are the chunk's, not the exchange's.
 
-    A book that crosses may have been sent so.
+    The exchange may have sent a book that crosses.
     """
     yield from _header_faults(chunk)
     if chunk.header.start_id is None:
@@ -66,7 +66,7 @@ def reproduces(chunk: DecodedChunk, events: Sequence[DepthDiff]) -> bool:
 
 
 def same_book(one: BookImage, other: BookImage) -> bool:
-    """Return whether two books are the same, be it at different scales."""
+    """Return whether two books are the same, also at different scales."""
     if (one.market, one.last_update_id) != (other.market, other.last_update_id):
         return False
     if one.scale == other.scale:
@@ -79,9 +79,9 @@ def same_book(one: BookImage, other: BookImage) -> bool:
 
 
 def best_offers(chunk: DecodedChunk) -> tuple[Int64Array, Int64Array]:
-    """Return the best bid's and the best ask's price after each event, -1 where there is none."""
+    """Return the best bid and the best ask after each event, -1 where there is none."""
     lanes, count = chunk.lanes, chunk.header.event_count
-    # A level stands from its event until the next one in its lane, or to the end.
+    # A level stands from its event until the next event of its lane, or to the end.
     until = np.append(lanes.events[1:], count)
     until[lanes.starts + lanes.lengths - 1] = count
     begins = np.maximum(lanes.events, 0)
@@ -109,9 +109,10 @@ def _least_standing(
 ) -> Int64Array:
     """Return at each of `count` events the least of the `numbers` that stand, or `none`.
 
-    `numbers[i]` stands from event `begins[i]` until before `ends[i]`. Each such range is the
-    union of two whose length is a power of two. Row r of the table holds, by their begin,
-    the least numbers of ranges of 2^r; row by row they go down to ranges half as long.
+    `numbers[i]` stands from event `begins[i]` until before `ends[i]`. Each such range is the union
+    of two ranges whose length is a power of two. Row r of the table has the least number of each
+    range of length 2^r, by its begin. From the longest ranges down, each row is carried into the
+    row of half its length.
     """
     exponents = np.frexp((ends - begins).astype(np.float64))[1] - 1
     rows = int(exponents.max(initial=0)) + 1
@@ -153,7 +154,7 @@ def _id_faults(chunk: DecodedChunk, start_id: int) -> Iterator[ChunkFault]:
 
 
 def _time_faults(chunk: DecodedChunk) -> Iterator[ChunkFault]:
-    """Iterate over times that nothing can explain."""
+    """Iterate over impossible times."""
     told, final_ids = all_in_ms(chunk.told_ms), chunk.numbers.final_ids
     differs = told != chunk.numbers.event_ms
     if differs.any():

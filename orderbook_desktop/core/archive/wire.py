@@ -1,9 +1,9 @@
 """Between depth events and arrays: reading the levels of many events at once, and spelling them.
 
 An event is spelt canonically where its text is exactly what the exchange sends:
-`{"e":"depthUpdate","E":…,"s":"…","U":…,"u":…,"b":[["…","…"],…],"a":[…]}` without spaces,
-and decimals with eight places and no needless zero in front. Of such an event the numbers
-are enough to give its text back byte for byte. Of any other the text is kept as well.
+`{"e":"depthUpdate","E":…,"s":"…","U":…,"u":…,"b":[["…","…"],…],"a":[…]}` without spaces, and
+decimals with eight places and no needless zero in front. Of such an event the numbers are enough
+to give its text back byte for byte. The text of any other event is kept as well.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def read_changes(events: Sequence[DepthDiff], scale: Scale) -> tuple[Changes, li
         numbers = _canonical_numbers(events)
         if numbers is not None:
             return Changes(*sides, numbers[::2], numbers[1::2]), []
-    # One odd event makes all of them take this way, which is several times longer.
+    # One odd event sends all of them this way, which takes several times as long.
     texts = [chain(*level_texts(event.payload)) for event in events]
     pairs = [
         (parse_units(price, scale.price), parse_units(quantity, scale.quantity))
@@ -146,7 +146,7 @@ def _decimals(values: Int64Array, exponent: int) -> list[bytes]:
 def _sides(
     events: Sequence[DepthDiff],
 ) -> tuple[Int64Array, BoolArray]:
-    """Return of each level its event's index, and whether it is an ask."""
+    """Return for each level the index of its event, and whether it is an ask."""
     counts = list(chain.from_iterable((len(event.bids), len(event.asks)) for event in events))
     halves = np.repeat(np.arange(len(counts)), counts)
     return halves >> 1, (halves & 1).astype(np.bool_)
@@ -155,14 +155,14 @@ def _sides(
 def _canonical_numbers(events: Sequence[DepthDiff]) -> Int64Array | None:
     """Return price and quantity of every level in turn, in units of 10^-8.
 
-    None unless each event is spelt canonically. This is the proof: with the digits taken
-    out, the texts are what they should be, so digits are all that can differ. The decoder
-    has seen to names, whole numbers and the market, and takes no decimal without a whole
-    part or with a needless zero in front. Behind each point there are eight digits, as all
-    of them are counted. So the digits of a decimal without its point are its units.
+    None unless each event is spelt canonically. This is the proof: without their digits the texts
+    are as they should be, so they can only differ in digits. The decoder has checked names, whole
+    numbers and the market; it accepts no decimal without a whole part, and none with a needless
+    zero in front. All digits behind the points are counted: there are eight behind each. So the
+    digits of a decimal without its point are its units.
     """
     if not all(event.payload.startswith(_HEAD % event.event_ms) for event in events):
-        # What counts as its time is not what was sent.
+        # The time that counts differs from the time that was sent.
         return None
     market = events[0].market.encode()
     skeleton = b"".join(_skeletons(events, market.translate(None, _DIGITS)))
@@ -172,7 +172,7 @@ def _canonical_numbers(events: Sequence[DepthDiff]) -> Int64Array | None:
     if tails.translate(_ZEROS_FOR_DIGITS).count(_FRACTION) != tails.count(b"."):
         return None
     numbers = np.fromstring(tails.translate(_SPACES_FOR_OTHERS, b"."), dtype=np.int64, sep=" ")
-    # What is too large for 64 bits has been read as the largest number.
+    # A number too large for 64 bits was read as the largest one.
     return numbers if numbers.max(initial=0) < INT64_MAX else None
 
 
