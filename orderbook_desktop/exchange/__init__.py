@@ -1,1 +1,1 @@
-"""The exchange: REST, depth streams, and a local exchange that speaks the same language."""
+"""The exchange: REST, depth streams, and a local exchange with the same interface."""

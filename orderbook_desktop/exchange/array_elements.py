@@ -1,7 +1,7 @@
-"""The elements of a long JSON array, cut out of the bytes while these come in.
+"""The elements of a long JSON array, cut out of the bytes as they arrive.
 
-A list of all symbols has tens of megabytes: decoding it in one go would take hundreds of them,
-and hold up every other thread meanwhile.
+A list of all symbols has tens of megabytes. Decoding it in one step would take hundreds of
+megabytes and block all other threads.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from orderbook_desktop.core.errors import MalformedMessage
 
 _LONGEST_ELEMENT: Final = 2**20
 _BEGINNING: Final = 4096
-# Whole strings and whatever else stands before the next bracket, and that bracket.
+# All text up to the next bracket outside of strings, and that bracket.
 _to_next_bracket: Final = re.compile(
     rb'[^"\[\]{}]*+(?:"(?:[^"\\]++|\\.)*+"[^"\[\]{}]*+)*+([\[\]{}])', re.DOTALL
 ).match
@@ -23,10 +23,10 @@ _to_next_bracket: Final = re.compile(
 class ArrayElements:
     """Cuts out the objects of the array that is the value of `key` in the document's object.
 
-    Without a `key`, the document itself is the array. Nothing is checked but that brackets
-    close: each object is its own document to the caller, so an odd one spoils no other.
-    `is_whole` tells that the end of the array was seen, `others` how many elements were no
-    objects; `beginning` is that of the document.
+    Without a `key`, the document itself is the array. Only brackets are checked: the caller
+    decodes each object by itself, so an odd object spoils no other. `is_whole` says that the end
+    of the array was seen, `others` how many elements were no objects. `beginning` has the first
+    bytes of the document.
     """
 
     def __init__(self, key: str = "") -> None:
@@ -40,7 +40,7 @@ class ArrayElements:
         self._depth = 0
         self._is_inside = False
         self._buffer = b""
-        # Where the next bracket is looked for, and where the element begins.
+        # Where the search for the next bracket begins, and where the element begins.
         self._at = 0
         self._element_at = 0
 
@@ -86,7 +86,7 @@ class ArrayElements:
         return None
 
     def _forget(self) -> None:
-        """Let go of what has been read, but for an element that goes on."""
+        """Drop the bytes that have been read, except those of an unfinished element."""
         is_amid = self._is_inside and self._depth > self._array_depth
         begin = self._element_at if is_amid else self._at
         self._buffer = self._buffer[begin:]

@@ -1,8 +1,8 @@
 """The traded spot symbols and their filters, named as ccxt names them.
 
-ccxt is large, and a list of all symbols long: it is imported, and the list is read, in a thread
-with an event loop of its own, so that neither the window nor a stream waits for it. Threads share
-one interpreter; so the list is read listing by listing, as it comes in.
+ccxt is large, and a list of all symbols is long. So a thread with an event loop of its own imports
+ccxt and reads the list, and neither the window nor a stream waits for it. Threads share one
+interpreter. So the list is read listing by listing, as it arrives.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _TIMEOUT_S: Final = 20.0
 _MOST_SYMBOLS: Final = 150_000
 _SORTED_AT_ONCE: Final = 2_000
 _TOLD_LEFT_OUT: Final = 20
-# ccxt, too, takes symbols of this group for not traded.
+# ccxt also treats symbols of this group as not traded.
 _GROUP: Final = "TRD_GRP_003"
 
 
@@ -65,8 +65,7 @@ async def fetch_symbols(
 ) -> list[SymbolInfo]:
     """Return every spot symbol in trading, in alphabetical order; raises `ExchangeError`.
 
-    A request that takes longer than `timeout_s` has failed. Cancelling ends the thread too.
-    `now_s` is the time of day.
+    A request fails after `timeout_s`. Cancelling also ends the thread. `now_s` is the time of day.
     """
     thread = _LoadingThread(base_url.rstrip("/"), timeout_s, now_s)
     try:
@@ -76,7 +75,7 @@ async def fetch_symbols(
 
 
 class _LoadingThread:
-    """What runs in the thread: `load` until it is done, or `stop` is called from outside."""
+    """The thread's work: `load` runs until it is done, or until `stop` is called from outside."""
 
     def __init__(self, base_url: str, timeout_s: float, now_s: Callable[[], float]) -> None:
         self._base_url = base_url
@@ -89,12 +88,12 @@ class _LoadingThread:
     def load(self) -> list[SymbolInfo]:
         """Return the symbols; raises `ExchangeError`."""
         module = importlib.import_module(_CCXT_BINANCE)
-        # Explicit, because the program's own policy may make Qt's loops.
+        # Named here, because the program's own policy may create loops of Qt.
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             try:
                 listings = runner.run(self._load(module.binance().commonCurrencies))
             except asyncio.CancelledError:
-                return []  # Nobody waits for it any more.
+                return []  # The caller was cancelled and does not wait any more.
         if listings is None:
             return []
         if listings.left_out:
@@ -164,7 +163,7 @@ def _no_list(answer: Answer, listings: Listings, base_url: str, now_s: float) ->
 
 
 class TooManySymbols(KnownError):
-    """A list has more symbols than any exchange's."""
+    """The list has more symbols than any exchange has."""
 
     def __str__(self) -> str:
         return f"a list of more than {_MOST_SYMBOLS:,} symbols"
@@ -173,9 +172,8 @@ class TooManySymbols(KnownError):
 class Listings:
     """The symbols in trading of an `exchangeInfo` answer, taken slice by slice.
 
-    `common_names` are the names of assets that differ from the exchange's. A listing that
-    can't be understood is left out, as is one whose market was listed before: `left_out`
-    counts them.
+    `common_names` are the names of assets that differ from the exchange's. A listing that can't be
+    understood is left out, and so is a second listing of a market: `left_out` counts both.
     """
 
     def __init__(self, common_names: Mapping[str, str]) -> None:
@@ -186,7 +184,7 @@ class Listings:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the list was seen to its end."""
+        """Whether the end of the list was seen."""
         return self._elements.is_whole
 
     @property
@@ -214,7 +212,7 @@ class Listings:
     def in_order(self) -> list[SymbolInfo]:
         """Return the symbols in alphabetical order."""
         infos = list(self.by_market.values())
-        # One sort of them all would be a single step, which holds up the other threads.
+        # Sorting all of them would be one long step that blocks the other threads.
         parts = range(0, len(infos), _SORTED_AT_ONCE)
         ordered = (sorted(infos[at : at + _SORTED_AT_ONCE], key=_by_symbol) for at in parts)
         return list(heapq.merge(*ordered, key=_by_symbol))
@@ -226,7 +224,7 @@ class Listings:
             _log.info("left out the listing %s (%s)", shown, plain_text(reason, 80))
 
     def _symbol(self, listing: _WireListing) -> SymbolInfo | None:
-        """Return the symbol, None where it isn't in trading; raises `ValueError`."""
+        """Return the symbol, or None where it is not in trading; raises `ValueError`."""
         names = (listing.symbol, listing.baseAsset, listing.quoteAsset)
         if not all(name.isalnum() and len(name) <= LONGEST_NAME for name in names):
             raise ValueError("an odd name")
@@ -244,7 +242,7 @@ def _by_symbol(info: SymbolInfo) -> str:
 
 
 def _sizes(listing: _WireListing) -> tuple[int, int]:
-    """Return tick size and step size, 0 where they aren't told."""
+    """Return tick size and step size, each 0 where it is not given."""
     found = {one.filterType: one for one in listing.filters}
     tick, step = found.get("PRICE_FILTER"), found.get("LOT_SIZE")
     return (

@@ -34,16 +34,16 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.foreign_text import plain_text
 
 _PAUSE_WITHOUT_HEADER_S: Final = 60.0
-# A ban may last three days (Binance Spot API, "LIMITS"), or an answer be mistaken: to ask once
-# an hour harms neither.
+# A ban may last three days (Binance Spot API, "LIMITS"), or the answer may be wrong. One request
+# an hour is right in both cases.
 LONGEST_PAUSE_S: Final = 3600.0
 _LONGEST_HEADER: Final = 64
 # Binance Spot API, "Error codes": too many requests, and too many orders.
 _TOO_MANY: Final = frozenset({-1003, -1015})
 # Unknown, disconnected, server busy, unexpected response, time-out, shutting down, and too many
-# connections: they pass.
+# connections: these are temporary.
 _PASSING: Final = frozenset({-1000, -1001, -1006, -1007, -1008, -1016, -1034})
-# OpenSSL's codes for a certificate that isn't valid yet, or any more.
+# OpenSSL's codes for a certificate that is not valid yet, or has expired.
 _BY_DATE: Final = frozenset({9, 10})
 _banned_until_ms: Final = re.compile(r"banned until (\d{13})\b", re.ASCII).search
 
@@ -83,7 +83,7 @@ class BadProxy(ExchangeError):
 
 
 class ProxyFailed(ExchangeError):
-    """The proxy at `address`, named by `variable`, lets nothing through; `reason` says why."""
+    """The proxy at `address`, named by `variable`, forwards nothing; `reason` says why."""
 
     def __init__(self, variable: str, address: str, reason: str) -> None:
         self.variable = variable
@@ -101,7 +101,7 @@ class ProxyFailed(ExchangeError):
 class RateLimited(ExchangeError):
     """The exchange wants a pause; HTTP `status` is 418, 429 or 403.
 
-    We wait for `retry_after_s` seconds, of the `asked_s` that the exchange asked for.
+    The exchange asked for `asked_s` seconds. We wait for `retry_after_s` of them.
     """
 
     def __init__(self, retry_after_s: float, status: int, asked_s: float = 0.0) -> None:
@@ -112,7 +112,7 @@ class RateLimited(ExchangeError):
 
     @property
     def banned(self) -> bool:
-        """Whether the address was banned for not having waited before."""
+        """Whether the exchange banned this address, as it had not waited before."""
         return self.status == 418
 
     def __str__(self) -> str:
@@ -170,7 +170,7 @@ class UnknownSymbol(ExchangeError):
 
 
 class NoBook(ExchangeError):
-    """The exchange lists `market`, and has no book of it just now."""
+    """The exchange lists `market` but has no book of it now."""
 
     def __init__(self, market: str) -> None:
         self.market = market
@@ -184,7 +184,7 @@ class NoBook(ExchangeError):
 
 
 class UnexpectedAnswer(ExchangeError):
-    """The exchange at `url` gave an answer that is none of its documents'."""
+    """The exchange at `url` gave an answer that its documents do not describe."""
 
     def __init__(self, url: str, reason: str) -> None:
         self.url = url
@@ -199,7 +199,7 @@ class UnexpectedAnswer(ExchangeError):
 
 
 class TooLarge(UnexpectedAnswer):
-    """The answer of `url` is longer than the `most_bytes` that any of Binance's may have."""
+    """The answer of `url` is longer than `most_bytes`, which no answer of Binance exceeds."""
 
     def __init__(self, url: str, most_bytes: int) -> None:
         self.most_bytes = most_bytes
@@ -207,7 +207,7 @@ class TooLarge(UnexpectedAnswer):
 
 
 class Redirected(UnexpectedAnswer):
-    """The server at `url` sends on to `target`, which is not followed."""
+    """The server at `url` redirects to `target`, which is not followed."""
 
     def __init__(self, url: str, target: str) -> None:
         self.target = target
@@ -221,7 +221,7 @@ class Redirected(UnexpectedAnswer):
 
 
 class WebPage(UnexpectedAnswer):
-    """A web page came in place of an answer of the exchange at `url`."""
+    """The exchange at `url` seemed to answer with a web page."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, "a web page")
@@ -236,15 +236,15 @@ class WebPage(UnexpectedAnswer):
 def refusal(url: str, status: int, retry_after: str | None, now_s: float) -> ExchangeError:
     """Return the error for an HTTP `status` other than success, got from `url` at `now_s`.
 
-    `retry_after` is the header of that name, if there is one; `now_s` is in seconds since
-    the epoch. Source: Binance Spot API, "HTTP Return Codes": 403 is its web application
-    firewall's limit, which passes.
+    `retry_after` is the header of that name, if there is one; `now_s` is in seconds since the
+    epoch. Source: Binance Spot API, "HTTP Return Codes": 403 is the limit of its web application
+    firewall, which ends by itself.
     """
     if status in (403, 418, 429):
         return rate_limited(pause_from(retry_after, now_s), status)
     if status == 451:
         return RegionBlocked(url, status)
-    if status == 511:  # "Network Authentication Required": no answer of the exchange.
+    if status == 511:  # "Network Authentication Required": the network's own answer.
         return WebPage(url)
     if status >= 500:
         return Unreachable(url, f"HTTP {status}")
@@ -254,9 +254,9 @@ def refusal(url: str, status: int, retry_after: str | None, now_s: float) -> Exc
 def coded_refusal(
     url: str, code: int, message: str, retry_after: str | None, now_s: float
 ) -> ExchangeError | None:
-    """Return what an error `code` in an answer's body means by itself; None where nothing.
+    """Return the error that a `code` in an answer's body stands for; None where it stands for none.
 
-    Source: Binance Spot API, "Error codes". A proxy on the way may have made any status of it.
+    Source: Binance Spot API, "Error codes". A proxy on the way may have changed the HTTP status.
     """
     if code in _TOO_MANY:
         banned = _banned_until_ms(message[:1000])
@@ -269,14 +269,15 @@ def coded_refusal(
 
 
 def rate_limited(asked_s: float, status: int) -> RateLimited:
-    """Return that the exchange asks for a pause of `asked_s`; we wait for an hour at most."""
+    """Return the error for a pause of `asked_s`; we wait for an hour at most."""
     return RateLimited(min(asked_s, LONGEST_PAUSE_S), status, asked_s)
 
 
 def pause_from(retry_after: str | None, now_s: float) -> float:
     """Return the seconds that a Retry-After header asks for: a number, or an HTTP date.
 
-    A minute, the exchange's interval of counting, where it is missing or makes no sense.
+    Where the header is missing or makes no sense, it is a minute, the exchange's counting
+    interval.
     """
     text = (retry_after or "").strip()
     if text.isascii() and text.isdecimal():
@@ -292,7 +293,7 @@ def pause_from(retry_after: str | None, now_s: float) -> float:
 
 
 def connect_reason(error: BaseException) -> str:
-    """Return in a few words why a connection could not be opened."""
+    """Return a few words that say why a connection could not be opened."""
     match error:
         case TimeoutError():
             reason = "no answer in time"
@@ -314,7 +315,7 @@ def connect_reason(error: BaseException) -> str:
 
 
 def missing_authorities(environment: Mapping[str, str] = os.environ) -> str:
-    """Return what is wrong with the environment's own certificate authorities, or empty."""
+    """Return the fault of the certificate authorities that the environment names, or empty."""
     for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         named = environment.get(variable, "")
         if named and not any(Path(one).exists() for one in named.split(os.pathsep)):
@@ -323,7 +324,7 @@ def missing_authorities(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def _verdict(error: ssl.SSLCertVerificationError) -> str:
-    """Return why a certificate is not accepted, with what of ours may be at fault."""
+    """Return why a certificate is not accepted, with the setting of ours that may be wrong."""
     verdict = plain_text(error.verify_message)
     if getattr(error, "verify_code", 0) in _BY_DATE:
         return f"{verdict}; is the date of this computer right?"

@@ -1,9 +1,9 @@
-"""Requests to the exchange's REST interface, whose answers are bounded whatever is sent.
+"""Requests to the exchange's REST interface, with bounded answers.
 
-The bytes that come in and what they unpack to are counted while they come, and the whole of a
-request has its time: an answer can neither fill the memory nor drip for ever. Redirects are not
-followed, cookies not kept, and no other packing is taken than the one asked for. aiohttp is
-imported with the first request, so that the window is not kept waiting.
+The received and the unpacked bytes are counted as they arrive, and the whole request has a time
+limit. So an answer can neither fill the memory nor last for ever. Redirects are not followed,
+cookies are not kept, and only the requested compression is accepted. aiohttp is imported with the
+first request, so that the window does not wait for it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MOST_BYTES: Final = 16 * 2**20
 # A list of all symbols is read slice by slice.
 MOST_OF_A_LIST: Final = 64 * 2**20
-# Of an answer that tells of an error only its beginning is of use.
+# Only the beginning of an error's answer is of use.
 _MOST_OF_AN_ERROR: Final = 16 * 2**10
 _UNPACKED_AT_ONCE: Final = 256 * 2**10
 _LONGEST_WEIGHT: Final = 9
@@ -49,9 +49,8 @@ _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 class Answer:
     """An answer of the exchange.
 
-    `body` is empty where another took it, but for an error's, of which it has the beginning.
-    `retry_after` is the header of that name; `used_weight` that of the request weight, where
-    it is a number.
+    `body` is empty where `take` got it; of an error it has the beginning. `retry_after` is the
+    header of that name. `used_weight` is the header of the request weight, where it is a number.
     """
 
     status: int
@@ -63,7 +62,7 @@ class Answer:
 class HttpClient:
     """Gets what is at `base_url`; close it with `close()`.
 
-    A request that takes longer than `timeout_s` from its beginning to its last byte has failed.
+    A request fails that takes longer than `timeout_s` from its beginning to its last byte.
     """
 
     def __init__(self, base_url: str, timeout_s: float) -> None:
@@ -78,7 +77,7 @@ class HttpClient:
         most_bytes: int = MOST_BYTES,
         take: Callable[[bytes], None] | None = None,
     ) -> Answer:
-        """Return the answer; a good one's body goes to `take` in slices, where that is given.
+        """Return the answer; the body of a good one goes to `take` in slices, where that is given.
 
         Raises `ExchangeError`, `TooLarge` for a body of more than `most_bytes`.
         """
@@ -103,7 +102,8 @@ class HttpClient:
 
     async def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            # The loop must not wait for the import, nor for the lock of one that goes on.
+            # The loop must not wait for the import, nor for the lock of an import in another
+            # thread.
             await asyncio.to_thread(importlib.import_module, "aiohttp")
         import aiohttp  # noqa: PLC0415 (see the module's docstring)
 
@@ -164,7 +164,7 @@ class HttpClient:
                 if max(received, unpacked) > most_bytes:
                     raise TooLarge(self.base_url, most_bytes)
                 yield part
-                # A chunk may unpack to a thousand times its size: let others work meanwhile.
+                # A chunk may unpack to a thousand times its size: let other tasks run in between.
                 await asyncio.sleep(0)
         if unpacker is not None and not unpacker.eof:
             raise Unreachable(self.base_url, "the answer broke off")
@@ -180,7 +180,7 @@ class HttpClient:
                 raise UnexpectedAnswer(self.base_url, reason)
 
     def _explained(self, error: Exception, proxy: Proxy | None) -> ExchangeError:
-        """Return what an error of aiohttp's, or of what lies under it, means."""
+        """Return our error for an error of aiohttp, or of the layers below it."""
         import aiohttp  # noqa: PLC0415 (see the module's docstring)
 
         if proxy is not None and (failed := _failure_of_proxy(error, proxy)) is not None:
@@ -198,7 +198,7 @@ class HttpClient:
                 reason = "the answer broke off"
             case aiohttp.ClientResponseError():
                 return UnexpectedAnswer(self.base_url, "no HTTP as it should be")
-            case aiohttp.NonHttpUrlClientError() | ValueError():  # InvalidURL is one too.
+            case aiohttp.NonHttpUrlClientError() | ValueError():  # InvalidURL is a ValueError too.
                 return UnexpectedAnswer(self.base_url, "not a web address")
             case _:
                 reason = connect_reason(error)
@@ -218,18 +218,19 @@ def _unpacked(chunk: bytes, unpacker: zlib._Decompress | None) -> Iterator[bytes
 
 
 def _options_of(proxy: Proxy, base_url: str) -> dict[str, Any]:
-    """Return what aiohttp wants to know, to send a request for `base_url` through `proxy`."""
+    """Return aiohttp's options for a request for `base_url` through `proxy`."""
     options: dict[str, Any] = {"proxy": proxy.address}
     if proxy.user is not None:
         credentials = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
-        # In a tunnel the request itself is the exchange's, and no concern of the proxy's.
+        # In a tunnel the proxy does not see the request, so the credentials go into the
+        # connection.
         name = "proxy_headers" if base_url.startswith("https:") else "headers"
         options[name] = {"Proxy-Authorization": f"Basic {credentials}"}
     return options
 
 
 def _failure_of_proxy(error: Exception, proxy: Proxy) -> ProxyFailed | None:
-    """Return what is wrong with the proxy, where it is that."""
+    """Return the proxy's fault, or None where the proxy is not at fault."""
     import aiohttp  # noqa: PLC0415 (see the module's docstring)
 
     match error:
@@ -245,7 +246,7 @@ def _failure_of_proxy(error: Exception, proxy: Proxy) -> ProxyFailed | None:
 
 
 def status_of_proxy(status: int) -> str:
-    """Return what a proxy means that answers a request for a connection with `status`."""
+    """Return the meaning of the `status` by which a proxy answers a request for a connection."""
     if status == 407:
         return "it asks for a user name and password: http://user:password@host:port"
     return f"it answers HTTP {status}"

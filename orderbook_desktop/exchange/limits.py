@@ -33,7 +33,8 @@ class SlidingWindow:
         self._taken.append(now)
 
     def _forget(self, now: float) -> None:
-        # The very sum of `delay`: rounded otherwise it might leave one that delays nobody.
+        # The same sum as in `delay`: a different rounding could keep an action that causes no
+        # delay.
         while self._taken and self._taken[0] + self._seconds <= now:
             self._taken.popleft()
 
@@ -51,15 +52,15 @@ def message_limit() -> SlidingWindow:
     return SlidingWindow(3, 1.0)
 
 
-# Our clock and the exchange's don't begin a minute at the same instant.
+# Our clock and the exchange's clock do not begin a minute at the same instant.
 _MINUTE_MARGIN_S: Final = 1.0
 
 
 class WeightLimit:
-    """The request weight used in the running minute, as the exchange last told it."""
+    """The request weight used in the current minute, as the exchange last reported it."""
 
-    # What is left after the reserve is the list of symbols (20), their volumes (80), the first
-    # books of a hundred of them (50 each), and a few witnesses.
+    # Without the reserve there is enough for the list of symbols (20), their volumes (80), the
+    # first books of a hundred symbols (50 each), and a few witnesses.
     def __init__(self, per_minute: int = 6_000, reserve: int = 800) -> None:
         self._allowed = per_minute - reserve
         self._used = 0
@@ -79,12 +80,12 @@ class WeightLimit:
         self._used += weight
 
     def told(self, used: int, now: float) -> None:
-        """Note the used weight that an answer's header told; it knows of other programs too."""
+        """Note the used weight in an answer's header; it includes that of other programs."""
         self._roll(now)
         self._used = max(self._used, used)
 
     def pause(self, now: float) -> float:
-        """Return how many seconds of the pause that the exchange wants are left."""
+        """Return how many seconds are left of the pause that the exchange asked for."""
         return max(0.0, self._not_before - now)
 
     def pause_until(self, not_before: float) -> None:

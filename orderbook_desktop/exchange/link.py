@@ -51,10 +51,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# As much as a line of an import may have: an event of 300,000 levels. One of a million takes 400 MB
-# once it is read, and is too long for a document of the database.
+# The limit of a line of an import, too: an event of 300,000 levels. An event of a million levels
+# takes 400 MB once it is read, and is too long for a document of the database.
 _LARGEST_FRAME: Final = 4 * 2**20
-# Close codes of ours for what was no websocket message, no text, or too long.
+# Our close codes for data that is no websocket message, no text, or too long.
 _NOT_UNDERSTOOD: Final = frozenset({1002, 1007, 1009})
 _find_stream: Final = re.compile(rb'"stream"\s*:\s*"([^"@]+)@').search
 _find_symbol: Final = re.compile(rb'"s"\s*:\s*"([^"]+)"').search
@@ -65,15 +65,15 @@ class StreamTimes:
     """How long a stream waits for what, in seconds.
 
     A connection is replaced at the age of `lifetime_s`, before the exchange's 24 hours.
-    `silence_s` is how long an active symbol may be silent. The next connection has
-    `handover_s` to catch up with the one before it. A connection that nobody needs lingers
-    for `linger_s`: switching symbols soon needs it again. A peer that owes a pong or an
-    answer for `answer_s` is dead; pings go out every `ping_s`. A connection that is closed waits
-    `close_s` for the exchange's farewell.
+    `silence_s` is how long an active symbol may be silent. The next connection has `handover_s` to
+    catch up with the one before it. A connection without subscribers stays open for `linger_s`:
+    another symbol may soon need it. A peer that owes a pong or an answer for `answer_s` is dead;
+    pings go out every `ping_s`. A closing connection waits `close_s` for the exchange's closing
+    frame.
 
-    Clocks are looked at every `watch_every_s`; frames look at them, too, where that did not
-    happen for `look_after_s`. What waited while nothing ran is read for `calm_s`, before anything
-    is written or judged.
+    Clocks are read every `watch_every_s`, and with a frame where they were not read for
+    `look_after_s`. After a suspension, waiting frames are read for `calm_s` before anything is
+    written or judged.
     """
 
     lifetime_s: float = 23.75 * 3600
@@ -97,30 +97,30 @@ class LinkEnd:
 
 
 class LinkOwner(Protocol):
-    """Is told what happens on a link. Nothing here may block or raise."""
+    """Receives the events of a link. None of its methods may block or raise."""
 
     def link_diff(self, link: StreamLink, diff: DepthDiff) -> None:
-        """A depth event came in."""
+        """A depth event arrived."""
         ...
 
     def link_subscribed(self, link: StreamLink, markets: list[str]) -> None:
-        """The exchange has confirmed these; every later event will come."""
+        """The exchange has confirmed these markets; it will send every later event."""
         ...
 
     def link_refused(self, link: StreamLink, markets: list[str], reason: str) -> None:
-        """The exchange has refused to stream these; the link will ask again."""
+        """The exchange has refused these markets; the link will ask again."""
         ...
 
     def link_malformed(self, link: StreamLink, market: str | None, reason: str) -> None:
-        """A message could not be read; it concerns `market`, or any if that is None."""
+        """A message could not be read; it is of `market`, or of any market if that is None."""
         ...
 
     def link_suspended(self, link: StreamLink, suspension: Suspension) -> None:
-        """Nothing ran here for a while; what is missing from now on is missing because of that."""
+        """This program was suspended; events that are missing from now on are missing for that."""
         ...
 
     def link_caught_up(self, link: StreamLink) -> None:
-        """What waited meanwhile has been read."""
+        """The events that waited during a suspension have been read."""
         ...
 
     def link_silence(self, link: StreamLink, now: float) -> LinkEnd | None:
@@ -141,8 +141,8 @@ async def open_socket(
 ) -> ClientConnection:
     """Connect to the combined streams of `markets`; raises `ExchangeError`.
 
-    A redirect is not followed. The library bounds what an answer to the handshake may have: 128
-    headers of 8 KiB, and a body of 1 MiB.
+    A redirect is not followed. The library bounds the answer to the handshake: 128 headers of 8
+    KiB, and a body of 1 MiB.
     """
     # The loop must not wait for the import, nor for the lock of one that goes on.
     await asyncio.to_thread(importlib.import_module, "websockets.asyncio.client")
@@ -159,14 +159,14 @@ async def open_socket(
     streams = quote("/".join(stream_name(market) for market in markets), safe="/@")
     address = f"{base_url}/stream?streams={streams}" if markets else f"{base_url}/stream"
     try:
-        # Awaited, it connects once: when to try again is ours to decide.
+        # Awaited, it connects once: this program decides when to try again.
         return await StaysThere(
             address,
             compression=None,
             max_size=_LARGEST_FRAME,
             open_timeout=times.answer_s,
             close_timeout=times.close_s,
-            # The library's own pings would give up a connection whose pong waits to be read.
+            # The library's own pings would give up a connection whose pong is not yet read.
             ping_interval=None,
             proxy=None if proxy is None else proxy.address_with_credentials,
         )
@@ -175,7 +175,7 @@ async def open_socket(
 
 
 def _explained(error: Exception, base_url: str, proxy: Proxy | None, now_s: float) -> ExchangeError:
-    """Return what an error of websockets', or of what lies under it, means."""
+    """Return our error for an error of websockets, or of the layers below it."""
     from websockets.exceptions import (  # noqa: PLC0415 (slow to import)
         InvalidHandshake,
         InvalidProxyStatus,
@@ -183,7 +183,7 @@ def _explained(error: Exception, base_url: str, proxy: Proxy | None, now_s: floa
         ProxyError,
     )
 
-    # All connections go to the proxy then; what isn't TLS's is its fault.
+    # All connections go to the proxy then, so an error other than TLS is the proxy's.
     is_of_proxy = isinstance(error, OSError) and not isinstance(error, ssl.SSLError | TimeoutError)
     if proxy is not None and (isinstance(error, ProxyError) or is_of_proxy):
         if isinstance(error, InvalidProxyStatus):
@@ -205,7 +205,7 @@ def _explained(error: Exception, base_url: str, proxy: Proxy | None, now_s: floa
 
 
 def _refused(base_url: str, response: Response, now_s: float) -> ExchangeError:
-    """Return what an answer means that is no websocket's."""
+    """Return our error for an HTTP answer that opens no websocket."""
     status, headers = response.status_code, response.headers
     if 300 <= status < 400:
         return Redirected(base_url, plain_text(headers.get("Location", ""), 100))
@@ -219,8 +219,8 @@ def _refused(base_url: str, response: Response, now_s: float) -> ExchangeError:
 class StreamLink:
     """Drives one open connection until it ends, within a task of its own.
 
-    `start()` it, wait for `ended`, whose result is why it ended, and in any case `await
-    stop()`. `asked` are the markets that its address named. `frames` counts what came in.
+    Call `start()`, wait for `ended`, whose result is the reason of the end, and always `await
+    stop()`. `asked` are the markets that the address named. `frames` counts the received frames.
     `expiring` is set when the exchange will soon close the connection.
     """
 
@@ -244,7 +244,7 @@ class StreamLink:
         self._wishes_changed = asyncio.Event()
         self._ended: asyncio.Task[LinkEnd] | None = None
         self._suspensions = SuspensionWatch(clocks, times.watch_every_s)
-        # The last one, until what waited meanwhile has been read.
+        # The last suspension, until the events that waited during it have been read.
         self._suspension: Suspension | None = None
         self._resumed = asyncio.Event()
         self._look_at = clocks.now() + times.look_after_s
@@ -269,7 +269,7 @@ class StreamLink:
         self._wishes_changed.set()
 
     def unsubscribe(self, markets: Iterable[str]) -> None:
-        """Ask for no more events of `markets`."""
+        """Ask the exchange to send no more events of `markets`."""
         self._wanted.unwant(markets)
         self._wishes_changed.set()
 
@@ -287,10 +287,10 @@ class StreamLink:
         try:
             self.ended.cancel()
             await asyncio.wait([self.ended])
-            # For the case that the task was cancelled before it began.
+            # The task may have been cancelled before it began.
             await self._socket.close()
         finally:
-            # Without effect on a closed connection; else there was no time for a farewell.
+            # It has no effect on a closed connection; an open one had no time for a closing frame.
             self._socket.transport.abort()
 
     async def _run(self) -> LinkEnd:
@@ -318,7 +318,7 @@ class StreamLink:
     def _take(self, frame: bytes, received_ns: int) -> None:
         self.frames += 1
         if self._clocks.now() >= self._look_at:
-            # Before the event is taken: it may be the first one after a suspension.
+            # Before the event is delivered: it may be the first one after a suspension.
             self._look_for_suspension()
         named = _name_in(_find_stream(frame))
         try:
@@ -358,14 +358,14 @@ class StreamLink:
         from websockets.exceptions import ConnectionClosed  # noqa: PLC0415 (slow to import)
 
         limit = message_limit()
-        with suppress(ConnectionClosed):  # The reader tells why.
+        with suppress(ConnectionClosed):  # The reader reports the reason.
             while True:
                 await self._wishes_changed.wait()
                 self._wishes_changed.clear()
                 while self._wanted.has_command(now := self._clocks.now()):
                     delay = limit.delay(now)
                     if delay > 0:
-                        # Ask again after it: timers may be early, and wishes change.
+                        # Check again after the sleep: timers may be early, and wishes change.
                         await asyncio.sleep(delay)
                         continue
                     await self._send_next()
@@ -398,21 +398,22 @@ class StreamLink:
             end = self._owner.link_silence(self, now)
             if end is not None:
                 return end
-            # What was refused is asked for again after a while.
+            # Refused streams are asked for again after a while.
             self._wishes_changed.set()
 
     async def _keep_alive(self) -> LinkEnd:
-        """Ask for signs of life; `_watch` tells where none comes."""
+        """Send pings; `_watch` ends the link where no pong comes."""
         from websockets.exceptions import ConnectionClosed  # noqa: PLC0415 (slow to import)
 
-        with suppress(ConnectionClosed):  # The reader tells why.
+        with suppress(ConnectionClosed):  # The reader reports the reason.
             while True:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._times.ping_s):
                         await self._resumed.wait()
                 if self._resumed.is_set():
                     self._resumed.clear()
-                    # A connection that broke meanwhile would be closed, unread, by writing.
+                    # Writing to a connection that broke meanwhile would close it before its frames
+                    # are read.
                     await asyncio.sleep(self._times.calm_s)
                 suspension = self._suspension
                 pong = await self._socket.ping()
@@ -425,14 +426,14 @@ class StreamLink:
         return await never
 
     async def _forget(self, suspension: Suspension) -> None:
-        """Let `suspension` explain no more: the pong came after all that had waited."""
+        """Drop `suspension` as a cause: the pong came after all waiting frames."""
         await asyncio.sleep(self._times.calm_s)
         if self._suspension is suspension:
             self._suspension = None
             self._owner.link_caught_up(self)
 
     def _look_for_suspension(self) -> None:
-        """Where nothing ran for a while, give what waited meanwhile the time to be read."""
+        """After a suspension, leave time for reading the frames that waited."""
         found = self._suspensions.look()
         now = self._clocks.now()
         self._look_at = now + self._times.look_after_s
@@ -477,7 +478,7 @@ class StreamLink:
 
 
 def _name_in(found: re.Match[bytes] | None) -> str | None:
-    """Return the name that JSON text spells, be it by escapes; None where there is none."""
+    """Return the name that JSON text spells, also by escapes; None where there is none."""
     if found is None:
         return None
     try:

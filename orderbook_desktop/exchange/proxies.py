@@ -1,9 +1,9 @@
 """The proxy that the environment names for an address, understood before it is used.
 
-It is named as for other programs: HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, in either case, with
-exceptions in NO_PROXY; on Windows and macOS the system's settings count where none of them is
-there. An address without a scheme is that of an HTTP proxy. Secrets in it are neither shown nor
-logged.
+The variables are those of other programs: HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, in upper or lower
+case, with exceptions in NO_PROXY. On Windows and macOS the system's settings count where none of
+these is set. An address without a scheme is that of an HTTP proxy. Secrets in an address are
+neither shown nor logged.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.exchange.errors import BadProxy
 
 _SYSTEM: Final = "the system's settings"
-# RFC 6455, "Client Requirements": a proxy for HTTPS is the fittest for a websocket, because it
-# lets any bytes through.
+# RFC 6455, "Client Requirements": a proxy for HTTPS suits a websocket best, because it forwards
+# any bytes.
 _NAMES: Final = {
     "https": ("https", "all"),
     "http": ("http", "all"),
@@ -44,7 +44,7 @@ class Proxy:
 
     @property
     def address_with_credentials(self) -> str:
-        """The address as a library wants it; not to be shown."""
+        """The address with the credentials, for a library; never show it."""
         if self.user is None:
             return self.address
         scheme, _, rest = self.address.partition("://")
@@ -54,13 +54,13 @@ class Proxy:
 def proxy_for(url: str, environment: Mapping[str, str] = os.environ) -> Proxy | None:
     """Return the proxy to use for `url`; None where it is reached directly.
 
-    Raises `BadProxy` where a variable names what can't be used as one.
+    Raises `BadProxy` where the value of a variable can't be used as a proxy.
     """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        return None  # Its user is told that this is no address.
+        return None  # The caller reports that this is no address.
     named = _named(parts.scheme, environment)
     if named is None or not host or _is_excepted(host, port, environment):
         return None
@@ -72,7 +72,7 @@ def _named(scheme: str, environment: Mapping[str, str]) -> tuple[str, str] | Non
     names = _NAMES.get(scheme, ())
     for name in names:
         for variable in (f"{name}_proxy", f"{name}_proxy".upper()):
-            # Empty, it switches off what the other spelling says.
+            # An empty variable switches off the other spelling.
             if variable in environment:
                 value = environment[variable].strip()
                 if value:
@@ -91,7 +91,7 @@ def _is_excepted(host: str, port: int | None, environment: Mapping[str, str]) ->
     exceptions = environment.get("no_proxy", environment.get("NO_PROXY", ""))
     place = host if port is None else f"{host}:{port}"
     if exceptions.strip():
-        # Not in the type stubs, and documented by no more than its name; aiohttp relies on it.
+        # It is not in the type stubs, and only its name is documented; aiohttp relies on it.
         bypass: Any = vars(urllib.request)["proxy_bypass_environment"]
         return bool(bypass(place, {"no": exceptions.strip()}))
     return sys.platform in ("win32", "darwin") and bool(urllib.request.proxy_bypass(place))
@@ -107,7 +107,7 @@ def _understood(variable: str, value: str) -> Proxy:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port or _PORTS[scheme]
-    except ValueError:  # A port that is no number, a bracket left open.
+    except ValueError:  # The port is no number, or a bracket is left open.
         raise BadProxy(variable, "has no usable host and port") from None
     is_more = parts.path not in ("", "/") or parts.query or parts.fragment
     if host is None or not _host_name(host) or parts.port == 0 or is_more:

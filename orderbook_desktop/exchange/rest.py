@@ -1,4 +1,4 @@
-"""Binance's REST interface: whole books as snapshots, and what was traded in a day.
+"""Binance's REST interface: whole books as snapshots, and the trading volumes of a day.
 
 Source: Binance Spot API, "Order book" (`GET /api/v3/depth`), "24hr ticker price change
 statistics" (`GET /api/v3/ticker/24hr`), "HTTP Return Codes", "LIMITS".
@@ -40,11 +40,11 @@ _log = logging.getLogger(__name__)
 
 _WEIGHT_OF_LIMIT: Final = {100: 5, 500: 25, 1000: 50, 5000: 250}
 _WEIGHT_OF_TICKERS: Final = 80
-# With a minute's weight, so many books can be had in full depth, or a hundred of the other.
+# A minute's weight is enough for so many books in full depth, or for a hundred smaller ones.
 _BOOKS_IN_FULL_DEPTH: Final = 20
 _DEPTH_OF_MANY: Final = 1000
 _TIMEOUT_S: Final = 10.0
-# Each answer tells the weight used so far: more at a time would overshoot the limit.
+# Each answer reports the weight used so far: more requests at a time could exceed the limit.
 _AT_A_TIME: Final = 4
 # Binance Spot API, "Error codes": illegal characters (only the symbol can have any), and
 # an invalid symbol.
@@ -55,7 +55,7 @@ _plain_volume: Final = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?", re.ASCII).full
 
 
 class WireError(msgspec.Struct):
-    """An error in an answer's body; `code` is 0 where it tells of none."""
+    """An error in an answer's body; `code` is 0 where there is none."""
 
     code: int = 0
     msg: str = ""
@@ -79,7 +79,7 @@ _ticker_decoder: Final = msgspec.json.Decoder(_WireTicker)
 
 @dataclass(frozen=True, slots=True)
 class RestClocks:
-    """Clocks in seconds: `wall` is the time of day since the epoch, `steady` is never set."""
+    """Clocks in seconds: `wall` is the time of day since the epoch, `steady` is never adjusted."""
 
     wall: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
@@ -88,12 +88,12 @@ class RestClocks:
 class BinanceRest:
     """Fetches snapshots from `base_url`; is a `SnapshotSource`. Call `close()` when done.
 
-    `limit` is the number of levels a side: 100, 500, 1000 or 5000. A request that takes
-    longer than `timeout_s` has failed.
+    `limit` is the number of levels a side: 100, 500, 1000 or 5000. A request that takes longer
+    than `timeout_s` fails.
 
-    Tell in `books` how many markets are followed. Beyond 20 a book is asked for with 1,000
-    levels a side at most: a hundred of them are there within a minute, at the start and after
-    each loss of the connection, where 5,000 levels would take five.
+    Set `books` to the number of followed markets. For more than 20 markets, a book is requested
+    with at most 1,000 levels a side. So a hundred books are complete within a minute, at the start
+    and after each loss of the connection. With 5,000 levels this would take five minutes.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class BinanceRest:
         self._client = HttpClient(base_url, timeout_s)
         self._limit = limit
         self._weight = WeightLimit()
-        # By a clock that nobody sets: a pause must not grow with a step of the wall clock's.
+        # By a clock that is never adjusted: a pause must not grow with a step of the wall clock.
         self._paused_until = float("-inf")
         self._pause_status, self._pause_asked_s = 429, 0.0
         self._turns = asyncio.Semaphore(_AT_A_TIME)
@@ -116,17 +116,16 @@ class BinanceRest:
     async def snapshot(self, market: str, limit: int | None = None) -> DepthSnapshot:
         """Return the book of `market` now, with up to `limit` levels a side (default: `depth`).
 
-        Raises `ExchangeError`.
-        While a pause that the exchange asked for goes on, it raises `RateLimited`; where
-        another request would overstep the exchange's limit, `Paced`. Both tell when to ask
-        again, and nothing is sent.
+        Raises `ExchangeError`. During a pause that the exchange asked for it raises `RateLimited`.
+        Where another request would exceed the exchange's limit it raises `Paced`. Both say when to
+        ask again, and no request is sent.
         """
         async with self._turns:
             limit = limit or self.depth
             self._take_weight(_WEIGHT_OF_LIMIT[limit])
             body = await self._get("/api/v3/depth", {"symbol": market, "limit": str(limit)})
         try:
-            # Thousands of levels take milliseconds to decode: not in the event loop.
+            # Thousands of levels take milliseconds to decode, so a thread does it.
             return await asyncio.to_thread(decode_spot_snapshot, body, market)
         except MalformedMessage as error:
             if _has_no_book(body):
@@ -137,12 +136,12 @@ class BinanceRest:
 
     @property
     def depth(self) -> int:
-        """How many levels a side a book is asked for with now."""
+        """The number of levels a side that a book is requested with now."""
         is_full = self.books <= _BOOKS_IN_FULL_DEPTH
         return self._limit if is_full else min(self._limit, _DEPTH_OF_MANY)
 
     async def day_volumes(self) -> dict[str, Decimal]:
-        """Return what was traded in 24 hours, in the quote asset, by market.
+        """Return the volume of the last 24 hours, in the quote asset, by market.
 
         Raises `ExchangeError`, as `snapshot` does.
         """
@@ -208,14 +207,14 @@ class BinanceRest:
 
 
 def refusal_in(answer: Answer, url: str, now_s: float, market: str | None = None) -> ExchangeError:
-    """Return the error that `answer`, got from `url` at `now_s`, tells of in its status or body.
+    """Return the error in the status or body of `answer`, received from `url` at `now_s`.
 
-    `market` is what was asked for, where it was one.
+    `market` is the market of the request, where it had one.
     """
     told = told_error(answer.body)
     error = refusal(url, answer.status, answer.retry_after, now_s)
     if isinstance(error, UnexpectedAnswer | Unreachable):
-        # A status of no meaning, or a proxy's: the code says more.
+        # The status has no meaning, or is a proxy's: the code says more.
         coded = coded_refusal(url, told.code, told.msg, answer.retry_after, now_s)
         error = coded or error
     if not isinstance(error, UnexpectedAnswer) or isinstance(error, WebPage):
@@ -229,7 +228,7 @@ def refusal_in(answer: Answer, url: str, now_s: float, market: str | None = None
 
 
 def told_error(body: bytes) -> WireError:
-    """Return the error that `body` tells of."""
+    """Return the error in `body`."""
     try:
         return _error_decoder.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError):  # ValueError: invalid UTF-8
@@ -246,7 +245,7 @@ def _has_no_book(body: bytes) -> bool:
 
 
 class _Volumes:
-    """The volumes of a list of tickers, read slice by slice; an odd one is left out."""
+    """The volumes of a list of tickers, read slice by slice; an odd ticker is left out."""
 
     def __init__(self) -> None:
         self.by_market: dict[str, Decimal] = {}
@@ -260,7 +259,7 @@ class _Volumes:
             except (msgspec.DecodeError, ValueError, RecursionError):
                 self.left_out += 1
                 continue
-            # Plain and short: Python's decimals take exponents that no sum survives.
+            # Only short plain text: Python's decimals accept exponents that make sums useless.
             if _plain_volume(ticker.quoteVolume) and len(ticker.symbol) <= _LONGEST_MARKET:
                 self.by_market[ticker.symbol] = Decimal(ticker.quoteVolume)
             else:

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 STREAMS_A_CONNECTION: Final = 1024
 _STREAMS_IN_ADDRESS: Final = 100
-# A connection that served for so long was a good one: the next attempt need not wait.
+# A connection that lasted so long was a good one: the next attempt does not wait.
 _STEADY_AFTER_S: Final = 5.0
 _SILENT: Final = "The exchange sent nothing, though the connection is open."
 
@@ -83,7 +83,7 @@ class BinanceStreams:
             self._joined.set()
 
     def link_subscribed(self, link: StreamLink, markets: Iterable[str]) -> None:
-        """Tell the markets that their events flow from now on (see `LinkOwner`)."""
+        """Tell the markets that all events are sent from now on (see `LinkOwner`)."""
         if link is self._link:
             for market in markets:
                 if market in self._subscriptions:
@@ -98,11 +98,11 @@ class BinanceStreams:
                     self._subscriptions[market].broken(GapCause.DISCONNECT, detail)
 
     def link_malformed(self, link: StreamLink, market: str | None, reason: str) -> None:
-        """Break the continuity of what the message may have been about (see `LinkOwner`)."""
+        """Break the continuity of each market that the message may be of (see `LinkOwner`)."""
         if link is not self._link:
-            return  # The update ids tell whether the connection in use has the event.
+            return  # The update ids show whether the connection in use has the event.
         detail = f"A message of the exchange could not be read ({reason})."
-        # One that names none of them may have been about any.
+        # A message that names no market may be of any market.
         named = self._subscriptions.get(market) if market is not None else None
         for subscription in (named,) if named else tuple(self._subscriptions.values()):
             subscription.interrupted(GapCause.MALFORMED, detail)
@@ -114,7 +114,7 @@ class BinanceStreams:
                 subscription.suspended(StreamBroken(GapCause.SUSPENDED, suspension.sentence))
 
     def link_caught_up(self, link: StreamLink) -> None:
-        """Tell the markets that what waited has been read (see `LinkOwner`)."""
+        """Tell the markets that the waiting events have been read (see `LinkOwner`)."""
         if link is self._link:
             for subscription in self._subscriptions.values():
                 subscription.caught_up()
@@ -122,9 +122,9 @@ class BinanceStreams:
     def link_silence(self, link: StreamLink, now: float) -> LinkEnd | None:
         """Judge the silence of the markets (see `LinkOwner`).
 
-        Where all are silent the connection is given up, or replaced if none is active: then
-        the update ids tell whether anything was missed. Else the silent ones are subscribed
-        anew.
+        Where all markets are silent the connection is given up. Where none of them is active it is
+        replaced, and the update ids show whether an event was missed. Otherwise the silent markets
+        are subscribed anew.
         """
         if link is not self._link or self._successor is not None:
             return None
@@ -180,7 +180,7 @@ class BinanceStreams:
         return [link for link in (self._link, self._successor) if link is not None]
 
     def _supervisor_ended(self, supervisor: asyncio.Task[None]) -> None:
-        """Let no bug of ours pass as a quiet market."""
+        """Report a bug that ended the supervisor: it must not look like a quiet market."""
         error = None if supervisor.cancelled() else supervisor.exception()
         if error is not None:
             _log.error("the streams have failed", exc_info=error)
@@ -189,7 +189,7 @@ class BinanceStreams:
                 subscription.failed(error)
 
     async def _supervise(self) -> None:
-        """Connect, serve until the connection ends, and again with growing delays."""
+        """Connect and serve until the connection ends, again and again, with growing delays."""
         delays = backoff_delays()
         while True:
             await self._wanted.wait()
@@ -216,9 +216,9 @@ class BinanceStreams:
             subscription.broken(end.cause, end.detail, problem)
 
     async def _serve(self, link: StreamLink) -> LinkEnd | None:
-        """Serve a connection, and those that take over from it, to the end of the last.
+        """Serve a connection and its successors until the last one ends.
 
-        Returns why it ended; None if nobody is subscribed any more.
+        Returns the reason of the end; None if there is no subscription any more.
         """
         self._use(link)
         try:
@@ -244,7 +244,7 @@ class BinanceStreams:
         self.link_subscribed(link, link.confirmed)
 
     async def _idle(self) -> None:
-        """Return when nobody has been subscribed for a while."""
+        """Return once there has been no subscription for a while."""
         while True:
             await self._unwanted.wait()
             try:
@@ -256,7 +256,7 @@ class BinanceStreams:
     async def _successor_of(self, link: StreamLink) -> StreamLink:
         """Open the next connection beside `link`; return it when it has caught up.
 
-        Returns `link` itself where it ended before there was another one.
+        Returns `link` itself where it ended before there was a successor.
         """
         delays = backoff_delays()
         while not link.ended.done():
@@ -288,7 +288,7 @@ class BinanceStreams:
         return link
 
     async def _caught_up(self, link: StreamLink) -> None:
-        """Return when the next connection need not wait for `link` any longer."""
+        """Return once the next connection need not wait for `link` any longer."""
         try:
             async with asyncio.timeout(self._times.handover_s):
                 await _first_of(self._joined.wait(), until=link.ended)
@@ -322,7 +322,7 @@ class BinanceStreams:
 
 
 def _pause_after(error: ExchangeError, delays: Iterator[float]) -> float:
-    """Return the seconds to wait before the next attempt, as the exchange told it or longer."""
+    """Return the seconds until the next attempt, at least those that the exchange asked for."""
     pause = next(delays)
     return max(pause, error.retry_after_s) if isinstance(error, RateLimited) else pause
 
@@ -330,7 +330,7 @@ def _pause_after(error: ExchangeError, delays: Iterator[float]) -> float:
 async def _first_of(*coroutines: Coroutine[Any, Any, object], until: asyncio.Task[Any]) -> None:
     """Wait until one of `coroutines` is done, or `until`.
 
-    The coroutines are cancelled then; `until` goes on.
+    Then the coroutines are cancelled; `until` goes on.
     """
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     async with ending(*tasks):

@@ -1,8 +1,8 @@
-"""Telling that this computer slept, or this program was suspended, from what others did.
+"""Finding that this computer slept, or that this program was suspended.
 
-Two clocks show a sleep: one that counts it, and one that does not. A wall clock is not needed, so
-that no step of it is taken for a sleep. A program that was suspended alone finds that time went by
-in which it did no work.
+Two clocks show a sleep: one counts the time of the sleep, the other does not. No wall clock is
+used, so its steps do not look like a sleep. A program that was suspended alone finds that time
+passed in which it did no work.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-# Timers are late by less than this, however busy a computer is.
+# Timers are late by less than this, even on a busy computer.
 _LATE_AT_MOST_S: Final = 5.0
 _SLEPT_AT_LEAST_S: Final = 1.0
 
@@ -22,8 +22,8 @@ _SLEPT_AT_LEAST_S: Final = 1.0
 class Clocks:
     """Clocks in seconds: `elapsed` counts a sleep of the computer, `awake` does not.
 
-    `worked` is the processor time that this program used. `now` is what waits are measured by;
-    `now_ns` is the time of day, in ns since the epoch.
+    `worked` is the processor time that this program used. `now` measures waits; `now_ns` is the
+    time of day, in ns since the epoch.
     """
 
     elapsed: Callable[[], float]
@@ -34,7 +34,7 @@ class Clocks:
 
 
 def system_clocks() -> Clocks:
-    """Return the clocks of this system; where it has no two, a sleep looks like a suspension."""
+    """Return the system's clocks; with only one, a sleep looks like a suspension."""
     if sys.platform == "linux":
         return Clocks(lambda: time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic)
     if sys.platform == "darwin":
@@ -47,14 +47,14 @@ def system_clocks() -> Clocks:
 
 @dataclass(frozen=True, slots=True)
 class Suspension:
-    """A time of `seconds` in which nothing ran; `of_computer` where that is known to have slept."""
+    """Nothing ran for `seconds`; `of_computer` says that the computer is known to have slept."""
 
     seconds: float
     of_computer: bool
 
     @property
     def sentence(self) -> str:
-        """What happened, for a person."""
+        """The suspension as a sentence."""
         what = "This computer slept" if self.of_computer else "This program was suspended"
         return f"{what} for {self.seconds:.0f} s."
 
@@ -68,14 +68,14 @@ class SuspensionWatch:
         self._last = self._now()
 
     def look(self) -> Suspension | None:
-        """Return the suspension since the last look; None where there was none."""
+        """Return the suspension since the last look, or None."""
         before, self._last = self._last, self._now()
         elapsed, awake, worked = (now - then for now, then in zip(self._last, before, strict=True))
         slept = elapsed - awake
         if slept >= _SLEPT_AT_LEAST_S:
             return Suspension(slept, of_computer=True)
         late = awake - self._look_every_s
-        # A program that worked all the time was busy.
+        # A program that used the processor all the time was busy, not suspended.
         if late >= _LATE_AT_MOST_S and worked < late / 2:
             return Suspension(late, of_computer=False)
         return None

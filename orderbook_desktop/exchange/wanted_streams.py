@@ -1,4 +1,4 @@
-"""Which streams are wanted on a connection, and the commands that get them.
+"""The streams that are wanted on a connection, and the commands that subscribe to them.
 
 Source: Binance Spot API, "Live Subscribing/Unsubscribing to streams". No I/O and no clock
 inside: the caller passes the time in seconds.
@@ -34,7 +34,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """The exchange has confirmed these markets: every later event of them will come."""
+    """The exchange has confirmed these markets: it will send every later event."""
 
     markets: list[str]
 
@@ -48,17 +48,17 @@ class Refused:
 
 
 class WantedStreams:
-    """Compares what is wanted with what was asked for, and tells what to ask next.
+    """Compares the wanted streams with the requested ones, and makes the next command.
 
-    Commands are made when they can be sent, not when the wish arises: wishes that have
-    changed back by then cost nothing. `confirmed` are the markets whose events flow;
-    `asked` of the constructor are those that the connection's address named.
+    A command is made when it can be sent, not when a wish arises: a wish that was withdrawn by
+    then costs nothing. `confirmed` are the markets that the exchange has confirmed. `asked` (of
+    the constructor) are those that the connection's address named.
     """
 
     def __init__(self, asked: Iterable[str], answer_within_s: float = 10.0) -> None:
         self.confirmed = set(asked)
         self._answer_within = answer_within_s
-        # The number of the command that asked for it last: an older one's answer is void.
+        # The number of the last command about the market: the answer to an older one is void.
         self._asked = dict.fromkeys(self.confirmed, _BY_ADDRESS)
         self._wanted: dict[str, None] = dict.fromkeys(asked)
         self._renewing: dict[str, None] = {}
@@ -68,11 +68,11 @@ class WantedStreams:
         self._retry_delays: dict[str, Iterator[float]] = {}
 
     def want(self, markets: Iterable[str]) -> None:
-        """Ask for the streams of `markets`, unless that was done."""
+        """Ask for the streams of `markets`, unless that was done already."""
         self._wanted.update(dict.fromkeys(markets))
 
     def unwant(self, markets: Iterable[str]) -> None:
-        """Let the streams of `markets` go."""
+        """Ask for the end of the streams of `markets`."""
         for market in markets:
             self._wanted.pop(market, None)
             self._retry_at.pop(market, None)
@@ -90,7 +90,7 @@ class WantedStreams:
         return self._next(now) is not None
 
     def next_command(self, now: float) -> Command | None:
-        """Return what to send at `now`, and take it to be sent; None if there is nothing."""
+        """Return the command to send at `now` and count it as sent; None if there is none."""
         wish = self._next(now)
         if wish is None:
             return None
@@ -107,7 +107,7 @@ class WantedStreams:
         return Command(self._last_number, method, markets)
 
     def answered(self, reply: ControlReply, now: float) -> Confirmed | Refused:
-        """Take in an answer of the exchange; return what it means for whom."""
+        """Take an answer of the exchange; return what it means for which markets."""
         number = reply.id if isinstance(reply.id, int) and reply.id in self._waiting else None
         if number is not None:
             del self._waiting[number]
@@ -126,11 +126,11 @@ class WantedStreams:
         return Refused(markets, reason)
 
     def resumed(self, now: float) -> None:
-        """No answer could come in until now, because nothing ran here."""
+        """No answer could be read until now, because this program was suspended."""
         self._waiting = dict.fromkeys(self._waiting, now)
 
     def is_overdue(self, now: float) -> bool:
-        """Whether the exchange owes an answer for too long."""
+        """Whether an answer of the exchange is overdue."""
         oldest = min(self._waiting.values(), default=now)
         return now - oldest >= self._answer_within
 
@@ -141,7 +141,7 @@ class WantedStreams:
             if market not in self._asked and self._retry_at.get(market, 0.0) <= now
         )
         stale = (market for market in self._asked if market not in self._wanted)
-        # Somebody waits for what is wanted; what is not can go on for a moment.
+        # A consumer waits for a wanted stream; an unwanted stream may go on for a moment.
         for method, candidates in (
             ("UNSUBSCRIBE", iter(self._renewing)),
             ("SUBSCRIBE", fresh),
