@@ -1,4 +1,4 @@
-"""What a window shows and commands, without knowing who does it."""
+"""What a window shows and commands; the window does not know the parts that do the work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NoticeLevel(Enum):
 
 
 class NoticeAction(Enum):
-    """What a notice offers to do about itself."""
+    """The action that a notice offers."""
 
     NONE = ""
     START_DEMO = "Start the demo"
@@ -31,9 +31,9 @@ class NoticeAction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One sentence to the person, kept on screen until it is dismissed or no longer true.
+    """One sentence for the person, on screen until it is dismissed or no longer true.
 
-    `symbol` is the one that its action is about, if it is about one.
+    `symbol` is the symbol of its action, or empty.
     """
 
     key: str
@@ -44,27 +44,27 @@ class Notice:
 
     @property
     def action_text(self) -> str:
-        """What the action is called, such as `Keep recording BTC/USDT`; empty without one."""
+        """The action's label, such as `Keep recording BTC/USDT`; empty where there is no action."""
         return f"{self.action.value} {self.symbol}".strip()
 
 
 class Desk(Protocol):
     """The state behind one window, to be looked at once per display frame.
 
-    `revision` grows whenever anything but the book, its feed's status and the counters
-    changed: the symbol, the switches, `symbols`, `recents`, `notices`, or which `recordings`
-    there are. Commands return at once; what they cause shows in the state later. After
-    `select_symbol` the `source` is at once that of the new symbol, with an empty book.
+    `revision` grows with each change of the symbol, the switches, `symbols`, `recents`, `notices`,
+    or the set of `recordings`. It does not grow with the book, its feed's status and the counters.
+    Commands return at once; their effects show in the state later. After `select_symbol` the
+    `source` is at once that of the new symbol, with an empty book.
     """
 
     @property
     def revision(self) -> int:
-        """A number that grows with every change told of above."""
+        """A number that grows with each change named above."""
         ...
 
     @property
     def exchange(self) -> str:
-        """The host that plays the exchange, where it isn't the usual one; else empty."""
+        """The host of the exchange, where it is not the usual one; else empty."""
         ...
 
     @property
@@ -74,7 +74,7 @@ class Desk(Protocol):
 
     @property
     def source(self) -> BookSource:
-        """Its book and the book's trustworthiness."""
+        """The symbol's book, with its status."""
         ...
 
     @property
@@ -84,7 +84,7 @@ class Desk(Protocol):
 
     @property
     def symbols(self) -> Sequence[SymbolInfo]:
-        """All traded spot symbols; empty until the exchange has told."""
+        """All traded spot symbols; empty until the exchange has listed them."""
         ...
 
     @property
@@ -125,7 +125,7 @@ class Desk(Protocol):
         ...
 
     def start_recording(self, symbol: str) -> None:
-        """Record `symbol`, whatever is on screen; an unknown one only adds a notice."""
+        """Record `symbol`, which need not be on screen; an unknown one only adds a notice."""
         ...
 
     def stop_recording(self, symbol: str) -> None:
