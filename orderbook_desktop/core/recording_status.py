@@ -1,4 +1,4 @@
-"""How the recording of one market is doing: what it counts, and what that means."""
+"""How the recording of one market is doing: its counts and its state."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Final
 
 
 class RecordingState(Enum):
-    """What becomes of a market's events; the values are what is shown.
+    """What happens to a market's events; the values are what is shown.
 
-    The order is that of badness, the worst first: while a recording is paused events are lost,
-    while it waits for the database they are not. What a person has stopped is as it should be.
+    The worst state comes first: a paused recording loses events, one that waits for the database
+    does not. A recording that a person has stopped is as it should be.
     """
 
     FAILED = "not recorded"
@@ -35,18 +35,18 @@ _RANKS: Final = {state: rank for rank, state in enumerate(RecordingState)}
 
 @dataclass(slots=True)
 class RecordingCounts:
-    """What has been recorded and archived of one market in this session.
+    """The events of one market that were recorded and archived in this session.
 
-    `events` and `payload_bytes` count what the database acknowledged, `repeated` those of
-    them that were there already, `dropped` what didn't fit into memory, `gaps` the ends of
-    segments that nobody asked for, and the losses between segments; `last_gap` says why the
-    last one came, at `last_gap_ms` (ms since the epoch). An end after which nothing turns out to
-    be missing is none: the next book has no newer ids, or the recording ends there, for the
-    reason `ended_by`, and no event was stored after it. `lag_ms` is how long after its arrival
-    the last event was acknowledged, by our own clock; None while there was none.
+    `events` and `payload_bytes` count the events that the database acknowledged, `repeated` those
+    of them that were stored already, and `dropped` those that did not fit into memory. `gaps`
+    counts the ends of segments that no person asked for, and the losses between segments.
+    `last_gap` is the cause of the last one, at `last_gap_ms` (ms since the epoch). An end without
+    a loss is no gap: either the next book has no newer ids, or the recording ends there for the
+    reason `ended_by` and no event was stored after it. `lag_ms` is how long after its arrival the
+    last event was acknowledged, by our clock; None before the first.
 
-    `archived_events` in chunks of `archived_bytes` were archived, be they from before the
-    session. `archive_problem` says why some of it can't be archived, as a sentence, or is empty.
+    `archived_events` were archived, in chunks of `archived_bytes`, also from earlier sessions.
+    `archive_problem` is a sentence that says why some events can't be archived, or empty.
     """
 
     events: int = 0
@@ -64,7 +64,7 @@ class RecordingCounts:
     archive_problem: str = ""
 
 
-# By market: recorder and archiver count into the same ones.
+# By market; recorder and archiver count in the same struct.
 AllCounts = defaultdict[str, RecordingCounts]
 
 
@@ -72,13 +72,13 @@ AllCounts = defaultdict[str, RecordingCounts]
 class RecordingStatus:
     """How the recording of one symbol is doing.
 
-    `symbol` is the market's name where only that is known. `kept` recordings were started by
-    hand and go on whatever is on screen; the other one is that of the symbol on screen. `wanted`
-    is the switch, which stays where it is when the program ends. `counts` are a copy. `waiting`
-    events are not acknowledged by the database yet. `rate` is in events a second. `lag_ms` is how
-    long an event took from its arrival until it was stored, or how long the oldest one waits
-    already; None before the first. `since_ms` is when it was started (ms since the epoch; 0: it
-    is not). `problem` is a sentence, or empty while all is well.
+    `symbol` is the market's name where only that is known. `kept` recordings were started by hand
+    and do not depend on the screen; the other one is that of the symbol on screen. `wanted` is the
+    switch, which keeps its position when the program ends. `counts` are a copy. `waiting` events
+    are not acknowledged by the database yet. `rate` is in events a second. `lag_ms` is how long an
+    event took from its arrival until it was stored, or how long the oldest one waits already; None
+    before the first. `since_ms` is when it was started (ms since the epoch; 0: it is not).
+    `problem` is a sentence, or empty while all is well.
     """
 
     symbol: str
