@@ -24,8 +24,9 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.version import __version__
-from orderbook_desktop.desk.desk_library import DeskLibrary
-from orderbook_desktop.desk.live_desk import LiveDesk
+from orderbook_desktop.desk.desk import LiveDesk
+from orderbook_desktop.desk.library import library_of_desk
+from orderbook_desktop.desk.program import Program
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.panes.pane import PaneMaker
@@ -82,20 +83,23 @@ async def _show(
 ) -> None:
     preferences = Preferences(window_memory(settings))
     settings = with_remembered_retention(settings, preferences)
-    desk = LiveDesk(
+    program = Program(
         settings,
-        symbol=first_symbol(settings, preferences),
-        source_kind=first_source(settings, preferences),
-        recents=preferences.recents,
         recordings=first_recordings(preferences),
         demo=demo,
         current_log=current_log,
         times=times.desk,
     )
-    view = BrowserView(DeskLibrary(desk), web_options(settings))
-    browsers = BrowserViewSwitch(view, desk.tell_of_bug)
-    place = DeskRecordingPlace(settings, desk, preferences)
-    errors = UnexpectedErrors(desk.tell_of_bug)
+    desk = LiveDesk(
+        program,
+        symbol=first_symbol(settings, preferences),
+        source_kind=first_source(settings, preferences),
+        recents=preferences.recents,
+    )
+    view = BrowserView(library_of_desk(desk), web_options(settings))
+    browsers = BrowserViewSwitch(view, program.tell_of_bug)
+    place = ProgramRecordingPlace(settings, program, preferences)
+    errors = UnexpectedErrors(program.tell_of_bug)
     stop = asyncio.Event()
     with errors.caught(asyncio.get_running_loop()), stop_on_signals(stop):
         window = MainWindow(
@@ -105,7 +109,7 @@ async def _show(
         window.show()
         try:
             await _first_paint()
-            await desk.start()
+            await program.start()
             if serve:
                 await _serve(browsers)
             await stop.wait()
@@ -114,7 +118,7 @@ async def _show(
             # The process ends in time, even if a cancelled task has not ended.
             end_at_latest(times.close_s + times.grace_s)
             try:
-                await _close(browsers, desk, times.close_s)
+                await _close(browsers, desk, program, times.close_s)
             finally:
                 window.finish_close()
 
@@ -129,13 +133,16 @@ async def _serve(browsers: BrowserViewSwitch) -> None:
         typer.echo(f"The order book is at {status.link}")
 
 
-async def _close(browsers: BrowserViewSwitch, desk: LiveDesk, within_s: float) -> None:
+async def _close(
+    browsers: BrowserViewSwitch, desk: LiveDesk, program: Program, within_s: float
+) -> None:
     try:
         async with asyncio.timeout(within_s):
             try:
                 await browsers.close()
             finally:
-                await desk.close()
+                desk.close()
+                await program.close()
     except TimeoutError:
         _log.warning("not everything ended within %.1f s", within_s)
 
@@ -184,27 +191,27 @@ async def _first_paint() -> None:
     await painted
 
 
-class DeskRecordingPlace:
-    """The data folder or database of `settings`, used by `desk`; is a `RecordingPlace`."""
+class ProgramRecordingPlace:
+    """The data folder or database of `settings`, used by `program`; is a `RecordingPlace`."""
 
-    def __init__(self, settings: Settings, desk: LiveDesk, preferences: Preferences) -> None:
-        self._desk = desk
+    def __init__(self, settings: Settings, program: Program, preferences: Preferences) -> None:
+        self._program = program
         self._preferences = preferences
         self.text = place_text(settings)
 
     @property
     def disk(self) -> DiskStatus:
         """The disk space, as it was a few seconds ago."""
-        return self._desk.disk
+        return self._program.disk
 
     @property
     def retention(self) -> Retention:
         """The limits of age and size beyond which recordings are removed."""
-        return self._desk.retention
+        return self._program.retention
 
     def set_retention(self, retention: Retention) -> None:
         """Apply `retention` from now on, and in later runs."""
-        self._desk.set_retention(retention)
+        self._program.set_retention(retention)
         self._preferences.retention = retention
 
 

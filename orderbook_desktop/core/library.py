@@ -1,6 +1,6 @@
 """The Protocol by which the browser view sees books: several symbols, each lent out.
 
-A lent book is followed until each of its borrowers has given it back.
+A lent book is followed until each of its loans is closed.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class NotOffered(KnownError):
 
 
 class LentBook(BookSource, Protocol):
-    """A book that is being followed; call `give_back()` once when done."""
+    """A book that is being followed, until `close()`."""
 
-    def give_back(self) -> None:
-        """End the loan. Nothing but this may be called twice; the second time does nothing."""
+    def close(self) -> None:
+        """End the loan; to do so again does nothing."""
         ...
 
 

@@ -1,1 +1,1 @@
-"""What windows show and command: the desk, its recordings, its notices, its library."""
+"""What windows show and command: the program that they share, and the desk of each."""

@@ -24,39 +24,17 @@ from orderbook_desktop.exchange.errors import (
 UNREACHABLE_AFTER_S: Final = 3.0
 
 
-class DeskWatch:
-    """Keeps `board` in step with an engine and a session; call `look()` a few times a second.
+class ProgramWatch:
+    """Keeps `board` in step with an engine; call `look()` a few times a second."""
 
-    `now` is a clock in seconds that never goes back.
-    """
-
-    def __init__(
-        self, engine: Engine, board: NoticeBoard, now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, engine: Engine, board: NoticeBoard) -> None:
         self._engine = engine
         self._board = board
-        self._now = now
-        self._reached_at = now()
-        self._told_losses: dict[str, int] = {}
 
-    def look(self, session: MarketSession, *, demo: bool) -> None:
-        """Put and withdraw notices by the state of `session`, the one on screen."""
-        self._look_at_database(session)
+    def look(self) -> None:
+        """Put and withdraw the notices that concern all windows."""
         self._look_at_disk()
         self._look_at_archive()
-        self._look_at_losses(session)
-        self._look_at_exchange(session, demo=demo)
-
-    def _look_at_database(self, session: MarketSession) -> None:
-        problem = self._engine.database_problem(session.market)
-        is_recorded = session.view.kind is SourceKind.MONGO
-        # A recording that goes on behind the screen suffers, too.
-        if problem and (is_recorded or self._engine.is_recording):
-            is_lasting = is_recorded and self._engine.server_error is not None
-            action = NoticeAction.USE_DIRECT if is_lasting else NoticeAction.NONE
-            self._board.put(Notice("database", NoticeLevel.WARNING, problem, action))
-        else:
-            self._board.withdraw("database")
         if note := self._engine.server_note:
             self._board.put(Notice("elsewhere", NoticeLevel.INFORMATION, note))
 
@@ -73,6 +51,36 @@ class DeskWatch:
             text = f"A part of what is recorded can't be archived: {problem}"
             self._board.put(Notice("archive", NoticeLevel.WARNING, text))
 
+
+class DeskWatch:
+    """Keeps `board` in step with what is on screen; call `look()` a few times a second.
+
+    `now` is a clock in seconds that never goes back.
+    """
+
+    def __init__(self, board: NoticeBoard, now: Callable[[], float] = time.monotonic) -> None:
+        self._board = board
+        self._now = now
+        self._reached_at = now()
+        self._told_losses: dict[str, int] = {}
+
+    def look(self, engine: Engine, session: MarketSession, kind: SourceKind, *, demo: bool) -> None:
+        """Put and withdraw notices by the state of `session`, which is shown as `kind`."""
+        self._look_at_database(engine, session, kind)
+        self._look_at_losses(session)
+        self._look_at_exchange(engine.settings.rest_url, session, demo=demo)
+
+    def _look_at_database(self, engine: Engine, session: MarketSession, kind: SourceKind) -> None:
+        problem = engine.database_problem(session.market)
+        is_recorded = kind is SourceKind.MONGO
+        # A recording that goes on behind the screen suffers, too.
+        if problem and (is_recorded or engine.is_recording):
+            is_lasting = is_recorded and engine.server_error is not None
+            action = NoticeAction.USE_DIRECT if is_lasting else NoticeAction.NONE
+            self._board.put(Notice("database", NoticeLevel.WARNING, problem, action))
+        else:
+            self._board.withdraw("database")
+
     def _look_at_losses(self, session: MarketSession) -> None:
         dropped = session.sink.counts.dropped
         # They are counted from the start on: once read, only further ones are news.
@@ -85,7 +93,7 @@ class DeskWatch:
         )
         self._board.tell(Notice("gap", NoticeLevel.WARNING, text))
 
-    def _look_at_exchange(self, session: MarketSession, *, demo: bool) -> None:
+    def _look_at_exchange(self, rest_url: str, session: MarketSession, *, demo: bool) -> None:
         status, problem = session.live.status, session.live.problem
         # Where we wait to keep to its limit, the exchange is not to blame; the badge says why.
         is_paced = status.state is FeedState.SYNCING and isinstance(problem, Paced)
@@ -97,7 +105,7 @@ class DeskWatch:
             return
         text = status.detail
         if problem is None and status.state is not FeedState.RECONNECTING:
-            text = f"The exchange at {self._engine.settings.rest_url} does not answer yet."
+            text = f"The exchange at {rest_url} does not answer yet."
         can_help = not demo and not isinstance(problem, RateLimited)
         action = NoticeAction.START_DEMO if can_help else NoticeAction.NONE
         if isinstance(problem, RegionBlocked):

@@ -1,102 +1,80 @@
-"""The library of `serve`: books followed by an engine, opened when they are wanted."""
+"""The library of the browser view: what it offers, and where it borrows a book."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from orderbook_desktop.core.backoff import backoff_delays
-from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.library import find_symbol, unlisted
-from orderbook_desktop.core.sources import BookLook
+from orderbook_desktop.core.library import LentBook, find_symbol
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.desk.desk import LiveDesk
+from orderbook_desktop.desk.symbol_list import SymbolList
 from orderbook_desktop.engine.engine import Engine
-from orderbook_desktop.engine.market_session import MarketSession
-
-_log = logging.getLogger(__name__)
 
 
-class EngineLibrary:
-    """Is a `BookLibrary` over `engine`.
+class Library:
+    """Is a `BookLibrary`. `follow` begins a loan of a symbol's book.
 
-    `named` are the only symbols on offer, where there are any; else all that are traded
-    are, once the exchange has told. `await load_symbols()` in the background.
+    The others are asked anew each time: the symbols on offer, the one to begin with, and whether
+    the market is the made-up one of the demo.
     """
 
     def __init__(
-        self, engine: Engine, *, named: Sequence[str], default_symbol: str, kind: SourceKind
+        self,
+        follow: Callable[[str], LentBook],
+        *,
+        symbols: Callable[[], Sequence[SymbolInfo]],
+        default_symbol: Callable[[], str],
+        demo: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._engine = engine
-        self._kind = kind
-        self._named = [unlisted(symbol) for symbol in named]
-        self._symbols = list(self._named)
-        self._default = named[0] if named else default_symbol
+        self._follow = follow
+        self._symbols = symbols
+        self._default_symbol = default_symbol
+        self._demo = demo
 
     @property
     def symbols(self) -> Sequence[SymbolInfo]:
         """The symbols on offer."""
-        return self._symbols
+        return self._symbols()
 
     @property
     def default_symbol(self) -> str:
-        """What somebody sees who has not chosen."""
-        return self._default
+        """The symbol to begin with."""
+        return self._default_symbol()
 
     @property
     def demo(self) -> bool:
-        """Never: only the window has a demo."""
-        return False
+        """Whether this is the made-up market of the demo."""
+        return self._demo()
 
     def find(self, typed: str) -> SymbolInfo:
         """Return the symbol on offer that was meant; raises `NotOffered`."""
-        return find_symbol(self._symbols, typed, self._default)
+        return find_symbol(self.symbols, typed, self.default_symbol)
 
-    def lend(self, info: SymbolInfo) -> EngineBook:
-        """Follow the book of a symbol, and its recording where that is to be shown."""
-        viewed = self._kind is SourceKind.MONGO
-        session = self._engine.open_market(info.symbol, viewed=viewed)
-        session.view.kind = self._kind
-        session.start()
-        return EngineBook(self._engine, session, viewed=viewed)
-
-    async def load_symbols(self) -> None:
-        """Fetch what is traded, however often that takes; named ones get their filters."""
-        delays = backoff_delays(first=2.0, cap=60.0)
-        while True:
-            try:
-                traded = await self._engine.symbols()
-            except KnownError as error:
-                _log.warning("no list of symbols: %s", error)
-                await asyncio.sleep(next(delays))
-                continue
-            by_market = {info.market: info for info in traded}
-            named = [by_market.get(info.market, info) for info in self._named]
-            self._symbols = named or traded
-            return
+    def lend(self, info: SymbolInfo) -> LentBook:
+        """Follow the book of a symbol, with all who follow it already."""
+        return self._follow(info.symbol)
 
 
-class EngineBook:
-    """A book lent by an `EngineLibrary`; is a `LentBook`. `viewed` is as it was opened."""
+def library_of_desk(desk: LiveDesk) -> Library:
+    """Return the library beside a window: begins with its symbol, and shows the same source."""
+    return Library(
+        lambda symbol: desk.program.follow(symbol, lambda: desk.source_kind),
+        symbols=lambda: desk.symbols,
+        default_symbol=lambda: desk.symbol.symbol,
+        demo=lambda: desk.demo,
+    )
 
-    def __init__(self, engine: Engine, session: MarketSession, *, viewed: bool) -> None:
-        self._engine = engine
-        self._viewed = viewed
-        self._session: MarketSession | None = session
-        self._view = session.view
 
-    @property
-    def market(self) -> str:
-        """The exchange's symbol."""
-        return self._view.market
+def library_of_engine(
+    engine: Engine, offer: SymbolList, default_symbol: str, kind: SourceKind
+) -> Library:
+    """Return the library of a server without a window, which shows books as `kind`."""
 
-    def look(self) -> BookLook:
-        """Return the book as it is now, with its status."""
-        return self._view.look()
+    def follow(symbol: str) -> LentBook:
+        lease = engine.open_market(symbol, viewed=kind is SourceKind.MONGO)
+        lease.kind = kind
+        lease.session.start()
+        return lease
 
-    def give_back(self) -> None:
-        """End the loan."""
-        session, self._session = self._session, None
-        if session is not None:
-            self._engine.close_market(session, viewed=self._viewed)
+    return Library(follow, symbols=lambda: offer.symbols, default_symbol=lambda: default_symbol)

@@ -1,4 +1,4 @@
-"""What a window records: the recordings kept by hand, and that of the symbol on screen."""
+"""What a program records: the recordings kept by hand, and those of the symbols on screens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.engine.engine import Engine
-from orderbook_desktop.engine.market_session import MarketSession
+from orderbook_desktop.engine.market_session import MarketLease, MarketSession
 from orderbook_desktop.engine.recording_meter import RecordingMeter
 from orderbook_desktop.storage.store.owner import recorded_by_others
 
@@ -21,26 +21,39 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Kept:
-    """A recording kept by hand; without a session while it is stopped."""
+    """A recording kept by hand; without a lease while it is stopped."""
 
     symbol: str
-    session: MarketSession | None = None
+    lease: MarketLease | None = None
     meter: RecordingMeter | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Screen:
+    """One window, as far as recordings go by it.
+
+    `follows` is its switch: whether the symbol that it shows is recorded because it is there.
+    """
+
+    follows: bool = True
+    symbol: str = ""
+    session: MarketSession | None = None
 
 
 class RecordingSet:
     """Decides what of `engine` is recorded: each session's switch is set here only.
 
     `kept` are the symbols recorded by hand, and whether they are to run. They go on whatever
-    is on screen. The symbol on screen is recorded while `follows_screen` is true, unless it
-    is among the kept ones: then what was said of it there holds.
+    is on screen. A symbol on a screen that follows is recorded, too, unless it is among the kept
+    ones: then what was said of it there holds.
 
     A kept recording is not resumed while another program records its market: that is followed
     instead, and looked at again every `look_again_s`. One that is started by hand begins in any
     case.
 
     `await resume()` in the background when the engine runs, call `show()` with each session
-    that comes on screen, and `look()` a few times a second.
+    that comes on a screen, `hide()` when a screen goes, and `look()` a few times a second. Call
+    `close()` before the engine ends.
     """
 
     def __init__(
@@ -48,11 +61,9 @@ class RecordingSet:
         engine: Engine,
         kept: Mapping[str, bool] | None = None,
         *,
-        follows_screen: bool,
         look_again_s: float = 5.0,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.follows_screen = follows_screen
         self._engine = engine
         self._look_again_s = look_again_s
         self._now_ns = now_ns
@@ -60,15 +71,16 @@ class RecordingSet:
         self._running = False
         self._to_start: list[str] = []
         self._elsewhere: frozenset[str] = frozenset()
-        self._screen: tuple[str, MarketSession] | None = None
-        self._screen_meter: RecordingMeter | None = None
+        self._screens: list[Screen] = []
+        # Of the recordings that only a screen wants, by market.
+        self._screen_meters: dict[str, RecordingMeter] = {}
         for symbol, is_to_run in (kept or {}).items():
             self._kept[split_symbol(symbol)[1]] = _Kept(symbol)
             if is_to_run:
                 self._to_start.append(symbol)
 
     async def resume(self) -> None:
-        """Start what is to run, each as soon as nobody else records it; the engine has begun."""
+        """Start what is to run, each as soon as no other program records it; the engine runs."""
         self._running = True
         while self._to_start:
             self._elsewhere = await self._recorded_elsewhere()
@@ -85,29 +97,44 @@ class RecordingSet:
             await self._engine.database.until_connected()
             return await recorded_by_others(self._engine.database)
         except KnownError as error:
-            # Where there is no database, nobody records in it; ours will wait for it.
+            # Where there is no database, no program records in it; ours will wait for it.
             _log.info("what others record is not known: %s", error)
             return self._elsewhere
 
-    def show(self, symbol: str, session: MarketSession) -> None:
-        """`session` is on screen from now on, in the place of the one before."""
-        before, self._screen = self._screen, (symbol, session)
-        if before is not None and before[1] is not session:
-            self._switch(before[1])
+    def show(self, screen: Screen, symbol: str, session: MarketSession) -> None:
+        """`session` is on `screen` from now on, in the place of the one before."""
+        before, screen.symbol, screen.session = screen.session, symbol, session
+        if screen not in self._screens:
+            self._screens.append(screen)
+        if before is not None and before is not session:
+            self._switch(before)
         self._switch(session)
 
-    def set_on_screen(self, wanted: bool) -> None:
-        """Start or stop the recording of the symbol on screen, and of those that follow it."""
-        self.follows_screen = wanted
-        if self._screen is None:
+    def hide(self, screen: Screen) -> None:
+        """Nothing is on `screen` any more; again does nothing."""
+        session, screen.session = screen.session, None
+        if screen in self._screens:
+            self._screens.remove(screen)
+        if session is not None:
+            self._switch(session)
+
+    def set_on_screen(self, screen: Screen, wanted: bool) -> None:
+        """Start or stop the recording of the symbol on `screen`, and of those that follow there.
+
+        Windows that show the same market have one switch.
+        """
+        screen.follows = wanted
+        session = screen.session
+        if session is None:
             return
-        symbol, session = self._screen
+        for other in self._showing(session.market):
+            other.follows = wanted
         if session.market not in self._kept:
             self._switch(session)
         elif wanted:
-            self.start(symbol)
+            self.start(screen.symbol)
         else:
-            self.stop(symbol)
+            self.stop(screen.symbol)
 
     def start(self, symbol: str) -> None:
         """Keep a recording of `symbol`, and let it run."""
@@ -121,13 +148,12 @@ class RecordingSet:
     def stop(self, symbol: str) -> None:
         """Stop recording `symbol`, which is kept in the list; unknown ones are ignored."""
         market = split_symbol(symbol)[1]
-        on_screen = self._on_screen(market)
-        if on_screen is not None:
+        screens = self._showing(market)
+        if screens:
             self._kept.setdefault(market, _Kept(symbol))
         if market in self._kept:
             self._close(self._kept[market])
-        if on_screen is not None:
-            self._switch(on_screen)
+        self._switch_on(screens)
 
     def remove(self, symbol: str) -> None:
         """Take `symbol` off the list: only the screen decides about it any more.
@@ -136,34 +162,43 @@ class RecordingSet:
         stays so on screen, and with it what follows there, as after `set_on_screen(False)`.
         """
         market = split_symbol(symbol)[1]
-        on_screen = self._on_screen(market)
+        screens = self._showing(market)
         if market in self._kept:
-            if on_screen is not None and not on_screen.recording:
-                self.follows_screen = False
+            for screen in screens:
+                if screen.session is not None and not screen.session.recording:
+                    screen.follows = False
             self._close(self._kept.pop(market))
-        if on_screen is not None:
-            self._switch(on_screen)
+        self._switch_on(screens)
+
+    def close(self) -> None:
+        """Give back what the engine has lent; what runs is to run again."""
+        self._running = False
+        for screen in self._screens:
+            screen.session = None
+        self._screens.clear()
+        self._screen_meters.clear()
+        for kept in self._kept.values():
+            if kept.lease is not None:
+                self._close(kept)
+                self._to_start.append(kept.symbol)
 
     def look(self) -> None:
         """Take note of how far the recordings have come."""
         for meter in self._meters():
             meter.look()
 
-    @property
-    def recorded_by_screen(self) -> bool:
-        """Whether the symbol on screen is recorded only because it is there."""
-        return self._screen_meter is not None
+    def recorded_by_screen(self, market: str) -> bool:
+        """Whether `market` is recorded only because it is on a screen."""
+        return market in self._screen_meters
 
     @property
     def statuses(self) -> Sequence[RecordingStatus]:
-        """How all of them are doing: the kept ones in their order, then that on screen."""
+        """How all of them are doing: the kept ones in their order, then those on screens."""
         found = [
             kept.meter.status() if kept.meter is not None else self._idle(kept.symbol)
             for kept in self._kept.values()
         ]
-        if self._screen_meter is not None:
-            found.append(self._screen_meter.status(kept=False))
-        return found
+        return [*found, *(one.status(kept=False) for one in self._screen_meters.values())]
 
     def _idle(self, symbol: str) -> RecordingStatus:
         wanted, market = symbol in self._to_start, split_symbol(symbol)[1]
@@ -177,46 +212,53 @@ class RecordingSet:
     def _now_ms(self) -> int:
         return self._now_ns() // 1_000_000
 
-    def _on_screen(self, market: str) -> MarketSession | None:
-        """Return the session of `market`, if that is on screen."""
-        session = self._screen[1] if self._screen is not None else None
-        return session if session is not None and session.market == market else None
+    def _showing(self, market: str) -> list[Screen]:
+        """Return the screens that `market` is on."""
+        return [
+            one for one in self._screens if one.session is not None and one.session.market == market
+        ]
 
     def _meters(self) -> list[RecordingMeter]:
-        meters = [kept.meter for kept in self._kept.values()]
-        return [meter for meter in (*meters, self._screen_meter) if meter is not None]
+        meters = [kept.meter for kept in self._kept.values() if kept.meter is not None]
+        return [*meters, *self._screen_meters.values()]
 
     def _open(self, kept: _Kept) -> None:
         self._wait_no_more(kept)
-        if kept.session is not None:
+        if kept.lease is not None:
             return
-        kept.session = self._engine.open_market(kept.symbol, viewed=False)
-        is_on_screen = self._screen is not None and self._screen[1] is kept.session
-        kept.meter = self._screen_meter if is_on_screen else None
-        self._switch(kept.session)
-        kept.meter = kept.meter or RecordingMeter(kept.symbol, kept.session, self._now_ms())
-        kept.session.start()
+        kept.lease = self._engine.open_market(kept.symbol, viewed=False)
+        session = kept.lease.session
+        # What only a screen wanted until now goes on being measured.
+        kept.meter = self._screen_meters.get(session.market)
+        self._switch(session)
+        kept.meter = kept.meter or RecordingMeter(kept.symbol, session, self._now_ms())
+        session.start()
 
     def _wait_no_more(self, kept: _Kept) -> None:
         self._to_start = [one for one in self._to_start if one != kept.symbol]
 
     def _close(self, kept: _Kept) -> None:
         self._wait_no_more(kept)
-        session, kept.session, kept.meter = kept.session, None, None
-        if session is None:
-            return
-        self._switch(session)
-        self._engine.close_market(session, viewed=False)
+        lease, kept.lease, kept.meter = kept.lease, None, None
+        if lease is not None:
+            self._switch(lease.session)
+            lease.close()
+
+    def _switch_on(self, screens: Sequence[Screen]) -> None:
+        for screen in screens:
+            if screen.session is not None:
+                self._switch(screen.session)
 
     def _switch(self, session: MarketSession) -> None:
-        """Let `session` record if somebody wants it to."""
-        on_screen = self._screen if self._screen and self._screen[1] is session else None
-        kept = self._kept.get(session.market)
-        by_screen = on_screen is not None and kept is None and self.follows_screen
-        session.set_recording(by_screen or (kept is not None and kept.session is session))
-        if on_screen is None:
-            return
+        """Let `session` record if it is kept and runs, or if a screen wants it."""
+        market = session.market
+        wanting = [one for one in self._showing(market) if one.follows]
+        kept = self._kept.get(market)
+        by_screen = kept is None and bool(wanting)
+        is_kept = kept is not None and kept.lease is not None and kept.lease.session is session
+        session.set_recording(by_screen or is_kept)
+        meter = self._screen_meters.get(market)
         if not by_screen:
-            self._screen_meter = None
-        elif self._screen_meter is None or self._screen_meter.session is not session:
-            self._screen_meter = RecordingMeter(on_screen[0], session, self._now_ms())
+            self._screen_meters.pop(market, None)
+        elif meter is None or meter.session is not session:
+            self._screen_meters[market] = RecordingMeter(wanting[0].symbol, session, self._now_ms())

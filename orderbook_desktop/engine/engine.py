@@ -18,7 +18,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 from orderbook_desktop.engine.disk_watch import DiskWatch
-from orderbook_desktop.engine.market_session import MarketSession
+from orderbook_desktop.engine.market_session import MarketLease, MarketSession
 from orderbook_desktop.engine.recording_keeper import RecordingKeeper
 from orderbook_desktop.engine.settings import EngineSettings
 from orderbook_desktop.engine.witness_taker import WitnessTaker
@@ -187,11 +187,10 @@ class Engine:
         if self._server_error is not None:
             raise self._server_error
 
-    def open_market(self, symbol: str, *, viewed: bool) -> MarketSession:
-        """Return the session of `symbol`, to be started; `viewed` also follows its recording.
+    def open_market(self, symbol: str, *, viewed: bool) -> MarketLease:
+        """Return a lease of the session of `symbol`, which is to be started.
 
-        Who opens a market that somebody has open shares it; everybody closes it once, with
-        the same `viewed`.
+        `viewed` also follows its recording. All leases of a market share its session.
         """
         market = split_symbol(symbol)[1]
         session = self._sessions.get(market)
@@ -200,22 +199,18 @@ class Engine:
             if self._pause_detail is not None:
                 session.pause(self._pause_detail)
             self.rest.books = len(self._sessions)
-        session.users += 1
-        if viewed:
-            session.add_viewer()
-        return session
+        return MarketLease(session, viewed=viewed, returned=self._end_unless_lent)
 
     def closing(self, market: str) -> asyncio.Task[None] | None:
         """Return the end of earlier sessions of `market`, while it goes on."""
         return self._closing.get(market)
 
-    def close_market(self, session: MarketSession, *, viewed: bool = True) -> None:
-        """Begin to end a session that nobody else has; it may be opened again at once."""
-        session.users -= 1
-        if viewed:
-            session.remove_viewer()
-        if session.users > 0:
-            return
+    def _end_unless_lent(self, session: MarketSession) -> None:
+        if not session.leases and self._sessions.get(session.market) is session:
+            self._end_session(session)
+
+    def _end_session(self, session: MarketSession) -> None:
+        """Begin to end a session; its market may be opened again at once."""
         del self._sessions[session.market]
         self.rest.books = len(self._sessions)
         session.set_recording(wanted=False)
@@ -241,8 +236,8 @@ class Engine:
         times = self._times
         write_s = times.write_s if write_within_s is None else write_within_s
         for session in list(self._sessions.values()):
-            session.users = 1
-            self.close_market(session, viewed=False)
+            _log.warning("%s was still open (leases: %d)", session.market, session.leases)
+            self._end_session(session)
         write = functools.partial(self.recorder.close, write_s)
         async with AsyncExitStack() as stack:
             # Called in reverse order, each whatever became of the one before.

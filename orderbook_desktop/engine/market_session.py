@@ -1,14 +1,15 @@
-"""One market being followed: the exchange's feed, its recording, and a view of both."""
+"""One market being followed: the exchange's feed, its recording, and who has it on loan."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.core.sources import DiffStream, SnapshotSource
+from orderbook_desktop.core.sources import BookLook, DiffStream, SnapshotSource
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.engine.disk_watch import DiskWatch
@@ -82,17 +83,16 @@ class Sources(Protocol):
 
 
 class MarketSession:
-    """Follows `market` from `start()` until `close()`; `view` is what a window shows.
+    """Follows `market` from `start()` until `close()`; `view` is what windows show of it.
 
-    `users` counts who has it open (see `Engine.open_market`). `recording` is a switch that
-    may be set before; while the session is `paused` nothing is recorded, whatever it says.
-    The recorded book is followed while there are viewers. Only one session of a market may
-    run at a time.
+    It is on loan while there is a `MarketLease` of it. `recording` is a switch that may be set
+    before; while the session is `paused` nothing is recorded, whatever it says. The recorded book
+    is followed while one of the leases is a viewer's. Only one session of a market may run at a
+    time.
     """
 
     def __init__(self, sources: Sources, market: str) -> None:
         self.market = market
-        self.users = 0
         self.recording = False
         self.paused = False
         self.live = BookFeed(market, sources.rest, sources.streams, SourceKind.DIRECT)
@@ -105,7 +105,6 @@ class MarketSession:
             _RECORDED_LONGEST_DELAY_S,
         )
         self.view = ViewSource(
-            market,
             self.live,
             self.recorded,
             database_problem=lambda: sources.database_problem(market),
@@ -114,7 +113,7 @@ class MarketSession:
         for feed in (self.live, self.recorded):
             feed.call_on_change(self.view.feeds_moved)
         self._sources = sources
-        self._viewers = 0
+        self._leases: set[MarketLease] = set()
         self._live_run: asyncio.Task[None] | None = None
         self._recorded_run: asyncio.Task[None] | None = None
         self._runs: list[asyncio.Task[None]] = []
@@ -153,21 +152,30 @@ class MarketSession:
             self._live_run = self._follow(self.live, self._sources.closing(self.market))
             self._follow_recorded()
 
-    def add_viewer(self) -> None:
-        """Somebody looks at the book: follow the recorded one, too."""
-        self._viewers += 1
+    @property
+    def leases(self) -> int:
+        """How many leases of it there are."""
+        return len(self._leases)
+
+    def lend(self, lease: MarketLease) -> None:
+        """Count `lease`; for a viewer follow the recorded book, too."""
+        self._leases.add(lease)
         self._follow_recorded()
 
-    def remove_viewer(self) -> None:
-        """Somebody looks no more; after the last one the recorded book is let go."""
-        self._viewers -= 1
-        if self._viewers == 0 and self._recorded_run is not None:
+    def take_back(self, lease: MarketLease) -> None:
+        """Count `lease` no more; after the last viewer the recorded book is let go."""
+        self._leases.remove(lease)
+        if lease.viewed and not self._is_viewed and self._recorded_run is not None:
             self._recorded_run.cancel()
             self.recorded.forget()
 
+    @property
+    def _is_viewed(self) -> bool:
+        return any(lease.viewed for lease in self._leases)
+
     def _follow_recorded(self) -> None:
         is_running = self._recorded_run is not None and not self._recorded_run.cancelling()
-        if self._live_run is None or not self._viewers or is_running:
+        if self._live_run is None or not self._is_viewed or is_running:
             return
         after = self._recorded_run or self._sources.closing(self.market)
         self._recorded_run = self._follow(self.recorded, after)
@@ -216,12 +224,53 @@ class MarketSession:
         return disk or self._sources.database_problem(self.market)
 
     async def close(self) -> None:
-        """Stop following; the end of the recording is its user's wish."""
+        """Stop following, and so recording."""
         self.set_recording(wanted=False)
         runs = list(self._runs)
         for run in runs:
             run.cancel()
         await asyncio.gather(*runs, return_exceptions=True)
+
+
+class MarketLease:
+    """A loan of a market's session, which goes on while there is any; is a `LentBook`.
+
+    `viewed` has the recorded book followed, too. `kind` is the source that `look` shows. A lease
+    is a context manager, or `close()` it; to close it again does nothing. `returned` is told then,
+    with the session. A lease that is still open when its engine ends is logged as a mistake.
+    """
+
+    def __init__(
+        self, session: MarketSession, *, viewed: bool, returned: Callable[[MarketSession], None]
+    ) -> None:
+        self.session = session
+        self.viewed = viewed
+        self.kind = SourceKind.MONGO
+        self._returned = returned
+        self._closed = False
+        session.lend(self)
+
+    @property
+    def market(self) -> str:
+        """The exchange's symbol."""
+        return self.session.market
+
+    def look(self) -> BookLook:
+        """Return the book as it is now, with its status."""
+        return self.session.view.look(self.kind)
+
+    def close(self) -> None:
+        """End the loan."""
+        if not self._closed:
+            self._closed = True
+            self.session.take_back(self)
+            self._returned(self.session)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 async def _run(feed: BookFeed, after: asyncio.Task[None] | None) -> None:

@@ -1,4 +1,4 @@
-"""What a view shows of one market: the recorded book, and when that can't be had, the live one."""
+"""What views show of one market: the recorded book, and when that can't be had, the live one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Feed(Protocol):
 
 
 class ViewSource:
-    """Serves the book of `market` from the source chosen by `kind`; is a `BookSource`.
+    """Serves the book of a market, from the source that a view has chosen.
 
     The recorded book is what is shown unless it can't be: while the database is away or
     late the exchange's own stands in, and the status says so. A recorded book from before
@@ -49,7 +49,6 @@ class ViewSource:
 
     def __init__(
         self,
-        market: str,
         live: Feed,
         recorded: Feed,
         *,
@@ -57,8 +56,6 @@ class ViewSource:
         is_recording: Callable[[], bool],
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.kind = SourceKind.MONGO
-        self._market = market
         self._live = live
         self._recorded = recorded
         self._database_problem = database_problem
@@ -68,14 +65,9 @@ class ViewSource:
         self._goal_id = 0
         self._goal_set_ns = 0
 
-    @property
-    def market(self) -> str:
-        """The exchange's symbol."""
-        return self._market
-
-    def look(self) -> BookLook:
-        """Return the book to show now, how far it can be trusted and where it comes from."""
-        return BookLook(*self._choose())
+    def look(self, kind: SourceKind) -> BookLook:
+        """Return the book to show now of `kind`, how far it can be trusted, whence it comes."""
+        return BookLook(*self._choose(kind))
 
     def feeds_moved(self) -> None:
         """Note that the live or the recorded book changed."""
@@ -95,10 +87,10 @@ class ViewSource:
         self._changed_at_id = self._live.book.last_update_id if self._live.base_id else 0
         self._set_goal()
 
-    def _choose(self) -> tuple[Book, FeedStatus]:
+    def _choose(self, kind: SourceKind) -> tuple[Book, FeedStatus]:
         live, recorded = self._live.status, self._recorded.status
         late = self._is_late()
-        if self.kind is SourceKind.DIRECT:
+        if kind is SourceKind.DIRECT:
             return self._live.book, live
         problem = self._database_problem()
         if problem:

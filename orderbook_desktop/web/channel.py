@@ -172,7 +172,7 @@ class Channel:
 
     def close(self) -> None:
         """Give the book back and wake all waiting viewers."""
-        self._book.give_back()
+        self._book.close()
         self.waiting.close()
 
     def changes_since(self, seq: int) -> BookChanges | None:

@@ -190,13 +190,14 @@ class Checking:
             await engine.start()
             try:
                 await engine.until_database()
-                session = engine.open_market(self.truth.market, viewed=True)
-                self._live.inner = session.sink
-                session.recording = True
-                session.live.attach(self._live)
-                session.recorded.attach(self._recorded)
-                session.start()
-                yield Play(engine, exchange, session)
+                with engine.open_market(self.truth.market, viewed=True) as lease:
+                    session = lease.session
+                    self._live.inner = session.sink
+                    session.recording = True
+                    session.live.attach(self._live)
+                    session.recorded.attach(self._recorded)
+                    session.start()
+                    yield Play(engine, exchange, session)
             finally:
                 await engine.close()
 

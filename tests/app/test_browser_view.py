@@ -6,35 +6,28 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from orderbook_desktop.app.browser_view import BrowserView, BrowserViewSwitch
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.browser_switch import BrowserState
-from orderbook_desktop.core.library import unlisted
-from orderbook_desktop.core.status import FeedState
-from orderbook_desktop.core.symbols import SymbolInfo
-from orderbook_desktop.desk.desk_library import DeskLibrary
+from orderbook_desktop.core.library import LentBook
+from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.desk.desk import LiveDesk
+from orderbook_desktop.desk.followed_market import FollowedMarket
+from orderbook_desktop.desk.library import library_of_desk
+from orderbook_desktop.desk.program import Program
 from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.web import server
 from orderbook_desktop.web.errors import CannotServe, PortTaken
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.server import listen
-from tests.unhurried import ENGINE_TIMES
+from tests.unhurried import DESK_TIMES, ENGINE_TIMES
 from tests.web.hand_library import loaded_library
 from tests.web.reader import watching
-
-
-class Desk:
-    """A `SharedDesk` whose engine the test replaces."""
-
-    def __init__(self, engine: Engine | None) -> None:
-        self.engine = engine
-        self.symbol = unlisted("BTC/USDT")
-        self.symbols: Sequence[SymbolInfo] = []
-        self.demo = False
 
 
 async def test_the_view_is_switched_on_and_off_again() -> None:
@@ -78,25 +71,25 @@ def test_the_window_does_not_wait_for_the_web() -> None:
 @pytest.mark.allows_log("no snapshot", "could not be written")
 def test_window_and_viewers_share_a_market(settings: Settings) -> None:
     async def check() -> None:
-        engine = Engine(settings, times=ENGINE_TIMES)
-        desk = Desk(engine)
-        shown = engine.open_market("BTC/USDT", viewed=True)
-        shown.set_recording(wanted=True)
-        shown.start()
-        book = DeskLibrary(desk).lend(desk.symbol)
+        program = Program(settings, times=DESK_TIMES)
+        desk = LiveDesk(program, symbol="BTC/USDT", source_kind=SourceKind.DIRECT)
+        engine, library = program.engine, library_of_desk(desk)
+        book = library.lend(library.find("btcusdt"))
+        session = _session(book)
+        session.start()
         while not book.look().book.last_update_id:
             await asyncio.sleep(0.01)
-        assert book.look().book is shown.view.look().book
-        book.give_back()
-        assert shown.recording
-        again = DeskLibrary(desk).lend(desk.symbol)
-        assert again.look().status.state is not FeedState.REPLAY
-        engine.close_market(shown)
-        assert again.look().book is shown.view.look().book
+        assert book.look().book is desk.source.look().book
+        book.close()
+        assert session.recording
+        again = library.lend(desk.symbol)
+        desk.close()
+        assert again.look().book is session.live.book
+        assert not session.recording
         assert engine.closing("BTCUSDT") is None
-        again.give_back()
+        again.close()
         assert engine.closing("BTCUSDT") is not None
-        await engine.close()
+        await program.close()
 
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(asyncio.wait_for(check(), 100))
@@ -105,21 +98,32 @@ def test_window_and_viewers_share_a_market(settings: Settings) -> None:
 @pytest.mark.allows_log("no snapshot")
 def test_viewers_follow_to_another_engine(settings: Settings) -> None:
     async def check() -> None:
-        first, second = Engine(settings, times=ENGINE_TIMES), Engine(settings, times=ENGINE_TIMES)
-        desk = Desk(None)
-        book = DeskLibrary(desk).lend(desk.symbol)
+        closed: list[FollowedMarket] = []
+        book = FollowedMarket("BTC/USDT", lambda: SourceKind.MONGO, closed.append)
         assert (book.look().status.detail, book.look().book.last_update_id) == ("Starting.", 0)
-        for engine in (first, second):
-            desk.engine = engine
+        for _ in range(2):
+            engine = Engine(settings, times=ENGINE_TIMES)
+            book.take(engine)
+            # To look opens and starts nothing.
+            book.look()
+            assert _session(book)._live_run is None
+            book.start()
             while not book.look().book.last_update_id:
                 await asyncio.sleep(0.01)
-            desk.engine = None
+            book.leave()
             assert book.look().book.last_update_id == 0
             await engine.close()
-        book.give_back()
+        book.close()
+        assert closed == [book]
 
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(asyncio.wait_for(check(), 100))
+
+
+def _session(book: LentBook) -> MarketSession:
+    assert isinstance(book, FollowedMarket)
+    assert book.session is not None
+    return book.session
 
 
 def a_switch(port: int = 0, host: str = "127.0.0.1") -> BrowserViewSwitch:

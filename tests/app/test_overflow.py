@@ -47,17 +47,18 @@ def _overflow(engine: Engine) -> tuple[HandFeed, Tape]:
 async def test_window_and_headless_recorder_report_an_overflow_while_it_lasts(
     engine: Engine,
 ) -> None:
-    session = engine.open_market("BTC/USDT", viewed=False)
+    lease = engine.open_market("BTC/USDT", viewed=False)
+    session = lease.session
     session.set_recording(wanted=True)
     board = NoticeBoard(lambda: None)
-    watch = DeskWatch(engine, board)
-    watch.look(session, demo=False)
+    watch = DeskWatch(board)
+    watch.look(engine, session, SourceKind.MONGO, demo=False)
     assert board.notices == []
     _overflow(engine)
     assert session.recording_status.problem == _SENTENCE
     assert session.recording_status.waiting == engine.recorder.waiting > 0
     assert engine.database_problem("ETHUSDT") == ""
-    watch.look(session, demo=False)
+    watch.look(engine, session, SourceKind.MONGO, demo=False)
     assert _SENTENCE in [notice.text for notice in board.notices]
     console = Console(file=StringIO(), force_terminal=False)
     RecordProgress("orderbook", {"BTC/USDT": session}, console).show()
@@ -67,28 +68,30 @@ async def test_window_and_headless_recorder_report_an_overflow_while_it_lasts(
     async with asyncio.timeout(60):
         while engine.recorder.waiting or session.recording_status.problem:
             await asyncio.sleep(0.01)
-    watch.look(session, demo=False)
+    watch.look(engine, session, SourceKind.MONGO, demo=False)
+    lease.close()
     # There is no exchange, and the wait for it may be reported as well.
     assert {notice.key for notice in board.notices} - {"exchange"} == {"gap"}
 
 
 async def test_a_loss_is_reported_again_only_when_it_grows(engine: Engine) -> None:
-    session = engine.open_market("BTC/USDT", viewed=False)
+    lease = engine.open_market("BTC/USDT", viewed=False)
+    session = lease.session
     board = NoticeBoard(lambda: None)
-    # Without recording only the loss is reported.
-    session.view.kind = SourceKind.DIRECT
-    watch = DeskWatch(engine, board)
+    watch = DeskWatch(board)
     feed, tape = _overflow(engine)
     # A later gap with another cause does not change the reason of the loss.
     session.sink.broken(GapCause.DISCONNECT, "")
     session.sink.counts.last_gap = GapCause.DISCONNECT.sentence
-    watch.look(session, demo=False)
+    # Without recording only the loss is reported.
+    watch.look(engine, session, SourceKind.DIRECT, demo=False)
     (notice,) = board.notices
     assert notice.text.startswith("1 events of this symbol could not be recorded, because more")
     board.dismiss("gap")
-    watch.look(session, demo=False)
+    watch.look(engine, session, SourceKind.DIRECT, demo=False)
     assert board.notices == []
     feed.diffs(tape.diff())
-    watch.look(session, demo=False)
+    watch.look(engine, session, SourceKind.DIRECT, demo=False)
     (notice,) = board.notices
     assert notice.text.startswith("2 events")
+    lease.close()

@@ -18,15 +18,15 @@ from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
-from orderbook_desktop.desk.live_desk import LiveDesk
+from orderbook_desktop.desk.desk import LiveDesk
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.system.steady_clock import steady_ns
 from tests.app.conftest import NOWHERE
+from tests.desk.one_desk import end, one_desk
 from tests.storage.mongodb_here import a_database, a_name, a_replica_set, drop
 from tests.storage.processes import eventually
-from tests.unhurried import DESK_TIMES
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal"),
@@ -95,17 +95,17 @@ async def _looking(
 ) -> AsyncIterator[LiveDesk]:
     """Open a window that records nothing and reaches no exchange."""
     settings = load_settings(**NOWHERE, data_dir=folder, mongo_dsn=shared[0], db_name=shared[1])
-    desk = LiveDesk(settings, symbol="BTC/USDT", source_kind=SourceKind.MONGO, times=DESK_TIMES)
+    desk = one_desk(settings)
     desk.set_recording(False)
     store = QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat)
     window = MainWindow(desk, Preferences(store), application, panes=PANES)
     window.show()
     try:
-        await desk.start()
+        await desk.program.start()
         yield desk
     finally:
         window.setEnabled(False)
-        await desk.close()
+        await end(desk)
         window.finish_close()
 
 

@@ -18,7 +18,7 @@ from PySide6.QtCore import QSettings
 
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.app.window import (
-    DeskRecordingPlace,
+    ProgramRecordingPlace,
     first_source,
     first_symbol,
     place_text,
@@ -27,7 +27,7 @@ from orderbook_desktop.app.window import (
 )
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.status import SourceKind
-from orderbook_desktop.desk.live_desk import LiveDesk
+from orderbook_desktop.desk.program import Program
 from orderbook_desktop.gui.preferences import Preferences
 from tests.storage.processes import ROOT
 from tests.unhurried import DESK_TIMES
@@ -295,16 +295,16 @@ def test_the_server_of_mongo_dsn_is_named_without_its_password() -> None:
 async def test_a_chosen_retention_holds_now_and_later(
     stranded: Settings, preferences: Preferences
 ) -> None:
-    desk = LiveDesk(stranded, symbol="BTC/USDT", source_kind=SourceKind.DIRECT, times=DESK_TIMES)
-    place = DeskRecordingPlace(stranded, desk, preferences)
+    program = Program(stranded, times=DESK_TIMES)
+    place = ProgramRecordingPlace(stranded, program, preferences)
     assert place.disk == DiskStatus()
     assert place.retention == Retention()
     chosen = Retention(30, 2.5)
     place.set_retention(chosen)
-    assert place.retention == desk.retention == preferences.retention == chosen
+    assert place.retention == program.retention == preferences.retention == chosen
     again = with_remembered_retention(stranded, preferences)
     assert (again.retention_days, again.retention_gb) == (30, 2.5)
-    await desk.close()
+    await program.close()
 
 
 def test_given_settings_beat_the_chosen_retention(preferences: Preferences) -> None:

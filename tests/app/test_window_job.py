@@ -16,14 +16,13 @@ from PySide6.QtWidgets import QApplication
 from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.status import FeedState, SourceKind
-from orderbook_desktop.desk.live_desk import LiveDesk
 from orderbook_desktop.exchange.local import write_capture
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.app.capture_truth import read_truth
 from tests.app.main_job import shown
+from tests.desk.one_desk import end, one_desk
 from tests.gui.pane_of import ladder_of
-from tests.unhurried import DESK_TIMES
 
 
 @contextmanager
@@ -53,13 +52,13 @@ async def test_the_window_shows_the_true_book(
             ws_url=f"ws://127.0.0.1:{port}",
             data_dir=tmp_path / "data",
         )
-        desk = LiveDesk(settings, symbol="BTC/USDT", source_kind=kind, times=DESK_TIMES)
+        desk = one_desk(settings, kind=kind)
         store = QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat)
         window = MainWindow(desk, Preferences(store), qapp, panes=PANES)
         window.resize(1600, 900)
         window.show()
         try:
-            await desk.start()
+            await desk.program.start()
             async with asyncio.timeout(100):
                 while not (
                     desk.source.look().status.state is FeedState.SYNCED
@@ -75,5 +74,5 @@ async def test_the_window_shows_the_true_book(
                 while desk.recording.counts.events < len(truth.diffs):
                     await asyncio.sleep(0.05)
         finally:
-            await desk.close()
+            await end(desk)
             window.finish_close()

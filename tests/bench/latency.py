@@ -32,7 +32,8 @@ from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.status import FeedState, SourceKind
-from orderbook_desktop.desk.live_desk import LiveDesk
+from orderbook_desktop.desk.desk import LiveDesk
+from orderbook_desktop.desk.program import Program
 from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
@@ -114,7 +115,7 @@ async def _measure(
             ws_url=f"ws://127.0.0.1:{port}",
             data_dir=folder / f"{kind.value}-{speed}",
         )
-        desk = LiveDesk(settings, symbol="BTC/USDT", source_kind=kind)
+        desk = LiveDesk(Program(settings), symbol="BTC/USDT", source_kind=kind)
         return await _watch_window(application, stopwatch, desk, folder)
 
 
@@ -125,7 +126,7 @@ async def _watch_window(
     window = MainWindow(desk, Preferences(store), application, panes=PANES)
     window.resize(1600, 900)
     window.show()
-    await desk.start()
+    await desk.program.start()
     try:
         async with asyncio.timeout(20):
             while desk.source.look().status.state is not FeedState.SYNCED:
@@ -136,7 +137,8 @@ async def _watch_window(
         assert desk.source.look().book is stopwatch.book, "the source changed while it was measured"
         return list(stopwatch.latencies_ms)
     finally:
-        await desk.close()
+        desk.close()
+        await desk.program.close()
         window.finish_close()
 
 

@@ -37,7 +37,8 @@ from orderbook_desktop.app.process.stopping import Workers
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.status import FeedState, SourceKind
-from orderbook_desktop.desk.live_desk import LiveDesk
+from orderbook_desktop.desk.desk import LiveDesk
+from orderbook_desktop.desk.program import Program
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.system.ports import is_listening, private_port
@@ -86,8 +87,7 @@ class Sampler:
         self._begun = time.monotonic()
 
     def take(self) -> Sample:
-        engine = self._desk.engine
-        assert engine is not None
+        engine = self._desk.program.engine
         pid = engine.server.pid
         database = psutil.Process(pid).memory_info().rss if pid else 0
         sockets = len(self._process.net_connections("all"))
@@ -121,13 +121,14 @@ async def _run(application: QApplication, given: argparse.Namespace, folder: Pat
             data_dir=folder / "data",
             low_disk_gb=0,
         )
-        desk = LiveDesk(settings, symbol="BTC/USDT", source_kind=SourceKind.MONGO)
+        desk = LiveDesk(Program(settings), symbol="BTC/USDT", source_kind=SourceKind.MONGO)
         with _shown(application, desk, folder, windowless=given.windowless):
-            await desk.start()
+            await desk.program.start()
             try:
                 samples = await _sample(desk, given.minutes * 60)
             finally:
-                await desk.close()
+                desk.close()
+                await desk.program.close()
         _verify(settings)
         return samples
 

@@ -65,7 +65,7 @@ class CaptureBook:
     def look(self) -> BookLook:
         return BookLook(self.book, FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, self.now_ns))
 
-    def give_back(self) -> None:
+    def close(self) -> None:
         """Nothing was borrowed."""
 
 

@@ -30,8 +30,9 @@ from orderbook_desktop.app.process.stopping import Workers
 from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.status import FeedState, SourceKind
-from orderbook_desktop.desk.desk_library import DeskLibrary
-from orderbook_desktop.desk.live_desk import LiveDesk
+from orderbook_desktop.desk.desk import LiveDesk
+from orderbook_desktop.desk.library import library_of_desk
+from orderbook_desktop.desk.program import Program
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.system.ports import private_port
@@ -80,14 +81,14 @@ async def _measure(application: QApplication, folder: Path, variables: dict[str,
         data_dir=folder / "window",
         web_port=port,
     )
-    desk = LiveDesk(settings, symbol="BTC/USDT", source_kind=SourceKind.MONGO)
+    desk = LiveDesk(Program(settings), symbol="BTC/USDT", source_kind=SourceKind.MONGO)
     store = QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat)
     window = MainWindow(desk, Preferences(store), application, panes=PANES)
     window.resize(1600, 900)
     window.show()
-    view = BrowserView(DeskLibrary(desk), web_options(settings))
+    view = BrowserView(library_of_desk(desk), web_options(settings))
     targets = Targets()
-    await desk.start()
+    await desk.program.start()
     try:
         while desk.source.look().status.state is not FeedState.SYNCED:
             await asyncio.sleep(0.1)
@@ -99,7 +100,8 @@ async def _measure(application: QApplication, folder: Path, variables: dict[str,
             _tell(f"{view.viewers} viewers", await _frames(_SECONDS), targets)
     finally:
         await view.switch_off()
-        await desk.close()
+        desk.close()
+        await desk.program.close()
         window.finish_close()
     return targets.exit_code
 

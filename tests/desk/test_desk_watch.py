@@ -10,7 +10,7 @@ from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.core.desk import NoticeAction
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import SourceKind
-from orderbook_desktop.desk.desk_watch import UNREACHABLE_AFTER_S, DeskWatch
+from orderbook_desktop.desk.desk_watch import UNREACHABLE_AFTER_S, DeskWatch, ProgramWatch
 from orderbook_desktop.desk.notice_board import NoticeBoard
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
@@ -27,21 +27,27 @@ class Watched:
         self.engine = engine
         self.now_s = 100.0
         self.board = NoticeBoard(lambda: None)
-        self.watch = DeskWatch(engine, self.board, lambda: self.now_s)
+        self.watch = DeskWatch(self.board, lambda: self.now_s)
+        self.program_watch = ProgramWatch(engine, self.board)
+
+    def look(self, kind: SourceKind = SourceKind.MONGO) -> None:
+        """Look as a program does, which shows the session as `kind`."""
+        self.program_watch.look()
+        self.watch.look(self.engine, self.session, kind, demo=False)
 
     def after(self, seconds: float, problem: KnownError | None) -> list[tuple[str, NoticeAction]]:
         """Return what is told of the exchange when `problem` has lasted for so long."""
         self.session.live.problem = problem
         self.now_s += seconds
-        self.watch.look(self.session, demo=False)
+        self.look()
         return [(one.text, one.action) for one in self.board.notices if one.key == "exchange"]
 
 
 @pytest.fixture
 async def watched() -> AsyncIterator[Watched]:
     engine = Engine(load_settings(**NOWHERE), times=ENGINE_TIMES)
-    session = engine.open_market("BTC/USDT", viewed=False)
-    yield Watched(session, engine)
+    with engine.open_market("BTC/USDT", viewed=False) as lease:
+        yield Watched(lease.session, engine)
     await engine.close()
 
 
@@ -92,29 +98,29 @@ async def test_a_dismissed_pause_does_not_return_with_each_second(watched: Watch
 async def test_a_low_disk_is_told_while_something_is_recorded(watched: Watched) -> None:
     engine, board = watched.engine, watched.board
     engine.disk_watch.look(1_500_000_000)
-    watched.watch.look(watched.session, demo=False)
+    watched.look()
     assert [one.key for one in board.notices] == []
     watched.session.set_recording(wanted=True)
-    watched.watch.look(watched.session, demo=False)
+    watched.look()
     [notice] = board.notices
     assert notice.text.startswith("Less than 2.0 GB is free on the disk of the recordings")
     board.dismiss("disk")
     engine.disk_watch.look(1_400_000_000)
-    watched.watch.look(watched.session, demo=False)
+    watched.look()
     assert board.notices == []
     engine.disk_watch.look(50_000_000_000)
-    watched.watch.look(watched.session, demo=False)
+    watched.look()
     assert board.notices == []
 
 
 async def test_a_database_away_is_told_for_a_recording_behind_the_screen(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, session = watched.engine, watched.session
+    engine = watched.engine
     monkeypatch.setattr(engine, "database_problem", lambda _market: "The database is away.")
-    session.view.kind = SourceKind.DIRECT
-    watched.watch.look(session, demo=False)
+    watched.look(SourceKind.DIRECT)
     assert watched.board.notices == []
-    engine.open_market("ETH/USDT", viewed=False).set_recording(wanted=True)
-    watched.watch.look(session, demo=False)
+    with engine.open_market("ETH/USDT", viewed=False) as behind:
+        behind.session.set_recording(wanted=True)
+        watched.look(SourceKind.DIRECT)
     assert [one.text for one in watched.board.notices] == ["The database is away."]

@@ -16,8 +16,8 @@ from orderbook_desktop.core.recording_status import RecordingState, RecordingSta
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.units import Scale
-from orderbook_desktop.desk import live_desk
-from orderbook_desktop.desk.live_desk import LiveDesk
+from orderbook_desktop.desk import desk as desk_module
+from orderbook_desktop.desk.desk import LiveDesk
 from orderbook_desktop.desk.times import DeskTimes
 from orderbook_desktop.exchange.local import SyntheticSource
 from orderbook_desktop.storage.reading.recording import Recording
@@ -25,6 +25,7 @@ from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import owner_document
 from orderbook_desktop.storage.store.schema import segment_document, unarchived_document
+from tests.desk.one_desk import one_desk, running
 from tests.storage.processes import eventually
 from tests.unhurried import DESK_TIMES
 
@@ -44,19 +45,9 @@ async def _desk(
     demo: bool = False,
     times: DeskTimes = DESK_TIMES,
 ) -> AsyncIterator[LiveDesk]:
-    desk = LiveDesk(
-        settings,
-        symbol="BTC/USDT",
-        source_kind=SourceKind.MONGO,
-        recordings=recordings,
-        demo=demo,
-        times=times,
-    )
-    try:
-        await desk.start()
+    desk = one_desk(settings, recordings=recordings, demo=demo, times=times)
+    async with running(desk):
         yield desk
-    finally:
-        await desk.close()
 
 
 _until = eventually
@@ -140,6 +131,8 @@ async def test_a_kept_recording_goes_on_whatever_is_on_screen(settings: Settings
         desk.set_recording(False)
         assert _rows(desk) == {"ETH/USDT": (True, True)}
         await _until_recorded(desk, "ETH/USDT")
+    # A window that looks once more remembers that it is to run again.
+    assert _rows(desk) == {"ETH/USDT": (True, True)}
 
 
 async def test_what_is_recorded_anyway_can_be_looked_at_again_and_again(
@@ -301,7 +294,7 @@ async def test_a_symbol_that_is_none_is_told(
         desk.start_recording("NO/NE")
         assert set(_rows(desk)) == {"BTC/USDT"}
         assert "NO/NE is not a traded symbol" in desk.notices[0].text
-        monkeypatch.setattr(live_desk, "_RECORDINGS_AT_MOST", 1)
+        monkeypatch.setattr(desk_module, "_RECORDINGS_AT_MOST", 1)
         desk.start_recording("ETH/USDT")
         assert "start another recorder" in desk.notices[0].text
 

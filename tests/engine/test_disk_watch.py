@@ -15,7 +15,7 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.engine.disk_watch import DiskWatch
 from orderbook_desktop.engine.engine import Engine
-from orderbook_desktop.engine.market_session import MarketSession
+from orderbook_desktop.engine.market_session import MarketLease, MarketSession
 from tests.unhurried import ENGINE_TIMES
 
 _GB = 10**9
@@ -57,16 +57,16 @@ def test_says_what_to_do_without_numbers_that_change() -> None:
 @asynccontextmanager
 async def recording(
     settings: Settings, disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[Engine, MarketSession]]:
+) -> AsyncIterator[tuple[Engine, MarketLease]]:
     monkeypatch.setattr("orderbook_desktop.engine.engine.free_bytes", lambda _folder: disk.free())
     times = replace(ENGINE_TIMES, disk_look_s=0.02)
     engine = Engine(settings, times=times)
     await engine.start()
     try:
-        session = engine.open_market("BTC/USDT", viewed=True)
-        session.set_recording(wanted=True)
-        session.start()
-        yield engine, session
+        with engine.open_market("BTC/USDT", viewed=True) as lease:
+            lease.session.set_recording(wanted=True)
+            lease.session.start()
+            yield engine, lease
     finally:
         await engine.close(10)
 
@@ -92,7 +92,8 @@ async def test_recording_pauses_with_its_cause_and_goes_on(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = Disk()
-    async with recording(settings, disk, monkeypatch) as (engine, session):
+    async with recording(settings, disk, monkeypatch) as (engine, lease):
+        session = lease.session
         await until_recorded(session, 5)
         disk.free_bytes = 100_000_000
         await until_level(engine, DiskLevel.FULL)
@@ -101,13 +102,13 @@ async def test_recording_pauses_with_its_cause_and_goes_on(
         assert session.recording_status.problem.startswith("Recording is paused")
         # The view goes on from the exchange.
         async with asyncio.timeout(60):
-            while session.view.look().status.source is not SourceKind.DIRECT:
+            while lease.look().status.source is not SourceKind.DIRECT:
                 await asyncio.sleep(0.01)
-        before = session.view.look().book.last_update_id
+        before = lease.look().book.last_update_id
         async with asyncio.timeout(60):
-            while session.view.look().book.last_update_id == before:
+            while lease.look().book.last_update_id == before:
                 await asyncio.sleep(0.01)
-        assert session.view.look().status.state is FeedState.SYNCED
+        assert lease.look().status.state is FeedState.SYNCED
         disk.free_bytes = 50 * _GB
         await until_level(engine, DiskLevel.GOOD)
         assert session.recording_status.problem == ""
@@ -127,9 +128,11 @@ async def test_what_begins_on_a_full_disk_waits(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = Disk(free_bytes=1)
-    async with recording(settings, disk, monkeypatch) as (engine, session):
+    async with recording(settings, disk, monkeypatch) as (engine, lease):
+        session = lease.session
         await until_level(engine, DiskLevel.FULL)
-        other = engine.open_market("ETH/USDT", viewed=False)
+        behind = engine.open_market("ETH/USDT", viewed=False)
+        other = behind.session
         other.set_recording(wanted=True)
         other.start()
         async with asyncio.timeout(60):
@@ -143,6 +146,7 @@ async def test_what_begins_on_a_full_disk_waits(
         await until_recorded(other, 3)
         assert not session.recording
         assert session.sink.counts.events == 0
+        behind.close()
 
 
 async def test_a_remote_database_s_disk_is_not_ours(settings: Settings) -> None:

@@ -52,8 +52,8 @@ class Scene:
         self.recording = True
         self.now_ns = 10**12
         self.ns_a_reading = 0
+        self.kind = SourceKind.MONGO
         self.view = ViewSource(
-            "BTCUSDT",
             self.live,
             self.recorded,
             database_problem=lambda: self.problem,
@@ -77,7 +77,7 @@ class Scene:
     @property
     def shown(self) -> tuple[SourceKind, FeedState]:
         """Return whose book is on screen, and what is said of it."""
-        look = self.view.look()
+        look = self.view.look(self.kind)
         shows_live = look.book is self.live.book
         assert shows_live or look.book is self.recorded.book
         status = look.status
@@ -98,7 +98,7 @@ def test_the_recorded_book_is_shown(scene: Scene) -> None:
 
 
 def test_the_direct_source_can_be_chosen(scene: Scene) -> None:
-    scene.view.kind = SourceKind.DIRECT
+    scene.kind = SourceKind.DIRECT
     scene.problem = "The database is away."
     assert scene.shown == (SourceKind.DIRECT, _SYNCED)
 
@@ -106,7 +106,7 @@ def test_the_direct_source_can_be_chosen(scene: Scene) -> None:
 def test_the_exchange_stands_in_while_the_database_is_away(scene: Scene) -> None:
     scene.problem = "The database is away."
     assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_AWAY)
-    assert scene.view.look().status.detail.startswith(
+    assert scene.view.look(scene.kind).status.detail.startswith(
         "The database is away. This is the exchange's own"
     )
 
@@ -120,14 +120,14 @@ def test_without_either_the_exchanges_state_counts(scene: Scene) -> None:
 def test_a_lost_connection_is_not_covered_by_the_recorded_book(scene: Scene) -> None:
     scene.live.lose()
     assert scene.shown == (SourceKind.DIRECT, FeedState.RECONNECTING)
-    assert scene.view.look().book.last_update_id == 0
+    assert scene.view.look(scene.kind).book.last_update_id == 0
 
 
 def test_the_exchanges_book_is_shown_while_the_recorded_one_loads(scene: Scene) -> None:
     scene.recorded.lose(FeedState.SYNCING)
     assert scene.shown == (SourceKind.DIRECT, FeedState.SYNCING)
     # Not what the recorded feed says: it would advise to start the recording that is on.
-    assert scene.view.look().status.detail.startswith("Loading the recorded book;")
+    assert scene.view.look(scene.kind).status.detail.startswith("Loading the recorded book;")
 
 
 def test_a_recorded_book_that_never_loads_counts_as_away(scene: Scene) -> None:
@@ -170,7 +170,7 @@ def test_a_quiet_market_that_comes_to_life_is_not_late(scene: Scene) -> None:
 def test_events_that_are_recorded_already_are_told(scene: Scene) -> None:
     scene.recorded.be(9_000, at_ms=60_000)
     assert scene.shown == (SourceKind.DIRECT, _SYNCED)
-    assert "recorded already" in scene.view.look().status.detail
+    assert "recorded already" in scene.view.look(scene.kind).status.detail
 
 
 def test_the_book_of_the_last_recording_is_not_shown_when_the_next_begins(scene: Scene) -> None:

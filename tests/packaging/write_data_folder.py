@@ -39,12 +39,11 @@ async def record(folder: Path) -> list[dict[str, Any]]:
         try:
             await engine.start()
             await engine.until_database()
-            session = engine.open_market(SYMBOL, viewed=False)
-            session.set_recording(True)
-            session.start()
-            while session.recording_status.counts.events < _EVENTS:
-                await asyncio.sleep(0.05)
-            engine.close_market(session)
+            with engine.open_market(SYMBOL, viewed=False) as lease:
+                lease.session.set_recording(True)
+                lease.session.start()
+                while lease.session.recording_status.counts.events < _EVENTS:
+                    await asyncio.sleep(0.05)
             return await recorded(engine)
         finally:
             await engine.close()

@@ -53,7 +53,7 @@ class HandBook:
         self.book.clear()
         self.status = FeedStatus(FeedState.RECONNECTING, SourceKind.DIRECT, NOW_NS, detail)
 
-    def give_back(self) -> None:
+    def close(self) -> None:
         self.loans -= 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any, Final, TypeVar
 
 import typer
@@ -58,17 +59,20 @@ async def _record(
     sessions: dict[str, MarketSession] = {}
     began = times.now()
     with stop_on_signals(stop):
+        leases = ExitStack()
         try:
             await engine.start()
             await _until_database(engine, stop)
             for symbol in await _chosen(engine, choice, stop, duration_s):
-                sessions[symbol] = session = engine.open_market(symbol, viewed=False)
+                lease = leases.enter_context(engine.open_market(symbol, viewed=False))
+                sessions[symbol] = session = lease.session
                 session.set_recording(wanted=True)
                 session.start()
             pointless = None
             if sessions:
                 pointless = await _until_end(engine, sessions, stop, duration_s, times.now)
         finally:
+            leases.close()
             await engine.close(times.write_s)
     if bugs:
         raise bugs[0]

@@ -13,7 +13,8 @@ from orderbook_desktop.app.process.stopping import Workers, stop_on_signals
 from orderbook_desktop.app.program_times import PROGRAM_TIMES, ProgramTimes
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.desk.library import EngineLibrary
+from orderbook_desktop.desk.library import library_of_engine
+from orderbook_desktop.desk.symbol_list import SymbolList
 from orderbook_desktop.engine.engine import Engine, EngineTimes
 from orderbook_desktop.storage.errors import (
     BadCredentials,
@@ -52,9 +53,8 @@ async def _serve(settings: Settings, symbols: list[str], times: EngineTimes) -> 
         stop.set()
 
     engine = Engine(settings, failed, times)
-    library = EngineLibrary(
-        engine, named=symbols, default_symbol=settings.symbol, kind=settings.source
-    )
+    offer, first = SymbolList(symbols), symbols[0] if symbols else settings.symbol
+    library = library_of_engine(engine, offer, first, settings.source)
     view = BrowserView(library, web_options(settings))
     with stop_on_signals(stop):
         try:
@@ -63,7 +63,7 @@ async def _serve(settings: Settings, symbols: list[str], times: EngineTimes) -> 
             await engine.start()
             # Now, so that the book is known when the first viewer asks for it.
             view.follow(symbols)
-            engine.jobs.start(library.load_symbols(), "list of symbols")
+            engine.jobs.start(offer.load(engine.symbols), "list of symbols")
             # The link may hold the token, so the terminal shows it and the log does not.
             typer.echo(f"The order book is at {view.link}\nCtrl-C stops it.")
             looking = asyncio.create_task(_look_for_database(engine))

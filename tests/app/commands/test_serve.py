@@ -17,7 +17,8 @@ import pytest
 from orderbook_desktop.app.settings import BadSetting, Settings, load_settings
 from orderbook_desktop.core.library import NotOffered
 from orderbook_desktop.core.status import SourceKind
-from orderbook_desktop.desk.library import EngineLibrary
+from orderbook_desktop.desk.library import Library, library_of_engine
+from orderbook_desktop.desk.symbol_list import SymbolList
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.web.options import WebOptions
 from orderbook_desktop.web.server import WebServer
@@ -41,8 +42,10 @@ def _with_engine(settings: Settings, check: Callable[[Engine], Coroutine[Any, An
         runner.run(run())
 
 
-def _library(engine: Engine, *named: str, kind: SourceKind = SourceKind.DIRECT) -> EngineLibrary:
-    return EngineLibrary(engine, named=named, default_symbol="BTC/USDT", kind=kind)
+def _library(
+    engine: Engine, offer: SymbolList | None = None, kind: SourceKind = SourceKind.DIRECT
+) -> Library:
+    return library_of_engine(engine, offer or SymbolList(), "BTC/USDT", kind)
 
 
 async def test_the_view_is_served_on_qts_loop() -> None:
@@ -69,8 +72,8 @@ def test_a_lent_book_is_followed_until_it_is_given_back(settings: Settings) -> N
             assert book.market == "BTCUSDT"
             while not book.look().book.last_update_id:
                 await asyncio.sleep(0.01)
-            book.give_back()
-            book.give_back()
+            book.close()
+            book.close()
         while engine.closing("BTCUSDT"):
             await asyncio.sleep(0.01)
 
@@ -82,21 +85,23 @@ def test_the_database_is_asked_only_for_shown_books(settings: Settings, kind: So
     async def check(engine: Engine) -> None:
         library = _library(engine, kind=kind)
         book = library.lend(library.find("BTCUSDT"))
-        session = engine.open_market("BTC/USDT", viewed=False)
-        assert (session._recorded_run is not None) is (kind is SourceKind.MONGO)
-        book.give_back()
-        assert (session.users, session._viewers) == (1, 0)
+        with engine.open_market("BTC/USDT", viewed=False) as lease:
+            assert (lease.session._recorded_run is not None) is (kind is SourceKind.MONGO)
+            book.close()
+            assert lease.session.leases == 1
+            assert not lease.session._is_viewed
 
     _with_engine(settings, check)
 
 
 def test_only_traded_symbols_are_on_offer(settings: Settings) -> None:
     async def check(engine: Engine) -> None:
-        library = _library(engine)
+        offer = SymbolList()
+        library = _library(engine, offer)
         assert library.find("BTC-USDT").market == "BTCUSDT"
         with pytest.raises(NotOffered, match="has not told yet"):
             library.find("ETH/USDT")
-        await library.load_symbols()
+        await offer.load(engine.symbols)
         assert library.find("ETH/USDT").tick_size > 0
         assert len(library.symbols) > 100
         with pytest.raises(NotOffered, match="not among"):
@@ -109,8 +114,9 @@ def test_only_traded_symbols_are_on_offer(settings: Settings) -> None:
 
 def test_named_symbols_are_the_only_ones_on_offer(settings: Settings) -> None:
     async def check(engine: Engine) -> None:
-        library = _library(engine, "SOL/USDT", "ETH/USDT")
-        await library.load_symbols()
+        offer = SymbolList(["SOL/USDT", "ETH/USDT"])
+        library = library_of_engine(engine, offer, "SOL/USDT", SourceKind.DIRECT)
+        await offer.load(engine.symbols)
         assert [info.symbol for info in library.symbols] == ["SOL/USDT", "ETH/USDT"]
         assert library.default_symbol == "SOL/USDT"
         assert library.symbols[0].tick_size > 0

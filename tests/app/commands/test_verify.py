@@ -200,7 +200,8 @@ async def test_a_recording_that_goes_on_is_proven_by_its_witnesses(settings: Set
     try:
         await engine.start()
         await engine.until_database()
-        session = engine.open_market("BTC/USDT", viewed=False)
+        lease = engine.open_market("BTC/USDT", viewed=False)
+        session = lease.session
         session.set_recording(wanted=True)
         session.start()
         counts = session.sink.counts
@@ -219,6 +220,7 @@ async def test_a_recording_that_goes_on_is_proven_by_its_witnesses(settings: Set
         done = await asyncio.to_thread(
             run_command, settings.data_dir, "verify", "BTC/USDT", "--json"
         )
+        lease.close()
     finally:
         await engine.close()
     output = json.loads(done.stdout)

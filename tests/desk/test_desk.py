@@ -1,4 +1,4 @@
-"""The desk behind the window, on a local exchange and with a real database."""
+"""The desk behind a window, and its program, on a local exchange and with a real database."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.core.desk import NoticeAction, NoticeLevel
 from orderbook_desktop.core.status import FeedState, SourceKind
-from orderbook_desktop.desk import live_desk
-from orderbook_desktop.desk.live_desk import LiveDesk
+from orderbook_desktop.desk.desk import LiveDesk
+from orderbook_desktop.desk.program import Program
 from orderbook_desktop.exchange.local import Fault, FaultKind
 from tests.app.conftest import ExchangeThread
+from tests.desk.one_desk import end, one_desk, running
 from tests.storage.processes import eventually
-from tests.unhurried import DESK_TIMES
 
 pytestmark = [
     # What the recorded feed sees of a recording that stopped and went on.
@@ -25,7 +25,7 @@ pytestmark = [
     # Our own recording is there a moment after it is first looked for.
     pytest.mark.allows_log(r"WARNING .*book_feed: \w+: no snapshot: Nothing records"),
     pytest.mark.allows_log(r"WARNING .*exchange\.stream: The exchange at .* can't be reached"),
-    pytest.mark.allows_log(r"WARNING .*live_desk: no list of symbols"),
+    pytest.mark.allows_log(r"WARNING .*symbol_list: no list of symbols"),
     pytest.mark.allows_log(r"WARNING .*catalogue: the symbols could not be loaded"),
 ]
 
@@ -38,14 +38,8 @@ async def _desk(
     *,
     demo: bool = False,
 ) -> AsyncIterator[LiveDesk]:
-    desk = LiveDesk(
-        settings, symbol=symbol, source_kind=kind, recents=["SOL/USDT"], demo=demo, times=DESK_TIMES
-    )
-    try:
-        await desk.start()
+    async with running(one_desk(settings, symbol, kind, recents=["SOL/USDT"], demo=demo)) as desk:
         yield desk
-    finally:
-        await desk.close()
 
 
 _until = eventually
@@ -141,30 +135,24 @@ async def test_a_symbol_that_is_none_leaves_everything(settings: Settings) -> No
 
 
 async def test_another_exchange_than_the_usual_one_is_named(stranded: Settings) -> None:
-    desk = LiveDesk(stranded, symbol="BTC/USDT", source_kind=SourceKind.DIRECT, times=DESK_TIMES)
+    desk = one_desk(stranded)
     assert desk.exchange == urlsplit(stranded.rest_url).netloc
-    await desk.close()
+    await end(desk)
     usual = load_settings(data_dir=str(stranded.data_dir))
-    desk = LiveDesk(usual, symbol="BTC/USDT", source_kind=SourceKind.DIRECT, times=DESK_TIMES)
+    desk = one_desk(usual)
     assert desk.exchange == ""
-    await desk.close()
+    await end(desk)
 
 
 @pytest.mark.parametrize("logged", ["/data/logs/x.log", ""])
 async def test_a_fault_of_ours_is_told_with_the_place_of_the_log(
     stranded: Settings, logged: str
 ) -> None:
-    desk = LiveDesk(
-        stranded,
-        symbol="BTC/USDT",
-        source_kind=SourceKind.DIRECT,
-        current_log=lambda: logged,
-        times=DESK_TIMES,
-    )
-    desk.tell_of_bug(ZeroDivisionError())
+    desk = one_desk(stranded, current_log=lambda: logged)
+    desk.program.tell_of_bug(ZeroDivisionError())
     (notice,) = desk.notices
     assert f"(ZeroDivisionError); the details are in {logged or 'the log'}." in notice.text
-    await desk.close()
+    await end(desk)
 
 
 async def test_half_a_symbol_is_none_while_nobody_knows_the_list(stranded: Settings) -> None:
@@ -212,7 +200,7 @@ async def test_the_way_to_the_demo_is_no_end_of_the_recording(stranded: Settings
 
         def is_there() -> bool:
             seen.add(desk.recording.wanted)
-            return desk.demo and desk.engine is not None
+            return desk.demo and desk.recording.counts.events > 0
 
         desk.act(NoticeAction.START_DEMO)
         await _until(is_there)
@@ -221,7 +209,7 @@ async def test_the_way_to_the_demo_is_no_end_of_the_recording(stranded: Settings
         assert not desk.recording.wanted
 
 
-@pytest.mark.expects_log(r"ERROR .*live_desk: The demo's exchange does not run")
+@pytest.mark.expects_log(r"ERROR .*program: The demo's exchange does not run")
 async def test_a_demo_that_fails_never_leads_to_the_exchange(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,7 +266,7 @@ async def test_a_bug_in_the_background_is_told(
     async def fail(_self: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(live_desk.LiveDesk, "_until_book", fail)
+    monkeypatch.setattr(Program, "_until_book", fail)
     async with _desk(settings) as desk:
         await _until(lambda: "ZeroDivisionError" in _texts(desk))
         await _until(lambda: _is_synced(desk, SourceKind.MONGO))

@@ -1,0 +1,261 @@
+"""The desk of one window: its symbol, its source, and what is to be said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.foreign_text import plain_text
+from orderbook_desktop.core.library import unlisted
+from orderbook_desktop.core.recording_status import RecordingStatus
+from orderbook_desktop.core.sources import BookSource
+from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.desk.desk_watch import DeskWatch
+from orderbook_desktop.desk.followed_market import FollowedMarket
+from orderbook_desktop.desk.notice_board import NoticeBoard
+from orderbook_desktop.desk.program import Program
+from orderbook_desktop.desk.recording_set import Screen
+
+_RECENTS_KEPT: Final = 12
+_RECORDINGS_AT_MOST: Final = 1_000
+
+
+class LiveDesk:
+    """What one window shows of `program`; is a `Desk`. `close()` it when the window goes.
+
+    `recents` are the symbols of earlier runs.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        symbol: str,
+        source_kind: SourceKind,
+        recents: Sequence[str] = (),
+    ) -> None:
+        self.program = program
+        self._kind = source_kind
+        wanted = unlisted(symbol)
+        self._symbol = program.offer.listed(wanted.market) or wanted
+        self._recents = list(recents)
+        self._changes = 0
+        self._board = NoticeBoard(self._change)
+        self._watch = DeskWatch(self._board)
+        self._screen = Screen()
+        self._remember(self._symbol.symbol)
+        self._market = self._opened()
+        program.join(self)
+        if program.offer.symbols:
+            self.symbols_known()
+
+    @property
+    def revision(self) -> int:
+        """A number that grows with every change (see `Desk`)."""
+        return self.program.revision + self._changes
+
+    @property
+    def exchange(self) -> str:
+        """The host that plays the exchange, where it isn't the usual one (see `Desk`)."""
+        return self.program.exchange
+
+    @property
+    def symbol(self) -> SymbolInfo:
+        """The symbol on screen."""
+        return self._symbol
+
+    @property
+    def source(self) -> BookSource:
+        """Its book and the book's trustworthiness."""
+        return self._market
+
+    @property
+    def source_kind(self) -> SourceKind:
+        """The source that was chosen."""
+        return self._kind
+
+    @property
+    def symbols(self) -> Sequence[SymbolInfo]:
+        """All traded spot symbols; empty until the exchange has told."""
+        return self.program.offer.symbols
+
+    @property
+    def recents(self) -> Sequence[str]:
+        """Symbols shown before, the latest first."""
+        return self._recents
+
+    @property
+    def recording(self) -> RecordingStatus:
+        """The recording of the symbol on screen."""
+        return self._market.recording
+
+    @property
+    def recordings(self) -> Sequence[RecordingStatus]:
+        """All recordings (see `Desk`)."""
+        return self.program.recordings.statuses
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """What the person should know now: warnings first, of the program before the window's."""
+        found = [*self.program.board.notices, *self._board.notices]
+        return sorted(found, key=lambda one: one.level is not NoticeLevel.WARNING)
+
+    @property
+    def demo(self) -> bool:
+        """Whether all this is the made-up market of the demo."""
+        return self.program.demo
+
+    def close(self) -> None:
+        """Leave the program; to do so again does nothing."""
+        self.program.part(self)
+        self.program.recordings.hide(self._screen)
+        self._market.close()
+
+    def select_symbol(self, symbol: str) -> None:
+        """Show `symbol` (see `Desk`)."""
+        wanted = self._found(symbol)
+        if wanted is None:
+            return
+        self._board.withdraw("symbol", "exchange", "gap")
+        if wanted.market == self._symbol.market:
+            return
+        before, session = self._market, self._market.session
+        was_recorded = (
+            session is not None
+            and session.has_begun
+            and self.program.recordings.recorded_by_screen(session.market)
+        )
+        self._symbol = wanted
+        self._remember(wanted.symbol)
+        self._market = self._opened()
+        self._board.withdraw("recording")
+        # Another window may show it still.
+        if was_recorded and session is not None and not session.recording:
+            self._tell_left(before.symbol)
+        before.close()
+        self._change()
+
+    def select_source(self, kind: SourceKind) -> None:
+        """Show the recorded book, or the exchange's own."""
+        self._kind = kind
+        self._change()
+
+    def set_recording(self, wanted: bool) -> None:
+        """Start or stop recording the symbol on screen."""
+        self.program.recordings.set_on_screen(self._screen, wanted)
+        self._board.withdraw("recording")
+        self.program.change()
+
+    def start_recording(self, symbol: str) -> None:
+        """Record `symbol`, whatever is on screen (see `Desk`)."""
+        wanted = self._found(symbol)
+        if wanted is None:
+            return
+        if len(self.recordings) >= _RECORDINGS_AT_MOST:
+            text = (
+                f"{_RECORDINGS_AT_MOST} symbols are recorded already; for more of them start "
+                "another recorder."
+            )
+            self._board.tell(Notice("symbol", NoticeLevel.WARNING, text))
+            return
+        self.program.recordings.start(wanted.symbol)
+        self._board.withdraw("recording")
+        self.program.change()
+
+    def stop_recording(self, symbol: str) -> None:
+        """Stop recording `symbol` (see `Desk`)."""
+        self.program.recordings.stop(symbol)
+        self.program.change()
+
+    def remove_recording(self, symbol: str) -> None:
+        """Stop recording `symbol` by hand (see `Desk`)."""
+        self.program.recordings.remove(symbol)
+        self.program.change()
+
+    def dismiss(self, key: str) -> None:
+        """Take the notice `key` off the screen; it returns if its reason comes back."""
+        self._board.dismiss(key)
+        self.program.board.dismiss(key)
+
+    def act(self, action: NoticeAction) -> None:
+        """Do what a notice offered."""
+        if action is NoticeAction.USE_DIRECT:
+            self.select_source(SourceKind.DIRECT)
+        elif action is NoticeAction.START_DEMO:
+            self.program.enter_demo()
+        elif action is NoticeAction.KEEP_RECORDING:
+            for symbol in filter(None, [notice.symbol for notice in self._board.notices]):
+                self.start_recording(symbol)
+
+    def begin_anew(self) -> None:
+        """Show the market of the program's new engine."""
+        self._board.clear()
+        self._watch = DeskWatch(self._board)
+        self._show(self._market)
+        self._change()
+
+    def symbols_known(self) -> None:
+        """Take over what the exchange has told of the symbol on screen."""
+        listed = self.program.offer.listed(self._symbol.market)
+        if listed is not None:
+            self._symbol = listed
+        elif self.demo:
+            self._fall_back()
+        else:
+            text = f"The exchange doesn't trade {self._symbol.symbol}, or not any more."
+            self._board.tell(Notice("symbol", NoticeLevel.WARNING, text))
+        self._change()
+
+    def look(self) -> None:
+        """Keep the notices about what is on screen in step with it."""
+        session = self._market.session
+        if session is not None:
+            self._watch.look(self.program.engine, session, self._kind, demo=self.demo)
+
+    def _change(self) -> None:
+        self._changes += 1
+
+    def _opened(self) -> FollowedMarket:
+        """Return what follows the symbol on screen, from now on."""
+        market = self.program.follow(self._symbol.symbol, lambda: self._kind)
+        self._show(market)
+        return market
+
+    def _show(self, market: FollowedMarket) -> None:
+        if market.session is not None:
+            self.program.recordings.show(self._screen, market.symbol, market.session)
+
+    def _remember(self, symbol: str) -> None:
+        others = [recent for recent in self._recents if recent != symbol]
+        self._recents = [symbol, *others][:_RECENTS_KEPT]
+
+    def _tell_left(self, symbol: str) -> None:
+        """Tell that `symbol`, which was on screen, is no longer recorded."""
+        text = f"{symbol} is no longer recorded"
+        if self.program.recordings.recorded_by_screen(self._symbol.market):
+            text += f"; {self._symbol.symbol} is, while it is on screen"
+        action = NoticeAction.KEEP_RECORDING
+        self._board.tell(Notice("recording", NoticeLevel.INFORMATION, f"{text}.", action, symbol))
+
+    def _found(self, typed: str) -> SymbolInfo | None:
+        """Return the symbol that was meant; None, and a notice, where there is none."""
+        try:
+            return self.program.offer.find(typed)
+        except ValueError:
+            what = plain_text(typed.strip(), 40) or "Nothing"
+            # A symbol with a slash is written as it is to be; only another needs the hint.
+            hint = ", or not any more" if "/" in what else "; write one as BTC/USDT"
+            text = f"{what} is not a traded symbol{hint}."
+            self._board.tell(Notice("symbol", NoticeLevel.WARNING, text))
+            return None
+
+    def _fall_back(self) -> None:
+        """Show another symbol instead of one that the demo doesn't have."""
+        missing, usual = self._symbol.symbol, self.program.usual_symbol
+        known = [info.symbol for info in self.symbols]
+        self.select_symbol(usual if usual in known else known[0])
+        self._board.withdraw("recording")
+        text = f"The demo has no {missing}; this is {self._symbol.symbol}."
+        self._board.tell(Notice("symbol", NoticeLevel.INFORMATION, text))

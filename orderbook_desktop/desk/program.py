@@ -1,0 +1,266 @@
+"""What all windows of the program share: the engine, the demo, the symbols, the recordings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final, Protocol
+
+from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.disk import DiskStatus, Retention
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.desk.demo_exchange import DemoExchange
+from orderbook_desktop.desk.desk_watch import ProgramWatch
+from orderbook_desktop.desk.followed_market import FollowedMarket
+from orderbook_desktop.desk.notice_board import NoticeBoard
+from orderbook_desktop.desk.recording_set import RecordingSet
+from orderbook_desktop.desk.settings import DeskSettings
+from orderbook_desktop.desk.symbol_list import SymbolList
+from orderbook_desktop.desk.times import DESK_TIMES, DeskTimes
+from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.system.tasks import Jobs
+
+_log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S: Final = 0.2
+_POLL_S: Final = 0.05
+_BOOK_FIRST_S: Final = 2.0
+
+
+class ProgramDesk(Protocol):
+    """What a program tells each of its desks."""
+
+    def begin_anew(self) -> None:
+        """Another engine runs from now on, with another market."""
+        ...
+
+    def symbols_known(self) -> None:
+        """The exchange has told what it trades."""
+        ...
+
+    def look(self) -> None:
+        """Look at what there is to tell; a few times a second."""
+        ...
+
+
+class Program:
+    """The engine behind all windows, and what they have in common. `await start()`, `close()`.
+
+    `recordings` are the kept recordings of the last run, and whether they are to run. With `demo`
+    everything happens on a made-up market, in a database of its own, and the exchange is never
+    asked for anything. `current_log` tells where the log is, as far as there is one.
+
+    `revision` grows with every change of what is told here. Desks come by `join` and go by
+    `part`. `engine` is another one after the change to the demo; what is on screen follows there.
+    """
+
+    def __init__(
+        self,
+        settings: DeskSettings,
+        *,
+        recordings: Mapping[str, bool] | None = None,
+        demo: bool = False,
+        current_log: Callable[[], str] = lambda: "",
+        times: DeskTimes = DESK_TIMES,
+    ) -> None:
+        self._settings = settings
+        self._times = times
+        self._current_log = current_log
+        self.demo = demo
+        self.revision = 0
+        self.offer = SymbolList()
+        self.board = NoticeBoard(self.change)
+        self._desks: list[ProgramDesk] = []
+        self._followed: set[FollowedMarket] = set()
+        # What belongs to the program, and what belongs to the engine of the moment.
+        self._changes = Jobs(self.tell_of_bug)
+        self._jobs = Jobs(self.tell_of_bug)
+        self._demo_exchange: DemoExchange | None = None
+        self._entering_demo = False
+        self._has_engine = True
+        self._started = False
+        self.engine = Engine(settings, self.tell_of_bug, times.engine)
+        # What is recorded of the real market has no place in the demo's database.
+        kept = None if demo else recordings
+        self.recordings = RecordingSet(self.engine, kept, look_again_s=times.look_again_s)
+
+    @property
+    def exchange(self) -> str:
+        """The host that plays the exchange, where it isn't the usual one; else empty."""
+        return "" if self.demo else self._settings.other_exchange
+
+    @property
+    def usual_symbol(self) -> str:
+        """The symbol that is shown unless another one is asked for."""
+        return self._settings.usual_symbol
+
+    @property
+    def disk(self) -> DiskStatus:
+        """What room recordings take, and what there is."""
+        return self.engine.disk
+
+    @property
+    def retention(self) -> Retention:
+        """What is kept of recordings."""
+        return self.engine.keeper.retention
+
+    async def start(self) -> None:
+        """Begin; what takes time goes on in the background."""
+        if self.demo:
+            self.enter_demo()
+        else:
+            await self._begin()
+
+    async def close(self) -> None:
+        """End everything. What is still followed then was forgotten, and is logged."""
+        try:
+            await self._changes.close()
+        finally:
+            self.recordings.close()
+            await self._end()
+
+    def join(self, desk: ProgramDesk) -> None:
+        """Tell `desk` what happens, from now on."""
+        self._desks.append(desk)
+
+    def part(self, desk: ProgramDesk) -> None:
+        """Tell `desk` nothing any more; again does nothing."""
+        with suppress(ValueError):
+            self._desks.remove(desk)
+
+    def follow(self, symbol: str, kind: Callable[[], SourceKind]) -> FollowedMarket:
+        """Follow `symbol` at the engine, and at the next one; close what is returned.
+
+        `kind` is asked with each look which source to show.
+        """
+        market = FollowedMarket(symbol, kind, self._followed.discard)
+        self._followed.add(market)
+        if self._has_engine:
+            market.take(self.engine)
+        if self._started:
+            market.start()
+        return market
+
+    def change(self) -> None:
+        """Have all windows look at what is told here."""
+        self.revision += 1
+
+    def set_retention(self, retention: Retention) -> None:
+        """Keep so much of recordings from now on."""
+        self._settings = self._settings.with_retention(retention)
+        self.engine.keeper.retention = retention
+
+    def enter_demo(self) -> None:
+        """Go over to the made-up market, for good; while that goes on nothing more happens."""
+        if not self._entering_demo:
+            self._entering_demo = True
+            self._changes.start(self._change_to_demo(), "start of the demo")
+
+    def tell_of_bug(self, error: BaseException) -> None:
+        """Tell the person that something went wrong that should not have; it is logged."""
+        text = (
+            f"Something went wrong that should not have ({type(error).__name__}); the details "
+            f"are in {self._current_log() or 'the log'}. If the window acts up, start it again."
+        )
+        self.board.tell(Notice("bug", NoticeLevel.WARNING, text))
+
+    async def _begin(self) -> None:
+        """Let the engine run, and what it is there for."""
+        self._started = True
+        await self.engine.start()
+        for market in self._followed:
+            market.start()
+        self._jobs.start(self.recordings.resume(), "kept recordings")
+        self._jobs.start(self._load_symbols(), "list of symbols")
+        self._jobs.start(self._watch(), "watch")
+
+    async def _end(self) -> None:
+        """End what `_begin` began, and the demo's exchange if there is one."""
+        self._started = False
+        try:
+            await self._jobs.close()
+        finally:
+            try:
+                await self.engine.close()
+            finally:
+                exchange, self._demo_exchange = self._demo_exchange, None
+                if exchange is not None:
+                    await exchange.close()
+
+    async def _load_symbols(self) -> None:
+        await self._until_book()
+        await self.offer.load(self.engine.symbols)
+        self.change()
+        for desk in list(self._desks):
+            desk.symbols_known()
+
+    async def _until_book(self) -> None:
+        """Wait for the first book, not long: loading the symbols would only slow it down."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_BOOK_FIRST_S):
+                while not self._has_book():  # noqa: ASYNC110 - feeds have no event to wait for
+                    await asyncio.sleep(_POLL_S)
+
+    def _has_book(self) -> bool:
+        """Whether all that is on screen has a book, or a reason why not."""
+        lives = [one.session.live for one in self._followed if one.session is not None]
+        return all(
+            live.status.state is FeedState.SYNCED or live.problem is not None for live in lives
+        )
+
+    async def _watch(self) -> None:
+        watch = ProgramWatch(self.engine, self.board)
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self.recordings.look()
+            watch.look()
+            for desk in list(self._desks):
+                desk.look()
+
+    async def _change_to_demo(self) -> None:
+        """Start the demo's exchange, then leave what there was and go on with that."""
+        exchange = DemoExchange(self._settings, self._times.demo)
+        self.board.tell(Notice("demo", NoticeLevel.INFORMATION, "Starting the demo…"))
+        try:
+            await exchange.start()
+            self._leave_engine()
+            await self._end()
+        except KnownError as error:
+            self._tell_demo_failed(error)
+            return
+        except BaseException:
+            await exchange.close()
+            raise
+        finally:
+            self._entering_demo = False
+        self._demo_exchange, self.demo = exchange, True
+        self.offer = SymbolList()
+        self.board.clear()
+        self._take_engine(Engine(exchange.settings(), self.tell_of_bug, self._times.engine))
+        await self._begin()
+        self._jobs.start(self._watch_demo(exchange), "watch over the demo")
+
+    def _leave_engine(self) -> None:
+        self._has_engine = False
+        for market in self._followed:
+            market.leave()
+        self.recordings.close()
+
+    def _take_engine(self, engine: Engine) -> None:
+        self.engine, self._has_engine = engine, True
+        self.recordings = RecordingSet(engine, look_again_s=self._times.look_again_s)
+        for market in self._followed:
+            market.take(engine)
+        for desk in list(self._desks):
+            desk.begin_anew()
+        self.change()
+
+    async def _watch_demo(self, exchange: DemoExchange) -> None:
+        self._tell_demo_failed(await exchange.ended())
+
+    def _tell_demo_failed(self, error: KnownError) -> None:
+        _log.error("%s", error)
+        self.board.tell(Notice("demo", NoticeLevel.WARNING, str(error), NoticeAction.START_DEMO))

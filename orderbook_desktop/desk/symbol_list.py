@@ -1,0 +1,52 @@
+"""The symbols on offer, as far as they are known."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from orderbook_desktop.core.backoff import backoff_delays
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.library import unlisted
+from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+
+_log = logging.getLogger(__name__)
+
+
+class SymbolList:
+    """The symbols `named`, where there are any; else all that are traded, once that is known.
+
+    `await load()` in the background. The list of symbols is the same object until it changes.
+    """
+
+    def __init__(self, named: Sequence[str] = ()) -> None:
+        self._named = [unlisted(symbol) for symbol in named]
+        self.symbols: Sequence[SymbolInfo] = self._named
+
+    async def load(self, fetch: Callable[[], Awaitable[list[SymbolInfo]]]) -> None:
+        """Fetch what is traded, however often that takes; named ones get their filters."""
+        delays = backoff_delays(first=1.0, cap=60.0)
+        while True:
+            try:
+                traded = await fetch()
+                break
+            except KnownError as error:
+                _log.warning("no list of symbols: %s", error)
+                await asyncio.sleep(next(delays))
+        by_market = {info.market: info for info in traded}
+        self.symbols = [by_market.get(one.market, one) for one in self._named] or traded
+
+    def listed(self, market: str) -> SymbolInfo | None:
+        """Return what is known of `market`, if it is on offer."""
+        return next((info for info in self.symbols if info.market == market), None)
+
+    def find(self, typed: str) -> SymbolInfo:
+        """Return the symbol that was meant; raises `ValueError` where there is none."""
+        symbol, market = split_symbol(typed)
+        info = self.listed(market)
+        if info is not None:
+            return info
+        if self.symbols or "/" not in symbol:
+            raise ValueError(f"{symbol} is no symbol that is known to be traded")
+        return unlisted(symbol)

@@ -1,0 +1,47 @@
+"""A program with one desk, for tests that need no more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.desk.desk import LiveDesk
+from orderbook_desktop.desk.program import Program
+from orderbook_desktop.desk.times import DeskTimes
+from tests.unhurried import DESK_TIMES
+
+
+def one_desk(
+    settings: Settings,
+    symbol: str = "BTC/USDT",
+    kind: SourceKind = SourceKind.MONGO,
+    *,
+    recents: Sequence[str] = (),
+    recordings: Mapping[str, bool] | None = None,
+    demo: bool = False,
+    current_log: Callable[[], str] = lambda: "",
+    times: DeskTimes = DESK_TIMES,
+) -> LiveDesk:
+    """Return a desk on a program of its own, which is not started; end it by `end`."""
+    program = Program(
+        settings, recordings=recordings, demo=demo, current_log=current_log, times=times
+    )
+    return LiveDesk(program, symbol=symbol, source_kind=kind, recents=recents)
+
+
+async def end(desk: LiveDesk) -> None:
+    """Close a desk and its program."""
+    desk.close()
+    await desk.program.close()
+
+
+@asynccontextmanager
+async def running(desk: LiveDesk) -> AsyncIterator[LiveDesk]:
+    """Run the program of a desk meanwhile."""
+    try:
+        await desk.program.start()
+        yield desk
+    finally:
+        await end(desk)

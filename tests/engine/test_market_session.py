@@ -1,0 +1,111 @@
+"""Leases of a market: its session goes on while there is one, and what is forgotten is told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.engine.engine import Engine
+from tests.storage.processes import eventually
+from tests.unhurried import ENGINE_TIMES
+
+
+@pytest.fixture
+async def engine(stranded: Settings) -> AsyncIterator[Engine]:
+    """An engine that is never started, and reaches nothing."""
+    engine = Engine(stranded, times=ENGINE_TIMES)
+    yield engine
+    await engine.close()
+
+
+async def test_a_session_goes_on_while_it_is_on_loan(engine: Engine) -> None:
+    first = engine.open_market("BTC/USDT", viewed=False)
+    with engine.open_market("btcusdt", viewed=True) as second:
+        assert second.session is first.session
+        assert second.session.leases == 2
+    assert first.session.leases == 1
+    assert engine.closing("BTCUSDT") is None
+    first.close()
+    assert engine.closing("BTCUSDT") is not None
+    with engine.open_market("BTC/USDT", viewed=False) as anew:
+        assert anew.session is not first.session
+
+
+async def test_a_lease_that_is_closed_twice_takes_nothing_from_others(engine: Engine) -> None:
+    first = engine.open_market("BTC/USDT", viewed=True)
+    second = engine.open_market("BTC/USDT", viewed=True)
+    for _ in range(3):
+        first.close()
+    assert second.session.leases == 1
+    assert engine.closing("BTCUSDT") is None
+    second.close()
+    with engine.open_market("BTC/USDT", viewed=True) as anew:
+        # One of an earlier session is none of this one.
+        second.close()
+        assert anew.session.leases == 1
+
+
+async def test_a_lease_is_closed_whatever_happens(engine: Engine) -> None:
+    def fail() -> None:
+        with engine.open_market("BTC/USDT", viewed=False):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert engine.closing("BTCUSDT") is not None
+
+
+@pytest.mark.allows_log(r"WARNING .*exchange\.stream: The exchange at .* can't be reached")
+async def test_only_viewers_have_the_recorded_book_followed(engine: Engine) -> None:
+    with engine.open_market("BTC/USDT", viewed=False) as recorder:
+        session = recorder.session
+        session.start()
+        assert session._recorded_run is None
+        viewers = [engine.open_market("BTC/USDT", viewed=True) for _ in range(2)]
+        run = session._recorded_run
+        assert run is not None
+        viewers[0].close()
+        assert not run.cancelling()
+        viewers[1].close()
+        assert run.cancelling()
+    # While the test's loop runs: what follows the exchange needs it to end.
+    await engine.close()
+
+
+@pytest.mark.allows_log("no snapshot")
+async def test_each_lease_shows_its_own_source(settings: Settings) -> None:
+    """Two windows may show one market from different sources."""
+    engine = Engine(settings, times=ENGINE_TIMES)
+    with (
+        engine.open_market("BTC/USDT", viewed=True) as recorded,
+        engine.open_market("BTC/USDT", viewed=True) as direct,
+    ):
+        direct.kind = SourceKind.DIRECT
+        await engine.start()
+        recorded.session.set_recording(wanted=True)
+        recorded.session.start()
+
+        def is_shown() -> bool:
+            looks = [recorded.look().status, direct.look().status]
+            return [(one.state, one.source) for one in looks] == [
+                (FeedState.SYNCED, SourceKind.MONGO),
+                (FeedState.SYNCED, SourceKind.DIRECT),
+            ]
+
+        await eventually(is_shown)
+    await engine.close()
+
+
+@pytest.mark.expects_log(r"WARNING .*engine: BTCUSDT was still open \(leases: 2\)")
+async def test_a_lease_that_was_forgotten_is_told(stranded: Settings) -> None:
+    engine = Engine(stranded, times=ENGINE_TIMES)
+    leases = [engine.open_market("BTC/USDT", viewed=True) for _ in range(2)]
+    with engine.open_market("ETH/USDT", viewed=True):
+        pass
+    await engine.close()
+    # It is too late, but does no harm.
+    for lease in leases:
+        lease.close()
