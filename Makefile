@@ -1,5 +1,5 @@
-# `make` shows what there is; the work is done by the scripts in packaging/.
-# SYMBOL=ETH/USDT and the other settings reach the program as environment variables.
+# `make` lists its targets; the scripts in packaging/ do the work.
+# Settings such as SYMBOL=ETH/USDT reach the program as environment variables.
 
 .POSIX:
 .PHONY: help run test check bench bundle smoke requirements clean
@@ -11,7 +11,7 @@ help:
 	@echo 'make check          formatting, lint, types, layers, schemas'
 	@echo 'make bench          run every benchmark of tests/bench/'
 	@echo 'make bundle         build the double-click app in dist/ (ARGS=--archives: the downloads too)'
-	@echo 'make smoke          try that app as a stranger would'
+	@echo 'make smoke          test that app as an installed program'
 	@echo 'make requirements   pin the requirements again (ARGS=--upgrade: newer ones)'
 	@echo 'make clean          remove .venv, caches and builds'
 
