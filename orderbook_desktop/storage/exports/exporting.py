@@ -1,4 +1,4 @@
-"""Writing a recording, or a part of it, to a file: piece by piece, and whole or not at all."""
+"""Exports a recording, or a part of it, to a file: slice by slice, and complete or not at all."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from orderbook_desktop.system.tasks import in_thread
 
 
 class ExportError(KnownError):
-    """Root of what can keep a recording from being exported."""
+    """Root of the errors of exporting."""
 
 
 class TargetExists(ExportError):
-    """There is a file already where the export should go."""
+    """The file to be written exists already."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,7 +36,7 @@ class TargetExists(ExportError):
 
 
 class TargetUnwritable(ExportError):
-    """The file cannot be written; `reason` is the system's."""
+    """The file cannot be written; `reason` comes from the operating system."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path = path
@@ -48,7 +48,7 @@ class TargetUnwritable(ExportError):
 
 
 class NothingRecorded(ExportError):
-    """There is nothing to export; `what` says of what market and time."""
+    """There is nothing to export; `what` names the market and the time."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -67,10 +67,10 @@ class RecordingChanged(ExportError):
 
 @dataclass(frozen=True, slots=True)
 class ExportJob:
-    """What to export: `slices` reads it from its beginning, each time that it is called.
+    """What to export: each call of `slices` reads the recording from its beginning.
 
-    The file at `path` is replaced only where `replace` is true. A Tardis file is gzipped
-    where the name of `path` ends in `.gz`.
+    A file at `path` is replaced only if `replace` is true. A Tardis file is gzipped if its name
+    ends in `.gz`.
     """
 
     market: str
@@ -82,7 +82,7 @@ class ExportJob:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: rows, and books among them, each the beginning of an unbroken run.
+    """What was written: how many rows, and how many books, each at the start of an unbroken run.
 
     `moved_ns` is by how much local times were moved forward (see `hftbacktest.py`).
     """
@@ -98,11 +98,11 @@ class _Writer(Protocol):
 
 
 async def export(job: ExportJob, progress: Callable[[int], None]) -> Exported:
-    """Write the file; `progress` is called with the event time (ms) that each pass has reached.
+    """Write the file; call `progress` with the event time (ms) that the current pass has reached.
 
-    Takes the memory of one chunk, however long the recording; works in threads. Raises
-    `ExportError`, and what reading the recording raises; then, and where it is cancelled,
-    nothing is left behind.
+    Needs the memory of one chunk, however long the recording is. Works in threads. Raises
+    `ExportError`, and what reading the recording raises. If it raises or is cancelled, no file is
+    left behind.
     """
     with _target(job) as file:
         survey = Survey()
@@ -120,7 +120,7 @@ async def export(job: ExportJob, progress: Callable[[int], None]) -> Exported:
 
 @contextmanager
 def _target(job: ExportJob) -> Iterator[BinaryIO]:
-    """Lend the file of `job`; raises `TargetExists` and `TargetUnwritable`."""
+    """Open the file of `job` for writing. Raises `TargetExists` and `TargetUnwritable`."""
     try:
         with atomic_file(job.path, replace=job.replace) as file:
             yield file
@@ -131,7 +131,7 @@ def _target(job: ExportJob) -> Iterator[BinaryIO]:
 
 
 class _Counted:
-    """Counts the rows that a writer writes, and gives it no more than were surveyed."""
+    """Counts the rows that `writer` writes, and passes on no more than the survey counted."""
 
     def __init__(self, market: str, writer: _Writer, survey: Survey) -> None:
         self._market = market
@@ -140,7 +140,7 @@ class _Counted:
         self._written = Survey()
 
     def take(self, rows: LevelRows) -> None:
-        """Write `rows`, but for what was recorded since the survey."""
+        """Write `rows`, without those recorded since the survey."""
         if self._survey.rows:
             rows = rows.head(self._survey.rows - self._written.rows)
         if len(rows):
@@ -148,11 +148,11 @@ class _Counted:
             self._writer.write(rows)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what the writer still holds."""
         self._writer.close()
 
     def result(self) -> Exported:
-        """Return what was written; raises where that isn't all, or nothing."""
+        """Return what was written. Raises if rows are missing, or there are none."""
         if self._survey.rows and self._written != self._survey:
             raise RecordingChanged
         if not self._written.rows:
@@ -175,7 +175,7 @@ def _writer(job: ExportJob, file: BinaryIO, survey: Survey) -> _Writer:
 async def _each(
     job: ExportJob, take: Callable[[LevelRows], None], progress: Callable[[int], None]
 ) -> None:
-    """Hand all rows to `take`, in a thread."""
+    """Pass all rows to `take`, in a thread."""
     stream = RowStream()
 
     def work(part: ChunkSlice) -> None:

@@ -1,4 +1,4 @@
-"""Importing: everything is read, checked and encoded first, and only then written."""
+"""Imports files: reads, checks and encodes all of them, and only then writes to the database."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from orderbook_desktop.core.errors import InexactValue, KnownError
 from orderbook_desktop.core.received import Broken, Received
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Gap, Timeline, timeline_of
-from orderbook_desktop.storage.imports.place import MarketPlace
+from orderbook_desktop.storage.imports.recorded_market import RecordedMarket
 from orderbook_desktop.storage.imports.remainder import NewLoose, Remainder
 from orderbook_desktop.storage.imports.runs import Counts, MarketRuns, Spooler
-from orderbook_desktop.storage.imports.spool import Place, Spool, SpooledRun
+from orderbook_desktop.storage.imports.spool import ByteRange, Spool, SpooledRun
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import ImportBusy, ImportJournal, settle_imports
@@ -37,11 +37,12 @@ from orderbook_desktop.storage.store.schema import (
 
 _log = logging.getLogger(__name__)
 
-_TOLD_EVERY: Final = 1_000
-# For as long as it takes that another program takes a database over which was closed.
+# Progress is reported once per this many messages.
+_MESSAGES_A_REPORT: Final = 1_000
+# Enough attempts for another copy of the program to take over the database of one that closed.
 _ATTEMPTS: Final = 12
 _UNDO_WITHIN_S: Final = 0.3
-# A thread that reads what holds no line doesn't see that it should stop.
+# The reading thread sees the request to stop only after its next message, which may take long.
 _STOPS_WITHIN_S: Final = 0.4
 _MARKETS_AT_MOST: Final = 5_000
 
@@ -58,10 +59,10 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ImportedMarket:
-    """What was imported of one market: its new segments, and what became of the rest.
+    """The result of an import for one market: its new `segments`, and counts of its events.
 
-    `known` events were there already. `runs` are all that the files have, be they new or
-    not. Of the events without a book, `loose` are new.
+    `known` events were stored before. `runs` are all runs in the files, new and known. `loose` is
+    how many new events have no book.
     """
 
     market: str
@@ -97,13 +98,15 @@ Progress = Callable[[Step, int, int], None]
 async def import_messages(
     database: Database, messages: Iterable[Received | Broken], folder: Path, progress: Progress
 ) -> list[ImportedMarket]:
-    """Import `messages`, which are in the order of time; return what came of it, by market.
+    """Import `messages`, which are in order of time; return a result for each market.
 
-    What waits for the end of the files does so in `folder`. `progress` is called, in any
-    thread, with what has been done so far of how much (0: unknown): messages, then chunks.
+    Encoded chunks wait in a temporary file in `folder` until all messages are read. `progress` is
+    called, in any thread, with the step, how much of it is done, and its total (0: unknown), first
+    in messages, then in chunks.
+
     Raises what reading the messages raises, `NoCommonScale`, `ConflictingEvents`,
     `NothingToImport`, `ImportConflict`, `ImportBusy`, a `DatabaseError` for `folder`, and PyMongo's
-    errors; then, and where it is cancelled, nothing is imported.
+    errors. If it raises or is cancelled, nothing is imported.
     """
     with Spool(folder) as spool:
         reader = _Reader(messages, spool, progress)
@@ -112,9 +115,9 @@ async def import_messages(
 
 
 async def _through_a_move(attempt: Callable[[], Awaitable[_T]]) -> _T:
-    """Return what `attempt` does, again where the server was lost, or another import is going on.
+    """Return the result of `attempt`; repeat it if the server is lost or another import is running.
 
-    Another server may take its place; the other import may be one of a few seconds.
+    Another server may take over, and the other import may be short.
     """
     from pymongo.errors import ConnectionFailure, InvalidOperation  # noqa: PLC0415 (see Database)
 
@@ -122,13 +125,13 @@ async def _through_a_move(attempt: Callable[[], Awaitable[_T]]) -> _T:
         try:
             return await attempt()
         except (ConnectionFailure, InvalidOperation, ImportBusy) as error:
-            _log.info("an import begins again: %r", error)
+            _log.info("the import starts again: %r", error)
             await asyncio.sleep(delay)
     return await attempt()
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Do `work` to its end, also where this is cancelled meanwhile: that came too late."""
+    """Finish `work`, even if this task is cancelled meanwhile: it is too late to undo it."""
     working = asyncio.ensure_future(work)
     while not working.done():
         with suppress(asyncio.CancelledError):
@@ -137,7 +140,7 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
 
 
 class NoCommonScale(KnownError):
-    """Values of one book are too different; `value` is the one that didn't fit any more."""
+    """No scale holds all values of one book; `value` is the first that didn't fit."""
 
     def __init__(self, value: str) -> None:
         self.value = value
@@ -151,17 +154,17 @@ class NoCommonScale(KnownError):
 
 
 class NothingToImport(KnownError):
-    """The files hold no event of a book's changes."""
+    """The files hold no change of a book."""
 
     def __str__(self) -> str:
         return (
-            "Nothing was imported: the files hold no change of a book (depthUpdate, or a row that "
-            "is not of a snapshot)."
+            "Nothing was imported: the files hold no change of a book (a depthUpdate, or a row "
+            "that is not part of a snapshot)."
         )
 
 
 class TooManyMarkets(KnownError):
-    """The files name more than `limit` markets; no exchange has as many."""
+    """The files name more than `limit` markets, and no exchange has as many."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -169,13 +172,13 @@ class TooManyMarkets(KnownError):
 
     def __str__(self) -> str:
         return (
-            f"Nothing was imported: the files name more than {self.limit:,} symbols, as no "
-            "exchange has; import fewer at once."
+            f"Nothing was imported: the files name more than {self.limit:,} symbols, and no "
+            "exchange has so many; import fewer files at once."
         )
 
 
 class _Reader:
-    """Reads and encodes, in a thread."""
+    """Reads and encodes the messages in a thread."""
 
     def __init__(
         self, messages: Iterable[Received | Broken], spool: Spool, progress: Progress
@@ -193,7 +196,7 @@ class _Reader:
         except InexactValue as error:
             raise NoCommonScale(error.text) from error
         except asyncio.CancelledError:
-            # The thread uses the spool: that may be closed only after it.
+            # The thread uses the spool, which is closed after this.
             self._stop.set()
             await asyncio.wait({reading}, timeout=_STOPS_WITHIN_S)
             raise
@@ -211,7 +214,7 @@ class _Reader:
                     raise TooManyMarkets(_MARKETS_AT_MOST)
                 markets[market] = MarketRuns(market, self._spooler)
             markets[market].take(received)
-            if count % _TOLD_EVERY == 0:
+            if count % _MESSAGES_A_REPORT == 0:
                 self._progress(Step.READING, count, 0)
             if self._stop.is_set():
                 return
@@ -222,15 +225,18 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class _New:
-    """What of the spool isn't there yet: runs, loose chunks by key, loose events by market."""
+    """The part of the spool that isn't stored yet.
+
+    `runs`, the loose `chunks` by key, and by market how many `loose` events are in these.
+    """
 
     runs: list[SpooledRun]
-    chunks: dict[str, Place]
+    chunks: dict[str, ByteRange]
     loose: Counter[str]
 
 
 class _Writer:
-    """Writes what was spooled, unless it is there already or has no place."""
+    """Writes the part of the spool that isn't stored yet."""
 
     def __init__(
         self, database: Database, spool: Spool, counts: dict[str, Counts], progress: Progress
@@ -241,11 +247,12 @@ class _Writer:
         self._progress = progress
         self._store = ChunkStore(database)
         self._journal = ImportJournal(database)
-        self._wanted: _New | None = None
+        # What the first attempt found to be new: a later one finds less.
+        self._new: _New | None = None
         self._done = 0
 
     async def run(self) -> list[ImportedMarket]:
-        """Write it, or nothing; may be called again, where the server was lost meanwhile."""
+        """Write all of it or nothing. May be called again if the server was lost meanwhile."""
         if not self._spool.chunk_count:
             raise NothingToImport
         if not self._database.prepared:
@@ -254,9 +261,9 @@ class _Writer:
         await settle_imports(self._database)
         try:
             await self._journal.begin(self._counts)
-            wanted = await self._write_new()
+            new = await self._write_new()
         except asyncio.CancelledError:
-            # What is left then, the next import undoes.
+            # If this takes too long, the next import undoes the rest.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_UNDO_WITHIN_S):
                     await self._journal.finish()
@@ -264,68 +271,68 @@ class _Writer:
         except BaseException:
             await self._journal.finish()
             raise
-        # A request to end comes too late now: all of it is there.
+        # From here a cancellation comes too late: the whole import is stored.
         await _to_its_end(self._journal.finish())
-        return [self._result(market, wanted) for market in self._counts]
+        return [self._result(market, new) for market in self._counts]
 
     async def _write_new(self) -> _New:
-        """Write what isn't there yet; return what wasn't there at first."""
+        """Write what isn't stored yet; return what wasn't stored before the first attempt."""
         self._done = 0
         runs: list[SpooledRun] = []
         for market in self._counts:
             runs += await self._new_runs(market)
         chunks = await NewLoose(self._database, self._spool).find()
         loose = Counter[str]()
-        for place in chunks.values():
-            header = self._spool.chunk_at(place).header
+        for chunk_range in chunks.values():
+            header = self._spool.chunk_at(chunk_range).header
             loose[header.market] += header.event_count
-        if self._wanted is None:
-            self._wanted = _New(runs, chunks, loose)
+        if self._new is None:
+            self._new = _New(runs, chunks, loose)
         if runs or chunks:
             await self._write(runs, chunks)
-        return self._wanted
+        return self._new
 
     async def _new_runs(self, market: str) -> list[SpooledRun]:
-        """Return what of the market's runs isn't there yet; raises `ImportConflict`."""
-        place = await MarketPlace.of(self._database, market)
+        """Return the part of the market's runs that isn't stored yet. Raises `ImportConflict`."""
+        recorded = await RecordedMarket.of(self._database, market)
         new: list[SpooledRun] = []
         found: list[Segment] = []
         known: set[str] = set()
         for run in self._spool.runs:
             if run.market != market:
                 continue
-            if place.has(run.found):
-                # It need not be earlier than what comes after it in the files.
+            if recorded.has(run.found):
+                # The new runs are not checked for their order with this stored one.
                 known.add(run.found.id)
                 continue
-            parts, pieces = place.parts(run.found), [run]
+            parts, new_runs = recorded.parts(run.found), [run]
             if parts:
-                told = partial(self._tell, Step.COMPARING, self._spool.chunk_count)
-                pieces = await Remainder(self._database, self._spool, run, parts, told).runs()
-                known.update(one.id for one in parts)
-            if pieces:
-                new += pieces
+                done = partial(self._report, Step.COMPARING, self._spool.chunk_count)
+                new_runs = await Remainder(self._database, self._spool, run, parts, done).runs()
+                known.update(stored.id for stored in parts)
+            if new_runs:
+                new += new_runs
                 found.append(run.found.segment)
-        place.check(found, known)
-        place.check_ids(one.found for one in new)
+        recorded.check(found, known)
+        recorded.check_ids(run.found for run in new)
         return new
 
-    async def _write(self, new: list[SpooledRun], loose: dict[str, Place]) -> None:
+    async def _write(self, new: list[SpooledRun], loose: dict[str, ByteRange]) -> None:
         self._done = 0
-        total = sum(len(run.places) for run in new) + len(loose)
+        total = sum(len(run.ranges) for run in new) + len(loose)
         await self._journal.plan([run.found.id for run in new], list(loose))
         documents = [await self._write_run(run, total) for run in new]
         for chunk in self._spool.packed(loose.values()):
             await self._store.put_loose(chunk)
-            self._tell(Step.WRITING, total)
+            self._report(Step.WRITING, total)
         await _to_its_end(self._journal.commit(documents))
 
     async def _write_run(self, run: SpooledRun, total: int) -> Document:
-        """Write the chunks of a run; return its document, which makes them known."""
+        """Write the chunks of a run; return its segment's document, to be stored after them."""
         size = 0
-        for chunk in self._spool.packed(run.places):
+        for chunk in self._spool.packed(run.ranges):
             size += await self._store.put(run.found.id, chunk)
-            self._tell(Step.WRITING, total)
+            self._report(Step.WRITING, total)
         segment = run.found.segment
         return {
             "_id": run.found.id,
@@ -339,7 +346,7 @@ class _Writer:
             **owner_document(),
         }
 
-    def _tell(self, step: Step, total: int) -> None:
+    def _report(self, step: Step, total: int) -> None:
         self._done += 1
         self._progress(step, self._done, total)
 

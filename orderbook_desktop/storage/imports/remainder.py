@@ -1,11 +1,11 @@
-"""What of an import is not there yet: of a run, and of loose events.
+"""The part of an import that is not stored yet: of its runs, and of its loose events.
 
-A run is held against the segments that it overlaps with, event by event, and book by book where
-one of them begins. What lies before, between and behind them becomes runs of their own, from
-which the next segment goes on, or which go on from the one before.
+A run is compared with the stored segments that it overlaps with: event by event, and book by book
+where a segment begins. The events before, between and behind these segments become runs of their
+own. Such a run ends where the next segment begins, or begins where the one before it ended.
 
-Loose events belong to no known book. A file without a book may hold what is in a segment, as its
-book was in another file.
+Loose events belong to no known book. They may be part of a stored segment all the same, if the
+segment's book came from another file.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from orderbook_desktop.core.checkpoint import BookImage, encode_image
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.imports.place import ImportConflict
+from orderbook_desktop.storage.imports.recorded_market import ImportConflict
 from orderbook_desktop.storage.imports.runs import RunEncoder
-from orderbook_desktop.storage.imports.spool import Place, Spool, SpooledRun
+from orderbook_desktop.storage.imports.spool import ByteRange, Spool, SpooledRun
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
 from orderbook_desktop.storage.store.chunks import ChunkStore, loose_key
 from orderbook_desktop.storage.store.database import Database
@@ -34,14 +34,15 @@ from orderbook_desktop.storage.store.schema import DEPTH_CHUNKS
 from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
 from orderbook_desktop.system.tasks import in_thread
 
-# An event's very text, and when it was received.
-_Told = tuple[bytes, int]
+# An event's payload, and when it was received (ns since the epoch).
+_EventContent = tuple[bytes, int]
 
 
 class Remainder:
-    """What of `run` the segments `stored`, all that it overlaps with, in order, don't have.
+    """The part of `run` that is not in the segments `stored`.
 
-    `told` is called after each chunk of the run.
+    These are all the segments that the run overlaps with, in order. `chunk_done` is called after
+    each chunk of the run.
     """
 
     def __init__(
@@ -50,40 +51,40 @@ class Remainder:
         spool: Spool,
         run: SpooledRun,
         stored: Sequence[StoredSegment],
-        told: Callable[[], None],
+        chunk_done: Callable[[], None],
     ) -> None:
         self._spool = spool
         self._run = run
         self._stored = deque(_StoredEvents(database, one) for one in stored)
-        self._told = told
+        self._chunk_done = chunk_done
         self._encoder: RunEncoder | None = None
-        self._places: list[Place] = []
-        self._found: list[SpooledRun] = []
+        self._ranges: list[ByteRange] = []
+        self._new_runs: list[SpooledRun] = []
 
     async def runs(self) -> list[SpooledRun]:
-        """Return it, in the spool.
+        """Return that part as runs whose chunks are in the spool.
 
-        Raises `ImportConflict` where the run says something else than what is stored, a
-        `DatabaseError` of the spool's folder, and what reading the segments raises.
+        Raises `ImportConflict` if the run differs from what is stored, a `DatabaseError` of the
+        spool's folder, and what reading the segments raises.
         """
         try:
-            for place in self._run.places:
-                chunk, events = await in_thread(self._opened, place)
+            for chunk_range in self._run.ranges:
+                chunk, events = await in_thread(self._opened, chunk_range)
                 await self._take(chunk, events)
-                self._told()
+                self._chunk_done()
         finally:
-            for one in self._stored:
-                await one.close()
+            for stored in self._stored:
+                await stored.close()
         segment = self._run.found.segment
         await in_thread(self._end, segment.end_cause or GapCause.USER, segment.end_detail)
-        return self._found
+        return self._new_runs
 
-    def _opened(self, place: Place) -> tuple[DecodedChunk, list[DepthDiff]]:
-        chunk = decode_chunk(self._spool.chunk_at(place))
+    def _opened(self, chunk_range: ByteRange) -> tuple[DecodedChunk, list[DepthDiff]]:
+        chunk = decode_chunk(self._spool.chunk_at(chunk_range))
         return chunk, list(chunk.diffs())
 
     async def _take(self, chunk: DecodedChunk, events: list[DepthDiff]) -> None:
-        """Compare the events of a chunk, or encode them anew."""
+        """Compare the events of a chunk with the stored ones; encode the new ones again."""
         begin = 0
         while begin < len(events):
             known = self._stored[0] if self._stored else None
@@ -93,7 +94,7 @@ class Remainder:
                 is_known = events[begin].final_id > known.after_id
                 end = _index_after(chunk, known.last_id if is_known else known.after_id)
             if end <= begin:
-                # An event begins inside what is stored, and goes on behind it.
+                # The update ids of this event reach across the beginning or end of a segment.
                 raise ImportConflict(self._run.market, events[begin].final_id)
             if known is not None and is_known:
                 await self._compare(known, chunk, begin, events[begin:end])
@@ -111,9 +112,11 @@ class Remainder:
             if book is None or not same_book(book, chunk.book_after(begin - 1)):
                 raise ImportConflict(self._run.market, events[0].final_id)
         stored = await known.take(len(events))
-        if stored != list(map(_told_of, events)):
+        if stored != list(map(_content_of, events)):
             different = (
-                one for one, told in zip(events, stored, strict=False) if told != _told_of(one)
+                event
+                for event, content in zip(events, stored, strict=False)
+                if content != _content_of(event)
             )
             raise ImportConflict(self._run.market, next(different, events[-1]).final_id)
         if events[-1].final_id == known.last_id:
@@ -123,45 +126,45 @@ class Remainder:
         if self._encoder is None:
             book = chunk.book_after(begin - 1)
             self._encoder = RunEncoder(book, encode_image(book), self._keep)
-        for one in events:
-            self._encoder.add(one)
+        for event in events:
+            self._encoder.add(event)
 
     def _keep(self, chunk: ArchiveChunk) -> None:
-        self._places.append(self._spool.keep(chunk))
+        self._ranges.append(self._spool.keep(chunk))
 
     def _end(self, cause: GapCause, detail: str) -> None:
-        """End the new run that goes on, if there is one."""
+        """End the new run that is being encoded, if there is one."""
         encoder, self._encoder = self._encoder, None
         found = None if encoder is None else encoder.end(cause, detail)
         if found is not None:
-            self._found.append(SpooledRun(found, self._places))
-        self._places = []
+            self._new_runs.append(SpooledRun(found, self._ranges))
+        self._ranges = []
 
 
 class _StoredEvents:
-    """The events of a stored segment, one after the other. Call `close()` in the end."""
+    """Reads the events of a stored segment in order. Call `close()` at the end."""
 
     def __init__(self, database: Database, stored: StoredSegment) -> None:
         self.after_id = stored.segment.snapshot_id
         self.last_id = stored.segment.last_id
         self.has_begun = False
         self._chunks: AsyncGenerator[DecodedChunk] = SegmentReader(database, stored).chunks()
-        self._waiting: deque[_Told] = deque()
+        self._waiting: deque[_EventContent] = deque()
 
     async def start_book(self) -> BookImage | None:
-        """Return the book that it begins with; to be called before `take`."""
+        """Return the book that the segment begins with. Call it before `take`."""
         self.has_begun = True
         chunk = await self._next()
         return None if chunk is None else await in_thread(chunk.start_book)
 
-    async def take(self, count: int) -> list[_Told]:
-        """Return the next `count` events, fewer where there are no more."""
+    async def take(self, count: int) -> list[_EventContent]:
+        """Return the next `count` events, or fewer at the end of the segment."""
         while len(self._waiting) < count and await self._next() is not None:
             pass
         return [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
 
     async def close(self) -> None:
-        """Read no further."""
+        """Stop reading."""
         await self._chunks.aclose()
 
     async def _next(self) -> DecodedChunk | None:
@@ -171,21 +174,21 @@ class _StoredEvents:
         return chunk
 
 
-def _events_of(chunk: DecodedChunk) -> list[_Told]:
+def _events_of(chunk: DecodedChunk) -> list[_EventContent]:
     return list(zip(chunk.payloads(), chunk.numbers.received_ns.tolist(), strict=True))
 
 
-def _told_of(one: DepthDiff) -> _Told:
-    return one.payload, one.received_ns
+def _content_of(event: DepthDiff) -> _EventContent:
+    return event.payload, event.received_ns
 
 
 def _index_after(chunk: DecodedChunk, update_id: int) -> int:
-    """Return how many events of `chunk` end with `update_id` or before."""
+    """Return how many events of `chunk` have a final id up to `update_id`."""
     return int(chunk.numbers.final_ids.searchsorted(update_id, side="right"))
 
 
 class NewLoose:
-    """Finds what is new of the loose chunks in `spool`. Raises PyMongo's errors."""
+    """Finds the loose events in `spool` that are not stored yet. Raises PyMongo's errors."""
 
     def __init__(self, database: Database, spool: Spool) -> None:
         self._database = database
@@ -193,45 +196,45 @@ class NewLoose:
         self._store = ChunkStore(database)
         self._segments: dict[str, list[StoredSegment]] = {}
 
-    async def find(self) -> dict[str, Place]:
-        """Return where the loose chunks are that have to be written, by key.
+    async def find(self) -> dict[str, ByteRange]:
+        """Return where the loose chunks to be written lie in the spool, by key.
 
-        Raises `ImportConflict` where others with the same update ids are there.
+        Raises `ImportConflict` if different events with the same update ids are stored.
         """
-        found: dict[str, Place] = {}
-        for place in self._spool.loose:
-            chunk = self._spool.chunk_at(place)
+        found: dict[str, ByteRange] = {}
+        for chunk_range in self._spool.loose:
+            chunk = self._spool.chunk_at(chunk_range)
             if await self._store.get_loose(loose_key(chunk.header)) == chunk:
                 continue
             new = await self._new_of(chunk)
             if new and len(new) < chunk.header.event_count:
                 chunk = await in_thread(encode_loose, new)
-                place = await in_thread(self._spool.keep, chunk)  # noqa: PLW2901
+                chunk_range = await in_thread(self._spool.keep, chunk)  # noqa: PLW2901
             key = loose_key(chunk.header)
             if new and (key in found or await self._store.get_loose(key) is not None):
                 raise ImportConflict(chunk.header.market, new[0].final_id)
             if new:
-                found[key] = place
+                found[key] = chunk_range
         return found
 
     async def _new_of(self, chunk: ArchiveChunk) -> list[DepthDiff]:
-        """Return the events of `chunk` that are in no stored chunk, a loose one or a segment's.
+        """Return the events of `chunk` that are in no stored chunk, of a segment or loose.
 
-        What another one received of the same event is something else, as its time differs.
-        Raises `ImportConflict` where loose events themselves do.
+        The same event with another receive time is another recorder's, and counts as new. Raises
+        `ImportConflict` if a stored loose event has the same update id and another payload.
         """
         market = chunk.header.market
         events = await in_thread(_diffs_of, chunk)
-        known = await self._known(market, [one.final_id for one in events])
-        for one in events:
-            if any(other.payload != one.payload for other in known.get(one.final_id, ())):
-                raise ImportConflict(market, one.final_id)
-        new = [one for one in events if one not in known.get(one.final_id, ())]
-        in_segments = await self._in_segments(market, {one.final_id for one in new})
-        return [one for one in new if one not in in_segments.get(one.final_id, ())]
+        known = await self._known(market, [event.final_id for event in events])
+        for event in events:
+            if any(other.payload != event.payload for other in known.get(event.final_id, ())):
+                raise ImportConflict(market, event.final_id)
+        new = [event for event in events if event not in known.get(event.final_id, ())]
+        in_segments = await self._in_segments(market, {event.final_id for event in new})
+        return [event for event in new if event not in in_segments.get(event.final_id, ())]
 
     async def _known(self, market: str, ids: Sequence[int]) -> dict[int, list[DepthDiff]]:
-        """Return the loose events with these final `ids` that are stored."""
+        """Return the stored loose events with these final `ids`, by final id."""
         first_id, last_id, wanted = min(ids), max(ids), set(ids)
         ending = {"$gte": first_id, "$lte": INT64_MAX}
         query = {"segment": None, "market": market, "last_id": ending}
@@ -245,7 +248,7 @@ class NewLoose:
         return known
 
     async def _in_segments(self, market: str, ids: Set[int]) -> dict[int, list[DepthDiff]]:
-        """Return the events with these final `ids` that are in the archive of segments."""
+        """Return the archived events of segments with these final `ids`, by final id."""
         if market not in self._segments:
             self._segments[market] = await read_segments(self._database, market)
         known: dict[int, list[DepthDiff]] = {}
@@ -259,7 +262,7 @@ class NewLoose:
         return known
 
     async def _starts(self, stored: StoredSegment, inside: Set[int]) -> list[int]:
-        """Return where the chunks of a segment start in which the ids `inside` may be."""
+        """Return the start ids of the segment's chunks that may hold the ids `inside`."""
         if not inside:
             return []
         begin, end = stored.segment.snapshot_id, min(stored.archived_id, max(inside))
@@ -267,7 +270,7 @@ class NewLoose:
         return [
             start_id
             for start_id, last_id in spans
-            # What lies outside is a leftover.
+            # A chunk outside these bounds is a leftover and does not belong to the segment.
             if begin <= start_id < end and any(start_id < each <= last_id for each in inside)
         ]
 

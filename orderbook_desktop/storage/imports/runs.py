@@ -1,4 +1,4 @@
-"""Unbroken runs among received messages: found as the live recorder finds them, and encoded."""
+"""Finds the unbroken runs in imported messages, by the rules of the live recorder; encodes them."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, timed
 from orderbook_desktop.core.received import Received
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 
-# No chunk is longer (`core.archive.closed_span`).
+# The longest chunk (`core.archive.closed_span`).
 _MINUTES_TOGETHER: Final = 10
 _EVENTS_LOOKED_AT: Final = 10_000
 _LOOSE_TOGETHER: Final = 2_000
-# Events that come again are held against those which came lately.
+# A repeated event is recognised among this many latest events.
 _REMEMBERED: Final = 50_000
-# So many events wait for one that a collector wrote down too late, before it is missing.
+# This many events wait for an event that the collector wrote too late; then it counts as missing.
 _AHEAD_AT_MOST: Final = 100
-# And no more than so many bytes of events wait for anything, or of books.
+# The most bytes that waiting events take, and the most that spare books take.
 _BYTES_AT_MOST: Final = 24 << 20
 _ID_BYTES: Final = 12
 _NS_A_MS: Final = 1_000_000
@@ -66,7 +66,7 @@ class ConflictingEvents(KnownError):
     def __str__(self) -> str:
         return (
             f"Nothing was imported: the files hold two different events of {self.market} with the "
-            f"update id {self.final_id}; import what belongs together, the rest elsewhere."
+            f"update id {self.final_id}; import only files of one exchange together."
         )
 
 
@@ -74,8 +74,8 @@ class ConflictingEvents(KnownError):
 class FoundRun:
     """An unbroken run that has ended.
 
-    `id` is made of its contents alone: of the book that it begins with, of its events and of
-    why it ended. `back_ms` is how far its times ever went back (`StoredSegment`).
+    `id` is a digest of the contents: of the book that the run begins with, of its events and of
+    its end cause. `back_ms` is how far its times went back (`StoredSegment`).
     """
 
     id: str
@@ -85,12 +85,12 @@ class FoundRun:
 
 @dataclass(slots=True)
 class Counts:
-    """What became of a market's messages besides those in runs.
+    """Counts of a market's messages that are in no run.
 
-    `repeated` events came again and are left out, `loose` ones belong to no known book,
-    `snapshots` were of no use. `behind_ms` is by how much at most an event was received
-    before it happened, as the clocks tell it. `implausible` ones have update ids that can't
-    follow the others; `times` are those of all events that were odd.
+    `repeated` events came again and are left out. `loose` events belong to no known book.
+    `implausible` events have update ids that can't follow the others. `snapshots` are those that
+    were not used. `behind_ms` is the most by which a receive time lies before its event time.
+    `times` counts the odd event times, of all events.
     """
 
     repeated: int = 0
@@ -103,7 +103,7 @@ class Counts:
 
 @dataclass(slots=True)
 class Spooler:
-    """Where chunks go: `chunk` takes those of the run that goes on, `run` its end."""
+    """Where the results go: `chunk` takes chunks of the unfinished run, `run` the finished run."""
 
     chunk: Callable[[ArchiveChunk], None]
     run: Callable[[FoundRun], None]
@@ -111,10 +111,10 @@ class Spooler:
 
 
 class MarketRuns:
-    """Finds the runs of one market. Call `finish()` in the end.
+    """Finds the runs of one market. Call `finish()` at the end.
 
-    The rules are those of the live feed. Unlike there, what came too early waits for a
-    while: files hold events of which a collector changed the order.
+    The rules are those of the live feed, with one difference: an event that comes too early waits
+    for a while, because some collectors write events out of order.
 
     Raises `InexactValue` and `ConflictingEvents`.
     """
@@ -125,16 +125,16 @@ class MarketRuns:
         self._spooler = spooler
         self._sync = DepthSync()
         self._run: RunEncoder | None = None
-        # Events that wait for a book, by identity: the same one may come twice.
+        # Events that wait for a book, by identity: an equal event may come twice.
         self._waiting: dict[int, DepthDiff] = {}
         self._waiting_bytes = 0
-        # Events that wait for one before them; the book is known.
+        # Events that wait for an earlier event; the book is known.
         self._ahead: list[DepthDiff] = []
-        # Books that were not needed when they came, and are after gaps that they lie behind.
+        # Books that were not needed when they came. After a gap one of them may be.
         self._spare = deque[DepthSnapshot](maxlen=_AHEAD_AT_MOST)
         self._loose: list[DepthDiff] = []
         self._loose_bytes = 0
-        # How the file is broken behind the latest event, if it is.
+        # How the file is broken after the latest event; empty if it isn't.
         self._broken = ""
         self._lately: dict[int, bytes] = {}
         self._clock = EventClock()
@@ -162,12 +162,12 @@ class MarketRuns:
                 self._feed_snapshot(snapshot)
 
     def broken(self, detail: str) -> None:
-        """Take note that something is missing here, unless the next event says otherwise."""
+        """Assume that events are missing here, unless the next event follows without a gap."""
         self._feed_ahead()
         self._broken = detail
 
     def finish(self) -> None:
-        """End everything: nothing more comes."""
+        """End the run: no more messages come."""
         self._feed_ahead()
         self._end(GapCause.USER, "The imported file ends here.")
         self._stop_waiting()
@@ -204,11 +204,11 @@ class MarketRuns:
             self._feed_ahead()
 
     def _is_next(self, diff: DepthDiff) -> bool:
-        """Whether nothing is missing before `diff`, or it doesn't matter as no book is known."""
+        """Whether no event is missing before `diff`, or no book is known and so none can be."""
         return not self._sync.synced or diff.first_id <= self._sync.book.last_update_id + 1
 
     def _feed_ahead(self) -> None:
-        """Wait no longer for what is missing."""
+        """Stop waiting for the missing event; take the events after it."""
         ahead, self._ahead = self._ahead, []
         for diff in ahead:
             self._feed(diff)
@@ -223,7 +223,7 @@ class MarketRuns:
             self._stop_waiting()
         while self._spare and not self._sync.synced:
             snapshot = self._spare.popleft()
-            # Where there are more, it may lie before this gap.
+            # If there are more spare books, this book may lie before the gap: then try the next.
             if not self._spare or snapshot.last_update_id >= diff.first_id - 1:
                 self.counts.snapshots -= 1
                 self._feed_snapshot(snapshot)
@@ -235,18 +235,18 @@ class MarketRuns:
     def _act(self, outcome: DiffOutcome | SnapshotOutcome) -> None:
         match outcome:
             case Applied(diff):
-                self._waits_no_more(diff)
+                self._remove_waiting(diff)
                 self._broken = ""
                 if self._run is not None:
                     self._run.add(diff)
             case Stale(diff):
-                self._waits_no_more(diff)
+                self._remove_waiting(diff)
                 if self._run is not None and diff.final_id > self._run.base_id:
                     self.counts.repeated += 1
                 else:
                     self._set_aside(diff)
             case Overflow(diff):
-                self._waits_no_more(diff)
+                self._remove_waiting(diff)
                 self._set_aside(diff)
             case Gap(first, last):
                 self._end(GapCause.FEED_GAP, f"Update ids {first} to {last} are missing.")
@@ -256,14 +256,14 @@ class MarketRuns:
                 self._end(GapCause.DISCONNECT, _ANEW)
                 self._run = _encoder(snapshot, self._spooler.chunk)
             case Implausible(diff):
-                self._let_go(diff, str(outcome))
+                self._leave_out(diff, str(outcome))
             case SnapshotTooOld() | SnapshotCrossed() | SnapshotImplausible():
-                self._pass_over(outcome)
+                self._skip(outcome)
             case Buffered():
                 pass
 
-    def _pass_over(self, snapshot: SnapshotTooOld | SnapshotCrossed | SnapshotImplausible) -> None:
-        """A snapshot is of no use; if it was to begin a run, the one before it has ended."""
+    def _skip(self, snapshot: SnapshotTooOld | SnapshotCrossed | SnapshotImplausible) -> None:
+        """Leave out an unusable snapshot, and end the run that it would have ended."""
         self.counts.snapshots += 1
         match snapshot:
             case SnapshotTooOld():
@@ -273,14 +273,14 @@ class MarketRuns:
             case SnapshotImplausible():
                 self._end(GapCause.MALFORMED, str(snapshot))
 
-    def _let_go(self, diff: DepthDiff, detail: str) -> None:
-        """Leave out an event with impossible ids, with which the synchroniser begins anew."""
+    def _leave_out(self, diff: DepthDiff, detail: str) -> None:
+        """Leave out an event with impossible ids; the synchroniser has started over at it."""
         self._end(GapCause.MALFORMED, detail)
         self.counts.implausible += 1
-        self._waits_no_more(diff)
+        self._remove_waiting(diff)
         self._stop_waiting()
 
-    def _waits_no_more(self, diff: DepthDiff) -> None:
+    def _remove_waiting(self, diff: DepthDiff) -> None:
         del self._waiting[id(diff)]
         self._waiting_bytes -= len(diff.payload)
 
@@ -307,13 +307,13 @@ class MarketRuns:
 
 @dataclass(slots=True)
 class RunEncoder:
-    """Encodes a run that goes on from the book `start`: events wait until they make a chunk.
+    """Encodes the run that follows the book `start`. Events wait until they fill a chunk.
 
-    `begun`, the text of that book, is what the run's id stands for besides its events.
+    `start_text`, the text of that book, goes into the run's id beside the events.
     """
 
     start: BookImage
-    begun: InitVar[bytes]
+    start_text: InitVar[bytes]
     spool: Callable[[ArchiveChunk], None]
     _book: BookImage = field(init=False)
     _times: TimesSeen = field(init=False)
@@ -324,14 +324,14 @@ class RunEncoder:
     _count: int = 0
     _digest: hashlib.blake2b = field(init=False)
 
-    def __post_init__(self, begun: bytes) -> None:
+    def __post_init__(self, start_text: bytes) -> None:
         self._book = self.start
         self._times = TimesSeen(self.start.event_ms)
-        self._digest = hashlib.blake2b(begun, digest_size=_ID_BYTES)
+        self._digest = hashlib.blake2b(start_text, digest_size=_ID_BYTES)
 
     @property
     def base_id(self) -> int:
-        """The update id that the run begins after."""
+        """The update id of the book that the run begins with."""
         return self.start.last_update_id
 
     def add(self, diff: DepthDiff) -> None:
@@ -352,7 +352,7 @@ class RunEncoder:
             self._flush(is_all=True)
 
     def end(self, cause: GapCause, detail: str) -> FoundRun | None:
-        """Return the run, or None where no event came after its book."""
+        """Return the run, or None if it has no event."""
         while self._pending:
             self._flush(is_all=True)
         if self._first is None:
@@ -373,7 +373,7 @@ class RunEncoder:
         return FoundRun(self._digest.hexdigest(), segment, self._times.back_ms)
 
     def _flush(self, *, is_all: bool) -> None:
-        """Encode the events that make up the next chunk, if that can be said."""
+        """Encode the next chunk, if it is known which events belong to it."""
         levels = len(self._book.bids.prices) + len(self._book.asks.prices)
         count = closed_span(self._pending, levels, is_all=is_all)
         for chunk, book in encode_minutes(self._book, self._pending[:count], _MINUTES_TOGETHER):
@@ -390,7 +390,7 @@ def _encoder(snapshot: DepthSnapshot, spool: Callable[[ArchiveChunk], None]) -> 
 
 
 def _size(messages: Iterable[DepthDiff | DepthSnapshot]) -> int:
-    return sum(len(one.payload) for one in messages)
+    return sum(len(message.payload) for message in messages)
 
 
 def _order(diff: DepthDiff) -> tuple[int, int]:

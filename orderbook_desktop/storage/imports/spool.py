@@ -1,4 +1,4 @@
-"""Chunks that wait on disk until everything is known to be good."""
+"""The chunks of an import, kept in a temporary file until the whole import has been checked."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ from orderbook_desktop.storage.errors import folder_error
 from orderbook_desktop.storage.imports.runs import FoundRun
 from orderbook_desktop.storage.store.packing import PackedChunk, pack_chunk, unpack_chunk
 
-Place = tuple[int, int]
+# Where a chunk lies in the spool's file: offset and length in bytes.
+ByteRange = tuple[int, int]
 
 
 @dataclass(slots=True)
 class SpooledRun:
-    """A run, and where its chunks are."""
+    """A run, and where its chunks lie in the spool."""
 
     found: FoundRun
-    places: list[Place] = field(default_factory=list)
+    ranges: list[ByteRange] = field(default_factory=list)
 
     @property
     def market(self) -> str:
-        """Whose it is."""
+        """The market of the run."""
         return self.found.segment.market
 
 
 class Spool:
-    """Keeps chunks in a file without a name in `folder`. Use it as a context manager.
+    """Keeps chunks in an unnamed file in `folder`. Use it as a context manager.
 
-    Raises a `DatabaseError` where that file cannot be written.
+    Raises a `DatabaseError` if the file cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.runs: list[SpooledRun] = []
-        self.loose: list[Place] = []
+        self.loose: list[ByteRange] = []
         self._folder = folder
-        self._going_on: dict[str, list[Place]] = {}
+        # By market: the chunks of the run that has not ended yet.
+        self._unfinished: dict[str, list[ByteRange]] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
@@ -60,43 +62,43 @@ class Spool:
 
     @property
     def chunk_count(self) -> int:
-        """How many chunks there are."""
-        return sum(len(run.places) for run in self.runs) + len(self.loose)
+        """How many chunks the spool holds, loose ones included."""
+        return sum(len(run.ranges) for run in self.runs) + len(self.loose)
 
     def put(self, chunk: ArchiveChunk) -> None:
-        """Keep a chunk of the run of its market that goes on."""
-        self._going_on.setdefault(chunk.header.market, []).append(self.keep(chunk))
+        """Keep a chunk of its market's unfinished run."""
+        self._unfinished.setdefault(chunk.header.market, []).append(self.keep(chunk))
 
     def put_run(self, found: FoundRun) -> None:
-        """Note that the run of its market has ended."""
-        self.runs.append(SpooledRun(found, self._going_on.pop(found.segment.market)))
+        """Finish its market's run."""
+        self.runs.append(SpooledRun(found, self._unfinished.pop(found.segment.market)))
 
     def put_loose(self, chunk: ArchiveChunk) -> None:
         """Keep a loose chunk."""
         self.loose.append(self.keep(chunk))
 
-    def read(self, places: Iterable[Place]) -> Iterator[ArchiveChunk]:
-        """Iterate over the chunks at `places`."""
-        for place in places:
-            yield self.chunk_at(place)
+    def read(self, ranges: Iterable[ByteRange]) -> Iterator[ArchiveChunk]:
+        """Iterate over the chunks at `ranges`."""
+        for chunk_range in ranges:
+            yield self.chunk_at(chunk_range)
 
-    def packed(self, places: Iterable[Place]) -> Iterator[PackedChunk]:
-        """Iterate over the chunks at `places` as they were packed."""
-        for place in places:
-            data = self._data_at(place)
+    def packed(self, ranges: Iterable[ByteRange]) -> Iterator[PackedChunk]:
+        """Iterate over the packed chunks at `ranges`."""
+        for chunk_range in ranges:
+            data = self._data_at(chunk_range)
             yield PackedChunk(unpack_chunk(data).header, data)
 
-    def chunk_at(self, place: Place) -> ArchiveChunk:
-        """Return the chunk at `place`."""
-        return unpack_chunk(self._data_at(place))
+    def chunk_at(self, chunk_range: ByteRange) -> ArchiveChunk:
+        """Return the chunk at `chunk_range`."""
+        return unpack_chunk(self._data_at(chunk_range))
 
-    def _data_at(self, place: Place) -> bytes:
-        begin, length = place
+    def _data_at(self, chunk_range: ByteRange) -> bytes:
+        begin, length = chunk_range
         self._file.seek(begin)
         return self._file.read(length)
 
-    def keep(self, chunk: ArchiveChunk) -> Place:
-        """Keep a chunk of whatever kind; return where it is."""
+    def keep(self, chunk: ArchiveChunk) -> ByteRange:
+        """Append a chunk to the file; return where it lies."""
         packed = pack_chunk(chunk).data
         try:
             begin = self._file.seek(0, 2)

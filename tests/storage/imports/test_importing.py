@@ -22,7 +22,7 @@ from orderbook_desktop.storage.imports.importing import (
     Step,
     import_messages,
 )
-from orderbook_desktop.storage.imports.place import ImportConflict
+from orderbook_desktop.storage.imports.recorded_market import ImportConflict
 from orderbook_desktop.storage.imports.runs import ConflictingEvents
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.recorder.recorder import Recorder
@@ -65,7 +65,7 @@ async def test_every_book_is_the_true_one(database: Database, tmp_path: Path) ->
     assert (done.market, done.events, done.known, done.counts.loose) == ("BTCUSDT", 420, 0, 20)
 
 
-async def test_segments_and_gaps_are_told(database: Database, tmp_path: Path) -> None:
+async def test_segments_and_gaps_are_reported(database: Database, tmp_path: Path) -> None:
     made = two_runs()
     await imported(database, made.messages, tmp_path)
     recording = Recording(database, "BTCUSDT")
@@ -175,7 +175,7 @@ async def test_ids_and_times_have_to_agree(database: Database, tmp_path: Path) -
         if tape is later:
             await imported(database, messages, tmp_path)
             continue
-        with pytest.raises(ImportConflict, match="mingles"):
+        with pytest.raises(ImportConflict, match="contradict its order"):
             await imported(database, messages, tmp_path)
 
 

@@ -13,7 +13,7 @@ from orderbook_desktop.core.received import Received
 from orderbook_desktop.formats.tardis_reader import tardis_messages
 from orderbook_desktop.formats.tardis_writer import HEADER
 from orderbook_desktop.storage.imports.importing import Step, import_messages
-from orderbook_desktop.storage.imports.place import ImportConflict
+from orderbook_desktop.storage.imports.recorded_market import ImportConflict
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.retention.cuts import SegmentCutter
@@ -79,12 +79,12 @@ async def test_what_is_missing_is_filled_in(
     for begin, end in parts:
         (done,) = await imported(database, _later(made, begin, end), tmp_path)
         known += done.events
-    told: list[Step] = []
-    work = import_messages(database, made.messages, tmp_path, lambda *step: told.append(step[0]))
+    steps: list[Step] = []
+    work = import_messages(database, made.messages, tmp_path, lambda *step: steps.append(step[0]))
     (done,) = await work
     assert (done.events, done.known) == (200 - known, known)
     assert done.gaps == ()
-    assert {Step.COMPARING, Step.WRITING} <= set(told)
+    assert {Step.COMPARING, Step.WRITING} <= set(steps)
     assert await _books(database) == made.books
 
 
@@ -109,7 +109,7 @@ async def test_cancelled_while_comparing_nothing_is_changed(
     assert await contents(database) == before
 
 
-async def test_a_gap_before_what_is_new_is_told_of_the_files(
+async def test_a_gap_before_the_new_part_is_reported_as_one_of_the_files(
     database: Database, tmp_path: Path
 ) -> None:
     made = Collected().snapshot().events(50)
@@ -175,8 +175,8 @@ async def test_what_differs_is_refused(
     await imported(database, made.messages[:101], tmp_path)
     before = await contents(database)
     final_id = made.diffs[max(0, at - 1)].final_id
-    told = rf"up to update id {final_id} it tells something else .* of BTCUSDT; .* another DB_NAME"
-    with pytest.raises(ImportConflict, match=told):
+    refusal = rf"at update id {final_id} the files differ .* of BTCUSDT; .* another DB_NAME"
+    with pytest.raises(ImportConflict, match=refusal):
         await imported(database, _with_another(made.messages, at, what), tmp_path)
     assert await contents(database) == before
 
@@ -199,7 +199,7 @@ async def test_what_was_recorded_live_is_no_part_of_a_file(
     feed.diffs(*tape.diffs(20))
     await until_written(recorder)
     await until_stored(database, 1)
-    with pytest.raises(ImportConflict, match="overlaps with what is recorded"):
+    with pytest.raises(ImportConflict, match="overlap with what is recorded"):
         await imported(database, made.messages, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Where imports fit between what is recorded, and where not."""
+"""Which runs fit between the recorded segments of a market."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ import pytest
 
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale
-from orderbook_desktop.storage.imports.place import ImportConflict, MarketPlace
+from orderbook_desktop.storage.imports.recorded_market import ImportConflict, RecordedMarket
 from orderbook_desktop.storage.store.segments import StoredSegment
 
 
 def segment(
     begin: int, end: int, times: tuple[int, int] | None = None, *, running: bool = False
 ) -> Segment:
-    """A segment after the id `begin` through `end`; its times are as its ids, if not told."""
+    """A segment of the ids after `begin` through `end`; its times default to its ids."""
     first_ms, last_ms = times or (begin + 1, end)
     cause = None if running else GapCause.USER
     return Segment("BTCUSDT", begin, begin + 1, end, first_ms, last_ms, 7, Scale(), cause)
 
 
-def place(*segments: Segment) -> MarketPlace:
+def recorded(*segments: Segment) -> RecordedMarket:
     stored = [
         StoredSegment(str(number), one, one.snapshot_id, 0, 0, "recorder")
         for number, one in enumerate(segments)
     ]
-    return MarketPlace("BTCUSDT", stored)
+    return RecordedMarket("BTCUSDT", stored)
 
 
-def is_free(place: MarketPlace, *new: Segment) -> bool:
+def is_free(market: RecordedMarket, *new: Segment) -> bool:
     try:
-        place.check(new)
+        market.check(new)
     except ImportConflict:
         return False
     return True
 
 
-def test_what_lies_beside_and_between_has_a_place() -> None:
-    here = place(segment(100, 200), segment(300, 400))
-    assert is_free(here, segment(0, 100), segment(200, 300), segment(400, 500))
-    assert is_free(here)
-    assert is_free(place(), segment(0, 100))
+def test_runs_beside_and_between_segments_fit() -> None:
+    market = recorded(segment(100, 200), segment(300, 400))
+    assert is_free(market, segment(0, 100), segment(200, 300), segment(400, 500))
+    assert is_free(market)
+    assert is_free(recorded(), segment(0, 100))
 
 
 @pytest.mark.parametrize(
@@ -57,37 +57,37 @@ def test_what_lies_beside_and_between_has_a_place() -> None:
         segment(200, 300, (250, 350)),
     ],
 )
-def test_what_overlaps_has_none(new: Segment) -> None:
-    assert not is_free(place(segment(100, 200), segment(300, 400)), new)
+def test_a_run_that_overlaps_does_not_fit(new: Segment) -> None:
+    assert not is_free(recorded(segment(100, 200), segment(300, 400)), new)
 
 
 def test_a_segment_inside_another_hides_nothing() -> None:
     # As two recorders of one market leave them.
-    two = place(segment(0, 1_000), segment(100, 200))
+    two = recorded(segment(0, 1_000), segment(100, 200))
     assert not is_free(two, segment(300, 400))
     assert not is_free(two, segment(1_000, 1_100, (500, 600)))
     assert is_free(two, segment(1_000, 1_100))
 
 
 def test_nothing_comes_after_a_running_one() -> None:
-    here = place(segment(100, 200, running=True), segment(150, 180))
-    assert is_free(here, segment(0, 100))
-    assert not is_free(here, segment(300, 400))
+    market = recorded(segment(100, 200, running=True), segment(150, 180))
+    assert is_free(market, segment(0, 100))
+    assert not is_free(market, segment(300, 400))
 
 
 def test_nothing_comes_after_one_that_only_just_began() -> None:
     begun = replace(segment(200, 200, (0, 0), running=True), event_count=0)
-    here = place(segment(0, 100), begun)
-    assert is_free(here, segment(100, 200))
-    assert not is_free(here, segment(150, 250))
-    assert not is_free(here, segment(200, 300))
-    assert not is_free(here, segment(300, 400))
+    market = recorded(segment(0, 100), begun)
+    assert is_free(market, segment(100, 200))
+    assert not is_free(market, segment(150, 250))
+    assert not is_free(market, segment(200, 300))
+    assert not is_free(market, segment(300, 400))
     ended = replace(begun, end_cause=GapCause.CRASH)
-    assert is_free(place(ended), segment(150, 250))
+    assert is_free(recorded(ended), segment(150, 250))
 
 
 def test_what_is_imported_together_needs_no_place_beside_itself() -> None:
     # The clock of a snapshot need not be that of the events before it.
     new = segment(0, 100, (0, 105)), segment(100, 200, (101, 200))
-    assert is_free(place(), *new)
-    assert is_free(place(segment(300, 400)), *new)
+    assert is_free(recorded(), *new)
+    assert is_free(recorded(segment(300, 400)), *new)
