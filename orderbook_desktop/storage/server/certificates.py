@@ -1,7 +1,7 @@
-"""The certificates by which a child server and its clients know each other, where TLS is used.
+"""The certificates by which a child server and its clients know each other, if TLS is used.
 
-They are made once for a server's files and lie beside these, in the private folder. Who can read
-them may connect, as with the password; nobody else can answer in the server's name.
+They are made once for a server's files and lie beside these, in the private folder. Like the
+password they admit every process that can read them. No other process can pose as the server.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate, CertificateBuilder
 
 _BEGIN: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
-# "No end" (RFC 5280, 4.1.2.5): they are as good as the folder is private, whatever the clock says.
+# "No end" (RFC 5280, 4.1.2.5): the private folder protects them, and clocks may be wrong.
 _END: Final = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """PEM files: what both ends trust, and each end's own certificate with its key."""
+    """PEM files: the authority that both ends trust, and each end's certificate with its key."""
 
     authority: Path
     server: Path
@@ -33,13 +33,13 @@ class Certificates:
 
 
 def certificates_of(folder: Path) -> Certificates:
-    """Return where those of the server are whose files are in `folder`."""
+    """Return the paths of the certificates of the server whose files are in `folder`."""
     names = ("authority.pem", "server.pem", "client.pem")
     return Certificates(*(folder.with_suffix(f".{name}") for name in names))
 
 
 def keep_certificates(folder: Path) -> Certificates:
-    """Return those of the server in `folder`, made now where they are not whole.
+    """Return the certificates of the server in `folder`; make them if any is missing or wrong.
 
     Raises `OSError`.
     """
@@ -71,7 +71,7 @@ def _belong_together(files: Certificates) -> bool:
 
 
 def _make(files: Certificates) -> None:
-    """Make an authority for these two certificates; its key is forgotten at once."""
+    """Make an authority and its two certificates. The authority's key is not stored."""
     from cryptography import x509  # noqa: PLC0415 (only where TLS is used)
     from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
@@ -107,7 +107,7 @@ def _make(files: Certificates) -> None:
     def write_end(path: Path, subject: str) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         address = x509.IPAddress(ipaddress.ip_address(HOST))
-        # A mongod is its own client, too, so both ends may be either.
+        # A mongod is also a client of itself, so both certificates allow both uses.
         uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = signed(
             builder(subject, key)

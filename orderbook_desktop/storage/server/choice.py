@@ -1,4 +1,4 @@
-"""Which database server to start when none is given, and with which arguments."""
+"""Which database server to start if none is given, and its command line."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from orderbook_desktop.system.ports import HOST
 REPLICA_SET: Final = "orderbook"
 
 _SECANTUS_CHILD: Final = "orderbook_desktop.storage.server.secantus_child"
-# Of a mongod that has a socket and no port: any but the one that it takes a socket to have. It
-# would ask the name service for the socket then, which may take seconds.
+# The port argument of a mongod that listens at a socket only. It must not be the default port: a
+# mongod with that one asks the name service for the socket's path, which may take seconds.
 _UNUSED_PORT: Final = "65535"
 
-# What a reader can have missed and still resume: a change stream that was away for a minute, and
-# as long again to come back. One that is later than this loads its books anew. An entry takes 570
-# bytes on average, and an event two: it is inserted, and removed once it is archived. So the age is
-# what bounds the op-log (14 MB at 100 events/s); the number of entries is for more than 800
-# events/s, where it holds a minute of 1,500 (120 MB). They are counted at each start of
-# SecantusDB (0.8 s for all of them).
+# The op-log's bounds. They let a change stream resume that was away for a minute and takes another
+# minute to come back; a later one loads its books again. An entry takes 570 bytes on average, and
+# an event makes two entries: it is inserted, and removed when it is archived. Up to 800 events/s
+# the age is the bound (14 MB at 100 events/s). Above that it is the number of entries, which is
+# enough for a minute at 1,500 events/s (120 MB). SecantusDB counts the entries at each start
+# (0.8 s for all of them).
 _OPLOG_ENTRIES: Final = 200_000
 _OPLOG_SECONDS: Final = 120
 _CACHE: Final = "64M"
 
 
 class ServerKind(Enum):
-    """Whose database server it is. The values name the child's folder below `database/`."""
+    """The kind of database server. The values name the child's folder below `database/`."""
 
     DSN = "dsn"
     MONGOD = "mongod"
@@ -51,31 +51,31 @@ class ServerProgram:
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """The name that the user sees."""
         return "SecantusDB" if self.kind is ServerKind.SECANTUS else "mongod"
 
     def command_line(self, place: Place, folder: Path) -> list[str]:
-        """Return the command that serves `folder` at `place`, to its one user only.
+        """Return the command that serves `folder` at `place`, to its only user.
 
-        It needs the password in `password_path(folder)`, a mongod also the key in
+        The server reads the password in `password_path(folder)`; a mongod also reads the key in
         `key_path(folder)`.
         """
         if self.kind is ServerKind.SECANTUS:
             task = ["serve", *_secantus_place(place), *_secantus_arguments(folder), "--auth"]
             return [*self.command, *task]
-        # A replica set's members must know one another; this also makes them ask for users.
+        # The members of a replica set need a common key. It also turns on user authentication.
         members = ["--replSet", REPLICA_SET, "--keyFile", str(key_path(folder))]
         return [*self.command, *_mongod_place(place), *_mongod_arguments(folder), *members]
 
     def making(self, folder: Path, password_file: Path) -> list[str]:
-        """Return the command that makes a SecantusDB in `folder`, and then ends."""
+        """Return the command that creates a SecantusDB in `folder`, and then ends."""
         return [*self.command, "make", *_secantus_arguments(folder, password_file)]
 
     def resetting(self, place: Place, folder: Path, password_file: Path) -> list[str]:
-        """Return the command with which the password of `folder` can be changed.
+        """Return the command for changing the password of `folder`.
 
-        A SecantusDB takes it from `password_file` and ends, without listening. A mongod has to be
-        told it, and serves at `place` without asking for users.
+        A SecantusDB reads the new password from `password_file` and ends without listening. A
+        mongod serves at `place` without authentication, and a client has to set the password.
         """
         if self.kind is ServerKind.SECANTUS:
             return [*self.command, "reset", *_secantus_arguments(folder, password_file)]
@@ -85,7 +85,7 @@ class ServerProgram:
 def choose_program() -> ServerProgram:
     """Return the server to start: the `mongod` on the PATH, else SecantusDB.
 
-    Raises `NoDatabaseProgram` where there is neither.
+    Raises `NoDatabaseProgram` if both are missing.
     """
     mongod = shutil.which("mongod")
     if mongod is not None:
@@ -109,7 +109,7 @@ def _secantus_place(place: Place) -> list[str]:
 
 
 def _secantus_arguments(folder: Path, password_file: Path | None = None) -> list[str]:
-    # An empty file of ours, or it would take any secantusd.toml that lies about.
+    # Our own empty file: else SecantusDB reads a secantusd.toml that it finds elsewhere.
     config = folder.parent / "secantus.toml"
     return [
         *("--password-file", str(password_file or password_path(folder))),
@@ -125,7 +125,7 @@ def _secantus_arguments(folder: Path, password_file: Path | None = None) -> list
 
 def _mongod_place(place: Place) -> list[str]:
     if isinstance(place, SocketPlace):
-        # Not another one where everybody finds it, either.
+        # Without --nounixsocket a mongod also makes a socket in a folder open to all users.
         return ["--bind_ip", str(place.path), "--port", _UNUSED_PORT, "--nounixsocket"]
     files = place.certificates
     return [
@@ -140,7 +140,7 @@ def _mongod_arguments(folder: Path) -> list[str]:
         *("--dbpath", str(folder)),
         *("--oplogSize", "990"),
         *("--wiredTigerCacheSizeGB", "0.25"),
-        # 200 MB of its own diagnostics are of no use to anybody here.
+        # Saves 200 MB of diagnostic files, which are not used here.
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         "--quiet",
     ]

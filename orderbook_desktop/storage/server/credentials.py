@@ -1,8 +1,7 @@
-"""The one user of a database server of ours: its password, made once, and how it is admitted.
+"""The only user of our database server: its password, and how the user is created.
 
-Every user of a computer can reach its ports on 127.0.0.1, so the server lets nobody in
-without it. It goes from here into the server over its socket: never onto a command line, into
-the environment, or into a log.
+Every user of a computer can reach its ports on 127.0.0.1, so the server asks for a password. It
+is made once. It never appears on a command line, in the environment or in a log.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorClient
 
 
-# The one user of such a server, in its database `admin`.
+# The only user of the server, in its database `admin`.
 USER: Final = "orderbook"
 
 # Digits that need no escaping anywhere: in a DSN, or in a mongod's key.
@@ -26,7 +25,7 @@ _SECRET: Final = re.compile(r"[0-9a-f]{64}")
 
 # MongoDB's codes of Unauthorized and AuthenticationFailed.
 _REFUSALS: Final = (13, 18)
-# That of MongoDB, and what was there before it.
+# MongoDB's code for a user that exists, and the code that older versions use.
 _USER_EXISTS: Final = (51_003, 11_000)
 
 
@@ -36,12 +35,12 @@ def password_path(folder: Path) -> Path:
 
 
 def key_path(folder: Path) -> Path:
-    """Return the file with the key that a mongod's replica set asks of its members."""
+    """Return the file with the key that the members of a mongod's replica set share."""
     return folder.with_suffix(".key")
 
 
 def read_secret(path: Path) -> str:
-    """Return what is kept in `path`; empty where there is no secret. Raises `OSError`."""
+    """Return the secret in `path`; empty if there is none. Raises `OSError`."""
     try:
         text = path.read_text("ascii", errors="replace").strip()
     except FileNotFoundError:
@@ -50,7 +49,7 @@ def read_secret(path: Path) -> str:
 
 
 def keep_secret(path: Path) -> str:
-    """Return what is kept in `path`, made up now where that is nothing. Raises `OSError`."""
+    """Return the secret in `path`; write a new one if there is none. Raises `OSError`."""
     secret = read_secret(path)
     if not secret:
         return new_secret(path)
@@ -59,7 +58,7 @@ def keep_secret(path: Path) -> str:
 
 
 def new_secret(path: Path) -> str:
-    """Return a secret that nobody has seen yet, and keep it in `path`. Raises `OSError`."""
+    """Make a new secret, write it to `path`, and return it. Raises `OSError`."""
     secret = secrets.token_hex(32)
     write_private(path, secret + "\n")
     return secret
@@ -71,15 +70,15 @@ def is_refusal(error: BaseException) -> bool:
 
 
 async def admit_first(client: AsyncIOMotorClient[dict[str, Any]], password: str) -> None:
-    """Make our user of a locked server that has none, which it allows to who is on its computer.
+    """Create our user on a locked server without users, which allows that from its own computer.
 
-    Raises the driver's `PyMongoError`; it is a refusal where there are users.
+    Raises the driver's `PyMongoError`. It is a refusal if the server has users.
     """
     await client.admin.command({"createUser": USER, "pwd": password, "roles": ["root"]})
 
 
 async def admit_again(client: AsyncIOMotorClient[dict[str, Any]], password: str) -> None:
-    """Give our user `password`, on a server that asks nobody who he is.
+    """Set the password of our user, on a server without authentication.
 
     Raises the driver's `PyMongoError`.
     """

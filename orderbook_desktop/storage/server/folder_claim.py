@@ -1,4 +1,4 @@
-"""Who runs the database of a data folder: the lock its owner holds, the record others read."""
+"""Which copy of the program runs the database of a data folder: its lock, and its record."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 
 class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """`server.json`: the server of a data folder, for every copy of the program to find.
+    """`server.json`: where the server of a data folder is, for all copies of the program.
 
-    It listens at the Unix socket `socket`, or at the TLS port `tls_port`; one of a copy older
-    than both at the plain `port`, which is 0 otherwise. `pid` is None while it doesn't run; its
-    place is kept then, to be asked for again. `owner_pid` is the program that runs it,
-    `started_ms` when (ms since the epoch).
+    The server listens at the Unix socket `socket`, or at the TLS port `tls_port`. A server of an
+    older copy listens at the plain `port`; else that is 0. `pid` is None while no server runs; the
+    port stays in the record, so that the next server asks for it again. `owner_pid` is the copy of
+    the program that runs the server, and `started_ms` when it started it (ms since the epoch).
     """
 
     kind: ServerKind
@@ -42,7 +42,7 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     def place(self, folder: Path, answer_s: float = SERVER_TIMES.listener_s) -> Place | OldPlace:
         """Return where the server of the database folder `folder` listens.
 
-        What listens at a port has `answer_s` to say what it is.
+        A listener at a TLS port has to identify itself within `answer_s`.
         """
         if self.socket:
             return SocketPlace(Path(self.socket))
@@ -54,8 +54,8 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
 class FolderClaim:
     """The claim of one copy of the program on a database folder.
 
-    A lock, since the system frees it when its holder dies, however it dies. Call `release()`
-    when done; the folder must exist.
+    It is a file lock: the system frees it when the process that holds it ends, even by a kill. Call
+    `release()` when done. The folder must exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -71,15 +71,15 @@ class FolderClaim:
 
     @property
     def last_port(self) -> int:
-        """The TLS port that the folder's server had last, known once we own it; else 0."""
+        """The last TLS port of the folder's server, known once we own the folder; else 0."""
         return self._remembered.tls_port if self._remembered else 0
 
     def acquire(self) -> bool:
-        """Return whether we own the folder, claiming it if nobody does.
+        """Claim the folder if no other copy owns it; return whether we own it.
 
         Raises `DataFolderUnusable` or `DataFolderFull`.
         """
-        # Imported here because nobody needs it for the first picture.
+        # Imported here because the first picture doesn't need it.
         from filelock import FileLock, Timeout  # noqa: PLC0415
 
         if self.held:
@@ -95,12 +95,12 @@ class FolderClaim:
         previous = self.read()
         if previous is not None:
             self._remembered = previous
-            # What the last owner wrote must not be taken for ours.
+            # Else other copies would take the last owner's server for ours.
             self.publish(msgspec.structs.replace(previous, pid=None, owner_pid=os.getpid()))
         return True
 
     def read(self) -> ServerRecord | None:
-        """Return the record, None where there is none that can be read."""
+        """Return the record; None if it is missing or can't be read."""
         try:
             return msgspec.json.decode(self._record_path.read_bytes(), type=ServerRecord)
         except FileNotFoundError:
@@ -110,7 +110,7 @@ class FolderClaim:
             return None
 
     def publish(self, record: ServerRecord) -> None:
-        """Write the record in one step; only the owner does. Raises like `acquire`."""
+        """Write the record in one step. Only the owner may call it. Raises like `acquire`."""
         try:
             with atomic_file(self._record_path, replace=True) as file:
                 file.write(msgspec.json.encode(record))
@@ -118,7 +118,7 @@ class FolderClaim:
             raise folder_error(self._folder, error) from error
 
     def release(self) -> None:
-        """Give the folder up, if it is ours; its record then says that nothing runs."""
+        """Give up the claim, if we hold it, and write into the record that no server runs."""
         if self._lock is None or not self.held:
             return
         try:

@@ -1,7 +1,7 @@
-"""What a child server accepts connections from: listeners that other users can't get through.
+"""Listeners of a child server that refuse the computer's other users.
 
-Both take the place of a listening socket in a server that was written for a plain one: they have
-its `accept`, `getsockname` and `close`. For the child only, with nothing but the standard library.
+Both replace the listening socket of a server that was written for a plain socket: they have its
+`accept`, `getsockname` and `close`. Used only in the child; they need only the standard library.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 Guest = tuple[socket.socket, tuple[str, int]]
 
 _BACKLOG: Final = 1024
-# A client of ours is done in milliseconds; of more than these, the one that waits longest goes.
+# Our clients need milliseconds. If more handshakes than this are open, the oldest is dropped.
 _HANDSHAKES_AT_MOST: Final = 400
 _OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE)
 _REST_S: Final = 0.05
@@ -37,7 +37,7 @@ _ROOT: Final = 0
 class UnixListener:
     """A Unix socket at `path`, for processes of our own user and of root. Call `close()`.
 
-    Raises `OSError` where another process listens there; what a killed server left is replaced.
+    It replaces the socket of a killed server. Raises `OSError` if another process listens there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,8 +47,8 @@ class UnixListener:
         try:
             self._bind()
         except OSError:
-            for one in (self._socket, self._woken, self._waker):
-                one.close()
+            for end in (self._socket, self._woken, self._waker):
+                end.close()
             raise
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._socket, selectors.EVENT_READ)
@@ -63,7 +63,7 @@ class UnixListener:
                 raise
             self._path.unlink()
             self._socket.bind(address)
-        # Before `listen`: nobody was let in yet.
+        # Before `listen`: no client can have connected yet.
         self._path.chmod(0o600)
         self._socket.listen(_BACKLOG)
         self._socket.setblocking(False)
@@ -88,15 +88,15 @@ class UnixListener:
             peer = peer_of(guest)
             if peer is None or peer[1] in (os.geteuid(), _ROOT):
                 return guest, ("process", peer[0] if peer else 0)
-            log.warning("process %d of another user (%d) was sent away", *peer)
+            log.warning("refused process %d of another user (%d)", *peer)
             guest.close()
 
     def getsockname(self) -> tuple[str, int]:
-        """Return the address in the shape of one with a port, which this has not."""
+        """Return path and 0, in the shape of host and port."""
         return str(self._path), 0
 
     def close(self) -> None:
-        """Let nobody in any more, and wake `accept`."""
+        """Accept no more connections, and wake `accept`."""
         with contextlib.suppress(OSError):
             self._path.unlink()
         self._socket.close()
@@ -105,9 +105,9 @@ class UnixListener:
 
 
 def peer_of(connection: socket.socket) -> tuple[int, int] | None:
-    """Return process and user at the other end of a Unix socket; None where that can't be told.
+    """Return process and user at the other end of a Unix socket; None if they are not known.
 
-    For a client these are those of the process that listens.
+    For a client, that is the process that listens.
     """
     try:
         if sys.platform.startswith("linux"):
@@ -139,7 +139,7 @@ def _has_listener(path: Path) -> bool:
 
 
 def _rest_or_raise(error: OSError) -> None:
-    """Pass over what concerns one guest only, or will pass by itself."""
+    """Return if only one connection failed, or after a rest if files ran out; else raise."""
     if error.errno in _OUT_OF_FILES:
         time.sleep(_REST_S)
     elif error.errno not in (errno.ECONNABORTED, errno.EINTR, errno.EPERM, errno.EPROTO):
@@ -147,7 +147,7 @@ def _rest_or_raise(error: OSError) -> None:
 
 
 def server_context(certificate: Path, authority: Path) -> ssl.SSLContext:
-    """Return the context of a server that lets in who has a certificate of `authority`."""
+    """Return the context of a server that accepts clients with a certificate of `authority`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     context.load_verify_locations(authority)
@@ -158,9 +158,8 @@ def server_context(certificate: Path, authority: Path) -> ssl.SSLContext:
 class TlsListener:
     """TLS at `host`:`port`, for clients with a certificate. Call `close()`.
 
-    Handshakes are done side by side, and none is waited for: a client that connects and says
-    nothing delays nobody, and is sent away after `handshake_s`. Raises `OSError` where the port is
-    taken.
+    Handshakes run side by side: a client that connects and stays silent delays no other client,
+    and is dropped after `handshake_s`. Raises `OSError` if the port is taken.
     """
 
     def __init__(
@@ -176,20 +175,20 @@ class TlsListener:
         self._context = context
         self._ready: queue.SimpleQueue[Guest | None] = queue.SimpleQueue()
         self._closed = False
-        # Those whose handshake goes on, oldest first: when it began, and the address.
+        # The clients whose handshake is not finished, oldest first: when it began, and the address.
         self._waiting: dict[ssl.SSLSocket, tuple[float, tuple[str, int]]] = {}
         self._woken, self._waker = socket.socketpair()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
-            if sys.platform == "win32":  # where the other option would let another share the port
+            if sys.platform == "win32":  # SO_REUSEADDR would let other processes share the port
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
             else:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((host, port))
             self._socket.listen(_BACKLOG)
         except OSError:
-            for one in (self._socket, self._woken, self._waker):
-                one.close()
+            for end in (self._socket, self._woken, self._waker):
+                end.close()
             raise
         self._socket.setblocking(False)
         self._name: tuple[str, int] = self._socket.getsockname()
@@ -200,7 +199,7 @@ class TlsListener:
         self._thread.start()
 
     def accept(self) -> Guest:
-        """Wait for the next client that has proven itself. Raises `OSError` once closed."""
+        """Wait for the next client with a valid certificate. Raises `OSError` once closed."""
         guest = self._ready.get()
         if guest is None:
             raise OSError(errno.EBADF, "the listener was closed")
@@ -211,7 +210,7 @@ class TlsListener:
         return self._name
 
     def close(self) -> None:
-        """Let nobody in any more, and wake `accept`."""
+        """Accept no more connections, and wake `accept`."""
         self._closed = True
         with contextlib.suppress(OSError):
             self._waker.send(b"\0")
@@ -229,8 +228,8 @@ class TlsListener:
         for guest in list(self._waiting):
             self._drop(guest)
         self._selector.close()
-        for one in (self._socket, self._woken, self._waker):
-            one.close()
+        for end in (self._socket, self._woken, self._waker):
+            end.close()
 
     def _until_next_deadline(self) -> float | None:
         oldest = next(iter(self._waiting.values()), None)
@@ -264,7 +263,7 @@ class TlsListener:
 
     def _proceed(self, guest: ssl.SSLSocket) -> None:
         if guest not in self._waiting:
-            return  # Dropped in this very round.
+            return  # It was dropped in this round.
         try:
             guest.do_handshake()
         except ssl.SSLWantReadError:
@@ -272,7 +271,7 @@ class TlsListener:
         except ssl.SSLWantWriteError:
             self._selector.modify(guest, selectors.EVENT_WRITE)
         except (OSError, ValueError) as error:
-            log.info("a client of %s was sent away: %s", self._waiting[guest][1], error)
+            log.info("refused a client at %s: %s", self._waiting[guest][1], error)
             self._drop(guest)
         else:
             self._selector.unregister(guest)
@@ -282,7 +281,7 @@ class TlsListener:
 
     def _drop_the_late(self) -> None:
         last = self._now() - self._handshake_s
-        for guest in [one for one, (began, _) in self._waiting.items() if began <= last]:
+        for guest in [guest for guest, (began, _) in self._waiting.items() if began <= last]:
             self._drop(guest)
 
     def _drop(self, guest: ssl.SSLSocket) -> None:

@@ -59,16 +59,16 @@ from orderbook_desktop.system.tasks import ending
 
 log = logging.getLogger(__name__)
 
-# With such words its storage engine leaves a SecantusDB that runs on, but answers everything, or
-# what concerns the damaged files, with an error.
+# After one of these messages of its storage engine a SecantusDB keeps running, but answers all
+# requests, or those for the damaged files, with an error.
 _FATAL: Final = re.compile(rb"WT_PANIC|WiredTigerError: (WT_ERROR|WT_TRY_SALVAGE|No such file)")
 
 
 class LocalServer:
-    """Starts and stops `program` on `folder`, open to our one user. Call `stop()` when done.
+    """Starts and stops `program` on `folder`, for our own user only. Call `stop()` when done.
 
-    It is never open to others, not even while it is made: it listens where only our own user
-    can reach it, and asks for the password there, too.
+    Other users can never use the database, not even while it is created. It listens where only
+    our own user can reach it, and it asks for the password there, too.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class LocalServer:
         self.folder = folder
         self.log_path = folder.with_suffix(".log")
         self.moved = ""
-        """A sentence on the port that the server should have had, where another has it."""
+        """A sentence for the user if another process has the server's port; else empty."""
         self._transport = transport
         self._times = times
         self._now = now
@@ -96,10 +96,10 @@ class LocalServer:
         return self._child.pid if self._child is not None and self._child.running else None
 
     async def launch(self, wanted_port: int = 0, port_patience_s: float = 0.0) -> Place:
-        """Start the server and wait until it takes writes; return where it listens.
+        """Start the server and wait until it accepts writes; return where it listens.
 
-        Where that is a port, it gets `wanted_port`, or another one where that stays taken for
-        `port_patience_s`. Raises a `DatabaseError`; nothing runs then.
+        A server that needs a port gets `wanted_port`, or another port if that one stays taken for
+        `port_patience_s`. Raises a `DatabaseError`; then no server is running.
         """
         self._prepare()
         begun = self._now()
@@ -136,9 +136,9 @@ class LocalServer:
             await asyncio.sleep(next(delays))
 
     async def judged(self, suspected: DamageSuspected) -> DatabaseError:
-        """Return what a server that failed in its files again has: is their damage proven now?
+        """Return why the server failed in its files again: proven damage, or something else.
 
-        Only if the engine says it is damage, and the server lacks nothing that it needs.
+        Damage is proven only if the engine reports it and the server lacks nothing that it needs.
         """
         lack = await asyncio.to_thread(lack_of, self.folder)
         if lack is not None:
@@ -148,17 +148,17 @@ class LocalServer:
         return ServerFailed(self.program.name, suspected.reason, self.log_path)
 
     async def reset_password(self) -> None:
-        """Have the server's files know a new password, which is kept for the next `launch()`.
+        """Change the password in the server's files and in the file that `launch()` reads.
 
-        Raises a `DatabaseError`; the password is the one before then.
+        Raises a `DatabaseError`; then the old password stays valid.
         """
         self._prepare()
         if not any(self.folder.iterdir()):
             raise NoDatabaseYet(self.folder)
         place = self._place_with(0)
         await self._check_free(place)
-        kept = password_path(self.folder)
-        draft = kept.with_name(f"{kept.name}.next")
+        password_file = password_path(self.folder)
+        draft = password_file.with_name(f"{password_file.name}.next")
         try:
             draft.unlink(missing_ok=True)
             password = keep_secret(draft)
@@ -169,23 +169,22 @@ class LocalServer:
                 await (await self._start(place, command, self._reset, password)).stop(
                     self._times.stop_s
                 )
-            draft.replace(kept)
+            draft.replace(password_file)
         except OSError as error:
             raise folder_error(self.folder, error) from error
         finally:
             place.clear()
 
     async def wait(self) -> int:
-        """Wait for the end of the running server and return its exit code."""
+        """Wait until the running server ends, and return its exit code."""
         assert self._child is not None, "nothing was launched"  # noqa: S101
         return await self._child.wait()
 
     def failure(self) -> DatabaseError | None:
-        """Return what made the server end, as far as its last words say anything known."""
-        return None if self._child is None else self._told_by(self._child)
-
-    def _told_by(self, child: ChildProcess) -> DatabaseError | None:
-        failure = self._failure_of(child)
+        """Return why the server ended, if its last log lines give a known reason."""
+        if self._child is None:
+            return None
+        failure = self._failure_of(self._child)
         return None if isinstance(failure, ServerFailed) else failure
 
     def _failure_of(self, child: ChildProcess) -> DatabaseError:
@@ -197,7 +196,7 @@ class LocalServer:
         return failure
 
     async def stop(self) -> None:
-        """Stop the server, if it runs, and return when it is gone."""
+        """Stop the server if it is running, and return when it has ended."""
         if self._child is not None:
             await self._child.stop(self._times.stop_s)
         if self._place is not None:
@@ -215,7 +214,7 @@ class LocalServer:
             raise folder_error(self.folder, error) from error
 
     def _place_with(self, port: int) -> Place:
-        """Return where to listen: at `port`, or another one for 0, where a port is needed."""
+        """Return where to listen. If a port is needed it is `port`, or a free one for 0."""
         try:
             if self._transport is Transport.SOCKET:
                 return socket_place(self.folder.parent, self.folder.name)
@@ -226,10 +225,10 @@ class LocalServer:
             raise self._not_started(error) from error
 
     def _not_started(self, error: OSError) -> DatabaseError:
-        """Return what `error`, met before the server could say anything, means."""
+        """Return the failure for `error`, which came before the server's first log line."""
         failure = folder_error(self.folder, error)
         if isinstance(failure, DataFolderUnusable):
-            # It was the program that could not be run, or the port.
+            # The folder is usable: the program could not be run, or the port not be had.
             return ServerFailed(self.program.name, str(error), self.log_path)
         return failure
 
@@ -250,7 +249,7 @@ class LocalServer:
         self._child = await self._start(place, command, self._get_ready, password)
 
     async def _check_free(self, place: Place) -> None:
-        """Raise `PlaceTaken`, or `DatabaseFolderBusy` where it serves these very files."""
+        """Raise `PlaceTaken`, or `DatabaseFolderBusy` if the other server has our files open."""
         try:
             await place.check_free()
         except PlaceTaken:
@@ -260,9 +259,9 @@ class LocalServer:
             raise
 
     async def _make(self) -> None:
-        """Make a new SecantusDB elsewhere and move it here, whole.
+        """Create a SecantusDB in a draft folder, and move it to its place when it is complete.
 
-        A kill meanwhile leaves one behind that is no use, and that is not this one.
+        A kill meanwhile leaves only the draft behind.
         """
         folder, draft = self.folder, self.folder.with_suffix(".new")
         try:
@@ -275,7 +274,7 @@ class LocalServer:
             raise folder_error(folder, error) from error
 
     async def _run_to_its_end(self, command: Sequence[str]) -> None:
-        """Run a command that ends by itself; raises what made it fail."""
+        """Run a command until it ends by itself. Raises the error that made it fail."""
         child = self._spawn(command)
         try:
             async with asyncio.timeout(self._times.start_s):
@@ -301,9 +300,9 @@ class LocalServer:
         get_ready: Callable[[Place, int, str], Coroutine[Any, Any, None]],
         password: str,
     ) -> ChildProcess:
-        """Return the child once `get_ready` is done with it.
+        """Start the child, and return it when `get_ready` is done.
 
-        Raises `UnknownToServer` if it refuses `password`.
+        Raises `UnknownToServer` if the child refuses `password`.
         """
         self._place = place
         child = self._spawn(command)
@@ -335,7 +334,7 @@ class LocalServer:
             return
 
     async def _while_running(self, child: ChildProcess, job: Coroutine[Any, Any, None]) -> None:
-        """Finish `job` while the child runs; raises what made that impossible."""
+        """Wait for `job` while the child runs. Raises the error that made it impossible."""
         from pymongo.errors import PyMongoError  # noqa: PLC0415 - not at the window's start
 
         name = self.program.name
@@ -355,7 +354,7 @@ class LocalServer:
         except PyMongoError as error:
             if is_refusal(error):
                 raise UnknownToServer(name, password_path(self.folder)) from error
-            # Its answer may be faster than its words, of which we have all once it has ended.
+            # The answer may arrive before the log lines; these are complete once it has ended.
             await child.stop(self._times.stop_s)
             failure = self._failure_of(child)
             if isinstance(failure, ServerFailed) and not isinstance(failure, ServerKilled):

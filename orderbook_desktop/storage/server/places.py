@@ -1,11 +1,11 @@
-"""Where a child server listens, how clients reach it, and whether who answers there is our child.
+"""Where a child server listens, how clients reach it, and whether the listener is our child.
 
     SocketPlace   a Unix socket in a folder that only its owner can enter (Linux, macOS)
     TlsPlace      a port on 127.0.0.1 with TLS, for holders of a certificate (Windows)
-    OldPlace      the port of a server that an older copy of the program runs: only ever joined
+    OldPlace      the port of a server that an older copy of the program runs; we only join it
 
 Other users can bind a port before the child does, or while it restarts, and answer in its name.
-So nothing that a listener says counts before `answers()` or `is_trusted()` has told whose it is.
+So do not trust a listener before `answers()` or `is_trusted()` has returned true.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from orderbook_desktop.system.private_files import write_private
 
 # The kernel's limit on a path, less the zero at its end.
 _LONGEST_PATH: Final = 103 if sys.platform == "darwin" else 107
-# Our driver knows a socket by this ending.
+# The driver takes an address with this ending for a socket.
 SOCKET_SUFFIX: Final = ".sock"
-# What a mongod would take for something else in the path of a socket.
+# Characters that have another meaning for a mongod in the path of a socket.
 _SPECIAL: Final = frozenset(":,[]")
 
 
 class Transport(Enum):
-    """What a child server is reached by."""
+    """How clients reach a child server."""
 
     SOCKET = "socket"
     TLS = "tls"
@@ -69,21 +69,21 @@ class SocketPlace:
 
     @property
     def host(self) -> str:
-        """How an address names the server."""
+        """The server's host in a MongoDB address."""
         return quote_plus(os.fsencode(self.path))
 
     @property
     def options(self) -> dict[str, str]:
-        """What else an address has to say."""
+        """Further options of a MongoDB address."""
         return {}
 
     @property
     def member(self) -> str:
-        """How the configuration of a replica set names the server."""
+        """The server's name in the configuration of a replica set."""
         return str(self.path)
 
     async def answers(self, child_pid: int) -> bool:
-        """Whether the child listens. Raises `PlaceTaken` where another process does."""
+        """Whether the child listens. Raises `PlaceTaken` if another process does."""
         listener = self.listener()
         if listener is None:
             return False
@@ -92,11 +92,11 @@ class SocketPlace:
         return True
 
     async def is_listening(self) -> bool:
-        """Whether anybody listens."""
+        """Whether a process listens."""
         return self.listener() is not None
 
     async def is_trusted(self, server_pid: int) -> bool:
-        """Whether a listener is there that no other user can have put there."""
+        """Whether the listener is our own user's or root's, in a folder closed to others."""
         del server_pid
         listener = self.listener()
         if listener is None or not is_private(self.path.parent):
@@ -104,7 +104,7 @@ class SocketPlace:
         return listener[1] in (self.path.parent.stat().st_uid, 0)
 
     def listener(self) -> tuple[int, int] | None:
-        """Return process and user of the listener, None where there is none."""
+        """Return process and user of the listener; None if no process listens."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.setblocking(False)
             try:
@@ -114,7 +114,7 @@ class SocketPlace:
             return peer_of(probe)
 
     async def check_free(self) -> None:
-        """Raise `PlaceTaken` where something stands in the way of a new server."""
+        """Raise `PlaceTaken` if a process listens, or `path` exists and is no socket."""
         try:
             there = self.path.lstat()
         except FileNotFoundError:
@@ -123,7 +123,7 @@ class SocketPlace:
             raise self.taken()
 
     def taken(self) -> PlaceTaken:
-        """Return the error that says who is here."""
+        """Return the error that names the process, or the file, at this place."""
         listener = self.listener()
         if listener is not None:
             return PlaceTaken(str(self), named_process(listener[0]))
@@ -134,7 +134,7 @@ class SocketPlace:
         return PlaceTaken(str(self), holder)
 
     def clear(self) -> None:
-        """Remove what a server that was killed left behind, and a folder made for it."""
+        """Remove the socket of a killed server, and the short folder made for it."""
         with contextlib.suppress(OSError):
             if self.listener() is None and stat.S_ISSOCK(self.path.lstat().st_mode):
                 self.path.unlink()
@@ -147,8 +147,8 @@ class SocketPlace:
 class TlsPlace:
     """The port on 127.0.0.1, with the certificates by which both ends know each other.
 
-    What listens there has `answer_s` to say what it is. The child finds the port in `port_file`: on
-    its command line every user could read it, and take the port before the child does.
+    A listener has to identify itself within `answer_s`. The child reads the port from `port_file`:
+    on its command line every user could read the port, and take it before the child does.
     """
 
     port: int
@@ -157,7 +157,7 @@ class TlsPlace:
 
     @property
     def port_file(self) -> Path:
-        """The file that names the port, in the words of a mongod's configuration."""
+        """The file that holds the port, in the format of a mongod's configuration."""
         return self.certificates.server.with_name("server.port")
 
     def write_port(self) -> None:
@@ -169,12 +169,12 @@ class TlsPlace:
 
     @property
     def host(self) -> str:
-        """How an address names the server."""
+        """The server's host in a MongoDB address."""
         return f"{HOST}:{self.port}"
 
     @property
     def options(self) -> dict[str, str]:
-        """What else an address has to say."""
+        """Further options of a MongoDB address."""
         return {
             "tls": "true",
             "tlsCAFile": str(self.certificates.authority),
@@ -183,24 +183,24 @@ class TlsPlace:
 
     @property
     def member(self) -> str:
-        """How the configuration of a replica set names the server."""
+        """The server's name in the configuration of a replica set."""
         return self.host
 
     async def answers(self, child_pid: int) -> bool:
-        """Whether the child listens: nobody else has its key."""
+        """Whether the child listens: no other process has its key."""
         return await self.is_trusted(child_pid)
 
     async def is_listening(self) -> bool:
-        """Whether anybody listens."""
+        """Whether a process listens."""
         return await is_listening(self.port)
 
     async def is_trusted(self, server_pid: int) -> bool:
-        """Whether a listener is there that has the server's key."""
+        """Whether the listener has the server's key."""
         del server_pid
         return await self._kind_of_listener() == _OURS
 
     async def _kind_of_listener(self) -> str:
-        """Return `_OURS`, empty where nobody listens, or what a person should know of it."""
+        """Return `_OURS`, empty if no process listens, or words that describe the listener."""
         context = ssl.create_default_context(cafile=str(self.certificates.authority))
         context.load_cert_chain(self.certificates.client)
         try:
@@ -222,7 +222,7 @@ class TlsPlace:
         return _OURS
 
     async def check_free(self) -> None:
-        """Raise `PlaceTaken`, with the kind of listener, where a new server could not listen."""
+        """Raise `PlaceTaken`, with a description of the listener, if the port is taken."""
         if is_free(self.port):
             return
         kind = await self._kind_of_listener()
@@ -230,16 +230,16 @@ class TlsPlace:
         raise PlaceTaken(str(self), holder if kind == _OURS else f"{holder}{kind}")
 
     def taken(self) -> PlaceTaken:
-        """Return the error that says who is here."""
+        """Return the error that names the process at this port."""
         return PlaceTaken(str(self), holder_of_port(self.port))
 
     def clear(self) -> None:
-        """Nothing is left by a server that was killed."""
+        """Do nothing: a killed server leaves nothing behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class OldPlace:
-    """The port of a server of an older copy of the program, which has its password only."""
+    """The port of a server of an older copy of the program, protected by the password only."""
 
     port: int
 
@@ -248,36 +248,36 @@ class OldPlace:
 
     @property
     def host(self) -> str:
-        """How an address names the server."""
+        """The server's host in a MongoDB address."""
         return f"{HOST}:{self.port}"
 
     @property
     def options(self) -> dict[str, str]:
-        """What else an address has to say."""
+        """Further options of a MongoDB address."""
         return {}
 
     async def is_listening(self) -> bool:
-        """Whether anybody listens."""
+        """Whether a process listens."""
         return await is_listening(self.port)
 
     async def is_trusted(self, server_pid: int) -> bool:
-        """Whether process `server_pid`, or one that it guards, listens and is our own user's."""
+        """Whether process `server_pid`, or a child of it, listens and belongs to our own user."""
         return _listens(server_pid, self.port)
 
 
 Place = SocketPlace | TlsPlace
 _OURS: Final = "ours"
-# Begins the names of folders that are made where the data folder can't have a socket.
+# The prefix of folders made for a socket, if the data folder can't hold one.
 _SHORT: Final = "orderbook-"
 
 
 def socket_place(folder: Path, name: str) -> SocketPlace:
     """Return where the server `name` of the private `folder` listens.
 
-    That is in `folder`, unless its path is too long, or its disk can't have sockets or doesn't
-    keep others out: then it is in a short folder of our own in the user's run-time folder or
-    that for temporary files, the same each time. Raises `DataFolderUnusable` where there is no
-    such place at all.
+    The socket is in `folder`, if its path is short enough and its disk has sockets and keeps
+    other users out. Else it is in a short folder of our own, the same each time, in the user's
+    run-time folder or in the one for temporary files. Raises `DataFolderUnusable` if neither is
+    possible.
     """
     candidate = folder / f"{name}{SOCKET_SUFFIX}"
     if is_private(folder) and _takes_sockets(candidate):
@@ -291,7 +291,7 @@ def socket_place(folder: Path, name: str) -> SocketPlace:
 
 
 def is_private(folder: Path) -> bool:
-    """Whether `folder` itself is one that only its owner can enter, and root or we own it."""
+    """Whether only the owner can enter `folder`, and the owner is our user or root."""
     try:
         there = folder.lstat()
     except OSError:
@@ -301,16 +301,16 @@ def is_private(folder: Path) -> bool:
 
 
 def _short_folders(name: str) -> Iterator[Path]:
-    """Make and give folders that nobody else can replace, best first."""
+    """Create and yield folders that no other user can replace, best first."""
     bases = (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp")  # noqa: S108
-    for base in [Path(one) for one in bases if one]:
+    for base in [Path(base) for base in bases if base]:
         if not _keeps_names(base):
             continue
         with contextlib.suppress(OSError):
             (base / name).mkdir(mode=0o700)
         if _is_own(base / name):
             yield base / name
-        else:  # Somebody was there before us.
+        else:  # Another user has a folder of this name.
             with contextlib.suppress(OSError):
                 yield Path(tempfile.mkdtemp(prefix=f"{_SHORT}{os.geteuid()}-", dir=base))
 
@@ -320,7 +320,7 @@ def _is_own(folder: Path) -> bool:
 
 
 def _keeps_names(folder: Path) -> bool:
-    """Whether others can't rename or remove what we make in `folder`."""
+    """Whether other users can't rename or remove files that we create in `folder`."""
     try:
         there = folder.stat()
     except OSError:
@@ -330,7 +330,7 @@ def _keeps_names(folder: Path) -> bool:
 
 
 def _takes_sockets(path: Path) -> bool:
-    """Whether a socket can be made at `path`, and be named to the driver and to a mongod."""
+    """Whether a socket can be created at `path`, and the driver and a mongod accept the path."""
     try:
         fits = len(str(path).encode()) <= _LONGEST_PATH and not _SPECIAL & set(str(path))
     except UnicodeEncodeError:
@@ -347,19 +347,19 @@ def _takes_sockets(path: Path) -> bool:
 
 
 def _is_or_descends_from(pid: int, ancestor: int) -> bool:
-    """Whether process `pid` is `ancestor`, or was started by it (which may only be a guard)."""
+    """Whether process `pid` is `ancestor`, or was started by it: `ancestor` may be a guard."""
     import psutil  # noqa: PLC0415 - not at the window's start
 
     if pid == ancestor:
         return True
     try:
-        return any(one.pid == ancestor for one in psutil.Process(pid).parents())
+        return any(parent.pid == ancestor for parent in psutil.Process(pid).parents())
     except (psutil.Error, ValueError):
         return False
 
 
 def _listens(pid: int, port: int) -> bool:
-    """Whether process `pid`, or one that it started, listens on `port` and belongs to our user."""
+    """Whether process `pid`, or a descendant of it, listens on `port` and belongs to our user."""
     import psutil  # noqa: PLC0415 - not at the window's start
 
     try:

@@ -1,4 +1,4 @@
-"""Waiting until a child server takes writes, and making a fresh mongod a replica set."""
+"""Waits until a child server accepts writes; makes a new mongod a replica set."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOT_YET_INITIALIZED: Final = 94
 
 
 class AdminDatabase(Protocol):
-    """The part of the driver's `admin` database that is needed here."""
+    """The part of the driver's `admin` database that this module uses."""
 
     async def command(self, command: str | dict[str, Any], /) -> Mapping[str, Any]:
         """Run `command` and return the answer. Raises the driver's `PyMongoError`."""
@@ -37,33 +37,33 @@ class AdminDatabase(Protocol):
 
 
 def child_dsn(place: Place | OldPlace, password: str = "") -> str:
-    """Return the address of a child server, which holds the `password` where one is given.
+    """Return the address of a child server, with the `password` if one is given.
 
-    It is direct, since the server is its replica set's only member. The driver repeats no write:
-    for that a SecantusDB keeps every answer of the last half hour, and goes through all of them at
-    each command. The code that writes repeats it (`storage.failures`).
+    The connection is direct, since the server is the only member of its replica set. Retryable
+    writes are off: for them a SecantusDB keeps every answer of the last half hour, and searches all
+    of these at each command. The callers repeat failed writes (`storage.failures`).
     """
-    who = f"{USER}:{password}@" if password else ""
+    user = f"{USER}:{password}@" if password else ""
     options = {"directConnection": "true", "retryWrites": "false", **place.options}
-    return f"mongodb://{who}{place.host}/?{urlencode(options)}"
+    return f"mongodb://{user}{place.host}/?{urlencode(options)}"
 
 
 @asynccontextmanager
 async def ready_server(
     place: Place, kind: ServerKind, child_pid: int, password: str = ""
 ) -> AsyncIterator[AsyncIOMotorClient[dict[str, Any]]]:
-    """Wait until the child at `place` is a primary, initiating its replica set if need be.
+    """Wait until the child at `place` is a primary; initiate its replica set if necessary.
 
-    Nothing is said to any other process that listens there. Gives a client of it, as our user
-    if a `password` is given. Waits for ever; the caller sets the limit. Raises the driver's
+    Yields a client of it, logged in as our user if a `password` is given. Sends nothing to another
+    process that listens there. Waits without limit; the caller sets one. Raises the driver's
     `PyMongoError`, and `PlaceTaken`.
     """
-    # The loop must not wait for the import, nor for the lock of one that goes on.
+    # In a thread: neither the import nor the import lock may block the event loop.
     await asyncio.to_thread(importlib.import_module, "motor.motor_asyncio")
     from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - 0.2 s, not at start
 
-    # The driver's own attempts are half a second apart, which is as long as the start takes.
-    while not await place.answers(child_pid):  # noqa: ASYNC110 - nobody could set an event
+    # The driver's own attempts are half a second apart, and a start takes no longer than that.
+    while not await place.answers(child_pid):  # noqa: ASYNC110 - no process sets an event
         await asyncio.sleep(_POLL_S)
     client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(child_dsn(place, password))
     try:
@@ -76,7 +76,7 @@ async def ready_server(
 
 
 async def become_primary(admin: AdminDatabase, member: str) -> None:
-    """Wait until the server takes writes; initiate its replica set, or tell it its new address."""
+    """Wait until the server accepts writes; initiate its replica set, or change its address."""
     settled = False
     while not await _is_primary(admin):
         settled = settled or await _settle(admin, member)
@@ -95,7 +95,7 @@ async def _is_primary(admin: AdminDatabase) -> bool:
 
 
 async def _settle(admin: AdminDatabase, member: str) -> bool:
-    """Give the replica set its one member; return whether nothing is left to be done."""
+    """Make the server the only member of its replica set; return whether that is done."""
     from pymongo.errors import OperationFailure  # noqa: PLC0415
 
     try:
@@ -120,13 +120,13 @@ async def _initiate(admin: AdminDatabase, member: str) -> None:
     try:
         await admin.command({"replSetInitiate": config})
     except OperationFailure as error:
-        # It was initiated before, and has only now read that from its files.
+        # It was initiated in an earlier run, and has just read that from its files.
         if error.code != _ALREADY_INITIALIZED:
             raise
 
 
 async def _move(admin: AdminDatabase, member: str) -> None:
-    """Put `member` into a configuration that holds the address of an earlier run."""
+    """Replace the address of an earlier run in the configuration by `member`."""
     config = dict((await admin.command("replSetGetConfig"))["config"])
     config["members"] = [dict(config["members"][0], host=member)]
     config["version"] += 1
@@ -135,7 +135,7 @@ async def _move(admin: AdminDatabase, member: str) -> None:
 
 
 async def _stop_promptly(admin: AdminDatabase) -> None:
-    """Spare the 15 s that a primary waits for a successor when it is told to end."""
+    """Turn off the 15 s for which a primary that is stopped waits for a successor."""
     from pymongo.errors import OperationFailure  # noqa: PLC0415
 
     try:

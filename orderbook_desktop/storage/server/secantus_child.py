@@ -1,15 +1,16 @@
 """SecantusDB as a child of this program, where other users of the computer can't reach it.
 
     secantus_child serve LISTENER --password-file FILE ARGUMENTS…   serves a database, locked
-    secantus_child make --password-file FILE ARGUMENTS…             makes one, and ends
+    secantus_child make --password-file FILE ARGUMENTS…             creates a database, and ends
     secantus_child reset --password-file FILE ARGUMENTS…            changes our password, and ends
 
 ARGUMENTS are SecantusDB's own. LISTENER is `--socket PATH`, or `--tls-port-file FILE` with
-`--certificate FILE` and `--authority FILE`: a command line is for all to read, so no port is on it.
+`--certificate FILE` and `--authority FILE`. The port is not on the command line, which all users
+can read.
 
-SecantusDB has no way to make the first user of a locked database but to open it to all. Here the
-user is made before the listener is, so that no database is ever open. Run in the child only:
-SecantusDB is under the GPL and is not imported by the program itself.
+SecantusDB creates the first user of a locked database only while the database is open to all.
+Here the user is created before the listener, so that no database is ever open. This module runs
+only in the child: SecantusDB is under the GPL, and the program itself does not import it.
 """
 
 from __future__ import annotations
@@ -34,24 +35,23 @@ from orderbook_desktop.storage.server.listeners import TlsListener, UnixListener
 log = logging.getLogger(__name__)
 
 HOST: Final = "127.0.0.1"
-# The one user of such a server, in its database `admin` (`credentials.USER`).
+# The only user of the server, in its database `admin` (`credentials.USER`).
 USER: Final = "orderbook"
 
-# SecantusDB keeps the documents of all collections in sixteen tables, each of which it makes when
-# the first collection comes that belongs there. A kill in that very millisecond leaves a table
-# that is half made, and then nothing in the whole database can be read any more: so all are made
-# before anything is recorded. The table is chosen by the low bits of a hash (FNV-1a) of database
-# and collection. They are a bijection of the last letter's low bits, so sixteen letters in a row
-# belong to all of them.
+# SecantusDB keeps the documents of all collections in sixteen tables. It creates a table with the
+# first collection that belongs there. A kill in that millisecond leaves half a table, and then
+# the whole database can't be read any more. So all tables are created before anything is recorded.
+# SecantusDB chooses the table by the low bits of a hash (FNV-1a) of database and collection. They
+# are a bijection of the low bits of the last letter, so sixteen successive letters reach all.
 _SETUP: Final = "setup"
-# Its log grows, and removed documents keep their room, until the next checkpoint: by itself it
-# makes one a minute.
+# Until the next checkpoint the log grows and removed documents keep their disk space. SecantusDB's
+# default is a checkpoint a minute.
 _CHECKPOINT: Final = ("SECANTUS_CHECKPOINT_SECONDS", "10")
 _COLLECTIONS: Final = "abcdefghijklmnop"
 
 
 class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
-    """A SecantusDB that does the task in `options`; made by SecantusDB's own command."""
+    """A SecantusDB that does the task in `options`. SecantusDB's own command creates it."""
 
     def __init__(self, options: argparse.Namespace, **settings: Any) -> None:
         super().__init__(**settings)
@@ -59,7 +59,7 @@ class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
         self._password = options.password_file.read_text("ascii").strip()
 
     def start(self) -> None:
-        """Do the task; to serve goes on in threads."""
+        """Do the task. The task `serve` continues in threads."""
         if self._options.task == "reset":
             self._change_password()
         else:
@@ -74,9 +74,8 @@ class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
     def wait(self) -> None:
         """Return when the server was stopped, or the task is done.
 
-        A signal's handler runs between two steps of the main thread. One that comes in the
-        instant before a thread falls asleep would not wake it; what is written by the signal
-        itself does.
+        Python runs a signal's handler between two steps of the main thread. A signal in the
+        instant before the thread falls asleep would not wake it; the byte that it writes does.
         """
         woken, waker = socket.socketpair()
         waker.setblocking(False)
@@ -85,8 +84,8 @@ class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
             woken.recv(1)
 
     def _listen(self) -> None:
-        # What this thread has read so far would be kept for it, with all that is removed or changed
-        # later, for as long as the server runs: nothing of its files would be used again.
+        # Else the engine keeps this thread's view of the files as long as the server runs, with all
+        # documents that are removed or changed later, and never reuses their disk space.
         self.storage.release_thread_snapshot()
         options = self._options
         self._socket: UnixListener | TlsListener | None
@@ -101,9 +100,9 @@ class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
         self._thread.start()
 
     def _admit(self) -> None:
-        """Make our user where there is none: of a new database, or of one that was never locked.
+        """Create our user if it is missing: in a new database, or in one that was never locked.
 
-        Who else could use the latter has no business there any more.
+        Other users of a database that was never locked are removed.
         """
         if self.storage.get_user("admin", USER) is not None:
             return
@@ -124,7 +123,7 @@ class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
         self._run(_SETUP, dropDatabase=1)
 
     def _run(self, database: str, **command: Any) -> None:
-        """Run a command as a client would that may do everything."""
+        """Run a command as a client with all rights would."""
         context = CommandContext(0, self.storage, self.cursors, db_name=database)
         answer = dispatch({**command, "$db": database}, context)
         if answer.get("ok") != 1.0:
@@ -132,12 +131,12 @@ class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
 
 
 def port_in(file: Path) -> int:
-    """Return the port that `TlsPlace.write_port` has written."""
+    """Return the port that `TlsPlace.write_port` wrote."""
     return int(file.read_text("ascii").rpartition(":")[2])
 
 
 def main(arguments: list[str]) -> int:
-    """Run SecantusDB as `arguments` say; return its exit code."""
+    """Run SecantusDB with `arguments`; return its exit code."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("task", choices=("serve", "make", "reset"))
     parser.add_argument("--password-file", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""The database server this program uses: given, its own child, or that of another copy."""
+"""The database server that this program uses: a given one, its own child, or another copy's."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ __all__ = ["DatabaseServer", "ServerKind", "ServerState", "redacted_dsn"]
 
 log = logging.getLogger(__name__)
 
-# A server that breaks down in its files more often than this, soon after its start, is of no use
-# if they are damaged. Else it is a part of them that nothing has asked for in a long time.
+# After this many failures in its files, each soon after a start, the server is not started again
+# if the damage is proven. A single failure may be in a part of the files that is rarely read.
 _BREAKDOWNS_AT_MOST: Final = 3
 
 _UNEXPECTED: Final = "The database server ended unexpectedly; it is starting again."
@@ -65,17 +65,17 @@ class ServerState(Enum):
 
 
 class DatabaseServer:
-    """Gets a MongoDB server and keeps it: `mongo_dsn`, else a child, else another copy's.
+    """Provides a MongoDB server: the one at `mongo_dsn`, else a child, else another copy's.
 
-    A child keeps its files, its log and the record for other copies in `data_dir/database`. It
-    is restarted when it ends, in the same place if at all possible, and it ends with this
-    process, however that ends. Only our own user can reach it, and nothing is told to a listener
-    that has not proven to be it. Of several copies of the program on one `data_dir` the first
-    runs the server; when it goes, another takes over. A server behind `mongo_dsn` is checked
-    once, by `start()`, and not watched.
+    A child keeps its files, its log and the record for other copies in `data_dir/database`. It is
+    restarted when it ends, in the same place if possible. It ends with this process, even if this
+    process is killed. Only our own user can reach it. Nothing is sent to a listener before it has
+    proven to be this child. If several copies of the program use one `data_dir`, the first of them
+    runs the server; when that copy ends, another one takes over. A server at `mongo_dsn` is
+    checked once, by `start()`, and not watched.
 
-    `start()` and `close()` must run on the main thread (on Linux a child ends with the thread
-    that started it) under asyncio or qasync. Always `close()`, or use it as a context manager.
+    Call `start()` and `close()` on the main thread, under asyncio or qasync: on Linux a child ends
+    with the thread that started it. Always call `close()`, or use it as a context manager.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class DatabaseServer:
         now: Callable[[], float] = time.monotonic,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`program` is the server to start as a child; None: `choose_program()`'s."""
+        """`program` is the server to start as a child; None: the one of `choose_program()`."""
         self._folder = data_dir / "database"
         self._dsn = mongo_dsn
         self._kind = ServerKind.DSN if mongo_dsn else ServerKind.SECANTUS
@@ -105,7 +105,7 @@ class DatabaseServer:
         self._state = ServerState.STARTING
         self._detail = ""
         self._damage = ""
-        self._told: tuple[ServerState, str, str] | None = None
+        self._notified: tuple[ServerState, str, str] | None = None
         self._callbacks: list[Callable[[], None]] = []
         self._keeper: asyncio.Task[None] | None = None
 
@@ -128,12 +128,12 @@ class DatabaseServer:
 
     @property
     def dsn(self) -> str:
-        """The server's address; it may hold a password, so show `redacted_dsn()` of it only."""
+        """The server's address. It may hold a password, so show only `redacted_dsn()` of it."""
         return self._dsn
 
     @property
     def kind(self) -> ServerKind:
-        """Whose server it is; for a joined one, of which kind its owner's child is."""
+        """The kind of server; for another copy's server, the kind of that copy's child."""
         return self._kind
 
     @property
@@ -143,25 +143,25 @@ class DatabaseServer:
 
     @property
     def state(self) -> ServerState:
-        """Whether the server can be used; always READY for a given DSN once started."""
+        """Whether the server can be used. For a given DSN it is always READY after `start()`."""
         return self._state
 
     @property
     def state_detail(self) -> str:
-        """One sentence on the state for the person using the program, or empty."""
+        """One sentence about the state for the user, or empty."""
         return self._detail
 
     @property
     def pid(self) -> int | None:
-        """The process id of the server, our child or the joined one; None if not running."""
+        """The process id of the server, our child or another copy's; None if it isn't running."""
         if self._joined is not None:
             return self._joined.pid
         return self._local.pid if self._local is not None else None
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have `callback` called, in the loop, after each change of `state` or `dsn`.
+        """Call `callback` in the event loop after each change of `state` or `dsn`.
 
-        Returns what ends that.
+        Returns a function that ends the subscription.
         """
 
         def unsubscribe() -> None:
@@ -172,9 +172,9 @@ class DatabaseServer:
         return unsubscribe
 
     async def start(self) -> None:
-        """Get a server and return when it is ready.
+        """Provide the server, and return when it is ready.
 
-        Raises a `KnownError` where that is impossible; nothing is left running then.
+        Raises a `KnownError` if that is impossible; then no process is left running.
         """
         if self._claim is not None or self._state is not ServerState.STARTING:
             raise BugError("a DatabaseServer is started once")
@@ -189,10 +189,10 @@ class DatabaseServer:
             raise
 
     async def reset_password(self) -> None:
-        """Give the database of the folder a new password, instead of starting it.
+        """Give the folder's database a new password; call it instead of `start()`.
 
-        Nobody can reach its server meanwhile, nor see the new password but in its file. Raises a
-        `DatabaseError`, as where a copy of the program is using the database.
+        No other user can reach the server meanwhile, and only the password file holds the new
+        password. Raises a `DatabaseError`, for example if a copy of the program uses the database.
         """
         try:
             is_there = self._folder.is_dir()
@@ -203,15 +203,15 @@ class DatabaseServer:
         claim = FolderClaim(self._folder)
         if not claim.acquire():
             record = claim.read()
-            who = f" (process {record.owner_pid})" if record else ""
-            raise DatabaseFolderBusy(self._folder, f"another copy of this program{who}")
+            process = f" (process {record.owner_pid})" if record else ""
+            raise DatabaseFolderBusy(self._folder, f"another copy of this program{process}")
         try:
             await self._new_local().reset_password()
         finally:
             claim.release()
 
     async def close(self) -> None:
-        """Stop what is ours, and return when it is gone; another copy's server stays."""
+        """Stop our child and return when it has ended. Another copy's server keeps running."""
         try:
             if self._keeper is not None:
                 self._keeper.cancel()
@@ -251,7 +251,7 @@ class DatabaseServer:
                     )
                     await asyncio.sleep(self._times.follow_s / 3)
         except TimeoutError:
-            assert refusal is not None  # noqa: S101 - what was waited for did not come
+            assert refusal is not None  # noqa: S101 - set by the join that was repeated
             raise refusal from None
         if self._claim.held:
             await self._launch(self._claim, self._claim.last_port)
@@ -259,7 +259,7 @@ class DatabaseServer:
         self._keeper.add_done_callback(self._keeper_ended)
 
     async def _keep(self, claim: FolderClaim) -> None:
-        """Follow the owner's server while there is one, then run our own, for ever."""
+        """Use the owner's server while there is one; then run our own, until cancelled."""
         if not claim.held:
             await self._follow_until_owner(claim)
             self._joined = None
@@ -280,7 +280,7 @@ class DatabaseServer:
             await asyncio.sleep(self._times.follow_s)
 
     async def _join(self, claim: FolderClaim) -> DatabaseError | None:
-        """Use the owner's server; return why that is impossible now, None where it is not."""
+        """Use the owner's server; return None, or why that is impossible now."""
         record = claim.read()
         if record is None or record.pid is None:
             return OwnerSilent(self._folder, record.owner_pid if record else None)
@@ -337,7 +337,7 @@ class DatabaseServer:
                 return
 
     async def _until_moved_aside(self, damaged: DatabaseDamaged) -> None:
-        """Leave damaged files alone: starting the server on them again would change nothing."""
+        """Wait without a server: on damaged files every start would fail again."""
         await until_moved_aside(damaged.folder, self._times.moved_look_s)
         self._damage = ""
 
@@ -369,7 +369,7 @@ class DatabaseServer:
         )
 
     def _password(self, kind: ServerKind) -> str:
-        """Return the password of the server; empty where none is kept."""
+        """Return the password of the server; empty if there is none."""
         try:
             return read_secret(password_path(self._folder / kind.value))
         except OSError as error:
@@ -381,7 +381,7 @@ class DatabaseServer:
         self._dsn = child_dsn(place, password)
 
     def _recordings_elsewhere(self, kind: ServerKind) -> str:
-        """Return a notice if this folder has the database of the other kind of server too."""
+        """Return a notice if this folder also holds a database of the other kind of server."""
         other = ServerKind.SECANTUS if kind is ServerKind.MONGOD else ServerKind.MONGOD
         folder = self._folder / other.value
         if not folder.is_dir() or not any(folder.iterdir()):
@@ -393,9 +393,9 @@ class DatabaseServer:
 
     def _enter(self, state: ServerState, detail: str = "") -> None:
         now = (state, detail, self._dsn)
-        if now == self._told:
+        if now == self._notified:
             return
-        self._told = now
+        self._notified = now
         self._state = state
         self._detail = detail
         log.info("database %s at %s %s", state.value, redacted_dsn(self._dsn) or "-", detail)
@@ -405,7 +405,7 @@ class DatabaseServer:
     def _keeper_ended(self, keeper: asyncio.Task[None]) -> None:
         if keeper.cancelled() or (error := keeper.exception()) is None:
             return
-        log.error("the database is looked after no more", exc_info=error)
+        log.error("the database server is not watched any more", exc_info=error)
         self._enter(
             ServerState.AWAY,
             str(error) if isinstance(error, KnownError) else "Please restart the program.",

@@ -1,7 +1,7 @@
-"""What a database server's last words mean, and what its files and the system say before it runs.
+"""Why a database server failed: judged by its last log lines, its files and the system's limits.
 
-A server that lacks something calls its files damaged. So what it says of them counts only where
-`lack_of` finds nothing that is lacking.
+A server that lacks disk space, memory or access may report damaged files. So its report counts
+only if `lack_of` finds nothing lacking.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from orderbook_desktop.system.ports import named_process
 
 _LOCK_FILES: Final = ("WiredTiger.lock", "mongod.lock")
 
-# Beside its files a server opens libraries, connections, and its log.
+# A server opens libraries, connections and its log besides its files.
 _HANDLES_BESIDE: Final = 40
 # Its log grows in files of 10 MB.
 _ROOM_BYTES: Final = 16 * 2**20
-# It starts with less, and has hardly begun to work then.
+# A server may start with less memory, but fails soon after.
 _MEMORY_BYTES: Final = 2**30
 _THREADS: Final = 64
 
@@ -51,11 +51,11 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 
 _PORT: Final = _words(r"address already in use|only one usage of each socket")
-_Told = Callable[[Path, str], DatabaseError]
-# What the system says, as the engine and Python repeat it, and what that means, in the order of
-# asking. It comes before anything that the engine concludes: for want of any of this it calls its
-# files damaged, or panics.
-_LACKS: Final[tuple[tuple[re.Pattern[str], _Told], ...]] = (
+_ErrorOf = Callable[[Path, str], DatabaseError]
+# The system's messages, as the engine and Python repeat them, and their meaning; the first match
+# counts. They are checked before the engine's own conclusions: if it lacks any of these things,
+# the engine calls its files damaged, or panics.
+_LACKS: Final[tuple[tuple[re.Pattern[str], _ErrorOf], ...]] = (
     (
         _words(r"no space left on device|disk quota exceeded"),
         lambda folder, _: DataFolderFull(folder),
@@ -67,7 +67,7 @@ _LACKS: Final[tuple[tuple[re.Pattern[str], _Told], ...]] = (
     (_words(r"too many open files"), lambda folder, _: NoFileHandles(folder)),
     (_words(r"file too large"), lambda folder, _: FileSizeLimited(folder)),
     (
-        # (The last is also what the engine says of a message that is not UTF-8.)
+        # The engine also says "operation not permitted" of a message that is not UTF-8.
         _words(
             r"read-only file system|permission denied|access is denied|not a directory"
             r"|(?<!handler failed: )operation not permitted"
@@ -94,15 +94,15 @@ _VERSION: Final = _words(
     r"unsupported WiredTiger|WiredTiger version incompatible|IncompatibleStorageFormat"
     r"|version incompatibility|too recent to start up on the existing data"
 )
-# The engine has found files that are not as it wrote them.
+# Messages of the engine about files that differ from what it wrote.
 _CORRUPT: Final = _words(
     r"WT_TRY_SALVAGE|corrupt|checksum|bad magic number|does not appear to be a WiredTiger file"
     r"|smaller than allocation size|failed to read \d+ bytes at offset"
     r"|handle-open: open: no such file"
 )
-# What it says then, too, and when it is at its wits' end for any other reason.
+# Messages of the engine about damaged files, but also about other failures.
 _SUSPECT: Final = _words(r"WT_PANIC|WT_ERROR|WT_NOTFOUND|WiredTiger ?Error|wiredtiger_open|salvage")
-# The engine's catalogue of its own files. It replaces it in one step, so it is never missing.
+# The engine's catalogue of its files. The engine replaces it in one step, so it is never missing.
 _CATALOGUE: Final = "WiredTiger.turtle"
 _CATALOGUE_KEY: Final = b"file:WiredTiger.wt\n"
 _LONGEST_REASON: Final = 160
@@ -111,9 +111,9 @@ _LONGEST_REASON: Final = 160
 def failure_of(
     name: str, last_lines: Sequence[str], place: Place, folder: Path, log_path: Path
 ) -> DatabaseError:
-    """Return what made the server `name` end that had `place` and `folder`.
+    """Return why the server `name` ended, which used `place` and `folder`.
 
-    It is a `DamageSuspected` where its words leave nothing else; that proves no damage yet.
+    It is a `DamageSuspected` if its log lines allow no other explanation; that is no proof yet.
     """
     said = "\n".join(last_lines)
     lack = _lack_in(said, place, folder)
@@ -129,12 +129,12 @@ def failure_of(
 
 
 def _lack_in(said: str, place: Place, folder: Path) -> DatabaseError | None:
-    """Return what the system has denied the server, by what that `said`."""
+    """Return what the system denied the server, according to the log lines `said`."""
     if _PORT.search(said):
         return place.taken()
-    for words, told in _LACKS:
+    for words, error_of in _LACKS:
         if found := words.search(said):
-            return told(folder, found.group(0))
+            return error_of(folder, found.group(0))
     return None
 
 
@@ -144,10 +144,10 @@ def _reason_in(last_lines: Sequence[str]) -> str:
 
 
 def has_lost_its_catalogue(folder: Path) -> bool:
-    """Whether `folder` holds a database that its engine would not find in there.
+    """Whether `folder` holds the files of a database, but not the engine's catalogue.
 
-    It would begin anew, with an empty one, and push the old files aside without a word. Raises
-    a `DatabaseError` where the folder can't be looked at.
+    Then the engine would silently start an empty database and move the old files aside. Raises a
+    `DatabaseError` if the folder can't be read.
     """
     try:
         if (folder / _CATALOGUE).exists():
@@ -158,9 +158,10 @@ def has_lost_its_catalogue(folder: Path) -> bool:
 
 
 def has_broken_catalogue(folder: Path) -> bool:
-    """Whether the catalogue in `folder` can be read, and is not what the engine wrote.
+    """Whether the catalogue in `folder` can be read, and differs from what the engine writes.
 
-    That is a few lines of plain text, one of them a key of which all depends.
+    The engine writes a few lines of plain text. One of them is a key without which it finds no
+    file.
     """
     try:
         content = (folder / _CATALOGUE).read_bytes()
@@ -174,7 +175,7 @@ def has_broken_catalogue(folder: Path) -> bool:
 async def until_worth_trying(
     error: Exception, delay_s: float, look_every_s: float = SERVER_TIMES.moved_look_s
 ) -> None:
-    """Wait until a start that failed with `error` may well succeed, or just for `delay_s`."""
+    """Wait until a start may succeed that failed with `error`; without a sign, for `delay_s`."""
     if isinstance(error, DatabaseDamaged):
         await until_moved_aside(error.folder, look_every_s)
     else:
@@ -182,15 +183,15 @@ async def until_worth_trying(
 
 
 async def until_moved_aside(folder: Path, look_every_s: float = SERVER_TIMES.moved_look_s) -> None:
-    """Wait until the damaged database in `folder` is there no more; look every `look_every_s`."""
-    while await asyncio.to_thread(folder.exists):  # noqa: ASYNC110 - nobody could set an event
+    """Wait until the damaged database is no longer in `folder`; look every `look_every_s`."""
+    while await asyncio.to_thread(folder.exists):  # noqa: ASYNC110 - no process sets an event
         await asyncio.sleep(look_every_s)
 
 
 def lock_holder(folder: Path) -> str:
-    """Return `process PID (name)` for whoever locks the database in `folder`.
+    """Return `process PID (name)` of the process that locks the database in `folder`.
 
-    Empty where that can't be told: only Linux lists its locks.
+    Empty if it is not known: only Linux lists its locks.
     """
     try:
         locks = Path("/proc/locks").read_text(encoding="ascii")
@@ -198,7 +199,7 @@ def lock_holder(folder: Path) -> str:
         return ""
     inodes = {_inode(folder / name) for name in _LOCK_FILES}
     for line in locks.splitlines():
-        # `1: POSIX  ADVISORY  WRITE 1234 08:01:567 0 EOF`, and `->` marks one that only waits.
+        # `1: POSIX  ADVISORY  WRITE 1234 08:01:567 0 EOF`; `->` marks a process that waits.
         fields = line.split()
         if "->" in fields or len(fields) < 6:
             continue
@@ -215,9 +216,9 @@ def _inode(path: Path) -> str:
 
 
 def lack_of(folder: Path) -> DatabaseError | None:
-    """Return what keeps a server from working with the files in `folder`; None: nothing known.
+    """Return what a server on `folder` lacks; None if nothing is known to be lacking.
 
-    What is looked at is as this process has it: its children inherit that. Blocks shortly.
+    It checks this process's access and limits, which its children inherit. Blocks shortly.
     """
     try:
         files = [path for path in folder.iterdir() if path.is_file()]
@@ -241,7 +242,7 @@ def _open_for_writing(path: Path) -> None:
 
 
 def _write_beside(folder: Path) -> None:
-    """Write a file, and open some at once; nothing of it stays. Raises `OSError`."""
+    """Write a file beside `folder`, open it several times, and remove it. Raises `OSError`."""
     draft = folder.with_suffix(".room")
     descriptors: list[int] = []
     try:
@@ -262,7 +263,7 @@ def _limit_of(folder: Path, count: int, largest: int) -> DatabaseError | None:
 
 
 def _limits(folder: Path, count: int, largest: int) -> Iterator[tuple[str, int, DatabaseError]]:
-    """Iterate over the system's limits: name, how much a server needs, and what to say of less."""
+    """Iterate over the system's limits: name, what a server needs, and the error if it is less."""
     yield "RLIMIT_NOFILE", count + _HANDLES_BESIDE, NoFileHandles(folder)
     yield "RLIMIT_FSIZE", largest + _ROOM_BYTES, FileSizeLimited(folder)
     for name in ("RLIMIT_AS", "RLIMIT_DATA"):
@@ -271,7 +272,7 @@ def _limits(folder: Path, count: int, largest: int) -> Iterator[tuple[str, int, 
 
 
 def _limit(name: str) -> int | None:
-    """Return the limit of this process that is called `name`; None where there is none."""
+    """Return this process's limit `name`; None if there is none."""
     if sys.platform == "win32":
         return None
     resource: Any = importlib.import_module("resource")

@@ -1,4 +1,4 @@
-"""How long a database server is waited for, and what for."""
+"""Time limits and intervals of the database server."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class ServerTimes:
-    """How long what is done for a database server may take, in seconds.
+    """Time limits and intervals of a database server, in seconds.
 
-    A server that is given has `given_s` to answer. One of our own has `start_s` to start, since
-    recovering a big database after a crash takes its time, and `stop_s` to end: one that is
-    killed has to recover. A process that holds its files or its place, and may be just ending, is
-    waited for during `folder_s`. A server that starts again waits `port_s` for its old port, so
-    that clients find it where it was. What listens there has `listener_s` to say what it is.
-
-    A copy of the program that uses another one's server looks every `follow_s` whether that is
-    still there, and every `moved_look_s` whether damaged files were moved aside.
-
-    A server that ran for `stable_s` does not fail again and again. One that breaks down in its
-    files sooner than `sound_s` after its start may have damaged files.
+    - `given_s`: a server given by its address answers within this time.
+    - `start_s`: our own server starts within this time. To recover a big database after a crash
+      takes long.
+    - `stop_s`: our own server ends within this time, or is killed. After a kill it has to recover.
+    - `folder_s`: how long to wait for a process that holds the files or the place of the server;
+      it may be ending.
+    - `port_s`: how long a restarted server waits for its old port, where clients look for it.
+    - `listener_s`: a listener identifies itself within this time.
+    - `follow_s`: how often to check whether another copy's server is still there.
+    - `moved_look_s`: how often to check whether damaged files were moved aside.
+    - `stable_s`: a server that ran longer than this is restarted with the shortest delay again.
+    - `sound_s`: a server that fails in its files sooner than this may have damaged files.
     """
 
     given_s: float = 5.0

@@ -179,7 +179,7 @@ def test_a_socket_is_its_owners(tmp_path: Path) -> None:
 
 
 @on_unix
-@pytest.mark.expects_log("process 7 of another user .12345. was sent away")
+@pytest.mark.expects_log("refused process 7 of another user .12345.")
 def test_another_user_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where the folder's disk doesn't keep them out."""
     monkeypatch.setattr(listeners, "peer_of", lambda _guest: (7, 12_345))
