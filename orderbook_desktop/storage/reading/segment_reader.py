@@ -20,7 +20,7 @@ from orderbook_desktop.storage.store.checkpoints import book_key
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.raw_events import own_events
 from orderbook_desktop.storage.store.recording_store import (
-    ChunkPlace,
+    ChunkSpan,
     RecordingStore,
     StoredChunk,
     store_of,
@@ -104,7 +104,7 @@ class SegmentReader:
         until_ms = event_ms - (back_ms or 0)
         latest, back = minute_of(until_ms), _MINUTES_BACK
         while latest >= minute_of(segment.first_event_ms):
-            found = await self._store.places(segment.market, latest - back, latest)
+            found = await self._store.chunk_spans(segment.market, latest - back, latest)
             mine = {one.last_id: one for one in found if self._is_its(one)}
             starts = [one.start_id for one in mine.values() if one.from_event_ms <= until_ms]
             for start_id in sorted(starts, reverse=True):
@@ -113,13 +113,13 @@ class SegmentReader:
             latest, back = latest - back - 1, back * 8
         return None
 
-    def _is_its(self, chunk: ChunkPlace) -> bool:
+    def _is_its(self, chunk: ChunkSpan) -> bool:
         """Whether a chunk is in the archive of the segment. A damaged one is found on the way."""
         begin, end = self._stored.segment.snapshot_id, self._stored.archived_id
         return chunk.segment_id == self._stored.id and begin <= chunk.start_id < end
 
     async def _is_after_all_before(
-        self, start_id: int, event_ms: int, known: Mapping[int, ChunkPlace]
+        self, start_id: int, event_ms: int, known: Mapping[int, ChunkSpan]
     ) -> bool:
         """Whether the chunk before the one at `start_id`, if any, ends before `event_ms`.
 
@@ -129,7 +129,7 @@ class SegmentReader:
             return True
         before = known.get(start_id)
         if before is None:
-            before = await self._store.place_ending_at(self._stored.id, start_id)
+            before = await self._store.chunk_span_ending_at(self._stored.id, start_id)
         if before is None or not self._is_its(before):
             # It was cut just now, or is damaged: what comes after it can be read nevertheless.
             return True

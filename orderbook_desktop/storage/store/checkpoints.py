@@ -24,10 +24,10 @@ _FIELDS: Final = frozenset(
 class StoredBook:
     """A book of a segment, as it is stored.
 
-    `segment_id` is the segment that it says it belongs to, and `is_base` whether that begins
-    with it; both are None where it doesn't say so. `is_as_written` is false where something is in
-    it that nothing of ours writes. `unpack` returns the book, and raises `DamagedDocument` and
-    `MalformedMessage`; it takes a while, so call it in a thread.
+    `segment_id` is the segment that the document names, and `is_base` whether the segment begins
+    with this book; both are None if the document lacks them. `is_as_written` is false if the
+    document has a field that this program doesn't write. `unpack` returns the book, and raises
+    `DamagedDocument` and `MalformedMessage`. It is slow, so call it in a thread.
     """
 
     segment_id: str | None
@@ -38,9 +38,10 @@ class StoredBook:
 
 @dataclass(frozen=True, slots=True)
 class RunningBook:
-    """A book inside a running segment; `unpack` returns it, and takes a while: call it in a thread.
+    """A book inside a running segment.
 
-    `unpack` raises `KeyError`, `TypeError`, `ValueError` or `MalformedMessage` where it is damaged.
+    `unpack` returns the book. It is slow, so call it in a thread. It raises `KeyError`,
+    `TypeError`, `ValueError` or `MalformedMessage` if the book is damaged.
     """
 
     update_id: int
@@ -64,22 +65,22 @@ def stored_book(document: Document) -> StoredBook:
 
 
 async def newest_running(database: Database, market: str) -> RunningBook | None:
-    """Return the newest book of a running segment of `market`; None where nothing records it.
+    """Return the newest book of a running segment of `market`; None if no process records it.
 
     Raises PyMongo's errors, and `DamagedDocument`.
     """
     found = database.collection(SEGMENTS).find({"end_cause": None, "market": market})
     running = [one for one in await found.to_list(None) if not is_gone(one)]
     books = database.collection(CHECKPOINTS)
-    # A recorder that was left open on another machine may know higher ids, not later times.
+    # A segment left open on another machine may have higher ids, but not later times.
     for segment in sorted(running, key=_lateness, reverse=True):
         known = await books.find({"segment": segment["_id"]}, {"update_id": 1}).to_list(None)
         for key in sorted(known, key=lambda one: int(one["update_id"]), reverse=True):
             if int(key["update_id"]) < segment.get("archived_id", 0):
-                # The recorder was taken for dead: the events after it are raw no more.
+                # The recorder was taken for dead: the events after this book are archived.
                 break
             newest = await books.find_one({"_id": key["_id"]})
-            # It may just have been replaced by a newer one.
+            # The recorder may just have replaced it by a newer book.
             if newest is not None:
                 return RunningBook(int(newest["update_id"]), partial(_snapshot, market, newest))
     return None

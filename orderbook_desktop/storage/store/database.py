@@ -1,7 +1,7 @@
-"""The recording's database through motor, and whether it can be reached just now.
+"""The recording's database through motor, and whether it can be reached.
 
-motor is imported when the connection is made: the window doesn't wait for it. Its calls
-stay those that PyMongo's own `AsyncMongoClient` shares, so that it can take over one day.
+motor is imported when the connection is made, so that the window doesn't wait for it. The program
+uses only calls that PyMongo's own `AsyncMongoClient` has too, so that it can replace motor.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ _OUT_OF_DISK: Final = 14031
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTimes:
-    """How long a call to the database waits for what, in seconds.
+    """Time limits of a call to the database, in seconds.
 
-    A server is looked for during `find_s`: short enough to notice a dead one soon, while one that
-    restarts is found within this time. A connection has `connect_s`, and an answer `answer_s`.
+    `find_s` is the limit for finding a server: short enough to notice soon that it is dead, and
+    long enough for one that restarts. `connect_s` is the limit for a connection, and `answer_s`
+    the one for an answer.
     """
 
     find_s: float = 1.5
@@ -49,7 +50,7 @@ DATABASE_TIMES: Final = DatabaseTimes()
 class Database:
     """One database on one server. Call `close()` when done.
 
-    `prepared` is true while indexes and schema are known to be as they must.
+    `prepared` is true while indexes and schema are known to be right.
     """
 
     def __init__(self, name: str, times: DatabaseTimes = DATABASE_TIMES) -> None:
@@ -62,14 +63,15 @@ class Database:
 
     @property
     def problem(self) -> str:
-        """The sentence on the last call that failed, if none of its kind has worked since.
+        """A sentence for the user about the last failed call, until a call of its kind works.
 
-        Of several kinds, the first one of `Activity`.
+        If several kinds fail, it is about the first one in the order of `Activity`.
         """
-        return next((self._problems[one] for one in Activity if one in self._problems), "")
+        failing = (activity for activity in Activity if activity in self._problems)
+        return next((self._problems[activity] for activity in failing), "")
 
     def connect(self, dsn: str) -> None:
-        """Speak to the server at `dsn` from now on, whether or not it is there yet."""
+        """Use the server at `dsn` from now on. The server may start later."""
         from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415
 
         self.close()
@@ -84,24 +86,24 @@ class Database:
 
     @property
     def is_connected(self) -> bool:
-        """Whether `connect` was called, and not `close` since."""
+        """Whether `connect` was called, and `close` was not called after it."""
         return self._connected.is_set()
 
     async def until_connected(self) -> None:
-        """Wait for `connect` to be called."""
+        """Wait until `connect` is called."""
         await self._connected.wait()
 
     async def prepare(self) -> None:
-        """Create indexes, migrate older ones; raises PyMongo's errors and `NewerSchema`."""
+        """Create indexes and migrate an older schema. Raises PyMongo's errors and `NewerSchema`."""
         await prepare_schema(self.motor)
         self.prepared = True
 
     @property
     def motor(self) -> AsyncIOMotorDatabase[Document]:
-        """Motor's database; writes are acknowledged when no failover can undo them.
+        """Motor's database. A write is acknowledged when no failover can undo it.
 
-        Reads see all of them, whatever the DSN prefers: what a secondary doesn't know yet would
-        pass for missing.
+        Reads always go to the primary, even if the DSN prefers another server: a document that a
+        secondary doesn't have yet would count as missing.
         """
         from pymongo import ReadPreference, WriteConcern  # noqa: PLC0415
 
@@ -114,16 +116,16 @@ class Database:
         )
 
     async def has_recordings(self) -> bool:
-        """Whether anything was ever recorded here; raises PyMongo's errors and `NewerSchema`."""
+        """Whether anything was ever recorded here. Raises PyMongo's errors and `NewerSchema`."""
         return await has_schema(self.motor)
 
     def watch(
         self, pipeline: Sequence[Document], token: Mapping[str, Any] | None, await_ms: int
     ) -> Any:
-        """Return motor's change stream, which begins after what `token` stands for.
+        """Return motor's change stream, which begins after the change that `token` names.
 
-        Motor's own types declare its `alive` a method, which it is not. The server answers within
-        `await_ms`, be it that nothing has changed.
+        The server answers within `await_ms`, even if nothing has changed. The return type is `Any`,
+        since motor's types declare the property `alive` as a method.
         """
         return self.motor.watch(pipeline, resume_after=token, max_await_time_ms=await_ms)
 
@@ -132,14 +134,14 @@ class Database:
         return self.motor[name]
 
     def failed(self, activity: Activity, error: Exception) -> None:
-        """Note that a call failed."""
+        """Record that a call failed, and log it once."""
         sentence = _sentence(activity, error)
         if self._problems.get(activity) != sentence:
             _log.warning("%s (%s: %s)", sentence, type(error).__name__, error)
         self._problems[activity] = sentence
 
     def worked(self, activity: Activity) -> None:
-        """Note that a call worked."""
+        """Record that a call worked."""
         if self._problems.pop(activity, None) is not None:
             _log.info("the database works again")
 
@@ -149,7 +151,7 @@ class Database:
         self.prepared = False
         client, self._client = self._client, None
         if client is not None:
-            # It takes leave of the server, and waits for it where that is away.
+            # It ends its sessions on the server, and blocks if the server is away.
             threading.Thread(target=client.close, name="database-leave", daemon=True).start()
 
 
@@ -167,7 +169,7 @@ def _sentence(activity: Activity, error: Exception) -> str:
         if error.code == _OUT_OF_DISK or "No space left" in str(error):
             return f"The database's disk is full; free some space. Meanwhile {activity.value}."
         return f"The database refuses to work ({_reason(error)}); {activity.value} until it does."
-    # The latter: the server has another address now, and the old connections are closed.
+    # InvalidOperation: the server has a new address, and the old connections were closed.
     if isinstance(error, ConnectionFailure | InvalidOperation):
         return f"The database can't be reached; {activity.value} until it is back."
     if isinstance(error, PyMongoError):

@@ -1,12 +1,12 @@
-"""The journal of imports: what one began to write, so that it is there as a whole or not at all.
+"""The journal of imports: it makes an import complete, or undoes it.
 
-A document in `meta`, `_id` `import:…`, says what an import writes before it does. While it
-is "writing", everything that it names is undone; once all chunks are there it is "committing",
-and holds the documents that make them known: then these are written. Whichever it is, whoever
-comes next after a crash does it (`settle_imports`). Until then nobody reads any of it: chunks
-without a segment are invisible. Two imports never have a market in common: what one found
-to be free the other could take. What an import on another machine left while "writing" stays
-until a program there comes.
+An import first writes a document into `meta`, with an `_id` `import:…`, that names all it will
+write. In the state "writing" all of that has to be undone. When all chunks are written the state
+is "committing": the document then holds the segments, which have to be written too. After a crash
+the next import or recorder undoes or completes the import (`settle_imports`). Until then readers
+don't see it, since they ignore chunks without a segment. Two imports at a time never have a market
+in common, since each could take the ids that the other found free. An import that crashed on
+another machine while "writing" stays until a program runs on that machine.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _COMMITTING: Final = "committing"
 
 
 class ImportBusy(KnownError):
-    """Another import of `market` is going on."""
+    """Another import of `market` is running."""
 
     def __init__(self, market: str) -> None:
         self.market = market
@@ -40,7 +40,7 @@ class ImportBusy(KnownError):
 
     def __str__(self) -> str:
         return (
-            f"Nothing was imported: another import of {self.market} is going on; try again when "
+            f"Nothing was imported: another import of {self.market} is running; try again when "
             "it is done."
         )
 
@@ -53,7 +53,7 @@ class ImportJournal:
         self._key = key or _PREFIX + secrets.token_hex(8)
 
     async def begin(self, markets: Iterable[str]) -> None:
-        """Claim `markets`; raise `ImportBusy` while another import has one of them."""
+        """Claim `markets`. Raises `ImportBusy` if another import has claimed one of them."""
         claimed = set(markets)
         document = {
             "_id": self._key,
@@ -70,20 +70,20 @@ class ImportJournal:
                 raise ImportBusy(min(common))
 
     async def plan(self, segments: list[str], loose: list[str]) -> None:
-        """Note the ids of the segments and the keys of the loose chunks that will be written."""
+        """Write down the ids of the segments and the keys of the loose chunks to be written."""
         fields = {"segments": segments, "loose": loose}
         await self._meta.update_one({"_id": self._key}, {"$set": fields})
 
     async def commit(self, segments: list[Document]) -> None:
-        """Make known what was written; `segments` are the documents of the segments."""
+        """Complete the import; `segments` are the documents of the segments."""
         fields = {"state": _COMMITTING, "known": segments}
         await self._meta.update_one({"_id": self._key}, {"$set": fields})
         await self.finish()
 
     async def settle(self, document: Document) -> None:
-        """Bring to an end what the journal `document` says."""
+        """Complete or undo the import of the journal's `document`, according to its state."""
         if document["state"] == _COMMITTING:
-            await self._make_known(document["known"], document["loose"])
+            await self._write_segments(document["known"], document["loose"])
         else:
             store = ChunkStore(self._database)
             for segment in document["segments"]:
@@ -93,12 +93,12 @@ class ImportJournal:
         await self._meta.delete_one({"_id": self._key})
 
     async def finish(self) -> None:
-        """Undo what was written, unless it is being made known already: then go on with that."""
+        """Undo the import, or complete it if it is committing; does nothing if it is settled."""
         document = await self._meta.find_one({"_id": self._key})
         if document is not None:
             await self.settle(document)
 
-    async def _make_known(self, segments: list[Document], loose: list[str]) -> None:
+    async def _write_segments(self, segments: list[Document], loose: list[str]) -> None:
         store, lists = ChunkStore(self._database), LooseEvents(self._database)
         for key in loose:
             chunk = await store.get_loose(key)
@@ -119,24 +119,27 @@ class ImportJournal:
 
 
 async def settle_imports(database: Database) -> int:
-    """Bring to an end what imports left that are gone; return how many. Raises PyMongo's errors.
+    """Complete or undo the imports whose process has ended; return how many these are.
 
-    Call it before anything is imported, and when a recorder starts.
+    Call it before an import, and when a recorder starts. Raises PyMongo's errors.
     """
     count = 0
     for document in await _begun(database):
         gone = is_gone(document)
-        # To make known what is written harms nobody, be it twice.
+        # To complete an import is harmless, even if its own process does it, too.
         if gone or document["state"] == _COMMITTING:
             await ImportJournal(database, document["_id"]).settle(document)
         if gone:
-            _log.warning("an import had been broken off while %s", document["state"])
+            _log.warning("an import was interrupted while %s", document["state"])
             count += 1
     return count
 
 
 async def being_imported(database: Database) -> set[str]:
-    """Return the ids of segments whose chunks may be there before they are; as `settle_imports`."""
+    """Return the ids of segments that are being imported: their chunks are stored before them.
+
+    Raises PyMongo's errors.
+    """
     return {one for document in await _begun(database) for one in document["segments"]}
 
 

@@ -1,10 +1,10 @@
-"""Which stored events belong to no segment, so that the loss of any of them is found.
+"""Lists of loose events: stored events that belong to no segment. By these a loss is noticed.
 
-Such are events that came before the first snapshot or amid a gap, and those that came again
-in another form. A document of `loose_events` lists some of them: `market`, `first_id`,
-`last_id`, `count`, and `ids`, their final update ids in order, as differences, in MessagePack
-compressed by zstd with a checksum. Once they are archived, `archived` is true and `chunk` the
-`_id` of the loose chunk that has them; those of which a segment had use are listed no more.
+Loose events came before the first snapshot, or during a gap, or again in another form. A document
+of `loose_events` lists some of them: `market`, `first_id`, `last_id`, `count`, and `ids`, the
+final update ids in order, as differences, in MessagePack compressed by zstd with a checksum. Once
+they are archived, `archived` is true and `chunk` is the `_id` of their loose chunk. Events that a
+segment has taken meanwhile are then no longer listed.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from orderbook_desktop.storage.store.schema import (
 )
 
 _ASKED_AT_ONCE: Final = 50
-# Of a list: more than 450,000 ids, however far apart, and in memory less than 300 MB.
+# The most bytes of an unpacked list: more than 450,000 ids, and less than 300 MB of memory.
 _IDS_BYTES_AT_MOST: Final = 4 << 20
 _decoder: Final = msgspec.msgpack.Decoder(list[int])
 
 
 @dataclass(frozen=True, slots=True)
 class LooseList:
-    """Events that belong to no segment: their final ids, and the chunk they are in, if any."""
+    """Events that belong to no segment: their final ids, and their chunk once it is written."""
 
     id: str
     market: str
@@ -54,7 +54,7 @@ class LooseEvents:
         self._database = database
 
     async def list_up(self, market: str, ids: Iterable[int], key: str) -> None:
-        """Note that the stored events `ids`, one at least, belong to no segment.
+        """Write a list: the stored events `ids`, at least one, belong to no segment.
 
         Repeating is harmless.
         """
@@ -64,15 +64,15 @@ class LooseEvents:
         )
 
     async def lists(self, market: str, *, waiting: bool = False) -> list[LooseList]:
-        """Return the lists of `market`, or those not archived yet; raises `DamagedDocument`."""
+        """Return the lists of `market`, or only those not archived. Raises `DamagedDocument`."""
         query: Document = {"market": market} | ({"archived": False} if waiting else {})
         found = await self._database.collection(LOOSE_EVENTS).find(query).to_list(None)
         return sorted(map(_list_of, found), key=lambda one: (one.ids[0], one.id))
 
     async def end_after(self, market: str, after_id: int) -> LooseEnd | None:
-        """Return where the loose events of `market` end, if some come after `after_id`.
+        """Return the last id and time of the loose events of `market` after `after_id`, if any.
 
-        No list is unpacked: a damaged one is for `lists` to tell.
+        It unpacks no list, so it doesn't notice a damaged one; `lists` does.
         """
         query = {"market": market, "last_id": {"$gt": after_id}}
         fields = {"last_id": 1, "archived": 1, "chunk": 1}
@@ -90,7 +90,7 @@ class LooseEvents:
         return LooseEnd(max(end.last_id for end in ends), max(end.to_ms for end in ends))
 
     async def _ends_of(self, chunks: Mapping[str, int]) -> list[LooseEnd]:
-        """Return the ends of loose chunks, of which the last ids are known."""
+        """Return the ends of loose chunks, whose last ids are known."""
         query, fields = {"_id": {"$in": list(chunks)}}, {"to_event_ms": 1}
         if not chunks:
             return []
@@ -99,7 +99,7 @@ class LooseEvents:
         return [LooseEnd(chunks[key], in_ms(time)) for key, time in times if isinstance(time, int)]
 
     async def _raw_ends(self, market: str, after_id: int, last_id: int) -> list[LooseEnd]:
-        """Return ids and times of the raw events in a range of ids that no segment has."""
+        """Return ids and times of the raw events in a range of ids."""
         query = {"market": market, "u": {"$gt": after_id, "$lte": last_id}}
         fields = {"u": 1, "event_ms": 1}
         found = await self._database.collection(DEPTH_EVENTS).find(query, fields).to_list(None)
@@ -107,15 +107,15 @@ class LooseEvents:
         return [LooseEnd(key, in_ms(time)) for key, time in times if isinstance(time, int)]
 
     async def waiting_markets(self) -> list[str]:
-        """Return the markets that have loose events which are not archived."""
+        """Return the markets that have loose events to be archived."""
         found = self._database.collection(LOOSE_EVENTS).find({"archived": False}, {"market": 1})
         return sorted({one["market"] for one in await found.to_list(None) if "market" in one})
 
     async def archived(self, one: LooseList, ids: Collection[int], chunk: str | None) -> bool:
-        """Note that those of a list are archived in `chunk`, and which ones they are.
+        """Store that the events `ids` of a list are archived in `chunk`.
 
-        Of the others a segment has had use after all, and knows them. Return whether that was
-        to be noted still: somebody else may have done all of it.
+        The other events of the list are in a segment now, so they are removed from it. Return
+        false if another process has already archived the list.
         """
         lists = self._database.collection(LOOSE_EVENTS)
         waiting = {"_id": one.id, "archived": False}
@@ -128,10 +128,10 @@ class LooseEvents:
 async def missing_loose(
     database: Database, market: str, known: Collection[int] = frozenset()
 ) -> list[int]:
-    """Return the final ids of loose events of `market` that were stored and are not there.
+    """Return the final ids of listed loose events of `market` that are not stored any more.
 
-    Of those in `known` it is known that they are. Decodes chunks only where that is needed.
-    Raises `DamagedDocument`, `DamagedChunk` and PyMongo's errors.
+    The ids in `known` need no check. Decodes only the chunks that it needs. Raises
+    `DamagedDocument`, `DamagedChunk` and PyMongo's errors.
     """
     listed: set[int] = set()
     for one in await LooseEvents(database).lists(market):
@@ -180,7 +180,7 @@ async def archived_ids(database: Database, market: str, ids: Collection[int]) ->
 
 
 def _listing(ids: Collection[int]) -> Document:
-    # Plain integers: the database's are of a type of their own.
+    # Plain integers: the database returns integers of its own type.
     ordered = sorted(map(int, ids))
     steps = [ordered[0], *(after - before for before, after in pairwise(ordered))]
     return {
@@ -198,8 +198,8 @@ def _list_of(document: Document) -> LooseList:
         market, archived, chunk = (document[name] for name in ("market", "archived", "chunk"))
     except (KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
         raise DamagedDocument(f"{type(error).__name__}: {error}") from error
-    told = (document.get("count"), document.get("first_id"), document.get("last_id"))
+    fields = (document.get("count"), document.get("first_id"), document.get("last_id"))
     is_in_order = all(step > 0 for step in steps[1:])
-    if not ids or not is_in_order or told != (len(ids), ids[0], ids[-1]):
+    if not ids or not is_in_order or fields != (len(ids), ids[0], ids[-1]):
         raise DamagedDocument("a list of loose events contradicts itself")
     return LooseList(document["_id"], market, ids, archived, chunk)

@@ -1,4 +1,4 @@
-"""Which process records a segment, whether it is still alive, and what others record just now."""
+"""Which process records a segment, whether it still runs, and what other processes record."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from orderbook_desktop.storage.failures import driver_failures_told
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import RECORDER, SEGMENTS, Document
 
-# Tells this process from all others, those of the same number before and after it included.
+# Identifies this process; a process id may be used again.
 _TOKEN: Final = secrets.token_hex(8)
-# A recorder writes every ten seconds at least that it lives; after an outage it needs a moment.
+# A recorder writes a heartbeat every ten seconds. After an outage it needs a moment longer.
 _HEARD_WITHIN_MS: Final = 45_000
-# The system tells the start of a process to a hundredth of a second.
+# The system gives the start of a process to a hundredth of a second.
 _START_MARGIN_MS: Final = 1_000
 
-# After these a recorder goes on by itself, with a segment of its own, as soon as it can.
+# After one of these causes a recorder continues by itself, with a new segment, as soon as it can.
 _PASSING: Final = frozenset(
     cause.value
     for cause in GapCause
@@ -35,9 +35,9 @@ _FIELDS: Final = ("market", "owner", "alive_ms", "end_cause", "origin")
 
 
 def _process_space() -> str:
-    """Name the processes among which a process id means one thing: machine, boot, namespace.
+    """Name the space in which process ids are unique: machine, boot and namespace.
 
-    Two containers may well have the same host name, and each a process 1.
+    Two containers may have the same host name, and each has a process 1.
     """
     parts = [platform.node()]
     if sys.platform == "linux":
@@ -51,47 +51,47 @@ _SPACE: Final = _process_space()
 
 
 def owner_document(now_ns: Callable[[], int] = time.time_ns) -> Document:
-    """Return the fields that say who writes a segment, and when that was.
+    """Return the fields that name the writing process and the time of writing.
 
-    `alive_ms` is compared for change only: clocks differ, and jump.
+    `alive_ms` is only compared for change, since clocks differ and jump.
     """
     owner = {"host": _SPACE, "pid": os.getpid(), "token": _TOKEN}
     return {"owner": owner, "alive_ms": now_ns() // 1_000_000}
 
 
 def is_ours(segment: Document) -> bool:
-    """Whether this very process wrote `segment`."""
+    """Whether this process wrote `segment`."""
     return bool(_owner_of(segment).get("token") == _TOKEN)
 
 
 def token_of(segment: Document) -> object:
-    """Return what tells the process that wrote `segment` from all others; None: not known."""
+    """Return the token of the process that wrote `segment`; None if it is not known."""
     return _owner_of(segment).get("token")
 
 
 def is_gone(segment: Document) -> bool:
-    """Whether the process that wrote `segment` certainly runs no more.
+    """Whether the process that wrote `segment` has certainly ended.
 
-    False also where that can't be known: on another machine or in another container, or
-    where another process has got its number. There only a heartbeat that stops tells.
+    False also if that can't be known: it ran on another machine or in another container, or its
+    process id is in use again. Then only a heartbeat that stops shows the end.
     """
     owner = _owner_of(segment)
     pid = owner.get("pid")
     if is_ours(segment) or owner.get("host") != _SPACE or not isinstance(pid, int):
         return False
-    # Imported here because nobody needs it for the first picture.
+    # Imported here because the first picture doesn't need it.
     import psutil  # noqa: PLC0415
 
     return pid == os.getpid() or not psutil.pid_exists(pid)
 
 
 def is_live(segment: Document, now_ms: int) -> bool:
-    """Whether the process that wrote `segment` seems to run, by all that is stored of it.
+    """Whether the process that wrote `segment` seems to run, judged by the stored fields.
 
-    On this machine it is the process of that number, unless it began after it is said to have
-    written: then another one has got the number. One that is suspended runs. Of another machine, or
-    container, only the time counts at which it last wrote: `now_ms` is ours, and clocks that differ
-    by less than `_HEARD_WITHIN_MS` do no harm.
+    On this machine a process with that id has to run, and to have started before it last wrote;
+    else the id was used again. A suspended process counts as running. For another machine or
+    container only the time of the last write counts: `now_ms` is our time, and clocks may differ by
+    up to `_HEARD_WITHIN_MS`.
     """
     owner, alive_ms = _owner_of(segment), segment.get("alive_ms")
     pid = owner.get("pid")
@@ -105,8 +105,8 @@ def is_live(segment: Document, now_ms: int) -> bool:
 
 
 def _runs_since(pid: int, alive_ms: int) -> bool:
-    """Whether a process `pid` runs that had begun at `alive_ms`."""
-    # Imported here because nobody needs it for the first picture.
+    """Whether a process `pid` runs that had started by `alive_ms`."""
+    # Imported here because the first picture doesn't need it.
     import psutil  # noqa: PLC0415
 
     try:
@@ -116,18 +116,18 @@ def _runs_since(pid: int, alive_ms: int) -> bool:
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
-        # It is there, and another user's.
+        # It exists, and belongs to another user.
         return True
 
 
 def _owner_of(segment: Document) -> Document:
-    """Return what is known of the owner: of a damaged document perhaps nothing."""
+    """Return the owner's fields; empty if the document is damaged."""
     owner = segment.get("owner")
     return owner if isinstance(owner, dict) else {}
 
 
 class RecorderState(Enum):
-    """What the recorder of a market does. The values are what a person reads."""
+    """What the recorder of a market does. The user reads the values."""
 
     RECORDING = "recording"
     INTERRUPTED = "interrupted"
@@ -136,24 +136,24 @@ class RecorderState(Enum):
 
     @property
     def is_live(self) -> bool:
-        """Whether there is a recorder, be it that it waits for the exchange."""
+        """Whether there is a recorder, even if it waits for the exchange."""
         return self in (RecorderState.RECORDING, RecorderState.INTERRUPTED)
 
 
 async def recorder_states(
     database: Database, now_ns: Callable[[], int] = time.time_ns
 ) -> dict[str, RecorderState]:
-    """Return by market what its recorder does, as far as is stored. Raises PyMongo's errors.
+    """Return by market what its recorder does, judged by the stored segments.
 
-    A recorder that has lost the exchange has no running segment: it is known by the last one that
-    it wrote. If it was told to stop before the exchange came back, nothing says so until its
-    program ends. `storage.store.owner.is_live` says what is known of other machines.
+    A recorder that has lost the exchange has no running segment; its last segment stands for it.
+    If it was stopped before the exchange came back, it counts as interrupted until its program
+    ends. For other machines see `is_live`. Raises PyMongo's errors.
     """
     now_ms = now_ns() // 1_000_000
     found = database.collection(SEGMENTS).find({}, dict.fromkeys(_FIELDS, 1))
     by_market: dict[str, list[Document]] = {}
     for one in await found.to_list(None):
-        # A damaged one may not say of what it is; an import records nothing.
+        # A damaged segment may lack its market. An import has no recorder.
         if "market" in one and one.get("origin", RECORDER) == RECORDER:
             by_market.setdefault(one["market"], []).append(one)
     return {market: _state_of(some, now_ms) for market, some in by_market.items()}
@@ -163,7 +163,7 @@ def _state_of(segments: list[Document], now_ms: int) -> RecorderState:
     running = [one for one in segments if one.get("end_cause", "") is None]
     if any(is_live(one, now_ms) for one in running):
         return RecorderState.RECORDING
-    # Of each recorder its last word.
+    # The last segment of each recorder.
     last: dict[object, Document] = {}
     for one in sorted(segments, key=_written_ms):
         last[token_of(one)] = one
@@ -179,9 +179,9 @@ def _written_ms(segment: Document) -> int:
 
 
 async def recorded_by_others(database: Database) -> frozenset[str]:
-    """Return the markets that other processes record, as far as can be known.
+    """Return the markets that other processes record, as far as is known.
 
-    One on another machine that ended without a word counts until its segments are closed
+    A recorder that crashed on another machine counts until its segments are closed
     (`storage.recorder.recovery`). Raises `DatabaseFailed`.
     """
     fields = {"market": 1, "owner": 1}
@@ -189,5 +189,5 @@ async def recorded_by_others(database: Database) -> frozenset[str]:
         running = database.collection(SEGMENTS).find({"end_cause": None}, fields)
         found = await running.to_list(None)
     others = (one for one in found if not is_ours(one) and not is_gone(one))
-    # A damaged one may not say of what it is.
+    # A damaged segment may lack its market.
     return frozenset(one["market"] for one in others if "market" in one)

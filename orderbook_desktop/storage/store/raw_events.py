@@ -1,4 +1,4 @@
-"""Events that are not archived yet, read in their order and no more at a time than fit well."""
+"""Reads events that are not archived yet: in order, and some hundred at a time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_of
 
-# Ranges have to be bounded on both sides, by ids, of which a market may use few or many. The
-# event that follows spans no more than the longest one.
+# Queries have to be bounded on both sides by ids. How many ids a second uses differs by market, so
+# the span adapts. The next event spans no more than the longest span.
 _FIRST_SPAN: Final = 20_000
 _LONGEST_SPAN: Final = WIDEST_EVENT
-# No segment is ahead of its last checkpoint by more ids.
+# The most ids by which a segment is ahead of its last checkpoint.
 _IDS_AHEAD: Final = 50_000_000
 _FEW: Final = 300
 _MANY: Final = 1_500
@@ -33,16 +33,16 @@ _FIELDS: Final = frozenset({"_id", "received_ns", "payload", "sum", *(name for n
 
 
 class Ids(Protocol):
-    """What has the update ids of an event."""
+    """A value with the update ids of an event."""
 
     @property
     def first_id(self) -> int:
-        """The first of them."""
+        """The first update id."""
         ...
 
     @property
     def final_id(self) -> int:
-        """The last of them."""
+        """The last update id."""
         ...
 
 
@@ -58,10 +58,10 @@ class RawEvents:
         self._span = _FIRST_SPAN
 
     async def run_after(self, after_id: int, last_id: int) -> list[DepthDiff]:
-        """Return the events that follow `after_id` without a hole, some hundred at a time.
+        """Return the next events after `after_id` without a hole, some hundred at a time.
 
-        None goes beyond `last_id`. Empty where the next one is missing. Raises PyMongo's
-        errors, and `MalformedMessage` where the next one is not as it was stored.
+        No event goes beyond `last_id`. Empty if the next event is missing. Raises PyMongo's errors,
+        and `MalformedMessage` if the next event is damaged.
         """
         begin, furthest_id = after_id, min(last_id, after_id + 1 + _LONGEST_SPAN)
         while begin < furthest_id:
@@ -78,7 +78,7 @@ class RawEvents:
         return await self._too_wide(after_id, furthest_id, last_id)
 
     async def those(self, ids: Sequence[int]) -> list[DepthDiff]:
-        """Return those of the events of these final ids that are there; raises as `run_after`."""
+        """Return the stored events with these final ids. Raises what `run_after` raises."""
         events = self._database.collection(DEPTH_EVENTS)
         found: list[Document] = []
         for start in range(0, len(ids), _MANY):
@@ -87,16 +87,18 @@ class RawEvents:
         return [checked_event(one) for one in found]
 
     async def stored_after(self, after_id: int) -> list[Document]:
-        """Return what is stored of the events after `after_id`, for `event_of` to read.
+        """Return the stored documents of the events after `after_id`; `event_of` reads them.
 
-        None is further ahead than any segment is of its last checkpoint. Raises PyMongo's errors.
+        It looks as far ahead as a segment can be ahead of its last checkpoint. Raises PyMongo's
+        errors.
         """
         return await self._between(after_id, min(after_id + _IDS_AHEAD, INT64_MAX))
 
     async def _around(self, after_id: int, last_id: int) -> list[DepthDiff]:
-        """Return the event that follows, where others end within its ids and are found before it.
+        """Return the next event after `after_id`, if its ids include the final ids of others.
 
-        They were sent after it by an exchange whose update ids contradict each other.
+        Sorted by final id, these other events come before it. They are from an exchange whose
+        update ids contradict each other.
         """
         query = {
             "market": self._market,
@@ -108,16 +110,16 @@ class RawEvents:
         return [checked_event(one) for one in found]
 
     async def between(self, after_id: int, last_id: int) -> dict[int, int]:
-        """Return final ids and times of receipt of the events after one id through another."""
+        """Return receive times (ns) by final id, of the events after `after_id` to `last_id`."""
         query = {"market": self._market, "u": {"$gt": after_id, "$lte": last_id}}
         fields = {"u": 1, "received_ns": 1}
         found = self._database.collection(DEPTH_EVENTS).find(query, fields)
         return {int(one["u"]): int(one["received_ns"]) for one in await found.to_list(None)}
 
     async def outside(self, ranges: Iterable[tuple[int, int]]) -> dict[int, int]:
-        """Return `between` of all that lies in none of `ranges`, each after one id through another.
+        """Return receive times (ns) by final id, of the events in none of `ranges`.
 
-        Raises PyMongo's errors.
+        A range is (after id, last id). Raises PyMongo's errors.
         """
         found: dict[int, int] = {}
         for after_id, last_id in _holes_between(ranges):
@@ -125,7 +127,7 @@ class RawEvents:
         return found
 
     async def _too_wide(self, after_id: int, beyond_id: int, last_id: int) -> list[DepthDiff]:
-        """Raise `MalformedMessage` if an event that follows spans more ids than any may."""
+        """Raise `MalformedMessage` if the next event spans more ids than is allowed."""
         if beyond_id < last_id:
             beyond = {"$gt": beyond_id, "$lte": last_id}
             query = {"market": self._market, "u": beyond, "U": {"$lte": after_id + 1}}
@@ -140,45 +142,45 @@ class RawEvents:
 
 
 def _holes_between(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Iterate over what is between `ranges` of ids, each after one id through another."""
-    reached = -1
+    """Iterate over the holes between `ranges`; both are (after id, last id)."""
+    end = -1
     for after, last in sorted(ranges):
-        if after > reached:
-            yield reached, after
-        reached = max(reached, last)
-    if reached < INT64_MAX:
-        yield reached, INT64_MAX
+        if after > end:
+            yield end, after
+        end = max(end, last)
+    if end < INT64_MAX:
+        yield end, INT64_MAX
 
 
 def checked_event(document: Document) -> DepthDiff:
-    """Return the event that `document` stores; raises `MalformedMessage` if it contradicts it."""
+    """Return the event that `document` stores. Raises `MalformedMessage` if a field differs."""
     event = event_of(document)
     for name in document.keys() - _FIELDS:
         raise MalformedMessage("recorded event", f"it has a field {name}", event.payload)
     for name, field in _COPIES:
-        if not _is_told(document.get(name), getattr(event, field), field):
+        if not _is_copy(document.get(name), getattr(event, field), field):
             reason = f"its {name} is not that of its text"
             raise MalformedMessage("recorded event", reason, event.payload)
     return event
 
 
-def _is_told(stored: object, found: int | str, field: str) -> bool:
+def _is_copy(stored: object, found: int | str, field: str) -> bool:
     if isinstance(found, str):
         return stored == found
     if not isinstance(stored, int) or isinstance(stored, bool):
         return False
-    # An earlier version stored what was sent, in whatever unit.
+    # An earlier version stored the time that was sent, in the unit that was sent.
     return (in_ms(stored) if field == "event_ms" else stored) == found
 
 
 def _unbroken(after_id: int, found: Sequence[Document]) -> list[DepthDiff]:
-    """Return the events of `found` up to the first hole, or to the first that is damaged."""
+    """Return the events of `found` before the first hole or the first damaged event."""
     events: list[DepthDiff] = []
     for one in found:
         try:
             events.append(checked_event(one))
         except MalformedMessage:
-            # Whoever reads on finds it, and has come as far as can be until then.
+            # Return the events before the damaged one. The next call starts with it, and raises.
             if not events:
                 raise
             break
@@ -190,14 +192,15 @@ def _unbroken(after_id: int, found: Sequence[Document]) -> list[DepthDiff]:
 
 
 def own_events(after_id: int, found: Sequence[_Event], loose: Collection[int]) -> list[_Event]:
-    """Return the unbroken run among `found`, without `loose` ones that lie among its events.
+    """Return the events of `found` that belong to the run after `after_id`.
 
-    `found` are in the order of their final ids. An event that is listed as loose, but without
-    which the run would break, belongs to it: it was another recorder that had no use for it.
+    `found` are in order of their final ids. `loose` are the ids of events listed as loose. These
+    are left out, unless the run would break without them: then another recorder listed the event,
+    and this run needs it.
     """
     if not loose:
         return list(found)
-    # Of each event, where the next one begins that is certainly the run's.
+    # For each event: the first id of the next event that is not listed as loose.
     next_first: list[int | None] = []
     first: int | None = None
     for event in reversed(found):

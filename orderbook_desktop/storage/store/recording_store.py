@@ -1,13 +1,13 @@
-"""What a recording consists of, and how it is read, wherever it is kept.
+"""The parts of a recording, and the interface by which all readers read them.
 
-A recording is made of *runs* (segments: unbroken stretches of update ids), *chunks* (the archive:
-a minute of a run, with the book that it begins with), *books* inside runs, raw events that are not
-archived yet, *loose* events (which belong to no run), and *witnesses* (books that the exchange
-gave meanwhile). `RecordingStore` is all that the readers, the exports and the proof know of the
-place that keeps these. `DatabaseStore` reads them from a database.
+A recording consists of *segments* (unbroken runs of update ids), *chunks* (the archive: some
+minutes of a segment, with the book that they begin with), *books* inside segments (base and
+checkpoints), *raw* events that are not archived yet, *loose* events (which belong to no segment)
+and *witnesses* (books that the exchange gave meanwhile). Readers, exports and the proof use only
+`RecordingStore`. `DatabaseStore` implements it for a database.
 
-All methods may raise what the place raises: of a database these are PyMongo's errors. What is not
-as it was written raises `DamagedDocument`, `DamagedChunk` or `MalformedMessage`.
+All methods may raise errors of the storage; for a database these are PyMongo's. Damaged parts raise
+`DamagedDocument`, `DamagedChunk` or `MalformedMessage`.
 """
 
 from __future__ import annotations
@@ -37,17 +37,16 @@ from orderbook_desktop.storage.store.schema import (
 from orderbook_desktop.storage.store.segments import StoredSegment, read_segment, read_segments
 from orderbook_desktop.storage.store.witnesses import Witnesses
 
-# What says where a chunk lies.
-_PLACE: Final = ("start_id", "last_id", "from_event_ms", "to_event_ms")
+_SPAN_FIELDS: Final = ("start_id", "last_id", "from_event_ms", "to_event_ms")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
     """A chunk of the archive, not unpacked yet.
 
-    `last_id` is the last update id that it says it has; None where it doesn't say so. `size` is
-    how many bytes it takes. `unpack` returns it, and raises `DamagedChunk` unless all of it is as
-    it was written; it takes a while, so call it in a thread.
+    `last_id` is the last update id that its document names, None if it names none. `size` is its
+    size in bytes. `unpack` returns the chunk, and raises `DamagedChunk` if any byte differs from
+    what was written. It is slow, so call it in a thread.
     """
 
     last_id: int | None
@@ -56,8 +55,11 @@ class StoredChunk:
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkPlace:
-    """Where a chunk says that it lies: its run, ids after `start_id` through `last_id`, times."""
+class ChunkSpan:
+    """What a chunk covers, as its document says: ids after `start_id` to `last_id`, and times.
+
+    `segment_id` is None for a loose chunk.
+    """
 
     segment_id: str | None
     start_id: int
@@ -68,7 +70,7 @@ class ChunkPlace:
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A chunk or a book (`kind`) whose run is not there; `key` names it."""
+    """A chunk or a book (`kind`) whose segment is not stored; `key` is its `_id`."""
 
     kind: str
     key: object
@@ -78,130 +80,132 @@ class Stray:
 
 
 class RecordingStore(Protocol):
-    """Where recordings are kept, as far as they are read."""
+    """A place that holds recordings, as far as they are read."""
 
     async def markets(self) -> list[str]:
-        """Return the markets that have runs, by name."""
+        """Return the markets that have segments, by name."""
         ...
 
     async def segments(self, market: str) -> list[StoredSegment]:
-        """Return the runs of `market`, by their first id."""
+        """Return the segments of `market`, in order of their first id."""
         ...
 
     async def segment(self, segment_id: str) -> StoredSegment | None:
-        """Return a run as it is now; None where it is not there any more."""
+        """Return a segment as it is now; None if it was removed."""
         ...
 
     async def chunk(self, segment_id: str, start_id: int) -> StoredChunk | None:
-        """Return the chunk of a run that starts with the book at `start_id`, if there is one."""
+        """Return the segment's chunk that starts with the book at `start_id`, if there is one."""
         ...
 
-    async def places(self, market: str, first_minute: int, last_minute: int) -> list[ChunkPlace]:
-        """Return where those chunks of `market` lie whose first event is in these minutes.
+    async def chunk_spans(
+        self, market: str, first_minute: int, last_minute: int
+    ) -> list[ChunkSpan]:
+        """Return the spans of the chunks of `market` whose first event is in these minutes.
 
-        One that doesn't say where it lies, being damaged, is left out.
+        Damaged chunks that lack their span are left out.
         """
         ...
 
-    async def place_ending_at(self, segment_id: str, last_id: int) -> ChunkPlace | None:
-        """Return where the chunk of a run lies that ends at `last_id`, if there is one."""
+    async def chunk_span_ending_at(self, segment_id: str, last_id: int) -> ChunkSpan | None:
+        """Return the span of the segment's chunk that ends at `last_id`, if there is one."""
         ...
 
     async def book(self, key: str) -> StoredBook | None:
-        """Return the book of that `book_key`, if there is one."""
+        """Return the book with that `book_key`, if there is one."""
         ...
 
     async def events_after(self, market: str, after_id: int, last_id: int) -> list[DepthDiff]:
-        """Return raw events that follow `after_id` without a hole, some hundred at a time.
+        """Return the next raw events after `after_id` without a hole, some hundred at a time.
 
-        None goes beyond `last_id`. Empty where the next one is not there.
+        No event goes beyond `last_id`. Empty if the next event is missing.
         """
         ...
 
     async def events(self, market: str, ids: Sequence[int]) -> list[DepthDiff]:
-        """Return the raw events of these final ids that are there, in order."""
+        """Return the stored raw events with these final ids, in order."""
         ...
 
     async def loose_lists(self, market: str, *, waiting: bool = False) -> list[LooseList]:
-        """Return which events belong to no run; `waiting`: only those that are not archived."""
+        """Return the lists of loose events; if `waiting`, only those not archived."""
         ...
 
     async def loose_keys(self, market: str) -> list[str]:
-        """Return the keys of the loose chunks, by their first update id."""
+        """Return the keys of the loose chunks, in order of their first update id."""
         ...
 
     async def loose_chunk(self, key: str) -> ArchiveChunk | None:
-        """Return the loose chunk of that key, if there is one."""
+        """Return the loose chunk with that key, if there is one."""
         ...
 
     async def loose_end(self, market: str, after_id: int) -> LooseEnd | None:
-        """Return where the loose events end, if some come after `after_id`."""
+        """Return last id and time of the loose events after `after_id`, if there are any."""
         ...
 
 
 class ProvableStore(RecordingStore, Protocol):
-    """What a proof asks for besides: all that is there, be it in the wrong place."""
+    """A store that can be proven: it also finds misplaced and lost parts."""
 
     async def book_keys(self, segment_id: str) -> list[tuple[object, object]]:
-        """Return update id and key of each book of a run, as they are stored."""
+        """Return update id and key of each book of a segment, as they are stored."""
         ...
 
     async def witness_keys(self, market: str) -> list[tuple[int, str]]:
-        """Return update id and key of each witness, by update id."""
+        """Return update id and key of each witness, in order of update id."""
         ...
 
     async def witness(self, key: str) -> Witness | None:
-        """Return the witness of that key, if it is there."""
+        """Return the witness with that key, if it is stored."""
         ...
 
     async def missing_loose(self, market: str, known: Collection[int]) -> list[int]:
-        """Return the final ids of loose events that were stored and are not there.
+        """Return the final ids of listed loose events that are not stored any more.
 
-        Of those in `known` it is known that they are.
+        The ids in `known` need no check.
         """
         ...
 
     async def received_outside(
         self, market: str, ranges: Iterable[tuple[int, int]]
     ) -> dict[int, int]:
-        """Return final ids and times of receipt (ns) of the raw events that no range has.
+        """Return receive times (ns) by final id, of the raw events in none of `ranges`.
 
-        A range is after one id through another.
+        A range is (after id, last id).
         """
         ...
 
     async def stray_chunk(
         self, market: str, known: Sequence[str], first_minute: int, end_minute: int
     ) -> Stray | None:
-        """Return a chunk from `first_minute` to before `end_minute` of a run not among `known`."""
+        """Return a chunk in these minutes (without the last) whose segment is not in `known`."""
         ...
 
     async def stray_books(self, market: str, known: Sequence[str]) -> list[Stray]:
-        """Return the books of runs that are not among `known`."""
+        """Return the books whose segment is not in `known`."""
         ...
 
     async def is_there(self, stray: Stray) -> bool:
-        """Whether it is there still."""
+        """Whether the chunk or book is still stored."""
         ...
 
     async def being_imported(self) -> set[str]:
-        """Return the ids of runs of which parts may be there before they are."""
+        """Return the ids of segments that are being imported: their chunks come before them."""
         ...
 
 
 class DatabaseStore:
-    """The recordings in `database`; is a `ProvableStore`."""
+    """The recordings in `database`. It is a `ProvableStore`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._chunks = ChunkStore(database)
         self._loose = LooseEvents(database)
         self._witnesses = Witnesses(database)
-        # Each knows how many events its market has in how many ids.
+        # By market: each adapts to how many ids its market uses.
         self._raw: dict[str, RawEvents] = {}
 
     async def markets(self) -> list[str]:
-        """Return the markets that have runs (see `RecordingStore`)."""
+        """Return the markets that have segments (see `RecordingStore`)."""
         found = await self._database.collection(SEGMENTS).distinct("market")
         for one in found:
             if not isinstance(one, str):
@@ -209,11 +213,11 @@ class DatabaseStore:
         return sorted(found)
 
     async def segments(self, market: str) -> list[StoredSegment]:
-        """Return the runs of `market` (see `RecordingStore`)."""
+        """Return the segments of `market` (see `RecordingStore`)."""
         return await read_segments(self._database, market)
 
     async def segment(self, segment_id: str) -> StoredSegment | None:
-        """Return a run as it is now (see `RecordingStore`)."""
+        """Return a segment as it is now (see `RecordingStore`)."""
         return await read_segment(self._database, segment_id)
 
     async def chunk(self, segment_id: str, start_id: int) -> StoredChunk | None:
@@ -229,17 +233,19 @@ class DatabaseStore:
             partial(stored_chunk, document, segment_id),
         )
 
-    async def places(self, market: str, first_minute: int, last_minute: int) -> list[ChunkPlace]:
-        """Return where chunks lie (see `RecordingStore`)."""
+    async def chunk_spans(
+        self, market: str, first_minute: int, last_minute: int
+    ) -> list[ChunkSpan]:
+        """Return the spans of chunks (see `RecordingStore`)."""
         query = {"market": market, "minute": {"$gte": first_minute, "$lte": last_minute}}
         found = await self._database.collection(DEPTH_CHUNKS).find(query, {"data": 0}).to_list(None)
-        return [place for one in found if (place := _place_of(one)) is not None]
+        return [span for one in found if (span := _span_of(one)) is not None]
 
-    async def place_ending_at(self, segment_id: str, last_id: int) -> ChunkPlace | None:
-        """Return where a chunk lies (see `RecordingStore`)."""
+    async def chunk_span_ending_at(self, segment_id: str, last_id: int) -> ChunkSpan | None:
+        """Return the span of a chunk (see `RecordingStore`)."""
         ending = {"segment": segment_id, "last_id": last_id}
         found = await self._database.collection(DEPTH_CHUNKS).find_one(ending, {"data": 0})
-        return None if found is None else _place_of(found)
+        return None if found is None else _span_of(found)
 
     async def book(self, key: str) -> StoredBook | None:
         """Return a book (see `RecordingStore`)."""
@@ -255,7 +261,7 @@ class DatabaseStore:
         return await self._raw_of(market).those(ids)
 
     async def loose_lists(self, market: str, *, waiting: bool = False) -> list[LooseList]:
-        """Return which events belong to no run (see `RecordingStore`)."""
+        """Return the lists of loose events (see `RecordingStore`)."""
         return await self._loose.lists(market, waiting=waiting)
 
     async def loose_keys(self, market: str) -> list[str]:
@@ -267,11 +273,11 @@ class DatabaseStore:
         return await self._chunks.get_loose(key)
 
     async def loose_end(self, market: str, after_id: int) -> LooseEnd | None:
-        """Return where the loose events end (see `RecordingStore`)."""
+        """Return the end of the loose events (see `RecordingStore`)."""
         return await self._loose.end_after(market, after_id)
 
     async def book_keys(self, segment_id: str) -> list[tuple[object, object]]:
-        """Return update id and key of each book of a run (see `ProvableStore`)."""
+        """Return update id and key of each book of a segment (see `ProvableStore`)."""
         books = self._database.collection(CHECKPOINTS)
         found = await books.find({"segment": segment_id}, {"update_id": 1}).to_list(None)
         return [(one.get("update_id"), one["_id"]) for one in found]
@@ -291,33 +297,33 @@ class DatabaseStore:
     async def received_outside(
         self, market: str, ranges: Iterable[tuple[int, int]]
     ) -> dict[int, int]:
-        """Return the raw events that no range has (see `ProvableStore`)."""
+        """Return the raw events in none of `ranges` (see `ProvableStore`)."""
         return await self._raw_of(market).outside(ranges)
 
     async def stray_chunk(
         self, market: str, known: Sequence[str], first_minute: int, end_minute: int
     ) -> Stray | None:
-        """Return a chunk without its run (see `ProvableStore`)."""
+        """Return a chunk without its segment (see `ProvableStore`)."""
         span = {"$gte": first_minute, "$lt": end_minute}
         query: Document = {"market": market, "minute": span, "segment": {"$nin": [None, *known]}}
         found = await self._database.collection(DEPTH_CHUNKS).find_one(query, {"data": 0})
         return None if found is None else _stray(DEPTH_CHUNKS, found, "start_id")
 
     async def stray_books(self, market: str, known: Sequence[str]) -> list[Stray]:
-        """Return the books without their runs (see `ProvableStore`)."""
-        # Of a run that is about to be stored the book is there first.
+        """Return the books without their segments (see `ProvableStore`)."""
+        # A book with `new` is stored just before its segment.
         query = {"market": market, "segment": {"$nin": [None, *known]}, "new": None}
         books = self._database.collection(CHECKPOINTS)
         found = await books.find(query, {"payload": 0}).to_list(None)
         return [_stray(CHECKPOINTS, one, "update_id") for one in found]
 
     async def is_there(self, stray: Stray) -> bool:
-        """Whether it is there still (see `ProvableStore`)."""
+        """Whether the chunk or book is still stored (see `ProvableStore`)."""
         collection = self._database.collection(stray.kind)
         return await collection.find_one({"_id": stray.key}, {"_id": 1}) is not None
 
     async def being_imported(self) -> set[str]:
-        """Return the runs that are being imported (see `ProvableStore`)."""
+        """Return the segments that are being imported (see `ProvableStore`)."""
         return await being_imported(self._database)
 
     def _raw_of(self, market: str) -> RawEvents:
@@ -333,16 +339,16 @@ def store_of(place: Database | RecordingStore) -> RecordingStore: ...
 
 
 def store_of(place: Database | RecordingStore) -> RecordingStore:
-    """Return the recordings in `place`: a database, or what reads another kind of place."""
+    """Return the store of the recordings in `place`: a database, or a store itself."""
     return DatabaseStore(place) if isinstance(place, Database) else place
 
 
-def _place_of(document: Document) -> ChunkPlace | None:
-    numbers: list[Any] = [document.get(name) for name in _PLACE]
+def _span_of(document: Document) -> ChunkSpan | None:
+    numbers: list[Any] = [document.get(name) for name in _SPAN_FIELDS]
     segment_id = document.get("segment")
-    if not all(isinstance(one, int) for one in numbers):
+    if not all(isinstance(number, int) for number in numbers):
         return None
-    return ChunkPlace(segment_id if isinstance(segment_id, str) else None, *numbers)
+    return ChunkSpan(segment_id if isinstance(segment_id, str) else None, *numbers)
 
 
 def _stray(kind: str, document: Document, id_field: str) -> Stray:

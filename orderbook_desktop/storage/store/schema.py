@@ -1,44 +1,44 @@
-"""What the recording's database looks like: collections, indexes and the schema's version.
+"""The recording's database: its collections, indexes and schema version.
 
-`depth_events`   one document per diff: `market`, `U`, `u`, `event_ms`, `received_ns`, and
+`depth_events`   one document per diff: `market`, `U`, `u`, `event_ms`, `received_ns`,
                  `payload`, the event's JSON text exactly as the exchange sent it, and `sum`
-                 (`event_sum`). Unique on (`market`, `u`). Shard key of a cluster: the same two.
-                 They are kept until they are archived.
-`depth_chunks`   the archive: `storage.store.packing`, with the `segment` that a chunk
-                 belongs to, the `epoch` of the lease under which it was written
+                 (`event_sum`). Unique on (`market`, `u`), the shard key of a cluster. Events
+                 stay here until they are archived.
+`depth_chunks`   the archive (`storage.store.packing`). Beside the fields of a chunk:
+                 `segment` that it belongs to, `epoch` of the lease under which it was written
                  (`storage.archive.lease`), and `sum`, a checksum of these. `_id` is
-                 `SEGMENT:START_ID`; each chunk starts where the one before it ends. Of loose
-                 events `segment` is None, and `_id` `MARKET:loose:FIRST_ID:LAST_ID`, or with
-                 a further number.
+                 `SEGMENT:START_ID`. Each chunk starts where the one before it ends. Loose
+                 chunks have None as `segment`, and `_id` is `MARKET:loose:FIRST_ID:LAST_ID`,
+                 with a number appended if that is taken.
 `segments`       one document per unbroken run of update ids (`core.segments.Segment`), with
-                 its `owner` and when that was last alive. `cut_events` is how many events
-                 retention has cut from its front; they are in `event_count` still.
-                 `archived_id` says how far it is archived: its chunks hold everything after
-                 `snapshot_id` through this id, `archived_events` in `archived_bytes`. Chunks
-                 from there on, and raw events up to there, are leftovers. `to_archive` is
-                 true until nothing is left to be done, `archive_lease` says who does it.
-                 `origin` is who made it: "recorder" or "import". `last_event_ms` is the
-                 latest time, and `back_ms` how far times ever went back; without it, as an
-                 earlier version wrote it, that of the last event. `sum` is `segment_sum`.
+                 its `owner` and when that process last wrote. `cut_events` counts the events
+                 that retention has cut from the front; `event_count` still includes them.
+                 `archived_id` is how far the segment is archived: its chunks hold all events
+                 after `snapshot_id` through this id, `archived_events` in `archived_bytes`.
+                 Chunks beyond it, and raw events up to it, are leftovers. `to_archive` is true
+                 until the archive is complete. `archive_lease` names the archiver. `origin` is
+                 "recorder" or "import". `last_event_ms` is the latest time, and `back_ms` the
+                 most that times went back; an earlier version wrote no `back_ms`, and the last
+                 event's time as `last_event_ms`. `sum` is `segment_sum`.
 `checkpoints`    books inside a segment: `segment` (its _id), `market`, `update_id`,
                  `event_ms` and `payload`, the JSON text of a snapshot, compressed by zstd.
-                 The one with `base: true` begins the segment, and has `new` until that is
-                 stored; of the others, which only shorten the way to the newest book, a few
-                 are kept.
-`loose_events`   which stored events belong to no segment (`storage.store.loose_events`).
-`witnesses`      snapshots of the exchange taken during the recording, to hold it against:
-                 `_id` is `MARKET:UPDATE_ID`, then `market`, `update_id`, `taken_ms`,
-                 `payload` as that of checkpoints, and `depth`, the levels asked for.
-`meta`           the schema's version.
+                 The segment begins with the book that has `base: true`; this one has `new`
+                 until the segment is stored. Of the others, which make the newest book
+                 quicker to read, only the last few are kept.
+`loose_events`   lists of stored events that belong to no segment
+                 (`storage.store.loose_events`).
+`witnesses`      snapshots of the exchange, taken during the recording for comparison
+                 (`storage.store.witnesses`).
+`meta`           the schema's version, and the journal of imports.
 
-What is recorded accounts for itself, so that the loss of any one event is found:
-- Of a segment, the ids go on without a hole from `snapshot_id` to `last_id`, and its events
-  are as many as `event_count` says, less those that were cut.
-- Every other event that was stored is listed in `loose_events`, once it is known that no
-  segment will take it. It is there as raw event, in a loose chunk, or else, where two
-  recorders were at work, in a segment of the other.
-Both are written a second, at most, after the events themselves were; what a crash kept from
-being written is made up for at the next start.
+By two rules the loss of any event is found:
+- The ids of a segment go from `snapshot_id` to `last_id` without a hole, and the segment has
+  `event_count` events, less those that were cut.
+- All other stored events are listed in `loose_events`, once it is known that no segment will
+  take them. Such an event is raw or in a loose chunk; if two recorders were running, it may
+  also be in a segment of the other recorder.
+Segments and lists are written at most a second after the events. After a crash the next start
+writes what is missing.
 """
 
 from __future__ import annotations
@@ -111,17 +111,17 @@ async def create_indexes(database: Any) -> None:
         keys = ([(field, 1) for field in fields] for fields in _INDEXES[name])
         return [IndexModel(key, unique=True) if unique else IndexModel(key) for key in keys]
 
-    # One after the other they would take a moment too long at the very start.
+    # One after the other they would delay the start.
     await asyncio.gather(*(database[name].create_indexes(models(name)) for name in _INDEXES))
 
 
 async def has_schema(database: Any) -> bool:
-    """Whether anything was recorded in `database` (motor's); raises `NewerSchema`."""
+    """Whether anything was recorded in `database` (motor's). Raises `NewerSchema`."""
     return await stored_version(database) is not None
 
 
 async def stored_version(database: Any) -> int | None:
-    """Return the schema's version of `database` (motor's), if any; raises `NewerSchema`."""
+    """Return the schema version of `database` (motor's), if any. Raises `NewerSchema`."""
     known = await database[META].find_one({"_id": "schema"})
     if known is None:
         return None
@@ -132,22 +132,22 @@ async def stored_version(database: Any) -> int | None:
 
 
 def event_of(document: Document) -> DepthDiff:
-    """Return the event that `document` stores; raises `MalformedMessage` if it is none."""
+    """Return the event that `document` stores. Raises `MalformedMessage` if it is damaged."""
     try:
         payload = document["payload"].encode()
         received_ns = int(document["received_ns"])
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise MalformedMessage("recorded event", f"{type(error).__name__}: {error}") from error
-    # An earlier version of the program stored none.
+    # An earlier version of the program stored no checksum.
     if document.get("sum", _UNKNOWN) not in (_UNKNOWN, event_sum(payload, received_ns)):
         raise MalformedMessage("recorded event", "its checksum does not match", payload)
     return _timed(decode_diff(payload, received_ns), document.get("event_ms"))
 
 
 def _timed(event: DepthDiff, stored_ms: object) -> DepthDiff:
-    """Return `event` with the time that was stored, if that may count as its time.
+    """Return `event` with the stored time, if that may count as its time (`may_count`).
 
-    The one in its text may be impossible; an earlier version stored it nevertheless.
+    The time in its text may be impossible. An earlier version stored that time nevertheless.
     """
     if not isinstance(stored_ms, int) or isinstance(stored_ms, bool):
         return event
@@ -158,22 +158,21 @@ def _timed(event: DepthDiff, stored_ms: object) -> DepthDiff:
 
 
 def event_sum(payload: bytes, received_ns: int) -> int:
-    """Return the checksum of what an event's own text can't prove: CRC-32, as a signed number."""
-    told = received_ns.to_bytes(16, "little", signed=True)
-    return zlib.crc32(told, zlib.crc32(payload)) - (1 << 31)
+    """Return the checksum (CRC-32, as a signed number) of an event's text and receive time."""
+    received = received_ns.to_bytes(16, "little", signed=True)
+    return zlib.crc32(received, zlib.crc32(payload)) - (1 << 31)
 
 
 def segment_document(segment: Segment) -> Document:
-    """Return the stored form of `segment`, without owner and times of our own clock.
+    """Return the stored form of a new `segment`, without the owner and the times of our clock.
 
-    For one that is not stored yet. Of a stored one the front may have been cut, and parts be
-    archived: see `progress_document`.
+    A stored segment may have been cut or archived; update it with `progress_document`.
     """
     return {**front_document(segment), **progress_document(segment)}
 
 
 def front_document(segment: Segment) -> Document:
-    """Return the fields that say where `segment` begins; only retention changes them later."""
+    """Return the fields with the beginning of `segment`. Only retention changes them later."""
     return {
         "market": segment.market,
         "snapshot_id": segment.snapshot_id,
@@ -183,7 +182,7 @@ def front_document(segment: Segment) -> Document:
 
 
 def progress_document(segment: Segment) -> Document:
-    """Return the fields that change while `segment` goes on, and when it ends."""
+    """Return the fields that change while `segment` is recorded, and when it ends."""
     return {
         "last_id": segment.last_id,
         "last_event_ms": segment.last_event_ms,
@@ -197,14 +196,14 @@ def progress_document(segment: Segment) -> Document:
 
 
 def segment_sum(segment: Segment) -> int:
-    """Return the checksum of what the events of `segment` can't prove; as `event_sum`."""
-    cause = segment.end_cause and segment.end_cause.value
-    told = (segment.market, segment.scale.price, segment.scale.quantity, cause, segment.end_detail)
-    return zlib.crc32(repr(told).encode("utf-8", "backslashreplace")) - (1 << 31)
+    """Return the checksum of the fields of `segment` that its events don't prove."""
+    cause, scale = segment.end_cause and segment.end_cause.value, segment.scale
+    fields = (segment.market, scale.price, scale.quantity, cause, segment.end_detail)
+    return zlib.crc32(repr(fields).encode("utf-8", "backslashreplace")) - (1 << 31)
 
 
 def unarchived_document(snapshot_id: int, origin: str = RECORDER) -> Document:
-    """Return the fields of a segment of which nothing is archived yet."""
+    """Return the archive's fields of a segment that is not archived at all."""
     return {
         "cut_events": 0,
         "archived_id": snapshot_id,
@@ -216,14 +215,14 @@ def unarchived_document(snapshot_id: int, origin: str = RECORDER) -> Document:
 
 
 def segment_of(document: Document) -> Segment:
-    """Return the segment that `document` stores, without what was cut from its front."""
+    """Return the segment that `document` stores, without the events that retention cut."""
     cause = document["end_cause"]
     return Segment(
         market=document["market"],
         snapshot_id=document["snapshot_id"],
         first_id=document["first_id"],
         last_id=document["last_id"],
-        # An earlier version stored what was sent, in whatever unit.
+        # An earlier version stored the times that were sent, in the unit that was sent.
         first_event_ms=in_ms(document["first_event_ms"]),
         last_event_ms=in_ms(document["last_event_ms"]),
         event_count=document["event_count"] - document.get("cut_events", 0),
@@ -234,16 +233,16 @@ def segment_of(document: Document) -> Segment:
 
 
 async def prepare_schema(database: Any) -> None:
-    """Create what is missing in `database` (motor's), and migrate what is older, step by step.
+    """Create the missing indexes in `database` (motor's), and migrate an older schema.
 
-    Each step may be interrupted anywhere and be run by several processes at once: it changes
-    only what is not as it should be, and the version is raised when it is done. Raises
-    `NewerSchema` and PyMongo's errors.
+    A migration goes step by step. A step may be interrupted at any point, and several processes
+    may run it at once: it changes only documents that are not migrated yet, and raises the version
+    when it is done. Raises `NewerSchema` and PyMongo's errors.
     """
     version = await stored_version(database)
     await create_indexes(database)
     if version is None:
-        # Not if another process has just done it; that may be one of an older version.
+        # Another process may have just written the version, perhaps an older one.
         as_new = {"$setOnInsert": {"version": SCHEMA_VERSION}}
         await database[META].update_one({"_id": "schema"}, as_new, upsert=True)
         version = await stored_version(database) or SCHEMA_VERSION
@@ -253,12 +252,12 @@ async def prepare_schema(database: Any) -> None:
         await database[META].update_one({"_id": "schema", "version": before}, raised)
         _log.info("the recording is of schema %d now", before + 1)
     if version == SCHEMA_VERSION:
-        # A recorder of version 1 may have gone on meanwhile: it knows nothing of the archive.
+        # A recorder of version 1, which has no archive, may have written segments meanwhile.
         await _archive_segments(database)
 
 
 async def _archive_segments(database: Any) -> None:
-    """From 1 to 2: segments say how far they are archived."""
+    """From 1 to 2: segments get the archive's fields."""
     unknown = {"archived_id": None}
     for one in await database[SEGMENTS].find(unknown, {"snapshot_id": 1}).to_list(None):
         fields = unarchived_document(one["snapshot_id"])

@@ -1,4 +1,4 @@
-"""Segments as the database knows them: with how far they are archived, and who made them."""
+"""Segments as they are stored: with their archive's extent and their origin."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ _NUMBERS: Final = (
 class StoredSegment:
     """A segment, and its archive.
 
-    The chunks of `id` hold everything after `segment.snapshot_id` through `archived_id`,
-    `archived_events` in `archived_bytes`; what comes after it is raw. `cut_events` have been
-    removed from the front by retention. `origin` is "recorder" or "import". `intact` is
-    false where the document's checksum, if it has one, does not match. `back_ms` is how far
-    the time of an event ever was behind the latest before it, that of the first book
-    included. It is None where an earlier version wrote the segment: then `last_event_ms` is
-    that of the last event, and nobody knows whether times went back.
+    The segment's chunks hold all events after `segment.snapshot_id` through `archived_id`:
+    `archived_events` in `archived_bytes`. Later events are raw. Retention has removed `cut_events`
+    from the front. `origin` is "recorder" or "import". `intact` is false if the document has a
+    checksum that does not match.
+
+    `back_ms` is the most by which an event's time was behind the latest time before it, the first
+    book's included. It is None if an earlier version wrote the segment: then `last_event_ms` is the
+    last event's time, and it is not known whether times went back.
     """
 
     id: str
@@ -51,44 +52,45 @@ class StoredSegment:
 
     @property
     def running(self) -> bool:
-        """Whether it goes on, as far as anybody has said."""
+        """Whether no end of the segment is stored."""
         return self.segment.end_cause is None
 
     @property
     def has_base(self) -> bool:
-        """Whether its base checkpoint must be there: nothing else says how it begins."""
+        """Whether the segment begins with a base checkpoint; imported and cut ones do not."""
         return self.origin == RECORDER and not self.cut_events
 
 
 async def read_segments(database: Database, market: str) -> list[StoredSegment]:
-    """Return the segments of `market` by their first id; raises as `stored_segment`."""
+    """Return the segments of `market` in order of their first id. Raises `DamagedDocument`."""
     found = await database.collection(SEGMENTS).find({"market": market}).to_list(None)
     segments = [stored_segment(one) for one in found]
     return sorted(segments, key=lambda one: (one.segment.snapshot_id, one.segment.last_id, one.id))
 
 
 async def read_segment(database: Database, segment_id: str) -> StoredSegment | None:
-    """Return the segment of that id, if it is there; raises as `stored_segment`."""
+    """Return the segment with that id, if it is stored. Raises `DamagedDocument`."""
     document = await database.collection(SEGMENTS).find_one({"_id": segment_id})
     return None if document is None else stored_segment(document)
 
 
 def stored_segment(document: Document) -> StoredSegment:
-    """Return the segment that `document` stores; raises `DamagedDocument`."""
+    """Return the segment that `document` stores. Raises `DamagedDocument`."""
     try:
         _check_kinds(document)
         segment = segment_of(document)
-        # A recorder of an earlier version knows nothing of the archive.
+        # A recorder of an earlier version stores no fields of the archive.
         back_ms = document.get("back_ms")
-        told = document if "archived_id" in document else unarchived_document(segment.snapshot_id)
+        is_known = "archived_id" in document
+        archive = document if is_known else unarchived_document(segment.snapshot_id)
         return StoredSegment(
             document["_id"],
             segment,
-            int(told["archived_id"]),
-            int(told["archived_events"]),
-            int(told["archived_bytes"]),
-            told["origin"],
-            int(told["cut_events"]),
+            int(archive["archived_id"]),
+            int(archive["archived_events"]),
+            int(archive["archived_bytes"]),
+            archive["origin"],
+            int(archive["cut_events"]),
             intact="sum" not in document or document["sum"] == segment_sum(segment),
             back_ms=None if back_ms is None else int(back_ms),
         )
@@ -98,7 +100,7 @@ def stored_segment(document: Document) -> StoredSegment:
 
 
 def _check_kinds(document: Document) -> None:
-    """Raise `TypeError` or `ValueError` for a field that is not of the kind that was written."""
+    """Raise `TypeError` or `ValueError` if a field has the wrong type or range."""
     for name in _TEXTS:
         if not isinstance(document.get(name, ""), str):
             raise TypeError(f"{name} is no text")

@@ -1,9 +1,9 @@
-"""Snapshots of the exchange, kept so that a recording can be held against them.
+"""Witnesses: snapshots of the exchange with which a recording is compared.
 
-A document of `witnesses`: `_id` is `MARKET:UPDATE_ID`, then `market`, `update_id`, `taken_ms`
-(our time), `depth` (the levels asked for), `segment` (which was recorded then), `lowest_bid`
-and `highest_ask` (the horizon of its book, see `core.witness`; None: no end), `payload`,
-compressed as that of checkpoints, and `sum`, a checksum of all that.
+A document of `witnesses` has `_id`, which is `MARKET:UPDATE_ID`, `market`, `update_id`, `taken_ms`
+(our time), `depth` (the levels asked for), `segment` (the one that was recorded then),
+`lowest_bid` and `highest_ask` (the horizon of its book, see `core.witness`; None: no end),
+`payload`, compressed like the one of checkpoints, and `sum`, a checksum of all these.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument, pack, unpack
 from orderbook_desktop.storage.store.schema import WITNESSES, Document
 
-# Of an update id in 64 bits.
+# The most digits of an update id in 64 bits.
 _ID_DIGITS: Final = 19
 
 
@@ -31,7 +31,7 @@ class Witnesses:
         self._database = database
 
     async def put(self, witness: Witness) -> None:
-        """Store `witness`; another one of the same update id stays as it is."""
+        """Store `witness`, unless one with the same update id is stored already."""
         document = await asyncio.to_thread(_document, witness)
         fields = {name: value for name, value in document.items() if name != "_id"}
         await self._database.collection(WITNESSES).update_one(
@@ -39,9 +39,9 @@ class Witnesses:
         )
 
     async def keys(self, market: str) -> list[tuple[int, str]]:
-        """Return update id and `_id` of what is, or was, a witness of `market`, by update id."""
+        """Return update id and `_id` of the witnesses of `market`, damaged ones too, in order."""
         collection = self._database.collection(WITNESSES)
-        # Either way: one of the two may be damaged.
+        # By both fields, since either may be damaged.
         by_id = {"_id": {"$gte": f"{market}:", "$lt": f"{market};"}}
         found = {
             one["_id"]: one
@@ -54,7 +54,7 @@ class Witnesses:
         return sorted((_update_id(one), key) for key, one in found.items())
 
     async def get(self, key: str) -> Witness | None:
-        """Return the witness of that `_id`, if it is there; raises `DamagedDocument`."""
+        """Return the witness with that `_id`, if it is stored. Raises `DamagedDocument`."""
         document = await self._database.collection(WITNESSES).find_one({"_id": key})
         return None if document is None else await asyncio.to_thread(_witness, document)
 
@@ -93,11 +93,11 @@ def _sum(document: Document) -> int:
 
 
 def _update_id(document: Document) -> int:
-    """Return where to look for the document's fault, if it has one, or what it is of."""
-    digits, told = str(document["_id"]).rpartition(":")[2], document.get("update_id")
+    """Return the update id in the document's `_id`; if that is damaged, the one in its field."""
+    digits, update_id = str(document["_id"]).rpartition(":")[2], document.get("update_id")
     if digits.isdecimal() and len(digits) <= _ID_DIGITS:
         return int(digits)
-    return told if isinstance(told, int) else 0
+    return update_id if isinstance(update_id, int) else 0
 
 
 def _text(price: Decimal | None) -> str | None:

@@ -494,7 +494,7 @@ async def test_imports_of_one_market_wait_for_each_other(
 ) -> None:
     other = ImportJournal(database)
     await other.begin(["ETHUSDT", "BTCUSDT"])
-    with pytest.raises(ImportBusy, match="another import of BTCUSDT is going on; try again"):
+    with pytest.raises(ImportBusy, match="another import of BTCUSDT is running; try again"):
         await ImportJournal(database, "import:third").begin(["BTCUSDT"])
     await ImportJournal(database, "import:third").finish()
     importing = asyncio.create_task(imported(database, two_runs().messages, tmp_path))

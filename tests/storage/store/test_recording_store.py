@@ -19,7 +19,7 @@ from orderbook_desktop.core.timeline import LooseEnd
 from orderbook_desktop.storage.reading.recording import NotCovered, Recording, recorded_markets
 from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
 from orderbook_desktop.storage.store.loose_events import LooseList
-from orderbook_desktop.storage.store.recording_store import ChunkPlace, StoredChunk
+from orderbook_desktop.storage.store.recording_store import ChunkSpan, StoredChunk
 from orderbook_desktop.storage.store.segments import StoredSegment
 from tests.storage.recording_fixtures import Tape
 from tests.storage.shelf import Shelved, after, segment_of
@@ -53,19 +53,21 @@ class MemoryStore:
             return None
         return StoredChunk(chunk.header.coverage.last_id, 100, lambda: chunk)
 
-    async def places(self, market: str, first_minute: int, last_minute: int) -> list[ChunkPlace]:
+    async def chunk_spans(
+        self, market: str, first_minute: int, last_minute: int
+    ) -> list[ChunkSpan]:
         return [
-            place
+            span
             for key, chunk in self.archive.items()
             if chunk.header.market == market
-            and first_minute <= minute_of((place := _place(*key, chunk)).from_event_ms)
-            and minute_of(place.from_event_ms) <= last_minute
+            and first_minute <= minute_of((span := _span(*key, chunk)).from_event_ms)
+            and minute_of(span.from_event_ms) <= last_minute
         ]
 
-    async def place_ending_at(self, segment_id: str, last_id: int) -> ChunkPlace | None:
-        places = [_place(*key, chunk) for key, chunk in self.archive.items()]
+    async def chunk_span_ending_at(self, segment_id: str, last_id: int) -> ChunkSpan | None:
+        spans = [_span(*key, chunk) for key, chunk in self.archive.items()]
         wanted = (segment_id, last_id)
-        return next((one for one in places if (one.segment_id, one.last_id) == wanted), None)
+        return next((one for one in spans if (one.segment_id, one.last_id) == wanted), None)
 
     async def book(self, key: str) -> StoredBook | None:
         book = self.books.get(key)
@@ -95,10 +97,10 @@ class MemoryStore:
         return LooseEnd(max(ends), 0) if ends and max(ends) > after_id else None
 
 
-def _place(segment_id: str, start_id: int, chunk: ArchiveChunk) -> ChunkPlace:
+def _span(segment_id: str, start_id: int, chunk: ArchiveChunk) -> ChunkSpan:
     coverage = chunk.header.coverage
     times = coverage.from_event_ms, coverage.to_event_ms
-    return ChunkPlace(segment_id, start_id, coverage.last_id, *times)
+    return ChunkSpan(segment_id, start_id, coverage.last_id, *times)
 
 
 @pytest.fixture
