@@ -1,1 +1,1 @@
-"""What is kept: sizes, and old chunks cut from the front."""
+"""Retention: the sizes of a recording, and the removal of its oldest chunks."""

@@ -1,13 +1,12 @@
-"""Cutting whole chunks, off the front of a segment or loose ones, so that it may end anywhere.
+"""Cuts whole chunks: off the front of a segment, or loose ones. A kill at any point does no harm.
 
-From a segment: first its document says that it begins later, and in `cut_from` where it began. Then
-the chunks before that go, the last one first: what is left of them can always be walked through
-from `cut_from`, and the next process finishes the work. Readers look at the document first, and
-never miss what it promises.
+To cut a segment, its document first gets a later beginning, and its old beginning as `cut_from`.
+So the segment never promises events that are gone. Then the chunks between the two are removed,
+the last one first: the rest can still be found, chunk by chunk from `cut_from` on.
 
-Of archived events that belong to no segment, the list goes before what it lists, or else events
-would seem to be lost. Before that the removal is noted in `meta`, so that the next process finishes
-it. A chunk of which there is neither a list nor such a note is being written, and is left alone.
+To remove a loose chunk, its list is removed first, since listed events without a chunk would
+count as lost. Before that a note in `meta` names the chunk, so that the next process can finish the
+removal. A loose chunk without a list and without a note is just being written, and stays.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _FIELDS: Final = ("market", "first_id", "last_id", "from_event_ms", "to_event_ms
 
 
 class ChainLink(NamedTuple):
-    """A chunk of a segment: its ids and event times, how many events, and its bytes."""
+    """A chunk to be cut: its ids and event times, how many events it has, and its size in bytes."""
 
     start_id: int
     first_id: int
@@ -53,7 +52,7 @@ class ChainLink(NamedTuple):
 class Cut:
     """What was cut: how many events, and the bytes of their chunks.
 
-    `is_last` says that nothing more can be cut there for now.
+    `is_last` is true if nothing more can be cut from that segment or loose chunk now.
     """
 
     events: int = 0
@@ -61,27 +60,27 @@ class Cut:
     is_last: bool = False
 
 
-# Decides whether a chunk is to go.
+# Decides whether a chunk is to be removed.
 Wanted = Callable[[ChainLink], bool]
 
 
 class SegmentCutter:
-    """Cuts the segments of `database`. Its methods raise PyMongo's errors; repeat them then.
+    """Cuts the segments of `database`. Its methods raise PyMongo's errors; then call them again.
 
-    Several may be at work on one segment: one of them moves its front, and each helps to
-    remove what is before that.
+    Several processes may cut one segment: only one moves the beginning, and all of them may remove
+    the chunks before it.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._told_broken: set[str] = set()
+        self._reported: set[str] = set()
 
     async def cut(self, segment: Document, wanted: Wanted, at_most: int, *, whole: bool) -> Cut:
         """Cut the oldest chunks of a stored `segment`, while they are `wanted`.
 
-        With `whole` also the last one, and the segment with it, where that has ended and is
-        archived. Otherwise the last archived chunk stays: what is not archived yet begins with
-        its book. `segment` is brought up to date.
+        The last archived chunk stays, since the raw events after it need its book. If `whole` is
+        true and the segment has ended and is archived, it goes too, and the segment with it.
+        The document `segment` is updated.
         """
         links = await self._front(segment, wanted, at_most)
         start_id = links[-1].last_id if links else segment["snapshot_id"]
@@ -101,7 +100,7 @@ class SegmentCutter:
         return await self._move(segment, links, front, is_last=len(links) < at_most)
 
     async def finish(self, segment: Document) -> None:
-        """Remove what is before the front of a stored `segment`; of an empty one, itself."""
+        """Remove the chunks before the beginning of a stored `segment`; an empty one entirely."""
         if _CUT_FROM not in segment:
             return
         key, front = segment["_id"], segment["snapshot_id"]
@@ -118,13 +117,13 @@ class SegmentCutter:
         del segment[_CUT_FROM]
 
     async def _front(self, segment: Document, wanted: Wanted, at_most: int) -> list[ChainLink]:
-        """Return the first chunks, as long as they are wanted."""
+        """Return the first chunks, up to the first that is not wanted."""
         links: list[ChainLink] = []
         start_id = segment["snapshot_id"]
         while start_id < segment["archived_id"] and len(links) < at_most:
             link = await self._link(segment["_id"], start_id)
             if link is None:
-                await self._tell_broken(segment)
+                await self._report_missing(segment)
             if link is None or not wanted(link):
                 break
             links.append(link)
@@ -134,12 +133,12 @@ class SegmentCutter:
     async def _move(
         self, segment: Document, links: list[ChainLink], front: Document, *, is_last: bool
     ) -> Cut:
-        """Let a segment begin at `front`, then remove `links`, which are before it."""
+        """Store that the segment begins at `front`; then remove `links`, the chunks before it."""
         before = segment["snapshot_id"]
         events, count = sum(one.events for one in links), sum(one.bytes for one in links)
         moved = {**front, _CUT_FROM: before}
         less = {"archived_events": -events, "archived_bytes": -count, "cut_events": events}
-        # Not while somebody else removes what an earlier cut left.
+        # Not while another process removes the chunks of an earlier cut.
         known: Document = {"_id": segment["_id"], "snapshot_id": before, _CUT_FROM: None}
         done = await self._database.collection(SEGMENTS).update_one(
             known, {"$set": moved, "$inc": less}
@@ -153,7 +152,7 @@ class SegmentCutter:
         return Cut(events, count, is_last)
 
     async def _walk(self, key: str, start_id: int, end_id: int) -> list[ChainLink]:
-        """Return the chunks from `start_id` on, as far as they are there, up to `end_id`."""
+        """Return the chunks from `start_id` to `end_id`, up to the first that is missing."""
         links: list[ChainLink] = []
         while start_id < end_id and (link := await self._link(key, start_id)) is not None:
             links.append(link)
@@ -181,7 +180,7 @@ class SegmentCutter:
         if not links:
             return
         gone = [DeleteOne({"_id": chunk_key(key, one.start_id)}) for one in reversed(links)]
-        # One after the other: the first of them leads to what is left.
+        # In this order: the first chunk is needed to find the others, so it goes last.
         await self._database.collection(DEPTH_CHUNKS).bulk_write(gone, ordered=True)
 
     async def _drop_checkpoints(self, key: str, through_id: int) -> None:
@@ -190,13 +189,13 @@ class SegmentCutter:
             if one["update_id"] <= through_id:
                 await checkpoints.delete_one({"_id": one["_id"]})
 
-    async def _tell_broken(self, segment: Document) -> None:
-        """Say that a chunk is missing, unless somebody else has just cut it."""
+    async def _report_missing(self, segment: Document) -> None:
+        """Log once that a chunk is missing, unless another process has just cut it."""
         known = {"_id": segment["_id"], "snapshot_id": segment["snapshot_id"], _CUT_FROM: None}
-        is_told = segment["_id"] in self._told_broken
-        if is_told or await self._database.collection(SEGMENTS).find_one(known) is None:
+        is_reported = segment["_id"] in self._reported
+        if is_reported or await self._database.collection(SEGMENTS).find_one(known) is None:
             return
-        self._told_broken.add(segment["_id"])
+        self._reported.add(segment["_id"])
         _log.warning(
             "%s: a chunk of the segment %s is missing, so it can't be cut; see `verify`",
             segment["market"],
@@ -205,13 +204,13 @@ class SegmentCutter:
 
 
 def _is_settled(segment: Document) -> bool:
-    """Whether the segment has ended and all of it is archived."""
+    """Whether the segment has ended and is archived to its end."""
     has_ended = segment["end_cause"] is not None and segment["archived_id"] == segment["last_id"]
     return has_ended and not segment.get("to_archive")
 
 
 def _end_of(segment: Document) -> Document:
-    """Return the front of a segment of which nothing is left."""
+    """Return the beginning of a segment from which all events were cut."""
     return {
         "snapshot_id": segment["last_id"],
         "first_id": min(segment["last_id"] + 1, INT64_MAX),
@@ -219,10 +218,10 @@ def _end_of(segment: Document) -> Document:
     }
 
 
-class LoosePiece:
-    """A loose chunk as something to be cut: all of it, or nothing.
+class CuttableLoose:
+    """A loose chunk, which can only be cut as a whole.
 
-    `ages` says whether it goes by age: what was imported does not.
+    `ages` is whether it is removed by age; imported chunks are not.
     """
 
     def __init__(self, database: Database, found: Document, *, ages: bool) -> None:
@@ -232,16 +231,16 @@ class LoosePiece:
 
     @property
     def market(self) -> str:
-        """Whose it is."""
+        """The market of the chunk."""
         return str(self._found["market"])
 
     @property
     def from_ms(self) -> int:
-        """When it begins."""
+        """The time of its first event (ms since the epoch)."""
         return int(self._found["from_event_ms"])
 
     async def cut(self, wanted: Wanted) -> Cut:
-        """Remove it if it is wanted. Raises PyMongo's errors."""
+        """Remove the chunk if it is wanted. Raises PyMongo's errors."""
         found = self._found
         link = ChainLink(
             found["first_id"] - 1,
@@ -257,8 +256,8 @@ class LoosePiece:
         return Cut(link.events, link.bytes, is_last=True)
 
 
-async def loose_pieces(database: Database) -> list[LoosePiece]:
-    """Return the loose chunks of `database`, having removed those that were to be.
+async def cuttable_loose(database: Database) -> list[CuttableLoose]:
+    """Finish the noted removals of loose chunks; return the other loose chunks of `database`.
 
     Raises PyMongo's errors.
     """
@@ -271,10 +270,10 @@ async def loose_pieces(database: Database) -> list[LoosePiece]:
     ]
     found = await database.collection(DEPTH_CHUNKS).aggregate(pipeline).to_list(None)
     archived = database.collection(LOOSE_EVENTS).find({"archived": True}, {"chunk": 1})
-    # The list of an import has the name of its chunk.
+    # The list of an imported chunk has the same `_id` as the chunk.
     imported = {one["chunk"]: one["_id"] == one["chunk"] for one in await archived.to_list(None)}
     return [
-        LoosePiece(database, one, ages=not imported[one["_id"]])
+        CuttableLoose(database, one, ages=not imported[one["_id"]])
         for one in found
         if one["_id"] in imported
     ]

@@ -1,4 +1,4 @@
-"""What a recording takes in its database, and what room its disk has."""
+"""The size of a recording in its database, and the free space of its disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from orderbook_desktop.storage.store.schema import (
 _SIZED: Final = {"$bsonSize": "$$ROOT"}
 _SAMPLE: Final = 30
 _TABLES: Final = 16
-# Newer than the last event of a segment as it was stored, or so much older: a sample is there.
+# The sample of raw events is taken from this many ids before the segment's last stored id.
 _SAMPLE_IDS: Final = 100_000
 _FIELDS: Final = (
     *("market", "last_id", "event_count", "cut_events"),
@@ -32,7 +32,7 @@ _FIELDS: Final = (
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Return what is free on the volume of `folder`; None where that can't be known."""
+    """Return the free bytes on the volume of `folder`; None if they are not known."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:  # The folder isn't there yet, or its volume is gone.
@@ -40,7 +40,7 @@ def free_bytes(folder: Path) -> int | None:
 
 
 def file_bytes(folder: Path) -> int | None:
-    """Return what the files directly in `folder` and below take; None where there is none."""
+    """Return the bytes of all files in `folder` and below; None if there is no folder."""
     try:
         return sum(_tree_bytes(folder))
     except FileNotFoundError:
@@ -48,11 +48,11 @@ def file_bytes(folder: Path) -> int | None:
 
 
 def folder_size(folder: Path, db_name: str) -> FolderSize | None:
-    """Return what the databases of the program in `folder` take; None where there is none.
+    """Return the bytes of the program's databases in `folder`; None if there is no folder.
 
-    The file of the archive of `db_name` is told apart. A SecantusDB keeps collections in
-    sixteen files, by a hash of database and collection; of a mongod, whose files have no names
-    that say anything, all that hold documents are taken for it.
+    The archive of `db_name` is counted separately. A SecantusDB keeps collections in sixteen files,
+    by a hash of database and collection, so the archive's file is known. The names of a mongod's
+    files don't show their contents, so all of its files with documents count as archive.
     """
     total = file_bytes(folder)
     if total is None:
@@ -63,17 +63,17 @@ def folder_size(folder: Path, db_name: str) -> FolderSize | None:
         try:
             archive += path.stat().st_size
         except OSError:
-            # It does not exist yet, or no more.
+            # It does not exist yet, or was just removed.
             continue
     return FolderSize(total, archive)
 
 
 def _table_of(database: str, collection: str) -> int:
-    """Return in which of its tables a SecantusDB has a collection: by FNV-1a, 64 bits."""
-    found = 0xCBF29CE484222325
+    """Return the number of a collection's table in a SecantusDB: a 64-bit FNV-1a hash."""
+    digest = 0xCBF29CE484222325
     for byte in f"{database}\0{collection}".encode():
-        found = (found ^ byte) * 0x100000001B3 % (1 << 64)
-    return found % _TABLES
+        digest = (digest ^ byte) * 0x100000001B3 % (1 << 64)
+    return digest % _TABLES
 
 
 def _tree_bytes(folder: Path) -> Sequence[int]:
@@ -86,16 +86,16 @@ def _tree_bytes(folder: Path) -> Sequence[int]:
                 else:
                     sizes.append(entry.stat(follow_symlinks=False).st_size)
             except FileNotFoundError:
-                # A database removes its files as it likes.
+                # The database has just removed this file.
                 continue
     return sizes
 
 
 class RecordingSizes:
-    """Measures what the recording in `database` takes; see `core.disk.RecordingSize`.
+    """Measures the size of the recording in `database` (see `core.disk.RecordingSize`).
 
-    Segments tell of their own chunks, so that a look is cheap. The rest is counted by
-    `count_rest`, document by document: call that now and then.
+    `measure` is cheap, since the segments' documents hold the sizes of their chunks. It adds the
+    last result of `count_rest`, which reads all other documents: call that now and then.
     """
 
     def __init__(self, database: Database) -> None:
@@ -114,7 +114,7 @@ class RecordingSizes:
         return RecordingSize(archive_bytes, archived, raw, self._book_bytes)
 
     async def count_rest(self) -> None:
-        """Count loose chunks, checkpoints and witnesses, and look how long events are.
+        """Add up loose chunks, checkpoints, witnesses and lists; sample the size of raw events.
 
         Raises PyMongo's errors.
         """
@@ -143,7 +143,7 @@ class RecordingSizes:
         return int(found[0]["bytes"]) if found else 0
 
     async def _sample(self, market: str, last_id: int) -> int:
-        """Return the mean size of the newest raw events of `market`; 0 where there are none."""
+        """Return the mean size of some new raw events of `market`; 0 if there are none."""
         span = {"$gt": last_id - _SAMPLE_IDS, "$lte": last_id}
         pipeline: list[Mapping[str, Any]] = [
             {"$match": {"market": market, "u": span}},
@@ -155,6 +155,6 @@ class RecordingSizes:
 
 
 def _raw_events(segment: Document) -> int:
-    """Return how many events of a segment, as it is stored, are not archived."""
-    kept = segment["event_count"] - segment.get("cut_events", 0)
-    return max(0, int(kept) - int(segment.get("archived_events", 0)))
+    """Return how many events of a stored segment are not archived."""
+    uncut = segment["event_count"] - segment.get("cut_events", 0)
+    return max(0, int(uncut) - int(segment.get("archived_events", 0)))

@@ -1,14 +1,14 @@
-"""Retention: removes the oldest of a recording by age and by size, in small steps.
+"""Retention: removes the oldest part of a recording by age and by size, in small steps.
 
-By age goes what is older, by the exchange's clock, than so many days before the newest event
-that is recorded; what was imported is as old as it is, and stays. By size the oldest goes
-first over all markets, whoever brought it. What is being recorded, what is not archived yet,
-and the newest of all never go.
+By age it removes recorded events that are older, by the exchange's clock, than so many days before
+the newest recorded event. Imported events stay, however old they are. By size it removes the
+oldest events of all markets first, recorded or imported. It never removes events that are not
+archived yet, nor the newest chunk.
 
-The limit is for what the files of the database take. These never shrink, so they are no measure
-of what is to be removed: they would ask for more without end. Counted is what is recorded, and
-the room that the database needs besides (`core.disk.FolderSize.working_bytes`). What is removed
-leaves room inside the files, which what comes in uses: so they don't grow beyond the limit.
+The limit is for the size of the database's files. But these files never shrink, so their size
+can't show how much to remove. Retention therefore adds up the recording and the space that the
+database needs to work (`core.disk.FolderSize.working_bytes`). Removed documents leave free space
+inside the files. New documents use it, so the files don't grow beyond the limit.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from orderbook_desktop.core.disk import RecordingSize, Retention, bytes_text
 from orderbook_desktop.storage.retention.cuts import (
     ChainLink,
     Cut,
-    LoosePiece,
+    CuttableLoose,
     SegmentCutter,
     Wanted,
-    loose_pieces,
+    cuttable_loose,
 )
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
@@ -36,16 +36,16 @@ from orderbook_desktop.storage.store.segments import stored_segment
 _log = logging.getLogger(__name__)
 
 _CHUNKS_A_STEP: Final = 20
-# By size, markets are cut to within so much of each other.
+# When the recording is cut by size, the beginnings of the markets differ by no more than this.
 _SLACK_MS: Final = 600_000
-# A recording of which little can be removed now may stay so much above its limit.
+# A recording may be this much above its limit, as a factor, before the user is told.
 _TOLERANCE: Final = 1.05
 
 Measure = Callable[[], Awaitable[RecordingSize]]
 
 
-class SegmentPiece:
-    """A segment as something to be cut. With `is_newest` its last chunk stays."""
+class CuttableSegment:
+    """A segment that can be cut. If it `is_newest`, its last chunk stays."""
 
     def __init__(self, cutter: SegmentCutter, segment: Document, *, is_newest: bool) -> None:
         self._cutter = cutter
@@ -54,35 +54,35 @@ class SegmentPiece:
 
     @property
     def market(self) -> str:
-        """Whose it is."""
+        """The market of the segment."""
         return str(self._segment["market"])
 
     @property
     def from_ms(self) -> int:
-        """When it begins; of one that began without an event, when somebody last wrote it."""
+        """The time of its first event (ms since the epoch); without events, of its last write."""
         return int(self._segment["first_event_ms"] or self._segment["alive_ms"])
 
     @property
     def ages(self) -> bool:
-        """Whether it goes by age."""
+        """Whether it is cut by age; imported segments are not."""
         return bool(self._segment["origin"] != IMPORT)
 
     async def cut(self, wanted: Wanted) -> Cut:
-        """Cut what is wanted, at most a step of it."""
+        """Cut the wanted chunks, at most one step of them."""
         return await self._cutter.cut(
             self._segment, wanted, _CHUNKS_A_STEP, whole=not self._is_newest
         )
 
 
-Piece = SegmentPiece | LoosePiece
+Cuttable = CuttableSegment | CuttableLoose
 
 
 class Pruner:
-    """Removes from `database` what a `Retention` does not keep.
+    """Removes events from `database` according to a `Retention`.
 
-    `problem` is a sentence where more is kept than should be, else empty. Between two
-    steps it pauses for `pause_s`, since the database is there for what comes in, first of all.
-    Several processes may be at it at once; each step leaves what the next one understands.
+    `problem` is a sentence for the user if the recording stays above its limit, else empty.
+    Between two steps it pauses for `pause_s`, since new events come first. Several processes may
+    prune one database: each can continue after any step of another.
     """
 
     def __init__(self, database: Database, pause_s: float = 0.05) -> None:
@@ -95,10 +95,10 @@ class Pruner:
     async def prune(
         self, retention: Retention, now_ms: int, measure: Measure, working_bytes: int = 0
     ) -> int:
-        """Remove what `retention` doesn't keep at `now_ms`; return how many events went.
+        """Remove all that `retention` doesn't keep at `now_ms`; return how many events these were.
 
-        `measure` tells the recording's size, `working_bytes` is what the database needs besides.
-        Raises PyMongo's errors; repeat it then.
+        `measure` returns the recording's size. `working_bytes` is the space that the database needs
+        to work. Raises PyMongo's errors; then call it again.
         """
         segments = await self._segments()
         for one in segments:
@@ -107,26 +107,26 @@ class Pruner:
             return 0
         removed = _Removed()
         newest_ms = max(one["last_event_ms"] for one in segments)
-        # A clock that is ahead must not make everything old, nor an event from the future.
+        # The earlier of both: a wrong clock must not make everything old, nor may a future event.
         horizon_ms = retention.horizon_ms(min(now_ms, newest_ms))
         if horizon_ms is not None:
-            await self._prune_by_age(await self._pieces(segments), horizon_ms, removed)
+            await self._prune_by_age(await self._cuttable(segments), horizon_ms, removed)
         self.problem = await self._prune_by_size(retention, measure, working_bytes, removed)
         await self._sweep_witnesses(removed.markets)
         if removed.events:
             _log.info(
-                "removed the oldest %d events of %d markets, %d bytes; kept is %s",
+                "removed the oldest %d events of %d markets, %d bytes; retention: %s",
                 *(removed.events, len(removed.markets), removed.bytes, retention.text()),
             )
         return removed.events
 
     async def _prune_by_age(
-        self, pieces: Iterable[Piece], horizon_ms: int, removed: _Removed
+        self, cuttable: Iterable[Cuttable], horizon_ms: int, removed: _Removed
     ) -> None:
-        for piece in pieces:
-            while piece.ages and piece.from_ms < horizon_ms:
-                cut = await piece.cut(lambda link: link.to_ms < horizon_ms)
-                removed.add(piece.market, cut)
+        for part in cuttable:
+            while part.ages and part.from_ms < horizon_ms:
+                cut = await part.cut(lambda link: link.to_ms < horizon_ms)
+                removed.add(part.market, cut)
                 await asyncio.sleep(self._pause_s)
                 if cut.is_last:
                     break
@@ -134,46 +134,48 @@ class Pruner:
     async def _prune_by_size(
         self, retention: Retention, measure: Measure, working_bytes: int, removed: _Removed
     ) -> str:
-        """Cut the oldest until the limit is kept; return why it can't be, or empty."""
+        """Cut the oldest chunks down to the limit; return why that is impossible, or empty."""
         limit, room = retention.limit_bytes, retention.room_bytes(working_bytes)
         if limit is None or room is None:
             return ""
         lasting = (await measure()).lasting_bytes
         before = removed.bytes
         if lasting > room:
-            pieces = await self._pieces(await self._segments())
-            await self._cut_oldest(pieces, lasting - room, removed)
+            cuttable = await self._cuttable(await self._segments())
+            await self._cut_oldest(cuttable, lasting - room, removed)
         left = lasting - (removed.bytes - before)
         return _excess(left, working_bytes, limit, room)
 
-    async def _cut_oldest(self, pieces: Iterable[Piece], excess: int, removed: _Removed) -> None:
-        queue = [(piece.from_ms, number, piece) for number, piece in enumerate(pieces)]
+    async def _cut_oldest(
+        self, cuttable: Iterable[Cuttable], excess: int, removed: _Removed
+    ) -> None:
+        queue = [(part.from_ms, number, part) for number, part in enumerate(cuttable)]
         heapq.heapify(queue)
         goal = removed.bytes + excess
         while queue and removed.bytes < goal:
-            from_ms, number, piece = heapq.heappop(queue)
+            from_ms, number, part = heapq.heappop(queue)
             until_ms = (queue[0][0] if queue else from_ms) + _SLACK_MS
-            cut = await piece.cut(_Allowance(goal - removed.bytes, until_ms))
-            removed.add(piece.market, cut)
-            if not cut.is_last and piece.from_ms > from_ms:
-                heapq.heappush(queue, (piece.from_ms, number, piece))
+            cut = await part.cut(_Allowance(goal - removed.bytes, until_ms))
+            removed.add(part.market, cut)
+            if not cut.is_last and part.from_ms > from_ms:
+                heapq.heappush(queue, (part.from_ms, number, part))
             await asyncio.sleep(self._pause_s)
 
     async def _segments(self) -> list[Document]:
-        # Of an earlier version's recorder there may be some that nobody has migrated yet.
+        # Segments of an earlier version's recorder may not be migrated yet, and are left out.
         found = self._database.collection(SEGMENTS).find({"archived_id": {"$gte": 0}})
         known = filter(_is_understood, await found.to_list(None))
         return sorted(known, key=lambda one: one["first_event_ms"])
 
-    async def _pieces(self, segments: list[Document]) -> list[Piece]:
+    async def _cuttable(self, segments: list[Document]) -> list[Cuttable]:
         newest = max(segments, key=lambda one: (one["last_event_ms"], one["last_id"]))
-        pieces: list[Piece] = [
-            SegmentPiece(self._cutter, one, is_newest=one is newest) for one in segments
+        cuttable: list[Cuttable] = [
+            CuttableSegment(self._cutter, one, is_newest=one is newest) for one in segments
         ]
-        return [*pieces, *await loose_pieces(self._database)]
+        return [*cuttable, *await cuttable_loose(self._database)]
 
     async def _sweep_witnesses(self, markets: set[str]) -> None:
-        """Remove the witnesses of what is gone; the first time, those of all markets."""
+        """Remove the witnesses older than the recording: of `markets`, or the first time of all."""
         witnesses = self._database.collection(WITNESSES)
         first: dict[str, int] = {}
         for one in await self._segments():
@@ -189,7 +191,7 @@ class Pruner:
 
 
 def _excess(left: int, working_bytes: int, limit: int, room: int) -> str:
-    """Return why more is there than the limit allows, or empty."""
+    """Return a sentence if the recording or the database is above its limit, or empty."""
     takes = f"{bytes_text(left + working_bytes)}, more than the {bytes_text(limit)} that"
     if left > room * _TOLERANCE:
         return (
@@ -205,17 +207,17 @@ def _excess(left: int, working_bytes: int, limit: int, room: int) -> str:
 
 
 def _is_understood(document: Document) -> bool:
-    """Whether a segment is whole; of a damaged one nothing is removed, and `verify` tells."""
+    """Whether a segment's document is whole. A damaged segment is not cut; `verify` reports it."""
     try:
         stored_segment(document)
     except DamagedDocument as error:
-        _log.warning("retention leaves a segment alone: %s", error)
+        _log.warning("retention skips a segment: %s", error)
         return False
     return True
 
 
 class _Removed:
-    """What went: how many events, the bytes of their chunks, and of which markets."""
+    """What was removed: how many events, the bytes of their chunks, and their markets."""
 
     def __init__(self) -> None:
         self.events = 0
@@ -223,7 +225,7 @@ class _Removed:
         self.markets: set[str] = set()
 
     def add(self, market: str, cut: Cut) -> None:
-        """Count what was cut of `market`."""
+        """Add a cut of `market`."""
         self.events += cut.events
         self.bytes += cut.bytes
         if cut.events:
@@ -231,7 +233,7 @@ class _Removed:
 
 
 class _Allowance:
-    """Wants chunks that begin until `until_ms`, until there are `goal` bytes of them."""
+    """Accepts chunks that begin by `until_ms`, until they add up to `goal` bytes."""
 
     def __init__(self, goal: int, until_ms: int) -> None:
         self._left = goal

@@ -1,4 +1,4 @@
-"""The collection of the chunks: written so that a late writer can do no harm, and read."""
+"""Writes and reads the chunks of `depth_chunks`. A late archiver cannot replace a newer chunk."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _OWN_FIELDS: Final = frozenset({"_id", "segment", "epoch", "sum"})
 
 
 class ChunkFenced(DatabaseError):
-    """Another archiver, which came later, has written the chunk at `key`."""
+    """An archiver with a newer lease has written the chunk at `key`."""
 
     def __init__(self, key: str) -> None:
         self.key = key
         super().__init__(key)
 
     def __str__(self) -> str:
-        return "Another copy of the program archives this recording; leaving it to that one."
+        return "Another copy of the program archives this recording; this copy leaves it to that."
 
 
 class ChunkNotKept(DatabaseError):
-    """The chunk at `key` does not come back as it was written."""
+    """The chunk at `key` reads back differently from what was written."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -46,23 +46,23 @@ class ChunkNotKept(DatabaseError):
 
     def __str__(self) -> str:
         return (
-            "The database does not give back what was archived; "
-            "look at its disk, and at the log of the database."
+            "The database does not return what was archived; "
+            "check its disk, and look at the log of the database."
         )
 
 
 def chunk_key(segment_id: str, start_id: int) -> str:
-    """Return the `_id` of the chunk of a segment that starts with the book at `start_id`."""
+    """Return the `_id` of the segment's chunk that starts with the book at `start_id`."""
     return f"{segment_id}:{start_id}"
 
 
 def loose_key(header: ChunkHeader) -> str:
-    """Return the `_id` of a loose chunk with this header, where no other one has it."""
+    """Return the `_id` of a loose chunk with this header; `put_loose` adds a number if needed."""
     return f"{header.market}:loose:{header.coverage.first_id}:{header.coverage.last_id}"
 
 
 class ChunkStore:
-    """Writes and reads chunks. All methods raise PyMongo's errors too."""
+    """Writes and reads chunks. All methods also raise PyMongo's errors."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -72,11 +72,10 @@ class ChunkStore:
         return self._database.collection(DEPTH_CHUNKS)
 
     async def put(self, segment_id: str, chunk: PackedChunk, epoch: int = 0) -> int:
-        """Write `chunk`, read it back and compare; return its bytes.
+        """Write `chunk`, read it back and compare it; return its size in bytes.
 
-        A chunk that is there already is a leftover and gets overwritten, unless its writer
-        had a higher `epoch`. Raises `ChunkFenced` and
-        `ChunkNotKept`.
+        It overwrites a leftover chunk with the same key, unless that was written under a higher
+        `epoch`. Raises `ChunkFenced` and `ChunkNotKept`.
         """
         from pymongo.errors import DuplicateKeyError  # noqa: PLC0415 (see storage.store.database)
 
@@ -88,7 +87,7 @@ class ChunkStore:
         try:
             await self._chunks.replace_one(not_later, document, upsert=True)
         except DuplicateKeyError:
-            # It is there, and not among those that may be replaced.
+            # The stored chunk has a higher epoch.
             raise ChunkFenced(key) from None
         await self._prove(key, document)
         return len(document["data"])
@@ -99,16 +98,16 @@ class ChunkStore:
         return _read(await self._chunks.find_one({"_id": key}), segment_id)
 
     async def ending_at(self, segment_id: str, last_id: int) -> ArchiveChunk | None:
-        """Return the chunk whose last id is `last_id`, if there is one; raises `DamagedChunk`."""
+        """Return the chunk whose last id is `last_id`, if there is one. Raises `DamagedChunk`."""
         ending = {"segment": segment_id, "last_id": last_id}
         return _read(await self._chunks.find_one(ending), segment_id)
 
     async def spans(
         self, segment_id: str, first_id: int = 0, last_id: int = INT64_MAX
     ) -> list[tuple[int, int]]:
-        """Return start id and last id of a segment's chunks that end from `first_id` to `last_id`.
+        """Return start id and last id of the segment's chunks, in order, leftovers included.
 
-        Leftovers are among them; they are in order.
+        Only chunks whose last id is from `first_id` to `last_id`.
         """
         fields = {"start_id": 1, "last_id": 1}
         ending = {"segment": segment_id, "last_id": {"$gte": first_id, "$lte": last_id}}
@@ -116,13 +115,13 @@ class ChunkStore:
         return sorted((one["start_id"], one["last_id"]) for one in found)
 
     async def drop(self, segment_id: str, start_ids: Iterable[int]) -> int:
-        """Delete the chunks of a segment that start at `start_ids`; return how many."""
-        return await self._delete([chunk_key(segment_id, one) for one in start_ids])
+        """Delete the segment's chunks that start at `start_ids`; return how many."""
+        return await self._delete([chunk_key(segment_id, start_id) for start_id in start_ids])
 
     async def put_loose(self, chunk: PackedChunk) -> tuple[str, int]:
-        """Write a loose chunk, read it back and compare; return its `_id` and its bytes.
+        """Write a loose chunk, read it back and compare it; return its `_id` and size in bytes.
 
-        Another one of the same ids is left as it is. Raises `ChunkNotKept`.
+        A different chunk with the same ids stays as it is. Raises `ChunkNotKept`.
         """
         from pymongo.errors import DuplicateKeyError  # noqa: PLC0415 (see storage.store.database)
 
@@ -142,19 +141,19 @@ class ChunkStore:
             return key, len(document["data"])
 
     async def get_loose(self, key: str) -> ArchiveChunk | None:
-        """Return the loose chunk of that `_id`, if there is one. Raises `DamagedChunk`."""
+        """Return the loose chunk with that `_id`, if there is one. Raises `DamagedChunk`."""
         return _read(await self._chunks.find_one({"_id": key}), None)
 
     async def loose_keys(self, market: str) -> list[str]:
-        """Return the `_id`s of the market's loose chunks, by their first update id."""
+        """Return the `_id`s of the market's loose chunks, in order of their first update id."""
         query = {"segment": None, "market": market}
         found = await self._chunks.find(query, {"first_id": 1}).to_list(None)
         return [one["_id"] for one in sorted(found, key=lambda one: (one["first_id"], one["_id"]))]
 
     async def drop_loose(self, keys: Iterable[str]) -> int:
-        """Delete the loose chunks of these `_id`s, and what lists their events; return how many."""
+        """Delete the loose chunks with these `_id`s, and their lists; return how many chunks."""
         dropped = list(keys)
-        # First, or their events would be missed.
+        # The lists first: else their events would count as lost.
         lists = self._database.collection(LOOSE_EVENTS)
         await lists.delete_many({"chunk": {"$in": dropped}})
         return await self._delete(dropped)
@@ -167,41 +166,41 @@ class ChunkStore:
         return deleted
 
     async def _prove(self, key: str, document: Document) -> None:
-        """Raise `ChunkNotKept` unless the chunk at `key` is stored as `document` says."""
+        """Raise `ChunkNotKept` unless the chunk at `key` has the fields of `document`."""
         stored: Any = await self._chunks.find_one({"_id": key})
         if stored is None or any(stored.get(name) != value for name, value in document.items()):
             raise ChunkNotKept(key)
 
 
 def stored_chunk(document: Document, segment_id: str | None) -> ArchiveChunk:
-    """Return the chunk that `document`, a segment's or a loose one, stores.
+    """Return the chunk that `document` stores; `segment_id` is None for a loose chunk.
 
-    Raises `DamagedChunk` unless every field is as it was written.
+    Raises `DamagedChunk` if any field differs from what was written.
     """
     try:
         chunk = chunk_of(document)
-        belongs_to, told = document["segment"], document["sum"]
-        is_whole = told == _sum(document["data"], belongs_to, document["epoch"])
+        stored_id, checksum = document["segment"], document["sum"]
+        is_whole = checksum == _sum(document["data"], stored_id, document["epoch"])
     except (KeyError, TypeError) as error:
         raise DamagedChunk(f"its document lacks {error}") from error
     if not is_whole or type(document["data"]) is not bytes:
         raise DamagedChunk("the checksum of its document does not match")
     if document.keys() - CHUNK_FIELDS - _OWN_FIELDS:
-        raise DamagedChunk("its document has a field that nobody wrote")
-    # One that lies in another's place would be found by no checksum.
-    if belongs_to != segment_id or (chunk.header.start_id is None) != (segment_id is None):
-        raise DamagedChunk("it does not belong to where it is stored")
+        raise DamagedChunk("its document has an unknown field")
+    # No checksum would notice a chunk that is stored under another segment.
+    if stored_id != segment_id or (chunk.header.start_id is None) != (segment_id is None):
+        raise DamagedChunk("it is stored under another segment")
     return chunk
 
 
 def _document_of(chunk: PackedChunk, segment_id: str | None, epoch: int) -> Document:
     packed = chunk_document(chunk)
-    told = _sum(packed["data"], segment_id, epoch)
-    return {"segment": segment_id, "epoch": epoch, **packed, "sum": told}
+    checksum = _sum(packed["data"], segment_id, epoch)
+    return {"segment": segment_id, "epoch": epoch, **packed, "sum": checksum}
 
 
 def _sum(data: bytes, segment_id: str | None, epoch: int) -> int:
-    """Return the checksum of the fields that `data`, which begins with its own, doesn't hold."""
+    """Return the checksum of the fields beside `data`, and of the checksum that begins `data`."""
     return zlib.crc32(repr((segment_id, epoch)).encode(), zlib.crc32(data[:16])) - (1 << 31)
 
 

@@ -1,16 +1,16 @@
-"""What is stored as bytes: compressed pieces, and the chunks of `depth_chunks`.
+"""Compression of payloads, and the packing of chunks into documents of `depth_chunks`.
 
-A packed chunk is the checksum (16 bytes, BLAKE2b of everything behind it), then the chunk
-as MessagePack. Of each column the tokens are compressed by zstd, where that makes them smaller;
-the bits are noise and are stored as they are. A document of `depth_chunks` has these fields:
+A packed chunk is a checksum (16 bytes, BLAKE2b of the rest), then the chunk as MessagePack. Each
+column's tokens are compressed by zstd if that makes them smaller. A column's bits are noise and
+are stored as they are. A document of `depth_chunks` has these fields:
 
-`market`, `start_id`, `first_id`, `last_id`  the book and the update ids that the chunk covers
+`market`, `start_id`, `first_id`, `last_id`  the start book, and the update ids of the chunk
 `minute`                                     of its first event, since the epoch
 `from_event_ms`, `to_event_ms`, `event_count`
 `schema_version`                             of the packed chunk
 `data`                                       the packed chunk, with its checksum
 
-All but `data` is a copy of what `data` holds; a copy that differs is damage too.
+All fields but `data` are copies of values in `data`. A copy that differs counts as damage.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from orderbook_desktop.core.archive.tokens import Column
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.schema import Document
 
-# A book of more than a million levels, which as a list of pairs still fits into memory.
+# Enough for a book of more than a million levels, which still fits into memory as a list of pairs.
 _UNPACKED_AT_MOST: Final = 64 << 20
-# A block of 4 bytes can unpack to 128 KiB: so much at once is 8 MiB at most.
+# A block of 4 bytes can unpack to 128 KiB, so this many bytes unpack to 8 MiB at most.
 _PACKED_AT_ONCE: Final = 256
 
 _CHECKSUM_BYTES: Final = 16
-# Higher levels look harder for repeated sequences; the tokens have few, and at times it
-# costs more to point at a short one.
+# Higher levels search longer for repeated sequences. The tokens have few of them, and a reference
+# to a short sequence may take more bytes than the sequence.
 _LEVEL: Final = 1
 _PARAMETERS: Final = zstandard.ZstdCompressionParameters.from_level(
     _LEVEL, format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_checksum=False, write_dict_id=False
@@ -55,7 +55,7 @@ CHUNK_FIELDS: Final = frozenset(
 
 
 class DamagedDocument(DatabaseError):
-    """A stored document can't be unpacked; `reason` is the library's."""
+    """A stored document is damaged; `reason` says how, at times in a library's words."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -71,8 +71,8 @@ def pack(data: bytes) -> bytes:
 
 
 def unpack(packed: bytes, at_most: int = _UNPACKED_AT_MOST) -> bytes:
-    """Return what was packed, of `at_most` bytes; raises `DamagedDocument`."""
-    # Not `decompress()`: that believes a header which says that there is nothing.
+    """Return the unpacked data. Raises `DamagedDocument`, also above `at_most` bytes."""
+    # Not `decompress()`: it trusts a damaged header that gives the length 0.
     decompressor = zstandard.ZstdDecompressor().decompressobj()
     unpacked = bytearray()
     try:
@@ -90,7 +90,7 @@ def unpack(packed: bytes, at_most: int = _UNPACKED_AT_MOST) -> bytes:
 
 
 class PackedChunk(NamedTuple):
-    """A chunk as it is stored: its header, and all of it as bytes."""
+    """A chunk as it is stored: its header, and the whole chunk as bytes."""
 
     header: ChunkHeader
     data: bytes
@@ -112,7 +112,7 @@ def pack_chunk(chunk: ArchiveChunk) -> PackedChunk:
 
 
 def unpack_chunk(data: bytes) -> ArchiveChunk:
-    """Return the chunk of which these are the bytes; raises `DamagedChunk` if one differs."""
+    """Return the chunk that was packed into `data`. Raises `DamagedChunk` if a byte differs."""
     body = data[_CHECKSUM_BYTES:]
     if _checksum(body) != data[:_CHECKSUM_BYTES]:
         raise DamagedChunk("its checksum does not match")
@@ -132,7 +132,7 @@ def unpack_chunk(data: bytes) -> ArchiveChunk:
 
 
 def _each_column(part: _Part, change: Callable[[Column], Column]) -> _Part:
-    """Return `part`, a structure of columns and such structures, with each column changed."""
+    """Return `part`, a structure of columns and nested structures, with each column changed."""
     fields = (getattr(part, name) for name in part.__struct_fields__)
     return type(part)(
         *(
@@ -161,7 +161,7 @@ def chunk_of(document: Document) -> ArchiveChunk:
 
 
 def _is_same(found: object, value: object) -> bool:
-    # 0.0 and False equal 0, but were not stored.
+    # 0.0 and False equal 0, but the program stores neither.
     is_alike = isinstance(found, type(value)) and not isinstance(found, bool)
     return is_alike and found == value
 

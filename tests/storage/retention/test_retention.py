@@ -12,7 +12,7 @@ from orderbook_desktop.core.disk import GB, RecordingSize, Retention
 from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.storage.retention.cuts import loose_pieces
+from orderbook_desktop.storage.retention.cuts import cuttable_loose
 from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
 from orderbook_desktop.storage.retention.retention import Pruner
 from orderbook_desktop.storage.store.chunks import ChunkStore
@@ -250,15 +250,15 @@ async def test_a_kill_amid_loose_events_loses_none_by_accident(database: Databas
             pack_chunk(encode_loose([loose_event("ETHUSDT", tape.now_ms)]))
         )
         await store_list(database, "ETHUSDT", [7], key)
-        (piece,) = await loose_pieces(Mortal(database, 100, after=False))
-        piece._database = Mortal(database, lives, after=False)
+        (loose,) = await cuttable_loose(Mortal(database, 100, after=False))
+        loose._database = Mortal(database, lives, after=False)
         try:
-            await piece.cut(lambda _link: True)
+            await loose.cut(lambda _link: True)
         except Killed:
             assert await missing_loose(database, "ETHUSDT") == []
         else:
             break
-        left = await loose_pieces(database)
+        left = await cuttable_loose(database)
         # Whoever comes next finishes what has begun.
         assert len(left) == (lives == 0)
         for one in left:
