@@ -1,4 +1,4 @@
-"""One market's share of a stream: what waits for its consumer, silence, and handing over."""
+"""One market's part of a stream: waiting items, silence, and the change of connections."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _NS_A_MS: Final = 1_000_000
 class Subscription:
     """Queues the items of one market for one consumer.
 
-    While a second connection is about to take over from the first, both deliver: what one
-    has delivered is not taken from the other, and what the second one has ahead of the
-    first is kept back until it continues. So the two join without a gap and in order.
+    While a second connection takes over from the first, both deliver. An event that one has
+    delivered is not taken from the other. Events of the second one that are ahead of the first are
+    kept back until they continue it. So the two join without a gap and in order.
 
-    A consumer that lets more than `waiting_at_most` items wait loses them, is told so
-    (`GapCause.OVERFLOW`) and begins anew.
+    A consumer that lets more than `waiting_at_most` items wait loses them. It gets a
+    `GapCause.OVERFLOW` and begins anew.
     """
 
     def __init__(
@@ -51,25 +51,25 @@ class Subscription:
         self._overlapping = False
         self._kept_back: list[DepthDiff] = []
         self._seam: StreamBroken | None = None
-        # Why events may be missing, until those that waited meanwhile have been read.
+        # The suspension for which events may be missing, until the waiting events have been read.
         self._suspension: StreamBroken | None = None
 
     async def next_item(self) -> StreamItem:
-        """Wait for the next item; raises `BugError` where there will be none any more."""
+        """Wait for the next item; raises `BugError` where there will be no more items."""
         item = await self._queue.get()
         if isinstance(item, BaseException):
             raise BugError(f"the stream of {self.market} has failed") from item
         return item
 
     def connected(self) -> None:
-        """The market's stream is open: every later event will come."""
+        """The market's stream is open: the exchange sends every later event."""
         if not self.is_open:
             self.is_open = True
             self.silence.opened(self._now())
             self._queue.put(StreamConnected())
 
     def broken(self, cause: GapCause, detail: str, problem: KnownError | None = None) -> None:
-        """The market's stream is closed, or lost events; `problem` is why, where known."""
+        """The market's stream is closed, or lost events; `problem` is the reason, where known."""
         self.is_open = False
         self.silence.closed()
         self._last_id = 0
@@ -77,7 +77,7 @@ class Subscription:
         self._queue.put(StreamBroken(cause, detail, problem))
 
     def interrupted(self, cause: GapCause, detail: str) -> None:
-        """The market's stream lost events, and goes on."""
+        """The market's stream lost events and goes on."""
         if self.is_open:
             self.broken(cause, detail)
             self.connected()
@@ -87,10 +87,11 @@ class Subscription:
         self._queue.put(error)
 
     def diff(self, diff: DepthDiff) -> None:
-        """An event came in on the connection in use.
+        """An event arrived on the connection in use.
 
-        Before the stream is open, it is of an earlier wish for the same market: what lies
-        between it and the first event of this one would seem to be left out.
+        Before the stream is open, an event is of an earlier subscription to this market. It is
+        dropped: else the events between it and the first one of this subscription would seem to be
+        missing.
         """
         if not self.is_open:
             return
@@ -98,7 +99,7 @@ class Subscription:
         received_ms = diff.received_ns // _NS_A_MS
         known = self._last_id, self._last_ms
         if self._last_id and not may_follow(diff.final_id, received_ms, *known):
-            # Else all that follows would seem to be old.
+            # Otherwise all later events would seem to be old.
             reason = f"Update id {diff.final_id} can't follow update id {self._last_id}."
             self.interrupted(GapCause.MALFORMED, reason)
             return
@@ -119,17 +120,17 @@ class Subscription:
         self._join()
 
     def diff_of_successor(self, diff: DepthDiff) -> None:
-        """An event came in on the connection that is to take over."""
+        """An event arrived on the connection that takes over."""
         self._kept_back.append(diff)
         self._join()
 
     def suspended(self, told: StreamBroken) -> None:
-        """Nothing ran here for a while: what is missing from now on is missing because of that."""
+        """This program was suspended; events that are missing from now on are missing for that."""
         self._suspension = told
         self.silence.resumed(self._now())
 
     def caught_up(self) -> None:
-        """What waited while nothing ran has been read."""
+        """The events that waited during the suspension have been read."""
         self._suspension = None
 
     def begin_overlap(self) -> None:
@@ -138,10 +139,10 @@ class Subscription:
         self.has_joined = False
 
     def end_overlap(self, promoted: StreamBroken | None) -> None:
-        """One of the connections is no more.
+        """One of the connections has ended.
 
-        It is the first one if `promoted` is given, to be told to the consumer should events
-        turn out to be missing between the two; else the second one.
+        With `promoted` it is the first one, and the consumer gets `promoted` if events are missing
+        between the two. Otherwise it is the second one.
         """
         kept_back, self._kept_back = self._kept_back, []
         self._overlapping = False
@@ -153,7 +154,7 @@ class Subscription:
             self.diff(diff)
 
     def _join(self) -> None:
-        """Deliver what the second connection has and what continues the first one's."""
+        """Deliver the events of the second connection that continue those of the first one."""
         while self._kept_back and self._last_id and self._continues(self._kept_back[0]):
             diff = self._kept_back.pop(0)
             self.has_joined = True
@@ -166,7 +167,7 @@ class Subscription:
         return diff.first_id <= self._last_id + 1
 
     def _overflowed(self, count: int) -> Iterator[StreamItem]:
-        """Iterate over what is told in the place of `count` items that were dropped."""
+        """Iterate over the items that replace `count` dropped ones."""
         _log.error("%s: dropped %d items that waited", self.market, count)
         yield StreamBroken(GapCause.OVERFLOW, "Events came faster than they could be worked off.")
         if self.is_open:

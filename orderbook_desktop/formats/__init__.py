@@ -1,1 +1,1 @@
-"""The field's file formats: what import, export and the local exchange have in common."""
+"""The field's file formats, which import, export and the local exchange share."""

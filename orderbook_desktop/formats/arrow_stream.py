@@ -1,10 +1,10 @@
-"""Columns of numbers as an Arrow stream, by which arro3 takes them without a copy.
+"""Columns of numbers as an Arrow stream, which arro3 reads without a copy.
 
 Source: Apache Arrow, "The Arrow C data interface", "The Arrow C stream interface". The stream
-says itself of what type its columns are. That is what makes exact decimals of whole numbers:
-128 bits are the number, and how many places it has stands in the schema only. Each structure
-has a release function of ours, as its maker owes it; one that was made by somebody else must
-not be changed.
+carries the types of its columns. So whole numbers become exact decimals: 128 bits hold the number,
+and only the schema says how many places it has. Each structure has a release function of ours,
+which the maker of a structure has to provide. A structure made by another library must not be
+changed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-# One batch: of each column its buffers, in Arrow's order and without the one of nulls.
+# One batch: the buffers of each column, in Arrow's order, without the buffer of nulls.
 Buffers = Sequence[npt.NDArray[Any]]
 Batch = tuple[int, Sequence[Buffers]]
 
@@ -29,14 +29,14 @@ _LOW_BITS: Final = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column without nulls: its name, and its type as Arrow's format strings have it."""
+    """A column without nulls: its name, and its type as an Arrow format string."""
 
     name: str
     format: str
 
 
 def int128s(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """Return whole numbers, from 0 on, as little-endian numbers of 128 bits.
+    """Return whole numbers that are not negative as little-endian numbers of 128 bits.
 
     `values` are int64, or Python's integers below 2^127 in an array of objects.
     """
@@ -50,7 +50,7 @@ def int128s(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
 
 
 def bits(values: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Return truth values as bits, the first one the lowest."""
+    """Return truth values as bits, the first one in the lowest bit."""
     return np.packbits(values, bitorder="little")
 
 
@@ -115,15 +115,15 @@ _Stream._fields_ = [
 class ArrowStream:
     """`batches` of `columns`, to be read once, by one reader.
 
-    Keep it until the reader has ended, and everything that it was given is released. An
-    exception of `batches` ends the stream; it is kept in `failure`.
+    Keep the stream until the reader has ended and has released all structures. An exception of
+    `batches` ends the stream and is kept in `failure`.
     """
 
     def __init__(self, columns: Sequence[Column], batches: Iterator[Batch]) -> None:
         self._columns = columns
         self._batches = batches
         self.failure: BaseException | None = None
-        # What the reader has, by the number that its structure bears.
+        # The structures that the reader holds, by number.
         self._lent: dict[int, object] = {}
         self._numbers = count(1)
         self._release_schema = _ReleaseSchema(self._released)
@@ -137,7 +137,7 @@ class ArrowStream:
         )
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Return the stream as Arrow's PyCapsule interface has it."""
+        """Return the stream as a capsule of Arrow's PyCapsule interface."""
         make = ctypes.pythonapi.PyCapsule_New
         make.restype, make.argtypes = (
             ctypes.py_object,
@@ -147,7 +147,7 @@ class ArrowStream:
 
     @property
     def lent(self) -> int:
-        """How many structures the reader has not released yet."""
+        """The number of structures that the reader has not released yet."""
         return len(self._lent)
 
     def _get_schema(self, _: Any, out: Any) -> int:
@@ -175,7 +175,7 @@ class ArrowStream:
         fields, kept = [], []
         for buffers in columns:
             whole = [np.ascontiguousarray(one) for one in buffers]
-            # The first one would be that of nulls.
+            # The first buffer would be that of nulls.
             addresses = (ctypes.c_void_p * (len(whole) + 1))(
                 None, *(one.ctypes.data for one in whole)
             )
@@ -195,7 +195,7 @@ class ArrowStream:
         return number
 
     def _released(self, pointer: Any) -> None:
-        # A column has no number: it goes with its table.
+        # A column has no number: it is released with its table.
         self._lent.pop(pointer[0].private_data or 0, None)
         _mark_released(pointer)
 

@@ -1,9 +1,9 @@
 """Lines of a capture file, `<receive time> <json>`, and reading them lazily, plain or gzipped.
 
-Collectors differ, and are killed and started again. Read all the same are receive times in
-seconds, milliseconds and microseconds, told by their digits; symbols in lower case; levels
-with a third element, as the exchange sent them until 2019. Such an event is spelt anew as the
-exchange spells it today. What is no message of a market is left out, and counted.
+Collectors differ, and are killed and started again. So the reader also accepts receive times in
+seconds, milliseconds and microseconds (their digits show the unit), symbols in lower case, and
+levels with a third element, as the exchange sent them until 2019. It spells such an event as the
+exchange spells it today. Lines that are no message of a market are left out and counted.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ class Snapshot:
 class CaptureLine:
     """One line: when it was received, and its message.
 
-    `market` and `stream` are empty for a snapshot that does not name its market. `payload`
-    is the event's JSON object and `frame` the combined frame, both as they stand in the
-    file (`frame` is empty where the collector wrote the bare event), unless they had to be
-    spelt anew. `update_id` is the event's `u`, 0 where it has none. Where the file is broken
-    there is a line with nothing but that: `broken` says how.
+    `market` and `stream` are empty for a snapshot that does not name its market. `payload` is the
+    event's JSON object and `frame` the combined frame, both as they stand in the file (`frame` is
+    empty where the collector wrote the bare event), unless they had to be spelt anew. `update_id`
+    is the event's `u`, 0 where it has none. A line of a broken place has nothing but `broken`,
+    which says how the file is broken.
     """
 
     number: int
@@ -132,7 +132,7 @@ class _LeftOut(Exception):
 
 
 class _NotOfTheFormat(ValueError):
-    """There is no time, or nothing behind it."""
+    """The line has no time, or nothing behind it."""
 
 
 _NS_DIGITS: Final = 19
@@ -148,8 +148,8 @@ _is_partial_depth: Final = re.compile(r"@depth\d+(@|$)").search
 _is_decimal: Final = re.compile(r"\d+(\.\d+)?", re.ASCII).fullmatch
 _is_time: Final = re.compile(rb"(\d{1,19})(?:\.(\d{1,18}))?").fullmatch
 _begins: Final = re.compile(rb"\d{9,}(?:\.\d+)? +\{").finditer
-# How many digits the times of our age have at least: nanoseconds as they are, then the unit
-# and how many zeros make nanoseconds of it. Fewer digits are some collector's own clock.
+# The least digits of present times in each unit, and the number of zeros that turn the unit into
+# nanoseconds. A time with fewer digits is of a collector's own clock, taken as nanoseconds.
 _UNITS: Final = ((17, "", 0), (14, "microseconds", 3), (11, "milliseconds", 6), (9, "seconds", 9))
 _TRUNCATED: Final = "truncated"
 
@@ -157,10 +157,10 @@ _TRUNCATED: Final = "truncated"
 def read_lines(path: Path, notes: FileNotes | None = None) -> Generator[CaptureLine]:
     """Iterate over the lines of the capture at `path`.
 
-    Passed over are empty lines, and messages of no market: answers to commands, and streams of
-    all markets, whose data are arrays. What is left out beside, and where the file is broken, is
-    told to `notes`. Raises `CaptureUnreadable`, naming the line, at the first that is not of
-    the format.
+    Empty lines are skipped, and so are messages of no market: answers to commands, and streams of
+    all markets, whose data are arrays. `notes` gets the other lines that are left out, and the
+    places where the file is broken. Raises `CaptureUnreadable` with the number of the first line
+    that is not of the format.
     """
     notes = FileNotes() if notes is None else notes
     try:
@@ -181,7 +181,7 @@ class _Lines:
         self._stamp_length = 0
 
     def parsed(self) -> Iterator[CaptureLine]:
-        """Iterate over them, broken ones included; raises `CaptureUnreadable`."""
+        """Iterate over the lines, including broken places; raises `CaptureUnreadable`."""
         for number, raw in self._lines:
             if isinstance(raw, Cut):
                 yield self._broken(number, raw.reason)
@@ -216,7 +216,7 @@ class _Lines:
         return _line(number, recv_ns, text)
 
     def _time_ns(self, stamp: bytes) -> int:
-        """Return a time in nanoseconds, or -1 where it is none; its digits tell its unit."""
+        """Return a time in nanoseconds, or -1 where it is no time; its digits show its unit."""
         match = _is_time(stamp)
         if match is None:
             return -1
@@ -234,7 +234,7 @@ class _Lines:
         return CaptureLine(number, self._latest_ns, "", "", b"", b"", broken=told)
 
     def _mended(self, number: int, raw: bytes, error: Exception) -> Iterator[CaptureLine]:
-        """Iterate over what can be had of a line that makes no sense; raises where it is wrong."""
+        """Iterate over the readable parts of a broken line; raises where it is wrong otherwise."""
         whole = self._behind_half_a_line(number, raw)
         if whole is not None:
             yield self._broken(number, "the end of a line is missing")
@@ -251,7 +251,7 @@ class _Lines:
             raise CaptureUnreadable(self._path, reason, number) from error
 
     def _behind_half_a_line(self, number: int, raw: bytes) -> CaptureLine | None:
-        """Return the whole line that a collector, started again, wrote behind half a one."""
+        """Return the whole line that a restarted collector wrote behind half a line."""
         *_, last = (None, *_begins(raw))
         if last is None or not self._stamp_length:
             return None
@@ -307,7 +307,7 @@ def _decoded(text: bytes) -> _Message:
     try:
         return _message.decode(text)
     except msgspec.ValidationError as error:
-        # It is JSON, but none of the exchange's.
+        # It is JSON, but no message of the exchange.
         _any.decode(text)
         raise _LeftOut from error
 
@@ -371,7 +371,7 @@ def _narrow(levels: list[list[Any]]) -> TextLevels:
 
 
 def _is_of_no_market(text: bytes) -> bool:
-    """Whether the exchange itself says something: an answer, or that it will close."""
+    """Whether the message is of the exchange itself: an answer, or a notice that it will close."""
     try:
         return isinstance(decode_frame(text), ControlReply | ServerShutdown)
     except MalformedMessage:

@@ -1,4 +1,4 @@
-"""Depth messages of captures: what a collector wrote, as the live feed would have seen it."""
+"""Depth messages of captures, as the live feed would have received them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from orderbook_desktop.formats.capture_lines import CaptureLine, CaptureUnreadab
 
 _LINES_SURVEYED: Final = 20_000
 _PRICES_REMEMBERED: Final = 1_000
-# Of those which don't name their market; each may be large.
+# Snapshots that do not name their market; each may be large.
 _SNAPSHOTS_SURVEYED: Final = 20
 _SLOW, _FAST = "@depth", "@depth@100ms"
 _looks_like_line: Final = re.compile(rb"\d+(\.\d+)? +\{").match
@@ -40,7 +40,7 @@ _looks_like_line: Final = re.compile(rb"\d+(\.\d+)? +\{").match
 
 @dataclass(slots=True)
 class MarketSurvey:
-    """What is known of one market: its streams, an update id, prices, and decimal places."""
+    """What a capture shows of one market: streams, an update id, prices, and decimal places."""
 
     market: str
     streams: set[str] = field(default_factory=set)
@@ -81,10 +81,10 @@ class MarketSurvey:
 
 
 def survey_capture(path: Path) -> dict[str, MarketSurvey]:
-    """Return what the first lines of the capture at `path` tell, by market.
+    """Return the survey of each market in the first lines of the capture at `path`.
 
-    Raises `CaptureUnreadable` where nothing in it could be played. A line further down that
-    cannot be read is left to the player.
+    Raises `CaptureUnreadable` where no line can be played. The player handles unreadable lines
+    further down.
     """
     surveys: dict[str, MarketSurvey] = {}
     nameless: list[CaptureLine] = []
@@ -101,11 +101,11 @@ def survey_capture(path: Path) -> dict[str, MarketSurvey]:
 
 
 def market_of(line: CaptureLine, surveys: dict[str, MarketSurvey]) -> str:
-    """Return whose snapshot a nameless one must be.
+    """Return the market of a snapshot that does not name it.
 
-    One market may have many more prices in common with it than any other; else it is that
-    whose ids are nearest. `surveys` is not empty; each has the last update id known of its
-    market.
+    It is the market that shares many more prices with the snapshot than any other. Without such a
+    market it is the one whose update ids are nearest. `surveys` is not empty; each has the last
+    known update id of its market.
     """
     if line.market or line.snapshot is None:
         return line.market
@@ -120,7 +120,7 @@ def market_of(line: CaptureLine, surveys: dict[str, MarketSurvey]) -> str:
 
 
 def _readable(path: Path) -> Iterator[CaptureLine]:
-    """Iterate over the first lines, as far as they can be read; the very first one must be."""
+    """Iterate over the first lines up to an unreadable one; the very first must be readable."""
     seen = 0
     with closing(read_lines(path)) as lines:
         try:
@@ -146,11 +146,10 @@ def captured_messages(
 ) -> Iterator[Received | Broken]:
     """Iterate over diffs and snapshots of the captures at `paths`, in the order of time.
 
-    Of a market whose diffs were collected at two speeds those of the higher one are taken;
-    none of the files may have only the others, which would leave out a time.
-    A snapshot that doesn't name its market is that of the market with the nearest update
-    ids. What is left out, and where a file is broken, is told to `notes`. Raises
-    `UnusableFile`, naming the line.
+    Where a market's diffs were collected at two speeds, the faster ones are taken. No file may
+    have only the slower ones, as a time would be missing. A snapshot that does not name its market
+    is that of the market with the nearest update ids. `notes` gets the lines that are left out,
+    and the places where a file is broken. Raises `UnusableFile` with the number of the line.
     """
     notes = FileNotes() if notes is None else notes
     surveys: dict[str, MarketSurvey] = {}
@@ -178,7 +177,7 @@ def _lines(path: Path, notes: FileNotes) -> Iterator[CaptureLine]:
 def _messages(
     path: Path, surveys: dict[str, MarketSurvey], speeds: dict[str, str], notes: FileNotes
 ) -> Iterator[tuple[Time, Received | Broken]]:
-    """Iterate over one file's messages; what the surveys tell is brought up to date."""
+    """Iterate over the messages of one file, and keep the surveys up to date."""
     taken: set[str] = set()
     passed_over: dict[str, int] = {}
     for line in _lines(path, notes):

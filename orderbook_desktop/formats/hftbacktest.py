@@ -1,11 +1,11 @@
 """hftbacktest's event array, as the `.npz` that its data readers load.
 
-Source: hftbacktest, "Data" (the dtype) and "Constants" (the flags). Times are nanoseconds,
-prices and quantities doubles, as the format has it. A run begins with an event that clears
-both sides, and then its whole book. Two things are made to fit, as hftbacktest's own
-converters do: an event whose time goes back counts as late as the one before it, and where
-our clock was behind the exchange's, all local times are moved forward by the least that
-lets no event arrive before it happened.
+Source: hftbacktest, "Data" (the dtype) and "Constants" (the flags). Times are nanoseconds, prices
+and quantities doubles, as the format has it. A run begins with an event that clears both sides,
+and then has its whole book. Times are adjusted in two ways, as hftbacktest's own converters do. An
+event whose time goes back counts as late as the event before it. Where our clock was behind the
+exchange's, all local times move forward by the least amount with which no event arrives before it
+happened.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SELL: Final = 1 << 28
 _NS_A_MS: Final = 1_000_000
 _ARRAY: Final = "data"
 _ZIP_LEVEL: Final = 5
-# Every year that a zip file can tell is as good; the same rows shall give the same file.
+# A fixed time: the same rows give the same file.
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 Events = npt.NDArray[np.void]
@@ -51,7 +51,7 @@ Events = npt.NDArray[np.void]
 class HftbacktestWriter:
     """Writes rows into `file` as the compressed array `data`. Call `close()` in the end.
 
-    `survey` is that of all the rows which will come: an array begins with its length.
+    `survey` is that of all rows, which the writer needs first: an array begins with its length.
     """
 
     def __init__(self, file: BinaryIO, survey: Survey) -> None:
@@ -70,7 +70,7 @@ class HftbacktestWriter:
             {
                 "descr": np.lib.format.dtype_to_descr(EVENT_DTYPE),
                 "fortran_order": False,
-                # Each book is preceded by an event that clears the one before.
+                # Before each book comes an event that clears the book before.
                 "shape": (survey.rows + survey.books,),
             },
         )
@@ -93,11 +93,11 @@ class HftbacktestWriter:
         self._array.write(events.tobytes())
 
     def close(self) -> None:
-        """Write what is left; the file itself stays open."""
+        """Write the rest; the file itself stays open."""
         self._stack.close()
 
     def _clearing(self, book: Events) -> Events:
-        """Return the event that comes before `book`: of no side, so it clears both."""
+        """Return the event before `book`: it is of no side, so it clears both sides."""
         event: Events = np.zeros(1, dtype=EVENT_DTYPE)
         event["ev"] = _EXCHANGE_AND_LOCAL | _CLEAR
         event["exch_ts"] = book["exch_ts"][:1] if len(book) else self._latest_exchange_ns

@@ -1,12 +1,12 @@
-"""Lines of files as collectors leave them: plain or gzipped, cut off, padded, or written over.
+"""Lines of files that collectors wrote: plain or gzipped, cut off, padded, or overwritten.
 
-A collector that is killed leaves half a line, or a gzip stream without its end. One that is
-started again may append to that, or write a shorter stream over a longer one; a computer that
-loses its power leaves zero bytes at the end of a file. What comes before such a place is as it
-was written, and so is what comes behind it; the place itself is a `Cut`.
+A killed collector leaves half a line, or a gzip stream without its end. A restarted collector may
+append to that, or write a shorter stream over a longer one. A computer that loses power leaves
+zero bytes at the end of a file. The lines before and behind such a place are as they were written;
+the place itself is a `Cut`.
 
-Memory is bounded whatever a file holds. A gzip member that follows one without an end is found
-by its header (RFC 1952, "Member format").
+Memory is bounded for any file. A gzip member that follows one without an end is found by its
+header (RFC 1952, "Member format").
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from orderbook_desktop.core.received import UnusableFile
 
 # A book of 5,000 levels a side takes less than a tenth of that.
 LONGEST_LINE: Final = 4 << 20
-# Little: hundreds of files may be open at once.
+# It is small, as hundreds of files may be open at once.
 _READ_BYTES: Final = 1 << 15
 _UNPACKED_BYTES: Final = 1 << 16
 _GZIP: Final = b"\x1f\x8b\x08"
-# With header and trailer: zlib knows gzip.
+# It makes zlib read the header and trailer of gzip.
 _GZIP_WINDOW: Final = 31
 _TRIED_BYTES: Final = 512
 _HEADER_BYTES: Final = 10
@@ -46,9 +46,9 @@ _CHECKSUM: Final = "the checksum of its gzip data is wrong"
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A place at which a file is broken: in `line`, for the `reason` that is told.
+    """A broken place of a file: in `line`, for `reason`.
 
-    `fragment` is what there is of the line.
+    `fragment` is the part of the line that is there.
     """
 
     line: int
@@ -57,19 +57,20 @@ class Cut:
 
 
 def check_file(path: Path) -> None:
-    """Raise `UnusableFile` where `path` is something else than a file, if it is there at all."""
+    """Raise `UnusableFile` where `path` exists and is no file."""
     if os.path.isdir(path):  # noqa: PTH112 (says so too where it may not look)
         raise UnusableFile(path, "is a folder; name the files in it")
     if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
-        # It is read more than once: of a pipe a part would be missing, and a device has no end.
+        # The file is read more than once: part of a pipe would be missing, and a device has no
+        # end.
         raise UnusableFile(path, "is not a file but a device or a pipe; store it in a file first")
 
 
 class FileLines:
     """The lines of the file at `path`. Use it as a context manager, and iterate once.
 
-    It gives (number, line without its end), and (number, `Cut`) where the file is broken;
-    empty lines are passed over. Raises `UnusableFile`.
+    It yields (number, line without its end), and (number, `Cut`) where the file is broken. Empty
+    lines are skipped. Raises `UnusableFile`.
     """
 
     def __init__(self, path: Path, longest: int = LONGEST_LINE) -> None:
@@ -78,7 +79,7 @@ class FileLines:
         self._number = 0
         self._rest = b""
         self._latest = b""
-        # Why the line that was given last may be half a line, if it may.
+        # Why the last yielded line may be half a line; empty where it can't be.
         self._doubt = ""
         self._is_zipped = False
         self._is_reading_on = False
@@ -116,10 +117,10 @@ class FileLines:
             yield from waiting
 
     def is_broken_here(self) -> bool:
-        """Whether the line that was given last, and makes no sense, is a part of a broken place.
+        """Whether the last yielded line, which the caller can't read, belongs to a broken place.
 
-        Of gzip data this reads on: what was written over has no place at which it shows. If
-        so, the lines until there are left out, and iterating goes on with the `Cut`.
+        In gzip data this reads on, because overwritten data shows only further down. If the place
+        is broken, the lines up to its end are left out, and iterating goes on with the `Cut`.
         """
         if self._doubt:
             if self._doubt == _NO_END:
@@ -144,7 +145,7 @@ class FileLines:
         return UnusableFile(self._path, f"cannot be read ({reason})", self._number)
 
     def _pieces(self) -> Iterator[bytes | str]:
-        """Iterate over pieces of what is in the file, and reasons why it is broken behind them."""
+        """Iterate over pieces of the file's content, and reasons why it is broken behind them."""
         try:
             begin = self._file.read(len(_GZIP))
             self._file.seek(0)
@@ -176,14 +177,14 @@ class FileLines:
                 raise UnusableFile(self._path, "is longer than any message", self._number + 1)
         if self._rest:
             rest, self._rest = self._rest, b""
-            # It may be whole all the same.
+            # The last line may be whole nevertheless.
             yield from self._line(rest, _NO_END)
 
     def _usual(self, lines: list[bytes]) -> Iterator[tuple[int, bytes | Cut]]:
-        """Iterate over lines as most are: the same as `_line` of each, in half the time."""
+        """Iterate over usual lines: it gives what `_line` gives for each, in half the time."""
         self._doubt = ""
         if not any(lines):
-            # There may be millions of them.
+            # There may be millions of empty lines.
             self._number += len(lines)
             return
         for line in lines:
@@ -221,28 +222,28 @@ class FileLines:
 
     def _broken(self, reason: str) -> tuple[int, Cut]:
         if reason == _CHECKSUM and not self._is_reading_on:
-            # What was given until now may be anything.
+            # Any of the lines up to here may be damaged.
             raise UnusableFile(self._path, f"is damaged: {reason}")
         self._number += 1
-        # Half a line, of which nothing is known.
+        # The rest is half a line, whose other half is lost.
         cut = self._cut(reason, self._rest)
         self._rest = b""
         return cut
 
 
 class _Members:
-    """The members of gzip data, of which some may lack their end."""
+    """The members of gzip data; some may lack their end."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._data = b""
-        # Of what was told to be broken nothing more is told.
+        # A broken place is reported once.
         self._is_told = False
 
     def pieces(self) -> Iterator[bytes | str]:
         """Iterate over pieces of the data, and reasons why they are broken behind them."""
         while self._has_more():
-            # Where one should begin a long file name may come first; in garbage none is believed.
+            # A member may begin with a long file name; in garbage a name is not believed.
             if _begins_member(self._data[:_TRIED_BYTES], is_expected=not self._is_told):
                 self._is_told = False
                 yield from self._member()
@@ -254,13 +255,13 @@ class _Members:
             self._data = b"" if at is None else self._data[at:]
 
     def _read(self) -> bool:
-        """Read more behind what there is; return whether there was any."""
+        """Read more data; return whether there was any."""
         more = self._file.read(_READ_BYTES)
         self._data += more
         return bool(more)
 
     def _has_more(self) -> bool:
-        """Whether there is anything behind padding."""
+        """Whether there is data behind the padding."""
         self._data = self._data.lstrip(_ZERO)
         while not self._data:
             if not self._read():
@@ -292,7 +293,7 @@ class _Members:
                 return
 
     def _next_member(self, begin: int) -> int | None:
-        """Return where in the data from `begin` on a member begins, if one does."""
+        """Return where the next member begins, from `begin` on, or None."""
         # A header may begin with the last byte.
         while self._data.endswith(_GZIP[:1]) and self._read():
             pass
@@ -307,13 +308,13 @@ class _Members:
 
 
 def _begins_member(data: bytes, *, is_expected: bool = False) -> bool:
-    """Whether a gzip member begins with `data`: its header is sound, and so is what follows."""
+    """Whether a gzip member begins with `data`: it has a valid header, and the rest unpacks."""
     if is_expected and data.startswith(_GZIP):
         return True
     head = data[:_HEADER_BYTES]
     if len(head) < _HEADER_BYTES or not head.startswith(_GZIP):
         return False
-    # At most with a file name; how hard it was packed; on what system.
+    # Flags (a file name at most), the compression level, and the system.
     if head[3] not in (0, 8) or head[8] not in (0, 2, 4) or not (head[9] <= 13 or head[9] == 255):
         return False
     try:
@@ -324,7 +325,7 @@ def _begins_member(data: bytes, *, is_expected: bool = False) -> bool:
 
 
 def _unpacked(unpack: zlib._Decompress, data: bytes) -> Iterator[bytes]:
-    """Iterate over what `data` holds, to the last byte before what is damaged."""
+    """Iterate over the unpacked `data`, to the last byte before any damage."""
     while data and not unpack.eof:
         before = unpack.copy()
         try:
@@ -339,7 +340,7 @@ def _unpacked(unpack: zlib._Decompress, data: bytes) -> Iterator[bytes]:
 
 
 def first_line(path: Path) -> bytes:
-    """Return the first line that isn't empty; raises `UnusableFile` where there is none."""
+    """Return the first line that is not empty; raises `UnusableFile` where there is none."""
     with FileLines(path) as lines:
         for _, line in lines:
             if isinstance(line, bytes):

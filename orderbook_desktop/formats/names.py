@@ -14,7 +14,7 @@ class ExportFormat(Enum):
 
     @property
     def passes(self) -> int:
-        """How often the recording is read: some formats begin with what only its end tells."""
+        """How often the recording is read: some formats begin with a value that its end decides."""
         return 1 if self is ExportFormat.TARDIS else 2
 
 

@@ -9,9 +9,9 @@
 | `side` | string | `bid` or `ask` |
 | `price`, `quantity` | decimal(38, 8) | exactly; quantity 0 where the level was removed |
 
-A book begins anew, and what was known before is void, where `is_snapshot` is true and was
-not in the row before. The decimals have more than 8 places where a value needs them. The
-file's metadata names `exchange` and `symbol`.
+A book begins anew, and all earlier levels are void, where `is_snapshot` is true and was false in
+the row before. The decimals have more than 8 places where a value needs them. The file's metadata
+names `exchange` and `symbol`.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from orderbook_desktop.formats.tardis_writer import EXCHANGE
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-# Enough for compression and for readers that pass over groups, little enough for memory.
+# Large enough for compression and for readers that skip groups, small enough for memory.
 _ROWS_A_GROUP: Final = 1 << 18
 _COMPRESSION: Final = "zstd(3)"
 # One page for each column of a group: smaller ones, and dictionaries of numbers, make files of
 # real recordings a tenth larger.
 _PAGE_BYTES: Final = 1 << 26
-# The metadata that names exchange and symbol is nearer to the end of the file than this.
+# The metadata with exchange and symbol is within so many bytes of the file's end.
 _END_BYTES: Final = 1 << 16
 _SIDES: Final = ("bid", "ask")
 
@@ -57,9 +57,9 @@ _Arrays = list[Int64Array | BoolArray]
 class ParquetWriter:
     """Writes rows of `market` into `file`. Call `close()` in the end.
 
-    `survey` is that of all the rows which will come: a column has one number of places.
-    `write` and `close` raise the `OSError` of the file. arro3 takes its rows from a stream and
-    returns at its end, so it works in a thread, which waits for each batch.
+    `survey` is that of all rows, which the writer needs first: a column has one number of places.
+    `write` and `close` raise the `OSError` of the file. arro3 reads its rows from a stream and
+    returns at its end. So it works in a thread, which waits for each batch.
     """
 
     def __init__(self, file: BinaryIO, market: str, created_by: str, survey: Survey) -> None:
@@ -69,7 +69,7 @@ class ParquetWriter:
         self._waiting: list[_Arrays] = []
         self._count = 0
         self._batches: SimpleQueue[Batch | None] = SimpleQueue()
-        # Of one batch, so that no more of them is in memory than one that waits.
+        # For one batch, so that at most one waiting batch is in memory.
         self._room = threading.Semaphore(0)
         self._failure: BaseException | None = None
         self._created_by = created_by
@@ -97,7 +97,7 @@ class ParquetWriter:
             self._hand_over(self._first(_ROWS_A_GROUP))
 
     def close(self) -> None:
-        """Write what is left; the file itself stays open."""
+        """Write the rest; the file itself stays open."""
         try:
             if self._count:
                 self._hand_over(self._first(self._count))
@@ -108,7 +108,7 @@ class ParquetWriter:
             raise self._failed
 
     def _first(self, count: int) -> Batch:
-        """Take the first rows that wait: the same rows give the same file, however they come."""
+        """Take the first waiting rows, so that equal rows give equal files in any portions."""
         columns = [np.concatenate(parts) for parts in zip(*self._waiting, strict=True)]
         self._waiting = [[column[count:] for column in columns]]
         self._count -= count
@@ -127,7 +127,7 @@ class ParquetWriter:
     def _hand_over(self, batch: Batch) -> None:
         self._room.acquire()
         if self._failed is not None:
-            # It is the answer to each that comes from now on.
+            # Every later call raises it again.
             self._room.release()
             raise self._failed
         self._batches.put(batch)
@@ -141,7 +141,7 @@ class ParquetWriter:
             yield batch
 
     def _run(self) -> None:
-        # Imported here because nothing but this export needs it.
+        # Imported here because only this export needs it.
         import arro3.io  # noqa: PLC0415
 
         try:
@@ -169,7 +169,7 @@ class ParquetWriter:
 
 
 class _Sink(RawIOBase):
-    """A file that keeps its failure: arro3 can't pass on one, and prints a trace instead.
+    """A file that keeps its failure: arro3 can't raise it, and prints a trace instead.
 
     The end of the file, with its metadata, waits for `end()`.
     """
@@ -181,7 +181,7 @@ class _Sink(RawIOBase):
         self.failure: OSError | None = None
 
     def write(self, data: Buffer) -> int:
-        """Write `data`, unless that has failed before."""
+        """Write `data`, unless a write has failed before."""
         self._waiting += data
         if len(self._waiting) > 2 * _END_BYTES:
             self._write_out(len(self._waiting) - _END_BYTES)
@@ -190,7 +190,7 @@ class _Sink(RawIOBase):
     def end(self, about: Mapping[str, str]) -> None:
         """Write the rest, with the two entries of `about` in their order.
 
-        arro3 writes them in a random one, and the same rows have to give the same file.
+        arro3 writes them in a random order, and the same rows have to give the same file.
         """
         first, second = (_entry(*one) for one in about.items())
         self._waiting = self._waiting.replace(second + first, first + second)
@@ -220,7 +220,7 @@ def _text(text: str) -> bytes:
         digits.append(length & 0x7F | 0x80)
         length >>= 7
     digits.append(length)
-    # The next field's id, and that it is text.
+    # The id of the next field, and its type, text.
     return b"\x18" + bytes(digits) + encoded
 
 
@@ -238,9 +238,9 @@ def _columns(survey: Survey) -> tuple[Column, ...]:
 
 
 def _units_at(units: Int64Array, exponent: int, wanted: int) -> Int64Array:
-    """Return `units` of 10^-`exponent` in units of 10^-`wanted`, which are no larger.
+    """Return `units` of 10^-`exponent` in units of 10^-`wanted`; `wanted` is no less.
 
-    Where 64 bits don't hold them they are Python's integers, in an array of objects.
+    Where 64 bits do not hold them, they are Python integers in an array of objects.
     """
     factor = 10 ** (wanted - exponent)
     if int(units.max(initial=0)) <= INT64_MAX // factor:

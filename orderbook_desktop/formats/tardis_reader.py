@@ -1,15 +1,14 @@
-"""Reading Tardis' `incremental_book_L2` CSV as what an exchange would have sent.
+"""Reading Tardis' `incremental_book_L2` CSV as messages of an exchange.
 
-For the columns see `formats.tardis_writer`; other programs that have written a file anew may
-have put them into another order, and added some. Rows of one market with the same times are
-one event. So are rows that were received at the same time, where the book would be crossed
-between them: some collectors give each row the time of its own. Adjacent rows with
-`is_snapshot` are one snapshot, and begin a run of their own.
+For the columns see `formats.tardis_writer`; a program that rewrote a file may have reordered them
+or added some. Rows of one market with the same times are one event. Rows received at the same time
+are one event, too, where the book would be crossed between them: some collectors give each row its
+own event time. Adjacent rows with `is_snapshot` are one snapshot, which begins a new run.
 
-Tardis has no update ids, so they are made: an event ends with the microsecond at which it
-was received, or with the id after the one before it where that is greater, and begins with
-the id after the one before it. The same rows give the same ids. Where a file is broken an id
-is left out. Event times are kept in milliseconds, as the exchange's own messages have them.
+Tardis has no update ids, so they are made up. An event begins with the id after the last one. It
+ends with the microsecond at which it was received, or with its first id where that is greater. The
+same rows give the same ids. Where a file is broken, one id is left out. Event times are in
+milliseconds, as in the exchange's own messages.
 """
 
 from __future__ import annotations
@@ -46,11 +45,11 @@ _US_A_MS: Final = 1_000
 _NAMES: Final = HEADER.split(",")
 _LATEST_US: Final = INT64_MAX // _NS_A_US
 _LONGEST_NUMBER: Final = 19
-# No exchange's book has as many levels.
+# No exchange has a book with so many levels.
 _ROWS_AT_MOST: Final = 200_000
 _FLAGS: Final = {b"true": True, b"false": False}
 _SIDES: Final = {b"bid": 0, b"ask": 1}
-# Tardis writes very small amounts as 1e-7, other programs times as 1.7e+15.
+# Tardis writes very small amounts as 1e-7; other programs write times as 1.7e+15.
 _is_number: Final = re.compile(rb"[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]{1,3})?").fullmatch
 _unquoted: Final = re.compile(rb'(?<![^,])"|"(?![^,])').sub
 _looks_like_row: Final = re.compile(
@@ -62,7 +61,7 @@ _Levels = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """What rows that belong together have in common."""
+    """The values that the rows of one event share."""
 
     market: str
     event_us: int
@@ -76,7 +75,7 @@ class _Key:
 
 @dataclass(slots=True)
 class _Group:
-    """Rows that belong together, the first of them in `line` of `path`: bids and asks as text."""
+    """The rows of one event, the first one in `line` of `path`: bids and asks as text."""
 
     key: _Key
     path: Path
@@ -89,15 +88,15 @@ class _Group:
         return len(self.sides[0]) + len(self.sides[1])
 
     def joins(self, later: _Group, is_crossed: Callable[[_Group], bool]) -> bool:
-        """Whether `later`, which comes next of this market, is a part of the same message."""
-        # A file may have been cut in its middle; snapshots may come in pieces.
+        """Whether `later`, the market's next group, is a part of the same message."""
+        # A file may have been split within a message; snapshots may come in pieces.
         if self.key == later.key or (self.key.is_snapshot and later.key.is_snapshot):
             return True
         is_change = not (self.key.is_snapshot or later.key.is_snapshot)
         return is_change and self.key.local_us == later.key.local_us and is_crossed(self)
 
     def join(self, later: _Group) -> None:
-        """Take in `later`, unless it is the part that came last, of a file that is read twice."""
+        """Add `later`, unless it equals the last part: then the file is read twice."""
         if self.key == later.key and (self._latest or self).sides == later.sides:
             return
         self.key, self._latest = later.key, later
@@ -111,7 +110,7 @@ _TOO_MANY_ROWS: Final = f"is one of more than {_ROWS_AT_MOST:,} rows of one mess
 
 
 def is_tardis(line: bytes) -> bool:
-    """Whether a file that begins with `line` is one of these."""
+    """Whether a file that begins with `line` is Tardis CSV."""
     line = _unquoted(b"", line)
     return _is_header(line) or _looks_like_row(line) is not None
 
@@ -125,7 +124,8 @@ def tardis_messages(
 ) -> Iterator[Received | Broken]:
     """Iterate over events and snapshots of the files at `paths`, each market's by time.
 
-    Where a file is broken is told to `notes`. Raises `UnusableFile`, naming the line.
+    `notes` gets the places where a file is broken. Raises `UnusableFile` with the number of the
+    line.
     """
     notes = FileNotes() if notes is None else notes
     markets: dict[str, _Market] = {}
@@ -145,7 +145,7 @@ def tardis_messages(
 def _joined(
     groups: Iterable[_Group | Broken], markets: dict[str, _Market]
 ) -> Iterator[_Group | Broken]:
-    """Join what belongs together; each market's groups keep their order."""
+    """Join groups of one event; each market's groups keep their order."""
     waiting: dict[str, _Group] = {}
     for group in groups:
         if isinstance(group, Broken):
@@ -168,7 +168,7 @@ def _joined(
 class _Market:
     """Makes the update ids of one market, and with them the exchange's messages.
 
-    `first` are its first rows. It has no book as long as there is no snapshot.
+    `first` are its first rows. It has no book before its first snapshot.
     """
 
     def __init__(self, first: _Group) -> None:
@@ -178,11 +178,11 @@ class _Market:
         self._book = Book()
 
     def leave_out_an_id(self) -> None:
-        """Let an update id be missing before the next event."""
+        """Leave out one update id before the next event."""
         self._latest += 1
 
     def received(self, group: _Group) -> Received:
-        """Return the message that `group` is."""
+        """Return `group` as a message."""
         key = group.key
         first_id = self._latest + 1
         final_id = max(first_id, key.local_us)
@@ -204,7 +204,7 @@ class _Market:
         return Received(key.local_us * _NS_A_US, diff)
 
     def is_crossed_after(self, group: _Group) -> bool:
-        """Whether `group`, which comes next, would leave the book crossed."""
+        """Whether `group`, the next one, would leave the book crossed."""
         bids, asks = group.sides
         try:
             exponent = self._book.scale.price
@@ -233,13 +233,13 @@ def _best(
 
 
 class _Rows:
-    """The rows of one file, in groups of those that belong together."""
+    """The rows of one file, in groups of one event each."""
 
     def __init__(self, path: Path, notes: FileNotes) -> None:
         self._path = path
         self._notes = notes
         self._header = b""
-        # Where the columns are that we know; None: in the usual order, and no others.
+        # The places of the known columns; None: the usual columns in the usual order.
         self._columns: list[int] | None = None
         self._count = len(_NAMES)
         self._markets: set[str] = set()
@@ -248,15 +248,15 @@ class _Rows:
         self._group: _Group | None = None
 
     def groups(self) -> Iterator[tuple[Time, _Group | Broken]]:
-        """Iterate over (time, rows that belong together, or where the file is broken)."""
+        """Iterate over (time, group of rows or broken place)."""
         with FileLines(self._path) as lines:
             for number, raw in lines:
                 if isinstance(raw, Cut):
                     yield from self._broken(raw)
                     continue
-                # Other programs that have written it anew may have quoted the fields.
+                # A program that rewrote the file may have quoted the fields.
                 line = _unquoted(b"", raw) if b'"' in raw else raw
-                # Again, where files were put one behind the other.
+                # A further header, where files were joined.
                 if line == self._header or self._takes_header(line):
                     continue
                 try:
@@ -279,13 +279,13 @@ class _Rows:
         return True
 
     def _take(self, number: int, line: bytes) -> _Group | None:
-        """Take a row; return the rows before it where it belongs to others."""
+        """Take a row; return the group before it where the row begins another one."""
         if line.count(b",") != self._count - 1:
             raise ValueError(f"has not the fields {self._header.decode() or HEADER}")
         if self._columns is not None:
             fields = line.split(b",")
             line = b",".join([fields[column] for column in self._columns])
-        # All but the level is the same in rows that belong together.
+        # The rows of one event differ in the level only.
         head, side, price, amount = line.rsplit(b",", 3)
         at, level = _side(side), (_decimal(price), _decimal(amount))
         ended, group = None, self._group
@@ -311,7 +311,7 @@ class _Rows:
         yield self._latest, Broken(self._latest[0] * _NS_A_US, frozenset(self._markets), told)
 
     def _is_ended_before(self, fragment: bytes) -> bool:
-        """Whether half a row is of another event than the row before it."""
+        """Whether half a row belongs to another event than the row before it."""
         length = min(len(self._head), len(fragment))
         return self._columns is None and self._head[:length] != fragment[:length]
 
@@ -342,7 +342,7 @@ def _side(text: bytes) -> int:
 def _time(text: bytes) -> int:
     if text.isdigit() and len(text) <= _LONGEST_NUMBER and int(text) <= _LATEST_US:
         return int(text)
-    # As programs write it that take every column with a hole for one of doubles.
+    # Programs write it so that take every column with a missing value for doubles.
     if len(text) <= 2 * _LONGEST_NUMBER and _is_number(text):
         value = Decimal(text.decode())
         if value <= _LATEST_US and value == int(value):

@@ -1,10 +1,10 @@
 """Tardis' `incremental_book_L2` CSV.
 
-`exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount`, times in
-microseconds since the epoch, amount 0 where a level was removed. Source: Tardis.dev, "Data
-Types", "incremental_book_L2". Rows of one event have one `local_timestamp`. A book begins
-anew, and what was known before is void, where `is_snapshot` is true and was not in the row
-before. Decimals are exact and without needless zeros.
+`exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount`, times in microseconds
+since the epoch, amount 0 where a level was removed. Source: Tardis.dev, "Data Types",
+"incremental_book_L2". Rows of one event have one `local_timestamp`. A book begins anew, and all
+earlier levels are void, where `is_snapshot` is true and was false in the row before. Decimals are
+exact and without needless zeros.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EXCHANGE: Final = "binance"
 _SIDES: Final = ("bid,", "ask,")
 _US_A_MS: Final = 1_000
 _NS_A_US: Final = 1_000
-# Beyond this gzip takes several times longer for a few percent.
+# A higher level takes several times as long and saves a few percent.
 _GZIP_LEVEL: Final = 5
 
 
@@ -37,7 +37,7 @@ class TardisWriter:
         self._stack = ExitStack()
         self._file = file
         if zipped:
-            # Neither name nor time in its header: the same rows give the same file.
+            # Its header has neither name nor time: the same rows give the same file.
             packer = gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0)
             self._file = cast("BinaryIO", self._stack.enter_context(packer))
         self._file.write(f"{HEADER}\n".encode())
@@ -49,7 +49,7 @@ class TardisWriter:
             self._file.write("".join(self._lines(rows)).encode())
 
     def close(self) -> None:
-        """Write what is left; the file itself stays open."""
+        """Write the rest; the file itself stays open."""
         self._stack.close()
 
     def _lines(self, rows: LevelRows) -> list[str]:
@@ -61,12 +61,12 @@ class TardisWriter:
         return list(map(add, (heads[index] for index in at), levels))
 
     def _heads(self, rows: LevelRows) -> tuple[list[str], list[int]]:
-        """Return the beginnings of lines, one per event, and which of them each row has."""
+        """Return the beginning of each event's lines, and the index of each row's beginning."""
         changes = np.diff(rows.final_ids, prepend=rows.final_ids[0] - 1) != 0
         firsts = changes.nonzero()[0]
         local_us = rows.received_ns[firsts] // _NS_A_US
         if rows.is_snapshot:
-            # Where the run before went on until now: lines never go back in time for it.
+            # The run before may have gone on until now: lines never go back in time.
             local_us = np.maximum(local_us, self._latest_us)
         self._latest_us = max(self._latest_us, int(local_us.max()))
         flag = "true" if rows.is_snapshot else "false"

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-# The second executable of a frozen bundle, in the folder of the first: it is guard and
-# SecantusDB in one, since a bundle has no interpreter that could be told `-m`.
+# The second executable of a frozen bundle, in the folder of the first. It is the guard and
+# SecantusDB in one, since a bundle has no interpreter for `-m`.
 BUNDLED_DATABASE: Final = (
     "orderbook-database.exe" if sys.platform == "win32" else "orderbook-database"
 )

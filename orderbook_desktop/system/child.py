@@ -1,4 +1,4 @@
-"""A child process of ours: guarded, its words kept in a limited log, its end noticed at once."""
+"""A child process: guarded, with a limited log of its output, and its end noticed at once."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ STOP_PATIENCE_S: Final = 5.0
 LOG_BYTES: Final = 1_000_000
 _TAIL_LINES: Final = 60
 
-# A resident guard waits as long for its command before it kills it, so it gets a little more.
+# A resident guard waits for its command as long before it kills it, so the guard gets more.
 _GUARD_MARGIN_S: Final = 1.0
-# By SIGKILL, as the process itself or its resident guard tells it.
+# The exit codes for SIGKILL, of the process itself or of its resident guard.
 _KILLED: Final = (-9, 128 + 9)
 _KILLED_WITHIN_S: Final = 1.0
 
@@ -40,8 +40,8 @@ if sys.platform == "win32":
 class LimitedLog(RotatingFileHandler):
     """A log file that can neither fill the disk nor fail its writer.
 
-    It keeps `limit` bytes in `path`, and as many in `path`.1. Where the disk is full or gone, that
-    is told once in the program's own log, and the lines are lost. Call `close()` when done.
+    It keeps `limit` bytes in `path`, and as many in `path`.1. Where the disk is full or gone, the
+    program's own log gets one warning, and the lines are lost. Call `close()` when done.
     """
 
     def __init__(self, path: Path, limit: int) -> None:
@@ -55,28 +55,28 @@ class LimitedLog(RotatingFileHandler):
         self.handle(logging.makeLogRecord({"msg": text}))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        """Tell the first failure."""
+        """Log the first failure."""
         del record
         if not self._has_told:
             self._has_told = True
             log.warning("%s cannot be written: %s", self.baseFilename, sys.exception())
 
     def _open(self) -> TextIOWrapper:
-        # Unbuffered: nothing is left to be written, and to fail, when it is closed.
+        # Unbuffered: closing writes nothing, so it can't fail.
         file = FileIO(self.baseFilename, "a")
         return TextIOWrapper(file, self.encoding, write_through=True)
 
 
 class ChildProcess:
-    """A running command, ended with us whatever happens to us.
+    """A running command that ends with this process, however this process ends.
 
-    Make it on a thread that lives as long as the program, with a running loop (on Linux the
-    child ends with the *thread* that made it); plain asyncio and qasync will both do. Call
+    Create it on a thread that lives as long as the program, with a running loop (on Linux the
+    child ends with the *thread* that created it). The loop may be asyncio's or qasync's. Call
     `stop()` before the loop ends. Raises `OSError` where the command can't be started.
 
-    Its standard output and error go to `log_path`, which holds `LOG_BYTES` at most, plus as
-    much in one older file. A line in which `fatal` is found means that the process is of no
-    use any more, although it may run on: it is ended then.
+    Its standard output and error go to `log_path`, which holds `LOG_BYTES` at most, plus as much
+    in one older file. A process that writes a line matching `fatal` is of no use any more,
+    although it may run on: it is ended.
     """
 
     def __init__(
@@ -101,12 +101,12 @@ class ChildProcess:
             stdin=subprocess.PIPE if resident_guard else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            # A Ctrl+C in the terminal is for us: we stop the child when we need it no more.
+            # A Ctrl+C in the terminal is for this program, which stops the child itself.
             start_new_session=True,
             creationflags=_CREATION_FLAGS,
         )
-        # A daemon: a program that ends without `stop()` must not wait here for its child,
-        # which in turn waits for the program's end.
+        # A daemon: a program that ends without `stop()` must not wait for its child, which waits
+        # for the end of the program.
         self._reader = threading.Thread(
             target=self._read_until_end, name=f"child-{self.pid}", daemon=True
         )
@@ -124,7 +124,7 @@ class ChildProcess:
 
     @property
     def was_killed(self) -> bool:
-        """Whether somebody else has killed the process, if the system tells that."""
+        """Whether another process has killed it, where the system reports that."""
         return self._process.returncode in _KILLED and not self._given_up
 
     @property
@@ -151,7 +151,7 @@ class ChildProcess:
                 self.ask_to_end()
                 await self._ends_within(patience_s + (_GUARD_MARGIN_S if self._resident else 0))
         finally:
-            # Also when we are cancelled: nobody else would end it.
+            # Also when this call is cancelled: no other code would end it.
             if self.running:
                 self._kill()
             self._reader.join(_KILLED_WITHIN_S)
@@ -161,7 +161,7 @@ class ChildProcess:
     def _end_at_once(self) -> None:
         self._given_up = True
         if self._resident:
-            self.ask_to_end()  # A guard that is killed could not kill in turn.
+            self.ask_to_end()  # A killed guard could not kill its command.
         else:
             self._kill()
 
@@ -176,13 +176,13 @@ class ChildProcess:
         except TimeoutError:
             log.warning("process %d did not end in %.0f s and is killed", self.pid, patience_s)
             self._kill()
-            # Longer only if the system can't end it, or its own children hold its output.
+            # It takes longer only if the system can't end it, or its own children hold its output.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_KILLED_WITHIN_S):
                     await self._ended.wait()
 
     def _read_until_end(self) -> None:
-        """Keep what the process says until it ends, then tell the loop (on our thread)."""
+        """Keep the output of the process until it ends, then set the loop's event."""
         output = self._process.stdout
         assert output is not None  # noqa: S101 - it is a PIPE
         kept = LimitedLog(self._log_path, LOG_BYTES)
@@ -205,6 +205,6 @@ def guarded(command: Sequence[str], *, resident: bool) -> list[str]:
     if is_frozen():
         guard = [str(bundled_database()), "guard"]
     else:
-        # Isolated and without site: nothing of the environment can break or slow it.
+        # Isolated and without site, so that the environment can neither break nor slow it.
         guard = [sys.executable, "-I", "-S", child_guard.__file__]
     return [*guard, "resident" if resident else "exec", str(os.getpid()), *command]

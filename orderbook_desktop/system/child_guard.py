@@ -1,4 +1,4 @@
-"""Starts a command that must not outlive the process which asked for it.
+"""Starts a command that must not outlive the process that asked for it.
 
 Run as a script with nothing but the standard library, so that it costs milliseconds:
 
@@ -16,12 +16,12 @@ import subprocess
 import sys
 import threading
 
-# Linux's numbers; other systems don't name them.
+# Linux's numbers; other systems have no names for them.
 _PR_SET_PDEATHSIG = 1
 _SIGKILL = 9
 _PATIENCE_S = 5.0
-# A pool of memory for each thread, as glibc makes it, is one that fragments for each thread: a
-# database with a thread for every connection grows for hours.
+# glibc makes a pool of memory for each thread, and each pool fragments. So a database with a
+# thread for every connection would grow for hours.
 _POOLS = ("MALLOC_ARENA_MAX", "2")
 
 
@@ -39,10 +39,10 @@ def main(arguments: list[str]) -> int:
 def become(command: list[str], parent: int) -> int:
     """Replace this process by `command`, which ends with the process `parent`.
 
-    The kernel acts when the *thread* that started this process ends, so that must be one that
-    lives as long as its process. It kills, since a request to end can get lost in a command
-    that is just starting, and nobody would be left to repeat it: the command must be one that
-    survives a crash without loss, as a database that syncs its log does.
+    The kernel acts when the *thread* that started this process ends, so this thread must live as
+    long as its process. The kernel kills the command, since a request to end could get lost in a
+    command that is starting, and no process would be left to repeat it. So the command must
+    survive a crash without loss, as a database that syncs its log does.
     """
     import ctypes  # noqa: PLC0415 - only here, only on Linux
 
@@ -52,7 +52,7 @@ def become(command: list[str], parent: int) -> int:
     os.environ.setdefault(*_POOLS)
     if os.getppid() == parent:
         os.execv(command[0], command)  # noqa: S606 - a list, no shell
-    return 0  # The parent died before the kernel was told; nobody wants the command any more.
+    return 0  # The parent died before the kernel knew of it: the command is not needed any more.
 
 
 def stay_beside(command: list[str]) -> int:

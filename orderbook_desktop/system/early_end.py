@@ -1,6 +1,6 @@
-"""Requests to end the program while no event loop waits for one: as it starts, and as it ends.
+"""Requests to end the program while no event loop handles them: as it starts, and as it ends.
 
-Imported before anything else, so it needs nothing but what the interpreter has loaded anyway.
+It is imported before any other module, so it needs only modules that the interpreter has loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Final, NoReturn, Self
 
-# The terminal's Ctrl-C, the system's request, and the terminal's own end.
+# The terminal's Ctrl-C, the system's request, and the end of the terminal.
 STOPPING: Final = tuple(
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
@@ -21,20 +21,20 @@ _STANDARD_ERROR: Final = 2
 
 
 def is_heeded(number: signal.Signals) -> bool:
-    """Whether the signal may end us: an ignored SIGHUP stays ignored, as `nohup` wants it.
+    """Whether the signal may end this process: an ignored SIGHUP stays ignored, for `nohup`.
 
-    The others end us even so: a script's shell ignores SIGINT for what it starts in the
-    background, and there it is meant.
+    Other ignored signals end it nevertheless: a script's shell ignores SIGINT for a background
+    command, although a SIGINT to that command is meant to end it.
     """
     return number.name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN
 
 
 class EndAtOnce:
-    """While the context lasts, a request to end ends the process with `code`, there and then.
+    """While the context lasts, a request to end ends the process at once, with `code`.
 
-    `sentence` is told on standard error, if it is not empty. Both may change meanwhile. There
-    is no exception that would run through modules which are only half imported, and no
-    clean-up, so nothing may be open that needs one. Must be entered on the main thread.
+    Standard error gets `sentence`, if it is not empty. Both may change meanwhile. No exception is
+    raised, which would run through modules that are only half imported. There is no clean-up, so
+    nothing may be open that needs one. Enter it on the main thread.
     """
 
     def __init__(self, code: int, sentence: str = "") -> None:
@@ -44,7 +44,7 @@ class EndAtOnce:
 
     def __enter__(self) -> Self:
         for number in filter(is_heeded, STOPPING):
-            # Python knows of no handler that other code than its own has installed.
+            # Python returns None for a handler that was not installed by Python code.
             before = signal.signal(number, self._end) or signal.SIG_DFL
             self._before.append((number, before))  # type: ignore[arg-type] # Or a callable.
         return self
@@ -71,6 +71,6 @@ class EndAtOnce:
 
 
 def ignore_requests() -> None:
-    """Heed no request to end any more: the process is ending, with its own exit code."""
+    """Ignore requests to end from now on: the process is ending with its own exit code."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 HOST: Final = "127.0.0.1"
 
-# Below the ranges that systems give to outgoing connections (Linux from 32768, others from
-# 49152): nobody's connection sits there while our server restarts, and a client that knocks
-# meanwhile can't be connected to itself, as TCP does when both ends have the same port.
+# Below the ranges that systems use for outgoing connections (Linux from 32768, others from 49152).
+# So no connection takes the port while our server restarts. A client that connects meanwhile is
+# not connected to itself either, as TCP does when both ends have the same port.
 _PRIVATE: Final = range(20_000, 30_000)
 
 
@@ -55,7 +55,7 @@ async def is_listening(port: int) -> bool:
 
 
 def holder_of_port(port: int) -> str:
-    """Return who listens on `port` at any address of this computer, as far as the system tells."""
+    """Return which process listens on `port` on this computer, as far as the system tells."""
     import psutil  # noqa: PLC0415 - not at the window's start
 
     try:
@@ -72,7 +72,7 @@ def holder_of_port(port: int) -> str:
 
 
 def named_process(pid: int) -> str:
-    """Return `process PID (NAME)`, without the name where the system doesn't tell it."""
+    """Return `process PID (NAME)`, without the name where the system does not tell it."""
     import psutil  # noqa: PLC0415 - not at the window's start
 
     try:
@@ -82,12 +82,12 @@ def named_process(pid: int) -> str:
 
 
 def _name_of(process: psutil.Process) -> str:
-    """Return the name of a program, whole also where the system cuts it off."""
+    """Return the whole name of a program, also where the system truncates it."""
     import psutil  # noqa: PLC0415 - not at the window's start
 
     name = process.name()
     with contextlib.suppress(psutil.Error):
-        # Of a script the first argument is its interpreter, the second one its path.
+        # A script's first argument is its interpreter, the second one its path.
         files = [os.path.basename(argument) for argument in process.cmdline()[:2]]  # noqa: PTH119
         return next((file for file in files if file.startswith(name)), name)
     return name

@@ -1,7 +1,7 @@
-"""Folders and files that nobody but their owner can read.
+"""Folders and files that only their owner can read.
 
-On Windows a file is as private as the folder that it is made in: the user's data folder, where
-recordings go unless told otherwise, is the user's alone.
+On Windows a file is as private as its folder. The user's data folder, the default place of
+recordings, belongs to the user alone.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 _ROOT: Final = 0
-# What the program itself puts into a data folder.
+# The entries that the program itself creates in a data folder.
 _OURS: Final = frozenset({"database", "logs", "window.ini"})
 
 
 def private_data_folder(folder: Path) -> None:
-    """Make the data folder where it is missing, and close it to others. Raises `OSError`.
+    """Create the data folder where it is missing, and close it to other users. Raises `OSError`.
 
-    One that holds other people's things too is left open: it may be a home, or a shared disk.
-    What is ours in there is private all the same.
+    A folder with other entries is left open: it may be a home, or a shared disk. The program's own
+    entries in it are private nevertheless.
     """
     folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
     if {entry.name for entry in folder.iterdir()} <= _OURS:
@@ -37,9 +37,9 @@ def private_data_folder(folder: Path) -> None:
 
 
 def private_folder(folder: Path) -> None:
-    """Make `folder` where it is missing, and close it to others.
+    """Create `folder` where it is missing, and close it to other users.
 
-    Raises `OSError`, also where it is another user's, who could put other files into it.
+    Raises `OSError`, also where another user owns it, who could put files into it.
     """
     folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
     if _is_of_another_user(folder):
@@ -48,24 +48,24 @@ def private_folder(folder: Path) -> None:
 
 
 def private_file(path: Path) -> None:
-    """Close the file to others. Raises `OSError` where there is none."""
+    """Close the file to other users. Raises `OSError` where there is none."""
     _close_to_others(path, _FILE_MODE)
 
 
 def keep_private(path: Path) -> None:
-    """Make the file, empty, where it is missing, and close it to others. Raises `OSError`."""
+    """Create the file, empty, where it is missing, and close it to others. Raises `OSError`."""
     path.touch(_FILE_MODE)
     private_file(path)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write `text` in one step into a file that is never open to others. Raises `OSError`."""
+    """Write `text` in one step to a file that is never open to others. Raises `OSError`."""
     with atomic_file(path, replace=True, private=True) as file:
         file.write(text.encode())
 
 
 def _is_of_another_user(folder: Path) -> bool:
-    """Whether neither we nor root own `folder`; root may use any."""
+    """Whether neither this user nor root owns `folder`; root may use any folder."""
     if sys.platform == "win32":
         return False
     own = os.geteuid()
@@ -81,5 +81,5 @@ def _close_to_others(path: Path, mode: int) -> None:
     try:
         path.chmod(mode)
     except OSError as error:
-        # A stick's file system knows no owners.
+        # The file system of a USB stick has no owners.
         log.warning("others on this computer can read %s: %s", path, error.strerror)

@@ -1,6 +1,7 @@
-"""A clock for ages: it counts a sleep of the computer, and no step of the time of day moves it.
+"""A clock for ages: it counts a sleep of the computer, and steps of the time of day don't move it.
 
-By the time of day, a dead book looks fresh for an hour after that was set back by an hour.
+By the time of day, a dead book would look fresh for an hour after the clock was set back by an
+hour.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ def _elapsed_ns() -> int:
     return time.monotonic_ns()
 
 
-# The time of day when the program began, so that its readings are near those.
+# The time of day when the program began, so that readings are near the time of day.
 _BEGAN_NS = time.time_ns() - _elapsed_ns()
 
 
 def steady_ns() -> int:
-    """Return nanoseconds since the epoch, as if the time of day were never set meanwhile."""
+    """Return nanoseconds since the epoch, as if the time of day had never been set meanwhile."""
     return _BEGAN_NS + _elapsed_ns()

@@ -1,4 +1,4 @@
-"""Tasks and threads that end before the code that uses them goes on, and never in silence."""
+"""Tasks and threads that end before the code that uses them goes on; failures are reported."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _T = TypeVar("_T")
 
 @asynccontextmanager
 async def ending(*jobs: asyncio.Future[Any]) -> AsyncIterator[None]:
-    """Cancel what of `jobs` still runs when the context ends, and wait until it has ended.
+    """Cancel the `jobs` that still run when the context ends, and wait until they have ended.
 
-    What became of a job is in it; it is not raised.
+    The result or exception of a job stays in it and is not raised.
     """
     try:
         yield
@@ -29,7 +29,7 @@ async def ending(*jobs: asyncio.Future[Any]) -> AsyncIterator[None]:
 
 
 async def in_thread(work: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
-    """Do `work` in a thread; where this is cancelled, end only after it."""
+    """Do `work` in a thread; where this call is cancelled, it ends only after the work."""
     running = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **options))
     try:
         return await asyncio.shield(running)
@@ -56,7 +56,7 @@ class Jobs:
         return task
 
     async def close(self) -> None:
-        """Cancel what runs, and return when it has ended."""
+        """Cancel the running tasks, and return when they have ended."""
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""Playing a capture file: its lines go out when the collector received them, byte for byte."""
+"""Playing a capture file: each line is sent at the time of its receipt, byte for byte."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 _BATCH: Final = 256
 _CLOSE_WITHIN_S: Final = 0.4
-# Lines that are late go out at once, but others must get a turn, too.
+# Late lines are sent at once, but other tasks must get a turn, too.
 _LATE_LINES_IN_A_ROW: Final = 32
 
 _MOVED_NUMBER: Final = re.compile(rb'"([EUuTt])":\s?(\d+)')
@@ -45,11 +45,11 @@ _PAUSE_BETWEEN_ROUNDS_NS: Final = 100_000_000
 class CaptureSource:
     """Plays a capture (`<recv_ns> <json>` lines, plain or gzipped) at `speed` times its pace.
 
-    The play begins when somebody first subscribes to a depth stream of the file, so that
-    nobody misses its beginning, and then goes on whether or not anybody listens. Depth
-    requests are answered from the snapshot lines and the diffs played so far; before the
-    first snapshot was played they wait for it. With `loop` the file is played again and
-    again, with ids and times that go on rising without a gap (and payloads rewritten so).
+    The play begins with the first subscription to a depth stream of the file, so that this client
+    misses nothing. It then goes on with or without clients. Depth requests are answered from the
+    snapshot lines and the diffs played so far; they wait for the first snapshot. With `loop` the
+    file is played again and again, with ids and times that continue to rise without a gap (the
+    payloads are rewritten for that).
     """
 
     def __init__(self, path: Path | str, speed: float = 1.0, loop: bool = False) -> None:
@@ -71,7 +71,7 @@ class CaptureSource:
 
     @property
     def listings(self) -> Mapping[str, Listing]:
-        """The markets of the file; one that turns up late in it is listed from then on."""
+        """The markets of the file; one that appears late in the file is listed from then on."""
         return self._listings
 
     @property
@@ -122,7 +122,7 @@ class CaptureSource:
             self._start.set()
 
     async def book(self, market: str) -> BookView:
-        """Return the book as of the last line played, once there is one."""
+        """Return the book after the last played line; wait until there is one."""
         await self._book_known[market].wait()
         return self._books[market].view()
 
@@ -138,10 +138,10 @@ class CaptureSource:
         """End the reading thread and close the file."""
         self._reader.shutdown(wait=False, cancel_futures=True)
         if self._reading is not None:
-            # Not for ever: what is being read may hold no line for a long time.
+            # The wait is limited: the reader may find no line for a long time.
             await asyncio.wait({self._reading}, timeout=_CLOSE_WITHIN_S)
         if self._file is not None:
-            with suppress(ValueError):  # It is being read; it is closed with the process.
+            with suppress(ValueError):  # The thread still reads it; it ends with the process.
                 self._file.close()
 
     async def _lines(self) -> AsyncGenerator[CaptureLine]:
@@ -199,7 +199,7 @@ class CaptureSource:
         self._book_known[market] = asyncio.Event()
 
     def _note_round(self, market: str, line: CaptureLine) -> None:
-        """Keep what the next round needs: the first snapshot and the first id."""
+        """Keep the first snapshot and the first id, which the next round needs."""
         if not self._loop:
             return
         known = self._rounds.get(market)
@@ -221,7 +221,7 @@ class CaptureSource:
         return None if known is None or line.snapshot else known.shifted(line, shift_ns)
 
     def _begin_again(self, publish: Publish, shift_ns: int) -> None:
-        """Turn every book back into that of the beginning, in one event each."""
+        """Turn every book back into its first one, with one event each."""
         for market, known in self._rounds.items():
             final = self._books[market].view()
             diff = known.begin_again(final, shift_ns)
@@ -242,7 +242,7 @@ class _Clock:
         self._late = 0
 
     async def wait_for(self, recv_ns: int) -> None:
-        """Return when it is time for `recv_ns`; at once where that has passed."""
+        """Return at the time `recv_ns`, or at once where that has passed."""
         now = self._now()
         if self._origin is None:
             self._origin = recv_ns, now
@@ -258,7 +258,7 @@ class _Clock:
 
 
 def _next_batch(lines: Iterator[CaptureLine]) -> tuple[list[CaptureLine], Exception | None]:
-    """Return the next lines, and the failure that came after them, if one did."""
+    """Return the next lines, and the failure after them, or None."""
     batch: list[CaptureLine] = []
     try:
         batch.extend(islice(lines, _BATCH))
@@ -271,7 +271,7 @@ def listing_of(survey: MarketSurvey) -> Listing:
     """Return a market as `exchangeInfo` lists it; its filters are those of the data."""
     try:
         symbol, _ = split_symbol(survey.market)
-    except ValueError:  # Such as A_B_C: what its assets are can't be told.
+    except ValueError:  # The assets of a market such as A_B_C are not known.
         symbol = survey.market
     base, _, quote = symbol.partition("/")
     steps = _step(survey.price_places), _step(survey.quantity_places)
@@ -284,7 +284,7 @@ def _step(places: int) -> str:
 
 @dataclass(slots=True)
 class _MarketRound:
-    """How one market's ids are moved in the round that is playing.
+    """How one market's ids are shifted in the current round.
 
     `start` is the book that every later round begins with: the capture's first snapshot.
     `first_id` and `first_event_ms` are those of the capture's first diff.
@@ -297,11 +297,11 @@ class _MarketRound:
 
     @property
     def start_is_empty(self) -> bool:
-        """Whether no snapshot was seen yet."""
+        """Whether there was no snapshot yet."""
         return not (self.start.bids or self.start.asks)
 
     def begin_again(self, final: BookView, time_shift_ns: int) -> Diff:
-        """Move on to the next round; return the diff from the `final` book to the start."""
+        """Begin the next round; return the diff from the `final` book to the start book."""
         first = final.last_update_id + 1
         self.id_shift = first - min(self.first_id, self.start.last_update_id)
         final_id = self.start.last_update_id + self.id_shift
@@ -311,7 +311,7 @@ class _MarketRound:
         return Diff(first, final_id, event_ms, bids, asks)
 
     def shifted(self, line: CaptureLine, time_shift_ns: int) -> CaptureLine | None:
-        """Return `line` moved to this round; None where the book's start contains it already."""
+        """Return `line` shifted to this round; None where the start book contains it already."""
         if line.update_id and line.update_id <= self.start.last_update_id:
             return None
         return self._moved(line, time_shift_ns)
@@ -320,7 +320,7 @@ class _MarketRound:
         shift_ms = time_shift_ns // 1_000_000
         diff, first_id = line.diff, 0
         if diff:
-            # The event that the start lies within begins right after it.
+            # The event that contains the start book's id begins right after that id.
             first_id = max(diff.first_id, self.start.last_update_id + 1) + self.id_shift
             diff = Diff(
                 first_id,
@@ -354,9 +354,9 @@ class _MarketRound:
 
 
 def _round_length_ns(first_ns: int, last_ns: int) -> int:
-    """Return by how much the times of a round are later than those of the one before.
+    """Return by how much the times of a round are later than those of the round before.
 
-    Whole milliseconds, so that both clocks of the capture are moved by the same.
+    It is in whole milliseconds, so that both clocks of the capture are shifted by the same amount.
     """
     return (last_ns - first_ns + _PAUSE_BETWEEN_ROUNDS_NS) // 1_000_000 * 1_000_000
 

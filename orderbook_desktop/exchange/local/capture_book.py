@@ -1,7 +1,7 @@
 """The book of one market of a capture: its snapshot and all diffs played since.
 
-Deliberately plain (dicts of `Decimal`), and independent of the program's own book: what the
-program shows is tested against it.
+It is deliberately simple (dicts of `Decimal`) and independent of the program's own book: tests
+compare the program with it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from orderbook_desktop.formats.capture_lines import Diff, Snapshot
 
 _log = logging.getLogger(__name__)
 
-# A snapshot's line comes later than the events that it already contains, or not yet
-# contains; the collector's request took seconds at the very most.
+# A snapshot's line comes after its request, which took a few seconds at most. Events in between
+# may be in the snapshot or not.
 _DIFFS_REMEMBERED: Final = 2_000
 _OLDER_BY_DIFFS: Final = 50
 
@@ -38,7 +38,7 @@ class CaptureBook:
         self.market = market
         self.known = False
         self.last_update_id = 0
-        # The time of the event that it is as of; 0: unknown.
+        # The time of the last event in the book; 0: unknown.
         self._last_ms = 0
         self.gaps = 0
         self._without_snapshot = without_snapshot
@@ -51,10 +51,10 @@ class CaptureBook:
         self._newer: tuple[int, _Side, _Side] | None = None
 
     def load(self, snapshot: Snapshot) -> None:
-        """Take in a snapshot line.
+        """Take a snapshot line.
 
-        While the ids are unbroken the book needs none, and a later one that was cut to its
-        best levels would even lose some: it is passed over.
+        While the ids are unbroken the book needs no snapshot. A later snapshot that has only the
+        best levels would even lose levels, so it is skipped.
         """
         if self.known and not self._broken:
             return
@@ -75,7 +75,7 @@ class CaptureBook:
         self._older = self._newer = self._copy()
 
     def apply(self, diff: Diff) -> None:
-        """Take in a diff line."""
+        """Take a diff line."""
         self._recent.append(diff)
         if not self.known:
             if not self._without_snapshot:
@@ -88,7 +88,7 @@ class CaptureBook:
             self._older, self._newer = self._newer, self._copy()
 
     def end(self) -> None:
-        """No more lines come: without a snapshot, what the diffs said is the book."""
+        """There are no more lines: without a snapshot, the diffs alone are the book."""
         if self.known:
             return
         self.known, self._broken = True, False
@@ -109,7 +109,7 @@ class CaptureBook:
         known = self.last_update_id, self._last_ms
         is_too_wide = not 0 <= diff.final_id - diff.first_id <= WIDEST_EVENT
         if is_too_wide or not may_follow(diff.final_id, diff.event_ms, *known):
-            # One of the two has an impossible id: only another snapshot tells which.
+            # One of the two has an impossible id; only another snapshot can show which.
             self.gaps += 1
             self._broken = True
             _log.warning(

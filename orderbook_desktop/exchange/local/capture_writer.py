@@ -15,7 +15,7 @@ from orderbook_desktop.exchange.local.synthetic_listing import synthetic_specs
 from orderbook_desktop.exchange.local.synthetic_market import STEP_MS, SyntheticMarket
 
 CAPTURE_STREAMS: Final = ("depth@100ms", "bookTicker", "trade")
-# The collector's clock is not the exchange's: in the real capture it is 1.2 s behind.
+# The collector's clock differs from the exchange's: in the real capture it is 1.2 s behind.
 _CLOCK_OFFSET_NS: Final = -1_200_000_000
 _SNAPSHOT_LATE_MS: Final = 330
 

@@ -1,4 +1,4 @@
-"""The control pages for tests: order faults, list them, and look behind the counter."""
+"""The control pages for tests: they order faults, list them, and show the exchange's state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONTROL_PREFIX: Final = "/control/"
 class ControlPages:
     """Answers the requests of `/control/`: `state`, `book`, and with faults on `fault(s)`.
 
-    `inject` carries an order out; `more_state` adds the server's own to `state`.
+    `inject` executes an order; `more_state` adds the server's fields to `state`.
     """
 
     def __init__(

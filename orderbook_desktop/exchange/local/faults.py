@@ -1,4 +1,4 @@
-"""Faults on command: what the exchange shall do wrong, how often, and how it is done to a diff."""
+"""Faults on command: what the exchange does wrong, how often, and how it changes a diff."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Mangle = Callable[[bytes], bytes]
 
 
 class FaultKind(Enum):
-    """What can go wrong. The values are those of `/control/fault?kind=…`."""
+    """The kinds of faults. The values are those of `/control/fault?kind=…`."""
 
     DISCONNECT = "disconnect"
     CLOSE = "close"
@@ -48,12 +48,12 @@ class Shape(Enum):
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """One order to do something wrong; which fields count depends on `kind`.
+    """One ordered fault; its `kind` decides which fields count.
 
-    disconnect: every connection is cut off without a goodbye. close: with the close code
+    disconnect: every connection is cut off without a closing frame. close: with the close code
     `code`. shutdown: `serverShutdown` is announced, and after `seconds` the connections are
-    closed. silence: open connections get no event for `seconds`; with `deliver` they get
-    them afterwards, else never. refuse: new connections are reset for `seconds`.
+    closed. silence: open connections get no event for `seconds`; with `deliver` they get them
+    afterwards, else never. refuse: new connections are reset for `seconds`.
 
     drop, duplicate: the next `count` diffs. swap: the next `count` pairs of diffs change
     places. malformed: before each of the next `count` diffs, or `instead` of it, comes a
@@ -80,19 +80,19 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     path: str = "depth"
 
     def __post_init__(self) -> None:
-        """Take the prefix off the path; raise `ValueError` for one that nobody asks for."""
+        """Remove the prefix of the path; raise `ValueError` for a path that is not served."""
         path = self.path.removeprefix(REST_PREFIX)
         if path not in ("", *REST_PATHS):
             raise ValueError(f"path is {path!r}, but must be one of {', '.join(REST_PATHS)}")
         msgspec.structs.force_setattr(self, "path", path)
 
     def concerns(self, market: str) -> bool:
-        """Whether the fault is meant for `market`."""
+        """Whether the fault is for `market`."""
         return not self.symbol or self.symbol.upper() == market
 
 
 class Happened(msgspec.Struct, frozen=True):
-    """A fault that took place: when (ms since the epoch), to what, and detail."""
+    """A fault that happened: the time (ms since the epoch), its market, and detail."""
 
     kind: FaultKind
     at_ms: int
@@ -101,7 +101,7 @@ class Happened(msgspec.Struct, frozen=True):
 
 
 class FaultBoard:
-    """The faults that are still to happen, and a record of those that did.
+    """The pending faults, and a record of those that happened.
 
     `counts` has how often each kind happened, `log` the newest of them.
     """
@@ -113,12 +113,12 @@ class FaultBoard:
         self._pending: list[tuple[Fault, int]] = []
 
     def add(self, fault: Fault) -> None:
-        """Let `fault` happen the next `fault.count` times there is an occasion."""
+        """Let `fault` happen at the next `fault.count` occasions."""
         self._pending.append((fault, fault.count))
 
     @property
     def pending(self) -> list[tuple[Fault, int]]:
-        """The faults still to happen, and how often each."""
+        """The pending faults, and how often each will happen."""
         return list(self._pending)
 
     def note(self, fault: Fault, market: str = "", detail: str = "") -> None:
@@ -127,16 +127,16 @@ class FaultBoard:
         self.log.append(Happened(fault.kind, self._now_ns() // 1_000_000, market, detail))
 
     def take(self, market: str, *kinds: FaultKind) -> Fault | None:
-        """Return the next fault of `kinds` meant for `market`, using up one of its count."""
+        """Return the next fault of `kinds` for `market`, and reduce its count by one."""
         for index, (fault, left) in enumerate(self._pending):
             if fault.kind in kinds and fault.concerns(market):
                 return self._use(index, fault, left)
         return None
 
     def take_http(self, path: str, market: str) -> Fault | None:
-        """Return the next fault meant for a request of `/api/v3/<path>`."""
+        """Return the next fault for a request of `/api/v3/<path>`."""
         for index, (fault, left) in enumerate(self._pending):
-            # Of the others not every request names a symbol.
+            # Requests of other paths need not name a symbol.
             is_meant = path != "depth" or fault.concerns(market)
             if fault.kind is FaultKind.HTTP and fault.path in ("", path) and is_meant:
                 return self._use(index, fault, left)
@@ -154,7 +154,7 @@ class FaultBoard:
 
 @dataclass(frozen=True, slots=True)
 class _Parcel:
-    """An event to send, and what to do to its frame, if anything, right before."""
+    """An event to send, and the change to its frame right before, if any."""
 
     event: StreamEvent
     mangle: Mangle | None = None
@@ -168,7 +168,7 @@ class DiffFaults:
         self._held: dict[str, StreamEvent] = {}
 
     def through(self, event: StreamEvent) -> list[_Parcel]:
-        """Return what to send for `event`, in order."""
+        """Return the parcels to send for `event`, in order."""
         if not event.is_diff:
             return [_Parcel(event)]
         earlier = self._held.pop(event.stream, None)

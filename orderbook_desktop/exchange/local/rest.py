@@ -83,7 +83,7 @@ class RestApi:
         if fault:
             self._board.note(fault, market)
         if fault and fault.kind is FaultKind.HANG:
-            # Ended from outside: by the client, or when the exchange closes.
+            # The client ends it, or the exchange when it closes.
             await asyncio.get_running_loop().create_future()
         if fault and fault.kind is FaultKind.DELAY:
             await asyncio.sleep(fault.seconds)
@@ -112,7 +112,7 @@ class RestApi:
         return json_answer(tickers[0] if "symbol" in query else tickers)
 
     def _asked(self, query: dict[str, str]) -> list[Listing] | Answer:
-        """Return the listings of the symbols that are asked for, or the refusal."""
+        """Return the listings of the requested symbols, or the refusal."""
         listings = self._source.listings
         if "symbol" in query:
             asked = [query["symbol"]]
@@ -142,7 +142,7 @@ class RestApi:
 
 
 def _refusal(query: dict[str, str]) -> Answer | None:
-    """Return what is wrong with the parameters of a depth request."""
+    """Return the refusal of a depth request with wrong parameters, or None."""
     if not query.get("symbol"):
         return error_answer(
             -1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed."
@@ -328,7 +328,7 @@ def error_answer(code: int, message: str, status: int = 400, retry_after: int = 
 
 
 def _fault_answer(status: int, retry_after: int) -> Answer:
-    """Return what the exchange sends along with an HTTP status of trouble."""
+    """Return the exchange's answer with the HTTP `status` of a failure."""
     code, message = {
         403: (0, "Forbidden by the web application firewall."),
         418: (-1003, "Way too much request weight used; IP banned."),

@@ -1,4 +1,4 @@
-"""The local exchange itself: one port for REST and websockets, over any `MarketSource`."""
+"""The local exchange: one port for REST and websockets, over any `MarketSource`."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from orderbook_desktop.system.tasks import ending
 
 _log = logging.getLogger(__name__)
 
-# How long clients may take to answer the goodbye when the exchange closes.
+# How long clients may take to answer the closing frame when the exchange closes.
 _GOODBYE_S: Final = 1.0
 _STRIKES: Final = (FaultKind.DISCONNECT, FaultKind.CLOSE, FaultKind.SHUTDOWN, FaultKind.SILENCE)
 
 
 class CannotListen(KnownError):
-    """The exchange could not open its port; `reason` is the operating system's."""
+    """The exchange could not open its port, for the operating system's `reason`."""
 
     def __init__(self, host: str, port: int, reason: str) -> None:
         self.host = host
@@ -49,7 +49,7 @@ class CannotListen(KnownError):
 
 
 class PortInUse(CannotListen):
-    """Somebody else listens on the port."""
+    """Another process listens on the port."""
 
     def __str__(self) -> str:
         return (
@@ -61,14 +61,14 @@ class PortInUse(CannotListen):
 class LocalExchange:
     """A Binance-compatible exchange on this computer; use it as `async with`.
 
-    It serves what `source` makes, on `host` and `port` (0: any free one). `port_is_held`: the
-    process that started this one keeps it, so that no other user gets it. With `faults` they
-    can also be ordered over HTTP (`/control/fault`). `weight_limit` is the request weight
-    that it grants in a minute. With `close_at_end` the websockets are closed when the source
-    has played out; else they stay open and REST goes on serving the final book.
+    It serves `source` on `host` and `port` (0: any free one). `port_is_held` says that the process
+    that started this one keeps the port, so that no other user gets it. With `faults`, faults can
+    also be ordered over HTTP (`/control/fault`). `weight_limit` is the request weight that it
+    grants in a minute. With `close_at_end` the websockets are closed when the source has played
+    out; else they stay open and REST goes on serving the final book.
 
-    `fault_board` tells which faults happened. Entering raises `PortInUse` or `CannotListen`,
-    or the source's own `KnownError`.
+    `fault_board` lists the faults that happened. Entering raises `PortInUse` or `CannotListen`, or
+    the source's own `KnownError`.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class LocalExchange:
         return f"ws://{self._host}:{self._port}"
 
     def inject(self, fault: Fault) -> None:
-        """Let `fault` happen: at once if it concerns connections, else at the next occasion."""
+        """Let `fault` happen: at once if it is of connections, else at the next occasion."""
         if fault.kind in _STRIKES:
             self._hub.strike(fault)
         elif fault.kind is FaultKind.REFUSE:
@@ -185,7 +185,7 @@ class LocalExchange:
                 ping_interval=20,
                 ping_timeout=60,
                 server_header=None,
-                # It shares with sockets of its own user only.
+                # The port is shared with sockets of the same user only.
                 reuse_port=self._port_is_held or None,
             )
         except OSError as error:
@@ -265,7 +265,7 @@ class LocalExchange:
 
 
 class _Door:
-    """Knows all connections, REST and websocket, and resets new ones while it is shut."""
+    """Knows all connections, of REST and websockets, and resets new ones while it is shut."""
 
     def __init__(self, board: FaultBoard, now: Callable[[], float] = time.monotonic) -> None:
         self._board = board
@@ -280,16 +280,16 @@ class _Door:
         self._shut_until = self._now() + fault.seconds
 
     def hang_up(self) -> None:
-        """Cut off everybody who has not left."""
+        """Cut off all connections that are still open."""
         for transport in self._inside:
             transport.abort()
 
     def connection_class(self) -> type[ServerConnection]:
-        """Return the class of connections that come in by this door."""
+        """Return the class of connections that pass this door."""
         door = self
 
         class DoorConnection(ServerConnection):
-            """A connection that tells the door when it comes and goes."""
+            """A connection that the door knows from its beginning to its end."""
 
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
                 super().connection_made(transport)

@@ -1,4 +1,4 @@
-"""What the local exchange serves, whoever makes it: a played capture or a synthetic market."""
+"""What the local exchange serves, from a played capture or a synthetic market."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class BookView(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A spot symbol and its filters, as `exchangeInfo` tells them; sizes are decimal text.
+    """A spot symbol and its filters, as in `exchangeInfo`; sizes are decimal text.
 
-    `price` and `day_volume`, what is traded in 24 hours in the quote asset, are for its
-    ticker; zero where the source doesn't know.
+    `price` and `day_volume` (the volume of 24 hours in the quote asset) are for its ticker; they
+    are zero where the source does not know them.
     """
 
     market: str
@@ -73,16 +73,16 @@ class MarketSource(Protocol):
 
     @property
     def listings(self) -> Mapping[str, Listing]:
-        """The symbols there are, by market (`BTCUSDT`); complete after `open`."""
+        """The symbols by market (`BTCUSDT`); complete after `open`."""
         ...
 
     @property
     def played(self) -> int:
-        """How many lines, or steps of the market, have gone by."""
+        """How many lines, or steps of the market, were played."""
         ...
 
     async def open(self) -> None:
-        """Get ready. Raises a `KnownError` where there is nothing that could be served."""
+        """Get ready. Raises a `KnownError` where nothing can be served."""
         ...
 
     async def run(self, publish: Publish) -> None:
@@ -93,22 +93,22 @@ class MarketSource(Protocol):
         ...
 
     def want(self, streams: Collection[str]) -> None:
-        """Take note of all the streams that somebody is subscribed to now."""
+        """Note all streams that have a subscriber now."""
         ...
 
     async def book(self, market: str) -> BookView:
-        """Return the book of a listed market as of the last event published.
+        """Return the book of a listed market after the last published event.
 
-        Waits where the source does not know the book yet.
+        It waits where the source does not know the book yet.
         """
         ...
 
     def older_book(self, market: str) -> BookView | None:
-        """Return a book of some time ago, None where none is known."""
+        """Return an older book, or None where none is known."""
         ...
 
     def update_id(self, market: str) -> int:
-        """Return the last update id published of `market`, 0 where there is none yet."""
+        """Return the last published update id of `market`, 0 where there is none yet."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The websocket side: who is subscribed to what, and sending events to them."""
+"""The websocket side: the subscriptions of each connection, and sending events to them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 # Binance Spot API, "WebSocket Limits".
 _COMMANDS_PER_SECOND: Final = 5
-# A client that reads nothing is let go before its backlog fills the memory.
+# A client that reads nothing is disconnected before its backlog fills the memory.
 _BACKLOG_AT_MOST: Final = 64 * 2**20
 
 
@@ -31,7 +31,7 @@ def is_stream_path(path: str) -> bool:
 
 
 def subscriptions_of(target: str) -> Subscriptions:
-    """Return what the request target of a websocket asks for; raise `CommandError`."""
+    """Return the subscriptions in the request target of a websocket; raise `CommandError`."""
     url = urlsplit(target)
     path = unquote(url.path)
     combined = path.startswith("/stream")
@@ -44,8 +44,8 @@ def subscriptions_of(target: str) -> Subscriptions:
 class StreamHub:
     """Keeps the open websockets and sends each event to those that are subscribed to it.
 
-    `on_change` is called with all streams in demand whenever that changes. `sent` counts
-    the events that passed through, by stream, whether or not anybody listened.
+    `on_change` is called with all streams in demand whenever that changes. `sent` counts the
+    events that were published, by stream, also those without a subscriber.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class StreamHub:
         return len(self._clients)
 
     async def serve(self, connection: ServerConnection) -> None:
-        """Look after one websocket until it is closed."""
+        """Serve one websocket until it is closed."""
         target = connection.request.path if connection.request else ""
         try:
             subscriptions = subscriptions_of(target)
@@ -95,13 +95,13 @@ class StreamHub:
             self._index()
 
     def publish(self, event: StreamEvent) -> None:
-        """Send `event` to everybody who is subscribed to it."""
+        """Send `event` to all its subscribers."""
         self.sent[event.stream] += 1
         for parcel in self._faults.through(event):
             self._send(parcel.event, parcel.mangle)
 
     def strike(self, fault: Fault) -> None:
-        """Let a fault of the connections themselves happen now."""
+        """Let a fault of the connections happen now."""
         self._board.note(fault, detail=f"{len(self._clients)} connections")
         if fault.kind is FaultKind.DISCONNECT:
             for connection in self._clients:
@@ -110,7 +110,7 @@ class StreamHub:
             self.close_all(fault.code)
         elif fault.kind is FaultKind.SHUTDOWN:
             self._announce_shutdown()
-            # Who connects after the announcement is served by the next server.
+            # A client that connects after the announcement counts as served by the next server.
             warned = list(self._clients)
             self._later(fault.seconds, lambda: self._close(warned, fault.code))
         elif fault.kind is FaultKind.SILENCE:
@@ -119,11 +119,11 @@ class StreamHub:
             self._later(fault.seconds, lambda: self._end_silence(fault))
 
     def close_all(self, code: int) -> None:
-        """Close every websocket in good order, with `code`."""
+        """Close every websocket with a closing frame that has `code`."""
         self._close(self._clients, code)
 
     async def stop(self) -> None:
-        """Forget what was to happen later, and end what is happening."""
+        """Cancel all planned and current faults."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()

@@ -1,4 +1,4 @@
-"""An endless synthetic exchange: many markets on the wall clock, alive while somebody looks."""
+"""An endless synthetic exchange: many markets on the wall clock, alive while subscribed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from orderbook_desktop.exchange.local.source import BookView, Listing, Publish, 
 from orderbook_desktop.exchange.local.synthetic_listing import synthetic_specs
 from orderbook_desktop.exchange.local.synthetic_market import STEP_MS, SyntheticMarket
 
-# A computer that slept does not catch up with what nobody has seen.
+# After a sleep of the computer, at most so much is caught up on.
 _CATCH_UP_AT_MOST_MS: Final = 3_000
 
 
 class SyntheticSource:
     """Serves the synthetic markets of `seed`; `activity` multiplies how much happens.
 
-    A market without subscribers costs nothing: after a depth request it lives on for
-    `alive_after_request_s`, and when it is asked for again, it has moved on meanwhile. No run of
-    its ids reaches across the time between.
+    A market without subscribers costs nothing. After a depth request it lives on for
+    `alive_after_request_s`. At its next request it has moved on, and no run of its ids reaches
+    across the time between.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class SyntheticSource:
 
     @property
     def played(self) -> int:
-        """How many steps of 100 ms have gone by."""
+        """How many steps of 100 ms have passed."""
         return self._played
 
     async def open(self) -> None:
-        """Nothing to get ready: a market is made when it is first asked for."""
+        """Do nothing: a market is made at its first request."""
 
     async def run(self, publish: Publish) -> None:
-        """Publish what happens in the markets that somebody looks at, every 100 ms, for ever."""
+        """Publish the events of the living markets, every 100 ms, for ever."""
         while True:
             await asyncio.sleep((STEP_MS - self._now_ns() / 1e6 % STEP_MS) / 1000)
             now_ms = self._now_ms()
@@ -67,7 +67,7 @@ class SyntheticSource:
                 await asyncio.sleep(0)
 
     def want(self, streams: Collection[str]) -> None:
-        """Let exactly the markets of `streams`, and those just requested, live."""
+        """Let the markets of `streams`, and those just requested, live, and no others."""
         markets = {stream.partition("@")[0].upper() for stream in streams}
         self._wanted = markets & self._specs.keys()
 
@@ -82,12 +82,12 @@ class SyntheticSource:
         return self._awake(market).older_book()
 
     def update_id(self, market: str) -> int:
-        """Return the last update id of `market`, 0 before it was first asked for."""
+        """Return the last update id of `market`, 0 before its first request."""
         known = self._markets.get(market)
         return known.last_update_id if known else 0
 
     async def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
     def _awake(self, market: str) -> SyntheticMarket:
         """Return the market as it is now, made at its first use, moved on after a pause."""

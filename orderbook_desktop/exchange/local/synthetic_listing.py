@@ -1,4 +1,4 @@
-"""The symbols of the synthetic exchange: a dozen that trade, and hundreds that hardly do."""
+"""The symbols of the synthetic exchange: a dozen busy ones, and hundreds of quiet ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orderbook_desktop.core.units import format_units, parse_units
 from orderbook_desktop.exchange.local.source import Listing
 
 _NOTIONAL_OF_A_LEVEL: Final = Decimal(1500)
-# Of the orders that come or go, about so many are trades.
+# About this share of the orders that come or go are trades.
 _TRADED_SHARE: Final = Decimal("0.05")
 _STEPS_A_DAY: Final = 864_000
 _PRICES_IN_DOLLARS: Final = {
@@ -59,7 +59,7 @@ class MarketSpec:
         )
 
     def _day_volume(self) -> Decimal:
-        """Return about what is traded in 24 hours, in the quote asset."""
+        """Return about the volume of 24 hours, in the quote asset."""
         orders = Decimal(self.changes) * _STEPS_A_DAY
         return orders * _TRADED_SHARE * _NOTIONAL_OF_A_LEVEL / _PRICES_IN_DOLLARS[self.quote]
 
@@ -129,7 +129,7 @@ def _quiet_specs() -> list[MarketSpec]:
     for base, dollars in _QUIET_PRICES.items():
         for quote in _QUIET_QUOTES:
             price = Decimal(dollars) / _PRICES_IN_DOLLARS[quote]
-            # Four digits of a price are traded; eight places are the most there are.
+            # Prices have four digits that count, and eight places at most.
             places = min(8, 3 - price.adjusted())
             tick = Decimal(1).scaleb(-places)
             if price < 100 * tick:

@@ -1,10 +1,9 @@
-"""A synthetic market: a book that lives, as a pure function of its seed.
+"""A synthetic market: a moving book, as a pure function of its seed.
 
-Limit orders come and go, most of them near the spread, and the number of levels reverts to
-its mean; market orders, now and then a large one, eat into the book as far as a cautious
-taker goes; makers close the spread again a little higher or lower, so that the price walks,
-and fill the holes that it leaves behind. No clock, no I/O: the same seed and the same calls
-give the same bytes.
+Limit orders come and go, most of them near the spread, and the number of levels reverts to its
+mean. Market orders, now and then a large one, take levels as far as a cautious taker goes. Makers
+close the spread again a little higher or lower, so that the price walks, and fill the holes behind
+it. There is no clock and no I/O: the same seed and the same calls give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,9 +25,10 @@ _LIVED_UNSEEN_STEPS: Final = 30
 _IDS_PER_MS: Final = 100
 _FEWEST_LEVELS: Final = 20
 _UNITS: Final = 10**8
-# A market order stops so far from the best price (a share of it), but takes a tick always.
+# A market order stops at this distance from the best price (as a share of it), but takes at least
+# one tick.
 _REACH: Final = 1 / 50_000
-# So many levels from the spread on are watched for holes.
+# So many levels from the spread on are checked for holes.
 _WATCHED_LEVELS: Final = 150
 _FILLED_AT_ONCE: Final = 4
 
@@ -37,7 +37,7 @@ _SIGNS: Final = (-1, 1)
 
 
 class _RestingSide:
-    """Levels in the order of their keys, which are prices of asks, and minus prices of bids."""
+    """Levels in the order of their keys: the price of an ask, minus the price of a bid."""
 
     __slots__ = ("keys", "lots")
 
@@ -50,7 +50,7 @@ class _RestingSide:
 
     @property
     def best(self) -> int:
-        """The key of the best level; there always is one."""
+        """The key of the best level; a side is never empty."""
         return self.keys[0]
 
     def append(self, key: int, lots: int) -> None:
@@ -59,7 +59,7 @@ class _RestingSide:
         self.lots[key] = lots
 
     def put(self, key: int, lots: int) -> None:
-        """Set the quantity of a level; 0 takes it away."""
+        """Set the quantity of a level; 0 removes it."""
         if lots == 0:
             del self.lots[key]
             del self.keys[bisect_left(self.keys, key)]
@@ -89,7 +89,7 @@ class MarketEvent:
 
 
 class _Changes:
-    """What has changed since the last diff: new lots by price, for bids and asks."""
+    """The changes since the last diff: new lots by price, for bids and asks."""
 
     def __init__(self, first_id: int) -> None:
         self.first_id = first_id
@@ -103,14 +103,15 @@ class SyntheticMarket:
         self.spec = spec
         self.now_ms = start_ms - start_ms % STEP_MS
         self._random = random.Random(f"{seed}/{spec.market}")
-        # Ahead of every id that an earlier run of the same market can have come to: a
-        # recording of both has a gap between them, and no id twice.
+        # Ahead of every id that an earlier run of this market can have reached. So a recording of
+        # both runs has a gap between them, and no id twice.
         self.last_update_id = self.now_ms * _IDS_PER_MS + self._random.randrange(10**6)
         self._trade_id = self._random.randrange(10**8, 4 * 10**9)
         # Mean gap of neighbouring levels: 5,000 of them reach about 2 % from the price.
         self._gap = max(1.0, spec.price_ticks / 1_500_000)
         self._round = max(10, 10 ** (len(str(spec.price_ticks)) - 3))
-        # Where a tick is much of the price, more rests at each level, and moving takes more.
+        # Where a tick is a large share of the price, more rests at each level, and moves need
+        # more.
         self._thickness = min(30.0, max(1.0, math.sqrt(150_000 / spec.price_ticks)))
         self._widest_gaps = [int(2 + 4 * self._mean_gap(r)) for r in range(_WATCHED_LEVELS)]
         self._reach = max(1, int(spec.price_ticks * _REACH))
@@ -126,7 +127,7 @@ class SyntheticMarket:
     def advance(self, now_ms: int) -> list[MarketEvent]:
         """Let the market live until `now_ms`; return what happened, in order.
 
-        Time goes in steps of 100 ms; what is left of `now_ms` waits for the next call.
+        Time passes in steps of 100 ms; the rest of `now_ms` waits for the next call.
         """
         self._events = []
         while self.now_ms + STEP_MS <= now_ms:
@@ -141,10 +142,10 @@ class SyntheticMarket:
         self.now_ms = max(self.now_ms, now_ms - now_ms % STEP_MS)
 
     def move_on(self, now_ms: int) -> None:
-        """Let the time until `now_ms` go by unseen.
+        """Let the time until `now_ms` pass without events.
 
-        The last seconds are lived through; before that only the ids advance, by what
-        would have happened.
+        The last seconds are simulated. For the time before, only the ids advance, as far as they
+        would have.
         """
         unlived = (now_ms - self.now_ms) // STEP_MS - _LIVED_UNSEEN_STEPS
         if unlived > 0:
@@ -152,7 +153,7 @@ class SyntheticMarket:
             self._trade_id += self._poisson(self._market_orders_a_step() * unlived)
             self.skip_to(self.now_ms + unlived * STEP_MS)
         self.advance(now_ms)
-        # What nobody was told is part of no later diff.
+        # Changes without an event are part of no later diff.
         self._step_changes = _Changes(self.last_update_id + 1)
         self._second_changes = _Changes(self.last_update_id + 1)
 
@@ -183,7 +184,7 @@ class SyntheticMarket:
         return 1.2 * min(1.0, self.spec.changes / 20)
 
     def _limit_order(self) -> None:
-        """Let an order come, change or go: few ranks from the spread mostly, far away at times."""
+        """Let an order come, change or go: mostly near the spread, sometimes far away."""
         rng = self._random
         side_index = _BID if rng.random() < 0.5 else _ASK
         side = self._sides[side_index]
@@ -209,7 +210,7 @@ class SyntheticMarket:
         self._set(side_index, key, self._lots_at(key, rank))
 
     def _market_order(self, size: float) -> None:
-        """Take up to `size` typical quantities from the side that the momentum points to."""
+        """Take up to `size` typical quantities from the side in the direction of the momentum."""
         up = self._random.random() < 0.5 + 0.35 * math.tanh(self._pull())
         side_index = _ASK if up else _BID
         side = self._sides[side_index]
@@ -236,7 +237,7 @@ class SyntheticMarket:
             self._set(_ASK, new_bid + 1, self._lots_at(new_bid + 1, 0))
 
     def _fill_holes(self, side_index: int) -> None:
-        """Put orders where the price has moved away from, the ones nearest to it first."""
+        """Put orders into the holes behind the price, the nearest first."""
         keys = self._sides[side_index].keys
         holes = [
             (rank, near)
@@ -253,7 +254,7 @@ class SyntheticMarket:
         return self._sides[_ASK].best + self._sides[_BID].best
 
     def _pull(self) -> float:
-        """Return the momentum, and far from where it began the way back."""
+        """Return the momentum; far from the first price it points back."""
         start = self.spec.price_ticks
         return self._momentum + 100 * (start - self._sides[_ASK].best) / start
 
@@ -274,7 +275,7 @@ class SyntheticMarket:
         return max(0.05, self._gap * (1 + rank / 500) - 1)
 
     def _lots_at(self, key: int, rank: int) -> int:
-        """Draw a quantity: more of it away from the spread, and walls at round prices."""
+        """Draw a quantity: larger away from the spread, with walls at round prices."""
         factor = self._thickness * (0.4 + min(rank, 200) / 80)
         price = abs(key)
         if price % self._round == 0:
@@ -285,7 +286,7 @@ class SyntheticMarket:
         return max(1, int(self.spec.typical_lots * draw))
 
     def _poisson(self, mean: float) -> int:
-        """Draw a Poisson number; by its bell shape where `mean` is large."""
+        """Draw a Poisson number; a normal one stands in where `mean` is large."""
         if mean > 30:
             return max(0, round(self._random.gauss(mean, math.sqrt(mean))))
         threshold, count, product = math.exp(-mean), 0, self._random.random()
