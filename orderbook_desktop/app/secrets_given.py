@@ -10,6 +10,7 @@ KnownError
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,14 +23,13 @@ class BadSecret(KnownError):
     """A secret was given in a way that isn't accepted. The exit code is that of wrong usage."""
 
 
+@dataclass(eq=False)
 class SecretOnCommandLine(BadSecret):
     """A secret was given by `option`; it belongs in `variable` or in the file of `file_option`."""
 
-    def __init__(self, option: str, variable: str, file_option: str) -> None:
-        self.option = option
-        self.variable = variable
-        self.file_option = file_option
-        super().__init__(option, variable, file_option)
+    option: str
+    variable: str
+    file_option: str
 
     def __str__(self) -> str:
         return (
@@ -39,26 +39,24 @@ class SecretOnCommandLine(BadSecret):
         )
 
 
+@dataclass(eq=False)
 class SecretGivenTwice(BadSecret):
     """A secret was given as a value and by a file; `value` and `file` name the two settings."""
 
-    def __init__(self, value: str, file: str) -> None:
-        self.value = value
-        self.file = file
-        super().__init__(value, file)
+    value: str
+    file: str
 
     def __str__(self) -> str:
         return f"{self.value} and {self.file} are both given; give only one of them."
 
 
+@dataclass(eq=False)
 class SecretFileUnusable(BadSecret):
     """The file `path` that `setting` names can't be used as a secret; `reason` says why."""
 
-    def __init__(self, setting: str, path: Path, reason: str) -> None:
-        self.setting = setting
-        self.path = path
-        self.reason = reason
-        super().__init__(setting, path, reason)
+    setting: str
+    path: Path
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.setting} names {self.path}, which {self.reason}."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
@@ -297,14 +298,13 @@ class Settings(BaseSettings):
         return name in self.model_fields_set
 
 
+@dataclass(eq=False)
 class BadSetting(KnownError):
     """A setting has a value that isn't accepted."""
 
-    def __init__(self, setting: str, value: str, accepted: str) -> None:
-        self.setting = setting
-        self.value = value
-        self.accepted = accepted
-        super().__init__(setting, value, accepted)
+    setting: str
+    value: str
+    accepted: str
 
     def __str__(self) -> str:
         return f"{self.setting} is {quoted(self.value)}, but must be {self.accepted}."

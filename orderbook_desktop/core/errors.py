@@ -17,6 +17,7 @@ person in front of the screen: what happened and what to do. Detail goes to the 
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass
 
 _LACKS = {
     errno.EMFILE: "file handle",
@@ -28,7 +29,23 @@ _UNWRITTEN = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", err
 
 
 class OrderbookError(Exception):
-    """Root of every exception that this program raises on purpose."""
+    """Root of every exception that this program raises on purpose.
+
+    One with fields is a dataclass with `eq=False`, so that each exception equals only itself, and
+    not frozen: `contextlib` sets `__traceback__` of what passes through it.
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copy and pickle the fields, however the exception was made."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[OrderbookError], args: tuple[object, ...], fields: dict[str, object]
+) -> OrderbookError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class KnownError(OrderbookError):
@@ -39,12 +56,11 @@ class BugError(OrderbookError):
     """An invariant of the program does not hold; the program is at fault."""
 
 
+@dataclass(eq=False)
 class SystemLack(KnownError):
     """The system gives this process no more of `what`: memory, threads or file handles."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
-        super().__init__(what)
+    what: str
 
     def __str__(self) -> str:
         return (
@@ -64,13 +80,12 @@ class SystemLack(KnownError):
         return None
 
 
+@dataclass(eq=False)
 class SystemRefusal(KnownError):
     """The system refuses to read or write `what` (a file's name, or empty) for `reason`."""
 
-    def __init__(self, what: str, reason: str) -> None:
-        self.what = what
-        self.reason = reason
-        super().__init__(what, reason)
+    what: str
+    reason: str
 
     def __str__(self) -> str:
         if self.what:
@@ -117,13 +132,12 @@ class OtherMarket(MalformedMessage):
         return f"A {self.what} is of the {self.kind} market; only the spot market is recorded here."
 
 
+@dataclass(eq=False)
 class InexactValue(KnownError):
     """A decimal that the scale in use, or any int64 scale, cannot hold exactly."""
 
-    def __init__(self, text: str, exponent: int) -> None:
-        self.text = text
-        self.exponent = exponent
-        super().__init__(text, exponent)
+    text: str
+    exponent: int
 
     def __str__(self) -> str:
         shown = self.text if len(self.text) <= 40 else f"{self.text[:40]}…"

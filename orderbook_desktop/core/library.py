@@ -6,6 +6,7 @@ A lent book is followed until each of its loans is closed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from orderbook_desktop.core.errors import KnownError
@@ -13,13 +14,12 @@ from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 
 
+@dataclass(eq=False)
 class NotOffered(KnownError):
     """A symbol that cannot be shown; `reason` says why."""
 
-    def __init__(self, symbol: str, reason: str) -> None:
-        self.symbol = symbol
-        self.reason = reason
-        super().__init__(symbol, reason)
+    symbol: str
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.symbol} cannot be shown: {self.reason}."

@@ -82,14 +82,13 @@ class FileNotes:
         known.count += 1
 
 
+@dataclass(eq=False)
 class UnusableFile(KnownError):
     """A file that cannot be imported: `reason` says why, `line` where (0: as a whole)."""
 
-    def __init__(self, path: Path, reason: str, line: int = 0) -> None:
-        self.path = path
-        self.reason = reason
-        self.line = line
-        super().__init__(path, reason, line)
+    path: Path
+    reason: str
+    line: int = 0
 
     @classmethod
     def inexact(cls, path: Path, text: str, line: int) -> Self:

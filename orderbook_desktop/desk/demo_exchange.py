@@ -33,12 +33,11 @@ class DemoTimes:
 DEMO_TIMES: Final = DemoTimes()
 
 
+@dataclass(eq=False)
 class DemoFailed(KnownError):
     """The demo's exchange did not start, or ended; `reason` is the last thing it said."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+    reason: str
 
     def __str__(self) -> str:
         return f"The demo's exchange does not run ({self.reason})."

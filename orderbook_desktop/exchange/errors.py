@@ -25,6 +25,7 @@ import re
 import socket
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -52,13 +53,12 @@ class ExchangeError(KnownError):
     """Something about the exchange failed."""
 
 
+@dataclass(eq=False)
 class Unreachable(ExchangeError):
     """The exchange at `url` did not answer; `reason` says how it failed."""
 
-    def __init__(self, url: str, reason: str) -> None:
-        self.url = url
-        self.reason = reason
-        super().__init__(url, reason)
+    url: str
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -67,13 +67,12 @@ class Unreachable(ExchangeError):
         )
 
 
+@dataclass(eq=False)
 class BadProxy(ExchangeError):
     """The environment's `variable` names no proxy that can be used; `reason` says why."""
 
-    def __init__(self, variable: str, reason: str) -> None:
-        self.variable = variable
-        self.reason = reason
-        super().__init__(variable, reason)
+    variable: str
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -82,14 +81,13 @@ class BadProxy(ExchangeError):
         )
 
 
+@dataclass(eq=False)
 class ProxyFailed(ExchangeError):
     """The proxy at `address`, named by `variable`, forwards nothing; `reason` says why."""
 
-    def __init__(self, variable: str, address: str, reason: str) -> None:
-        self.variable = variable
-        self.address = address
-        self.reason = reason
-        super().__init__(variable, address, reason)
+    variable: str
+    address: str
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -125,12 +123,11 @@ class RateLimited(ExchangeError):
         return f"{what}; trying again in {self.retry_after_s:.0f} s."
 
 
+@dataclass(eq=False)
 class Paced(ExchangeError):
     """We wait for `retry_after_s` seconds, to stay within the exchange's request limit."""
 
-    def __init__(self, retry_after_s: float) -> None:
-        self.retry_after_s = retry_after_s
-        super().__init__(retry_after_s)
+    retry_after_s: float
 
     def __str__(self) -> str:
         return (
@@ -139,13 +136,12 @@ class Paced(ExchangeError):
         )
 
 
+@dataclass(eq=False)
 class RegionBlocked(ExchangeError):
     """The exchange at `url` does not serve this region (HTTP `status`)."""
 
-    def __init__(self, url: str, status: int) -> None:
-        self.url = url
-        self.status = status
-        super().__init__(url, status)
+    url: str
+    status: int
 
     def __str__(self) -> str:
         return (
@@ -155,12 +151,11 @@ class RegionBlocked(ExchangeError):
         )
 
 
+@dataclass(eq=False)
 class UnknownSymbol(ExchangeError):
     """The exchange does not trade `symbol`."""
 
-    def __init__(self, symbol: str) -> None:
-        self.symbol = symbol
-        super().__init__(symbol)
+    symbol: str
 
     def __str__(self) -> str:
         return (
@@ -169,12 +164,11 @@ class UnknownSymbol(ExchangeError):
         )
 
 
+@dataclass(eq=False)
 class NoBook(ExchangeError):
     """The exchange lists `market` but has no book of it now."""
 
-    def __init__(self, market: str) -> None:
-        self.market = market
-        super().__init__(market)
+    market: str
 
     def __str__(self) -> str:
         return (
@@ -183,13 +177,12 @@ class NoBook(ExchangeError):
         )
 
 
+@dataclass(eq=False)
 class UnexpectedAnswer(ExchangeError):
     """The exchange at `url` gave an answer that its documents do not describe."""
 
-    def __init__(self, url: str, reason: str) -> None:
-        self.url = url
-        self.reason = reason
-        super().__init__(url, reason)
+    url: str
+    reason: str
 
     def __str__(self) -> str:
         return (

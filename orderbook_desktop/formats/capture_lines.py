@@ -32,14 +32,13 @@ from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.formats.lines import Cut, FileLines
 
 
+@dataclass(eq=False)
 class CaptureUnreadable(KnownError):
     """A capture file that cannot be played: `reason` says why, `line` where (0: as a whole)."""
 
-    def __init__(self, path: Path, reason: str, line: int = 0) -> None:
-        self.path = path
-        self.reason = reason
-        self.line = line
-        super().__init__(path, reason, line)
+    path: Path
+    reason: str
+    line: int = 0
 
     def __str__(self) -> str:
         where = f"line {self.line} of " if self.line else ""

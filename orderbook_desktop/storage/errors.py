@@ -42,6 +42,7 @@ from __future__ import annotations
 
 import errno
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -64,13 +65,12 @@ class DatabaseError(KnownError):
     """Root of what can be wrong with the database."""
 
 
+@dataclass(eq=False)
 class BadDsn(DatabaseError):
     """`MONGO_DSN` cannot be read as an address; `reason` is the driver's finding."""
 
-    def __init__(self, dsn: str, reason: str) -> None:
-        self.dsn = dsn
-        self.reason = reason
-        super().__init__(dsn, reason)
+    dsn: str
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -79,13 +79,12 @@ class BadDsn(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class DatabaseUnreachable(DatabaseError):
     """Nobody usable answers at `MONGO_DSN`; `reason` is the driver's finding."""
 
-    def __init__(self, dsn: str, reason: str) -> None:
-        self.dsn = dsn
-        self.reason = reason
-        super().__init__(dsn, reason)
+    dsn: str
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -94,13 +93,12 @@ class DatabaseUnreachable(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class BadCredentials(DatabaseError):
     """The database at `MONGO_DSN` refuses the user, or wants one where none is given."""
 
-    def __init__(self, dsn: str, *, given: bool) -> None:
-        self.dsn = dsn
-        self.given = given
-        super().__init__(dsn, given)
+    dsn: str
+    given: bool = field(kw_only=True)
 
     def __str__(self) -> str:
         if self.given:
@@ -114,12 +112,11 @@ class BadCredentials(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class StandaloneServer(DatabaseError):
     """The server at `MONGO_DSN` is a standalone one, which has no change streams."""
 
-    def __init__(self, dsn: str) -> None:
-        self.dsn = dsn
-        super().__init__(dsn)
+    dsn: str
 
     def __str__(self) -> str:
         return (
@@ -129,12 +126,11 @@ class StandaloneServer(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class UninitiatedReplicaSet(DatabaseError):
     """The server at `MONGO_DSN` was started with `--replSet` and never initiated."""
 
-    def __init__(self, dsn: str) -> None:
-        self.dsn = dsn
-        super().__init__(dsn)
+    dsn: str
 
     def __str__(self) -> str:
         return (
@@ -154,13 +150,12 @@ class NoDatabaseProgram(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class DataFolderUnusable(DatabaseError):
     """The data folder cannot be created or written; `reason` is the system's."""
 
-    def __init__(self, folder: Path, reason: str) -> None:
-        self.folder = folder
-        self.reason = reason
-        super().__init__(folder, reason)
+    folder: Path
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -169,12 +164,11 @@ class DataFolderUnusable(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class DataFolderFull(DatabaseError):
     """The disk of the data folder is full."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        super().__init__(folder)
+    folder: Path
 
     def __str__(self) -> str:
         return (
@@ -183,25 +177,23 @@ class DataFolderFull(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class DatabaseFolderBusy(DatabaseError):
     """Another process has the database's files open; `holder` says who, where known."""
 
-    def __init__(self, folder: Path, holder: str = "") -> None:
-        self.folder = folder
-        self.holder = holder
-        super().__init__(folder, holder)
+    folder: Path
+    holder: str = ""
 
     def __str__(self) -> str:
         who = self.holder or "another program"
         return f"The database files in {self.folder} are in use by {who}; close that first."
 
 
+@dataclass(eq=False)
 class NoDatabaseYet(DatabaseError):
     """There is no database in `folder` whose password could be changed."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        super().__init__(folder)
+    folder: Path
 
     def __str__(self) -> str:
         return (
@@ -210,12 +202,11 @@ class NoDatabaseYet(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class NoFileHandles(DatabaseError):
     """The limit of open files is reached, that of a process or of the computer."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        super().__init__(folder)
+    folder: Path
 
     def __str__(self) -> str:
         return (
@@ -224,12 +215,11 @@ class NoFileHandles(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class NoMemory(DatabaseError):
     """The system gives the database no memory, or no thread."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        super().__init__(folder)
+    folder: Path
 
     def __str__(self) -> str:
         return (
@@ -238,12 +228,11 @@ class NoMemory(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class FileSizeLimited(DatabaseError):
     """A file of the database may not become as large as it has to."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        super().__init__(folder)
+    folder: Path
 
     def __str__(self) -> str:
         return (
@@ -253,13 +242,12 @@ class FileSizeLimited(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class DiskFails(DatabaseError):
     """The disk of the data folder fails, rather than the files on it; `reason` is the system's."""
 
-    def __init__(self, folder: Path, reason: str) -> None:
-        self.folder = folder
-        self.reason = reason
-        super().__init__(folder, reason)
+    folder: Path
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -268,14 +256,13 @@ class DiskFails(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class OtherVersion(DatabaseError):
     """The database's files were written by a version of the server that this one can't follow."""
 
-    def __init__(self, name: str, folder: Path, log_path: Path) -> None:
-        self.name = name
-        self.folder = folder
-        self.log_path = log_path
-        super().__init__(name, folder, log_path)
+    name: str
+    folder: Path
+    log_path: Path
 
     def __str__(self) -> str:
         return (
@@ -285,6 +272,7 @@ class OtherVersion(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class DamageSuspected(DatabaseError):
     """The server said what it also says of damaged files; only another look can prove that.
 
@@ -292,12 +280,10 @@ class DamageSuspected(DatabaseError):
     that are not as it wrote them.
     """
 
-    def __init__(self, folder: Path, log_path: Path, reason: str, *, is_corrupt: bool) -> None:
-        self.folder = folder
-        self.log_path = log_path
-        self.reason = reason
-        self.is_corrupt = is_corrupt
-        super().__init__(folder, log_path, reason, is_corrupt)
+    folder: Path
+    log_path: Path
+    reason: str
+    is_corrupt: bool = field(kw_only=True)
 
     def __str__(self) -> str:
         return (
@@ -306,6 +292,7 @@ class DamageSuspected(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class DatabaseDamaged(DatabaseError):
     """The database's files are damaged, beyond doubt.
 
@@ -315,10 +302,8 @@ class DatabaseDamaged(DatabaseError):
     (`storage.server.start_failures`). Only then is a person told to move recordings.
     """
 
-    def __init__(self, folder: Path, log_path: Path) -> None:
-        self.folder = folder
-        self.log_path = log_path
-        super().__init__(folder, log_path)
+    folder: Path
+    log_path: Path
 
     def __str__(self) -> str:
         return (
@@ -327,13 +312,12 @@ class DatabaseDamaged(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class PlaceTaken(DatabaseError):
     """Another program is where the database server should listen; `holder` says which."""
 
-    def __init__(self, place: str, holder: str) -> None:
-        self.place = place
-        self.holder = holder
-        super().__init__(place, holder)
+    place: str
+    holder: str
 
     def __str__(self) -> str:
         return (
@@ -342,14 +326,13 @@ class PlaceTaken(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class ServerFailed(DatabaseError):
     """The database server ended while it started; `reason` is the last thing it said."""
 
-    def __init__(self, name: str, reason: str, log_path: Path) -> None:
-        self.name = name
-        self.reason = reason
-        self.log_path = log_path
-        super().__init__(name, reason, log_path)
+    name: str
+    reason: str
+    log_path: Path
 
     def __str__(self) -> str:
         return (
@@ -365,13 +348,12 @@ class ServerKilled(ServerFailed):
         super().__init__(name, "it was killed", log_path)
 
 
+@dataclass(eq=False)
 class UnknownToServer(DatabaseError):
     """The database server of our own refuses the password that is kept for it."""
 
-    def __init__(self, name: str, password_path: Path) -> None:
-        self.name = name
-        self.password_path = password_path
-        super().__init__(name, password_path)
+    name: str
+    password_path: Path
 
     def __str__(self) -> str:
         return (
@@ -381,14 +363,13 @@ class UnknownToServer(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class ServerTooSlow(DatabaseError):
     """The database server runs but did not get ready in `seconds`."""
 
-    def __init__(self, name: str, seconds: float, log_path: Path) -> None:
-        self.name = name
-        self.seconds = seconds
-        self.log_path = log_path
-        super().__init__(name, seconds, log_path)
+    name: str
+    seconds: float
+    log_path: Path
 
     def __str__(self) -> str:
         return (
@@ -397,13 +378,12 @@ class ServerTooSlow(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class OwnerSilent(DatabaseError):
     """Another running copy of the program owns the data folder and runs no server."""
 
-    def __init__(self, folder: Path, owner_pid: int | None) -> None:
-        self.folder = folder
-        self.owner_pid = owner_pid
-        super().__init__(folder, owner_pid)
+    folder: Path
+    owner_pid: int | None
 
     def __str__(self) -> str:
         who = f" (process {self.owner_pid})" if self.owner_pid else ""
@@ -413,13 +393,12 @@ class OwnerSilent(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class OwnerUnproven(DatabaseError):
     """Who answers in the name of another copy's database can't be told from a stranger."""
 
-    def __init__(self, place: str, owner_pid: int | None) -> None:
-        self.place = place
-        self.owner_pid = owner_pid
-        super().__init__(place, owner_pid)
+    place: str
+    owner_pid: int | None
 
     def __str__(self) -> str:
         who = f" (process {self.owner_pid})" if self.owner_pid else ""
@@ -429,12 +408,11 @@ class OwnerUnproven(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class OwnerUnlocked(DatabaseError):
     """An older copy of the program runs the database without a password."""
 
-    def __init__(self, owner_pid: int | None) -> None:
-        self.owner_pid = owner_pid
-        super().__init__(owner_pid)
+    owner_pid: int | None
 
     def __str__(self) -> str:
         who = f" (process {self.owner_pid})" if self.owner_pid else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -16,12 +17,11 @@ from orderbook_desktop.system.attempts import Attempts
 _log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class DatabaseFailed(DatabaseError):
     """The database failed during a command; `reason` is the driver's error."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+    reason: str
 
     def __str__(self) -> str:
         return f"The database failed ({self.reason}); try again when it works."

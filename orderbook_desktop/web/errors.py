@@ -9,17 +9,18 @@ KnownError
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from orderbook_desktop.core.errors import KnownError
 
 
+@dataclass(eq=False)
 class CannotServe(KnownError):
     """The browser view could not open its address; `reason` is mostly the system's text."""
 
-    def __init__(self, host: str, port: int, reason: str) -> None:
-        self.host = host
-        self.port = port
-        self.reason = reason
-        super().__init__(host, port, reason)
+    host: str
+    port: int
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -41,13 +42,12 @@ class PortTaken(CannotServe):
         return f"Port {self.port} is used by {self.user}; {advice}."
 
 
+@dataclass(eq=False)
 class TooMany(KnownError):
     """A request would exceed the `limit` of `what`, which is a plural noun."""
 
-    def __init__(self, what: str, limit: int) -> None:
-        self.what = what
-        self.limit = limit
-        super().__init__(what, limit)
+    what: str
+    limit: int
 
     def __str__(self) -> str:
         return f"There are {self.limit} {self.what} already, which is the limit; try again later."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Header, Query
@@ -52,13 +53,12 @@ AcceptEncoding = Annotated[str, Header(include_in_schema=False, max_length=200)]
 _Responses = dict[int | str, dict[str, Any]]
 
 
+@dataclass(eq=False)
 class NotAGrouping(KnownError):
     """The grouping `typed` is not on offer; the groupings on offer are `offered`."""
 
-    def __init__(self, typed: str, offered: list[str]) -> None:
-        self.typed = typed
-        self.offered = offered
-        super().__init__(typed, offered)
+    typed: str
+    offered: list[str]
 
     def __str__(self) -> str:
         return f"{self.typed} is no grouping here; these are: {', '.join(self.offered)}."

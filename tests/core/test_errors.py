@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import copy
 import errno
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -76,3 +80,25 @@ def test_what_the_system_refuses_is_no_bug(error: Exception, told: str) -> None:
 @pytest.mark.parametrize("error", [OSError(errno.EBADF, "x"), OSError("x"), ValueError("x")])
 def test_what_the_system_never_refused_may_be_a_bug(error: Exception) -> None:
     assert SystemRefusal.of(error) is None
+
+
+def test_an_error_with_fields_can_be_raised_through_a_context_copied_and_pickled() -> None:
+    @contextmanager
+    def passing() -> Iterator[None]:
+        yield
+
+    cause = OSError("no")
+    with pytest.raises(SystemRefusal) as caught, passing():
+        raise SystemRefusal(what="file", reason="no") from cause
+    assert caught.value.__cause__ is cause
+    for again in (copy.copy(caught.value), pickle.loads(pickle.dumps(caught.value))):
+        assert (type(again), again.what, again.reason) == (SystemRefusal, "file", "no")
+        assert str(again) == str(caught.value)
+        # An exception equals only itself, and can be a key.
+        assert len({again, caught.value}) == 2
+
+
+def test_an_error_that_makes_its_fields_is_pickled_too() -> None:
+    error = MalformedMessage("message", "is cut", b"{" * 200)
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.excerpt) == (str(error), "{" * 120)

@@ -8,6 +8,7 @@ import logging
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -26,12 +27,11 @@ _log = logging.getLogger(__name__)
 _CLOSE_WITHIN_S: Final = 0.4
 
 
+@dataclass(eq=False)
 class NoRecordings(KnownError):
     """There is no recording in `place`, the data folder or the database of the settings."""
 
-    def __init__(self, place: str) -> None:
-        self.place = place
-        super().__init__(place)
+    place: str
 
     def __str__(self) -> str:
         return f"Nothing is recorded in {self.place}; record something first, or look elsewhere."

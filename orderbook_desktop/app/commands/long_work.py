@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -22,12 +23,11 @@ _STOPPED: Final = 1
 _END_WITHIN_S: Final = 0.8
 
 
+@dataclass(eq=False)
 class Interrupted(KnownError):
     """A person or the system asked the command to stop; `what` says what is not done."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
-        super().__init__(what)
+    what: str
 
     def __str__(self) -> str:
         return f"Stopped; {self.what}."

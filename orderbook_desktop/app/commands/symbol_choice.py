@@ -19,12 +19,11 @@ from orderbook_desktop.system.attempts import Attempts
 _log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class NothingTraded(KnownError):
     """The exchange trades no symbol in the asset `quote`."""
 
-    def __init__(self, quote: str) -> None:
-        self.quote = quote
-        super().__init__(quote)
+    quote: str
 
     def __str__(self) -> str:
         return f"The exchange trades no symbol in {self.quote}; name another asset with --quote."

@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -71,12 +72,11 @@ def _loads(library: str) -> bool:
     return True
 
 
+@dataclass(eq=False)
 class NoScreen(KnownError):
     """There is no screen to open a window on; `reason` says what is missing."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+    reason: str
 
     def __str__(self) -> str:
         return (
@@ -85,12 +85,11 @@ class NoScreen(KnownError):
         )
 
 
+@dataclass(eq=False)
 class MissingLibraries(KnownError):
     """System libraries that Qt needs for a window are missing; `packages` are Debian's names."""
 
-    def __init__(self, packages: list[str]) -> None:
-        self.packages = packages
-        super().__init__(packages)
+    packages: list[str]
 
     def __str__(self) -> str:
         names = " ".join(self.packages)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from orderbook_desktop.core.errors import KnownError
 
 
+@dataclass(eq=False)
 class DamagedChunk(KnownError):
     """A stored chunk differs from what was archived; `reason` is the contradiction found."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+    reason: str
 
     def __str__(self) -> str:
         return f"An archived minute of the recording is damaged ({self.reason})."

@@ -15,13 +15,12 @@ STREAMS_AT_MOST: Final = 1024
 _METHODS: Final = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 
 
+@dataclass(eq=False)
 class CommandError(Exception):
     """A command that is refused, with Binance's error code."""
 
-    def __init__(self, code: int, message: str) -> None:
-        self.code = code
-        self.message = message
-        super().__init__(code, message)
+    code: int
+    message: str
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from email.utils import formatdate
 from types import TracebackType
 from typing import Any, Final, Self
@@ -32,14 +33,13 @@ _GOODBYE_S: Final = 1.0
 _STRIKES: Final = (FaultKind.DISCONNECT, FaultKind.CLOSE, FaultKind.SHUTDOWN, FaultKind.SILENCE)
 
 
+@dataclass(eq=False)
 class CannotListen(KnownError):
     """The exchange could not open its port, for the operating system's `reason`."""
 
-    def __init__(self, host: str, port: int, reason: str) -> None:
-        self.host = host
-        self.port = port
-        self.reason = reason
-        super().__init__(host, port, reason)
+    host: str
+    port: int
+    reason: str
 
     def __str__(self) -> str:
         return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.archive import (
@@ -34,14 +35,13 @@ _REMOVED_AT_ONCE: Final = 50
 _PAUSE_S: Final = 0.005
 
 
+@dataclass(eq=False)
 class UnprovenChunk(DatabaseError):
     """Events of `market` from `first_id` on, encoded, don't come back; `reason` is the fault."""
 
-    def __init__(self, market: str, first_id: int, reason: str) -> None:
-        self.market = market
-        self.first_id = first_id
-        self.reason = reason
-        super().__init__(market, first_id, reason)
+    market: str
+    first_id: int
+    reason: str
 
     def __str__(self) -> str:
         return (

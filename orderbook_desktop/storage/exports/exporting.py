@@ -24,35 +24,32 @@ class ExportError(KnownError):
     """Root of the errors of exporting."""
 
 
+@dataclass(eq=False)
 class TargetExists(ExportError):
     """The file to be written exists already."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        super().__init__(path)
+    path: Path
 
     def __str__(self) -> str:
         return f"{self.path} is there already; choose another file, or replace it with --force."
 
 
+@dataclass(eq=False)
 class TargetUnwritable(ExportError):
     """The file cannot be written; `reason` comes from the operating system."""
 
-    def __init__(self, path: Path, reason: str) -> None:
-        self.path = path
-        self.reason = reason
-        super().__init__(path, reason)
+    path: Path
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.path} cannot be written ({self.reason}); nothing was exported."
 
 
+@dataclass(eq=False)
 class NothingRecorded(ExportError):
     """There is nothing to export; `what` names the market and the time."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
-        super().__init__(what)
+    what: str
 
     def __str__(self) -> str:
         return f"Nothing is recorded of {self.what}; orderbook-desktop recordings lists what is."

@@ -139,12 +139,11 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
     working.result()
 
 
+@dataclass(eq=False)
 class NoCommonScale(KnownError):
     """No scale holds all values of one book; `value` is the first that didn't fit."""
 
-    def __init__(self, value: str) -> None:
-        self.value = value
-        super().__init__(value)
+    value: str
 
     def __str__(self) -> str:
         return (
@@ -163,12 +162,11 @@ class NothingToImport(KnownError):
         )
 
 
+@dataclass(eq=False)
 class TooManyMarkets(KnownError):
     """The files name more than `limit` markets, and no exchange has as many."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        super().__init__(limit)
+    limit: int
 
     def __str__(self) -> str:
         return (

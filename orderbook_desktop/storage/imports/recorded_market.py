@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Self
 
@@ -14,6 +15,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
 
 
+@dataclass(eq=False)
 class ImportConflict(KnownError):
     """The files contradict what is recorded of `market`.
 
@@ -21,10 +23,8 @@ class ImportConflict(KnownError):
     do not fit between the recorded segments.
     """
 
-    def __init__(self, market: str, final_id: int | None = None) -> None:
-        self.market = market
-        self.final_id = final_id
-        super().__init__(market, final_id)
+    market: str
+    final_id: int | None = None
 
     def __str__(self) -> str:
         reason = (

@@ -55,13 +55,12 @@ _NS_A_MS: Final = 1_000_000
 _ANEW: Final = "A snapshot begins the book anew."
 
 
+@dataclass(eq=False)
 class ConflictingEvents(KnownError):
     """Two events of `market` claim the update id `final_id`, with different contents."""
 
-    def __init__(self, market: str, final_id: int) -> None:
-        self.market = market
-        self.final_id = final_id
-        super().__init__(market, final_id)
+    market: str
+    final_id: int
 
     def __str__(self) -> str:
         return (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from orderbook_desktop.core.backoff import backoff_delays
@@ -190,23 +191,21 @@ class RecordedStreams:
                 queue.put(item)
 
 
+@dataclass(eq=False)
 class NotRecorded(DatabaseError):
     """Nobody records `market` just now."""
 
-    def __init__(self, market: str) -> None:
-        self.market = market
-        super().__init__(market)
+    market: str
 
     def __str__(self) -> str:
         return f"Nothing records {self.market} now; start recording, or show the direct source."
 
 
+@dataclass(eq=False)
 class RecordingUnreadable(DatabaseError):
     """The database failed while the book was read; `reason` is the driver's error."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+    reason: str
 
     def __str__(self) -> str:
         return (

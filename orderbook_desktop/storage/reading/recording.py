@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -33,31 +34,29 @@ __all__ = ["NotCovered", "Recording", "StoredSegment", "recorded_markets"]
 _ATTEMPTS: Final = 3
 
 
+@dataclass(eq=False)
 class NotCovered(DatabaseError):
     """The book of `market` at `event_ms` is not known; `gap` says why, None: beyond either end."""
 
-    def __init__(self, market: str, event_ms: int, gap: Gap | None) -> None:
-        self.market = market
-        self.event_ms = event_ms
-        self.gap = gap
-        super().__init__(market, event_ms, gap)
+    market: str
+    event_ms: int
+    gap: Gap | None
 
     def __str__(self) -> str:
         why = "the recording doesn't reach there" if self.gap is None else self.gap.sentence
         return f"The book of {self.market} at {time_text(self.event_ms)} is not known: {why}."
 
 
+@dataclass(eq=False)
 class CrossedRecording(DatabaseError):
     """A bid reaches an ask after the event `update_id` of `market`, at `event_ms`.
 
     An earlier version of the program recorded such a book as if it were true.
     """
 
-    def __init__(self, market: str, update_id: int, event_ms: int) -> None:
-        self.market = market
-        self.update_id = update_id
-        self.event_ms = event_ms
-        super().__init__(market, update_id, event_ms)
+    market: str
+    update_id: int
+    event_ms: int
 
     def __str__(self) -> str:
         return (

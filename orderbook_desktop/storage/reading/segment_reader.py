@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.archive import (
@@ -32,14 +33,13 @@ BEFORE_ALL: Final = -1
 _MINUTES_BACK: Final = 1
 
 
+@dataclass(eq=False)
 class MissingEvents(DatabaseError):
     """Of `market`, what follows update id `after_id` was recorded and is not there."""
 
-    def __init__(self, market: str, after_id: int, what: str) -> None:
-        self.market = market
-        self.after_id = after_id
-        self.what = what
-        super().__init__(market, after_id, what)
+    market: str
+    after_id: int
+    what: str
 
     @property
     def reason(self) -> str:

@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 _DUPLICATE_KEY: Final = 11000
 
 
+@dataclass(eq=False)
 class RecordingConflict(DatabaseError):
     """Update id `update_id` of `market` is recorded already, with another content."""
 
-    def __init__(self, market: str, update_id: int) -> None:
-        self.market = market
-        self.update_id = update_id
-        super().__init__(market, update_id)
+    market: str
+    update_id: int
 
     def __str__(self) -> str:
         return (
@@ -34,14 +33,13 @@ class RecordingConflict(DatabaseError):
         )
 
 
+@dataclass(eq=False)
 class UnstorableEvent(DatabaseError):
     """No database can hold the event `update_id` of `market`; `reason` is the driver's."""
 
-    def __init__(self, market: str, update_id: int, reason: str) -> None:
-        self.market = market
-        self.update_id = update_id
-        self.reason = reason
-        super().__init__(market, update_id, reason)
+    market: str
+    update_id: int
+    reason: str
 
     def __str__(self) -> str:
         return (

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from orderbook_desktop.core.archive import decode_chunk
@@ -31,12 +32,11 @@ _WRITING: Final = "writing"
 _COMMITTING: Final = "committing"
 
 
+@dataclass(eq=False)
 class ImportBusy(KnownError):
     """Another import of `market` is running."""
 
-    def __init__(self, market: str) -> None:
-        self.market = market
-        super().__init__(market)
+    market: str
 
     def __str__(self) -> str:
         return (

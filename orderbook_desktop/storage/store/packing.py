@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -54,12 +55,11 @@ CHUNK_FIELDS: Final = frozenset(
 )
 
 
+@dataclass(eq=False)
 class DamagedDocument(DatabaseError):
     """A stored document is damaged; `reason` says how, at times in a library's words."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+    reason: str
 
     def __str__(self) -> str:
         return f"A document of the recording is damaged ({self.reason})."

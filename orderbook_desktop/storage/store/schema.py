@@ -47,6 +47,7 @@ import asyncio
 import logging
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -88,12 +89,11 @@ _INDEXES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = MappingProxyType(
 )
 
 
+@dataclass(eq=False)
 class NewerSchema(DatabaseError):
     """The database was written by a later version of this program."""
 
-    def __init__(self, found: int) -> None:
-        self.found = found
-        super().__init__(found)
+    found: int
 
     def __str__(self) -> str:
         return (

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -32,6 +32,7 @@ _DAY_MS: Final = 86_400_000
 _AHEAD_AT_MOST_MS: Final = _DAY_MS
 
 
+@dataclass(eq=False)
 class RecordingFault(DatabaseError):
     """Something of the recording of `market` does not hold; `reason` says what.
 
@@ -39,19 +40,10 @@ class RecordingFault(DatabaseError):
     are None where it is in none.
     """
 
-    def __init__(
-        self,
-        market: str,
-        reason: str,
-        *,
-        segment_id: str | None = None,
-        update_id: int | None = None,
-    ) -> None:
-        self.market = market
-        self.reason = reason
-        self.segment_id = segment_id
-        self.update_id = update_id
-        super().__init__(market, reason, segment_id, update_id)
+    market: str
+    reason: str
+    segment_id: str | None = field(default=None, kw_only=True)
+    update_id: int | None = field(default=None, kw_only=True)
 
     def __str__(self) -> str:
         where = self.market
