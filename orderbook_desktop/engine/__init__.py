@@ -1,1 +1,1 @@
-"""The drivers: feeds, market sessions, recordings, and the watch over the disk."""
+"""The drivers of feeds, market sessions and recordings, and the watch over the disk."""

@@ -1,4 +1,4 @@
-"""Drives one market's synchroniser: stream and snapshots in, a book and its status out."""
+"""Drives the synchroniser of one market: it takes stream and snapshots, and keeps a book."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ from orderbook_desktop.system.steady_clock import steady_ns
 
 _log = logging.getLogger(__name__)
 
-# A stream that breaks again and again may cost the exchange a few snapshots at once; from
-# then on the next one is fetched after growing pauses, until a book has held for a while.
+# A stream that breaks again and again fetches its first few snapshots without a pause. The next
+# snapshots wait for growing pauses, until no snapshot was needed for a while.
 _SETTLED_AFTER_S: Final = 5.0
 _FETCHED_AT_ONCE: Final = 4
 _LONGEST_PAUSE_S: Final = 5.0
 _COUNT_DOWN_S: Final = 1.0
 _NS_A_MS: Final = 1_000_000
-# A symbol that isn't traded yet may stay so for days: asking for its book costs the others.
+# A symbol may stay untraded for days, and each request for its book costs the other symbols.
 _WITHOUT_BOOK_FIRST_S: Final = 5.0
 _WITHOUT_BOOK_LONGEST_S: Final = 120.0
 
@@ -63,11 +63,11 @@ _WITHOUT_BOOK_LONGEST_S: Final = 120.0
 class BookFeed:
     """Keeps the book of `market` in step with a source.
 
-    `await run()` until it is cancelled. `problem` is the last failure to get a snapshot or
-    a connection, None while all is well. A `RecordingSink` can come and go while it runs.
-    Snapshots that fail are asked for again after `first_delay` seconds, growing up to
-    `longest_delay`. `now` is a clock for waits, `now_ns` the time of day, and `age_clock_ns` is
-    what ages are told by.
+    `await run()` until it is cancelled. `problem` is the last failure to get a snapshot or a
+    connection, None while all is well. A `RecordingSink` can be attached and detached while the
+    feed runs. After a snapshot has failed, the feed asks again after `first_delay` seconds; the
+    delay grows up to `longest_delay`. `now` is a clock for waits, `now_ns` the time of day, and
+    `age_clock_ns` a clock for the ages of events.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class BookFeed:
         self._age_clock_ns = age_clock_ns
         self._sync = DepthSync()
         self._sink: RecordingSink | None = None
-        # Whether events wait for a snapshot that the sink, come later, was not told of.
+        # Whether events wait for a snapshot. A sink that is attached then has missed them.
         self._events_wait = False
         self._sink_missed_some = False
         self._state = FeedState.SYNCING
@@ -110,7 +110,7 @@ class BookFeed:
         self._fetching: asyncio.Task[None] | None = None
         self._fetched_at = float("-inf")
         self._pauses = self._new_pauses()
-        # An event tells that a symbol is traded after all.
+        # An event shows that the symbol is traded after all.
         self._event_came = asyncio.Event()
         self._changed: Callable[[], None] = lambda: None
 
@@ -126,7 +126,7 @@ class BookFeed:
 
     @property
     def status(self) -> FeedStatus:
-        """How far the book can be trusted now."""
+        """The state of the feed: how far the book can be trusted now."""
         return FeedStatus(
             self._state, self._kind, self._last_received_ns, self._detail, self._arrived_ns
         )
@@ -138,26 +138,26 @@ class BookFeed:
 
     @property
     def horizon(self) -> Horizon:
-        """The prices within which the book is whole: those of the snapshot under it."""
+        """The prices within which the book is whole, from the snapshot under it."""
         return self._horizon
 
     def call_on_change(self, changed: Callable[[], None]) -> None:
-        """Have `changed` called after each change of the book."""
+        """Call `changed` after each change of the book."""
         self._changed = changed
 
     def attach(self, sink: RecordingSink) -> None:
-        """Let `sink` record from now on; if the book is known, its segment begins here."""
+        """Record to `sink` from now on; if the book is known, a segment begins here."""
         self._sink = sink
         self._sink_missed_some = not self._sync.synced and self._events_wait
         if self._sync.synced:
             self._open_segment_here()
 
     def detach(self) -> None:
-        """End the recording; the sink has been told nothing of it."""
+        """Stop recording. The caller tells the sink, if its segment has to end."""
         self._sink = None
 
     async def run(self) -> None:
-        """Follow the source for ever; cancel to end. Raises only what is a bug."""
+        """Follow the source until cancelled; an exception from here is a bug."""
         async with (
             asyncio.TaskGroup() as tasks,
             aclosing(self._stream.items(self._market)) as items,
@@ -167,7 +167,7 @@ class BookFeed:
                 self._changed()
 
     def forget(self) -> None:
-        """Begin anew with the next `run()`; the one before has been cancelled."""
+        """Empty the book, so that the next `run()` starts afresh; cancel the present one first."""
         self._sync.stream_broken()
         self._fetching = None
         self.problem = None
@@ -177,7 +177,7 @@ class BookFeed:
     def _take(self, item: StreamItem, tasks: asyncio.TaskGroup) -> None:
         match item:
             case DepthDiff(market=market) if market != self._market:
-                # Without a check of its own, its update ids might happen to fit.
+                # The update ids of another market might happen to fit this book.
                 detail = f"An event of {market} came in the stream of {self._market}."
                 self._break(GapCause.MALFORMED, detail)
                 self._set(FeedState.SYNCING, f"{detail} Loading the book anew.")
@@ -196,7 +196,7 @@ class BookFeed:
 
     def _take_diff(self, diff: DepthDiff, tasks: asyncio.TaskGroup) -> None:
         self._last_received_ns = diff.received_ns or self._last_received_ns
-        # A recorded event was received by another clock, and some time before.
+        # The receive time of a recorded event is in the past, and may be of another clock.
         is_by_our_clock = self._kind is SourceKind.DIRECT and diff.received_ns
         waited_ns = self._now_ns() - diff.received_ns if is_by_our_clock else 0
         self._arrived_ns = self._age_clock_ns() - max(0, waited_ns)
@@ -211,7 +211,7 @@ class BookFeed:
             self._fetch(tasks)
 
     def _timed(self, diff: DepthDiff) -> DepthDiff:
-        """Return `diff` with what counts as its time; tell of odd ones, once of each kind."""
+        """Return `diff` with the time that counts; log odd times, once for each kind."""
         event_ms = self._clock.time_of(diff.event_ms, diff.received_ns)
         news = self._odd_times.take(diff.payload, diff.event_ms, event_ms)
         if news is not None:
@@ -233,7 +233,7 @@ class BookFeed:
                 self._events_wait = False
                 self._base_id = snapshot.last_update_id
                 self._horizon = horizon_of(snapshot)
-                # A stream that is dead from here on must not look fresh for ever.
+                # The age counts from here: a stream without any events must not look fresh.
                 self._arrived_ns = self._age_clock_ns()
                 self._set(FeedState.SYNCED, self._odd_times.sentence)
                 if self._sink is not None and not self._sink_missed_some:
@@ -250,23 +250,26 @@ class BookFeed:
                     _log.warning("%s: %s", self._market, detail)
                 self._set(FeedState.SYNCING, f"{detail} Loading the book anew.")
             case Overflow(diff):
-                _log.warning("%s: event %d let go while waiting", self._market, diff.final_id)
+                _log.warning(
+                    "%s: event %d dropped while waiting for a snapshot",
+                    *(self._market, diff.final_id),
+                )
 
     def _begin_anew(self, cause: GapCause, detail: str) -> None:
-        """The book is unknown, though the stream goes on: its last event may wait."""
+        """Note that the book is unknown while the stream goes on; its last event may wait."""
         _log.warning("%s: %s", self._market, detail)
         self._events_wait = cause.stream_goes_on
         self._tell_broken(cause, detail)
         self._set(FeedState.SYNCING, f"{detail} Loading the book anew.")
 
     def _break(self, cause: GapCause, detail: str) -> None:
-        """Take note that the stream lost its continuity."""
+        """Note that the stream lost its continuity."""
         _log.info("%s: %s (%s)", self._market, detail, cause.value)
         self._sync.stream_broken()
         self._events_wait = False
         self._sink_missed_some = False
         self._tell_broken(cause, detail)
-        # What is still on its way belongs to the stream as it was.
+        # A snapshot that is on its way belongs to the broken stream.
         if self._fetching is not None:
             self._fetching.cancel()
             self._fetching = None
@@ -292,7 +295,7 @@ class BookFeed:
     def _set_problem(self, error: KnownError) -> None:
         self.problem = error
         if isinstance(error, UnknownSymbol):
-            # Whoever shows this says which: the exchange's own name isn't what a person typed.
+            # The view adds the symbol: the exchange's own name isn't the name that was typed.
             detail = "The exchange doesn't trade this symbol, or not any more."
             self._set(FeedState.NOT_TRADED, detail)
         else:
@@ -321,13 +324,13 @@ class BookFeed:
             try:
                 snapshot = await self._snapshots.snapshot(self._market)
             except KnownError as error:
-                # That nothing is recorded yet, or the database away, is told elsewhere; and
-                # that we keep to a limit is no trouble.
+                # The database's own messages say when it is away or has nothing recorded yet. To
+                # keep to the exchange's limit is no trouble.
                 is_trouble = self._kind is SourceKind.DIRECT and not isinstance(error, Paced)
                 if is_trouble:
                     _log.warning("%s: no snapshot: %s", self._market, error)
                 elif repeats.is_new(error):
-                    # Asked for every second, it would push all else out of the log.
+                    # A line for each of many attempts would push all else out of the log.
                     _log.info("%s: no snapshot: %s", self._market, error)
                 self._set_problem(error)
                 pause = _pause_after(error, next(delays))
@@ -352,7 +355,7 @@ class BookFeed:
             self._act_on(outcome)
             if isinstance(outcome, SnapshotTooOld):
                 _log.info(
-                    "%s: the snapshot ends at %d, before update id %d, which came already",
+                    "%s: the snapshot ends at %d, before update id %d, which has come already",
                     self._market,
                     outcome.last_update_id,
                     outcome.seen_id,
@@ -365,10 +368,10 @@ class BookFeed:
 
 
 def _pause_after(error: KnownError, pause: float) -> float:
-    """Return the seconds to wait after `error`: `pause`, or less where less will do."""
+    """Return the seconds to wait after `error`: `pause`, or less if `error` names less."""
     match error:
         case Paced():
-            # A person sees the seconds count down.
+            # The person sees the remaining seconds count down.
             return min(error.retry_after_s, _COUNT_DOWN_S)
         case RateLimited(retry_after_s=left) if left:
             return min(left, pause)

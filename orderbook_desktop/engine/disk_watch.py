@@ -1,4 +1,4 @@
-"""Watches the disk of the recordings, and pauses them before it is full."""
+"""Watches the disk of the recordings, and pauses the recordings before it is full."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _log = logging.getLogger(__name__)
 
 
 class DiskWatch:
-    """Tells how much is free, and what that means; `await run()` until it is cancelled.
+    """Measures the free space and its level; `await run()` until it is cancelled.
 
-    `free` returns the free bytes, None where they aren't known; it may block. `pause` is
-    called with the detail of a gap when recording has to end, `resume` when it can go on.
-    `pauses` counts how often that was.
+    `free` returns the free bytes, None if they aren't known; it may block. The watch calls
+    `pause` with the detail of a gap when recording has to pause, and `resume` when recording can
+    go on. `pauses` counts the pauses.
     """
 
     def __init__(
@@ -37,22 +37,22 @@ class DiskWatch:
 
     @property
     def level(self) -> DiskLevel:
-        """Whether there is room."""
+        """Whether there is room, as of the last look."""
         return self._gauge.level
 
     @property
     def problem(self) -> str:
-        """What the person should know, as a sentence; empty while there is room.
+        """What is wrong and what to do, in sentences; empty while there is room.
 
-        It has no numbers that change all the time.
+        The numbers in it are limits, which don't change, so that the notice stays the same.
         """
         gauge = self._gauge
         stop, resume = bytes_text(gauge.stop_bytes), bytes_text(gauge.resume_bytes)
         match self.level:
             case DiskLevel.FULL:
                 return (
-                    f"Recording is paused, because less than {stop} is free on its disk; it goes "
-                    f"on by itself when {resume} is. Nothing that was recorded is lost."
+                    f"Recording is paused, because less than {stop} is free on its disk. It goes "
+                    f"on by itself when {resume} is free. Nothing that was recorded is lost."
                 )
             case DiskLevel.LOW:
                 return (
@@ -63,26 +63,26 @@ class DiskWatch:
                 return ""
 
     async def run(self) -> None:
-        """Look every few seconds."""
+        """Look at the disk every few seconds."""
         while True:
-            # A disk of the network may take its time.
+            # A network disk may answer slowly.
             self.look(await asyncio.to_thread(self._free))
             await asyncio.sleep(self._look_every_s)
 
     def look(self, free_bytes: int | None) -> None:
-        """Take note that so much is free, and act on it."""
+        """Note that `free_bytes` are free, and pause or resume recording if the level changed."""
         self.free_bytes = free_bytes
         before, level = self._gauge.level, self._gauge.look(free_bytes)
         if level is before:
             return
-        told = "unknown" if free_bytes is None else bytes_text(free_bytes)
+        free_text = "unknown" if free_bytes is None else bytes_text(free_bytes)
         _log.log(
             logging.INFO if level is DiskLevel.GOOD else logging.WARNING,
             "the disk's state is %s, %s are free",
-            *(level.value, told),
+            *(level.value, free_text),
         )
         if level is DiskLevel.FULL:
             self.pauses += 1
-            self._pause(f"{told} were free.")
+            self._pause(f"{free_text} were free.")
         elif before is DiskLevel.FULL:
             self._resume()

@@ -1,4 +1,4 @@
-"""Looks after what has been recorded: how much it is, how fast it grows, what is kept of it."""
+"""Measures how much has been recorded and how fast it grows, and applies the retention."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ from orderbook_desktop.system.attempts import Repeats
 _log = logging.getLogger(__name__)
 
 _LOOK_AT_LAST_S: Final = 60.0
-# It takes no more than a small share of the database's time, however much is recorded.
+# Each pause is so many times as long as the work before it: however much is recorded, measuring
+# takes no more than a small share of the database's time.
 _LOOK_TIMES: Final = 20
 _COUNT_TIMES: Final = 100
 _PRUNE_EVERY_S: Final = 30.0
-# What has to be counted document by document: often at first, then ever less.
+# Some documents have to be counted one by one: often at first, then less and less often.
 _COUNT_FIRST_S: Final = 5.0
 _COUNT_LAST_S: Final = 600.0
-# What somebody chooses by mistake can be taken back before it costs anything.
+# A retention chosen by mistake can be taken back before anything is removed.
 _GRACE_S: Final = 30.0
-# The first events come in a burst, and a forecast from less would jump about ...
+# The first events come in a burst, so that a forecast from a shorter time would be wrong.
 _PACE_AFTER_S: Final = 10.0
-# ... while what was long ago says little of now.
+# The pace of longer ago says little about the present pace.
 _PACE_OVER_S: Final = 300.0
 
 
 class RecordingKeeper:
-    """Measures the recording in `database` and removes what isn't kept, until cancelled.
+    """Measures the recordings in `database` and removes what `retention` doesn't keep.
 
-    `recorded` returns how many bytes and events this process has recorded so far, and
-    `is_recording` whether it does so now: only who records removes anything. `files` returns
-    what the database's files take, and may block. `retention` can be set at any time; what
-    it doesn't keep is removed from half a minute later on.
+    `await run()` until it is cancelled. `recorded` returns how many bytes and events this process
+    has recorded so far, and `is_recording` whether it records now: a process that doesn't record
+    removes nothing. `files` returns the size of the database's files, and may block. `retention`
+    can be set at any time; the removal begins half a minute later.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class RecordingKeeper:
 
     @property
     def retention(self) -> Retention:
-        """What is kept."""
+        """How much of the recordings is kept."""
         return self._retention
 
     @retention.setter
@@ -89,12 +90,12 @@ class RecordingKeeper:
 
     @property
     def problem(self) -> str:
-        """Why more is kept than should be, as a sentence; else empty."""
+        """Why more is kept than `retention` says, as a sentence; else empty."""
         return self._pruner.problem
 
     @property
     def bytes_per_day(self) -> int | None:
-        """By how much the archive grows if all goes on as it does; None: too early to tell."""
+        """The bytes that the archive grows by in a day at the present pace; None: not known yet."""
         if not self._samples:
             return None
         (begin, bytes_then, events_then) = self._samples[0]
@@ -106,10 +107,10 @@ class RecordingKeeper:
         return round(grown * share * DAY_MS / 1000 / passed_s)
 
     async def run(self) -> None:
-        """Look every few seconds; what fails then is tried again, and never ends a recording."""
+        """Look every few seconds. A look that fails is tried again, and never ends a recording."""
         pause_s = self._look_every_s
         while True:
-            # First of all, too: the start of the program is busy enough.
+            # The pause comes first, because the start of the program is busy enough.
             await asyncio.sleep(pause_s)
             await self._database.until_connected()
             begun = self._now()
@@ -121,13 +122,16 @@ class RecordingKeeper:
             pause_s = max(pause_s, self._look_every_s)
 
     def _log_once(self, error: Exception) -> None:
-        """Log what keeps it from looking; whoever records tells what the database does."""
+        """Log why a look failed, unless that is logged already.
+
+        A failure of the driver is only information: the recorder says when the database is away.
+        """
         if self._repeats.is_new(error):
             level = logging.INFO if is_driver_failure(error) else logging.ERROR
-            _log.log(level, "the recording can't be looked after now", exc_info=error)
+            _log.log(level, "the recordings can't be measured now", exc_info=error)
 
     async def look(self) -> None:
-        """Measure once, and remove what is due. Raises PyMongo's errors."""
+        """Measure once, and apply the retention if it is due. Raises PyMongo's errors."""
         self._note_pace()
         self.folder = await asyncio.to_thread(self._files)
         count_after_s = max(self._count_after_s, self._count_least_s)
@@ -143,7 +147,7 @@ class RecordingKeeper:
             now_ms = self._now_ns() // 1_000_000
             working = 0 if self.folder is None else self.folder.working_bytes
             if await self._pruner.prune(self.retention, now_ms, self._sizes.measure, working):
-                # The sizes of all that went with it.
+                # The counts that are taken rarely have changed, too.
                 self._count_after_s = _COUNT_FIRST_S
 
     def _is_due(self) -> bool:

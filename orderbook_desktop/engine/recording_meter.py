@@ -1,4 +1,4 @@
-"""How one market's recording is doing: its state, rate and lag."""
+"""Measures the recording of one market: its state, rate and lag."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orderbook_desktop.core.recording_status import RecordingCounts, RecordingSt
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.exchange.errors import Paced, UnknownSymbol
 
-# A rate is that of the last seconds, looked at so often.
+# A rate is the mean of the last seconds: so many samples, so far apart.
 _SAMPLES: Final = 10
 _SAMPLE_EVERY_S: Final = 0.5
 
@@ -39,7 +39,7 @@ class RecordingMeter:
         self.look()
 
     def look(self) -> None:
-        """Take note of how far the recording has come."""
+        """Note how many events have been recorded."""
         now = self._now()
         if not self._samples or now - self._samples[-1][0] >= _SAMPLE_EVERY_S:
             self._samples.append((now, self.session.sink.counts.events))
@@ -51,7 +51,7 @@ class RecordingMeter:
         return (events - before) / (now - then) if now > then else 0.0
 
     def status(self, *, kept: bool = True) -> RecordingStatus:
-        """Return how the recording is doing now."""
+        """Return the present status of the recording."""
         return replace(
             self.session.recording_status,
             symbol=self.symbol,
@@ -68,21 +68,21 @@ def problem_of(symbol: str, session: MarketSession) -> str:
     """Return what is wrong with the recording as a sentence, or empty."""
     detail = detail_of(symbol, session)
     if isinstance(session.live.problem, UnknownSymbol):
-        # Among several symbols the sentence has to name it.
+        # Among several symbols, the sentence has to name this symbol.
         return detail
     return session.recording_status.problem or detail or unarchived(session.sink.counts)
 
 
 def unarchived(counts: RecordingCounts) -> str:
-    """Return why a part of the recording stays as large as it is, or empty."""
+    """Return why a part of the recording can't be archived, as a sentence; else empty."""
     return counts.archive_problem and f"A part of it can't be archived: {counts.archive_problem}"
 
 
 def detail_of(symbol: str, session: MarketSession) -> str:
-    """Return what is to say of the feed, naming an unknown symbol as it was asked for."""
+    """Return the feed's detail; an unknown symbol is named as the person named it."""
     if isinstance(session.live.problem, UnknownSymbol):
         return str(UnknownSymbol(symbol))
     if isinstance(session.live.problem, Paced) and session.live.status.detail:
-        # Without the seconds, which would make it another sentence each time.
+        # Without the remaining seconds, which would change the sentence every second.
         return "The exchange limits how many whole books may be asked for in a minute."
     return session.live.status.detail

@@ -1,4 +1,4 @@
-"""What an engine has to be told; the program's settings are that."""
+"""The settings of an engine; the program's settings fulfil this Protocol."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class EngineSettings(Protocol):
-    """Where the exchange, the database and the files are, and what may be kept of recordings."""
+    """The places of the exchange, the database and the files, and the limits of recordings."""
 
     @property
     def rest_url(self) -> str:
@@ -21,7 +21,7 @@ class EngineSettings(Protocol):
 
     @property
     def mongo_dsn(self) -> str:
-        """Address of the database server; empty: a server of our own."""
+        """Address of the database server; empty: the program starts a server of its own."""
         ...
 
     @property
@@ -31,12 +31,12 @@ class EngineSettings(Protocol):
 
     @property
     def data_dir(self) -> Path:
-        """Folder of our own database, and of the logs."""
+        """Folder of the program's own database, and of the logs."""
         ...
 
     @property
     def database_dir(self) -> Path:
-        """Folder of the files of our own database."""
+        """Folder of the files of the program's own database."""
         ...
 
     @property
@@ -46,15 +46,15 @@ class EngineSettings(Protocol):
 
     @property
     def retention_days(self) -> int:
-        """Recordings older than so many days are removed; 0: they are kept."""
+        """Age (days) after which recorded events are removed; 0: they are kept."""
         ...
 
     @property
     def retention_gb(self) -> float:
-        """The oldest is removed of recordings that take more (GB); 0: nothing is."""
+        """Size (GB) above which the oldest recorded events are removed; 0: they are kept."""
         ...
 
     @property
     def low_disk_gb(self) -> float:
-        """Less free disk (GB) is warned of; 0: never."""
+        """Free disk space (GB) below which the program warns; 0: it never warns."""
         ...

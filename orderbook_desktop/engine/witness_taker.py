@@ -1,4 +1,4 @@
-"""Takes snapshots of the exchange while it is recorded, for `verify` to hold the books against."""
+"""Takes witnesses: snapshots of the exchange's books, with which `verify` compares a recording."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from orderbook_desktop.storage.store.witnesses import Witnesses
 
 _log = logging.getLogger(__name__)
 
-# A hundred levels a side weigh 5: a hundred markets cost the exchange less than a percent of
-# the weight that it grants.
+# A request for a hundred levels a side has a weight of 5: a hundred markets take less than a
+# percent of the weight that the exchange grants.
 _DEPTH: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class WitnessTimes:
-    """When snapshots are taken: after the beginning of a segment, and then ever again."""
+    """When snapshots are taken: first after the beginning of a segment, then at intervals."""
 
     first_after_s: float = 60.0
     every_s: float = 600.0
@@ -35,7 +35,7 @@ class WitnessTimes:
 
 
 class ShallowBooks(Protocol):
-    """Where the best levels of a book are to be had."""
+    """A source of the best levels of a book."""
 
     async def snapshot(self, market: str, limit: int | None = None) -> DepthSnapshot:
         """Return the book of `market` with up to `limit` levels a side; raises `KnownError`."""
@@ -43,10 +43,10 @@ class ShallowBooks(Protocol):
 
 
 class WitnessTaker:
-    """Takes and stores a snapshot of each market that is recorded, one after the other.
+    """Takes and stores snapshots of the recorded markets, one market after the other.
 
-    `await run(sessions)` until it is cancelled; `sessions` returns those that are open now.
-    What fails is logged and tried again.
+    `await run(sessions)` until it is cancelled; `sessions` returns the open sessions. A failure
+    is logged, and the snapshot is tried again.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class WitnessTaker:
         self._database = database
         self._times = times or WitnessTimes()
         self._now = now
-        # By market, the segment that was recorded when it was last looked at, and when its
-        # next snapshot is due.
+        # For each market: the segment that it recorded at the last look, and when the next
+        # snapshot of that segment is due.
         self._due: dict[str, tuple[str, float]] = {}
 
     async def run(self, sessions: Callable[[], Iterable[MarketSession]]) -> None:
-        """Take snapshots for ever."""
+        """Take snapshots until cancelled."""
         while True:
             await asyncio.sleep(self._times.look_every_s)
             await self.look(list(sessions()))
@@ -85,20 +85,20 @@ class WitnessTaker:
             known, due = self._due.get(market, ("", 0.0))
             if known != segment_id:
                 self._due[market] = segment_id, self._now() + self._times.first_after_s
-            elif self._now() >= due and await self._taken(session, segment_id):
+            elif self._now() >= due and await self._take(session, segment_id):
                 self._due[market] = segment_id, self._now() + self._times.every_s
 
-    async def _taken(self, session: MarketSession, segment_id: str) -> bool:
-        """Take a snapshot; return whether that is done with, be it that it came too late."""
+    async def _take(self, session: MarketSession, segment_id: str) -> bool:
+        """Take a snapshot; return False if it has to be tried again soon."""
         await self._database.until_connected()
         base_id, horizon = session.live.base_id, session.live.horizon
         try:
             snapshot = await self._books.snapshot(session.market, _DEPTH)
             if (session.sink.segment_id, session.live.base_id) != (segment_id, base_id):
-                # The book was loaded anew meanwhile: nobody knows which of the two it is of.
+                # The book was loaded anew meanwhile, and the snapshot may be of either book.
                 return True
             if await asyncio.to_thread(_is_crossed, snapshot):
-                # It is no witness of anything.
+                # A crossed book proves nothing.
                 _log.warning("%s: the exchange gave a crossed book", session.market)
                 return False
             taken_ms = self._now_ns() // 1_000_000

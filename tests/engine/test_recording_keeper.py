@@ -125,7 +125,7 @@ async def test_a_choice_takes_effect_after_a_moment_to_think(
     assert kept.keeper.problem == ""
 
 
-@pytest.mark.expects_log(r"ERROR .*recording_keeper: the recording can't be looked after now")
+@pytest.mark.expects_log(r"ERROR .*recording_keeper: the recordings can't be measured now")
 async def test_it_waits_for_the_database_and_outlives_its_faults(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
