@@ -15,7 +15,7 @@ from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK
-from orderbook_desktop.gui.window import grouping
+from orderbook_desktop.gui.window import top_bar
 from orderbook_desktop.web.book_view import BookView, steps_for, view_of
 from orderbook_desktop.web.channel import Channel, Moment
 from tests.web.hand_library import NOW_NS
@@ -46,7 +46,7 @@ def market(request: pytest.FixtureRequest) -> MadeMarket:
 def test_window_and_page_offer_the_same_steps(market: MadeMarket) -> None:
     frame, moment = _both(market)
     exponent = frame.format.scale.price
-    offered = [step_text(one, exponent) for one in grouping.steps_for(frame)]
+    offered = [step_text(one, exponent) for one in top_bar.steps_for(frame)]
     assert offered
     assert [step_text(one, MAX_EXPONENT) for one in steps_for(market.info, moment.image)] == offered
 
@@ -59,7 +59,7 @@ def test_window_and_page_write_the_same_digits(
     qtbot.addWidget(ladder)
     ladder.resize(2_000, 1_500)
     for window_step, page_step in zip(
-        grouping.steps_for(frame), steps_for(market.info, moment.image), strict=True
+        top_bar.steps_for(frame), steps_for(market.info, moment.image), strict=True
     ):
         ladder.set_step(window_step)
         ladder.set_frame(frame)

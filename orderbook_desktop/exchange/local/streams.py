@@ -1,4 +1,8 @@
-"""The websocket side: the subscriptions of each connection, and sending events to them."""
+"""The websocket side: the subscriptions of each connection, and sending events to them.
+
+Commands are answered as Binance answers them. Source: Binance Spot API, "Live
+Subscribing/Unsubscribing to streams" and "Error Messages".
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,14 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import msgspec
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.exceptions import ConnectionClosed
 
-from orderbook_desktop.exchange.local.commands import CommandError, Subscriptions
 from orderbook_desktop.exchange.local.faults import DiffFaults, Fault, FaultBoard, FaultKind, Mangle
 from orderbook_desktop.exchange.local.source import StreamEvent
 
@@ -24,19 +29,22 @@ _COMMANDS_PER_SECOND: Final = 5
 # A client that reads nothing is disconnected before its backlog fills the memory.
 _BACKLOG_AT_MOST: Final = 64 * 2**20
 
+_STREAMS_AT_MOST: Final = 1024
+_METHODS: Final = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
+
 
 def is_stream_path(path: str) -> bool:
     """Whether websockets are served at `path`."""
     return path in {"/ws", "/stream", "/stream/"} or path.startswith("/ws/")
 
 
-def subscriptions_of(target: str) -> Subscriptions:
-    """Return the subscriptions in the request target of a websocket; raise `CommandError`."""
+def _subscriptions_of(target: str) -> _Subscriptions:
+    """Return the subscriptions in the request target of a websocket; raise `_CommandError`."""
     url = urlsplit(target)
     path = unquote(url.path)
     combined = path.startswith("/stream")
     asked = dict(parse_qsl(url.query)).get("streams", "") if combined else path[len("/ws/") :]
-    subscriptions = Subscriptions(combined)
+    subscriptions = _Subscriptions(combined)
     subscriptions.add([name for name in asked.split("/") if name])
     return subscriptions
 
@@ -62,7 +70,7 @@ class StreamHub:
         self._board = board
         self._faults = DiffFaults(board)
         self._on_change = on_change
-        self._clients: dict[ServerConnection, Subscriptions] = {}
+        self._clients: dict[ServerConnection, _Subscriptions] = {}
         self._listeners: dict[str, list[ServerConnection]] = {}
         self._muted: dict[ServerConnection, list[bytes]] = {}
         self._mute: Fault | None = None
@@ -78,8 +86,8 @@ class StreamHub:
         """Serve one websocket until it is closed."""
         target = connection.request.path if connection.request else ""
         try:
-            subscriptions = subscriptions_of(target)
-        except CommandError as error:
+            subscriptions = _subscriptions_of(target)
+        except _CommandError as error:
             await connection.close(1008, error.message[:120])
             return
         self._clients[connection] = subscriptions
@@ -139,7 +147,7 @@ class StreamHub:
             farewell.add_done_callback(self._farewells.discard)
 
     async def _follow_commands(
-        self, connection: ServerConnection, subscriptions: Subscriptions
+        self, connection: ServerConnection, subscriptions: _Subscriptions
     ) -> None:
         times: deque[float] = deque(maxlen=_COMMANDS_PER_SECOND + 1)
         async for message in connection:
@@ -205,3 +213,108 @@ class StreamHub:
 
         timer = asyncio.get_running_loop().call_later(seconds, run)
         self._timers.add(timer)
+
+
+@dataclass(eq=False)
+class _CommandError(Exception):
+    """A command that is refused, with Binance's error code."""
+
+    code: int
+    message: str
+
+
+@dataclass(slots=True)
+class _Subscriptions:
+    """The streams of one connection, in the order of asking, and how their events are framed.
+
+    `combined` frames name the stream; raw ones are the bare payload.
+    """
+
+    combined: bool
+    streams: dict[str, None] = field(default_factory=dict)
+
+    def add(self, names: list[str]) -> None:
+        """Subscribe to `names`; raise `_CommandError` where that would be too many."""
+        if len(self.streams.keys() | set(names)) > _STREAMS_AT_MOST:
+            raise _CommandError(2, f"Invalid request: more than {_STREAMS_AT_MOST} streams")
+        self.streams.update(dict.fromkeys(names))
+
+    def answer(self, message: str | bytes) -> bytes:
+        """Carry out one command; return the answer to send."""
+        command_id: object = None
+        try:
+            command = _parse(message)
+            command_id = _checked_id(command)
+            result = self._carry_out(command)
+        except _CommandError as error:
+            return msgspec.json.encode({"code": error.code, "msg": error.message, "id": command_id})
+        return msgspec.json.encode({"result": result, "id": command_id})
+
+    def _carry_out(self, command: dict[str, Any]) -> object:
+        method = command.get("method")
+        if "method" not in command:
+            raise _CommandError(2, "Invalid request: missing field `method`")
+        actions: dict[object, Callable[[Any], object]] = {
+            "SUBSCRIBE": lambda params: self.add(_names(params)),
+            "UNSUBSCRIBE": self._remove,
+            "LIST_SUBSCRIPTIONS": lambda _params: list(self.streams),
+            "SET_PROPERTY": self._set_property,
+            "GET_PROPERTY": self._get_property,
+        }
+        action = actions.get(method) if isinstance(method, str) else None
+        if action is None:
+            expected = ", ".join(f"`{name}`" for name in _METHODS)
+            raise _CommandError(
+                2, f"Invalid request: unknown variant `{method}`, expected one of {expected}"
+            )
+        return action(command.get("params"))
+
+    def _remove(self, params: Any) -> None:
+        for name in _names(params):
+            self.streams.pop(name, None)
+
+    def _set_property(self, params: Any) -> None:
+        _check_property(params, 2)
+        if not isinstance(params[1], bool):
+            raise _CommandError(1, "Invalid value type: expected Boolean")
+        self.combined = params[1]
+
+    def _get_property(self, params: Any) -> bool:
+        _check_property(params, 1)
+        return self.combined
+
+
+def _parse(message: str | bytes) -> dict[str, Any]:
+    try:
+        command = msgspec.json.decode(message)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _CommandError(3, f"Invalid JSON: {error}") from error
+    if not isinstance(command, dict):
+        raise _CommandError(2, "Invalid request: expected an object")
+    return command
+
+
+def _checked_id(command: dict[str, Any]) -> object:
+    command_id = command.get("id")
+    is_number = isinstance(command_id, int) and not isinstance(command_id, bool)
+    is_text = isinstance(command_id, str) and len(command_id) <= 36
+    if command_id is None or is_number or is_text:
+        return command_id
+    raise _CommandError(2, "Invalid request: request ID must be an unsigned integer")
+
+
+def _names(params: Any) -> list[str]:
+    if not isinstance(params, list) or not all(isinstance(name, str) for name in params):
+        raise _CommandError(2, "Invalid request: params must be an array of strings")
+    return params
+
+
+def _check_property(params: Any, count: int) -> None:
+    if not isinstance(params, list) or not params or not isinstance(params[0], str):
+        raise _CommandError(2, "Invalid request: property name must be a string")
+    if params[0] != "combined":
+        raise _CommandError(0, "Unknown property")
+    if len(params) > count:
+        raise _CommandError(2, "Invalid request: too many parameters")
+    if len(params) < count:
+        raise _CommandError(1, "Invalid value type: expected Boolean")

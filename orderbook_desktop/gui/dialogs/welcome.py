@@ -6,17 +6,25 @@ from collections.abc import Callable
 from typing import Final
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtGui import QKeyEvent, QWheelEvent
+from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from orderbook_desktop.core.desk import Desk, NoticeAction
-from orderbook_desktop.core.disk import RecordingPlace, Retention
+from orderbook_desktop.core.disk import KEEP_EVERYTHING, RecordingPlace, Retention
 from orderbook_desktop.core.recording_status import RecordingStatus
-from orderbook_desktop.gui.dialogs.retention_box import RetentionBox
-from orderbook_desktop.gui.disk_text import growth_sentence
+from orderbook_desktop.gui.disk_text import growth_sentence, retention_text
 from orderbook_desktop.gui.parts import push_button, text_label
 
 _OFTEN_WANTED: Final = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
+
+_RETENTIONS_ON_OFFER: Final = (
+    KEEP_EVERYTHING,
+    Retention(days=7),
+    Retention(days=30),
+    Retention(days=90),
+    Retention(gigabytes=10),
+    Retention(gigabytes=50),
+)
 
 
 class WelcomePanel(QFrame):
@@ -153,3 +161,40 @@ class WelcomePanel(QFrame):
         row.addStretch(1)
         row.addWidget(self.close_button)
         column.addLayout(row)
+
+
+class RetentionBox(QComboBox):
+    """A list of usual choices, and of the present choice if it is not a usual one.
+
+    Signals:
+        chosen(Retention): the person wants this retention.
+    """
+
+    chosen = Signal(Retention)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("What is kept of recordings")
+        self.setToolTip("The oldest events are removed for good, a minute at a time")
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._choices: list[Retention] = []
+        self.set_retention(KEEP_EVERYTHING)
+        self.activated.connect(self._choose)
+
+    def set_retention(self, retention: Retention) -> None:
+        """Show `retention` as the present choice."""
+        choices = list(_RETENTIONS_ON_OFFER)
+        if retention not in choices:
+            choices.append(retention)
+        if choices != self._choices:
+            self._choices = choices
+            self.clear()
+            self.addItems([retention_text(choice) for choice in choices])
+        self.setCurrentIndex(choices.index(retention))
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 (Qt's name)
+        """Ignore the wheel: scrolling past the box must not remove recordings."""
+        event.ignore()
+
+    def _choose(self, index: int) -> None:
+        self.chosen.emit(self._choices[index])

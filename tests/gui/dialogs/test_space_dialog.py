@@ -14,8 +14,8 @@ from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.disk import DiskStatus, Retention
-from orderbook_desktop.gui.dialogs.retention_box import RetentionBox
 from orderbook_desktop.gui.dialogs.space_dialog import SpaceDialog
+from orderbook_desktop.gui.dialogs.welcome import RetentionBox
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import LIGHT, Appearance, ThemeKeeper
 from orderbook_desktop.gui.window.main_window import MainWindow

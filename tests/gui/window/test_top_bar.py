@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.gui.window.grouping import GroupingBox
+from orderbook_desktop.gui.window.top_bar import GroupingBox
 from tests.gui.fake_desk import PEPE, FakeDesk, frame_of
 
 
