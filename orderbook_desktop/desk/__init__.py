@@ -1,1 +1,1 @@
-"""What windows show and command: the program that they share, and the desk of each."""
+"""What stands behind windows: the program that they share, and the desk of each window."""

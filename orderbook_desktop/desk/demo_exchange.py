@@ -1,4 +1,4 @@
-"""The demo's exchange: a made-up market, served by a process of its own."""
+"""The demo's exchange: a made-up market, which a child process serves."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _find_port = re.compile(r"ORDERBOOK_REST_URL=http://127\.0\.0\.1:(\d+)").search
 
 @dataclass(frozen=True, slots=True)
 class DemoTimes:
-    """How long the demo's exchange has, in seconds, to be ready and to end.
+    """How long the demo's exchange may take to be ready and to end, in seconds.
 
-    It is looked whether it is ready every `poll_s`.
+    The desk looks every `poll_s` whether the exchange is ready.
     """
 
     ready_s: float = 15.0
@@ -35,7 +35,7 @@ DEMO_TIMES: Final = DemoTimes()
 
 @dataclass(eq=False)
 class DemoFailed(KnownError):
-    """The demo's exchange did not start, or ended; `reason` is the last thing it said."""
+    """The demo's exchange did not start, or has ended; `reason` says why."""
 
     reason: str
 
@@ -46,8 +46,8 @@ class DemoFailed(KnownError):
 class DemoExchange:
     """A local exchange as a child process. `await start()`, then `await close()`.
 
-    The port stays ours until then, also where the process ends: what it served is recorded, so no
-    other user may get its port meanwhile and serve something else.
+    This object holds the port until `close()`, even if the process ends before. What the port
+    serves is recorded, so no other user may take the port and serve other events.
     """
 
     def __init__(self, settings: DeskSettings, times: DemoTimes = DEMO_TIMES) -> None:
@@ -58,7 +58,7 @@ class DemoExchange:
         self._holder: socket.socket | None = None
 
     async def start(self) -> None:
-        """Start it and wait until it serves; raises `DemoFailed`, and nothing runs then."""
+        """Start the process and wait until it serves; after `DemoFailed` no process runs."""
         log = self._settings.data_dir / "logs" / "demo.log"
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ class DemoExchange:
             raise
 
     async def ended(self) -> DemoFailed:
-        """Wait until the process ends by itself; return what to say then."""
+        """Wait until the process ends by itself; return the error that says so."""
         if self._child is None:
             return DemoFailed("it was not started")
         code = await self._child.wait()
@@ -103,7 +103,7 @@ class DemoExchange:
                 holder.close()
 
     def _arguments(self) -> list[str]:
-        # Another seed each time: update ids that are recorded already would be a conflict.
+        # The seed differs each time, because the same update ids may be recorded already.
         held = self._holder
         port = ["0"] if held is None else [str(held.getsockname()[1]), "--port-is-held"]
         return [
@@ -113,9 +113,9 @@ class DemoExchange:
 
 
 def _held_port() -> socket.socket | None:
-    """Return a socket that keeps a port, without listening, from all but our own user's processes.
+    """Return a socket that holds a port without listening; only this user's processes can share it.
 
-    None where the system knows no such sharing. Raises `OSError`.
+    Return None on a system without such sharing. Raises `OSError`.
     """
     if not hasattr(socket, "SO_REUSEPORT"):
         return None
@@ -126,9 +126,9 @@ def _held_port() -> socket.socket | None:
 
 
 async def _announced_port(child: ChildProcess, poll_s: float) -> int:
-    """Wait for the exchange to say where it serves; raises `DemoFailed`."""
+    """Wait until the exchange names its port, and return it; raises `DemoFailed`."""
     while True:
-        running = child.running  # Asked first: its last words come before its end.
+        running = child.running  # Read first: the last lines come before the end.
         for line in child.last_lines:
             if found := _find_port(line):
                 return int(found[1])
@@ -138,7 +138,7 @@ async def _announced_port(child: ChildProcess, poll_s: float) -> int:
 
 
 def program() -> list[str]:
-    """Return the command that starts this program anew."""
+    """Return the command that starts another process of this program."""
     if is_frozen():
         return [sys.executable]
     return [sys.executable, "-m", "orderbook_desktop"]

@@ -1,4 +1,4 @@
-"""The desk of one window: its symbol, its source, and what is to be said of them."""
+"""The desk of one window: its symbol, its source, and the notices about them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _RECORDINGS_AT_MOST: Final = 1_000
 
 
 class LiveDesk:
-    """What one window shows of `program`; is a `Desk`. `close()` it when the window goes.
+    """One window's view of `program`; it is a `Desk`. Call `close()` when the window closes.
 
-    `recents` are the symbols of earlier runs.
+    `recents` are the symbols shown before the program's start, the latest first.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class LiveDesk:
 
     @property
     def exchange(self) -> str:
-        """The host that plays the exchange, where it isn't the usual one (see `Desk`)."""
+        """The exchange's host, if it isn't the usual exchange; else empty (see `Desk`)."""
         return self.program.exchange
 
     @property
@@ -68,7 +68,7 @@ class LiveDesk:
 
     @property
     def source(self) -> BookSource:
-        """Its book and the book's trustworthiness."""
+        """The source of the symbol's book and status."""
         return self._market
 
     @property
@@ -78,7 +78,7 @@ class LiveDesk:
 
     @property
     def symbols(self) -> Sequence[SymbolInfo]:
-        """All traded spot symbols; empty until the exchange has told."""
+        """All traded spot symbols; empty while they are unknown."""
         return self.program.offer.symbols
 
     @property
@@ -98,17 +98,17 @@ class LiveDesk:
 
     @property
     def notices(self) -> Sequence[Notice]:
-        """What the person should know now: warnings first, of the program before the window's."""
-        found = [*self.program.board.notices, *self._board.notices]
-        return sorted(found, key=lambda one: one.level is not NoticeLevel.WARNING)
+        """What the person should know now: warnings first, the program's before the desk's."""
+        notices = [*self.program.board.notices, *self._board.notices]
+        return sorted(notices, key=lambda notice: notice.level is not NoticeLevel.WARNING)
 
     @property
     def demo(self) -> bool:
-        """Whether all this is the made-up market of the demo."""
+        """Whether the market is the made-up market of the demo."""
         return self.program.demo
 
     def close(self) -> None:
-        """Leave the program; to do so again does nothing."""
+        """Leave the program; a second call does nothing."""
         self.program.part(self)
         self.program.recordings.hide(self._screen)
         self._market.close()
@@ -131,14 +131,14 @@ class LiveDesk:
         self._remember(wanted.symbol)
         self._market = self._opened()
         self._board.withdraw("recording")
-        # Another window may show it still.
+        # Another window may still show the symbol.
         if was_recorded and session is not None and not session.recording:
             self._tell_left(before.symbol)
         before.close()
         self._change()
 
     def select_source(self, kind: SourceKind) -> None:
-        """Show the recorded book, or the exchange's own."""
+        """Show the recorded book, or the exchange's own book."""
         self._kind = kind
         self._change()
 
@@ -149,14 +149,14 @@ class LiveDesk:
         self.program.change()
 
     def start_recording(self, symbol: str) -> None:
-        """Record `symbol`, whatever is on screen (see `Desk`)."""
+        """Keep recording `symbol`, also while another symbol is on screen (see `Desk`)."""
         wanted = self._found(symbol)
         if wanted is None:
             return
         if len(self.recordings) >= _RECORDINGS_AT_MOST:
             text = (
-                f"{_RECORDINGS_AT_MOST} symbols are recorded already; for more of them start "
-                "another recorder."
+                f"{_RECORDINGS_AT_MOST} symbols are recorded already; start another recorder "
+                "for more of them."
             )
             self._board.tell(Notice("symbol", NoticeLevel.WARNING, text))
             return
@@ -170,7 +170,7 @@ class LiveDesk:
         self.program.change()
 
     def remove_recording(self, symbol: str) -> None:
-        """Stop recording `symbol` by hand (see `Desk`)."""
+        """Take `symbol` off the kept recordings (see `Desk`)."""
         self.program.recordings.remove(symbol)
         self.program.change()
 
@@ -180,7 +180,7 @@ class LiveDesk:
         self.program.board.dismiss(key)
 
     def act(self, action: NoticeAction) -> None:
-        """Do what a notice offered."""
+        """Carry out the action that a notice offered."""
         if action is NoticeAction.USE_DIRECT:
             self.select_source(SourceKind.DIRECT)
         elif action is NoticeAction.START_DEMO:
@@ -197,7 +197,7 @@ class LiveDesk:
         self._change()
 
     def symbols_known(self) -> None:
-        """Take over what the exchange has told of the symbol on screen."""
+        """Take over the exchange's data of the symbol on screen; warn if it isn't traded."""
         listed = self.program.offer.listed(self._symbol.market)
         if listed is not None:
             self._symbol = listed
@@ -209,7 +209,7 @@ class LiveDesk:
         self._change()
 
     def look(self) -> None:
-        """Keep the notices about what is on screen in step with it."""
+        """Bring the notices about the market on screen up to date."""
         session = self._market.session
         if session is not None:
             self._watch.look(self.program.engine, session, self._kind, demo=self.demo)
@@ -218,7 +218,7 @@ class LiveDesk:
         self._changes += 1
 
     def _opened(self) -> FollowedMarket:
-        """Return what follows the symbol on screen, from now on."""
+        """Follow the symbol on screen from now on, and return its market."""
         market = self.program.follow(self._symbol.symbol, lambda: self._kind)
         self._show(market)
         return market
@@ -232,7 +232,7 @@ class LiveDesk:
         self._recents = [symbol, *others][:_RECENTS_KEPT]
 
     def _tell_left(self, symbol: str) -> None:
-        """Tell that `symbol`, which was on screen, is no longer recorded."""
+        """Notify that `symbol`, which was on screen, is no longer recorded."""
         text = f"{symbol} is no longer recorded"
         if self.program.recordings.recorded_by_screen(self._symbol.market):
             text += f"; {self._symbol.symbol} is, while it is on screen"
@@ -240,19 +240,19 @@ class LiveDesk:
         self._board.tell(Notice("recording", NoticeLevel.INFORMATION, f"{text}.", action, symbol))
 
     def _found(self, typed: str) -> SymbolInfo | None:
-        """Return the symbol that was meant; None, and a notice, where there is none."""
+        """Return the symbol that `typed` names; if there is none, notify and return None."""
         try:
             return self.program.offer.find(typed)
         except ValueError:
             what = plain_text(typed.strip(), 40) or "Nothing"
-            # A symbol with a slash is written as it is to be; only another needs the hint.
+            # A symbol with a slash is written correctly; other texts need the hint.
             hint = ", or not any more" if "/" in what else "; write one as BTC/USDT"
             text = f"{what} is not a traded symbol{hint}."
             self._board.tell(Notice("symbol", NoticeLevel.WARNING, text))
             return None
 
     def _fall_back(self) -> None:
-        """Show another symbol instead of one that the demo doesn't have."""
+        """Show another symbol in place of a symbol that the demo doesn't have."""
         missing, usual = self._symbol.symbol, self.program.usual_symbol
         known = [info.symbol for info in self.symbols]
         self.select_symbol(usual if usual in known else known[0])

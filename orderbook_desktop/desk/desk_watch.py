@@ -1,4 +1,4 @@
-"""Turns what is wrong behind the window just now into notices."""
+"""Turns present problems of the engine and of a market into notices."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from orderbook_desktop.exchange.errors import (
     UnknownSymbol,
 )
 
-# A first connection takes about a second; after this the exchange counts as out of reach.
+# A first connection takes about a second; after this time the exchange counts as unreachable.
 UNREACHABLE_AFTER_S: Final = 3.0
 
 
 class ProgramWatch:
-    """Keeps `board` in step with an engine; call `look()` a few times a second."""
+    """Keeps the notices about `engine` up to date; call `look()` a few times a second."""
 
     def __init__(self, engine: Engine, board: NoticeBoard) -> None:
         self._engine = engine
@@ -46,26 +46,27 @@ class ProgramWatch:
             self._board.withdraw("disk")
 
     def _look_at_archive(self) -> None:
-        # It stays so until the next start: once read, it is known.
+        # The problem lasts until the next start, so the notice is never withdrawn.
         if problem := self._engine.archiver.problem:
             text = f"A part of what is recorded can't be archived: {problem}"
             self._board.put(Notice("archive", NoticeLevel.WARNING, text))
 
 
 class DeskWatch:
-    """Keeps `board` in step with what is on screen; call `look()` a few times a second.
+    """Keeps the notices about the market on screen up to date.
 
-    `now` is a clock in seconds that never goes back.
+    Call `look()` a few times a second. `now` is a clock in seconds that never goes back.
     """
 
     def __init__(self, board: NoticeBoard, now: Callable[[], float] = time.monotonic) -> None:
         self._board = board
         self._now = now
         self._reached_at = now()
-        self._told_losses: dict[str, int] = {}
+        # By market, how many dropped events the last notice named.
+        self._notified_losses: dict[str, int] = {}
 
     def look(self, engine: Engine, session: MarketSession, kind: SourceKind, *, demo: bool) -> None:
-        """Put and withdraw notices by the state of `session`, which is shown as `kind`."""
+        """Put and withdraw notices by the state of `session`, shown from the source `kind`."""
         self._look_at_database(engine, session, kind)
         self._look_at_losses(session)
         self._look_at_exchange(engine.settings.rest_url, session, demo=demo)
@@ -73,7 +74,7 @@ class DeskWatch:
     def _look_at_database(self, engine: Engine, session: MarketSession, kind: SourceKind) -> None:
         problem = engine.database_problem(session.market)
         is_recorded = kind is SourceKind.MONGO
-        # A recording that goes on behind the screen suffers, too.
+        # Recordings that are not on screen need the database, too.
         if problem and (is_recorded or engine.is_recording):
             is_lasting = is_recorded and engine.server_error is not None
             action = NoticeAction.USE_DIRECT if is_lasting else NoticeAction.NONE
@@ -83,10 +84,10 @@ class DeskWatch:
 
     def _look_at_losses(self, session: MarketSession) -> None:
         dropped = session.sink.counts.dropped
-        # They are counted from the start on: once read, only further ones are news.
-        if dropped <= self._told_losses.get(session.market, 0):
+        # The count goes on from the start of the program; only further losses are news.
+        if dropped <= self._notified_losses.get(session.market, 0):
             return
-        self._told_losses[session.market] = dropped
+        self._notified_losses[session.market] = dropped
         text = (
             f"{dropped:,} events of this symbol could not be recorded, because "
             f"{GapCause.OVERFLOW.sentence}. The recording has a gap there."
@@ -95,7 +96,7 @@ class DeskWatch:
 
     def _look_at_exchange(self, rest_url: str, session: MarketSession, *, demo: bool) -> None:
         status, problem = session.live.status, session.live.problem
-        # Where we wait to keep to its limit, the exchange is not to blame; the badge says why.
+        # While the program waits to keep to the exchange's limit, only the badge says so.
         is_paced = status.state is FeedState.SYNCING and isinstance(problem, Paced)
         if status.state is FeedState.SYNCED or is_paced:
             self._reached_at = self._now()
@@ -111,6 +112,6 @@ class DeskWatch:
         if isinstance(problem, RegionBlocked):
             text = str(problem)
         elif isinstance(problem, RateLimited):
-            # The badge tells the seconds: with them each try would be another notice.
+            # The badge shows the seconds: with them, each attempt would make another notice.
             text = f"{str(problem).partition(';')[0]}; we wait as long as it told us to."
         self._board.put(Notice("exchange", NoticeLevel.WARNING, text, action))

@@ -1,4 +1,4 @@
-"""A market that is on some screen, at the engine of the moment."""
+"""A market that a window or a browser shows, at the program's present engine."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from orderbook_desktop.engine.market_session import MarketLease, MarketSession
 
 
 class FollowedMarket:
-    """The book of `symbol` from the source that `kind` says; is a `LentBook`.
+    """The book of `symbol` from the source that `kind` returns; it is a `LentBook`.
 
-    It stays the same object while its program goes over to another engine: in between there is
-    no book. `closed` is told when it is closed.
+    The object stays the same while its program changes to another engine; in between it has an
+    empty book. `close()` calls `closed`.
     """
 
     def __init__(
@@ -36,40 +36,40 @@ class FollowedMarket:
 
     @property
     def session(self) -> MarketSession | None:
-        """What follows it; None while the program has no engine."""
+        """The session that follows the market; None while the program has no engine."""
         return self._lease.session if self._lease is not None else None
 
     @property
     def recording(self) -> RecordingStatus:
-        """How its recording is doing; while there is no engine, how it did last."""
+        """The status of the market's recording; without an engine, the last status."""
         session = self.session
         return session.recording_status if session is not None else self._last_recording
 
     def take(self, engine: Engine) -> None:
-        """Open it at `engine`; nothing happens before `start()`."""
+        """Open the market at `engine`; nothing happens before `start()`."""
         self._lease = engine.open_market(self.symbol, viewed=True)
 
     def start(self) -> None:
-        """Begin to follow it."""
+        """Begin to follow the market."""
         if self._lease is not None:
             self._lease.session.start()
 
     def leave(self) -> None:
-        """Leave the engine, which ends."""
+        """Close the lease, because the engine ends; keep the last status."""
         lease, self._lease = self._lease, None
         if lease is not None:
             self._last_recording = lease.session.recording_status
             lease.close()
 
     def look(self) -> BookLook:
-        """Return the book as it is now, with its status."""
+        """Return the present book, with its status."""
         kind = self._kind()
         if self._lease is None:
             return BookLook(self._nothing, FeedStatus(FeedState.SYNCING, kind, 0, "Starting."))
         return self._lease.session.view.look(kind)
 
     def close(self) -> None:
-        """End it; to do so again does nothing. What was seen last stays to be seen."""
+        """Stop following; a second call does nothing. The last book can still be read."""
         if self._lease is not None:
             self._lease.close()
         self._closed(self)

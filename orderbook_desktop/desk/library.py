@@ -1,4 +1,4 @@
-"""The library of the browser view: what it offers, and where it borrows a book."""
+"""The library of the browser view: the symbols on offer, and the books that it lends."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from orderbook_desktop.engine.engine import Engine
 
 
 class Library:
-    """Is a `BookLibrary`. `follow` begins a loan of a symbol's book.
+    """A `BookLibrary`. `follow` returns the lent book of a symbol.
 
-    The others are asked anew each time: the symbols on offer, the one to begin with, and whether
-    the market is the made-up one of the demo.
+    The other callables are called each time: they return the symbols on offer, the symbol to
+    begin with, and whether the market is the made-up market of the demo.
     """
 
     def __init__(
@@ -44,20 +44,20 @@ class Library:
 
     @property
     def demo(self) -> bool:
-        """Whether this is the made-up market of the demo."""
+        """Whether the market is the made-up market of the demo."""
         return self._demo()
 
     def find(self, typed: str) -> SymbolInfo:
-        """Return the symbol on offer that was meant; raises `NotOffered`."""
+        """Return the symbol on offer that `typed` names; raises `NotOffered`."""
         return find_symbol(self.symbols, typed, self.default_symbol)
 
     def lend(self, info: SymbolInfo) -> LentBook:
-        """Follow the book of a symbol, with all who follow it already."""
+        """Return the book of a symbol; all its readers share one feed. Close it at the end."""
         return self._follow(info.symbol)
 
 
 def library_of_desk(desk: LiveDesk) -> Library:
-    """Return the library beside a window: begins with its symbol, and shows the same source."""
+    """Return the library of a window's desk; it shows the desk's source, its symbol first."""
     return Library(
         lambda symbol: desk.program.follow(symbol, lambda: desk.source_kind),
         symbols=lambda: desk.symbols,

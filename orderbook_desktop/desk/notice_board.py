@@ -1,4 +1,4 @@
-"""The notices of a window: one for each reason, gone when the reason is, or when dismissed."""
+"""The board of notices: one notice for each key, until it is withdrawn or dismissed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from orderbook_desktop.core.desk import Notice, NoticeLevel
 
 
 class NoticeBoard:
-    """Keeps the notices that hold just now; calls `changed` when they are others.
+    """Keeps the present notices, and calls `changed` when they change.
 
-    A notice that was dismissed does not come back as long as its reason lasts; another one
-    of its key does.
+    A dismissed notice stays away until it is withdrawn; another notice of its key is shown.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
@@ -22,35 +21,37 @@ class NoticeBoard:
     @property
     def notices(self) -> list[Notice]:
         """The notices, warnings first, else in the order in which they came up."""
-        return sorted(self._notices.values(), key=lambda one: one.level is not NoticeLevel.WARNING)
+        return sorted(
+            self._notices.values(), key=lambda notice: notice.level is not NoticeLevel.WARNING
+        )
 
     def put(self, notice: Notice) -> None:
-        """Show `notice`, in the place of an earlier one of its key."""
+        """Show `notice`, in place of an earlier notice of its key."""
         if self._notices.get(notice.key) == notice or notice in self._dismissed:
             return
         self._notices[notice.key] = notice
         self._changed()
 
     def tell(self, notice: Notice) -> None:
-        """Show `notice` of something that just happened, though the same was dismissed before."""
+        """Show `notice` of a new event, even if the same notice was dismissed before."""
         self._dismissed.discard(notice)
         self.put(notice)
 
     def withdraw(self, *keys: str) -> None:
-        """Forget the notices `keys`: their reason is gone."""
+        """Remove the notices of `keys`, because their reason is gone."""
         for key in keys:
             self._dismissed = {notice for notice in self._dismissed if notice.key != key}
             if self._notices.pop(key, None) is not None:
                 self._changed()
 
     def dismiss(self, key: str) -> None:
-        """Take the notice `key` away: it was read."""
+        """Remove the notice of `key`, because the person has read it."""
         notice = self._notices.pop(key, None)
         if notice is not None:
             self._dismissed.add(notice)
             self._changed()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all notices, and forget which were dismissed."""
         self._dismissed.clear()
         self.withdraw(*list(self._notices))

@@ -1,4 +1,4 @@
-"""What all windows of the program share: the engine, the demo, the symbols, the recordings."""
+"""The program that all windows share: the engine, the demo, the symbols, the recordings."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ _BOOK_FIRST_S: Final = 2.0
 
 
 class ProgramDesk(Protocol):
-    """What a program tells each of its desks."""
+    """The calls that a program makes to each of its desks."""
 
     def begin_anew(self) -> None:
-        """Another engine runs from now on, with another market."""
+        """Start afresh: another engine runs from now on, with another market."""
         ...
 
     def symbols_known(self) -> None:
-        """The exchange has told what it trades."""
+        """Take over the exchange's symbols, which are known from now on."""
         ...
 
     def look(self) -> None:
-        """Look at what there is to tell; a few times a second."""
+        """Bring the notices up to date; the program calls this a few times a second."""
         ...
 
 
 class Program:
-    """The engine behind all windows, and what they have in common. `await start()`, `close()`.
+    """The engine behind all windows, and what they share. `await start()`, then `await close()`.
 
-    `recordings` are the kept recordings of the last run, and whether they are to run. With `demo`
-    everything happens on a made-up market, in a database of its own, and the exchange is never
-    asked for anything. `current_log` tells where the log is, as far as there is one.
+    `recordings` are the symbols of the kept recordings, each with whether it is switched on. With
+    `demo` the program shows a made-up market, records it in a database of its own, and never
+    connects to the exchange. `current_log` returns the path of the log, or empty.
 
-    `revision` grows with every change of what is told here. Desks come by `join` and go by
-    `part`. `engine` is another one after the change to the demo; what is on screen follows there.
+    `revision` grows with every change of the program's state. A desk calls `join`, and `part` at
+    its end. The change to the demo replaces `engine`; the followed markets move to the new engine.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Program:
         self.board = NoticeBoard(self.change)
         self._desks: list[ProgramDesk] = []
         self._followed: set[FollowedMarket] = set()
-        # What belongs to the program, and what belongs to the engine of the moment.
+        # The tasks of the program, and the tasks of the present engine.
         self._changes = Jobs(self.tell_of_bug)
         self._jobs = Jobs(self.tell_of_bug)
         self._demo_exchange: DemoExchange | None = None
@@ -83,39 +83,41 @@ class Program:
         self._has_engine = True
         self._started = False
         self.engine = Engine(settings, self.tell_of_bug, times.engine)
-        # What is recorded of the real market has no place in the demo's database.
-        kept = None if demo else recordings
-        self.recordings = RecordingSet(self.engine, kept, look_again_s=times.look_again_s)
+        # The kept recordings are of the real market, and don't belong in the demo's database.
+        kept_recordings = None if demo else recordings
+        self.recordings = RecordingSet(
+            self.engine, kept_recordings, look_again_s=times.look_again_s
+        )
 
     @property
     def exchange(self) -> str:
-        """The host that plays the exchange, where it isn't the usual one; else empty."""
+        """The exchange's host, if it isn't the usual exchange; else empty."""
         return "" if self.demo else self._settings.other_exchange
 
     @property
     def usual_symbol(self) -> str:
-        """The symbol that is shown unless another one is asked for."""
+        """The symbol that is shown by default."""
         return self._settings.usual_symbol
 
     @property
     def disk(self) -> DiskStatus:
-        """What room recordings take, and what there is."""
+        """The disk space that recordings take, and the free space."""
         return self.engine.disk
 
     @property
     def retention(self) -> Retention:
-        """What is kept of recordings."""
+        """How much of the recordings is kept."""
         return self.engine.keeper.retention
 
     async def start(self) -> None:
-        """Begin; what takes time goes on in the background."""
+        """Start the engine, or the demo; what takes time goes on in the background."""
         if self.demo:
             self.enter_demo()
         else:
             await self._begin()
 
     async def close(self) -> None:
-        """End everything. What is still followed then was forgotten, and is logged."""
+        """End all parts. The engine logs a market that is still followed, which is a mistake."""
         try:
             await self._changes.close()
         finally:
@@ -123,18 +125,18 @@ class Program:
             await self._end()
 
     def join(self, desk: ProgramDesk) -> None:
-        """Tell `desk` what happens, from now on."""
+        """Call the methods of `desk` from now on."""
         self._desks.append(desk)
 
     def part(self, desk: ProgramDesk) -> None:
-        """Tell `desk` nothing any more; again does nothing."""
+        """Stop calling the methods of `desk`; a second call does nothing."""
         with suppress(ValueError):
             self._desks.remove(desk)
 
     def follow(self, symbol: str, kind: Callable[[], SourceKind]) -> FollowedMarket:
-        """Follow `symbol` at the engine, and at the next one; close what is returned.
+        """Follow `symbol` at the present engine and at later engines, until the caller closes it.
 
-        `kind` is asked with each look which source to show.
+        Each look calls `kind` for the source to show.
         """
         market = FollowedMarket(symbol, kind, self._followed.discard)
         self._followed.add(market)
@@ -145,22 +147,22 @@ class Program:
         return market
 
     def change(self) -> None:
-        """Have all windows look at what is told here."""
+        """Note a change, so that all windows read the program's state again."""
         self.revision += 1
 
     def set_retention(self, retention: Retention) -> None:
-        """Keep so much of recordings from now on."""
+        """Use `retention` from now on, also in later engines."""
         self._settings = self._settings.with_retention(retention)
         self.engine.keeper.retention = retention
 
     def enter_demo(self) -> None:
-        """Go over to the made-up market, for good; while that goes on nothing more happens."""
+        """Change to the demo's market for good; during the change, a second call does nothing."""
         if not self._entering_demo:
             self._entering_demo = True
             self._changes.start(self._change_to_demo(), "start of the demo")
 
     def tell_of_bug(self, error: BaseException) -> None:
-        """Tell the person that something went wrong that should not have; it is logged."""
+        """Notify the person of a bug, whose details are in the log."""
         text = (
             f"Something went wrong that should not have ({type(error).__name__}); the details "
             f"are in {self._current_log() or 'the log'}. If the window acts up, start it again."
@@ -168,7 +170,7 @@ class Program:
         self.board.tell(Notice("bug", NoticeLevel.WARNING, text))
 
     async def _begin(self) -> None:
-        """Let the engine run, and what it is there for."""
+        """Start the engine, the followed markets, and the tasks that belong to the engine."""
         self._started = True
         await self.engine.start()
         for market in self._followed:
@@ -198,17 +200,17 @@ class Program:
             desk.symbols_known()
 
     async def _until_book(self) -> None:
-        """Wait for the first book, not long: loading the symbols would only slow it down."""
+        """Wait a short time for the first book, which loading the symbols would slow down."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_BOOK_FIRST_S):
                 while not self._has_book():  # noqa: ASYNC110 - feeds have no event to wait for
                     await asyncio.sleep(_POLL_S)
 
     def _has_book(self) -> bool:
-        """Whether all that is on screen has a book, or a reason why not."""
-        lives = [one.session.live for one in self._followed if one.session is not None]
+        """Whether each followed market has a book, or a problem."""
+        feeds = [market.session.live for market in self._followed if market.session is not None]
         return all(
-            live.status.state is FeedState.SYNCED or live.problem is not None for live in lives
+            feed.status.state is FeedState.SYNCED or feed.problem is not None for feed in feeds
         )
 
     async def _watch(self) -> None:
@@ -221,7 +223,7 @@ class Program:
                 desk.look()
 
     async def _change_to_demo(self) -> None:
-        """Start the demo's exchange, then leave what there was and go on with that."""
+        """Start the demo's exchange, end the present engine, and start an engine for the demo."""
         exchange = DemoExchange(self._settings, self._times.demo)
         self.board.tell(Notice("demo", NoticeLevel.INFORMATION, "Starting the demo…"))
         try:

@@ -1,4 +1,4 @@
-"""What a program records: the recordings kept by hand, and those of the symbols on screens."""
+"""The recordings of a program: those that are kept, and those of the symbols on screen."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Kept:
-    """A recording kept by hand; without a lease while it is stopped."""
+class _KeptRecording:
+    """A kept recording; it has no lease while it is stopped."""
 
     symbol: str
     lease: MarketLease | None = None
@@ -30,9 +30,9 @@ class _Kept:
 
 @dataclass(eq=False, slots=True)
 class Screen:
-    """One window, as far as recordings go by it.
+    """The symbol that one window shows, and the window's recording switch.
 
-    `follows` is its switch: whether the symbol that it shows is recorded because it is there.
+    While `follows` is on, the symbol on this screen is recorded because it is on screen.
     """
 
     follows: bool = True
@@ -41,18 +41,17 @@ class Screen:
 
 
 class RecordingSet:
-    """Decides what of `engine` is recorded: each session's switch is set here only.
+    """Decides which sessions of `engine` record; no other code sets a session's switch.
 
-    `kept` are the symbols recorded by hand, and whether they are to run. They go on whatever
-    is on screen. A symbol on a screen that follows is recorded, too, unless it is among the kept
-    ones: then what was said of it there holds.
+    `kept` are the symbols of the kept recordings, each with whether it is to run. A kept
+    recording goes on while other symbols are on screen. A symbol on a screen that `follows` is
+    recorded, too. If that symbol has a kept recording, only the kept recording's switch counts.
 
-    A kept recording is not resumed while another program records its market: that is followed
-    instead, and looked at again every `look_again_s`. One that is started by hand begins in any
-    case.
+    A kept recording is not resumed while another program records its market; the set looks again
+    every `look_again_s`. A recording that the person starts begins at once, in any case.
 
-    `await resume()` in the background when the engine runs, call `show()` with each session
-    that comes on a screen, `hide()` when a screen goes, and `look()` a few times a second. Call
+    `await resume()` in the background when the engine runs. Call `show()` with each session that
+    comes on a screen, `hide()` when a screen closes, and `look()` a few times a second. Call
     `close()` before the engine ends.
     """
 
@@ -67,27 +66,30 @@ class RecordingSet:
         self._engine = engine
         self._look_again_s = look_again_s
         self._now_ns = now_ns
-        self._kept: dict[str, _Kept] = {}
+        self._kept_recordings: dict[str, _KeptRecording] = {}
         self._running = False
         self._to_start: list[str] = []
         self._elsewhere: frozenset[str] = frozenset()
         self._screens: list[Screen] = []
-        # Of the recordings that only a screen wants, by market.
+        # The meters of the recordings that run only for a screen, by market.
         self._screen_meters: dict[str, RecordingMeter] = {}
         for symbol, is_to_run in (kept or {}).items():
-            self._kept[split_symbol(symbol)[1]] = _Kept(symbol)
+            self._kept_recordings[split_symbol(symbol)[1]] = _KeptRecording(symbol)
             if is_to_run:
                 self._to_start.append(symbol)
 
     async def resume(self) -> None:
-        """Start what is to run, each as soon as no other program records it; the engine runs."""
+        """Start the recordings that are to run, each as soon as no other program records it.
+
+        The engine has to run.
+        """
         self._running = True
         while self._to_start:
             self._elsewhere = await self._recorded_elsewhere()
             for symbol in list(self._to_start):
                 market = split_symbol(symbol)[1]
                 if market not in self._elsewhere:
-                    self._open(self._kept[market])
+                    self._open(self._kept_recordings[market])
             if self._to_start:
                 await asyncio.sleep(self._look_again_s)
 
@@ -97,12 +99,12 @@ class RecordingSet:
             await self._engine.database.until_connected()
             return await recorded_by_others(self._engine.database)
         except KnownError as error:
-            # Where there is no database, no program records in it; ours will wait for it.
-            _log.info("what others record is not known: %s", error)
+            # Without the database no other program can record in it. This one waits for it.
+            _log.info("the recordings of other programs are not known: %s", error)
             return self._elsewhere
 
     def show(self, screen: Screen, symbol: str, session: MarketSession) -> None:
-        """`session` is on `screen` from now on, in the place of the one before."""
+        """Note that `session` is on `screen` from now on, in place of the session before."""
         before, screen.symbol, screen.session = screen.session, symbol, session
         if screen not in self._screens:
             self._screens.append(screen)
@@ -111,7 +113,7 @@ class RecordingSet:
         self._switch(session)
 
     def hide(self, screen: Screen) -> None:
-        """Nothing is on `screen` any more; again does nothing."""
+        """Note that `screen` is closed; a second call does nothing."""
         session, screen.session = screen.session, None
         if screen in self._screens:
             self._screens.remove(screen)
@@ -119,9 +121,9 @@ class RecordingSet:
             self._switch(session)
 
     def set_on_screen(self, screen: Screen, wanted: bool) -> None:
-        """Start or stop the recording of the symbol on `screen`, and of those that follow there.
+        """Start or stop the recording of the symbol on `screen`, and of later symbols there.
 
-        Windows that show the same market have one switch.
+        Windows that show the same market share one switch.
         """
         screen.follows = wanted
         session = screen.session
@@ -129,7 +131,7 @@ class RecordingSet:
             return
         for other in self._showing(session.market):
             other.follows = wanted
-        if session.market not in self._kept:
+        if session.market not in self._kept_recordings:
             self._switch(session)
         elif wanted:
             self.start(screen.symbol)
@@ -137,53 +139,53 @@ class RecordingSet:
             self.stop(screen.symbol)
 
     def start(self, symbol: str) -> None:
-        """Keep a recording of `symbol`, and let it run."""
+        """Keep a recording of `symbol`, and start it."""
         market = split_symbol(symbol)[1]
-        kept = self._kept.setdefault(market, _Kept(symbol))
+        recording = self._kept_recordings.setdefault(market, _KeptRecording(symbol))
         if self._running:
-            self._open(kept)
-        elif kept.symbol not in self._to_start:
-            self._to_start.append(kept.symbol)
+            self._open(recording)
+        elif recording.symbol not in self._to_start:
+            self._to_start.append(recording.symbol)
 
     def stop(self, symbol: str) -> None:
-        """Stop recording `symbol`, which is kept in the list; unknown ones are ignored."""
+        """Stop recording `symbol`, and keep it in the list; an unknown symbol is ignored."""
         market = split_symbol(symbol)[1]
         screens = self._showing(market)
         if screens:
-            self._kept.setdefault(market, _Kept(symbol))
-        if market in self._kept:
-            self._close(self._kept[market])
+            self._kept_recordings.setdefault(market, _KeptRecording(symbol))
+        if market in self._kept_recordings:
+            self._close(self._kept_recordings[market])
         self._switch_on(screens)
 
     def remove(self, symbol: str) -> None:
-        """Take `symbol` off the list: only the screen decides about it any more.
+        """Take `symbol` off the list, so that only screens decide whether it is recorded.
 
-        What goes on so does without a break; but nothing begins by it: one that was stopped
-        stays so on screen, and with it what follows there, as after `set_on_screen(False)`.
+        A recording that a screen wants goes on without a break. A stopped recording stays stopped:
+        the screens that show it no longer follow, as after `set_on_screen(False)`.
         """
         market = split_symbol(symbol)[1]
         screens = self._showing(market)
-        if market in self._kept:
+        if market in self._kept_recordings:
             for screen in screens:
                 if screen.session is not None and not screen.session.recording:
                     screen.follows = False
-            self._close(self._kept.pop(market))
+            self._close(self._kept_recordings.pop(market))
         self._switch_on(screens)
 
     def close(self) -> None:
-        """Give back what the engine has lent; what runs is to run again."""
+        """Close all leases; recordings that run now are started again by `resume()`."""
         self._running = False
         for screen in self._screens:
             screen.session = None
         self._screens.clear()
         self._screen_meters.clear()
-        for kept in self._kept.values():
-            if kept.lease is not None:
-                self._close(kept)
-                self._to_start.append(kept.symbol)
+        for recording in self._kept_recordings.values():
+            if recording.lease is not None:
+                self._close(recording)
+                self._to_start.append(recording.symbol)
 
     def look(self) -> None:
-        """Take note of how far the recordings have come."""
+        """Measure all recordings."""
         for meter in self._meters():
             meter.look()
 
@@ -193,12 +195,12 @@ class RecordingSet:
 
     @property
     def statuses(self) -> Sequence[RecordingStatus]:
-        """How all of them are doing: the kept ones in their order, then those on screens."""
-        found = [
-            kept.meter.status() if kept.meter is not None else self._idle(kept.symbol)
-            for kept in self._kept.values()
+        """The status of each recording: the kept recordings in their order, then the screens'."""
+        kept = [
+            self._idle(recording.symbol) if recording.meter is None else recording.meter.status()
+            for recording in self._kept_recordings.values()
         ]
-        return [*found, *(one.status(kept=False) for one in self._screen_meters.values())]
+        return [*kept, *(meter.status(kept=False) for meter in self._screen_meters.values())]
 
     def _idle(self, symbol: str) -> RecordingStatus:
         wanted, market = symbol in self._to_start, split_symbol(symbol)[1]
@@ -213,33 +215,35 @@ class RecordingSet:
         return self._now_ns() // 1_000_000
 
     def _showing(self, market: str) -> list[Screen]:
-        """Return the screens that `market` is on."""
+        """Return the screens that show `market`."""
         return [
-            one for one in self._screens if one.session is not None and one.session.market == market
+            screen
+            for screen in self._screens
+            if screen.session is not None and screen.session.market == market
         ]
 
     def _meters(self) -> list[RecordingMeter]:
-        meters = [kept.meter for kept in self._kept.values() if kept.meter is not None]
-        return [*meters, *self._screen_meters.values()]
+        meters = [recording.meter for recording in self._kept_recordings.values()]
+        return [*filter(None, meters), *self._screen_meters.values()]
 
-    def _open(self, kept: _Kept) -> None:
-        self._wait_no_more(kept)
-        if kept.lease is not None:
+    def _open(self, recording: _KeptRecording) -> None:
+        self._wait_no_more(recording)
+        if recording.lease is not None:
             return
-        kept.lease = self._engine.open_market(kept.symbol, viewed=False)
-        session = kept.lease.session
-        # What only a screen wanted until now goes on being measured.
-        kept.meter = self._screen_meters.get(session.market)
+        recording.lease = self._engine.open_market(recording.symbol, viewed=False)
+        session = recording.lease.session
+        # The meter of a recording that ran only for a screen goes on.
+        meter = self._screen_meters.get(session.market)
         self._switch(session)
-        kept.meter = kept.meter or RecordingMeter(kept.symbol, session, self._now_ms())
+        recording.meter = meter or RecordingMeter(recording.symbol, session, self._now_ms())
         session.start()
 
-    def _wait_no_more(self, kept: _Kept) -> None:
-        self._to_start = [one for one in self._to_start if one != kept.symbol]
+    def _wait_no_more(self, recording: _KeptRecording) -> None:
+        self._to_start = [symbol for symbol in self._to_start if symbol != recording.symbol]
 
-    def _close(self, kept: _Kept) -> None:
-        self._wait_no_more(kept)
-        lease, kept.lease, kept.meter = kept.lease, None, None
+    def _close(self, recording: _KeptRecording) -> None:
+        self._wait_no_more(recording)
+        lease, recording.lease, recording.meter = recording.lease, None, None
         if lease is not None:
             self._switch(lease.session)
             lease.close()
@@ -250,15 +254,16 @@ class RecordingSet:
                 self._switch(screen.session)
 
     def _switch(self, session: MarketSession) -> None:
-        """Let `session` record if it is kept and runs, or if a screen wants it."""
+        """Switch recording of `session` on if a kept recording or a screen wants it, else off."""
         market = session.market
-        wanting = [one for one in self._showing(market) if one.follows]
-        kept = self._kept.get(market)
-        by_screen = kept is None and bool(wanting)
+        following = [screen for screen in self._showing(market) if screen.follows]
+        kept = self._kept_recordings.get(market)
+        by_screen = kept is None and bool(following)
         is_kept = kept is not None and kept.lease is not None and kept.lease.session is session
         session.set_recording(by_screen or is_kept)
         meter = self._screen_meters.get(market)
         if not by_screen:
             self._screen_meters.pop(market, None)
         elif meter is None or meter.session is not session:
-            self._screen_meters[market] = RecordingMeter(wanting[0].symbol, session, self._now_ms())
+            symbol = following[0].symbol
+            self._screen_meters[market] = RecordingMeter(symbol, session, self._now_ms())

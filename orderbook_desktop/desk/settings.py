@@ -1,4 +1,4 @@
-"""What a desk has to be told; the program's settings are that."""
+"""The settings behind a desk; the program's settings fulfil this Protocol."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orderbook_desktop.engine.settings import EngineSettings
 
 
 class DeskSettings(EngineSettings, Protocol):
-    """The settings of the engine behind a desk, and how those of another one are had."""
+    """The settings of the engine behind a desk, and copies of them for another engine."""
 
     @property
     def env(self) -> Enum:
@@ -19,16 +19,16 @@ class DeskSettings(EngineSettings, Protocol):
 
     @property
     def other_exchange(self) -> str:
-        """The host of an exchange's address that isn't the usual one, or empty."""
+        """The exchange's host, if it isn't the usual exchange; else empty."""
         ...
 
     @property
     def usual_symbol(self) -> str:
-        """The symbol that is shown unless another one is asked for."""
+        """The symbol that is shown by default."""
         ...
 
     def with_retention(self, retention: Retention) -> Self:
-        """Return these settings, with `retention` as what is kept of recordings."""
+        """Return these settings with `retention`."""
         ...
 
     def with_exchange(self, rest_url: str, ws_url: str, db_name: str) -> Self:

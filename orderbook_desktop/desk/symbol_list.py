@@ -1,4 +1,4 @@
-"""The symbols on offer, as far as they are known."""
+"""The list of symbols on offer."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _log = logging.getLogger(__name__)
 
 
 class SymbolList:
-    """The symbols `named`, where there are any; else all that are traded, once that is known.
+    """The symbols in `named`; if there are none, all traded symbols, once they are known.
 
-    `await load()` in the background. The list of symbols is the same object until it changes.
+    `await load()` in the background. `symbols` is the same object until it changes.
     """
 
     def __init__(self, named: Sequence[str] = ()) -> None:
@@ -25,7 +25,7 @@ class SymbolList:
         self.symbols: Sequence[SymbolInfo] = self._named
 
     async def load(self, fetch: Callable[[], Awaitable[list[SymbolInfo]]]) -> None:
-        """Fetch what is traded, however often that takes; named ones get their filters."""
+        """Fetch the traded symbols, and try again until that works; fill in the named symbols."""
         delays = backoff_delays(first=1.0, cap=60.0)
         while True:
             try:
@@ -35,14 +35,14 @@ class SymbolList:
                 _log.warning("no list of symbols: %s", error)
                 await asyncio.sleep(next(delays))
         by_market = {info.market: info for info in traded}
-        self.symbols = [by_market.get(one.market, one) for one in self._named] or traded
+        self.symbols = [by_market.get(info.market, info) for info in self._named] or traded
 
     def listed(self, market: str) -> SymbolInfo | None:
-        """Return what is known of `market`, if it is on offer."""
+        """Return the symbol of `market`; None if it is not on offer."""
         return next((info for info in self.symbols if info.market == market), None)
 
     def find(self, typed: str) -> SymbolInfo:
-        """Return the symbol that was meant; raises `ValueError` where there is none."""
+        """Return the symbol that `typed` names; raises `ValueError` if there is none."""
         symbol, market = split_symbol(typed)
         info = self.listed(market)
         if info is not None:

@@ -1,4 +1,4 @@
-"""How long what is behind a window waits for what."""
+"""How long a desk and its parts wait."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from orderbook_desktop.engine.engine import ENGINE_TIMES, EngineTimes
 
 @dataclass(frozen=True, slots=True)
 class DeskTimes:
-    """How long a desk and its parts wait for what, in seconds.
+    """How long a desk and its parts wait, in seconds.
 
-    `engine` and `demo` are the times of these parts. A recording that another program makes is
-    looked at every `look_again_s`: it is taken over when that program ends.
+    `engine` and `demo` are the times of these parts. While another program records the market of a
+    kept recording, the desk looks every `look_again_s` whether that program has ended.
     """
 
     engine: EngineTimes = ENGINE_TIMES

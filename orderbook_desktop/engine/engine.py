@@ -1,4 +1,4 @@
-"""Everything that runs behind a window or a headless recorder, built and stopped in order."""
+"""All parts that run behind a window or a headless recorder, built and stopped in order."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ _SLOW_IMPORTS: Final = ("websockets.asyncio.client", "aiohttp", "motor.motor_asy
 
 @dataclass(frozen=True, slots=True)
 class EngineTimes:
-    """How long an engine waits for what, in seconds.
+    """How long an engine waits, in seconds.
 
-    A database that can't be had at the start is tried again after `retry_first_s`, then ever
-    later. The disk is looked at every `disk_look_s`. `server` and `archive` are the times of the
-    database's server and of the archiver.
+    If the database can't be had at the start, the engine tries again after `retry_first_s`, and
+    then after growing delays. It looks at the disk every `disk_look_s`. `server` and `archive` are
+    the times of the database's server and of the archiver.
 
-    The others are how long the parts may take to end: a window has to be gone within three
-    seconds in all. What was received may be written for `write_s`; the tasks in the background
-    have `jobs_s`, each other part `part_s`. The server comes last and has `server_s`: one that
-    is cut short is sound, but has to recover when it starts again, and the person who has pressed
+    The other times limit how long the parts may take to end: a window has to close within three
+    seconds in all. Received events may be written for `write_s`; the tasks in the background have
+    `jobs_s`, each other part `part_s`. The server ends last and has `server_s`. A server that is
+    cut short loses nothing, but has to recover when it starts again; a person who has pressed
     Ctrl-C should not wait longer.
     """
 
@@ -73,10 +73,10 @@ ENGINE_TIMES: Final = EngineTimes()
 class Engine:
     """The exchange's and the database's side of the program.
 
-    `await start()` begins everything and returns at once. A database that can't be had is
-    told in `database_problem` and tried again. `await close()` ends everything, in the
-    order that loses nothing, whatever fails on the way. `failed` is told of bugs: the
-    exceptions of tasks in the background.
+    `await start()` starts all parts and returns at once. While the database can't be had,
+    `database_problem` says why, and the engine tries again. `await close()` ends all parts in the
+    order that loses nothing, even if some of them fail. `failed` is called with the exception of
+    a task in the background, which is a bug.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Engine:
 
     @property
     def server_error(self) -> KnownError | None:
-        """Why there is no database server; None while there is one, or hope for the first."""
+        """Why there is no database server; None while it runs, or starts for the first time."""
         return self._server_error
 
     @property
@@ -141,12 +141,12 @@ class Engine:
             return str(self._server_error)
         if self.server.state is ServerState.AWAY:
             return self.server.state_detail or "The database is away."
-        # A start of our own needs no words; one that waits for somebody else tells so.
+        # The detail of a start is empty, unless the server waits for another program.
         return self.server.state_detail if self.server.state is ServerState.STARTING else ""
 
     @property
     def server_note(self) -> str:
-        """What else the person should know of the database, or empty."""
+        """What else the person should know about the database, as a sentence; else empty."""
         return self.server.state_detail if self.server.state is ServerState.READY else ""
 
     def database_problem(self, market: str) -> str:
@@ -155,12 +155,12 @@ class Engine:
 
     @property
     def is_recording(self) -> bool:
-        """Whether anything is to be recorded."""
-        return any(one.recording for one in self._sessions.values())
+        """Whether the recording of at least one market is switched on."""
+        return any(session.recording for session in self._sessions.values())
 
     @property
     def disk(self) -> DiskStatus:
-        """What room recordings take, and what there is."""
+        """The disk space that recordings take, and the free space."""
         keeper, watch = self.keeper, self.disk_watch
         return DiskStatus(
             size=keeper.size,
@@ -172,7 +172,7 @@ class Engine:
         )
 
     async def start(self) -> None:
-        """Begin. Slow imports and the database go on in the background."""
+        """Start all parts. Slow imports and the database's start go on in the background."""
         self.jobs.start(self._import_ahead(), "imports")
         self.jobs.start(self._keep_trying_server(), "start of the database")
         self.jobs.start(self._witness_taker.run(self._sessions.values), "witnesses")
@@ -182,15 +182,16 @@ class Engine:
         self._archiving = self.jobs.start(self.archiver.run(), "archive")
 
     async def until_database(self) -> None:
-        """Wait until the database is there; raises the `KnownError` why it can't be had now."""
+        """Wait until the database is there; raises the `KnownError` of a failed attempt."""
         await self._server_tried.wait()
         if self._server_error is not None:
             raise self._server_error
 
     def open_market(self, symbol: str, *, viewed: bool) -> MarketLease:
-        """Return a lease of the session of `symbol`, which is to be started.
+        """Return a lease of the session of `symbol`; the caller starts the session.
 
-        `viewed` also follows its recording. All leases of a market share its session.
+        With `viewed` the session also follows the recorded book. All leases of a market share its
+        session.
         """
         market = split_symbol(symbol)[1]
         session = self._sessions.get(market)
@@ -202,7 +203,7 @@ class Engine:
         return MarketLease(session, viewed=viewed, returned=self._end_unless_lent)
 
     def closing(self, market: str) -> asyncio.Task[None] | None:
-        """Return the end of earlier sessions of `market`, while it goes on."""
+        """Return the task that ends earlier sessions of `market`; None if all have ended."""
         return self._closing.get(market)
 
     def _end_unless_lent(self, session: MarketSession) -> None:
@@ -226,9 +227,9 @@ class Engine:
         return symbols
 
     async def close(self, write_within_s: float | None = None) -> None:
-        """End everything; what was received is written first, for at most `write_within_s`.
+        """End all parts. Received events are written first, for at most `write_within_s`.
 
-        If that is None, writing has the time that the engine was made with.
+        If that is None, writing has the time in the engine's `times`.
         """
         if self._closed:
             return
@@ -240,7 +241,7 @@ class Engine:
             self._end_session(session)
         write = functools.partial(self.recorder.close, write_s)
         async with AsyncExitStack() as stack:
-            # Called in reverse order, each whatever became of the one before.
+            # The stack calls them in reverse order, and calls each even if another one failed.
             add = stack.push_async_callback
             add(_within, times.server_s, "the database server", self.server.close)
             stack.callback(self.database.close)
@@ -251,7 +252,7 @@ class Engine:
             add(self._close_exchange)
 
     async def _stop_archiving(self) -> None:
-        """Leave the archive where it is: the next to archive goes on from there."""
+        """Cancel the archiver; at the next start it continues where it stopped."""
         if self._archiving is not None:
             self._archiving.cancel()
             await asyncio.wait({self._archiving})
@@ -292,7 +293,7 @@ class Engine:
         return DatabaseServer(settings.data_dir, settings.mongo_dsn, times=self._times.server)
 
     async def _import_ahead(self) -> None:
-        """Import in a thread, beside the start of the server, so that the window stays alive."""
+        """Import slow modules in a thread, while the server starts; the window stays responsive."""
         for module in _SLOW_IMPORTS:
             await asyncio.to_thread(importlib.import_module, module)
 
@@ -323,11 +324,11 @@ async def _close_after(session: MarketSession, before: asyncio.Task[None] | None
 
 
 async def _within(seconds: float, what: str, close: Callable[[], Awaitable[None]]) -> None:
-    """Close one part; a failure is logged and keeps nobody else from being closed."""
+    """Close one part; a failure is logged, so that the other parts are closed, too."""
     try:
         async with asyncio.timeout(seconds):
             await close()
     except TimeoutError:
         _log.warning("%s did not end within %.1f s", what, seconds)
-    except Exception:  # noqa: BLE001 (whatever it is, the others have to be closed)
+    except Exception:  # noqa: BLE001 (the other parts have to be closed after any failure)
         _log.exception("%s did not end cleanly", what)

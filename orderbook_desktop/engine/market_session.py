@@ -1,4 +1,4 @@
-"""One market being followed: the exchange's feed, its recording, and who has it on loan."""
+"""The session of one market: the exchange's feed, its recording, and the leases of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.system.tasks import Jobs
 
-# The recorded book is there within milliseconds of being written: look soon.
+# The recorded book can be read within milliseconds of being written, so the first delay is short.
 _RECORDED_FIRST_DELAY_S: Final = 0.05
 _RECORDED_LONGEST_DELAY_S: Final = 1.0
 _STATES: Final = {
@@ -31,7 +31,7 @@ _STATES: Final = {
 
 
 class Sources(Protocol):
-    """What a session needs of an engine."""
+    """The parts of an engine that a session needs."""
 
     @property
     def rest(self) -> SnapshotSource:
@@ -50,44 +50,44 @@ class Sources(Protocol):
 
     @property
     def recorded_streams(self) -> DiffStream:
-        """The recorded events, as they are recorded."""
+        """The recorded events, from the database's change stream."""
         ...
 
     @property
     def recorder(self) -> Recorder:
-        """Who records."""
+        """The recorder of all markets."""
         ...
 
     @property
     def archiver(self) -> Archiver:
-        """What archives the recordings."""
+        """The archiver of all recordings."""
         ...
 
     @property
     def disk_watch(self) -> DiskWatch:
-        """Who looks after the disk."""
+        """The watch over the disk of the recordings."""
         ...
 
     @property
     def jobs(self) -> Jobs:
-        """Who looks after what runs in the background."""
+        """The engine's tasks in the background."""
         ...
 
     def database_problem(self, market: str) -> str:
-        """Return what keeps `market` from being recorded, or empty."""
+        """Return what keeps `market` from being recorded, as a sentence; else empty."""
         ...
 
     def closing(self, market: str) -> asyncio.Task[None] | None:
-        """Return the end of earlier sessions of `market`, while it goes on."""
+        """Return the task that ends earlier sessions of `market`; None if all have ended."""
         ...
 
 
 class MarketSession:
-    """Follows `market` from `start()` until `close()`; `view` is what windows show of it.
+    """Follows `market` from `start()` until `close()`; windows show its `view`.
 
-    It is on loan while there is a `MarketLease` of it. `recording` is a switch that may be set
-    before; while the session is `paused` nothing is recorded, whatever it says. The recorded book
-    is followed while one of the leases is a viewer's. Only one session of a market may run at a
+    `recording` is a switch that may be set before the start. While the session is `paused`,
+    nothing is recorded, whether the switch is on or off. The session follows the recorded book
+    while at least one `MarketLease` of it is `viewed`. Only one session of a market may run at a
     time.
     """
 
@@ -120,17 +120,17 @@ class MarketSession:
 
     @property
     def has_begun(self) -> bool:
-        """Whether there was anything to record yet."""
+        """Whether the session has had a book, or an event to record."""
         return self.live.status.state is FeedState.SYNCED or self.sink.counts.events > 0
 
     @property
     def sink(self) -> MarketSink:
-        """Where the recording goes, with its counts."""
+        """The sink that records the market, with its counts."""
         return self._sources.recorder.sink(self.market)
 
     @property
     def recording_status(self) -> RecordingStatus:
-        """How the recording is doing; rate and lag are for a meter to say."""
+        """The status of the recording, without rate and lag, which a `RecordingMeter` measures."""
         problem = self._problem() if self.recording else ""
         return RecordingStatus(
             self.market,
@@ -143,27 +143,27 @@ class MarketSession:
 
     @property
     def lag_ms(self) -> int | None:
-        """How late the events are stored, in ms; None before the first."""
+        """The time from an event's arrival until it is stored, in ms; None before the first."""
         return self._sources.recorder.lag_ms_of(self.market)
 
     def start(self) -> None:
-        """Begin to follow, after earlier sessions of the market have ended; again: nothing."""
+        """Begin to follow, after earlier sessions of the market; a second call does nothing."""
         if self._live_run is None:
             self._live_run = self._follow(self.live, self._sources.closing(self.market))
             self._follow_recorded()
 
     @property
     def leases(self) -> int:
-        """How many leases of it there are."""
+        """The number of leases of the session."""
         return len(self._leases)
 
     def lend(self, lease: MarketLease) -> None:
-        """Count `lease`; for a viewer follow the recorded book, too."""
+        """Add `lease`; if it is viewed, follow the recorded book, too."""
         self._leases.add(lease)
         self._follow_recorded()
 
     def take_back(self, lease: MarketLease) -> None:
-        """Count `lease` no more; after the last viewer the recorded book is let go."""
+        """Remove `lease`; after the last viewed lease, stop following the recorded book."""
         self._leases.remove(lease)
         if lease.viewed and not self._is_viewed and self._recorded_run is not None:
             self._recorded_run.cancel()
@@ -196,14 +196,14 @@ class MarketSession:
             self._record(GapCause.USER, "", wanted=wanted)
 
     def pause(self, detail: str) -> None:
-        """Record nothing for now, because the disk is nearly full; `detail` is the gap's."""
+        """Pause recording, because the disk is nearly full; `detail` is the detail of the gap."""
         if not self.paused:
             self.paused = True
             if self.recording:
                 self._record(GapCause.DISK, detail, wanted=False)
 
     def resume(self) -> None:
-        """Record again, if that is still wanted."""
+        """End the pause; record again if the switch is still on."""
         if self.paused:
             self.paused = False
             if self.recording:
@@ -224,7 +224,7 @@ class MarketSession:
         return disk or self._sources.database_problem(self.market)
 
     async def close(self) -> None:
-        """Stop following, and so recording."""
+        """Stop recording and following."""
         self.set_recording(wanted=False)
         runs = list(self._runs)
         for run in runs:
@@ -233,11 +233,12 @@ class MarketSession:
 
 
 class MarketLease:
-    """A loan of a market's session, which goes on while there is any; is a `LentBook`.
+    """A lease of a market's session, which runs while it has a lease; a lease is a `LentBook`.
 
-    `viewed` has the recorded book followed, too. `kind` is the source that `look` shows. A lease
-    is a context manager, or `close()` it; to close it again does nothing. `returned` is told then,
-    with the session. A lease that is still open when its engine ends is logged as a mistake.
+    With `viewed` the session follows the recorded book, too. `kind` is the source that `look`
+    shows. Use a lease as a context manager, or call `close()`, which calls `returned` with the
+    session; a second `close()` does nothing. The engine logs a warning about a lease that is
+    still open when the engine closes.
     """
 
     def __init__(
@@ -256,11 +257,11 @@ class MarketLease:
         return self.session.market
 
     def look(self) -> BookLook:
-        """Return the book as it is now, with its status."""
+        """Return the present book of source `kind`, with its status."""
         return self.session.view.look(self.kind)
 
     def close(self) -> None:
-        """End the loan."""
+        """End the lease."""
         if not self._closed:
             self._closed = True
             self.session.take_back(self)
@@ -280,7 +281,7 @@ async def _run(feed: BookFeed, after: asyncio.Task[None] | None) -> None:
 
 
 def state_of(session: MarketSession, problem: str) -> RecordingState:
-    """Return what becomes of the events; `problem` is what the database has against it."""
+    """Return the state of the recording; `problem` is why it is delayed, or empty."""
     if not session.recording:
         return RecordingState.STOPPED
     is_hopeless = isinstance(session.live.problem, UnknownSymbol | RegionBlocked)

@@ -1,4 +1,4 @@
-"""What views show of one market: the recorded book, and when that can't be had, the live one."""
+"""Chooses the book of a market that views show: the recorded book, or the live book instead."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 
-# The recorded book may be this much older than the exchange's before it is called late.
+# The recorded book may be this much older than the live book before it counts as late.
 LATE_AFTER_NS: Final = 3_000_000_000
 
 
 class Feed(Protocol):
-    """What a view source needs of a `BookFeed`."""
+    """The members of a `BookFeed` that a view source needs."""
 
     @property
     def book(self) -> Book:
@@ -30,21 +30,20 @@ class Feed(Protocol):
 
     @property
     def status(self) -> FeedStatus:
-        """How far the book can be trusted."""
+        """The state of the feed: how far the book can be trusted."""
         ...
 
 
 class ViewSource:
     """Serves the book of a market, from the source that a view has chosen.
 
-    The recorded book is what is shown unless it can't be: while the database is away or
-    late the exchange's own stands in, and the status says so. A recorded book from before
-    a gap is never shown as if it were the present one.
+    A view of the recorded book gets the live book while the database is away or late, and the
+    status says so. A recorded book from before a gap is never shown as the present book.
 
-    To look changes nothing, so that any number of views may look as often as they like. Call
-    `feeds_moved` after each change of a feed, `recording_changed` when our own recording
-    starts or stops, and `recorded_feed_starts` when the recorded book begins to be followed.
-    `now_ns` is a clock that never goes back; a look reads it once.
+    `look` changes nothing, so that any number of views may call it at any time. Call `feeds_moved`
+    after each change of a feed, `recording_changed` when the recording of this process starts or
+    stops, and `recorded_feed_starts` when the recorded feed starts. `now_ns` is a clock that never
+    goes back; a look reads it once.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class ViewSource:
         self._goal_set_ns = 0
 
     def look(self, kind: SourceKind) -> BookLook:
-        """Return the book to show now of `kind`, how far it can be trusted, whence it comes."""
+        """Return the book to show now for a view of `kind`, with its status and its source."""
         return BookLook(*self._choose(kind))
 
     def feeds_moved(self) -> None:
@@ -75,14 +74,14 @@ class ViewSource:
             self._set_goal()
 
     def recorded_feed_starts(self) -> None:
-        """Note that the recorded book is followed from now on, and not late before."""
+        """Note that the recorded feed starts here, and can't be late yet."""
         self._set_goal()
 
     def recording_changed(self) -> None:
-        """Note that our own recording starts or stops here.
+        """Note that the recording of this process starts or stops here.
 
-        After a start, a recorded book from before it is from before a gap. After a stop,
-        only events beyond it prove that somebody else records.
+        A recorded book from before a start is from before a gap. Only recorded events from after a
+        stop prove that another process records.
         """
         self._changed_at_id = self._live.book.last_update_id if self._live.base_id else 0
         self._set_goal()
@@ -122,7 +121,7 @@ class ViewSource:
     def _of_others(
         self, live: FeedStatus, recorded: FeedStatus, *, late: bool
     ) -> tuple[Book, FeedStatus]:
-        """Nobody records here: follow another process's recording, if there is one."""
+        """Choose while this process does not record: another process may record the market."""
         is_running = self._recorded.book.last_update_id > self._changed_at_id
         is_current = live.state is not FeedState.SYNCED or not late
         if recorded.state is FeedState.SYNCED and is_running and is_current:
@@ -130,23 +129,23 @@ class ViewSource:
         return self._live.book, live
 
     def _is_late(self) -> bool:
-        """Whether the recorded book has been waiting too long for what the live one has.
+        """Whether the recorded book has taken too long to reach the live book.
 
-        Measured by a goal: the live book's update id of some moment, which the recorded one
-        has to reach in time. Comparing the times of the last events would call it late for
-        an instant whenever a quiet market comes to life.
+        The measure is a goal: an earlier update id of the live book, which the recorded book has
+        to reach in time. The times of the last events are no measure: each event after a quiet
+        time would make the recorded book late for an instant.
         """
         return self._goal_id > 0 and self._now_ns() - self._goal_set_ns > LATE_AFTER_NS
 
     def _set_goal(self) -> None:
-        """Have the recorded book reach where the live one is now, unless it has."""
+        """Make the live book's present update id the goal, unless the recorded book is there."""
         live_id = self._live.book.last_update_id
         self._goal_id = live_id if live_id > self._recorded.book.last_update_id else 0
         self._goal_set_ns = self._now_ns()
 
 
 def _away(live: FeedStatus, problem: str) -> FeedStatus:
-    """Return the status of the exchange's book where it stands in for the recorded one."""
+    """Return the status of the live book where it is shown in place of the recorded book."""
     if live.state is not FeedState.SYNCED:
         return live
     detail = f"{problem} This is the exchange's own book meanwhile."
