@@ -1,15 +1,15 @@
-"""The base class of the window's panes."""
+"""The base class of the window's panes, and the message that a pane shows without a book."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtGui import QKeyEvent, QPainter
+from PySide6.QtCore import QEvent, QRect, QRectF, QSize, Qt
+from PySide6.QtGui import QFont, QKeyEvent, QPainter
 from PySide6.QtWidgets import QWidget
 
 from orderbook_desktop.gui.actions import Command, FocusKeys, Switch
-from orderbook_desktop.gui.panes.book_frame import BookFrame
+from orderbook_desktop.gui.panes.book_frame import BookFrame, Message
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Theme
 
@@ -90,3 +90,22 @@ class Pane(QWidget):
 
 # Makes a pane from the theme, the window's preferences and the parent widget.
 PaneMaker = Callable[[Theme, Preferences, QWidget], Pane]
+
+
+def paint_message(
+    painter: QPainter, area: QRect, message: Message, font: QFont, theme: Theme
+) -> None:
+    """Draw title and sentence of `message` in the middle of `area`."""
+    room = QRectF(area).adjusted(24, 0, -24, 0)
+    large = QFont(font)
+    large.setPointSizeF(font.pointSizeF() * 1.35)
+    large.setWeight(QFont.Weight.DemiBold)
+    title = QRectF(room.left(), room.center().y() - 44, room.width(), 40)
+    painter.setFont(large)
+    painter.setPen(theme.text)
+    flags = Qt.AlignmentFlag.AlignHCenter | Qt.TextFlag.TextWordWrap
+    painter.drawText(title, Qt.AlignmentFlag.AlignBottom | flags, message.title)
+    painter.setFont(font)
+    painter.setPen(theme.muted)
+    detail = QRectF(room.left(), title.bottom() + 8, room.width(), room.height() / 2 - 8)
+    painter.drawText(detail, Qt.AlignmentFlag.AlignTop | flags, message.detail)

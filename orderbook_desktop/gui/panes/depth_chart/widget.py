@@ -24,8 +24,7 @@ from orderbook_desktop.gui.number_font import NumberMetrics, number_font
 from orderbook_desktop.gui.panes.axes import PlotArea, PriceView, scale_top
 from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
 from orderbook_desktop.gui.panes.depth_chart.painter import DepthPainter, DepthScene, axis_text_of
-from orderbook_desktop.gui.panes.message import paint_message
-from orderbook_desktop.gui.panes.pane import Pane
+from orderbook_desktop.gui.panes.pane import Pane, paint_message
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Theme
 

@@ -21,7 +21,7 @@ from orderbook_desktop.gui.panes.ladder.layout import (
     Span,
     side_of,
 )
-from orderbook_desktop.gui.panes.message import paint_message
+from orderbook_desktop.gui.panes.pane import paint_message
 from orderbook_desktop.gui.theme import Theme
 
 _PADDING: Final = 7
