@@ -37,6 +37,7 @@ _LONGEST_SENTENCE: Final = 10_000
 _FAILED: Final = 1
 _MISUSED: Final = 2
 _BUG: Final = 70
+_UNEXPECTED: Final = "unexpected exception"
 
 
 class _Commands(TyperGroup):
@@ -103,7 +104,8 @@ def main(times: ProgramTimes | None = None) -> None:
         # The sentence may name a file, and a file name may hold control characters.
         _tell(plain_text(str(error), _LONGEST_SENTENCE))
     except Exception as error:  # noqa: BLE001 (the last resort: it is logged and reported)
-        _log.exception("unexpected exception")
+        # Without a file it would come to the terminal, beside the sentence that says it all.
+        _log.log(logging.ERROR if current_log() else logging.DEBUG, _UNEXPECTED, exc_info=True)
         denied = SystemLack.of(error) or SystemRefusal.of(error)
         if denied is not None:
             _tell(plain_text(str(denied), _LONGEST_SENTENCE))

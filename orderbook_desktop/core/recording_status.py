@@ -38,9 +38,9 @@ class RecordingCounts:
     """The events of one market that were recorded and archived in this session.
 
     `events` and `payload_bytes` count the events that the database acknowledged, `repeated` those
-    of them that were stored already, and `dropped` those that did not fit into memory. `gaps`
-    counts the ends of segments that no person asked for, and the losses between segments.
-    `last_gap` is the cause of the last one, at `last_gap_ms` (ms since the epoch). An end without
+    of them that were stored already, and `dropped` those that did not fit into memory. `books`
+    counts the books that segments began with. `gaps` counts the ends of segments that no person
+    asked for, and the losses between segments. `last_gap` is the cause of the last one, at `last_gap_ms` (ms since the epoch). An end without
     a loss is no gap: either the next book has no newer ids, or the recording ends there for the
     reason `ended_by` and no event was stored after it. `lag_ms` is how long after its arrival the
     last event was acknowledged, by our clock; None before the first.
@@ -50,6 +50,7 @@ class RecordingCounts:
     """
 
     events: int = 0
+    books: int = 0
     payload_bytes: int = 0
     repeated: int = 0
     dropped: int = 0

@@ -12,7 +12,6 @@ from orderbook_desktop.core.units import DEFAULT_EXPONENT
 _USUAL_TICK: Final = 10 ** (DEFAULT_EXPONENT - 2)
 # Many times the length of any traded symbol: a longer text is an attack or a slip.
 LONGEST_NAME: Final = 40
-_PUNCTUATION: Final = str.maketrans("", "", "_.:-")
 _ASSETS_QUOTED_FIRST: Final = ("USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "EUR", "TRY")
 
 
@@ -52,8 +51,11 @@ def split_symbol(text: str) -> tuple[str, str]:
 
 
 def is_market(name: str) -> bool:
-    """Whether `name`, which a file or a message gives, can be the name of a market at all."""
-    return len(name) <= LONGEST_NAME and name.translate(_PUNCTUATION).isalnum()
+    """Whether `name`, which a file or a message gives, can be the name of a spot market at all.
+
+    Of any other `split_symbol` makes another name, so that what is stored under it can't be had.
+    """
+    return len(name) <= LONGEST_NAME and name.isalnum()
 
 
 def search_symbols(

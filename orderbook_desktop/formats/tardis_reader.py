@@ -35,7 +35,7 @@ from orderbook_desktop.core.received import (
     UnusableFile,
     in_order_of_time,
 )
-from orderbook_desktop.core.symbols import is_market
+from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX
 from orderbook_desktop.formats.lines import Cut, FileLines
 from orderbook_desktop.formats.tardis_writer import EXCHANGE, HEADER
@@ -324,13 +324,20 @@ def _key(head: bytes) -> _Key:
     exchange, market, event_us, local_us, flag = head.split(b",")
     if exchange != EXCHANGE.encode():
         raise ValueError(f"is of the exchange {_shown(exchange)}; only {EXCHANGE} is kept here")
-    name = market.decode("utf-8", "replace").upper()
-    if not is_market(name):
-        raise ValueError(f"has {_shown(market)} for a symbol")
+    name = _market(market)
     is_snapshot = _FLAGS.get(flag.lower())
     if is_snapshot is None:
         raise ValueError(f"has {_shown(flag)} for is_snapshot")
     return _Key(name, _time(event_us), _time(local_us), is_snapshot)
+
+
+@lru_cache(maxsize=1024)
+def _market(text: bytes) -> str:
+    """Return the market that a row names, in the exchange's spelling: of BTC_USDT it is BTCUSDT."""
+    try:
+        return split_symbol(text.decode("utf-8", "replace"))[1]
+    except ValueError:
+        raise ValueError(f"has {_shown(text)} for a symbol") from None
 
 
 def _side(text: bytes) -> int:

@@ -141,6 +141,26 @@ def test_a_bug_is_one_sentence_and_a_traceback_in_the_log(
     assert "Traceback (most recent call last)" in log.read_text(encoding="utf-8")
 
 
+@pytest.mark.allows_log("cli: unexpected exception")
+def test_a_bug_without_a_log_file_is_one_sentence(
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> int:
+        raise ZeroDivisionError("a bug")
+
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("ORDERBOOK_DATA_DIR", str(tmp_path / "file"))
+    monkeypatch.setattr(exchange_command, "run_exchange", fail)
+    assert run("exchange", "--port", "0") == 70
+    assert capsys.readouterr().err == (
+        "orderbook-desktop: this should not have happened (ZeroDivisionError: a bug); "
+        "there is no log file.\n"
+    )
+
+
 def test_no_screen(
     run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

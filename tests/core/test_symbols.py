@@ -144,11 +144,14 @@ def test_a_name_has_an_end() -> None:
         split_symbol(f"{longest}A/USDT")
 
 
-@pytest.mark.parametrize("name", ["BTCUSDT", "币安人生USDT", "BTC_USDT", "A" * LONGEST_NAME])
+@pytest.mark.parametrize("name", ["BTCUSDT", "币安人生USDT", "1000SATS", "A" * LONGEST_NAME])
 def test_what_may_be_a_market(name: str) -> None:
     assert is_market(name)
+    assert split_symbol(name)[1] == name
 
 
-@pytest.mark.parametrize("name", ["", "BTC USDT", "BTC\x1b[31m", "_", "A" * (LONGEST_NAME + 1)])
+@pytest.mark.parametrize(
+    "name", ["", "BTC USDT", "BTC\x1b[31m", "_", "BTC_USDT", "BTCUSDT_240628", "A" * 41]
+)
 def test_what_is_no_market(name: str) -> None:
     assert not is_market(name)

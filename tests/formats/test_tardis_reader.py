@@ -199,6 +199,13 @@ def test_files_are_merged_by_time(tmp_path: Path) -> None:
         assert times == sorted(times)
 
 
+@pytest.mark.parametrize("name", ["BTC_USDT", "btc-usdt", "BTC/USDT", "btcusdt"])
+def test_a_name_is_spelt_as_the_exchange_does(tmp_path: Path, name: str) -> None:
+    # What is stored under another one no command could name.
+    path = write(tmp_path / "named.csv", _BOOK.replace("BTCUSDT", name))
+    assert {one.message.market for one in messages(path)} == {"BTCUSDT"}
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
@@ -208,6 +215,7 @@ def test_files_are_merged_by_time(tmp_path: Path) -> None:
         ("deribit,BTCUSDT,1,2,true,bid,1,2", "is of the exchange 'deribit'; only binance"),
         ("binance,,1,2,true,bid,1,2", "has '' for a symbol"),
         ("binance,BTC USDT,1,2,true,bid,1,2", "has 'BTC USDT' for a symbol"),
+        ("binance,A_B_C,1,2,true,bid,1,2", "has 'A_B_C' for a symbol"),
         ("binance,BTCUSDT,-1,2,true,bid,1,2", "has '-1' for a time in microseconds"),
         ("binance,BTCUSDT,1,1.5,true,bid,1,2", "has '1.5' for a time"),
         ("binance,BTCUSDT,1,9999999999999999,true,bid,1,2", "has '9999999999999999' for a time"),

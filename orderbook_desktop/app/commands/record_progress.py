@@ -165,13 +165,16 @@ def summary_of(
     is_complete = bool(sessions) and not waiting
     for symbol, session in sessions.items():
         counts = session.sink.counts
-        is_complete = is_complete and counts.events > 0 and not counts.dropped
+        is_whole = counts.events > 0 and counts.books > 0 and not counts.dropped
+        is_complete = is_complete and is_whole
         took = age_text(int(took_s * 1000))
         text = f"{symbol}: {counted(counts.events, 'event')} recorded in {took}"
         if counts.events:
             text += f", up to update id {counts.last_id}, {counted(counts.gaps, 'gap')}"
-        elif (detail := detail_of(symbol, session)) and detail != str(ended_by):
-            text += f" ({detail.removesuffix(' Trying again.').rstrip('.')})"
+        if counts.events and not counts.books:
+            text += ", and no book that they belong to"
+        if not counts.events or not counts.books:
+            text += _why(symbol, session, ended_by)
         if counts.gaps:
             text += f" (the last one because {counts.last_gap})"
         if counts.ended_by:
@@ -195,6 +198,14 @@ def summary_of(
         text = f"{counted(waiting, 'event')} could not be written before the end."
         console.print(text, markup=False, soft_wrap=True)
     return is_complete
+
+
+def _why(symbol: str, session: MarketSession, ended_by: KnownError | None) -> str:
+    """Return why something is missing, in brackets; empty where nothing says so."""
+    detail = detail_of(symbol, session)
+    if not detail or detail == str(ended_by):
+        return ""
+    return f" ({detail.removesuffix(' Trying again.').rstrip('.')})"
 
 
 def _badness(status: RecordingStatus) -> tuple[int, bool, int]:

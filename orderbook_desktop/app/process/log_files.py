@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import re
@@ -31,6 +32,16 @@ class PlainLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record; each control character but line feed and tab becomes `?`."""
         return _controls.sub("?", super().format(record))
+
+
+class PlainSentences(PlainLines):
+    """Writes records without the trace of an error, which tells a person nothing."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        bare = copy.copy(record)
+        bare.exc_info = bare.exc_text = bare.stack_info = None
+        return super().format(bare)
 
 
 class SharedLogFile(RotatingFileHandler):
@@ -96,7 +107,7 @@ def begin_log(settings: Settings) -> None:
     # A full disk must not fill the terminal with tracebacks about the log.
     logging.raiseExceptions = development
     terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(PlainLines(_FORMAT))
+    terminal.setFormatter(PlainLines(_FORMAT) if development else PlainSentences(_FORMAT))
     terminal.setLevel(logging.DEBUG if development else logging.CRITICAL)
     root.addHandler(terminal)
     try:

@@ -269,10 +269,7 @@ def _next_batch(lines: Iterator[CaptureLine]) -> tuple[list[CaptureLine], Except
 
 def listing_of(survey: MarketSurvey) -> Listing:
     """Return a market as `exchangeInfo` lists it; its filters are those of the data."""
-    try:
-        symbol, _ = split_symbol(survey.market)
-    except ValueError:  # The assets of a market such as A_B_C are not known.
-        symbol = survey.market
+    symbol, _ = split_symbol(survey.market)
     base, _, quote = symbol.partition("/")
     steps = _step(survey.price_places), _step(survey.quantity_places)
     return Listing(survey.market, base, quote, *steps)

@@ -134,6 +134,7 @@ class MarketSink:
         self._checkpoint_ms = base.event_ms
         self._checkpoint_count = 0
         self._pending.add(Open(segment, Base.of(base)))
+        self.counts.books += 1
 
     def applied(self, diff: DepthDiff, book: Book) -> None:
         """Extend the segment; store its book now and then (see `RecordingSink`)."""

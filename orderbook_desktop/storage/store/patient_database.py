@@ -6,10 +6,11 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from orderbook_desktop.core.backoff import backoff_delays
-from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.database import DATABASE_TIMES, Database, DatabaseTimes
 from orderbook_desktop.storage.store.schema import Document
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _T = TypeVar("_T")
 # A server of our own that another copy takes over is back after some seconds, a replica set
 # that elects a new primary after about twelve.
 PATIENCE_S: Final = 30.0
+_READ_AT_ONCE: Final = 100
 # MongoDB's codes of ShutdownInProgress, CursorNotFound, InterruptedAtShutdown and
 # InterruptedDueToReplStateChange.
 _PASSING: Final = (91, 43, 11600, 11602)
@@ -37,10 +39,11 @@ class PatientDatabase(Database):
     def __init__(
         self,
         name: str,
+        times: DatabaseTimes = DATABASE_TIMES,
         patience_s: float = PATIENCE_S,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, times)
         self._now = now
         self._patience_s = patience_s
 
@@ -100,7 +103,11 @@ class _PatientCollection:
 
 
 class _PatientCursor:
-    """What was asked, to be asked again from the beginning where the answer is broken off."""
+    """What was asked, to be asked again where the answer is broken off.
+
+    It is iterated over some documents at a time; after an outage it goes on after the last one
+    that was given. Close a half-read iterator (`aclosing`).
+    """
 
     def __init__(
         self,
@@ -130,17 +137,67 @@ class _PatientCursor:
         """Return what is found."""
 
         async def attempt() -> list[Document]:
-            cursor: Any = self._database.motor[self._name]
-            for call, arguments, options in self._steps:
-                cursor = getattr(cursor, call)(*arguments, **options)
-            found: list[Document] = await cursor.to_list(length)
+            found: list[Document] = await self._asked().to_list(length)
             return found
 
         return await self._database.patiently(attempt)
 
     async def __aiter__(self) -> AsyncIterator[Document]:
-        for one in await self.to_list(None):
-            yield one
+        reading = _Reading(self._asked)
+        try:
+            while found := await self._database.patiently(reading.next_new):
+                for one in found:
+                    yield one
+        finally:
+            await reading.close()
+
+    def _asked(self) -> Any:
+        """Ask; return motor's cursor."""
+        cursor: Any = self._database.motor[self._name]
+        for call, arguments, options in self._steps:
+            cursor = getattr(cursor, call)(*arguments, **options)
+        return cursor
+
+
+class _Reading:
+    """How far an answer has been read. `ask` returns a cursor at its beginning."""
+
+    def __init__(self, ask: Callable[[], Any]) -> None:
+        self._ask = ask
+        self._cursor: Any = None
+        self._position = 0
+        # What has been given: by ids, or by positions where documents have none.
+        self._given: set[str] = set()
+
+    async def next_new(self) -> list[Document]:
+        """Return the next documents; none at the end. After an error it asks again."""
+        if self._cursor is None:
+            self._cursor, self._position = self._ask(), 0
+        try:
+            while found := await self._cursor.to_list(_READ_AT_ONCE):
+                keyed = [(self._key_of(at, one), one) for at, one in enumerate(found)]
+                self._position += len(found)
+                new = [one for key, one in keyed if key not in self._given]
+                self._given.update(key for key, _ in keyed)
+                if new:
+                    return new
+        except BaseException:
+            self._cursor = None
+            raise
+        return []
+
+    def _key_of(self, index: int, document: Document) -> str:
+        if "_id" in document:
+            return repr(document["_id"])
+        return f"at {self._position + index}"
+
+    async def close(self) -> None:
+        """Let the server forget the answer."""
+        from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
+
+        if self._cursor is not None:
+            with suppress(PyMongoError):
+                await self._cursor.close()
 
 
 def _is_passing(error: Exception) -> bool:

@@ -27,7 +27,9 @@ class Session:
     state: FeedState = FeedState.SYNCED
     problem: KnownError | None = None
     database_problem: str = ""
-    counts: RecordingCounts = field(default_factory=lambda: RecordingCounts(events=10, last_id=7))
+    counts: RecordingCounts = field(
+        default_factory=lambda: RecordingCounts(events=10, books=1, last_id=7)
+    )
     lag_ms: int | None = 3
     recording: bool = True
     paused: bool = False
@@ -129,6 +131,15 @@ def test_many_symbols_are_totalled_in_one_line() -> None:
     assert last.endswith(
         "200 waiting for the database; 3 gaps; 2.5 kB archived; at most 200 were waiting"
     )
+
+
+def test_events_without_a_book_are_no_recording() -> None:
+    console = _console(200, terminal=False)
+    waiting = Session(FeedState.SYNCING, Paced(1.0), counts=RecordingCounts(events=10, last_id=7))
+    assert not summary_of(_sessions(A=waiting), 0, 5.0, console=console)
+    told = _text(console)
+    assert told.startswith("A: 10 events recorded in 5.0 s, up to update id 7, 0 gaps, and no")
+    assert "no book that they belong to (" in told
 
 
 def test_the_summary_of_many_has_a_total() -> None:

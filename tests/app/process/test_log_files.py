@@ -38,6 +38,19 @@ def test_development_logs_everything_also_on_the_terminal(
 
 
 @pytest.mark.allows_log("an error of note")
+def test_the_terminal_gets_no_traces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    for folder in (tmp_path / "data", blocked):
+        begin_log(load_settings(data_dir=str(folder)))
+        _log.critical("an error of note", exc_info=ZeroDivisionError("a bug"))
+        told = capsys.readouterr().err
+        assert "an error of note" in told
+        assert "ZeroDivisionError" not in told
+    assert "ZeroDivisionError" in (tmp_path / "data" / "logs" / "production.log").read_text()
+
+
+@pytest.mark.allows_log("an error of note")
 def test_without_a_file_the_terminal_gets_the_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,6 +57,18 @@ class Disk:
         assert await process.wait() == 0
 
 
+# Runs beside the play until that ends, be it by SIGKILL: a disk that stands still would keep every
+# process that writes to it for ever.
+_GUARD = """
+import pathlib, subprocess, sys
+folder, image = sys.argv[1:]
+sys.stdin.read()
+subprocess.run(["fsfreeze", "--unfreeze", folder], capture_output=True)
+subprocess.run(["umount", "--lazy", folder], capture_output=True)
+pathlib.Path(image).unlink(missing_ok=True)
+"""
+
+
 @contextmanager
 def mounted(folder: Path) -> Iterator[Disk]:
     """Mount a new disk at `folder`, which is made."""
@@ -64,12 +76,22 @@ def mounted(folder: Path) -> Iterator[Disk]:
     folder.mkdir()
     with image.open("wb") as file:
         file.truncate(_SIZE_BYTES)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-F", image], check=True)
-    subprocess.run(["mount", "-o", "loop", image, folder], check=True)
-    try:
+    with _guarded(folder, image):
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-F", image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, folder], check=True)
         yield Disk(folder)
+
+
+@contextmanager
+def _guarded(folder: Path, image: Path) -> Iterator[None]:
+    """Have a process let go of the disk at the end, also where this process is killed."""
+    guard = subprocess.Popen(
+        [sys.executable, "-c", _GUARD, str(folder), str(image)],
+        stdin=subprocess.PIPE,
+        # What ends the play in a terminal must not end this.
+        start_new_session=True,
+    )
+    try:
+        yield
     finally:
-        # Where the play broke off while it stood still, this lets go of it.
-        subprocess.run(["fsfreeze", "--unfreeze", folder], capture_output=True, check=False)
-        subprocess.run(["umount", "--lazy", folder], check=True)
-        image.unlink()
+        guard.communicate()
