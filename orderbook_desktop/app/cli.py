@@ -22,7 +22,7 @@ from orderbook_desktop.app.options import with_settings
 from orderbook_desktop.app.process.log_files import begin_log, current_log
 from orderbook_desktop.app.process.stopping import leave
 from orderbook_desktop.app.secrets_given import BadSecret
-from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.app.settings import Settings, listening_address
 from orderbook_desktop.core.errors import KnownError, SystemLack, SystemRefusal
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.version import __version__
@@ -330,6 +330,7 @@ def exchange(
     from orderbook_desktop.exchange.local import CaptureSource, SyntheticSource  # noqa: PLC0415
 
     begin_log(settings)
+    host = listening_address(host, "--host")
     source = (
         SyntheticSource(seed=seed) if play is None else CaptureSource(play, speed=speed, loop=loop)
     )

@@ -103,6 +103,23 @@ def _file(path: Path | None) -> Path | None:
         raise ValueError("a file (its ~ names an unknown user)") from error
 
 
+class NoHomeFolder(KnownError):
+    """The system knows no home folder of the user, as of one that a container made up."""
+
+    def __str__(self) -> str:
+        return (
+            "This user has no home folder to keep data in; name a folder with ORDERBOOK_DATA_DIR."
+        )
+
+
+def _usual_folder() -> Path:
+    """Return the user's data folder; raises `NoHomeFolder`."""
+    folder = Path(platformdirs.user_data_dir(APP_NAME, appauthor=False))
+    if not folder.is_absolute():  # It begins with a ~ then, which would be made here.
+        raise NoHomeFolder
+    return folder
+
+
 def _host(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", text):
         raise ValueError("an address of this computer, such as 127.0.0.1 or 0.0.0.0")
@@ -167,7 +184,7 @@ class Settings(BaseSettings):
         description="Base address of the exchange's websocket streams.",
     )
     data_dir: Annotated[Path, AfterValidator(_folder)] = Field(
-        default_factory=lambda: Path(platformdirs.user_data_dir(APP_NAME, appauthor=False)),
+        default_factory=_usual_folder,
         validation_alias="ORDERBOOK_DATA_DIR",
         description="Folder of the program's own database, the logs and the window's memory.",
     )
@@ -308,6 +325,14 @@ class BadSetting(KnownError):
 
     def __str__(self) -> str:
         return f"{self.setting} is {quoted(self.value)}, but must be {self.accepted}."
+
+
+def listening_address(typed: str, setting: str) -> str:
+    """Return `typed`, an address to listen on; raises `BadSetting` where it can be none."""
+    try:
+        return _host(typed)
+    except ValueError as error:
+        raise BadSetting(setting, typed, str(error)) from error
 
 
 def symbol_and_market(typed: str, setting: str = "SYMBOL") -> tuple[str, str]:

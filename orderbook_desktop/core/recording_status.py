@@ -40,10 +40,11 @@ class RecordingCounts:
     `events` and `payload_bytes` count the events that the database acknowledged, `repeated` those
     of them that were stored already, and `dropped` those that did not fit into memory. `books`
     counts the books that segments began with. `gaps` counts the ends of segments that no person
-    asked for, and the losses between segments. `last_gap` is the cause of the last one, at `last_gap_ms` (ms since the epoch). An end without
-    a loss is no gap: either the next book has no newer ids, or the recording ends there for the
-    reason `ended_by` and no event was stored after it. `lag_ms` is how long after its arrival the
-    last event was acknowledged, by our clock; None before the first.
+    asked for, and the losses between segments. `last_gap` is the cause of the last one, at
+    `last_gap_ms` (ms since the epoch). An end without a loss is no gap: either the next book has no
+    newer ids, or the recording ends there for the reason `ended_by` and no event was stored after
+    it. `lag_ms` is how long after its arrival the last event was acknowledged, by our clock; None
+    before the first.
 
     `archived_events` were archived, in chunks of `archived_bytes`, also from earlier sessions.
     `archive_problem` is a sentence that says why some events can't be archived, or empty.

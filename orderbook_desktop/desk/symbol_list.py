@@ -24,8 +24,11 @@ class SymbolList:
         self._named = [unlisted(symbol) for symbol in named]
         self.symbols: Sequence[SymbolInfo] = self._named
 
-    async def load(self, fetch: Callable[[], Awaitable[list[SymbolInfo]]]) -> None:
-        """Fetch the traded symbols, and try again until that works; fill in the named symbols."""
+    async def load(self, fetch: Callable[[], Awaitable[list[SymbolInfo]]]) -> list[str]:
+        """Fetch the traded symbols, and try again until that works; fill in the named symbols.
+
+        Return the named symbols that are not traded.
+        """
         delays = backoff_delays(first=1.0, cap=60.0)
         while True:
             try:
@@ -36,6 +39,7 @@ class SymbolList:
                 await asyncio.sleep(next(delays))
         by_market = {info.market: info for info in traded}
         self.symbols = [by_market.get(info.market, info) for info in self._named] or traded
+        return [info.symbol for info in self._named if info.market not in by_market]
 
     def listed(self, market: str) -> SymbolInfo | None:
         """Return the symbol of `market`; None if it is not on offer."""

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.exchange.local import SyntheticSource
 from orderbook_desktop.storage.store.database import Database
-from tests.app.conftest import NOWHERE
+from tests.app.conftest import NOWHERE, ExchangeThread
 from tests.app.warm_program import Ended, WarmProgram
 from tests.storage.fake_mongo import error, hello, serving
 from tests.storage.recording_fixtures import ServerThread, all_of, database, server
@@ -272,6 +274,25 @@ async def test_servers(
             assert told_of in sentence(done), name
 
 
+@pytest.mark.parametrize("user", ["", "me:wrong-secret@"])
+async def test_passwords(program: WarmProgram, tmp_path: Path, user: str) -> None:
+    (tmp_path / "capture").write_bytes(_EVENT)
+    what = "refused the user name or password" if user else "asks for a user name and password"
+    member = hello(setName="rs0", isWritablePrimary=True)
+    async with serving(lambda name, _command: member if name == "hello" else error(18)) as port:
+        dsn = f"mongodb://{user}127.0.0.1:{port}/?directConnection=true&{_SOON}"
+        for name, command in _DATABASE_COMMANDS.items():
+            if name == "reset":
+                continue
+            done = await asyncio.to_thread(
+                program.run, *command, env={"MONGO_DSN": dsn}, folder=tmp_path
+            )
+            if name == "serve":
+                done = Ended(done.code, "", done.err, done.peak_mb)
+            assert what in (told := sentence(done)), name
+            assert "wrong-secret" not in told
+
+
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_variables(program: WarmProgram, name: str) -> None:
     variable = Settings.variable(name)
@@ -301,6 +322,168 @@ def test_standard_files(program: WarmProgram, command: str) -> None:
     for encoding in ("ascii", "cp1252"):
         done = program.run("verify", "币 安", env={"PYTHONIOENCODING": encoding})
         assert "SYMBOL is " in sentence(done)
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["record", "BTC/USDT"], "--duration"),
+        (["exchange", "--port", "0"], "--speed"),
+        (["exchange"], "--port"),
+        (["exchange"], "--seed"),
+        (["record"], "--top"),
+    ],
+)
+def test_numbers(program: WarmProgram, command: list[str], option: str) -> None:
+    for number in ("nan", "-inf", "-1e400", "x", "", "1,5", "\x1b[31m", "\udcff", "0x10"):
+        assert option in usage(program.run(*command, f"{option}={number}"))
+
+
+@pytest.mark.parametrize("command", ["serve", "exchange"])
+def test_hosts(program: WarmProgram, command: str) -> None:
+    for host in ("", "x" * 300, "..", "[::1]", "a\nb", "\x1b[31m", "\udcff", "127.0.0.1 "):
+        told = sentence(program.run(command, "--port", "0", "--host", host))
+        assert "an address of this computer" in told or "is no address of this computer" in told
+    # One of the addresses that are in documents only.
+    told = sentence(program.run(command, "--port", "0", "--host", "192.0.2.77"))
+    assert "cannot listen on 192.0.2.77" in told
+
+
+@pytest.fixture(scope="module")
+def market() -> Iterator[ExchangeThread]:
+    """An exchange that trades what it trades."""
+    exchange = ExchangeThread(SyntheticSource(seed=7))
+    yield exchange
+    exchange.close()
+
+
+def test_delisted_symbols(
+    program: WarmProgram, server: ServerThread, market: ExchangeThread
+) -> None:
+    env = {
+        **_on(server),
+        "ORDERBOOK_REST_URL": market.rest_url,
+        "ORDERBOOK_WS_URL": market.ws_url,
+    }
+    gone = "The exchange doesn't trade NO/NE, or not any more"
+    recorded = program.run("record", "NO/NE", env=env)
+    assert recorded.code == 1
+    assert recorded.err.count(gone) == 1
+    assert recorded.err.splitlines()[-1].startswith(f"orderbook-desktop: {gone}")
+    served = program.run("serve", "NO/NE", "BTC/USDT", "--port", "0", env=env, stop_after_s=15)
+    assert (served.code, served.err.count(gone)) == (0, 1), served
+    examined = program.run("doctor", "--symbol", "NO/NE", env=env)
+    assert (examined.code, examined.err) == (1, "")
+    assert "doesn't trade NO/NE" in " ".join(examined.out.split())
+    for done in (recorded, served, examined):
+        assert "Traceback" not in done.err
+        assert "write a symbol such as" not in done.err + done.out
+
+
+async def test_a_delisted_symbol_that_is_recorded(
+    program: WarmProgram, server: ServerThread, database: Database, tmp_path: Path
+) -> None:
+    """What is stored of it is proven, exported and listed: the exchange is asked nothing."""
+    await recorded(database, 40, 20)
+    env = {**_on(server), "DB_NAME": database.name}
+    for command in (["recordings"], ["verify", "BTC/USDT"], _export("BTC/USDT")):
+        done = await asyncio.to_thread(program.run, *command, env=env, folder=tmp_path)
+        assert done.code == 0, done
+    for command in (["verify", "NO/NE"], _export("NO/NE", "n.csv")):
+        done = await asyncio.to_thread(program.run, *command, env=env, folder=tmp_path)
+        assert "NO/NE" in sentence(done)
+
+
+_NOT_PERMITTED = ("ermission denied", "readable", "There is no database in")
+
+
+def test_without_permission(program: WarmProgram, server: ServerThread, tmp_path: Path) -> None:
+    closed, secret = tmp_path / "closed", tmp_path / "secret"
+    closed.mkdir(mode=0o500)
+    secret.write_bytes(_EVENT)
+    secret.chmod(0)
+    in_it = {"ORDERBOOK_DATA_DIR": str(closed / "data")}
+    for command, env in (
+        (["import", str(secret)], _on(server)),
+        (["exchange", "--port", "0", "--play", str(secret)], _on(server)),
+        (["import", str(secret)], in_it),
+        (["record", "BTC/USDT", "--duration", "1"], in_it),
+        (["doctor", "--reset-database-password"], in_it | {"ORDERBOOK_DATA_DIR": str(closed)}),
+        (["recordings"], {"MONGO_DSN_FILE": str(secret)}),
+        (["serve", "--port", "0"], {"ORDERBOOK_WEB_TOKEN_FILE": str(secret)}),
+        (["recordings"], {"MONGO_DSN": f"mongodb://127.0.0.1:1/?tls=true&tlsCAFile={secret}"}),
+    ):
+        done = program.run(*command, env=env, folder=tmp_path, obeys_permissions=True)
+        told = usage(done) if done.code == 2 else sentence(done)
+        assert any(words in told for words in _NOT_PERMITTED), told
+    assert list(closed.iterdir()) == []
+
+
+async def test_an_output_without_permission(
+    program: WarmProgram, server: ServerThread, database: Database, tmp_path: Path
+) -> None:
+    await recorded(database, 40, 20)
+    (tmp_path / "closed").mkdir(mode=0o500)
+    done = await asyncio.to_thread(
+        program.run,
+        *_export("BTC/USDT", tmp_path / "closed" / "o.csv"),
+        env={**_on(server), "DB_NAME": database.name},
+        obeys_permissions=True,
+    )
+    assert "ermission denied" in (told := sentence(done)), told
+
+
+def _as_commands(folder: Path) -> dict[str, list[str]]:
+    """Return commands that have long to do where nothing answers."""
+    with (folder / "capture").open("wb") as file:
+        file.truncate(0)
+        for _ in range(20):
+            file.write(b"\n" * 1_000_000)
+    return {
+        **{name: command for name, command in _ON_A_FOLDER.items() if name != "reset"},
+        "serve": ["serve", "--port", "0"],
+        "exchange": ["exchange", "--port", "0"],
+        "doctor": ["doctor"],
+    }
+
+
+# In the first half second, and amid the work.
+@pytest.mark.parametrize("after_s", [0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 2.0])
+def test_requests_to_end(program: WarmProgram, tmp_path: Path, after_s: float) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        away: dict[str, str | None] = {
+            "ORDERBOOK_REST_URL": f"http://{address}",
+            "ORDERBOOK_WS_URL": f"ws://{address}",
+            "MONGO_DSN": f"mongodb://{address}/",
+        }
+        for name, command in _as_commands(tmp_path).items():
+            env = away | ({"MONGO_DSN": None} if name == "import" else {})
+            done = program.run(*command, env=env, folder=tmp_path, stop_after_s=after_s)
+            assert "Traceback" not in done.err
+            assert "Exception ignored" not in done.err
+            if name in ("serve", "exchange"):
+                assert (done.code, done.err) == (0, ""), (name, done)
+            elif name == "record":
+                # Within its first second it is no failure that nothing is recorded.
+                assert done.code in (0, 1), done
+            elif name == "doctor":
+                assert done.code == 1, done
+            else:
+                sentence(done)
+
+
+def test_a_locale_without_encoding(server: ServerThread, tmp_path: Path) -> None:
+    """Here the interpreter itself begins with it."""
+    plain = {"LC_ALL": "C", "LANG": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "orderbook_desktop", "verify", "币安人生/USDT"]
+    env = {**os.environ, **plain, "ORDERBOOK_DATA_DIR": str(server.folder), "DB_NAME": "none"}
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert done.stderr.isascii()
+    assert done.stderr.startswith(b"orderbook-desktop: ")
+    assert done.stderr.count(b"\n") == 1
 
 
 def _names_in(folder: Path) -> set[str]:

@@ -174,6 +174,38 @@ def test_no_such_recording(recorded: Path, tmp_path: Path) -> None:
     assert not [one for one in threading.enumerate() if one.name == "recording"]
 
 
+_NOWHERE = "mongodb://me:a-secret@127.0.0.1:1/?serverSelectionTimeoutMS=300"
+
+
+@pytest.mark.parametrize(
+    ("symbol", "given", "told"),
+    [
+        ("", {}, "symbol is '', but must be a spot symbol"),
+        ("BTC\x1b[31m", {}, "must be a spot symbol"),
+        ("A" * 10_000, {}, "must be a spot symbol"),
+        ("BTC/USDT", {"dsn": "nonsense"}, "MONGO_DSN|mongo_dsn|--mongo-dsn"),
+        ("BTC/USDT", {"dsn": _NOWHERE}, "does not answer"),
+        ("BTC/USDT", {"db_name": "a/b"}, "must be"),
+        ("BTC/USDT", {"data_dir": "file"}, "cannot be written"),
+        ("BTC/USDT", {"data_dir": "file/in"}, "cannot be written"),
+        ("BTC/USDT", {"data_dir": "x" * 300}, "File name too long"),
+        ("BTC/USDT", {"data_dir": "missing"}, "Nothing is recorded in"),
+    ],
+)
+def test_whatever_is_given_it_fails_with_a_sentence(
+    tmp_path: Path, symbol: str, given: dict[str, str], told: str
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    given = {"data_dir": "missing", **given}
+    with pytest.raises(KnownError, match=told) as caught:
+        od.open_recording(symbol, **{**given, "data_dir": str(tmp_path / given["data_dir"])})
+    sentence = str(caught.value)
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert "a-secret" not in sentence
+    assert len(sentence) < 1_000
+
+
 def test_decimals_are_exact() -> None:
     assert od.decimals([6183763000000, 1, 0, 2**63 - 1], 8) == [
         Decimal(text) for text in ("61837.63", "0.00000001", "0", "92233720368.54775807")

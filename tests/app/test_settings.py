@@ -9,6 +9,7 @@ import pytest
 from orderbook_desktop.app.settings import (
     BadSetting,
     Environment,
+    NoHomeFolder,
     Settings,
     load_settings,
     settings_table,
@@ -153,3 +154,13 @@ def test_the_table_has_a_row_for_each_setting() -> None:
 
 def test_readme_has_the_table() -> None:
     assert settings_table() in _README.read_text(encoding="utf-8")
+
+
+def test_a_user_without_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a folder of the name `~` would be made wherever the program is started."""
+    for name in ("HOME", "USERPROFILE", "XDG_DATA_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("platformdirs.user_data_dir", lambda *_names, **_options: "~/.local/share")
+    with pytest.raises(NoHomeFolder, match=r"no home folder .*ORDERBOOK_DATA_DIR"):
+        load_settings()
+    assert load_settings(data_dir="/data").data_dir == Path("/data")

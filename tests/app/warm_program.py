@@ -7,6 +7,7 @@ folder and standard files.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
@@ -27,6 +28,9 @@ _LOADED = (
     *("commands.import_files", "commands.exchange", "commands.doctor"),
 )
 _LOOK_EVERY_S = 0.005
+# Of <linux/capability.h>: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
+_CAPABILITY_VERSION_3 = 0x20080522
+_CAP_DAC = 1 << 1 | 1 << 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,14 @@ class WarmProgram:
         stderr: str = "file",
         stop_after_s: float | None = None,
         timeout_s: float = 60,
+        obeys_permissions: bool = False,
     ) -> Ended:
         """Run the program with `arguments` and return how it ended.
 
         `env` changes the environment (None: unset). A standard file is a `file`, whose content is
         returned, or a `pipe`, which is closed already, or the path of a file. SIGINT comes after
-        `stop_after_s`.
+        `stop_after_s`. With `obeys_permissions` root may read and write only what its own files'
+        permissions allow.
         """
         changed = {**os.environ, **(env or {})}
         request = {
@@ -81,6 +87,7 @@ class WarmProgram:
             "stderr": stderr,
             "stop_after_s": stop_after_s,
             "timeout_s": timeout_s,
+            "obeys_permissions": obeys_permissions,
         }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -107,10 +114,13 @@ def _serve() -> bool:
     for line in sys.stdin:
         request = json.loads(line)
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            # A request that comes before the program hears of it waits.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             child = os.fork()
             if child == 0:
                 _become(request, out.fileno(), err.fileno())
                 return True
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             code, peak = _wait(child, request)
             texts = []
             for file in (out, err):
@@ -135,11 +145,30 @@ def _become(request: dict[str, Any], out: int, err: int) -> None:
     os.dup2(nothing, 0)
     for number, what, file in ((1, request["stdout"], out), (2, request["stderr"], err)):
         os.dup2(_opened(what, file), number)
+    if request["obeys_permissions"]:
+        _obey_permissions()
     encoding = request["env"].get("PYTHONIOENCODING", "utf-8")
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream = os.fdopen(number, "w", encoding=encoding, closefd=False)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+def hear_requests() -> None:
+    """Let the request come that waited until the program can be asked to end."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _obey_permissions() -> None:
+    """Give up root's right to read and write whatever there is (`capset(2)`)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    # Effective, permitted and inheritable, of the first 32 capabilities and of the others.
+    sets = (ctypes.c_uint32 * 6)()
+    if libc.capget(header, sets) == 0:
+        for number in range(3):
+            sets[number] &= ~_CAP_DAC
+        libc.capset(header, sets)
 
 
 def _opened(what: str, file: int) -> int:
@@ -171,4 +200,4 @@ def _wait(child: int, request: dict[str, Any]) -> tuple[int, float]:
 if __name__ == "__main__" and _serve():
     from orderbook_desktop.app.start import main
 
-    main()
+    main(hear_requests)

@@ -29,6 +29,7 @@ from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.version import __version__
+from orderbook_desktop.exchange.errors import UnknownSymbol
 from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams
 from orderbook_desktop.storage.server.choice import ServerKind
@@ -190,6 +191,9 @@ async def _rest(settings: Settings, times: DoctorTimes) -> Finding:
     began = times.now()
     try:
         snapshot = await rest.snapshot(split_symbol(settings.symbol)[1])
+    except UnknownSymbol:
+        # The exchange's own name of it isn't what was typed.
+        raise UnknownSymbol(settings.symbol) from None
     finally:
         await rest.close()
     took = (times.now() - began) * 1000

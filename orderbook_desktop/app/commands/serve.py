@@ -16,6 +16,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.desk.library import library_of_engine
 from orderbook_desktop.desk.symbol_list import SymbolList
 from orderbook_desktop.engine.engine import Engine, EngineTimes
+from orderbook_desktop.exchange.errors import UnknownSymbol
 from orderbook_desktop.storage.errors import (
     BadCredentials,
     BadDsn,
@@ -63,7 +64,7 @@ async def _serve(settings: Settings, symbols: list[str], times: EngineTimes) -> 
             await engine.start()
             # Now, so that the book is known when the first viewer asks for it.
             view.follow(symbols)
-            engine.jobs.start(offer.load(engine.symbols), "list of symbols")
+            engine.jobs.start(_load_symbols(engine, offer), "list of symbols")
             # The link may hold the token, so the terminal shows it and the log does not.
             typer.echo(f"The order book is at {view.link}\nCtrl-C stops it.")
             looking = asyncio.create_task(_look_for_database(engine))
@@ -79,6 +80,12 @@ async def _serve(settings: Settings, symbols: list[str], times: EngineTimes) -> 
     if bugs:
         raise bugs[0]
     return 0
+
+
+async def _load_symbols(engine: Engine, offer: SymbolList) -> None:
+    """Load the list of symbols; print which named symbols are not in it."""
+    for symbol in await offer.load(engine.symbols):
+        typer.echo(f"orderbook-desktop: {UnknownSymbol(symbol)}", err=True)
 
 
 async def _look_for_database(engine: Engine) -> None:

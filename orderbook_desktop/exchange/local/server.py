@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class CannotListen(KnownError):
     def __str__(self) -> str:
         return (
             f"The local exchange cannot listen on {self.host} port {self.port} "
-            f"({self.reason}); choose another port with --port."
+            f"({self.reason}); choose another address with --host, or another port with --port."
         )
 
 
@@ -106,12 +107,16 @@ class LocalExchange:
     @property
     def rest_url(self) -> str:
         """The base address of REST requests."""
-        return f"http://{self._host}:{self._port}"
+        return f"http://{self._url_host}:{self._port}"
 
     @property
     def ws_url(self) -> str:
         """The base address of websockets."""
-        return f"ws://{self._host}:{self._port}"
+        return f"ws://{self._url_host}:{self._port}"
+
+    @property
+    def _url_host(self) -> str:
+        return f"[{self._host}]" if ":" in self._host else self._host
 
     def inject(self, fault: Fault) -> None:
         """Let `fault` happen: at once if it is of connections, else at the next occasion."""
@@ -188,6 +193,10 @@ class LocalExchange:
                 # The port is shared with sockets of the same user only.
                 reuse_port=self._port_is_held or None,
             )
+        except (socket.gaierror, UnicodeError) as error:
+            # UnicodeError: no name at all, such as one with two dots in a row.
+            reason = "it is no address of this computer"
+            raise CannotListen(self._host, self._port, reason) from error
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise PortInUse(self._host, self._port, "in use") from error

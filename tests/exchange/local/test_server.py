@@ -37,6 +37,17 @@ async def test_an_address_of_another_computer_is_told() -> None:
         await LocalExchange(SyntheticSource(), host="192.0.2.1", port=1).__aenter__()
 
 
+@pytest.mark.parametrize("host", ["x" * 300, "..", "\udcff"])
+async def test_what_is_no_address_is_told(host: str) -> None:
+    with pytest.raises(CannotListen, match=r"it is no address of this computer.*--host"):
+        await LocalExchange(SyntheticSource(), host=host).__aenter__()
+
+
+def test_an_address_of_ip_6_is_written_in_brackets() -> None:
+    exchange = LocalExchange(SyntheticSource(), host="::1", port=8900)
+    assert (exchange.rest_url, exchange.ws_url) == ("http://[::1]:8900", "ws://[::1]:8900")
+
+
 async def test_addresses() -> None:
     async with LocalExchange(SyntheticSource()) as exchange:
         assert exchange.rest_url == f"http://127.0.0.1:{exchange.port}"
