@@ -42,6 +42,11 @@ _VIOLATIONS = {
         "orderbook_desktop.gui.panes.depth_chart",
         "ladder.planted -> .*depth_chart",
     ),
+    "the window names none of its panes": (
+        "gui.window",
+        "orderbook_desktop.gui.panes.ladder",
+        "window.planted -> .*ladder",
+    ),
     "core is pure": ("core", "time", "core.planted -> time"),
     "the archive's codec is for what reads or writes archives": (
         "core",
