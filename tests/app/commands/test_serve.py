@@ -174,7 +174,7 @@ async def test_named_symbols_are_followed_before_the_first_request(settings: Set
         assert process.stdout is not None
         match = re.search(r"http://\S+", (await process.stdout.readline()).decode())
         assert match is not None
-        async with httpx.AsyncClient(base_url=match[0], trust_env=False) as asker:
+        async with httpx.AsyncClient(base_url=match[0], trust_env=False, timeout=60) as asker:
             followed: list[Any] = []
             while not all(one["lastUpdateId"] for one in followed) or not followed:
                 followed = (await asker.get("/api/status")).json()["symbols"]
