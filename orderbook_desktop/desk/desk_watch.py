@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.number_text import counted
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.notice_board import NoticeBoard
@@ -89,7 +90,7 @@ class DeskWatch:
             return
         self._notified_losses[session.market] = dropped
         text = (
-            f"{dropped:,} events of this symbol could not be recorded, because "
+            f"{counted(dropped, 'event')} of this symbol could not be recorded, because "
             f"{GapCause.OVERFLOW.sentence}. The recording has a gap there."
         )
         self._board.tell(Notice("gap", NoticeLevel.WARNING, text))

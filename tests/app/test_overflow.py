@@ -86,7 +86,7 @@ async def test_a_loss_is_reported_again_only_when_it_grows(engine: Engine) -> No
     # Without recording only the loss is reported.
     watch.look(engine, session, SourceKind.DIRECT, demo=False)
     (notice,) = board.notices
-    assert notice.text.startswith("1 events of this symbol could not be recorded, because more")
+    assert notice.text.startswith("1 event of this symbol could not be recorded, because more")
     board.dismiss("gap")
     watch.look(engine, session, SourceKind.DIRECT, demo=False)
     assert board.notices == []

@@ -1,4 +1,4 @@
-"""The exchange and the settings that the tests of the app have."""
+"""The exchange and the settings, shared with the tests of the app."""
 
 from tests.app.conftest import exchange, settings, stranded
 

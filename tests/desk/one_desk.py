@@ -1,4 +1,4 @@
-"""A program with one desk, for tests that need no more."""
+"""A program with one desk, for tests that need a single desk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def one_desk(
     current_log: Callable[[], str] = lambda: "",
     times: DeskTimes = DESK_TIMES,
 ) -> LiveDesk:
-    """Return a desk on a program of its own, which is not started; end it by `end`."""
+    """Return a desk on a program of its own, which is not started. Call `end` at the end."""
     program = Program(
         settings, recordings=recordings, demo=demo, current_log=current_log, times=times
     )
@@ -39,7 +39,7 @@ async def end(desk: LiveDesk) -> None:
 
 @asynccontextmanager
 async def running(desk: LiveDesk) -> AsyncIterator[LiveDesk]:
-    """Run the program of a desk meanwhile."""
+    """Run the program of a desk in the block."""
     try:
         await desk.program.start()
         yield desk

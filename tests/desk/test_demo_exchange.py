@@ -1,4 +1,4 @@
-"""The demo's exchange is a process of its own, and never outlives the one that started it."""
+"""The demo's exchange is a child process, and never outlives the process that started it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _serving(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
-        # It may end meanwhile.
+        # The process may end meanwhile.
         with suppress(psutil.NoSuchProcess):
             if str(folder) in command and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)

@@ -20,9 +20,9 @@ from tests.desk.one_desk import end, one_desk, running
 from tests.storage.processes import eventually
 
 pytestmark = [
-    # What the recorded feed sees of a recording that stopped and went on.
+    # The recorded feed finds a gap after a recording stopped and went on.
     pytest.mark.allows_log(r"WARNING .*book_feed: \w+: Update ids \d+ to \d+ are missing"),
-    # Our own recording is there a moment after it is first looked for.
+    # The first look for this program's recording comes a moment before it is there.
     pytest.mark.allows_log(r"WARNING .*book_feed: \w+: no snapshot: Nothing records"),
     pytest.mark.allows_log(r"WARNING .*exchange\.stream: The exchange at .* can't be reached"),
     pytest.mark.allows_log(r"WARNING .*symbol_list: no list of symbols"),
@@ -79,7 +79,7 @@ async def test_switching_shows_nothing_of_the_old_symbol(settings: Settings) -> 
         assert desk.revision > revision
         assert desk.recents[:2] == ["ETH/USDT", "BTC/USDT"]
         await _until(lambda: _is_synced(desk, SourceKind.DIRECT))
-        # What waits for a database that still starts would be lost, and logged, at the end.
+        # Events that wait for a starting database would be lost at the end, and logged.
         await _until(lambda: desk.recording.counts.events > 0)
 
 
@@ -106,7 +106,7 @@ async def test_source_and_recording_are_switched(settings: Settings) -> None:
         assert _is_synced(desk, SourceKind.MONGO)
         desk.set_recording(False)
         assert not desk.recording.wanted
-        # Nobody records: the exchange's book goes on without a break.
+        # Without a recording, the exchange's book goes on without a break.
         assert _is_synced(desk, SourceKind.DIRECT)
         await _until(lambda: desk.recording.waiting == 0)
         recorded = desk.recording.counts.events
@@ -130,7 +130,7 @@ async def test_a_symbol_that_is_none_leaves_everything(settings: Settings) -> No
         assert desk.notices == []
         desk.select_symbol("NO/NE")
         assert "NO/NE is not a traded symbol, or not any more." in _texts(desk)
-        # What waits for a database that still starts would be lost, and logged, at the end.
+        # Events that wait for a starting database would be lost at the end, and logged.
         await _until(lambda: desk.recording.counts.events > 0)
 
 
@@ -155,7 +155,7 @@ async def test_a_fault_of_ours_is_told_with_the_place_of_the_log(
     await end(desk)
 
 
-async def test_half_a_symbol_is_none_while_nobody_knows_the_list(stranded: Settings) -> None:
+async def test_half_a_symbol_is_no_symbol_while_the_list_is_unknown(stranded: Settings) -> None:
     async with _desk(stranded, kind=SourceKind.DIRECT) as desk:
         desk.set_recording(False)
         desk.select_symbol("eth")
@@ -194,7 +194,7 @@ async def test_the_demo_is_offered_accepted_and_falls_back(stranded: Settings) -
         assert all(one.level is NoticeLevel.INFORMATION for one in desk.notices)
 
 
-async def test_the_way_to_the_demo_is_no_end_of_the_recording(stranded: Settings) -> None:
+async def test_the_change_to_the_demo_keeps_the_switch_on(stranded: Settings) -> None:
     async with _desk(stranded) as desk:
         seen = set()
 
@@ -223,12 +223,12 @@ async def test_a_demo_that_fails_never_leads_to_the_exchange(
 
 
 @pytest.mark.parametrize("begun", [0.0, 0.2, 0.5])
-# What comes while the database starts can't be written if the end comes before that.
+# Events that come while the database starts can't be written if the program ends first.
 @pytest.mark.allows_log(r"ERROR .*recorder: \d+ events could not be written before the end")
 async def test_it_closes_while_the_demo_starts(stranded: Settings, begun: float) -> None:
     async with _desk(stranded, demo=True) as desk:
         assert desk.demo
-        # Not a wait for anything: different moments of the start are what is tried.
+        # The sleep waits for nothing: it tries different moments of the start.
         await asyncio.sleep(begun)
 
 

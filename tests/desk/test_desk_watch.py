@@ -1,4 +1,4 @@
-"""What is told of the exchange while there is no book."""
+"""The notices about the exchange while there is no book."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unhurried import ENGINE_TIMES
 
 
 class Watched:
-    """A watch over a session that gets nowhere, with a clock of the test's."""
+    """A watch over a session that gets no book; the test moves its clock."""
 
     def __init__(self, session: MarketSession, engine: Engine) -> None:
         self.session = session
@@ -31,12 +31,12 @@ class Watched:
         self.program_watch = ProgramWatch(engine, self.board)
 
     def look(self, kind: SourceKind = SourceKind.MONGO) -> None:
-        """Look as a program does, which shows the session as `kind`."""
+        """Look as a program does that shows the session from the source `kind`."""
         self.program_watch.look()
         self.watch.look(self.engine, self.session, kind, demo=False)
 
     def after(self, seconds: float, problem: KnownError | None) -> list[tuple[str, NoticeAction]]:
-        """Return what is told of the exchange when `problem` has lasted for so long."""
+        """Return the notice about the exchange after `problem` has lasted for so long."""
         self.session.live.problem = problem
         self.now_s += seconds
         self.look()
@@ -90,7 +90,7 @@ async def test_a_dismissed_pause_does_not_return_with_each_second(watched: Watch
     assert text.startswith("The exchange has banned this address for a while;")
     watched.board.dismiss("exchange")
     assert watched.after(15, RateLimited(42, 418)) == []
-    # Another reason is news.
+    # Another reason makes a new notice.
     assert watched.after(1, RateLimited(42, 403)) != []
 
 

@@ -1,4 +1,4 @@
-"""Notices: one for each reason, not again once dismissed, gone with their reason."""
+"""A notice is shown once for each reason, until it is dismissed or its reason is gone."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ from tests.storage.processes import eventually
 from tests.unhurried import DESK_TIMES
 
 pytestmark = [
-    # What the recorded feed sees of a recording that stopped and went on.
+    # The recorded feed finds a gap after a recording stopped and went on.
     pytest.mark.allows_log(r"WARNING .*book_feed: \w+: Update ids \d+ to \d+ are missing"),
-    # Our own recording is there a moment after it is first looked for.
+    # The first look for this program's recording comes a moment before it is there.
     pytest.mark.allows_log(r"WARNING .*book_feed: \w+: no snapshot: Nothing records"),
     pytest.mark.allows_log(r"WARNING .*exchange\.stream: The exchange at .* can't be reached"),
     pytest.mark.allows_log(r"WARNING .*symbol_list: no list of symbols"),
@@ -52,7 +52,7 @@ async def _until_it_goes_on(desk: LiveDesk) -> None:
 
 
 def _recorded(program: Program) -> dict[str, bool]:
-    """Return what is recorded, and whether by hand."""
+    """Return the recorded symbols, each with whether its recording is kept."""
     return {one.symbol: one.kept for one in program.recordings.statuses if one.wanted}
 
 
@@ -67,7 +67,7 @@ async def test_two_desks_share_a_program_and_nothing_else(settings: Settings) ->
         assert first.symbol.tick_size
         assert second.symbol.tick_size
 
-        # One goes to another symbol: the other goes on, and is told nothing.
+        # One desk goes to another symbol; the other desk goes on, and gets no notice.
         source, gaps = second.source, second.recording.counts.gaps
         first.select_symbol("SOL/USDT")
         assert second.source is source
@@ -78,7 +78,7 @@ async def test_two_desks_share_a_program_and_nothing_else(settings: Settings) ->
         await _until_it_goes_on(second)
         assert _recorded(program) == {"SOL/USDT": False, "ETH/USDT": False}
 
-        # One goes: the other goes on.
+        # One desk closes; the other desk goes on.
         first.close()
         first.close()
         await _until_it_goes_on(second)
@@ -93,14 +93,14 @@ async def test_two_desks_may_show_one_market(settings: Settings) -> None:
         first = _desk(program, "BTC/USDT")
         second = _desk(program, "BTC/USDT", SourceKind.DIRECT)
         await eventually(lambda: _is_synced(first) and _is_synced(second, SourceKind.DIRECT))
-        # They have one switch, since it is one recording.
+        # Both desks have one switch, since there is one recording.
         second.set_recording(False)
         assert not first.recording.wanted
         first.set_recording(True)
         assert second.recording.wanted
         await eventually(lambda: first.recording.counts.events > 0)
         assert len(program.recordings.statuses) == 1
-        # It is recorded still, so nothing is told.
+        # The symbol is still recorded, so there is no notice.
         second.select_symbol("ETH/USDT")
         assert second.notices == []
         assert _recorded(program) == {"BTC/USDT": False, "ETH/USDT": False}
@@ -120,7 +120,7 @@ async def test_a_window_that_opens_later_knows_the_symbols(settings: Settings) -
         assert second.symbol.tick_size
         assert "doesn't trade NO/NE" in third.notices[0].text
         third.close()
-        # What waits for a database that still starts would be lost, and logged, at the end.
+        # Events that wait for a starting database would be lost at the end, and logged.
         await eventually(
             lambda: first.recording.counts.events > 0 and second.recording.counts.events > 0
         )
@@ -159,7 +159,7 @@ async def test_all_desks_and_viewers_go_over_to_the_demo(stranded: Settings) -> 
         await eventually(lambda: _is_synced(second, SourceKind.DIRECT))
         await eventually(lambda: book.look().book is second.source.look().book)
         assert library.demo
-        # Each window's switch is as it was.
+        # Each window's switch is as before.
         assert first.recording.wanted
         assert not second.recording.wanted
         book.close()

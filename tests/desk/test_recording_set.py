@@ -1,4 +1,4 @@
-"""Several recordings behind one window: kept ones go on, whatever is on screen."""
+"""Several recordings behind one window: kept recordings go on while other symbols are shown."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _is_synced(desk: LiveDesk, kind: SourceKind) -> bool:
 
 
 def _rows(desk: LiveDesk) -> dict[str, tuple[bool, bool]]:
-    """Return by symbol whether a recording is kept, and whether it is to run."""
+    """Return for each symbol whether its recording is kept, and whether it is to run."""
     return {one.symbol: (one.kept, one.wanted) for one in desk.recordings}
 
 
@@ -88,7 +88,7 @@ async def test_the_symbol_on_screen_is_recorded_as_long_as_it_is_there(settings:
         assert _rows(desk) == {}
 
 
-async def test_who_leaves_a_symbol_is_told_and_may_keep_it(settings: Settings) -> None:
+async def test_leaving_a_symbol_makes_a_notice_that_offers_to_keep_it(settings: Settings) -> None:
     async with _desk(settings) as desk:
         await _until_recorded(desk, "BTC/USDT")
         desk.select_symbol("ETH/USDT")
@@ -105,7 +105,7 @@ async def test_who_leaves_a_symbol_is_told_and_may_keep_it(settings: Settings) -
         desk.start_recording("ETH/USDT")
         desk.select_symbol("BTC/USDT")
         desk.select_symbol("SOL/USDT")
-        # Both are kept: nothing ended.
+        # Both recordings are kept, so none has ended.
         assert desk.notices == []
         desk.set_recording(False)
         desk.select_symbol("BNB/USDT")
@@ -113,7 +113,9 @@ async def test_who_leaves_a_symbol_is_told_and_may_keep_it(settings: Settings) -
         await _until_recorded(desk, "BTC/USDT")
 
 
-async def test_a_kept_recording_goes_on_whatever_is_on_screen(settings: Settings) -> None:
+async def test_a_kept_recording_goes_on_while_another_symbol_is_on_screen(
+    settings: Settings,
+) -> None:
     async with _desk(settings) as desk:
         revision = desk.revision
         desk.start_recording("ethusdt")
@@ -131,7 +133,7 @@ async def test_a_kept_recording_goes_on_whatever_is_on_screen(settings: Settings
         desk.set_recording(False)
         assert _rows(desk) == {"ETH/USDT": (True, True)}
         await _until_recorded(desk, "ETH/USDT")
-    # A window that looks once more remembers that it is to run again.
+    # A window that looks once more remembers that the recording is to run again.
     assert _rows(desk) == {"ETH/USDT": (True, True)}
 
 
@@ -180,7 +182,7 @@ async def test_a_stop_holds_for_a_symbol_until_it_is_started_or_removed(
         recorded = _row(desk, "BTC/USDT")
         desk.set_recording(False)
         assert _rows(desk) == {"BTC/USDT": (True, False)}
-        # What was recorded is still counted.
+        # The recorded events are still counted.
         assert _row(desk, "BTC/USDT").counts.payload_bytes >= recorded.counts.payload_bytes > 0
         assert _row(desk, "BTC/USDT").counts.events >= recorded.counts.events > 0
         assert _row(desk, "BTC/USDT").rate == 0
@@ -197,7 +199,7 @@ async def test_nothing_begins_to_be_recorded_by_a_removal(settings: Settings) ->
         desk.remove_recording("BTC/USDT")
         assert _rows(desk) == {}
         assert not desk.recording.wanted
-        # It is as if the recording of what is on screen had been switched off.
+        # The screen no longer follows, as if its recording had been switched off.
         desk.set_recording(True)
         assert _rows(desk) == {"BTC/USDT": (False, True)}
         desk.stop_recording("BTC/USDT")
@@ -208,7 +210,7 @@ async def test_nothing_begins_to_be_recorded_by_a_removal(settings: Settings) ->
         desk.set_recording(True)
         desk.start_recording("BTC/USDT")
         desk.remove_recording("BTC/USDT")
-        # One that runs goes on, as long as it is on screen.
+        # A running recording goes on while its symbol is on screen.
         assert _rows(desk) == {"BTC/USDT": (False, True)}
 
 
@@ -224,14 +226,14 @@ async def test_kept_recordings_are_resumed(settings: Settings) -> None:
         assert _row(desk, "ETH/USDT").state is RecordingState.STOPPED
         desk.start_recording("ETH/USDT")
         await _until_recorded(desk, "ETH/USDT")
-    # What is remembered of it is what was wanted, not that it has come to its end.
+    # The switch is remembered, not the end of the recording.
     assert _rows(desk)["SOL/USDT"] == (True, True)
 
 
 @pytest.mark.parametrize(
     "exchange", [SyntheticSource(seed=7, alive_after_request_s=0.0)], indirect=True
 )
-async def test_what_happened_while_nobody_recorded_is_a_gap(settings: Settings) -> None:
+async def test_the_time_without_a_recording_is_a_gap(settings: Settings) -> None:
     async with DatabaseServer(settings.data_dir) as server:
         database = Database(settings.db_name)
         database.connect(server.dsn)
@@ -262,7 +264,7 @@ async def test_what_another_program_records_is_followed_until_that_ends(settings
             assert _rows(desk)["ETH/USDT"] == (True, True)
             assert _row(desk, "ETH/USDT").state is RecordingState.ELSEWHERE
             assert _row(desk, "ETH/USDT").counts.events == 0
-            # A person may want it all the same, or not any more.
+            # The person may start one recording all the same, and stop another.
             desk.start_recording("SOL/USDT")
             await _until_recorded(desk, "SOL/USDT")
             desk.stop_recording("ETH/USDT")
@@ -304,7 +306,7 @@ async def test_a_kept_symbol_that_is_traded_no_more_says_so(settings: Settings) 
     async with _desk(settings, {"NO/NE": True}) as desk:
         await _until(lambda: _row(desk, "NO/NE").state is RecordingState.FAILED)
         assert "doesn't trade NO/NE" in _row(desk, "NO/NE").problem
-        # What waits for a database that still starts would be lost, and logged, at the end.
+        # Events that wait for a starting database would be lost at the end, and logged.
         await _until_recorded(desk, "BTC/USDT")
 
 

@@ -1,4 +1,4 @@
-"""A recorder's place, taken by one that keeps what it is told."""
+"""A sink in place of a recorder's, which notes its calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orderbook_desktop.core.segments import GapCause
 
 
 class NotedSink:
-    """Keeps what a recorder is told; objects to calls in the wrong order."""
+    """Notes the calls that a recorder gets; refuses calls in the wrong order."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, object]] = []

@@ -1,4 +1,4 @@
-"""One market's feed by hand, item by item; on Qt's loop."""
+"""The feed of one market, driven item by item, on Qt's loop."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def crossed_snapshot(last: int) -> DepthSnapshot:
 
 @pytest.fixture(scope="module", autouse=True)
 def application(qapp: QApplication) -> None:
-    """Be there before the first event loop is made."""
+    """Make the application before the first event loop."""
 
 
 class HandStream:
-    """A stream whose items the test puts."""
+    """A stream with the items that the test puts."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[StreamItem] = asyncio.Queue()
@@ -90,7 +90,7 @@ class HandStream:
 
 
 class HandSnapshots:
-    """Snapshots that come when the test answers."""
+    """A source whose snapshots the test returns."""
 
     def __init__(self) -> None:
         self.requests: list[asyncio.Future[DepthSnapshot]] = []
@@ -117,7 +117,7 @@ class HandSnapshots:
 
 
 class Hand:
-    """A feed with everything around it in the test's hand."""
+    """A feed whose stream, snapshots and sink the test controls."""
 
     def __init__(self, first_delay: float = 0.02, kind: SourceKind = SourceKind.DIRECT) -> None:
         self.stream = HandStream()
@@ -130,7 +130,7 @@ class Hand:
         return self.feed.status.state
 
     async def taken(self) -> None:
-        """Wait until the feed has taken everything that was put."""
+        """Wait until the feed has taken all items that were put."""
         await until(self.stream.queue.empty)
         await asyncio.sleep(0)
 
@@ -267,7 +267,7 @@ async def test_a_sink_that_comes_later_begins_with_the_book_as_it_is() -> None:
     assert hand.sink.calls == [("opened BookImage", 11), ("received", 12), ("applied", 12)]
 
 
-async def test_a_sink_that_comes_while_events_wait_is_not_told_of_what_it_never_got() -> None:
+async def test_a_sink_attached_while_events_wait_gets_a_new_segment() -> None:
     async with by_hand() as hand:
         await hand.give(StreamConnected(), diff(11), diff(12))
         hand.feed.attach(hand.sink)
@@ -411,7 +411,7 @@ async def test_a_crossed_snapshot_is_asked_for_again_ever_more_slowly(
             assert "the best bid 100 reaches the best ask 100" in hand.feed.status.detail
         await hand.snapshots.answer(snapshot(20))
         await until(lambda: hand.state is FeedState.SYNCED)
-    # Nothing was recorded that would have been lost.
+    # Nothing was recorded, so nothing is lost.
     assert hand.sink.calls == [("opened DepthSnapshot", 20)]
 
 
@@ -450,7 +450,7 @@ async def test_a_symbol_that_is_not_traded_is_not_syncing_for_ever() -> None:
         await until(lambda: hand.state is FeedState.NOT_TRADED)
         assert BTC not in hand.feed.status.detail
         assert isinstance(hand.feed.problem, UnknownSymbol)
-        # It may be traded from now on.
+        # The symbol may be traded from now on.
         await hand.snapshots.answer(snapshot(10))
         await until(lambda: hand.state is FeedState.SYNCED)
 
@@ -533,7 +533,7 @@ async def test_a_stream_that_breaks_all_the_time_is_no_storm_of_requests() -> No
     async with by_hand(first_delay=60) as hand:
         await hand.give(StreamConnected())
         await until(lambda: hand.snapshots.requests)
-        # A few at once, then none for a long while.
+        # A few requests come at once, then none for a long while.
         for breaks in range(1, 21):
             await hand.give(StreamBroken(GapCause.MALFORMED, "odd"), StreamConnected())
             await hand.snapshots.until_asked(min(4, 1 + breaks))

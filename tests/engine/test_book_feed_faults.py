@@ -1,4 +1,4 @@
-"""A feed over real sockets, through every fault of the exchange; on Qt's loop."""
+"""A feed over real sockets survives every fault of the exchange, on Qt's loop."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ CAUSES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def application(qapp: QApplication) -> None:
-    """Be there before the first event loop is made."""
+    """Make the application before the first event loop."""
 
 
 @pytest.fixture(scope="module")
 def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A minute and a half of one market."""
+    """A capture of one market, a minute and a half long."""
     return write_capture(
         tmp_path_factory.mktemp("feed") / "btcusdt.jsonl",
         seed=11,
@@ -106,11 +106,11 @@ def assert_equal(book: Book, true_book: TrueBook) -> None:
 
 
 async def until_over(exchange: LocalExchange, faults: list[Fault]) -> None:
-    """Wait until the faults have happened, as often as they were ordered."""
+    """Wait until the faults have happened as often as the test ordered them."""
     counts = exchange.fault_board.counts
     await until(lambda: all(counts[fault.kind] >= fault.count for fault in faults))
     if any(fault.kind is FaultKind.SHUTDOWN for fault in faults):
-        # Until the connection that was told of it has ended.
+        # Wait until the connection that got the announcement has ended.
         await until(lambda: exchange._state()["connections"] == {"open": 1, "opened": 2})
 
 

@@ -22,7 +22,7 @@ _GB = 10**9
 
 
 class Disk:
-    """A disk whose free space is what the test says."""
+    """A disk whose free space the test sets."""
 
     def __init__(self, free_bytes: int | None = 50 * _GB) -> None:
         self.free_bytes = free_bytes
@@ -86,7 +86,7 @@ async def until_level(engine: Engine, level: DiskLevel) -> None:
 
 @pytest.mark.expects_log(r"WARNING .*disk_watch: the disk's state is full")
 @pytest.mark.expects_log(r"WARNING .*market_sink: BTCUSDT: gap in the recording: the disk was")
-# The view may follow the recording again before its new segment is stored, and see the pause.
+# The view may follow the recording before the new segment is stored, and find the pause.
 @pytest.mark.allows_log(r"WARNING .*(disk_watch|book_feed: .* are missing)")
 async def test_recording_pauses_with_its_cause_and_goes_on(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
@@ -139,7 +139,7 @@ async def test_what_begins_on_a_full_disk_waits(
             while other.live.status.state is not FeedState.SYNCED:
                 await asyncio.sleep(0.01)
         assert other.sink.counts.events == 0
-        # A change of mind meanwhile holds.
+        # A switch that changes during the pause counts after it.
         session.set_recording(wanted=False)
         disk.free_bytes = 50 * _GB
         await until_level(engine, DiskLevel.GOOD)

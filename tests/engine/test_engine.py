@@ -1,4 +1,4 @@
-"""The engine ends whole whatever fails on the way, and tries a database again."""
+"""The engine ends all its parts even if some fail, and tries a database again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unhurried import ENGINE_TIMES
 @pytest.mark.expects_log(r"ERROR .*engine: the streams did not end cleanly")
 @pytest.mark.expects_log(r"ERROR .*engine: the requests did not end cleanly")
 @pytest.mark.expects_log(r"WARNING .*engine: the change stream did not end within")
-async def test_each_part_is_closed_whatever_became_of_the_others(
+async def test_each_part_is_closed_even_if_others_fail(
     stranded: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail() -> None:

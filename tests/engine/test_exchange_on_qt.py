@@ -19,7 +19,7 @@ __all__ = ["sending_times"]
 
 @pytest.fixture(scope="module", autouse=True)
 def application(qapp: QApplication) -> None:
-    """Be there before the first event loop is made."""
+    """Make the application before the first event loop."""
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def application(qapp: QApplication) -> None:
 async def test_the_loop_runs_on_while_the_symbols_are_loaded(
     step: tuple[type, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The step waits until the loop has handled a call, for which the loop has to be free."""
+    """The step waits until the loop has handled a call; for that, the loop has to be free."""
     owner, name = step
     loop, original = asyncio.get_running_loop(), getattr(owner, name)
     handled_calls: list[bool] = []
@@ -59,7 +59,7 @@ async def test_connections_hand_over_without_a_gap_and_within_the_message_limit(
         while len(script.targets) < 4:
             number += 1
             await script.send_to_all(frame("BTCUSDT", number))
-            # Wishes that change all the time: Qt's timers are early, the limit is not.
+            # The pauses differ each time: Qt's timers are early, the limit is not.
             async with listening(streams, f"M{number}USDT"):
                 await asyncio.sleep(0.005)
         await until(lambda: btc.diffs and btc.diffs[-1].final_id == number)

@@ -1,4 +1,4 @@
-"""Leases of a market: its session goes on while there is one, and what is forgotten is told."""
+"""A session runs while there is a lease of it; a forgotten lease is logged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unhurried import ENGINE_TIMES
 
 @pytest.fixture
 async def engine(stranded: Settings) -> AsyncIterator[Engine]:
-    """An engine that is never started, and reaches nothing."""
+    """An engine that is never started, and connects to nothing."""
     engine = Engine(stranded, times=ENGINE_TIMES)
     yield engine
     await engine.close()
@@ -43,12 +43,12 @@ async def test_a_lease_that_is_closed_twice_takes_nothing_from_others(engine: En
     assert engine.closing("BTCUSDT") is None
     second.close()
     with engine.open_market("BTC/USDT", viewed=True) as anew:
-        # One of an earlier session is none of this one.
+        # A lease of an earlier session is not a lease of this session.
         second.close()
         assert anew.session.leases == 1
 
 
-async def test_a_lease_is_closed_whatever_happens(engine: Engine) -> None:
+async def test_a_lease_is_closed_after_an_error_too(engine: Engine) -> None:
     def fail() -> None:
         with engine.open_market("BTC/USDT", viewed=False):
             raise ZeroDivisionError
@@ -71,7 +71,7 @@ async def test_only_viewers_have_the_recorded_book_followed(engine: Engine) -> N
         assert not run.cancelling()
         viewers[1].close()
         assert run.cancelling()
-    # While the test's loop runs: what follows the exchange needs it to end.
+    # Close while the test's loop runs, since the feed needs the loop to end.
     await engine.close()
 
 
@@ -106,6 +106,6 @@ async def test_a_lease_that_was_forgotten_is_told(stranded: Settings) -> None:
     with engine.open_market("ETH/USDT", viewed=True):
         pass
     await engine.close()
-    # It is too late, but does no harm.
+    # Closing a lease after the engine does no harm.
     for lease in leases:
         lease.close()

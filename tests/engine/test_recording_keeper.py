@@ -1,4 +1,4 @@
-"""The keeper measures, forecasts, and removes what isn't kept, while others record."""
+"""The keeper measures, forecasts, and applies the retention, while recording goes on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["database", "server"]
 
 
 class Kept:
-    """A keeper whose recorder and clock are the test's."""
+    """A keeper with a recorder and a clock of the test."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ async def test_a_forecast_needs_some_seconds(keep: Keep) -> None:
 async def test_the_forecast_follows_the_last_minutes(keep: Keep) -> None:
     kept = keep()
     for second in range(0, 1_000, 5):
-        # It was ten times as much before.
+        # The pace was ten times as high before.
         grown = 50_000 if second < 500 else 5_000
         kept.recorded = kept.recorded[0] + grown, kept.recorded[1] + 4
         await kept.after(5)
@@ -165,7 +165,7 @@ async def test_what_takes_long_to_count_is_counted_seldom(
         kept.now_s += 10
 
     monkeypatch.setattr(RecordingSizes, "count_rest", count_rest)
-    # Removing something is a reason to count anew, but not at any price.
+    # A removal makes the keeper count again, but within the limit of its time.
     for _ in range(110):
         await kept.after(10)
     assert len(await all_of(database, "segments")) == 1
@@ -176,14 +176,14 @@ async def test_what_takes_long_to_count_is_counted_seldom(
 async def test_the_limit_counts_what_the_database_needs_to_work(
     keep: Keep, database: Database
 ) -> None:
-    """That is: of what is kept. It never takes more than half of the limit from recordings."""
+    """The room to work counts for the limit, but never takes more than half of it."""
     tape = Tape()
     stored = await store_segment(database, tape, "one", minutes=20, running=True)
     kept = keep()
     await kept.after(60)
     assert kept.keeper.size is not None
     whole = kept.keeper.size.lasting_bytes
-    # What is recorded would fit; with the room to work it does not.
+    # The recordings alone would fit; with the room to work, they don't.
     kept.folder = FolderSize(whole // 4 + 900, 900)
     kept.keeper.retention = Retention(gigabytes=whole / GB)
     await kept.after(60)
@@ -192,7 +192,7 @@ async def test_the_limit_counts_what_the_database_needs_to_work(
     assert 0 < left < len(stored.chunks)
     assert kept.keeper.size.lasting_bytes <= whole - whole // 4
     assert kept.keeper.problem == ""
-    # However much that room is, and however often it looks, not everything goes.
+    # A very large room to work, and many looks, don't remove all recordings.
     kept.folder = FolderSize(10 * whole, 0)
     for _ in range(3):
         await kept.after(60)
@@ -204,7 +204,7 @@ async def test_the_limit_counts_what_the_database_needs_to_work(
 
 
 async def test_files_that_do_not_shrink_cost_nothing_more(keep: Keep, database: Database) -> None:
-    """What was removed leaves room in the archive's file, and nothing else is removed for it."""
+    """A removal leaves room in the archive's file, so nothing more has to be removed."""
     tape = Tape()
     await store_segment(database, tape, "one", minutes=20, running=True)
     kept = keep()

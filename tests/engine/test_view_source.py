@@ -1,4 +1,4 @@
-"""Which book a view shows: the recorded one unless it can't be had, and never one from before."""
+"""A view shows the recorded book unless it can't be had, and never a book from before a gap."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GOOD_TIME_MS = 1_700_000_000_000
 
 
 class FakeFeed:
-    """A feed whose book ends where it is told."""
+    """A feed whose book ends where the test says."""
 
     def __init__(self, kind: SourceKind) -> None:
         self.book = Book()
@@ -35,7 +35,7 @@ class FakeFeed:
         self.changed()
 
     def lose(self, state: FeedState = FeedState.RECONNECTING) -> None:
-        """Know no book any more."""
+        """Lose the book."""
         self.status = FeedStatus(state, self._kind, 1, "The connection broke off.")
         self.base_id = 0
         self.book.clear()
@@ -43,7 +43,7 @@ class FakeFeed:
 
 
 class Scene:
-    """A view on two fake feeds, with a database and a clock that do as they are told."""
+    """A view on two fake feeds, with a database and a clock that the test controls."""
 
     def __init__(self) -> None:
         self.live = FakeFeed(SourceKind.DIRECT)
@@ -76,7 +76,7 @@ class Scene:
 
     @property
     def shown(self) -> tuple[SourceKind, FeedState]:
-        """Return whose book is on screen, and what is said of it."""
+        """Return the source of the book on screen, and its state."""
         look = self.view.look(self.kind)
         shows_live = look.book is self.live.book
         assert shows_live or look.book is self.recorded.book
@@ -126,7 +126,7 @@ def test_a_lost_connection_is_not_covered_by_the_recorded_book(scene: Scene) -> 
 def test_the_exchanges_book_is_shown_while_the_recorded_one_loads(scene: Scene) -> None:
     scene.recorded.lose(FeedState.SYNCING)
     assert scene.shown == (SourceKind.DIRECT, FeedState.SYNCING)
-    # Not what the recorded feed says: it would advise to start the recording that is on.
+    # The recorded feed's own detail would advise to start the recording that is on already.
     assert scene.view.look(scene.kind).status.detail.startswith("Loading the recorded book;")
 
 
@@ -185,7 +185,7 @@ def test_the_book_of_the_last_recording_is_not_shown_when_the_next_begins(scene:
 def test_when_our_recording_stops_the_live_book_goes_on_at_once(scene: Scene) -> None:
     scene.set_recording(wanted=False)
     assert scene.shown == (SourceKind.DIRECT, _SYNCED)
-    # The last of our own events arrive a little later, and prove nothing.
+    # The last events of this program's own recording arrive later, and prove nothing.
     scene.recorded.be(120)
     scene.live.be(125)
     assert scene.shown == (SourceKind.DIRECT, _SYNCED)
@@ -227,7 +227,7 @@ def test_book_and_status_belong_together_whenever_it_becomes_late(
 
 @pytest.mark.parametrize("looks", [0, 1, 50])
 def test_to_look_changes_nothing(scene: Scene, looks: int) -> None:
-    """When the database counts as late must not depend on how often a view looks."""
+    """How often a view looks must not decide when the database counts as late."""
     for last_id in (200, 210, 220):
         scene.live.be(last_id)
         for _ in range(looks):

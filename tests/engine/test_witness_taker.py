@@ -1,4 +1,4 @@
-"""Snapshots are taken when they are due, and only of what is certainly recorded."""
+"""Snapshots are taken when they are due, and only of a segment that is certainly recorded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["database", "server"]
 
 @dataclass
 class Part:
-    """What a witness taker looks at of a session's sink or feed."""
+    """The members of a session's sink and feed that a witness taker reads."""
 
     segment_id: str | None = "one"
     base_id: int = 1
@@ -33,7 +33,7 @@ class Part:
 
 
 class Session:
-    """A session in so far as it is looked at."""
+    """A session with the members that a witness taker reads."""
 
     def __init__(self, market: str = "BTCUSDT") -> None:
         self.market = market
@@ -41,7 +41,7 @@ class Session:
 
 
 class Books:
-    """An exchange that goes on with every question."""
+    """An exchange whose book moves on with every request."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int | None]] = []
@@ -60,7 +60,7 @@ class Books:
 
 
 class Scene:
-    """A taker, its exchange, and a clock that goes when told."""
+    """A witness taker, its exchange, and a clock that the test moves."""
 
     def __init__(self, database: Database) -> None:
         self.books, self.now = Books(), 1_000.0

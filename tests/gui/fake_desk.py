@@ -26,7 +26,7 @@ Pairs = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Market:
-    """What a made-up market looks like; prices and sizes in units of 10^-8."""
+    """The shape of a made-up market; prices and sizes are in units of 10^-8."""
 
     info: SymbolInfo
     price: int
@@ -87,7 +87,7 @@ class FakeSource:
 
 
 class TurningSource(FakeSource):
-    """A source that goes over to the other of two books with every look at it."""
+    """A source that changes to the other of two books with every look."""
 
     def __init__(self, first: FakeSource, second: FakeSource) -> None:
         super().__init__(first.market)
@@ -165,7 +165,7 @@ def many_symbols(count: int = 500) -> list[SymbolInfo]:
 
 
 class FakeDesk:
-    """A `core.desk.Desk` that does what it is told and keeps notes in `commands`."""
+    """A `core.desk.Desk` that obeys its commands, and notes them in `commands`."""
 
     def __init__(self, info: SymbolInfo = BTC.info, *, demo: bool = False) -> None:
         self.revision = 1

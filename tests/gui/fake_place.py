@@ -1,4 +1,4 @@
-"""A place of recordings whose room is made up."""
+"""A place of recordings with made-up disk space."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ GB = 10**9
 
 
 class FakePlace:
-    """Is a `RecordingPlace`; keeps notes of what was chosen."""
+    """A `RecordingPlace` that notes each chosen retention."""
 
     def __init__(self) -> None:
         self.text = "the folder of recordings"
@@ -21,7 +21,7 @@ class FakePlace:
         self.chosen.append(retention)
 
     def measured(self, bytes_per_day: int = GB) -> None:
-        """Have something recorded, and the pace of that measured."""
+        """Set a recorded size and a measured pace."""
         size = RecordingSize(3 * GB, 30_000_000, GB // 10, GB // 100)
         folder = FolderSize(4 * GB, 35 * GB // 10)
         self.disk = DiskStatus(size, folder, 50 * GB, bytes_per_day)

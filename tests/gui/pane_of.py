@@ -1,4 +1,4 @@
-"""The panes of a window, by what they show."""
+"""Finds a pane of a window by its class."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def test_a_title_is_the_text_without_the_marks_of_a_menu() -> None:
         (Qt.Key.Key_Left, NONE, "left"),
         (Qt.Key.Key_Right, NONE, "right"),
         (Qt.Key.Key_Right, SHIFT, "far"),
-        # What makes no difference is ignored.
+        # Modifiers that make no difference are ignored.
         (Qt.Key.Key_Left, SHIFT, "left"),
         (Qt.Key.Key_Right, SHIFT | KEYPAD, "far"),
         (Qt.Key.Key_Escape, CONTROL, "stop"),

@@ -62,7 +62,7 @@ def test_no_nonsense_removes_recordings(settings: QSettings, text: str) -> None:
 
 
 def _window(settings: QSettings) -> Preferences:
-    """What another window on the same data folder has of the same memory."""
+    """Return the preferences of another window on the same data folder."""
     return Preferences(QSettings(settings.fileName(), QSettings.Format.IniFormat))
 
 
@@ -70,7 +70,7 @@ def test_two_windows_keep_one_list_of_recordings(settings: QSettings) -> None:
     Preferences(settings).recordings = {"BTC/USDT": True, "SOL/USDT": False}
     one, other = _window(settings), _window(settings)
     one.recordings = {**one.recordings, "ETH/USDT": True}
-    # It has nothing new to say, and then something of its own.
+    # The other window first changes nothing, and then an entry of its own.
     other.recordings = {"BTC/USDT": True, "SOL/USDT": False}
     other.recordings = {"BTC/USDT": False}
     one.recordings = {"BTC/USDT": True, "SOL/USDT": False, "ETH/USDT": True}

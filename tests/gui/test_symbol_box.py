@@ -92,9 +92,7 @@ def test_escape_leaves_everything_as_it_was(box: SymbolBox, qtbot: QtBot) -> Non
     assert (box.text(), box.popup, chosen) == ("BTC/USDT", None, [])
 
 
-def test_what_is_typed_where_nothing_was_is_kept_until_it_is_given_up(
-    box: SymbolBox, qtbot: QtBot
-) -> None:
+def test_text_in_an_empty_box_stays_until_it_is_given_up(box: SymbolBox, qtbot: QtBot) -> None:
     box.set_current("")
     box.setFocus()
     QTest.keyClicks(box, "eth")
@@ -118,7 +116,7 @@ def test_the_mark_stays_while_nothing_is_new(box: SymbolBox) -> None:
     box.search_now()
     press(box, Qt.Key.Key_Down, Qt.Key.Key_Down)
     marked = popup_of(box).marked
-    # Whoever shows the desk's state tells it again and again.
+    # The window sets the symbols again and again.
     box.set_symbols(symbols, ["SOL/USDT", "BTC/USDT"])
     assert popup_of(box).marked == marked != popup_of(box).found[0]
 

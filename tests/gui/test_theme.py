@@ -25,7 +25,7 @@ def test_contrast_of_black_and_white() -> None:
 
 @THEMES
 def test_text_is_readable_on_every_ground(theme: Theme) -> None:
-    # A selected row of the recordings stands on `line`.
+    # A selected row of the recordings has the background `line`.
     grounds = (theme.window, theme.panel, theme.raised, theme.notice, theme.line)
     states = (theme.good, theme.caution, theme.trouble)
     for text in (theme.text, theme.muted, theme.bid, theme.ask, *states):

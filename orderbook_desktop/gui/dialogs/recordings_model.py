@@ -18,6 +18,7 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QColor
 
 from orderbook_desktop.core.disk import bytes_text
+from orderbook_desktop.core.number_text import counted
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.time_text import recent_text
 from orderbook_desktop.gui.theme import Theme
@@ -103,15 +104,15 @@ def _symbol_tip(recording: RecordingStatus) -> str:
 def _size_tip(recording: RecordingStatus) -> str:
     counts = recording.counts
     return (
-        f"{counts.events:,} events, {counts.payload_bytes:,} bytes as the exchange sent "
-        f"them; {recording.waiting:,} events wait for the database."
+        f"{counted(counts.events, 'event')}, {counted(counts.payload_bytes, 'byte')} as the "
+        f"exchange sent them. Waiting for the database: {counted(recording.waiting, 'event')}."
     )
 
 
 def _archive_tip(recording: RecordingStatus) -> str:
     return (
-        f"{recording.counts.archived_events:,} events archived in this session, in "
-        f"{recording.counts.archived_bytes:,} bytes."
+        f"{counted(recording.counts.archived_events, 'event')} archived in this session, in "
+        f"{counted(recording.counts.archived_bytes, 'byte')}."
     )
 
 

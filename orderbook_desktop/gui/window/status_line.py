@@ -80,7 +80,7 @@ class StatusLine(QWidget):
     def show_recording(self, recording: RecordingStatus) -> None:
         """Show the recording's counters, and its problem if it has one."""
         size = bytes_text(recording.counts.payload_bytes)
-        self._set("recorded", f"Recorded {recording.counts.events:,} events, {size}")
+        self._set("recorded", f"Recorded {counted(recording.counts.events, 'event')}, {size}")
         self._set("waiting", f"Waiting {recording.waiting:,}")
         self._set("gaps", f"Gaps {recording.counts.gaps:,}")
         self._recording_problem = f"▲ {recording.problem}" if recording.problem else ""

@@ -284,7 +284,7 @@ def test_the_code_holds_the_link(host: QWidget) -> None:
     size = image.width() // len(expected)
     middles = range(size // 2, image.width(), size)
     seen = [[image.pixelColor(x, y).lightness() for x in middles] for y in middles]
-    # Dark on light, in whatever theme.
+    # The code is dark on light in every theme.
     assert seen == [[0 if module else 255 for module in row] for row in expected]
     assert code.accessibleDescription() == f"Opens {LINK}"
 
@@ -301,7 +301,7 @@ def test_every_state_has_room(host: QWidget, switch: FakeSwitch) -> None:
     states = [BrowserStatus(state) for state in BrowserState if state is not BrowserState.ON]
     panel = panel_with(host, switch, OFF)
     widths = set()
-    # Each after each other: what was shown before must not decide the size.
+    # Each status follows each other status: the one before must not decide the size.
     for status in [later for first in (*states, ON, TAKEN) for later in (first, OFF, first)]:
         panel.show_status(status)
         widths.add(panel.width())

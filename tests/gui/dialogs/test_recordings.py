@@ -21,7 +21,7 @@ from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import FakeDesk
 from tests.gui.pane_of import ladder_of
 
-# A window of its own, which the offscreen platform can neither raise nor size.
+# The manager is a window, which the offscreen platform can neither raise nor size.
 pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")
 
 BUSY = RecordingStatus(
@@ -95,7 +95,7 @@ def test_says_how_each_recording_is_doing(manager: RecordingManager, desk: FakeD
     )
 
 
-def test_before_the_first_event_nothing_is_connected_again(
+def test_until_the_first_event_the_state_is_connecting(
     manager: RecordingManager, desk: FakeDesk
 ) -> None:
     lost = replace(AWAY, symbol="A/B", counts=RecordingCounts(gaps=1))
@@ -321,7 +321,7 @@ def test_the_window_opens_it_and_remembers_what_is_kept(
     window.recordings.hide()
     QTest.keyClick(ladder_of(window), Qt.Key.Key_R, keys)
     qtbot.waitUntil(window.recordings.isVisible)
-    # A key does something at once.
+    # Each key acts at once.
     assert len(window.recordings.selected) == 1
     window.recordings.hide()
 
@@ -339,7 +339,7 @@ def test_the_last_removal_leads_to_the_field(manager: RecordingManager, desk: Fa
 def test_what_was_stopped_is_not_begun_by_its_removal(
     manager: RecordingManager, desk: FakeDesk
 ) -> None:
-    # The symbol on screen would be recorded again as soon as nobody says otherwise.
+    # Without the stopped recording, the symbol on screen would be recorded again.
     show(manager, desk, replace(STOPPED, symbol="BTC/USDT"), STOPPED)
     select(manager, "ETH/USDT")
     manager.remove_button.click()

@@ -85,7 +85,7 @@ def test_a_ticked_box_has_a_frame_and_a_tick(
     assert {theme.focus.name(), theme.on_accent.name()} <= within
 
 
-def test_whatever_takes_the_focus_has_a_name(dialog: SpaceDialog) -> None:
+def test_each_widget_that_takes_the_focus_has_a_name(dialog: SpaceDialog) -> None:
     names = {
         widget: QAccessible.queryAccessibleInterface(widget).text(QAccessible.Text.Name)
         for widget in dialog.findChildren(QWidget)
@@ -204,7 +204,7 @@ def test_a_fine_setting_is_shown_as_it_is(
     dialog = SpaceDialog(place, host)
     assert dialog.wanted == place.retention
     assert not dialog.apply_button.isEnabled()
-    # Nothing else is said of the size where only the age is chosen.
+    # A choice of the age does not change the size.
     dialog.by_age.setChecked(True)
     assert dialog.wanted == Retention(30, gigabytes)
     dialog.close()

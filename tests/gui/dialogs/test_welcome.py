@@ -34,7 +34,7 @@ def place() -> FakePlace:
 def start(
     qapp: QApplication, qtbot: QtBot, settings: QSettings, desk: FakeDesk, place: FakePlace
 ) -> Iterator[Start]:
-    """Start the program's window again and again, on one memory."""
+    """Open the window again and again, with the same preferences."""
     opened: list[MainWindow] = []
 
     def start_anew() -> MainWindow:
@@ -78,8 +78,8 @@ def test_only_the_first_start_welcomes(start: Start) -> None:
     assert start().welcome is None
 
 
-def test_an_upgrade_does_not_welcome_who_is_at_home(start: Start, settings: QSettings) -> None:
-    # What a version without a welcome remembered.
+def test_an_upgrade_does_not_show_the_welcome_again(start: Start, settings: QSettings) -> None:
+    # The preferences that a version without a welcome stored.
     settings.setValue("market/symbol", "ETH/USDT")
     assert start().welcome is None
 
@@ -94,7 +94,7 @@ def test_help_brings_it_back(start: Start) -> None:
     assert panel_of(window) is again
 
 
-def test_nobody_is_welcomed_without_a_place(
+def test_there_is_no_welcome_without_a_place(
     qapp: QApplication, qtbot: QtBot, preferences: Preferences, desk: FakeDesk
 ) -> None:
     window = MainWindow(desk, preferences, qapp, panes=PANES, now_ns=lambda: NOW_NS)
@@ -123,7 +123,9 @@ def test_escape_dismisses(start: Start) -> None:
     assert window.welcome is None
 
 
-def test_claims_nothing_while_there_is_no_book(start: Start, desk: FakeDesk) -> None:
+def test_the_welcome_claims_no_recording_while_there_is_no_book(
+    start: Start, desk: FakeDesk
+) -> None:
     desk.recording = recorded(0)
     window = start()
     panel = panel_of(window)
@@ -181,7 +183,7 @@ def test_says_why_recording_does_not_work(start: Start, desk: FakeDesk) -> None:
 def test_says_how_much_disk_a_day_takes(panel: WelcomePanel, place: FakePlace) -> None:
     place.measured(bytes_per_day=GB)
     panel.show_disk()
-    # The files grow by a tenth more than what is recorded; half a gigabyte in them is free.
+    # The files grow by a tenth more than the recordings; half a gigabyte in them is free.
     assert panel.disk.text() == "Disk: about 1.1 GB a day; 50.0 GB are free, enough for 45 days."
 
 

@@ -25,7 +25,7 @@ def test_every_state_of_an_empty_book_has_a_message(desk: FakeDesk, state: FeedS
     assert message.detail == "A sentence about it."
 
 
-def test_the_first_connection_is_none_again(desk: FakeDesk) -> None:
+def test_the_first_connection_is_not_a_reconnection(desk: FakeDesk) -> None:
     titles = []
     for _ in range(2):
         desk.source.lose(FeedState.RECONNECTING, "No network.")

@@ -1,4 +1,4 @@
-"""A pane is added by its class alone: the window hands it everything, and offers what it does."""
+"""A pane is added by its class alone: the window passes it every change, and shows its actions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Counter(Pane):
 
 
 class Listener(Counter):
-    """Notes all that a pane may be told."""
+    """Notes every call that a pane may get."""
 
     def __init__(self, theme: Theme, preferences: Preferences, parent: QWidget) -> None:
         super().__init__(theme, preferences, parent)
@@ -73,7 +73,7 @@ def _window(
 def window(
     qapp: QApplication, qtbot: QtBot, desk: FakeDesk, settings: QSettings
 ) -> Iterator[MainWindow]:
-    """A window with a third pane, of one that was closed with two."""
+    """A window with a third pane, after a window that was closed with two."""
     _window(desk, settings, qapp, *PANES).finish_close()
     window = _window(desk, settings, qapp, *PANES, Counter)
     qtbot.addWidget(window)
@@ -92,7 +92,7 @@ def test_a_third_pane_shows_the_book(window: MainWindow, desk: FakeDesk, qtbot: 
     splitter = window.findChild(QSplitter)
     assert isinstance(splitter, QSplitter)
     assert splitter.count() == 3
-    # Though the remembered widths are those of two.
+    # The remembered widths are those of two panes.
     assert all(pane.width() >= 200 for pane in window.panes)
     assert window.panes[0].hasFocus()
 

@@ -1,4 +1,4 @@
-"""Quantities up to the largest in 5,000 levels: what is painted and told is the true sum."""
+"""The panes show true sums of 5,000 levels, up to the largest quantities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LARGEST = "92233720368.54775807"
 
 @pytest.fixture
 def wide(desk: FakeDesk) -> FakeDesk:
-    """A book of 5,000 levels a side, each of the largest quantity there is."""
+    """A book of 5,000 levels a side, each with the largest possible quantity."""
     desk.source.load(
         [(f"{1_000_000 - at}.00", _LARGEST) for at in range(5_000)],
         [(f"{1_000_001 + at}.00", _LARGEST) for at in range(5_000)],

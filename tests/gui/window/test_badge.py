@@ -45,7 +45,7 @@ def test_says_state_age_and_reason(badge: StateBadge, state: FeedState) -> None:
     assert badge.accessibleName() == f"Feed state: {state.value}"
 
 
-def test_before_there_ever_was_a_book_nothing_is_connected_again(badge: StateBadge) -> None:
+def test_until_the_first_book_the_state_is_connecting(badge: StateBadge) -> None:
     status = FeedStatus(FeedState.RECONNECTING, SourceKind.DIRECT, detail="No network.")
     badge.set_badge(badge_for(status, NOW_NS))
     assert badge.text == "connecting"

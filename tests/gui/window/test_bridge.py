@@ -26,7 +26,7 @@ class Clock:
 
 
 class Told:
-    """Notes what a bridge tells, in order."""
+    """Notes the signals of a bridge, in order."""
 
     def __init__(self, bridge: DeskBridge) -> None:
         self.order: list[str] = []
@@ -85,7 +85,7 @@ def test_nothing_changed_nothing_told(bridge: DeskBridge, told: Told) -> None:
 def test_one_look_shows_one_book_with_its_own_badge(
     bridge: DeskBridge, told: Told, desk: FakeDesk
 ) -> None:
-    """The choice may change between any two looks, so that each frame takes only one."""
+    """The source may change between two looks, so each frame takes only one look."""
     recorded, live = FakeSource("BTCUSDT"), FakeSource("BTCUSDT")
     recorded.load([("7.00", "1")], [("7.01", "1")])
     live.load([("8.00", "1")], [("8.01", "1")])
@@ -205,7 +205,7 @@ def test_the_rate_is_that_of_one_book(
         source.load([("100.00", "1")], [("100.01", "1")])
         for size in range(updates):
             source.apply([("100.00", str(size + 1))], [])
-    # As where the recorded book, and then the exchange's own, is chosen.
+    # For example, the recorded book and then the exchange's own book.
     for source in (quiet, busy):
         desk.source = source
         for _ in range(15):

@@ -28,7 +28,7 @@ def price_texts(window: MainWindow) -> list[str]:
 
 
 def fills_of(window: MainWindow) -> set[int]:
-    """Return which of the curves' and bars' colours are on screen."""
+    """Return the fill colours of curves and bars that are on screen."""
     image: QImage = window.grab().toImage()
     colours = {
         DARK.tint(side, share).rgb()
@@ -56,7 +56,7 @@ def test_another_symbol_shows_nothing_of_the_old_one(window: MainWindow, desk: F
     QTest.keyClick(ladder_of(window), Qt.Key.Key_K, CONTROL)
     QTest.keyClicks(window.top_bar.symbol_box, "ethusdt")
     QTest.keyClick(window.top_bar.symbol_box, Qt.Key.Key_Return)
-    # No frame has passed: what is painted now is already the new symbol's.
+    # No frame has passed, but the window already paints the new symbol.
     assert desk.commands == [("select_symbol", "ETH/USDT")]
     assert window.windowTitle() == "ETH/USDT · Orderbook Desktop"
     assert window.top_bar.symbol_box.text() == "ETH/USDT"

@@ -23,7 +23,7 @@ _README = Path(__file__).parents[3] / "README.md"
 
 @pytest.fixture
 def whole(qapp: QApplication, qtbot: QtBot, preferences: Preferences) -> Iterator[MainWindow]:
-    """A window that has all there is."""
+    """A window with all its parts."""
     preferences.welcomed = True
     window = MainWindow(
         FakeDesk(),

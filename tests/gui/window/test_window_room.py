@@ -1,4 +1,4 @@
-"""Nothing of the window is cut off, however small the window or its screen."""
+"""No part of the window is cut off in a small window or on a small screen."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Open = Callable[[FakeDesk], MainWindow]
 
 @pytest.fixture
 def open_first(qapp: QApplication, qtbot: QtBot, preferences: Preferences) -> Iterator[Open]:
-    """Open windows with all that a window can have, in the size that they take themselves."""
+    """Open windows with all their parts, in the size that they choose themselves."""
     opened: list[MainWindow] = []
 
     def open_on(desk: FakeDesk) -> MainWindow:

@@ -71,7 +71,7 @@ def test_no_curve_strikes_the_legend_through(chart: DepthChart, desk: FakeDesk) 
     chart.set_frame(frame_of(desk))
     assert scene_of(chart).area == area
     image = image_of(chart)
-    # Beside the first and the last letter, and where the curve goes on behind nothing.
+    # The background beside the first and the last letter; farther out, the curve goes on.
     for x, beside in ((area.rect.left(), 1), (area.rect.right(), -1)):
         column = [image.pixelColor(x + 9 * beside, y) for y in range(middle - 4, middle + 5)]
         assert column == [DARK.panel] * 9
@@ -177,7 +177,7 @@ class TestKeysAndMouse:
 
     def test_zoom_by_keys_wheel_and_reset(self, deep: DepthChart, preferences: Preferences) -> None:
         natural = deep.view.half_span
-        # Some keyboards have it with Shift.
+        # Some keyboards need Shift for this key.
         QTest.keyClick(deep, Qt.Key.Key_Plus, Qt.KeyboardModifier.ShiftModifier)
         assert deep.view.half_span < natural
         assert preferences.chart_share == deep.view.chosen_share is not None
