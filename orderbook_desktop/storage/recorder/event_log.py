@@ -1,4 +1,4 @@
-"""The collection of the events: written once, compared where they are there already."""
+"""Writes events to `depth_events`, and compares those that are stored already."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _DUPLICATE_KEY: Final = 11000
 
 @dataclass(eq=False)
 class RecordingConflict(DatabaseError):
-    """Update id `update_id` of `market` is recorded already, with another content."""
+    """Update id `update_id` of `market` is recorded already, with different content."""
 
     market: str
     update_id: int
 
     def __str__(self) -> str:
         return (
-            f"{self.market} is not recorded any more: update id {self.update_id} is there already "
-            "with another content, so this is another exchange or another run of one; "
+            f"{self.market} is not recorded any more: update id {self.update_id} is stored already "
+            "with different content, so this is another exchange, or one that was restarted; "
             "choose another DB_NAME for it."
         )
 
 
 @dataclass(eq=False)
 class UnstorableEvent(DatabaseError):
-    """No database can hold the event `update_id` of `market`; `reason` is the driver's."""
+    """The event `update_id` of `market` can't be stored; `reason` comes from the driver."""
 
     market: str
     update_id: int
@@ -44,22 +44,22 @@ class UnstorableEvent(DatabaseError):
     def __str__(self) -> str:
         return (
             f"{self.market} is not recorded any more: the event {self.update_id} can't be stored "
-            f"({self.reason}); look at what the exchange sends, and start the recording again."
+            f"({self.reason}); check what the exchange sends, and start the recording again."
         )
 
 
 class UnstorableAmong(DatabaseError):
-    """One of several events can't be stored; none of them is."""
+    """One of several events can't be stored, so none of them was."""
 
     def __str__(self) -> str:
-        return "An event that the exchange sent can't be stored; looking for it."
+        return "An event that the exchange sent can't be stored; searching for it."
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of events: all are stored but the `refused` ones.
+    """The result of an insert: all events are stored, except the `refused` ones.
 
-    The `repeated` ones were there already, and not by us.
+    The `repeated` events had been stored before by another recorder.
     """
 
     repeated: frozenset[Insert] = frozenset()
@@ -73,10 +73,10 @@ class EventLog:
         self._database = database
 
     async def insert(self, events: Sequence[Insert]) -> Outcome:
-        """Write `events` and return when they are acknowledged, but for the refused ones.
+        """Write `events`, and return when all but the refused ones are acknowledged.
 
-        Raises PyMongo's errors: none or some are written then, and repeating is harmless.
-        Raises `UnstorableAmong` where fewer at a time have to be tried.
+        Raises PyMongo's errors; then any part of the events may be written, and repeating is
+        harmless. Raises `UnstorableAmong`; then try again with fewer events at a time.
         """
         from bson.errors import BSONError  # noqa: PLC0415 (see storage.store.database)
         from pymongo.errors import BulkWriteError  # noqa: PLC0415
@@ -85,7 +85,7 @@ class EventLog:
             return Outcome()
         try:
             documents = [_document(event) for event in events]
-            # Unordered: an event that is there already doesn't keep out those after it.
+            # Unordered: an event that is stored already doesn't stop the ones after it.
             await self._database.collection(DEPTH_EVENTS).insert_many(documents, ordered=False)
         except BulkWriteError as error:
             return await self._compare([events[index] for index in _known(error)], error)
@@ -106,12 +106,12 @@ class EventLog:
             for event in mine:
                 document = stored.get(event.final_id)
                 if document is None:
-                    # Not visible yet, or deleted meanwhile: it is not acknowledged.
+                    # It is not visible yet, or was deleted meanwhile, so it is not acknowledged.
                     raise error
                 if not _same(document, event):
                     refused[event] = RecordingConflict(market, event.final_id)
                 elif document["received_ns"] != event.received_ns:
-                    # Otherwise it is our own, whose acknowledgement was lost.
+                    # Else it is our own event, and only the acknowledgement was lost.
                     repeated.add(event)
         return Outcome(frozenset(repeated), refused)
 
@@ -122,7 +122,7 @@ class EventLog:
 
 
 def _known(error: BulkWriteError) -> list[int]:
-    """Return the indices of the known events; raises `error` if anything else is wrong."""
+    """Return the indices of the events stored already. Raises `error` if it has another cause."""
     faults: list[Any] = error.details.get("writeErrors", [])
     is_only_known = faults and all(fault["code"] == _DUPLICATE_KEY for fault in faults)
     if not is_only_known or error.details.get("writeConcernErrors"):
@@ -131,7 +131,7 @@ def _known(error: BulkWriteError) -> list[int]:
 
 
 def _same(document: Document, event: Insert) -> bool:
-    """Whether the same event was stored; another connection may date it differently."""
+    """Whether `document` stores the same event; on another connection its text may differ."""
     payload = document["payload"].encode()
     if payload == event.payload:
         return True

@@ -1,4 +1,4 @@
-"""The book-keeping of a recording: its segments and checkpoints, behind the events."""
+"""The ledger of a recording: writes its segments and checkpoints, after the events."""
 
 from __future__ import annotations
 
@@ -45,17 +45,18 @@ from orderbook_desktop.storage.store.schema import (
 
 _log = logging.getLogger(__name__)
 
-# Few enough that an event which comes meanwhile is not kept waiting.
+# Few enough that new events don't have to wait.
 _SEGMENTS_A_WRITE: Final = 10
 _CHECKPOINTS_KEPT: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerTimes:
-    """How often a ledger does what, in seconds.
+    """The intervals of a ledger, in seconds.
 
-    How far the segments have come is stored every `persist_every_s`, that their recorder lives
-    every `heartbeat_every_s`; for recorders that are gone it is looked every `look_every_s`.
+    - `persist_every_s`: how often the ends of the segments are stored.
+    - `heartbeat_every_s`: how often a heartbeat of the recorder is stored.
+    - `look_every_s`: how often the ledger looks for crashed recorders.
     """
 
     persist_every_s: float = 1.0
@@ -67,11 +68,11 @@ LEDGER_TIMES: Final = LedgerTimes()
 
 
 class Ledger:
-    """Writes segments and checkpoints, each after the events that it speaks of.
+    """Writes segments and checkpoints, each after its events.
 
-    `take()` what the sinks said, once the events before it are acknowledged; `run()` writes,
-    in a task of its own, so that no event waits for it. `written` is called with each entry
-    that is done, `vanished` with the market of a segment that somebody deleted.
+    Call `take()` with the entries of the sinks, once the events before them are acknowledged.
+    `run()` writes them in a task of its own, so that no event waits for them. `written` is called
+    with each finished entry, and `vanished` with the market of a segment that was deleted.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Ledger:
         self._finishing = False
         self._watch = CrashWatch(database, now)
         self._loose = LooseEvents(database)
-        # Long ago: the first time is due at once.
+        # The first time is due at once.
         self._kept_up_at = self._beaten_at = self._looked_at = -math.inf
 
     def take(self, entry: LedgerEntry) -> None:
@@ -111,9 +112,9 @@ class Ledger:
         self._wake.set()
 
     def end(self, market: str, detail: str) -> list[Close]:
-        """End the open segments of `market` where they are; return the entries for that.
+        """End the open segments of `market` after their last event; return the entries for that.
 
-        The cause is the database, and `detail` what became of it.
+        The cause of the gap is the database, with `detail`.
         """
         ends = [
             Close(segment, GapCause.DATABASE, detail)
@@ -126,22 +127,25 @@ class Ledger:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing that was taken is still to be written."""
+        """Whether all entries are written and no segment is open."""
         return not self._queue and not self._open
 
     def finish(self) -> None:
-        """Let `run()` return when everything that was taken is written."""
+        """Let `run()` return when all entries are written."""
         self._finishing = True
         self._wake.set()
 
     async def recover(self) -> None:
-        """Close what earlier recorders left open, and imports. Raises PyMongo's errors."""
+        """Close segments that crashed recorders left open, and settle imports.
+
+        Raises PyMongo's errors.
+        """
         await self._watch.close_crashed()
         await settle_imports(self._database)
         self._looked_at = self._now()
 
     async def run(self) -> None:
-        """Write until finished."""
+        """Write entries until `finish()` is called."""
         while True:
             while self._queue:
                 ends = self._ends_in_front()
@@ -159,14 +163,14 @@ class Ledger:
         await until_it_works(self._database, Activity.KEEP_LEDGER, attempt)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait for work, or for the time to store how far the segments have come."""
+        """Wait for an entry, for at most `seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
         self._wake.clear()
 
     def _ends_in_front(self) -> list[Close]:
-        """Return the ends of segments in front of the queue: of many, several at a time."""
+        """Return the ends of segments at the front of the queue, to be written together."""
         ends = []
         for entry in islice(self._queue, _SEGMENTS_A_WRITE):
             if not isinstance(entry, Close):
@@ -180,7 +184,7 @@ class Ledger:
                 await self._store_checkpoint(segment, base, is_base=True)
                 await self._store([segment])
                 segment.stored = True
-                # From now on the one without the other is a loss.
+                # From now on the book and the segment must both be there.
                 known = {"_id": f"{segment.id}:{base.update_id}"}
                 await self._database.collection(CHECKPOINTS).update_one(
                     known, {"$unset": {"new": ""}}
@@ -197,9 +201,9 @@ class Ledger:
                 await self._loose.list_up(market, ids, key)
 
     async def _store(self, segments: list[OpenSegment], *, new: bool = True) -> int:
-        """Write what changed of `segments`; return how many of them the database knew.
+        """Write the changes of `segments`; return how many were stored before.
 
-        Where they may be `new` it knows them afterwards.
+        If `new` is true, missing ones are inserted.
         """
         from pymongo import UpdateOne  # noqa: PLC0415 (see storage.store.database)
 
@@ -219,7 +223,7 @@ class Ledger:
         return int(done.matched_count)
 
     async def _keep_up(self) -> None:
-        """Store how far the segments have come, and at times that their recorder lives."""
+        """Store the ends of the segments, and at times a heartbeat; look for crashed recorders."""
         now = self._now()
         beat = now - self._beaten_at >= self._times.heartbeat_every_s
         due = [one for one in self._open.values() if one.stored and (one.changed or beat)]
@@ -241,7 +245,7 @@ class Ledger:
                 self._give_up(segment)
 
     def _give_up(self, segment: OpenSegment) -> None:
-        """Somebody deleted the segment, and who knows what else."""
+        """Give up a segment that was deleted; other documents may be gone, too."""
         _log.error("%s: the recording was deleted while it went on", segment.state.market)
         self._open.pop(segment.id, None)
         self._database.prepared = False
@@ -273,7 +277,7 @@ class Ledger:
 
 
 def _segment_update(segment: OpenSegment) -> Document:
-    """Return what to write of a segment: nothing that retention and archive may have changed."""
+    """Return the update of a segment, without fields that retention or the archiver change."""
     changed = {**progress_document(segment.state), **owner_document(), "to_archive": True}
     changed["back_ms"] = segment.back_ms
     known = {**front_document(segment.state), **unarchived_document(segment.base_id)}

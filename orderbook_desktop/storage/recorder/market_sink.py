@@ -1,4 +1,4 @@
-"""What one market's feed tells the recorder, as operations to be written in order."""
+"""Turns what one market's feed receives into operations, which are written in order."""
 
 from __future__ import annotations
 
@@ -32,31 +32,32 @@ from orderbook_desktop.storage.recorder.pending import (
 
 _log = logging.getLogger(__name__)
 
-# The newest book is then never more than a minute of events away from a checkpoint ...
+# A checkpoint is stored after a minute of the exchange's time, or after this many events if the
+# exchange's clock stands still.
 _CHECKPOINT_EVERY_MS: Final = 60_000
-# ... nor more than this, whatever the exchange's clock does.
 _CHECKPOINT_EVERY_EVENTS: Final = 10_000
-# A feed lets at most 20,000 events wait for a snapshot; what is older was let go.
+# In a feed at most this many events wait for a snapshot; it drops older ones.
 _WAITING_AT_MOST: Final = 20_000
 _UNDECIDED_AT_MOST: Final = 2 * _WAITING_AT_MOST
 _LISTED_AT_ONCE: Final = 5_000
-# Plain values below this are whole units of 10^-8 in any book.
+# Plain values below this are exact in units of 10^-8.
 _FITS_DEFAULT_SCALE: Final = 2.0**52 / 1e8
 _DEFAULT_SCALE: Final = Scale()
 
 
 @dataclass(slots=True)
 class _Doubt:
-    """An end that counts as a gap (unless `taken_back`) until it is known what comes next.
+    """An end of a segment that counts as a gap until the next book shows whether it is one.
 
-    Through `last_id` everything is recorded; `before` is what was told of the gap before it.
-    It `is_followed` by events which are stored, and that no book is known for so far.
+    All events through `last_id` are recorded. `before` is the last gap before it: sentence and time
+    (ms). `is_followed` is true once a newer event is stored, for which no book is known yet.
+    `is_withdrawn` is true once it no longer counts as a gap.
     """
 
     last_id: int
     before: tuple[str, int]
     is_followed: bool
-    taken_back: bool = False
+    is_withdrawn: bool = False
 
 
 class MarketSink:
@@ -82,22 +83,22 @@ class MarketSink:
         self._pending = pending
         self._now_ns = now_ns
         self._segment: OpenSegment | None = None
-        # By final id: whether an event that the feed has not applied yet was queued here.
+        # Events that the feed has not applied yet, by final id: whether they were queued here.
         self._undecided: dict[int, bool] = {}
-        # Final ids of events that were queued here and that no segment will take.
+        # Final ids of queued events that no segment will take.
         self._loose: list[int] = []
-        # The update id that the segment has come to, or had when it ended.
-        self._reached = 0
+        # The last update id of the segment, or of the last one that ended.
+        self._last_id = 0
         self._doubt: _Doubt | None = None
         self._latest: DepthDiff | None = None
         self._checkpoint_ms = 0
         self._checkpoint_count = 0
         self._scale = _DEFAULT_SCALE
-        self._told_unreadable = False
+        self._is_unreadable = False
 
     @property
     def segment_id(self) -> str | None:
-        """The id of the segment that is being recorded, if one is."""
+        """The id of the segment that is being recorded, if there is one."""
         return None if self._segment is None else self._segment.id
 
     def received(self, diff: DepthDiff) -> None:
@@ -116,8 +117,8 @@ class MarketSink:
         else:
             self._pending.add(Insert.of(diff))
         if len(self._undecided) >= _UNDECIDED_AT_MOST:
-            self._let_go(len(self._undecided) - _WAITING_AT_MOST)
-            self._tell_loose()
+            self._set_aside(len(self._undecided) - _WAITING_AT_MOST)
+            self._list_loose()
         self._undecided[diff.final_id] = not self.overflowing
         if self._doubt is not None and not self.overflowing:
             self._doubt.is_followed |= diff.final_id > self._doubt.last_id
@@ -130,33 +131,33 @@ class MarketSink:
         segment = OpenSegment(self.market, base.last_update_id, base.event_ms, self._scale)
         self._segment = segment
         self._decide(is_gap=self._doubt is not None and segment.base_id > self._doubt.last_id)
-        self._reached = segment.base_id
+        self._last_id = segment.base_id
         self._checkpoint_ms = base.event_ms
         self._checkpoint_count = 0
         self._pending.add(Open(segment, Base.of(base)))
         self.counts.books += 1
 
     def applied(self, diff: DepthDiff, book: Book) -> None:
-        """Extend the segment; store its book now and then (see `RecordingSink`)."""
+        """Extend the segment, and store a checkpoint if one is due (see `RecordingSink`)."""
         is_latest = diff is self._latest
         queued = self._undecided.pop(diff.final_id, None)
         if is_latest:
-            # Whatever came before it has been applied, or never will be.
-            self._let_go(len(self._undecided))
+            # All earlier events have been applied, or never will be.
+            self._set_aside(len(self._undecided))
         if not self._extends(diff, queued, book):
             if queued:
                 self._loose.append(diff.final_id)
         elif self._segment is not None:
             self._extend(self._segment, diff, book)
         if is_latest:
-            self._tell_loose()
+            self._list_loose()
 
     def _extends(self, diff: DepthDiff, queued: bool | None, book: Book) -> bool:
-        """Return whether the segment goes on with `diff`; begin or end one where need be."""
+        """Return whether `diff` extends the segment; begin or end a segment if necessary."""
         if self._segment is not None and diff.final_id <= self._segment.base_id:
             return False
         if not queued and self._segment is not None:
-            # It waited for the snapshot: dropped here, or received before we were told.
+            # It waited for the snapshot, and was dropped here, or received before recording began.
             cause = GapCause.USER if queued is None else GapCause.OVERFLOW
             detail = f"The event {diff.final_id} was not recorded."
             self._add(Close(self._segment, cause, detail))
@@ -173,7 +174,7 @@ class MarketSink:
     def _extend(self, segment: OpenSegment, diff: DepthDiff, book: Book) -> None:
         self._scale = self._scale_with(diff, book)
         first_id, final_id, event_ms = diff.first_id, diff.final_id, diff.event_ms
-        self._reached = final_id
+        self._last_id = final_id
         self._add(Extend(segment, first_id, final_id, event_ms, self._scale))
         self._checkpoint(segment, diff, book)
 
@@ -184,12 +185,12 @@ class MarketSink:
         elif cause is GapCause.USER and self._doubt is not None:
             self._judge(self._doubt, is_gap=self._doubt.is_followed)
         if not cause.stream_goes_on:
-            # The feed has let go of all that waited.
-            self._let_go(len(self._undecided))
-            self._tell_loose()
+            # The feed has dropped all waiting events.
+            self._set_aside(len(self._undecided))
+            self._list_loose()
 
     def refuse(self, error: KnownError) -> None:
-        """Record nothing more: `error` is why. The ledger ends the segment."""
+        """Stop recording because of `error`. The ledger ends the segment."""
         self.refused = error
         self._segment = None
         self._undecided.clear()
@@ -197,7 +198,7 @@ class MarketSink:
         self._count_gap(GapCause.DATABASE, str(error))
 
     def _end(self, cause: GapCause, detail: str) -> None:
-        """End the segment; even where there is none, something was lost if `cause` says so."""
+        """End the segment. Count a gap, even without a segment, unless the user stopped it."""
         segment, self._segment = self._segment, None
         if segment is not None:
             self._add(Close(segment, cause, detail))
@@ -205,30 +206,31 @@ class MarketSink:
             before = self.counts.last_gap, self.counts.last_gap_ms
             self._count_gap(cause, detail)
             if segment is not None and cause is not GapCause.OVERFLOW:
-                self._doubt = _Doubt(self._reached, before, self._has_newer())
+                self._doubt = _Doubt(self._last_id, before, self._has_newer())
 
     def _has_newer(self) -> bool:
-        """Whether events wait that were queued here, and that the segment hasn't come to."""
-        return any(queued and one > self._reached for one, queued in self._undecided.items())
+        """Whether events newer than the segment were queued here."""
+        undecided = self._undecided.items()
+        return any(queued and final_id > self._last_id for final_id, queued in undecided)
 
     def _decide(self, *, is_gap: bool) -> None:
-        """The next book is there: it tells whether there was a gap."""
+        """Settle the doubt about the last end, now that the next book shows if it `is_gap`."""
         doubt, self._doubt = self._doubt, None
         if doubt is not None:
             self._judge(doubt, is_gap=is_gap)
         self.counts.ended_by = ""
 
     def _judge(self, doubt: _Doubt, *, is_gap: bool) -> None:
-        """Count an end no longer if, as far as is known, nothing is missing after it."""
+        """Withdraw the gap if no event is known to be missing; count it again if one is."""
         counts = self.counts
-        if is_gap and doubt.taken_back:
+        if is_gap and doubt.is_withdrawn:
             counts.gaps += 1
             counts.last_gap, counts.ended_by = counts.ended_by, ""
-        elif not is_gap and not doubt.taken_back:
+        elif not is_gap and not doubt.is_withdrawn:
             counts.gaps -= 1
             counts.ended_by = counts.last_gap
             counts.last_gap, counts.last_gap_ms = doubt.before
-        doubt.taken_back = not is_gap
+        doubt.is_withdrawn = not is_gap
 
     def _count_gap(self, cause: GapCause, detail: str) -> None:
         self.counts.gaps += 1
@@ -236,19 +238,19 @@ class MarketSink:
         self.counts.last_gap_ms = self._now_ns() // 1_000_000
         _log.warning("%s: gap in the recording: %s. %s", self.market, cause.sentence, detail)
 
-    def _let_go(self, count: int) -> None:
-        """Expect no longer that the oldest `count` of the undecided events will be applied."""
+    def _set_aside(self, count: int) -> None:
+        """Treat the oldest `count` undecided events as loose, if they were queued."""
         for final_id in list(islice(self._undecided, count)):
             if self._undecided.pop(final_id):
                 self._loose.append(final_id)
 
-    def _tell_loose(self) -> None:
+    def _list_loose(self) -> None:
         loose, self._loose = self._loose, []
         for start in range(0, len(loose), _LISTED_AT_ONCE):
             self._add(Loose(self.market, tuple(loose[start : start + _LISTED_AT_ONCE])))
 
     def _scale_with(self, diff: DepthDiff, book: Book) -> Scale:
-        """Return the book's scale, without merging the book where it can't have changed."""
+        """Return the book's scale; merge the book only if the scale may have changed."""
         if self._scale == _DEFAULT_SCALE and diff.plain and _fits_default(diff):
             return self._scale
         return book.scale
@@ -269,11 +271,11 @@ class MarketSink:
         try:
             image = image_of(book, self.market)
         except KnownError as error:
-            if not self._told_unreadable:
+            if not self._is_unreadable:
                 _log.warning("%s: no checkpoint: %s", self.market, error)
-            self._told_unreadable = True
+            self._is_unreadable = True
             return None
-        self._told_unreadable = False
+        self._is_unreadable = False
         return image
 
     def _add(self, operation: Operation) -> None:

@@ -1,4 +1,4 @@
-"""What waits to be written, in order, within a bound on memory."""
+"""The operations that wait to be written, in order, with a limit on memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.core.units import INT64_MAX, Scale
 
-# What an operation takes in memory, besides payloads and books.
+# The memory of an operation, besides payloads and books.
 _OPERATION_BYTES: Final = 500
 _BYTES_A_LEVEL: Final = 16
 _LONGEST_DETAIL: Final = 500
@@ -22,11 +22,11 @@ _BYTES_AN_ID: Final = 40
 
 
 class OpenSegment:
-    """A segment that is being recorded, as far as the database has acknowledged its events.
+    """A segment that is being recorded, with the events that the database has acknowledged.
 
-    `base_id` is the update id of the book it begins with, `back_ms` how far its times ever
-    went back. `stored` is true once the database knows it, `begun` once it knows the first
-    event too, `changed` while it doesn't know all.
+    `base_id` is the update id of the book it begins with, `back_ms` the most that its times went
+    back. `stored` is true once the segment's document is stored, `begun` once the document has the
+    first event, and `changed` while the document is behind.
     """
 
     def __init__(self, market: str, base_id: int, base_event_ms: int, scale: Scale) -> None:
@@ -49,7 +49,7 @@ class OpenSegment:
         self.changed = False
 
     def extend(self, step: Extend) -> None:
-        """Take an event into the segment."""
+        """Add an event to the segment."""
         known = self.state
         first_id, first_event_ms = known.first_id, known.first_event_ms
         if not known.event_count:
@@ -68,7 +68,7 @@ class OpenSegment:
         self.changed = True
 
     def end(self, cause: GapCause, detail: str) -> None:
-        """Note why the segment ended."""
+        """Set the cause of the segment's end."""
         self.state = replace(self.state, end_cause=cause, end_detail=detail)
         self.changed = True
 
@@ -86,7 +86,7 @@ class Insert:
 
     @classmethod
     def of(cls, diff: DepthDiff) -> Insert:
-        """Keep what is written of `diff`, and none of what was decoded from it."""
+        """Take from `diff` what is written, without what was decoded from it."""
         return cls(
             diff.market,
             diff.first_id,
@@ -99,7 +99,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Base:
-    """A whole book to be stored: an image, or the payload of a snapshot."""
+    """A book to be stored: an image, or the payload of a snapshot."""
 
     update_id: int
     event_ms: int
@@ -107,13 +107,13 @@ class Base:
 
     @classmethod
     def of(cls, book: DepthSnapshot | BookImage) -> Base:
-        """Keep what is written of `book`, and none of what was decoded from it."""
-        kept = book if isinstance(book, BookImage) else book.payload
-        return cls(book.last_update_id, book.event_ms, kept)
+        """Take from `book` what is written, without what was decoded from it."""
+        content = book if isinstance(book, BookImage) else book.payload
+        return cls(book.last_update_id, book.event_ms, content)
 
     @property
     def weight(self) -> int:
-        """About how many bytes of memory it takes."""
+        """Its approximate size in memory, in bytes."""
         if isinstance(self.book, bytes):
             return len(self.book)
         return _BYTES_A_LEVEL * (len(self.book.bids.prices) + len(self.book.asks.prices))
@@ -129,7 +129,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Extend:
-    """The event, written before, belongs to the segment."""
+    """Add an event, which was written before, to the segment."""
 
     segment: OpenSegment
     first_id: int
@@ -140,7 +140,7 @@ class Extend:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """Store the segment's book as it is at this event."""
+    """Store the segment's current book."""
 
     segment: OpenSegment
     base: Base
@@ -148,7 +148,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Close:
-    """The segment has ended."""
+    """End the segment."""
 
     segment: OpenSegment
     cause: GapCause
@@ -157,7 +157,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loose:
-    """The events whose final ids are `ids`, written before, belong to no segment."""
+    """List the events with the final ids `ids`, which were written before, as loose."""
 
     market: str
     ids: tuple[int, ...]
@@ -170,7 +170,7 @@ Operation = Insert | LedgerEntry
 
 
 def storable(detail: str) -> str:
-    """Return what a database and a log take as text: `detail` may quote what an exchange sent."""
+    """Return `detail` as text for a database and a log: it may quote bytes of an exchange."""
     return detail[:_LONGEST_DETAIL].encode("utf-8", "replace").decode()
 
 
@@ -183,9 +183,9 @@ def market_of(operation: Operation) -> str:
 
 @dataclass(slots=True)
 class PendingWrites:
-    """A queue of operations, and the memory they take until they are done.
+    """A queue of operations, and the memory that they take until they are done.
 
-    Whoever takes an operation out says so by `forget` when it is written or given up.
+    After `take_first`, call `forget` when the operation is written or given up.
     """
 
     limit_bytes: int
@@ -205,21 +205,21 @@ class PendingWrites:
 
     @property
     def relaxed(self) -> bool:
-        """Whether there is room again, with some to spare."""
+        """Whether at most half of the memory is in use."""
         return self.used_bytes <= self.limit_bytes // 2
 
     @property
     def oldest_ns(self) -> int | None:
-        """When the oldest event in the queue was received, in ns since the epoch; None: none."""
-        waiting = (one.received_ns for one in self._queue if isinstance(one, Insert))
+        """When the oldest event in the queue was received (ns since the epoch), if there is one."""
+        waiting = (entry.received_ns for entry in self._queue if isinstance(entry, Insert))
         return next(waiting, None)
 
     def events_of(self, market: str) -> int:
-        """Return how many of `events` are those of `market`."""
+        """Return how many events of `market` wait."""
         return self._events_by_market[market]
 
     def add(self, operation: Operation) -> None:
-        """Append an operation. What must not grow without bound looks at `full` before."""
+        """Append an operation. Before adding an event, check `full`."""
         self._queue.append(operation)
         self.count(operation)
         self.wake()
@@ -230,7 +230,7 @@ class PendingWrites:
         self._count_event(operation, 1)
 
     def first(self, count: int) -> list[Operation]:
-        """Return up to `count` operations from the front, leaving them there."""
+        """Return up to `count` operations from the front, without removing them."""
         return list(islice(self._queue, count))
 
     def take_first(self) -> Operation:
@@ -238,7 +238,7 @@ class PendingWrites:
         return self._queue.popleft()
 
     def forget(self, operation: Operation) -> None:
-        """Count the memory of a taken operation no more."""
+        """Stop counting the memory of an operation."""
         self.used_bytes -= _weight(operation)
         self._count_event(operation, -1)
 

@@ -24,10 +24,10 @@ _log = logging.getLogger(__name__)
 
 _OPERATIONS_A_BATCH: Final = 1_000
 _LIMIT_BYTES: Final = 128 * 2**20
-# So many events may wait without that anything gives way to them.
+# If more events wait than this, archiving and retention pause for them.
 _FEW_EVENTS: Final = 500
-# Of the time there is to close: until when events are written, and when the last of them has
-# to be acknowledged. What is left is for saying how far each segment came.
+# Shares of the time for closing: for writing events, and for the last batch's acknowledgement. The
+# rest is for storing how far each segment has come.
 _EVENTS_SHARE: Final = 0.7
 _LAST_BATCH_SHARE: Final = 0.1
 
@@ -36,9 +36,9 @@ _LAST_BATCH_SHARE: Final = 0.1
 class RecorderTimes:
     """When a recorder writes, in seconds.
 
-    Batches begin at least `batch_every_s` after each other: an event of many costs a third of
+    Batches begin at least `batch_every_s` after each other: an event in a batch costs a third of
     what it costs alone. After a pause the first event is written at once. `ledger` are the times
-    of its book-keeping.
+    of the ledger.
     """
 
     batch_every_s: float = 0.025
@@ -51,11 +51,11 @@ RECORDER_TIMES: Final = RecorderTimes()
 class Recorder:
     """Writes the events of any number of markets to one database.
 
-    `await start()`, take a `sink(market)` for each feed, `await close()` at the end. An event
-    that comes after a pause is written at once; those that come in quick succession are written
-    together (see `RecorderTimes`). Failed writes are repeated until they are acknowledged, by us
-    and not by the driver; repeating is harmless, since (market, u) is unique. It counts into
-    `counts`, by market.
+    `await start()`, take a `sink(market)` for each feed, and `await close()` at the end. An event
+    after a pause is written at once; events in quick succession are written together (see
+    `RecorderTimes`). The recorder, not the driver, repeats failed writes until they are
+    acknowledged. That is harmless, since (market, u) is unique. `counts` holds what it counts, by
+    market.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Recorder:
 
     @property
     def is_busy(self) -> bool:
-        """Whether so many events wait that others should leave the database to them."""
+        """Whether so many events wait that other work on the database should pause."""
         return self._pending.events > _FEW_EVENTS
 
     @property
@@ -106,9 +106,9 @@ class Recorder:
         return self._pending.events_of(market)
 
     def lag_ms_of(self, market: str) -> int | None:
-        """Return how late the events of `market` are stored, in ms; None before the first.
+        """Return how late the events of `market` are stored, in ms; None before the first event.
 
-        While some wait for long, it is how long the oldest one of all does.
+        While its events wait, it is at least how long the oldest event of all markets has waited.
         """
         lag_ms = self.sink(market).counts.lag_ms
         if not self.waiting_of(market):
@@ -118,29 +118,29 @@ class Recorder:
         return max(waited_ms, lag_ms or 0)
 
     def problem_of(self, market: str) -> str:
-        """Return what keeps `market` from being recorded, as a sentence; empty: nothing.
+        """Return a sentence that says why `market` is not recorded; empty if it is.
 
-        What was refused of one market is no problem of the others.
+        An event that was refused affects only its own market.
         """
         sink = self.sink(market)
         if self._fault:
             return self._fault
         if sink.refused is not None:
             return str(sink.refused)
-        # The sink notices room with its next event, which may never come.
+        # The sink notices free space only with its next event, which may never come.
         if self._database.problem or not sink.overflowing or self._pending.relaxed:
             return self._database.problem
         return "The database is too slow for what comes in; events are being lost."
 
     def sink(self, market: str) -> MarketSink:
-        """Return the sink of `market`, the same one each time."""
+        """Return the sink of `market`, the same object each time."""
         if market not in self._sinks:
             counts = self._counts[market]
             self._sinks[market] = MarketSink(market, self._pending, counts, self._now_ns)
         return self._sinks[market]
 
     async def start(self) -> None:
-        """Begin to write. The database may still be on its way."""
+        """Begin to write. The database need not be reachable yet."""
         self._jobs = [
             asyncio.create_task(self._write(), name="recorder-events"),
             asyncio.create_task(self._ledger.run(), name="recorder-ledger"),
@@ -149,10 +149,10 @@ class Recorder:
             job.add_done_callback(self._job_ended)
 
     async def close(self, timeout_s: float = 2.0) -> None:
-        """End all segments and write what waits, for at most `timeout_s`.
+        """End all segments and write the waiting events, for at most `timeout_s`.
 
-        Where that is too short, the segments end with what was written: everything that was
-        acknowledged belongs to one, and `waiting` is how many events were not.
+        If that is too short, each segment ends with its last acknowledged event. `waiting` is then
+        how many events were not written.
         """
         for sink in self._sinks.values():
             sink.broken(GapCause.USER, "")
@@ -170,7 +170,7 @@ class Recorder:
             _log.error("%d events could not be written before the end", self.waiting)
 
     async def _finish(self, jobs: list[asyncio.Task[None]], timeout_s: float) -> None:
-        """Let the writer come to its end, then the ledger."""
+        """Let the writer finish, then the ledger."""
         writing, keeping = jobs
         ends_at = self._now() + timeout_s
         await asyncio.wait({writing}, timeout=timeout_s * _EVENTS_SHARE)
@@ -181,11 +181,11 @@ class Recorder:
         self._account_for_written()
         self._ledger.finish()
         if not self._ledger.is_settled:
-            # Else it may look after others, or wait for a database that nobody can have.
+            # A settled ledger has nothing to write for us, and may wait for a database for ever.
             await asyncio.wait({keeping}, timeout=max(0.0, ends_at - self._now()))
 
     async def _write(self) -> None:
-        """Write events until closed, and everything is written or time is up."""
+        """Write events until the recorder is closed and all are written, or time is up."""
         while len(self._pending) or not self._closing:
             await self._wake.wait()
             self._wake.clear()
@@ -197,7 +197,7 @@ class Recorder:
                 await until_it_works(self._database, Activity.WRITE, self._write_batch)
 
     async def _until_due(self) -> None:
-        """Wait for what else comes, unless the last batch was long ago, or this is the end."""
+        """Wait until the next batch is due; not if a batch is full, or the recorder is closing."""
         if self._closing or len(self._pending) >= self._batch_size:
             return
         due_in_s = self._batch_at + self._times.batch_every_s - self._now()
@@ -211,7 +211,7 @@ class Recorder:
         try:
             outcome = await self._events.insert(events)
         except UnstorableAmong:
-            # One must not keep out the others: come closer to it.
+            # Halve the batch to find the event at fault, so that the others are stored.
             self._batch_size = max(1, len(batch) // 2)
             return
         self._batch_size = min(_OPERATIONS_A_BATCH, self._batch_size * 2)
@@ -220,14 +220,14 @@ class Recorder:
             self._acknowledge(operation, outcome, now_ns)
 
     async def prepare(self) -> None:
-        """Ready the database, once there is one, and close what a crash left open in it."""
+        """Wait for the database, prepare it, and close the segments that a crash left open."""
         await self._database.until_connected()
         if not self._database.prepared:
             await self._database.prepare()
             await self._ledger.recover()
 
     def _acknowledge(self, operation: Operation, outcome: Outcome, now_ns: int) -> None:
-        """Do what follows from `operation` now that the events up to it are written."""
+        """Process `operation`, now that the events up to it are written."""
         self._pending.take_first()
         market = market_of(operation)
         if isinstance(operation, Insert) and operation in outcome.refused:
@@ -248,7 +248,7 @@ class Recorder:
         counts.lag_ms = max(0, now_ns - event.received_ns) // 1_000_000
 
     def _refuse(self, market: str, error: KnownError) -> None:
-        """Record nothing more of a market: its segments end before the event at fault."""
+        """Stop recording a market; its segments end before the event at fault."""
         if not self._accepts(market):
             return
         _log.error("%s", error)
@@ -256,13 +256,13 @@ class Recorder:
         self._end_where_it_is(market, str(error))
 
     def _account_for_written(self) -> None:
-        """Pass on what is said of written events, and end the segments of the others here."""
+        """Pass entries about written events to the ledger; end the segments of unwritten ones."""
         behind: set[str] = set()
         while len(self._pending):
             operation = self._pending.take_first()
             market = market_of(operation)
             if isinstance(operation, Insert) and self._accepts(market):
-                # It stays counted among those that wait.
+                # It stays counted in `waiting`.
                 behind.add(market)
             elif isinstance(operation, Insert) or market in behind or not self._accepts(market):
                 self._pending.forget(operation)

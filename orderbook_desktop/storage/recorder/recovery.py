@@ -1,4 +1,4 @@
-"""Segments that a crash left open: found, measured, and closed."""
+"""Finds, measures and closes the segments that a crash left open."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from orderbook_desktop.storage.store.schema import (
 
 _log = logging.getLogger(__name__)
 
-# A segment's end is stored every second; more than this can't have come after it.
+# A segment's end is stored every second; fewer ids than this can come after it.
 _IDS_BEYOND: Final = 10_000_000
-# A recorder shows that it lives every ten seconds. After a long outage it needs a moment.
+# A recorder writes a heartbeat every ten seconds. After a long outage it needs a moment longer.
 _SILENT_FOR_S: Final = 45.0
 
 
 class _Found(NamedTuple):
-    """An event that a crashed recorder may have left: its update ids, and its time (ms)."""
+    """A stored event of a crashed recorder: its update ids, and its time (ms)."""
 
     first_id: int
     final_id: int
@@ -42,25 +42,25 @@ class _Found(NamedTuple):
 
 
 class CrashWatch:
-    """Closes the open segments whose recorder is gone.
+    """Closes the open segments whose recorder has crashed.
 
-    One of this machine is gone when its process is. Of any other, or where the process's
-    number may have been given anew, only a heartbeat that doesn't change between two looks
-    tells; whose clock is right doesn't matter then.
+    A recorder on this machine has crashed if its process has ended. On another machine, or if its
+    process id may be in use again, it counts as crashed when its heartbeat doesn't change between
+    two checks. So wrong clocks do no harm.
     """
 
     def __init__(self, database: Database, now: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._now = now
         self._beats: dict[str, tuple[int | None, float]] = {}
-        # Segments that can't be understood; `verify` tells of them.
+        # Damaged segments, which `verify` reports.
         self._damaged: set[str] = set()
 
     async def close_crashed(self) -> int:
-        """Close what a crash left open; return how many segments. Raises PyMongo's errors.
+        """Close the segments that a crash left open; return how many. Raises PyMongo's errors.
 
-        A segment ends where the unbroken run of stored events ends, so that everything
-        that was acknowledged counts.
+        A segment ends with the last stored event that follows without a hole, so that it has all
+        acknowledged events.
         """
         segments = self._database.collection(SEGMENTS)
         running = await segments.find({"end_cause": None}).to_list(None)
@@ -73,19 +73,19 @@ class CrashWatch:
                 try:
                     count += await self._close(document)
                 except (KeyError, TypeError, ValueError) as error:
-                    # Nothing that was recorded earlier keeps anybody from recording.
+                    # A damaged old recording must not prevent a new one.
                     self._damaged.add(document["_id"])
                     fault = f"{type(error).__name__} {error}"
                     _log.error("the segment %s can't be closed: %s", document["_id"], fault)
         return count
 
     def _silent(self, running: list[Document]) -> set[str]:
-        """Return the segments whose heartbeat has stopped since an earlier look."""
+        """Return the segments whose heartbeat has not changed since an earlier check."""
         now, before = self._now(), self._beats
         self._beats = {}
         for one in running:
             if is_ours(one):
-                # After an outage we may find our own, before we could store that we live.
+                # After an outage our own heartbeat may not be stored yet.
                 continue
             beat, since = before.get(one["_id"], (None, now))
             alive_ms = one.get("alive_ms")
@@ -95,7 +95,7 @@ class CrashWatch:
     async def _close(self, document: Document) -> bool:
         segment, times = await self._measured(document)
         closed = replace(segment, end_cause=GapCause.CRASH, end_detail="")
-        # Not if its recorder has shown itself meanwhile.
+        # Not if its recorder has written a heartbeat meanwhile.
         query = {"_id": document["_id"], "end_cause": None, "alive_ms": document["alive_ms"]}
         done = await self._database.collection(SEGMENTS).update_one(
             query, {"$set": {**_measurement(document, closed), **times}}
@@ -110,7 +110,7 @@ class CrashWatch:
         return True
 
     async def _measured(self, document: Document) -> tuple[Segment, Document]:
-        """Return a segment with all of its events, and what else is to be said of their times."""
+        """Return a segment with all of its events, and further fields about their times."""
         segment = segment_of(document)
         own = await self._own_events(segment)
         if not own:
@@ -127,7 +127,7 @@ class CrashWatch:
         return measured, times
 
     async def _own_events(self, segment: Segment) -> Sequence[_Found]:
-        """Return what was stored of a segment after it was last told how far it had come."""
+        """Return the stored events of a segment that come after its last stored end."""
         span = {"$gt": segment.last_id, "$lte": min(segment.last_id + _IDS_BEYOND, INT64_MAX)}
         query: Document = {"market": segment.market, "u": span}
         fields = {"U": 1, "u": 1, "event_ms": 1}
@@ -140,20 +140,20 @@ class CrashWatch:
         return own_events(segment.last_id, run, await self._loose(segment.market) if run else ())
 
     async def _loose(self, market: str) -> set[int]:
-        """Return the events of which another recorder said that they belong to no segment."""
+        """Return the ids of the events that another recorder listed as loose."""
         try:
             lists = await LooseEvents(self._database).lists(market, waiting=True)
         except DamagedDocument as error:
-            # Nothing that was recorded earlier keeps anybody from recording.
+            # A damaged old recording must not prevent a new one.
             _log.error("%s: %s", market, error)
             return set()
         return {update_id for one in lists for update_id in one.ids}
 
 
 def _times(segment: Segment, document: Document, own: Sequence[_Found]) -> tuple[int, Document]:
-    """Return the last time of a segment that goes on with `own`, and its `back_ms`, if known."""
+    """Return the latest time of a segment that continues with `own`, and its `back_ms` if known."""
     if document.get("back_ms") is None:
-        # An earlier version told of the last event alone.
+        # An earlier version stored only the last event's time.
         return own[-1].event_ms, {}
     times = TimesSeen(segment.last_event_ms, document["back_ms"])
     for event in own:
@@ -162,7 +162,7 @@ def _times(segment: Segment, document: Document, own: Sequence[_Found]) -> tuple
 
 
 def _measurement(document: Document, closed: Segment) -> Document:
-    """Return what to change in `document`; its front is retention's, once it has events."""
+    """Return the changes to `document`. Once it has events, only retention changes its front."""
     changes = progress_document(closed)
     changes["event_count"] += document.get("cut_events", 0)
     if not document["event_count"]:
