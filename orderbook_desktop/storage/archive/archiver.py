@@ -1,4 +1,4 @@
-"""The archiver: rolls what is recorded into chunks, in small steps behind the recorder."""
+"""The archiver: packs recorded events into chunks, in small steps, behind the recorder."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ Prepare = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ArchiveTimes:
-    """When the archiver does what, in seconds.
+    """The intervals of the archiver, in seconds.
 
-    `ready_after_s` after the database is there it readies it, and `first_look_s` later it begins
-    to archive: the start of the program is busy enough. Then it looks every `look_every_s`, or
-    `soon_s` after it was behind: at it for `behind_after_s` without having come to an end. It
-    doesn't pause between its steps then. While events wait to be written, which come first, it
-    pauses for some more `busy_pause_s`.
-
-    A running segment has a chunk to be archived once a minute, so it is looked at every
-    `running_every_s` only. Events that belong to no segment are archived when they are
-    `loose_after_s` old, and those that no list names are looked for every `account_every_s`.
+    - `ready_after_s`: how long after the connection it prepares the database.
+    - `first_look_s`: how long after that it begins to archive; the program's start is busy enough.
+    - `look_every_s`: how often it looks for events to archive.
+    - `behind_after_s`: if one round takes longer than this, the archiver is behind, and no longer
+      pauses between its steps.
+    - `soon_s`: how soon it looks again if it is behind.
+    - `busy_pause_s`: how much longer it pauses while events wait to be written, which come first.
+    - `running_every_s`: how often it looks at a running segment, which fills a chunk a minute.
+    - `loose_after_s`: when it archives a list of loose events.
+    - `account_every_s`: how often it looks for events that are in no segment and no list.
     """
 
     ready_after_s: float = 1.0
@@ -62,16 +63,16 @@ ARCHIVE_TIMES: Final = ArchiveTimes()
 
 
 class Archiver:
-    """Archives what `database` holds.
+    """Archives the events in `database`.
 
-    That is closed minutes of the segments that this process records, everything of those
-    that have ended, and the events that belong to none.
+    It archives closed minutes of the segments that this process records, all of the segments that
+    have ended, and loose events. A segment that can't be archived is reported once, and stays as it
+    is.
 
-    `await run()` until it is cancelled, at any instant. Several processes may do so on one
-    database. It counts into `counts`, by market. `is_busy` says that events wait to be written;
-    `prepare` readies the database; after each step it pauses `pace` times as long as that took,
-    unless it is behind.
-    A segment that can't be archived is told once and stays as it is.
+    `await run()`; it may be cancelled at any time. Several processes may archive one database.
+    `counts` holds what it counts, by market. `is_busy` returns whether events wait to be written,
+    and `prepare` prepares the database. After each step it pauses `pace` times as long as the step
+    took, unless it is behind.
     """
 
     def __init__(
@@ -104,15 +105,15 @@ class Archiver:
 
     @property
     def problem(self) -> str:
-        """Why something can't be archived, as a sentence, or empty."""
+        """A sentence that says why events can't be archived, or empty."""
         return next(
             (one.archive_problem for one in self._counts.values() if one.archive_problem), ""
         )
 
     async def run(self) -> None:
-        """Archive for ever, through outages."""
+        """Archive until cancelled, through outages of the database."""
         await self._database.until_connected()
-        # That finds crashes, so it is done soon.
+        # Preparing closes crashed segments, so it is done soon.
         await asyncio.sleep(self._times.ready_after_s)
         await until_it_works(self._database, Activity.ARCHIVE, self._is_ready)
         await asyncio.sleep(self._times.first_look_s)
@@ -121,14 +122,14 @@ class Archiver:
             await asyncio.sleep(self._times.soon_s if self._is_behind else self._times.look_every_s)
 
     async def catch_up(self) -> None:
-        """Archive all that can be archived now. Raises PyMongo's errors; repeat it then."""
+        """Archive all that can be archived now. Raises PyMongo's errors; then call it again."""
         self._begun_at = self._now()
         if not await self._is_ready():
             return
         await self._account()
         waiting = await self._waiting()
         while waiting:
-            # A step of each in turn, so that one with a long past doesn't keep up the others.
+            # One step of each in turn, so that a long segment doesn't delay the others.
             waiting = [one for one in waiting if await self._advance(one)]
         for market in await self._lists.waiting_markets():
             advance = partial(self._loose.advance, market)
@@ -136,7 +137,7 @@ class Archiver:
                 pass
 
     async def _is_ready(self) -> bool:
-        """Whether there is a recording, readied, that we may write to."""
+        """Whether there is a recording that is prepared and that we may write to."""
         from pymongo.errors import OperationFailure  # noqa: PLC0415 (see storage.store.database)
 
         if self._database.prepared:
@@ -145,17 +146,17 @@ class Archiver:
             if await self._database.has_recordings():
                 await self._prepare()
         except NewerSchema:
-            # Whoever wants to record, or to see the recording, is told so.
+            # The recorder and the readers report it.
             return False
         except OperationFailure as error:
             if error.code != _UNAUTHORIZED:
                 raise
-            _log.info("nothing is archived, since we may only read: %s", error)
+            _log.info("nothing is archived, since the database is read-only for us: %s", error)
             self._forbidden = True
         return self._database.prepared
 
     async def _waiting(self) -> list[Document]:
-        """Return the segments of which something may be archived now."""
+        """Return the segments that may have events to archive now."""
         now = self._now()
         token = owner_document()["owner"]["token"]
         fields = {"market": 1, "owner": 1, "end_cause": 1}
@@ -179,7 +180,7 @@ class Archiver:
         return await self._step(str(segment.get("market")), segment["_id"], advance)
 
     async def _account(self) -> None:
-        """Look, at the start and at times, for events that nobody has accounted for."""
+        """At intervals, list the events that are in no segment and no list."""
         now = self._now()
         if now - self._accounted_at < self._times.account_every_s:
             return
@@ -190,7 +191,7 @@ class Archiver:
     async def _step(
         self, market: str, key: str, attempt: Callable[[], Awaitable[tuple[int, int] | None]]
     ) -> bool:
-        """Take a step; return whether it archived anything. A failure is told once."""
+        """Take a step; return whether it archived events. A failure is reported once."""
         if key in self._stuck:
             return False
         begun = self._now()
@@ -200,7 +201,7 @@ class Archiver:
         except Exception as error:
             if is_driver_failure(error):
                 raise
-            # Of a damaged document, too, all others are archived nevertheless.
+            # Also for a damaged document: all others are archived nevertheless.
             self._stuck.add(key)
             if isinstance(error, KnownError):
                 _log.error("%s: a part can't be archived: %s", market, error)

@@ -1,9 +1,9 @@
-"""Who archives a segment: one process at a time, and a late one can do no harm.
+"""The lease by which only one process at a time archives a segment.
 
-A segment's `archive_lease` has the `name` of the archiver (None: nobody), its process
-(`owner`), a `beat` that changes while it works, and an `epoch` that grows with each holder.
-Whoever lost the lease without noticing can neither move `archived_id`, which is moved only
-under the lease, nor replace a chunk, since chunks of a higher epoch stay
+A segment's `archive_lease` has the `name` of the archiver (None: no archiver), its process
+(`owner`), a `beat` that changes while it works, and an `epoch` that grows with each holder. An
+archiver that has lost the lease without noticing does no harm. It can't move `archived_id`, since
+that needs the lease. It can't replace a newer chunk, since that has a higher epoch
 (`storage.store.chunks`).
 """
 
@@ -19,12 +19,12 @@ from orderbook_desktop.storage.store.owner import is_gone, owner_document
 from orderbook_desktop.storage.store.schema import SEGMENTS, Document
 
 _LEASE: Final = "archive_lease"
-# A step takes a second or two; after an outage it needs a moment more.
+# A step takes a second or two. After an outage it needs a moment longer.
 _SILENT_FOR_S: Final = 45.0
 
 
 class ArchiveLease:
-    """Takes segments for one archiver. Its methods raise PyMongo's errors."""
+    """The leases of one archiver. Its methods raise PyMongo's errors."""
 
     def __init__(self, database: Database, now: Callable[[], float] = time.monotonic) -> None:
         self._database = database
@@ -33,7 +33,10 @@ class ArchiveLease:
         self._beats: dict[str, tuple[object, float]] = {}
 
     async def take(self, segment: Document) -> Document | None:
-        """Return the stored `segment` as it is now, held by us; None if somebody else has it."""
+        """Take the lease of a stored `segment`; return its current document.
+
+        None if another archiver holds the lease.
+        """
         lease = segment.get(_LEASE)
         if lease is not None and lease["name"] == self._name:
             return segment
@@ -51,9 +54,9 @@ class ArchiveLease:
         return now
 
     async def move(self, segment: Document, archived_id: int, events: int, size: int) -> bool:
-        """Say that the segment is archived through `archived_id`: by so many events and bytes.
+        """Store that the segment is archived to `archived_id`, with `events` and `size` bytes more.
 
-        Return whether that was so: we may have lost the lease, or have done it before.
+        Return false if we have lost the lease, or had stored it before.
         """
         changes = {
             "$set": {"archived_id": archived_id, f"{_LEASE}.beat": self._beat()["beat"]},
@@ -64,21 +67,21 @@ class ArchiveLease:
         return bool(done.modified_count)
 
     async def is_held(self, segment: Document) -> bool:
-        """Whether the lease is still ours, and `segment` archived as far as we know."""
+        """Whether we still hold the lease, and the document `segment` is up to date."""
         query = self._held(segment) | {"archived_id": segment["archived_id"]}
         return await self._database.collection(SEGMENTS).find_one(query, {"_id": 1}) is not None
 
     async def release(self, segment: Document) -> None:
-        """Let somebody else try."""
+        """Give up the lease, so that another archiver can take it."""
         changes = {"$set": {f"{_LEASE}.name": None}}
         await self._database.collection(SEGMENTS).update_one(self._held(segment), changes)
 
     async def finish(self, segment: Document) -> None:
-        """Say that nothing of an ended segment is left to be archived."""
+        """Store that an ended segment is archived completely."""
         query = self._held(segment) | {
             name: segment[name] for name in ("archived_id", "last_id", "end_cause")
         }
-        # The epoch stays, should the segment go on after all.
+        # The epoch stays, in case the segment is continued.
         changes = {"$set": {"to_archive": False, f"{_LEASE}.name": None}}
         await self._database.collection(SEGMENTS).update_one(query, changes)
 
@@ -91,7 +94,7 @@ class ArchiveLease:
         }
 
     def _is_free(self, segment: Document, lease: Document) -> bool:
-        """Whether the holder is gone, or has not been heard of for long."""
+        """Whether no process holds the lease, or its holder has ended or stopped its beat."""
         if lease["name"] is None:
             return True
         key, beat = segment["_id"], (lease["epoch"], lease["beat"])

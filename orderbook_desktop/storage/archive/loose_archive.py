@@ -1,4 +1,4 @@
-"""Archiving what belongs to no segment, and finding what nobody has accounted for."""
+"""Archives loose events, and lists stored events that are in no segment and no list."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _LISTED_AT_ONCE: Final = 5_000
 
 
 class LooseArchive:
-    """Archives the loose events of `database`; a list of them stays for so many seconds.
+    """Archives the loose events of `database`, `stays_for_s` after it first saw their list.
 
-    Its methods raise PyMongo's errors, and `KnownError`s where something can't be archived.
+    Its methods raise PyMongo's errors, and `KnownError`s if events can't be archived.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class LooseArchive:
         self._loose = LooseEvents(database)
         self._began_ns = now_ns()
         self._listed_at: dict[str, float] = {}
-        # By market, raw events that nobody accounted for when that was last looked at.
+        # By market: the raw events that were in no segment and no list at the last `account`.
         self._unaccounted: dict[str, set[int]] = {}
 
     async def advance(self, market: str) -> tuple[int, int] | None:
-        """Archive some of the market's loose events; return how many, and their bytes."""
+        """Archive one list of the market's loose events; return how many, and their bytes."""
         now = self._now()
         waiting = await self._loose.lists(market, waiting=True)
         due = [
@@ -61,16 +61,16 @@ class LooseArchive:
         segments = await self._segments(market, to_archive=True)
         ranges = [unarchived_range(one) for one in segments]
         for one in due:
-            # A segment may turn out to need it.
+            # Not while a segment may still need one of these events.
             if not any(after < u <= last for after, last in ranges for u in one.ids):
                 return await self._archive(one)
         return None
 
     async def account(self, market: str) -> None:
-        """List what was stored and is in no segment and no list.
+        """List the stored events that are in no segment and no list.
 
-        An event that came in since this program began may still be told of: it is listed if
-        it is found again. What is in the archive already is removed.
+        The recorder may still list an event that came since this program began, so such an event
+        is listed only if the next call finds it again. Events that are archived are removed.
         """
         raw = await self._outside(market)
         if raw:
@@ -109,13 +109,13 @@ class LooseArchive:
         return len(events), size
 
     async def _take_back(self, market: str, key: str | None) -> None:
-        """Remove our chunk of a list that somebody else has archived meanwhile, as a whole."""
+        """Remove our chunk, unless a list names it: another process has archived the list."""
         lists = await self._loose.lists(market)
         if key is not None and not any(one.chunk == key for one in lists):
             await self._store.drop_loose([key])
 
     async def _events(self, one: LooseList) -> list[DepthDiff]:
-        """Return those of a list that are still raw, in the order in which they came."""
+        """Return the events of a list that are still raw, in the order in which they came."""
         collection = self._database.collection(DEPTH_EVENTS)
         found: list[Document] = []
         for start in range(0, len(one.ids), _TAKEN_AT_ONCE):
@@ -126,12 +126,12 @@ class LooseArchive:
         return sorted(events, key=lambda event: (event.received_ns, event.final_id))
 
     async def _outside(self, market: str) -> dict[int, int]:
-        """Return the raw events that no segment may need: final ids, and times of receipt."""
+        """Return receive times (ns) by final id, of the raw events that no segment may need."""
         segments = await self._segments(market, to_archive=True)
         return await RawEvents(self._database, market).outside(map(unarchived_range, segments))
 
     async def _sweep(self, market: str, raw: Iterable[int]) -> None:
-        """Remove those of `raw` that are archived, in a segment or in a loose chunk."""
+        """Remove the events of `raw` that are archived, in a segment or in a loose chunk."""
         for segment in await self._segments(market):
             begin, end = segment["snapshot_id"], segment["archived_id"]
             inside = [u for u in raw if begin < u <= end]
@@ -152,5 +152,5 @@ class LooseArchive:
 
     async def _segments(self, market: str, **query: object) -> list[Document]:
         found = self._database.collection(SEGMENTS).find({"market": market, **query})
-        # One that an older version has just written may not be migrated yet.
+        # Leave out segments that an older version has just written and that aren't migrated yet.
         return [one for one in await found.to_list(None) if "archived_id" in one]

@@ -1,4 +1,4 @@
-"""Chunks proven by decoding them, and the raw events that a proven chunk replaces."""
+"""Proves chunks by decoding them, and removes the raw events that a proven chunk replaces."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, SEGMENTS, Docum
 
 _log = logging.getLogger(__name__)
 
-# SecantusDB removes so many, each named, within some ten milliseconds, and takes nothing else
-# meanwhile; of more at once each costs more, and of a range with a further condition it walks
-# through the whole collection.
+# SecantusDB removes this many events, named by their ids, in about ten milliseconds, and answers
+# no other command meanwhile. More at once cost more per event, and for a range with a further
+# condition SecantusDB reads the whole collection.
 _REMOVED_AT_ONCE: Final = 50
 _PAUSE_S: Final = 0.005
 
 
 @dataclass(eq=False)
 class UnprovenChunk(DatabaseError):
-    """Events of `market` from `first_id` on, encoded, don't come back; `reason` is the fault."""
+    """A chunk of `market` from `first_id` on doesn't decode to its events; `reason` says why."""
 
     market: str
     first_id: int
@@ -51,23 +51,23 @@ class UnprovenChunk(DatabaseError):
 
 
 def proven_chunk(start: BookImage, events: Sequence[DepthDiff]) -> PackedChunk:
-    """Return the chunk of `start` and `events`, proven by decoding it from the bytes it has.
+    """Return the packed chunk of `start` and `events`, proven by decoding it.
 
-    Store these very bytes. Takes as long as encoding twice: call it in a thread. Raises
-    `UnprovenChunk`, and `InexactValue` where nothing holds the values.
+    Store its bytes as they are. It takes as long as encoding twice, so call it in a thread. Raises
+    `UnprovenChunk`, and `InexactValue` if no scale can hold the values.
     """
     packed = pack_chunk(encode_chunk(start, events))
     decoded = _decoded(packed, events)
     for fault in chunk_faults(decoded, start):
         raise UnprovenChunk(start.market, events[0].first_id, fault.reason)
     for fault in verify_chunk(decoded):
-        # It was sent so; what is kept is what was sent.
+        # The exchange sent it like that, and the archive holds what was sent.
         _log.warning("%s: archived as it was sent: %s", start.market, fault)
     return packed
 
 
 def proven_loose(events: Sequence[DepthDiff]) -> PackedChunk:
-    """Return the loose chunk of `events`; as `proven_chunk`."""
+    """Return the packed loose chunk of `events`, like `proven_chunk`."""
     packed = pack_chunk(encode_loose(events))
     for fault in chunk_faults(_decoded(packed, events)):
         raise UnprovenChunk(events[0].market, events[0].first_id, fault.reason)
@@ -77,25 +77,24 @@ def proven_loose(events: Sequence[DepthDiff]) -> PackedChunk:
 def _decoded(packed: PackedChunk, events: Sequence[DepthDiff]) -> DecodedChunk:
     decoded = decode_chunk(unpack_chunk(packed.data))
     if not reproduces(decoded, events):
-        reason = "they do not come back as they were"
+        reason = "the encoded events differ from the recorded ones"
         raise UnprovenChunk(events[0].market, events[0].first_id, reason)
     return decoded
 
 
 class ArchivedRaw:
-    """Removes raw events of segments. Its methods raise PyMongo's errors; repeat them then."""
+    """Removes archived raw events. Its methods raise PyMongo's errors; then call them again."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def remove(self, market: str, ids: Iterable[int], of: str | None) -> None:
-        """Remove the raw events whose final ids are `ids`, unless another segment needs them.
+        """Remove the raw events with the final ids `ids`, unless another segment needs them.
 
-        Call it once they are archived, beyond doubt, in the segment `of` (None: as loose
-        events).
+        Call it once they are proven to be archived in the segment `of` (None: as loose events).
         """
         claims = await self._claims(market, of)
-        mine = sorted(one for one in ids if not any(after < one <= last for after, last in claims))
+        mine = sorted(u for u in ids if not any(after < u <= last for after, last in claims))
         for start in range(0, len(mine), _REMOVED_AT_ONCE):
             some = {"$in": mine[start : start + _REMOVED_AT_ONCE]}
             query = {"market": market, "u": some}
@@ -103,7 +102,7 @@ class ArchivedRaw:
             await asyncio.sleep(_PAUSE_S)
 
     async def sweep(self, chunk: DecodedChunk, of: str | None) -> None:
-        """Remove what is left, after a kill, of the raw events that `chunk` has; as `remove`."""
+        """Remove the raw events of `chunk` that a kill has left, under the rules of `remove`."""
         coverage, market = chunk.header.coverage, chunk.header.market
         raw = RawEvents(self._database, market)
         found = await raw.between(coverage.first_id - 1, coverage.last_id)
@@ -112,18 +111,18 @@ class ArchivedRaw:
         received = dict(
             zip(chunk.numbers.final_ids.tolist(), chunk.numbers.received_ns.tolist(), strict=True)
         )
-        # One of the same ids that came in since is another event.
+        # An event with the same id and another receive time was stored later, and stays.
         same = [u for u, ns in found.items() if received.get(u) == ns]
         await self.remove(market, same, of)
 
     async def _claims(self, market: str, of: str | None) -> list[tuple[int, int]]:
-        """Return the ranges of ids that segments, but for the one `of`, may still need."""
+        """Return the id ranges that segments other than `of` may still need."""
         others = {"market": market, "to_archive": True}
         found = await self._database.collection(SEGMENTS).find(others).to_list(None)
         return [unarchived_range(one) for one in found if one["_id"] != of]
 
 
 def unarchived_range(segment: Document) -> tuple[int, int]:
-    """Return after which id, and through which, a stored segment may need raw events."""
+    """Return the range of a stored segment's raw events, as (after id, last id)."""
     end = INT64_MAX if segment["end_cause"] is None else segment["last_id"]
     return segment["archived_id"], end

@@ -1,9 +1,9 @@
-"""Archiving one segment, a chunk at a time, so that it may be killed between any two calls.
+"""Archives a segment, a chunk at a time. The process may be killed between any two calls.
 
-A chunk is written, read back and proven; then the segment's `archived_id` moves over it;
-then its raw events go, before the next chunk is begun. Whoever comes after a kill finds
-either an uncommitted chunk, which is overwritten, or raw events of the last committed one,
-which are removed first.
+First a chunk is written, read back and proven. Then the segment's `archived_id` moves to its end,
+which commits it. Then its raw events are removed, and only then the next chunk is begun. So a kill
+leaves either an uncommitted chunk, which the next archiver overwrites, or raw events of the last
+committed chunk, which it removes first.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
 from orderbook_desktop.storage.store.schema import CHECKPOINTS, SEGMENTS, Document
 
-# No chunk is longer.
+# The longest chunk.
 _LONGEST_MS: Final = 10 * MINUTE_MS
 _LOOK_ANYWAY_S: Final = 660.0
 
 
 class SegmentArchive:
-    """Archives segments of `database`, each while it holds its lease.
+    """Archives segments of `database`, each while it holds the segment's lease.
 
-    Its methods raise PyMongo's errors, and `KnownError`s where a segment can't be archived.
+    Its methods raise PyMongo's errors, and `KnownError`s if a segment can't be archived.
     """
 
     def __init__(
@@ -48,15 +48,15 @@ class SegmentArchive:
         self._raw = ArchivedRaw(database)
         self._lease = ArchiveLease(database, now)
         self._loose = LooseEvents(database)
-        # By segment, how far it is known that no raw events are left over.
+        # By segment: the id up to which no raw events are left.
         self._swept: dict[str, int] = {}
-        # By segment, at which event time a minute may be closed that was not before.
+        # By segment: when its next chunk may be complete.
         self._due: dict[str, _Due] = {}
 
     async def advance(self, segment_id: str) -> tuple[int, int] | None:
-        """Archive the next chunk of a segment; return its events and bytes.
+        """Archive the next chunk of a segment; return how many events and bytes it has.
 
-        None: there is nothing to be done now, or somebody else does it.
+        None if there is nothing to archive now, or another process archives the segment.
         """
         waiting = {"_id": segment_id, "to_archive": True}
         known = await self._database.collection(SEGMENTS).find_one(waiting)
@@ -69,7 +69,7 @@ class SegmentArchive:
             if await self._lease.is_held(segment):
                 await self._lease.release(segment)
                 raise
-            # Somebody else has gone on with it meanwhile.
+            # Another process has taken over the segment meanwhile.
             return None
 
     async def _go_on(self, segment: Document) -> tuple[int, int] | None:
@@ -107,7 +107,7 @@ class SegmentArchive:
         return len(events), size
 
     async def _sweep(self, segment: Document) -> None:
-        """Remove what a kill, or a failure, has left of the last chunk's raw events."""
+        """Remove the last chunk's raw events, if a kill or a failure has left some."""
         archived_id = segment["archived_id"]
         if self._swept.get(segment["_id"]) == archived_id:
             return
@@ -119,7 +119,7 @@ class SegmentArchive:
         self._swept[segment["_id"]] = archived_id
 
     async def _limit(self, segment: Document) -> int:
-        """Return through which id the segment may be archived now."""
+        """Return the id up to which the segment may be archived now."""
         if segment["end_cause"] is not None:
             is_running = minute_of(segment["last_event_ms"]) == minute_of(
                 self._now_ns() // 1_000_000
@@ -128,8 +128,8 @@ class SegmentArchive:
         query, fields = {"segment": segment["_id"]}, {"update_id": 1, "base": 1}
         found = await self._database.collection(CHECKPOINTS).find(query, fields).to_list(None)
         ids = sorted(int(one["update_id"]) for one in found if not one["base"])
-        # The newest book is made from the newest checkpoint and the raw events after it, or,
-        # where that is replaced just then, from the one before.
+        # Readers of the newest book need the raw events after the newest checkpoint, or, while that
+        # is being replaced, after the one before it.
         return min(ids[-2], segment["last_id"]) if len(ids) > 1 else 0
 
     async def _start_book(self, segment: Document) -> BookImage:
@@ -147,23 +147,23 @@ class SegmentArchive:
     async def _next_events(
         self, segment: Document, start: BookImage, limit: int
     ) -> list[DepthDiff]:
-        """Return the events of the next chunk; none while it is not known where it ends."""
+        """Return the events of the next chunk; none if its end is not known yet."""
         market, after_id = segment["market"], segment["archived_id"]
         levels = len(start.bids.prices) + len(start.asks.prices)
         listed = {u for one in await self._loose.lists(market, waiting=True) for u in one.ids}
         raw = RawEvents(self._database, market)
         found: list[DepthDiff] = []
-        reached = after_id
+        last_id = after_id
         while True:
-            more = await raw.run_after(reached, limit) if reached < limit else []
+            more = await raw.run_after(last_id, limit) if last_id < limit else []
             found += more
             is_all = not more or more[-1].final_id >= limit
             events = own_events(after_id, found, listed)
             count = closed_span(events, levels, is_all=is_all and segment["end_cause"] is not None)
             if count or is_all:
                 break
-            reached = found[-1].final_id
-        if reached < limit and not events:
+            last_id = found[-1].final_id
+        if last_id < limit and not events:
             raise MissingEvents(market, after_id, "an event")
         self._due.pop(segment["_id"], None)
         if not count:
@@ -173,10 +173,10 @@ class SegmentArchive:
 
 @dataclass(frozen=True, slots=True)
 class _Due:
-    """When to look again, though nothing but reading the events tells for sure.
+    """When to check a segment again. It is an estimate: only reading the events gives certainty.
 
-    `at_ms` is an event time; `seen_ms` was the latest when it was `looked_at`, a time of our
-    own, since event times may jump.
+    Check again once the segment's events reach the time `at_ms`, or go back before `seen_ms`, the
+    latest event time at the last check. `looked_at` is our own time of that check.
     """
 
     at_ms: int
@@ -185,7 +185,7 @@ class _Due:
 
 
 def _due_after(segment: Document, events: Sequence[DepthDiff], levels: int, now: float) -> _Due:
-    """Return when the chunk that begins with `events` may be complete, as things go on."""
+    """Return when the chunk that begins with `events` may be complete, at the rate of changes."""
     seen_ms = int(segment["last_event_ms"])
     at_ms = seen_ms
     if events:
@@ -193,6 +193,6 @@ def _due_after(segment: Document, events: Sequence[DepthDiff], levels: int, now:
         passed_ms = max(events[-1].event_ms - events[0].event_ms, 1)
         missing_ms = passed_ms * max(levels - changes, 0) // max(changes, 1)
         at_ms = events[0].event_ms + min(max(passed_ms + missing_ms, MINUTE_MS), _LONGEST_MS)
-        # The checkpoint through which it may be archived is a minute older than the latest.
+        # The segment is archived only up to a checkpoint that is a minute old.
         at_ms += MINUTE_MS
     return _Due(at_ms, seen_ms, now)
