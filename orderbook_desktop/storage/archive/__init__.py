@@ -1,1 +1,1 @@
-"""The archive's writing side: closed minutes rolled into chunks."""
+"""Writes the archive: packs closed minutes into chunks."""

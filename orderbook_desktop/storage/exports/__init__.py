@@ -1,1 +1,1 @@
-"""Recordings written to files that the tools of the field read."""
+"""Exports recordings to files that the tools of the field read."""

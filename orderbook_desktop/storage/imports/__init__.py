@@ -1,1 +1,1 @@
-"""Recordings made of files that others collected."""
+"""Imports files that other programs collected."""

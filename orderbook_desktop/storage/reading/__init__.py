@@ -1,1 +1,1 @@
-"""Reading a recording: archive and raw events as one."""
+"""Reads a recording: its archive and its raw events together."""

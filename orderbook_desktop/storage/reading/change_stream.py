@@ -1,6 +1,7 @@
-"""A recording as a source: the database's change stream, one for all markets, and the newest book.
+"""A running recording as a source of events and books.
 
-The newest book is the latest checkpoint, brought up to the latest event.
+The events come from the database's change stream, which is one for all markets. The newest book is
+the latest checkpoint, with the later events applied.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ from orderbook_desktop.system.bounded_queue import BoundedQueue
 
 _log = logging.getLogger(__name__)
 
-# How long the server may keep us waiting for the next change; bounds how fast we can stop.
+# The server answers within this time, even without a change. So the stream can be closed by then.
 _AWAIT_MS: Final = 500
 _CLOSE_WITHIN_S: Final = 0.5
 _WAITING_AT_MOST: Final = 10_000
-# What MongoDB answers when a token is too old, or none that it can resume from: FailedToParse,
-# CappedPositionLost, InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost,
-# and a token from before the recording was deleted.
+# MongoDB's codes for a token that it can't resume from, for example one that is too old:
+# FailedToParse, CappedPositionLost, InvalidResumeToken, ChangeStreamFatalError,
+# ChangeStreamHistoryLost, and codes for a token from before the recording was deleted.
 _TOKEN_LOST: Final = frozenset({9, 136, 260, 280, 286, 40585, 40615, 50811})
-# A refusal may pass, such as that of a server which is just starting.
+# A refusal may pass: a server that is just starting refuses, too.
 _REFUSALS_TAKEN: Final = 5
 _PIPELINE: Final[list[Document]] = [
     {"$match": {"operationType": "insert", "ns.coll": DEPTH_EVENTS}}
@@ -44,15 +45,14 @@ _PIPELINE: Final[list[Document]] = [
 
 
 class RecordedStreams:
-    """Serves the events of all markets as they are recorded; is a `DiffStream`.
+    """Serves the events of all markets as they are recorded. It is a `DiffStream`.
 
-    There is one change stream, opened with the first subscription: each holds a thread of
-    motor's. After a failure it resumes where it was, so that nothing is missed; where the
-    server can't resume, the subscribers are told that the continuity is lost. Call
-    `close()` when done.
+    There is only one change stream, because each holds a thread of motor's. It is opened with the
+    first subscription. After a failure it resumes where it was, so that no event is missed. If the
+    server can't resume it, the subscribers get a `StreamBroken`. Call `close()` when done.
 
-    A subscriber that lets more than `waiting_at_most` items wait loses them, is told so
-    (`GapCause.OVERFLOW`) and begins anew.
+    If more than `waiting_at_most` items wait for a subscriber, they are dropped. The subscriber
+    gets a `StreamBroken` (`GapCause.OVERFLOW`) and starts over.
     """
 
     def __init__(self, database: Database, waiting_at_most: int = _WAITING_AT_MOST) -> None:
@@ -89,15 +89,15 @@ class RecordedStreams:
             return
         try:
             tail.cancel()
-            # It takes leave of the server, which may not answer.
+            # It closes its cursor on the server, which may not answer.
             await asyncio.wait({tail}, timeout=_CLOSE_WITHIN_S)
         finally:
             tail.cancel()
             await asyncio.gather(tail, return_exceptions=True)
 
     async def _follow(self) -> None:
-        """Read the change stream for ever, resuming it after each failure."""
-        # By then the driver has been imported, in a thread: the loop need not wait for that.
+        """Read the change stream until cancelled, and resume it after each failure."""
+        # By then a thread has imported the driver, so the import doesn't block the event loop.
         await self._database.until_connected()
         from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
 
@@ -110,26 +110,26 @@ class RecordedStreams:
             except PyMongoError as error:
                 self._database.failed(Activity.FOLLOW, error)
                 self._resume_or_not(error)
-            except Exception as error:  # noqa: BLE001 - told and logged, whatever it is
+            except Exception as error:  # noqa: BLE001 - any fault is reported and logged
                 _log.exception("following the recording failed unexpectedly")
                 self._database.failed(Activity.FOLLOW, error)
                 self._lose_continuity()
             if self._token is not token:
-                # It had gone on.
+                # The stream had worked in between.
                 delays = backoff_delays(first=0.1, cap=1.0)
             await asyncio.sleep(next(delays))
 
     async def _read(self) -> None:
-        """Open the stream, where possible at the token, and hand out what comes."""
+        """Open the stream, at the token if there is one, and pass on its events."""
         async with self._database.watch(_PIPELINE, self._token, _AWAIT_MS) as stream:
-            # Its position is fixed now, so what is read from here on overlaps with it.
+            # Its position is fixed now: a book that is read from here on overlaps with the stream.
             self._opened(stream.resume_token)
             while stream.alive:
                 change = await stream.try_next()
                 self._token = stream.resume_token or self._token
                 if change is not None:
                     self._hand_out(change["fullDocument"])
-        # The server ended it, since the recording was deleted: there is nothing to resume.
+        # The server ended the stream, since the recording was deleted. It can't be resumed.
         self._lose_continuity()
 
     def _opened(self, token: Mapping[str, Any] | None) -> None:
@@ -138,10 +138,10 @@ class RecordedStreams:
         self._refusals = 0
         if not self._open:
             self._open = True
-            self._tell_all(StreamConnected())
+            self._send_to_all(StreamConnected())
 
     def _resume_or_not(self, error: Exception) -> None:
-        """Keep the token after `error`, if it may be good for anything."""
+        """Drop the token if, after `error`, the stream can't be resumed from it."""
         from pymongo.errors import OperationFailure  # noqa: PLC0415 (see storage.store.database)
 
         if isinstance(error, OperationFailure):
@@ -156,22 +156,22 @@ class RecordedStreams:
         self._refusals = 0
         if not self._open:
             return
-        _log.warning("the change stream can't be resumed; loading the books anew")
+        _log.warning("the change stream can't be resumed; loading the books again")
         self._open = False
         detail = "The database can't resume its change stream."
-        self._tell_all(StreamBroken(GapCause.DATABASE, detail))
+        self._send_to_all(StreamBroken(GapCause.DATABASE, detail))
 
-    def _tell_all(self, item: StreamItem) -> None:
+    def _send_to_all(self, item: StreamItem) -> None:
         for queues in self._queues.values():
             for queue in queues:
                 queue.put(item)
 
     def _overflowed(self, count: int) -> Iterator[StreamItem]:
-        """Iterate over what a subscriber is told in the place of `count` dropped items."""
+        """Iterate over the items that replace `count` dropped items for a subscriber."""
         _log.error("dropped %d recorded items that waited", count)
-        detail = "Recorded events came faster than they could be worked off."
+        detail = "Recorded events came faster than they could be processed."
         yield StreamBroken(GapCause.OVERFLOW, detail)
-        # The book is loaded again when the consumer gets there, and not before.
+        # The subscriber loads the book again only when it gets to this item.
         if self._open:
             yield StreamConnected()
 
@@ -193,7 +193,7 @@ class RecordedStreams:
 
 @dataclass(eq=False)
 class NotRecorded(DatabaseError):
-    """Nobody records `market` just now."""
+    """No process records `market` now."""
 
     market: str
 
@@ -203,7 +203,7 @@ class NotRecorded(DatabaseError):
 
 @dataclass(eq=False)
 class RecordingUnreadable(DatabaseError):
-    """The database failed while the book was read; `reason` is the driver's error."""
+    """The database failed while a book was read; `reason` is the driver's error."""
 
     reason: str
 
@@ -215,7 +215,7 @@ class RecordingUnreadable(DatabaseError):
 
 
 class RecordedSnapshots:
-    """Serves the books of running recordings; is a `SnapshotSource`."""
+    """Serves the books of running recordings. It is a `SnapshotSource`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -223,8 +223,8 @@ class RecordedSnapshots:
     async def snapshot(self, market: str) -> DepthSnapshot:
         """Return the newest recorded book.
 
-        Raises `NotRecorded`, `RecordingUnreadable`, `NewerSchema`, or where what is stored
-        can't be understood, `DamagedDocument` or `MalformedMessage`.
+        Raises `NotRecorded`, `RecordingUnreadable`, `NewerSchema`, and `DamagedDocument` or
+        `MalformedMessage` if a document is damaged.
         """
         from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
 

@@ -30,21 +30,21 @@ from orderbook_desktop.storage.store.segments import StoredSegment
 
 __all__ = ["NotCovered", "Recording", "StoredSegment", "recorded_markets"]
 
-# While a book is looked up the recording may be cut under the reader's feet.
+# Retention may cut the recording while a book is read.
 _ATTEMPTS: Final = 3
 
 
 @dataclass(eq=False)
 class NotCovered(DatabaseError):
-    """The book of `market` at `event_ms` is not known; `gap` says why, None: beyond either end."""
+    """The book of `market` at `event_ms` is unknown, because of `gap`; None: beyond either end."""
 
     market: str
     event_ms: int
     gap: Gap | None
 
     def __str__(self) -> str:
-        why = "the recording doesn't reach there" if self.gap is None else self.gap.sentence
-        return f"The book of {self.market} at {time_text(self.event_ms)} is not known: {why}."
+        reason = "the recording doesn't reach there" if self.gap is None else self.gap.sentence
+        return f"The book of {self.market} at {time_text(self.event_ms)} is not known: {reason}."
 
 
 @dataclass(eq=False)
@@ -61,19 +61,19 @@ class CrossedRecording(DatabaseError):
     def __str__(self) -> str:
         return (
             f"The book of {self.market} is crossed at {time_text(self.event_ms)}, update id "
-            f"{self.update_id}: from there to the end of its segment it is not known; read what "
-            "comes before, or after that segment."
+            f"{self.update_id}: from there to the end of its segment the book is not known; read "
+            "the time before, or after that segment."
         )
 
 
 class Recording:
-    """The recording of `market` in a database or another place, as it is whenever it is looked at.
+    """The recording of `market` in a database or another store, as it is at each call.
 
-    Others may go on recording, archiving and cutting it meanwhile. All methods raise what the
-    place raises (of a database PyMongo's errors), and where something is not as it was stored
-    `MissingEvents`, `DamagedChunk`, `DamagedDocument` or `MalformedMessage`; those that give
-    books or events raise `CrossedRecording`. Events that no scale can hold (`InexactValue`) can
-    not be read. Generators have to be closed (`aclosing`).
+    Other processes may record, archive and cut it meanwhile. All methods raise what the store
+    raises (for a database PyMongo's errors), and `MissingEvents`, `DamagedChunk`,
+    `DamagedDocument` or `MalformedMessage` if a part is missing or damaged. Methods that return
+    books or events also raise `CrossedRecording`, and `InexactValue` if no scale can hold the
+    values. Generators have to be closed (`aclosing`).
     """
 
     def __init__(self, place: Database | RecordingStore, market: str) -> None:
@@ -81,17 +81,17 @@ class Recording:
         self.market = market
 
     async def segments(self) -> list[StoredSegment]:
-        """Return the segments by their first update id."""
+        """Return the segments, in order of their first update id."""
         return await self._store.segments(self.market)
 
     async def timeline(self) -> Timeline:
-        """Return what is covered and what is not, from the first event to the last."""
+        """Return the covers and gaps from the first event to the last."""
         return await read_timeline(self._store, self.market, await self.segments())
 
     async def chunks(self, segment: StoredSegment) -> AsyncGenerator[DecodedChunk]:
-        """Iterate over a whole segment, as far as it went when `segment` was read.
+        """Iterate over a segment, to the end that it had when `segment` was read.
 
-        Each chunk starts where the one before it ends, unless what comes next has been cut.
+        Each chunk starts where the one before it ends, unless retention has just cut the next one.
         """
         async with aclosing(SegmentReader(self._store, segment).chunks()) as chunks:
             async for chunk in chunks:
@@ -100,10 +100,10 @@ class Recording:
     async def slices(
         self, from_ms: int | None = None, to_ms: int | None = None
     ) -> AsyncGenerator[ChunkSlice]:
-        """Iterate over the events from `from_ms` to before `to_ms`, none of them twice.
+        """Iterate over the events from `from_ms` to before `to_ms`, each of them once.
 
-        None: from the first, through the last that is stored. An event whose time goes back
-        counts as late as the one before it.
+        None: from the first stored event, or to the last one. An event whose time goes back counts
+        as late as the latest one before it.
         """
         segments = await self.segments()
         by_id = {one.id: one for one in segments}
@@ -112,14 +112,14 @@ class Recording:
             if not _meets(cover, from_ms, to_ms):
                 continue
             opens = not (cover.continues and is_continued)
-            pieces = self._slices_of(cover, by_id[cover.segment_id], from_ms, to_ms, opens=opens)
-            async with aclosing(pieces):
-                async for piece in pieces:
+            slices = self._slices_of(cover, by_id[cover.segment_id], from_ms, to_ms, opens=opens)
+            async with aclosing(slices):
+                async for part in slices:
                     is_continued = True
-                    yield piece
+                    yield part
 
     async def loose(self) -> AsyncGenerator[DecodedChunk]:
-        """Iterate over the events that belong to no known book, archived ones first."""
+        """Iterate over the loose events, archived ones first."""
         archived = set[int]()
         for key in await self._store.loose_keys(self.market):
             chunk = await self._store.loose_chunk(key)
@@ -128,22 +128,22 @@ class Recording:
                 archived.update(decoded.numbers.final_ids.tolist())
                 yield decoded
         for waiting in await self._store.loose_lists(self.market, waiting=True):
-            # While they are being archived they are in both places.
+            # While events are being archived they are stored twice.
             ids = [update_id for update_id in waiting.ids if update_id not in archived]
             events = await self._store.events(self.market, ids)
             if events:
                 yield await asyncio.to_thread(_loose_chunk, events)
 
     async def book_at(self, event_ms: int) -> BookImage:
-        """Return the book after the last event not later than `event_ms`; raises `NotCovered`."""
+        """Return the book after the last event up to `event_ms`. Raises `NotCovered`."""
         before: list[StoredSegment] = []
         for _ in range(_ATTEMPTS):
             segments = await self.segments()
-            piece = _timeline(segments).at(event_ms)
-            if not isinstance(piece, Cover):
+            stretch = _timeline(segments).at(event_ms)
+            if not isinstance(stretch, Cover):
                 raise NotCovered(self.market, event_ms, await self._gap_at(segments, event_ms))
             try:
-                stored = next(one for one in segments if one.id == piece.segment_id)
+                stored = next(one for one in segments if one.id == stretch.segment_id)
                 book = await self._book_in(stored, event_ms)
             except KnownError:
                 if segments == before:
@@ -157,8 +157,8 @@ class Recording:
 
     async def _gap_at(self, segments: list[StoredSegment], event_ms: int) -> Gap | None:
         timeline = await read_timeline(self._store, self.market, segments)
-        piece = timeline.at(event_ms)
-        return piece if isinstance(piece, Gap) else None
+        stretch = timeline.at(event_ms)
+        return stretch if isinstance(stretch, Gap) else None
 
     async def _book_in(self, stored: StoredSegment, event_ms: int) -> BookImage:
         reader = SegmentReader(self._store, stored)
@@ -185,9 +185,9 @@ class Recording:
         *,
         opens: bool,
     ) -> AsyncGenerator[ChunkSlice]:
-        """Iterate over the slices of one cover; where `opens`, the first of them does.
+        """Iterate over the slices of one cover. If `opens`, the first slice opens a run.
 
-        Where times go back, an event from before the cover counts as late as that begins.
+        If times go back, an event from before the cover counts as late as the cover's beginning.
         """
         if from_ms is not None and from_ms <= cover.from_ms:
             from_ms = None
@@ -197,7 +197,7 @@ class Recording:
             start_id = await reader.start_near(from_ms - 1)
         elif cover.after_id > stored.segment.snapshot_id:
             near = await reader.start_near(cover.from_ms)
-            # Where times go back it is further in front.
+            # If times go back, the chunk of this id may lie further back.
             start_id = near if near is not None and near <= cover.after_id else None
         reached = cover.after_id if not opens else None
         async with aclosing(reader.chunks(start_id)) as chunks:
@@ -210,19 +210,19 @@ class Recording:
                     yield ChunkSlice(chunk, begin, max(begin, end), opens or was_cut)
                     opens = False
                 if begin < chunk.header.event_count:
-                    # Whatever comes now is as late, be its time an earlier one.
+                    # All later events count as late as this one, even if their times are earlier.
                     from_ms = None
                 if end < chunk.header.event_count:
                     return
 
 
 async def recorded_markets(place: Database | RecordingStore) -> list[str]:
-    """Return the markets of which there is a recording, by name. Raises what the place raises."""
+    """Return the recorded markets, by name. Raises what the store raises."""
     return await store_of(place).markets()
 
 
 def _check_uncrossed(chunk: DecodedChunk, begin: int, end: int) -> None:
-    """Raise `CrossedRecording` where one of the events before `end` crossed the book."""
+    """Raise `CrossedRecording` if an event before the index `end` crossed the book."""
     index = first_crossing(chunk)
     if index is not None and begin < end and index < end:
         numbers = chunk.numbers
@@ -245,7 +245,7 @@ def _meets(cover: Cover, from_ms: int | None, to_ms: int | None) -> bool:
 def _part(
     chunk: DecodedChunk, after_id: int, from_ms: int | None, to_ms: int | None
 ) -> tuple[int, int]:
-    """Return where the wanted events of `chunk` begin and end; nothing is wanted past an end."""
+    """Return the indices of the wanted events of `chunk`: first, and after the last."""
     begin = int(chunk.numbers.final_ids.searchsorted(after_id, side="right"))
     if from_ms is not None:
         begin = max(begin, chunk.last_until(from_ms - 1) + 1)
@@ -265,19 +265,19 @@ async def read_timeline(
 
 
 async def books_at(recording: Recording, times_ms: Iterable[int]) -> AsyncGenerator[BookImage]:
-    """Iterate over the books at `times_ms`, which ascend: each after the last event until then.
+    """Iterate over the books at `times_ms`: each after the last event up to that time.
 
-    Raises `ValueError` where they don't ascend, `NotCovered` for the first at which the book
-    isn't known, before anything is read, and what reading the recording raises.
+    Before it reads events it raises `ValueError` if the times don't ascend, and `NotCovered` for
+    the first time at which the book isn't known. Raises what reading the recording raises.
     """
     times = list(times_ms)
     if any(later < earlier for earlier, later in pairwise(times)):
         raise ValueError("the times of books have to ascend")
     timeline = await recording.timeline()
     for time in times:
-        piece = timeline.at(time)
-        if not isinstance(piece, Cover):
-            raise NotCovered(recording.market, time, piece)
+        stretch = timeline.at(time)
+        if not isinstance(stretch, Cover):
+            raise NotCovered(recording.market, time, stretch)
     if not times:
         return
     seeker = _Seeker(times)
@@ -290,7 +290,7 @@ async def books_at(recording: Recording, times_ms: Iterable[int]) -> AsyncGenera
 
 
 class _Seeker:
-    """Finds the books, slice by slice; a time is settled once an event after it has come."""
+    """Finds the books, slice by slice. A book is final once an event after its time has come."""
 
     def __init__(self, times: list[int]) -> None:
         self._times = deque(times)
@@ -311,7 +311,7 @@ class _Seeker:
         self._before = part
 
     def rest(self) -> Iterator[BookImage]:
-        """Iterate over the books at times that no later event has settled."""
+        """Iterate over the books at times after which no event came."""
         if self._before is not None:
             for _ in self._times:
                 yield _final_book(self._before)

@@ -29,13 +29,13 @@ from orderbook_desktop.storage.store.recording_store import (
 from orderbook_desktop.storage.store.segments import StoredSegment
 
 BEFORE_ALL: Final = -1
-# A chunk is a minute long, or a few where the market is calm.
+# A chunk is a minute long, or a few minutes if the market is calm.
 _MINUTES_BACK: Final = 1
 
 
 @dataclass(eq=False)
 class MissingEvents(DatabaseError):
-    """Of `market`, what follows update id `after_id` was recorded and is not there."""
+    """A recorded part of `market` after the update id `after_id` is missing; `what` names it."""
 
     market: str
     after_id: int
@@ -43,7 +43,7 @@ class MissingEvents(DatabaseError):
 
     @property
     def reason(self) -> str:
-        """What is missing, and where, without the market."""
+        """The missing part and its place, without the market."""
         return f"after update id {self.after_id}, {self.what} is missing"
 
     def __str__(self) -> str:
@@ -51,9 +51,9 @@ class MissingEvents(DatabaseError):
 
 
 class SegmentReader:
-    """Reads the segment `stored` as far as it was known when that was read.
+    """Reads the segment `stored`, to the end that it had when `stored` was read.
 
-    What is not archived is encoded and decoded on the way, so that all of it is chunks.
+    Raw events are encoded and decoded on the way, so that the whole segment is read as chunks.
     `archived_bytes` and `raw_bytes` count what has been read: packed chunks, and event texts.
     """
 
@@ -66,15 +66,15 @@ class SegmentReader:
 
     @property
     def stored(self) -> StoredSegment:
-        """The segment as it was read last: it may have been cut, or archived further."""
+        """The segment as it was read last; it may have been cut, or archived further."""
         return self._stored
 
     async def chunks(self, start_id: int | None = None) -> AsyncGenerator[DecodedChunk]:
         """Iterate over the chunks from the one that starts at `start_id` (default: the first).
 
-        Each starts where the one before it ends, but where retention has meanwhile cut what
-        comes next. Raises what the store raises, `MissingEvents`, `DamagedChunk`,
-        `DamagedDocument`, `MalformedMessage` and `InexactValue`. Close it.
+        Each chunk starts where the one before it ends, unless retention has just cut the next one.
+        Raises what the store raises, `MissingEvents`, `DamagedChunk`, `DamagedDocument`,
+        `MalformedMessage` and `InexactValue`. Close the generator.
         """
         reading = _Reading(self._stored.segment.snapshot_id if start_id is None else start_id)
         ahead: asyncio.Task[StoredChunk | None] | None = None
@@ -94,49 +94,51 @@ class SegmentReader:
                 await asyncio.gather(ahead, return_exceptions=True)
 
     async def start_near(self, event_ms: int) -> int | None:
-        """Return where a late archived chunk starts before which nothing is after `event_ms`.
+        """Return the start id of an archived chunk from which to read for the time `event_ms`.
 
-        It begins at `event_ms` or before. None where there is none, or none is found since
-        times go back. Raises what the store raises.
+        The chunk begins at `event_ms` or shortly before, and all events before the chunk are at
+        `event_ms` or before. None if no such chunk is found, for example because times go back.
+        Raises what the store raises.
         """
         segment, back_ms = self._stored.segment, self._stored.back_ms
-        # What comes before an event of then is not after `event_ms`, wherever times go back.
+        # All events before an event of `until_ms` are at `event_ms` or before, by how far times go
+        # back.
         until_ms = event_ms - (back_ms or 0)
         latest, back = minute_of(until_ms), _MINUTES_BACK
         while latest >= minute_of(segment.first_event_ms):
             found = await self._store.chunk_spans(segment.market, latest - back, latest)
-            mine = {one.last_id: one for one in found if self._is_its(one)}
-            starts = [one.start_id for one in mine.values() if one.from_event_ms <= until_ms]
+            mine = {span.last_id: span for span in found if self._is_committed(span)}
+            starts = [span.start_id for span in mine.values() if span.from_event_ms <= until_ms]
             for start_id in sorted(starts, reverse=True):
                 if back_ms is not None or await self._is_after_all_before(start_id, event_ms, mine):
                     return start_id
             latest, back = latest - back - 1, back * 8
         return None
 
-    def _is_its(self, chunk: ChunkSpan) -> bool:
-        """Whether a chunk is in the archive of the segment. A damaged one is found on the way."""
+    def _is_committed(self, span: ChunkSpan) -> bool:
+        """Whether a chunk is in the segment's archive, and no leftover; it may be damaged."""
         begin, end = self._stored.segment.snapshot_id, self._stored.archived_id
-        return chunk.segment_id == self._stored.id and begin <= chunk.start_id < end
+        return span.segment_id == self._stored.id and begin <= span.start_id < end
 
     async def _is_after_all_before(
         self, start_id: int, event_ms: int, known: Mapping[int, ChunkSpan]
     ) -> bool:
         """Whether the chunk before the one at `start_id`, if any, ends before `event_ms`.
 
-        `known` are chunks by their last id.
+        `known` are the spans of chunks, by last id.
         """
         if start_id == self._stored.segment.snapshot_id:
             return True
         before = known.get(start_id)
         if before is None:
             before = await self._store.chunk_span_ending_at(self._stored.id, start_id)
-        if before is None or not self._is_its(before):
-            # It was cut just now, or is damaged: what comes after it can be read nevertheless.
+        if before is None or not self._is_committed(before):
+            # It was just cut, or is damaged; the chunks after it can be read nevertheless.
             return True
         return before.to_event_ms < event_ms
 
     async def base_book(self) -> BookImage:
-        """Return the book that the segment begins with, of its base checkpoint.
+        """Return the book of the segment's base checkpoint, with which the segment begins.
 
         Raises what the store raises, `MissingEvents`, `DamagedDocument` and `MalformedMessage`.
         """
@@ -147,7 +149,7 @@ class SegmentReader:
         return await asyncio.to_thread(book.unpack)
 
     async def _raw_chunk(self, reading: _Reading) -> DecodedChunk | None:
-        """Return the next raw events as a chunk, or None where they are raw no more."""
+        """Return the next raw events as a chunk; None if they have been archived meanwhile."""
         events = await self._next_raw(reading.at)
         if not events:
             await self._look_again(reading, "an event")
@@ -159,19 +161,19 @@ class SegmentReader:
         return reading.latest
 
     async def _next_raw(self, after_id: int) -> list[DepthDiff]:
-        """Return the next raw events of the segment, without loose ones that lie among them."""
+        """Return the next raw events of the segment, without loose events among them."""
         market = self._stored.segment.market
         lists = await self._store.loose_lists(market, waiting=True)
         listed = {update_id for one in lists for update_id in one.ids}
         found: list[DepthDiff] = []
-        reached = after_id
-        while reached < self._last_id:
-            more = await self._store.events_after(market, reached, self._last_id)
+        last_id = after_id
+        while last_id < self._last_id:
+            more = await self._store.events_after(market, last_id, self._last_id)
             found += more
             if not more or more[-1].final_id >= self._last_id:
                 break
-            reached = more[-1].final_id
-            # What the last ones are shows in what follows them.
+            last_id = more[-1].final_id
+            # Whether listed events at the end belong to the segment is known from later events.
             known = max(
                 (at for at, one in enumerate(found, 1) if one.final_id not in listed), default=0
             )
@@ -182,7 +184,7 @@ class SegmentReader:
     async def _archived_chunk(
         self, reading: _Reading, packed: StoredChunk | None
     ) -> DecodedChunk | None:
-        """Return what is new in the archived chunk `packed`, or None if nothing is."""
+        """Return the events of the archived chunk `packed` that were not read yet; None if none."""
         if packed is None:
             await self._look_again(reading, "an archived minute")
             return None
@@ -196,11 +198,11 @@ class SegmentReader:
         return part
 
     async def _look_again(self, reading: _Reading, what: str) -> None:
-        """Find out why something isn't where it was: archived, cut, or lost."""
+        """Find out why `what` is missing. Returns if it was archived or cut; else raises."""
         market, before = self._stored.segment.market, self._stored
         now = await self._store.segment(before.id)
         if now is None:
-            # All of it was cut away, or somebody has deleted it.
+            # Retention has cut the whole segment, or it was deleted.
             raise MissingEvents(market, reading.at, "the rest of the recording")
         self._stored = now
         if now.segment.snapshot_id > reading.link:
@@ -209,7 +211,7 @@ class SegmentReader:
             raise MissingEvents(market, reading.at, what)
 
     def _ahead_of(self, packed: StoredChunk | None) -> asyncio.Task[StoredChunk | None] | None:
-        """Begin to fetch the chunk that follows while this one is being read."""
+        """Begin to fetch the next chunk, while this one is being read."""
         last_id = None if packed is None else packed.last_id
         if last_id is not None and last_id < min(self._stored.archived_id, self._last_id):
             return asyncio.create_task(self._fetched(last_id), name="chunk ahead")
@@ -222,9 +224,9 @@ class SegmentReader:
 class _Reading:
     """How far a reader has come.
 
-    `at` is the last update id that was handed out. At `link` a chunk starts, or the archive
-    ends; it is less than `at` where events were archived after they had been read raw.
-    `latest` is the chunk that was handed out last; None at the beginning.
+    `at` is the last update id that was read. `link` is where the next archived chunk starts, or the
+    archive ends. It is less than `at` if events were archived after they had been read raw.
+    `latest` is the last chunk that was read; None at the beginning.
     """
 
     def __init__(self, at: int) -> None:
@@ -233,7 +235,7 @@ class _Reading:
         self.latest: DecodedChunk | None = None
 
     def move_to(self, update_id: int) -> None:
-        """Go on from a later chunk."""
+        """Continue at a later chunk."""
         if update_id > self.at:
             self.at, self.latest = update_id, None
         self.link = update_id
@@ -241,16 +243,16 @@ class _Reading:
 
 def _opened(packed: StoredChunk, start_id: int) -> DecodedChunk:
     chunk = decode_chunk(packed.unpack())
-    # Else a reader would go round in a circle.
+    # Else a reader might read in a circle.
     if chunk.header.start_id != start_id or chunk.header.coverage.last_id <= start_id:
         raise DamagedChunk("it does not follow the one before it")
     return chunk
 
 
 def _part_of(chunk: DecodedChunk, after_id: int, last_id: int) -> DecodedChunk | None:
-    """Return the chunk of the events after `after_id` through `last_id`; None if there are none."""
+    """Return a chunk of the events after `after_id` to `last_id`; None if there are none."""
     final_ids = chunk.numbers.final_ids
-    begin, end = (int(final_ids.searchsorted(one, side="right")) for one in (after_id, last_id))
+    begin, end = (int(final_ids.searchsorted(u, side="right")) for u in (after_id, last_id))
     if begin == 0 and end == len(final_ids):
         return chunk
     if begin >= end:

@@ -1,4 +1,4 @@
-"""What is recorded of each market, at a glance."""
+"""A summary of each recorded market."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RecordingSummary:
-    """What is recorded of `market`.
+    """The recording of `market`, in numbers.
 
-    `stored_bytes` is what its events take: packed chunks and, as estimated from some of them,
-    the texts of those that are not archived yet. `recorder` is what its recorder does.
+    `stored_bytes` is the size of its events: packed chunks, and the texts of raw events, estimated
+    from some of them. `recorder` is what its recorder does.
     """
 
     market: str
@@ -33,7 +33,7 @@ class RecordingSummary:
 
     @property
     def running(self) -> bool:
-        """Whether a live process records it, be it that it waits for the exchange."""
+        """Whether a live process records it, even if it waits for the exchange."""
         return self.recorder.is_live
 
 
@@ -67,7 +67,7 @@ async def _bytes_of(store: RecordingStore, stored: StoredSegment) -> int:
     try:
         some = await store.events_after(segment.market, stored.archived_id, segment.last_id)
     except MalformedMessage as error:
-        # It is `verify` that tells what is damaged; here it says nothing of a size.
+        # `verify` reports the damage. A damaged event is no sample of a size.
         _log.warning("%s: %s", segment.market, error)
         some = []
     size = sum(len(event.payload) for event in some)

@@ -1,1 +1,1 @@
-"""The recorder: what the feeds receive, written through every outage."""
+"""The recorder: writes what the feeds receive, through every outage."""

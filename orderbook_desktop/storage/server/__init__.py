@@ -1,1 +1,1 @@
-"""The database's server: which one, started, locked, watched and stopped."""
+"""The database server: chooses, starts, locks, watches and stops it."""

@@ -1,1 +1,1 @@
-"""Proving a recording from its stored bytes."""
+"""Proves a recording from its stored bytes."""
