@@ -1,4 +1,4 @@
-"""A database server that somebody else runs: its address, and whether it will do."""
+"""The address of a database server given by the user, and the check that the server is usable."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _LONGEST_SHOWN: Final = 300
 _MOST_DIGITS: Final = 9
 _SCHEMES: Final = ("mongodb://", "mongodb+srv://")
 
-# Everything up to the last @ before the path: a password pasted unescaped may hold / ? # or @,
-# so a strict parser would call it the host and show it.
+# Everything up to the last @. A password that was pasted unescaped may hold / ? # or @, and a
+# strict parser would take a part of it for the host, and show it.
 _CREDENTIALS = re.compile(r"^([a-z0-9+.-]*://)?([^@]*@)+", re.IGNORECASE)
 _SECRET_OPTIONS = re.compile(
     r"((?:password|secret|token|authmechanismproperties)[^=&]*=)[^&]*", re.IGNORECASE
@@ -47,13 +47,13 @@ _REFUSALS: Final = (11, 13, 18, 8000)
 
 
 def redacted_dsn(dsn: str) -> str:
-    """Return `dsn` fit to be shown: without user name, password and secret options."""
+    """Return `dsn` without user name, password and secret options, so that it may be shown."""
     shown = _CREDENTIALS.sub(r"\1***@", dsn) if "@" in dsn else dsn
     return _SECRET_OPTIONS.sub(r"\1***", shown)
 
 
 def holds_secret(dsn: str) -> bool:
-    """Whether `dsn` has a password, or an option that is one."""
+    """Whether `dsn` has a password, or a secret option."""
     found = _CREDENTIALS.match(dsn)
     credentials = found.group(0).removeprefix(found.group(1) or "") if found else ""
     return ":" in credentials or _SECRETS.search(dsn) is not None
@@ -64,17 +64,18 @@ def _shown(dsn: str) -> str:
 
 
 def _file_reason(dsn: str, error: OSError) -> str:
-    """Return which of the files that `dsn` names can't be used, and why."""
+    """Return a clause that says which file in `dsn` can't be used, and why."""
     is_content = isinstance(error, ssl.SSLError)
-    why = "it holds no certificate or key" if is_content else (error.strerror or "").lower()
+    reason = "it holds no certificate or key" if is_content else (error.strerror or "").lower()
     for name, path in parse_qsl(urlsplit(dsn).query):
         if name.lower().endswith("file") and (is_content or not _is_readable(path)):
-            return f"the file of {plain_text(name, 40)}, {plain_text(path)}, can't be used: {why}"
-    return f"a file that it names can't be used: {why}"
+            file = f"the file of {plain_text(name, 40)}, {plain_text(path)},"
+            return f"{file} can't be used: {reason}"
+    return f"a file that it names can't be used: {reason}"
 
 
 def _answer_within_ms(dsn: str, at_most_s: float) -> int:
-    """Return how long a server may take to answer: what `dsn` says, where that is less."""
+    """Return the limit for an answer in ms: the one in `dsn`, or `at_most_s` if that is less."""
     at_most_ms = round(at_most_s * 1000)
     options = {name.lower(): value for name, value in parse_qsl(dsn.partition("?")[2])}
     wanted = options.get("serverselectiontimeoutms", "")
@@ -91,12 +92,12 @@ def _is_readable(path: str) -> bool:
 
 
 async def check_dsn(dsn: str, answer_s: float = 5.0) -> None:
-    """Check that a replica set or sharded cluster answers at `dsn`, and lets us in.
+    """Check that a replica set or sharded cluster answers at `dsn`, and accepts the user.
 
-    Raises the `DatabaseError` that says what is wrong otherwise, after `answer_s` at most, or
-    sooner where `dsn` says so.
+    Else it raises a `DatabaseError`, after `answer_s` at most, or sooner if `dsn` sets a shorter
+    limit.
     """
-    # The loop must not wait for the import, nor for the lock of one that goes on.
+    # In a thread: neither the import nor the import lock may block the event loop.
     await asyncio.to_thread(importlib.import_module, "motor.motor_asyncio")
     from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 - 0.2 s, not at start
     from pymongo.errors import ConfigurationError, PyMongoError  # noqa: PLC0415
@@ -106,21 +107,21 @@ async def check_dsn(dsn: str, answer_s: float = 5.0) -> None:
         raise BadDsn(shown, "it does not begin with mongodb://")
     try:
         with warnings.catch_warnings():
-            # The driver would only warn of an option that it does not understand.
+            # The driver only warns of an unknown option.
             warnings.simplefilter("error", UserWarning)
             client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(
                 dsn, serverSelectionTimeoutMS=within_ms, connectTimeoutMS=within_ms
             )
     # The driver's parser raises InvalidURI and ConfigurationError, and ValueError or TypeError
-    # for an option's value; whatever it is, the address is not usable.
+    # for an option's value. In all cases the address is not usable.
     except (ConfigurationError, ValueError, TypeError, UserWarning) as error:
         raise BadDsn(shown, _reason(error, dsn)) from None
-    except OSError as error:  # Of a file that an option names; a TLS library's error is one, too.
+    except OSError as error:  # A file that an option names; TLS errors are OSErrors, too.
         raise BadDsn(shown, _file_reason(dsn, error)) from None
     try:
         hello = await client.admin.command("hello")
         _check_topology(hello, shown)
-        # `hello` is answered to everybody; this one only to those who were let in.
+        # The server answers `hello` to all clients, and this command only to its users.
         await client.admin.command({"listDatabases": 1, "nameOnly": True})
     except PyMongoError as error:
         raise _explained(error, client, dsn) from None
@@ -152,16 +153,16 @@ def _explained(
 
 
 def _reason(error: Exception, dsn: str) -> str:
-    """Return the driver's reason as a clause, without timeouts, topology and what repeats."""
+    """Return the driver's reason as a clause, without timeouts, topology and repetitions."""
     text = _without_secrets(str(error), dsn)
     clause = text.split(" (configured timeouts", 1)[0].split(", Timeout:", 1)[0]
-    # Of many servers each says why; the first one's reason will do.
+    # The driver gives a reason for each server; the first one is enough.
     first = clause.split(",", 1)[0] if len(clause) > _LONGEST_SHOWN else clause
     return plain_text(first).rstrip(". ")
 
 
 def _without_secrets(text: str, dsn: str) -> str:
-    """Return the driver's message `text` without any part of the credentials in `dsn`."""
+    """Return the driver's message `text` without the credentials in `dsn`."""
     found = _CREDENTIALS.match(dsn)
     if found is None:
         return text
@@ -170,7 +171,7 @@ def _without_secrets(text: str, dsn: str) -> str:
     either = "|".join(re.escape(part) for part in sorted(parts, key=len, reverse=True))
     if not parts:
         return text
-    # The path of a socket may well have the user's name in it, and must stay one that is there.
+    # The path of a socket may contain the user's name, and has to stay a correct path.
     paths = [unquote_plus(path) for path in _SOCKET_PATHS.findall(dsn[found.end() :])]
-    kept = "|".join(re.escape(path) for path in sorted(paths, key=len, reverse=True)) or "(?!)"
-    return re.sub(rf"({kept})|(?<!\w)(?:{either})(?!\w)", lambda match: match[1] or "***", text)
+    exempt = "|".join(re.escape(path) for path in sorted(paths, key=len, reverse=True)) or "(?!)"
+    return re.sub(rf"({exempt})|(?<!\w)(?:{either})(?!\w)", lambda match: match[1] or "***", text)

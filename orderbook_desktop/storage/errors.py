@@ -1,41 +1,41 @@
-"""What can be wrong with the database, each told in one sentence.
+"""The errors of the database. The text of each is one sentence for the user.
 
     KnownError
     └── DatabaseError
         ├── BadDsn                  MONGO_DSN cannot be read
         ├── DatabaseUnreachable     MONGO_DSN names a server that does not answer
-        ├── BadCredentials          it does, and refuses the user
-        ├── StandaloneServer        it is no replica set, so it has no change streams
-        ├── UninitiatedReplicaSet   it was started as one, and never initiated
+        ├── BadCredentials          the server at MONGO_DSN refuses the user
+        ├── StandaloneServer        that server is no replica set, so it has no change streams
+        ├── UninitiatedReplicaSet   that server's replica set was never initiated
         ├── NoDatabaseProgram       no MONGO_DSN, no mongod, no SecantusDB
         ├── DataFolderUnusable      the data folder can't be created or written
         ├── DataFolderFull          its disk is full
         ├── DatabaseFolderBusy      another process has the database's files open
-        ├── NoDatabaseYet           there are no files yet
+        ├── NoDatabaseYet           the data folder has no database yet
         ├── NoFileHandles           no further file can be opened
-        ├── NoMemory                there is no memory, or no thread, to be had
-        ├── FileSizeLimited         a file may not become as large as it has to
+        ├── NoMemory                the system gives no memory, or no thread
+        ├── FileSizeLimited         the limit of file sizes is too low
         ├── DiskFails               the disk itself can't be read or written
         ├── OtherVersion            another version of the server wrote the files
         ├── DamageSuspected         the files look damaged; nothing is proven yet
-        ├── DatabaseDamaged         they certainly are
+        ├── DatabaseDamaged         the files are proven to be damaged
         ├── PlaceTaken              another program listens where the server should
         ├── ServerFailed            the server ended while it started
-        │   └── ServerKilled        … because somebody, or the system, killed it
-        ├── UnknownToServer         it refuses the password that we keep for it
-        ├── ServerTooSlow           it did not get ready in time
+        │   └── ServerKilled        the server was killed while it started
+        ├── UnknownToServer         the server refuses our stored password
+        ├── ServerTooSlow           the server did not get ready in time
         ├── OwnerSilent             another window owns the folder and runs no server
-        ├── OwnerUnproven           … and what answers in its server's name may be a stranger
-        ├── OwnerUnlocked           … and its server, of an older version, asks for no password
+        ├── OwnerUnproven           another window's server may belong to another user
+        ├── OwnerUnlocked           another window's server, an older one, asks for no password
         ├── NewerSchema             a newer program wrote the database (schema.py)
         ├── RecordingConflict       another event is stored under the same id (event_log.py)
         ├── UnstorableEvent         the database can't take an event (event_log.py)
-        ├── DamagedDocument         what is stored can't be understood (packing.py)
-        ├── NotRecorded             nobody records the market (change_stream.py)
-        ├── RecordingUnreadable     reading it back failed (change_stream.py)
-        └── DatabaseFailed          it failed during a command (failures.py)
+        ├── DamagedDocument         a stored document is damaged (packing.py)
+        ├── NotRecorded             no process records the market (change_stream.py)
+        ├── RecordingUnreadable     the recorded book can't be read (change_stream.py)
+        └── DatabaseFailed          the database failed during a command (failures.py)
 
-None of them ever holds a password: a DSN is redacted before it comes here.
+No error holds a password: a DSN is redacted before it is passed to an error.
 """
 
 from __future__ import annotations
@@ -56,18 +56,18 @@ _SYSTEM_WORDS: Final = re.compile(
 
 
 def system_words(text: str) -> str:
-    """Return what the system denied a server, as far as `text`, an answer of it, says so."""
+    """Return the words in a server's answer `text` that say what the system denied it, or empty."""
     found = _SYSTEM_WORDS.search(text)
     return found.group(0) if found else ""
 
 
 class DatabaseError(KnownError):
-    """Root of what can be wrong with the database."""
+    """Root of the errors of the database."""
 
 
 @dataclass(eq=False)
 class BadDsn(DatabaseError):
-    """`MONGO_DSN` cannot be read as an address; `reason` is the driver's finding."""
+    """`MONGO_DSN` cannot be read as an address; `reason` comes from the driver."""
 
     dsn: str
     reason: str
@@ -81,7 +81,7 @@ class BadDsn(DatabaseError):
 
 @dataclass(eq=False)
 class DatabaseUnreachable(DatabaseError):
-    """Nobody usable answers at `MONGO_DSN`; `reason` is the driver's finding."""
+    """No usable server answers at `MONGO_DSN`; `reason` comes from the driver."""
 
     dsn: str
     reason: str
@@ -95,7 +95,7 @@ class DatabaseUnreachable(DatabaseError):
 
 @dataclass(eq=False)
 class BadCredentials(DatabaseError):
-    """The database at `MONGO_DSN` refuses the user, or wants one where none is given."""
+    """The database at `MONGO_DSN` refuses the user, or asks for one and none is `given`."""
 
     dsn: str
     given: bool = field(kw_only=True)
@@ -114,7 +114,7 @@ class BadCredentials(DatabaseError):
 
 @dataclass(eq=False)
 class StandaloneServer(DatabaseError):
-    """The server at `MONGO_DSN` is a standalone one, which has no change streams."""
+    """The server at `MONGO_DSN` is a standalone server, which has no change streams."""
 
     dsn: str
 
@@ -140,7 +140,7 @@ class UninitiatedReplicaSet(DatabaseError):
 
 
 class NoDatabaseProgram(DatabaseError):
-    """There is no server to use and none to start."""
+    """No server is given, and there is none to start."""
 
     def __str__(self) -> str:
         return (
@@ -152,7 +152,7 @@ class NoDatabaseProgram(DatabaseError):
 
 @dataclass(eq=False)
 class DataFolderUnusable(DatabaseError):
-    """The data folder cannot be created or written; `reason` is the system's."""
+    """The data folder cannot be created or written; `reason` comes from the operating system."""
 
     folder: Path
     reason: str
@@ -179,14 +179,14 @@ class DataFolderFull(DatabaseError):
 
 @dataclass(eq=False)
 class DatabaseFolderBusy(DatabaseError):
-    """Another process has the database's files open; `holder` says who, where known."""
+    """Another process has the database's files open; `holder` names it, if it is known."""
 
     folder: Path
     holder: str = ""
 
     def __str__(self) -> str:
-        who = self.holder or "another program"
-        return f"The database files in {self.folder} are in use by {who}; close that first."
+        holder = self.holder or "another program"
+        return f"The database files in {self.folder} are in use by {holder}; close that first."
 
 
 @dataclass(eq=False)
@@ -204,7 +204,7 @@ class NoDatabaseYet(DatabaseError):
 
 @dataclass(eq=False)
 class NoFileHandles(DatabaseError):
-    """The limit of open files is reached, that of a process or of the computer."""
+    """The limit of open files is reached, for this process or for the computer."""
 
     folder: Path
 
@@ -230,7 +230,7 @@ class NoMemory(DatabaseError):
 
 @dataclass(eq=False)
 class FileSizeLimited(DatabaseError):
-    """A file of the database may not become as large as it has to."""
+    """The limit of file sizes is too low for the database."""
 
     folder: Path
 
@@ -244,7 +244,7 @@ class FileSizeLimited(DatabaseError):
 
 @dataclass(eq=False)
 class DiskFails(DatabaseError):
-    """The disk of the data folder fails, rather than the files on it; `reason` is the system's."""
+    """The disk of the data folder fails; `reason` comes from the operating system."""
 
     folder: Path
     reason: str
@@ -258,7 +258,7 @@ class DiskFails(DatabaseError):
 
 @dataclass(eq=False)
 class OtherVersion(DatabaseError):
-    """The database's files were written by a version of the server that this one can't follow."""
+    """The database's files were written by an incompatible version of the server."""
 
     name: str
     folder: Path
@@ -274,10 +274,10 @@ class OtherVersion(DatabaseError):
 
 @dataclass(eq=False)
 class DamageSuspected(DatabaseError):
-    """The server said what it also says of damaged files; only another look can prove that.
+    """The server's log lines fit damaged files, among other causes; a second start will show.
 
-    `reason` is the last thing it said; `is_corrupt`: the storage engine itself has found files
-    that are not as it wrote them.
+    `reason` is its last log line. `is_corrupt` is true if the storage engine found files that
+    differ from what it wrote.
     """
 
     folder: Path
@@ -287,19 +287,18 @@ class DamageSuspected(DatabaseError):
 
     def __str__(self) -> str:
         return (
-            f"The database server could not go on with its files in {self.folder} and is started "
-            f"again; see {self.log_path} for what it said."
+            f"The database server could not use its files in {self.folder} and is started again; "
+            f"see {self.log_path} for its messages."
         )
 
 
 @dataclass(eq=False)
 class DatabaseDamaged(DatabaseError):
-    """The database's files are damaged, beyond doubt.
+    """The database's files are proven to be damaged.
 
-    That is where the storage engine itself says so (a checksum that doesn't match, or what can't
-    be its files), says it again at another start, and the system gives the server all that it
-    needs; or where a file that the engine never is without is missing or unreadable
-    (`storage.server.start_failures`). Only then is a person told to move recordings.
+    There are two proofs (`storage.server.start_failures`). Either the storage engine reports damage
+    at two starts, although the system gives the server all that it needs. Or a file is missing or
+    unreadable that the engine always has. Only then is the user asked to move the recordings.
     """
 
     folder: Path
@@ -314,7 +313,7 @@ class DatabaseDamaged(DatabaseError):
 
 @dataclass(eq=False)
 class PlaceTaken(DatabaseError):
-    """Another program is where the database server should listen; `holder` says which."""
+    """Another program listens where the database server should; `holder` names it."""
 
     place: str
     holder: str
@@ -322,13 +321,13 @@ class PlaceTaken(DatabaseError):
     def __str__(self) -> str:
         return (
             f"{self.place[0].upper()}{self.place[1:]}, meant for the database, is taken by "
-            f"{self.holder}; nothing was told to it: end that, and start again."
+            f"{self.holder}, to which nothing was sent; end that program, and start again."
         )
 
 
 @dataclass(eq=False)
 class ServerFailed(DatabaseError):
-    """The database server ended while it started; `reason` is the last thing it said."""
+    """The database server ended while it started; `reason` is its last log line."""
 
     name: str
     reason: str
@@ -337,12 +336,12 @@ class ServerFailed(DatabaseError):
     def __str__(self) -> str:
         return (
             f"The database server {self.name} could not start ({self.reason}); "
-            f"see {self.log_path} for what it said."
+            f"see {self.log_path} for its messages."
         )
 
 
 class ServerKilled(ServerFailed):
-    """The database server was killed while it started; it may well start the next time."""
+    """The database server was killed while it started; the next start may succeed."""
 
     def __init__(self, name: str, log_path: Path) -> None:
         super().__init__(name, "it was killed", log_path)
@@ -350,7 +349,7 @@ class ServerKilled(ServerFailed):
 
 @dataclass(eq=False)
 class UnknownToServer(DatabaseError):
-    """The database server of our own refuses the password that is kept for it."""
+    """Our own database server refuses the password in its password file."""
 
     name: str
     password_path: Path
@@ -374,7 +373,7 @@ class ServerTooSlow(DatabaseError):
     def __str__(self) -> str:
         return (
             f"The database server {self.name} was not ready after {self.seconds:.0f} s; try "
-            f"again, and see {self.log_path} for what it said."
+            f"again, and see {self.log_path} for its messages."
         )
 
 
@@ -386,25 +385,25 @@ class OwnerSilent(DatabaseError):
     owner_pid: int | None
 
     def __str__(self) -> str:
-        who = f" (process {self.owner_pid})" if self.owner_pid else ""
+        process = f" (process {self.owner_pid})" if self.owner_pid else ""
         return (
-            f"Another running copy of this program{who} keeps the data folder {self.folder} but "
-            "runs no database; close it, or choose another folder with ORDERBOOK_DATA_DIR."
+            f"Another running copy of this program{process} holds the data folder {self.folder} "
+            "but runs no database; close it, or choose another folder with ORDERBOOK_DATA_DIR."
         )
 
 
 @dataclass(eq=False)
 class OwnerUnproven(DatabaseError):
-    """Who answers in the name of another copy's database can't be told from a stranger."""
+    """The listener that answers for another copy's database may belong to another user."""
 
     place: str
     owner_pid: int | None
 
     def __str__(self) -> str:
-        who = f" (process {self.owner_pid})" if self.owner_pid else ""
+        process = f" (process {self.owner_pid})" if self.owner_pid else ""
         return (
-            f"The database that another copy of this program{who} should run at {self.place} may "
-            "belong to another user, so it is not used; close that copy, and start again."
+            f"The database that another copy of this program{process} should run at {self.place} "
+            "may belong to another user, so it is not used; close that copy, and start again."
         )
 
 
@@ -415,15 +414,15 @@ class OwnerUnlocked(DatabaseError):
     owner_pid: int | None
 
     def __str__(self) -> str:
-        who = f" (process {self.owner_pid})" if self.owner_pid else ""
+        process = f" (process {self.owner_pid})" if self.owner_pid else ""
         return (
-            f"An older copy of this program{who} runs the database open to every user of this "
+            f"An older copy of this program{process} runs the database open to every user of this "
             "computer; close it, and start again."
         )
 
 
 def folder_error(folder: Path, error: OSError) -> DatabaseError:
-    """Return what `error`, met while writing to the data folder `folder`, means."""
+    """Return the `DatabaseError` for `error`, which came from writing to the data folder."""
     reason = error.strerror or type(error).__name__
     known: dict[int, DatabaseError] = {
         errno.ENOSPC: DataFolderFull(folder),

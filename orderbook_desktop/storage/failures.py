@@ -1,4 +1,4 @@
-"""Failures of the database: told in a sentence, or tried again until it works, never in silence."""
+"""Failures of the database: raised as one sentence, or reported while a call is repeated."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class DatabaseFailed(DatabaseError):
 
 @contextmanager
 def driver_failures_told() -> Iterator[None]:
-    """Raise PyMongo's errors as `DatabaseFailed` while the context lasts."""
+    """Raise PyMongo's errors as `DatabaseFailed` inside the context."""
     from pymongo.errors import OperationFailure, PyMongoError  # noqa: PLC0415 (storage.store.database)
 
     try:
         yield
     except PyMongoError as error:
-        # Not chained: the driver's text may be pages long, and name the server's users.
+        # Not chained: the driver's text may be pages long, and may name the server's users.
         _log.warning("the database failed", exc_info=error)
         name = (error.details or {}).get("codeName") if isinstance(error, OperationFailure) else ""
         reason = system_words(str(error)) or name or type(error).__name__
@@ -50,7 +50,7 @@ def is_driver_failure(error: Exception) -> bool:
 
 
 class Activity(Enum):
-    """What the database is used for. The values say what becomes of it while that fails."""
+    """What the database is used for. The values say what happens while that fails."""
 
     WRITE = "events wait in memory"
     KEEP_LEDGER = "the beginnings and ends of recordings wait in memory"
@@ -59,41 +59,41 @@ class Activity(Enum):
 
 
 class Outages(Protocol):
-    """What is tried again: a database that may be away, and is told how the attempts went."""
+    """A database that may be away, and that records failed and successful attempts."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether it has been given a server to speak to."""
+        """Whether it has the address of a server."""
         ...
 
     async def until_connected(self) -> None:
-        """Wait until it has."""
+        """Wait until it has the address of a server."""
         ...
 
     def failed(self, activity: Activity, error: Exception) -> None:
-        """Note that a call failed."""
+        """Record that a call failed."""
         ...
 
     def worked(self, activity: Activity) -> None:
-        """Note that a call worked."""
+        """Record that a call worked."""
         ...
 
 
 async def until_it_works(
     database: Outages, activity: Activity, attempt: Callable[[], Awaitable[object]]
 ) -> None:
-    """Call `attempt` until it succeeds, ever more slowly, telling `database` how it went.
+    """Call `attempt` until it succeeds, with growing pauses, and report each result to `database`.
 
-    A failure that is a fault of ours is logged with its trace and told to the person like
-    any other: the recording must not end because of it without anybody noticing. While the
-    database is closed nothing is attempted.
+    A fault of this program is logged with its traceback and reported to the user like any other
+    failure, so that the recording never stops silently. While the database is closed, no attempt is
+    made.
     """
-    # By then the driver has been imported, in a thread: the loop need not wait for that.
+    # By then a thread has imported the driver, so the import doesn't block the event loop.
     await database.until_connected()
     from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
 
     def failed(error: Exception, /, *, is_new: bool) -> None:
-        # It may have been closed under the attempt.
+        # The database may have been closed during the attempt.
         if database.is_connected:
             if is_new and not isinstance(error, PyMongoError | KnownError):
                 _log.error("writing the recording failed unexpectedly", exc_info=error)

@@ -116,7 +116,7 @@ async def test_damage_that_is_met_later_is_no_endless_restart(
         watch = StateWatch(server)
         client: Client = AsyncIOMotorClient(server.dsn, serverSelectionTimeoutMS=100)
         sentence = f"The database files in {folder} are damaged; to go on with an empty database"
-        suspicion = f"The database server could not go on with its files in {folder}"
+        suspicion = f"The database server could not use its files in {folder}"
         # A program that wants what is in the damaged file asks again and again.
         while not left_alone.is_set():
             with pytest.raises(PyMongoError):

@@ -28,16 +28,15 @@ from orderbook_desktop.storage.store.schema import IMPORT, RECORDER
 from orderbook_desktop.storage.store.segments import StoredSegment
 
 _DAY_MS: Final = 86_400_000
-# Clocks of two computers differ.
+# Our clock and the exchange's may differ by this much.
 _AHEAD_AT_MOST_MS: Final = _DAY_MS
 
 
 @dataclass(eq=False)
 class RecordingFault(DatabaseError):
-    """Something of the recording of `market` does not hold; `reason` says what.
+    """The recording of `market` has a fault; `reason` says which.
 
-    `update_id` says where, as nearly as that is known, and `segment_id` in which segment; both
-    are None where it is in none.
+    `update_id` is the nearest known update id, `segment_id` the segment; None if there is none.
     """
 
     market: str
@@ -54,16 +53,16 @@ class RecordingFault(DatabaseError):
         return f"{where}: {self.reason.rstrip('.')}."
 
 
-class Cut(Exception):
-    """Retention has cut the segment while it was being proven: begin anew. Nothing is wrong."""
+class CutMeanwhile(Exception):
+    """Retention has cut the segment during its proof. That is no fault: begin the proof again."""
 
 
 class SegmentProof:
-    """Proves the segment `stored`, as far as it went when that was read.
+    """Proves the segment `stored`, to the end that it had when `stored` was read.
 
-    `witnesses` are update id and key of those that may be held against it, by update id.
-    `counted` is told of the events of each chunk that has been proven. What has been proven
-    so far is in `events`, `archived_events`, `bytes` and `held_against`.
+    `witnesses` are update id and key of the market's witnesses, in order of update id. `counted` is
+    called with the number of events of each proven chunk. `events`, `archived_events`, `bytes` and
+    `compared_witnesses` count what has been proven so far.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class SegmentProof:
         self._now_ns = now_ns
         self.events = 0
         self.archived_events = 0
-        self.held_against = 0
+        self.compared_witnesses = 0
         self._store = store
         self._stored = stored
         self._counted = counted
@@ -85,7 +84,7 @@ class SegmentProof:
         begin, end = stored.segment.snapshot_id, stored.segment.last_id
         self._witnesses = deque(one for one in witnesses if begin <= one[0] <= end)
         self._checkpoints: deque[tuple[int, str]] = deque()
-        self._reached = begin
+        self._proven_id = begin
         self._first: DecodedChunk | None = None
         self._latest: DecodedChunk | None = None
         # The latest time so far, and how far times have gone back.
@@ -94,14 +93,14 @@ class SegmentProof:
 
     @property
     def bytes(self) -> int:
-        """How many bytes the proven events take: packed chunks, and texts of raw events."""
+        """The size of the proven events: packed chunks, and texts of raw events."""
         return self._reader.archived_bytes + self._reader.raw_bytes
 
     async def prove(self, from_ms: int | None = None, to_ms: int | None = None) -> None:
-        """Return if the segment holds, or that part of it; raise `RecordingFault` if not.
+        """Prove the segment, or the part from `from_ms` to `to_ms`. Raises `RecordingFault`.
 
-        Of a part, whole chunks are proven, but not what is said of the segment as a whole.
-        Raises PyMongo's errors, and `Cut`.
+        For a part it proves whole chunks, but not the fields about the whole segment. Also raises
+        PyMongo's errors, and `CutMeanwhile`.
         """
         try:
             await self._prove(from_ms, to_ms)
@@ -109,11 +108,11 @@ class SegmentProof:
             segment = self._stored.segment
             now = await self._store.segment(self._stored.id)
             if now is None or now.segment.snapshot_id != segment.snapshot_id:
-                raise Cut from error
+                raise CutMeanwhile from error
             if isinstance(error, RecordingFault):
                 raise
             reason = error.reason if isinstance(error, MissingEvents) else str(error)
-            raise self._fault(reason, self._reached) from error
+            raise self._fault(reason, self._proven_id) from error
 
     async def _prove(self, from_ms: int | None, to_ms: int | None) -> None:
         self._check_document()
@@ -126,11 +125,11 @@ class SegmentProof:
             self._skip_to(start_id)
         async with aclosing(self._reader.chunks(start_id)) as chunks:
             async for chunk in chunks:
-                if chunk.header.start_id != self._reached:
-                    raise Cut
+                if chunk.header.start_id != self._proven_id:
+                    raise CutMeanwhile
                 expected = await asyncio.to_thread(self._examined, chunk, expected)
-                await self._hold_against_checkpoints(chunk)
-                await self._hold_against_witnesses(chunk)
+                await self._compare_checkpoints(chunk)
+                await self._compare_witnesses(chunk)
                 self._take(chunk)
                 if to_ms is not None and chunk.header.coverage.from_event_ms >= to_ms:
                     return
@@ -138,7 +137,7 @@ class SegmentProof:
             self._check_whole(base_ms)
 
     def _check_document(self) -> None:
-        """Check what the segment's document says against itself."""
+        """Check that the fields of the segment's document don't contradict each other."""
         stored, segment = self._stored, self._stored.segment
         if not stored.intact:
             raise self._fault("the checksum of the segment does not match", None)
@@ -151,41 +150,42 @@ class SegmentProof:
             self._check_times(segment.first_event_ms, segment.last_event_ms)
 
     def _check_times(self, first_ms: int, last_ms: int) -> None:
-        """Check that a segment's times are those of a real market, and not to come yet."""
+        """Check that a segment's times are plausible, and not in the future."""
         for event_ms in (first_ms, last_ms):
             if event_ms < EARLIEST_MS:
                 raise self._fault(f"the time {event_ms} ms is impossible", None)
             if event_ms > self._now_ns() // 1_000_000 + _AHEAD_AT_MOST_MS:
-                raise self._fault(f"the time {event_ms} ms is still to come", None)
+                raise self._fault(f"the time {event_ms} ms is in the future", None)
         if self._stored.back_ms is not None and last_ms < first_ms:
             raise self._fault("it ends before it begins", None)
 
     def _skip_to(self, start_id: int | None) -> None:
         if start_id is None:
             return
-        self._reached = self._archive_end = start_id
+        self._proven_id = self._archive_end = start_id
         for waiting in (self._witnesses, self._checkpoints):
             while waiting and waiting[0][0] < start_id:
                 waiting.popleft()
 
     def _examined(self, chunk: DecodedChunk, expected: BookImage | None) -> BookImage:
-        """Return the book after `chunk`; raise what is wrong with it."""
+        """Return the book after `chunk`. Raises `RecordingFault` if the chunk has a fault."""
         for fault in verify_chunk(chunk, expected):
             raise self._fault(fault.reason, fault.update_id)
         if expected is not None and chunk.start_event_ms != expected.event_ms:
-            raise self._fault("the time of the book differs from the one before it", self._reached)
+            reason = "the time of the book differs from the one before it"
+            raise self._fault(reason, self._proven_id)
         return chunk.final_book()
 
     def _take(self, chunk: DecodedChunk) -> None:
         count = chunk.header.event_count
-        self._reached = chunk.header.coverage.last_id
+        self._proven_id = chunk.header.coverage.last_id
         self._take_times(chunk)
         self._first = self._first or chunk
         self._latest = chunk
         self.events += count
-        if self._reached <= self._stored.archived_id:
+        if self._proven_id <= self._stored.archived_id:
             self.archived_events += count
-            self._archive_end = self._reached
+            self._archive_end = self._proven_id
         self._counted(count)
 
     def _take_times(self, chunk: DecodedChunk) -> None:
@@ -207,17 +207,17 @@ class SegmentProof:
                 raise self._fault(f"the checkpoint {key} is damaged", None)
             if key != book_key(self._stored.id, update_id):
                 raise self._fault(f"the checkpoint {key} is damaged", None)
-            # A recorder may store one while this goes on.
+            # The recorder may have stored a checkpoint beyond the end that is proven.
             if begin <= update_id <= end:
                 keys.append((update_id, key))
         return sorted(keys)
 
-    async def _hold_against_checkpoints(self, chunk: DecodedChunk) -> None:
+    async def _compare_checkpoints(self, chunk: DecodedChunk) -> None:
         last_id = chunk.header.coverage.last_id
         while self._checkpoints and self._checkpoints[0][0] <= last_id:
             update_id, key = self._checkpoints.popleft()
             book = await self._store.book(key)
-            # A recorder removes those that it has replaced.
+            # The recorder removes checkpoints that it has replaced.
             if book is not None:
                 await asyncio.to_thread(self._compare_checkpoint, chunk, update_id, book)
 
@@ -232,28 +232,28 @@ class SegmentProof:
         if not same_book(known, stored) or known.event_ms != stored.event_ms:
             raise self._fault("a checkpoint differs from the book", update_id)
 
-    async def _hold_against_witnesses(self, chunk: DecodedChunk) -> None:
+    async def _compare_witnesses(self, chunk: DecodedChunk) -> None:
         last_id = chunk.header.coverage.last_id
         while self._witnesses and self._witnesses[0][0] <= last_id:
             update_id, key = self._witnesses.popleft()
             witness = await self._store.witness(key)
             if witness is not None:
                 await asyncio.to_thread(self._compare_witness, chunk, update_id, key, witness)
-                self.held_against += 1
+                self.compared_witnesses += 1
 
     def _compare_witness(
         self, chunk: DecodedChunk, update_id: int, key: str, witness: Witness
     ) -> None:
-        told = f"{witness.snapshot.market}:{witness.snapshot.last_update_id}"
-        if key != told or witness.snapshot.market != chunk.header.market:
+        expected_key = f"{witness.snapshot.market}:{witness.snapshot.last_update_id}"
+        if key != expected_key or witness.snapshot.market != chunk.header.market:
             raise self._fault("a snapshot of the exchange is damaged", update_id)
         if witness.segment_id != self._stored.id:
-            # The books of two recorders need not begin with the same snapshot.
+            # It is another recorder's, whose book may have begun with another snapshot.
             witness = replace(witness, horizon=NOWHERE)
         index = _index_of(chunk, update_id)
         touched: tuple[list[int], list[int]] = ([], [])
         if index is None:
-            # Inside an event: what that touches may have changed before or after.
+            # It lies inside an event: the prices of the event may have changed before or after.
             inside = int(chunk.numbers.final_ids.searchsorted(update_id))
             index, touched = inside - 1, _touched(chunk, inside)
         for difference in contradictions(witness, chunk.book_after(index), *touched):
@@ -261,19 +261,19 @@ class SegmentProof:
             raise self._fault(reason, update_id)
 
     def _check_whole(self, base_ms: int) -> None:
-        """Check what the segment's document says of its events, all of which have been read."""
+        """Check the fields of the segment's document about its events, all of which were read."""
         stored, segment = self._stored, self._stored.segment
-        if self._reached != segment.last_id:
-            raise self._fault("the events end elsewhere than the segment says", self._reached)
+        if self._proven_id != segment.last_id:
+            raise self._fault("the events end elsewhere than the segment says", self._proven_id)
         if self.events != segment.event_count:
-            told = f"the segment has {self.events:,} events and says {segment.event_count:,}"
-            raise self._fault(told, None)
+            reason = f"the segment has {self.events:,} events and says {segment.event_count:,}"
+            raise self._fault(reason, None)
         if self._first is not None and self._latest is not None:
             self._check_ends(self._first, self._latest, base_ms)
         elif stored.has_base and (segment.first_event_ms, segment.last_event_ms) != (base_ms,) * 2:
             raise self._fault("a segment without events contradicts itself", None)
         if self._reader.stored is not stored:
-            # It was archived further meanwhile, so what was read is of both.
+            # It was archived further meanwhile, so the counts of what was read fit neither state.
             return
         archive = (stored.archived_id, stored.archived_events, stored.archived_bytes)
         if archive != (self._archive_end, self.archived_events, self._reader.archived_bytes):
@@ -284,23 +284,23 @@ class SegmentProof:
         first_ids = {int(first.numbers.first_ids[0])}
         begins = {base_ms or int(first.numbers.event_ms[0])}
         if not self._stored.has_base:
-            # Cut, or imported: it begins with the first chunk, whose header says when.
+            # It was cut or imported, so it begins with the first chunk, whose header has the time.
             first_ids.add(coverage.first_id)
             begins = {first.start_event_ms, in_ms(coverage.from_event_ms), *begins}
-        is_told = segment.first_id in first_ids and segment.first_event_ms in begins
-        if not is_told or not self._are_times_told(int(latest.numbers.event_ms[-1])):
+        is_begin_right = segment.first_id in first_ids and segment.first_event_ms in begins
+        if not is_begin_right or not self._are_times_right(int(latest.numbers.event_ms[-1])):
             raise self._fault("its first or last event is not as the segment says", None)
 
-    def _are_times_told(self, last_ms: int) -> bool:
-        """Whether the segment says how late its events are, and how far their times go back."""
-        stored, told_ms = self._stored, self._stored.segment.last_event_ms
+    def _are_times_right(self, last_ms: int) -> bool:
+        """Whether the segment's latest time and `back_ms` are those of its events."""
+        stored, stored_ms = self._stored, self._stored.segment.last_event_ms
         if stored.back_ms is None:
-            # An earlier version told of the last event alone.
-            return told_ms == last_ms
+            # An earlier version stored the last event's time.
+            return stored_ms == last_ms
         if stored.cut_events and stored.back_ms:
-            # What was cut may have been later than all that is left.
-            return told_ms >= self._latest_ms and stored.back_ms >= self._back_ms
-        return (told_ms, stored.back_ms) == (self._latest_ms, self._back_ms)
+            # The events that were cut may have been later than all others.
+            return stored_ms >= self._latest_ms and stored.back_ms >= self._back_ms
+        return (stored_ms, stored.back_ms) == (self._latest_ms, self._back_ms)
 
     def _fault(self, reason: str, update_id: int | None) -> RecordingFault:
         market = self._stored.segment.market
@@ -308,7 +308,7 @@ class SegmentProof:
 
 
 def _index_of(chunk: DecodedChunk, update_id: int) -> int | None:
-    """Return the index of the event that ends with `update_id`; None if none does."""
+    """Return the index of the event with the final id `update_id`; None if there is none."""
     if update_id == chunk.header.start_id:
         return -1
     index = int(chunk.numbers.final_ids.searchsorted(update_id))
@@ -316,7 +316,7 @@ def _index_of(chunk: DecodedChunk, update_id: int) -> int | None:
 
 
 def _touched(chunk: DecodedChunk, index: int) -> tuple[list[int], list[int]]:
-    """Return the prices of the bids and of the asks that the event at `index` sets."""
+    """Return the prices of bids, and of asks, that the event at `index` changes."""
     changes = chunk.changes
     of_event = changes.events == index
     prices, asks = changes.prices[of_event], changes.asks[of_event]

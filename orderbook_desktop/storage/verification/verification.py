@@ -21,38 +21,42 @@ from orderbook_desktop.storage.store.recording_store import ProvableStore, Stray
 from orderbook_desktop.storage.store.segments import (
     StoredSegment,
 )
-from orderbook_desktop.storage.verification.segment_proof import Cut, RecordingFault, SegmentProof
+from orderbook_desktop.storage.verification.segment_proof import (
+    CutMeanwhile,
+    RecordingFault,
+    SegmentProof,
+)
 
 _log = logging.getLogger(__name__)
 
 # Retention may cut a segment again and again while it is being proven.
 _ATTEMPTS: Final = 10
-# What comes of documents that nobody wrote so, where no check of ours met them first.
+# Errors that absurd documents may cause, beyond the checks for damage.
 _NOT_UNDERSTOOD: Final = (
     *(ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, BugError),
 )
-# An exchange sets its clock back at times, and what comes then counts as late as what was before.
+# An exchange may set its clock back. Later events then count as late as the ones before.
 _OVERLAP_AT_MOST_MS: Final = 86_400_000
-# A recorder tells every few seconds what its events belong to.
-_TOLD_WITHIN_NS: Final = 60 * 10**9
+# A recorder stores within this time to which segment or list its events belong.
+_NAMED_WITHIN_NS: Final = 60 * 10**9
 _EXAMINED_AT_ONCE: Final = 1_000
 
-# A server may read whole chunks to tell whose they are: half a day of them at a time.
+# A query for stray chunks covers this many known chunks (half a day), since a server may have to
+# read them whole.
 _CHUNKS_AT_ONCE: Final = 720
-# Of a chunk: so small that there is one in each minute of any time.
+# The fractions of a chunk, for counting chunks per minute: fine enough for any span of time.
 _SHARES: Final = 1 << 50
 _LAST_MINUTE: Final = 1 << 48
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What has been proven of `market`: everything, or what came before `fault`.
+    """What has been proven of `market`: all of it, or the part before `fault`.
 
-    `timeline` is of the time that was asked for. `events` are in segments, `stored_bytes` is
-    what they take, `loose_events` belong to no segment; `unlisted_events` are as they were stored,
-    but neither a segment nor a list of loose events names them yet. `witnesses` is how many
-    snapshots of the exchange the books were held against. `recorder` is for the one who asks to
-    fill in.
+    `timeline` covers the time that was asked for. `events` are in segments, and `stored_bytes` is
+    their size. `loose_events` belong to no segment. `unlisted_events` are undamaged, but neither a
+    segment nor a list names them yet. `witnesses` is how many snapshots of the exchange were
+    compared with the books. The caller fills in `recorder`.
     """
 
     market: str
@@ -69,7 +73,7 @@ class Verified:
 
     @property
     def holds(self) -> bool:
-        """Whether everything was proven."""
+        """Whether all of it was proven."""
         return self.fault is None
 
 
@@ -81,12 +85,12 @@ async def verify(
     progress: Callable[[int, int], None] | None = None,
     now_ns: Callable[[], int] = time.time_ns,
 ) -> Verified:
-    """Prove the recording of `market`, or of it what lies between two times.
+    """Prove the recording of `market`, or its part from `from_ms` to `to_ms`.
 
-    Stops at the first fault. Of a part, all chunks that reach into it are proven, but not what
-    is said of a segment as a whole, nor what belongs to none. `progress` is told how many
-    events of how many have been proven. Recording, archiving and retention may go on. Raises
-    what the place raises, which proves nothing.
+    Stops at the first fault. For a part it proves all chunks that overlap with it, but neither the
+    fields about whole segments nor loose events. `progress` is called with the number of proven
+    events, and their total. Recording, archiving and retention may continue meanwhile. Raises what
+    the store raises; such an error is no fault of the recording.
     """
     return await _Verification(store_of(place), market, from_ms, to_ms, progress, now_ns).run()
 
@@ -116,7 +120,7 @@ class _Verification:
         self._proofs: list[SegmentProof] = []
 
     async def run(self) -> Verified:
-        """Prove everything, up to the first fault."""
+        """Prove the recording, up to the first fault."""
         timeline, fault = Timeline((), ()), None
         try:
             segments = await self._store.segments(self._market)
@@ -130,19 +134,19 @@ class _Verification:
         except KnownError as error:
             fault = RecordingFault(self._market, str(error))
         except _NOT_UNDERSTOOD as error:
-            _log.exception("%s: what is stored can't be understood", self._market)
-            reason = f"what is stored can't be understood ({type(error).__name__}: {error})"
+            _log.exception("%s: a stored document can't be understood", self._market)
+            reason = f"a stored document can't be understood ({type(error).__name__}: {error})"
             fault = RecordingFault(self._market, reason)
         return Verified(
             self._market,
             timeline,
             len(self._proofs),
-            sum(one.events for one in self._proofs),
-            sum(one.archived_events for one in self._proofs),
-            sum(one.bytes for one in self._proofs),
+            sum(proof.events for proof in self._proofs),
+            sum(proof.archived_events for proof in self._proofs),
+            sum(proof.bytes for proof in self._proofs),
             len(self._loose),
             self._unlisted,
-            sum(one.held_against for one in self._proofs),
+            sum(proof.compared_witnesses for proof in self._proofs),
             fault,
         )
 
@@ -158,9 +162,9 @@ class _Verification:
             await look_for_strays(self._store, self._market, segments)
 
     def _check_order(self, segments: Sequence[StoredSegment]) -> None:
-        """Check that of two segments whose ids are apart the later one begins after the other.
+        """Check that a segment begins after the one before it ends, if ids between are missing.
 
-        Else the gap between them would seem to be none.
+        Else the timeline would not show the gap between them.
         """
         known = [one for one in segments if one.segment.event_count]
         before: StoredSegment | None = None
@@ -183,15 +187,15 @@ class _Verification:
         return begins and (self._from_ms is None or end_ms >= self._from_ms)
 
     def _from_ms_in(self, stored: StoredSegment) -> int | None:
-        """Return from when a segment is wanted; None: from its beginning."""
+        """Return the time from which a segment is wanted; None: from its beginning."""
         begin_ms, _ = self._span_of(stored)
         is_all = self._from_ms is None or self._from_ms <= begin_ms
         return None if is_all else self._from_ms
 
     def _span_of(self, stored: StoredSegment) -> tuple[int, int]:
-        """Return from when to when a segment counts.
+        """Return the first and the last time of a segment, as they count in the timeline.
 
-        What comes before it may be later, as clocks go back: then it counts as late as that.
+        If clocks go back, an earlier segment may reach later times; this one counts from there on.
         """
         segment, cover = stored.segment, self._covers.get(stored.id)
         if cover is None:
@@ -205,7 +209,7 @@ class _Verification:
             self._proofs.append(proof)
             try:
                 return await proof.prove(self._from_ms_in(stored), self._to_ms)
-            except Cut:
+            except CutMeanwhile:
                 self._proofs.pop()
                 self._done = before
             now = await self._store.segment(stored.id)
@@ -221,7 +225,7 @@ class _Verification:
             self._progress(self._done, self._total)
 
     async def _prove_loose(self) -> None:
-        """Prove the events that belong to no segment, and that none of them is missing."""
+        """Prove the loose events, and that no listed loose event is missing."""
         for key in await self._store.loose_keys(self._market):
             try:
                 chunk = await self._store.loose_chunk(key)
@@ -232,7 +236,7 @@ class _Verification:
                 raise RecordingFault(self._market, f"the loose events {key}: {error}") from error
             if not f"{key}:".startswith(f"{loose_key(chunk.header)}:"):
                 raise RecordingFault(
-                    self._market, f"the loose events {key} are not where they were"
+                    self._market, f"the loose events {key} are stored under a wrong key"
                 )
             for fault in verify_chunk(decoded):
                 raise RecordingFault(self._market, fault.reason, update_id=fault.update_id)
@@ -244,17 +248,17 @@ class _Verification:
             raise RecordingFault(self._market, "a loose event is missing", update_id=update_id)
 
     async def _prove_unlisted(self) -> None:
-        """Prove the events that neither a segment nor a list names, such as a killed recorder's.
+        """Prove the events that neither a segment nor a list names.
 
-        An archiver lists them when it comes to it.
+        A killed recorder leaves such events, and the archiver lists them later.
         """
         listed = set(self._loose)
         for one in await self._store.loose_lists(self._market):
             listed.update(one.ids)
-        # Read anew: those that are being recorded have come further.
+        # Read the segments again, since running ones have more events by now.
         segments = await self._store.segments(self._market)
         named = [(one.segment.snapshot_id, one.segment.last_id) for one in segments]
-        before_ns = self._now_ns() - _TOLD_WITHIN_NS
+        before_ns = self._now_ns() - _NAMED_WITHIN_NS
         found = (await self._store.received_outside(self._market, named)).items()
         ids = sorted(u for u, ns in found if u not in listed and ns < before_ns)
         for start in range(0, len(ids), _EXAMINED_AT_ONCE):
@@ -266,38 +270,39 @@ class _Verification:
 async def look_for_strays(
     store: ProvableStore, market: str, segments: Sequence[StoredSegment]
 ) -> None:
-    """Raise `RecordingFault` for the first chunk or book of one that is not among `segments`.
+    """Raise `RecordingFault` for the first chunk or book whose segment is not in `segments`.
 
-    What came since, or that is being imported, is no fault. Raises what the store raises.
+    A segment that was stored meanwhile, or is being imported, is no fault. Raises what the store
+    raises.
     """
     known = [one.id for one in segments]
     for first, end in _windows(segments):
         stray = await store.stray_chunk(market, known, first, end)
         if stray is not None:
-            reason = "an archived minute belongs to a segment that is not there"
+            reason = "an archived minute belongs to a segment that is not stored"
             await _judge(store, stray, reason)
     for stray in await store.stray_books(market, known):
-        await _judge(store, stray, "a book belongs to a segment that is not there")
+        await _judge(store, stray, "a book belongs to a segment that is not stored")
 
 
 async def _judge(store: ProvableStore, stray: Stray, reason: str) -> None:
     key = stray.segment_id
-    # In this order: what an import no longer names, it has made known.
+    # In this order: an import stores its segments before its journal's document is removed.
     if key in await store.being_imported():
         return
     segment = await store.segment(key) if isinstance(key, str) else None
     if segment is not None and segment.segment.market == stray.market:
         return
-    # Unless retention, or the end of an import, has removed it meanwhile.
+    # Retention, or an import that was undone, may have removed it meanwhile.
     if await store.is_there(stray):
         raise RecordingFault(stray.market, reason, segment_id=str(key), update_id=stray.update_id)
 
 
 def _windows(segments: Sequence[StoredSegment]) -> Iterator[tuple[int, int]]:
-    """Cut all minutes into windows, none of which has very many chunks of known segments.
+    """Divide all minutes into windows (first, end), each with a limited number of known chunks.
 
-    There are not many more of them than that takes, be there thousands of segments, or a
-    clock that jumped over centuries.
+    It makes no more windows than that needs, even for thousands of segments, or for a clock that
+    jumped over centuries.
     """
     changes: Counter[int] = Counter()
     for one in segments:
@@ -317,13 +322,13 @@ def _windows(segments: Sequence[StoredSegment]) -> Iterator[tuple[int, int]]:
 
 
 def _span(stored: StoredSegment) -> tuple[int, int, int]:
-    """Return the minutes of a segment, from first to before end, and its chunks in a minute.
+    """Return a segment's first minute, the one after its last, and its most chunks per minute.
 
-    These, at most, are counted in `_SHARES`.
+    The chunks are counted in fractions (`_SHARES`).
     """
     segment = stored.segment
     first, end = minute_of(segment.first_event_ms), minute_of(segment.last_event_ms) + 1
     if not segment.event_count or end <= first:
         return first, first, 0
-    # Each chunk has a minute, and an event.
+    # A minute has at most one chunk, and a chunk has at least one event.
     return first, end, min(_SHARES, -(-segment.event_count * _SHARES // (end - first)))

@@ -191,7 +191,7 @@ async def test_every_document_counts(database: Database) -> None:
             await put_back(database, collection, document)
     for document in await all_of(database, "segments"):
         await database.collection("segments").delete_one({"_id": document["_id"]})
-        assert "belongs to a segment that is not there" in await fault_of(database)
+        assert "belongs to a segment that is not stored" in await fault_of(database)
         await put_back(database, "segments", document)
     assert await fault_of(database) == ""
 
@@ -504,7 +504,7 @@ async def test_it_may_be_cut_meanwhile(database: Database, monkeypatch: pytest.M
     shelf = Shelf(database)
     shelved = await shelf.put(Tape(step_ms=200), 2_500)
     await shelf.archive(shelved)
-    examine = SegmentProof._hold_against_checkpoints
+    examine = SegmentProof._compare_checkpoints
     left = iter(shelved.chunks[:-1])
 
     async def late(self: SegmentProof, chunk: DecodedChunk) -> None:
@@ -513,7 +513,7 @@ async def test_it_may_be_cut_meanwhile(database: Database, monkeypatch: pytest.M
         for first in islice(left, 3):
             await cut(shelf, shelved, *first)
 
-    monkeypatch.setattr(SegmentProof, "_hold_against_checkpoints", late)
+    monkeypatch.setattr(SegmentProof, "_compare_checkpoints", late)
     found = await verify(database, _MARKET)
     assert found.fault is None
     assert 0 < found.events < 2_500
