@@ -61,12 +61,11 @@ class _Doubt:
 
 
 class MarketSink:
-    """Takes what a feed receives of `market`; is a `RecordingSink`.
+    """Takes the events and books that a feed receives for `market`. It is a `RecordingSink`.
 
-    Where the queue is full it drops events, but never in silence: the segment ends with
-    the cause OVERFLOW, and a new one begins, with a book of its own, when there is room.
-    A segment claims only events that were queued here; those that no segment claims are
-    told too.
+    If the queue is full it drops events, but never silently: the segment ends with the cause
+    OVERFLOW, and a new segment, with its own book, begins when there is room. A segment has only
+    events that were queued here. Queued events that no segment takes are listed as loose.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A database that is only read, and whose reads are asked again when its server moves."""
+"""A database that is only read, and that repeats its reads when the server moves."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-# A server of our own that another copy takes over is back after some seconds, a replica set
-# that elects a new primary after about twelve.
+# If another copy of the program takes over our server, it is back after some seconds. A replica set
+# needs about twelve seconds to elect a new primary.
 PATIENCE_S: Final = 30.0
 _READ_AT_ONCE: Final = 100
 # MongoDB's codes of ShutdownInProgress, CursorNotFound, InterruptedAtShutdown and
@@ -29,11 +29,11 @@ _PASSING: Final = (91, 43, 11600, 11602)
 
 
 class PatientDatabase(Database):
-    """A database that is only read, through outages.
+    """A database that is only read, and whose readers continue after an outage.
 
-    A server of our own moves when the program that runs it ends, and another copy takes it over.
-    A read that this breaks off is asked again, of the server that there is then: so whoever reads
-    goes on in its place. After `patience_s` without an answer PyMongo's error is raised.
+    Our own server moves when the program that runs it ends and another copy takes over. A read that
+    this interrupts is repeated at the new server. After `patience_s` without an answer PyMongo's
+    error is raised.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class PatientDatabase(Database):
         return cast("AsyncIOMotorCollection[Document]", _PatientCollection(self, name))
 
     async def patiently(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        """Return what `attempt` reads, as soon as that works."""
+        """Return the result of `attempt`, repeated until it works."""
         delays = backoff_delays(first=0.1, cap=1.0)
         failing_since: float | None = None
         while True:
@@ -62,14 +62,14 @@ class PatientDatabase(Database):
                 failing_since = failing_since or self._now()
                 if not _is_passing(error) or self._now() - failing_since > self._patience_s:
                     raise
-                _log.info("a read is asked again (%s: %s)", type(error).__name__, error)
+                _log.info("a read is repeated (%s: %s)", type(error).__name__, error)
             await asyncio.sleep(next(delays))
 
 
 class _PatientCollection:
-    """A collection of `database`, of which each read is asked of the server that there is then.
+    """A collection of `database` whose reads are repeated, each at the server of that moment.
 
-    Whatever else motor's collection does, this does as that, once.
+    All other calls go to motor's collection, and are not repeated.
     """
 
     def __init__(self, database: PatientDatabase, name: str) -> None:
@@ -88,7 +88,7 @@ class _PatientCollection:
         return _PatientCursor(self._database, self._name, "aggregate", arguments, options)
 
     async def find_one(self, *arguments: Any, **options: Any) -> Document | None:
-        """Return a document, or None where there is none."""
+        """Return a document, or None if there is none."""
         motor = self._database
         return await motor.patiently(
             lambda: motor.motor[self._name].find_one(*arguments, **options)
@@ -210,6 +210,6 @@ def _is_passing(error: Exception) -> bool:
 
     if isinstance(error, OperationFailure):
         return error.code in _PASSING
-    # The client was closed under the read, since the server has another address now.
+    # The client was closed during the read, since the server has a new address.
     is_closed = isinstance(error, InvalidOperation) and "after close" in str(error)
     return is_closed or isinstance(error, ConnectionFailure)

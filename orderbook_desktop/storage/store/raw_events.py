@@ -77,7 +77,7 @@ class RawEvents:
             begin = end
         return await self._too_wide(after_id, furthest_id, last_id)
 
-    async def those(self, ids: Sequence[int]) -> list[DepthDiff]:
+    async def with_ids(self, ids: Sequence[int]) -> list[DepthDiff]:
         """Return the stored events with these final ids. Raises what `run_after` raises."""
         events = self._database.collection(DEPTH_EVENTS)
         found: list[Document] = []

@@ -258,7 +258,7 @@ class DatabaseStore:
 
     async def events(self, market: str, ids: Sequence[int]) -> list[DepthDiff]:
         """Return raw events by their ids (see `RecordingStore`)."""
-        return await self._raw_of(market).those(ids)
+        return await self._raw_of(market).with_ids(ids)
 
     async def loose_lists(self, market: str, *, waiting: bool = False) -> list[LooseList]:
         """Return the lists of loose events (see `RecordingStore`)."""
