@@ -130,8 +130,8 @@ async def test_damage_that_is_met_later_is_no_endless_restart(
         assert server.state is ServerState.AWAY
         assert server.state_detail.startswith(sentence)
         # Until it was proven nothing was said of damage; from then on nothing else.
-        told = [one.startswith(sentence) for one in watch.told]
-        assert all(one.startswith((sentence, suspicion)) for one in watch.told)
+        told = [one.startswith(sentence) for one in watch.details]
+        assert all(one.startswith((sentence, suspicion)) for one in watch.details)
         assert told == sorted(told)
         assert not psutil.Process().children()
 

@@ -145,8 +145,8 @@ async def test_a_limit_that_is_met_later_is_named(
                 await asyncio.sleep(0.05)
         await eventually(watch.recovered)
         client.close()
-        assert words in watch.told[0]
-        assert not any("damaged" in told for told in watch.told)
+        assert words in watch.details[0]
+        assert not any("damaged" in told for told in watch.details)
     assert await has_everything(data_dir)
 
 

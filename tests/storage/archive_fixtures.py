@@ -58,7 +58,7 @@ async def fill(database: Database, documents: dict[str, list[dict[str, Any]]]) -
 
 
 class Killed(BaseException):
-    """Somebody was killed."""
+    """A process was killed."""
 
 
 class FragileDatabase(Database):

@@ -14,7 +14,7 @@ from tests.storage.processes import ROOT
 
 @pytest.fixture
 def mongod_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Return a function that puts a `mongod` on the PATH which behaves as it is told."""
+    """Return a function that puts a `mongod` on the PATH which behaves as its argument says."""
     if sys.platform == "win32":
         pytest.skip("the fake mongod is a shell script")
 

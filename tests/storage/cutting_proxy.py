@@ -1,4 +1,4 @@
-"""A way to a database that is cut where it hurts: after a write is done, before that is told."""
+"""A proxy to a database that cuts connections after a write, before its acknowledgement."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
 
 
 def _command(message: bytes) -> RawBSONDocument | dict[str, Any]:
-    """Return the command of a message; empty where it is of another kind."""
+    """Return the command of a message; empty if it is of another kind."""
     if _HEADER.unpack_from(message)[3] != _OP_MSG or message[20] != 0:
         return {}
     (length,) = struct.unpack_from("<i", message, 21)

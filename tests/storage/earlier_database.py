@@ -3,7 +3,7 @@
     python -m tests.storage.earlier_database
 
 writes `database_VERSION.bson.xz` beside this file. The one that is there was written by the code
-of commit e283945, before modules were moved and merged; it is never written anew. It holds
+of commit e283945, before modules were moved and merged; it is never written again. It holds
 
 `before`   all documents of a database: segments that are archived, that wait to be, that a killed
            recorder left open, and that were imported; loose events, checkpoints and witnesses
@@ -223,7 +223,7 @@ async def _events_of(recording: Recording) -> str:
 def comparable(documents: Dump, known: frozenset[str]) -> Dump:
     """Return `documents` without what a run of the program writes of itself, in one order.
 
-    The ids of segments that are not `known` are made up anew in each run.
+    The ids of segments that are not `known` are new in each run.
     """
     segments = sorted(documents["segments"], key=lambda one: (one["market"], one["snapshot_id"]))
     new = [one["_id"] for one in segments if one["_id"] not in known]

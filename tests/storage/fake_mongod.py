@@ -1,7 +1,7 @@
 """What a test puts on the PATH as `mongod`; FAKE_MONGOD in the environment says what it does.
 
 secantus     become SecantusDB, which is a primary at once
-replica-set  behave as a mongod does that was started with --replSet: nobody's member until
+replica-set  behave as a mongod does that was started with --replSet: no member of a set until
              initiated, and lost when its configuration names another place
 says TEXT    print TEXT and fail
 """

@@ -33,7 +33,7 @@ needs_mongod = pytest.mark.skipif(MONGOD is None, reason="there is no mongod on 
 def a_replica_set(folder: Path) -> Iterator[str]:
     """Give the address of a replica set: the one there is, else one of our own in `folder`.
 
-    Where there is no MongoDB at all that is the program's own database.
+    Without a MongoDB it is the program's own database.
     """
     if DSN:
         yield DSN
@@ -65,7 +65,7 @@ async def a_standalone(folder: Path) -> AsyncIterator[str]:
 
 
 def a_name() -> str:
-    """Return a name for a database that nobody else has."""
+    """Return an unused name for a database."""
     return f"orderbook_test_{secrets.token_hex(6)}"
 
 

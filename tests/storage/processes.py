@@ -29,13 +29,13 @@ class StateWatch:
 
     def __init__(self, server: DatabaseServer) -> None:
         self.seen: list[ServerState] = []
-        self.told: list[str] = []
+        self.details: list[str] = []
         self._server = server
         server.subscribe(self._changed)
 
     def _changed(self) -> None:
         self.seen.append(self._server.state)
-        self.told.append(self._server.state_detail)
+        self.details.append(self._server.state_detail)
 
     def recovered(self) -> bool:
         """Whether it was away and is ready again."""
@@ -87,7 +87,7 @@ async def other_copy(data_dir: Path) -> AsyncIterator[OtherCopy]:
 
 
 def is_gone(pid: int) -> bool:
-    """Return whether no process `pid` runs (one that nobody waited for has ended, too)."""
+    """Return whether no process `pid` runs (a process that was not waited for has ended, too)."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

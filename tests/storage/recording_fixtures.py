@@ -116,7 +116,7 @@ async def running(recorder: Recorder) -> AsyncIterator[Recorder]:
 
 
 class SilentServer:
-    """Lets anybody in, and never says a word."""
+    """Accepts every client, and never answers."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))

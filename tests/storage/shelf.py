@@ -118,7 +118,7 @@ class Shelf:
     async def prepare_archive(
         self, shelved: Shelved, number: int | None = None, minutes: int = 1
     ) -> list[Archived]:
-        """Write chunks that nobody knows of yet."""
+        """Write chunks that no segment has yet."""
         end = len(shelved.events) if number is None else shelved.archived + number
         events = shelved.events[shelved.archived : end]
         start = shelved.book_after(shelved.archived - 1)

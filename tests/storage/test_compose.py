@@ -63,7 +63,7 @@ def test_without_a_password_it_does_not_start(tmp_path: Path) -> None:
 def test_the_server_asks_for_the_password() -> None:
     mongo = YAML(typ="safe").load(COMPOSE)["services"]["mongo"]
     assert mongo["environment"]["MONGO_INITDB_ROOT_USERNAME"] == "orderbook"
-    # Without the key of the members MongoDB lets everybody in, whatever users there are.
+    # Without the key of the members MongoDB accepts every client, even if it has users.
     assert "--keyFile" in mongo["command"]
     key = mongo["command"][mongo["command"].index("--keyFile") + 1]
     assert f"> {key}" in mongo["entrypoint"][2]

@@ -111,7 +111,7 @@ async def test_a_recording_is_the_same(
     assert [one["u"] for one in await events_of(database)] == [
         one.final_id for one in (*early, *diffs, *after)
     ]
-    # What was there already was our own, and is nobody else's event.
+    # The events that were stored already were our own, not another recorder's.
     assert (counts.events, counts.repeated, counts.dropped) == (343, 0, 0)
     assert [(one["event_count"], one["end_cause"]) for one in await segments_of(database)] == [
         (320, "disconnect"),
@@ -188,7 +188,7 @@ async def test_retention_removes_nothing_twice(server: ServerThread, database: D
 async def test_an_import_is_there_once(
     only: int, server: ServerThread, database: Database, tmp_path: Path
 ) -> None:
-    """Whichever of its writes is done and not acknowledged."""
+    """For each of its writes: it is done, and not acknowledged."""
     made = Collected().events(2).snapshot().events(30).gap().events(4).snapshot().events(12)
     reference = Database(f"{database.name}-reference")
     reference.connect(server.dsn)
@@ -207,7 +207,7 @@ async def test_an_import_is_there_once(
 async def test_a_lone_event_does_not_wait_and_a_burst_shares_its_writes(
     server: ServerThread, database: Database
 ) -> None:
-    """An event after a pause is written at once; those that follow soon go together."""
+    """An event after a pause is written at once; events in quick succession go together."""
     tape, times = Tape(), RecorderTimes(batch_every_s=0.5)
     async with cut_connections(server.dsn) as proxy:
         watched = through(proxy, database)

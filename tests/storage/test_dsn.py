@@ -108,7 +108,7 @@ async def test_a_missing_password_is_named() -> None:
 
 async def test_an_unreachable_server_is_named(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", "orderbook_desktop")
-    # Held, so that nobody else listens there, but not listening.
+    # Bound, so that no other process listens there, but not listening.
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -163,7 +163,7 @@ async def test_a_file_without_certificates_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no Unix sockets")
-async def test_a_socket_that_nobody_serves_is_named_whole(
+async def test_a_socket_without_a_server_is_named_in_full(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("DEBUG", "orderbook_desktop")

@@ -136,7 +136,7 @@ async def _make_user(dsn: str, database: str, name: str, role: str) -> str:
 async def test_the_users_that_the_readme_makes_may_do_all_they_need(
     dsn: str, database: Database
 ) -> None:
-    """`readWrite` on the database for recorders; `read` for those that only look."""
+    """`readWrite` on the database for recorders; `read` for readers."""
     recorder_dsn = await _make_user(dsn, database.name, "recorder", "readWrite")
     viewer_dsn = await _make_user(dsn, database.name, "viewer", "read")
     for one in (recorder_dsn, viewer_dsn):
@@ -165,7 +165,7 @@ async def test_who_only_looks_cannot_write_where_users_are_asked_for(
     async with client_of(dsn) as client:
         known = await client.admin.command("connectionStatus")
     if not known["authInfo"]["authenticatedUsers"]:
-        pytest.skip("this server asks nobody for a password")
+        pytest.skip("this server asks for no password")
     async with a_database(viewer_dsn, database.name) as readable:
         with pytest.raises(OperationFailure) as caught:
             await readable.collection("depth_events").insert_one({"market": "X", "u": 1})

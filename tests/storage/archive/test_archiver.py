@@ -167,7 +167,7 @@ def ended_pid() -> int:
 
 
 async def take_for_dead(database: Database, pid: int) -> None:
-    """Let whoever holds a lease be a process that runs no more."""
+    """Let the holder of each lease be a process that has ended."""
     gone = {"archive_lease.owner.pid": pid, "archive_lease.owner.token": "another"}
     held = {"archive_lease": {"$ne": None}}
     await database.collection("segments").update_many(held, {"$set": gone})
@@ -205,7 +205,7 @@ async def test_it_may_be_killed_between_any_two_calls(
 
 
 @pytest.mark.timeout(300)
-async def test_whoever_comes_back_after_another_took_over_does_no_harm(
+async def test_an_archiver_that_comes_back_after_a_takeover_does_no_harm(
     server: ServerThread, database: Database, ended_pid: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Events that the other removes are read by twos, so that some of them may be found.
@@ -276,7 +276,7 @@ async def test_what_does_not_come_back_as_it_was_stays_raw(
     archiver = archiver_of(database)
     await archiver.catch_up()
     await archiver.catch_up()
-    # It is tried, and told, once.
+    # It is tried, and reported, once.
     assert len(faulty) == 1
     assert "its events stay as they are" in archiver.problem
     held = await held_in(database)
@@ -413,7 +413,7 @@ async def test_followers_do_not_notice(database: Database) -> None:
             await archiver.catch_up()
             await followed.until_equals(tape)
         assert (await segments_of(database))[0]["archived_events"] > 100
-        # Whoever comes now finds the newest book too.
+        # A reader that comes now finds the newest book, too.
         async with following(database) as another:
             await another.until_equals(tape)
         assert not [one for one in followed.streams.seen if isinstance(one, StreamBroken)]
@@ -488,7 +488,7 @@ async def test_a_damaged_segment_keeps_up_no_other(database: Database, field: st
 async def test_the_bytes_that_were_proven_are_the_ones_that_are_stored(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A chunk is packed once: what is proven is stored, not packed anew."""
+    """A chunk is packed once: the proven bytes are stored, not packed again."""
     packed: list[bytes] = []
 
     def noted(chunk: ArchiveChunk) -> PackedChunk:

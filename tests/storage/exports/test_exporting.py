@@ -41,10 +41,10 @@ def _job(taped: Taped, form: ExportFormat, path: Path) -> ExportJob:
 
 async def test_progress_passes_through_all_of_it(form: ExportFormat, tmp_path: Path) -> None:
     taped = two_runs()
-    told: list[int] = []
-    await export(_job(taped, form, tmp_path / "out"), told.append)
+    reports: list[int] = []
+    await export(_job(taped, form, tmp_path / "out"), reports.append)
     ends = [part.chunk.header.coverage.to_event_ms for part in taped.parts]
-    assert told == ends * form.passes
+    assert reports == ends * form.passes
 
 
 async def test_a_file_that_is_there_is_kept(form: ExportFormat, tmp_path: Path) -> None:
@@ -214,7 +214,9 @@ async def test_what_comes_meanwhile_is_left_out(form: ExportFormat, tmp_path: Pa
     assert (tmp_path / "out").read_bytes() == (tmp_path / "only").read_bytes()
 
 
-async def test_what_was_exchanged_meanwhile_is_told(form: ExportFormat, tmp_path: Path) -> None:
+async def test_a_recording_exchanged_meanwhile_is_reported(
+    form: ExportFormat, tmp_path: Path
+) -> None:
     # As many rows of as many books, but others.
     taped, other = Taped(), Taped()
     other.tape.last_id += 10_000
@@ -236,7 +238,7 @@ async def test_what_was_exchanged_meanwhile_is_told(form: ExportFormat, tmp_path
         await export(job, lambda _: None)
 
 
-async def test_what_was_cut_meanwhile_is_told(form: ExportFormat, tmp_path: Path) -> None:
+async def test_a_recording_cut_meanwhile_is_reported(form: ExportFormat, tmp_path: Path) -> None:
     taped = two_runs()
     calls = 0
 

@@ -87,7 +87,7 @@ async def test_segments_and_gaps_are_reported(database: Database, tmp_path: Path
     timeline = await recording.timeline()
     assert [gap.cause for gap in timeline.gaps] == [GapCause.FEED_GAP]
     assert (await verify(database, "BTCUSDT")).fault is None
-    # What nobody can use is kept all the same.
+    # Loose events are imported all the same.
     loose = [chunk async for chunk in recording.loose()]
     assert [one.payload for chunk in loose for one in chunk.diffs()] == [
         one.payload for one in diffs[300:320]

@@ -185,7 +185,7 @@ async def test_what_lacks_something_of_it_is_refused(database: Database, tmp_pat
     made = Collected().snapshot().events(200)
     await imported(database, made.messages[:101], tmp_path)
     before = await contents(database)
-    # The book is one event further, and then everything goes on.
+    # The book is one event further, and then all events follow.
     with pytest.raises(ImportConflict, match="another DB_NAME"):
         await imported(database, _later(made, 1), tmp_path)
     assert await contents(database) == before
@@ -225,7 +225,7 @@ async def test_nothing_takes_the_place_of_what_is_being_removed(
     made = Collected().snapshot().events(100)
     await imported(database, made.messages, tmp_path)
     (document,) = await all_of(database, "segments")
-    # All of it is cut, and whoever did that was killed before it was removed.
+    # The whole segment is cut, and the process was killed before it removed it.
     left = {"snapshot_id": document["last_id"], "cut_events": 100, "archived_events": 0}
     segments = database.collection("segments")
     await segments.update_one(

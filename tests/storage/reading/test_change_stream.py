@@ -108,7 +108,7 @@ async def test_a_gap_in_the_recording_is_a_gap_in_the_book(
 async def test_a_crossed_recording_is_not_followed_as_true(
     recorder: Recorder, database: Database
 ) -> None:
-    """What an older program recorded of a crossed book goes on in its segment."""
+    """An older program recorded a crossed book, and its segment continues."""
     tape = Tape()
     feed = started(recorder, tape)
     feed.diffs(*tape.diffs(3))
@@ -175,7 +175,7 @@ def _ends_with(queue: BoundedQueue[StreamItem], update_id: int) -> bool:
 
 
 @pytest.mark.expects_log("ERROR .*dropped 3 recorded items that waited")
-async def test_a_reader_too_slow_loses_what_waits_and_begins_anew(
+async def test_a_reader_too_slow_loses_what_waits_and_starts_over(
     recorder: Recorder, database: Database
 ) -> None:
     tape = Tape()
@@ -187,9 +187,9 @@ async def test_a_reader_too_slow_loses_what_waits_and_begins_anew(
         feed.diffs(*sent)
         (queue,) = streams._queues[tape.market]
         await eventually(lambda: _ends_with(queue, sent[-1].final_id))
-        told = await anext(items)
-        assert isinstance(told, StreamBroken)
-        assert told.cause is GapCause.OVERFLOW
+        item = await anext(items)
+        assert isinstance(item, StreamBroken)
+        assert item.cause is GapCause.OVERFLOW
         assert await anext(items) == StreamConnected()
         last = await anext(items)
         assert isinstance(last, DepthDiff)
@@ -346,7 +346,9 @@ async def test_a_token_is_given_up_when_it_is_refused(
 
 @LOST
 @pytest.mark.allows_log("gap in the recording|deleted while it went on|Update ids .* are missing")
-async def test_a_deleted_recording_is_followed_anew(recorder: Recorder, database: Database) -> None:
+async def test_a_recording_is_followed_again_after_it_was_deleted(
+    recorder: Recorder, database: Database
+) -> None:
     tape = Tape()
     feed = started(recorder, tape)
     feed.diffs(*tape.diffs(3))
@@ -525,7 +527,7 @@ async def test_the_book_ends_at_a_gap(recorder: Recorder, database: Database) ->
     assert await snapshots.snapshot(tape.market) == before
 
 
-async def test_what_is_damaged_is_told(recorder: Recorder, database: Database) -> None:
+async def test_damage_is_reported(recorder: Recorder, database: Database) -> None:
     tape = Tape()
     await recorded(recorder, database, tape)
     snapshots = RecordedSnapshots(database)
@@ -549,7 +551,7 @@ async def test_a_newer_schema_is_not_read(recorder: Recorder, database: Database
         await RecordedSnapshots(database).snapshot(tape.market)
 
 
-async def test_an_absent_database_is_told() -> None:
+async def test_an_absent_database_is_reported() -> None:
     database = Database("absent")
     database.connect("mongodb://127.0.0.1:9/?directConnection=true")
     with pytest.raises(RecordingUnreadable, match="can't be read"):

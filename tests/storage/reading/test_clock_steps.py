@@ -1,6 +1,6 @@
 """Where the exchange's clock goes back, update ids are the order, and nothing is lost or twice.
 
-An event counts as late as the latest one before it, be it in another segment.
+An event counts as late as the latest one before it, also if that is in another segment.
 """
 
 from __future__ import annotations
@@ -144,12 +144,12 @@ async def check_time(recording: Recording, known: Known) -> None:
     """Covers and gaps go from the first event to the last, and each begins where one ends."""
     timeline, times = await recording.timeline(), known.times_ms
     assert (timeline.from_ms, timeline.to_ms) == (times[0], times[-1])
-    pieces: list[Cover | Gap] = sorted(
+    stretches: list[Cover | Gap] = sorted(
         (*timeline.covers, *timeline.gaps),
         key=lambda one: one.last_id if isinstance(one, Cover) else one.last_missing,
     )
-    assert all(one.to_ms == other.from_ms for one, other in pairwise(pieces))
-    assert all(one.from_ms <= one.to_ms for one in pieces)
+    assert all(one.to_ms == other.from_ms for one, other in pairwise(stretches))
+    assert all(one.from_ms <= one.to_ms for one in stretches)
     begin = 0
     for cover, one in zip(timeline.covers, known.segments, strict=True):
         end = begin + len(one.events)
@@ -168,7 +168,7 @@ async def check_parts(recording: Recording, known: Known, cuts_ms: list[int]) ->
 
 
 async def check_books(recording: Recording, known: Known, every: int) -> None:
-    """A time has one book, whoever asks for it."""
+    """All readers return the same book for a time."""
     timeline = await recording.timeline()
     covered = []
     for time in list(known.instants())[::every]:
@@ -207,7 +207,7 @@ async def check_proof(database: Database, market: str, span: tuple[int, int]) ->
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(runs(), min_size=1, max_size=3), st.data())
-async def test_whatever_the_clock_does(
+async def test_all_that_a_clock_may_do(
     database: Database, played: list[Run], data: st.DataObject
 ) -> None:
     recording, known = await put(database, played)
@@ -302,7 +302,7 @@ async def test_the_recorder_tells_how_far_the_clock_went_back(database: Database
     assert await read(Recording(database, tape.market), diffs[4].event_ms) == diffs[1:]
 
 
-async def test_what_an_earlier_version_told_of_times_still_holds(database: Database) -> None:
+async def test_times_stored_by_an_earlier_version_still_hold(database: Database) -> None:
     """Of the last event alone, and not that the clock went back."""
     recording, known = await put(database, [Run([100, 70_000, 70_000, -30_000, 100], 3, 1, False)])
     (shelved,) = known.segments

@@ -124,7 +124,7 @@ async def test_markets_are_apart(database: Database) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_chunks_are_archived_while_they_are_read(database: Database, seed: int) -> None:
-    """Whatever was read raw is not read again, and nothing is missed."""
+    """Events that were read raw are not read again, and none is missed."""
     shelf, recording = Shelf(database), Recording(database, _MARKET)
     shelved = await shelf.put(Tape(step_ms=50), 5_000)
     await shelf.archive(shelved, 1_300)
@@ -152,7 +152,7 @@ async def test_the_first_chunk_comes_while_its_raw_events_are_deleted(database: 
 
 
 async def test_what_came_after_the_segment_was_looked_up_is_left_out(database: Database) -> None:
-    """Also where it is in the same minute, and archived by then."""
+    """Also if it is in the same minute, and is archived by then."""
     shelf, tape = Shelf(database), Tape()
     recording = Recording(database, _MARKET)
     shelved = await shelf.put(tape, 300, cause=None)
@@ -195,7 +195,7 @@ async def cut(shelf: Shelf, shelved: Shelved, left: int) -> None:
     await ChunkStore(shelf.database).drop(shelved.id, removed)
 
 
-async def test_an_event_that_is_gone_is_told(database: Database) -> None:
+async def test_a_missing_event_is_reported(database: Database) -> None:
     shelf, recording = Shelf(database), Recording(database, _MARKET)
     shelved = await shelf.put(Tape(), 20)
     gone = shelved.events[7]
@@ -204,7 +204,7 @@ async def test_an_event_that_is_gone_is_told(database: Database) -> None:
         await all_chunks(recording)
 
 
-async def test_a_chunk_that_is_gone_or_damaged_is_told(database: Database) -> None:
+async def test_a_missing_or_damaged_chunk_is_reported(database: Database) -> None:
     shelf, recording = Shelf(database), Recording(database, _MARKET)
     shelved = await shelf.put(Tape(), 1_400)
     await shelf.archive(shelved)
@@ -225,7 +225,7 @@ async def test_the_book_that_a_segment_begins_with_is_gone(database: Database) -
         await all_chunks(recording)
 
 
-async def test_a_deleted_recording_is_told(database: Database) -> None:
+async def test_a_deleted_recording_is_reported(database: Database) -> None:
     shelf, recording = Shelf(database), Recording(database, _MARKET)
     await shelf.put(Tape(), 5)
     (segment,) = await recording.segments()
@@ -293,7 +293,7 @@ async def test_a_time_between_two_events_has_a_book_and_no_event(database: Datab
 
 
 async def test_two_recorders_of_one_market(database: Database) -> None:
-    """The events of both are handed out once, and the second goes on without a gap."""
+    """The events of both are read once, and the second segment continues without a gap."""
     shelf, tape = Shelf(database), Tape()
     recording = Recording(database, _MARKET)
     twin = Tape()
@@ -356,7 +356,7 @@ async def test_books_at_any_time(database: Database) -> None:
             assert book.event_ms <= event_ms
 
 
-async def test_books_that_nobody_knows(database: Database) -> None:
+async def test_books_that_are_not_known(database: Database) -> None:
     shelf, recording = Shelf(database), Recording(database, _MARKET)
     one, other = await two_segments(shelf)
     with pytest.raises(NotCovered, match=r"connection to the exchange was lost \(reset\)") as lost:
@@ -465,10 +465,10 @@ async def test_beside_a_damaged_chunk_others_can_be_read(database: Database, fie
 
 @pytest.mark.parametrize("inside", [1, 3])
 @pytest.mark.parametrize("archived", [False, True])
-async def test_events_that_ended_within_another_s_ids_hide_it_from_nobody(
+async def test_events_that_end_within_another_s_ids_do_not_hide_it(
     database: Database, inside: int, archived: bool
 ) -> None:
-    """An event came far ahead; those that came after it, with lower ids, belong to no book."""
+    """An event came far ahead; the events after it, with lower ids, belong to no book."""
 
     def event(first: int, final: int) -> DepthDiff:
         received_ns = (1_700_000_000_000 + final) * 1_000_000
@@ -528,7 +528,7 @@ async def test_nothing_is_read_where_one_is_not_known(database: Database, tmp_pa
 
 
 async def timeline_of(database: Database, market: str) -> Timeline:
-    """The timeline, which is the same whoever tells it."""
+    """The timeline, which all readers return alike."""
     found = await Recording(database, market).timeline()
     proven = await verify(database, market)
     assert proven.fault is None
@@ -594,7 +594,7 @@ async def test_what_is_recorded_later_ends_that_gap(database: Database) -> None:
 
 
 async def test_those_before_a_book_are_none(database: Database) -> None:
-    """Nor those of which nobody knows yet whether the segment goes on with them."""
+    """Nor events of which it is not known yet whether they belong to the segment."""
     tape = Tape()
     async with running(Recorder(database)) as recorder:
         feed = HandFeed(recorder.sink(tape.market))
@@ -612,7 +612,7 @@ async def test_those_before_a_book_are_none(database: Database) -> None:
 
 @GAP
 async def test_a_damaged_list_or_chunk_tells_no_time(database: Database) -> None:
-    """It is for `verify` to say so; all else can be told."""
+    """`verify` reports it; the summary has all the rest."""
     tape, _ = await ended(database, GapCause.DISCONNECT)
     await archiver_of(database).catch_up()
     await database.collection("depth_chunks").update_many(

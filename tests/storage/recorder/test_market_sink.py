@@ -114,7 +114,7 @@ def test_a_recording_that_ends_with_a_break_says_so_and_has_no_gap_there() -> No
     desk.feed.broken(GapCause.USER)
     assert (desk.sink.counts.gaps, desk.sink.counts.last_gap) == (0, "")
     assert desk.sink.counts.ended_by == GapCause.SILENCE.sentence
-    # It goes on after all, and something is missing.
+    # The recording continues after all, and an event is missing.
     tape.diff()
     desk.feed.snapshot(tape.snapshot())
     assert (desk.sink.counts.gaps, desk.sink.counts.ended_by) == (1, "")
@@ -198,7 +198,9 @@ def test_an_overflow_is_counted_also_where_no_segment_is_open() -> None:
 
 
 def loose_ids(operations: list[Operation]) -> list[int]:
-    return [one for told in operations if isinstance(told, Loose) for one in told.ids]
+    return [
+        one for operation in operations if isinstance(operation, Loose) for one in operation.ids
+    ]
 
 
 def test_what_came_before_the_snapshot_belongs_to_no_segment() -> None:
@@ -245,7 +247,7 @@ def test_what_waited_amid_a_gap_in_the_feed_is_claimed_by_the_next_segment() -> 
     assert sum(isinstance(one, Extend) for one in operations) == 5
 
 
-def test_of_many_that_wait_the_oldest_are_let_go() -> None:
+def test_the_oldest_of_many_waiting_events_are_set_aside() -> None:
     tape, desk = Tape(), Desk()
     first = tape.diff()
     for final_id in range(first.final_id, first.final_id + 40_000):

@@ -103,7 +103,7 @@ def test_a_segment_takes_events_in_and_ends() -> None:
     assert (state.scale, state.end_cause, state.end_detail) == (Scale(9, 8), GapCause.SILENCE, "hm")
 
 
-def test_a_segment_begins_with_its_first_event_whatever_the_clock_says() -> None:
+def test_a_segment_begins_with_its_first_event_at_any_time_of_the_clock() -> None:
     segment = OpenSegment("BTCUSDT", 10, 0, Scale())
     segment.extend(Extend(segment, 11, 12, 0, Scale()))
     segment.extend(Extend(segment, 13, 15, 200, Scale()))

@@ -249,7 +249,7 @@ async def test_another_content_of_a_known_event_is_refused(
     assert segment["end_detail"] == str(error)
     assert recorder.sink("BTCUSDT").counts.events == 3
     feed.diffs(tape.diff())
-    # The others go on.
+    # The other markets continue.
     other_feed.diffs(other.diff())
     await until_written(recorder)
     assert len(await events_of(database, "ETHUSDT")) == 2
@@ -295,7 +295,7 @@ async def test_an_event_that_no_database_holds_ends_its_market_only(
 
 
 class BreakableDatabase(Database):
-    """Fails on demand, with whatever error."""
+    """Fails on demand, with any error."""
 
     error: Exception | None = None
 
@@ -315,7 +315,9 @@ async def breakable(server: ServerThread, database: Database) -> BreakableDataba
 
 @pytest.mark.expects_log("ERROR .*failed unexpectedly")
 @pytest.mark.expects_log("WARNING .*fault of this program .*ZeroDivisionError")
-async def test_a_fault_of_ours_is_told_and_survived(breakable: BreakableDatabase) -> None:
+async def test_a_fault_of_the_program_is_reported_and_survived(
+    breakable: BreakableDatabase,
+) -> None:
     async with running(Recorder(breakable)) as recorder:
         tape = Tape()
         feed = started(recorder, tape)
@@ -331,7 +333,7 @@ async def test_a_fault_of_ours_is_told_and_survived(breakable: BreakableDatabase
 
 @pytest.mark.allows_log("the database.* refuse")
 @pytest.mark.expects_log("WARNING .*disk is full")
-async def test_a_full_disk_is_told_and_waited_for(breakable: BreakableDatabase) -> None:
+async def test_a_full_disk_is_reported_and_waited_for(breakable: BreakableDatabase) -> None:
     async with running(Recorder(breakable)) as recorder:
         tape = Tape()
         feed = started(recorder, tape)
@@ -458,7 +460,7 @@ async def test_close_waits_for_no_database_if_there_is_nothing_to_write() -> Non
 
 @pytest.mark.expects_log("ERROR .*5 events could not be written")
 @pytest.mark.allows_log("can't be reached")
-async def test_close_keeps_its_time_when_nobody_answers(silent_server: SilentServer) -> None:
+async def test_close_keeps_its_time_when_no_server_answers(silent_server: SilentServer) -> None:
     database = Database("silent", ENDLESS)
     database.connect(silent_server.dsn)
     recorder = Recorder(database)
@@ -520,7 +522,7 @@ async def test_what_was_written_in_time_belongs_to_its_segment(
 
 @GAP
 @pytest.mark.expects_log("ERROR .*deleted while it went on")
-async def test_a_deleted_recording_begins_anew(recorder: Recorder, database: Database) -> None:
+async def test_a_deleted_recording_begins_again(recorder: Recorder, database: Database) -> None:
     tape = Tape()
     feed = started(recorder, tape)
     feed.diffs(*tape.diffs(3))

@@ -1,4 +1,4 @@
-"""A live recorder is told from one that is gone, whatever it last wrote."""
+"""A live recorder is distinguished from a crashed one, with any last segment."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ async def record() -> None:
     feed = started(recorder, tape)
     feed.diffs(*tape.diffs(3))
     await until_stored(database, 1, event_count=3)
-    # Acknowledged, and not yet told in the segment.
+    # Acknowledged, and not yet stored in the segment's document.
     for _ in range(40):
         feed.diffs(*tape.diffs(5))
         await until_written(recorder)
@@ -59,7 +59,7 @@ asyncio.run(record())
 
 
 class Clock:
-    """A clock that goes when told."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -165,10 +165,10 @@ async def test_its_own_are_left_alone_after_a_long_outage(
 
 
 @CLOSED
-async def test_whoever_cannot_be_seen_is_gone_when_the_heartbeat_stops(
+async def test_a_process_out_of_sight_is_gone_when_its_heartbeat_stops(
     database: Database,
 ) -> None:
-    """Whatever its clock says, and also if another process has its number now."""
+    """At any time of its clock, and also if another process has its id now."""
     tape = Tape()
     await abandon(database, tape, pid=1)
     clock = Clock()
@@ -229,9 +229,7 @@ async def test_ids_at_the_end_of_what_a_database_holds(database: Database) -> No
 
 @pytest.mark.parametrize("field", ["market", "owner", "alive_ms", "last_id", "end_cause"])
 @pytest.mark.allows_log("ended without being closed|segment .* can't be closed")
-async def test_a_damaged_segment_keeps_nobody_from_recording(
-    database: Database, field: str
-) -> None:
+async def test_a_damaged_segment_does_not_prevent_recording(database: Database, field: str) -> None:
     tape, segments = Tape(), database.collection("segments")
     await abandon(database, tape, pid=gone_process())
     (damaged,) = await segments_of(database)

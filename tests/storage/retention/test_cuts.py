@@ -1,4 +1,4 @@
-"""A segment is cut in whole chunks, and whatever interrupts that leaves a recording."""
+"""A segment is cut in whole chunks, and every interruption leaves a sound recording."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ async def test_a_kill_at_any_call_leaves_a_recording(
             left = await read_all(database, key)
             assert left == [one.final_id for one in stored.events[len(stored.events) - len(left) :]]
             await first_books_match(database, stored)
-            # Whoever comes next finishes the work.
+            # The next process finishes the work.
             await SegmentCutter(database).finish(found[0])
         await no_leftovers(database, key)
         lives += 1
@@ -207,7 +207,9 @@ async def test_two_at_once_do_no_harm(database: Database, tape: Tape) -> None:
     assert await read_all(database, "one") == [one.final_id for one in stored.events[12:]]
 
 
-async def test_nobody_moves_on_while_another_removes(database: Database, tape: Tape) -> None:
+async def test_no_process_cuts_further_while_another_removes(
+    database: Database, tape: Tape
+) -> None:
     stored = await store_segment(database, tape, "one", minutes=6)
     mortal = Mortal(database, 4, after=False)  # After the front was moved.
     with pytest.raises(Killed):

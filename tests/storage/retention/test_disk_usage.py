@@ -77,10 +77,10 @@ def test_a_folder_and_its_volume(tmp_path: Path) -> None:
     assert free_bytes(tmp_path / "missing") is None
 
 
-async def test_the_file_of_the_archive_is_told_apart(
+async def test_the_file_of_the_archive_is_counted_separately(
     server: ServerThread, database: Database, data_dir: Path
 ) -> None:
-    """It is the one that grows by what is archived, whichever database that is in."""
+    """It is the file that grows with the archive, in each kind of database."""
     for name in ("book", "book_demo", database.name):
         other = Database(name)
         other.connect(server.dsn)

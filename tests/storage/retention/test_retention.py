@@ -146,7 +146,7 @@ async def test_an_event_from_the_future_makes_nothing_old(database: Database) ->
     assert await keys(database) == {"BTCUSDT-0", "BTCUSDT-4000"}
 
 
-async def test_what_was_imported_stays_whatever_its_age(database: Database) -> None:
+async def test_imported_events_stay_at_any_age(database: Database) -> None:
     tape = Tape()
     await store_segment(database, tape, "imported", minutes=2, origin="import")
     await days_of(database, tape, 50)
@@ -182,7 +182,7 @@ async def test_by_size_the_oldest_goes_first_over_all_markets(database: Database
     assert after.lasting_bytes <= before.lasting_bytes - freed
 
 
-async def test_by_size_no_more_goes_than_has_to(database: Database) -> None:
+async def test_by_size_no_more_is_removed_than_necessary(database: Database) -> None:
     (stored,) = await days_of(database, Tape(), 0, minutes=10)
     before = await size(database)
     await prune(database, limit(before.lasting_bytes - stored.chunk_bytes[0] - 1))
@@ -190,7 +190,7 @@ async def test_by_size_no_more_goes_than_has_to(database: Database) -> None:
     assert segment["snapshot_id"] == stored.chunk_ids[2]
 
 
-async def test_a_limit_that_cannot_be_kept_is_told(database: Database) -> None:
+async def test_a_limit_that_cannot_be_kept_is_reported(database: Database) -> None:
     await days_of(database, Tape(), 0)
     pruner = await prune(database, limit(10))
     assert "more than the" in pruner.problem
@@ -259,7 +259,7 @@ async def test_a_kill_amid_loose_events_loses_none_by_accident(database: Databas
         else:
             break
         left = await cuttable_loose(database)
-        # Whoever comes next finishes what has begun.
+        # The next process finishes the removal.
         assert len(left) == (lives == 0)
         for one in left:
             await one.cut(lambda _link: True)

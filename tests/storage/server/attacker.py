@@ -1,4 +1,4 @@
-"""An unprivileged user who wants the database: binds what it reads of, and asks whoever listens.
+"""An unprivileged user who wants the database: binds what it reads of, and asks every listener.
 
 Run as root it becomes `nobody` first. Until its input ends it looks into every command line for
 ports and sockets and binds them, to answer there as a server does that refuses a password; and it
@@ -43,7 +43,7 @@ class Attacker:
         self._word = word.encode()
         self._database = database
         self.bound: set[str] = set()
-        self.told: list[str] = []
+        self.heard: list[str] = []
         self.served: list[str] = []
         self.asked = 0
         self._left_alone: set[int] = set()
@@ -101,7 +101,7 @@ class Attacker:
                 command, request = _receive(talk)
                 if command.get("comment") == _OURS:
                     return
-                self.told.append(f"{name}: {next(iter(command))}")
+                self.heard.append(f"{name}: {next(iter(command))}")
                 is_hello = next(iter(command)).lower() in ("hello", "ismaster")
                 answer = _PRIMARY if is_hello else {"ok": 0.0, "code": 18, "errmsg": "no"}
                 _send(talk, answer, request)
@@ -201,7 +201,7 @@ def main() -> None:
     attacker = Attacker(*sys.argv[1:])
     print("attacking", flush=True)
     attacker.run()
-    found = {"bound": sorted(attacker.bound), "told": attacker.told, "served": attacker.served}
+    found = {"bound": sorted(attacker.bound), "heard": attacker.heard, "served": attacker.served}
     print(json.dumps({**found, "asked": attacker.asked}), flush=True)
     os._exit(0)  # Its threads wait for guests.
 

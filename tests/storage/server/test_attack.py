@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc"
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """A data folder that everybody could enter, had the program not closed it."""
+    """A data folder that all users could enter if the program did not close it."""
     with tempfile.TemporaryDirectory(prefix="od-") as parent:
         os.chmod(parent, 0o755)  # noqa: PTH101 - it is text
         folder = Path(parent) / "data"
@@ -86,8 +86,8 @@ async def test_another_user_gets_nothing(data_dir: Path, transport: Transport) -
                 await eventually(watch.recovered)
                 await use(server, 2 * number + 1)
     assert got["asked"] > 0
-    # No data without the password; and nothing was said to it where it had taken a place.
+    # It gets no data without the password, and no command at a place that it has taken.
     assert got["served"] == []
-    assert got["told"] == []
+    assert got["heard"] == []
     if transport is Transport.SOCKET:
         assert [name for name in got["bound"] if name.endswith(".sock")] == []

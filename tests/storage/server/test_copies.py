@@ -88,7 +88,7 @@ async def test_of_two_copies_started_at_once_one_joins(tmp_path: Path) -> None:
     assert sorted([one.owned, other.owned]) == [False, True]
     assert one.dsn == other.dsn
     await asyncio.gather(one.close(), other.close())
-    # Whoever closed last may have taken over meanwhile; nothing is left of that either.
+    # The copy that closed last may have taken over meanwhile; it leaves nothing behind either.
     assert FolderClaim(tmp_path / "database").acquire()
 
 

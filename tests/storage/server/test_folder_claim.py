@@ -80,7 +80,7 @@ def test_the_record_says_where_the_server_is(tmp_path: Path) -> None:
     assert at_socket.place(tmp_path) == SocketPlace(Path("/run/x/secantus.sock"))
     by_tls = RECORD.place(tmp_path)
     assert by_tls == TlsPlace(20_001, certificates_of(tmp_path / "secantus"))
-    # As version 0.1.0 wrote it; and that version finds a port in ours, at which nobody listens.
+    # As version 0.1.0 wrote it. That version finds a port in our record at which no server listens.
     old = b'{"port":27415,"kind":"secantus","owner_pid":1,"pid":2,"started_ms":1}'
     assert msgspec.json.decode(old, type=ServerRecord).place(tmp_path) == OldPlace(27_415)
     assert msgspec.json.decode(msgspec.json.encode(at_socket))["port"] == 0

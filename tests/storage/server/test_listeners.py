@@ -1,4 +1,4 @@
-"""Listeners let in who may come, and nobody who keeps silent keeps others out."""
+"""Listeners accept clients that may connect, and silent clients delay no others."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def said_by_tls(listener: TlsListener, context: ssl.SSLContext) -> bytes:
         return talk.recv(100)
 
 
-def test_silent_connections_keep_nobody_waiting(
+def test_silent_connections_delay_no_other_client(
     tls: TlsListener, certificates: Certificates
 ) -> None:
     """None of them is waited for: a client gets its answer while all of them are there."""
@@ -133,14 +133,14 @@ def _has_another_ones(tls: TlsListener, certificates: Certificates, other: Path)
 
 
 @pytest.mark.parametrize("attempt", [_speaks_plainly, _has_no_certificate, _has_another_ones])
-def test_nobody_gets_through_without_our_certificate(
+def test_no_client_gets_in_without_our_certificate(
     tls: TlsListener,
     certificates: Certificates,
     tmp_path: Path,
     attempt: Callable[[TlsListener, Certificates, Path], bytes],
 ) -> None:
     with echoing(tls) as guests:
-        # Cut off, or told why, depending on which end is faster.
+        # Cut off, or given a reason, depending on which end is faster.
         with contextlib.suppress(OSError):
             assert len(attempt(tls, certificates, tmp_path)) <= 1
         assert said_by_tls(tls, client_context(certificates)) == b"hello"
@@ -197,7 +197,7 @@ def test_what_a_killed_server_left_is_replaced_and_a_living_one_is_not(tmp_path:
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(path))
     with echoing(UnixListener(path)):
-        with pytest.raises(OSError) as taken:  # noqa: PT011 - its number is told below
+        with pytest.raises(OSError) as taken:  # noqa: PT011 - its number is checked below
             UnixListener(path)
         assert taken.value.errno == errno.EADDRINUSE
         assert path.exists()

@@ -87,7 +87,7 @@ def test_else_it_is_in_a_short_folder_of_our_own(run_dir: Path, why: str) -> Non
 
 
 @pytest.mark.parametrize("trap", ["open", "link", "file"])
-def test_a_folder_that_somebody_has_prepared_is_not_used(run_dir: Path, trap: str) -> None:
+def test_a_folder_that_another_user_prepared_is_not_used(run_dir: Path, trap: str) -> None:
     folder = private(run_dir / ("x" * 120))
     expected = socket_place(folder, "secantus").path.parent
     expected.rmdir()

@@ -1,4 +1,4 @@
-"""A server of ours lets in who knows the password in its folder, and nobody else."""
+"""Our server accepts only clients that know the password in its folder."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def until_listening(port: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_nobody_gets_in_without_the_password(tmp_path: Path) -> None:
+async def test_no_client_gets_in_without_the_password(tmp_path: Path) -> None:
     async with DatabaseServer(tmp_path) as server:
         async with connected(server.dsn) as ours:
             await ours["book"]["things"].insert_one({"_id": 1})
@@ -128,7 +128,7 @@ async def test_nobody_gets_in_without_the_password(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes mean nothing there")
-async def test_nobody_else_can_read_the_files(tmp_path: Path) -> None:
+async def test_no_other_user_can_read_the_files(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     data_dir.mkdir(mode=0o755)
     async with DatabaseServer(data_dir):
@@ -179,7 +179,7 @@ async def test_recordings_of_the_version_without_passwords_are_kept(tmp_path: Pa
 
 
 @pytest.mark.parametrize("lost", [True, False])
-async def test_a_password_that_is_refused_is_told_and_nothing_is_opened(
+async def test_a_refused_password_is_reported_and_nothing_is_opened(
     tmp_path: Path, *, lost: bool
 ) -> None:
     secret = password_path(tmp_path / "database" / "secantus")
@@ -264,7 +264,7 @@ def claimed(data_dir: Path, port: int, pid: int) -> Iterator[None]:
         claim.release()
 
 
-@pytest.mark.parametrize("whose", ["nobody's", "another's"])
+@pytest.mark.parametrize("whose", ["no process's", "another's"])
 async def test_a_port_that_a_stranger_has_taken_is_not_joined(tmp_path: Path, whose: str) -> None:
     """The record of a copy that was killed, or whose server restarts, names the port for all."""
     (tmp_path / "database").mkdir()
@@ -280,7 +280,7 @@ async def test_a_port_that_a_stranger_has_taken_is_not_joined(tmp_path: Path, wh
     )
     async with serving(answer) as port:
         # A process that is gone, and one that got its number and does not listen there.
-        pid = 2**22 - 1 if whose == "nobody's" else idle.pid
+        pid = 2**22 - 1 if whose == "no process's" else idle.pid
         with (
             claimed(tmp_path, port, pid),
             pytest.raises(OwnerUnproven, match="belong to another user"),

@@ -94,7 +94,7 @@ async def test_a_killed_child_comes_back_where_it_was(tmp_path: Path) -> None:
             await eventually(watch.recovered)
             assert server.pid != killed
             assert server.dsn == dsn
-            assert "unexpectedly" in watch.told[0]
+            assert "unexpectedly" in watch.details[0]
             # The client that was connected all the time works again, by itself.
             async with asyncio.timeout(60):
                 await numbers.insert_one({"_id": kill + 2})
@@ -104,7 +104,7 @@ async def test_a_killed_child_comes_back_where_it_was(tmp_path: Path) -> None:
 
 @ENDED
 @pytest.mark.expects_log("WARNING .*local_server: The database is at port .* is taken by")
-async def test_a_port_lost_meanwhile_is_replaced_and_told(tmp_path: Path) -> None:
+async def test_a_port_lost_meanwhile_is_replaced_and_reported(tmp_path: Path) -> None:
     times = ServerTimes(port_s=0.2)
     async with DatabaseServer(tmp_path, transport=Transport.TLS, times=times) as server:
         dsn = server.dsn

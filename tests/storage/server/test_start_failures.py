@@ -92,7 +92,7 @@ def test_only_what_the_engine_calls_corrupt_is_a_sign_of_damage(tmp_path: Path) 
         assert failure.is_corrupt is is_corrupt, line
 
 
-def test_silence_is_told_too(tmp_path: Path) -> None:
+def test_silence_is_reported_too(tmp_path: Path) -> None:
     failure = failure_of("mongod", [" ", ""], PLACE, tmp_path, tmp_path / "db.log")
     assert "(it said nothing)" in str(failure)
 
@@ -119,7 +119,7 @@ def test_a_catalogue_is_plain_text_and_whole(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists its locks")
-async def test_who_has_the_database_open_is_told(
+async def test_the_process_that_has_the_database_open_is_named(
     tmp_path: Path,
 ) -> None:
     times = ServerTimes(folder_s=0.0)

@@ -92,7 +92,9 @@ async def test_a_leftover_is_overwritten_but_not_by_a_late_writer(
         {"start_id": None},
     ],
 )
-async def test_damage_is_told(database: Database, chunks: Chunks, damage: dict[str, Any]) -> None:
+async def test_damage_is_reported(
+    database: Database, chunks: Chunks, damage: dict[str, Any]
+) -> None:
     store = ChunkStore(database)
     await store.put("seg", pack_chunk(chunks.first))
     await database.collection("depth_chunks").update_one({}, {"$set": damage})
@@ -119,7 +121,7 @@ async def test_loose_chunks_never_take_the_place_of_others(
     assert await store.loose_keys("BTCUSDT") == [other_key]
 
 
-async def test_a_chunk_that_the_database_does_not_keep_is_told(
+async def test_a_chunk_that_the_database_does_not_keep_is_reported(
     database: Database, chunks: Chunks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = ChunkStore(database)

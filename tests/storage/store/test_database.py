@@ -95,7 +95,7 @@ async def test_closing_does_not_wait_for_a_server_that_is_silent(
         (TypeError("x"), r"fault of this program .*\(TypeError"),
     ],
 )
-def test_failures_are_told_in_a_sentence(error: Exception, sentence: str) -> None:
+def test_failures_become_a_sentence(error: Exception, sentence: str) -> None:
     database = Database("book")
     database.failed(Activity.WRITE, error)
     with pytest.raises(AssertionError, match=sentence):

@@ -183,7 +183,7 @@ async def test_what_one_recorder_cannot_use_another_one_can(
     assert await LooseEvents(database).lists("BTCUSDT") == []
 
 
-async def test_a_damaged_list_is_told(database: Database) -> None:
+async def test_a_damaged_list_is_reported(database: Database) -> None:
     await LooseEvents(database).list_up("BTCUSDT", [9, 5, 5], "one")
     (found,) = await LooseEvents(database).lists("BTCUSDT")
     assert found.ids == (5, 9)
@@ -199,7 +199,7 @@ def test_the_run_among_events_that_are_listed_as_loose() -> None:
     run = [event(1, 5), event(6, 10), event(11, 15)]
     beside = event(4, 7)
     assert own_events(0, [run[0], beside, *run[1:]], {7}) == run
-    # Where somebody else had no use for it, the run has.
+    # Another recorder listed it, but the run needs it.
     assert own_events(0, run, {5, 10, 15}) == run
     assert own_events(0, run, {10}) == run
     assert own_events(0, run, ()) == run

@@ -41,7 +41,7 @@ async def test_who_else_records_what(recorder: Recorder, database: Database) -> 
 
 
 @pytest.mark.parametrize("field", ["market", "owner", "owner.pid", "owner.host", "end_cause"])
-async def test_a_damaged_segment_keeps_nobody_from_knowing_the_others(
+async def test_a_damaged_segment_does_not_hide_the_others(
     recorder: Recorder, database: Database, field: str
 ) -> None:
     for seed, market in enumerate(("BTCUSDT", "ETHUSDT")):
@@ -56,7 +56,7 @@ async def test_a_damaged_segment_keeps_nobody_from_knowing_the_others(
 
 
 @pytest.mark.expects_log("WARNING .*the database failed")
-async def test_a_database_that_is_away_is_told() -> None:
+async def test_a_database_that_is_away_is_reported() -> None:
     nowhere = Database("nowhere", DatabaseTimes(find_s=0.1))
     nowhere.connect("mongodb://127.0.0.1:1/")
     with pytest.raises(DatabaseFailed):

@@ -42,12 +42,12 @@ def test_comes_back_as_it_was(data: bytes) -> None:
 
 
 @given(st.binary(min_size=1), st.data())
-def test_damage_is_told_and_never_passes(data: bytes, draw: st.DataObject) -> None:
+def test_damage_is_reported_and_never_passes(data: bytes, draw: st.DataObject) -> None:
     packed = pack(data)
     at = draw.draw(st.integers(0, len(packed) - 1))
     bit = 1 << draw.draw(st.integers(0, 7))
     damaged = packed[:at] + bytes([packed[at] ^ bit]) + packed[at + 1 :]
-    # A flag of the header that nobody reads may change; the data may not.
+    # An unused flag of the header may change; the data may not.
     with contextlib.suppress(DamagedDocument):
         assert unpack(damaged) == data
 

@@ -1,4 +1,4 @@
-"""A recording is read through one interface, wherever it is kept: here in memory."""
+"""A recording is read through one interface from every store: here from memory."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _span(segment_id: str, start_id: int, chunk: ArchiveChunk) -> ChunkSpan:
 
 @pytest.fixture
 def shelved() -> Shelved:
-    """A run of 1,400 events, of which 700 are archived."""
+    """A segment of 1,400 events; 700 of them are archived."""
     tape, book = Tape(), Book()
     book.load(tape.snapshot())
     return Shelved("run", image_of(book, tape.market), tape.diffs(1_400))

@@ -85,7 +85,7 @@ def test_events_come_back_as_they_were() -> None:
         {"payload": "\ud800", "received_ns": 1},
     ],
 )
-def test_what_is_no_event_is_told(document: dict[str, object]) -> None:
+def test_a_document_that_is_no_event_is_reported(document: dict[str, object]) -> None:
     with pytest.raises(MalformedMessage):
         event_of(document)
 

@@ -1,4 +1,4 @@
-"""Whatever is stored: verify ends and names a fault, and no other reader stumbles over it."""
+"""With absurd documents verify ends and names a fault, and no other reader fails unexpectedly."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _SECONDS = 60
 
 
 async def others_meet_it(database: Database) -> None:
-    """Let everybody else who reads or removes meet what is stored."""
+    """Let all other readers, the archiver and retention meet the stored documents."""
 
     async def read() -> None:
         async with aclosing(Recording(database, _MARKET).slices()) as slices:
@@ -226,7 +226,7 @@ async def test_a_recording_in_microseconds_of_an_older_program(
 
 
 async def in_microseconds(database: Database, which: range) -> None:
-    """Make of events what an older program stored where they were so dated."""
+    """Change events to what an older program stored if they had such times."""
     events = sorted(await all_of(database, "depth_events"), key=lambda one: int(one["u"]))
     for one in (events[index] for index in which):
         sent = one["event_ms"] * 1000
@@ -254,16 +254,16 @@ async def test_one_event_in_microseconds_makes_no_centuries(database: Database) 
 
 
 @pytest.mark.parametrize(
-    ("ms", "told"),
+    ("ms", "reason"),
     [(5, "is impossible"), (5_000_000_000_000, "is in the future")],
 )
-async def test_times_that_cannot_be_are_not_proven(database: Database, ms: int, told: str) -> None:
+async def test_impossible_times_are_a_fault(database: Database, ms: int, reason: str) -> None:
     shelf, tape = Shelf(database), Tape()
     tape.now_ms = ms - 100 * 41
     if ms < 100_000:
         tape.now_ms = 5
     await shelf.put(tape, 40, GapCause.USER)
-    assert told in str((await verify(database, _MARKET)).fault)
+    assert reason in str((await verify(database, _MARKET)).fault)
 
 
 async def test_a_gap_that_another_segment_s_times_hide_is_not_proven(database: Database) -> None:
@@ -279,7 +279,7 @@ async def test_a_gap_that_another_segment_s_times_hide_is_not_proven(database: D
 
 
 @pytest.mark.parametrize("archived", [False, True])
-async def test_a_crossed_stretch_of_an_older_program_is_told_to_readers(
+async def test_readers_report_a_crossed_stretch_of_an_older_program(
     database: Database, *, archived: bool
 ) -> None:
     shelf, tape = Shelf(database), Tape()

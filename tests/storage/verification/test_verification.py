@@ -1,4 +1,4 @@
-"""A recording that holds is proven, and whatever is done to it is found, with where."""
+"""A sound recording is proven, and every damage to it is found, with its place."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ async def fault_of(database: Database, from_ms: int | None = None, to_ms: int | 
 
 async def test_a_recording_that_holds(database: Database) -> None:
     shelved = await recorded(database)
-    told: list[tuple[int, int]] = []
-    found = await verify(database, _MARKET, progress=lambda done, of: told.append((done, of)))
+    reports: list[tuple[int, int]] = []
+    found = await verify(database, _MARKET, progress=lambda done, of: reports.append((done, of)))
     assert found.fault is None
     assert found.holds
     assert (found.segments, found.events, found.archived_events) == (1, 800, 700)
@@ -99,8 +99,8 @@ async def test_a_recording_that_holds(database: Database) -> None:
     raw = sum(len(event.payload) for event in shelved.events[700:])
     chunks = await all_of(database, "depth_chunks")
     assert found.stored_bytes == raw + sum(len(one["data"]) for one in chunks)
-    assert told[-1] == (800, 800)
-    assert sorted(told) == told
+    assert reports[-1] == (800, 800)
+    assert sorted(reports) == reports
 
 
 async def test_nothing_recorded_holds(database: Database) -> None:
@@ -164,7 +164,7 @@ async def test_any_byte_of_any_document_counts(
     documents = await all_of(database, collection)
     for _ in range(25):
         document = chosen.choice(documents)
-        # What says where it is found is put back by its own name.
+        # The fields by which it is found are restored under their own names.
         stored = bson.encode({name: v for name, v in document.items() if name != "_id"})
         try:
             damaged = bson.decode(
@@ -537,7 +537,7 @@ async def test_a_segment_that_was_removed_before_it_was_archived_is_found(
     assert await fault_of(database) == ""
 
 
-async def test_of_a_damaged_event_is_told_where_it_is(database: Database) -> None:
+async def test_the_place_of_a_damaged_event_is_reported(database: Database) -> None:
     shelved = await recorded(database)
     damaged = shelved.events[750]
     await database.collection("depth_events").update_one(
