@@ -1,4 +1,4 @@
-"""Recordings to be archived, and what they hold whether that has been done or not."""
+"""Recordings to be archived, and their contents before and after that."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orderbook_desktop.storage.store.schema import event_of
 from tests.storage.recording_fixtures import HandFeed, Tape, all_of, running, segments_of
 
 AT_ONCE = ArchiveTimes(loose_after_s=0.0)
-# Beside a recorder: it looks again and again.
+# Beside a recorder it looks again and again.
 HASTY = ArchiveTimes(ready_after_s=0.05, first_look_s=0.05, look_every_s=0.05, running_every_s=0.05)
 
 
@@ -32,7 +32,7 @@ def archiver_of(
 
 
 async def record(database: Database, tape: Tape, number: int) -> list[DepthDiff]:
-    """Record one segment of so many events, which has ended; some were too old for it."""
+    """Record one ended segment of so many events, and some events that are too old for it."""
     async with running(Recorder(database)) as recorder:
         feed = HandFeed(recorder.sink(tape.market))
         early = tape.diffs(3)
@@ -62,7 +62,7 @@ class Killed(BaseException):
 
 
 class FragileDatabase(Database):
-    """Before the call that comes after `calls_left` others it does what `then` says."""
+    """After `calls_left` calls it calls `then` before the next one."""
 
     def __init__(self, name: str, then: Callable[[], Awaitable[None]]) -> None:
         super().__init__(name)
@@ -130,7 +130,7 @@ async def raw_of(database: Database, market: str = "BTCUSDT") -> list[DepthDiff]
 
 @dataclass(frozen=True)
 class Held:
-    """What a database holds of a market: archived in segments, loose, and raw."""
+    """The events of a market in a database: archived in segments, loose, and raw."""
 
     archived: list[DepthDiff]
     loose: list[DepthDiff]
@@ -142,7 +142,7 @@ class Held:
 
 
 async def held_in(database: Database, market: str = "BTCUSDT") -> Held:
-    """What the database holds of a market."""
+    """The events of a market in the database."""
     store = ChunkStore(database)
     archived: list[DepthDiff] = []
     for segment in await segments_of(database):

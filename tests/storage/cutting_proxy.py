@@ -44,7 +44,7 @@ class CuttingProxy:
 
     @property
     def dsn(self) -> str:
-        """The address of this way to the server, with the options and the user of the other."""
+        """The address of the proxy, with the options and the user of the server's address."""
         assert self._server is not None
         port = self._server.sockets[0].getsockname()[1]
         who, _, rest = self._dsn.removeprefix("mongodb://").rpartition("@")
@@ -115,7 +115,7 @@ def _command(message: bytes) -> RawBSONDocument | dict[str, Any]:
 
 @asynccontextmanager
 async def cut_connections(dsn: str, every: int = 0, only: int = 0) -> AsyncIterator[CuttingProxy]:
-    """Give a `CuttingProxy` to the server at `dsn`."""
+    """Yield a `CuttingProxy` to the server at `dsn`."""
     proxy = CuttingProxy(dsn, every, only)
     await proxy.start()
     try:

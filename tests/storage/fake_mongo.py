@@ -1,4 +1,4 @@
-"""A stand-in for MongoDB's servers: speaks the wire protocol, answers what a test wants.
+"""A stand-in for MongoDB's servers: speaks the wire protocol, and answers as a test says.
 
 SecantusDB is always a primary, so it can't show how a mongod behaves that was never
 initiated, that has moved to another port, or that refuses a user.
@@ -44,7 +44,7 @@ def hello(**fields: Any) -> Document:
 
 @contextlib.asynccontextmanager
 async def serving(answer: Answer, path: str | None = None) -> AsyncIterator[int]:
-    """Serve what `answer(name, command)` says on 127.0.0.1, and yield the port.
+    """Serve the answers of `answer(name, command)` on 127.0.0.1, and yield the port.
 
     With a `path` it is served on a Unix socket there, and 0 is yielded.
     """

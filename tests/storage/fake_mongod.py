@@ -56,7 +56,7 @@ class ReplicaSetMember:
         return answers.get(name, lambda: {"ok": 1.0})()
 
     def _create_user(self, command: Document) -> Document:
-        """Make the first user for who is on this computer, and others on an open server only."""
+        """Create the first user for a local client, and others on an open server only."""
         if self._locked and self._users.exist:
             return error(13, "command createUser requires authentication")
         return self._users.create(command)
@@ -125,7 +125,7 @@ def _check_key(file: Path) -> None:
 async def _serve(path: str, folder: Path, name: str, *, locked: bool) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    # As a mongod does with what the one before left.
+    # A mongod does the same with the socket of the one before it.
     Path(path).unlink(missing_ok=True)  # noqa: ASYNC240 - nothing runs yet that could wait
     async with serving(ReplicaSetMember(path, folder, name, locked=locked).answer, path):
         await ended.wait()

@@ -8,7 +8,7 @@ from orderbook_desktop.storage.store.database import Database
 
 
 class Killed(BaseException):
-    """The process is no more."""
+    """The process was killed."""
 
 
 class Mortal(Database):
@@ -49,7 +49,7 @@ class MortalCollection:
 
         async def run(*arguments: Any, **options: Any) -> Any:
             if name == "bulk_write":
-                # Ordered: one after the other, and the end may come between any two.
+                # In order, and the process may end between any two.
                 for operation in arguments[0]:
                     self._mortal.die_before()
                     await call([operation], **options)

@@ -50,19 +50,19 @@ class OtherCopy:
         self.state: dict[str, Any] = {}
 
     async def until(self, state: str) -> None:
-        """Read its changes up to the one to `state`."""
+        """Read its changes up to `state`."""
         assert self._process.stdout is not None
         async with asyncio.timeout(60):
             while self.state.get("state") != state:
                 self.state = json.loads(await self._process.stdout.readline())
 
     async def kill(self) -> None:
-        """End it without any chance to clean up."""
+        """Kill it, so that it can't clean up."""
         self._process.kill()
         await self._process.wait()
 
     async def close(self) -> None:
-        """Have it end by itself."""
+        """Let it end by itself."""
         if self._process.returncode is None:
             assert self._process.stdin is not None
             self._process.stdin.close()

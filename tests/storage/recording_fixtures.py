@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 _names = (f"test{number}" for number in count())
 _FIRST_ID = 5_000_000_000
 _FIRST_MS = 1_700_000_000_000
-# So that a test hangs that waits for a server which doesn't answer.
+# Long, so that a test hangs if it waits for a server that doesn't answer.
 ENDLESS = DatabaseTimes(find_s=600.0, connect_s=600.0, answer_s=600.0)
 
 
@@ -189,7 +189,7 @@ class Tape:
 
 
 class HandFeed:
-    """What `BookFeed` does with an exchange, without tasks: for the tests to drive."""
+    """What `BookFeed` does with an exchange, without tasks: the tests drive it."""
 
     def __init__(self, sink: RecordingSink) -> None:
         self.sync = DepthSync()
@@ -237,7 +237,7 @@ async def segments_of(database: Database) -> list[dict[str, Any]]:
 
 async def events_of(database: Database, market: str = "BTCUSDT") -> list[dict[str, Any]]:
     """The events of a market in the order of their ids, whether or not they are archived."""
-    # First, or one that is archived meanwhile would be missed.
+    # Raw events first: else an event that is archived meanwhile would be missed.
     raw = await all_of(database, "depth_events", market=market)
     events = {}
     for chunk in await all_of(database, "depth_chunks", market=market):
@@ -289,7 +289,7 @@ class Followed:
 
 
 class WatchedStreams(RecordedStreams):
-    """Keeps what it hands out."""
+    """Keeps the items that it passes on."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -305,7 +305,7 @@ class WatchedStreams(RecordedStreams):
         return [item.final_id for item in self.seen if isinstance(item, DepthDiff)]
 
     async def until_more(self, number: int) -> None:
-        """Wait until so many further events have been handed out."""
+        """Wait until so many further events have been passed on."""
         wanted = len(self.ids) + number
         await eventually(lambda: len(self.ids) >= wanted)
 

@@ -1,4 +1,4 @@
-"""Recordings put together by hand: segments, raw or archived as far as a test wants."""
+"""Recordings put together by hand: segments, raw or archived as far as a test needs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _numbers = count()
 
 @dataclass
 class Shelved:
-    """A segment that was put there: its first book and its events."""
+    """A segment that was stored: its first book and its events."""
 
     id: str
     base: BookImage
@@ -52,7 +52,7 @@ class Shelved:
 
 
 def after(base: BookImage, events: Iterable[DepthDiff]) -> BookImage:
-    """`base` brought forward by `events`, by the book of the live program."""
+    """`base` with `events` applied, by the book of the live program."""
     book = Book()
     book.load(decode_snapshot(encode_image(base), base.market, base.event_ms))
     for event in events:
@@ -134,7 +134,7 @@ class Shelf:
         return steps
 
     async def commit(self, shelved: Shelved, step: Archived) -> None:
-        """Say that a chunk is there."""
+        """Commit a chunk."""
         change = {
             "$set": {"archived_id": step.last_id},
             "$inc": {"archived_events": step.events, "archived_bytes": step.size},
@@ -168,7 +168,7 @@ class Archived:
 
 
 def segment_of(shelved: Shelved, cause: GapCause | None, detail: str) -> Segment:
-    """What the recorder says of a segment."""
+    """The fields that the recorder stores of a segment."""
     base, events = shelved.base, shelved.events
     return Segment(
         market=shelved.market,
@@ -185,7 +185,7 @@ def segment_of(shelved: Shelved, cause: GapCause | None, detail: str) -> Segment
 
 
 def times_of(shelved: Shelved) -> TimesSeen:
-    """What the recorder saw of a segment's times."""
+    """The times of a segment as the recorder counts them."""
     times = TimesSeen(shelved.base.event_ms)
     for event in shelved.events:
         times = times.and_then(event.event_ms)

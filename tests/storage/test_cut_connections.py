@@ -1,4 +1,4 @@
-"""Writes that are done and never acknowledged are repeated by us, and do nothing twice.
+"""A write that is done and not acknowledged is repeated by the program, and has no second effect.
 
 The driver repeats nothing on a server of our own (its address says so), so each path of writing
 has to: events, segments and their ends, the archive, retention, and imports.
@@ -55,7 +55,7 @@ def through(proxy: CuttingProxy, known: Database) -> Database:
 
 
 async def until_done(attempt: Callable[[], Awaitable[object]]) -> None:
-    """Repeat `attempt` as the program does where the database can't be reached."""
+    """Repeat `attempt` as the program does while the database can't be reached."""
     async with asyncio.timeout(120):
         while True:
             try:
@@ -134,7 +134,7 @@ async def test_the_archive_counts_nothing_twice(server: ServerThread, database: 
         await until_done(archiver.catch_up)
         cut.close()
         assert {"update depth_chunks", "update segments"} <= set(proxy.cut), proxy.cut
-    # What a lost answer left of the loose events is found by the next program.
+    # After a lost answer the next program finds the remaining loose events.
     await database.prepare()
     await archiver_of(database).catch_up()
     held = await held_in(database)

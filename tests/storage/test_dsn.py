@@ -29,7 +29,7 @@ REPLICA_SET = hello(setName="rs0", isWritablePrimary=True)
 
 
 def server(hello_answer: Document, otherwise: Document) -> Answer:
-    """Return a server that answers `hello` so, and everything else so."""
+    """Return a server with this answer to `hello`, and that answer to all other commands."""
     return lambda name, _command: hello_answer if name == "hello" else otherwise
 
 

@@ -1,4 +1,4 @@
-"""What an earlier version recorded is read, proven and continued as that version did it."""
+"""A recording of an earlier version is read, proven and continued as that version did it."""
 
 from __future__ import annotations
 

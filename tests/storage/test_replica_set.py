@@ -1,4 +1,4 @@
-"""The main job on a real MongoDB: recorder, change stream, book, archive, and who may do what.
+"""The main job on a real MongoDB: recorder, change stream, book, archive, and the users' rights.
 
 Runs where `MONGO_DSN` is set or a `mongod` is on the PATH.
 """
@@ -85,7 +85,7 @@ async def test_what_is_recorded_is_followed_by_its_change_stream(database: Datab
                 feed.diffs(*tape.diffs(20))
             await until_written(recorder)
             await followed.until_equals(tape)
-        # Who comes later begins with a checkpoint.
+        # A later reader begins with a checkpoint.
         feed.diffs(*tape.diffs(5))
         async with following(database) as later:
             await later.until_equals(tape)

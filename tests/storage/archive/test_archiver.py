@@ -77,7 +77,7 @@ async def calm_recording(database: Database) -> tuple[dict[str, Any], list[Depth
 
 
 async def assert_archived(database: Database, diffs: list[DepthDiff]) -> None:
-    """Everything is archived, and as it was."""
+    """All events are archived, unchanged."""
     held = await held_in(database)
     assert not held.raw
     assert sorted(held.archived + held.loose, key=lambda one: one.final_id) == diffs
@@ -88,7 +88,7 @@ async def assert_archived(database: Database, diffs: list[DepthDiff]) -> None:
         assert segment["archived_bytes"] == sum(len(one["data"]) for one in chunks)
         assert len(chunks) == 2
     assert await missing_loose(database, "BTCUSDT") == []
-    # Else retention would let them be for ever.
+    # Else retention would never remove them.
     listed = {one.chunk for one in await LooseEvents(database).lists("BTCUSDT")}
     assert listed == set(await ChunkStore(database).loose_keys("BTCUSDT"))
 
@@ -111,7 +111,7 @@ async def test_a_segment_that_ended_is_archived_byte_for_byte(database: Database
     counted = counts["BTCUSDT"]
     assert (counted.archived_events, counted.archive_problem) == (2_003, "")
     assert counted.archived_bytes > segment["archived_bytes"]
-    # There is nothing left to be done.
+    # Nothing is left to be archived.
     before = await copy_of(database)
     await archiver.catch_up()
     assert await copy_of(database) == before
@@ -148,7 +148,7 @@ async def test_a_segment_without_events_is_done_with(database: Database) -> None
 
 
 async def until_checkpoint(database: Database, update_id: int) -> None:
-    """Wait until a book is kept that is so new."""
+    """Wait until a checkpoint is stored that is at least so new."""
     async with asyncio.timeout(60):
         while not await all_of(database, "checkpoints", update_id={"$gte": update_id}):
             await asyncio.sleep(0.02)
@@ -160,7 +160,7 @@ async def kill() -> None:
 
 @pytest.fixture(scope="module")
 def ended_pid() -> int:
-    """The number of a process that runs no more."""
+    """The id of a process that has ended."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     return ended.pid
@@ -208,7 +208,7 @@ async def test_it_may_be_killed_between_any_two_calls(
 async def test_an_archiver_that_comes_back_after_a_takeover_does_no_harm(
     server: ServerThread, database: Database, ended_pid: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Events that the other removes are read by twos, so that some of them may be found.
+    # Two events are read at a time, so that some are found while the other archiver removes them.
     monkeypatch.setattr(loose_archive, "_TAKEN_AT_ONCE", 2)
     documents, diffs = await calm_recording(database)
     finished = False
@@ -346,7 +346,7 @@ async def test_two_recorders_of_one_market_each_have_their_archive(
         await until_written(two)
         await until_checkpoint(database, diffs[-15].final_id)
         await until_stored(database, 2, event_count=60)
-        # The second one has not archived any of it: none of it may go.
+        # The second segment is not archived at all, so none of its events may be removed.
         segments = await segments_of(database)
         other = segments[1]["_id"]
         foreign = {"$set": {"owner.token": "another", "owner.pid": 1}}
@@ -436,7 +436,7 @@ async def test_it_archives_by_itself_beside_a_recorder(database: Database) -> No
             while counts[tape.market].archived_events < 500:
                 diffs += tape.diffs(30)
                 feed.diffs(*diffs[-30:])
-                # On a busy machine nothing would be archived while ever more has to be written.
+                # Else a busy machine would archive nothing while more and more is to be written.
                 await until_written(recorder)
     held = await held_in(database)
     assert held.archived + held.raw == diffs
@@ -447,7 +447,7 @@ async def test_a_book_that_crosses_is_archived_as_it_was_sent(database: Database
     base = snapshot_payload([("1.00000000", "1.00000000")], [("2.00000000", "1.00000000")], 10)
     crossing = decode_diff(diff_payload([("3.00000000", "1.00000000")], [], 11, 11), 5)
     async with running(Recorder(database)) as recorder:
-        # As a version of the program did that did not look for crossed books.
+        # A version of the program that did not look for crossed books did this.
         sink, book = recorder.sink("BTCUSDT"), Book()
         snapshot = decode_snapshot(base, "BTCUSDT")
         book.load(snapshot)

@@ -1,4 +1,4 @@
-"""Exports are whole or not there, of what was there when they began, and take little memory."""
+"""Exports are complete or absent, hold the recording as it was, and take little memory."""
 
 from __future__ import annotations
 
@@ -169,14 +169,14 @@ async def test_the_work_is_done_in_threads(
 
 
 class _Repeated(Taped):
-    """Runs over and over, as long as is wanted."""
+    """A recording of any length: one run, repeated."""
 
     times = 1
 
     async def slices(self) -> AsyncGenerator[ChunkSlice]:
         for _ in range(self.times):
             for part in self.parts:
-                # A chunk of its own each time: what one keeps in itself shall not count.
+                # A new chunk each time, so that its cached values don't count.
                 yield replace(part, chunk=replace(part.chunk))
 
 
@@ -190,7 +190,7 @@ async def test_memory_does_not_grow_with_the_recording(form: ExportFormat, tmp_p
         await export(_job(taped, form, tmp_path / f"out{times}"), lambda _: None)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # A row group of Parquet is the most that is ever held, and larger than all of this.
+    # A row group of Parquet is the most that is ever held; it is larger than this recording.
     allowed = 100 * 1_600 * 8 * 20 if form is ExportFormat.PARQUET else 1 << 20
     assert peaks[2] < peaks[1] + allowed
 
@@ -217,7 +217,7 @@ async def test_what_comes_meanwhile_is_left_out(form: ExportFormat, tmp_path: Pa
 async def test_a_recording_exchanged_meanwhile_is_reported(
     form: ExportFormat, tmp_path: Path
 ) -> None:
-    # As many rows of as many books, but others.
+    # The same number of rows and books, but different ones.
     taped, other = Taped(), Taped()
     other.tape.last_id += 10_000
     taped.run(100)

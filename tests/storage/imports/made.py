@@ -18,7 +18,7 @@ from tests.storage.recording_fixtures import Tape, all_of
 
 
 class Collected:
-    """What a collector received of a tape, with the true book after every event."""
+    """The messages of a tape that a collector received, with the true book after every event."""
 
     def __init__(self, tape: Tape | None = None) -> None:
         self.tape = tape or Tape(step_ms=700)
@@ -67,7 +67,7 @@ async def imported(
 
 
 async def recorded_rows(database: Database, market: str = "BTCUSDT") -> AsyncIterator[LevelRows]:
-    """The rows of everything that is recorded."""
+    """The rows of the whole recording."""
     stream = RowStream()
     async with aclosing(Recording(database, market).slices()) as slices:
         async for part in slices:
@@ -78,7 +78,7 @@ async def recorded_rows(database: Database, market: str = "BTCUSDT") -> AsyncIte
 
 
 async def contents(database: Database) -> dict[str, list[object]]:
-    """Everything that is stored, without times of our own."""
+    """All stored documents, without the times of our own clock."""
     names = ("segments", "depth_chunks", "loose_events", "depth_events", "checkpoints", "meta")
     return {
         name: [

@@ -1,4 +1,4 @@
-"""An imported run whose clock goes back: as one that was recorded."""
+"""An imported run whose clock goes back is like a recorded one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports: the very events, in segments with their gaps; all of it, or nothing."""
+"""Imports: the same events, in segments with their gaps; complete, or not at all."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ async def test_what_is_new_comes_beside_what_is_there(database: Database, tmp_pa
     made = Collected().snapshot().events(50).gap()
     await imported(database, made.messages, tmp_path)
     made.snapshot().events(70)
-    # The same beginning, with the same end: the other run begins with a snapshot that the
+    # The same beginning and end: the other run begins with a snapshot that the
     # first file does not need.
     later = [one for one in made.messages if one not in made.messages[:51]]
     (done,) = await imported(database, later, tmp_path)

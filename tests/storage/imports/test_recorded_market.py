@@ -62,7 +62,7 @@ def test_a_run_that_overlaps_does_not_fit(new: Segment) -> None:
 
 
 def test_a_segment_inside_another_hides_nothing() -> None:
-    # As two recorders of one market leave them.
+    # Two recorders of one market leave such segments.
     two = recorded(segment(0, 1_000), segment(100, 200))
     assert not is_free(two, segment(300, 400))
     assert not is_free(two, segment(1_000, 1_100, (500, 600)))

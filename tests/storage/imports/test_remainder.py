@@ -1,4 +1,4 @@
-"""Imports of files that are there in part: what is new is taken, if the rest is the same."""
+"""Imports of files that are partly stored: the new part is taken, if the rest is equal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = ["database", "recorder", "server"]
 
 
 async def _books(database: Database) -> dict[int, object]:
-    """The books that are recorded, by update id; all of it, one unbroken run, has to hold."""
+    """The recorded books, by update id; the recording has to be one proven run."""
     assert (await verify(database, "BTCUSDT")).fault is None
     assert not (await Recording(database, "BTCUSDT").timeline()).gaps
     batches = [rows async for rows in recorded_rows(database)]
@@ -61,7 +61,7 @@ async def test_a_file_that_grows(database: Database, tmp_path: Path, cuts: tuple
 
 
 def _later(made: Collected, begin: int, end: int | None = None) -> list[Received]:
-    """What a collector has that began, with a book of its own, after `begin` events."""
+    """The messages of a collector that began, with its own book, after `begin` events."""
     tape = Tape(step_ms=700)
     tape.diffs(begin)
     later = made.messages[begin + 1 : None if end is None else end + 1]

@@ -55,10 +55,10 @@ __all__ = ["database", "mortal", "recorder", "server"]
 LOST = pytest.mark.allows_log("can't be resumed|stands still")
 KILLED = pytest.mark.allows_log(
     "ended by itself|until it is back|the book can't be read|no snapshot"
-    # The driver's, which could not close a cursor of the server that is away.
+    # From the driver, which could not close a cursor of the server that is away.
     "|MongoClient background task encountered an error"
 )
-# The beginning of a recording is stored behind its first events.
+# The beginning of a recording is stored after its first events.
 pytestmark = pytest.mark.allows_log("no snapshot: Nothing records")
 
 

@@ -1,4 +1,4 @@
-"""Where the exchange's clock goes back, update ids are the order, and nothing is lost or twice.
+"""If the exchange's clock goes back, update ids give the order, and each event is read once.
 
 An event counts as late as the latest one before it, also if that is in another segment.
 """
@@ -64,7 +64,7 @@ def runs(draw: st.DrawFn) -> Run:
 
 @dataclass
 class Known:
-    """What was recorded: its segments, all events in order, and how late each of them counts."""
+    """A recording: its segments, all events in order, and the time at which each counts."""
 
     segments: list[Shelved]
 
@@ -94,7 +94,7 @@ class Known:
         raise AssertionError(event_ms)
 
     def instants(self) -> Iterator[int]:
-        """Times at which something may change, ascending."""
+        """Times at which the book may change, ascending."""
         times = {time for event in self.events for time in (event.event_ms, event.event_ms + 1)}
         first, last = self.times_ms[0], self.times_ms[-1]
         return iter(sorted(time for time in times if first <= time <= last))
@@ -159,7 +159,7 @@ async def check_time(recording: Recording, known: Known) -> None:
 
 
 async def check_parts(recording: Recording, known: Known, cuts_ms: list[int]) -> None:
-    """However it is cut into parts, each event is in one of them, in order."""
+    """In every division into parts, each event is in one part, in order."""
     assert await read(recording) == known.events
     ends = [None, *sorted(cuts_ms), None]
     parts = [await read(recording, *span) for span in pairwise(ends)]
@@ -185,7 +185,7 @@ async def check_books(recording: Recording, known: Known, every: int) -> None:
 
 
 async def check_proof(database: Database, market: str, span: tuple[int, int]) -> None:
-    """It is proven, as a whole and in part; and not once something of it is gone or changed."""
+    """It is proven as a whole and in parts, and no longer after a loss or a change."""
     for part in ((None, None), span):
         found = await verify(database, market, *part)
         assert found.fault is None, found.fault
@@ -222,7 +222,7 @@ async def test_all_that_a_clock_may_do(
 async def test_where_raw_events_are_read_in_several_goes(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A later go may begin earlier than the one before it ended."""
+    """A later read may begin at an earlier time than the one before it ended."""
     monkeypatch.setattr(raw_events, "_FIRST_SPAN", 30)
     recording, known = await put(database, [Run([1_000] * 4 + [-3_000] + [1_000] * 9, 0, 1, False)])
     for cut_ms in known.instants():
@@ -231,7 +231,7 @@ async def test_where_raw_events_are_read_in_several_goes(
 
 
 async def test_an_hour_that_came_twice(database: Database) -> None:
-    """Its second time is as late as the end of the first: chunks of both have the same minutes."""
+    """The second pass counts as late as the end of the first; their chunks share minutes."""
     hour = [60_000] * 60
     recording, known = await put(database, [Run([*hour, -3_600_000, *hour, *hour], 170, 1, False)])
     end_ms = known.times_ms[60]
@@ -256,7 +256,7 @@ async def test_chunks_that_meet_at_the_same_instant(database: Database) -> None:
 
 
 async def test_a_part_is_proven_with_all_that_counts_as_late(database: Database) -> None:
-    """Though its time is an earlier one, since the clock went back between two segments."""
+    """Although its times are earlier, since the clock went back between two segments."""
     earlier = Run([100] * 5, 0, 1, False)
     later = Run([-3_600_000, *[60_000] * 70], 71, 1, True)
     recording, known = await put(database, [earlier, later])
@@ -303,7 +303,7 @@ async def test_the_recorder_tells_how_far_the_clock_went_back(database: Database
 
 
 async def test_times_stored_by_an_earlier_version_still_hold(database: Database) -> None:
-    """Of the last event alone, and not that the clock went back."""
+    """It stored the time of the last event, and not that the clock went back."""
     recording, known = await put(database, [Run([100, 70_000, 70_000, -30_000, 100], 3, 1, False)])
     (shelved,) = known.segments
     segments = database.collection("segments")

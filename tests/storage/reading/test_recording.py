@@ -1,4 +1,4 @@
-"""What was recorded is read back: raw, archived, and while it is being archived and cut."""
+"""A recording is read back: raw, archived, and while it is being archived and cut."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def events_of(chunks: list[DecodedChunk]) -> list[DepthDiff]:
 async def read(
     recording: Recording, from_ms: int | None = None, to_ms: int | None = None
 ) -> list[tuple[BookImage | None, list[DepthDiff]]]:
-    """The runs of the recording: the book that each opens with, and its events."""
+    """The runs of the recording: the first book of each, and its events."""
     runs: list[tuple[BookImage | None, list[DepthDiff]]] = []
     async with aclosing(recording.slices(from_ms, to_ms)) as slices:
         async for one in slices:
@@ -316,7 +316,7 @@ async def test_two_recorders_of_one_market(database: Database) -> None:
     assert events == one.events + further
     assert book is not None
     assert same_book(book, one.base)
-    # From a time on that only the second has, it opens with the book of that.
+    # From a time that only the second segment covers, the run opens with its book.
     ((book, events),) = await read(recording, further[3].event_ms)
     assert events == further[3:]
     assert book is not None
@@ -337,7 +337,7 @@ async def test_loose_events_wherever_they_are(database: Database) -> None:
             return events_of([chunk async for chunk in chunks])
 
     assert await found() == loose
-    # While it is archived it is in both places.
+    # While an event is archived it is stored twice.
     await ChunkStore(database).put_loose(pack_chunk(encode_loose(loose[:4])))
     assert await found() == loose
     await database.collection("depth_events").delete_many({"u": {"$lte": loose[3].final_id}})
@@ -368,7 +368,7 @@ async def test_books_that_are_not_known(database: Database) -> None:
 
 
 async def test_books_of_a_calm_market(database: Database) -> None:
-    """Hours lie between events, and so between chunks."""
+    """Between events, and so between chunks, are hours."""
     shelf, recording = Shelf(database), Recording(database, _MARKET)
     shelved = await shelf.put(Tape(step_ms=2_000_000), 40)
     await shelf.archive(shelved, 30, minutes=10)
@@ -405,7 +405,7 @@ async def test_books_while_they_are_archived_and_cut(
 async def test_nothing_is_lost_where_the_clock_went_back_between_segments(
     database: Database,
 ) -> None:
-    """What came then counts as late as the latest event before it."""
+    """A later event with an earlier time counts as late as the latest event before it."""
     shelf, recording, tape = Shelf(database), Recording(database, _MARKET), Tape()
     one = await shelf.put(tape, 100, GapCause.DISCONNECT)
     tape.diffs(2)
@@ -429,7 +429,7 @@ async def test_nothing_is_lost_where_the_clock_went_back_between_segments(
 async def test_times_that_a_clock_ran_through_twice_are_those_of_the_first_time(
     database: Database,
 ) -> None:
-    """The chunk in which it went back is as old, by its earliest event, as the first one."""
+    """By its earliest event the chunk in which the clock went back is as old as the first chunk."""
     shelf, recording, tape = Shelf(database), Recording(database, _MARKET), Tape()
     first_time = tape.diffs(1_800)
     tape.now_ms -= 170_000

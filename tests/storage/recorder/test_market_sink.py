@@ -144,7 +144,7 @@ def test_a_recording_that_goes_on_without_a_book_has_a_gap_after_all() -> None:
     last = tape.diff()
     desk.feed.diffs(last)
     desk.feed.broken(GapCause.SILENCE)
-    # The last one came again: that is nothing new.
+    # The last event came again, which is no new event.
     desk.feed.diffs(last)
     desk.feed.broken(GapCause.USER)
     assert (desk.sink.counts.gaps, desk.sink.counts.last_gap) == (0, "")
@@ -174,7 +174,7 @@ def test_dropped_events_are_not_claimed_by_a_later_snapshot() -> None:
         [one for one in operations if isinstance(one, Extend) and one.segment is opened.segment]
         for opened in opens
     ]
-    # What waited behind it was in the second book already.
+    # The events that waited behind it were in the second book already.
     assert [len(extends) for extends in claimed] == [len(kept), 1]
     assert all(one.final_id > one.segment.base_id for extends in claimed for one in extends)
     (closing,) = [one for one in operations if isinstance(one, Close)]
@@ -208,7 +208,7 @@ def test_what_came_before_the_snapshot_belongs_to_no_segment() -> None:
     early = tape.diffs(3)
     desk.feed.diffs(*early)
     desk.feed.snapshot(tape.snapshot())
-    # Any of them might still be applied: the feed has not said otherwise.
+    # Any of them might still be applied, as far as is known from the feed.
     assert loose_ids(desk.drain()) == []
     desk.feed.diffs(tape.diff())
     assert loose_ids(desk.drain()) == [one.final_id for one in early]
@@ -288,7 +288,7 @@ def test_every_event_is_either_claimed_or_loose() -> None:
 
 @GAP
 def test_flapping_without_a_database_stays_within_the_bound() -> None:
-    """Each resync brings a whole book along."""
+    """Each resync brings a whole book."""
     desk = Desk(limit_bytes=300_000)
     for seed in range(100):
         tape = Tape(seed=seed)

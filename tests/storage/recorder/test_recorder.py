@@ -451,7 +451,7 @@ async def test_close_waits_for_no_database_if_there_is_nothing_to_write() -> Non
     recorder = Recorder(Database("nowhere"))
     await recorder.start()
     tape = Tape()
-    # A market that was opened and never heard of, too.
+    # Also a market that was opened and has no events.
     recorder.sink(tape.market)
     await asyncio.sleep(0)
     async with asyncio.timeout(60):
@@ -480,7 +480,7 @@ async def test_what_was_written_in_time_belongs_to_its_segment(
     """The database is slower than the feeds, and there is no time for what waits."""
     module = "orderbook_desktop.storage.recorder.recorder"
     monkeypatch.setattr(f"{module}._OPERATIONS_A_BATCH", 50)
-    # Little time for most batches, and much for what is said of them.
+    # Little time for most batches, and much for their ledger entries.
     monkeypatch.setattr(f"{module}._EVENTS_SHARE", 0.01)
     monkeypatch.setattr(f"{module}._LAST_BATCH_SHARE", 0.5)
     recorder = Recorder(database)
@@ -488,7 +488,7 @@ async def test_what_was_written_in_time_belongs_to_its_segment(
 
     async def slow(self: EventLog, events: Sequence[Insert]) -> Outcome:
         if next(batches) == 60:
-            # This one is acknowledged when there is no time for another.
+            # This batch is acknowledged when there is no time for another.
             await eventually(lambda: recorder._out_of_time)
         return await written(self, events)
 
@@ -498,9 +498,9 @@ async def test_what_was_written_in_time_belongs_to_its_segment(
     feeds = [started(recorder, tape) for tape in tapes[:2]]
     for tape, feed in zip(tapes, feeds, strict=False):
         feed.diffs(*tape.diffs(2_000))
-    # Until then there are no indexes yet, which take what time they take.
+    # Before that the indexes are made, which takes any time.
     await eventually(lambda: recorder.sink("BTCUSDT").counts.events > 0)
-    # The last one comes when there is no time any more: nothing of it is written.
+    # The last batch comes when time is up: none of it is written.
     started(recorder, tapes[2]).diffs(*tapes[2].diffs(3))
     await recorder.close(60.0)
     assert 0 < recorder.waiting < 4_003

@@ -84,7 +84,7 @@ async def test_one_that_has_lost_the_exchange_is_live(
         assert found is RecorderState.INTERRUPTED
     for cause in (GapCause.USER, GapCause.CRASH, GapCause.DATABASE):
         assert await state(database, mine | {"end_cause": cause.value}) is RecorderState.NONE
-    # What it wrote last counts.
+    # Its last segment counts.
     before = mine | {"end_cause": "disconnect", "alive_ms": now_ms() - 10}
     stopped = mine | {"end_cause": "user", "alive_ms": now_ms()}
     assert await state(database, before, stopped) is RecorderState.NONE

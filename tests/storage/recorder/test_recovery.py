@@ -69,14 +69,14 @@ class Clock:
 
 
 def gone_process() -> int:
-    """The number of a process that ran and runs no more."""
+    """The id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
 
 
 async def abandon(database: Database, tape: Tape, **owner: object) -> None:
-    """Leave a segment open, as a recorder of that owner would by crashing."""
+    """Leave a segment open, as a crashed recorder of that owner would."""
     async with running(Recorder(database)) as recorder:
         feed = started(recorder, tape)
         feed.diffs(*tape.diffs(5))
@@ -155,7 +155,7 @@ async def test_its_own_are_left_alone_after_a_long_outage(
     tape, clock = Tape(), Clock()
     started(recorder, tape).diffs(*tape.diffs(3))
     await until_stored(database, 1, event_count=3)
-    # As it is when nothing could be stored meanwhile, the sign of life included.
+    # As after an outage, in which no heartbeat was stored either.
     forever = {"$set": {"alive_ms": 1}}
     watch = CrashWatch(database, clock)
     for _ in range(3):
@@ -257,7 +257,7 @@ def test_who_is_gone() -> None:
 
 @CLOSED
 async def test_what_belonged_to_no_segment_is_not_measured(database: Database) -> None:
-    """Another recorder had received it, in a form of its own."""
+    """Another recorder had received the event in another form."""
     tape = Tape()
     await abandon(database, tape, pid=gone_process())
     end = tape.last_id

@@ -30,7 +30,7 @@ async def document_of(database: Database, key: str) -> Document:
 
 
 async def read_all(database: Database, key: str) -> list[int]:
-    """Return the ids of all events of a segment, having checked its chain and its account."""
+    """Check the chain and the counts of a segment; return the ids of all its events."""
     stored = await read_segment(database, key)
     assert stored is not None
     ids: list[int] = []
@@ -78,7 +78,7 @@ async def test_whole_chunks_go_from_the_front(database: Database) -> None:
     assert segment["first_event_ms"] == stored.events[12].event_ms
     assert segment["archived_bytes"] == sum(stored.chunk_bytes[2:])
     assert "cut_from" not in segment
-    # The base was the book of what is gone.
+    # The base checkpoint belonged to the events that were cut.
     assert await all_of(database, "checkpoints") == []
 
 
@@ -211,7 +211,7 @@ async def test_no_process_cuts_further_while_another_removes(
     database: Database, tape: Tape
 ) -> None:
     stored = await store_segment(database, tape, "one", minutes=6)
-    mortal = Mortal(database, 4, after=False)  # After the front was moved.
+    mortal = Mortal(database, 4, after=False)  # After the beginning was moved.
     with pytest.raises(Killed):
         await SegmentCutter(mortal).cut(
             await document_of(database, "one"), everything, 2, whole=False

@@ -1,4 +1,4 @@
-"""What a recording takes is counted, and grows and shrinks with it."""
+"""The size of a recording is counted, and grows and shrinks with it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_all_that_is_stored_is_counted(database: Database) -> None:
     await sizes.count_rest()
     size = await sizes.measure()
     chunks = sum(first.chunk_bytes) + sum(second.chunk_bytes)
-    # Loose chunks with what they are found by.
+    # Loose chunks, with the fields by which they are found.
     assert chunks + loose <= size.archive_bytes <= chunks + loose + 500
     assert size.archived_events == 30
     raw = [len(bson.encode(one)) for one in await all_of(database, "depth_events")]

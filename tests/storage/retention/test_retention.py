@@ -124,7 +124,7 @@ async def test_by_age_a_segment_is_cut_to_the_minute(database: Database) -> None
     await prune(database, Retention(days=1))
     one, two = await segments_of(database)
     assert two["cut_events"] == 0
-    # A chunk in which the limit falls is kept whole.
+    # The chunk at the limit is kept as a whole.
     ends = [stored.events[6 * minute + 5].event_ms for minute in range(4)]
     gone = sum(end < horizon_ms for end in ends)
     assert 0 < gone < 4
@@ -132,7 +132,7 @@ async def test_by_age_a_segment_is_cut_to_the_minute(database: Database) -> None
 
 
 async def test_age_counts_from_the_newest_event(database: Database) -> None:
-    # Years ago by our clock: what a played capture brings is not old for that.
+    # The events of a played capture are years old by our clock, but not by the exchange's.
     await days_of(database, Tape(), 0, 3)
     await prune(database, Retention(days=4))
     assert await keys(database) == {"BTCUSDT-0", "BTCUSDT-3"}
@@ -152,7 +152,7 @@ async def test_imported_events_stay_at_any_age(database: Database) -> None:
     await days_of(database, tape, 50)
     await prune(database, Retention(days=1))
     assert "imported" in await keys(database)
-    # By size it counts, and goes.
+    # By size it counts, and is removed.
     await prune(database, limit(1))
     assert "imported" not in await keys(database)
 
@@ -195,7 +195,7 @@ async def test_a_limit_that_cannot_be_kept_is_reported(database: Database) -> No
     pruner = await prune(database, limit(10))
     assert "more than the" in pruner.problem
     assert "being recorded or not archived" in pruner.problem
-    # Another choice may do.
+    # Another order is fine, too.
     await pruner.prune(Retention(), FAR_MS, RecordingSizes(database).measure)
     assert pruner.problem == ""
 
@@ -362,7 +362,7 @@ async def test_recording_archiving_and_cutting_at_once_leave_what_can_be_proven(
 
 async def first_ms(database: Database) -> int:
     begun = [one["first_event_ms"] for one in await all_of(database, "segments")]
-    # One that has just begun may have no event yet.
+    # A segment that has just begun may have no event yet.
     return min(int(one) for one in begun if one)
 
 

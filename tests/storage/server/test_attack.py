@@ -1,6 +1,6 @@
 """Another user of the computer gets nothing, neither by asking nor in the database's name.
 
-The attack is that of `attacker`: it had the database opened to all, in every try, while a server
+The attack is the one of `attacker`. It opened the database to all, in every try, while a server
 had a port that stood on its command line. `ATTACKS=50` makes fifty of it.
 """
 
@@ -42,7 +42,7 @@ def data_dir() -> Iterator[Path]:
 
 @asynccontextmanager
 async def attacked(data_dir: Path) -> AsyncIterator[dict[str, Any]]:
-    """Have the attacker at work meanwhile; what it got is known afterwards."""
+    """Run the attacker inside the context; its results are known afterwards."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.storage.server.attacker", data_dir.parent.name, _DATABASE),
         stdin=asyncio.subprocess.PIPE,

@@ -36,7 +36,7 @@ def test_mongod_comes_first(path: Path) -> None:
 
 
 def test_what_a_change_stream_can_catch_up_with(tmp_path: Path) -> None:
-    """Two minutes, and at 1,500 events a second, each of which counts twice, one."""
+    """Two minutes; one minute at 1,500 events a second, which make two entries each."""
     words = choose_program().command_line(SocketPlace(tmp_path / "socket"), tmp_path / "secantus")
     assert words[words.index("--oplog-retention-seconds") + 1] == "120"
     assert int(words[words.index("--oplog-max-entries") + 1]) >= 60 * 1_500 * 2
@@ -108,6 +108,6 @@ def test_a_database_is_never_served_without_its_lock(path: Path) -> None:
     for place in (SocketPlace(path / "x.sock"), TlsPlace(5, certificates_of(path / "x"))):
         assert "--auth" in SECANTUS.command_line(place, path / "secantus")
         assert value(MONGOD.command_line(place, path / "m"), "--keyFile") == str(path / "m.key")
-    # These end without serving anything.
+    # These commands end without serving.
     assert "serve" not in SECANTUS.making(path / "s.new", path / "s.password")
     assert "serve" not in SECANTUS.resetting(place, path / "s", path / "s.password.next")

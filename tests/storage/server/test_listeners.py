@@ -33,7 +33,7 @@ SILENT = 200
 
 @contextlib.contextmanager
 def echoing(listener: UnixListener | TlsListener) -> Iterator[list[tuple[str, int]]]:
-    """Answer each guest's first words with the same, one guest after the other."""
+    """Send each guest's first bytes back, one guest after the other."""
     guests: list[tuple[str, int]] = []
 
     def serve() -> None:
@@ -85,7 +85,7 @@ def said_by_tls(listener: TlsListener, context: ssl.SSLContext) -> bytes:
 def test_silent_connections_delay_no_other_client(
     tls: TlsListener, certificates: Certificates
 ) -> None:
-    """None of them is waited for: a client gets its answer while all of them are there."""
+    """A client gets its answer while all silent clients are connected."""
     context = client_context(certificates)
     with echoing(tls), contextlib.ExitStack() as silent:
         for _ in range(SILENT):
@@ -181,7 +181,7 @@ def test_a_socket_is_its_owners(tmp_path: Path) -> None:
 @on_unix
 @pytest.mark.expects_log("refused process 7 of another user .12345.")
 def test_another_user_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even where the folder's disk doesn't keep them out."""
+    """Also if the folder's disk doesn't keep other users out."""
     monkeypatch.setattr(listeners, "peer_of", lambda _guest: (7, 12_345))
     listener = UnixListener(tmp_path / "x.sock")
     with echoing(listener) as guests, socket.socket(socket.AF_UNIX) as guest:

@@ -1,4 +1,4 @@
-"""Where a server listens is out of others' reach, and who answers there is known."""
+"""Other users can't reach the place of a server, and the listener there is identified."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def private(folder: Path) -> Path:
 
 @contextmanager
 def listening(path: Path) -> Iterator[int]:
-    """Have another process listen on a socket; give its id."""
+    """Let another process listen on a socket; yield its id."""
     code = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); "
     code += "print(flush=True); input()"
     with subprocess.Popen(
@@ -140,7 +140,7 @@ async def test_a_listener_that_is_not_the_child_is_named(
     place = SocketPlace(run_dir / "x.sock")
     assert not await place.answers(os.getpid())
     with listening(place.path) as pid:
-        # Started by us, so that it may be behind a guard of ours; but not by process 1.
+        # We started it, so it may be behind a guard of ours. Process 1 did not start it.
         assert await place.answers(os.getpid())
         assert await place.answers(pid)
         for ask in (place.answers(2**22 - 1), place.check_free()):
@@ -194,7 +194,7 @@ async def test_what_has_the_port_of_a_server_is_named(tmp_path: Path, kind: str)
 
 @contextmanager
 def squatting(port: int, kind: str, certificate: Path) -> Iterator[int]:
-    """Have another process answer on a port, in its own way; give its id."""
+    """Let another process answer on a port, in its own way; yield its id."""
     code = f"""
 import socket, ssl, threading
 listener = socket.create_server(("127.0.0.1", {port}))

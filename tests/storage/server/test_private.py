@@ -87,7 +87,7 @@ def files_with(text: str, folder: Path) -> list[str]:
 
 @asynccontextmanager
 async def open_to_all(data_dir: Path, port: int = 0) -> AsyncIterator[Client]:
-    """Run the server as the version of the program did that knew no passwords."""
+    """Run the server without passwords, as an old version of the program did."""
     folder = data_dir / "database" / "secantus"
     folder.mkdir(parents=True)
     config = data_dir / "database" / "secantus.toml"
@@ -159,7 +159,7 @@ async def test_the_password_is_in_its_file_only(
     folder = tmp_path / "database" / "secantus"
     password = read_secret(password_path(folder))
     assert password
-    # What serves is locked, from the first moment on.
+    # The server is locked from its first moment on.
     assert {"--auth" in command for command in commands if " serve " in command} == {True}
     assert password not in "".join(commands)
     assert password not in caplog.text
@@ -243,7 +243,7 @@ async def test_the_server_of_an_older_copy_is_joined_where_its_process_listens(
 ) -> None:
     port = private_port()
     async with open_to_all(tmp_path, port) as client:
-        # As after the first start of version 0.1.0, which locked what it had made.
+        # As after the first start of version 0.1.0, which locked a database after making it.
         password = keep_secret(password_path(tmp_path / "database" / "secantus"))
         await client.admin.command({"createUser": USER, "pwd": password, "roles": ["root"]})
         with claimed(tmp_path, port, psutil.Process().children()[0].pid):
@@ -254,7 +254,7 @@ async def test_the_server_of_an_older_copy_is_joined_where_its_process_listens(
 
 @contextmanager
 def claimed(data_dir: Path, port: int, pid: int) -> Iterator[None]:
-    """Own the folder as an older copy does whose server is process `pid`."""
+    """Own the folder as an older copy of the program does, with process `pid` as its server."""
     claim = FolderClaim(data_dir / "database")
     assert claim.acquire()
     claim.publish(ServerRecord(port=port, kind=ServerKind.SECANTUS, owner_pid=1, pid=pid))
@@ -266,7 +266,7 @@ def claimed(data_dir: Path, port: int, pid: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("whose", ["no process's", "another's"])
 async def test_a_port_that_a_stranger_has_taken_is_not_joined(tmp_path: Path, whose: str) -> None:
-    """The record of a copy that was killed, or whose server restarts, names the port for all."""
+    """If a copy was killed, or its server restarts, all users can read the port in its record."""
     (tmp_path / "database").mkdir()
     keep_secret(password_path(tmp_path / "database" / "secantus"))
     asked: list[str] = []
@@ -279,7 +279,7 @@ async def test_a_port_that_a_stranger_has_taken_is_not_joined(tmp_path: Path, wh
         *(sys.executable, "-c", "input()"), stdin=asyncio.subprocess.PIPE
     )
     async with serving(answer) as port:
-        # A process that is gone, and one that got its number and does not listen there.
+        # A process that has ended, and one that got its id and does not listen there.
         pid = 2**22 - 1 if whose == "no process's" else idle.pid
         with (
             claimed(tmp_path, port, pid),

@@ -1,4 +1,4 @@
-"""The room of what is removed from a database of ours is used again while it runs."""
+"""Our database uses the space of removed documents again while it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BYTES = 10_000
 
 
 async def test_files_do_not_grow_by_what_comes_and_goes(tmp_path: Path) -> None:
-    """Nothing that the server itself read at its start keeps what is removed from being freed."""
+    """The server's own reads at its start don't prevent that space is freed."""
     async with DatabaseServer(tmp_path) as server:
         if server.kind is not ServerKind.SECANTUS:
             return
@@ -28,12 +28,12 @@ async def test_files_do_not_grow_by_what_comes_and_goes(tmp_path: Path) -> None:
             await things.insert_many(documents)
             await client.admin.command("fsync")
             await things.delete_many({})
-            # A checkpoint frees what the one before it needed.
+            # A checkpoint frees the space that the one before it needed.
             await client.admin.command("fsync")
             await client.admin.command("fsync")
             sizes.append(sum(map(_size, _files(tmp_path))))
         client.close()
-    # Each round brings a megabyte; two of them lie side by side at most.
+    # Each round writes a megabyte; at most two of them are stored at once.
     assert sizes[-1] - sizes[1] < DOCUMENTS * BYTES, sizes
 
 

@@ -95,7 +95,7 @@ async def test_a_killed_child_comes_back_where_it_was(tmp_path: Path) -> None:
             assert server.pid != killed
             assert server.dsn == dsn
             assert "unexpectedly" in watch.details[0]
-            # The client that was connected all the time works again, by itself.
+            # A client that stayed connected works again by itself.
             async with asyncio.timeout(60):
                 await numbers.insert_one({"_id": kill + 2})
         assert await numbers.count_documents({}) == 3
@@ -194,7 +194,7 @@ async def test_a_data_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
 async def test_a_read_only_data_folder_is_named(tmp_path: Path) -> None:
-    os.chmod(tmp_path, 0o500)  # noqa: PTH101 - of the two ways, the one fit for a coroutine
+    os.chmod(tmp_path, 0o500)  # noqa: PTH101 - pathlib is not for coroutines
     with pytest.raises(DataFolderUnusable, match="ORDERBOOK_DATA_DIR"):
         await DatabaseServer(tmp_path).start()
 

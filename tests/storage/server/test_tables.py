@@ -1,4 +1,4 @@
-"""A database is born whole: no kill, however early, leaves one that can't be used."""
+"""A new database is complete: no kill, even an early one, leaves an unusable database."""
 
 from __future__ import annotations
 

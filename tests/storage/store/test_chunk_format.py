@@ -1,4 +1,4 @@
-"""The stored format stays what it is: chunks of earlier versions are read, and written alike."""
+"""The stored format doesn't change: chunks of earlier versions are read, and written alike."""
 
 from __future__ import annotations
 

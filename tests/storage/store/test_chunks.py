@@ -108,7 +108,7 @@ async def test_loose_chunks_never_take_the_place_of_others(
     store = ChunkStore(database)
     key, size = await store.put_loose(pack_chunk(chunks.loose))
     assert await store.put_loose(pack_chunk(chunks.loose)) == (key, size)
-    # Of the same ids, and another: an event between them is not in it.
+    # A different chunk of the same ids: an event between them is missing.
     events = Tape().diffs(4)
     other = encode_loose([events[0], events[3]])
     other_key, _ = await store.put_loose(pack_chunk(other))

@@ -42,7 +42,7 @@ async def test_connects_writes_by_majority_and_closes(database: Database) -> Non
 
 
 async def test_what_it_reads_is_what_was_written(server: ServerThread) -> None:
-    """Also of a replica set whose DSN sends readers to its secondaries."""
+    """Also on a replica set whose DSN sends readers to its secondaries."""
     database = Database("book")
     database.connect(f"{server.dsn}&readPreference=secondaryPreferred")
     assert database.collection("depth_events").read_preference == ReadPreference.PRIMARY
@@ -62,7 +62,7 @@ async def test_until_connected_waits() -> None:
 async def test_closing_does_not_wait_for_a_server_that_is_silent(
     silent_server: SilentServer,
 ) -> None:
-    # So that to wait for it would be a hanging test.
+    # Long, so that the test hangs if it waits for this.
     database = Database("silent", ENDLESS)
     database.connect(silent_server.dsn)
     asking = asyncio.ensure_future(database.collection("meta").find_one())

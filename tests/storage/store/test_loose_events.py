@@ -1,4 +1,4 @@
-"""Events that belong to no segment: listed, archived, and missed when one is gone."""
+"""Loose events are listed and archived, and a lost one is noticed."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_what_retention_drops_is_not_missed(database: Database) -> None:
 async def test_events_that_came_again_otherwise_cut_stay_beside_the_segment(
     database: Database,
 ) -> None:
-    """As they do where two connections to the exchange overlap."""
+    """Two overlapping connections to the exchange bring such events."""
     tape = Tape(step_ms=30_000)
     async with running(Recorder(database)) as recorder:
         feed = started(recorder, tape)
@@ -138,7 +138,7 @@ async def test_what_a_crash_kept_from_being_listed_is_found_at_the_next_start(
     )
     await archiver_of(database, times=ArchiveTimes(loose_after_s=1_000.0)).catch_up()
     (found,) = await LooseEvents(database).lists("BTCUSDT")
-    # The last one has come since: it may still find its segment.
+    # The last event came since, and may still find its segment.
     assert found.ids == tuple(one.final_id for one in diffs[:3])
     assert not found.archived
     await lose(database, diffs[1].final_id)
@@ -179,7 +179,7 @@ async def test_what_one_recorder_cannot_use_another_one_can(
     assert [one.final_id for one in held.archived] == [
         one.final_id for one in [*early, *later, *later]
     ]
-    # The segment speaks for them.
+    # The segment accounts for them.
     assert await LooseEvents(database).lists("BTCUSDT") == []
 
 

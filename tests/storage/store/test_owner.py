@@ -27,7 +27,7 @@ async def test_who_else_records_what(recorder: Recorder, database: Database) -> 
         started(recorder, tape).diffs(*tape.diffs(2))
     await until_stored(database, 3, event_count=2)
     assert await recorded_by_others(database) == frozenset()
-    # It would write over what follows.
+    # The recorder would overwrite the changes below.
     await recorder.close()
     segments = database.collection("segments")
     # One of another process that lives, and one of a process that had our number before us.

@@ -79,7 +79,7 @@ def test_what_unpacks_to_more_than_it_may_is_damaged(at_most: int) -> None:
 
 
 def test_a_bomb_is_damaged_before_it_is_unpacked() -> None:
-    """A gigabyte of zeros, in 32 kB, would take all the memory there is, at a larger number."""
+    """A gigabyte of zeros takes 32 kB packed; more of it would fill all memory."""
     packed = pack(bytes(1 << 30))
     tracemalloc.start()
     try:
@@ -99,7 +99,7 @@ def test_what_follows_is_damage(size: int, junk: bytes) -> None:
 
 
 def recorded(lines: list[bytes]) -> tuple[BookImage, list[DepthDiff]]:
-    """Return the book that a collector began with, and the events that followed."""
+    """Return the first book of a collector, and the events after it."""
     sync, waiting = DepthSync(), []
     snapshot: DepthSnapshot | None = None
     for line in lines:

@@ -150,7 +150,7 @@ async def test_its_book_is_known_at_any_time(
 
 
 def touched_collections(source: str) -> list[str]:
-    """Return where `source` reaches a collection, or motor's database, by itself."""
+    """Return the lines of `source` that reach a collection, or motor's database, directly."""
     return [
         f"line {node.lineno}: {ast.unparse(node)}"
         for node in ast.walk(ast.parse(source))

@@ -91,7 +91,7 @@ def test_a_document_that_is_no_event_is_reported(document: dict[str, object]) ->
 
 
 async def as_version_1(database: Database, segments: int = 2) -> None:
-    """Record, and take away all that version 1 didn't know."""
+    """Record, and remove all that version 1 didn't store."""
     tape = Tape(step_ms=20_000)
     for _ in range(segments):
         await record(database, tape, 12)
@@ -143,7 +143,7 @@ async def test_a_migration_may_be_killed_anywhere_and_be_run_by_two(
         fragile.calls_left = -1
         version = await stored_version(fragile.motor)
         (segment,) = await segments_of(fragile)
-        # It is never said to be of this version before it is.
+        # The version is never raised before the migration is done.
         assert version == 1 or "archived_id" in segment
         await asyncio.gather(*(prepare_schema(fragile.motor) for _ in range(2)))
         assert await stored_version(fragile.motor) == 2
@@ -157,7 +157,7 @@ async def test_a_migration_may_be_killed_anywhere_and_be_run_by_two(
 
 
 class Calls:
-    """What a migration takes for motor's database."""
+    """A stand-in for motor's database, for a migration."""
 
     def __init__(self, database: FragileDatabase) -> None:
         self._database = database

@@ -38,7 +38,7 @@ _NUMBERS: list[object] = [
     *(-1, 2**40, 2**53 + 1, 2**63 - 1, -(2**63), 1.5, 1e300, float("nan")),
     *(True, None, "7", "x" * 5_000, [], {}),
 ]
-# Far more than any of it takes, and less than for ever.
+# Far more than any of these reads takes, and less than for ever.
 _SECONDS = 60
 
 
@@ -170,7 +170,7 @@ async def test_no_other_reader_stumbles(database: Database, collection: str, fie
 
 
 async def test_an_event_that_an_older_program_stored_with_an_absurd_id(database: Database) -> None:
-    """Of ids up to 2^63-1, each looked for, verify would not end."""
+    """If it looked for each id up to 2^63-1, verify would not end."""
     shelf, tape = Shelf(database), Tape()
     shelved = await shelf.put(tape, 160, GapCause.USER)
     first_id = tape.last_id + 1
@@ -298,7 +298,7 @@ async def test_readers_report_a_crossed_stretch_of_an_older_program(
         [one async for one in _times_of(database)]
     with pytest.raises(CrossedRecording):
         await recording.book_at(crossing.event_ms)
-    # What comes before it can be had.
+    # The events before it can be read.
     before = [part async for part in recording.slices(None, events[-1].event_ms)]
     assert sum(part.end - part.begin for part in before) == 19
     assert (await recording.book_at(events[-2].event_ms)).last_update_id == events[-2].final_id

@@ -48,7 +48,7 @@ counts = st.sampled_from([0, 1, 1_000, 10**8])
 
 
 def seen_by_exchange(shelved: Shelved, index: int, depth: int = 20) -> DepthSnapshot:
-    """What the exchange's REST interface said after the event at `index`."""
+    """The snapshot of the exchange's REST interface after the event at `index`."""
     book = shelved.book_after(index)
     best = replace(
         book,
@@ -82,7 +82,7 @@ async def put_back(database: Database, collection: str, document: Document) -> N
 
 
 async def fault_of(database: Database, from_ms: int | None = None, to_ms: int | None = None) -> str:
-    """The fault that is found, or nothing."""
+    """The fault that is found, or empty."""
     found = await verify(database, _MARKET, from_ms, to_ms)
     return "" if found.fault is None else str(found.fault)
 
@@ -127,7 +127,7 @@ async def test_gaps_and_two_recorders_hold(database: Database) -> None:
 
 
 async def test_the_rest_of_an_earlier_version_holds(database: Database) -> None:
-    """It knew neither checksums nor the archive."""
+    """That version had neither checksums nor an archive."""
     shelf = Shelf(database)
     shelved = await shelf.put(Tape(), 20)
     await database.collection("depth_events").update_many({}, {"$unset": {"sum": ""}})
@@ -181,7 +181,7 @@ async def test_any_byte_of_any_document_counts(
 
 
 async def test_every_document_counts(database: Database) -> None:
-    """But a witness, and a checkpoint that no segment begins with."""
+    """Except a witness, and a checkpoint that is no base."""
     await recorded(database, 720, 700)
     for collection, every in (("depth_chunks", 1), ("checkpoints", 1), ("depth_events", 7)):
         for document in (await all_of(database, collection))[::every]:
@@ -237,7 +237,7 @@ async def test_a_fault_says_where(database: Database) -> None:
 
 
 async def swap(database: Database, change: Callable[[str], str], index: int) -> None:
-    """Change the text of a raw event, with everything that can be made to fit to it."""
+    """Change the text of a raw event, and all fields that can be made to fit it."""
     documents = sorted(await all_of(database, "depth_events"), key=lambda one: int(one["u"]))
     changed = documents[index]
     changed["payload"] = change(changed["payload"])
@@ -259,7 +259,7 @@ async def test_a_changed_quantity_is_found_by_its_checksum_or_by_the_exchange(
 
 
 async def test_a_chunk_that_begins_with_another_book_is_found(database: Database) -> None:
-    """Though it is whole in itself."""
+    """Although the chunk itself is undamaged."""
     shelf = Shelf(database)
     shelved = await shelf.put(Tape(), 1_300)
     await shelf.archive(shelved)
@@ -323,7 +323,7 @@ async def test_a_crossed_book_is_a_fault(database: Database) -> None:
 
 
 async def test_a_witness_inside_an_event(database: Database) -> None:
-    """What the event touches may have been either; the rest has to be right."""
+    """The prices of the event may have either quantity; the rest has to be right."""
     shelf = Shelf(database)
     shelved = await shelf.put(Tape(), 30)
     inside = shelved.events[20].first_id + 2
@@ -362,7 +362,7 @@ async def test_a_part_is_proven_without_the_rest(database: Database) -> None:
 
 
 async def test_events_that_nothing_names_are_counted_and_examined(database: Database) -> None:
-    """As a recorder leaves them that is killed before it tells what they belong to."""
+    """A recorder leaves such events if it is killed before it stores their segment or list."""
     shelf, tape = Shelf(database), Tape()
     before = tape.diffs(2)
     await shelf.put(tape, 20, GapCause.DISCONNECT)
@@ -376,7 +376,7 @@ async def test_events_that_nothing_names_are_counted_and_examined(database: Data
     await LooseEvents(database).list_up(_MARKET, [one.final_id for one in between], "a")
     found = await verify(database, _MARKET)
     assert (found.unlisted_events, found.loose_events) == (6, 3)
-    # Of a part of the time no such thing is said.
+    # A part of the time is proven without these events.
     assert (await verify(database, _MARKET, tape.now_ms - 100)).unlisted_events == 0
     query = {"u": after[1].final_id}
     await database.collection("depth_events").update_one(query, {"$set": {"U": 1}})
@@ -486,7 +486,7 @@ async def test_it_can_be_broken_off_anywhere(database: Database) -> None:
     while True:
         before, steps = asyncio.all_tasks(), 0
         running = asyncio.create_task(verify(database, _MARKET))
-        # As many turns of the loop as it takes, one more each time.
+        # One turn of the loop more each time, as many as are needed.
         while not running.done() and steps < done:
             await asyncio.sleep(0)
             steps += 1
@@ -509,7 +509,7 @@ async def test_it_may_be_cut_meanwhile(database: Database, monkeypatch: pytest.M
 
     async def late(self: SegmentProof, chunk: DecodedChunk) -> None:
         await examine(self, chunk)
-        # More than is read ahead.
+        # More events than are read ahead.
         for first in islice(left, 3):
             await cut(shelf, shelved, *first)
 
@@ -568,7 +568,7 @@ def test_windows_hold_every_minute_once_and_few_of_a_segment(found: list[StoredS
         last = one.segment.last_event_ms // 60_000
         for first, end in windows[:2000]:
             inside = min(end, last + 1) - max(first, begin)
-            # Each chunk has a minute, and an event.
+            # A minute has at most one chunk, and a chunk at least one event.
             count = one.segment.event_count
             assert not count or inside <= 1 + 720 * max(1, (last + 1 - begin) / count)
 
@@ -580,6 +580,6 @@ def test_few_windows_do_for_a_clock_that_was_centuries_off(count: int) -> None:
 
 
 def test_few_windows_do_for_thousands_of_segments() -> None:
-    """Two a minute, all of them short."""
+    """Two segments a minute, all of them short."""
     found = [stored(number * 30_000, number * 30_000 + 9_000, 90) for number in range(5_000)]
     assert len(list(_windows(found))) <= 1 + 2 * 5_000 / 720

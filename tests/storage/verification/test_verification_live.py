@@ -1,4 +1,4 @@
-"""What recorder, archiver and a kill leave is proven at every instant, and read as it came."""
+"""What recorder and archiver write is proven at every instant, also after a kill."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MARKET = "BTCUSDT"
 
 
 async def events_of(database: Database) -> list[DepthDiff]:
-    """The events of the recording, as slices give them."""
+    """The events of the recording, as its slices have them."""
     found: list[DepthDiff] = []
     async with aclosing(Recording(database, _MARKET).slices()) as slices:
         async for one in slices:
@@ -97,7 +97,7 @@ async def test_wherever_the_archiver_is_killed(server: ServerThread, database: D
 
 
 async def test_loose_events_among_those_of_a_segment_are_not_its(database: Database) -> None:
-    """Another recorder's connection cut the stream of changes in other places."""
+    """Another recorder's connection divided the changes into events at other places."""
     shelf = Shelf(database)
     shelved = await shelf.put(Tape(), 30)
     third, last = shelved.events[3], shelved.events[-1]
