@@ -424,7 +424,7 @@ async def test_what_an_import_has_not_made_known_yet_is_no_fault(database: Datab
     (segment,) = await all_of(database, "segments")
     for name in ("segments", "checkpoints", "depth_events"):
         await database.collection(name).delete_many({})
-    assert "not there" in await fault_of(database)
+    assert "not stored" in await fault_of(database)
     journal = {"_id": "import:1", "state": "writing", "segments": [shelved.id], "loose": []}
     await database.collection("meta").insert_one(journal | {"owner": segment["owner"]})
     assert await fault_of(database) == ""
