@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 import pytest
 
@@ -62,9 +62,11 @@ def _defaults(tree: ast.Module) -> Iterator[ast.expr]:
 
 
 def changed_times(source: str) -> list[str]:
-    """Return where `source`, a test's, changes a constant time of a module, by text or by name."""
+    """Return where `source`, a test's, changes a constant time or the clocks of a module."""
     found = []
     for node in ast.walk(ast.parse(source)):
+        if _sets_clocks(node):
+            found.append(f"line {node.lineno}: time")
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             name = node.value
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -74,6 +76,13 @@ def changed_times(source: str) -> list[str]:
         if _CONSTANT_TIME.fullmatch(name):
             found.append(f"line {node.lineno}: {name}")
     return found
+
+
+def _sets_clocks(node: ast.AST) -> TypeGuard[ast.Call]:
+    """Whether `node` puts something in the place of the `time` that a module has imported."""
+    if not isinstance(node, ast.Call) or not ast.unparse(node.func).endswith("setattr"):
+        return False
+    return any(isinstance(one, ast.Constant) and one.value == "time" for one in node.args)
 
 
 def test_no_module_reads_a_clock_of_its_own() -> None:
@@ -132,6 +141,7 @@ def test_a_clock_that_comes_in_is_none(line: str) -> None:
         'monkeypatch.setattr("package.module.ANSWER_WITHIN_MS", 300)',
         "module._PAUSE_S = 0",
         'vars(module).update({"_LOOK_EVERY_S": 0.1})',
+        'monkeypatch.setattr(module, "time", SimpleNamespace())',
     ],
 )
 def test_a_changed_time_is_found(line: str) -> None:

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,9 +16,9 @@ from websockets.asyncio.client import ClientConnection
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import DiffStream, StreamBroken, StreamConnected, StreamItem
-from orderbook_desktop.exchange import link, stream, subscription
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.stream import BinanceStreams
+from orderbook_desktop.exchange.suspension import Clocks, system_clocks
 from tests.exchange.scripted_server import ScriptedServer, frame
 
 
@@ -118,10 +118,10 @@ async def listening(stream: DiffStream, market: str) -> AsyncIterator[Listener]:
 
 @asynccontextmanager
 async def streams_of(
-    ws_url: str, times: StreamTimes | None = None
+    ws_url: str, times: StreamTimes | None = None, clocks: Clocks | None = None
 ) -> AsyncIterator[BinanceStreams]:
     """Make a client of `ws_url`, and close it."""
-    streams = BinanceStreams(ws_url, times)
+    streams = BinanceStreams(ws_url, times, clocks)
     try:
         yield streams
     finally:
@@ -140,15 +140,10 @@ class HandTime:
     def go_on(self, seconds: float) -> None:
         self._now += seconds
 
-
-@pytest.fixture
-def hand_time(monkeypatch: pytest.MonkeyPatch) -> HandTime:
-    """Let the streams read a clock that is in the test's hand."""
-    hand = HandTime()
-    module = SimpleNamespace(monotonic=hand.monotonic, time=time.time, time_ns=time.time_ns)
-    for user in (link, stream, subscription):
-        monkeypatch.setattr(user, "time", module)
-    return hand
+    @property
+    def clocks(self) -> Clocks:
+        """The system's clocks, but for this one."""
+        return replace(system_clocks(), now=self.monotonic)
 
 
 async def be_active(

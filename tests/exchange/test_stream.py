@@ -15,13 +15,13 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamConnected
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.stream import BinanceStreams
+from orderbook_desktop.exchange.suspension import Clocks
 
 from .listener import (
     HandTime,
     Listener,
     SendingTimes,
     be_active,
-    hand_time,
     listening,
     sending_times,
     streams_of,
@@ -29,7 +29,7 @@ from .listener import (
 )
 from .scripted_server import ScriptedServer, frame, scripted_server
 
-__all__ = ["hand_time", "sending_times"]
+__all__ = ["sending_times"]
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
 LONGEST = 4 * 2**20
@@ -38,12 +38,12 @@ QUICK = StreamTimes(watch_every_s=0.05, handover_s=10.0, linger_s=0.3)
 
 @asynccontextmanager
 async def following(
-    times: StreamTimes | None = None,
+    times: StreamTimes | None = None, clocks: Clocks | None = None
 ) -> AsyncIterator[tuple[ScriptedServer, BinanceStreams, Listener]]:
     """Run a server, a client of it, and a consumer of BTCUSDT that is connected."""
     async with (
         scripted_server() as script,
-        streams_of(script.ws_url, times) as streams,
+        streams_of(script.ws_url, times, clocks) as streams,
         listening(streams, BTC) as btc,
     ):
         await until(lambda: btc.connected)
@@ -270,11 +270,10 @@ async def feed(script: ScriptedServer, market: str, stop: asyncio.Event) -> None
         await asyncio.sleep(0.005)
 
 
-async def test_silence_of_an_active_symbol_is_a_break_and_the_connection_renewed(
-    hand_time: HandTime,
-) -> None:
+async def test_silence_of_an_active_symbol_is_a_break_and_the_connection_renewed() -> None:
+    hand_time = HandTime()
     times = StreamTimes(silence_s=30.0, watch_every_s=0.05, ping_s=600.0)
-    async with following(times) as (script, _streams, btc):
+    async with following(times, hand_time.clocks) as (script, _streams, btc):
         await be_active(script, btc, BTC, hand_time)
         hand_time.go_on(29)
         await asyncio.sleep(0.2)
@@ -285,11 +284,11 @@ async def test_silence_of_an_active_symbol_is_a_break_and_the_connection_renewed
     assert len(script.attempts) == 2
 
 
-async def test_silence_of_one_of_two_symbols_renews_only_its_subscription(
-    hand_time: HandTime,
-) -> None:
+async def test_silence_of_one_of_two_symbols_renews_only_its_subscription() -> None:
+    hand_time = HandTime()
     times = StreamTimes(silence_s=30.0, watch_every_s=0.05, ping_s=600.0)
-    async with following(times) as (script, streams, btc), listening(streams, ETH) as eth:
+    following_btc = following(times, hand_time.clocks)
+    async with following_btc as (script, streams, btc), listening(streams, ETH) as eth:
         await until(lambda: eth.connected)
         await be_active(script, btc, BTC, hand_time)
         hand_time.go_on(29)
@@ -315,9 +314,10 @@ async def test_a_seldom_traded_symbol_is_not_called_broken_for_its_silence() -> 
     assert not btc.broken
 
 
-async def test_a_connection_dead_from_the_start_is_replaced_soon(hand_time: HandTime) -> None:
+async def test_a_connection_dead_from_the_start_is_replaced_soon() -> None:
+    hand_time = HandTime()
     times = StreamTimes(silence_s=30.0, watch_every_s=0.05, handover_s=0.1, ping_s=600.0)
-    async with following(times) as (script, _streams, btc):
+    async with following(times, hand_time.clocks) as (script, _streams, btc):
         # Were it taken for a slow symbol's, it would have six times as long.
         hand_time.go_on(31)
         await until(lambda: len(script.targets) == 2 and len(script.open) == 1)

@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -23,10 +24,8 @@ from orderbook_desktop.exchange.suspension import (
     system_clocks,
 )
 
-from .listener import HandTime, Listener, be_active, hand_time, listening, until
+from .listener import HandTime, Listener, be_active, listening, until
 from .scripted_server import ScriptedServer, frame, scripted_server
-
-__all__ = ["hand_time"]
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
 SLEPT = "This computer slept for 90 s."
@@ -35,9 +34,9 @@ SLEPT = "This computer slept for 90 s."
 class HandClocks:
     """Clocks in the test's hand, beside which the real ones go on."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.elapsed = self.awake = self.worked = 0.0
-        self.clocks = Clocks(lambda: self.elapsed, lambda: self.awake, lambda: self.worked)
+        self.clocks = Clocks(lambda: self.elapsed, lambda: self.awake, lambda: self.worked, now)
 
     def sleep(self, seconds: float) -> None:
         self.elapsed += seconds
@@ -154,10 +153,9 @@ async def test_what_is_missing_long_after_is_not_the_sleep_s_fault(
 
 @pytest.mark.expects_log("This program was suspended for")
 @pytest.mark.parametrize("owes_pong", [False, True])
-async def test_a_suspension_is_no_silence_and_no_missing_pong(
-    hand_time: HandTime, owes_pong: bool
-) -> None:
-    hand = HandClocks()
+async def test_a_suspension_is_no_silence_and_no_missing_pong(owes_pong: bool) -> None:
+    hand_time = HandTime()
+    hand = HandClocks(hand_time.monotonic)
     ping_s = 0.05 if owes_pong else 600.0
     times = StreamTimes(silence_s=30.0, watch_every_s=0.05, ping_s=ping_s, answer_s=30.0)
     async with followed(hand, times) as (script, btc):
