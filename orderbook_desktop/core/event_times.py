@@ -160,8 +160,8 @@ class OddTimes:
     @property
     def sentence(self) -> str:
         """All of it, or empty."""
-        told = (self._of_units() if self._units else "", _HELD if self.held else "")
-        return " ".join(filter(None, told))
+        sentences = (self._of_units() if self._units else "", _HELD if self.held else "")
+        return " ".join(filter(None, sentences))
 
     def _of_units(self) -> str:
         units = " and ".join(self._units)
@@ -175,14 +175,15 @@ def may_count(counted_ms: int, sent_ms: int, received_ns: int) -> bool:
     return not received_ns or abs(sent_ms - received_ns // _NS_A_MS) > _NEAR_MS
 
 
-def stored_times(told: Int64Array, received_ns: Int64Array, before_ms: int) -> Int64Array:
+def stored_times(stored: Int64Array, received_ns: Int64Array, before_ms: int) -> Int64Array:
     """Return the times that count for stored events, in their order.
 
-    `told` are the stored times, `before_ms` is the time of the book before them (0: unknown). This
-    version stores the times that count; an earlier version stored the times that were sent. A time
-    more than a day from both its receipt and the latest earlier time counts as late as the latter.
+    `stored` are the times in the database, `before_ms` is the time of the book before them (0:
+    unknown). This version stores the times that count; an earlier version stored the times that
+    were sent. A time more than a day from both its receipt and the latest earlier time counts as
+    late as the latter.
     """
-    times = all_in_ms(told)
+    times = all_in_ms(stored)
     before = in_ms(before_ms)
     far = np.abs(times - received_ns // _NS_A_MS) > _DAY_MS
     if not far.any():

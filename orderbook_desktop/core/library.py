@@ -78,7 +78,7 @@ def find_symbol(symbols: Sequence[SymbolInfo], typed: str, default_symbol: str) 
     if symbols:
         raise NotOffered(symbol, "it is not among the symbols on offer")
     if market != split_symbol(default_symbol)[1]:
-        raise NotOffered(symbol, "the exchange has not told yet what it trades")
+        raise NotOffered(symbol, "the exchange has not listed its symbols yet")
     return unlisted(symbol)
 
 

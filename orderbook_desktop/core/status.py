@@ -37,8 +37,8 @@ class FeedStatus:
     stands in. `last_received_ns` is when the last event was received, by the clock of the program
     that received it. For a recorded event that may be another computer's clock (ns since the
     epoch, 0: none yet). `detail` is one sentence, or empty. `arrived_ns` is when the last event,
-    or the whole book, arrived here (0: never). It is told by `steady_ns`, a clock that no step of
-    the time of day moves.
+    or the whole book, arrived here (0: never). It is measured by `steady_ns`, a clock that steps
+    of the time of day do not move.
     """
 
     state: FeedState

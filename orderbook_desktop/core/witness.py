@@ -79,32 +79,32 @@ def contradictions(
     before the event. Then `touched_…` are the prices that the event sets, in units of the book's
     scale: these can't be compared.
     """
-    told_bids, told_asks = level_texts(witness.snapshot.payload)
+    bid_texts, ask_texts = level_texts(witness.snapshot.payload)
     sides = (
-        (False, told_bids, book.bids, touched_bids),
-        (True, told_asks, book.asks, touched_asks),
+        (False, bid_texts, book.bids, touched_bids),
+        (True, ask_texts, book.asks, touched_asks),
     )
     for is_ask, texts, levels, touched in sides:
-        told = {Decimal(price): Decimal(quantity) for price, quantity in texts}
+        listed = {Decimal(price): Decimal(quantity) for price, quantity in texts}
         end = Decimal(texts[-1][0]) if len(texts) >= witness.depth else None
         known = dict(_until(levels, book, end, is_ask=is_ask))
         unknown = {_decimal(price, book.scale.price) for price in touched}
-        yield from _differences(told, known, unknown, witness.horizon, is_ask=is_ask)
+        yield from _differences(listed, known, unknown, witness.horizon, is_ask=is_ask)
 
 
 def _differences(
-    told: Sides, known: Sides, unknown: Collection[Decimal], horizon: Horizon, *, is_ask: bool
+    listed: Sides, known: Sides, unknown: Collection[Decimal], horizon: Horizon, *, is_ask: bool
 ) -> Iterator[str]:
     name = "ask" if is_ask else "bid"
-    for price in sorted(told.keys() | known.keys(), reverse=not is_ask):
-        theirs, ours = told.get(price), known.get(price)
+    for price in sorted(listed.keys() | known.keys(), reverse=not is_ask):
+        theirs, ours = listed.get(price), known.get(price)
         if theirs == ours or price in unknown:
             continue
         if ours is None and not horizon.holds(price, is_ask=is_ask):
             continue
         yield (
-            f"the {name} at {price.normalize():f} is {_told(ours)} "
-            f"where the exchange had {_told(theirs)}"
+            f"the {name} at {price.normalize():f} is {_quantity_text(ours)} "
+            f"where the exchange had {_quantity_text(theirs)}"
         )
 
 
@@ -123,5 +123,5 @@ def _decimal(units: int, exponent: int) -> Decimal:
     return Decimal(format_units(units, exponent))
 
 
-def _told(quantity: Decimal | None) -> str:
+def _quantity_text(quantity: Decimal | None) -> str:
     return "not there" if quantity is None else f"{quantity.normalize():f}"

@@ -28,7 +28,7 @@ from orderbook_desktop.core.units import parse_units
 from orderbook_desktop.exchange.array_elements import ArrayElements
 from orderbook_desktop.exchange.errors import ExchangeError, UnexpectedAnswer, WebPage
 from orderbook_desktop.exchange.http import MOST_OF_A_LIST, Answer, HttpClient
-from orderbook_desktop.exchange.rest import refusal_in, told_error
+from orderbook_desktop.exchange.rest import error_in_body, refusal_in
 
 _log = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ async def _loaded(
 
 
 def _no_list(answer: Answer, listings: Listings, base_url: str, now_s: float) -> ExchangeError:
-    if answer.status != 200 or told_error(answer.body).code:
+    if answer.status != 200 or error_in_body(answer.body).code:
         return refusal_in(answer, base_url, now_s)
     if answer.body.lstrip().startswith(b"<"):
         return WebPage(base_url)

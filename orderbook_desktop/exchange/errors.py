@@ -5,8 +5,8 @@ KnownError
     ├── Unreachable         no connection, a timeout, or a server error (5xx)
     ├── BadProxy            a variable names a proxy that can't be used
     ├── ProxyFailed         the proxy that a variable names lets nothing through
-    ├── RateLimited         418, 429 or 403: told to wait
-    ├── Paced               we wait of our own accord, before we are told to
+    ├── RateLimited         418, 429 or 403: the exchange demands a pause
+    ├── Paced               we pause by ourselves, before the exchange demands it
     ├── RegionBlocked       451: not served where we are
     ├── UnknownSymbol       the exchange does not trade it
     ├── NoBook              it is listed, and has no book for now

@@ -79,7 +79,7 @@ class WeightLimit:
         self._roll(now)
         self._used += weight
 
-    def told(self, used: int, now: float) -> None:
+    def note_used(self, used: int, now: float) -> None:
         """Note the used weight in an answer's header; it includes that of other programs."""
         self._roll(now)
         self._used = max(self._used, used)

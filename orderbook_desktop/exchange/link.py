@@ -462,8 +462,8 @@ class StreamLink:
     def _end_of(self, error: ConnectionClosed) -> LinkEnd:
         received, sent = error.rcvd, error.sent
         if received is not None and (sent is None or error.rcvd_then_sent):
-            told = plain_text(received.reason)
-            reason = f": {told}" if told else ""
+            text = plain_text(received.reason)
+            reason = f": {text}" if text else ""
             detail = f"The exchange closed the connection ({received.code}{reason})."
         elif sent is not None and sent.code in _NOT_UNDERSTOOD:
             detail = f"The exchange sent what is no websocket message ({sent.reason})."

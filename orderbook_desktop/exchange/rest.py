@@ -158,7 +158,7 @@ class BinanceRest:
                 _log.warning("%d volumes could not be read", volumes.left_out)
             return volumes.by_market
         answer = Answer(200, volumes.elements.beginning)
-        if told_error(answer.body).code:
+        if error_in_body(answer.body).code:
             raise self._refusal(answer, {})
         shown = plain_text(answer.body.decode("utf-8", "replace"))
         _log.warning("no volumes: %s", shown)
@@ -187,18 +187,18 @@ class BinanceRest:
     ) -> bytes:
         answer = await self._client.get(path, query, most_bytes, take)
         if answer.used_weight is not None:
-            self._weight.told(answer.used_weight, self._clocks.wall())
+            self._weight.note_used(answer.used_weight, self._clocks.wall())
         if answer.status != 200:
             raise self._refusal(answer, query)
-        if len(answer.body) <= _LONGEST_ERROR and told_error(answer.body).code:
+        if len(answer.body) <= _LONGEST_ERROR and error_in_body(answer.body).code:
             raise self._refusal(answer, query)
         return answer.body
 
     def _refusal(self, answer: Answer, query: dict[str, str]) -> ExchangeError:
         now_s = self._clocks.wall()
         error = refusal_in(answer, self._client.base_url, now_s, query.get("symbol"))
-        told = plain_text(answer.body[:1000].decode("utf-8", "replace"))
-        _log.warning("HTTP %d for %s: %s", answer.status, query, told)
+        text = plain_text(answer.body[:1000].decode("utf-8", "replace"))
+        _log.warning("HTTP %d for %s: %s", answer.status, query, text)
         if isinstance(error, RateLimited):
             ends_at = self._clocks.steady() + error.retry_after_s
             self._paused_until = max(self._paused_until, ends_at)
@@ -211,23 +211,23 @@ def refusal_in(answer: Answer, url: str, now_s: float, market: str | None = None
 
     `market` is the market of the request, where it had one.
     """
-    told = told_error(answer.body)
+    found = error_in_body(answer.body)
     error = refusal(url, answer.status, answer.retry_after, now_s)
     if isinstance(error, UnexpectedAnswer | Unreachable):
         # The status has no meaning, or is a proxy's: the code says more.
-        coded = coded_refusal(url, told.code, told.msg, answer.retry_after, now_s)
+        coded = coded_refusal(url, found.code, found.msg, answer.retry_after, now_s)
         error = coded or error
     if not isinstance(error, UnexpectedAnswer) or isinstance(error, WebPage):
         return error
-    if told.code in _NO_SUCH_SYMBOL and market is not None:
+    if found.code in _NO_SUCH_SYMBOL and market is not None:
         return UnknownSymbol(market)
     status = "" if answer.status == 200 else f"HTTP {answer.status}, "
-    if told.code or told.msg or answer.status == 200:
-        return UnexpectedAnswer(url, f"{status}{plain_text(told.msg) or told.code or 'an error'}")
+    if found.code or found.msg or answer.status == 200:
+        return UnexpectedAnswer(url, f"{status}{plain_text(found.msg) or found.code or 'an error'}")
     return error
 
 
-def told_error(body: bytes) -> WireError:
+def error_in_body(body: bytes) -> WireError:
     """Return the error in `body`."""
     try:
         return _error_decoder.decode(body)

@@ -103,9 +103,9 @@ class Subscription:
             reason = f"Update id {diff.final_id} can't follow update id {self._last_id}."
             self.interrupted(GapCause.MALFORMED, reason)
             return
-        told = self._suspension
-        if told is not None and self._last_id and diff.first_id > self._last_id + 1:
-            self.interrupted(told.cause, told.detail)
+        suspension = self._suspension
+        if suspension is not None and self._last_id and diff.first_id > self._last_id + 1:
+            self.interrupted(suspension.cause, suspension.detail)
         seam, self._seam = self._seam, None
         if seam is not None and self._last_id:
             if diff.final_id <= self._last_id:
@@ -124,9 +124,9 @@ class Subscription:
         self._kept_back.append(diff)
         self._join()
 
-    def suspended(self, told: StreamBroken) -> None:
+    def suspended(self, broken: StreamBroken) -> None:
         """This program was suspended; events that are missing from now on are missing for that."""
-        self._suspension = told
+        self._suspension = broken
         self.silence.resumed(self._now())
 
     def caught_up(self) -> None:

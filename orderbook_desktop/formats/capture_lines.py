@@ -29,7 +29,7 @@ from orderbook_desktop.core.events import (
 from orderbook_desktop.core.received import FileNotes, UnusableFile
 from orderbook_desktop.core.symbols import is_market
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.formats.lines import Cut, FileLines
+from orderbook_desktop.formats.lines import BrokenPlace, FileLines
 
 
 @dataclass(eq=False)
@@ -182,7 +182,7 @@ class _Lines:
     def parsed(self) -> Iterator[CaptureLine]:
         """Iterate over the lines, including broken places; raises `CaptureUnreadable`."""
         for number, raw in self._lines:
-            if isinstance(raw, Cut):
+            if isinstance(raw, BrokenPlace):
                 yield self._broken(number, raw.reason)
                 continue
             try:
@@ -229,8 +229,8 @@ class _Lines:
         return -1 if fraction else int(whole)
 
     def _broken(self, number: int, reason: str) -> CaptureLine:
-        told = self._notes.cut(self._path, number, reason)
-        return CaptureLine(number, self._latest_ns, "", "", b"", b"", broken=told)
+        sentence = self._notes.cut(self._path, number, reason)
+        return CaptureLine(number, self._latest_ns, "", "", b"", b"", broken=sentence)
 
     def _mended(self, number: int, raw: bytes, error: Exception) -> Iterator[CaptureLine]:
         """Iterate over the readable parts of a broken line; raises where it is wrong otherwise."""

@@ -3,7 +3,7 @@
 A killed collector leaves half a line, or a gzip stream without its end. A restarted collector may
 append to that, or write a shorter stream over a longer one. A computer that loses power leaves
 zero bytes at the end of a file. The lines before and behind such a place are as they were written;
-the place itself is a `Cut`.
+the place itself is a `BrokenPlace`.
 
 Memory is bounded for any file. A gzip member that follows one without an end is found by its
 header (RFC 1952, "Member format").
@@ -45,7 +45,7 @@ _CHECKSUM: Final = "the checksum of its gzip data is wrong"
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class BrokenPlace:
     """A broken place of a file: in `line`, for `reason`.
 
     `fragment` is the part of the line that is there.
@@ -69,8 +69,8 @@ def check_file(path: Path) -> None:
 class FileLines:
     """The lines of the file at `path`. Use it as a context manager, and iterate once.
 
-    It yields (number, line without its end), and (number, `Cut`) where the file is broken. Empty
-    lines are skipped. Raises `UnusableFile`.
+    It yields (number, line without its end), or (number, `BrokenPlace`) where the file is broken.
+    Empty lines are skipped. Raises `UnusableFile`.
     """
 
     def __init__(self, path: Path, longest: int = LONGEST_LINE) -> None:
@@ -83,7 +83,7 @@ class FileLines:
         self._doubt = ""
         self._is_zipped = False
         self._is_reading_on = False
-        self._waiting: list[tuple[int, bytes | Cut]] = []
+        self._waiting: list[tuple[int, bytes | BrokenPlace]] = []
         check_file(path)
         try:
             self._file = path.open("rb")
@@ -104,7 +104,7 @@ class FileLines:
     ) -> None:
         self._file.close()
 
-    def __iter__(self) -> Iterator[tuple[int, bytes | Cut]]:
+    def __iter__(self) -> Iterator[tuple[int, bytes | BrokenPlace]]:
         """Iterate over the lines; see the class."""
         while True:
             for item in self._lines:
@@ -119,8 +119,8 @@ class FileLines:
     def is_broken_here(self) -> bool:
         """Whether the last yielded line, which the caller can't read, belongs to a broken place.
 
-        In gzip data this reads on, because overwritten data shows only further down. If the place
-        is broken, the lines up to its end are left out, and iterating goes on with the `Cut`.
+        In gzip data this reads on: overwritten data shows only further down. If the place is
+        broken, the lines up to its end are left out, and iterating goes on with the `BrokenPlace`.
         """
         if self._doubt:
             if self._doubt == _NO_END:
@@ -131,14 +131,14 @@ class FileLines:
         number, fragment = self._number, self._latest
         self._is_reading_on = True
         for _, line in self._lines:
-            if isinstance(line, Cut) and line.reason != _ZEROS:
+            if isinstance(line, BrokenPlace) and line.reason != _ZEROS:
                 self._is_reading_on = False
-                self._waiting.append((number, Cut(number, line.reason, fragment)))
+                self._waiting.append((number, BrokenPlace(number, line.reason, fragment)))
                 return True
         return False
 
-    def _cut(self, reason: str, fragment: bytes) -> tuple[int, Cut]:
-        return self._number, Cut(self._number, reason, fragment)
+    def _cut(self, reason: str, fragment: bytes) -> tuple[int, BrokenPlace]:
+        return self._number, BrokenPlace(self._number, reason, fragment)
 
     def _unreadable(self, error: Exception) -> UnusableFile:
         reason = getattr(error, "strerror", None) or str(error)
@@ -159,7 +159,7 @@ class FileLines:
         except OSError as error:
             raise self._unreadable(error) from error
 
-    def _split(self) -> Iterator[tuple[int, bytes | Cut]]:
+    def _split(self) -> Iterator[tuple[int, bytes | BrokenPlace]]:
         for piece in self._pieces():
             if isinstance(piece, str):
                 yield self._broken(piece)
@@ -180,7 +180,7 @@ class FileLines:
             # The last line may be whole nevertheless.
             yield from self._line(rest, _NO_END)
 
-    def _usual(self, lines: list[bytes]) -> Iterator[tuple[int, bytes | Cut]]:
+    def _usual(self, lines: list[bytes]) -> Iterator[tuple[int, bytes | BrokenPlace]]:
         """Iterate over usual lines: it gives what `_line` gives for each, in half the time."""
         self._doubt = ""
         if not any(lines):
@@ -193,7 +193,7 @@ class FileLines:
             if self._latest:
                 yield self._number, self._latest
 
-    def _line(self, line: bytes, doubt: str = "") -> Iterator[tuple[int, bytes | Cut]]:
+    def _line(self, line: bytes, doubt: str = "") -> Iterator[tuple[int, bytes | BrokenPlace]]:
         self._number += 1
         if self._number == 1:
             line = line.removeprefix(BOM_UTF8)
@@ -208,7 +208,7 @@ class FileLines:
             self._latest, self._doubt = line, doubt
             yield self._number, line
 
-    def _between_zeros(self, line: bytes) -> Iterator[tuple[int, bytes | Cut]]:
+    def _between_zeros(self, line: bytes) -> Iterator[tuple[int, bytes | BrokenPlace]]:
         before, *others = _zeros.split(line)
         for piece in others:
             self._latest, self._doubt = before, _ZEROS
@@ -220,7 +220,7 @@ class FileLines:
             self._latest, self._doubt = before, ""
             yield self._number, before
 
-    def _broken(self, reason: str) -> tuple[int, Cut]:
+    def _broken(self, reason: str) -> tuple[int, BrokenPlace]:
         if reason == _CHECKSUM and not self._is_reading_on:
             # Any of the lines up to here may be damaged.
             raise UnusableFile(self._path, f"is damaged: {reason}")
@@ -238,18 +238,18 @@ class _Members:
         self._file = file
         self._data = b""
         # A broken place is reported once.
-        self._is_told = False
+        self._is_reported = False
 
     def pieces(self) -> Iterator[bytes | str]:
         """Iterate over pieces of the data, and reasons why they are broken behind them."""
         while self._has_more():
             # A member may begin with a long file name; in garbage a name is not believed.
-            if _begins_member(self._data[:_TRIED_BYTES], is_expected=not self._is_told):
-                self._is_told = False
+            if _begins_member(self._data[:_TRIED_BYTES], is_expected=not self._is_reported):
+                self._is_reported = False
                 yield from self._member()
                 continue
-            if not self._is_told:
-                self._is_told = True
+            if not self._is_reported:
+                self._is_reported = True
                 yield _GARBAGE
             at = self._next_member(1)
             self._data = b"" if at is None else self._data[at:]
@@ -281,14 +281,14 @@ class _Members:
             try:
                 yield from _unpacked(unpack, data)
             except zlib.error as error:
-                self._is_told = True
+                self._is_reported = True
                 yield _CHECKSUM if "check" in str(error) else _DAMAGED
                 return
             if unpack.eof:
                 self._data = unpack.unused_data + self._data
                 return
             if at is not None or not self._read():
-                self._is_told = True
+                self._is_reported = True
                 yield _CUT_OFF
                 return
 

@@ -37,7 +37,7 @@ from orderbook_desktop.core.received import (
 )
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX
-from orderbook_desktop.formats.lines import Cut, FileLines
+from orderbook_desktop.formats.lines import BrokenPlace, FileLines
 from orderbook_desktop.formats.tardis_writer import EXCHANGE, HEADER
 
 _NS_A_US: Final = 1_000
@@ -251,7 +251,7 @@ class _Rows:
         """Iterate over (time, group of rows or broken place)."""
         with FileLines(self._path) as lines:
             for number, raw in lines:
-                if isinstance(raw, Cut):
+                if isinstance(raw, BrokenPlace):
                     yield from self._broken(raw)
                     continue
                 # A program that rewrote the file may have quoted the fields.
@@ -300,15 +300,15 @@ class _Rows:
         group.sides[at].append(level)
         return ended
 
-    def _broken(self, cut: Cut) -> Iterator[tuple[Time, _Group | Broken]]:
+    def _broken(self, place: BrokenPlace) -> Iterator[tuple[Time, _Group | Broken]]:
         group, self._group = self._group, None
-        reason = cut.reason
-        if group is not None and self._is_ended_before(cut.fragment):
+        reason = place.reason
+        if group is not None and self._is_ended_before(place.fragment):
             yield group.key.time, group
         elif group is not None:
             reason = f"{reason}, and the event which that lies in is left out"
-        told = self._notes.cut(self._path, cut.line, reason)
-        yield self._latest, Broken(self._latest[0] * _NS_A_US, frozenset(self._markets), told)
+        sentence = self._notes.cut(self._path, place.line, reason)
+        yield self._latest, Broken(self._latest[0] * _NS_A_US, frozenset(self._markets), sentence)
 
     def _is_ended_before(self, fragment: bytes) -> bool:
         """Whether half a row belongs to another event than the row before it."""

@@ -16,7 +16,7 @@ import time
 from collections.abc import Collection, Mapping
 
 from orderbook_desktop.exchange.local import LocalExchange
-from orderbook_desktop.exchange.local.source import BookView, Listing, Publish, StreamEvent
+from orderbook_desktop.exchange.local.source import Listing, LocalBook, Publish, StreamEvent
 
 LEVELS = 1_000
 LEVELS_AN_EVENT = 10
@@ -81,15 +81,15 @@ class BusySource:
         if len(streams) >= len(self.markets):
             self._all_wanted.set()
 
-    async def book(self, market: str) -> BookView:
+    async def book(self, market: str) -> LocalBook:
         sent = self._sent[market]
         bids, asks = dict(self._bids), dict(self._asks)
         for index in range(max(0, sent - _ROUND), sent):
             for side, changed in zip((bids, asks), self._round[index % _ROUND], strict=True):
                 side.update(changed)
-        return BookView(_FIRST_ID + sent * _IDS_AN_EVENT, _there(bids, -1), _there(asks, 1))
+        return LocalBook(_FIRST_ID + sent * _IDS_AN_EVENT, _there(bids, -1), _there(asks, 1))
 
-    def older_book(self, market: str) -> BookView | None:  # noqa: ARG002 (its name is given)
+    def older_book(self, market: str) -> LocalBook | None:  # noqa: ARG002 (its name is given)
         return None
 
     def update_id(self, market: str) -> int:

@@ -83,9 +83,9 @@ def test_a_new_minute_begins_at_zero() -> None:
 def test_what_others_used_counts() -> None:
     limit = WeightLimit(per_minute=1_000, reserve=400)
     limit.spend(250, 6_000.0)
-    limit.told(590, 6_001.0)
+    limit.note_used(590, 6_001.0)
     assert limit.delay(250, 6_002.0) > 0
-    limit.told(300, 6_003.0)
+    limit.note_used(300, 6_003.0)
     assert limit.delay(250, 6_004.0) > 0, "an answer overtaken by another one takes nothing back"
 
 

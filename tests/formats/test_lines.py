@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orderbook_desktop.core.received import UnusableFile
-from orderbook_desktop.formats.lines import Cut, FileLines, first_line
+from orderbook_desktop.formats.lines import BrokenPlace, FileLines, first_line
 
 _LINES = [b'17672256001%08d {"a":%d}' % (number, number * 7919) for number in range(3000)]
 _TEXT = b"".join(line + b"\n" for line in _LINES)
@@ -17,13 +17,13 @@ _MORE = [b"more %d" % number for number in range(50)]
 _MORE_PACKED = gzip.compress(b"".join(line + b"\n" for line in _MORE), mtime=0)
 
 
-def _read(path: Path, data: bytes) -> tuple[list[bytes], list[Cut]]:
+def _read(path: Path, data: bytes) -> tuple[list[bytes], list[BrokenPlace]]:
     path.write_bytes(data)
     with FileLines(path) as lines:
         found = [line for _, line in lines]
     return (
         [one for one in found if isinstance(one, bytes)],
-        [one for one in found if isinstance(one, Cut)],
+        [one for one in found if isinstance(one, BrokenPlace)],
     )
 
 
@@ -79,7 +79,7 @@ def test_a_line_that_makes_no_sense_tells_where_gzip_data_were_written_over(tmp_
     good: list[bytes] = []
     with FileLines(path) as lines:
         for _, line in lines:
-            if isinstance(line, Cut):
+            if isinstance(line, BrokenPlace):
                 assert line.line == len(good) + 1
                 break
             if line.isdigit() and int(line) % 7919**3 == 0:
@@ -124,7 +124,7 @@ def test_half_a_line_at_the_end_is_in_doubt(tmp_path: Path) -> None:
             found.append((number, line))
             assert line != b"a" or not lines.is_broken_here()
             assert line != b"half" or lines.is_broken_here()
-    assert found[1:] == [(2, b"half"), (2, Cut(2, "the file is cut off", b"half"))]
+    assert found[1:] == [(2, b"half"), (2, BrokenPlace(2, "the file is cut off", b"half"))]
 
 
 def test_nothing_at_all(tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ event has besides that. `event_ms` is the time since the event before, less the 
     received_ns       0 0 1000000 0 0 6000000 0 0 0 0    00 00 5b 00 00 60 00 00 00 00 + 404203366e
 
 Keys: the first one of the start book, folded, then the difference to each next one. Then how many
-keys each event adds, by side. The first key that an event adds to a side is told as difference from
-the one before, at first from the best key of that side.
+keys each event adds, by side. The first key that an event adds to a side is stored as its
+difference from the one before, at first from the best key of that side.
 
     start             20001 1 20001 1                    50 01 50 01 + 212ec401
     new_bids          0 0 1 0 0 0 1 0 0 0                00 00 01 00 00 00 01 00 00 00

@@ -38,7 +38,7 @@ class DecodedChunk:
     at each of their places (`archive.lanes`). `unsorted` has the events whose levels were not sent
     in the order of their keys, and the place of each of these levels in its event, by key.
     `odd_payloads` has the texts of events that are not spelt canonically, by their index.
-    `told_ms` are the stored times of the events. They equal those of `numbers`, except where an
+    `stored_ms` are the stored times of the events. They equal those of `numbers`, except where an
     earlier version of the program stored a time that does not count (`core.event_times`).
     """
 
@@ -48,7 +48,7 @@ class DecodedChunk:
     quantities: Int64Array
     unsorted: tuple[Int64Array, Int64Array]
     odd_payloads: dict[int, bytes]
-    told_ms: Int64Array
+    stored_ms: Int64Array
 
     @property
     def scale(self) -> Scale:
@@ -149,8 +149,8 @@ class DecodedChunk:
 
     def payloads(self) -> list[bytes]:
         """Return the JSON text of each event exactly as it was sent."""
-        told = self.numbers._replace(event_ms=self.told_ms)
-        texts = spell(told, self.changes, self.scale, self.header.market)
+        numbers = self.numbers._replace(event_ms=self.stored_ms)
+        texts = spell(numbers, self.changes, self.scale, self.header.market)
         for index, text in self.odd_payloads.items():
             texts[index] = text
         return texts
@@ -197,20 +197,20 @@ def _assembled(chunk: ArchiveChunk, lanes: Lanes, quantities: Int64Array) -> Dec
     by_place = quantities.take(lanes.entries)
     if not np.array_equal(lanes.there, by_place > 0):
         raise DamagedChunk("a level has a wrong quantity")
-    told = _read_numbers(columns.events, header)
+    stored = _read_numbers(columns.events, header)
     if header.start_id is None:
         # Loose events may be in any order: there is no earlier time to hold them against.
-        event_ms = all_in_ms(told.event_ms)
+        event_ms = all_in_ms(stored.event_ms)
     else:
-        event_ms = stored_times(told.event_ms, told.received_ns, header.start_event_ms)
+        event_ms = stored_times(stored.event_ms, stored.received_ns, header.start_event_ms)
     return DecodedChunk(
         header,
-        told._replace(event_ms=event_ms),
+        stored._replace(event_ms=event_ms),
         lanes,
         by_place,
         (read_unsigned(columns.odd.unsorted).cumsum(), read_unsigned(columns.odd.places)),
         _odd_payloads(columns.odd, header.event_count),
-        told.event_ms,
+        stored.event_ms,
     )
 
 

@@ -59,7 +59,7 @@ def reproduces(chunk: DecodedChunk, events: Sequence[DepthDiff]) -> bool:
     """Return whether `chunk` gives back exactly `events`, so that they may be removed."""
     return (
         chunk.numbers.received_ns.tolist() == [event.received_ns for event in events]
-        and chunk.told_ms.tolist() == [event.event_ms for event in events]
+        and chunk.stored_ms.tolist() == [event.event_ms for event in events]
         and chunk.payloads() == [event.payload for event in events]
         and all(event.market == chunk.header.market for event in events)
     )
@@ -129,11 +129,11 @@ def _least_standing(
 
 
 def _header_faults(chunk: DecodedChunk) -> Iterator[ChunkFault]:
-    numbers = chunk.numbers._replace(event_ms=chunk.told_ms)
-    told, found = chunk.header.coverage, coverage_of(numbers)
-    for name in told.__struct_fields__:
-        if getattr(told, name) != getattr(found, name):
-            yield ChunkFault(told.first_id, f"the chunk's {name} is not that of its events")
+    numbers = chunk.numbers._replace(event_ms=chunk.stored_ms)
+    stated, found = chunk.header.coverage, coverage_of(numbers)
+    for name in stated.__struct_fields__:
+        if getattr(stated, name) != getattr(found, name):
+            yield ChunkFault(stated.first_id, f"the chunk's {name} is not that of its events")
 
 
 def _id_faults(chunk: DecodedChunk, start_id: int) -> Iterator[ChunkFault]:
@@ -155,19 +155,20 @@ def _id_faults(chunk: DecodedChunk, start_id: int) -> Iterator[ChunkFault]:
 
 def _time_faults(chunk: DecodedChunk) -> Iterator[ChunkFault]:
     """Iterate over impossible times."""
-    told, final_ids = all_in_ms(chunk.told_ms), chunk.numbers.final_ids
-    differs = told != chunk.numbers.event_ms
+    sent_ms, final_ids = all_in_ms(chunk.stored_ms), chunk.numbers.final_ids
+    differs = sent_ms != chunk.numbers.event_ms
     if differs.any():
         index = int(differs.argmax())
+        time = chunk.stored_ms[index]
         yield ChunkFault(
             int(final_ids[index]),
-            f"the event time {chunk.told_ms[index]} contradicts the one before it and its receipt",
+            f"the event time {time} contradicts the one before it and its receipt",
         )
-    too_early = told < EARLIEST_MS
+    too_early = sent_ms < EARLIEST_MS
     if too_early.any():
         index = int(too_early.argmax())
         yield ChunkFault(
-            int(final_ids[index]), f"the event time {chunk.told_ms[index]} is impossible"
+            int(final_ids[index]), f"the event time {chunk.stored_ms[index]} is impossible"
         )
 
 

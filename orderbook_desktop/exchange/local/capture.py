@@ -18,8 +18,8 @@ from typing import Final
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.exchange.local.capture_book import CaptureBook
 from orderbook_desktop.exchange.local.source import (
-    BookView,
     Listing,
+    LocalBook,
     Publish,
     StreamEvent,
     TextLevel,
@@ -121,12 +121,12 @@ class CaptureSource:
         if any(stream.startswith(prefixes) for stream in streams):
             self._start.set()
 
-    async def book(self, market: str) -> BookView:
+    async def book(self, market: str) -> LocalBook:
         """Return the book after the last played line; wait until there is one."""
         await self._book_known[market].wait()
         return self._books[market].view()
 
-    def older_book(self, market: str) -> BookView | None:
+    def older_book(self, market: str) -> LocalBook | None:
         """Return the book of some fifty diffs ago, or the first one."""
         return self._books[market].older_view()
 
@@ -204,13 +204,13 @@ class CaptureSource:
             return
         known = self._rounds.get(market)
         if line.diff and known is None:
-            start = BookView(line.diff.first_id - 1, [], [])
+            start = LocalBook(line.diff.first_id - 1, [], [])
             self._rounds[market] = _MarketRound(start, line.diff.first_id, line.diff.event_ms)
         elif line.diff and known and not known.first_event_ms:
             known.first_event_ms = line.diff.event_ms
         elif line.snapshot and (known is None or known.start_is_empty):
             snapshot = line.snapshot
-            start = BookView(snapshot.last_update_id, snapshot.bids, snapshot.asks)
+            start = LocalBook(snapshot.last_update_id, snapshot.bids, snapshot.asks)
             first_id = known.first_id if known else snapshot.last_update_id + 1
             first_event_ms = known.first_event_ms if known else 0
             self._rounds[market] = _MarketRound(start, first_id, first_event_ms)
@@ -287,7 +287,7 @@ class _MarketRound:
     `first_id` and `first_event_ms` are those of the capture's first diff.
     """
 
-    start: BookView
+    start: LocalBook
     first_id: int
     first_event_ms: int = 0
     id_shift: int = 0
@@ -297,7 +297,7 @@ class _MarketRound:
         """Whether there was no snapshot yet."""
         return not (self.start.bids or self.start.asks)
 
-    def begin_again(self, final: BookView, time_shift_ns: int) -> Diff:
+    def begin_again(self, final: LocalBook, time_shift_ns: int) -> Diff:
         """Begin the next round; return the diff from the `final` book to the start book."""
         first = final.last_update_id + 1
         self.id_shift = first - min(self.first_id, self.start.last_update_id)

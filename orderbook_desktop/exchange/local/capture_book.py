@@ -14,7 +14,7 @@ from typing import Final
 
 from orderbook_desktop.core.depth_sync import may_follow
 from orderbook_desktop.core.events import WIDEST_EVENT
-from orderbook_desktop.exchange.local.source import BookView, TextLevel
+from orderbook_desktop.exchange.local.source import LocalBook, TextLevel
 from orderbook_desktop.formats.capture_lines import Diff, Snapshot
 
 _log = logging.getLogger(__name__)
@@ -96,11 +96,11 @@ class CaptureBook:
             self.last_update_id = self.last_update_id or diff.first_id - 1
             self._take(diff)
 
-    def view(self) -> BookView:
+    def view(self) -> LocalBook:
         """Return the book as it is now."""
         return _view(self.last_update_id, self._bids, self._asks)
 
-    def older_view(self) -> BookView | None:
+    def older_view(self) -> LocalBook | None:
         """Return the book of 50 to 100 diffs ago, or the first one."""
         older = self._older or self._newer
         return _view(*older) if older else None
@@ -145,8 +145,8 @@ class CaptureBook:
         return self.last_update_id, self._bids.copy(), self._asks.copy()
 
 
-def _view(last_update_id: int, bids: _Side, asks: _Side) -> BookView:
-    return BookView(
+def _view(last_update_id: int, bids: _Side, asks: _Side) -> LocalBook:
+    return LocalBook(
         last_update_id,
         [bids[price] for price in sorted(bids, reverse=True)],
         [asks[price] for price in sorted(asks)],

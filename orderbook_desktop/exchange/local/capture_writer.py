@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from orderbook_desktop.core.symbols import split_symbol
-from orderbook_desktop.exchange.local.source import BookView
+from orderbook_desktop.exchange.local.source import LocalBook
 from orderbook_desktop.exchange.local.synthetic_listing import synthetic_specs
 from orderbook_desktop.exchange.local.synthetic_market import STEP_MS, SyntheticMarket
 
@@ -68,7 +68,7 @@ def _lines(
 ) -> Iterator[tuple[int, bytes]]:
     """Iterate over (time, JSON) of one market until `end_ms`."""
     start_ms, name = market.now_ms, market.spec.market.lower().encode()
-    snapshot: BookView | None = None
+    snapshot: LocalBook | None = None
     snapshot_ms = start_ms + _SNAPSHOT_LATE_MS
     for now_ms in range(start_ms + STEP_MS, end_ms + 1, STEP_MS):
         for event in market.advance(now_ms):

@@ -11,7 +11,7 @@ import msgspec
 TextLevel = tuple[str, str]
 
 
-class BookView(NamedTuple):
+class LocalBook(NamedTuple):
     """A whole book as decimal text: (price, quantity), best first on both sides."""
 
     last_update_id: int
@@ -96,14 +96,14 @@ class MarketSource(Protocol):
         """Note all streams that have a subscriber now."""
         ...
 
-    async def book(self, market: str) -> BookView:
+    async def book(self, market: str) -> LocalBook:
         """Return the book of a listed market after the last published event.
 
         It waits where the source does not know the book yet.
         """
         ...
 
-    def older_book(self, market: str) -> BookView | None:
+    def older_book(self, market: str) -> LocalBook | None:
         """Return an older book, or None where none is known."""
         ...
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from orderbook_desktop.exchange.local.source import BookView, Listing, Publish, StreamEvent
+from orderbook_desktop.exchange.local.source import Listing, LocalBook, Publish, StreamEvent
 from orderbook_desktop.exchange.local.synthetic_listing import synthetic_specs
 from orderbook_desktop.exchange.local.synthetic_market import STEP_MS, SyntheticMarket
 
@@ -71,13 +71,13 @@ class SyntheticSource:
         markets = {stream.partition("@")[0].upper() for stream in streams}
         self._wanted = markets & self._specs.keys()
 
-    async def book(self, market: str) -> BookView:
+    async def book(self, market: str) -> LocalBook:
         """Return the book now; the market goes on living for a while."""
         now_ms = self._now_ms()
         self._requested_ms[market] = now_ms
         return self._awake(market).book()
 
-    def older_book(self, market: str) -> BookView | None:
+    def older_book(self, market: str) -> LocalBook | None:
         """Return the book of five to ten seconds ago, or the first one."""
         return self._awake(market).older_book()
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from orderbook_desktop.exchange.local.source import BookView, TextLevel
+from orderbook_desktop.exchange.local.source import LocalBook, TextLevel
 from orderbook_desktop.exchange.local.synthetic_listing import MarketSpec
 
 STEP_MS: Final = 100
@@ -157,11 +157,11 @@ class SyntheticMarket:
         self._step_changes = _Changes(self.last_update_id + 1)
         self._second_changes = _Changes(self.last_update_id + 1)
 
-    def book(self) -> BookView:
+    def book(self) -> LocalBook:
         """Return the whole book."""
         return self._view(self.last_update_id, self._sides)
 
-    def older_book(self) -> BookView:
+    def older_book(self) -> LocalBook:
         """Return the book of five to ten seconds ago, or the first one."""
         return self._view(*self._older)
 
@@ -391,8 +391,8 @@ class SyntheticMarket:
     def _copy(self) -> tuple[int, _Sides]:
         return self.last_update_id, (self._sides[_BID].copy(), self._sides[_ASK].copy())
 
-    def _view(self, last_update_id: int, sides: _Sides) -> BookView:
-        return BookView(last_update_id, self._texts(sides[_BID]), self._texts(sides[_ASK]))
+    def _view(self, last_update_id: int, sides: _Sides) -> LocalBook:
+        return LocalBook(last_update_id, self._texts(sides[_BID]), self._texts(sides[_ASK]))
 
     def _texts(self, side: _RestingSide) -> list[TextLevel]:
         return [(self._price(abs(key)), self._quantity(side.lots[key])) for key in side.keys]

@@ -99,7 +99,7 @@ def test_only_traded_symbols_are_on_offer(settings: Settings) -> None:
         offer = SymbolList()
         library = _library(engine, offer)
         assert library.find("BTC-USDT").market == "BTCUSDT"
-        with pytest.raises(NotOffered, match="has not told yet"):
+        with pytest.raises(NotOffered, match="has not listed its symbols yet"):
             library.find("ETH/USDT")
         await offer.load(engine.symbols)
         assert library.find("ETH/USDT").tick_size > 0

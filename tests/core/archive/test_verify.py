@@ -50,7 +50,7 @@ def reasons(chunk: DecodedChunk, start: BookImage | None = None) -> list[str]:
 def with_numbers(chunk: DecodedChunk, **columns: list[int]) -> DecodedChunk:
     arrays = {name: np.array(values) for name, values in columns.items()}
     numbers = EventNumbers(**{**chunk.numbers._asdict(), **arrays})
-    return replace(chunk, numbers=numbers, told_ms=numbers.event_ms)
+    return replace(chunk, numbers=numbers, stored_ms=numbers.event_ms)
 
 
 @given(runs("any"))
