@@ -140,7 +140,7 @@ class SymbolBox(QLineEdit):
             self._say("The exchange's symbols are not known yet. Type one, such as BTC/USDT.")
 
     def _take(self) -> None:
-        """Take the marked symbol, or the typed one while no symbols are known."""
+        """Take the marked symbol, or the typed symbol while no symbols are known."""
         popup = self.popup
         if popup is None and not self._typed:
             self.left.emit()

@@ -134,7 +134,7 @@ class SymbolPopup(QFrame):
     def open_list(
         self, anchor: QWidget, symbols: Sequence[SymbolInfo], recents: Sequence[str]
     ) -> None:
-        """Show `symbols`, the first one marked, below `anchor`."""
+        """Show `symbols` below `anchor`, with the first symbol marked."""
         self._model.show_found(symbols, recents)
         self._sentence.setText("")
         self.move_mark(0)

@@ -35,22 +35,22 @@ class Disk:
 @pytest.mark.expects_log(r"WARNING .*disk_watch: the disk's state is full, 499.0 MB are free")
 @pytest.mark.allows_log(r"WARNING .*disk_watch")
 def test_says_what_to_do_without_numbers_that_change() -> None:
-    told: list[str] = []
-    watch = DiskWatch(2 * _GB, lambda: None, told.append, lambda: told.append("on"))
+    calls: list[str] = []
+    watch = DiskWatch(2 * _GB, lambda: None, calls.append, lambda: calls.append("on"))
     assert (watch.level, watch.problem) == (DiskLevel.GOOD, "")
     watch.look(1_900_000_000)
     low = watch.problem
     assert low.startswith("Less than 2.0 GB is free on the disk of the recordings; below 500.0 MB")
     watch.look(1_800_000_000)
-    assert (watch.problem, told) == (low, [])
+    assert (watch.problem, calls) == (low, [])
     watch.look(499_000_000)
     assert watch.problem.startswith("Recording is paused, because less than 500.0 MB is free")
     assert "goes on by itself when 1.0 GB is" in watch.problem
     watch.look(999_000_000)
-    assert (told, watch.pauses) == (["499.0 MB were free."], 1)
+    assert (calls, watch.pauses) == (["499.0 MB were free."], 1)
     watch.look(1_000_000_000)
     watch.look(3_000_000_000)
-    assert told == ["499.0 MB were free.", "on"]
+    assert calls == ["499.0 MB were free.", "on"]
     assert watch.problem == ""
 
 

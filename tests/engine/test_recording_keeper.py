@@ -18,7 +18,7 @@ from tests.storage.recording_fixtures import Tape, all_of, database, server
 __all__ = ["database", "server"]
 
 
-class Kept:
+class KeeperScene:
     """A keeper with a recorder and a clock of the test."""
 
     def __init__(
@@ -47,49 +47,49 @@ class Kept:
 
 
 @pytest.fixture
-async def keep(database: Database) -> Callable[..., Kept]:
+async def keep(database: Database) -> Callable[..., KeeperScene]:
     await database.prepare()
 
-    def make(retention: Retention | None = None) -> Kept:
-        return Kept(database, retention)
+    def make(retention: Retention | None = None) -> KeeperScene:
+        return KeeperScene(database, retention)
 
     return make
 
 
-Keep = Callable[..., Kept]
+Keep = Callable[..., KeeperScene]
 
 
 async def test_the_forecast_is_of_what_lasts(keep: Keep) -> None:
-    kept = keep()
+    scene = keep()
     for _ in range(5):
-        await kept.after(5)
-        payload, events = kept.recorded
-        kept.recorded = payload + 50_000, events + 40
-    assert kept.keeper.folder == FolderSize(12_345, 2_345)
-    assert kept.keeper.size is not None
+        await scene.after(5)
+        payload, events = scene.recorded
+        scene.recorded = payload + 50_000, events + 40
+    assert scene.keeper.folder == FolderSize(12_345, 2_345)
+    assert scene.keeper.size is not None
     # 10 kB a second, of which 9 % stay.
-    assert kept.keeper.bytes_per_day == 10_000 * 86_400 * 9 // 100
-    kept.recording = False
-    await kept.after(5)
-    assert kept.keeper.bytes_per_day is None
+    assert scene.keeper.bytes_per_day == 10_000 * 86_400 * 9 // 100
+    scene.recording = False
+    await scene.after(5)
+    assert scene.keeper.bytes_per_day is None
 
 
 async def test_a_forecast_needs_some_seconds(keep: Keep) -> None:
-    kept = keep()
-    await kept.after(5)
-    kept.recorded = 50_000, 40
-    await kept.after(5)
-    assert kept.keeper.bytes_per_day is None
+    scene = keep()
+    await scene.after(5)
+    scene.recorded = 50_000, 40
+    await scene.after(5)
+    assert scene.keeper.bytes_per_day is None
 
 
 async def test_the_forecast_follows_the_last_minutes(keep: Keep) -> None:
-    kept = keep()
+    scene = keep()
     for second in range(0, 1_000, 5):
         # The pace was ten times as high before.
         grown = 50_000 if second < 500 else 5_000
-        kept.recorded = kept.recorded[0] + grown, kept.recorded[1] + 4
-        await kept.after(5)
-    assert kept.keeper.bytes_per_day == 1_000 * 86_400 * 9 // 100
+        scene.recorded = scene.recorded[0] + grown, scene.recorded[1] + 4
+        await scene.after(5)
+    assert scene.keeper.bytes_per_day == 1_000 * 86_400 * 9 // 100
 
 
 async def test_what_is_not_kept_goes_while_it_is_recorded(keep: Keep, database: Database) -> None:
@@ -97,12 +97,12 @@ async def test_what_is_not_kept_goes_while_it_is_recorded(keep: Keep, database: 
     await store_segment(database, tape, "old", minutes=2)
     tape.now_ms += 86_400_000 * 9
     await store_segment(database, tape, "new", minutes=2, running=True)
-    kept = keep(Retention(days=5))
-    kept.recording = False
-    await kept.after(60)
+    scene = keep(Retention(days=5))
+    scene.recording = False
+    await scene.after(60)
     assert len(await all_of(database, "segments")) == 2
-    kept.recording = True
-    await kept.after(60)
+    scene.recording = True
+    await scene.after(60)
     assert [one["_id"] for one in await all_of(database, "segments")] == ["new"]
 
 
@@ -112,26 +112,26 @@ async def test_a_choice_takes_effect_after_a_moment_to_think(
     tape = Tape()
     await store_segment(database, tape, "old", minutes=2)
     await store_segment(database, tape, "new", minutes=2, running=True)
-    kept = keep()
-    await kept.after(60)
-    kept.keeper.retention = Retention(gigabytes=1 / GB)
-    await kept.after(29)
+    scene = keep()
+    await scene.after(60)
+    scene.keeper.retention = Retention(gigabytes=1 / GB)
+    await scene.after(29)
     assert len(await all_of(database, "segments")) == 2
-    await kept.after(1)
+    await scene.after(1)
     assert [one["_id"] for one in await all_of(database, "segments")] == ["new"]
-    assert "more than the" in kept.keeper.problem
-    kept.keeper.retention = Retention()
-    await kept.after(31)
-    assert kept.keeper.problem == ""
+    assert "more than the" in scene.keeper.problem
+    scene.keeper.retention = Retention()
+    await scene.after(31)
+    assert scene.keeper.problem == ""
 
 
 @pytest.mark.expects_log(r"ERROR .*recording_keeper: the recordings can't be measured now")
 async def test_it_waits_for_the_database_and_outlives_its_faults(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = Kept(database, look_every_s=0.01)
+    scene = KeeperScene(database, look_every_s=0.01)
     failed = 0
-    look = kept.keeper.look
+    look = scene.keeper.look
 
     async def fail() -> None:
         nonlocal failed
@@ -142,10 +142,10 @@ async def test_it_waits_for_the_database_and_outlives_its_faults(
             raise KeyError("snapshot_id")
         await look()
 
-    monkeypatch.setattr(kept.keeper, "look", fail)
-    running = asyncio.create_task(kept.keeper.run())
+    monkeypatch.setattr(scene.keeper, "look", fail)
+    running = asyncio.create_task(scene.keeper.run())
     async with asyncio.timeout(60):
-        while kept.keeper.size is None:
+        while scene.keeper.size is None:
             await asyncio.sleep(0.01)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -158,16 +158,16 @@ async def test_what_takes_long_to_count_is_counted_seldom(
     await store_segment(database, tape, "old", minutes=2)
     tape.now_ms += 86_400_000 * 9
     await store_segment(database, tape, "new", minutes=2, running=True)
-    kept, counted = keep(Retention(days=5)), list[float]()
+    scene, counted = keep(Retention(days=5)), list[float]()
 
     async def count_rest(_: RecordingSizes) -> None:
-        counted.append(kept.now_s)
-        kept.now_s += 10
+        counted.append(scene.now_s)
+        scene.now_s += 10
 
     monkeypatch.setattr(RecordingSizes, "count_rest", count_rest)
     # A removal makes the keeper count again, but within the limit of its time.
     for _ in range(110):
-        await kept.after(10)
+        await scene.after(10)
     assert len(await all_of(database, "segments")) == 1
     assert len(counted) == 2
     assert counted[1] - counted[0] >= 1_000
@@ -179,43 +179,43 @@ async def test_the_limit_counts_what_the_database_needs_to_work(
     """The room to work counts for the limit, but never takes more than half of it."""
     tape = Tape()
     stored = await store_segment(database, tape, "one", minutes=20, running=True)
-    kept = keep()
-    await kept.after(60)
-    assert kept.keeper.size is not None
-    whole = kept.keeper.size.lasting_bytes
+    scene = keep()
+    await scene.after(60)
+    assert scene.keeper.size is not None
+    whole = scene.keeper.size.lasting_bytes
     # The recordings alone would fit; with the room to work, they don't.
-    kept.folder = FolderSize(whole // 4 + 900, 900)
-    kept.keeper.retention = Retention(gigabytes=whole / GB)
-    await kept.after(60)
-    await kept.after(1)
+    scene.folder = FolderSize(whole // 4 + 900, 900)
+    scene.keeper.retention = Retention(gigabytes=whole / GB)
+    await scene.after(60)
+    await scene.after(1)
     left = len(await all_of(database, "depth_chunks"))
     assert 0 < left < len(stored.chunks)
-    assert kept.keeper.size.lasting_bytes <= whole - whole // 4
-    assert kept.keeper.problem == ""
+    assert scene.keeper.size.lasting_bytes <= whole - whole // 4
+    assert scene.keeper.problem == ""
     # A very large room to work, and many looks, don't remove all recordings.
-    kept.folder = FolderSize(10 * whole, 0)
+    scene.folder = FolderSize(10 * whole, 0)
     for _ in range(3):
-        await kept.after(60)
-    await kept.after(1)
+        await scene.after(60)
+    await scene.after(1)
     few = len(await all_of(database, "depth_chunks"))
     assert 0 < few < left
-    assert kept.keeper.size.lasting_bytes >= whole // 2 - 2 * max(stored.chunk_bytes)
-    assert "is the room that it needs to work" in kept.keeper.problem
+    assert scene.keeper.size.lasting_bytes >= whole // 2 - 2 * max(stored.chunk_bytes)
+    assert "is the room that it needs to work" in scene.keeper.problem
 
 
 async def test_files_that_do_not_shrink_cost_nothing_more(keep: Keep, database: Database) -> None:
     """A removal leaves room in the archive's file, so nothing more has to be removed."""
     tape = Tape()
     await store_segment(database, tape, "one", minutes=20, running=True)
-    kept = keep()
-    await kept.after(60)
-    assert kept.keeper.size is not None
-    half = kept.keeper.size.lasting_bytes // 2
-    kept.folder = FolderSize(2 * half + 1_000, 2 * half + 1_000)
-    kept.keeper.retention = Retention(gigabytes=half / GB)
-    await kept.after(60)
+    scene = keep()
+    await scene.after(60)
+    assert scene.keeper.size is not None
+    half = scene.keeper.size.lasting_bytes // 2
+    scene.folder = FolderSize(2 * half + 1_000, 2 * half + 1_000)
+    scene.keeper.retention = Retention(gigabytes=half / GB)
+    await scene.after(60)
     left = len(await all_of(database, "depth_chunks"))
     for _ in range(4):
-        await kept.after(60)
+        await scene.after(60)
         assert len(await all_of(database, "depth_chunks")) == left > 0
-    assert kept.folder.reusable_bytes(kept.keeper.size) > half // 2
+    assert scene.folder.reusable_bytes(scene.keeper.size) > half // 2

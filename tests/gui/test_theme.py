@@ -58,13 +58,13 @@ def test_choice_of_theme(appearance: Appearance, system: Qt.ColorScheme, expecte
 
 def test_the_keeper_changes_the_application(qapp: QApplication) -> None:
     keeper = ThemeKeeper(qapp, Appearance.DARK)
-    told: list[Theme] = []
-    keeper.changed.connect(told.append)
+    themes: list[Theme] = []
+    keeper.changed.connect(themes.append)
     assert qapp.palette().color(QPalette.ColorRole.Window) == DARK.window
     keeper.set_appearance(Appearance.LIGHT)
-    assert told == [LIGHT]
+    assert themes == [LIGHT]
     assert qapp.palette().color(QPalette.ColorRole.Window) == LIGHT.window
     assert LIGHT.line.name() in qapp.styleSheet()
     assert "$" not in qapp.styleSheet()
     keeper.set_appearance(Appearance.LIGHT)
-    assert told == [LIGHT]
+    assert themes == [LIGHT]

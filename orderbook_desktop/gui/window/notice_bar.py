@@ -17,7 +17,7 @@ class NoticeRow(QFrame):
     """One notice: its level as a word, its sentence, its action, and a button to dismiss it.
 
     Signals:
-        acted(NoticeAction): the person wants what the notice offers.
+        acted(NoticeAction): the person wants this action of the notice.
         dismissed(str): the person has read the notice of this key.
     """
 
@@ -62,7 +62,7 @@ class NoticeBar(QWidget):
     """Stacks the notices, the most important on top; it takes no room while there are none.
 
     Signals:
-        acted(NoticeAction): the person wants what a notice offers.
+        acted(NoticeAction): the person wants this action of a notice.
         dismissed(str): the person has read the notice of this key.
         left(): the notice with the focus is removed; the focus should go elsewhere.
     """

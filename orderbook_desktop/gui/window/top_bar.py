@@ -167,7 +167,7 @@ class TopBar(QWidget):
         self.source_switch.set_kind(self._desk.source_kind)
 
     def fit(self, width: int) -> None:
-        """Leave out what does not fit in a window `width` pixels wide."""
+        """Leave out captions, words and switches that don't fit in a window `width` pixels wide."""
         compact, narrow = width < _COMPACT_BELOW, width < _NARROW_BELOW
         self.source_switch.setVisible(width >= _TIGHT_BELOW)
         self.record_button.show_compact(compact=narrow)

@@ -283,9 +283,9 @@ def test_the_code_holds_the_link(host: QWidget) -> None:
     expected = list(segno.make_qr(LINK, error="m").matrix_iter(border=4))
     size = image.width() // len(expected)
     middles = range(size // 2, image.width(), size)
-    seen = [[image.pixelColor(x, y).lightness() for x in middles] for y in middles]
+    lightnesses = [[image.pixelColor(x, y).lightness() for x in middles] for y in middles]
     # The code is dark on light in every theme.
-    assert seen == [[0 if module else 255 for module in row] for row in expected]
+    assert lightnesses == [[0 if module else 255 for module in row] for row in expected]
     assert code.accessibleDescription() == f"Opens {LINK}"
 
 

@@ -38,23 +38,23 @@ class Listener(Counter):
 
     def __init__(self, theme: Theme, preferences: Preferences, parent: QWidget) -> None:
         super().__init__(theme, preferences, parent)
-        self.told: list[object] = []
+        self.calls: list[object] = []
         self.focus_keys = FocusKeys(
-            {Action("Listener: ring", "ring", ("B",)): (lambda: self.told.append("ring"),)}
+            {Action("Listener: ring", "ring", ("B",)): (lambda: self.calls.append("ring"),)}
         )
 
     def set_step(self, step: int) -> None:
-        self.told.append(step)
+        self.calls.append(step)
 
     def begin_anew(self) -> None:
-        self.told.append("anew")
+        self.calls.append("anew")
 
     def set_theme(self, theme: Theme) -> None:
         super().set_theme(theme)
-        self.told.append(theme)
+        self.calls.append(theme)
 
     def commands(self) -> Sequence[Command]:
-        return (Command(Action("&Wake", "wake", ("Ctrl+9",)), lambda: self.told.append("wake")),)
+        return (Command(Action("&Wake", "wake", ("Ctrl+9",)), lambda: self.calls.append("wake")),)
 
 
 def _window(
@@ -117,7 +117,7 @@ def test_a_pane_is_told_everything(
     window.bridge.look()
     tick = BTC.info.tick_size
     # Without a book there is nothing to group.
-    assert pane.told == [1, tick, "ring", 2 * tick, "wake", LIGHT, "anew"]
+    assert pane.calls == [1, tick, "ring", 2 * tick, "wake", LIGHT, "anew"]
     assert pane.summary() == "0 levels"
     assert {"&Wake", "Listener: ring"} <= {one.text for one in window.actions_with_keys()}
     window.finish_close()

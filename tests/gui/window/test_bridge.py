@@ -25,7 +25,7 @@ class Clock:
         return self.now_ns
 
 
-class Told:
+class Emitted:
     """Notes the signals of a bridge, in order."""
 
     def __init__(self, bridge: DeskBridge) -> None:
@@ -65,25 +65,25 @@ def bridge(qapp: QApplication, desk: FakeDesk, clock: Clock) -> DeskBridge:
 
 
 @pytest.fixture
-def told(bridge: DeskBridge) -> Told:
-    return Told(bridge)
+def emitted(bridge: DeskBridge) -> Emitted:
+    return Emitted(bridge)
 
 
-def test_the_first_look_tells_everything(bridge: DeskBridge, told: Told) -> None:
+def test_the_first_look_emits_every_signal(bridge: DeskBridge, emitted: Emitted) -> None:
     bridge.look()
-    assert told.order == ["symbol", "desk", "frame", "badge", "recording"]
+    assert emitted.order == ["symbol", "desk", "frame", "badge", "recording"]
 
 
-def test_nothing_changed_nothing_told(bridge: DeskBridge, told: Told) -> None:
+def test_without_a_change_nothing_is_emitted(bridge: DeskBridge, emitted: Emitted) -> None:
     bridge.look()
-    told.order.clear()
+    emitted.order.clear()
     for _ in range(5):
         bridge.look()
-    assert told.order == []
+    assert emitted.order == []
 
 
 def test_one_look_shows_one_book_with_its_own_badge(
-    bridge: DeskBridge, told: Told, desk: FakeDesk
+    bridge: DeskBridge, emitted: Emitted, desk: FakeDesk
 ) -> None:
     """The source may change between two looks, so each frame takes only one look."""
     recorded, live = FakeSource("BTCUSDT"), FakeSource("BTCUSDT")
@@ -94,39 +94,39 @@ def test_one_look_shows_one_book_with_its_own_badge(
     desk.source = turning
     for looks in range(1, 8):
         bridge.look()
-        assert turning.looks == looks == len(told.frames)
+        assert turning.looks == looks == len(emitted.frames)
         price = {FeedState.SYNCED: 7 * 10**8, FeedState.DATABASE_AWAY: 8 * 10**8}
-        assert told.badges[-1].state is told.frames[-1].status.state
-        assert told.frames[-1].bids.prices.tolist() == [price[told.badges[-1].state]]
+        assert emitted.badges[-1].state is emitted.frames[-1].status.state
+        assert emitted.frames[-1].bids.prices.tolist() == [price[emitted.badges[-1].state]]
 
 
 def test_many_events_between_two_looks_are_one_frame(
-    bridge: DeskBridge, told: Told, desk: FakeDesk
+    bridge: DeskBridge, emitted: Emitted, desk: FakeDesk
 ) -> None:
     desk.source.load([("100.00", "1")], [("100.01", "1")])
     bridge.look()
     for size in ("2", "3", "4"):
         desk.source.apply([("100.00", size)], [])
     bridge.look()
-    assert len(told.frames) == 2
-    assert told.frames[-1].bids.quantities.tolist() == [4 * 10**8]
+    assert len(emitted.frames) == 2
+    assert emitted.frames[-1].bids.quantities.tolist() == [4 * 10**8]
 
 
 def test_another_symbol_comes_before_its_empty_frame(
-    bridge: DeskBridge, told: Told, desk: FakeDesk
+    bridge: DeskBridge, emitted: Emitted, desk: FakeDesk
 ) -> None:
     desk.source.load([("100.00", "1")], [("100.01", "1")])
     bridge.look()
-    told.order.clear()
+    emitted.order.clear()
     desk.select_symbol("ETH/USDT")
     bridge.look()
-    assert told.order[:3] == ["symbol", "desk", "frame"]
-    assert told.frames[-1].symbol.symbol == "ETH/USDT"
-    assert not told.frames[-1].has_levels
+    assert emitted.order[:3] == ["symbol", "desk", "frame"]
+    assert emitted.frames[-1].symbol.symbol == "ETH/USDT"
+    assert not emitted.frames[-1].has_levels
 
 
 def test_a_new_source_at_the_same_revision_is_seen(
-    bridge: DeskBridge, told: Told, desk: FakeDesk
+    bridge: DeskBridge, emitted: Emitted, desk: FakeDesk
 ) -> None:
     desk.source.load([("100.00", "1")], [("100.01", "1")])
     bridge.look()
@@ -136,44 +136,46 @@ def test_a_new_source_at_the_same_revision_is_seen(
     assert other.book.revision == revision
     desk.source = other
     bridge.look()
-    assert told.frames[-1].bids.prices.tolist() == [7 * 10**8]
+    assert emitted.frames[-1].bids.prices.tolist() == [7 * 10**8]
 
 
 def test_the_state_is_told_at_once_and_the_age_ten_times_a_second(
-    bridge: DeskBridge, told: Told, desk: FakeDesk, clock: Clock
+    bridge: DeskBridge, emitted: Emitted, desk: FakeDesk, clock: Clock
 ) -> None:
     desk.source.load([("100.00", "1")], [("100.01", "1")])
     bridge.look()
     for _ in range(60):
         clock.now_ns += 1_000_000_000 // 60
         bridge.look()
-    assert 9 <= len(told.badges) <= 12
+    assert 9 <= len(emitted.badges) <= 12
     desk.source.lose(FeedState.RECONNECTING, "The connection was lost.")
     bridge.look()
-    assert told.badges[-1].state is FeedState.RECONNECTING
-    assert told.frames[-1].status.detail == "The connection was lost."
+    assert emitted.badges[-1].state is FeedState.RECONNECTING
+    assert emitted.frames[-1].status.detail == "The connection was lost."
 
 
 def test_a_silent_feed_goes_stale(
-    bridge: DeskBridge, told: Told, desk: FakeDesk, clock: Clock
+    bridge: DeskBridge, emitted: Emitted, desk: FakeDesk, clock: Clock
 ) -> None:
     desk.source.load([("100.00", "1")], [("100.01", "1")])
     bridge.look()
     clock.now_ns += 6_000_000_000
     bridge.look()
-    assert told.badges[-1].text == "stale · 6.0 s"
+    assert emitted.badges[-1].text == "stale · 6.0 s"
 
 
-def test_recording_counters(bridge: DeskBridge, told: Told, desk: FakeDesk, clock: Clock) -> None:
+def test_recording_counters(
+    bridge: DeskBridge, emitted: Emitted, desk: FakeDesk, clock: Clock
+) -> None:
     bridge.look()
     desk.recording = replace(desk.recording, counts=RecordingCounts(events=5))
     clock.now_ns += 200_000_000
     bridge.look()
-    assert told.recordings[-1].counts.events == 5
+    assert emitted.recordings[-1].counts.events == 5
 
 
 def test_the_rate_of_revisions(
-    bridge: DeskBridge, told: Told, desk: FakeDesk, clock: Clock
+    bridge: DeskBridge, emitted: Emitted, desk: FakeDesk, clock: Clock
 ) -> None:
     desk.source.load([("100.00", "1")], [("100.01", "1")])
     bridge.look()
@@ -181,24 +183,24 @@ def test_the_rate_of_revisions(
         desk.source.apply([("100.00", str(size))], [])
         clock.now_ns += 100_000_000
         bridge.look()
-    assert told.rates
-    assert set(told.rates) == {10}
+    assert emitted.rates
+    assert set(emitted.rates) == {10}
 
 
 def test_losing_a_book_again_and_again_is_no_update(
-    bridge: DeskBridge, told: Told, desk: FakeDesk, clock: Clock
+    bridge: DeskBridge, emitted: Emitted, desk: FakeDesk, clock: Clock
 ) -> None:
     bridge.look()
     for _ in range(30):
         desk.source.lose(FeedState.RECONNECTING)
         clock.now_ns += 100_000_000
         bridge.look()
-    assert told.rates
-    assert set(told.rates) == {0}
+    assert emitted.rates
+    assert set(emitted.rates) == {0}
 
 
 def test_the_rate_is_that_of_one_book(
-    bridge: DeskBridge, told: Told, desk: FakeDesk, clock: Clock
+    bridge: DeskBridge, emitted: Emitted, desk: FakeDesk, clock: Clock
 ) -> None:
     busy, quiet = FakeSource("BTCUSDT"), FakeSource("BTCUSDT")
     for source, updates in ((quiet, 1), (busy, 500)):
@@ -211,29 +213,31 @@ def test_the_rate_is_that_of_one_book(
         for _ in range(15):
             bridge.look()
             clock.now_ns += 100_000_000
-    assert set(told.rates) == {0}
+    assert set(emitted.rates) == {0}
 
 
 @pytest.mark.expects_log(r"WARNING .*bridge: The book of BTC/USDT cannot be shown")
 def test_an_unreadable_book_is_logged_once(
-    bridge: DeskBridge, told: Told, desk: FakeDesk, caplog: pytest.LogCaptureFixture
+    bridge: DeskBridge, emitted: Emitted, desk: FakeDesk, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     desk.source.load([("0.0000000000000000001", "1")], [])
     bridge.look()
     desk.source.apply([("0.0000000000000000001", "2")], [])
     bridge.look()
-    assert len(told.frames) == 2
-    assert all(frame.problem for frame in told.frames)
+    assert len(emitted.frames) == 2
+    assert all(frame.problem for frame in emitted.frames)
     assert len([record for record in caplog.records if "cannot be shown" in record.message]) == 1
 
 
-def test_asleep_it_leaves_the_book_alone(bridge: DeskBridge, told: Told, desk: FakeDesk) -> None:
+def test_asleep_it_leaves_the_book_alone(
+    bridge: DeskBridge, emitted: Emitted, desk: FakeDesk
+) -> None:
     bridge.look()
     bridge.awake = False
     desk.source.load([("100.00", "1")], [("100.01", "1")])
     bridge.look()
-    assert len(told.frames) == 1
+    assert len(emitted.frames) == 1
     bridge.awake = True
     bridge.look()
-    assert len(told.frames) == 2
+    assert len(emitted.frames) == 2

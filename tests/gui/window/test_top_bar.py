@@ -39,13 +39,13 @@ def test_offers_steps_from_the_tick_up(box: GroupingBox, desk: FakeDesk) -> None
 
 
 def test_finer_and_coarser_stop_at_the_ends(box: GroupingBox, desk: FakeDesk) -> None:
-    told: list[int] = []
-    box.step_changed.connect(told.append)
+    steps: list[int] = []
+    box.step_changed.connect(steps.append)
     load(desk)
     box.set_frame(frame_of(desk))
     box.finer()
     box.coarser()
-    assert told == [10**6, 2 * 10**6]
+    assert steps == [10**6, 2 * 10**6]
     for _ in range(50):
         box.coarser()
     assert box.currentText() == "500"

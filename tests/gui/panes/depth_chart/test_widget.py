@@ -86,8 +86,8 @@ def test_without_a_book_there_is_a_message_and_no_curve(deep: DepthChart, desk: 
     assert deep.summary() == "Syncing BTC/USDT. Fetching a snapshot."
     image = image_of(deep)
     fills = {DARK.tint(colour, 0.26).rgb() for colour in (DARK.bid, DARK.ask)}
-    seen = {image.pixel(x, y) for x in range(image.width()) for y in range(image.height())}
-    assert not seen & fills
+    pixels = {image.pixel(x, y) for x in range(image.width()) for y in range(image.height())}
+    assert not pixels & fills
 
 
 @pytest.mark.parametrize("side", list(Side))

@@ -137,8 +137,8 @@ def test_without_a_book_there_is_a_message_and_no_row(small: DepthLadder, desk: 
     assert small.summary() == "Reconnecting to BTC/USDT. The connection was lost."
     colours = {DARK.bid.rgb(), DARK.ask.rgb(), DARK.tint(DARK.bid, 0.32).rgb()}
     image = image_of(small)
-    seen = {image.pixel(x, y) for x in range(image.width()) for y in range(image.height())}
-    assert not seen & colours
+    pixels = {image.pixel(x, y) for x in range(image.width()) for y in range(image.height())}
+    assert not pixels & colours
 
 
 def test_one_side_is_said_to_be_missing(ladder: DepthLadder, desk: FakeDesk) -> None:
