@@ -107,7 +107,8 @@ class Archiver:
     def problem(self) -> str:
         """A sentence that says why events can't be archived, or empty."""
         return next(
-            (one.archive_problem for one in self._counts.values() if one.archive_problem), ""
+            (counts.archive_problem for counts in self._counts.values() if counts.archive_problem),
+            "",
         )
 
     async def run(self) -> None:
@@ -130,7 +131,7 @@ class Archiver:
         waiting = await self._waiting()
         while waiting:
             # One step of each in turn, so that a long segment doesn't delay the others.
-            waiting = [one for one in waiting if await self._advance(one)]
+            waiting = [segment for segment in waiting if await self._advance(segment)]
         for market in await self._lists.waiting_markets():
             advance = partial(self._loose.advance, market)
             while await self._step(market, f"loose events of {market}", advance):
@@ -162,17 +163,17 @@ class Archiver:
         fields = {"market": 1, "owner": 1, "end_cause": 1}
         found = self._database.collection(SEGMENTS).find({"to_archive": True}, fields)
         waiting = []
-        for one in await found.to_list(None):
-            if one.get("end_cause", _DAMAGED) is None:
-                looked_at = self._looked_at.get(one["_id"], float("-inf"))
+        for segment in await found.to_list(None):
+            if segment.get("end_cause", _DAMAGED) is None:
+                looked_at = self._looked_at.get(segment["_id"], float("-inf"))
                 is_due = now - looked_at >= (self._times.running_every_s if self._pace else 0.0)
-                if (one.get("owner") or {}).get("token") != token or not is_due:
+                if (segment.get("owner") or {}).get("token") != token or not is_due:
                     continue
-                self._looked_at[one["_id"]] = now
+                self._looked_at[segment["_id"]] = now
             else:
-                self._looked_at.pop(one["_id"], None)
-            if one["_id"] not in self._stuck:
-                waiting.append(one)
+                self._looked_at.pop(segment["_id"], None)
+            if segment["_id"] not in self._stuck:
+                waiting.append(segment)
         return waiting
 
     async def _advance(self, segment: Document) -> bool:

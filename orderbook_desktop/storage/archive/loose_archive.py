@@ -52,18 +52,18 @@ class LooseArchive:
         now = self._now()
         waiting = await self._loose.lists(market, waiting=True)
         due = [
-            one
-            for one in waiting
-            if now - self._listed_at.setdefault(one.id, now) >= self._stays_for_s
+            loose_list
+            for loose_list in waiting
+            if now - self._listed_at.setdefault(loose_list.id, now) >= self._stays_for_s
         ]
         if not due:
             return None
         segments = await self._segments(market, to_archive=True)
-        ranges = [unarchived_range(one) for one in segments]
-        for one in due:
+        ranges = [unarchived_range(segment) for segment in segments]
+        for loose_list in due:
             # Not while a segment may still need one of these events.
-            if not any(after < u <= last for after, last in ranges for u in one.ids):
-                return await self._archive(one)
+            if not any(after < u <= last for after, last in ranges for u in loose_list.ids):
+                return await self._archive(loose_list)
         return None
 
     async def account(self, market: str) -> None:
@@ -76,8 +76,8 @@ class LooseArchive:
         if raw:
             await self._sweep(market, raw)
             raw = await self._outside(market)
-        for one in await self._loose.lists(market):
-            for update_id in one.ids:
+        for loose_list in await self._loose.lists(market):
+            for update_id in loose_list.ids:
                 raw.pop(update_id, None)
         before = self._unaccounted.get(market, set())
         self._unaccounted[market] = set(raw)
@@ -88,39 +88,39 @@ class LooseArchive:
         if found:
             _log.info("%s: %d events belong to no segment", market, len(found))
 
-    async def _archive(self, one: LooseList) -> tuple[int, int]:
-        events = await self._events(one)
+    async def _archive(self, loose_list: LooseList) -> tuple[int, int]:
+        events = await self._events(loose_list)
         key, size = None, 0
         if events:
             chunk = await asyncio.to_thread(proven_loose, events)
             key, size = await self._store.put_loose(chunk)
         archived = {event.final_id for event in events}
-        gone = set(one.ids) - archived
+        gone = set(loose_list.ids) - archived
         if gone:
-            gone -= await archived_ids(self._database, one.market, gone)
-            for other in await self._loose.lists(one.market):
-                if other.archived and other.id != one.id:
+            gone -= await archived_ids(self._database, loose_list.market, gone)
+            for other in await self._loose.lists(loose_list.market):
+                if other.archived and other.id != loose_list.id:
                     gone.difference_update(other.ids)
-        self._listed_at.pop(one.id, None)
-        if not await self._loose.archived(one, archived | gone, key):
-            await self._take_back(one.market, key)
+        self._listed_at.pop(loose_list.id, None)
+        if not await self._loose.archived(loose_list, archived | gone, key):
+            await self._take_back(loose_list.market, key)
             return 0, 0
-        await self._raw.remove(one.market, archived, None)
+        await self._raw.remove(loose_list.market, archived, None)
         return len(events), size
 
     async def _take_back(self, market: str, key: str | None) -> None:
         """Remove our chunk, unless a list names it: another process has archived the list."""
         lists = await self._loose.lists(market)
-        if key is not None and not any(one.chunk == key for one in lists):
+        if key is not None and not any(loose_list.chunk == key for loose_list in lists):
             await self._store.drop_loose([key])
 
-    async def _events(self, one: LooseList) -> list[DepthDiff]:
+    async def _events(self, loose_list: LooseList) -> list[DepthDiff]:
         """Return the events of a list that are still raw, in the order in which they came."""
         collection = self._database.collection(DEPTH_EVENTS)
         found: list[Document] = []
-        for start in range(0, len(one.ids), _TAKEN_AT_ONCE):
-            some = {"$in": list(one.ids[start : start + _TAKEN_AT_ONCE])}
-            query = {"market": one.market, "u": some}
+        for start in range(0, len(loose_list.ids), _TAKEN_AT_ONCE):
+            some = {"$in": list(loose_list.ids[start : start + _TAKEN_AT_ONCE])}
+            query = {"market": loose_list.market, "u": some}
             found += await collection.find(query).to_list(None)
         events = await asyncio.to_thread(lambda: [event_of(document) for document in found])
         return sorted(events, key=lambda event: (event.received_ns, event.final_id))
@@ -144,13 +144,13 @@ class LooseArchive:
                     if chunk is not None:
                         decoded = await asyncio.to_thread(decode_chunk, chunk)
                         await self._raw.sweep(decoded, segment["_id"])
-        for one in await self._loose.lists(market):
-            if one.chunk is not None and not set(raw).isdisjoint(one.ids):
-                chunk = await self._store.get_loose(one.chunk)
+        for loose_list in await self._loose.lists(market):
+            if loose_list.chunk is not None and not set(raw).isdisjoint(loose_list.ids):
+                chunk = await self._store.get_loose(loose_list.chunk)
                 if chunk is not None:
                     await self._raw.sweep(await asyncio.to_thread(decode_chunk, chunk), None)
 
     async def _segments(self, market: str, **query: object) -> list[Document]:
         found = self._database.collection(SEGMENTS).find({"market": market, **query})
         # Leave out segments that an older version has just written and that aren't migrated yet.
-        return [one for one in await found.to_list(None) if "archived_id" in one]
+        return [segment for segment in await found.to_list(None) if "archived_id" in segment]

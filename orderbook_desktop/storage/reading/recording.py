@@ -106,7 +106,7 @@ class Recording:
         as late as the latest one before it.
         """
         segments = await self.segments()
-        by_id = {one.id: one for one in segments}
+        by_id = {stored.id: stored for stored in segments}
         is_continued = False
         for cover in _timeline(segments).covers:
             if not _meets(cover, from_ms, to_ms):
@@ -143,7 +143,7 @@ class Recording:
             if not isinstance(stretch, Cover):
                 raise NotCovered(self.market, event_ms, await self._gap_at(segments, event_ms))
             try:
-                stored = next(one for one in segments if one.id == stretch.segment_id)
+                stored = next(segment for segment in segments if segment.id == stretch.segment_id)
                 book = await self._book_in(stored, event_ms)
             except KnownError:
                 if segments == before:
@@ -235,7 +235,7 @@ def _loose_chunk(events: Sequence[DepthDiff]) -> DecodedChunk:
 
 
 def _timeline(segments: list[StoredSegment]) -> Timeline:
-    return timeline_of((one.id, one.segment) for one in segments)
+    return timeline_of((stored.id, stored.segment) for stored in segments)
 
 
 def _meets(cover: Cover, from_ms: int | None, to_ms: int | None) -> bool:
@@ -257,7 +257,7 @@ async def read_timeline(
     store: RecordingStore, market: str, segments: Sequence[StoredSegment]
 ) -> Timeline:
     """Return the timeline of `market`, whose segments are `segments`. Raises PyMongo's errors."""
-    known = [(one.id, one.segment) for one in segments if one.segment.event_count]
+    known = [(stored.id, stored.segment) for stored in segments if stored.segment.event_count]
     if not known:
         return timeline_of(())
     last_id = max(segment.last_id for _, segment in known)

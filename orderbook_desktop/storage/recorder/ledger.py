@@ -192,7 +192,7 @@ class Ledger:
             case Checkpoint(segment, base):
                 await self._store_checkpoint(segment, base, is_base=False)
             case Close():
-                ended = [one.segment for one in ends if one.segment.id in self._open]
+                ended = [end.segment for end in ends if end.segment.id in self._open]
                 if ended:
                     await self._store(ended)
                 for segment in ended:
@@ -209,8 +209,11 @@ class Ledger:
 
         for segment in segments:
             segment.changed = False
-        writes = [UpdateOne({"_id": one.id}, _segment_update(one), upsert=new) for one in segments]
-        begun = [one for one in segments if one.state.event_count > 0]
+        writes = [
+            UpdateOne({"_id": segment.id}, _segment_update(segment), upsert=new)
+            for segment in segments
+        ]
+        begun = [segment for segment in segments if segment.state.event_count > 0]
         try:
             done = await self._database.collection(SEGMENTS).bulk_write(writes, ordered=False)
         except BaseException:
@@ -226,7 +229,11 @@ class Ledger:
         """Store the ends of the segments, and at times a heartbeat; look for crashed recorders."""
         now = self._now()
         beat = now - self._beaten_at >= self._times.heartbeat_every_s
-        due = [one for one in self._open.values() if one.stored and (one.changed or beat)]
+        due = [
+            segment
+            for segment in self._open.values()
+            if segment.stored and (segment.changed or beat)
+        ]
         for start in range(0, len(due), _SEGMENTS_A_WRITE):
             await self._persist(due[start : start + _SEGMENTS_A_WRITE])
         if beat:
@@ -239,7 +246,7 @@ class Ledger:
             return
         query = {"_id": {"$in": [segment.id for segment in segments]}}
         found = self._database.collection(SEGMENTS).find(query, {"_id": 1})
-        there = {one["_id"] async for one in found}
+        there = {document["_id"] async for document in found}
         for segment in segments:
             if segment.id not in there:
                 self._give_up(segment)

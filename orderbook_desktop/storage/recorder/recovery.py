@@ -83,13 +83,13 @@ class CrashWatch:
         """Return the segments whose heartbeat has not changed since an earlier check."""
         now, before = self._now(), self._beats
         self._beats = {}
-        for one in running:
-            if is_ours(one):
+        for document in running:
+            if is_ours(document):
                 # After an outage our own heartbeat may not be stored yet.
                 continue
-            beat, since = before.get(one["_id"], (None, now))
-            alive_ms = one.get("alive_ms")
-            self._beats[one["_id"]] = (alive_ms, since if beat == alive_ms else now)
+            beat, since = before.get(document["_id"], (None, now))
+            alive_ms = document.get("alive_ms")
+            self._beats[document["_id"]] = (alive_ms, since if beat == alive_ms else now)
         return {key for key, (_, since) in self._beats.items() if now - since >= _SILENT_FOR_S}
 
     async def _close(self, document: Document) -> bool:
@@ -147,7 +147,7 @@ class CrashWatch:
             # A damaged old recording must not prevent a new one.
             _log.error("%s: %s", market, error)
             return set()
-        return {update_id for one in lists for update_id in one.ids}
+        return {update_id for loose_list in lists for update_id in loose_list.ids}
 
 
 def _times(segment: Segment, document: Document, own: Sequence[_Found]) -> tuple[int, Document]:

@@ -135,7 +135,7 @@ class SegmentCutter:
     ) -> Cut:
         """Store that the segment begins at `front`; then remove `links`, the chunks before it."""
         before = segment["snapshot_id"]
-        events, count = sum(one.events for one in links), sum(one.bytes for one in links)
+        events, count = sum(link.events for link in links), sum(link.bytes for link in links)
         moved = {**front, _CUT_FROM: before}
         less = {"archived_events": -events, "archived_bytes": -count, "cut_events": events}
         # Not while another process removes the chunks of an earlier cut.
@@ -179,15 +179,15 @@ class SegmentCutter:
 
         if not links:
             return
-        gone = [DeleteOne({"_id": chunk_key(key, one.start_id)}) for one in reversed(links)]
+        gone = [DeleteOne({"_id": chunk_key(key, link.start_id)}) for link in reversed(links)]
         # In this order: the first chunk is needed to find the others, so it goes last.
         await self._database.collection(DEPTH_CHUNKS).bulk_write(gone, ordered=True)
 
     async def _drop_checkpoints(self, key: str, through_id: int) -> None:
         checkpoints = self._database.collection(CHECKPOINTS)
-        for one in await checkpoints.find({"segment": key}, {"update_id": 1}).to_list(None):
-            if one["update_id"] <= through_id:
-                await checkpoints.delete_one({"_id": one["_id"]})
+        for checkpoint in await checkpoints.find({"segment": key}, {"update_id": 1}).to_list(None):
+            if checkpoint["update_id"] <= through_id:
+                await checkpoints.delete_one({"_id": checkpoint["_id"]})
 
     async def _report_missing(self, segment: Document) -> None:
         """Log once that a chunk is missing, unless another process has just cut it."""
@@ -271,11 +271,13 @@ async def cuttable_loose(database: Database) -> list[CuttableLoose]:
     found = await database.collection(DEPTH_CHUNKS).aggregate(pipeline).to_list(None)
     archived = database.collection(LOOSE_EVENTS).find({"archived": True}, {"chunk": 1})
     # The list of an imported chunk has the same `_id` as the chunk.
-    imported = {one["chunk"]: one["_id"] == one["chunk"] for one in await archived.to_list(None)}
+    imported = {
+        listed["chunk"]: listed["_id"] == listed["chunk"] for listed in await archived.to_list(None)
+    }
     return [
-        CuttableLoose(database, one, ages=not imported[one["_id"]])
-        for one in found
-        if one["_id"] in imported
+        CuttableLoose(database, chunk, ages=not imported[chunk["_id"]])
+        for chunk in found
+        if chunk["_id"] in imported
     ]
 
 

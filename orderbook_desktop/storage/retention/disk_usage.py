@@ -107,10 +107,10 @@ class RecordingSizes:
     async def measure(self) -> RecordingSize:
         """Return the size now. Raises PyMongo's errors."""
         archive_bytes, archived, raw = self._loose_bytes, 0, 0
-        for one in await self._segments():
-            archive_bytes += one.get("archived_bytes", 0)
-            archived += one.get("archived_events", 0)
-            raw += _raw_events(one) * self._event_bytes.get(one["market"], 0)
+        for segment in await self._segments():
+            archive_bytes += segment.get("archived_bytes", 0)
+            archived += segment.get("archived_events", 0)
+            raw += _raw_events(segment) * self._event_bytes.get(segment["market"], 0)
         return RecordingSize(archive_bytes, archived, raw, self._book_bytes)
 
     async def count_rest(self) -> None:
@@ -122,9 +122,11 @@ class RecordingSizes:
         counted = [await self._sum(name, {}) for name in (CHECKPOINTS, WITNESSES, LOOSE_EVENTS)]
         self._book_bytes = sum(counted)
         latest: dict[str, int] = {}
-        for one in await self._segments():
-            if _raw_events(one):
-                latest[one["market"]] = max(one["last_id"], latest.get(one["market"], 0))
+        for segment in await self._segments():
+            if _raw_events(segment):
+                latest[segment["market"]] = max(
+                    segment["last_id"], latest.get(segment["market"], 0)
+                )
         for market, last_id in latest.items():
             sampled = await self._sample(market, last_id)
             if sampled:

@@ -101,12 +101,12 @@ class Pruner:
         to work. Raises PyMongo's errors; then call it again.
         """
         segments = await self._segments()
-        for one in segments:
-            await self._cutter.finish(one)
+        for segment in segments:
+            await self._cutter.finish(segment)
         if not segments:
             return 0
         removed = _Removed()
-        newest_ms = max(one["last_event_ms"] for one in segments)
+        newest_ms = max(segment["last_event_ms"] for segment in segments)
         # The earlier of both: a wrong clock must not make everything old, nor may a future event.
         horizon_ms = retention.horizon_ms(min(now_ms, newest_ms))
         if horizon_ms is not None:
@@ -165,12 +165,13 @@ class Pruner:
         # Segments of an earlier version's recorder may not be migrated yet, and are left out.
         found = self._database.collection(SEGMENTS).find({"archived_id": {"$gte": 0}})
         known = filter(_is_understood, await found.to_list(None))
-        return sorted(known, key=lambda one: one["first_event_ms"])
+        return sorted(known, key=lambda segment: segment["first_event_ms"])
 
     async def _cuttable(self, segments: list[Document]) -> list[Cuttable]:
-        newest = max(segments, key=lambda one: (one["last_event_ms"], one["last_id"]))
+        newest = max(segments, key=lambda segment: (segment["last_event_ms"], segment["last_id"]))
         cuttable: list[Cuttable] = [
-            CuttableSegment(self._cutter, one, is_newest=one is newest) for one in segments
+            CuttableSegment(self._cutter, segment, is_newest=segment is newest)
+            for segment in segments
         ]
         return [*cuttable, *await cuttable_loose(self._database)]
 
@@ -178,8 +179,8 @@ class Pruner:
         """Remove the witnesses older than the recording: of `markets`, or the first time of all."""
         witnesses = self._database.collection(WITNESSES)
         first: dict[str, int] = {}
-        for one in await self._segments():
-            market, front = one["market"], one["snapshot_id"]
+        for segment in await self._segments():
+            market, front = segment["market"], segment["snapshot_id"]
             first[market] = min(front, first.get(market, front))
         for market, front in first.items():
             if market in markets or not self._swept:

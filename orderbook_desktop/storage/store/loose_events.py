@@ -67,7 +67,9 @@ class LooseEvents:
         """Return the lists of `market`, or only those not archived. Raises `DamagedDocument`."""
         query: Document = {"market": market} | ({"archived": False} if waiting else {})
         found = await self._database.collection(LOOSE_EVENTS).find(query).to_list(None)
-        return sorted(map(_list_of, found), key=lambda one: (one.ids[0], one.id))
+        return sorted(
+            map(_list_of, found), key=lambda loose_list: (loose_list.ids[0], loose_list.id)
+        )
 
     async def end_after(self, market: str, after_id: int) -> LooseEnd | None:
         """Return the last id and time of the loose events of `market` after `after_id`, if any.
@@ -77,11 +79,15 @@ class LooseEvents:
         query = {"market": market, "last_id": {"$gt": after_id}}
         fields = {"last_id": 1, "archived": 1, "chunk": 1}
         lists = await self._database.collection(LOOSE_EVENTS).find(query, fields).to_list(None)
-        found = [one for one in lists if isinstance(one["last_id"], int)]
+        found = [document for document in lists if isinstance(document["last_id"], int)]
         archived = {
-            chunk: one["last_id"] for one in found if isinstance(chunk := one.get("chunk"), str)
+            chunk: document["last_id"]
+            for document in found
+            if isinstance(chunk := document.get("chunk"), str)
         }
-        raw_id = max((one["last_id"] for one in found if not one.get("archived")), default=0)
+        raw_id = max(
+            (document["last_id"] for document in found if not document.get("archived")), default=0
+        )
         ends = await self._ends_of(archived)
         if raw_id:
             ends += await self._raw_ends(market, after_id, raw_id)
@@ -95,7 +101,7 @@ class LooseEvents:
         if not chunks:
             return []
         found = await self._database.collection(DEPTH_CHUNKS).find(query, fields).to_list(None)
-        times = ((one["_id"], one.get("to_event_ms")) for one in found)
+        times = ((document["_id"], document.get("to_event_ms")) for document in found)
         return [LooseEnd(chunks[key], in_ms(time)) for key, time in times if isinstance(time, int)]
 
     async def _raw_ends(self, market: str, after_id: int, last_id: int) -> list[LooseEnd]:
@@ -103,22 +109,26 @@ class LooseEvents:
         query = {"market": market, "u": {"$gt": after_id, "$lte": last_id}}
         fields = {"u": 1, "event_ms": 1}
         found = await self._database.collection(DEPTH_EVENTS).find(query, fields).to_list(None)
-        times = ((one["u"], one.get("event_ms")) for one in found)
+        times = ((document["u"], document.get("event_ms")) for document in found)
         return [LooseEnd(key, in_ms(time)) for key, time in times if isinstance(time, int)]
 
     async def waiting_markets(self) -> list[str]:
         """Return the markets that have loose events to be archived."""
         found = self._database.collection(LOOSE_EVENTS).find({"archived": False}, {"market": 1})
-        return sorted({one["market"] for one in await found.to_list(None) if "market" in one})
+        return sorted(
+            {document["market"] for document in await found.to_list(None) if "market" in document}
+        )
 
-    async def archived(self, one: LooseList, ids: Collection[int], chunk: str | None) -> bool:
+    async def archived(
+        self, loose_list: LooseList, ids: Collection[int], chunk: str | None
+    ) -> bool:
         """Store that the events `ids` of a list are archived in `chunk`.
 
         The other events of the list are in a segment now, so they are removed from it. Return
         false if another process has already archived the list.
         """
         lists = self._database.collection(LOOSE_EVENTS)
-        waiting = {"_id": one.id, "archived": False}
+        waiting = {"_id": loose_list.id, "archived": False}
         if not ids:
             return bool((await lists.delete_one(waiting)).deleted_count)
         fields = _listing(ids) | {"archived": True, "chunk": chunk}
@@ -134,8 +144,8 @@ async def missing_loose(
     `DamagedDocument`, `DamagedChunk` and PyMongo's errors.
     """
     listed: set[int] = set()
-    for one in await LooseEvents(database).lists(market):
-        listed.update(one.ids)
+    for loose_list in await LooseEvents(database).lists(market):
+        listed.update(loose_list.ids)
     listed.difference_update(known)
     store = ChunkStore(database)
     for key in await store.loose_keys(market) if listed else ():
@@ -155,7 +165,7 @@ async def stored_ids(database: Database, market: str, ids: Collection[int]) -> s
     found: set[int] = set()
     for start in range(0, len(ordered), _ASKED_AT_ONCE):
         query = {"market": market, "u": {"$in": ordered[start : start + _ASKED_AT_ONCE]}}
-        found.update(one["u"] for one in await events.find(query, {"u": 1}).to_list(None))
+        found.update(event["u"] for event in await events.find(query, {"u": 1}).to_list(None))
     return found
 
 
@@ -165,15 +175,15 @@ async def archived_ids(database: Database, market: str, ids: Collection[int]) ->
     found: set[int] = set()
     fields = {"snapshot_id": 1, "archived_id": 1}
     segments = await database.collection(SEGMENTS).find({"market": market}, fields).to_list(None)
-    for one in segments:
-        begin = int(one["snapshot_id"])
-        end = int(one.get("archived_id", begin))
+    for segment in segments:
+        begin = int(segment["snapshot_id"])
+        end = int(segment.get("archived_id", begin))
         inside = {update_id for update_id in ids if begin < update_id <= end}
         if not inside:
             continue
-        for start_id, last_id in await store.spans(one["_id"], min(inside), end):
+        for start_id, last_id in await store.spans(segment["_id"], min(inside), end):
             if begin <= start_id < end and any(start_id < each <= last_id for each in inside):
-                chunk = await store.get(one["_id"], start_id)
+                chunk = await store.get(segment["_id"], start_id)
                 if chunk is not None:
                     found |= inside.intersection(decode_chunk(chunk).numbers.final_ids.tolist())
     return found

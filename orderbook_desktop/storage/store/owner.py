@@ -152,23 +152,23 @@ async def recorder_states(
     now_ms = now_ns() // 1_000_000
     found = database.collection(SEGMENTS).find({}, dict.fromkeys(_FIELDS, 1))
     by_market: dict[str, list[Document]] = {}
-    for one in await found.to_list(None):
+    for segment in await found.to_list(None):
         # A damaged segment may lack its market. An import has no recorder.
-        if "market" in one and one.get("origin", RECORDER) == RECORDER:
-            by_market.setdefault(one["market"], []).append(one)
+        if "market" in segment and segment.get("origin", RECORDER) == RECORDER:
+            by_market.setdefault(segment["market"], []).append(segment)
     return {market: _state_of(some, now_ms) for market, some in by_market.items()}
 
 
 def _state_of(segments: list[Document], now_ms: int) -> RecorderState:
-    running = [one for one in segments if one.get("end_cause", "") is None]
-    if any(is_live(one, now_ms) for one in running):
+    running = [segment for segment in segments if segment.get("end_cause", "") is None]
+    if any(is_live(segment, now_ms) for segment in running):
         return RecorderState.RECORDING
     # The last segment of each recorder.
     last: dict[object, Document] = {}
-    for one in sorted(segments, key=_written_ms):
-        last[token_of(one)] = one
-    passing = (one for one in last.values() if one.get("end_cause") in _PASSING)
-    if any(is_live(one, now_ms) for one in passing):
+    for segment in sorted(segments, key=_written_ms):
+        last[token_of(segment)] = segment
+    passing = (segment for segment in last.values() if segment.get("end_cause") in _PASSING)
+    if any(is_live(segment, now_ms) for segment in passing):
         return RecorderState.INTERRUPTED
     return RecorderState.GONE if running else RecorderState.NONE
 
@@ -188,6 +188,6 @@ async def recorded_by_others(database: Database) -> frozenset[str]:
     with driver_failures_told():
         running = database.collection(SEGMENTS).find({"end_cause": None}, fields)
         found = await running.to_list(None)
-    others = (one for one in found if not is_ours(one) and not is_gone(one))
+    others = (segment for segment in found if not is_ours(segment) and not is_gone(segment))
     # A damaged segment may lack its market.
-    return frozenset(one["market"] for one in others if "market" in one)
+    return frozenset(segment["market"] for segment in others if "market" in segment)

@@ -151,11 +151,11 @@ class _Verification:
         )
 
     async def _prove(self, segments: list[StoredSegment]) -> None:
-        wanted = [one for one in segments if self._is_wanted(one)]
-        self._total = sum(one.segment.event_count for one in wanted)
+        wanted = [stored for stored in segments if self._is_wanted(stored)]
+        self._total = sum(stored.segment.event_count for stored in wanted)
         witnesses = await self._store.witness_keys(self._market)
-        for one in wanted:
-            await self._prove_segment(one, witnesses)
+        for stored in wanted:
+            await self._prove_segment(stored, witnesses)
         if self._from_ms is None and self._to_ms is None:
             await self._prove_loose()
             await self._prove_unlisted()
@@ -166,10 +166,10 @@ class _Verification:
 
         Else the timeline would not show the gap between them.
         """
-        known = [one for one in segments if one.segment.event_count]
+        known = [stored for stored in segments if stored.segment.event_count]
         before: StoredSegment | None = None
-        for one in sorted(known, key=lambda one: one.segment.snapshot_id):
-            segment = one.segment
+        for stored in sorted(known, key=lambda stored: stored.segment.snapshot_id):
+            segment = stored.segment
             if before is not None and segment.snapshot_id > before.segment.last_id:
                 early_ms = before.segment.last_event_ms - segment.first_event_ms
                 if early_ms > _OVERLAP_AT_MOST_MS:
@@ -177,9 +177,9 @@ class _Verification:
                         f"it begins {early_ms:,} ms before segment {before.id} ends, though update "
                         "ids between the two are missing"
                     )
-                    raise RecordingFault(self._market, reason, segment_id=one.id)
+                    raise RecordingFault(self._market, reason, segment_id=stored.id)
             if before is None or segment.last_id > before.segment.last_id:
-                before = one
+                before = stored
 
     def _is_wanted(self, stored: StoredSegment) -> bool:
         begin_ms, end_ms = self._span_of(stored)
@@ -253,11 +253,11 @@ class _Verification:
         A killed recorder leaves such events, and the archiver lists them later.
         """
         listed = set(self._loose)
-        for one in await self._store.loose_lists(self._market):
-            listed.update(one.ids)
+        for loose_list in await self._store.loose_lists(self._market):
+            listed.update(loose_list.ids)
         # Read the segments again, since running ones have more events by now.
         segments = await self._store.segments(self._market)
-        named = [(one.segment.snapshot_id, one.segment.last_id) for one in segments]
+        named = [(stored.segment.snapshot_id, stored.segment.last_id) for stored in segments]
         before_ns = self._now_ns() - _NAMED_WITHIN_NS
         found = (await self._store.received_outside(self._market, named)).items()
         ids = sorted(u for u, ns in found if u not in listed and ns < before_ns)
@@ -275,7 +275,7 @@ async def look_for_strays(
     A segment that was stored meanwhile, or is being imported, is no fault. Raises what the store
     raises.
     """
-    known = [one.id for one in segments]
+    known = [stored.id for stored in segments]
     for first, end in _windows(segments):
         stray = await store.stray_chunk(market, known, first, end)
         if stray is not None:
@@ -305,8 +305,8 @@ def _windows(segments: Sequence[StoredSegment]) -> Iterator[tuple[int, int]]:
     jumped over centuries.
     """
     changes: Counter[int] = Counter()
-    for one in segments:
-        first, end, share = _span(one)
+    for stored in segments:
+        first, end, share = _span(stored)
         changes[first] += share
         changes[end] -= share
     begin = at = rate = 0
