@@ -77,11 +77,6 @@ class Spool:
         """Keep a loose chunk."""
         self.loose.append(self.keep(chunk))
 
-    def read(self, ranges: Iterable[ByteRange]) -> Iterator[ArchiveChunk]:
-        """Iterate over the chunks at `ranges`."""
-        for chunk_range in ranges:
-            yield self.chunk_at(chunk_range)
-
     def packed(self, ranges: Iterable[ByteRange]) -> Iterator[PackedChunk]:
         """Iterate over the packed chunks at `ranges`."""
         for chunk_range in ranges:
