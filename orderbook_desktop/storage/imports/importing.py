@@ -75,7 +75,7 @@ class ImportedMarket:
     @property
     def events(self) -> int:
         """How many events are in the new segments."""
-        return sum(one.event_count for one in self.segments)
+        return sum(segment.event_count for segment in self.segments)
 
     @property
     def timeline(self) -> Timeline:
@@ -89,7 +89,7 @@ class ImportedMarket:
 
 
 def _timeline(segments: Iterable[Segment]) -> Timeline:
-    return timeline_of((str(at), one) for at, one in enumerate(segments))
+    return timeline_of((str(at), segment) for at, segment in enumerate(segments))
 
 
 Progress = Callable[[Step, int, int], None]
@@ -351,6 +351,8 @@ class _Writer:
     def _result(self, market: str, new: _New) -> ImportedMarket:
         runs = tuple(run.found.segment for run in self._spool.runs if run.market == market)
         segments = tuple(run.found.segment for run in new.runs if run.market == market)
-        known = sum(one.event_count for one in runs) - sum(one.event_count for one in segments)
+        known = sum(segment.event_count for segment in runs) - sum(
+            segment.event_count for segment in segments
+        )
         counts = self._counts[market]
         return ImportedMarket(market, segments, known, counts, runs, new.loose[market])

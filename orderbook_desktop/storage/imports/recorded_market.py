@@ -48,10 +48,12 @@ class RecordedMarket:
     def __init__(self, market: str, stored: Sequence[StoredSegment]) -> None:
         self.market = market
         self._stored = sorted(stored, key=_begin)
-        self._ids = {one.id for one in stored}
-        self._whole = {one.id for one in stored if not one.cut_events}
+        self._ids = {segment.id for segment in stored}
+        self._whole = {segment.id for segment in stored if not segment.cut_events}
         # The highest last id among the segments up to each index: a segment may lie inside another.
-        self._highest_ids = list(accumulate((one.segment.last_id for one in self._stored), max))
+        self._highest_ids = list(
+            accumulate((stored.segment.last_id for stored in self._stored), max)
+        )
 
     @classmethod
     async def of(cls, database: Database, market: str) -> Self:
@@ -76,9 +78,9 @@ class RecordedMarket:
         first = bisect_right(self._highest_ids, after_id)
         behind = bisect_left(self._stored, run.segment.last_id, key=_begin)
         parts = [
-            one
-            for one in self._stored[first:behind]
-            if one.segment.event_count and one.segment.last_id > after_id
+            stored
+            for stored in self._stored[first:behind]
+            if stored.segment.event_count and stored.segment.last_id > after_id
         ]
         last_id = 0
         for part in parts:
@@ -95,13 +97,13 @@ class RecordedMarket:
         may follow a running one.
         """
         stored = [
-            one.segment
-            for one in self._stored
-            if (one.segment.event_count or one.running) and one.id not in parts
+            stored.segment
+            for stored in self._stored
+            if (stored.segment.event_count or stored.running) and stored.id not in parts
         ]
         if not new or not stored:
             return
-        segments = [(one, False) for one in stored] + [(one, True) for one in new]
+        segments = [(segment, False) for segment in stored] + [(segment, True) for segment in new]
         segments.sort(key=lambda item: (item[0].snapshot_id, item[0].last_id))
         # The highest id and the latest time so far: of stored segments (False) and new ones (True).
         reached = {False: (0, 0), True: (0, 0)}

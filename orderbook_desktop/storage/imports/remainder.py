@@ -55,7 +55,7 @@ class Remainder:
     ) -> None:
         self._spool = spool
         self._run = run
-        self._stored = deque(_StoredEvents(database, one) for one in stored)
+        self._stored = deque(_StoredEvents(database, segment) for segment in stored)
         self._chunk_done = chunk_done
         self._encoder: RunEncoder | None = None
         self._ranges: list[ByteRange] = []
@@ -240,8 +240,12 @@ class NewLoose:
         query = {"segment": None, "market": market, "last_id": ending}
         chunks = self._database.collection(DEPTH_CHUNKS)
         known: dict[int, list[DepthDiff]] = {}
-        for one in await chunks.find(query, {"first_id": 1}).to_list(None):
-            stored = await self._store.get_loose(one["_id"]) if one["first_id"] <= last_id else None
+        for document in await chunks.find(query, {"first_id": 1}).to_list(None):
+            stored = (
+                await self._store.get_loose(document["_id"])
+                if document["first_id"] <= last_id
+                else None
+            )
             for event in () if stored is None else await in_thread(_diffs_of, stored):
                 if event.final_id in wanted:
                     known.setdefault(event.final_id, []).append(event)
@@ -252,10 +256,12 @@ class NewLoose:
         if market not in self._segments:
             self._segments[market] = await read_segments(self._database, market)
         known: dict[int, list[DepthDiff]] = {}
-        for one in self._segments[market]:
-            inside = {each for each in ids if one.segment.snapshot_id < each <= one.archived_id}
-            for start_id in await self._starts(one, inside):
-                stored = await self._store.get(one.id, start_id)
+        for segment in self._segments[market]:
+            inside = {
+                each for each in ids if segment.segment.snapshot_id < each <= segment.archived_id
+            }
+            for start_id in await self._starts(segment, inside):
+                stored = await self._store.get(segment.id, start_id)
                 for event in () if stored is None else await in_thread(_diffs_of, stored):
                     if event.final_id in inside:
                         known.setdefault(event.final_id, []).append(event)

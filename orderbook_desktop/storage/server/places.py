@@ -365,10 +365,10 @@ def _listens(pid: int, port: int) -> bool:
     try:
         own, server = psutil.Process().username(), psutil.Process(pid)
         return any(
-            one.status == psutil.CONN_LISTEN and one.laddr == (HOST, port)
+            connection.status == psutil.CONN_LISTEN and connection.laddr == (HOST, port)
             for process in (server, *server.children(recursive=True))
             if process.username() == own
-            for one in process.net_connections(kind="inet4")
+            for connection in process.net_connections(kind="inet4")
         )
     except psutil.Error:
         return False

@@ -64,8 +64,10 @@ class StoredSegment:
 async def read_segments(database: Database, market: str) -> list[StoredSegment]:
     """Return the segments of `market` in order of their first id. Raises `DamagedDocument`."""
     found = await database.collection(SEGMENTS).find({"market": market}).to_list(None)
-    segments = [stored_segment(one) for one in found]
-    return sorted(segments, key=lambda one: (one.segment.snapshot_id, one.segment.last_id, one.id))
+    segments = [stored_segment(document) for document in found]
+    return sorted(
+        segments, key=lambda stored: (stored.segment.snapshot_id, stored.segment.last_id, stored.id)
+    )
 
 
 async def read_segment(database: Database, segment_id: str) -> StoredSegment | None:
