@@ -103,10 +103,10 @@ class _PatientCollection:
 
 
 class _PatientCursor:
-    """What was asked, to be asked again where the answer is broken off.
+    """A query that is repeated if its answer is interrupted.
 
-    It is iterated over some documents at a time; after an outage it goes on after the last one
-    that was given. Close a half-read iterator (`aclosing`).
+    Iterating reads some documents at a time. After an outage it continues after the last document
+    that it has yielded. Close an iterator that is not read to its end (`aclosing`).
     """
 
     def __init__(
@@ -124,35 +124,35 @@ class _PatientCursor:
         ]
 
     def sort(self, *arguments: Any) -> _PatientCursor:
-        """Sort what is found."""
+        """Sort the documents."""
         self._steps.append(("sort", arguments, {}))
         return self
 
     def limit(self, count: int) -> _PatientCursor:
-        """Find at most `count`."""
+        """Return at most `count` documents."""
         self._steps.append(("limit", (count,), {}))
         return self
 
     async def to_list(self, length: int | None) -> list[Document]:
-        """Return what is found."""
+        """Return the documents."""
 
         async def attempt() -> list[Document]:
-            found: list[Document] = await self._asked().to_list(length)
+            found: list[Document] = await self._cursor().to_list(length)
             return found
 
         return await self._database.patiently(attempt)
 
     async def __aiter__(self) -> AsyncIterator[Document]:
-        reading = _Reading(self._asked)
+        reading = _Reading(self._cursor)
         try:
             while found := await self._database.patiently(reading.next_new):
-                for one in found:
-                    yield one
+                for document in found:
+                    yield document
         finally:
             await reading.close()
 
-    def _asked(self) -> Any:
-        """Ask; return motor's cursor."""
+    def _cursor(self) -> Any:
+        """Send the query; return motor's cursor."""
         cursor: Any = self._database.motor[self._name]
         for call, arguments, options in self._steps:
             cursor = getattr(cursor, call)(*arguments, **options)
@@ -160,25 +160,27 @@ class _PatientCursor:
 
 
 class _Reading:
-    """How far an answer has been read. `ask` returns a cursor at its beginning."""
+    """How far the answer to a query has been read. `query` returns a cursor at its beginning."""
 
-    def __init__(self, ask: Callable[[], Any]) -> None:
-        self._ask = ask
+    def __init__(self, query: Callable[[], Any]) -> None:
+        self._query = query
         self._cursor: Any = None
         self._position = 0
-        # What has been given: by ids, or by positions where documents have none.
-        self._given: set[str] = set()
+        # The documents that were returned: by id, or by position if they have no id.
+        self._returned: set[str] = set()
 
     async def next_new(self) -> list[Document]:
-        """Return the next documents; none at the end. After an error it asks again."""
+        """Return the next documents; none at the end. After an error it sends the query again."""
         if self._cursor is None:
-            self._cursor, self._position = self._ask(), 0
+            self._cursor, self._position = self._query(), 0
         try:
             while found := await self._cursor.to_list(_READ_AT_ONCE):
-                keyed = [(self._key_of(at, one), one) for at, one in enumerate(found)]
+                keyed = [
+                    (self._key_of(at, document), document) for at, document in enumerate(found)
+                ]
                 self._position += len(found)
-                new = [one for key, one in keyed if key not in self._given]
-                self._given.update(key for key, _ in keyed)
+                new = [document for key, document in keyed if key not in self._returned]
+                self._returned.update(key for key, _ in keyed)
                 if new:
                     return new
         except BaseException:
@@ -192,7 +194,7 @@ class _Reading:
         return f"at {self._position + index}"
 
     async def close(self) -> None:
-        """Let the server forget the answer."""
+        """Close the cursor on the server."""
         from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
 
         if self._cursor is not None:
@@ -201,7 +203,7 @@ class _Reading:
 
 
 def _is_passing(error: Exception) -> bool:
-    """Whether `error` says that the server is away, or has moved, and not that it refuses."""
+    """Whether `error` means that the server is away or has moved; a refusal does not pass."""
     from pymongo.errors import (  # noqa: PLC0415 (see storage.store.database)
         ConnectionFailure,
         InvalidOperation,
