@@ -142,7 +142,7 @@ async def test_a_chunk_that_the_database_does_not_keep_is_reported(
 
     collection = database.collection
     monkeypatch.setattr(database, "collection", lambda name: Forgetful(collection(name)))
-    with pytest.raises(ChunkNotKept, match="look at its disk"):
+    with pytest.raises(ChunkNotKept, match="check its disk"):
         await store.put("seg", pack_chunk(chunks.first))
     with pytest.raises(ChunkNotKept):
         await store.put_loose(pack_chunk(chunks.loose))
