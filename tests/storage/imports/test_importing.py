@@ -364,7 +364,7 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-@pytest.mark.allows_log("an import had been broken off")
+@pytest.mark.allows_log("an import was interrupted")
 @pytest.mark.timeout(180)
 async def test_killed_anywhere_it_is_there_as_a_whole_or_not_at_all(
     database: Database, server: ServerThread, tmp_path: Path
