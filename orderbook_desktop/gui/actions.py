@@ -40,10 +40,15 @@ class Action:
         return [QKeySequence(keys) for keys in self.keys]
 
     @property
-    def keys_text(self) -> str:
-        """The keys, named as this system names them, and the gestures."""
+    def key_names(self) -> list[str]:
+        """The keys, named as this system names them."""
         native = QKeySequence.SequenceFormat.NativeText
-        return ", ".join([*(keys.toString(native) for keys in self.sequences), *self.gestures])
+        return [keys.toString(native) for keys in self.sequences]
+
+    @property
+    def keys_text(self) -> str:
+        """The names of the keys, and the gestures."""
+        return ", ".join([*self.key_names, *self.gestures])
 
 
 @dataclass(frozen=True, slots=True)

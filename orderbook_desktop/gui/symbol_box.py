@@ -37,7 +37,6 @@ class SymbolBox(QLineEdit):
         self._popup: SymbolPopup | None = None
         self.setAccessibleName("Symbol")
         self.setPlaceholderText("Symbol, such as BTC/USDT")
-        self.setToolTip("Search the traded symbols (Ctrl+K or /)")
         self.textEdited.connect(self._search)
 
     def set_symbols(self, symbols: Sequence[SymbolInfo], recents: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from orderbook_desktop.core.browser_switch import (
     BrowserSwitch,
     viewers_text,
 )
+from orderbook_desktop.gui.window.menus import SHOW_BROWSERS
 
 if TYPE_CHECKING:
     from orderbook_desktop.gui.dialogs.browser_panel import BrowserPanel
@@ -52,7 +53,8 @@ class BrowserControl(QWidget):
         self.details = QToolButton(self)
         self.details.setObjectName("browserDetails")
         self.details.setText("▾")
-        self.details.setToolTip("Address and QR code of the browser view (Ctrl+B)")
+        keys = SHOW_BROWSERS.keys_text
+        self.details.setToolTip(f"Address and QR code of the browser view ({keys})")
         self.details.setAccessibleName("Browser view: address, QR code, viewers")
         self.details.clicked.connect(self.open_panel)
         row = QHBoxLayout(self)

@@ -18,6 +18,7 @@ from orderbook_desktop.gui.symbol_box import SymbolBox
 from orderbook_desktop.gui.theme import Theme
 from orderbook_desktop.gui.window.badge import StateBadge
 from orderbook_desktop.gui.window.browser_control import BrowserControl
+from orderbook_desktop.gui.window.menus import COARSER, FIND_SYMBOL, FINER, RECORD
 
 # Below these widths the bar leaves out captions, then words, then the source switch, which the
 # menu has, too. So there is always room for the badge.
@@ -91,11 +92,13 @@ class RecordButton(QToolButton):
         self._recording = recording
         self.setChecked(recording.wanted)
         if not recording.wanted:
-            sign, word, tip = "○", "off", "Not recording. Click to record this symbol (Ctrl+R)"
+            sign, word = "○", "off"
+            tip = f"Not recording. Click to record this symbol ({RECORD.keys_text})"
         elif recording.problem:
             sign, word, tip = "▲", "waiting", recording.problem
         else:
-            sign, word, tip = "●", "on", "Recording this symbol. Click to stop (Ctrl+R)"
+            sign, word = "●", "on"
+            tip = f"Recording this symbol. Click to stop ({RECORD.keys_text})"
         text = f"{sign} Record" if self._compact else f"{sign} Record: {word}"
         if text != self.text():
             self.setText(text)
@@ -134,6 +137,8 @@ class TopBar(QWidget):
         self._desk = desk
         self.setObjectName("topBar")
         self.symbol_box = SymbolBox(self)
+        keys = " or ".join(FIND_SYMBOL.key_names)
+        self.symbol_box.setToolTip(f"Search the traded symbols ({keys})")
         self.symbol_box.setMinimumWidth(_SYMBOL_WIDTH)
         self.symbol_box.setMaximumWidth(240)
         self.source_switch = SourceSwitch(self)
@@ -231,7 +236,8 @@ class GroupingBox(QComboBox):
         self._market = ""
         self._scale: tuple[int, int] | None = None
         self.setAccessibleName("Grouping of price levels")
-        self.setToolTip("Group the ladder's levels by this price step ([ finer, ] coarser)")
+        keys = f"{FINER.key_names[0]} finer, {COARSER.key_names[0]} coarser"
+        self.setToolTip(f"Group the ladder's levels by this price step ({keys})")
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.setMinimumContentsLength(6)
         self.setEnabled(False)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtWidgets import QApplication, QDialog, QLabel
+from PySide6.QtWidgets import QApplication, QDialog, QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.app.window import PANES
@@ -52,6 +52,20 @@ def test_the_menus_have_the_declared_keys(whole: MainWindow) -> None:
     assert made["&Coarser grouping"] == ["]", "Ctrl++", "Ctrl+="]
     for action in whole.menus.with_keys:
         assert made[action.text] == list(action.keys)
+
+
+def test_tool_tips_name_the_declared_keys(whole: MainWindow) -> None:
+    bar = whole.top_bar
+    assert bar.browser_control is not None
+    tips = {
+        bar.symbol_box: "Search the traded symbols (Ctrl+K or /)",
+        bar.record_button: "Not recording. Click to record this symbol (Ctrl+R)",
+        bar.grouping_box: "Group the ladder's levels by this price step ([ finer, ] coarser)",
+        bar.browser_control.details: "Address and QR code of the browser view (Ctrl+B)",
+    }
+    assert {part: part.toolTip() for part in tips} == tips
+    buttons = [one.text() for one in whole.findChildren(QPushButton)]
+    assert "Recentre (Space)" in buttons
 
 
 def test_the_readme_has_the_declared_keys(whole: MainWindow) -> None:

@@ -97,7 +97,7 @@ class DepthLadder(Pane):
         self.highlights_changes = preferences.highlights_changes
         self._calm = QTimer(self, singleShot=True, interval=_FRESH_MS)
         self._calm.timeout.connect(self._calm_down)
-        self._recentre = QPushButton("Recentre (Space)", self)
+        self._recentre = QPushButton(f"Recentre ({_TO_SPREAD.key_names[0]})", self)
         self._recentre.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._recentre.clicked.connect(self.recentre)
         self._recentre.hide()
