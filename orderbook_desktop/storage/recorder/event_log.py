@@ -1,21 +1,35 @@
-"""Writes events to `depth_events`, and compares those that are stored already."""
+"""Writes events to `depth_events`, and compares those that are stored already.
+
+A database can lose what it acknowledged, although it must not: SecantusDB does so at times when its
+disk is full and it starts again. So the latest events are kept, to be written again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import level_texts
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.recorder.pending import Insert
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents, archived_ids, stored_ids
 from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_sum
 
 if TYPE_CHECKING:
     from pymongo.errors import BulkWriteError
 
+_log = logging.getLogger(__name__)
+
 _DUPLICATE_KEY: Final = 11000
+# The longest loss that was seen covered 4 s. The engine makes its files whole every 10 s.
+_KEPT_S: Final = 30.0
+_KEPT_BYTES: Final = 32 * 2**20
 
 
 @dataclass(eq=False)
@@ -67,10 +81,57 @@ class Outcome:
 
 
 class EventLog:
-    """Writes events to `depth_events`; each update id of a market at most once."""
+    """Writes events to `depth_events`; each update id of a market at most once.
 
-    def __init__(self, database: Database) -> None:
+    Call `restore()` after the database was interrupted. `now` is a clock in seconds that never
+    goes back.
+    """
+
+    def __init__(self, database: Database, now: Callable[[], float] = time.monotonic) -> None:
         self._database = database
+        self._now = now
+        # The latest acknowledged events, each with the time of that.
+        self._latest: deque[tuple[float, Insert]] = deque()
+        self._latest_bytes = 0
+
+    async def restore(self) -> None:
+        """Write again the latest acknowledged events that the database doesn't have any more.
+
+        Raises PyMongo's errors; repeating is harmless.
+        """
+        self._let_old_go()
+        by_market: dict[str, dict[int, Insert]] = {}
+        for _, event in self._latest:
+            by_market.setdefault(event.market, {})[event.final_id] = event
+        for market, events in by_market.items():
+            lost = await self._lost_of(market, events)
+            if lost:
+                await self._write([events[final_id] for final_id in sorted(lost)])
+                _log.warning(
+                    "%s: the database had lost %d events that it had acknowledged; "
+                    "they are written again",
+                    market,
+                    len(lost),
+                )
+
+    async def _lost_of(self, market: str, ids: Collection[int]) -> set[int]:
+        """Return which of the final ids `ids` are neither stored nor archived."""
+        lost = set(ids) - await stored_ids(self._database, market, ids)
+        if not lost:
+            return lost
+        try:
+            lost -= await archived_ids(self._database, market, lost)
+            lists = await LooseEvents(self._database).lists(market)
+        except KnownError as error:
+            # Recording has to go on; `verify` names both the damage and the loss.
+            _log.error("%s: what the database has lost can't be written again: %s", market, error)
+            return set()
+        return lost.difference(*(one.ids for one in lists if one.archived))
+
+    def forget(self, market: str) -> None:
+        """Don't write again what was written of `market`: its recording was deleted."""
+        self._latest = deque(kept for kept in self._latest if kept[1].market != market)
+        self._latest_bytes = sum(len(event.payload) for _, event in self._latest)
 
     async def insert(self, events: Sequence[Insert]) -> Outcome:
         """Write `events`, and return when all but the refused ones are acknowledged.
@@ -78,11 +139,27 @@ class EventLog:
         Raises PyMongo's errors; then any part of the events may be written, and repeating is
         harmless. Raises `UnstorableAmong`; then try again with fewer events at a time.
         """
+        if not events:
+            return Outcome()
+        outcome = await self._write(events)
+        at = self._now()
+        for event in events:
+            if event not in outcome.refused:
+                self._latest.append((at, event))
+                self._latest_bytes += len(event.payload)
+        self._let_old_go()
+        return outcome
+
+    def _let_old_go(self) -> None:
+        since = self._now() - _KEPT_S
+        while self._latest and (self._latest[0][0] < since or self._latest_bytes > _KEPT_BYTES):
+            _, event = self._latest.popleft()
+            self._latest_bytes -= len(event.payload)
+
+    async def _write(self, events: Sequence[Insert]) -> Outcome:
         from bson.errors import BSONError  # noqa: PLC0415 (see storage.store.database)
         from pymongo.errors import BulkWriteError  # noqa: PLC0415
 
-        if not events:
-            return Outcome()
         try:
             documents = [_document(event) for event in events]
             # Unordered: an event that is stored already doesn't stop the ones after it.

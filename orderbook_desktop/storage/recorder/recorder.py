@@ -75,7 +75,8 @@ class Recorder:
         self._now_ns = now_ns
         self._wake = asyncio.Event()
         self._pending = PendingWrites(limit_bytes, self._wake.set)
-        self._events = EventLog(database)
+        self._events = EventLog(database, now)
+        self._restored_at = 0
         self._ledger = Ledger(database, self._pending.forget, self._vanished, times.ledger, now)
         self._sinks: dict[str, MarketSink] = {}
         self._jobs: list[asyncio.Task[None]] = []
@@ -195,6 +196,8 @@ class Recorder:
                     return
                 self._batch_at = self._now()
                 await until_it_works(self._database, Activity.WRITE, self._write_batch)
+        if self._restored_at != self._database.interruptions:
+            await until_it_works(self._database, Activity.WRITE, self._restore)
 
     async def _until_due(self) -> None:
         """Wait until the next batch is due; not if a batch is full, or the recorder is closing."""
@@ -206,6 +209,7 @@ class Recorder:
 
     async def _write_batch(self) -> None:
         await self.prepare()
+        await self._restore()
         batch = self._pending.first(self._batch_size)
         events = [one for one in batch if isinstance(one, Insert) and self._accepts(one.market)]
         try:
@@ -218,6 +222,13 @@ class Recorder:
         now_ns = self._now_ns()
         for operation in batch:
             self._acknowledge(operation, outcome, now_ns)
+
+    async def _restore(self) -> None:
+        """Write again what an interrupted database has lost of the latest events."""
+        interruptions = self._database.interruptions
+        if self._restored_at != interruptions:
+            await self._events.restore()
+            self._restored_at = interruptions
 
     async def prepare(self) -> None:
         """Wait for the database, prepare it, and close the segments that a crash left open."""
@@ -280,6 +291,7 @@ class Recorder:
         return self.sink(market).refused is None
 
     def _vanished(self, market: str) -> None:
+        self._events.forget(market)
         self.sink(market).broken(GapCause.DATABASE, "The recording was deleted while it went on.")
 
     def _job_ended(self, job: asyncio.Task[None]) -> None:

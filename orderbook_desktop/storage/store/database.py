@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
         AsyncIOMotorClient,
         AsyncIOMotorCollection,
         AsyncIOMotorDatabase,
+    )
+    from pymongo.monitoring import (
+        ServerClosedEvent,
+        ServerDescriptionChangedEvent,
+        ServerListener,
+        ServerOpeningEvent,
     )
 
 _log = logging.getLogger(__name__)
@@ -50,13 +56,15 @@ DATABASE_TIMES: Final = DatabaseTimes()
 class Database:
     """One database on one server. Call `close()` when done.
 
-    `prepared` is true while indexes and schema are known to be right.
+    `prepared` is true while indexes and schema are known to be right. `interruptions` counts how
+    often the server was lost, or failed: it may have lost what it acknowledged shortly before.
     """
 
     def __init__(self, name: str, times: DatabaseTimes = DATABASE_TIMES) -> None:
         self.name = name
         self._times = times
         self.prepared = False
+        self.interruptions = 0
         self._problems: dict[Activity, str] = {}
         self._client: AsyncIOMotorClient[Document] | None = None
         self._connected = asyncio.Event()
@@ -75,12 +83,14 @@ class Database:
         from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415
 
         self.close()
+        self._interrupted()
         self._client = AsyncIOMotorClient(
             dsn,
             serverSelectionTimeoutMS=round(self._times.find_s * 1000),
             connectTimeoutMS=round(self._times.connect_s * 1000),
             socketTimeoutMS=round(self._times.answer_s * 1000),
             appname="orderbook-desktop",
+            event_listeners=[_server_watch(self._interrupted)],
         )
         self._connected.set()
 
@@ -135,6 +145,7 @@ class Database:
 
     def failed(self, activity: Activity, error: Exception) -> None:
         """Record that a call failed, and log it once."""
+        self._interrupted()
         sentence = _sentence(activity, error)
         if self._problems.get(activity) != sentence:
             _log.warning("%s (%s: %s)", sentence, type(error).__name__, error)
@@ -145,6 +156,9 @@ class Database:
         if self._problems.pop(activity, None) is not None:
             _log.info("the database works again")
 
+    def _interrupted(self) -> None:
+        self.interruptions += 1
+
     def close(self) -> None:
         """Close the connections, without waiting for a server that doesn't answer."""
         self._connected.clear()
@@ -153,6 +167,24 @@ class Database:
         if client is not None:
             # It ends its sessions on the server, and blocks if the server is away.
             threading.Thread(target=client.close, name="database-leave", daemon=True).start()
+
+
+def _server_watch(lost: Callable[[], None]) -> ServerListener:
+    """Return what the driver tells of servers; `lost` is called, in a thread, when one is lost."""
+    from pymongo.monitoring import ServerListener  # noqa: PLC0415
+
+    class Watch(ServerListener):
+        def opened(self, event: ServerOpeningEvent) -> None:
+            pass
+
+        def closed(self, event: ServerClosedEvent) -> None:
+            pass
+
+        def description_changed(self, event: ServerDescriptionChangedEvent) -> None:
+            if event.previous_description.is_server_type_known:
+                lost()
+
+    return Watch()
 
 
 def _sentence(activity: Activity, error: Exception) -> str:

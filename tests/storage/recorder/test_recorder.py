@@ -26,6 +26,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import unpack
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.reference_book import ReferenceBook, diff_payload, shown, snapshot_payload
+from tests.storage.archive_fixtures import archiver_of, raw_of, record
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import (
     ENDLESS,
@@ -518,6 +519,76 @@ async def test_what_was_written_in_time_belongs_to_its_segment(
             assert not lost or segment["end_detail"].startswith(f"{lost} events could not")
     assert stored + recorder.waiting == 4_003
     assert recorder.sink("BTCUSDT").counts.events > 0
+
+
+@pytest.mark.expects_log("BTCUSDT: the database had lost 7 events .* written again")
+async def test_what_an_interrupted_database_has_lost_is_written_again(
+    recorder: Recorder, server: ServerThread, database: Database
+) -> None:
+    tape = Tape()
+    feed = started(recorder, tape)
+    sent = tape.diffs(20)
+    feed.diffs(*sent)
+    await until_written(recorder)
+    lost = [diff.final_id for diff in sent[5:12]]
+    await database.collection("depth_events").delete_many({"u": {"$in": lost}})
+    # It comes back, as after a restart.
+    database.connect(server.dsn)
+    sent += tape.diffs(2)
+    feed.diffs(*sent[20:])
+    await until_written(recorder)
+    stored = await events_of(database)
+    assert [one["payload"].encode() for one in stored] == [diff.payload for diff in sent]
+    counts = recorder.sink(tape.market).counts
+    assert (counts.events, counts.repeated, counts.gaps) == (22, 0, 0)
+
+
+@pytest.mark.expects_log("ETHUSDT: the database had lost 3 events")
+async def test_what_was_lost_is_written_again_at_the_end_too(
+    server: ServerThread, database: Database
+) -> None:
+    tape = Tape("ETHUSDT")
+    async with running(Recorder(database)) as recorder:
+        feed = started(recorder, tape)
+        sent = tape.diffs(3)
+        feed.diffs(*sent)
+        await until_written(recorder)
+        await database.collection("depth_events").delete_many({})
+        database.connect(server.dsn)
+    assert len(await events_of(database, "ETHUSDT")) == 3
+
+
+async def test_what_was_archived_is_not_written_again(database: Database) -> None:
+    """Neither events of a segment nor loose ones."""
+    await record(database, Tape(), 40)
+    log = EventLog(database)
+    stored = await events_of(database)
+    await log.insert([Insert.of(decode_diff(one["payload"].encode(), 7)) for one in stored])
+    await archiver_of(database).catch_up()
+    assert await raw_of(database) == []
+    await log.restore()
+    assert await raw_of(database) == []
+
+
+@pytest.mark.expects_log("BTCUSDT: the database had lost 2 events")
+async def test_only_the_latest_events_are_kept_to_be_written_again(database: Database) -> None:
+    now = 0.0
+    log = EventLog(database, lambda: now)
+    await database.prepare()
+    events = [Insert.of(diff) for diff in Tape().diffs(4)]
+    await log.insert(events[:2])
+    now = 25.0
+    await log.insert(events[2:3])
+    now = 35.0
+    await log.insert(events[3:])
+    log.forget("ETHUSDT")
+    await database.collection("depth_events").delete_many({})
+    await log.restore()
+    assert [one["u"] for one in await events_of(database)] == [one.final_id for one in events[2:]]
+    await database.collection("depth_events").delete_many({})
+    log.forget("BTCUSDT")
+    await log.restore()
+    assert await events_of(database) == []
 
 
 @GAP
