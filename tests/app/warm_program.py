@@ -160,7 +160,7 @@ def hear_requests() -> None:
 
 
 def _obey_permissions() -> None:
-    """Give up root's right to read and write whatever there is (`capset(2)`)."""
+    """Give up root's right to read and write all files (`capset(2)`)."""
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     # Effective, permitted and inheritable, of the first 32 capabilities and of the others.
