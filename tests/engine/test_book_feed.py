@@ -227,6 +227,20 @@ async def test_our_own_pacing_is_told_and_no_warning() -> None:
         assert hand.feed.problem is None
 
 
+async def test_a_count_down_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with by_hand() as hand:
+        await hand.give(StreamConnected())
+        for waits_s in (2.01, 1.02, 0.01):
+            await hand.snapshots.answer(Paced(waits_s))
+            await until(lambda: hand.feed.status.detail)
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: hand.state is FeedState.SYNCED)
+    assert [text for text in caplog.messages if "no snapshot" in text] == [
+        f"BTCUSDT: no snapshot: {Paced(2.01)}"
+    ]
+
+
 @pytest.mark.expects_log("no snapshot: The exchange asks for fewer requests")
 async def test_a_pause_that_is_nearly_over_is_not_overslept() -> None:
     async with by_hand(first_delay=60) as hand:
