@@ -56,7 +56,10 @@ class EndAtOnce:
         trace: TracebackType | None,
     ) -> None:
         for number, before in self._before:
-            signal.signal(number, before)
+            # `ignore_requests` holds to the very end: another handler would end the process by the
+            # signal, after all its work is done.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, before)
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         del number, frame

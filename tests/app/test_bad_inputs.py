@@ -437,7 +437,7 @@ def _as_commands(folder: Path) -> dict[str, list[str]]:
     """Return commands that have long to do where nothing answers."""
     with (folder / "capture").open("wb") as file:
         file.truncate(0)
-        for _ in range(20):
+        for _ in range(60):
             file.write(b"\n" * 1_000_000)
     return {
         **{name: command for name, command in _ON_A_FOLDER.items() if name != "reset"},
