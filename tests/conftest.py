@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 # Before anything imports Qt.
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+# Else each process of the test run would compile the tests and the program anew.
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 
-import hypothesis
 import pytest
 import pytestqt.plugin
 import qasync
@@ -21,6 +23,7 @@ from pytestqt.qtbot import QtBot
 from typing_extensions import override
 
 from tests.child_signals import send_without_looking
+from tests.examples import register_profiles
 
 pytest_plugins = ["tests.isolation", "tests.log_watch", "tests.leaks"]
 
@@ -31,16 +34,9 @@ _qt_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 # Shared machines are slow at times; only a real hang is a failure (pytest-timeout).
 _HANGS_AFTER_S = 240
 _BOT_PATIENCE_MS = 30_000
-# The same examples in each run: `--hypothesis-profile=default` looks for others.
-hypothesis.settings.register_profile(
-    "house",
-    hypothesis.settings(),
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
-)
-hypothesis.settings.load_profile("house")
 
+sys.dont_write_bytecode = False
+register_profiles()
 send_without_looking()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 import threading
 import time
@@ -39,11 +40,13 @@ def nothing_left() -> Iterator[None]:
     yield
     # Sockets, files and coroutines that were dropped unclosed tell so now, in their own test.
     gc.collect()
-    _wait_until_gone(lambda: _threads_left(threads_before))
-    _wait_until_gone(lambda: [child for child in _children() if child not in children_before])
-    if threads := _threads_left(threads_before):
+    threads = _left_after_a_while(lambda: _threads_left(threads_before))
+    children = _left_after_a_while(
+        lambda: [one for one in _children() if one not in children_before]
+    )
+    if threads:
         pytest.fail(f"threads left: {', '.join(map(repr, threads))}", pytrace=False)
-    if children := [child for child in _children() if child not in children_before]:
+    if children:
         pytest.fail(f"child processes left: {', '.join(map(str, children))}", pytrace=False)
 
 
@@ -73,8 +76,19 @@ def _other_tasks() -> list[asyncio.Task[object]]:
 
 
 def _children() -> list[psutil.Process]:
-    # Zombies count: nobody has waited for them.
-    return psutil.Process().children(recursive=True)
+    """Return the children of this process and theirs; zombies, which are not waited for, count."""
+    return psutil.Process().children(recursive=True) if _has_children() else []
+
+
+def _has_children() -> bool:
+    """Return False where that is sure: psutil reads a file of each process of the computer."""
+    if not hasattr(os, "waitid"):
+        return True
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _threads_left(before: set[threading.Thread]) -> list[threading.Thread]:
@@ -93,9 +107,11 @@ def _pool_of_motor() -> set[threading.Thread]:
     return set(motor._EXECUTOR._threads) if motor else set()
 
 
-def _wait_until_gone(left: Callable[[], Sequence[object]]) -> None:
+def _left_after_a_while(look: Callable[[], Sequence[object]]) -> Sequence[object]:
+    """Return what is still there when it had its time to end."""
     deadline = time.monotonic() + _GRACE_S
-    while left() and time.monotonic() < deadline:
+    while (left := look()) and time.monotonic() < deadline:
         # A thread of the driver's ends when its client is no more.
         gc.collect()
         time.sleep(_POLL_S)
+    return left

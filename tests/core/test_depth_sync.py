@@ -3,7 +3,6 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -38,6 +37,7 @@ from tests.core.reference_book import (
     shown,
     snapshot_payload,
 )
+from tests.examples import examples
 
 
 def a_diff(first: int, last: int, *, bid: str = "1", quantity: str = "1") -> DepthDiff:
@@ -203,7 +203,7 @@ class Interleavings(RuleBasedStateMachine):
         assert set(asks) <= set(true_asks)
 
 
-Interleavings.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
+Interleavings.TestCase.settings = examples(200, stateful_step_count=40)
 TestInterleavings = Interleavings.TestCase
 
 

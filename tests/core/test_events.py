@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orderbook_desktop.core.book import Book
@@ -25,6 +25,7 @@ from orderbook_desktop.core.events import (
 )
 from orderbook_desktop.core.units import INT64_MAX
 from tests.core.reference_book import ReferenceBook, diff_payload, shown, snapshot_payload
+from tests.examples import examples
 
 DIFF = (
     b'{"e":"depthUpdate","E":1672515782136,"s":"BNBBTC","U":157,"u":160,'
@@ -328,7 +329,7 @@ def mutated(draw: st.DrawFn, original: bytes) -> bytes:
 
 
 @given(mutated(FRAME))
-@settings(max_examples=1500)
+@examples(1500)
 @example(FRAME)
 def test_whatever_is_accepted_means_what_json_and_decimal_say(frame: bytes) -> None:
     try:
@@ -346,7 +347,7 @@ def test_whatever_is_accepted_means_what_json_and_decimal_say(frame: bytes) -> N
 
 
 @given(mutated(SNAPSHOT))
-@settings(max_examples=500)
+@examples(500)
 @example(SNAPSHOT)
 def test_accepted_snapshots_mean_what_json_and_decimal_say(payload: bytes) -> None:
     try:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import accumulate
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -16,6 +16,7 @@ from orderbook_desktop.core.units import INT64_MAX, MAX_EXPONENT, format_units
 from orderbook_desktop.web.book_view import ROWS, BookView, step_of, steps_for, view_of
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.templates import PageView, Templates
+from tests.examples import examples
 from tests.web.hand_library import BTC, NOW_NS, SCRIPT, HandLibrary
 
 
@@ -143,7 +144,7 @@ async def test_no_style_and_no_script_is_inline(library: HandLibrary) -> None:
 _SIZES = st.lists(st.integers(1, INT64_MAX), min_size=1, max_size=20)
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(_SIZES, _SIZES)
 @example([INT64_MAX], [INT64_MAX])
 @example([INT64_MAX], [1])

@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
 
 from orderbook_desktop.web.options import Limits, WebOptions
 from orderbook_desktop.web.server import WebServer
+from tests.examples import examples
 from tests.web.hand_library import loaded_library
 from tests.web.threaded import serving
 
@@ -57,8 +58,8 @@ def test_no_request_makes_the_server_fail(
     operation: Any = schemathesis.openapi.from_url(served.address + "openapi.json")[path]["GET"]
     answered = []
 
-    @hypothesis.settings(
-        max_examples=40,
+    @examples(
+        40,
         deadline=None,
         database=None,
         derandomize=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orderbook_desktop.core.archive.wire import events_of, read_changes, spell
@@ -13,6 +13,7 @@ from orderbook_desktop.core.errors import InexactValue, MalformedMessage
 from orderbook_desktop.core.events import decode_diff
 from orderbook_desktop.core.units import Scale
 from tests.core.archive.runs import Run, runs, spelt
+from tests.examples import examples
 
 PAYLOAD = spelt(
     10, 12, 1000, [("1.50000000", "0.00000000")], [("20.00000000", "3.25000000")] * 2, "1INCHUSDT"
@@ -27,7 +28,7 @@ def test_what_is_told_canonical_is_spelt_so(run: Run) -> None:
     assert texts == [event.payload for event in run.events]
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(st.data())
 def test_no_change_of_a_text_is_overlooked(data: st.DataObject) -> None:
     """Whatever is done to the text: it is no event any more, or told odd, or spelt as it is."""

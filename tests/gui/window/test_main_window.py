@@ -18,6 +18,7 @@ from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.conftest import OpenWindow
 from tests.gui.fake_desk import BTC, FakeDesk, FakeSource, MovingMarket
 from tests.gui.pane_of import chart_of, ladder_of
+from tests.gui.pixels import colours_of
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 
@@ -35,9 +36,7 @@ def fills_of(window: MainWindow) -> set[int]:
         for side in (DARK.bid, DARK.ask)
         for share in (0.13, 0.26, 0.32, 0.45)
     }
-    return colours & {
-        image.pixel(x, y) for x in range(image.width()) for y in range(60, image.height())
-    }
+    return colours & colours_of(image.copy(0, 60, image.width(), image.height() - 60))
 
 
 def test_shows_a_moving_book(window: MainWindow, desk: FakeDesk, qtbot: QtBot) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate, count, pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from orderbook_desktop.core.archive import same_book
@@ -26,6 +26,7 @@ from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store import raw_events
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
+from tests.examples import examples
 from tests.storage.archive_fixtures import archiver_of
 from tests.storage.recording_fixtures import (
     HandFeed,
@@ -202,8 +203,8 @@ async def check_proof(database: Database, market: str, span: tuple[int, int]) ->
         assert not (await verify(database, market)).holds
 
 
-@settings(
-    max_examples=30,
+@examples(
+    30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(runs(), min_size=1, max_size=3), st.data())

@@ -18,6 +18,7 @@ from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, LIGHT
 from tests.gui.fake_desk import BTC, PEPE, FakeDesk, Market, MovingMarket, frame_of
+from tests.gui.pixels import colours_of
 
 STEP = 10**6
 
@@ -97,11 +98,8 @@ def test_bars_and_colours_are_where_they_belong(small: DepthLadder) -> None:
 
 
 def _has(image: QImage, row: LadderRow, left: int, right: int, colour: int) -> bool:
-    return any(
-        image.pixel(x, y) == colour
-        for x in range(left, right)
-        for y in range(row.span.start, row.span.end)
-    )
+    cell = image.copy(left, row.span.start, right - left, row.span.end - row.span.start)
+    return colour in colours_of(cell)
 
 
 def test_another_theme_draws_in_other_colours(small: DepthLadder) -> None:
@@ -136,9 +134,7 @@ def test_without_a_book_there_is_a_message_and_no_row(small: DepthLadder, desk: 
     assert small.scene is None
     assert small.summary() == "Reconnecting to BTC/USDT. The connection was lost."
     colours = {DARK.bid.rgb(), DARK.ask.rgb(), DARK.tint(DARK.bid, 0.32).rgb()}
-    image = image_of(small)
-    pixels = {image.pixel(x, y) for x in range(image.width()) for y in range(image.height())}
-    assert not pixels & colours
+    assert not colours_of(image_of(small)) & colours
 
 
 def test_one_side_is_said_to_be_missing(ladder: DepthLadder, desk: FakeDesk) -> None:
