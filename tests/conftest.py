@@ -25,7 +25,12 @@ from typing_extensions import override
 from tests.child_signals import send_without_looking
 from tests.examples import register_profiles
 
-pytest_plugins = ["tests.isolation", "tests.log_watch", "tests.leaks"]
+pytest_plugins = [
+    "tests.isolation",
+    "tests.log_watch",
+    "tests.leaks",
+    "tests.storage.recording_fixtures",
+]
 
 # Async tests in these folders run on Qt's event loop, as the program does.
 _QT_FOLDERS = {"gui", "desk", "engine", "app"}

@@ -19,10 +19,8 @@ from orderbook_desktop.storage.store.database import Database
 from tests.app.conftest import NOWHERE, ExchangeThread
 from tests.app.warm_program import Ended, WarmProgram
 from tests.storage.fake_mongo import error, hello, serving
-from tests.storage.recording_fixtures import ServerThread, all_of, database, server
+from tests.storage.recording_fixtures import ServerThread, all_of, server_in
 from tests.storage.verification.test_verification import put_back, recorded
-
-__all__ = ["database", "server"]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and Linux's devices")
 
@@ -74,6 +72,13 @@ def usage(done: Ended) -> str:
 
 def _export(symbol: str, path: Path | str = "o.csv", form: str = "tardis") -> list[str]:
     return ["export", symbol, "--format", form, "-o", str(path)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerThread]:
+    """A server of this module's own, which the program may join."""
+    with server_in(tmp_path_factory.mktemp("data")) as server:
+        yield server
 
 
 def _on(server: ServerThread) -> dict[str, str | None]:

@@ -13,9 +13,7 @@ from orderbook_desktop.engine.recording_keeper import RecordingKeeper
 from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
 from orderbook_desktop.storage.store.database import Database
 from tests.storage.archived_fixtures import store_segment
-from tests.storage.recording_fixtures import Tape, all_of, database, server
-
-__all__ = ["database", "server"]
+from tests.storage.recording_fixtures import Tape, all_of
 
 
 class KeeperScene:

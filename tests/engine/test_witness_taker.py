@@ -18,9 +18,7 @@ from orderbook_desktop.engine.witness_taker import WitnessTaker
 from orderbook_desktop.exchange.errors import Paced
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.witnesses import Witnesses
-from tests.storage.recording_fixtures import Tape, database, server
-
-__all__ = ["database", "server"]
+from tests.storage.recording_fixtures import Tape
 
 
 @dataclass

@@ -22,9 +22,6 @@ from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt
 from tests.formats.taped import Taped, two_runs
 from tests.storage.imports.made import imported, recorded_rows
-from tests.storage.recording_fixtures import database, server
-
-__all__ = ["database", "server"]
 
 _BOOK = """\
 binance,BTCUSDT,1700000000100000,1700000000200001,true,bid,10.5,1

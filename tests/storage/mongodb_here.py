@@ -17,7 +17,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.system.ports import is_listening, private_port
-from tests.storage.recording_fixtures import ServerThread
+from tests.storage.recording_fixtures import server_in
 
 # Looked up before the tests' isolation takes the settings away.
 DSN: Final = os.environ.get("MONGO_DSN", "")
@@ -38,11 +38,8 @@ def a_replica_set(folder: Path) -> Iterator[str]:
     if DSN:
         yield DSN
         return
-    thread = ServerThread(folder)
-    try:
-        yield thread.dsn
-    finally:
-        thread.close()
+    with server_in(folder) as server:
+        yield server.dsn
 
 
 @asynccontextmanager

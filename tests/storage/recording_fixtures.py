@@ -1,4 +1,7 @@
-"""A database server for a whole module, markets to record, and feeds that are driven by hand."""
+"""A database server for all tests, markets to record, and feeds that are driven by hand.
+
+`conftest.py` loads it as a plugin: its fixtures need no import.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import random
 import socket
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
@@ -65,12 +68,24 @@ class ServerThread:
         return asyncio.run_coroutine_threadsafe(job, self._loop).result(120)
 
 
-@pytest.fixture(scope="module")
+@contextmanager
+def server_in(folder: Path) -> Iterator[ServerThread]:
+    """Run a real database server on the files in `folder`."""
+    thread = ServerThread(folder)
+    try:
+        yield thread
+    finally:
+        thread.close()
+
+
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerThread]:
-    """A real database server, the same for all tests of a module."""
-    thread = ServerThread(tmp_path_factory.mktemp("data"))
-    yield thread
-    thread.close()
+    """A real database server, the same for all tests of this process.
+
+    Use a database of another name in each test, as `database` is.
+    """
+    with server_in(tmp_path_factory.mktemp("data")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -31,15 +31,11 @@ from tests.storage.recording_fixtures import (
     ServerThread,
     Tape,
     all_of,
-    database,
     events_of,
     running,
     segments_of,
-    server,
     until_written,
 )
-
-__all__ = ["database", "server"]
 
 pytestmark = [
     pytest.mark.allows_log("can't be reached"),

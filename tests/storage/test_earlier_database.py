@@ -16,9 +16,6 @@ from tests.storage.earlier_database import (
     restore,
     told_of,
 )
-from tests.storage.recording_fixtures import database, server
-
-__all__ = ["database", "server"]
 
 
 def test_there_is_one() -> None:

@@ -22,11 +22,9 @@ from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from tests.app.command import run_command
 from tests.storage.processes import eventually
-from tests.storage.recording_fixtures import ServerThread, SilentServer, Tape, silent_server
+from tests.storage.recording_fixtures import SilentServer, Tape, server_in
 from tests.storage.shelf import Shelf
 from tests.unhurried import ENGINE_TIMES
-
-__all__ = ["silent_server"]
 
 Work = Callable[[Database], Awaitable[None]]
 
@@ -35,9 +33,8 @@ Work = Callable[[Database], Awaitable[None]]
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A data folder whose database another process runs."""
     folder = tmp_path_factory.mktemp("data")
-    thread = ServerThread(folder)
-    yield folder
-    thread.close()
+    with server_in(folder):
+        yield folder
 
 
 @pytest.fixture

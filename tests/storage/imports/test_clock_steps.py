@@ -12,9 +12,7 @@ from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.imports.made import Collected, imported
-from tests.storage.recording_fixtures import Tape, database, server
-
-__all__ = ["database", "server"]
+from tests.storage.recording_fixtures import Tape
 
 
 async def events(

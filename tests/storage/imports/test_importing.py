@@ -38,15 +38,10 @@ from tests.storage.recording_fixtures import (
     ServerThread,
     Tape,
     all_of,
-    database,
-    recorder,
-    server,
     started,
     until_stored,
     until_written,
 )
-
-__all__ = ["database", "recorder", "server"]
 
 
 def two_runs() -> Collected:

@@ -21,18 +21,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt
 from tests.storage.imports.made import Collected, contents, imported, recorded_rows
-from tests.storage.recording_fixtures import (
-    Tape,
-    all_of,
-    database,
-    recorder,
-    server,
-    started,
-    until_stored,
-    until_written,
-)
-
-__all__ = ["database", "recorder", "server"]
+from tests.storage.recording_fixtures import Tape, all_of, started, until_stored, until_written
 
 
 async def _books(database: Database) -> dict[int, object]:

@@ -38,19 +38,13 @@ from tests.storage.recording_fixtures import (
     ServerThread,
     Tape,
     all_of,
-    database,
     following,
     kill_and_wait,
-    mortal,
-    recorder,
     running,
-    server,
     started,
     until_stored,
     until_written,
 )
-
-__all__ = ["database", "mortal", "recorder", "server"]
 
 LOST = pytest.mark.allows_log("can't be resumed|stands still")
 KILLED = pytest.mark.allows_log(

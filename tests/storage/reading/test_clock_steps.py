@@ -28,18 +28,8 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.examples import examples
 from tests.storage.archive_fixtures import archiver_of
-from tests.storage.recording_fixtures import (
-    HandFeed,
-    Tape,
-    all_of,
-    database,
-    running,
-    segments_of,
-    server,
-)
+from tests.storage.recording_fixtures import HandFeed, Tape, all_of, running, segments_of
 from tests.storage.shelf import Shelf, Shelved
-
-__all__ = ["database", "server"]
 
 _numbers = count()
 _steps_ms = st.sampled_from([100, 100, 5_000, 30_000, 70_000, 0, -1, -30_000, -70_000, -300_000])

@@ -37,16 +37,12 @@ from tests.storage.recording_fixtures import (
     HandFeed,
     Tape,
     all_of,
-    database,
     running,
-    server,
     started,
     until_stored,
     until_written,
 )
 from tests.storage.shelf import Shelf, Shelved
-
-__all__ = ["database", "server"]
 
 _MARKET = "BTCUSDT"
 

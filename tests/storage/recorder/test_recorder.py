@@ -35,22 +35,15 @@ from tests.storage.recording_fixtures import (
     SilentServer,
     Tape,
     all_of,
-    database,
     events_of,
     kill_and_wait,
-    mortal,
-    recorder,
     running,
     segments_of,
-    server,
-    silent_server,
     started,
     until_more,
     until_stored,
     until_written,
 )
-
-__all__ = ["database", "mortal", "recorder", "server", "silent_server"]
 
 GAP = pytest.mark.allows_log("gap in the recording")
 

@@ -16,9 +16,6 @@ import pytest
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import RecorderState, owner_document, recorder_states
-from tests.storage.recording_fixtures import database, server
-
-__all__ = ["database", "server"]
 
 HERE = owner_document()["owner"]["host"]
 

@@ -19,17 +19,12 @@ from tests.storage.recording_fixtures import (
     ServerThread,
     Tape,
     all_of,
-    database,
-    recorder,
     running,
     segments_of,
-    server,
     started,
     until_stored,
     until_written,
 )
-
-__all__ = ["database", "recorder", "server"]
 
 CLOSED = pytest.mark.expects_log("WARNING .*BTCUSDT: the recording up to .* ended without")
 

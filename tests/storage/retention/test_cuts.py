@@ -14,9 +14,7 @@ from orderbook_desktop.storage.store.schema import Document
 from orderbook_desktop.storage.store.segments import read_segment
 from tests.storage.archived_fixtures import Stored, store_segment
 from tests.storage.mortal import Killed, Mortal
-from tests.storage.recording_fixtures import Tape, all_of, database, server
-
-__all__ = ["database", "server"]
+from tests.storage.recording_fixtures import Tape, all_of
 
 
 def everything(_link: ChainLink) -> bool:

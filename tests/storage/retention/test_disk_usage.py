@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import bson
@@ -20,9 +21,14 @@ from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import pack_chunk
 from tests.storage.archived_fixtures import store_segment, store_witness
-from tests.storage.recording_fixtures import ServerThread, Tape, all_of, database, server
+from tests.storage.recording_fixtures import ServerThread, Tape, all_of, server_in
 
-__all__ = ["database", "server"]
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerThread]:
+    """A server of this module's own: the size of its files is measured."""
+    with server_in(tmp_path_factory.mktemp("data")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -26,16 +26,12 @@ from tests.storage.mortal import Killed, Mortal
 from tests.storage.recording_fixtures import (
     Tape,
     all_of,
-    database,
     running,
     segments_of,
-    server,
     started,
     until_stored,
     until_written,
 )
-
-__all__ = ["database", "server"]
 
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000

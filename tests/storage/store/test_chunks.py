@@ -21,9 +21,7 @@ from orderbook_desktop.storage.store.chunks import (
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import pack_chunk
 from tests.core.archive.runs import run_of
-from tests.storage.recording_fixtures import Tape, all_of, database, server
-
-__all__ = ["database", "server"]
+from tests.storage.recording_fixtures import Tape, all_of
 
 
 @dataclass(frozen=True)

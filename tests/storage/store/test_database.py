@@ -16,16 +16,7 @@ from orderbook_desktop.core.errors import BugError
 from orderbook_desktop.storage.failures import Activity
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import NewerSchema
-from tests.storage.recording_fixtures import (
-    ENDLESS,
-    ServerThread,
-    SilentServer,
-    database,
-    server,
-    silent_server,
-)
-
-__all__ = ["database", "server", "silent_server"]
+from tests.storage.recording_fixtures import ENDLESS, ServerThread, SilentServer
 
 
 async def test_connects_writes_by_majority_and_closes(database: Database) -> None:

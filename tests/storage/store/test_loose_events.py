@@ -24,16 +24,12 @@ from tests.storage.recording_fixtures import (
     ServerThread,
     Tape,
     all_of,
-    database,
     running,
     segments_of,
-    server,
     started,
     until_stored,
     until_written,
 )
-
-__all__ = ["database", "server"]
 
 GAP = pytest.mark.allows_log("gap in the recording")
 

@@ -8,16 +8,7 @@ from orderbook_desktop.storage.failures import DatabaseFailed
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.database import Database, DatabaseTimes
 from orderbook_desktop.storage.store.owner import recorded_by_others
-from tests.storage.recording_fixtures import (
-    Tape,
-    database,
-    recorder,
-    server,
-    started,
-    until_stored,
-)
-
-__all__ = ["database", "recorder", "server"]
+from tests.storage.recording_fixtures import Tape, started, until_stored
 
 
 async def test_who_else_records_what(recorder: Recorder, database: Database) -> None:

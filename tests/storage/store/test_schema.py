@@ -20,16 +20,7 @@ from orderbook_desktop.storage.store.schema import (
     stored_version,
 )
 from tests.storage.archive_fixtures import FragileDatabase, Killed, archiver_of, held_in, record
-from tests.storage.recording_fixtures import (
-    ServerThread,
-    Tape,
-    all_of,
-    database,
-    segments_of,
-    server,
-)
-
-__all__ = ["database", "server"]
+from tests.storage.recording_fixtures import ServerThread, Tape, all_of, segments_of
 
 NEW = ("cut_events", "archived_id", "archived_events", "archived_bytes", "to_archive", "origin")
 

@@ -8,9 +8,7 @@ from orderbook_desktop.core.witness import Horizon, Witness
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.witnesses import Witnesses
-from tests.storage.recording_fixtures import Tape, all_of, database, server
-
-__all__ = ["database", "server"]
+from tests.storage.recording_fixtures import Tape, all_of
 
 _MS = 1_700_000_000_000
 

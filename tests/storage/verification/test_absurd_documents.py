@@ -22,11 +22,9 @@ from orderbook_desktop.storage.retention.retention import Pruner
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.verification.verification import verify
-from tests.storage.recording_fixtures import Tape, all_of, database, server
+from tests.storage.recording_fixtures import Tape, all_of
 from tests.storage.shelf import Shelf
 from tests.storage.verification.test_verification import put_back, recorded
-
-__all__ = ["database", "server"]
 
 pytestmark = pytest.mark.allows_log(
     "can't be archived|can't be understood|retention skips a segment|can't be closed|damaged"

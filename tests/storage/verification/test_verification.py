@@ -31,10 +31,8 @@ from orderbook_desktop.storage.store.segments import StoredSegment
 from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.segment_proof import SegmentProof
 from orderbook_desktop.storage.verification.verification import Verified, _windows, verify
-from tests.storage.recording_fixtures import Tape, all_of, database, server
+from tests.storage.recording_fixtures import Tape, all_of
 from tests.storage.shelf import Shelf, Shelved
-
-__all__ = ["database", "server"]
 
 _MARKET = "BTCUSDT"
 

@@ -23,16 +23,11 @@ from tests.storage.archive_fixtures import (
 from tests.storage.recording_fixtures import (
     ServerThread,
     Tape,
-    database,
-    recorder,
-    server,
     started,
     until_stored,
     until_written,
 )
 from tests.storage.shelf import Shelf
-
-__all__ = ["database", "recorder", "server"]
 
 _MARKET = "BTCUSDT"
 
