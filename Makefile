@@ -2,12 +2,14 @@
 # Settings such as SYMBOL=ETH/USDT reach the program as environment variables.
 
 .POSIX:
-.PHONY: help run test check bench bundle smoke requirements clean
+.PHONY: help run test coverage check bench bundle smoke requirements clean
 
 help:
 	@echo 'make run            set up what is missing, then open the window'
 	@echo '                    (make run SYMBOL=ETH/USDT, make run ARGS="--demo")'
 	@echo 'make test           run the test suite (make test ARGS="-k book")'
+	@echo 'make coverage       which lines and branches the tests do not run'
+	@echo '                    (make coverage ARGS=tests/core COVER=orderbook_desktop/core)'
 	@echo 'make check          formatting, lint, types, layers, schemas'
 	@echo 'make bench          run every benchmark of tests/bench/'
 	@echo 'make bundle         build the double-click app in dist/ (ARGS=--archives: the downloads too)'
@@ -20,6 +22,10 @@ run:
 
 test:
 	@sh packaging/with.sh dev python -m pytest $(ARGS)
+
+# Into the processes that the tests start, too (see tool.coverage in pyproject.toml).
+coverage:
+	@sh packaging/with.sh dev sh packaging/coverage.sh $(ARGS)
 
 check:
 	@sh packaging/with.sh dev sh packaging/check.sh

@@ -54,6 +54,11 @@ def pytest_asyncio_loop_factories(
     return {"asyncio": asyncio.new_event_loop}
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Choose more workers than cores, up to six: most tests wait for other processes."""
+    return min(6, (os.cpu_count() or 1) + 3)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Have hanging tests ended; on Qt's loop by a thread: a signal waits until Python wakes."""
     for item in items:

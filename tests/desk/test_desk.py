@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from orderbook_desktop.app.settings import Settings, load_settings
@@ -230,6 +231,9 @@ async def test_it_closes_while_the_demo_starts(stranded: Settings, begun: float)
         assert desk.demo
         # The sleep waits for nothing: it tries different moments of the start.
         await asyncio.sleep(begun)
+        children = psutil.Process().children(recursive=True)
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.mark.expects_log(r"WARNING .*engine: no database: The database at mongodb://127.0.0.1:1/")

@@ -67,6 +67,10 @@ def test_redacted(dsn: str, shown: str) -> None:
 async def test_a_replica_set_will_do(tmp_path: Path) -> None:
     async with DatabaseServer(tmp_path) as running:
         await check_dsn(running.dsn)
+        dsn = running.dsn
+    # It is the server that makes the difference.
+    with pytest.raises(DatabaseUnreachable):
+        await check_dsn(f"{dsn}&serverSelectionTimeoutMS=200")
 
 
 @pytest.mark.parametrize("answer", [REPLICA_SET, hello(msg="isdbgrid", isWritablePrimary=True)])

@@ -217,9 +217,10 @@ def test_an_error_while_closing_an_abandoned_iterator_is_dropped(loop: Backgroun
 
 
 def test_an_iterator_that_was_never_read_needs_no_closing(loop: BackgroundLoop) -> None:
-    del_me = loop.iterate(_Nested().level(2))
-    del del_me
+    unread = loop.iterate(_Nested().level(2))
+    del unread
     gc.collect()
+    assert loop.run(_double(1)) == 2
 
 
 def test_a_forked_process_says_that_it_is_closed(loop: BackgroundLoop) -> None:

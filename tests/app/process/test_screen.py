@@ -32,22 +32,34 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+class XServer:
+    """A running X server, and its DISPLAY."""
+
+    def __init__(self, program: str) -> None:
+        self._process = subprocess.Popen(
+            [program, "-displayfd", "1", "-nolisten", "tcp"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        with self._process.stdout as told:
+            self.display = f":{told.readline().strip()}"
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
 @pytest.fixture
-def x_server() -> Iterator[str]:
-    """Run an X server; return its DISPLAY."""
+def x_server() -> Iterator[XServer]:
+    """Run an X server."""
     program = shutil.which("Xvfb")
     if program is None:
         pytest.skip("no Xvfb here")
-    server = subprocess.Popen(
-        [program, "-displayfd", "1", "-nolisten", "tcp"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert server.stdout is not None
-    yield f":{server.stdout.readline().strip()}"
-    server.terminate()
-    server.communicate()
+    server = XServer(program)
+    yield server
+    server.end()
 
 
 def test_no_display_at_all() -> None:
@@ -62,15 +74,19 @@ def test_a_dead_display(monkeypatch: pytest.MonkeyPatch, display: str) -> None:
         check_screen()
 
 
-def test_a_live_display(monkeypatch: pytest.MonkeyPatch, x_server: str) -> None:
-    monkeypatch.setenv("DISPLAY", x_server)
+def test_a_live_display(monkeypatch: pytest.MonkeyPatch, x_server: XServer) -> None:
+    monkeypatch.setenv("DISPLAY", x_server.display)
     check_screen()
+    # It is the server that makes the difference.
+    x_server.end()
+    with pytest.raises(NoScreen, match=f"DISPLAY={x_server.display} "):
+        check_screen()
 
 
 def test_a_live_display_without_qt_s_libraries(
-    monkeypatch: pytest.MonkeyPatch, x_server: str
+    monkeypatch: pytest.MonkeyPatch, x_server: XServer
 ) -> None:
-    monkeypatch.setenv("DISPLAY", x_server)
+    monkeypatch.setenv("DISPLAY", x_server.display)
     monkeypatch.setattr(screen, "X_WINDOW", {"libnone.so.1": "libnone1", "libno.so.2": "libno2"})
     with pytest.raises(MissingLibraries, match=r"apt-get install libno2 libnone1$"):
         check_screen()
@@ -87,6 +103,10 @@ def test_without_the_libraries_of_every_platform(monkeypatch: pytest.MonkeyPatch
 def test_platforms_without_a_display(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
     monkeypatch.setenv("QT_QPA_PLATFORM", platform)
     check_screen()
+    # It is the platform that makes the difference.
+    monkeypatch.delenv("QT_QPA_PLATFORM")
+    with pytest.raises(NoScreen):
+        check_screen()
 
 
 @pytest.mark.parametrize("platform", ["xcb", "wayland", "wayland;xcb", "fantasy"])

@@ -52,9 +52,13 @@ from tests.storage.recording_fixtures import (
 
 CLOSED = pytest.mark.expects_log("WARNING .*BTCUSDT: the recording up to .* ended without")
 
-EVENTS = 24
+EVENTS_A_SEGMENT = 9
 LOOSE = 3
 ENOUGH_CALLS = 200
+# At each call where there is one segment, and at some where another one follows.
+KILLS = pytest.mark.parametrize(
+    ("segments", "calls"), [(1, range(ENOUGH_CALLS)), (2, range(2, ENOUGH_CALLS, 5))]
+)
 NEVER = -1
 
 
@@ -62,23 +66,26 @@ def cut(events: list[DepthDiff], count: int) -> tuple[list[DepthDiff], list[Dept
     return events[:count], events[count:]
 
 
-async def calm_recording(database: Database) -> tuple[dict[str, Any], list[DepthDiff]]:
-    """A recording of two segments over a quarter of an hour, and all of its events."""
+async def calm_recording(
+    database: Database, segments: int = 2
+) -> tuple[dict[str, Any], list[DepthDiff]]:
+    """A recording of so many segments, ten minutes each, and all of its events."""
     tape = Tape(step_ms=50_000)
-    diffs = await record(database, tape, EVENTS // 2 - LOOSE)
-    tape.diff()
-    diffs += await record(database, tape, EVENTS // 2 - LOOSE)
+    diffs: list[DepthDiff] = []
+    for _ in range(segments):
+        diffs += await record(database, tape, EVENTS_A_SEGMENT)
+        tape.diff()
     return await copy_of(database), diffs
 
 
-async def assert_archived(database: Database, diffs: list[DepthDiff]) -> None:
+async def assert_archived(database: Database, diffs: list[DepthDiff], segments: int = 2) -> None:
     """All events are archived, unchanged."""
     held = await held_in(database)
     assert not held.raw
     assert sorted(held.archived + held.loose, key=lambda one: one.final_id) == diffs
-    assert len(held.loose) == 2 * LOOSE
+    assert len(held.loose) == segments * LOOSE
     for segment in await segments_of(database):
-        assert segment["archived_events"] == segment["event_count"] == EVENTS // 2 - LOOSE
+        assert segment["archived_events"] == segment["event_count"] == EVENTS_A_SEGMENT
         chunks = await all_of(database, "depth_chunks", segment=segment["_id"])
         assert segment["archived_bytes"] == sum(len(one["data"]) for one in chunks)
         assert len(chunks) == 2
@@ -168,13 +175,13 @@ async def take_for_dead(database: Database, pid: int) -> None:
     await database.collection("segments").update_many(held, {"$set": gone})
 
 
-@pytest.mark.timeout(300)
+@KILLS
 async def test_it_may_be_killed_between_any_two_calls(
-    server: ServerThread, database: Database, ended_pid: int
+    server: ServerThread, database: Database, ended_pid: int, segments: int, calls: range
 ) -> None:
-    documents, diffs = await calm_recording(database)
+    documents, diffs = await calm_recording(database, segments)
     ids = [one.final_id for one in diffs]
-    for at in range(ENOUGH_CALLS):
+    for at in calls:
         fragile = FragileDatabase(f"{database.name}_{at}", kill)
         fragile.connect(server.dsn)
         await fill(fragile, documents)
@@ -191,23 +198,29 @@ async def test_it_may_be_killed_between_any_two_calls(
         assert await missing_loose(fragile, "BTCUSDT") == []
         await take_for_dead(fragile, ended_pid)
         await archiver_of(fragile).catch_up()
-        await assert_archived(fragile, diffs)
+        await assert_archived(fragile, diffs, segments)
         await fragile.motor.client.drop_database(fragile.name)
         fragile.close()
         if finished:
             break
-    assert 40 < at < ENOUGH_CALLS - 1
+    assert finished
+    assert at > 20 * segments
 
 
-@pytest.mark.timeout(300)
+@KILLS
 async def test_an_archiver_that_comes_back_after_a_takeover_does_no_harm(
-    server: ServerThread, database: Database, ended_pid: int, monkeypatch: pytest.MonkeyPatch
+    server: ServerThread,
+    database: Database,
+    ended_pid: int,
+    monkeypatch: pytest.MonkeyPatch,
+    segments: int,
+    calls: range,
 ) -> None:
     # Two events are read at a time, so that some are found while the other archiver removes them.
     monkeypatch.setattr(loose_archive, "_TAKEN_AT_ONCE", 2)
-    documents, diffs = await calm_recording(database)
+    documents, diffs = await calm_recording(database, segments)
     finished = False
-    for at in range(ENOUGH_CALLS):
+    for at in calls:
         asleep, wake = asyncio.Event(), asyncio.Event()
 
         async def sleep(asleep: asyncio.Event = asleep, wake: asyncio.Event = wake) -> None:
@@ -231,7 +244,7 @@ async def test_an_archiver_that_comes_back_after_a_takeover_does_no_harm(
         wake.set()
         await archiving
         await archiver_of(other).catch_up()
-        await assert_archived(other, diffs)
+        await assert_archived(other, diffs, segments)
         await other.motor.client.drop_database(other.name)
         late.close()
         other.close()

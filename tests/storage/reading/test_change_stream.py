@@ -397,8 +397,12 @@ async def test_close_ends_everything_while_nothing_is_there() -> None:
     waiting = asyncio.create_task(anext(items))
     await asyncio.sleep(0)
     await streams.close()
+    assert asyncio.all_tasks() == {asyncio.current_task(), waiting}
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
+    assert waiting.cancelled()
+    with pytest.raises(StopAsyncIteration):
+        await anext(items)
 
 
 @pytest.mark.allows_log("until it is back|stands still")

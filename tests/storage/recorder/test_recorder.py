@@ -627,7 +627,13 @@ async def test_two_recorders_of_one_market_agree(server: ServerThread, database:
 
 
 async def test_a_recorder_that_never_started_closes(database: Database) -> None:
-    await Recorder(database).close()
+    recorder = Recorder(database)
+    recorder.sink("BTCUSDT")
+    before = asyncio.all_tasks()
+    await recorder.close()
+    assert asyncio.all_tasks() == before
+    assert recorder.waiting == 0
+    assert await database.motor.list_collection_names() == []
 
 
 @pytest.mark.expects_log("CRITICAL .*the recorder ended")

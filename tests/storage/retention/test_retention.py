@@ -20,7 +20,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
 from orderbook_desktop.storage.store.packing import pack_chunk
 from orderbook_desktop.storage.verification.verification import verify
-from tests.storage.archive_fixtures import archiver_of
+from tests.storage.archive_fixtures import archiver_of, copy_of
 from tests.storage.archived_fixtures import Stored, store_segment, store_witness
 from tests.storage.mortal import Killed, Mortal
 from tests.storage.recording_fixtures import (
@@ -99,7 +99,11 @@ async def test_without_a_limit_nothing_goes(database: Database) -> None:
 
 async def test_nothing_recorded_is_nothing_to_do(database: Database) -> None:
     await database.prepare()
-    await prune(database, Retention(1, 1))
+    before = await copy_of(database)
+    pruner = await prune(database, Retention(1, 1))
+    assert pruner.problem == ""
+    assert await copy_of(database) == before
+    assert await size(database) == RecordingSize()
 
 
 async def test_by_age_what_is_older_goes_of_all_markets(database: Database) -> None:
