@@ -14,6 +14,7 @@ from orderbook_desktop.core.checkpoint import (
     changes_between,
     encode_image,
     image_of,
+    is_crossed,
     merge_changes,
     roll_forward,
 )
@@ -191,3 +192,21 @@ def test_merged_changes_do_what_they_do_one_after_the_other(
 def test_images_of_different_scales_have_no_changes_between_them() -> None:
     with pytest.raises(ValueError, match="scales"):
         changes_between(_image(({}, {})), _image(({}, {}), Scale(2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("bids", "asks", "crossed"),
+    [
+        ([("1.0", "1")], [("2.0", "1")], False),
+        ([("2.0", "1")], [("2.0", "1")], True),
+        ([("2.5", "1")], [("2.0", "1")], True),
+        ([], [("2.0", "1")], False),
+        ([("2.0", "1")], [], False),
+    ],
+)
+def test_a_book_is_crossed_where_the_bid_reaches_the_ask(
+    bids: list[Change], asks: list[Change], crossed: bool
+) -> None:
+    book = Book()
+    book.load(decode_snapshot(snapshot_payload(bids, asks, 1), "BTCUSDT"))
+    assert is_crossed(image_of(book, "BTCUSDT")) is crossed

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.recording_status import RecordingState
 
 
@@ -16,3 +19,16 @@ def test_the_order_of_badness() -> None:
         RecordingState.RECORDING,
         RecordingState.STOPPED,
     ]
+
+
+@pytest.mark.parametrize(
+    ("action", "symbol", "text"),
+    [
+        (NoticeAction.NONE, "", ""),
+        (NoticeAction.START_DEMO, "", "Start the demo"),
+        (NoticeAction.KEEP_RECORDING, "BTC/USDT", "Keep recording BTC/USDT"),
+    ],
+)
+def test_a_notice_says_what_it_offers(action: NoticeAction, symbol: str, text: str) -> None:
+    notice = Notice("key", NoticeLevel.INFORMATION, "It happened.", action, symbol)
+    assert notice.action_text == text

@@ -180,3 +180,19 @@ def test_what_is_odd_is_told_once_of_each_kind() -> None:
     assert take(1, NOW) is None
     assert odd.sentence == f"{in_us} {held}"
     assert (odd.converted, odd.held) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("counted_ms", "sent_ms", "received_ns", "may"),
+    [
+        (1_000, 1_000, 0, False),
+        (10**9, 0, 0, True),
+        (10**9, 0, 10**15, True),
+        # It was received when it says that it was sent.
+        (10**12, 10**9, 10**15, False),
+    ],
+)
+def test_when_a_time_may_have_been_replaced(
+    counted_ms: int, sent_ms: int, received_ns: int, may: bool
+) -> None:
+    assert may_count(counted_ms, sent_ms, received_ns) is may

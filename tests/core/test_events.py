@@ -20,6 +20,7 @@ from orderbook_desktop.core.events import (
     decode_diff,
     decode_frame,
     decode_snapshot,
+    decode_spot_snapshot,
     level_texts,
     refuse_futures,
 )
@@ -431,3 +432,11 @@ def test_a_snapshot_of_the_futures_market_has_two_times() -> None:
         )
     refuse_futures(decode_snapshot(changed(SNAPSHOT, E="1672515782136"), "X"))
     refuse_futures(decode_snapshot(SNAPSHOT, "X"))
+
+
+def test_a_snapshot_of_the_spot_market_is_told_from_one_of_futures() -> None:
+    spot = snapshot_payload([("1.0", "2.0")], [("1.1", "2.0")], 7)
+    assert decode_spot_snapshot(spot, "BTCUSDT") == decode_snapshot(spot, "BTCUSDT")
+    futures = spot.replace(b"{", b'{"E":1700000000000,"T":1700000000000,', 1)
+    with pytest.raises(OtherMarket):
+        decode_spot_snapshot(futures, "BTCUSDT")

@@ -135,3 +135,7 @@ def test_formats() -> None:
 
 def test_a_scale_starts_at_eight_places() -> None:
     assert Scale() == Scale(8, 8)
+
+
+def test_the_exponent_of_a_cost() -> None:
+    assert Scale(2, 5).notional == 7

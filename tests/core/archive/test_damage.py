@@ -106,3 +106,25 @@ def test_texts_must_fit_their_events() -> None:
     assert decode_chunk(chunk).payloads() == [payload]
     check_told(with_column(chunk, "odd", "texts", payload[:-1]), "texts")
     check_told(with_column(chunk, "odd", "odd", b"\1"), "texts")
+
+
+def test_another_format_is_told() -> None:
+    chunk = a_chunk([(A, SIZE)])
+    header = msgspec.structs.replace(chunk.header, schema_version=99)
+    check_told(ArchiveChunk(header, chunk.columns), "its format is 99 instead of")
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "tokens", "reason"),
+    [
+        ("keys", "new_steps", b"\2\2", "new prices do not fit their counts"),
+        ("keys", "new_firsts", b"\2\2\2", "a column has 3 numbers instead of"),
+        ("lanes", "toggles", b"\0\0\0", "toggles do not fit the changes"),
+        ("lanes", "few_changes", b"\0\0\0", "counts of changes do not fit the prices"),
+    ],
+)
+def test_columns_must_be_as_long_as_they_have_to(
+    group: str, name: str, tokens: bytes, reason: str
+) -> None:
+    chunk = a_chunk([(A, SIZE)], [(B, OTHER)])
+    check_told(with_column(chunk, group, name, tokens), reason)

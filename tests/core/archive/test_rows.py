@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+
+import numpy as np
 
 from orderbook_desktop.core.archive import ChunkSlice
-from orderbook_desktop.core.archive.rows import LevelRows, RowStream
+from orderbook_desktop.core.archive.rows import LevelRows, RowStream, Survey
+from orderbook_desktop.core.units import Scale
 from tests.core.reference_book import Pairs, ReferenceBook, pairs_of
 from tests.formats.taped import Taped, two_runs
 
@@ -83,3 +86,29 @@ def test_the_head_of_rows_is_rows() -> None:
     assert len(head) == 5
     for name in ("first_ids", "final_ids", "event_ms", "received_ns", "asks", "quantities"):
         assert getattr(head, name).tolist() == getattr(rows, name)[:5].tolist()
+
+
+def test_a_survey_tells_what_there_is() -> None:
+    taped = two_runs()
+    batches = rows_of(*taped.parts)
+    survey = Survey()
+    for rows in (*batches, _none_of(batches[0])):
+        survey.take(rows)
+    assert survey.rows == sum(map(len, batches))
+    assert survey.books == sum(rows.is_snapshot for rows in batches) == 2
+    assert survey.first_id == batches[0].final_ids[0]
+    assert survey.last_id == batches[-1].final_ids[-1]
+    assert survey.scale == Scale(
+        max(rows.scale.price for rows in batches), max(rows.scale.quantity for rows in batches)
+    )
+    delays = [rows.received_ns - rows.event_ms * 1_000_000 for rows in batches]
+    assert survey.least_delay_ns == min(0, *(int(one.min()) for one in delays))
+
+
+def _none_of(rows: LevelRows) -> LevelRows:
+    arrays = {
+        field.name: value[:0]
+        for field in fields(rows)
+        if isinstance(value := getattr(rows, field.name), np.ndarray)
+    }
+    return replace(rows, **arrays)

@@ -125,3 +125,19 @@ def test_a_chunk_reproduces_its_events_and_no_others() -> None:
     assert not reproduces(chunk, [run.events[0], late])
     other = a_run(("1.50000000", "1.00000000"), ("1.60000000", "1.00000001"))
     assert not reproduces(chunk, other.events)
+
+
+def test_an_event_that_spans_too_many_ids_is_found() -> None:
+    ids = [2, 3, 4, 5, 20_000_000]
+    chunk = with_numbers(a_chunk(), final_ids=ids)
+    assert "an event spans the update ids 6 to 20000000" in reasons(chunk)
+
+
+def test_impossible_times_are_found() -> None:
+    chunk = a_chunk()
+    told = chunk.stored_ms.copy()
+    told[2] = 5
+    assert "the event time 5 is impossible" in reasons(replace(chunk, stored_ms=told))
+    assert any(
+        "contradicts the one before it" in one for one in reasons(replace(chunk, stored_ms=told))
+    )
