@@ -205,7 +205,7 @@ def test_images_of_different_scales_have_no_changes_between_them() -> None:
     ],
 )
 def test_a_book_is_crossed_where_the_bid_reaches_the_ask(
-    bids: list[Change], asks: list[Change], crossed: bool
+    bids: list[tuple[str, str]], asks: list[tuple[str, str]], crossed: bool
 ) -> None:
     book = Book()
     book.load(decode_snapshot(snapshot_payload(bids, asks, 1), "BTCUSDT"))

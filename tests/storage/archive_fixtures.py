@@ -14,7 +14,7 @@ from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import event_of
-from tests.storage.recording_fixtures import HandFeed, Tape, all_of, running, segments_of
+from tests.storage.recording_fixtures import PATIENT, HandFeed, Tape, all_of, running, segments_of
 
 AT_ONCE = ArchiveTimes(loose_after_s=0.0)
 # Beside a recorder it looks again and again.
@@ -65,7 +65,7 @@ class FragileDatabase(Database):
     """After `calls_left` calls it calls `then` before the next one."""
 
     def __init__(self, name: str, then: Callable[[], Awaitable[None]]) -> None:
-        super().__init__(name)
+        super().__init__(name, PATIENT)
         self.calls_left = -1
         self._then = then
 

@@ -41,6 +41,8 @@ _FIRST_ID = 5_000_000_000
 _FIRST_MS = 1_700_000_000_000
 # Long, so that a test hangs if it waits for a server that doesn't answer.
 ENDLESS = DatabaseTimes(find_s=600.0, connect_s=600.0, answer_s=600.0)
+# For a server that is alive: the machine may be busy.
+PATIENT = DatabaseTimes(find_s=10.0, connect_s=60.0, answer_s=60.0)
 
 
 class ServerThread:
@@ -91,7 +93,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerThread]:
 @pytest.fixture
 async def database(server: ServerThread) -> AsyncIterator[Database]:
     """A database of its own on that server."""
-    database = Database(next(_names))
+    database = Database(next(_names), PATIENT)
     database.connect(server.dsn)
     yield database
     database.close()

@@ -247,6 +247,7 @@ class _Writer:
         self._journal = ImportJournal(database)
         # What the first attempt found to be new: a later one finds less.
         self._new: _New | None = None
+        self._last_write: asyncio.Future[Any] | None = None
         self._done = 0
 
     async def run(self) -> list[ImportedMarket]:
@@ -264,6 +265,7 @@ class _Writer:
             # If this takes too long, the next import undoes the rest.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_UNDO_WITHIN_S):
+                    await self._end_last_write()
                     await self._journal.finish()
             raise
         except BaseException:
@@ -321,7 +323,7 @@ class _Writer:
         await self._journal.plan([run.found.id for run in new], list(loose))
         documents = [await self._write_run(run, total) for run in new]
         for chunk in self._spool.packed(loose.values()):
-            await self._store.put_loose(chunk)
+            await self._finish_if_cancelled(self._store.put_loose(chunk))
             self._report(Step.WRITING, total)
         await _to_its_end(self._journal.commit(documents))
 
@@ -329,7 +331,7 @@ class _Writer:
         """Write the chunks of a run; return its segment's document, to be stored after them."""
         size = 0
         for chunk in self._spool.packed(run.ranges):
-            size += await self._store.put(run.found.id, chunk)
+            size += await self._finish_if_cancelled(self._store.put(run.found.id, chunk))
             self._report(Step.WRITING, total)
         segment = run.found.segment
         return {
@@ -343,6 +345,22 @@ class _Writer:
             "back_ms": run.found.back_ms,
             **owner_document(),
         }
+
+    async def _finish_if_cancelled(self, write: Coroutine[Any, Any, _T]) -> _T:
+        """Do one write; a cancellation leaves it to `_end_last_write`."""
+        writing = asyncio.ensure_future(write)
+        self._last_write = writing
+        return await asyncio.shield(writing)
+
+    async def _end_last_write(self) -> None:
+        """Let the last write end: the server might do it after the import was undone."""
+        if self._last_write is None:
+            return
+        try:
+            await asyncio.wait({self._last_write})
+        finally:
+            self._last_write.cancel()
+            await asyncio.gather(self._last_write, return_exceptions=True)
 
     def _report(self, step: Step, total: int) -> None:
         self._done += 1

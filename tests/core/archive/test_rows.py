@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,7 @@ def test_a_survey_tells_what_there_is() -> None:
 
 
 def _none_of(rows: LevelRows) -> LevelRows:
-    arrays = {
+    arrays: dict[str, Any] = {
         field.name: value[:0]
         for field in fields(rows)
         if isinstance(value := getattr(rows, field.name), np.ndarray)

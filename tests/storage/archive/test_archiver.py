@@ -39,6 +39,7 @@ from tests.storage.archive_fixtures import (
     record,
 )
 from tests.storage.recording_fixtures import (
+    PATIENT,
     ServerThread,
     Tape,
     all_of,
@@ -228,7 +229,7 @@ async def test_an_archiver_that_comes_back_after_a_takeover_does_no_harm(
             await wake.wait()
 
         late = FragileDatabase(f"{database.name}_{at}", sleep)
-        other = Database(late.name)
+        other = Database(late.name, PATIENT)
         late.connect(server.dsn)
         other.connect(server.dsn)
         await fill(late, documents)

@@ -12,9 +12,9 @@ from orderbook_desktop.storage.store.database import Database, DatabaseTimes
 from orderbook_desktop.storage.store.patient_database import PatientDatabase
 from orderbook_desktop.storage.store.schema import Document
 from tests.storage.cutting_proxy import cut_connections
-from tests.storage.recording_fixtures import ServerThread, database, server
-
-__all__ = ["database", "server"]
+from tests.storage.recording_fixtures import (
+    ServerThread,
+)
 
 _MANY = 1_000
 _READ = 150
