@@ -12,15 +12,35 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import is_gone, owner_document
 from orderbook_desktop.storage.store.schema import SEGMENTS, Document
+from orderbook_desktop.storage.store.segments import StoredSegment, stored_segment
 
 _LEASE: Final = "archive_lease"
 # A step takes a second or two. After an outage it needs a moment longer.
 _SILENT_FOR_S: Final = 45.0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSegment:
+    """A segment as it was stored when its lease, of that `epoch`, was ours."""
+
+    stored: StoredSegment
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    """A lease as it is stored. `is_gone` is whether its holder's process certainly ended."""
+
+    name: str | None
+    epoch: int
+    beat: object
+    is_gone: bool
 
 
 class ArchiveLease:
@@ -32,28 +52,33 @@ class ArchiveLease:
         self._name = secrets.token_hex(8)
         self._beats: dict[str, tuple[object, float]] = {}
 
-    async def take(self, segment: Document) -> Document | None:
-        """Take the lease of a stored `segment`; return its current document.
+    async def take(self, segment_id: str) -> HeldSegment | None:
+        """Take the lease of a segment that is to be archived; return the segment as it is stored.
 
-        None if another archiver holds the lease.
+        None if there is no such segment, or another archiver holds the lease. Raises
+        `DamagedDocument`.
         """
-        lease = segment.get(_LEASE)
-        if lease is not None and lease["name"] == self._name:
-            return segment
-        if lease is not None and not self._is_free(segment, lease):
-            return None
-        before = lease["epoch"] if lease is not None else 0
-        known = {f"{_LEASE}.epoch": before} if lease is not None else {_LEASE: None}
-        held = {"epoch": before + 1, "name": self._name, **self._beat()}
         segments = self._database.collection(SEGMENTS)
-        await segments.update_one({"_id": segment["_id"], **known}, {"$set": {_LEASE: held}})
-        now = await segments.find_one({"_id": segment["_id"]})
-        if now is None or now[_LEASE] is None or now[_LEASE]["name"] != self._name:
+        document = await segments.find_one({"_id": segment_id, "to_archive": True})
+        if document is None:
             return None
-        self._beats.pop(segment["_id"], None)
-        return now
+        lease = _lease_of(document)
+        if lease is not None and lease.name == self._name:
+            return HeldSegment(stored_segment(document), lease.epoch)
+        if lease is not None and not self._is_free(segment_id, lease):
+            return None
+        before = lease.epoch if lease is not None else 0
+        known = {f"{_LEASE}.epoch": before} if lease is not None else {_LEASE: None}
+        taken = {"epoch": before + 1, "name": self._name, **self._beat()}
+        await segments.update_one({"_id": segment_id, **known}, {"$set": {_LEASE: taken}})
+        document = await segments.find_one({"_id": segment_id})
+        lease = None if document is None else _lease_of(document)
+        if document is None or lease is None or lease.name != self._name:
+            return None
+        self._beats.pop(segment_id, None)
+        return HeldSegment(stored_segment(document), lease.epoch)
 
-    async def move(self, segment: Document, archived_id: int, events: int, size: int) -> bool:
+    async def move(self, held: HeldSegment, archived_id: int, events: int, size: int) -> bool:
         """Store that the segment is archived to `archived_id`, with `events` and `size` bytes more.
 
         Return false if we have lost the lease, or had stored it before.
@@ -62,47 +87,56 @@ class ArchiveLease:
             "$set": {"archived_id": archived_id, f"{_LEASE}.beat": self._beat()["beat"]},
             "$inc": {"archived_events": events, "archived_bytes": size},
         }
-        query = self._held(segment) | {"archived_id": segment["archived_id"]}
+        query = self._query(held) | {"archived_id": held.stored.archived_id}
         done = await self._database.collection(SEGMENTS).update_one(query, changes)
         return bool(done.modified_count)
 
-    async def is_held(self, segment: Document) -> bool:
-        """Whether we still hold the lease, and the document `segment` is up to date."""
-        query = self._held(segment) | {"archived_id": segment["archived_id"]}
+    async def is_held(self, held: HeldSegment) -> bool:
+        """Whether we still hold the lease, and `held` is up to date."""
+        query = self._query(held) | {"archived_id": held.stored.archived_id}
         return await self._database.collection(SEGMENTS).find_one(query, {"_id": 1}) is not None
 
-    async def release(self, segment: Document) -> None:
+    async def release(self, held: HeldSegment) -> None:
         """Give up the lease, so that another archiver can take it."""
         changes = {"$set": {f"{_LEASE}.name": None}}
-        await self._database.collection(SEGMENTS).update_one(self._held(segment), changes)
+        await self._database.collection(SEGMENTS).update_one(self._query(held), changes)
 
-    async def finish(self, segment: Document) -> None:
+    async def finish(self, held: HeldSegment) -> None:
         """Store that an ended segment is archived completely."""
-        query = self._held(segment) | {
-            name: segment[name] for name in ("archived_id", "last_id", "end_cause")
+        stored, segment = held.stored, held.stored.segment
+        query = self._query(held) | {
+            "archived_id": stored.archived_id,
+            "last_id": segment.last_id,
+            "end_cause": segment.end_cause and segment.end_cause.value,
         }
         # The epoch stays, in case the segment is continued.
         changes = {"$set": {"to_archive": False, f"{_LEASE}.name": None}}
         await self._database.collection(SEGMENTS).update_one(query, changes)
 
-    def _held(self, segment: Document) -> Document:
-        lease = segment[_LEASE]
+    def _query(self, held: HeldSegment) -> Document:
         return {
-            "_id": segment["_id"],
+            "_id": held.stored.id,
             f"{_LEASE}.name": self._name,
-            f"{_LEASE}.epoch": lease["epoch"],
+            f"{_LEASE}.epoch": held.epoch,
         }
 
-    def _is_free(self, segment: Document, lease: Document) -> bool:
+    def _is_free(self, segment_id: str, lease: _Lease) -> bool:
         """Whether no process holds the lease, or its holder has ended or stopped its beat."""
-        if lease["name"] is None:
+        if lease.name is None:
             return True
-        key, beat = segment["_id"], (lease["epoch"], lease["beat"])
-        now = self._now()
-        heard, since = self._beats.get(key, (None, now))
-        self._beats[key] = (beat, since if heard == beat else now)
-        return is_gone(lease) or (heard == beat and now - since >= _SILENT_FOR_S)
+        beat, now = (lease.epoch, lease.beat), self._now()
+        heard, since = self._beats.get(segment_id, (None, now))
+        self._beats[segment_id] = (beat, since if heard == beat else now)
+        return lease.is_gone or (heard == beat and now - since >= _SILENT_FOR_S)
 
     def _beat(self) -> Document:
         owner = owner_document()
         return {"owner": owner["owner"], "beat": owner["alive_ms"]}
+
+
+def _lease_of(document: Document) -> _Lease | None:
+    """Return the lease of a stored segment; None: it has never been held."""
+    lease = document.get(_LEASE)
+    if lease is None:
+        return None
+    return _Lease(lease["name"], lease["epoch"], lease["beat"], is_gone=is_gone(lease))

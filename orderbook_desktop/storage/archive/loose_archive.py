@@ -10,12 +10,13 @@ from typing import Final
 
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_loose, unarchived_range
+from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_loose
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents, LooseList, archived_ids
 from orderbook_desktop.storage.store.raw_events import RawEvents
-from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, SEGMENTS, Document, event_of
+from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_of
+from orderbook_desktop.storage.store.segments import archived_ranges, unarchived_ranges
 
 _log = logging.getLogger(__name__)
 
@@ -58,8 +59,7 @@ class LooseArchive:
         ]
         if not due:
             return None
-        segments = await self._segments(market, to_archive=True)
-        ranges = [unarchived_range(segment) for segment in segments]
+        ranges = (await unarchived_ranges(self._database, market)).values()
         for loose_list in due:
             # Not while a segment may still need one of these events.
             if not any(after < u <= last for after, last in ranges for u in loose_list.ids):
@@ -127,30 +127,24 @@ class LooseArchive:
 
     async def _outside(self, market: str) -> dict[int, int]:
         """Return receive times (ns) by final id, of the raw events that no segment may need."""
-        segments = await self._segments(market, to_archive=True)
-        return await RawEvents(self._database, market).outside(map(unarchived_range, segments))
+        ranges = await unarchived_ranges(self._database, market)
+        return await RawEvents(self._database, market).outside(ranges.values())
 
     async def _sweep(self, market: str, raw: Iterable[int]) -> None:
         """Remove the events of `raw` that are archived, in a segment or in a loose chunk."""
-        for segment in await self._segments(market):
-            begin, end = segment["snapshot_id"], segment["archived_id"]
+        for segment_id, (begin, end) in (await archived_ranges(self._database, market)).items():
             inside = [u for u in raw if begin < u <= end]
             if not inside:
                 continue
-            for start_id, last_id in await self._store.spans(segment["_id"], min(inside), end):
+            for start_id, last_id in await self._store.spans(segment_id, min(inside), end):
                 is_committed = begin <= start_id < end
                 if is_committed and any(start_id < u <= last_id for u in inside):
-                    chunk = await self._store.get(segment["_id"], start_id)
+                    chunk = await self._store.get(segment_id, start_id)
                     if chunk is not None:
                         decoded = await asyncio.to_thread(decode_chunk, chunk)
-                        await self._raw.sweep(decoded, segment["_id"])
+                        await self._raw.sweep(decoded, segment_id)
         for loose_list in await self._loose.lists(market):
             if loose_list.chunk is not None and not set(raw).isdisjoint(loose_list.ids):
                 chunk = await self._store.get_loose(loose_list.chunk)
                 if chunk is not None:
                     await self._raw.sweep(await asyncio.to_thread(decode_chunk, chunk), None)
-
-    async def _segments(self, market: str, **query: object) -> list[Document]:
-        found = self._database.collection(SEGMENTS).find({"market": market, **query})
-        # Leave out segments that an older version has just written and that aren't migrated yet.
-        return [segment for segment in await found.to_list(None) if "archived_id" in segment]

@@ -19,12 +19,12 @@ from orderbook_desktop.core.archive import (
 )
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import PackedChunk, pack_chunk, unpack_chunk
 from orderbook_desktop.storage.store.raw_events import RawEvents
-from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, SEGMENTS, Document
+from orderbook_desktop.storage.store.schema import DEPTH_EVENTS
+from orderbook_desktop.storage.store.segments import unarchived_ranges
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,8 @@ class ArchivedRaw:
 
         Call it once they are proven to be archived in the segment `of` (None: as loose events).
         """
-        claims = await self._claims(market, of)
+        ranges = await unarchived_ranges(self._database, market)
+        claims = [claim for segment_id, claim in ranges.items() if segment_id != of]
         mine = sorted(u for u in ids if not any(after < u <= last for after, last in claims))
         for start in range(0, len(mine), _REMOVED_AT_ONCE):
             some = {"$in": mine[start : start + _REMOVED_AT_ONCE]}
@@ -114,15 +115,3 @@ class ArchivedRaw:
         # An event with the same id and another receive time was stored later, and stays.
         same = [u for u, ns in found.items() if received.get(u) == ns]
         await self.remove(market, same, of)
-
-    async def _claims(self, market: str, of: str | None) -> list[tuple[int, int]]:
-        """Return the id ranges that segments other than `of` may still need."""
-        others = {"market": market, "to_archive": True}
-        found = await self._database.collection(SEGMENTS).find(others).to_list(None)
-        return [unarchived_range(one) for one in found if one["_id"] != of]
-
-
-def unarchived_range(segment: Document) -> tuple[int, int]:
-    """Return the range of a stored segment's raw events, as (after id, last id)."""
-    end = INT64_MAX if segment["end_cause"] is None else segment["last_id"]
-    return segment["archived_id"], end

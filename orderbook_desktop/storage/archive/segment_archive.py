@@ -17,7 +17,7 @@ from orderbook_desktop.core.archive import MINUTE_MS, closed_span, decode_chunk,
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.storage.archive.lease import ArchiveLease
+from orderbook_desktop.storage.archive.lease import ArchiveLease, HeldSegment
 from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_chunk
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents
 from orderbook_desktop.storage.store.checkpoints import stored_book
@@ -25,7 +25,8 @@ from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
-from orderbook_desktop.storage.store.schema import CHECKPOINTS, SEGMENTS, Document
+from orderbook_desktop.storage.store.schema import CHECKPOINTS
+from orderbook_desktop.storage.store.segments import StoredSegment
 
 # The longest chunk.
 _LONGEST_MS: Final = 10 * MINUTE_MS
@@ -58,97 +59,96 @@ class SegmentArchive:
 
         None if there is nothing to archive now, or another process archives the segment.
         """
-        waiting = {"_id": segment_id, "to_archive": True}
-        known = await self._database.collection(SEGMENTS).find_one(waiting)
-        segment = known and await self._lease.take(known)
-        if not segment:
+        held = await self._lease.take(segment_id)
+        if held is None:
             return None
         try:
-            return await self._go_on(segment)
+            return await self._go_on(held)
         except KnownError:
-            if await self._lease.is_held(segment):
-                await self._lease.release(segment)
+            if await self._lease.is_held(held):
+                await self._lease.release(held)
                 raise
             # Another process has taken over the segment meanwhile.
             return None
 
-    async def _go_on(self, segment: Document) -> tuple[int, int] | None:
-        await self._sweep(segment)
-        limit = await self._limit(segment)
-        if segment["archived_id"] < limit:
-            return await self._archive(segment, limit) if self._is_due(segment) else None
-        if segment["end_cause"] is not None and segment["archived_id"] >= segment["last_id"]:
-            await self._lease.finish(segment)
-            self._swept.pop(segment["_id"], None)
-            self._due.pop(segment["_id"], None)
+    async def _go_on(self, held: HeldSegment) -> tuple[int, int] | None:
+        stored = held.stored
+        await self._sweep(stored)
+        limit = await self._limit(stored)
+        if stored.archived_id < limit:
+            return await self._archive(held, limit) if self._is_due(stored) else None
+        if not stored.running and stored.archived_id >= stored.segment.last_id:
+            await self._lease.finish(held)
+            self._swept.pop(stored.id, None)
+            self._due.pop(stored.id, None)
         return None
 
-    def _is_due(self, segment: Document) -> bool:
-        due = self._due.get(segment["_id"])
-        if due is None or segment["end_cause"] is not None:
+    def _is_due(self, stored: StoredSegment) -> bool:
+        due = self._due.get(stored.id)
+        if due is None or not stored.running:
             return True
-        is_later = not due.seen_ms <= segment["last_event_ms"] < due.at_ms
+        is_later = not due.seen_ms <= stored.segment.last_event_ms < due.at_ms
         return is_later or self._now() - due.looked_at >= _LOOK_ANYWAY_S
 
-    async def _archive(self, segment: Document, limit: int) -> tuple[int, int] | None:
-        start = await self._start_book(segment)
-        events = await self._next_events(segment, start, limit)
+    async def _archive(self, held: HeldSegment, limit: int) -> tuple[int, int] | None:
+        stored = held.stored
+        start = await self._start_book(stored)
+        events = await self._next_events(stored, start, limit)
         if not events:
             return None
         chunk = await asyncio.to_thread(proven_chunk, start, events)
-        epoch = segment["archive_lease"]["epoch"]
-        size = await self._store.put(segment["_id"], chunk, epoch)
+        size = await self._store.put(stored.id, chunk, held.epoch)
         last_id = events[-1].final_id
-        if not await self._lease.move(segment, last_id, len(events), size):
+        if not await self._lease.move(held, last_id, len(events), size):
             return None
         ids = [event.final_id for event in events]
-        await self._raw.remove(segment["market"], ids, segment["_id"])
-        self._swept[segment["_id"]] = last_id
+        await self._raw.remove(stored.segment.market, ids, stored.id)
+        self._swept[stored.id] = last_id
         return len(events), size
 
-    async def _sweep(self, segment: Document) -> None:
+    async def _sweep(self, stored: StoredSegment) -> None:
         """Remove the last chunk's raw events, if a kill or a failure has left some."""
-        archived_id = segment["archived_id"]
-        if self._swept.get(segment["_id"]) == archived_id:
+        archived_id = stored.archived_id
+        if self._swept.get(stored.id) == archived_id:
             return
-        if archived_id > segment["snapshot_id"]:
-            chunk = await self._store.ending_at(segment["_id"], archived_id)
+        if archived_id > stored.segment.snapshot_id:
+            chunk = await self._store.ending_at(stored.id, archived_id)
             if chunk is not None:
                 decoded = await asyncio.to_thread(decode_chunk, chunk)
-                await self._raw.sweep(decoded, segment["_id"])
-        self._swept[segment["_id"]] = archived_id
+                await self._raw.sweep(decoded, stored.id)
+        self._swept[stored.id] = archived_id
 
-    async def _limit(self, segment: Document) -> int:
+    async def _limit(self, stored: StoredSegment) -> int:
         """Return the id up to which the segment may be archived now."""
-        if segment["end_cause"] is not None:
-            is_running = minute_of(segment["last_event_ms"]) == minute_of(
-                self._now_ns() // 1_000_000
-            )
-            return int(segment["archived_id"] if is_running else segment["last_id"])
-        query, fields = {"segment": segment["_id"]}, {"update_id": 1, "base": 1}
+        segment = stored.segment
+        if not stored.running:
+            now_ms = self._now_ns() // 1_000_000
+            is_this_minute = minute_of(segment.last_event_ms) == minute_of(now_ms)
+            return stored.archived_id if is_this_minute else segment.last_id
+        query, fields = {"segment": stored.id}, {"update_id": 1, "base": 1}
         found = await self._database.collection(CHECKPOINTS).find(query, fields).to_list(None)
         ids = sorted(int(one["update_id"]) for one in found if not one["base"])
         # Readers of the newest book need the raw events after the newest checkpoint, or, while that
         # is being replaced, after the one before it.
-        return min(ids[-2], segment["last_id"]) if len(ids) > 1 else 0
+        return min(ids[-2], segment.last_id) if len(ids) > 1 else 0
 
-    async def _start_book(self, segment: Document) -> BookImage:
-        after_id, market = segment["archived_id"], segment["market"]
-        if after_id == segment["snapshot_id"]:
-            key = f"{segment['_id']}:{after_id}"
+    async def _start_book(self, stored: StoredSegment) -> BookImage:
+        after_id, market = stored.archived_id, stored.segment.market
+        if after_id == stored.segment.snapshot_id:
+            key = f"{stored.id}:{after_id}"
             base = await self._database.collection(CHECKPOINTS).find_one({"_id": key})
             if base is not None:
                 return await asyncio.to_thread(stored_book(base).unpack)
-        chunk = await self._store.ending_at(segment["_id"], after_id)
+        chunk = await self._store.ending_at(stored.id, after_id)
         if chunk is None:
             raise MissingEvents(market, after_id, "the book")
         return await asyncio.to_thread(lambda: decode_chunk(chunk).final_book())
 
     async def _next_events(
-        self, segment: Document, start: BookImage, limit: int
+        self, stored: StoredSegment, start: BookImage, limit: int
     ) -> list[DepthDiff]:
-        """Return the events of the next chunk; none if its end is not known yet."""
-        market, after_id = segment["market"], segment["archived_id"]
+        """Return the events of the next chunk; none while its end is not known."""
+        market, after_id = stored.segment.market, stored.archived_id
         levels = len(start.bids.prices) + len(start.asks.prices)
         listed = {u for one in await self._loose.lists(market, waiting=True) for u in one.ids}
         raw = RawEvents(self._database, market)
@@ -159,15 +159,17 @@ class SegmentArchive:
             found += more
             is_all = not more or more[-1].final_id >= limit
             events = own_events(after_id, found, listed)
-            count = closed_span(events, levels, is_all=is_all and segment["end_cause"] is not None)
+            count = closed_span(events, levels, is_all=is_all and not stored.running)
             if count or is_all:
                 break
             last_id = found[-1].final_id
         if last_id < limit and not events:
             raise MissingEvents(market, after_id, "an event")
-        self._due.pop(segment["_id"], None)
+        self._due.pop(stored.id, None)
         if not count:
-            self._due[segment["_id"]] = _due_after(segment, events, levels, self._now())
+            self._due[stored.id] = _due_after(
+                stored.segment.last_event_ms, events, levels, self._now()
+            )
         return events[:count]
 
 
@@ -184,9 +186,8 @@ class _Due:
     looked_at: float
 
 
-def _due_after(segment: Document, events: Sequence[DepthDiff], levels: int, now: float) -> _Due:
+def _due_after(seen_ms: int, events: Sequence[DepthDiff], levels: int, now: float) -> _Due:
     """Return when the chunk that begins with `events` may be complete, at the rate of changes."""
-    seen_ms = int(segment["last_event_ms"])
     at_ms = seen_ms
     if events:
         changes = sum(len(event.bids) + len(event.asks) for event in events)

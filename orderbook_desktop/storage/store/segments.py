@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.segments import Segment
-from orderbook_desktop.core.units import MAX_EXPONENT
+from orderbook_desktop.core.units import INT64_MAX, MAX_EXPONENT
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import (
@@ -74,6 +74,34 @@ async def read_segment(database: Database, segment_id: str) -> StoredSegment | N
     """Return the segment with that id, if it is stored. Raises `DamagedDocument`."""
     document = await database.collection(SEGMENTS).find_one({"_id": segment_id})
     return None if document is None else stored_segment(document)
+
+
+async def unarchived_ranges(database: Database, market: str) -> dict[str, tuple[int, int]]:
+    """Return by segment after which id, and through which, it may still need raw events.
+
+    A segment without an end may need any later event. Raises PyMongo's errors.
+    """
+    query = {"market": market, "to_archive": True}
+    found = await database.collection(SEGMENTS).find(query).to_list(None)
+    return {
+        one["_id"]: (one["archived_id"], INT64_MAX if one["end_cause"] is None else one["last_id"])
+        for one in found
+    }
+
+
+async def archived_ranges(database: Database, market: str) -> dict[str, tuple[int, int]]:
+    """Return by segment after which id, and through which, its chunks hold its events.
+
+    A segment that an older version has just written is not migrated yet: nothing of it is
+    archived. Raises PyMongo's errors.
+    """
+    fields = {"snapshot_id": 1, "archived_id": 1}
+    found = await database.collection(SEGMENTS).find({"market": market}, fields).to_list(None)
+    return {
+        one["_id"]: (one["snapshot_id"], one["archived_id"])
+        for one in found
+        if "archived_id" in one
+    }
 
 
 def stored_segment(document: Document) -> StoredSegment:
