@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple, Self
 
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.chunks import ChunkStore, chunk_key
@@ -27,6 +27,7 @@ from orderbook_desktop.storage.store.schema import (
     SEGMENTS,
     Document,
 )
+from orderbook_desktop.storage.store.segments import StoredSegment, stored_segment
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +61,55 @@ class Cut:
     is_last: bool = False
 
 
+@dataclass(slots=True)
+class CutSegment:
+    """A segment as it is stored, which begins later after each cut.
+
+    `alive_ms` is when its recorder last wrote it (0: unknown). `to_archive` is true while some of
+    it may have to be archived. `cut_from` is its beginning before a cut that is not finished yet.
+    """
+
+    stored: StoredSegment
+    alive_ms: int
+    to_archive: bool
+    cut_from: int | None
+
+    @classmethod
+    def of(cls, document: Document) -> Self:
+        """Return the segment that `document` stores. Raises `DamagedDocument`."""
+        stored = stored_segment(document)
+        to_archive = bool(document.get("to_archive"))
+        return cls(stored, int(document.get("alive_ms", 0)), to_archive, document.get(_CUT_FROM))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has ended and is archived to its end."""
+        stored = self.stored
+        is_archived = stored.archived_id == stored.segment.last_id
+        return not stored.running and is_archived and not self.to_archive
+
+    def begin_at(self, front: Front, events: int, size: int) -> None:
+        """Take note that it begins at `front`: by so many events and bytes later than before."""
+        before = self.stored.segment
+        self.cut_from = before.snapshot_id
+        count = before.event_count - events
+        self.stored = replace(
+            self.stored,
+            segment=replace(before, **front._asdict(), event_count=count),
+            archived_events=self.stored.archived_events - events,
+            archived_bytes=self.stored.archived_bytes - size,
+            cut_events=self.stored.cut_events + events,
+        )
+
+
+class Front(NamedTuple):
+    """Where a segment begins: the fields of its document that retention changes."""
+
+    snapshot_id: int
+    first_id: int
+    first_event_ms: int
+
+
 # Decides whether a chunk is to be removed.
 Wanted = Callable[[ChainLink], bool]
 
@@ -75,55 +125,50 @@ class SegmentCutter:
         self._database = database
         self._reported: set[str] = set()
 
-    async def cut(self, segment: Document, wanted: Wanted, at_most: int, *, whole: bool) -> Cut:
-        """Cut the oldest chunks of a stored `segment`, while they are `wanted`.
+    async def cut(self, cut: CutSegment, wanted: Wanted, at_most: int, *, whole: bool) -> Cut:
+        """Cut the oldest chunks of a segment, while they are `wanted`.
 
         The last archived chunk stays, since the raw events after it need its book. If `whole` is
         true and the segment has ended and is archived, it goes too, and the segment with it.
-        The document `segment` is updated.
         """
-        links = await self._front(segment, wanted, at_most)
-        start_id = links[-1].last_id if links else segment["snapshot_id"]
-        is_through = start_id == segment["archived_id"]
-        if is_through and whole and _is_settled(segment):
-            return await self._move(segment, links, _end_of(segment), is_last=True)
+        links = await self._front(cut, wanted, at_most)
+        start_id = links[-1].last_id if links else cut.stored.segment.snapshot_id
+        is_through = start_id == cut.stored.archived_id
+        if is_through and whole and cut.is_settled:
+            return await self._move(cut, links, _end_of(cut), is_last=True)
         if is_through and links:
             start_id = links.pop().start_id
-        first = await self._link(segment["_id"], start_id) if links else None
+        first = await self._link(cut.stored.id, start_id) if links else None
         if first is None:
             return Cut(is_last=True)
-        front = {
-            "snapshot_id": start_id,
-            "first_id": first.first_id,
-            "first_event_ms": first.from_ms,
-        }
-        return await self._move(segment, links, front, is_last=len(links) < at_most)
+        front = Front(start_id, first.first_id, first.from_ms)
+        return await self._move(cut, links, front, is_last=len(links) < at_most)
 
-    async def finish(self, segment: Document) -> None:
-        """Remove the chunks before the beginning of a stored `segment`; an empty one entirely."""
-        if _CUT_FROM not in segment:
+    async def finish(self, cut: CutSegment) -> None:
+        """Remove the chunks before the beginning of a segment; an empty segment entirely."""
+        if cut.cut_from is None:
             return
-        key, front = segment["_id"], segment["snapshot_id"]
-        links = await self._walk(key, segment[_CUT_FROM], front)
-        await self._drop_chunks(key, links)
-        is_gone = _is_settled(segment) and front == segment["last_id"]
+        key, segment = cut.stored.id, cut.stored.segment
+        front = segment.snapshot_id
+        await self._drop_chunks(key, await self._walk(key, cut.cut_from, front))
+        is_gone = cut.is_settled and front == segment.last_id
         await self._drop_checkpoints(key, INT64_MAX if is_gone else front - 1)
         segments = self._database.collection(SEGMENTS)
-        known = {"_id": key, "snapshot_id": front, _CUT_FROM: segment[_CUT_FROM]}
+        known = {"_id": key, "snapshot_id": front, _CUT_FROM: cut.cut_from}
         if is_gone:
             await segments.delete_one(known)
         else:
             await segments.update_one(known, {"$unset": {_CUT_FROM: ""}})
-        del segment[_CUT_FROM]
+        cut.cut_from = None
 
-    async def _front(self, segment: Document, wanted: Wanted, at_most: int) -> list[ChainLink]:
+    async def _front(self, cut: CutSegment, wanted: Wanted, at_most: int) -> list[ChainLink]:
         """Return the first chunks, up to the first that is not wanted."""
         links: list[ChainLink] = []
-        start_id = segment["snapshot_id"]
-        while start_id < segment["archived_id"] and len(links) < at_most:
-            link = await self._link(segment["_id"], start_id)
+        start_id = cut.stored.segment.snapshot_id
+        while start_id < cut.stored.archived_id and len(links) < at_most:
+            link = await self._link(cut.stored.id, start_id)
             if link is None:
-                await self._report_missing(segment)
+                await self._report_missing(cut.stored)
             if link is None or not wanted(link):
                 break
             links.append(link)
@@ -131,25 +176,23 @@ class SegmentCutter:
         return links
 
     async def _move(
-        self, segment: Document, links: list[ChainLink], front: Document, *, is_last: bool
+        self, cut: CutSegment, links: list[ChainLink], front: Front, *, is_last: bool
     ) -> Cut:
         """Store that the segment begins at `front`; then remove `links`, the chunks before it."""
-        before = segment["snapshot_id"]
-        events, count = sum(link.events for link in links), sum(link.bytes for link in links)
-        moved = {**front, _CUT_FROM: before}
-        less = {"archived_events": -events, "archived_bytes": -count, "cut_events": events}
+        before = cut.stored.segment.snapshot_id
+        events, size = sum(link.events for link in links), sum(link.bytes for link in links)
+        less = {"archived_events": -events, "archived_bytes": -size, "cut_events": events}
         # Not while another process removes the chunks of an earlier cut.
-        known: Document = {"_id": segment["_id"], "snapshot_id": before, _CUT_FROM: None}
+        known: Document = {"_id": cut.stored.id, "snapshot_id": before, _CUT_FROM: None}
+        moved = {**front._asdict(), _CUT_FROM: before}
         done = await self._database.collection(SEGMENTS).update_one(
             known, {"$set": moved, "$inc": less}
         )
         if not done.matched_count:
             return Cut(is_last=True)
-        segment.update(moved)
-        for name, by in less.items():
-            segment[name] += by
-        await self.finish(segment)
-        return Cut(events, count, is_last)
+        cut.begin_at(front, events, size)
+        await self.finish(cut)
+        return Cut(events, size, is_last)
 
     async def _walk(self, key: str, start_id: int, end_id: int) -> list[ChainLink]:
         """Return the chunks from `start_id` to `end_id`, up to the first that is missing."""
@@ -189,33 +232,25 @@ class SegmentCutter:
             if checkpoint["update_id"] <= through_id:
                 await checkpoints.delete_one({"_id": checkpoint["_id"]})
 
-    async def _report_missing(self, segment: Document) -> None:
+    async def _report_missing(self, stored: StoredSegment) -> None:
         """Log once that a chunk is missing, unless another process has just cut it."""
-        known = {"_id": segment["_id"], "snapshot_id": segment["snapshot_id"], _CUT_FROM: None}
-        is_reported = segment["_id"] in self._reported
+        front = stored.segment.snapshot_id
+        known = {"_id": stored.id, "snapshot_id": front, _CUT_FROM: None}
+        is_reported = stored.id in self._reported
         if is_reported or await self._database.collection(SEGMENTS).find_one(known) is None:
             return
-        self._reported.add(segment["_id"])
+        self._reported.add(stored.id)
         _log.warning(
             "%s: a chunk of the segment %s is missing, so it can't be cut; see `verify`",
-            segment["market"],
-            segment["_id"],
+            stored.segment.market,
+            stored.id,
         )
 
 
-def _is_settled(segment: Document) -> bool:
-    """Whether the segment has ended and is archived to its end."""
-    has_ended = segment["end_cause"] is not None and segment["archived_id"] == segment["last_id"]
-    return has_ended and not segment.get("to_archive")
-
-
-def _end_of(segment: Document) -> Document:
+def _end_of(cut: CutSegment) -> Front:
     """Return the beginning of a segment from which all events were cut."""
-    return {
-        "snapshot_id": segment["last_id"],
-        "first_id": min(segment["last_id"] + 1, INT64_MAX),
-        "first_event_ms": segment["last_event_ms"],
-    }
+    segment = cut.stored.segment
+    return Front(segment.last_id, min(segment.last_id + 1, INT64_MAX), segment.last_event_ms)
 
 
 class CuttableLoose:
@@ -224,36 +259,28 @@ class CuttableLoose:
     `ages` is whether it is removed by age; imported chunks are not.
     """
 
-    def __init__(self, database: Database, found: Document, *, ages: bool) -> None:
+    def __init__(
+        self, database: Database, key: str, market: str, link: ChainLink, *, ages: bool
+    ) -> None:
+        self.market = market
         self.ages = ages
         self._database = database
-        self._found = found
-
-    @property
-    def market(self) -> str:
-        """The market of the chunk."""
-        return str(self._found["market"])
+        self._key = key
+        self._link = link
 
     @property
     def from_ms(self) -> int:
         """The time of its first event (ms since the epoch)."""
-        return int(self._found["from_event_ms"])
+        return self._link.from_ms
 
     async def cut(self, wanted: Wanted) -> Cut:
         """Remove the chunk if it is wanted. Raises PyMongo's errors."""
-        found = self._found
-        link = ChainLink(
-            found["first_id"] - 1,
-            *(found["first_id"], found["last_id"]),
-            *(found["from_event_ms"], found["to_event_ms"]),
-            *(found["event_count"], found["bytes"]),
-        )
-        if not wanted(link):
+        if not wanted(self._link):
             return Cut(is_last=True)
-        note = {"_id": f"{_NOTE}{found['_id']}", "market": self.market, "chunk": found["_id"]}
+        note = {"_id": f"{_NOTE}{self._key}", "market": self.market, "chunk": self._key}
         await self._database.collection(META).replace_one({"_id": note["_id"]}, note, upsert=True)
-        await _remove(self._database, note)
-        return Cut(link.events, link.bytes, is_last=True)
+        await _remove(self._database, self.market, self._key)
+        return Cut(self._link.events, self._link.bytes, is_last=True)
 
 
 async def cuttable_loose(database: Database) -> list[CuttableLoose]:
@@ -263,7 +290,7 @@ async def cuttable_loose(database: Database) -> list[CuttableLoose]:
     """
     noted = {"_id": {"$gte": _NOTE, "$lt": _NOTE + "~"}}
     for note in await database.collection(META).find(noted).to_list(None):
-        await _remove(database, note)
+        await _remove(database, note["market"], note["chunk"])
     pipeline: list[Mapping[str, Any]] = [
         {"$match": {"segment": None}},
         {"$project": {**dict.fromkeys(_FIELDS, 1), "bytes": {"$binarySize": "$data"}}},
@@ -275,14 +302,26 @@ async def cuttable_loose(database: Database) -> list[CuttableLoose]:
         listed["chunk"]: listed["_id"] == listed["chunk"] for listed in await archived.to_list(None)
     }
     return [
-        CuttableLoose(database, chunk, ages=not imported[chunk["_id"]])
+        CuttableLoose(
+            database,
+            chunk["_id"],
+            chunk["market"],
+            _loose_link(chunk),
+            ages=not imported[chunk["_id"]],
+        )
         for chunk in found
         if chunk["_id"] in imported
     ]
 
 
-async def _remove(database: Database, note: Document) -> None:
-    listed = {"market": note["market"], "archived": True, "chunk": note["chunk"]}
+def _loose_link(found: Document) -> ChainLink:
+    """Return a loose chunk as a link, of what was asked for of its document."""
+    first_id, last_id, from_ms, to_ms, events = (found[name] for name in _FIELDS[1:])
+    return ChainLink(first_id - 1, first_id, last_id, from_ms, to_ms, events, found["bytes"])
+
+
+async def _remove(database: Database, market: str, key: str) -> None:
+    listed = {"market": market, "archived": True, "chunk": key}
     await database.collection(LOOSE_EVENTS).delete_many(listed)
-    await ChunkStore(database).drop_loose([note["chunk"]])
-    await database.collection(META).delete_one({"_id": note["_id"]})
+    await ChunkStore(database).drop_loose([key])
+    await database.collection(META).delete_one({"_id": f"{_NOTE}{key}"})

@@ -23,6 +23,7 @@ from orderbook_desktop.core.disk import RecordingSize, Retention, bytes_text
 from orderbook_desktop.storage.retention.cuts import (
     ChainLink,
     Cut,
+    CutSegment,
     CuttableLoose,
     SegmentCutter,
     Wanted,
@@ -31,7 +32,6 @@ from orderbook_desktop.storage.retention.cuts import (
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import IMPORT, SEGMENTS, WITNESSES, Document
-from orderbook_desktop.storage.store.segments import stored_segment
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ Measure = Callable[[], Awaitable[RecordingSize]]
 class CuttableSegment:
     """A segment that can be cut. If it `is_newest`, its last chunk stays."""
 
-    def __init__(self, cutter: SegmentCutter, segment: Document, *, is_newest: bool) -> None:
+    def __init__(self, cutter: SegmentCutter, segment: CutSegment, *, is_newest: bool) -> None:
         self._cutter = cutter
         self._segment = segment
         self._is_newest = is_newest
@@ -55,17 +55,17 @@ class CuttableSegment:
     @property
     def market(self) -> str:
         """The market of the segment."""
-        return str(self._segment["market"])
+        return self._segment.stored.segment.market
 
     @property
     def from_ms(self) -> int:
         """The time of its first event (ms since the epoch); without events, of its last write."""
-        return int(self._segment["first_event_ms"] or self._segment["alive_ms"])
+        return self._segment.stored.segment.first_event_ms or self._segment.alive_ms
 
     @property
     def ages(self) -> bool:
         """Whether it is cut by age; imported segments are not."""
-        return bool(self._segment["origin"] != IMPORT)
+        return self._segment.stored.origin != IMPORT
 
     async def cut(self, wanted: Wanted) -> Cut:
         """Cut the wanted chunks, at most one step of them."""
@@ -106,7 +106,7 @@ class Pruner:
         if not segments:
             return 0
         removed = _Removed()
-        newest_ms = max(segment["last_event_ms"] for segment in segments)
+        newest_ms = max(segment.stored.segment.last_event_ms for segment in segments)
         # The earlier of both: a wrong clock must not make everything old, nor may a future event.
         horizon_ms = retention.horizon_ms(min(now_ms, newest_ms))
         if horizon_ms is not None:
@@ -161,14 +161,21 @@ class Pruner:
                 heapq.heappush(queue, (part.from_ms, number, part))
             await asyncio.sleep(self._pause_s)
 
-    async def _segments(self) -> list[Document]:
+    async def _segments(self) -> list[CutSegment]:
         # Segments of an earlier version's recorder may not be migrated yet, and are left out.
         found = self._database.collection(SEGMENTS).find({"archived_id": {"$gte": 0}})
-        known = filter(_is_understood, await found.to_list(None))
-        return sorted(known, key=lambda segment: segment["first_event_ms"])
+        known = [
+            segment
+            for segment in map(_understood, await found.to_list(None))
+            if segment is not None
+        ]
+        return sorted(known, key=lambda segment: segment.stored.segment.first_event_ms)
 
-    async def _cuttable(self, segments: list[Document]) -> list[Cuttable]:
-        newest = max(segments, key=lambda segment: (segment["last_event_ms"], segment["last_id"]))
+    async def _cuttable(self, segments: list[CutSegment]) -> list[Cuttable]:
+        def ends(segment: CutSegment) -> tuple[int, int]:
+            return segment.stored.segment.last_event_ms, segment.stored.segment.last_id
+
+        newest = max(segments, key=ends)
         cuttable: list[Cuttable] = [
             CuttableSegment(self._cutter, segment, is_newest=segment is newest)
             for segment in segments
@@ -180,7 +187,7 @@ class Pruner:
         witnesses = self._database.collection(WITNESSES)
         first: dict[str, int] = {}
         for segment in await self._segments():
-            market, front = segment["market"], segment["snapshot_id"]
+            market, front = segment.stored.segment.market, segment.stored.segment.snapshot_id
             first[market] = min(front, first.get(market, front))
         for market, front in first.items():
             if market in markets or not self._swept:
@@ -207,14 +214,13 @@ def _excess(left: int, working_bytes: int, limit: int, room: int) -> str:
     return ""
 
 
-def _is_understood(document: Document) -> bool:
-    """Whether a segment's document is whole. A damaged segment is not cut; `verify` reports it."""
+def _understood(document: Document) -> CutSegment | None:
+    """Return the stored segment; None if it is damaged: it is not cut then, and `verify` tells."""
     try:
-        stored_segment(document)
+        return CutSegment.of(document)
     except DamagedDocument as error:
         _log.warning("retention skips a segment: %s", error)
-        return False
-    return True
+        return None
 
 
 class _Removed:

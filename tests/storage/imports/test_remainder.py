@@ -16,7 +16,7 @@ from orderbook_desktop.storage.imports.importing import Step, import_messages
 from orderbook_desktop.storage.imports.recorded_market import ImportConflict
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.storage.retention.cuts import SegmentCutter
+from orderbook_desktop.storage.retention.cuts import CutSegment, SegmentCutter
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt
@@ -199,7 +199,7 @@ async def test_what_retention_cut_comes_back(
     made = Collected().snapshot().events(600)
     await imported(database, made.messages, tmp_path)
     (document,) = await all_of(database, "segments")
-    cut = await SegmentCutter(database).cut(document, lambda _: True, 3, whole=False)
+    cut = await SegmentCutter(database).cut(CutSegment.of(document), lambda _: True, 3, whole=False)
     assert cut.events
     made.events(grown_by)
     (done,) = await imported(database, made.messages, tmp_path)

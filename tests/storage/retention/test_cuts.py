@@ -8,7 +8,7 @@ import pytest
 
 from orderbook_desktop.core.archive import same_book
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
-from orderbook_desktop.storage.retention.cuts import ChainLink, Cut, SegmentCutter
+from orderbook_desktop.storage.retention.cuts import ChainLink, Cut, CutSegment, SegmentCutter
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import Document
 from orderbook_desktop.storage.store.segments import read_segment
@@ -25,6 +25,10 @@ async def document_of(database: Database, key: str) -> Document:
     document = await database.collection("segments").find_one({"_id": key})
     assert document is not None
     return document
+
+
+async def to_cut(database: Database, key: str) -> CutSegment:
+    return CutSegment.of(await document_of(database, key))
 
 
 async def read_all(database: Database, key: str) -> list[int]:
@@ -63,7 +67,7 @@ async def test_whole_chunks_go_from_the_front(database: Database) -> None:
     stored = await store_segment(database, Tape(), "one", minutes=5, raw=4, running=True)
     segment = await document_of(database, "one")
     cut = await SegmentCutter(database).cut(
-        segment, lambda link: link.start_id < stored.chunk_ids[2], 10, whole=True
+        CutSegment.of(segment), lambda link: link.start_id < stored.chunk_ids[2], 10, whole=True
     )
     assert cut == Cut(12, sum(stored.chunk_bytes[:2]), is_last=True)
     assert await read_all(database, "one") == [one.final_id for one in stored.events[12:]]
@@ -85,17 +89,17 @@ async def test_what_is_not_archived_keeps_its_book(
     database: Database, raw: int, running: bool
 ) -> None:
     stored = await store_segment(database, Tape(), "one", minutes=3, raw=raw, running=running)
-    segment = await document_of(database, "one")
+    segment = await to_cut(database, "one")
     cutter = SegmentCutter(database)
     assert (await cutter.cut(segment, everything, 10, whole=True)).events == 12
     assert await read_all(database, "one") == [one.final_id for one in stored.events[12:]]
-    again = await cutter.cut(await document_of(database, "one"), everything, 10, whole=True)
+    again = await cutter.cut(await to_cut(database, "one"), everything, 10, whole=True)
     assert again == Cut(is_last=True)
 
 
 async def test_the_newest_keeps_its_last_chunk(database: Database) -> None:
     stored = await store_segment(database, Tape(), "one", minutes=3)
-    segment = await document_of(database, "one")
+    segment = await to_cut(database, "one")
     await SegmentCutter(database).cut(segment, everything, 10, whole=False)
     assert await read_all(database, "one") == [one.final_id for one in stored.events[12:]]
 
@@ -104,7 +108,7 @@ async def test_a_segment_goes_with_all_that_is_its_own(database: Database) -> No
     tape = Tape()
     await store_segment(database, tape, "one", minutes=3)
     other = await store_segment(database, tape, "two", minutes=2)
-    segment = await document_of(database, "one")
+    segment = await to_cut(database, "one")
     cut = await SegmentCutter(database).cut(segment, everything, 10, whole=True)
     assert cut.events == 18
     assert [one["_id"] for one in await all_of(database, "segments")] == ["two"]
@@ -115,7 +119,7 @@ async def test_a_segment_goes_with_all_that_is_its_own(database: Database) -> No
 
 async def test_one_that_began_without_an_event_goes_too(database: Database) -> None:
     await store_segment(database, Tape(), "one", minutes=0)
-    segment = await document_of(database, "one")
+    segment = await to_cut(database, "one")
     assert (await SegmentCutter(database).cut(segment, everything, 10, whole=True)).is_last
     for collection in ("segments", "checkpoints"):
         assert await all_of(database, collection) == []
@@ -123,9 +127,9 @@ async def test_one_that_began_without_an_event_goes_too(database: Database) -> N
 
 async def test_no_more_than_a_step_at_once(database: Database) -> None:
     stored = await store_segment(database, Tape(), "one", minutes=6)
-    cutter, segment = SegmentCutter(database), await document_of(database, "one")
+    cutter, segment = SegmentCutter(database), await to_cut(database, "one")
     removed = []
-    while segment["snapshot_id"] != segment["last_id"]:
+    while segment.stored.segment.snapshot_id != segment.stored.segment.last_id:
         cut = await cutter.cut(segment, everything, 2, whole=True)
         removed.append(cut.events)
     assert removed == [12, 12, 12]
@@ -138,7 +142,7 @@ async def test_a_broken_chain_is_left_to_be_found(database: Database) -> None:
     stored = await store_segment(database, Tape(), "one", minutes=4)
     chunks = database.collection("depth_chunks")
     await chunks.delete_one({"_id": f"one:{stored.chunk_ids[0]}"})
-    cutter, segment = SegmentCutter(database), await document_of(database, "one")
+    cutter, segment = SegmentCutter(database), await to_cut(database, "one")
     for _ in range(2):
         assert await cutter.cut(segment, everything, 10, whole=True) == Cut(is_last=True)
 
@@ -160,7 +164,7 @@ async def test_a_kill_at_any_call_leaves_a_recording(
         mortal = Mortal(database, lives, after=after)
         try:
             await SegmentCutter(mortal).cut(
-                await document_of(database, key), everything, 3 if not whole else 9, whole=whole
+                await to_cut(database, key), everything, 3 if not whole else 9, whole=whole
             )
         except Killed:
             pass
@@ -172,7 +176,7 @@ async def test_a_kill_at_any_call_leaves_a_recording(
             assert left == [one.final_id for one in stored.events[len(stored.events) - len(left) :]]
             await first_books_match(database, stored)
             # The next process finishes the work.
-            await SegmentCutter(database).finish(found[0])
+            await SegmentCutter(database).finish(CutSegment.of(found[0]))
         await no_leftovers(database, key)
         lives += 1
     assert lives > 8
@@ -199,8 +203,8 @@ async def no_leftovers(database: Database, key: str) -> None:
 async def test_two_at_once_do_no_harm(database: Database, tape: Tape) -> None:
     stored = await store_segment(database, tape, "one", minutes=6)
     known = await document_of(database, "one")
-    first = await SegmentCutter(database).cut(dict(known), everything, 2, whole=False)
-    second = await SegmentCutter(database).cut(dict(known), everything, 3, whole=False)
+    first = await SegmentCutter(database).cut(CutSegment.of(known), everything, 2, whole=False)
+    second = await SegmentCutter(database).cut(CutSegment.of(known), everything, 3, whole=False)
     assert (first.events, second) == (12, Cut(is_last=True))
     assert await read_all(database, "one") == [one.final_id for one in stored.events[12:]]
 
@@ -211,11 +215,9 @@ async def test_no_process_cuts_further_while_another_removes(
     stored = await store_segment(database, tape, "one", minutes=6)
     mortal = Mortal(database, 4, after=False)  # After the beginning was moved.
     with pytest.raises(Killed):
-        await SegmentCutter(mortal).cut(
-            await document_of(database, "one"), everything, 2, whole=False
-        )
-    cutter, left = SegmentCutter(database), await document_of(database, "one")
-    assert left["cut_from"] == stored.chunk_ids[0]
+        await SegmentCutter(mortal).cut(await to_cut(database, "one"), everything, 2, whole=False)
+    cutter, left = SegmentCutter(database), await to_cut(database, "one")
+    assert left.cut_from == stored.chunk_ids[0]
     assert await cutter.cut(left, everything, 2, whole=False) == Cut(is_last=True)
     await cutter.finish(left)
     assert (await cutter.cut(left, everything, 2, whole=False)).events == 12
@@ -230,8 +232,8 @@ async def test_a_reader_goes_on_where_the_cut_ends(database: Database, tape: Tap
     async with aclosing(SegmentReader(database, segment).chunks()) as chunks:
         async for chunk in chunks:
             if not ids:
-                document = await document_of(database, "one")
-                await SegmentCutter(database).cut(document, everything, 5, whole=False)
+                now = await to_cut(database, "one")
+                await SegmentCutter(database).cut(now, everything, 5, whole=False)
             if chunk.header.start_id in stored.books:
                 assert same_book(chunk.start_book(), stored.books[chunk.header.start_id])
             ids += chunk.numbers.final_ids.tolist()
