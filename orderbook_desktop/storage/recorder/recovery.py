@@ -22,8 +22,8 @@ from orderbook_desktop.storage.store.schema import (
     Document,
     front_document,
     progress_document,
-    segment_of,
 )
+from orderbook_desktop.storage.store.segments import StoredSegment, stored_segment
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class CrashWatch:
             if is_gone(document) or document["_id"] in silent:
                 try:
                     count += await self._close(document)
-                except (KeyError, TypeError, ValueError) as error:
+                except (DamagedDocument, KeyError, TypeError, ValueError) as error:
                     # A damaged old recording must not prevent a new one.
                     self._damaged.add(document["_id"])
                     fault = f"{type(error).__name__} {error}"
@@ -93,12 +93,13 @@ class CrashWatch:
         return {key for key, (_, since) in self._beats.items() if now - since >= _SILENT_FOR_S}
 
     async def _close(self, document: Document) -> bool:
-        segment, times = await self._measured(document)
+        stored = stored_segment(document)
+        segment, times = await self._measured(stored)
         closed = replace(segment, end_cause=GapCause.CRASH, end_detail="")
         # Not if its recorder has written a heartbeat meanwhile.
         query = {"_id": document["_id"], "end_cause": None, "alive_ms": document["alive_ms"]}
         done = await self._database.collection(SEGMENTS).update_one(
-            query, {"$set": {**_measurement(document, closed), **times}}
+            query, {"$set": {**_measurement(stored, closed), **times}}
         )
         if not done.modified_count:
             return False
@@ -109,13 +110,13 @@ class CrashWatch:
         )
         return True
 
-    async def _measured(self, document: Document) -> tuple[Segment, Document]:
+    async def _measured(self, stored: StoredSegment) -> tuple[Segment, Document]:
         """Return a segment with all of its events, and further fields about their times."""
-        segment = segment_of(document)
+        segment = stored.segment
         own = await self._own_events(segment)
         if not own:
             return segment, {}
-        last_ms, times = _times(segment, document, own)
+        last_ms, times = _times(stored, own)
         measured = replace(
             segment,
             first_id=segment.first_id if segment.event_count else own[0].first_id,
@@ -150,21 +151,21 @@ class CrashWatch:
         return {update_id for loose_list in lists for update_id in loose_list.ids}
 
 
-def _times(segment: Segment, document: Document, own: Sequence[_Found]) -> tuple[int, Document]:
+def _times(stored: StoredSegment, own: Sequence[_Found]) -> tuple[int, Document]:
     """Return the latest time of a segment that continues with `own`, and its `back_ms` if known."""
-    if document.get("back_ms") is None:
+    if stored.back_ms is None:
         # An earlier version stored only the last event's time.
         return own[-1].event_ms, {}
-    times = TimesSeen(segment.last_event_ms, document["back_ms"])
+    times = TimesSeen(stored.segment.last_event_ms, stored.back_ms)
     for event in own:
         times = times.and_then(event.event_ms)
     return times.latest_ms, {"back_ms": times.back_ms}
 
 
-def _measurement(document: Document, closed: Segment) -> Document:
-    """Return the changes to `document`. Once it has events, only retention changes its front."""
+def _measurement(stored: StoredSegment, closed: Segment) -> Document:
+    """Return the changes to the document. Once it has events, only retention changes its front."""
     changes = progress_document(closed)
-    changes["event_count"] += document.get("cut_events", 0)
-    if not document["event_count"]:
+    changes["event_count"] += stored.cut_events
+    if not stored.segment.event_count + stored.cut_events:
         changes |= front_document(closed)
     return changes
