@@ -18,7 +18,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 from orderbook_desktop.engine.disk_watch import DiskWatch
-from orderbook_desktop.engine.market_session import MarketLease, MarketSession
+from orderbook_desktop.engine.market_session import MarketLease, MarketSession, SessionParts
 from orderbook_desktop.engine.recording_keeper import RecordingKeeper
 from orderbook_desktop.engine.settings import EngineSettings
 from orderbook_desktop.engine.witness_taker import WitnessTaker
@@ -196,7 +196,7 @@ class Engine:
         market = split_symbol(symbol)[1]
         session = self._sessions.get(market)
         if session is None:
-            session = self._sessions[market] = MarketSession(self, market)
+            session = self._sessions[market] = MarketSession(self._parts(), market)
             if self._pause_detail is not None:
                 session.pause(self._pause_detail)
             self.rest.books = len(self._sessions)
@@ -205,6 +205,19 @@ class Engine:
     def closing(self, market: str) -> asyncio.Task[None] | None:
         """Return the task that ends earlier sessions of `market`; None if all have ended."""
         return self._closing.get(market)
+
+    def _parts(self) -> SessionParts:
+        return SessionParts(
+            self.rest,
+            self.streams,
+            self.recorded_snapshots,
+            self.recorded_streams,
+            self.recorder,
+            self.disk_watch,
+            self.jobs,
+            self.database_problem,
+            self.closing,
+        )
 
     def _end_unless_lent(self, session: MarketSession) -> None:
         if not session.leases and self._sessions.get(session.market) is session:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Final, Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.segments import GapCause
@@ -15,7 +15,6 @@ from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.engine.disk_watch import DiskWatch
 from orderbook_desktop.engine.view_source import ViewSource
 from orderbook_desktop.exchange.errors import RegionBlocked, UnknownSymbol
-from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.system.tasks import Jobs
@@ -30,56 +29,23 @@ _STATES: Final = {
 }
 
 
-class Sources(Protocol):
-    """The parts of an engine that a session needs."""
+@dataclass(frozen=True, slots=True)
+class SessionParts:
+    """The parts of an engine that a session needs.
 
-    @property
-    def rest(self) -> SnapshotSource:
-        """The exchange's books."""
-        ...
+    `database_problem` returns what keeps a market from being recorded, as a sentence, or empty;
+    `closing` the task that ends earlier sessions of a market, None if all have ended.
+    """
 
-    @property
-    def streams(self) -> DiffStream:
-        """The exchange's events."""
-        ...
-
-    @property
-    def recorded_snapshots(self) -> SnapshotSource:
-        """The recorded books."""
-        ...
-
-    @property
-    def recorded_streams(self) -> DiffStream:
-        """The recorded events, from the database's change stream."""
-        ...
-
-    @property
-    def recorder(self) -> Recorder:
-        """The recorder of all markets."""
-        ...
-
-    @property
-    def archiver(self) -> Archiver:
-        """The archiver of all recordings."""
-        ...
-
-    @property
-    def disk_watch(self) -> DiskWatch:
-        """The watch over the disk of the recordings."""
-        ...
-
-    @property
-    def jobs(self) -> Jobs:
-        """The engine's tasks in the background."""
-        ...
-
-    def database_problem(self, market: str) -> str:
-        """Return what keeps `market` from being recorded, as a sentence; else empty."""
-        ...
-
-    def closing(self, market: str) -> asyncio.Task[None] | None:
-        """Return the task that ends earlier sessions of `market`; None if all have ended."""
-        ...
+    rest: SnapshotSource
+    streams: DiffStream
+    recorded_snapshots: SnapshotSource
+    recorded_streams: DiffStream
+    recorder: Recorder
+    disk_watch: DiskWatch
+    jobs: Jobs
+    database_problem: Callable[[str], str]
+    closing: Callable[[str], asyncio.Task[None] | None]
 
 
 class MarketSession:
@@ -91,15 +57,15 @@ class MarketSession:
     time.
     """
 
-    def __init__(self, sources: Sources, market: str) -> None:
+    def __init__(self, parts: SessionParts, market: str) -> None:
         self.market = market
         self.recording = False
         self.paused = False
-        self.live = BookFeed(market, sources.rest, sources.streams, SourceKind.DIRECT)
+        self.live = BookFeed(market, parts.rest, parts.streams, SourceKind.DIRECT)
         self.recorded = BookFeed(
             market,
-            sources.recorded_snapshots,
-            sources.recorded_streams,
+            parts.recorded_snapshots,
+            parts.recorded_streams,
             SourceKind.MONGO,
             _RECORDED_FIRST_DELAY_S,
             _RECORDED_LONGEST_DELAY_S,
@@ -107,12 +73,12 @@ class MarketSession:
         self.view = ViewSource(
             self.live,
             self.recorded,
-            database_problem=lambda: sources.database_problem(market),
+            database_problem=lambda: parts.database_problem(market),
             is_recording=lambda: self.recording and not self.paused,
         )
         for feed in (self.live, self.recorded):
             feed.call_on_change(self.view.feeds_moved)
-        self._sources = sources
+        self._parts = parts
         self._leases: set[MarketLease] = set()
         self._live_run: asyncio.Task[None] | None = None
         self._recorded_run: asyncio.Task[None] | None = None
@@ -126,7 +92,7 @@ class MarketSession:
     @property
     def sink(self) -> MarketSink:
         """The sink that records the market, with its counts."""
-        return self._sources.recorder.sink(self.market)
+        return self._parts.recorder.sink(self.market)
 
     @property
     def recording_status(self) -> RecordingStatus:
@@ -137,19 +103,19 @@ class MarketSession:
             state_of(self, problem),
             wanted=self.recording,
             counts=replace(self.sink.counts),
-            waiting=self._sources.recorder.waiting_of(self.market),
+            waiting=self._parts.recorder.waiting_of(self.market),
             problem=problem,
         )
 
     @property
     def lag_ms(self) -> int | None:
         """The time from an event's arrival until it is stored, in ms; None before the first."""
-        return self._sources.recorder.lag_ms_of(self.market)
+        return self._parts.recorder.lag_ms_of(self.market)
 
     def start(self) -> None:
         """Begin to follow, after earlier sessions of the market; a second call does nothing."""
         if self._live_run is None:
-            self._live_run = self._follow(self.live, self._sources.closing(self.market))
+            self._live_run = self._follow(self.live, self._parts.closing(self.market))
             self._follow_recorded()
 
     @property
@@ -177,12 +143,12 @@ class MarketSession:
         is_running = self._recorded_run is not None and not self._recorded_run.cancelling()
         if self._live_run is None or not self._is_viewed or is_running:
             return
-        after = self._recorded_run or self._sources.closing(self.market)
+        after = self._recorded_run or self._parts.closing(self.market)
         self._recorded_run = self._follow(self.recorded, after)
         self.view.recorded_feed_starts()
 
     def _follow(self, feed: BookFeed, after: asyncio.Task[None] | None) -> asyncio.Task[None]:
-        run = self._sources.jobs.start(_run(feed, after), f"following {self.market}")
+        run = self._parts.jobs.start(_run(feed, after), f"following {self.market}")
         self._runs.append(run)
         run.add_done_callback(self._runs.remove)
         return run
@@ -220,8 +186,8 @@ class MarketSession:
     def _problem(self) -> str:
         if self.live.status.state is FeedState.NOT_TRADED:
             return self.live.status.detail
-        disk = self._sources.disk_watch.problem if self.paused else ""
-        return disk or self._sources.database_problem(self.market)
+        disk = self._parts.disk_watch.problem if self.paused else ""
+        return disk or self._parts.database_problem(self.market)
 
     async def close(self) -> None:
         """Stop recording and following."""
