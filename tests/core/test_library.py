@@ -34,7 +34,7 @@ def test_a_symbol_is_found_by_its_name_or_the_exchange_s() -> None:
     [
         ([unlisted("ETH/BTC")], "BTC/USDT", "it is not among the symbols on offer"),
         ([unlisted("ETH/BTC")], "<b>", "it is not a symbol such as BTC/USDT"),
-        ([], "ETH/BTC", "the exchange has not told yet what it trades"),
+        ([], "ETH/BTC", "the exchange has not listed its symbols yet"),
     ],
 )
 def test_one_that_is_not_on_offer_is_refused(
