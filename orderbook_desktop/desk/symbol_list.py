@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -10,6 +9,7 @@ from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+from orderbook_desktop.system.attempts import Attempts
 
 _log = logging.getLogger(__name__)
 
@@ -29,14 +29,12 @@ class SymbolList:
 
         Return the named symbols that are not traded.
         """
+
+        def failed(error: KnownError, /, *, is_new: bool) -> None:
+            _log.log(logging.WARNING if is_new else logging.INFO, "no list of symbols: %s", error)
+
         delays = backoff_delays(first=1.0, cap=60.0)
-        while True:
-            try:
-                traded = await fetch()
-                break
-            except KnownError as error:
-                _log.warning("no list of symbols: %s", error)
-                await asyncio.sleep(next(delays))
+        traded = await Attempts(KnownError, failed, delays).until_it_works(fetch)
         by_market = {info.market: info for info in traded}
         self.symbols = [by_market.get(info.market, info) for info in self._named] or traded
         return [info.symbol for info in self._named if info.market not in by_market]
