@@ -41,12 +41,24 @@ _log = logging.getLogger(__name__)
 _MESSAGES_A_REPORT: Final = 1_000
 # Enough attempts for another copy of the program to take over the database of one that closed.
 _ATTEMPTS: Final = 12
-_UNDO_WITHIN_S: Final = 0.3
-# The reading thread sees the request to stop only after its next message, which may take long.
-_STOPS_WITHIN_S: Final = 0.4
 _MARKETS_AT_MOST: Final = 5_000
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportTimes:
+    """How long a cancelled import waits for what, in seconds.
+
+    The reading thread has `stop_s` to end: it sees the request only after its next message, which
+    may take long. What was written has `undo_s` to be undone; the next import undoes the rest.
+    """
+
+    stop_s: float = 0.4
+    undo_s: float = 0.3
+
+
+IMPORT_TIMES: Final = ImportTimes()
 
 
 class Step(Enum):
@@ -96,7 +108,11 @@ Progress = Callable[[Step, int, int], None]
 
 
 async def import_messages(
-    database: Database, messages: Iterable[Received | Broken], folder: Path, progress: Progress
+    database: Database,
+    messages: Iterable[Received | Broken],
+    folder: Path,
+    progress: Progress,
+    times: ImportTimes = IMPORT_TIMES,
 ) -> list[ImportedMarket]:
     """Import `messages`, which are in order of time; return a result for each market.
 
@@ -109,9 +125,10 @@ async def import_messages(
     errors. If it raises or is cancelled, nothing is imported.
     """
     with Spool(folder) as spool:
-        reader = _Reader(messages, spool, progress)
+        reader = _Reader(messages, spool, progress, times.stop_s)
         await reader.run()
-        return await _through_a_move(_Writer(database, spool, reader.counts, progress).run)
+        writer = _Writer(database, spool, reader.counts, progress, times.undo_s)
+        return await _through_a_move(writer.run)
 
 
 async def _through_a_move(attempt: Callable[[], Awaitable[_T]]) -> _T:
@@ -179,9 +196,14 @@ class _Reader:
     """Reads and encodes the messages in a thread."""
 
     def __init__(
-        self, messages: Iterable[Received | Broken], spool: Spool, progress: Progress
+        self,
+        messages: Iterable[Received | Broken],
+        spool: Spool,
+        progress: Progress,
+        stop_s: float,
     ) -> None:
         self._messages = messages
+        self._stop_s = stop_s
         self._spooler = Spooler(spool.put, spool.put_run, spool.put_loose)
         self._progress = progress
         self._stop = threading.Event()
@@ -196,7 +218,7 @@ class _Reader:
         except asyncio.CancelledError:
             # The thread uses the spool, which is closed after this.
             self._stop.set()
-            await asyncio.wait({reading}, timeout=_STOPS_WITHIN_S)
+            await asyncio.wait({reading}, timeout=self._stop_s)
             raise
 
     def _read(self) -> None:
@@ -237,9 +259,15 @@ class _Writer:
     """Writes the part of the spool that isn't stored yet."""
 
     def __init__(
-        self, database: Database, spool: Spool, counts: dict[str, Counts], progress: Progress
+        self,
+        database: Database,
+        spool: Spool,
+        counts: dict[str, Counts],
+        progress: Progress,
+        undo_s: float,
     ) -> None:
         self._database = database
+        self._undo_s = undo_s
         self._spool = spool
         self._counts = counts
         self._progress = progress
@@ -264,7 +292,7 @@ class _Writer:
         except asyncio.CancelledError:
             # If this takes too long, the next import undoes the rest.
             with suppress(TimeoutError):
-                async with asyncio.timeout(_UNDO_WITHIN_S):
+                async with asyncio.timeout(self._undo_s):
                     await self._end_last_write()
                     await self._journal.finish()
             raise

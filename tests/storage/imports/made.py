@@ -10,7 +10,12 @@ from pathlib import Path
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.received import Broken, Received
-from orderbook_desktop.storage.imports.importing import ImportedMarket, import_messages
+from orderbook_desktop.storage.imports.importing import (
+    IMPORT_TIMES,
+    ImportedMarket,
+    ImportTimes,
+    import_messages,
+)
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
 from tests.core.reference_book import Pairs
@@ -60,10 +65,13 @@ def _line(received: Received) -> bytes:
 
 
 async def imported(
-    database: Database, messages: Iterable[Received | Broken], folder: Path
+    database: Database,
+    messages: Iterable[Received | Broken],
+    folder: Path,
+    times: ImportTimes = IMPORT_TIMES,
 ) -> list[ImportedMarket]:
     """Import `messages`."""
-    return await import_messages(database, messages, folder, lambda *_: None)
+    return await import_messages(database, messages, folder, lambda *_: None, times)
 
 
 async def recorded_rows(database: Database, market: str = "BTCUSDT") -> AsyncIterator[LevelRows]:

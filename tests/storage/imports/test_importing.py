@@ -17,8 +17,8 @@ from pymongo.errors import AutoReconnect
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.received import Broken, Received
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.imports import importing
 from orderbook_desktop.storage.imports.importing import (
+    ImportTimes,
     NoCommonScale,
     NothingToImport,
     Step,
@@ -273,18 +273,18 @@ async def test_what_fails_while_writing_is_undone(
     assert not any(left.values())
 
 
-async def test_cancelled_while_writing_it_is_undone(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A busy machine may not undo it as soon as it has to.
-    monkeypatch.setattr(importing, "_UNDO_WITHIN_S", 60.0)
+# A busy machine may not undo it as soon as it has to.
+_PATIENT = ImportTimes(undo_s=60.0)
+
+
+async def test_cancelled_while_writing_it_is_undone(database: Database, tmp_path: Path) -> None:
     reached = asyncio.Event()
 
     def progress(step: Step, done: int, _: int) -> None:
         if step is Step.WRITING and done == 2:
             reached.set()
 
-    work = import_messages(database, two_runs().messages, tmp_path, progress)
+    work = import_messages(database, two_runs().messages, tmp_path, progress, _PATIENT)
     running = asyncio.create_task(work)
     await reached.wait()
     running.cancel()
@@ -298,7 +298,6 @@ async def test_cancelled_while_writing_it_is_undone(
 async def test_a_write_that_the_server_does_after_the_cancellation_is_undone(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "_UNDO_WITHIN_S", 60.0)
     put, under_way, late = ChunkStore.put, asyncio.Event(), []
 
     async def put_late(self: ChunkStore, *arguments: Any) -> int:
@@ -311,7 +310,7 @@ async def test_a_write_that_the_server_does_after_the_cancellation_is_undone(
         return await asyncio.shield(late[-1])
 
     monkeypatch.setattr(ChunkStore, "put", as_a_server_does)
-    running = asyncio.create_task(imported(database, two_runs().messages, tmp_path))
+    running = asyncio.create_task(imported(database, two_runs().messages, tmp_path, _PATIENT))
     await under_way.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
