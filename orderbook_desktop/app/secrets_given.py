@@ -10,7 +10,6 @@ KnownError
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +22,6 @@ class BadSecret(KnownError):
     """A secret was given in a way that isn't accepted. The exit code is that of wrong usage."""
 
 
-@dataclass(eq=False)
 class SecretOnCommandLine(BadSecret):
     """A secret was given by `option`; it belongs in `variable` or in the file of `file_option`."""
 
@@ -39,7 +37,6 @@ class SecretOnCommandLine(BadSecret):
         )
 
 
-@dataclass(eq=False)
 class SecretGivenTwice(BadSecret):
     """A secret was given as a value and by a file; `value` and `file` name the two settings."""
 
@@ -50,7 +47,6 @@ class SecretGivenTwice(BadSecret):
         return f"{self.value} and {self.file} are both given; give only one of them."
 
 
-@dataclass(eq=False)
 class SecretFileUnusable(BadSecret):
     """The file `path` that `setting` names can't be used as a secret; `reason` says why."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
@@ -315,7 +314,6 @@ class Settings(BaseSettings):
         return name in self.model_fields_set
 
 
-@dataclass(eq=False)
 class BadSetting(KnownError):
     """A setting has a value that isn't accepted."""
 

@@ -17,7 +17,8 @@ person in front of the screen: what happened and what to do. Detail goes to the 
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+import inspect
+from typing import ClassVar, dataclass_transform
 
 _LACKS = {
     errno.EMFILE: "file handle",
@@ -28,12 +29,32 @@ _LACKS = {
 _UNWRITTEN = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
+@dataclass_transform(eq_default=False)
 class OrderbookError(Exception):
     """Root of every exception that this program raises on purpose.
 
-    One with fields is a dataclass with `eq=False`, so that each exception equals only itself, and
-    not frozen: `contextlib` sets `__traceback__` of what passes through it.
+    The annotated names of a subclass are its fields, as those of a dataclass with `eq=False`: each
+    exception equals only itself. It is no real dataclass: to make seventy of these takes a
+    noticeable part of the start. Nor is it frozen, since `contextlib` sets `__traceback__`.
     """
+
+    _fields: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        """Take the annotated names of a subclass as further fields."""
+        own = inspect.get_annotations(cls)
+        cls._fields = tuple(dict.fromkeys((*cls._fields, *own)))
+
+    def __init__(self, *values: object, **named: object) -> None:
+        super().__init__(*values, *named.values())
+        if not self._fields:
+            # A bug, told in a text, or a subclass that makes its attributes itself.
+            return
+        given = dict(zip(self._fields, values, strict=False)) | named
+        missing = [name for name in self._fields if name not in given and not hasattr(self, name)]
+        if missing or len(given) != len(values) + len(named) or given.keys() - {*self._fields}:
+            raise TypeError(f"{type(self).__name__} has the fields {', '.join(self._fields)}")
+        self.__dict__.update(given)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Copy and pickle the fields, however the exception was made."""
@@ -56,7 +77,6 @@ class BugError(OrderbookError):
     """An invariant of the program does not hold; the program is at fault."""
 
 
-@dataclass(eq=False)
 class SystemLack(KnownError):
     """The system gives this process no more of `what`: memory, threads or file handles."""
 
@@ -80,7 +100,6 @@ class SystemLack(KnownError):
         return None
 
 
-@dataclass(eq=False)
 class SystemRefusal(KnownError):
     """The system refuses to read or write `what` (a file's name, or empty) for `reason`."""
 
@@ -132,7 +151,6 @@ class OtherMarket(MalformedMessage):
         return f"A {self.what} is of the {self.kind} market; only the spot market is recorded here."
 
 
-@dataclass(eq=False)
 class InexactValue(KnownError):
     """A decimal that the scale in use, or any int64 scale, cannot hold exactly."""
 

@@ -6,7 +6,6 @@ A lent book is followed until each of its loans is closed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from orderbook_desktop.core.errors import KnownError
@@ -14,7 +13,6 @@ from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 
 
-@dataclass(eq=False)
 class NotOffered(KnownError):
     """A symbol that cannot be shown; `reason` says why."""
 

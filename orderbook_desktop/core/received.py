@@ -82,7 +82,6 @@ class FileNotes:
         known.count += 1
 
 
-@dataclass(eq=False)
 class UnusableFile(KnownError):
     """A file that cannot be imported: `reason` says why, `line` where (0: as a whole)."""
 

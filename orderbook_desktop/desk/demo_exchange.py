@@ -33,7 +33,6 @@ class DemoTimes:
 DEMO_TIMES: Final = DemoTimes()
 
 
-@dataclass(eq=False)
 class DemoFailed(KnownError):
     """The demo's exchange did not start, or has ended; `reason` says why."""
 

@@ -25,7 +25,6 @@ import re
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -53,7 +52,6 @@ class ExchangeError(KnownError):
     """Something about the exchange failed."""
 
 
-@dataclass(eq=False)
 class Unreachable(ExchangeError):
     """The exchange at `url` did not answer; `reason` says how it failed."""
 
@@ -67,7 +65,6 @@ class Unreachable(ExchangeError):
         )
 
 
-@dataclass(eq=False)
 class BadProxy(ExchangeError):
     """The environment's `variable` names no proxy that can be used; `reason` says why."""
 
@@ -81,7 +78,6 @@ class BadProxy(ExchangeError):
         )
 
 
-@dataclass(eq=False)
 class ProxyFailed(ExchangeError):
     """The proxy at `address`, named by `variable`, forwards nothing; `reason` says why."""
 
@@ -123,7 +119,6 @@ class RateLimited(ExchangeError):
         return f"{what}; trying again in {self.retry_after_s:.0f} s."
 
 
-@dataclass(eq=False)
 class Paced(ExchangeError):
     """We wait for `retry_after_s` seconds, to stay within the exchange's request limit."""
 
@@ -136,7 +131,6 @@ class Paced(ExchangeError):
         )
 
 
-@dataclass(eq=False)
 class RegionBlocked(ExchangeError):
     """The exchange at `url` does not serve this region (HTTP `status`)."""
 
@@ -151,7 +145,6 @@ class RegionBlocked(ExchangeError):
         )
 
 
-@dataclass(eq=False)
 class UnknownSymbol(ExchangeError):
     """The exchange does not trade `symbol`."""
 
@@ -164,7 +157,6 @@ class UnknownSymbol(ExchangeError):
         )
 
 
-@dataclass(eq=False)
 class NoBook(ExchangeError):
     """The exchange lists `market` but has no book of it now."""
 
@@ -177,7 +169,6 @@ class NoBook(ExchangeError):
         )
 
 
-@dataclass(eq=False)
 class UnexpectedAnswer(ExchangeError):
     """The exchange at `url` gave an answer that its documents do not describe."""
 

@@ -32,7 +32,6 @@ from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.formats.lines import BrokenPlace, FileLines
 
 
-@dataclass(eq=False)
 class CaptureUnreadable(KnownError):
     """A capture file that cannot be played: `reason` says why, `line` where (0: as a whole)."""
 

@@ -42,7 +42,6 @@ from __future__ import annotations
 
 import errno
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -65,7 +64,6 @@ class DatabaseError(KnownError):
     """Root of the errors of the database."""
 
 
-@dataclass(eq=False)
 class BadDsn(DatabaseError):
     """`MONGO_DSN` cannot be read as an address; `reason` comes from the driver."""
 
@@ -79,7 +77,6 @@ class BadDsn(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class DatabaseUnreachable(DatabaseError):
     """No usable server answers at `MONGO_DSN`; `reason` comes from the driver."""
 
@@ -93,12 +90,11 @@ class DatabaseUnreachable(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class BadCredentials(DatabaseError):
     """The database at `MONGO_DSN` refuses the user, or asks for one and none is `given`."""
 
     dsn: str
-    given: bool = field(kw_only=True)
+    given: bool
 
     def __str__(self) -> str:
         if self.given:
@@ -112,7 +108,6 @@ class BadCredentials(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class StandaloneServer(DatabaseError):
     """The server at `MONGO_DSN` is a standalone server, which has no change streams."""
 
@@ -126,7 +121,6 @@ class StandaloneServer(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class UninitiatedReplicaSet(DatabaseError):
     """The server at `MONGO_DSN` was started with `--replSet` and never initiated."""
 
@@ -150,7 +144,6 @@ class NoDatabaseProgram(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class DataFolderUnusable(DatabaseError):
     """The data folder cannot be created or written; `reason` comes from the operating system."""
 
@@ -164,7 +157,6 @@ class DataFolderUnusable(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class DataFolderFull(DatabaseError):
     """The disk of the data folder is full."""
 
@@ -177,7 +169,6 @@ class DataFolderFull(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class DatabaseFolderBusy(DatabaseError):
     """Another process has the database's files open; `holder` names it, if it is known."""
 
@@ -189,7 +180,6 @@ class DatabaseFolderBusy(DatabaseError):
         return f"The database files in {self.folder} are in use by {holder}; close that first."
 
 
-@dataclass(eq=False)
 class NoDatabaseYet(DatabaseError):
     """There is no database in `folder` whose password could be changed."""
 
@@ -202,7 +192,6 @@ class NoDatabaseYet(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class NoFileHandles(DatabaseError):
     """The limit of open files is reached, for this process or for the computer."""
 
@@ -215,7 +204,6 @@ class NoFileHandles(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class NoMemory(DatabaseError):
     """The system gives the database no memory, or no thread."""
 
@@ -228,7 +216,6 @@ class NoMemory(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class FileSizeLimited(DatabaseError):
     """The limit of file sizes is too low for the database."""
 
@@ -242,7 +229,6 @@ class FileSizeLimited(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class DiskFails(DatabaseError):
     """The disk of the data folder fails; `reason` comes from the operating system."""
 
@@ -256,7 +242,6 @@ class DiskFails(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class OtherVersion(DatabaseError):
     """The database's files were written by an incompatible version of the server."""
 
@@ -272,7 +257,6 @@ class OtherVersion(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class DamageSuspected(DatabaseError):
     """The server's log lines fit damaged files, among other causes; a second start will show.
 
@@ -283,7 +267,7 @@ class DamageSuspected(DatabaseError):
     folder: Path
     log_path: Path
     reason: str
-    is_corrupt: bool = field(kw_only=True)
+    is_corrupt: bool
 
     def __str__(self) -> str:
         return (
@@ -292,7 +276,6 @@ class DamageSuspected(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class DatabaseDamaged(DatabaseError):
     """The database's files are proven to be damaged.
 
@@ -311,7 +294,6 @@ class DatabaseDamaged(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class PlaceTaken(DatabaseError):
     """Another program listens where the database server should; `holder` names it."""
 
@@ -325,7 +307,6 @@ class PlaceTaken(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class ServerFailed(DatabaseError):
     """The database server ended while it started; `reason` is its last log line."""
 
@@ -347,7 +328,6 @@ class ServerKilled(ServerFailed):
         super().__init__(name, "it was killed", log_path)
 
 
-@dataclass(eq=False)
 class UnknownToServer(DatabaseError):
     """Our own database server refuses the password in its password file."""
 
@@ -362,7 +342,6 @@ class UnknownToServer(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class ServerTooSlow(DatabaseError):
     """The database server runs but did not get ready in `seconds`."""
 
@@ -377,7 +356,6 @@ class ServerTooSlow(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class OwnerSilent(DatabaseError):
     """Another running copy of the program owns the data folder and runs no server."""
 
@@ -392,7 +370,6 @@ class OwnerSilent(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class OwnerUnproven(DatabaseError):
     """The listener that answers for another copy's database may belong to another user."""
 
@@ -407,7 +384,6 @@ class OwnerUnproven(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class OwnerUnlocked(DatabaseError):
     """An older copy of the program runs the database without a password."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -17,7 +16,6 @@ from orderbook_desktop.system.attempts import Attempts
 _log = logging.getLogger(__name__)
 
 
-@dataclass(eq=False)
 class DatabaseFailed(DatabaseError):
     """The database failed during a command; `reason` is the driver's error."""
 

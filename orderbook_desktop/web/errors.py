@@ -9,12 +9,9 @@ KnownError
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from orderbook_desktop.core.errors import KnownError
 
 
-@dataclass(eq=False)
 class CannotServe(KnownError):
     """The browser view could not open its address; `reason` is mostly the system's text."""
 
@@ -42,7 +39,6 @@ class PortTaken(CannotServe):
         return f"Port {self.port} is used by {self.user}; {advice}."
 
 
-@dataclass(eq=False)
 class TooMany(KnownError):
     """A request would exceed the `limit` of `what`, which is a plural noun."""
 

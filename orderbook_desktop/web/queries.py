@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Header, Query
@@ -53,7 +52,6 @@ AcceptEncoding = Annotated[str, Header(include_in_schema=False, max_length=200)]
 _Responses = dict[int | str, dict[str, Any]]
 
 
-@dataclass(eq=False)
 class NotAGrouping(KnownError):
     """The grouping `typed` is not on offer; the groupings on offer are `offered`."""
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 import errno
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -102,3 +102,25 @@ def test_an_error_that_makes_its_fields_is_pickled_too() -> None:
     error = MalformedMessage("message", "is cut", b"{" * 200)
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.excerpt) == (str(error), "{" * 120)
+
+
+class _Told(KnownError):
+    what: str
+    times: int = 1
+
+
+def test_the_annotated_names_are_fields_with_their_defaults() -> None:
+    told = _Told("a file")
+    assert (told.what, told.times, told.args) == ("a file", 1, ("a file",))
+    assert (_Told(what="a file", times=2).times, _Told("a file", 3).times) == (2, 3)
+
+
+@pytest.mark.parametrize("values", [(), ("a", 1, 2)])
+def test_an_error_with_other_fields_is_a_bug(values: tuple[object, ...]) -> None:
+    made: Callable[..., KnownError] = _Told
+    with pytest.raises(TypeError, match="_Told has the fields what, times"):
+        made(*values)
+    with pytest.raises(TypeError):
+        made("a", other=1)
+    with pytest.raises(TypeError):
+        made("a", what="b")

@@ -8,7 +8,6 @@ import logging
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +26,6 @@ _log = logging.getLogger(__name__)
 _CLOSE_WITHIN_S: Final = 0.4
 
 
-@dataclass(eq=False)
 class NoRecordings(KnownError):
     """There is no recording in `place`, the data folder or the database of the settings."""
 

@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -23,7 +22,6 @@ _STOPPED: Final = 1
 _END_WITHIN_S: Final = 0.8
 
 
-@dataclass(eq=False)
 class Interrupted(KnownError):
     """A person or the system asked the command to stop; `what` says what is not done."""
 

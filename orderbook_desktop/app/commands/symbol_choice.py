@@ -19,7 +19,6 @@ from orderbook_desktop.system.attempts import Attempts
 _log = logging.getLogger(__name__)
 
 
-@dataclass(eq=False)
 class NothingTraded(KnownError):
     """The exchange trades no symbol in the asset `quote`."""
 

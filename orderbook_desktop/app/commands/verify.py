@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import typer
@@ -22,12 +22,11 @@ from orderbook_desktop.storage.store.owner import RecorderState, recorder_states
 from orderbook_desktop.storage.verification.verification import Verified, verify
 
 
-@dataclass(eq=False)
 class NotRecordedThere(KnownError):
     """There is no recording of `symbol`, or none within the given times."""
 
     symbol: str
-    at_that_time: bool = field(kw_only=True)
+    at_that_time: bool
 
     def __str__(self) -> str:
         when = " at that time" if self.at_that_time else ""

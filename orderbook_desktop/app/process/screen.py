@@ -11,7 +11,6 @@ import os
 import socket
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -72,7 +71,6 @@ def _loads(library: str) -> bool:
     return True
 
 
-@dataclass(eq=False)
 class NoScreen(KnownError):
     """There is no screen to open a window on; `reason` says what is missing."""
 
@@ -85,7 +83,6 @@ class NoScreen(KnownError):
         )
 
 
-@dataclass(eq=False)
 class MissingLibraries(KnownError):
     """System libraries that Qt needs for a window are missing; `packages` are Debian's names."""
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from orderbook_desktop.core.errors import KnownError
 
 
-@dataclass(eq=False)
 class DamagedChunk(KnownError):
     """A stored chunk differs from what was archived; `reason` is the contradiction found."""
 

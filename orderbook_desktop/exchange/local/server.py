@@ -9,7 +9,6 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from email.utils import formatdate
 from types import TracebackType
 from typing import Any, Final, Self
@@ -34,7 +33,6 @@ _GOODBYE_S: Final = 1.0
 _STRIKES: Final = (FaultKind.DISCONNECT, FaultKind.CLOSE, FaultKind.SHUTDOWN, FaultKind.SILENCE)
 
 
-@dataclass(eq=False)
 class CannotListen(KnownError):
     """The exchange could not open its port, for the operating system's `reason`."""
 

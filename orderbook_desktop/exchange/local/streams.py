@@ -215,7 +215,6 @@ class StreamHub:
         self._timers.add(timer)
 
 
-@dataclass(eq=False)
 class _CommandError(Exception):
     """A command that is refused, with Binance's error code."""
 

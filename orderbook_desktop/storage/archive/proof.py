@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.archive import (
@@ -35,7 +34,6 @@ _REMOVED_AT_ONCE: Final = 50
 _PAUSE_S: Final = 0.005
 
 
-@dataclass(eq=False)
 class UnprovenChunk(DatabaseError):
     """A chunk of `market` from `first_id` on doesn't decode to its events; `reason` says why."""
 

@@ -24,7 +24,6 @@ class ExportError(KnownError):
     """Root of the errors of exporting."""
 
 
-@dataclass(eq=False)
 class TargetExists(ExportError):
     """The file to be written exists already."""
 
@@ -34,7 +33,6 @@ class TargetExists(ExportError):
         return f"{self.path} is there already; choose another file, or replace it with --force."
 
 
-@dataclass(eq=False)
 class TargetUnwritable(ExportError):
     """The file cannot be written; `reason` comes from the operating system."""
 
@@ -45,7 +43,6 @@ class TargetUnwritable(ExportError):
         return f"{self.path} cannot be written ({self.reason}); nothing was exported."
 
 
-@dataclass(eq=False)
 class NothingRecorded(ExportError):
     """There is nothing to export; `what` names the market and the time."""
 

@@ -156,7 +156,6 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
     working.result()
 
 
-@dataclass(eq=False)
 class NoCommonScale(KnownError):
     """No scale holds all values of one book; `value` is the first that didn't fit."""
 
@@ -179,7 +178,6 @@ class NothingToImport(KnownError):
         )
 
 
-@dataclass(eq=False)
 class TooManyMarkets(KnownError):
     """The files name more than `limit` markets, and no exchange has as many."""
 

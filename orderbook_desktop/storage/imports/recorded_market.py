@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Self
 
@@ -15,7 +14,6 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
 
 
-@dataclass(eq=False)
 class ImportConflict(KnownError):
     """The files contradict what is recorded of `market`.
 

@@ -55,7 +55,6 @@ _NS_A_MS: Final = 1_000_000
 _ANEW: Final = "A snapshot begins the book anew."
 
 
-@dataclass(eq=False)
 class ConflictingEvents(KnownError):
     """Two events of `market` claim the update id `final_id`, with different contents."""
 

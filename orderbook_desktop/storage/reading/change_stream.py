@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from orderbook_desktop.core.backoff import backoff_delays
@@ -191,7 +190,6 @@ class RecordedStreams:
                 queue.put(item)
 
 
-@dataclass(eq=False)
 class NotRecorded(DatabaseError):
     """No process records `market` now."""
 
@@ -201,7 +199,6 @@ class NotRecorded(DatabaseError):
         return f"Nothing records {self.market} now; start recording, or show the direct source."
 
 
-@dataclass(eq=False)
 class RecordingUnreadable(DatabaseError):
     """The database failed while a book was read; `reason` is the driver's error."""
 

@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -34,7 +33,6 @@ __all__ = ["NotCovered", "Recording", "StoredSegment", "recorded_markets"]
 _ATTEMPTS: Final = 3
 
 
-@dataclass(eq=False)
 class NotCovered(DatabaseError):
     """The book of `market` at `event_ms` is unknown, because of `gap`; None: beyond either end."""
 
@@ -47,7 +45,6 @@ class NotCovered(DatabaseError):
         return f"The book of {self.market} at {time_text(self.event_ms)} is not known: {reason}."
 
 
-@dataclass(eq=False)
 class CrossedRecording(DatabaseError):
     """A bid reaches an ask after the event `update_id` of `market`, at `event_ms`.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.archive import (
@@ -33,7 +32,6 @@ BEFORE_ALL: Final = -1
 _MINUTES_BACK: Final = 1
 
 
-@dataclass(eq=False)
 class MissingEvents(DatabaseError):
     """A recorded part of `market` after the update id `after_id` is missing; `what` names it."""
 

@@ -32,7 +32,6 @@ _KEPT_S: Final = 30.0
 _KEPT_BYTES: Final = 32 * 2**20
 
 
-@dataclass(eq=False)
 class RecordingConflict(DatabaseError):
     """Update id `update_id` of `market` is recorded already, with different content."""
 
@@ -47,7 +46,6 @@ class RecordingConflict(DatabaseError):
         )
 
 
-@dataclass(eq=False)
 class UnstorableEvent(DatabaseError):
     """The event `update_id` of `market` can't be stored; `reason` comes from the driver."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +26,6 @@ _DROPPED_AT_ONCE: Final = 100
 _OWN_FIELDS: Final = frozenset({"_id", "segment", "epoch", "sum"})
 
 
-@dataclass(eq=False)
 class ChunkFenced(DatabaseError):
     """An archiver with a newer lease has written the chunk at `key`."""
 
@@ -37,7 +35,6 @@ class ChunkFenced(DatabaseError):
         return "Another copy of the program archives this recording; this copy leaves it to that."
 
 
-@dataclass(eq=False)
 class ChunkNotKept(DatabaseError):
     """The chunk at `key` reads back differently from what was written."""
 

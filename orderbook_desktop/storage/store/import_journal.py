@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from orderbook_desktop.core.archive import decode_chunk
@@ -32,7 +31,6 @@ _WRITING: Final = "writing"
 _COMMITTING: Final = "committing"
 
 
-@dataclass(eq=False)
 class ImportBusy(KnownError):
     """Another import of `market` is running."""
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -55,7 +54,6 @@ CHUNK_FIELDS: Final = frozenset(
 )
 
 
-@dataclass(eq=False)
 class DamagedDocument(DatabaseError):
     """A stored document is damaged; `reason` says how, at times in a library's words."""
 

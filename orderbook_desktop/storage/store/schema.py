@@ -47,7 +47,6 @@ import asyncio
 import logging
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -89,7 +88,6 @@ _INDEXES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = MappingProxyType(
 )
 
 
-@dataclass(eq=False)
 class NewerSchema(DatabaseError):
     """The database was written by a later version of this program."""
 

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -32,7 +32,6 @@ _DAY_MS: Final = 86_400_000
 _AHEAD_AT_MOST_MS: Final = _DAY_MS
 
 
-@dataclass(eq=False)
 class RecordingFault(DatabaseError):
     """The recording of `market` has a fault; `reason` says which.
 
@@ -41,8 +40,8 @@ class RecordingFault(DatabaseError):
 
     market: str
     reason: str
-    segment_id: str | None = field(default=None, kw_only=True)
-    update_id: int | None = field(default=None, kw_only=True)
+    segment_id: str | None = None
+    update_id: int | None = None
 
     def __str__(self) -> str:
         where = self.market
