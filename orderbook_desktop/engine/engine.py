@@ -97,6 +97,7 @@ class Engine:
             self.database,
             counts=counts,
             is_busy=lambda: self.recorder.is_busy,
+            is_whole=lambda: self.recorder.is_whole,
             prepare=self.recorder.prepare,
             times=times.archive,
         )

@@ -71,7 +71,8 @@ class Archiver:
 
     `await run()`; it may be cancelled at any time. Several processes may archive one database.
     `counts` holds what it counts, by market. `is_busy` returns whether events wait to be written,
-    and `prepare` prepares the database. After each step it pauses `pace` times as long as the step
+    `is_whole` whether none that the database lost has to be written again, and `prepare` prepares
+    the database. After each step it pauses `pace` times as long as the step
     took, unless it is behind.
     """
 
@@ -81,6 +82,7 @@ class Archiver:
         *,
         counts: AllCounts | None = None,
         is_busy: Callable[[], bool] = lambda: False,
+        is_whole: Callable[[], bool] = lambda: True,
         prepare: Prepare | None = None,
         pace: float = _PACE,
         times: ArchiveTimes = ARCHIVE_TIMES,
@@ -89,6 +91,7 @@ class Archiver:
     ) -> None:
         self._database = database
         self._is_busy = is_busy
+        self._is_whole = is_whole
         self._prepare = prepare or database.prepare
         self._pace = pace
         self._times = times
@@ -125,7 +128,7 @@ class Archiver:
     async def catch_up(self) -> None:
         """Archive all that can be archived now. Raises PyMongo's errors; then call it again."""
         self._begun_at = self._now()
-        if not await self._is_ready():
+        if not self._is_whole() or not await self._is_ready():
             return
         await self._account()
         waiting = await self._waiting()
@@ -202,6 +205,9 @@ class Archiver:
         except Exception as error:
             if is_driver_failure(error):
                 raise
+            if not self._is_whole():
+                # The recorder is about to write what is missing.
+                return False
             # Also for a damaged document: all others are archived nevertheless.
             self._stuck.add(key)
             if isinstance(error, KnownError):

@@ -1,7 +1,8 @@
 """Writes events to `depth_events`, and compares those that are stored already.
 
-A database can lose what it acknowledged, although it must not: SecantusDB does so at times when its
-disk is full and it starts again. So the latest events are kept, to be written again.
+A database must not lose what it acknowledged. SecantusDB loses nothing if it is killed, but its
+engine may lose some seconds if its disk is full and it has to start again. So the latest events are
+kept, to be written again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _DUPLICATE_KEY: Final = 11000
-# The longest loss that was seen covered 4 s. The engine makes its files whole every 10 s.
+# The age counts back from the last acknowledgement, so an outage may take any time. The longest
+# loss that was seen covered 4 s; WiredTiger makes a checkpoint every 10 s (see `secantus_child`).
 _KEPT_S: Final = 30.0
 _KEPT_BYTES: Final = 32 * 2**20
 
@@ -92,25 +94,33 @@ class EventLog:
         self._latest: deque[tuple[float, Insert]] = deque()
         self._latest_bytes = 0
 
+    @property
+    def has_latest(self) -> bool:
+        """Whether there are events that may have to be written again."""
+        return bool(self._latest)
+
     async def restore(self) -> None:
         """Write again the latest acknowledged events that the database doesn't have any more.
 
         Raises PyMongo's errors; repeating is harmless.
         """
-        self._let_old_go()
         by_market: dict[str, dict[int, Insert]] = {}
         for _, event in self._latest:
             by_market.setdefault(event.market, {})[event.final_id] = event
         for market, events in by_market.items():
             lost = await self._lost_of(market, events)
-            if lost:
-                await self._write([events[final_id] for final_id in sorted(lost)])
-                _log.warning(
-                    "%s: the database had lost %d events that it had acknowledged; "
-                    "they are written again",
-                    market,
-                    len(lost),
-                )
+            if not lost:
+                continue
+            outcome = await self._write([events[final_id] for final_id in sorted(lost)])
+            for refusal in outcome.refused.values():
+                _log.error("%s", refusal)
+            _log.warning(
+                "%s: the database had lost %d events that it had acknowledged; "
+                "%d of them are written again",
+                market,
+                len(lost),
+                len(lost) - len(outcome.refused),
+            )
 
     async def _lost_of(self, market: str, ids: Collection[int]) -> set[int]:
         """Return which of the final ids `ids` are neither stored nor archived."""

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,10 +39,11 @@ class RecorderTimes:
 
     Batches begin at least `batch_every_s` after each other: an event in a batch costs a third of
     what it costs alone. After a pause the first event is written at once. `ledger` are the times
-    of the ledger.
+    of the ledger. Each `look_every_s` the recorder looks whether the database was interrupted.
     """
 
     batch_every_s: float = 0.025
+    look_every_s: float = 1.0
     ledger: LedgerTimes = LEDGER_TIMES
 
 
@@ -90,6 +92,12 @@ class Recorder:
     def waiting(self) -> int:
         """How many events the database has not acknowledged yet."""
         return self._pending.events
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the database has all that it acknowledged, as far as is known."""
+        is_known = self._restored_at == self._database.interruptions
+        return is_known or not self._events.has_latest
 
     @property
     def is_busy(self) -> bool:
@@ -188,16 +196,30 @@ class Recorder:
     async def _write(self) -> None:
         """Write events until the recorder is closed and all are written, or time is up."""
         while len(self._pending) or not self._closing:
-            await self._wake.wait()
-            self._wake.clear()
+            await self._until_woken()
+            if not self._closing and not self.is_whole:
+                await until_it_works(self._database, Activity.WRITE, self._restore)
             while len(self._pending):
                 await self._until_due()
                 if self._out_of_time:
                     return
                 self._batch_at = self._now()
                 await until_it_works(self._database, Activity.WRITE, self._write_batch)
-        if self._restored_at != self._database.interruptions:
-            await until_it_works(self._database, Activity.WRITE, self._restore)
+        if self._database.is_connected and not self.is_whole:
+            from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
+
+            # One attempt: the ledger needs what is left of the time.
+            try:
+                await self._restore()
+            except PyMongoError as error:
+                self._database.failed(Activity.WRITE, error)
+
+    async def _until_woken(self) -> None:
+        """Wait for events, or until it is time to look whether the database was interrupted."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._times.look_every_s):
+                await self._wake.wait()
+        self._wake.clear()
 
     async def _until_due(self) -> None:
         """Wait until the next batch is due; not if a batch is full, or the recorder is closing."""
@@ -226,9 +248,9 @@ class Recorder:
     async def _restore(self) -> None:
         """Write again what an interrupted database has lost of the latest events."""
         interruptions = self._database.interruptions
-        if self._restored_at != interruptions:
+        if not self.is_whole:
             await self._events.restore()
-            self._restored_at = interruptions
+        self._restored_at = interruptions
 
     async def prepare(self) -> None:
         """Wait for the database, prepare it, and close the segments that a crash left open."""

@@ -57,7 +57,7 @@ class Database:
     """One database on one server. Call `close()` when done.
 
     `prepared` is true while indexes and schema are known to be right. `interruptions` counts how
-    often the server was lost, or failed: it may have lost what it acknowledged shortly before.
+    often the server was lost or changed: it may have lost what it acknowledged shortly before.
     """
 
     def __init__(self, name: str, times: DatabaseTimes = DATABASE_TIMES) -> None:
@@ -145,7 +145,6 @@ class Database:
 
     def failed(self, activity: Activity, error: Exception) -> None:
         """Record that a call failed, and log it once."""
-        self._interrupted()
         sentence = _sentence(activity, error)
         if self._problems.get(activity) != sentence:
             _log.warning("%s (%s: %s)", sentence, type(error).__name__, error)

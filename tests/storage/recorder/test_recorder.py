@@ -13,6 +13,7 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.recorder.event_log import (
     EventLog,
     Outcome,
@@ -26,7 +27,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import unpack
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.reference_book import ReferenceBook, diff_payload, shown, snapshot_payload
-from tests.storage.archive_fixtures import archiver_of, raw_of, record
+from tests.storage.archive_fixtures import AT_ONCE, archiver_of, raw_of, record
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import (
     ENDLESS,
@@ -530,6 +531,7 @@ async def test_what_an_interrupted_database_has_lost_is_written_again(
     sent += tape.diffs(2)
     feed.diffs(*sent[20:])
     await until_written(recorder)
+    assert recorder.is_whole
     stored = await events_of(database)
     assert [one["payload"].encode() for one in stored] == [diff.payload for diff in sent]
     counts = recorder.sink(tape.market).counts
@@ -549,6 +551,31 @@ async def test_what_was_lost_is_written_again_at_the_end_too(
         await database.collection("depth_events").delete_many({})
         database.connect(server.dsn)
     assert len(await events_of(database, "ETHUSDT")) == 3
+
+
+@pytest.mark.expects_log("BTCUSDT: the database had lost 4 events .* 4 of them are written")
+async def test_what_was_lost_of_an_ended_segment_is_there_before_it_is_archived(
+    recorder: Recorder, server: ServerThread, database: Database
+) -> None:
+    """Without another event: the exchange is away, for example."""
+    tape = Tape()
+    feed = started(recorder, tape)
+    sent = tape.diffs(30)
+    feed.diffs(*sent)
+    feed.broken(GapCause.USER, "")
+    await until_stored(database, 1, end_cause="user")
+    lost = [diff.final_id for diff in sent[11:15]]
+    await database.collection("depth_events").delete_many({"u": {"$in": lost}})
+    database.connect(server.dsn)
+    archiver = Archiver(database, pace=0.0, times=AT_ONCE, is_whole=lambda: recorder.is_whole)
+    assert not recorder.is_whole
+    await archiver.catch_up()
+    assert len(await raw_of(database)) == 26
+    await eventually(lambda: recorder.is_whole)
+    await archiver.catch_up()
+    assert archiver.problem == ""
+    assert len(await raw_of(database)) == 0
+    assert len(await events_of(database)) == 30
 
 
 async def test_what_was_archived_is_not_written_again(database: Database) -> None:
@@ -574,6 +601,8 @@ async def test_only_the_latest_events_are_kept_to_be_written_again(database: Dat
     await log.insert(events[2:3])
     now = 35.0
     await log.insert(events[3:])
+    # However long the database is away: an age is that at the last acknowledgement.
+    now = 6_000.0
     log.forget("ETHUSDT")
     await database.collection("depth_events").delete_many({})
     await log.restore()
