@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, Self
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.chunks import ChunkStore, chunk_key
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import (
     CHECKPOINTS,
     DEPTH_CHUNKS,
@@ -79,7 +80,11 @@ class CutSegment:
         """Return the segment that `document` stores. Raises `DamagedDocument`."""
         stored = stored_segment(document)
         to_archive = bool(document.get("to_archive"))
-        return cls(stored, int(document.get("alive_ms", 0)), to_archive, document.get(_CUT_FROM))
+        alive_ms, cut_from = document.get("alive_ms", 0), document.get(_CUT_FROM)
+        if not _is_whole(alive_ms) or not (cut_from is None or _is_whole(cut_from)):
+            reason = f"segment {stored.id}: alive_ms or {_CUT_FROM} is no whole number"
+            raise DamagedDocument(reason)
+        return cls(stored, alive_ms, to_archive, cut_from)
 
     @property
     def is_settled(self) -> bool:
@@ -100,6 +105,10 @@ class CutSegment:
             archived_bytes=self.stored.archived_bytes - size,
             cut_events=self.stored.cut_events + events,
         )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 class Front(NamedTuple):

@@ -90,6 +90,27 @@ def limit(count: float) -> Retention:
     return Retention(gigabytes=count / GB)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"alive_ms": None},
+        {"alive_ms": "1"},
+        {"alive_ms": True},
+        {"cut_from": "1"},
+        {"cut_from": {}},
+    ],
+)
+@pytest.mark.expects_log("WARNING .*retention skips a segment: .* is no whole number")
+async def test_a_damaged_segment_keeps_no_other(
+    database: Database, damage: dict[str, object]
+) -> None:
+    old, other = await days_of(database, Tape(), 0, 10), await days_of(database, Tape("ETH"), 0, 10)
+    segments = database.collection("segments")
+    await segments.update_one({"_id": old[0].id}, {"$set": damage})
+    await prune(database, Retention(days=1))
+    assert await keys(database) == {old[0].id, old[1].id, other[1].id}
+
+
 async def test_without_a_limit_nothing_goes(database: Database) -> None:
     await days_of(database, Tape(), 0, 100, 200)
     before = await size(database)
