@@ -17,6 +17,7 @@ from typing import Final
 
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import is_gone, owner_document
+from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import SEGMENTS, Document
 from orderbook_desktop.storage.store.segments import StoredSegment, stored_segment
 
@@ -56,7 +57,7 @@ class ArchiveLease:
         """Take the lease of a segment that is to be archived; return the segment as it is stored.
 
         None if there is no such segment, or another archiver holds the lease. Raises
-        `DamagedDocument`.
+        `DamagedDocument`, and holds no lease of that segment then.
         """
         segments = self._database.collection(SEGMENTS)
         document = await segments.find_one({"_id": segment_id, "to_archive": True})
@@ -64,9 +65,10 @@ class ArchiveLease:
             return None
         lease = _lease_of(document)
         if lease is not None and lease.name == self._name:
-            return HeldSegment(stored_segment(document), lease.epoch)
+            return await self._held(document, lease)
         if lease is not None and not self._is_free(segment_id, lease):
             return None
+        stored_segment(document)  # A damaged segment stays as it is.
         before = lease.epoch if lease is not None else 0
         known = {f"{_LEASE}.epoch": before} if lease is not None else {_LEASE: None}
         taken = {"epoch": before + 1, "name": self._name, **self._beat()}
@@ -76,7 +78,7 @@ class ArchiveLease:
         if document is None or lease is None or lease.name != self._name:
             return None
         self._beats.pop(segment_id, None)
-        return HeldSegment(stored_segment(document), lease.epoch)
+        return await self._held(document, lease)
 
     async def move(self, held: HeldSegment, archived_id: int, events: int, size: int) -> bool:
         """Store that the segment is archived to `archived_id`, with `events` and `size` bytes more.
@@ -87,24 +89,23 @@ class ArchiveLease:
             "$set": {"archived_id": archived_id, f"{_LEASE}.beat": self._beat()["beat"]},
             "$inc": {"archived_events": events, "archived_bytes": size},
         }
-        query = self._query(held) | {"archived_id": held.stored.archived_id}
+        query = self._query(held.stored.id, held.epoch) | {"archived_id": held.stored.archived_id}
         done = await self._database.collection(SEGMENTS).update_one(query, changes)
         return bool(done.modified_count)
 
     async def is_held(self, held: HeldSegment) -> bool:
         """Whether we still hold the lease, and `held` is up to date."""
-        query = self._query(held) | {"archived_id": held.stored.archived_id}
+        query = self._query(held.stored.id, held.epoch) | {"archived_id": held.stored.archived_id}
         return await self._database.collection(SEGMENTS).find_one(query, {"_id": 1}) is not None
 
     async def release(self, held: HeldSegment) -> None:
         """Give up the lease, so that another archiver can take it."""
-        changes = {"$set": {f"{_LEASE}.name": None}}
-        await self._database.collection(SEGMENTS).update_one(self._query(held), changes)
+        await self._give_up(held.stored.id, held.epoch)
 
     async def finish(self, held: HeldSegment) -> None:
         """Store that an ended segment is archived completely."""
         stored, segment = held.stored, held.stored.segment
-        query = self._query(held) | {
+        query = self._query(stored.id, held.epoch) | {
             "archived_id": stored.archived_id,
             "last_id": segment.last_id,
             "end_cause": segment.end_cause and segment.end_cause.value,
@@ -113,12 +114,21 @@ class ArchiveLease:
         changes = {"$set": {"to_archive": False, f"{_LEASE}.name": None}}
         await self._database.collection(SEGMENTS).update_one(query, changes)
 
-    def _query(self, held: HeldSegment) -> Document:
-        return {
-            "_id": held.stored.id,
-            f"{_LEASE}.name": self._name,
-            f"{_LEASE}.epoch": held.epoch,
-        }
+    async def _held(self, document: Document, lease: _Lease) -> HeldSegment:
+        """Return the segment, whose `lease` is ours; if it is damaged, give up the lease."""
+        try:
+            return HeldSegment(stored_segment(document), lease.epoch)
+        except DamagedDocument:
+            await self._give_up(document["_id"], lease.epoch)
+            raise
+
+    async def _give_up(self, segment_id: str, epoch: int) -> None:
+        changes = {"$set": {f"{_LEASE}.name": None}}
+        query = self._query(segment_id, epoch)
+        await self._database.collection(SEGMENTS).update_one(query, changes)
+
+    def _query(self, segment_id: str, epoch: int) -> Document:
+        return {"_id": segment_id, f"{_LEASE}.name": self._name, f"{_LEASE}.epoch": epoch}
 
     def _is_free(self, segment_id: str, lease: _Lease) -> bool:
         """Whether no process holds the lease, or its holder has ended or stopped its beat."""

@@ -17,12 +17,13 @@ from orderbook_desktop.core.sources import StreamBroken
 from orderbook_desktop.storage.archive import loose_archive
 from orderbook_desktop.storage.archive import proof as archive_proof
 from orderbook_desktop.storage.archive.archiver import Archiver, ArchiveTimes
+from orderbook_desktop.storage.archive.lease import ArchiveLease
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
-from orderbook_desktop.storage.store.packing import PackedChunk, pack_chunk
+from orderbook_desktop.storage.store.packing import DamagedDocument, PackedChunk, pack_chunk
 from orderbook_desktop.system.tasks import ending
 from tests.core.reference_book import diff_payload, snapshot_payload
 from tests.storage.archive_fixtures import (
@@ -492,6 +493,23 @@ async def test_a_damaged_segment_keeps_up_no_other(database: Database, field: st
     (segment,) = await all_of(database, "segments", market="ETHUSDT")
     assert not segment["to_archive"]
     assert archiver.problem
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+async def test_a_damaged_segment_is_left_to_other_archivers(
+    database: Database, is_held: bool
+) -> None:
+    await record(database, Tape(), 5)
+    segments = database.collection("segments")
+    (before,) = await all_of(database, "segments")
+    first, second = ArchiveLease(database), ArchiveLease(database)
+    if is_held:
+        assert await first.take(before["_id"]) is not None
+    await segments.update_one({"_id": before["_id"]}, {"$set": {"back_ms": "x"}})
+    with pytest.raises(DamagedDocument, match="back_ms is no whole number"):
+        await first.take(before["_id"])
+    await segments.update_one({"_id": before["_id"]}, {"$set": {"back_ms": before["back_ms"]}})
+    assert await second.take(before["_id"]) is not None
 
 
 async def test_the_bytes_that_were_proven_are_the_ones_that_are_stored(
