@@ -9,7 +9,11 @@ from __future__ import annotations
 from orderbook_desktop.desk.demo_exchange import DemoTimes
 from orderbook_desktop.desk.times import DeskTimes
 from orderbook_desktop.engine.engine import EngineTimes
+from orderbook_desktop.storage.server.times import ServerTimes
 
 # The writing waits for a database that may never come, so it has no longer than it needs.
-ENGINE_TIMES = EngineTimes(write_s=4.0, part_s=30.0, jobs_s=30.0, server_s=30.0)
+SERVER_TIMES = ServerTimes(stop_s=20.0)
+ENGINE_TIMES = EngineTimes(
+    write_s=4.0, part_s=30.0, jobs_s=30.0, server_s=30.0, server=SERVER_TIMES
+)
 DESK_TIMES = DeskTimes(engine=ENGINE_TIMES, demo=DemoTimes(ready_s=60.0, stop_s=30.0))

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from orderbook_desktop.exchange.local import write_capture
-from orderbook_desktop.storage.server.times import ServerTimes
 from tests.app.capture_truth import Truth, read_truth
 from tests.app.main_job import TIMES, Checking, Findings
 from tests.app.play_faults import (
@@ -19,6 +18,7 @@ from tests.app.play_faults import (
     stream_faults,
     striking,
 )
+from tests.unhurried import SERVER_TIMES
 
 # A quarter of a minute without disturbances.
 _SPEED = 12.0
@@ -86,7 +86,7 @@ async def test_with_every_fault_of_a_request_the_book_is_true_outside_honest_gap
 @pytest.mark.allows_log(".*")
 async def test_killing_the_database_ten_times_loses_nothing(truth: Truth, tmp_path: Path) -> None:
     # Otherwise each restart would wait longer than the one before.
-    times = replace(TIMES, server=ServerTimes(stable_s=0.2))
+    times = replace(TIMES, server=replace(SERVER_TIMES, stable_s=0.2))
     findings = await Checking(truth, _SPEED_OF_FAULTS, times=times).run(
         tmp_path, kill_database(10, 0.5)
     )

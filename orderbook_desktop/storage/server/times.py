@@ -15,7 +15,7 @@ class ServerTimes:
       takes long.
     - `stop_s`: our own server ends within this time, or is killed. After a kill it has to recover.
     - `folder_s`: how long to wait for a process that holds the files or the place of the server;
-      it may be ending.
+      it may be ending, so this is longer than `stop_s`.
     - `port_s`: how long a restarted server waits for its old port, where clients look for it.
     - `listener_s`: a listener identifies itself within this time.
     - `follow_s`: how often to check whether another copy's server is still there.
@@ -26,7 +26,7 @@ class ServerTimes:
 
     given_s: float = 5.0
     start_s: float = 60.0
-    stop_s: float = 20.0
+    stop_s: float = 5.0
     folder_s: float = 10.0
     port_s: float = 3.0
     listener_s: float = 1.0

@@ -22,7 +22,7 @@ from orderbook_desktop.storage.errors import (
 )
 from orderbook_desktop.storage.server.places import Transport
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerKind, ServerState
-from orderbook_desktop.storage.server.times import ServerTimes
+from orderbook_desktop.storage.server.times import SERVER_TIMES, ServerTimes
 from tests.storage.processes import StateWatch, eventually, is_gone
 
 ENDED = pytest.mark.expects_log("WARNING .*server: the database server ended by itself")
@@ -73,6 +73,10 @@ async def test_keeps_its_place_over_runs(tmp_path: Path) -> None:
         dsn = first.dsn
     async with DatabaseServer(tmp_path) as second:
         assert second.dsn == dsn
+
+
+def test_a_start_waits_for_a_server_that_is_still_ending() -> None:
+    assert SERVER_TIMES.folder_s > SERVER_TIMES.stop_s
 
 
 async def test_is_started_once(tmp_path: Path) -> None:
