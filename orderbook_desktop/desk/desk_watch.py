@@ -62,7 +62,8 @@ class DeskWatch:
     def __init__(self, board: NoticeBoard, now: Callable[[], float] = time.monotonic) -> None:
         self._board = board
         self._now = now
-        self._reached_at = now()
+        # None before the first look: before that, the engine may be starting.
+        self._reached_at: float | None = None
         # By market, how many dropped events the last notice named.
         self._notified_losses: dict[str, int] = {}
 
@@ -99,9 +100,10 @@ class DeskWatch:
         status, problem = session.live.status, session.live.problem
         # While the program waits to keep to the exchange's limit, only the badge says so.
         is_paced = status.state is FeedState.SYNCING and isinstance(problem, Paced)
-        if status.state is FeedState.SYNCED or is_paced:
-            self._reached_at = self._now()
-        is_lasting = self._now() - self._reached_at > UNREACHABLE_AFTER_S
+        now = self._now()
+        if self._reached_at is None or status.state is FeedState.SYNCED or is_paced:
+            self._reached_at = now
+        is_lasting = now - self._reached_at > UNREACHABLE_AFTER_S
         if not is_lasting or isinstance(problem, UnknownSymbol | NoBook):
             self._board.withdraw("exchange")
             return

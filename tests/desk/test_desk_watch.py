@@ -52,6 +52,8 @@ async def watched() -> AsyncIterator[Watched]:
 
 
 async def test_an_exchange_out_of_reach_is_told_with_the_demo(watched: Watched) -> None:
+    # The time until the first look belongs to the engine's start.
+    assert watched.after(UNREACHABLE_AFTER_S + 5, None) == []
     assert watched.after(UNREACHABLE_AFTER_S, None) == []
     [(text, action)] = watched.after(0.1, None)
     assert "does not answer yet" in text
@@ -81,11 +83,13 @@ async def test_our_own_pacing_is_not_the_exchange_s_fault(watched: Watched) -> N
 
 
 async def test_a_pause_the_exchange_asked_for_offers_no_demo(watched: Watched) -> None:
+    watched.look()
     [(_, action)] = watched.after(UNREACHABLE_AFTER_S + 1, RateLimited(60, 403))
     assert action is NoticeAction.NONE
 
 
 async def test_a_dismissed_pause_does_not_return_with_each_second(watched: Watched) -> None:
+    watched.look()
     [(text, _)] = watched.after(UNREACHABLE_AFTER_S + 1, RateLimited(57, 418))
     assert text.startswith("The exchange has banned this address for a while;")
     watched.board.dismiss("exchange")
