@@ -72,8 +72,11 @@ async def _record(
             if sessions:
                 pointless = await _until_end(engine, sessions, stop, duration_s, times.now)
         finally:
-            leases.close()
-            await engine.close(times.write_s)
+            # Also if a bug keeps a lease from being closed, received events are to be written.
+            try:
+                leases.close()
+            finally:
+                await engine.close(times.write_s)
     if bugs:
         raise bugs[0]
     if not sessions:

@@ -75,8 +75,10 @@ async def _serve(settings: Settings, symbols: list[str], times: EngineTimes) -> 
                     looking.result()
                 await waiting
         finally:
-            await view.switch_off()
-            await engine.close()
+            try:
+                await view.switch_off()
+            finally:
+                await engine.close()
     if bugs:
         raise bugs[0]
     return 0

@@ -9,7 +9,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import pytest
+
+from orderbook_desktop.app.commands.record import run_record
+from orderbook_desktop.app.commands.symbol_choice import SymbolChoice
 from orderbook_desktop.app.settings import Settings
+from orderbook_desktop.engine.market_session import MarketLease, MarketSession
 from orderbook_desktop.storage.server.folder_claim import FolderClaim
 
 
@@ -104,6 +109,21 @@ async def test_the_time_passes_while_the_exchange_is_out_of_reach(stranded: Sett
     last = output.splitlines()[-1]
     assert last == "orderbook-desktop: Nothing was recorded: it was stopped before it could begin."
     assert code == 1
+
+
+@pytest.mark.allows_log(r"WARNING .*")
+def test_a_bug_at_the_end_of_a_market_leaves_no_server_behind(
+    stranded: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_session: MarketSession, _lease: MarketLease) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(MarketSession, "take_back", fail)
+    with pytest.raises(ZeroDivisionError):
+        run_record(stranded, SymbolChoice.of(["BTC/USDT"]), 0.2)
+    claim = FolderClaim(stranded.data_dir / "database")
+    assert claim.acquire()
+    claim.release()
 
 
 async def test_no_symbol_at_all_is_a_wrong_command_line(settings: Settings) -> None:
