@@ -53,7 +53,7 @@ async def _record(
 
 
 async def test_several_symbols_for_a_while(settings: Settings) -> None:
-    code, output = await _record(settings, "BTC/USDT", "ETH/USDT", "--duration", "6")
+    code, output = await _record(settings, "BTC/USDT", "ETH/USDT", "--duration", "15")
     assert code == 0, output
     assert output.startswith("Recording BTC/USDT, ETH/USDT into book.\n")
     for symbol in ("BTC/USDT", "ETH/USDT"):
@@ -64,7 +64,7 @@ async def test_several_symbols_for_a_while(settings: Settings) -> None:
 
 
 async def test_the_most_traded_symbols_beside_named_ones(settings: Settings) -> None:
-    code, output = await _record(settings, "BNB/BTC", "--top", "2", "--duration", "6")
+    code, output = await _record(settings, "BNB/BTC", "--top", "2", "--duration", "15")
     assert code == 0, output
     assert output.startswith("Recording BNB/BTC, BTC/USDT, ETH/USDT into book.\n")
     for symbol in ("BNB/BTC", "BTC/USDT", "ETH/USDT"):
@@ -72,7 +72,7 @@ async def test_the_most_traded_symbols_beside_named_ones(settings: Settings) -> 
 
 
 async def test_the_most_traded_symbols_in_another_asset(settings: Settings) -> None:
-    code, output = await _record(settings, "--top", "1", "--quote", "eur", "--duration", "6")
+    code, output = await _record(settings, "--top", "1", "--quote", "eur", "--duration", "15")
     assert code == 0, output
     assert output.startswith("Recording BTC/EUR into book.\n")
 
@@ -194,7 +194,7 @@ async def test_a_data_folder_that_is_a_file(settings: Settings) -> None:
 
 async def test_a_full_disk_pauses_recording_and_is_reported(settings: Settings) -> None:
     full = "ORDERBOOK_LOW_DISK_GB=1000000"
-    code, output = await _record(settings, "BTC/USDT", "--duration", "6", variables=[full])
+    code, output = await _record(settings, "BTC/USDT", "--duration", "15", variables=[full])
     assert code == 1
     assert (
         output.count("\nRecording is paused, because less than 250.0 TB is free on its disk") == 1
