@@ -85,9 +85,9 @@ class RecordingStatus:
 
     symbol: str
     state: RecordingState
-    kept: bool = True
+    kept: bool = field(kw_only=True)
     wanted: bool = True
-    counts: RecordingCounts = field(default_factory=RecordingCounts)
+    counts: RecordingCounts = field(default_factory=RecordingCounts, hash=False)
     waiting: int = 0
     rate: float = 0.0
     lag_ms: int | None = None

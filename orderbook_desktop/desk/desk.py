@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
@@ -89,7 +90,8 @@ class LiveDesk:
     @property
     def recording(self) -> RecordingStatus:
         """The recording of the symbol on screen."""
-        return self._market.recording
+        recording = replace(self._market.recording, symbol=self._symbol.symbol)
+        return self.program.recordings.measured(recording)
 
     @property
     def recordings(self) -> Sequence[RecordingStatus]:

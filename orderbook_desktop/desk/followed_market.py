@@ -32,7 +32,9 @@ class FollowedMarket:
         self._closed = closed
         self._lease: MarketLease | None = None
         self._nothing = Book()
-        self._last_recording = RecordingStatus(symbol, RecordingState.STOPPED, wanted=False)
+        self._last_recording = RecordingStatus(
+            symbol, RecordingState.STOPPED, kept=False, wanted=False
+        )
 
     @property
     def session(self) -> MarketSession | None:
@@ -41,7 +43,7 @@ class FollowedMarket:
 
     @property
     def recording(self) -> RecordingStatus:
-        """The status of the market's recording; without an engine, the last status."""
+        """The status that the session knows; without an engine, the last status."""
         session = self.session
         return session.recording_status if session is not None else self._last_recording
 

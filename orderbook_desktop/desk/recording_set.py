@@ -197,10 +197,20 @@ class RecordingSet:
     def statuses(self) -> Sequence[RecordingStatus]:
         """The status of each recording: the kept recordings in their order, then the screens'."""
         kept = [
-            self._idle(recording.symbol) if recording.meter is None else recording.meter.status()
+            self._idle(recording.symbol)
+            if recording.meter is None
+            else recording.meter.status(kept=True)
             for recording in self._kept_recordings.values()
         ]
         return [*kept, *(meter.status(kept=False) for meter in self._screen_meters.values())]
+
+    def measured(self, status: RecordingStatus) -> RecordingStatus:
+        """Return the `status` of a session, with what only the set of recordings knows."""
+        market = split_symbol(status.symbol)[1]
+        kept = self._kept_recordings.get(market)
+        meter = self._screen_meters.get(market) if kept is None else kept.meter
+        known = replace(status, kept=kept is not None)
+        return known if meter is None else meter.measured(known)
 
     def _idle(self, symbol: str) -> RecordingStatus:
         wanted, market = symbol in self._to_start, split_symbol(symbol)[1]
@@ -209,7 +219,9 @@ class RecordingSet:
             state = RecordingState.ELSEWHERE
         recorder = self._engine.recorder
         counts, waiting = replace(recorder.sink(market).counts), recorder.waiting_of(market)
-        return RecordingStatus(symbol, state, wanted=wanted, counts=counts, waiting=waiting)
+        return RecordingStatus(
+            symbol, state, kept=True, wanted=wanted, counts=counts, waiting=waiting
+        )
 
     def _now_ms(self) -> int:
         return self._now_ns() // 1_000_000

@@ -96,11 +96,16 @@ class MarketSession:
 
     @property
     def recording_status(self) -> RecordingStatus:
-        """The status of the recording, without rate and lag, which a `RecordingMeter` measures."""
+        """The status of the recording.
+
+        The session does not know whether the recording is kept. Rate, lag and beginning are those
+        of its `RecordingMeter`.
+        """
         problem = self._problem() if self.recording else ""
         return RecordingStatus(
             self.market,
             state_of(self, problem),
+            kept=False,
             wanted=self.recording,
             counts=replace(self.sink.counts),
             waiting=self._parts.recorder.waiting_of(self.market),

@@ -50,18 +50,20 @@ class RecordingMeter:
         (then, before), (now, events) = self._samples[0], self._samples[-1]
         return (events - before) / (now - then) if now > then else 0.0
 
-    def status(self, *, kept: bool = True) -> RecordingStatus:
+    def status(self, *, kept: bool) -> RecordingStatus:
         """Return the present status of the recording."""
         return replace(
-            self.session.recording_status,
+            self.measured(self.session.recording_status),
             symbol=self.symbol,
             wanted=True,
             kept=kept,
-            rate=self.rate,
-            lag_ms=self.session.lag_ms,
-            since_ms=self._since_ms,
             problem=problem_of(self.symbol, self.session),
         )
+
+    def measured(self, status: RecordingStatus) -> RecordingStatus:
+        """Return `status` of the same recording, with what is measured."""
+        lag_ms, since_ms = self.session.lag_ms, self._since_ms
+        return replace(status, rate=self.rate, lag_ms=lag_ms, since_ms=since_ms)
 
 
 def problem_of(symbol: str, session: MarketSession) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
-from orderbook_desktop.core.recording_status import RecordingState
+from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
 
 
 def test_the_order_of_badness() -> None:
@@ -32,3 +32,11 @@ def test_the_order_of_badness() -> None:
 def test_a_notice_says_what_it_offers(action: NoticeAction, symbol: str, text: str) -> None:
     notice = Notice("key", NoticeLevel.INFORMATION, "It happened.", action, symbol)
     assert notice.action_text == text
+
+
+def test_a_status_can_be_an_element_of_a_set() -> None:
+    statuses = [
+        RecordingStatus("BTC/USDT", RecordingState.RECORDING, kept=kept, counts=RecordingCounts(7))
+        for kept in (False, True, True)
+    ]
+    assert len(set(statuses)) == 2

@@ -82,6 +82,14 @@ async def test_the_symbol_on_screen_is_recorded_as_long_as_it_is_there(settings:
         assert row.since_ms > 0
         assert row.lag_ms is not None
         assert row.counts.payload_bytes > row.counts.events > 0
+        shown = desk.recording
+        assert (shown.symbol, shown.kept, shown.since_ms) == ("BTC/USDT", False, row.since_ms)
+        assert shown.lag_ms is not None
+        assert shown.rate > 0
+        desk.start_recording("BTC/USDT")
+        assert desk.recording.kept
+        desk.remove_recording("BTC/USDT")
+        assert not desk.recording.kept
         desk.select_symbol("ETH/USDT")
         assert _rows(desk) == {"ETH/USDT": (False, True)}
         desk.set_recording(False)

@@ -175,7 +175,9 @@ class FakeDesk:
         self.source_kind = SourceKind.MONGO
         self.symbols: Sequence[SymbolInfo] = many_symbols()
         self.recents: Sequence[str] = (info.symbol,)
-        self.recording = RecordingStatus(self.symbol.symbol, RecordingState.STOPPED, wanted=False)
+        self.recording = RecordingStatus(
+            self.symbol.symbol, RecordingState.STOPPED, wanted=False, kept=False
+        )
         self.recordings: Sequence[RecordingStatus] = ()
         self.notices: Sequence[Notice] = ()
         self.demo = demo
@@ -222,7 +224,7 @@ class FakeDesk:
 
     def _set_state(self, symbol: str, state: RecordingState) -> None:
         now = {one.symbol: one for one in self.recordings}
-        known = now.get(symbol, RecordingStatus(symbol, state))
+        known = now.get(symbol, RecordingStatus(symbol, state, kept=False))
         now[symbol] = replace(
             known, state=state, wanted=state is not RecordingState.STOPPED, kept=True
         )

@@ -94,7 +94,7 @@ class RecordProgress:
         if self._now() - self._printed_at >= _PRINT_EVERY_S:
             self._printed_at = self._now()
             if len(self._meters) > _SYMBOLS_A_LINE:
-                total = _total([meter.status() for meter in self._meters])
+                total = _total([meter.status(kept=True) for meter in self._meters])
                 self._print(f"{total}; at most {self._most_waiting:,} were waiting")
                 self._most_waiting = 0
             else:
@@ -114,7 +114,7 @@ class RecordProgress:
             self._live.update(self._table(), refresh=True)
 
     def _table(self) -> Table:
-        statuses = sorted((meter.status() for meter in self._meters), key=_badness)
+        statuses = sorted((meter.status(kept=True) for meter in self._meters), key=_badness)
         fitting = max(1, self._console.size.height - _ROWS_AROUND)
         shown = statuses if len(statuses) <= fitting else statuses[: fitting - 1]
         title = f"Recording into {self._database}; Ctrl-C stops."

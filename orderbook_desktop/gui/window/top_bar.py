@@ -85,7 +85,7 @@ class RecordButton(QToolButton):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.clicked.connect(self.wanted)
         self._compact = False
-        self.set_recording(RecordingStatus("", RecordingState.STOPPED, wanted=False))
+        self.set_recording(RecordingStatus("", RecordingState.STOPPED, kept=False, wanted=False))
 
     def set_recording(self, recording: RecordingStatus) -> None:
         """Show the state of the recording."""

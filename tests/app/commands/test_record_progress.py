@@ -49,7 +49,9 @@ class Session:
         state = state_of(cast("MarketSession", self), self.database_problem)
         counts, problem = replace(self.counts), self.database_problem
         wanted = self.recording
-        return RecordingStatus("", state, wanted=wanted, counts=counts, waiting=2, problem=problem)
+        return RecordingStatus(
+            "", state, wanted=wanted, counts=counts, waiting=2, problem=problem, kept=False
+        )
 
 
 def _sessions(**sessions: Session) -> Mapping[str, MarketSession]:
@@ -153,7 +155,7 @@ def test_the_summary_of_many_has_a_total() -> None:
 def test_the_state_of_a_recording() -> None:
     def state(session: Session) -> RecordingState:
         meter = RecordingMeter("A", cast("MarketSession", session), 0)
-        return meter.status().state
+        return meter.status(kept=True).state
 
     assert state(Session()) is RecordingState.RECORDING
     assert state(Session(database_problem="The database is away.")) is RecordingState.DELAYED

@@ -39,10 +39,15 @@ BUSY = RecordingStatus(
     rate=9.96,
     lag_ms=12,
     since_ms=1_723_000_000_000,
+    kept=True,
 )
-STOPPED = RecordingStatus("ETH/USDT", RecordingState.STOPPED, wanted=False)
+STOPPED = RecordingStatus("ETH/USDT", RecordingState.STOPPED, wanted=False, kept=True)
 AWAY = RecordingStatus(
-    "SOL/USDT", RecordingState.RECONNECTING, counts=RecordingCounts(events=7), problem="No network."
+    "SOL/USDT",
+    RecordingState.RECONNECTING,
+    counts=RecordingCounts(events=7),
+    problem="No network.",
+    kept=True,
 )
 ON_SCREEN = replace(
     BUSY, symbol="BNB/USDT", kept=False, counts=replace(BUSY.counts, gaps=0), rate=1.0
@@ -354,7 +359,7 @@ def test_what_was_stopped_is_not_begun_by_its_removal(
 
 @pytest.mark.parametrize("width", [600, 900, 1_300])
 def test_no_state_is_cut_off(manager: RecordingManager, desk: FakeDesk, width: int) -> None:
-    states = [RecordingStatus(f"{one.name}/USDT", one) for one in RecordingState]
+    states = [RecordingStatus(f"{one.name}/USDT", one, kept=True) for one in RecordingState]
     long = replace(ON_SCREEN, symbol="1000SATS/FDUSD")
     show(manager, desk, *states, long)
     manager.resize(width, 440)

@@ -69,7 +69,7 @@ def help_action(window: MainWindow) -> QAction:
 
 def recorded(payload_bytes: int) -> RecordingStatus:
     counts = RecordingCounts(events=payload_bytes // 1_000, payload_bytes=payload_bytes)
-    return RecordingStatus("BTC/USDT", RecordingState.RECORDING, counts=counts)
+    return RecordingStatus("BTC/USDT", RecordingState.RECORDING, counts=counts, kept=False)
 
 
 def test_only_the_first_start_welcomes(start: Start) -> None:
@@ -166,7 +166,7 @@ def test_says_that_the_symbol_on_screen_is_recorded_and_how_to_keep_several(
 
 
 def test_says_that_nothing_is_recorded(start: Start, desk: FakeDesk) -> None:
-    desk.recording = RecordingStatus("BTC/USDT", RecordingState.STOPPED, wanted=False)
+    desk.recording = RecordingStatus("BTC/USDT", RecordingState.STOPPED, wanted=False, kept=False)
     panel = panel_of(start())
     assert "not being recorded" in panel.recorded.text()
     assert not panel.disk.isVisible()
@@ -205,7 +205,7 @@ def test_what_is_kept_is_a_choice_from_the_start(
 
 
 def test_without_a_recording_there_is_nothing_to_keep(start: Start, desk: FakeDesk) -> None:
-    desk.recording = RecordingStatus("BTC/USDT", RecordingState.STOPPED, wanted=False)
+    desk.recording = RecordingStatus("BTC/USDT", RecordingState.STOPPED, wanted=False, kept=False)
     assert not panel_of(start()).retention_box.isVisible()
 
 

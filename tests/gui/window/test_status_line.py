@@ -43,7 +43,9 @@ def test_shows_recording_and_book(line: StatusLine, desk: FakeDesk) -> None:
     desk.source.load([("100.00", "1")], [])
     line.show_frame(frame_of(desk))
     counts = RecordingCounts(events=12_345, payload_bytes=1_500, gaps=2)
-    recording = RecordingStatus("BTC/USDT", RecordingState.RECORDING, counts=counts, waiting=7)
+    recording = RecordingStatus(
+        "BTC/USDT", RecordingState.RECORDING, counts=counts, waiting=7, kept=False
+    )
     line.show_recording(recording)
     line.show_rate(10)
     assert line.text("recorded") == "Recorded 12,345 events, 1.5 kB"
@@ -69,7 +71,9 @@ def test_names_an_exchange_that_is_not_the_usual_one(line: StatusLine) -> None:
 
 def test_a_problem_is_told_before_all_else(line: StatusLine) -> None:
     sentence = "The database does not answer; events are kept in memory."
-    line.show_recording(RecordingStatus("BTC/USDT", RecordingState.DELAYED, problem=sentence))
+    line.show_recording(
+        RecordingStatus("BTC/USDT", RecordingState.DELAYED, problem=sentence, kept=False)
+    )
     problem = line.findChild(QLabel, "problem")
     assert isinstance(problem, QLabel)
     assert problem.isVisible()
@@ -78,7 +82,7 @@ def test_a_problem_is_told_before_all_else(line: StatusLine) -> None:
     assert problem.isVisible()
     assert problem.text().endswith("…")
     assert sentence in problem.toolTip()
-    line.show_recording(RecordingStatus("BTC/USDT", RecordingState.RECORDING))
+    line.show_recording(RecordingStatus("BTC/USDT", RecordingState.RECORDING, kept=False))
     assert not problem.isVisible()
 
 

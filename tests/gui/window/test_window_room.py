@@ -45,7 +45,7 @@ def test_the_bar_has_room_for_the_longest_words(open_first: Open, width: int) ->
     desk = FakeDesk(PEPE.info)
     MovingMarket(PEPE, desk.source)
     desk.recording = RecordingStatus(
-        "BTC/USDT", RecordingState.DELAYED, problem="The database is away."
+        "BTC/USDT", RecordingState.DELAYED, problem="The database is away.", kept=False
     )
     hours_ago = NOW_NS - 119 * 60_000_000_000
     window = open_first(desk)
