@@ -1,4 +1,4 @@
-"""Tests see nothing of the person who runs them, and reach nobody.
+"""Tests see nothing of the person who runs them, and reach no other machine.
 
 Home and data folders are temporary, the program's settings are unset, and only addresses of
 this machine can be connected to. (Child processes inherit the former, not the latter.)

@@ -1,4 +1,4 @@
-"""Whatever a test starts, it ends: asyncio tasks, threads and child processes.
+"""A test ends all that it starts: asyncio tasks, threads and child processes.
 
 What is only just ending gets a moment; what is still there after it fails the test.
 """

@@ -1,4 +1,4 @@
-"""Event times: their unit told by their digits, and those that cannot be true.
+"""Event times: their unit, by the number of their digits, and times that cannot be true.
 
 An exchange that is asked for milliseconds may send microseconds, in all events or in one. An event
 may be dated years away. The event's text keeps the time that was sent. This module decides which
@@ -34,7 +34,7 @@ EARLIEST_MS: Final = 10**12
 
 
 def in_ms(time: int) -> int:
-    """Return `time` in milliseconds since the epoch, its unit told by the number of its digits."""
+    """Return `time` in milliseconds since the epoch; the number of its digits gives its unit."""
     if EARLIEST_MS <= time < 10 * EARLIEST_MS:
         return time
     match len(str(time)):

@@ -81,7 +81,7 @@ def find_symbol(symbols: Sequence[SymbolInfo], typed: str, default_symbol: str) 
 
 
 def unlisted(typed: str) -> SymbolInfo:
-    """Return what can be told of a symbol without the exchange's list; raises `ValueError`."""
+    """Return what is known of a symbol without the exchange's list; raises `ValueError`."""
     symbol, market = split_symbol(typed)
     base, _, quote = symbol.partition("/")
     return SymbolInfo(symbol, market, base, quote)

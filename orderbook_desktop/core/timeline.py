@@ -53,8 +53,8 @@ class Gap:
     @property
     def sentence(self) -> str:
         """The cause as a sentence, with the detail that was noted."""
-        # What was noted then are the ids before the event that told; until the next
-        # snapshot more of them were lost.
+        # The detail of a feed gap names the ids before the event that revealed it. More ids were
+        # lost after that, until the next snapshot.
         if not self.detail or self.cause is GapCause.FEED_GAP:
             return self.cause.sentence
         return f"{self.cause.sentence} ({self.detail.removesuffix('.')})"

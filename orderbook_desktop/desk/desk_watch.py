@@ -116,5 +116,6 @@ class DeskWatch:
             text = str(problem)
         elif isinstance(problem, RateLimited):
             # The badge shows the seconds: with them, each attempt would make another notice.
-            text = f"{str(problem).partition(';')[0]}; we wait as long as it told us to."
+            reason = str(problem).partition(";")[0]
+            text = f"{reason}; the program waits for as long as the exchange asked."
         self._board.put(Notice("exchange", NoticeLevel.WARNING, text, action))

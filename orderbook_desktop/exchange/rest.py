@@ -238,10 +238,10 @@ def error_in_body(body: bytes) -> WireError:
 def _has_no_book(body: bytes) -> bool:
     """Whether a depth answer says that there is no book of the symbol now."""
     try:
-        told = _no_book_decoder.decode(body)
+        answer = _no_book_decoder.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return False
-    return told.lastUpdateId < 0 and not told.bids and not told.asks
+    return answer.lastUpdateId < 0 and not answer.bids and not answer.asks
 
 
 class _Volumes:

@@ -158,7 +158,7 @@ class ParquetWriter:
                 key_value_metadata=self._about,
             )
             self._file.end(self._about)
-        except BaseException as error:  # noqa: BLE001 (told to the thread that writes)
+        except BaseException as error:  # noqa: BLE001 (passed to the thread that writes)
             self._failure = error
         finally:
             self._room.release()

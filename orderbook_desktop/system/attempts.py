@@ -1,4 +1,4 @@
-"""What is tried again until it works, and told once for as long as it fails in the same way."""
+"""Repeats a call until it works, and reports a failure once while it stays the same."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Generic, Protocol, TypeVar
 
 _T = TypeVar("_T")
 _Error = TypeVar("_Error", bound=Exception)
-_Told_contra = TypeVar("_Told_contra", bound=Exception, contravariant=True)
+_Error_contra = TypeVar("_Error_contra", bound=Exception, contravariant=True)
 
 
 class Repeats:
-    """Knows the latest failure, to tell a new one from the same again."""
+    """Knows the latest failure, and so whether the next failure is a new one."""
 
     def __init__(self) -> None:
         self._latest = ""
 
     def is_new(self, error: Exception) -> bool:
-        """Whether `error` says anything else than the one before did; it is the latest then."""
+        """Whether `error` differs from the latest failure; it is the latest from then on."""
         before, self._latest = self._latest, f"{type(error).__name__}: {error}"
         return self._latest != before
 
 
-class Failed(Protocol[_Told_contra]):
-    """What is called after an attempt that failed."""
+class Failed(Protocol[_Error_contra]):
+    """The function that is called after a failed attempt."""
 
-    def __call__(self, error: _Told_contra, /, *, is_new: bool) -> None:
-        """Tell `error`, which `is_new` unless the attempt before failed in the same way."""
+    def __call__(self, error: _Error_contra, /, *, is_new: bool) -> None:
+        """Report `error`, which `is_new` unless the attempt before failed in the same way."""
         ...
 
 
 class Attempts(Generic[_Error]):
-    """Attempts that may end with one of the errors `expected`; others are raised at once.
+    """Attempts that may fail with an `expected` error; other errors are raised at once.
 
-    `failed` is told of each failure. The pause after it is the next of `delays`, in seconds,
-    or what `pause_after` makes of that.
+    `failed` is called after each failure. The pause after it is the next of `delays`, in seconds,
+    or the result of `pause_after`, which gets the error and that delay.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Attempts(Generic[_Error]):
         self._pause_after = pause_after
 
     async def until_it_works(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        """Return what `attempt` does, as soon as it works."""
+        """Repeat `attempt` until it works; return its result."""
         repeats = Repeats()
         while True:
             try:

@@ -1,4 +1,7 @@
-"""A queue for one consumer, which loses what waits rather than the memory of the machine."""
+"""A queue for one consumer.
+
+It drops all waiting items when it is full, so that its memory stays bounded.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ _T = TypeVar("_T")
 class BoundedQueue(Generic[_T]):
     """Items that wait for their consumer, in order.
 
-    Where `at_most` of them wait and another one comes, all of them are dropped:
-    `overflowed(count)` is called then, and returns what the consumer gets in their place.
+    When `at_most` items wait and another one comes, all waiting items are dropped. Then
+    `overflowed(count)` is called; the consumer gets the items that it returns in their place.
     """
 
     def __init__(self, at_most: int, overflowed: Callable[[int], Iterable[_T]]) -> None:
@@ -25,15 +28,15 @@ class BoundedQueue(Generic[_T]):
         return self._items.qsize()
 
     def put(self, item: _T) -> None:
-        """Let `item` wait."""
+        """Add `item`."""
         if len(self) >= self._at_most:
             dropped = len(self)
             while len(self):
                 self._items.get_nowait()
-            for told in self._overflowed(dropped):
-                self._items.put_nowait(told)
+            for replacement in self._overflowed(dropped):
+                self._items.put_nowait(replacement)
         self._items.put_nowait(item)
 
     async def get(self) -> _T:
-        """Return the item that has waited for the longest; wait for one."""
+        """Return the item that has waited longest; if there is none, wait for one."""
         return await self._items.get()

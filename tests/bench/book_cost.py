@@ -45,7 +45,7 @@ class Contender(Protocol):
         ...
 
     def final(self) -> tuple[Book, Book]:
-        """Return the book, to prove that everybody did the work."""
+        """Return the book, to prove that all of them did the work."""
         ...
 
 

@@ -219,7 +219,7 @@ def test_the_impossible_makes_the_book_unreadable_until_it_is_loaded_or_cleared(
         with pytest.raises(InexactValue, match="does not fit exactly"):
             read()
     assert book.scale == Scale()
-    # Nor does taking the value back help: nobody says what else was lost.
+    # Nor does taking the value back help: what else was lost is not known.
     book.apply(a_diff([("2", "0")], update_id=9))
     assert book.last_update_id == 9
     with pytest.raises(InexactValue):

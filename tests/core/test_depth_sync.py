@@ -105,7 +105,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule()
     def recover(self) -> None:
-        """Whatever was: everything still to come, in order, and a new snapshot give the book."""
+        """After any past, all later events in order and a new snapshot give the book."""
         if not self.sync.synced:
             self.deliver_snapshot(self.history.last_id, 5000)
             assert self.sync.synced is not self.history.book_at(self.history.last_id).is_crossed
@@ -291,7 +291,7 @@ def test_a_bid_that_reaches_the_ask_ends_what_is_known(bid: str) -> None:
 def test_a_crossing_within_one_event_is_none() -> None:
     sync = DepthSync()
     sync.receive_snapshot(a_snapshot(5))
-    # The ask at 10 goes as the bid comes: nobody saw both.
+    # The ask at 10 goes as the bid comes: no book had both.
     swept = decode_diff(diff_payload([("10.5", "1")], [("10", "0"), ("11", "2")], 6, 9))
     assert sync.receive_diff(swept) == [Applied(swept)]
     back = decode_diff(diff_payload([("10.5", "0")], [("9.5", "1")], 10, 10))

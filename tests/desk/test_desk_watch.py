@@ -84,7 +84,8 @@ async def test_our_own_pacing_is_not_the_exchange_s_fault(watched: Watched) -> N
 
 async def test_a_pause_the_exchange_asked_for_offers_no_demo(watched: Watched) -> None:
     watched.look()
-    [(_, action)] = watched.after(UNREACHABLE_AFTER_S + 1, RateLimited(60, 403))
+    [(text, action)] = watched.after(UNREACHABLE_AFTER_S + 1, RateLimited(60, 403))
+    assert text.endswith("; the program waits for as long as the exchange asked.")
     assert action is NoticeAction.NONE
 
 

@@ -1,4 +1,4 @@
-"""A certificate that nobody has vouched for, and a port on which nothing listens."""
+"""A certificate without an authority, and a port on which nothing listens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that sends any bytes whatever, for as long as the client takes them."""
+"""A server that sends any bytes, for as long as the client takes them."""
 
 from __future__ import annotations
 

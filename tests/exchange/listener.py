@@ -32,7 +32,7 @@ async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
 class SendingTimes:
     """When clients sent messages, by the ports that they sent them from.
 
-    Not when the messages came: nobody keeps a busy machine from delaying some of them.
+    Not when the messages came: a busy machine may delay some of them.
     """
 
     def __init__(self) -> None:

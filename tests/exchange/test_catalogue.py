@@ -102,7 +102,7 @@ async def test_a_bad_address_is_told(url: str) -> None:
 
 @pytest.mark.expects_log("symbols could not be loaded")
 async def test_a_refused_connection_is_told() -> None:
-    # Held, so that nobody else listens there, but not listening.
+    # Held, so that no other program listens there, but not listening.
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]

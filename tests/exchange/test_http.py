@@ -1,4 +1,4 @@
-"""Answers that are bounded whatever a server sends."""
+"""Answers are bounded, no matter what a server sends."""
 
 from __future__ import annotations
 

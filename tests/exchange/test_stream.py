@@ -262,7 +262,7 @@ async def test_a_peer_that_answers_no_ping_is_dead() -> None:
 
 
 async def feed(script: ScriptedServer, market: str, stop: asyncio.Event) -> None:
-    """Send an event to everybody connected, every 5 ms."""
+    """Send an event to all connections, every 5 ms."""
     number = 0
     while not stop.is_set():
         number += 1

@@ -37,7 +37,7 @@ class Findings:
 
 
 async def compare(data_dir: Path, wire: Wire, acknowledged: Mapping[int, bytes]) -> Findings:
-    """Check a recording that nobody works on; raises `AssertionError`.
+    """Check a recording that no process works on; raises `AssertionError`.
 
     `verify` passes. What was acknowledged is there, as it was sent, and so is the book after
     the last event. What was sent between the first and the last event and is not there lies

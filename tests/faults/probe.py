@@ -23,7 +23,7 @@ _SOON_MS, _IN_ANY_CASE_MS = 500, 60_000
 
 
 class Probe:
-    """Follows the change stream of a data folder's database, whoever runs that just then.
+    """Follows the change stream of a data folder's database, which any process may run.
 
     `seen` has the events that it told of, by final id: they are committed, so a kill must not
     lose them. `pid` is the server's process, 0 where none is known.

@@ -1,4 +1,4 @@
-"""The password of a `MONGO_DSN` is told to its server, and to nobody else: not in any failure."""
+"""Only its server gets the password of a `MONGO_DSN`; no failure shows it."""
 
 from __future__ import annotations
 

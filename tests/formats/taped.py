@@ -41,7 +41,7 @@ class Taped:
         return self
 
     def gap(self) -> Taped:
-        """Let events go by that nobody records."""
+        """Let events go by unrecorded."""
         self.tape.diffs(3)
         return self
 

@@ -58,7 +58,7 @@ def test_rows_are_as_tardis_has_them(tmp_path: Path) -> None:
     assert int(first["local_timestamp"]) == numbers.received_ns[0] // 1000
     times = [int(row["local_timestamp"]) for row in rows]
     assert times == sorted(times)
-    # A book has a time of its own: nobody may take it for a part of an event.
+    # A book has a time of its own: it must not look like a part of an event.
     flags = {row["local_timestamp"]: set[str]() for row in rows}
     for row in rows:
         flags[row["local_timestamp"]].add(row["is_snapshot"])

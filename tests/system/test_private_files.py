@@ -25,7 +25,7 @@ def mode(path: Path) -> int:
 
 @pytest.fixture(autouse=True)
 def _generous() -> object:
-    """Let what is made be open to everybody, unless it is made private."""
+    """Let what is made be open to all users, unless it is made private."""
     before = os.umask(0)
     yield
     os.umask(before)

@@ -95,8 +95,9 @@ def _report(path: Path, done: Exported, timeline: Timeline) -> None:
     typer.echo(f"{path}: {done.rows:,} rows of {runs}, {size:,} bytes.")
     if done.moved_ns:
         typer.echo(
-            "orderbook-desktop: our clock was behind the exchange's; local times were moved "
-            f"forward by {done.moved_ns / 1e9:.6f} s, so that no event arrives before it happened.",
+            "orderbook-desktop: the recording computer's clock was behind the exchange's; local "
+            f"times were moved forward by {done.moved_ns / 1e9:.6f} s, so that no event arrives "
+            "before it happened.",
             err=True,
         )
     for gap in timeline.gaps:

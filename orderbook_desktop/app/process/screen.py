@@ -117,7 +117,7 @@ def _check_x(display: str) -> None:
     if not display:
         raise NoScreen("neither DISPLAY nor WAYLAND_DISPLAY names one")
     if not _port_answers(display) or not _x_answers():
-        raise NoScreen(f"no X server at DISPLAY={display} lets us in")
+        raise NoScreen(f"no X server at DISPLAY={display} accepts this program")
     _require(X_WINDOW)
 
 

@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 _CHUNKS_A_STEP: Final = 20
 # When the recording is cut by size, the beginnings of the markets differ by no more than this.
 _SLACK_MS: Final = 600_000
-# A recording may be this much above its limit, as a factor, before the user is told.
+# A recording may be this much above its limit, as a factor, before a notice says so.
 _TOLERANCE: Final = 1.05
 
 Measure = Callable[[], Awaitable[RecordingSize]]
@@ -215,7 +215,7 @@ def _excess(left: int, working_bytes: int, limit: int, room: int) -> str:
 
 
 def _understood(document: Document) -> CutSegment | None:
-    """Return the stored segment; None if it is damaged: it is not cut then, and `verify` tells."""
+    """Return the stored segment; None if it is damaged. It is not cut then; `verify` reports it."""
     try:
         return CutSegment.of(document)
     except DamagedDocument as error:

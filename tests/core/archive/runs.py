@@ -1,4 +1,4 @@
-"""Runs of events to archive: canonical ones, and ones that nobody would expect."""
+"""Runs of events to archive: canonical ones, and unusual ones."""
 
 from __future__ import annotations
 

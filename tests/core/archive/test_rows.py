@@ -55,7 +55,7 @@ def test_a_book_has_the_id_and_time_that_it_is_as_of() -> None:
     assert set(book.event_ms.tolist()) == {numbers.event_ms[6]}
     assert set(book.received_ns.tolist()) == {numbers.received_ns[6]}
     assert rows.first_ids[0] == numbers.first_ids[7]
-    # Nobody saw the very first one arrive.
+    # The arrival of the very first one is not known.
     book = rows_of(taped.parts[0])[0]
     assert set(book.received_ns.tolist()) == {numbers.received_ns[0] - 1_000}
     assert set(book.event_ms.tolist()) == {numbers.event_ms[0]}

@@ -31,7 +31,7 @@ def test_what_is_told_canonical_is_spelt_so(run: Run) -> None:
 @examples(500)
 @given(st.data())
 def test_no_change_of_a_text_is_overlooked(data: st.DataObject) -> None:
-    """Whatever is done to the text: it is no event any more, or told odd, or spelt as it is."""
+    """A changed text is no event any more, or counts as odd, or is spelt as it is."""
     text = PAYLOAD
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(text)))

@@ -1,9 +1,9 @@
 """The exchange of the play: keeps the truth about what it sends, and is hostile on command.
 
 `python -m tests.faults.chaos.exchange --seed 1 --markets BTCUSDT,ETHUSDT --truth FILE` serves
-the made-up market and prints its port. FILE gets, line by line, what really
-happens, whatever is done to it on the way out: `{"market":…,"book":…}` of each market to begin
-with, then `MARKET u E payload` of each event. Lines of standard input are orders, `WHAT
+the made-up market and prints its port. FILE gets the true market, line by line, before anything is
+done to it on the way out: first `{"market":…,"book":…}` of each market, then `MARKET u E payload`
+of each event. Lines of standard input are orders, `WHAT
 MARKET`: see `HostileFrame` and `HostileAnswer`. What a hostile frame replaced is in FILE, too,
 with `!` before it.
 """

@@ -47,7 +47,7 @@ _SAMPLES_TO_COMPARE = 600
 
 
 class _TrueWire(Wire):
-    """What was sent, whose book is the true one, whatever was sent instead of an event."""
+    """The sent events. Its book is the true book, also where a false event was sent instead."""
 
     def __init__(self, book: TrueBook, true_payloads: Mapping[int, bytes]) -> None:
         super().__init__(book)
