@@ -80,6 +80,10 @@ def _is_local(host: object) -> bool:
     if host is None or host in ("", "localhost"):
         return True
     try:
+        str(host).encode("idna")
+    except UnicodeError:
+        return True  # No name at all: Python refuses it before it looks it up.
+    try:
         return ipaddress.ip_address(str(host)).is_loopback
     except ValueError:
         return False

@@ -17,6 +17,8 @@ import psutil
 import pytest
 from pytest_asyncio import is_async_test
 
+OwnChildren = Callable[[], list[psutil.Process]]
+
 _GRACE_S = 10.0
 _POLL_S = 0.01
 
@@ -48,6 +50,16 @@ def nothing_left() -> Iterator[None]:
         pytest.fail(f"threads left: {', '.join(map(repr, threads))}", pytrace=False)
     if children:
         pytest.fail(f"child processes left: {', '.join(map(str, children))}", pytrace=False)
+
+
+@pytest.fixture
+def own_children() -> OwnChildren:
+    """List the children that the test has started, and theirs; the shared server is not among them.
+
+    Call it as often as needed.
+    """
+    before = set(_children())
+    return lambda: [child for child in _children() if child not in before]
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from orderbook_desktop.desk.program import Program
 from orderbook_desktop.exchange.local import Fault, FaultKind
 from tests.app.conftest import ExchangeThread
 from tests.desk.one_desk import end, one_desk, running
+from tests.leaks import OwnChildren
 from tests.storage.processes import eventually
 
 pytestmark = [
@@ -226,12 +227,14 @@ async def test_a_demo_that_fails_never_leads_to_the_exchange(
 @pytest.mark.parametrize("begun", [0.0, 0.2, 0.5])
 # Events that come while the database starts can't be written if the program ends first.
 @pytest.mark.allows_log(r"ERROR .*recorder: \d+ events could not be written before the end")
-async def test_it_closes_while_the_demo_starts(stranded: Settings, begun: float) -> None:
+async def test_it_closes_while_the_demo_starts(
+    stranded: Settings, begun: float, own_children: OwnChildren
+) -> None:
     async with _desk(stranded, demo=True) as desk:
         assert desk.demo
         # The sleep waits for nothing: it tries different moments of the start.
         await asyncio.sleep(begun)
-        children = psutil.Process().children(recursive=True)
+        children = own_children()
     assert psutil.wait_procs(children, timeout=30)[1] == []
     assert asyncio.all_tasks() == {asyncio.current_task()}
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import PyMongoError
@@ -20,6 +19,7 @@ from orderbook_desktop.storage.server.start_failures import until_moved_aside
 from orderbook_desktop.storage.server.times import ServerTimes
 from tests.faults.market import variables_of
 from tests.faults.program import running
+from tests.leaks import OwnChildren
 from tests.storage.processes import StateWatch, eventually
 
 Client = AsyncIOMotorClient[dict[str, Any]]
@@ -101,6 +101,7 @@ async def test_damage_that_is_met_later_is_no_endless_restart(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    own_children: OwnChildren,
 ) -> None:
     left_alone = asyncio.Event()
 
@@ -133,7 +134,7 @@ async def test_damage_that_is_met_later_is_no_endless_restart(
         told = [one.startswith(sentence) for one in watch.details]
         assert all(one.startswith((sentence, suspicion)) for one in watch.details)
         assert told == sorted(told)
-        assert not psutil.Process().children()
+        assert not own_children()
 
         folder.rename(tmp_path / "aside")
         await eventually(lambda: server.state is ServerState.READY)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import PyMongoError
@@ -18,6 +17,7 @@ from orderbook_desktop.storage.errors import (
     ServerFailed,
 )
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerKind
+from tests.leaks import OwnChildren
 from tests.storage.processes import StateWatch, eventually
 
 PutMongod = Callable[[str], None]
@@ -78,12 +78,13 @@ async def test_failures_are_one_sentence(
     said: str,
     error: type[Exception],
     sentence: str,
+    own_children: OwnChildren,
 ) -> None:
     mongod_on_path(f"says {said}")
     with pytest.raises(error, match=sentence):
         await DatabaseServer(tmp_path).start()
     assert said in (tmp_path / "database" / "mongod.log").read_text()
-    assert not psutil.Process().children()
+    assert not own_children()
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.server.times import ServerTimes
 from orderbook_desktop.system.child import ChildProcess
 from orderbook_desktop.system.ports import is_listening, private_port
+from tests.leaks import OwnChildren
 from tests.storage.fake_mongo import Document, hello, serving
 from tests.storage.processes import other_copy
 
@@ -139,14 +140,17 @@ async def test_no_other_user_can_read_the_files(tmp_path: Path) -> None:
 
 
 async def test_the_password_is_in_its_file_only(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    own_children: OwnChildren,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     commands: set[str] = set()
 
     async def watch() -> None:
         while True:
-            for child in psutil.Process().children(recursive=True):
+            for child in own_children():
                 with suppress(psutil.Error):
                     commands.add(" ".join([*child.cmdline(), *child.environ().values()]))
             await asyncio.sleep(0.005)
@@ -180,7 +184,7 @@ async def test_recordings_of_the_version_without_passwords_are_kept(tmp_path: Pa
 
 @pytest.mark.parametrize("lost", [True, False])
 async def test_a_refused_password_is_reported_and_nothing_is_opened(
-    tmp_path: Path, *, lost: bool
+    tmp_path: Path, own_children: OwnChildren, *, lost: bool
 ) -> None:
     secret = password_path(tmp_path / "database" / "secantus")
     async with DatabaseServer(tmp_path) as server, connected(server.dsn) as client:
@@ -192,7 +196,7 @@ async def test_a_refused_password_is_reported_and_nothing_is_opened(
     with pytest.raises(UnknownToServer, match="doctor --reset-database-password") as refused:
         await DatabaseServer(tmp_path).start()
     assert str(secret) in str(refused.value)
-    assert not psutil.Process().children()
+    assert not own_children()
     secret.write_text(right)
     async with DatabaseServer(tmp_path) as server, connected(server.dsn) as client:
         assert await client["book"]["things"].find_one({}) == {"_id": 1}
@@ -230,23 +234,25 @@ async def test_other_copies_of_the_same_user_join(tmp_path: Path) -> None:
             await client["book"]["things"].insert_one({"_id": 1})
 
 
-async def test_the_server_of_a_copy_without_passwords_is_not_joined(tmp_path: Path) -> None:
+async def test_the_server_of_a_copy_without_passwords_is_not_joined(
+    tmp_path: Path, own_children: OwnChildren
+) -> None:
     port = private_port()
     async with open_to_all(tmp_path, port):
-        pid = psutil.Process().children()[0].pid
+        pid = own_children()[0].pid
         with claimed(tmp_path, port, pid), pytest.raises(OwnerUnlocked, match="open to every"):
             await DatabaseServer(tmp_path).start()
 
 
 async def test_the_server_of_an_older_copy_is_joined_where_its_process_listens(
-    tmp_path: Path,
+    tmp_path: Path, own_children: OwnChildren
 ) -> None:
     port = private_port()
     async with open_to_all(tmp_path, port) as client:
         # As after the first start of version 0.1.0, which locked a database after making it.
         password = keep_secret(password_path(tmp_path / "database" / "secantus"))
         await client.admin.command({"createUser": USER, "pwd": password, "roles": ["root"]})
-        with claimed(tmp_path, port, psutil.Process().children()[0].pid):
+        with claimed(tmp_path, port, own_children()[0].pid):
             async with DatabaseServer(tmp_path) as joined, connected(joined.dsn) as guest:
                 assert not joined.owned
                 await guest["book"]["things"].insert_one({"_id": 1})

@@ -23,6 +23,7 @@ from orderbook_desktop.storage.errors import (
 from orderbook_desktop.storage.server.places import Transport
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerKind, ServerState
 from orderbook_desktop.storage.server.times import SERVER_TIMES, ServerTimes
+from tests.leaks import OwnChildren
 from tests.storage.processes import StateWatch, eventually, is_gone
 
 ENDED = pytest.mark.expects_log("WARNING .*server: the database server ended by itself")
@@ -139,15 +140,15 @@ def _bound(thief: socket.socket, port: int) -> bool:
 @pytest.mark.skipif(sys.platform == "win32", reason="killed by a signal")
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_child_that_is_killed_while_it_starts_is_started_again(
-    tmp_path: Path, *, at_once: bool
+    tmp_path: Path, own_children: OwnChildren, *, at_once: bool
 ) -> None:
     server = DatabaseServer(tmp_path)
     starting = asyncio.create_task(server.start())
-    files, children = tmp_path / "database" / "secantus.new", psutil.Process().children
-    has_begun = children if at_once else (files / "WiredTiger.wt").exists
+    files = tmp_path / "database" / "secantus.new"
+    has_begun = own_children if at_once else (files / "WiredTiger.wt").exists
     await eventually(lambda: starting.done() or has_begun())
     assert not starting.done()
-    for child in children(recursive=True):
+    for child in own_children():
         child.kill()
     await starting
     assert server.state is ServerState.READY
@@ -165,15 +166,15 @@ async def test_unsubscribed_callbacks_are_left_alone(tmp_path: Path) -> None:
     assert calls == [ServerState.READY]
 
 
-async def test_cancelled_start_leaves_nothing(tmp_path: Path) -> None:
+async def test_cancelled_start_leaves_nothing(tmp_path: Path, own_children: OwnChildren) -> None:
     server = DatabaseServer(tmp_path)
     starting = asyncio.create_task(server.start())
-    await eventually(lambda: psutil.Process().children())
+    await eventually(own_children)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
     assert server.state is ServerState.STOPPED
-    assert not psutil.Process().children()
+    assert not own_children()
 
 
 async def test_damaged_files_are_named(tmp_path: Path) -> None:
