@@ -150,6 +150,27 @@ print(*sys.modules, sep="\\n")
     assert not _LIGHT[layer] & set(loaded.split())
 
 
+def test_every_exception_with_fields_is_made_with_them() -> None:
+    """Only the root of our exceptions makes fields of annotated names; others are dataclasses."""
+    script = """
+import importlib, inspect, pkgutil
+from dataclasses import is_dataclass
+import orderbook_desktop
+from orderbook_desktop.core.errors import OrderbookError
+for module in pkgutil.walk_packages(orderbook_desktop.__path__, "orderbook_desktop."):
+    if not module.name.endswith("__main__"):
+        for name, one in vars(importlib.import_module(module.name)).items():
+            is_ours = inspect.isclass(one) and one.__module__.startswith("orderbook_desktop")
+            if is_ours and issubclass(one, BaseException) and not issubclass(one, OrderbookError):
+                if inspect.get_annotations(one) and not is_dataclass(one):
+                    print(module.name, name)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+    assert found == ""
+
+
 def test_there_are_pinned_requirements() -> None:
     assert [path.name for path in _REQUIREMENTS] == ["requirements-dev.txt", "requirements.txt"]
 

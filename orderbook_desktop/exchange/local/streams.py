@@ -215,6 +215,7 @@ class StreamHub:
         self._timers.add(timer)
 
 
+@dataclass(eq=False)
 class _CommandError(Exception):
     """A command that is refused, with Binance's error code."""
 
