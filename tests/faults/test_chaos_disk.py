@@ -17,8 +17,11 @@ from tests.storage.processes import ROOT
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal")
 
 _PLAY = """
-import asyncio, pathlib, sys
+import asyncio, pathlib, signal, sys
 from tests.faults.chaos.disk import mounted
+
+# A shell's background job, such as a test run of one, ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def main(disk):
     await disk._freeze("--freeze")
