@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from itertools import chain, repeat
 from typing import Final
 
@@ -45,6 +45,7 @@ from orderbook_desktop.core.witness import Horizon, horizon_of
 from orderbook_desktop.exchange.errors import NoBook, Paced, RateLimited, UnknownSymbol
 from orderbook_desktop.system.attempts import Repeats
 from orderbook_desktop.system.steady_clock import steady_ns
+from orderbook_desktop.system.tasks import set_within
 
 _log = logging.getLogger(__name__)
 
@@ -345,9 +346,7 @@ class BookFeed:
 
     async def _until_event(self, longest_s: float) -> None:
         self._event_came.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(longest_s):
-                await self._event_came.wait()
+        await set_within(self._event_came, longest_s)
 
     def _take_snapshot(self, snapshot: DepthSnapshot) -> bool:
         """Give the snapshot to the synchroniser; return whether the book is known now."""

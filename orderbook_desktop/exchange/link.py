@@ -42,7 +42,7 @@ from orderbook_desktop.exchange.proxies import Proxy, proxy_for
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S
 from orderbook_desktop.exchange.suspension import Clocks, Suspension, SuspensionWatch
 from orderbook_desktop.exchange.wanted_streams import Confirmed, Refused, WantedStreams
-from orderbook_desktop.system.tasks import ending
+from orderbook_desktop.system.tasks import ending, set_within
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -407,10 +407,7 @@ class StreamLink:
 
         with suppress(ConnectionClosed):  # The reader reports the reason.
             while True:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._times.ping_s):
-                        await self._resumed.wait()
-                if self._resumed.is_set():
+                if await set_within(self._resumed, self._times.ping_s):
                     self._resumed.clear()
                     # Writing to a connection that broke meanwhile would close it before its frames
                     # are read.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import re
@@ -19,6 +18,7 @@ from typing import Final
 
 from orderbook_desktop.system import child_guard
 from orderbook_desktop.system.bundle import bundled_database, is_frozen
+from orderbook_desktop.system.tasks import set_within
 
 log = logging.getLogger(__name__)
 
@@ -170,16 +170,12 @@ class ChildProcess:
         self._process.kill()
 
     async def _ends_within(self, patience_s: float) -> None:
-        try:
-            async with asyncio.timeout(patience_s):
-                await self._ended.wait()
-        except TimeoutError:
-            log.warning("process %d did not end in %.0f s and is killed", self.pid, patience_s)
-            self._kill()
-            # It takes longer only if the system can't end it, or its own children hold its output.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_KILLED_WITHIN_S):
-                    await self._ended.wait()
+        if await set_within(self._ended, patience_s):
+            return
+        log.warning("process %d did not end in %.0f s and is killed", self.pid, patience_s)
+        self._kill()
+        # It takes longer only if the system can't end it, or its own children hold its output.
+        await set_within(self._ended, _KILLED_WITHIN_S)
 
     def _read_until_end(self) -> None:
         """Keep the output of the process until it ends, then set the loop's event."""

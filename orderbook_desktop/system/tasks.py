@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
 
 _log = logging.getLogger(__name__)
@@ -36,6 +36,14 @@ async def in_thread(work: Callable[_P, _T], *arguments: _P.args, **options: _P.k
     except asyncio.CancelledError:
         await asyncio.wait({running})
         raise
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until `event` is set, for at most `seconds`; return whether it is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 class Jobs:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from orderbook_desktop.system.tasks import Jobs, ending
+from orderbook_desktop.system.tasks import Jobs, ending, set_within
 
 
 async def _slow_to_leave(left: list[str]) -> None:
@@ -82,3 +82,11 @@ async def test_close_cancels_what_runs_and_waits_for_it() -> None:
     await jobs.close()
     assert ended == [True, True]
     assert heard == []
+
+
+async def test_an_event_is_waited_for_within_a_time() -> None:
+    event = asyncio.Event()
+    assert not await set_within(event, 0.01)
+    asyncio.get_running_loop().call_soon(event.set)
+    assert await set_within(event, 600)
+    assert await set_within(event, 0)

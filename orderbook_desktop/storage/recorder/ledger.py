@@ -8,7 +8,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -42,6 +41,7 @@ from orderbook_desktop.storage.store.schema import (
     progress_document,
     unarchived_document,
 )
+from orderbook_desktop.system.tasks import set_within
 
 _log = logging.getLogger(__name__)
 
@@ -164,9 +164,7 @@ class Ledger:
 
     async def _pause(self, seconds: float) -> None:
         """Wait for an entry, for at most `seconds`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
+        await set_within(self._wake, seconds)
         self._wake.clear()
 
     def _ends_in_front(self) -> list[Close]:

@@ -7,7 +7,6 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +19,7 @@ from orderbook_desktop.storage.recorder.ledger import LEDGER_TIMES, Ledger, Ledg
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.pending import Insert, Operation, PendingWrites, market_of
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.system.tasks import set_within
 
 _log = logging.getLogger(__name__)
 
@@ -216,9 +216,7 @@ class Recorder:
 
     async def _until_woken(self) -> None:
         """Wait for events, or until it is time to look whether the database was interrupted."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._times.look_every_s):
-                await self._wake.wait()
+        await set_within(self._wake, self._times.look_every_s)
         self._wake.clear()
 
     async def _until_due(self) -> None:
