@@ -57,8 +57,8 @@ class Disk:
         assert await process.wait() == 0
 
 
-# Runs beside the play until that ends, be it by SIGKILL: a disk that stands still would keep every
-# process that writes to it for ever.
+# Runs beside the play until that ends, also if SIGKILL ends it: a disk that stands still would keep
+# every process that writes to it for ever.
 _GUARD = """
 import pathlib, subprocess, sys
 folder, image = sys.argv[1:]
