@@ -95,12 +95,17 @@ def _compare(there: Path, benchmark: str, pair_count: int) -> None:
     print(f"        {len(pairs[0][0]) - len(in_all)} numbers are not in both", flush=True)
 
 
-def main() -> int:
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line. An option may stand between the commit and the benchmarks."""
     parser = argparse.ArgumentParser(description="Benchmarks here beside those of a commit.")
     parser.add_argument("commit")
     parser.add_argument("benchmarks", nargs="*", metavar="BENCHMARK", help="default: all")
     parser.add_argument("--pairs", type=int, default=10)
-    given = parser.parse_args()
+    return parser.parse_intermixed_args(given)
+
+
+def main() -> int:
+    given = arguments()
     with checked_out(given.commit) as tree:
         for benchmark in given.benchmarks or BENCHMARKS:
             _compare(tree, benchmark, given.pairs)
