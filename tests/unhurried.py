@@ -6,9 +6,8 @@ test it would be a failure of the machine's. A test of such a limit sets it itse
 
 from __future__ import annotations
 
-from orderbook_desktop.desk.demo_exchange import DemoTimes
-from orderbook_desktop.desk.times import DeskTimes
-from orderbook_desktop.engine.engine import EngineTimes
+from orderbook_desktop.desk.settings import DemoTimes, DeskTimes
+from orderbook_desktop.engine.settings import EngineTimes
 from orderbook_desktop.storage.server.times import ServerTimes
 
 # The writing waits for a database that may never come, so it has no longer than it needs.

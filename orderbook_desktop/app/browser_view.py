@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from orderbook_desktop.app.settings import Settings
-from orderbook_desktop.core.browser_switch import BrowserState, BrowserStatus
+from orderbook_desktop.core.desk import BrowserState, BrowserStatus
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library import BookLibrary
 from orderbook_desktop.system.tasks import Jobs
@@ -95,7 +95,7 @@ def web_options(settings: Settings) -> WebOptions:
 
 
 class BrowserViewSwitch:
-    """A `core.browser_switch.BrowserSwitch` for `view`; no other code may switch that `view`.
+    """A `core.desk.BrowserSwitch` for `view`; no other code may switch that `view`.
 
     Use it in the event loop's thread, and await `close()` at the end. `failed` is called with
     each exception that is a bug.

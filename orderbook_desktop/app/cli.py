@@ -29,7 +29,7 @@ from orderbook_desktop.core.version import __version__
 from orderbook_desktop.formats.names import ExportFormat, ImportFormat
 
 if TYPE_CHECKING:
-    from orderbook_desktop.app.program_times import ProgramTimes
+    from orderbook_desktop.app.process.stopping import ProgramTimes
 
 _log = logging.getLogger(__name__)
 

@@ -16,8 +16,13 @@ from PySide6.QtWidgets import QApplication
 from orderbook_desktop.app.browser_view import BrowserView, BrowserViewSwitch, web_options
 from orderbook_desktop.app.process.event_loop import UnexpectedErrors, garbage_on_this_thread
 from orderbook_desktop.app.process.log_files import current_log
-from orderbook_desktop.app.process.stopping import Workers, end_at_latest, stop_on_signals
-from orderbook_desktop.app.program_times import PROGRAM_TIMES, ProgramTimes
+from orderbook_desktop.app.process.stopping import (
+    PROGRAM_TIMES,
+    ProgramTimes,
+    Workers,
+    end_at_latest,
+    stop_on_signals,
+)
 from orderbook_desktop.app.settings import APP_NAME, Settings
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError

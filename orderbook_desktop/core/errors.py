@@ -6,7 +6,8 @@
     │   ├── SystemRefusal       the system refuses to read or write something
     │   ├── MalformedMessage    a message from outside that cannot be understood
     │   │   └── OtherMarket     one of a market that is not recorded here
-    │   └── InexactValue        a decimal that no int64 scale can hold exactly
+    │   ├── InexactValue        a decimal that no int64 scale can hold exactly
+    │   └── DamagedChunk        a minute of the archive that differs from what was archived
     └── BugError                we have a bug
 
 Layers above add their own `KnownError`s where they belong (`exchange/errors.py`,
@@ -160,3 +161,12 @@ class InexactValue(KnownError):
     def __str__(self) -> str:
         shown = self.text if len(self.text) <= 40 else f"{self.text[:40]}…"
         return f"The value {shown} does not fit exactly into 64 bits at 10^-{self.exponent}."
+
+
+class DamagedChunk(KnownError):
+    """A stored chunk differs from what was archived; `reason` is the contradiction found."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"An archived minute of the recording is damaged ({self.reason})."

@@ -7,30 +7,13 @@ import re
 import secrets
 import socket
 import sys
-from dataclasses import dataclass
-from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.desk.settings import DeskSettings
+from orderbook_desktop.desk.settings import DEMO_TIMES, DemoTimes, DeskSettings
 from orderbook_desktop.system.bundle import is_frozen
 from orderbook_desktop.system.child import ChildProcess
 
 _find_port = re.compile(r"ORDERBOOK_REST_URL=http://127\.0\.0\.1:(\d+)").search
-
-
-@dataclass(frozen=True, slots=True)
-class DemoTimes:
-    """How long the demo's exchange may take to be ready and to end, in seconds.
-
-    The desk looks every `poll_s` whether the exchange is ready.
-    """
-
-    ready_s: float = 15.0
-    stop_s: float = 0.5
-    poll_s: float = 0.02
-
-
-DEMO_TIMES: Final = DemoTimes()
 
 
 class DemoFailed(KnownError):

@@ -13,9 +13,8 @@ from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
-from orderbook_desktop.desk.desk_watch import DeskWatch
 from orderbook_desktop.desk.followed_market import FollowedMarket
-from orderbook_desktop.desk.notice_board import NoticeBoard
+from orderbook_desktop.desk.notices import DeskWatch, NoticeBoard
 from orderbook_desktop.desk.program import Program
 from orderbook_desktop.desk.recording_set import Screen
 

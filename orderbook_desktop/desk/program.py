@@ -13,13 +13,11 @@ from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.demo_exchange import DemoExchange
-from orderbook_desktop.desk.desk_watch import ProgramWatch
 from orderbook_desktop.desk.followed_market import FollowedMarket
-from orderbook_desktop.desk.notice_board import NoticeBoard
+from orderbook_desktop.desk.notices import NoticeBoard, ProgramWatch
 from orderbook_desktop.desk.recording_set import RecordingSet
-from orderbook_desktop.desk.settings import DeskSettings
+from orderbook_desktop.desk.settings import DESK_TIMES, DeskSettings, DeskTimes
 from orderbook_desktop.desk.symbol_list import SymbolList
-from orderbook_desktop.desk.times import DESK_TIMES, DeskTimes
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.system.tasks import Jobs
 

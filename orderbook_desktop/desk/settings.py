@@ -1,12 +1,13 @@
-"""The settings behind a desk; the program's settings fulfil this Protocol."""
+"""The settings behind a desk, which the program's settings fulfil, and how long a desk waits."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from orderbook_desktop.core.disk import Retention
-from orderbook_desktop.engine.settings import EngineSettings
+from orderbook_desktop.engine.settings import ENGINE_TIMES, EngineSettings, EngineTimes
 
 
 class DeskSettings(EngineSettings, Protocol):
@@ -34,3 +35,34 @@ class DeskSettings(EngineSettings, Protocol):
     def with_exchange(self, rest_url: str, ws_url: str, db_name: str) -> Self:
         """Return these settings with another exchange, recorded in a database of its own."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class DemoTimes:
+    """How long the demo's exchange may take to be ready and to end, in seconds.
+
+    The desk looks every `poll_s` whether the exchange is ready.
+    """
+
+    ready_s: float = 15.0
+    stop_s: float = 0.5
+    poll_s: float = 0.02
+
+
+DEMO_TIMES: Final = DemoTimes()
+
+
+@dataclass(frozen=True, slots=True)
+class DeskTimes:
+    """How long a desk and its parts wait, in seconds.
+
+    `engine` and `demo` are the times of these parts. While another program records the market of a
+    kept recording, the desk looks every `look_again_s` whether that program has ended.
+    """
+
+    engine: EngineTimes = ENGINE_TIMES
+    demo: DemoTimes = DEMO_TIMES
+    look_again_s: float = 5.0
+
+
+DESK_TIMES: Final = DeskTimes()

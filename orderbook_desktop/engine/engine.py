@@ -9,7 +9,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.backoff import backoff_delays
@@ -20,18 +19,17 @@ from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 from orderbook_desktop.engine.disk_watch import DiskWatch
 from orderbook_desktop.engine.market_session import MarketLease, MarketSession, SessionParts
 from orderbook_desktop.engine.recording_keeper import RecordingKeeper
-from orderbook_desktop.engine.settings import EngineSettings
+from orderbook_desktop.engine.settings import ENGINE_TIMES, EngineSettings, EngineTimes
 from orderbook_desktop.engine.witness_taker import WitnessTaker
 from orderbook_desktop.exchange.catalogue import fetch_symbols
 from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.exchange.stream import BinanceStreams
-from orderbook_desktop.storage.archive.archiver import ARCHIVE_TIMES, Archiver, ArchiveTimes
+from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.reading.change_stream import RecordedSnapshots, RecordedStreams
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.retention.disk_usage import folder_size, free_bytes
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from orderbook_desktop.storage.server.start_failures import until_worth_trying
-from orderbook_desktop.storage.server.times import SERVER_TIMES, ServerTimes
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.system.attempts import Repeats
 from orderbook_desktop.system.tasks import Jobs
@@ -40,34 +38,6 @@ _log = logging.getLogger(__name__)
 
 # In the order in which they are needed; together they take a quarter of a second.
 _SLOW_IMPORTS: Final = ("websockets.asyncio.client", "aiohttp", "motor.motor_asyncio")
-
-
-@dataclass(frozen=True, slots=True)
-class EngineTimes:
-    """How long an engine waits, in seconds.
-
-    If the database can't be had at the start, the engine tries again after `retry_first_s`, and
-    then after growing delays. It looks at the disk every `disk_look_s`. `server` and `archive` are
-    the times of the database's server and of the archiver.
-
-    The other times limit how long the parts may take to end: a window has to close within three
-    seconds in all. Received events may be written for `write_s`; the tasks in the background have
-    `jobs_s`, each other part `part_s`. The server ends last and has `server_s`. A server that is
-    cut short loses nothing, but has to recover when it starts again; a person who has pressed
-    Ctrl-C should not wait longer.
-    """
-
-    retry_first_s: float = 2.0
-    disk_look_s: float = 2.0
-    write_s: float = 0.8
-    part_s: float = 0.3
-    jobs_s: float = 0.8
-    server_s: float = 0.6
-    server: ServerTimes = SERVER_TIMES
-    archive: ArchiveTimes = ARCHIVE_TIMES
-
-
-ENGINE_TIMES: Final = EngineTimes()
 
 
 class Engine:

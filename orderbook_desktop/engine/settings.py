@@ -1,9 +1,13 @@
-"""The settings of an engine; the program's settings fulfil this Protocol."""
+"""The settings of an engine, which the program's settings fulfil, and how long an engine waits."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+from orderbook_desktop.storage.archive.archiver import ARCHIVE_TIMES, ArchiveTimes
+from orderbook_desktop.storage.server.times import SERVER_TIMES, ServerTimes
 
 
 class EngineSettings(Protocol):
@@ -58,3 +62,31 @@ class EngineSettings(Protocol):
     def low_disk_gb(self) -> float:
         """Free disk space (GB) below which the program warns; 0: it never warns."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTimes:
+    """How long an engine waits, in seconds.
+
+    If the database can't be had at the start, the engine tries again after `retry_first_s`, and
+    then after growing delays. It looks at the disk every `disk_look_s`. `server` and `archive` are
+    the times of the database's server and of the archiver.
+
+    The other times limit how long the parts may take to end: a window has to close within three
+    seconds in all. Received events may be written for `write_s`; the tasks in the background have
+    `jobs_s`, each other part `part_s`. The server ends last and has `server_s`. A server that is
+    cut short loses nothing, but has to recover when it starts again; a person who has pressed
+    Ctrl-C should not wait longer.
+    """
+
+    retry_first_s: float = 2.0
+    disk_look_s: float = 2.0
+    write_s: float = 0.8
+    part_s: float = 0.3
+    jobs_s: float = 0.8
+    server_s: float = 0.6
+    server: ServerTimes = SERVER_TIMES
+    archive: ArchiveTimes = ARCHIVE_TIMES
+
+
+ENGINE_TIMES: Final = EngineTimes()

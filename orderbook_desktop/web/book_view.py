@@ -17,8 +17,14 @@ from orderbook_desktop.core.depth_curve import (
     size_in_view,
 )
 from orderbook_desktop.core.ladder import Ladder, LadderSide, Side, build_ladder
-from orderbook_desktop.core.market_format import MarketFormat, book_steps, market_format, step_text
-from orderbook_desktop.core.number_text import exact_text, percent_text
+from orderbook_desktop.core.number_format import (
+    MarketFormat,
+    book_steps,
+    exact_text,
+    market_format,
+    percent_text,
+    step_text,
+)
 from orderbook_desktop.core.status import Badge
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import MAX_EXPONENT, Scale, rounded_units, split_decimal

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from orderbook_desktop.core.market_format import step_text
+from orderbook_desktop.core.number_format import step_text
 from orderbook_desktop.core.symbols import search_symbols
 from orderbook_desktop.core.units import MAX_EXPONENT
 from orderbook_desktop.core.version import __version__

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.market_format import step_text
+from orderbook_desktop.core.number_format import step_text
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import MAX_EXPONENT
 from orderbook_desktop.web.book_view import step_of, steps_for

@@ -19,7 +19,7 @@ from typing import Any, Final
 import psutil
 from display import Screen
 
-from orderbook_desktop.exchange.local.capture_writer import write_capture
+from orderbook_desktop.exchange.local.synthetic import write_capture
 from orderbook_desktop.system.ports import private_port
 
 _NAME: Final = "orderbook-desktop"

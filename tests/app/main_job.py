@@ -27,7 +27,8 @@ from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, level_texts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import RecordingSink
 from orderbook_desktop.core.status import FeedState
-from orderbook_desktop.engine.engine import Engine, EngineTimes
+from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.settings import EngineTimes
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.local import LocalExchange
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S

@@ -12,7 +12,7 @@ import pytest
 
 from orderbook_desktop.app.browser_view import BrowserView, BrowserViewSwitch
 from orderbook_desktop.app.settings import Settings
-from orderbook_desktop.core.browser_switch import BrowserState
+from orderbook_desktop.core.desk import BrowserState
 from orderbook_desktop.core.library import LentBook
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.desk.desk import LiveDesk

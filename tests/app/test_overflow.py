@@ -13,8 +13,7 @@ from orderbook_desktop.app.commands.record_progress import RecordProgress
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import SourceKind
-from orderbook_desktop.desk.desk_watch import DeskWatch
-from orderbook_desktop.desk.notice_board import NoticeBoard
+from orderbook_desktop.desk.notices import DeskWatch, NoticeBoard
 from orderbook_desktop.engine.engine import Engine
 from tests.storage.recording_fixtures import HandFeed, Tape, started
 from tests.unhurried import ENGINE_TIMES

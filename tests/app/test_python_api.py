@@ -21,7 +21,7 @@ import orderbook_desktop as od
 from orderbook_desktop.app.python_api import RecordingReader
 from orderbook_desktop.app.settings import BadSetting
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.exchange.local.capture_writer import write_capture
+from orderbook_desktop.exchange.local.synthetic import write_capture
 from orderbook_desktop.storage.reading.recording import NotCovered
 from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from orderbook_desktop.storage.store.schema import segment_document, unarchived_document

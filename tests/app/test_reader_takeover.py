@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import orderbook_desktop as od
-from orderbook_desktop.exchange.local.capture_writer import write_capture
+from orderbook_desktop.exchange.local.synthetic import write_capture
 from tests.app.command import run_command
 from tests.storage.processes import ROOT
 

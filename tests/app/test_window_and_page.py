@@ -8,7 +8,7 @@ import pytest
 from PySide6.QtCore import QSettings
 from pytestqt.qtbot import QtBot
 
-from orderbook_desktop.core.market_format import step_text
+from orderbook_desktop.core.number_format import step_text
 from orderbook_desktop.core.units import MAX_EXPONENT
 from orderbook_desktop.gui.panes.book_frame import BookFrame, read_frame
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart

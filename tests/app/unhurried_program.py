@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 
 from orderbook_desktop.app.cli import main
-from orderbook_desktop.app.program_times import ProgramTimes
-from orderbook_desktop.desk.times import DeskTimes
-from orderbook_desktop.engine.engine import EngineTimes
+from orderbook_desktop.app.process.stopping import ProgramTimes
+from orderbook_desktop.desk.settings import DeskTimes
+from orderbook_desktop.engine.settings import EngineTimes
 
 _PARTS = EngineTimes(write_s=5.0, part_s=5.0, jobs_s=5.0, server_s=5.0)
 

@@ -1,10 +1,17 @@
-"""How bad a recording is doing: one order for the window and the recorder on a terminal."""
+"""What a window shows: notices, the state of recordings in one order, the browser view."""
 
 from __future__ import annotations
 
 import pytest
 
-from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.desk import (
+    BrowserState,
+    BrowserStatus,
+    Notice,
+    NoticeAction,
+    NoticeLevel,
+    viewers_text,
+)
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
 
 
@@ -40,3 +47,12 @@ def test_a_status_can_be_an_element_of_a_set() -> None:
         for kept in (False, True, True)
     ]
     assert len(set(statuses)) == 2
+
+
+def test_viewers_are_told_in_words() -> None:
+    assert [viewers_text(count) for count in (0, 1, 12)] == ["0 viewers", "1 viewer", "12 viewers"]
+
+
+def test_the_address_may_hold_the_token_and_is_in_no_repr() -> None:
+    status = BrowserStatus(BrowserState.ON, link="http://127.0.0.1:8000/?token=secret")
+    assert "secret" not in repr(status)

@@ -9,7 +9,7 @@ from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.desk.desk import LiveDesk
 from orderbook_desktop.desk.program import Program
-from orderbook_desktop.desk.times import DeskTimes
+from orderbook_desktop.desk.settings import DeskTimes
 from tests.unhurried import DESK_TIMES
 
 

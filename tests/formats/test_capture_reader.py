@@ -11,7 +11,7 @@ import pytest
 
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff
 from orderbook_desktop.core.received import Broken, FileNotes, Received, UnusableFile
-from orderbook_desktop.exchange.local.capture_writer import write_capture
+from orderbook_desktop.exchange.local.synthetic import write_capture
 from orderbook_desktop.formats import capture_lines
 from orderbook_desktop.formats.capture_reader import captured_messages, is_captured
 from orderbook_desktop.formats.lines import FileLines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orderbook_desktop.core.browser_switch import BrowserState, BrowserStatus
+from orderbook_desktop.core.desk import BrowserState, BrowserStatus
 
 LINK = "http://192.168.1.20:8000/?token=abcdefghijklmnopqrstuvwxyz"
 ON = BrowserStatus(BrowserState.ON, LINK, local_only=False)
@@ -15,7 +15,7 @@ TAKEN = BrowserStatus(
 
 
 class FakeSwitch:
-    """A `core.browser_switch.BrowserSwitch` that obeys at once and notes its commands."""
+    """A `core.desk.BrowserSwitch` that obeys at once and notes its commands."""
 
     def __init__(self) -> None:
         self.status = OFF

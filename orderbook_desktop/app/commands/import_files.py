@@ -15,7 +15,7 @@ from orderbook_desktop.app.commands.database_session import open_database
 from orderbook_desktop.app.commands.long_work import WorkProgress, run_interruptibly
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.event_times import OddTimes
-from orderbook_desktop.core.number_text import counted
+from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.received import Broken, FileNotes, Received, UnusableFile
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.time_text import time_text

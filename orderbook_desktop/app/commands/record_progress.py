@@ -17,7 +17,7 @@ from rich.text import Text
 
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.number_text import counted
+from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.status import age_text, badge_for
 from orderbook_desktop.engine.market_session import MarketSession

@@ -9,13 +9,18 @@ import typer
 
 from orderbook_desktop.app.browser_view import BrowserView, web_options
 from orderbook_desktop.app.commands.symbol_choice import symbols_of
-from orderbook_desktop.app.process.stopping import Workers, stop_on_signals
-from orderbook_desktop.app.program_times import PROGRAM_TIMES, ProgramTimes
+from orderbook_desktop.app.process.stopping import (
+    PROGRAM_TIMES,
+    ProgramTimes,
+    Workers,
+    stop_on_signals,
+)
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.desk.library import library_of_engine
 from orderbook_desktop.desk.symbol_list import SymbolList
-from orderbook_desktop.engine.engine import Engine, EngineTimes
+from orderbook_desktop.engine.engine import Engine
+from orderbook_desktop.engine.settings import EngineTimes
 from orderbook_desktop.exchange.errors import UnknownSymbol
 from orderbook_desktop.storage.errors import (
     BadCredentials,

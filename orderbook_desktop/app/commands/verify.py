@@ -15,7 +15,7 @@ from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.number_text import counted
+from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.time_text import duration_text, time_text
 from orderbook_desktop.core.timeline import Gap, Timeline
 from orderbook_desktop.storage.store.owner import RecorderState, recorder_states

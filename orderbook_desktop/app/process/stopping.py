@@ -12,12 +12,15 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 from typing import Final, NoReturn
 
+from orderbook_desktop.desk.settings import DESK_TIMES, DeskTimes
 from orderbook_desktop.system.early_end import STOPPING, ignore_requests, is_heeded
 
 _log = logging.getLogger(__name__)
@@ -133,3 +136,23 @@ def _lead_nowhere(number: int) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, number)
     os.close(nowhere)
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramTimes:
+    """How long the program and its parts wait, in seconds.
+
+    `desk` are the times of a window's desk; `record` and `serve` use the times of its engine. A
+    window closes within `close_s`. If the process has not ended `grace_s` later, it ends at once.
+    When `record` stops, received events may be written for `write_s`. `now` is the clock of the
+    program.
+    """
+
+    desk: DeskTimes = DESK_TIMES
+    close_s: float = 2.7
+    grace_s: float = 2.0
+    write_s: float = 5.0
+    now: Callable[[], float] = time.monotonic
+
+
+PROGRAM_TIMES: Final = ProgramTimes()

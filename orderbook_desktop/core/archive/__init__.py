@@ -81,7 +81,6 @@ compresses the tokens of each column besides.
 from orderbook_desktop.core.archive.chunk import ArchiveChunk, ChunkHeader
 from orderbook_desktop.core.archive.decoded import ChunkSlice, DecodedChunk, decode_chunk
 from orderbook_desktop.core.archive.encode import encode_chunk, encode_loose
-from orderbook_desktop.core.archive.errors import DamagedChunk
 from orderbook_desktop.core.archive.minutes import (
     MINUTE_MS,
     closed_span,
@@ -96,6 +95,7 @@ from orderbook_desktop.core.archive.verify import (
     same_book,
     verify_chunk,
 )
+from orderbook_desktop.core.errors import DamagedChunk
 
 __all__ = [
     "MINUTE_MS",

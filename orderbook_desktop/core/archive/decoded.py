@@ -16,14 +16,13 @@ from orderbook_desktop.core.archive.chunk import (
     OddColumns,
 )
 from orderbook_desktop.core.archive.encode import NANOSECONDS_PER_MS
-from orderbook_desktop.core.archive.errors import DamagedChunk
 from orderbook_desktop.core.archive.keys import prices_of, read_new_keys, read_start_keys
 from orderbook_desktop.core.archive.lanes import BEFORE_ALL, Lanes, fitting, read_lanes
 from orderbook_desktop.core.archive.quantities import read_quantities
 from orderbook_desktop.core.archive.tokens import read_signed, read_unsigned
 from orderbook_desktop.core.archive.wire import Changes, EventNumbers, spell
 from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.core.errors import BugError
+from orderbook_desktop.core.errors import BugError, DamagedChunk
 from orderbook_desktop.core.event_times import all_in_ms, in_ms, stored_times
 from orderbook_desktop.core.events import DepthDiff, decode_diff, timed
 from orderbook_desktop.core.levels import Int64Array, Levels

@@ -10,7 +10,6 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from orderbook_desktop.core.archive.errors import DamagedChunk
 from orderbook_desktop.core.archive.lanes import fitting, running_sums
 from orderbook_desktop.core.archive.tokens import (
     BoolArray,
@@ -22,6 +21,7 @@ from orderbook_desktop.core.archive.tokens import (
     write_signed,
     write_unsigned,
 )
+from orderbook_desktop.core.errors import DamagedChunk
 from orderbook_desktop.core.levels import Int64Array
 
 

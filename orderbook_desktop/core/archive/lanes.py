@@ -19,13 +19,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from orderbook_desktop.core.archive.errors import DamagedChunk
 from orderbook_desktop.core.archive.tokens import (
     BoolArray,
     Column,
     read_unsigned,
     write_unsigned,
 )
+from orderbook_desktop.core.errors import DamagedChunk
 from orderbook_desktop.core.levels import Int64Array
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)

@@ -28,7 +28,6 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from orderbook_desktop.core.archive.errors import DamagedChunk
 from orderbook_desktop.core.archive.lanes import Lanes, fitting
 from orderbook_desktop.core.archive.tokens import (
     BoolArray,
@@ -38,6 +37,7 @@ from orderbook_desktop.core.archive.tokens import (
     unfold,
     write_unsigned,
 )
+from orderbook_desktop.core.errors import DamagedChunk
 from orderbook_desktop.core.levels import Int64Array
 
 _SAME: Final = 0

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from orderbook_desktop.core.archive.errors import DamagedChunk
+from orderbook_desktop.core.errors import DamagedChunk
 from orderbook_desktop.core.levels import Int64Array
 
 BoolArray = npt.NDArray[np.bool_]

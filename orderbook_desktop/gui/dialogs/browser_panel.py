@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from orderbook_desktop.core.browser_switch import (
+from orderbook_desktop.core.desk import (
     BrowserState,
     BrowserStatus,
     BrowserSwitch,

@@ -32,7 +32,7 @@ from PySide6.QtWidgets import (
 
 from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.disk import bytes_text
-from orderbook_desktop.core.number_text import counted
+from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.gui.actions import Action, FocusKeys
 from orderbook_desktop.gui.dialogs.recordings_model import (

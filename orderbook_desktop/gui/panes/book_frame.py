@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.levels import EMPTY, Levels
-from orderbook_desktop.core.market_format import MarketFormat, market_format
+from orderbook_desktop.core.number_format import MarketFormat, market_format
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus
 from orderbook_desktop.core.symbols import SymbolInfo

@@ -8,7 +8,7 @@ from PySide6.QtCore import QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QToolButton, QWidget
 
-from orderbook_desktop.core.browser_switch import (
+from orderbook_desktop.core.desk import (
     BrowserState,
     BrowserStatus,
     BrowserSwitch,

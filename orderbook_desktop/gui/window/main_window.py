@@ -17,8 +17,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from orderbook_desktop.core.browser_switch import BrowserSwitch
-from orderbook_desktop.core.desk import Desk, NoticeAction
+from orderbook_desktop.core.desk import BrowserSwitch, Desk, NoticeAction
 from orderbook_desktop.core.disk import RecordingPlace
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.status import Badge

@@ -10,7 +10,7 @@ from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from orderbook_desktop.core.disk import DiskStatus, Retention, bytes_text
-from orderbook_desktop.core.number_text import counted
+from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.status import FeedStatus
 from orderbook_desktop.core.time_text import time_of_day_text

@@ -7,9 +7,8 @@ from typing import Final
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QLabel, QToolButton, QWidget
 
-from orderbook_desktop.core.browser_switch import BrowserSwitch
-from orderbook_desktop.core.desk import Desk
-from orderbook_desktop.core.market_format import book_steps, step_text
+from orderbook_desktop.core.desk import BrowserSwitch, Desk
+from orderbook_desktop.core.number_format import book_steps, step_text
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.gui.panes.book_frame import BookFrame

@@ -26,7 +26,7 @@ from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.core.received import UnusableFile
 from orderbook_desktop.core.timeline import Cover, Timeline
 from orderbook_desktop.exchange.local import LocalExchange
-from orderbook_desktop.exchange.local.capture_writer import write_capture
+from orderbook_desktop.exchange.local.synthetic import write_capture
 from orderbook_desktop.formats.names import ExportFormat, ImportFormat
 from orderbook_desktop.storage.exports.exporting import Exported
 from orderbook_desktop.storage.imports.importing import ImportedMarket

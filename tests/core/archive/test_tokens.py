@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderbook_desktop.core.archive.errors import DamagedChunk
 from orderbook_desktop.core.archive.tokens import (
     Column,
     fold,
@@ -17,6 +16,7 @@ from orderbook_desktop.core.archive.tokens import (
     write_signed,
     write_unsigned,
 )
+from orderbook_desktop.core.errors import DamagedChunk
 
 numbers = st.lists(
     st.one_of(

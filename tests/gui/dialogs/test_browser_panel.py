@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.app.window import PANES
-from orderbook_desktop.core.browser_switch import BrowserState, BrowserStatus
+from orderbook_desktop.core.desk import BrowserState, BrowserStatus
 from orderbook_desktop.gui.dialogs.browser_panel import BrowserPanel, QrCode
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.browser_control import BrowserControl

@@ -10,7 +10,7 @@ from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.ladder import Side
-from orderbook_desktop.core.number_text import short_text
+from orderbook_desktop.core.number_format import short_text
 from orderbook_desktop.gui.panes.depth_chart.painter import reading_lines
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder

@@ -11,8 +11,7 @@ from PySide6.QtGui import QFont, QPainter, QPen, QPolygon
 
 from orderbook_desktop.core.depth_curve import Canvas, DepthCurve, Outline, Reading, outline
 from orderbook_desktop.core.ladder import Side
-from orderbook_desktop.core.market_format import MarketFormat
-from orderbook_desktop.core.number_text import axis_text, exact_text, percent_text
+from orderbook_desktop.core.number_format import MarketFormat, axis_text, exact_text, percent_text
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import places_of
 from orderbook_desktop.gui.number_font import NumberMetrics

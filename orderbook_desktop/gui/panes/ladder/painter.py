@@ -10,8 +10,7 @@ from PySide6.QtCore import QPointF, QRect, Qt
 from PySide6.QtGui import QColor, QFont, QPainter
 
 from orderbook_desktop.core.ladder import Ladder, Side
-from orderbook_desktop.core.market_format import MarketFormat
-from orderbook_desktop.core.number_text import percent_text
+from orderbook_desktop.core.number_format import MarketFormat, percent_text
 from orderbook_desktop.gui.number_font import NumberMetrics
 from orderbook_desktop.gui.panes.book_frame import Message
 from orderbook_desktop.gui.panes.ladder.layout import (

@@ -1,4 +1,4 @@
-"""Turns present problems of the engine and of a market into notices."""
+"""The notices of a window, and the watches that turn present problems into notices."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Final
 
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
-from orderbook_desktop.core.number_text import counted
+from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState, SourceKind
-from orderbook_desktop.desk.notice_board import NoticeBoard
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.exchange.errors import (
@@ -23,6 +22,56 @@ from orderbook_desktop.exchange.errors import (
 
 # A first connection takes about a second; after this time the exchange counts as unreachable.
 UNREACHABLE_AFTER_S: Final = 3.0
+
+
+class NoticeBoard:
+    """Keeps the present notices, and calls `changed` when they change.
+
+    A dismissed notice stays away until it is withdrawn; another notice of its key is shown.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._notices: dict[str, Notice] = {}
+        self._dismissed: set[Notice] = set()
+
+    @property
+    def notices(self) -> list[Notice]:
+        """The notices, warnings first, else in the order in which they came up."""
+        return sorted(
+            self._notices.values(), key=lambda notice: notice.level is not NoticeLevel.WARNING
+        )
+
+    def put(self, notice: Notice) -> None:
+        """Show `notice`, in place of an earlier notice of its key."""
+        if self._notices.get(notice.key) == notice or notice in self._dismissed:
+            return
+        self._notices[notice.key] = notice
+        self._changed()
+
+    def tell(self, notice: Notice) -> None:
+        """Show `notice` of a new event, even if the same notice was dismissed before."""
+        self._dismissed.discard(notice)
+        self.put(notice)
+
+    def withdraw(self, *keys: str) -> None:
+        """Remove the notices of `keys`, because their reason is gone."""
+        for key in keys:
+            self._dismissed = {notice for notice in self._dismissed if notice.key != key}
+            if self._notices.pop(key, None) is not None:
+                self._changed()
+
+    def dismiss(self, key: str) -> None:
+        """Remove the notice of `key`, because the person has read it."""
+        notice = self._notices.pop(key, None)
+        if notice is not None:
+            self._dismissed.add(notice)
+            self._changed()
+
+    def clear(self) -> None:
+        """Remove all notices, and forget which were dismissed."""
+        self._dismissed.clear()
+        self.withdraw(*list(self._notices))
 
 
 class ProgramWatch:

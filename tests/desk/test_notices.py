@@ -1,4 +1,4 @@
-"""The notices about the exchange while there is no book."""
+"""A notice is shown once for each reason, until it is dismissed or its reason is gone."""
 
 from __future__ import annotations
 
@@ -7,16 +7,87 @@ from collections.abc import AsyncIterator
 import pytest
 
 from orderbook_desktop.app.settings import load_settings
-from orderbook_desktop.core.desk import NoticeAction
+from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.status import SourceKind
-from orderbook_desktop.desk.desk_watch import UNREACHABLE_AFTER_S, DeskWatch, ProgramWatch
-from orderbook_desktop.desk.notice_board import NoticeBoard
+from orderbook_desktop.desk.notices import UNREACHABLE_AFTER_S, DeskWatch, NoticeBoard, ProgramWatch
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.exchange.errors import Paced, RateLimited, Unreachable
 from tests.app.conftest import NOWHERE
 from tests.unhurried import ENGINE_TIMES
+
+_FIRST = Notice("a", NoticeLevel.WARNING, "The first.")
+_NOTE = Notice("n", NoticeLevel.INFORMATION, "A note.")
+
+
+@pytest.fixture
+def changes() -> list[bool]:
+    return []
+
+
+@pytest.fixture
+def board(changes: list[bool]) -> NoticeBoard:
+    return NoticeBoard(lambda: changes.append(True))
+
+
+def test_the_same_notice_changes_nothing(board: NoticeBoard, changes: list[bool]) -> None:
+    board.put(_FIRST)
+    board.put(_FIRST)
+    assert board.notices == [_FIRST]
+    assert len(changes) == 1
+
+
+def test_a_new_text_takes_the_place_of_the_old(board: NoticeBoard) -> None:
+    board.put(_FIRST)
+    other = Notice("a", NoticeLevel.WARNING, "The second.")
+    board.put(other)
+    assert board.notices == [other]
+
+
+def test_warnings_come_first(board: NoticeBoard) -> None:
+    board.put(_NOTE)
+    board.put(_FIRST)
+    assert board.notices == [_FIRST, _NOTE]
+
+
+def test_a_dismissed_notice_returns_only_after_its_reason_was_gone(board: NoticeBoard) -> None:
+    board.put(_FIRST)
+    board.dismiss("a")
+    board.put(_FIRST)
+    assert board.notices == []
+    board.withdraw("a")
+    board.put(_FIRST)
+    assert board.notices == [_FIRST]
+
+
+def test_another_notice_of_a_dismissed_one_s_key_is_shown(board: NoticeBoard) -> None:
+    other = Notice("a", NoticeLevel.WARNING, "The second.")
+    board.put(_FIRST)
+    board.dismiss("a")
+    board.put(other)
+    assert board.notices == [other]
+    board.dismiss("a")
+    board.put(_FIRST)
+    board.put(other)
+    assert board.notices == []
+
+
+def test_what_just_happened_is_told_again(board: NoticeBoard) -> None:
+    board.tell(_FIRST)
+    board.dismiss("a")
+    board.tell(_FIRST)
+    assert board.notices == [_FIRST]
+
+
+def test_clear_forgets_also_what_was_dismissed(board: NoticeBoard) -> None:
+    board.put(_FIRST)
+    board.put(_NOTE)
+    board.dismiss("a")
+    board.clear()
+    assert board.notices == []
+    board.put(_FIRST)
+    assert board.notices == [_FIRST]
 
 
 class Watched:
