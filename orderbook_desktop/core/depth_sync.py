@@ -47,7 +47,7 @@ class Buffered:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class MissingIds:
     """Update ids `first_missing`..`last_missing`, inclusive, never came: the book is unknown."""
 
     first_missing: int
@@ -127,7 +127,7 @@ class SnapshotTooOld:
     seen_id: int
 
 
-DiffOutcome = Applied | Stale | Buffered | Gap | Crossed | Overflow | Implausible
+DiffOutcome = Applied | Stale | Buffered | MissingIds | Crossed | Overflow | Implausible
 SnapshotOutcome = (
     Synced
     | SnapshotTooOld
@@ -135,7 +135,7 @@ SnapshotOutcome = (
     | SnapshotImplausible
     | Applied
     | Stale
-    | Gap
+    | MissingIds
     | Crossed
 )
 
@@ -197,7 +197,7 @@ class DepthSync:
         expected = self.book.last_update_id + 1
         if diff.first_id > expected:
             self._lose_sync()
-            return [Gap(expected, diff.first_id - 1), *self._wait(diff)]
+            return [MissingIds(expected, diff.first_id - 1), *self._wait(diff)]
         self.book.apply(diff)
         if (crossing := self.book.crossing()) is not None:
             self._lose_sync()
@@ -211,7 +211,7 @@ class DepthSync:
         `taken_ms` is the time at which it was taken, where that is known.
 
         Where ids are missing among these events, or one of them crosses the book, the last outcome
-        is a `Gap` or `Crossed`, and another snapshot is wanted.
+        is a `MissingIds` or `Crossed`, and another snapshot is wanted.
         """
         waiting = sorted(self._buffer, key=lambda diff: (diff.first_id, diff.final_id))
         seen_id = self._seen_beyond(snapshot, waiting)

@@ -17,7 +17,7 @@ from orderbook_desktop.core.units import DEFAULT_EXPONENT
 _T = TypeVar("_T")
 # With eight places 64 bits hold less than 2^63 / 10^8.
 _SURELY_HELD_BELOW: Final = 9e10
-_CUTS_TOLD: Final = 20
+_BREAKS_NOTED: Final = 20
 # A time, and the order of items at the same time.
 Time = tuple[int, ...]
 
@@ -64,16 +64,16 @@ class FileNotes:
     receive times where that is not the usual one.
     """
 
-    cuts: dict[Path, list[str]] = field(default_factory=dict)
+    breaks: dict[Path, list[str]] = field(default_factory=dict)
     left_out: dict[Path, LeftOut] = field(default_factory=dict)
     units: dict[Path, str] = field(default_factory=dict)
 
-    def cut(self, path: Path, line: int, reason: str) -> str:
+    def note_break(self, path: Path, line: int, reason: str) -> str:
         """Note that `path` is broken; return that as a sentence."""
         sentence = f"{path.name} is broken in line {line}: {reason}."
-        cuts = self.cuts.setdefault(path, [])
-        if len(cuts) < _CUTS_TOLD:
-            cuts.append(sentence)
+        breaks = self.breaks.setdefault(path, [])
+        if len(breaks) < _BREAKS_NOTED:
+            breaks.append(sentence)
         return sentence
 
     def leave_out(self, path: Path, line: int, what: str) -> None:

@@ -19,8 +19,8 @@ from orderbook_desktop.core.depth_sync import (
     Crossed,
     DepthSync,
     DiffOutcome,
-    Gap,
     Implausible,
+    MissingIds,
     Overflow,
     SnapshotCrossed,
     SnapshotImplausible,
@@ -239,7 +239,7 @@ class BookFeed:
                 self._set(FeedState.SYNCED, self._odd_times.sentence)
                 if self._sink is not None and not self._sink_missed_some:
                     self._sink.opened(snapshot)
-            case Gap(first, last):
+            case MissingIds(first, last):
                 self._begin_anew(GapCause.FEED_GAP, f"Update ids {first} to {last} are missing.")
             case Crossed():
                 self._begin_anew(GapCause.CROSSED, str(outcome))

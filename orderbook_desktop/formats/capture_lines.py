@@ -228,7 +228,7 @@ class _Lines:
         return -1 if fraction else int(whole)
 
     def _broken(self, number: int, reason: str) -> CaptureLine:
-        sentence = self._notes.cut(self._path, number, reason)
+        sentence = self._notes.note_break(self._path, number, reason)
         return CaptureLine(number, self._latest_ns, "", "", b"", b"", broken=sentence)
 
     def _mended(self, number: int, raw: bytes, error: Exception) -> Iterator[CaptureLine]:

@@ -307,7 +307,7 @@ class _Rows:
             yield group.key.time, group
         elif group is not None:
             reason = f"{reason}, and the event which that lies in is left out"
-        sentence = self._notes.cut(self._path, place.line, reason)
+        sentence = self._notes.note_break(self._path, place.line, reason)
         yield self._latest, Broken(self._latest[0] * _NS_A_US, frozenset(self._markets), sentence)
 
     def _is_ended_before(self, fragment: bytes) -> bool:

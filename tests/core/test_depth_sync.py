@@ -13,8 +13,8 @@ from orderbook_desktop.core.depth_sync import (
     Crossed,
     DepthSync,
     DiffOutcome,
-    Gap,
     Implausible,
+    MissingIds,
     Overflow,
     SnapshotCrossed,
     SnapshotTooOld,
@@ -129,7 +129,7 @@ class Interleavings(RuleBasedStateMachine):
                 assert outcomes == [Applied(diff)]
                 assert self.sync.book.last_update_id == diff.final_id
         else:
-            assert outcomes == [Gap(last + 1, diff.first_id - 1), Buffered(diff)]
+            assert outcomes == [MissingIds(last + 1, diff.first_id - 1), Buffered(diff)]
         if not self.sync.synced:
             self.waiting.append(diff)
 
@@ -168,7 +168,7 @@ class Interleavings(RuleBasedStateMachine):
             if diff.final_id <= last:
                 expected.append(Stale(diff))
             elif diff.first_id > last + 1:
-                expected.append(Gap(last + 1, diff.first_id - 1))
+                expected.append(MissingIds(last + 1, diff.first_id - 1))
                 self.waiting = waiting[position:]
                 break
             elif self.reference.take(diff.payload).is_crossed:
@@ -241,8 +241,8 @@ def test_gap_among_what_waits_is_named_and_the_rest_waits_on() -> None:
     for first, last in ((10, 11), (14, 15), (16, 17)):
         sync.receive_diff(a_diff(first, last))
     outcomes = sync.receive_snapshot(a_snapshot(9))
-    assert [type(outcome) for outcome in outcomes] == [Synced, Applied, Gap]
-    assert outcomes[-1] == Gap(12, 13)
+    assert [type(outcome) for outcome in outcomes] == [Synced, Applied, MissingIds]
+    assert outcomes[-1] == MissingIds(12, 13)
     assert sync.wants_snapshot
     assert shown(sync.book) == ([], [])
     again = sync.receive_snapshot(a_snapshot(13))
@@ -264,7 +264,7 @@ def test_gap_empties_the_book_and_changes_its_revision() -> None:
     sync.receive_snapshot(a_snapshot(9))
     revision = sync.book.revision
     late = a_diff(12, 13)
-    assert sync.receive_diff(late) == [Gap(10, 11), Buffered(late)]
+    assert sync.receive_diff(late) == [MissingIds(10, 11), Buffered(late)]
     assert shown(sync.book) == ([], [])
     assert sync.book.revision > revision
 
@@ -354,7 +354,7 @@ def test_ids_may_go_on_a_million_a_second() -> None:
     later = timed(a_diff(70_000_000, 70_000_000), 1_700_000_060_000)
     sync = DepthSync()
     sync.receive_snapshot(a_snapshot(5), 1_700_000_000_000)
-    assert sync.receive_diff(later) == [Gap(6, 69_999_999), Buffered(later)]
+    assert sync.receive_diff(later) == [MissingIds(6, 69_999_999), Buffered(later)]
     # A minute holds no more than this.
     beyond = timed(a_diff(70_000_006, 70_000_006), 1_700_000_060_000)
     sync = DepthSync()

@@ -65,9 +65,9 @@ def test_the_sentence_names_file_and_line() -> None:
 
 def test_what_is_broken_and_left_out_is_noted_by_file() -> None:
     notes, path = FileNotes(), Path("a.gz")
-    told = [notes.cut(path, line, "it ends") for line in range(1, 40)]
+    told = [notes.note_break(path, line, "it ends") for line in range(1, 40)]
     assert told[1] == "a.gz is broken in line 2: it ends."
-    assert notes.cuts == {path: told[:20]}
+    assert notes.breaks == {path: told[:20]}
     for line in (7, 8):
         notes.leave_out(path, line, "a trade")
     assert notes.left_out == {path: LeftOut(2, 7, "a trade")}

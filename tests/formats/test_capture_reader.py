@@ -196,7 +196,7 @@ def test_a_file_cut_off_in_its_gzip_data(tmp_path: Path) -> None:
     assert isinstance(broken, Broken)
     assert broken.markets == {"BTCUSDT"}
     assert "the gzip data are cut off" in broken.detail
-    assert notes.cuts[path] == [broken.detail]
+    assert notes.breaks[path] == [broken.detail]
 
 
 def test_its_first_line_tells_the_format() -> None:

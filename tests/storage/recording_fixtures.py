@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import pytest
 
 from orderbook_desktop.core.archive import decode_chunk
-from orderbook_desktop.core.depth_sync import Applied, DepthSync, Gap, Synced
+from orderbook_desktop.core.depth_sync import Applied, DepthSync, MissingIds, Synced
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import RecordingSink, StreamItem
@@ -231,7 +231,7 @@ class HandFeed:
                     self.sink.applied(diff, self.sync.book)
                 case Synced(snapshot):
                     self.sink.opened(snapshot)
-                case Gap(first, last):
+                case MissingIds(first, last):
                     self.sink.broken(GapCause.FEED_GAP, f"{first}-{last}")
 
 

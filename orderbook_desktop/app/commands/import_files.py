@@ -179,8 +179,8 @@ def _odd_times(times: OddTimes) -> Iterator[str]:
 
 
 def _notes(notes: FileNotes) -> Iterator[str]:
-    for cuts in notes.cuts.values():
-        for sentence in cuts:
+    for breaks in notes.breaks.values():
+        for sentence in breaks:
             yield f"{sentence} Every whole line was read."
     for path, left_out in notes.left_out.items():
         lines = "was left out: it" if left_out.count == 1 else "were left out: the first"

@@ -24,8 +24,8 @@ from orderbook_desktop.core.depth_sync import (
     Crossed,
     DepthSync,
     DiffOutcome,
-    Gap,
     Implausible,
+    MissingIds,
     Overflow,
     SnapshotCrossed,
     SnapshotImplausible,
@@ -246,7 +246,7 @@ class MarketRuns:
             case Overflow(diff):
                 self._remove_waiting(diff)
                 self._set_aside(diff)
-            case Gap(first, last):
+            case MissingIds(first, last):
                 self._end(GapCause.FEED_GAP, f"Update ids {first} to {last} are missing.")
             case Crossed():
                 self._end(GapCause.CROSSED, str(outcome))
