@@ -27,10 +27,10 @@ from orderbook_desktop.exchange.stream import BinanceStreams
 from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.reading.change_stream import RecordedSnapshots, RecordedStreams
 from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.storage.retention.disk_usage import folder_size, free_bytes
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from orderbook_desktop.storage.server.start_failures import until_worth_trying
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.disk_usage import folder_size, free_bytes
 from orderbook_desktop.system.attempts import Repeats
 from orderbook_desktop.system.tasks import Jobs
 

@@ -11,9 +11,9 @@ from typing import Final
 
 from orderbook_desktop.core.disk import DAY_MS, FolderSize, RecordingSize, Retention
 from orderbook_desktop.storage.failures import is_driver_failure
-from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
 from orderbook_desktop.storage.retention.retention import Pruner
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.disk_usage import RecordingSizes
 from orderbook_desktop.system.attempts import Repeats
 
 _log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from pymongo.errors import AutoReconnect
 
 from orderbook_desktop.core.disk import GB, FolderSize, Retention
 from orderbook_desktop.engine.recording_keeper import RecordingKeeper
-from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.disk_usage import RecordingSizes
 from tests.storage.archived_fixtures import store_segment
 from tests.storage.recording_fixtures import Tape, all_of
 

@@ -17,9 +17,9 @@ from orderbook_desktop.core.disk import GB, Retention
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.recorder.recorder import Recorder, RecorderTimes
-from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
 from orderbook_desktop.storage.retention.retention import Pruner
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.disk_usage import RecordingSizes
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.archive_fixtures import archiver_of, held_in, record
 from tests.storage.archived_fixtures import store_segment, store_witness

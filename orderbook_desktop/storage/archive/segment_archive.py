@@ -17,12 +17,12 @@ from orderbook_desktop.core.archive import MINUTE_MS, closed_span, decode_chunk,
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.storage.archive.lease import ArchiveLease, HeldSegment
 from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_chunk
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents
 from orderbook_desktop.storage.store.checkpoints import stored_book
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.leases import ArchiveLease, HeldSegment
 from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
 from orderbook_desktop.storage.store.schema import CHECKPOINTS

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from orderbook_desktop.core.disk import RecordingSize, Retention, bytes_text
-from orderbook_desktop.storage.retention.cuts import (
+from orderbook_desktop.storage.store.cuts import (
     ChainLink,
     Cut,
     CutSegment,

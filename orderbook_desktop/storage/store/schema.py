@@ -6,7 +6,7 @@
                  stay here until they are archived.
 `depth_chunks`   the archive (`storage.store.packing`). Beside the fields of a chunk:
                  `segment` that it belongs to, `epoch` of the lease under which it was written
-                 (`storage.archive.lease`), and `sum`, a checksum of these. `_id` is
+                 (`storage.store.leases`), and `sum`, a checksum of these. `_id` is
                  `SEGMENT:START_ID`. Each chunk starts where the one before it ends. Loose
                  chunks have None as `segment`, and `_id` is `MARKET:loose:FIRST_ID:LAST_ID`,
                  with a number appended if that is taken.

@@ -17,11 +17,11 @@ from orderbook_desktop.core.sources import StreamBroken
 from orderbook_desktop.storage.archive import loose_archive
 from orderbook_desktop.storage.archive import proof as archive_proof
 from orderbook_desktop.storage.archive.archiver import Archiver, ArchiveTimes
-from orderbook_desktop.storage.archive.lease import ArchiveLease
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.leases import ArchiveLease
 from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
 from orderbook_desktop.storage.store.packing import DamagedDocument, PackedChunk, pack_chunk
 from orderbook_desktop.system.tasks import ending

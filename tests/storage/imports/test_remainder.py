@@ -16,7 +16,7 @@ from orderbook_desktop.storage.imports.importing import Step, import_messages
 from orderbook_desktop.storage.imports.recorded_market import ImportConflict
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.storage.retention.cuts import CutSegment, SegmentCutter
+from orderbook_desktop.storage.store.cuts import CutSegment, SegmentCutter
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt

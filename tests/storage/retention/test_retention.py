@@ -12,11 +12,11 @@ from orderbook_desktop.core.disk import GB, RecordingSize, Retention
 from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.storage.retention.cuts import cuttable_loose
-from orderbook_desktop.storage.retention.disk_usage import RecordingSizes
 from orderbook_desktop.storage.retention.retention import Pruner
 from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.cuts import cuttable_loose
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.disk_usage import RecordingSizes
 from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
 from orderbook_desktop.storage.store.packing import pack_chunk
 from orderbook_desktop.storage.verification.verification import verify

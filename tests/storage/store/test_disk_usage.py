@@ -12,14 +12,14 @@ import pytest
 
 from orderbook_desktop.core.archive import encode_loose
 from orderbook_desktop.core.disk import FolderSize, RecordingSize
-from orderbook_desktop.storage.retention.disk_usage import (
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.disk_usage import (
     RecordingSizes,
     file_bytes,
     folder_size,
     free_bytes,
 )
-from orderbook_desktop.storage.store.chunks import ChunkStore
-from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import pack_chunk
 from tests.storage.archived_fixtures import store_segment, store_witness
 from tests.storage.recording_fixtures import ServerThread, Tape, all_of, server_in

@@ -8,7 +8,7 @@ import pytest
 
 from orderbook_desktop.core.archive import same_book
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
-from orderbook_desktop.storage.retention.cuts import ChainLink, Cut, CutSegment, SegmentCutter
+from orderbook_desktop.storage.store.cuts import ChainLink, Cut, CutSegment, SegmentCutter
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import Document
 from orderbook_desktop.storage.store.segments import read_segment
