@@ -34,6 +34,17 @@ def pytest_collection_finish() -> None:
     gc.disable()
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Spare the collections also what is left behind a module: imported modules, and caches.
+
+    Only there, when no fixture of the module lives: all objects that a test makes are collected.
+    """
+    yield
+    if nextitem is None or nextitem.path != item.path:
+        gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     """Fail a test that leaves threads or child processes behind."""

@@ -62,6 +62,7 @@ def fill(ballast: Path) -> None:
         file.write(bytes(left))
 
 
+@pytest.mark.makes_database
 async def test_a_full_disk_at_the_start_is_said(mount: Mount) -> None:
     data_dir = mount("size=128k") / "data"
     async with LocalExchange(SyntheticSource(seed=7)) as exchange:
@@ -72,6 +73,7 @@ async def test_a_full_disk_at_the_start_is_said(mount: Mount) -> None:
     assert "Traceback" not in app.said
 
 
+@pytest.mark.makes_database
 async def test_a_read_only_disk_is_said(mount: Mount) -> None:
     data_dir = mount(_DISK) / "data"
     data_dir.mkdir()

@@ -128,6 +128,7 @@ async def test_no_client_gets_in_without_the_password(tmp_path: Path) -> None:
             assert [one async for one in ours["book"]["things"].find({})] == [{"_id": 1}]
 
 
+@pytest.mark.makes_database
 @pytest.mark.skipif(sys.platform == "win32", reason="modes mean nothing there")
 async def test_no_other_user_can_read_the_files(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
@@ -139,6 +140,7 @@ async def test_no_other_user_can_read_the_files(tmp_path: Path) -> None:
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
 
 
+@pytest.mark.makes_database
 async def test_the_password_is_in_its_file_only(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,

@@ -37,6 +37,7 @@ def kill_child(server: DatabaseServer) -> int:
     return pid
 
 
+@pytest.mark.makes_database
 async def test_runs_the_builtin_database_where_nothing_else_is(tmp_path: Path) -> None:
     async with DatabaseServer(tmp_path) as server:
         assert server.state is ServerState.READY
@@ -137,6 +138,7 @@ def _bound(thief: socket.socket, port: int) -> bool:
     return True
 
 
+@pytest.mark.makes_database
 @pytest.mark.skipif(sys.platform == "win32", reason="killed by a signal")
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_child_that_is_killed_while_it_starts_is_started_again(
@@ -166,6 +168,7 @@ async def test_unsubscribed_callbacks_are_left_alone(tmp_path: Path) -> None:
     assert calls == [ServerState.READY]
 
 
+@pytest.mark.makes_database
 async def test_cancelled_start_leaves_nothing(tmp_path: Path, own_children: OwnChildren) -> None:
     server = DatabaseServer(tmp_path)
     starting = asyncio.create_task(server.start())
