@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-# After so long without an event on an open feed, the book on screen is stale.
+# A book is stale if it is older: no event came, or the events that came are late.
 STALE_AFTER_MS: Final = 5_000
 
 
@@ -36,24 +36,25 @@ class FeedStatus:
     `source` is where the book on screen comes from now; in state DATABASE_AWAY the direct one
     stands in. `last_received_ns` is when the last event was received, by the clock of the program
     that received it. For a recorded event that may be another computer's clock (ns since the
-    epoch, 0: none yet). `detail` is one sentence, or empty. `arrived_ns` is when the last event,
-    or the whole book, arrived here (0: never). It is measured by `steady_ns`, a clock that steps
-    of the time of day do not move.
+    epoch, 0: none yet). `detail` is one sentence, or empty. `as_of_ns` is the time up to which the
+    book is known (0: never). This is when its last event arrived here, or earlier where that event
+    was late (`core.lateness`), or when the whole book was asked for. It is measured by `steady_ns`,
+    a clock that steps of the time of day do not move.
     """
 
     state: FeedState
     source: SourceKind
     last_received_ns: int = 0
     detail: str = ""
-    arrived_ns: int = 0
+    as_of_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Badge:
     """What the badge shows: `state` (STALE only where nothing is worse), age, detail.
 
-    `age_ms` is the time since the last event, or since the book was loaded if that was later. It
-    is None while there was neither.
+    `age_ms` is the age of the book: the time since its last event was due here, or since the book
+    was asked for if that was later. It is None while there was neither.
     """
 
     state: FeedState
@@ -63,9 +64,9 @@ class Badge:
 
 
 def badge_for(status: FeedStatus, now_ns: int) -> Badge:
-    """Return the badge for `status` at the time `now_ns` (by the clock of `arrived_ns`)."""
+    """Return the badge for `status` at the time `now_ns` (by the clock of `as_of_ns`)."""
     age_ms = None
-    if news_ns := status.arrived_ns or status.last_received_ns:
+    if news_ns := status.as_of_ns or status.last_received_ns:
         age_ms = max(0, (now_ns - news_ns) // 1_000_000)
     state = status.state
     if state is FeedState.SYNCED and age_ms is not None and age_ms > STALE_AFTER_MS:

@@ -31,6 +31,7 @@ from orderbook_desktop.core.depth_sync import (
 from orderbook_desktop.core.errors import InexactValue, KnownError
 from orderbook_desktop.core.event_times import EventClock, OddTimes
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, timed
+from orderbook_desktop.core.lateness import Punctuality, UsualDelay
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import (
     DiffStream,
@@ -68,7 +69,8 @@ class BookFeed:
     connection, None while all is well. A `RecordingSink` can be attached and detached while the
     feed runs. After a snapshot has failed, the feed asks again after `first_delay` seconds; the
     delay grows up to `longest_delay`. `now` is a clock for waits, `now_ns` the time of day, and
-    `age_clock_ns` a clock for the ages of events.
+    `age_clock_ns` a clock for the ages of events. Feeds of the same market, whose events come from
+    the same exchange, share a `usual_delay`.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class BookFeed:
         kind: SourceKind,
         first_delay: float = 0.5,
         longest_delay: float = 15.0,
+        usual_delay: UsualDelay | None = None,
         now: Callable[[], float] = time.monotonic,
         now_ns: Callable[[], int] = time.time_ns,
         age_clock_ns: Callable[[], int] = steady_ns,
@@ -103,7 +106,8 @@ class BookFeed:
         # Why the stream lost its continuity, until the book is known again.
         self._broken_by = ""
         self._last_received_ns = 0
-        self._arrived_ns = 0
+        self._as_of_ns = 0
+        self._punctuality = Punctuality(usual_delay or UsualDelay())
         self._clock = EventClock()
         self._odd_times = OddTimes()
         self._base_id = 0
@@ -129,7 +133,7 @@ class BookFeed:
     def status(self) -> FeedStatus:
         """The state of the feed: how far the book can be trusted now."""
         return FeedStatus(
-            self._state, self._kind, self._last_received_ns, self._detail, self._arrived_ns
+            self._state, self._kind, self._last_received_ns, self._detail, self._as_of_ns
         )
 
     @property
@@ -197,19 +201,28 @@ class BookFeed:
 
     def _take_diff(self, diff: DepthDiff, tasks: asyncio.TaskGroup) -> None:
         self._last_received_ns = diff.received_ns or self._last_received_ns
-        # The receive time of a recorded event is in the past, and may be of another clock.
-        is_by_our_clock = self._kind is SourceKind.DIRECT and diff.received_ns
-        waited_ns = self._now_ns() - diff.received_ns if is_by_our_clock else 0
-        self._arrived_ns = self._age_clock_ns() - max(0, waited_ns)
         self._event_came.set()
         diff = self._timed(diff)
         outcomes = self._sync.receive_diff(diff)
+        arrived_ns = self._arrival_of(diff)
+        if isinstance(outcomes[0], Applied):
+            self._punctuality.take(diff.event_ms, diff.received_ns, arrived_ns)
+        # An event of old that comes again makes the book no older.
+        due_ns = self._punctuality.due_ns(diff.event_ms, arrived_ns)
+        self._as_of_ns = max(self._as_of_ns, due_ns)
         if self._sink is not None and not isinstance(outcomes[0], Implausible):
             self._sink.received(diff)
         for outcome in outcomes:
             self._act_on(outcome)
         if self._sync.wants_snapshot and self._state is not FeedState.RECONNECTING:
             self._fetch(tasks)
+
+    def _arrival_of(self, diff: DepthDiff) -> int:
+        """Return when `diff` arrived, by the clock for ages."""
+        # The receive time of a recorded event is in the past, and may be of another clock.
+        is_by_our_clock = self._kind is SourceKind.DIRECT and diff.received_ns
+        waited_ns = self._now_ns() - diff.received_ns if is_by_our_clock else 0
+        return self._age_clock_ns() - max(0, waited_ns)
 
     def _timed(self, diff: DepthDiff) -> DepthDiff:
         """Return `diff` with the time that counts; log odd times, once for each kind."""
@@ -234,8 +247,6 @@ class BookFeed:
                 self._events_wait = False
                 self._base_id = snapshot.last_update_id
                 self._horizon = horizon_of(snapshot)
-                # The age counts from here: a stream without any events must not look fresh.
-                self._arrived_ns = self._age_clock_ns()
                 self._set(FeedState.SYNCED, self._odd_times.sentence)
                 if self._sink is not None and not self._sink_missed_some:
                     self._sink.opened(snapshot)
@@ -322,6 +333,7 @@ class BookFeed:
         without_book = backoff_delays(_WITHOUT_BOOK_FIRST_S, cap=_WITHOUT_BOOK_LONGEST_S)
         repeats = Repeats()
         while self._sync.wants_snapshot:
+            asked_ns = self._age_clock_ns()
             try:
                 snapshot = await self._snapshots.snapshot(self._market)
             except KnownError as error:
@@ -339,7 +351,7 @@ class BookFeed:
                 if isinstance(error, NoBook):
                     await self._until_event(next(without_book))
             else:
-                if self._take_snapshot(snapshot):
+                if self._take_snapshot(snapshot, asked_ns):
                     return
                 pause = next(delays)
             await asyncio.sleep(pause)
@@ -348,10 +360,14 @@ class BookFeed:
         self._event_came.clear()
         await set_within(self._event_came, longest_s)
 
-    def _take_snapshot(self, snapshot: DepthSnapshot) -> bool:
-        """Give the snapshot to the synchroniser; return whether the book is known now."""
+    def _take_snapshot(self, snapshot: DepthSnapshot, asked_ns: int) -> bool:
+        """Give the snapshot to the synchroniser; return whether the book is known now.
+
+        The snapshot was asked for at `asked_ns`, by the clock for ages.
+        """
         taken_ms = self._now_ns() // _NS_A_MS
         for outcome in self._sync.receive_snapshot(snapshot, taken_ms):
+            self._note_age(outcome, asked_ns)
             self._act_on(outcome)
             if isinstance(outcome, SnapshotTooOld):
                 _log.info(
@@ -365,6 +381,17 @@ class BookFeed:
             self._open_segment_here()
         self._changed()
         return self._sync.synced
+
+    def _note_age(self, outcome: SnapshotOutcome, asked_ns: int) -> None:
+        """Note the age of a book that begins with a snapshot, and of the events that waited."""
+        match outcome:
+            case Synced(snapshot) if snapshot.event_ms:
+                self._as_of_ns = self._punctuality.due_ns(snapshot.event_ms, asked_ns)
+            case Synced():
+                self._as_of_ns = asked_ns
+            case Applied(diff):
+                due_ns = self._punctuality.due_ns(diff.event_ms, self._age_clock_ns())
+                self._as_of_ns = max(self._as_of_ns, due_ns)
 
 
 def _pause_after(error: KnownError, pause: float) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
+from orderbook_desktop.core.lateness import UsualDelay
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import BookLook, DiffStream, SnapshotSource
@@ -61,7 +62,10 @@ class MarketSession:
         self.market = market
         self.recording = False
         self.paused = False
-        self.live = BookFeed(market, parts.rest, parts.streams, SourceKind.DIRECT)
+        usual_delay = UsualDelay()
+        self.live = BookFeed(
+            market, parts.rest, parts.streams, SourceKind.DIRECT, usual_delay=usual_delay
+        )
         self.recorded = BookFeed(
             market,
             parts.recorded_snapshots,
@@ -69,6 +73,7 @@ class MarketSession:
             SourceKind.MONGO,
             _RECORDED_FIRST_DELAY_S,
             _RECORDED_LONGEST_DELAY_S,
+            usual_delay,
         )
         self.view = ViewSource(
             self.live,

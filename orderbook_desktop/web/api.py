@@ -61,7 +61,7 @@ class FollowedSymbol(BaseModel):
     )
     status: FeedState
     detail: str = Field(description="What is wrong, in a sentence; empty while all is well.")
-    ageMs: int | None = Field(description="How long ago the last event came.")  # noqa: N815
+    ageMs: int | None = Field(description="How old the book is; null before the first.")  # noqa: N815
     lastUpdateId: int  # noqa: N815
     viewers: int
 

@@ -103,8 +103,8 @@ class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
     `kind` is `book` (replace the book), `diff` (set these levels; a quantity of 0 removes its
     level) or `beat` (nothing changed). A diff applies to the book whose `seq` is `from`; a
     client with another book connects anew. Levels are exact decimals, best price first, as
-    JSON. Times are ms. `age_ms` is the age of the last event when the message was made, None
-    before the first event. `demo` is true while the market is made up, and absent otherwise.
+    JSON. Times are ms. `age_ms` is the age of the book when the message was made, None before the
+    first one. `demo` is true while the market is made up, and absent otherwise.
     """
 
     kind: Literal["book", "diff", "beat"]

@@ -165,6 +165,14 @@ class Channel:
         self._frames = {}
         return True
 
+    def look_if_untrue(self) -> None:
+        """Begin a new moment if the state of the present one is not true any more.
+
+        A moment that began before a suspension may be sent after it.
+        """
+        if self.badge().state is not self._moment.badge.state:
+            self.look()
+
     def beat(self) -> None:
         """Count a heartbeat, which viewers are sent while nothing changes."""
         self.beats += 1

@@ -70,6 +70,7 @@ class _OpenChannel:
         self.left_at = now
         self.sent_at = now
         self.due_at = now
+        self._called_seq = channel.moment.seq
 
     def refresh(self, now: float) -> bool:
         """Look at the book if it has no users, since `Hub.run` looks only at books with users.
@@ -83,7 +84,10 @@ class _OpenChannel:
 
     def look(self, now: float) -> bool:
         """Look at the book; return whether there is something to send."""
-        if self.channel.look():
+        self.channel.look()
+        # Also a moment that began between two looks, with the frame for one of the viewers.
+        if self.channel.moment.seq != self._called_seq:
+            self._called_seq = self.channel.moment.seq
             # The interval holds on average: after a late moment the next one may come early.
             self.due_at = max(self.due_at, now - self._times.tick_s) + self._times.tick_s
         elif now - self.sent_at >= self._times.beat_s:
@@ -124,6 +128,7 @@ class Seat:
         ends_at = self._hub.now() + self._age_s
         channel, beats = self.channel, self.channel.beats
         while not self._hub.closed and self._hub.now() < ends_at:
+            channel.look_if_untrue()
             present = channel.moment.seq
             if present != last_seq:
                 yield form.frame(channel, last_seq)
@@ -205,6 +210,7 @@ class Hub:
         try:
             if patience_s:
                 await self._until_known(opened.channel, patience_s)
+            opened.channel.look_if_untrue()
             yield opened.channel
         finally:
             self._release(opened)

@@ -49,8 +49,8 @@ def test_without_an_event_there_is_no_age() -> None:
 def test_the_age_counts_by_our_own_clock() -> None:
     """Who recorded the event may live an hour in the future, or in the past."""
     for received_ns in (0, NOW_NS - 3_600_000 * MS, NOW_NS + 3_600_000 * MS):
-        arrived_ns = NOW_NS - STALE_AFTER_MS * MS - MS
-        status = FeedStatus(FeedState.SYNCED, SourceKind.MONGO, received_ns, "", arrived_ns)
+        as_of_ns = NOW_NS - STALE_AFTER_MS * MS - MS
+        status = FeedStatus(FeedState.SYNCED, SourceKind.MONGO, received_ns, "", as_of_ns)
         shown = badge_for(status, NOW_NS)
         assert (shown.state, shown.age_ms) == (FeedState.STALE, STALE_AFTER_MS + 1)
 

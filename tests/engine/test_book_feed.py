@@ -14,7 +14,14 @@ import pytest
 from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop.core.errors import InexactValue
-from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
+from orderbook_desktop.core.events import (
+    DepthDiff,
+    DepthSnapshot,
+    decode_diff,
+    decode_snapshot,
+    timed,
+)
+from orderbook_desktop.core.lateness import UsualDelay
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
@@ -119,11 +126,18 @@ class HandSnapshots:
 class Hand:
     """A feed whose stream, snapshots and sink the test controls."""
 
-    def __init__(self, first_delay: float = 0.02, kind: SourceKind = SourceKind.DIRECT) -> None:
+    def __init__(
+        self,
+        first_delay: float = 0.02,
+        kind: SourceKind = SourceKind.DIRECT,
+        usual_delay: UsualDelay | None = None,
+    ) -> None:
         self.stream = HandStream()
         self.snapshots = HandSnapshots()
         self.sink = NotedSink()
-        self.feed = BookFeed(BTC, self.snapshots, self.stream, kind, first_delay)
+        self.feed = BookFeed(
+            BTC, self.snapshots, self.stream, kind, first_delay, usual_delay=usual_delay
+        )
 
     @property
     def state(self) -> FeedState:
@@ -147,9 +161,11 @@ class Hand:
 
 @asynccontextmanager
 async def by_hand(
-    first_delay: float = 0.02, kind: SourceKind = SourceKind.DIRECT
+    first_delay: float = 0.02,
+    kind: SourceKind = SourceKind.DIRECT,
+    usual_delay: UsualDelay | None = None,
 ) -> AsyncIterator[Hand]:
-    hand = Hand(first_delay, kind)
+    hand = Hand(first_delay, kind, usual_delay)
     running = asyncio.create_task(hand.feed.run())
     try:
         yield hand
@@ -175,30 +191,34 @@ async def test_states_from_connecting_to_synced() -> None:
 
 async def test_a_book_whose_stream_is_dead_from_the_start_gets_old() -> None:
     async with by_hand() as hand:
-        assert hand.feed.status.arrived_ns == 0
+        assert hand.feed.status.as_of_ns == 0
         before_ns = steady_ns()
         await hand.synced()
         status = hand.feed.status
-        assert before_ns <= status.arrived_ns <= steady_ns()
+        assert before_ns <= status.as_of_ns <= steady_ns()
         assert status.last_received_ns == 0
-        assert badge_for(status, status.arrived_ns + 5_001_000_000).state is FeedState.STALE
+        assert badge_for(status, status.as_of_ns + 5_001_000_000).state is FeedState.STALE
 
 
-async def test_a_recorded_event_s_age_counts_from_its_arrival_here() -> None:
+async def test_a_first_recorded_event_s_age_counts_from_its_arrival_here() -> None:
     async with by_hand(kind=SourceKind.MONGO) as hand:
         await hand.synced()
         before_ns = steady_ns()
         await hand.give(diff(11))
         assert hand.feed.status.last_received_ns == 9
-        assert before_ns <= hand.feed.status.arrived_ns <= steady_ns()
+        assert before_ns <= hand.feed.status.as_of_ns <= steady_ns()
 
 
 @pytest.mark.allows_log("WARNING .*Some events have impossible times")
 async def test_a_direct_event_s_age_counts_from_the_socket() -> None:
     async with by_hand() as hand:
         await hand.synced()
+        later_ns = steady_ns() + 60_000_000_000
+        hand.feed._age_clock_ns = lambda: later_ns
         await hand.give(diff(11, received_ns=time.time_ns() - 7_000_000_000))
-        assert badge_for(hand.feed.status, steady_ns()).state is FeedState.STALE
+        badge = badge_for(hand.feed.status, later_ns)
+        assert badge.state is FeedState.STALE
+        assert 7_000 <= (badge.age_ms or 0) < 60_000
 
 
 @pytest.mark.allows_log("WARNING .*Some events have impossible times")
@@ -214,6 +234,104 @@ async def test_a_time_of_day_that_is_set_back_makes_no_dead_book_fresh(
         status = hand.feed.status
         assert badge_for(status, steady_ns()).state is FeedState.SYNCED
         assert badge_for(status, steady_ns() + 6_000_000_000).state is FeedState.STALE
+
+
+class Backlog:
+    """A feed whose clock the test sets, and events that are made by another computer's clock."""
+
+    def __init__(self, hand: Hand, exchange_off_ms: int) -> None:
+        self.hand = hand
+        self.now_ms = 1_000_000
+        self._off_ms = time.time_ns() // 1_000_000 + exchange_off_ms
+        self._last = 10
+        hand.feed._age_clock_ns = lambda: self.now_ms * 1_000_000
+
+    async def made(self, *times_ms: int) -> list[tuple[FeedState, int | None]]:
+        """Take events of these times; return the badge's state and age after each."""
+        seen = []
+        for time_ms in times_ms:
+            self._last += 1
+            event = timed(diff(self._last, received_ns=0), self._off_ms + time_ms)
+            await self.hand.give(event)
+            badge = badge_for(self.hand.feed.status, self.now_ms * 1_000_000)
+            seen.append((badge.state, badge.age_ms))
+        return seen
+
+    async def punctual(self, until_ms: int) -> None:
+        """Take an event of each second, at once."""
+        while self.now_ms < until_ms:
+            self.now_ms += 1_000
+            assert await self.made(self.now_ms) == [(FeedState.SYNCED, 0)]
+
+
+@pytest.mark.parametrize("kind", [SourceKind.MONGO, SourceKind.DIRECT])
+@pytest.mark.parametrize("off_ms", [0, -3_600_000, 7_000, 3_600_000])
+async def test_a_book_that_is_read_from_a_backlog_is_never_synced(
+    kind: SourceKind, off_ms: int
+) -> None:
+    """The reader was suspended; the events that waited arrive now, but are not news."""
+    async with by_hand(kind=kind) as hand:
+        backlog = Backlog(hand, off_ms)
+        await hand.synced()
+        await backlog.punctual(1_020_000)
+        backlog.now_ms = 1_031_400
+        seen = await backlog.made(1_021_000, 1_024_000, 1_026_000, 1_027_000, 1_031_000)
+        assert seen == [
+            *((FeedState.STALE, 10_400), (FeedState.STALE, 7_400), (FeedState.STALE, 5_400)),
+            *((FeedState.SYNCED, 4_400), (FeedState.SYNCED, 400)),
+        ]
+        backlog.now_ms = 1_032_000
+        await backlog.punctual(1_040_000)
+
+
+async def test_an_event_of_old_that_comes_again_makes_no_book_stale() -> None:
+    async with by_hand(kind=SourceKind.MONGO) as hand:
+        backlog = Backlog(hand, 0)
+        await hand.synced()
+        await backlog.punctual(1_020_000)
+        backlog._last = 12
+        assert await backlog.made(1_003_000) == [(FeedState.SYNCED, 0)]
+        assert hand.feed.book.last_update_id == 30
+
+
+async def test_a_book_that_is_loaded_is_as_old_as_its_last_event() -> None:
+    """The recorder stands still; a reader that begins now finds its last book."""
+    usual = UsualDelay()
+    usual.set(-5 * 1_000_000, 0)
+    async with by_hand(kind=SourceKind.MONGO, usual_delay=usual) as hand:
+        hand.feed._age_clock_ns = lambda: 1_000_020_000 * 1_000_000
+        await hand.give(StreamConnected())
+        await hand.snapshots.answer(decode_snapshot(snapshot(10).payload, BTC, 1_000_010_005))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        badge = badge_for(hand.feed.status, 1_000_020_000 * 1_000_000)
+        assert (badge.state, badge.age_ms) == (FeedState.STALE, 10_000)
+
+
+async def test_a_book_of_the_exchange_is_as_old_as_the_request_for_it() -> None:
+    async with by_hand() as hand:
+        now_ns = 1_000_000_000
+        hand.feed._age_clock_ns = lambda: now_ns
+        await hand.give(StreamConnected())
+        await hand.snapshots.until_asked(1)
+        now_ns += 12_000_000_000
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        badge = badge_for(hand.feed.status, now_ns)
+        assert (badge.state, badge.age_ms) == (FeedState.STALE, 12_000)
+
+
+async def test_events_that_waited_for_a_book_are_its_news() -> None:
+    async with by_hand() as hand:
+        now_ns = 1_000_000_000
+        hand.feed._age_clock_ns = lambda: now_ns
+        await hand.give(StreamConnected())
+        await hand.snapshots.until_asked(1)
+        now_ns += 12_000_000_000
+        await hand.give(diff(11))
+        await hand.snapshots.answer(snapshot(10))
+        await until(lambda: hand.state is FeedState.SYNCED)
+        assert hand.feed.book.last_update_id == 11
+        assert badge_for(hand.feed.status, now_ns).state is FeedState.SYNCED
 
 
 async def test_our_own_pacing_is_told_and_no_warning() -> None:

@@ -75,6 +75,19 @@ async def test_only_viewers_have_the_recorded_book_followed(engine: Engine) -> N
     await engine.close()
 
 
+async def test_a_recorded_book_is_late_by_what_the_exchange_s_own_events_show(
+    engine: Engine,
+) -> None:
+    """The recorder's events were late from the first one on; only the live feed can tell."""
+    with engine.open_market("BTC/USDT", viewed=True) as lease:
+        live, recorded = (
+            feed._punctuality for feed in (lease.session.live, lease.session.recorded)
+        )
+        for event_ms in (1_000, 2_000):
+            live.take(event_ms, 0, event_ms * 1_000_000 + 50)
+        assert recorded.due_ns(3_000, 20_000_000_000) == 3_000_000_050
+
+
 @pytest.mark.allows_log("no snapshot")
 async def test_each_lease_shows_its_own_source(settings: Settings) -> None:
     """Two windows may show one market from different sources."""

@@ -155,6 +155,24 @@ async def test_a_change_of_the_state_alone_is_a_moment(
     assert channel.look()
 
 
+async def test_a_moment_from_before_a_suspension_is_replaced_by_a_true_one(
+    channel: Channel, book: HandBook, clock: Clock
+) -> None:
+    book.status = FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, clock.now_ns)
+    channel.look()
+    before = channel.moment
+    channel.look_if_untrue()
+    assert channel.moment is before
+    clock.now_ns += 11_000_000_000
+    channel.look_if_untrue()
+    assert (channel.moment.seq, channel.moment.badge.state) == (before.seq + 1, FeedState.STALE)
+    # A book that moved meanwhile comes with it.
+    book.change(bids=[("100.01", "9")])
+    book.status = FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, clock.now_ns)
+    channel.look()
+    assert channel.moment.badge.state is FeedState.SYNCED
+
+
 async def test_going_over_to_the_demo_is_a_moment(library: HandLibrary, clock: Clock) -> None:
     channel = Channel(BTC, library.lend(BTC), clock, lambda: library.demo)
     assert not channel.moment.demo

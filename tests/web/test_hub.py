@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from orderbook_desktop.core.library import unlisted
+from orderbook_desktop.core.status import FeedState
 from orderbook_desktop.web.changes_stream import ChangesForm
 from orderbook_desktop.web.errors import Closing, TooMany
 from orderbook_desktop.web.hub import Hub, HubTimes
@@ -114,6 +115,53 @@ async def test_there_are_no_more_than_ten_moments_a_second(hub: Hub, library: Ha
         # One moment may come at once, and one may come early after a late one.
         assert loop.time() - began > 4 * HubTimes().tick_s - 0.01
     seat.leave()
+
+
+class Suspended:
+    """A hub that doesn't look at its books, as one that was suspended, and the clock of ages."""
+
+    def __init__(self, library: HandLibrary) -> None:
+        self.now_ns = NOW_NS
+        self.hub = Hub(library, _LIMITS, lambda: self.now_ns, times=HubTimes(beat_s=0.0))
+        library.btc.status = replace(library.btc.status, as_of_ns=NOW_NS)
+
+
+async def test_what_was_made_before_a_suspension_is_not_sent_after_it(library: HandLibrary) -> None:
+    """The viewers are called after the suspension, before the hub has looked at the books."""
+    suspended = Suspended(library)
+    hub, seats = suspended.hub, [suspended.hub.take_seat(BTC) for _ in range(2)]
+    form, channel = ChangesForm(), seats[0].channel
+    async with (
+        asyncio.timeout(60),
+        aclosing(seats[0].frames(form, None)) as frames,
+        aclosing(seats[1].frames(form, None)) as others,
+    ):
+        for viewer in (frames, others):
+            await anext(viewer)
+            assert _json((await anext(viewer)).plain)["status"] == "synced"
+        # One viewer is called for a change, the other waits.
+        library.btc.change(bids=[("100.02", "3")])
+        channel.look()
+        channel.shared(("changes", channel.moment.seq - 1), lambda: form.frame(channel, None))
+        suspended.now_ns += 11_000_000_000
+        message = _json((await anext(frames)).plain)
+        assert (message["status"], message["ageMs"]) == ("stale", 11_000)
+        # The hub finds the moment that began for the first viewer, and calls the others.
+        assert hub._look_at_all(hub.now() + 1) == [channel]
+        assert _json((await anext(others)).plain)["status"] == "stale"
+    for seat in seats:
+        seat.leave()
+    hub.close()
+
+
+async def test_a_request_after_a_suspension_gets_the_true_state(library: HandLibrary) -> None:
+    suspended = Suspended(library)
+    seat = suspended.hub.take_seat(BTC)
+    suspended.now_ns += 11_000_000_000
+    async with suspended.hub.channel(BTC) as channel:
+        assert channel.moment.badge.state is FeedState.STALE
+    seat.leave()
+    suspended.hub.close()
 
 
 async def test_an_old_stream_ends(library: HandLibrary) -> None:

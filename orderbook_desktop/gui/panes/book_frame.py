@@ -89,7 +89,7 @@ def message_of(frame: BookFrame) -> Message | None:
         FeedState.DATABASE_AWAY: "The book returns as soon as the database does.",
     }
     status, state = frame.status, frame.status.state
-    if state is FeedState.RECONNECTING and not (status.arrived_ns or status.last_received_ns):
+    if state is FeedState.RECONNECTING and not (status.as_of_ns or status.last_received_ns):
         # No book was there before, so this connection is the first.
         titles[state] = f"Connecting to {name}"
         details[state] = "Waiting for the stream."

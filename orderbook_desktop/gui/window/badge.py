@@ -20,7 +20,7 @@ _FIRST_EXPLANATION: Final = "The stream is being opened."
 _EXPLANATIONS: Final = {
     FeedState.SYNCING: "The book is being fetched.",
     FeedState.SYNCED: "The book is complete and up to date.",
-    FeedState.STALE: "No event has come for a while; the book may be out of date.",
+    FeedState.STALE: "No event has come for a while, or events come late; the book is out of date.",
     FeedState.RECONNECTING: "The stream was lost and is being opened again.",
     FeedState.DATABASE_AWAY: "The database cannot be reached; the direct source stands in.",
     FeedState.REPLAY: "This is recorded history.",

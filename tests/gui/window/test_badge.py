@@ -50,7 +50,7 @@ def test_until_the_first_book_the_state_is_connecting(badge: StateBadge) -> None
     badge.set_badge(badge_for(status, NOW_NS))
     assert badge.text == "connecting"
     assert badge.accessibleName() == "Feed state: connecting"
-    badge.set_badge(badge_for(replace(status, arrived_ns=NOW_NS), NOW_NS + 300_000_000))
+    badge.set_badge(badge_for(replace(status, as_of_ns=NOW_NS), NOW_NS + 300_000_000))
     assert badge.text == "reconnecting · 0.3 s"
     assert badge.accessibleName() == "Feed state: reconnecting"
 

@@ -53,7 +53,7 @@ def test_the_bar_has_room_for_the_longest_words(open_first: Open, width: int) ->
     bar = window.top_bar
     parts = (bar.badge, bar.record_button, bar.grouping_box, *bar.source_switch.buttons.values())
     for state in FeedState:
-        desk.source.status = replace(desk.source.status, state=state, arrived_ns=hours_ago)
+        desk.source.status = replace(desk.source.status, state=state, as_of_ns=hours_ago)
         window.bridge.look()
         QApplication.processEvents()
         assert window.width() == width
