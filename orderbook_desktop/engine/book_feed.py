@@ -342,7 +342,7 @@ class BookFeed:
                 is_trouble = self._kind is SourceKind.DIRECT and not isinstance(error, Paced)
                 if is_trouble:
                     _log.warning("%s: no snapshot: %s", self._market, error)
-                elif repeats.is_new(Paced(0.0) if isinstance(error, Paced) else error):
+                elif repeats.is_new(Paced if isinstance(error, Paced) else error):
                     # A line for each of many attempts, or for each second that a wait still
                     # takes, would push all else out of the log.
                     _log.info("%s: no snapshot: %s", self._market, error)

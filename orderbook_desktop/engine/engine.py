@@ -31,7 +31,7 @@ from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from orderbook_desktop.storage.server.start_failures import until_worth_trying
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.disk_usage import folder_size, free_bytes
-from orderbook_desktop.system.attempts import Repeats
+from orderbook_desktop.system.attempts import Attempts
 from orderbook_desktop.system.tasks import Jobs
 
 _log = logging.getLogger(__name__)
@@ -252,25 +252,26 @@ class Engine:
         await asyncio.gather(*self._closing.values(), return_exceptions=True)
 
     async def _keep_trying_server(self) -> None:
-        delays = backoff_delays(first=self._times.retry_first_s, cap=30.0)
-        repeats = Repeats()
-        while True:
+        async def start() -> None:
             self.server.subscribe(self._server_changed)
-            try:
-                await self.server.start()
-            except KnownError as error:
-                if repeats.is_new(error):
-                    _log.warning("no database: %s", error)
-                self._server_error = error
-            else:
-                self._server_error = None
-                return
-            finally:
-                self._server_tried.set()
-            await until_worth_trying(
-                self._server_error, next(delays), self._times.server.moved_look_s
-            )
+            await self.server.start()
+
+        def failed(error: KnownError, /, *, is_new: bool) -> None:
+            if is_new:
+                _log.warning("no database: %s", error)
+            self._server_error = error
+            self._server_tried.set()
+
+        async def pause(error: KnownError, delay_s: float) -> None:
+            await until_worth_trying(error, delay_s, self._times.server.moved_look_s)
             self.server = self._new_server()
+
+        delays = backoff_delays(first=self._times.retry_first_s, cap=30.0)
+        try:
+            await Attempts(KnownError, failed, delays, pause).until_it_works(start)
+            self._server_error = None
+        finally:
+            self._server_tried.set()
 
     def _new_server(self) -> DatabaseServer:
         settings = self.settings

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from typing import Any, Final
 
 from orderbook_desktop.core.backoff import backoff_delays
@@ -22,6 +22,7 @@ from orderbook_desktop.exchange.limits import connection_limit
 from orderbook_desktop.exchange.link import LinkEnd, StreamLink, StreamTimes, open_socket
 from orderbook_desktop.exchange.subscription import Subscription
 from orderbook_desktop.exchange.suspension import Clocks, Suspension, system_clocks
+from orderbook_desktop.system.attempts import Attempts
 from orderbook_desktop.system.tasks import ending
 
 _log = logging.getLogger(__name__)
@@ -192,14 +193,8 @@ class BinanceStreams:
         """Connect and serve until the connection ends, again and again, with growing delays."""
         delays = backoff_delays()
         while True:
-            await self._wanted.wait()
-            try:
-                link = await self._open()
-            except ExchangeError as error:
-                _log.warning("%s", error)
-                self._break_all(LinkEnd(GapCause.DISCONNECT, str(error)), error)
-                await asyncio.sleep(_pause_after(error, delays))
-                continue
+            attempts = Attempts(ExchangeError, self._could_not_open, delays, _pause)
+            link = await attempts.until_it_works(self._open_wanted)
             began = self._clocks.now()
             end = await self._serve(link)
             if end is None:
@@ -209,6 +204,14 @@ class BinanceStreams:
             if self._clocks.now() - began > _STEADY_AFTER_S:
                 delays = backoff_delays()
             await asyncio.sleep(next(delays))
+
+    async def _open_wanted(self) -> StreamLink:
+        await self._wanted.wait()
+        return await self._open()
+
+    def _could_not_open(self, error: ExchangeError, /, *, is_new: bool) -> None:
+        _log.log(logging.WARNING if is_new else logging.INFO, "%s", error)
+        self._break_all(LinkEnd(GapCause.DISCONNECT, str(error)), error)
 
     def _break_all(self, end: LinkEnd, problem: KnownError | None = None) -> None:
         self._trouble = StreamBroken(end.cause, end.detail, problem)
@@ -264,7 +267,7 @@ class BinanceStreams:
                 successor = await self._open()
             except ExchangeError as error:
                 _log.warning("no connection to take over yet: %s", error)
-                await asyncio.wait([link.ended], timeout=_pause_after(error, delays))
+                await asyncio.wait([link.ended], timeout=_pause_s(error, next(delays)))
                 continue
             self._successor = successor
             self._joined.clear()
@@ -321,10 +324,13 @@ class BinanceStreams:
         return link
 
 
-def _pause_after(error: ExchangeError, delays: Iterator[float]) -> float:
+def _pause_s(error: ExchangeError, delay_s: float) -> float:
     """Return the seconds until the next attempt, at least those that the exchange asked for."""
-    pause = next(delays)
-    return max(pause, error.retry_after_s) if isinstance(error, RateLimited) else pause
+    return max(delay_s, error.retry_after_s) if isinstance(error, RateLimited) else delay_s
+
+
+async def _pause(error: ExchangeError, delay_s: float) -> None:
+    await asyncio.sleep(_pause_s(error, delay_s))
 
 
 async def _first_of(*coroutines: Coroutine[Any, Any, object], until: asyncio.Task[Any]) -> None:

@@ -17,9 +17,14 @@ class Repeats:
     def __init__(self) -> None:
         self._latest = ""
 
-    def is_new(self, error: Exception) -> bool:
-        """Whether `error` differs from the latest failure; it is the latest from then on."""
-        before, self._latest = self._latest, f"{type(error).__name__}: {error}"
+    def is_new(self, failure: Exception | type[Exception]) -> bool:
+        """Whether `failure` differs from the latest failure; it is the latest from then on.
+
+        A type stands for all its errors, whose texts then make no difference.
+        """
+        name = failure.__name__ if isinstance(failure, type) else type(failure).__name__
+        text = "" if isinstance(failure, type) else str(failure)
+        before, self._latest = self._latest, f"{name}: {text}"
         return self._latest != before
 
 
@@ -31,24 +36,30 @@ class Failed(Protocol[_Error_contra]):
         ...
 
 
+async def _sleep(error: Exception, delay_s: float) -> None:
+    del error
+    await asyncio.sleep(delay_s)
+
+
 class Attempts(Generic[_Error]):
     """Attempts that may fail with an `expected` error; other errors are raised at once.
 
-    `failed` is called after each failure. The pause after it is the next of `delays`, in seconds,
-    or the result of `pause_after`, which gets the error and that delay.
+    Each failure takes the next of `delays`, in seconds. If there is none left, the error is raised.
+    Else `failed` is called, and may raise to end the attempts; then `pause` waits, which gets the
+    error and the delay.
     """
 
     def __init__(
         self,
-        expected: type[_Error],
+        expected: type[_Error] | tuple[type[_Error], ...],
         failed: Failed[_Error],
         delays: Iterator[float],
-        pause_after: Callable[[_Error, float], float] = lambda _, pause: pause,
+        pause: Callable[[_Error, float], Awaitable[None]] = _sleep,
     ) -> None:
         self._expected = expected
         self._failed = failed
         self._delays = delays
-        self._pause_after = pause_after
+        self._pause = pause
 
     async def until_it_works(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Repeat `attempt` until it works; return its result."""
@@ -57,6 +68,8 @@ class Attempts(Generic[_Error]):
             try:
                 return await attempt()
             except self._expected as error:
+                failure, delay_s = error, next(self._delays, None)
+                if delay_s is None:
+                    raise
                 self._failed(error, is_new=repeats.is_new(error))
-                pause = self._pause_after(error, next(self._delays))
-            await asyncio.sleep(pause)
+            await self._pause(failure, delay_s)

@@ -22,34 +22,58 @@ class _Attempt:
 def test_the_same_failure_is_no_new_one() -> None:
     repeats = Repeats()
     errors = [OSError("a"), OSError("a"), OSError("b"), ValueError("b"), OSError("a")]
-    assert [repeats.is_new(one) for one in errors] == [True, False, True, True, True]
+    assert [repeats.is_new(error) for error in errors] == [True, False, True, True, True]
 
 
-async def test_it_is_tried_until_it_works_and_told_once() -> None:
-    told: list[tuple[str, bool]] = []
+def test_a_type_stands_for_all_its_errors() -> None:
+    repeats = Repeats()
+    failures: list[Exception | type[Exception]]
+    failures = [OSError("a"), OSError, OSError, ValueError("b")]
+    assert [repeats.is_new(failure) for failure in failures] == [True, True, False, True]
+
+
+async def test_it_is_tried_until_it_works_and_reported_once() -> None:
+    reported: list[tuple[str, bool]] = []
 
     def failed(error: OSError, /, *, is_new: bool) -> None:
-        told.append((str(error), is_new))
+        reported.append((str(error), is_new))
 
     pauses: list[float] = []
 
-    def pause_after(error: OSError, pause: float) -> float:
+    async def pause(error: OSError, delay_s: float) -> None:
         assert isinstance(error, OSError)
-        pauses.append(pause)
-        return 0.0
+        pauses.append(delay_s)
 
-    attempts = Attempts(OSError, failed, iter((1.0, 2.0, 4.0)), pause_after)
+    attempts = Attempts(OSError, failed, iter((1.0, 2.0, 4.0)), pause)
     attempt = _Attempt(OSError("away"), OSError("away"), OSError("busy"))
     assert await attempts.until_it_works(attempt) == "done"
-    assert told == [("away", True), ("away", False), ("busy", True)]
+    assert reported == [("away", True), ("away", False), ("busy", True)]
     assert pauses == [1.0, 2.0, 4.0]
 
 
-def _untold(error: OSError, /, *, is_new: bool) -> None:
+def _unreported(error: OSError, /, *, is_new: bool) -> None:
     del error, is_new
 
 
 async def test_another_failure_ends_it() -> None:
-    attempts = Attempts(OSError, _untold, repeat(0.0))
+    attempts = Attempts(OSError, _unreported, repeat(0.0))
     with pytest.raises(ValueError, match="bug"):
         await attempts.until_it_works(_Attempt(OSError("away"), ValueError("bug")))
+
+
+async def test_the_error_is_raised_when_no_delay_is_left() -> None:
+    attempts = Attempts(OSError, _unreported, iter((0.0, 0.0)))
+    attempt = _Attempt(OSError("first"), OSError("second"), OSError("third"), OSError("fourth"))
+    with pytest.raises(OSError, match="third"):
+        await attempts.until_it_works(attempt)
+
+
+async def test_what_reports_a_failure_may_end_the_attempts() -> None:
+    def failed(error: OSError, /, *, is_new: bool) -> None:
+        if not is_new:
+            raise error
+
+    attempts = Attempts(OSError, failed, repeat(0.0))
+    with pytest.raises(OSError, match="away") as raised:
+        await attempts.until_it_works(_Attempt(OSError("away"), OSError("away"), OSError("busy")))
+    assert raised.value.__context__ is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -107,11 +108,13 @@ async def _traded_symbols(
         if is_new:
             tell(str(error))
 
-    def pause_after(error: ExchangeError, pause: float) -> float:
-        return max(pause, error.retry_after_s) if isinstance(error, RateLimited | Paced) else pause
+    async def pause(error: ExchangeError, delay_s: float) -> None:
+        if isinstance(error, RateLimited | Paced):
+            delay_s = max(delay_s, error.retry_after_s)
+        await asyncio.sleep(delay_s)
 
     async def asked() -> tuple[list[SymbolInfo], dict[str, Decimal]]:
         return await engine.symbols(), await engine.rest.day_volumes()
 
     delays = backoff_delays(first=1.0, cap=60.0)
-    return await Attempts(ExchangeError, failed, delays, pause_after).until_it_works(asked)
+    return await Attempts(ExchangeError, failed, delays, pause).until_it_works(asked)

@@ -34,6 +34,7 @@ from orderbook_desktop.storage.store.schema import (
     segment_document,
     unarchived_document,
 )
+from orderbook_desktop.system.attempts import Attempts
 
 _log = logging.getLogger(__name__)
 
@@ -138,13 +139,12 @@ async def _through_a_move(attempt: Callable[[], Awaitable[_T]]) -> _T:
     """
     from pymongo.errors import ConnectionFailure, InvalidOperation  # noqa: PLC0415 (see Database)
 
-    for delay in islice(backoff_delays(first=0.2, cap=2.0), _ATTEMPTS - 1):
-        try:
-            return await attempt()
-        except (ConnectionFailure, InvalidOperation, ImportBusy) as error:
-            _log.info("the import starts again: %r", error)
-            await asyncio.sleep(delay)
-    return await attempt()
+    def failed(error: Exception, /, *, is_new: bool) -> None:
+        _log.log(logging.INFO if is_new else logging.DEBUG, "the import starts again: %r", error)
+
+    passing = (ConnectionFailure, InvalidOperation, ImportBusy)
+    delays = islice(backoff_delays(first=0.2, cap=2.0), _ATTEMPTS - 1)
+    return await Attempts(passing, failed, delays).until_it_works(attempt)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:

@@ -41,7 +41,7 @@ from orderbook_desktop.storage.server.places import (
 from orderbook_desktop.storage.server.readiness import child_dsn
 from orderbook_desktop.storage.server.start_failures import until_moved_aside
 from orderbook_desktop.storage.server.times import SERVER_TIMES, ServerTimes
-from orderbook_desktop.system.attempts import Repeats
+from orderbook_desktop.system.attempts import Attempts
 from orderbook_desktop.system.private_files import private_data_folder, private_folder
 
 __all__ = ["DatabaseServer", "ServerKind", "ServerState", "redacted_dsn"]
@@ -322,19 +322,20 @@ class DatabaseServer:
             await self._relaunch(claim, delays)
 
     async def _relaunch(self, claim: FolderClaim, delays: Iterator[float]) -> None:
-        repeats = Repeats()
-        while True:
-            await asyncio.sleep(next(delays))
-            try:
-                await self._launch(claim, self._port, self._times.port_s)
-            except KnownError as error:
-                if repeats.is_new(error):
-                    log.warning("the database server could not be started: %s", error)
-                self._enter(ServerState.AWAY, str(error))
-                if isinstance(error, DatabaseDamaged):
-                    await self._until_moved_aside(error)
-            else:
-                return
+        def failed(error: KnownError, /, *, is_new: bool) -> None:
+            if is_new:
+                log.warning("the database server could not be started: %s", error)
+            self._enter(ServerState.AWAY, str(error))
+
+        async def pause(error: KnownError, delay_s: float) -> None:
+            if isinstance(error, DatabaseDamaged):
+                await self._until_moved_aside(error)
+            await asyncio.sleep(delay_s)
+
+        await asyncio.sleep(next(delays))
+        await Attempts(KnownError, failed, delays, pause).until_it_works(
+            lambda: self._launch(claim, self._port, self._times.port_s)
+        )
 
     async def _until_moved_aside(self, damaged: DatabaseDamaged) -> None:
         """Wait without a server: on damaged files every start would fail again."""

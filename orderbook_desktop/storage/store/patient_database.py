@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.storage.store.database import DATABASE_TIMES, Database, DatabaseTimes
 from orderbook_desktop.storage.store.schema import Document
+from orderbook_desktop.system.attempts import Attempts
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection
@@ -22,7 +21,6 @@ _T = TypeVar("_T")
 # If another copy of the program takes over our server, it is back after some seconds. A replica set
 # needs about twelve seconds to elect a new primary.
 PATIENCE_S: Final = 30.0
-_READ_AT_ONCE: Final = 100
 # MongoDB's codes of ShutdownInProgress, CursorNotFound, InterruptedAtShutdown and
 # InterruptedDueToReplStateChange.
 _PASSING: Final = (91, 43, 11600, 11602)
@@ -53,17 +51,15 @@ class PatientDatabase(Database):
 
     async def patiently(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Return the result of `attempt`, repeated until it works."""
-        delays = backoff_delays(first=0.1, cap=1.0)
-        failing_since: float | None = None
-        while True:
-            try:
-                return await attempt()
-            except Exception as error:
-                failing_since = failing_since or self._now()
-                if not _is_passing(error) or self._now() - failing_since > self._patience_s:
-                    raise
-                _log.info("a read is repeated (%s: %s)", type(error).__name__, error)
-            await asyncio.sleep(next(delays))
+        return await Attempts(Exception, _unless_lasting, self._delays()).until_it_works(attempt)
+
+    def _delays(self) -> Iterator[float]:
+        """Yield growing delays until the patience is over, from the first failure on."""
+        failing_since = self._now()
+        for delay_s in backoff_delays(first=0.1, cap=1.0):
+            if self._now() - failing_since > self._patience_s:
+                return
+            yield delay_s
 
 
 class _PatientCollection:
@@ -103,11 +99,7 @@ class _PatientCollection:
 
 
 class _PatientCursor:
-    """A query that is repeated if its answer is interrupted.
-
-    Iterating reads some documents at a time. After an outage it continues after the last document
-    that it has yielded. Close an iterator that is not read to its end (`aclosing`).
-    """
+    """A query that is repeated if its answer is interrupted; its answer is read as a list."""
 
     def __init__(
         self,
@@ -142,15 +134,6 @@ class _PatientCursor:
 
         return await self._database.patiently(attempt)
 
-    async def __aiter__(self) -> AsyncIterator[Document]:
-        reading = _Reading(self._cursor)
-        try:
-            while found := await self._database.patiently(reading.next_new):
-                for document in found:
-                    yield document
-        finally:
-            await reading.close()
-
     def _cursor(self) -> Any:
         """Send the query; return motor's cursor."""
         cursor: Any = self._database.motor[self._name]
@@ -159,47 +142,12 @@ class _PatientCursor:
         return cursor
 
 
-class _Reading:
-    """How far the answer to a query has been read. `query` returns a cursor at its beginning."""
-
-    def __init__(self, query: Callable[[], Any]) -> None:
-        self._query = query
-        self._cursor: Any = None
-        self._position = 0
-        # The documents that were returned: by id, or by position if they have no id.
-        self._returned: set[str] = set()
-
-    async def next_new(self) -> list[Document]:
-        """Return the next documents; none at the end. After an error it sends the query again."""
-        if self._cursor is None:
-            self._cursor, self._position = self._query(), 0
-        try:
-            while found := await self._cursor.to_list(_READ_AT_ONCE):
-                keyed = [
-                    (self._key_of(at, document), document) for at, document in enumerate(found)
-                ]
-                self._position += len(found)
-                new = [document for key, document in keyed if key not in self._returned]
-                self._returned.update(key for key, _ in keyed)
-                if new:
-                    return new
-        except BaseException:
-            self._cursor = None
-            raise
-        return []
-
-    def _key_of(self, index: int, document: Document) -> str:
-        if "_id" in document:
-            return repr(document["_id"])
-        return f"at {self._position + index}"
-
-    async def close(self) -> None:
-        """Close the cursor on the server."""
-        from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
-
-        if self._cursor is not None:
-            with suppress(PyMongoError):
-                await self._cursor.close()
+def _unless_lasting(error: Exception, /, *, is_new: bool) -> None:
+    """Log that a read is repeated after `error`; raise it if it will not pass."""
+    if not _is_passing(error):
+        raise error
+    level = logging.INFO if is_new else logging.DEBUG
+    _log.log(level, "a read is repeated (%s: %s)", type(error).__name__, error)
 
 
 def _is_passing(error: Exception) -> bool:
