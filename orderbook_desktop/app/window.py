@@ -104,9 +104,9 @@ async def _show(
     view = BrowserView(library_of_desk(desk), web_options(settings))
     browsers = BrowserViewSwitch(view, program.tell_of_bug)
     place = ProgramRecordingPlace(settings, program, preferences)
-    errors = UnexpectedErrors(program.tell_of_bug)
+    caught = UnexpectedErrors(program.tell_of_bug).caught(asyncio.get_running_loop())
     stop = asyncio.Event()
-    with errors.caught(asyncio.get_running_loop()), stop_on_signals(stop):
+    with caught, stop_on_signals(stop):
         window = MainWindow(
             desk, preferences, application, panes=PANES, place=place, browsers=browsers
         )
@@ -120,10 +120,8 @@ async def _show(
             await stop.wait()
         finally:
             window.setEnabled(False)
-            # The process ends in time, even if a cancelled task has not ended.
-            end_at_latest(times.close_s + times.grace_s)
             try:
-                await _close(browsers, desk, program, times.close_s)
+                await _close(browsers, desk, program, times)
             finally:
                 window.finish_close()
 
@@ -139,17 +137,19 @@ async def _serve(browsers: BrowserViewSwitch) -> None:
 
 
 async def _close(
-    browsers: BrowserViewSwitch, desk: LiveDesk, program: Program, within_s: float
+    browsers: BrowserViewSwitch, desk: LiveDesk, program: Program, times: ProgramTimes
 ) -> None:
+    # The process ends in time, even if a cancelled task has not ended.
+    end_at_latest(times.close_s + times.grace_s)
     try:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(times.close_s):
             try:
                 await browsers.close()
             finally:
                 desk.close()
                 await program.close()
     except TimeoutError:
-        _log.warning("not everything ended within %.1f s", within_s)
+        _log.warning("not everything ended within %.1f s", times.close_s)
 
 
 def window_memory(settings: Settings) -> QSettings:

@@ -99,14 +99,11 @@ class BookFeed:
         self._sync = DepthSync()
         self._sink: RecordingSink | None = None
         # Whether events wait for a snapshot. A sink that is attached then has missed them.
-        self._events_wait = False
-        self._sink_missed_some = False
-        self._state = FeedState.SYNCING
-        self._detail = "Connecting."
+        self._events_wait = self._sink_missed_some = False
+        self._state, self._detail = FeedState.SYNCING, "Connecting."
         # Why the stream lost its continuity, until the book is known again.
         self._broken_by = ""
-        self._last_received_ns = 0
-        self._as_of_ns = 0
+        self._last_received_ns = self._as_of_ns = 0
         self._punctuality = Punctuality(usual_delay or UsualDelay())
         self._clock = EventClock()
         self._odd_times = OddTimes()

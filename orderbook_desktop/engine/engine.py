@@ -63,35 +63,14 @@ class Engine:
         self.server = self._new_server()
         counts: AllCounts = defaultdict(RecordingCounts)
         self.recorder = Recorder(self.database, settings.buffer_mb * 2**20, counts=counts)
-        self.archiver = Archiver(
-            self.database,
-            counts=counts,
-            is_busy=lambda: self.recorder.is_busy,
-            is_whole=lambda: self.recorder.is_whole,
-            prepare=self.recorder.prepare,
-            times=times.archive,
-        )
+        self.archiver = self._new_archiver(counts)
         self._archiving: asyncio.Task[None] | None = None
-        self._witness_taker = WitnessTaker(self.rest, self.database)
+        self._witness_taker = WitnessTaker(self.rest.snapshot, self.database)
         self.recorded_snapshots = RecordedSnapshots(self.database)
         self.recorded_streams = RecordedStreams(self.database)
         self.jobs = Jobs(failed)
-        self.keeper = RecordingKeeper(
-            self.database,
-            Retention(settings.retention_days, settings.retention_gb),
-            recorded=lambda: self.recorder.recorded,
-            is_recording=lambda: self.is_recording,
-            files=lambda: (
-                None if settings.mongo_dsn else folder_size(settings.database_dir, settings.db_name)
-            ),
-        )
-        self.disk_watch = DiskWatch(
-            round(settings.low_disk_gb * GB),
-            lambda: None if settings.mongo_dsn else free_bytes(settings.data_dir),
-            pause=self._pause_recordings,
-            resume=self._resume_recordings,
-            look_every_s=times.disk_look_s,
-        )
+        self.keeper = self._new_keeper()
+        self.disk_watch = self._new_disk_watch()
         self._pause_detail: str | None = None
         self._server_error: KnownError | None = None
         self._server_tried = asyncio.Event()
@@ -179,15 +158,15 @@ class Engine:
 
     def _parts(self) -> SessionParts:
         return SessionParts(
-            self.rest,
-            self.streams,
-            self.recorded_snapshots,
-            self.recorded_streams,
-            self.recorder,
-            self.disk_watch,
-            self.jobs,
-            self.database_problem,
-            self.closing,
+            rest=self.rest,
+            streams=self.streams,
+            recorded_snapshots=self.recorded_snapshots,
+            recorded_streams=self.recorded_streams,
+            recorder=self.recorder,
+            disk_watch=self.disk_watch,
+            jobs=self.jobs,
+            database_problem=self.database_problem,
+            closing=self.closing,
         )
 
     def _end_unless_lent(self, session: MarketSession) -> None:
@@ -276,6 +255,38 @@ class Engine:
     def _new_server(self) -> DatabaseServer:
         settings = self.settings
         return DatabaseServer(settings.data_dir, settings.mongo_dsn, times=self._times.server)
+
+    def _new_archiver(self, counts: AllCounts) -> Archiver:
+        return Archiver(
+            self.database,
+            counts=counts,
+            is_busy=lambda: self.recorder.is_busy,
+            is_whole=lambda: self.recorder.is_whole,
+            prepare=self.recorder.prepare,
+            times=self._times.archive,
+        )
+
+    def _new_keeper(self) -> RecordingKeeper:
+        settings = self.settings
+        return RecordingKeeper(
+            self.database,
+            Retention(settings.retention_days, settings.retention_gb),
+            recorded=lambda: self.recorder.recorded,
+            is_recording=lambda: self.is_recording,
+            files=lambda: (
+                None if settings.mongo_dsn else folder_size(settings.database_dir, settings.db_name)
+            ),
+        )
+
+    def _new_disk_watch(self) -> DiskWatch:
+        settings = self.settings
+        return DiskWatch(
+            round(settings.low_disk_gb * GB),
+            lambda: None if settings.mongo_dsn else free_bytes(settings.data_dir),
+            pause=self._pause_recordings,
+            resume=self._resume_recordings,
+            look_every_s=self._times.disk_look_s,
+        )
 
     async def _import_ahead(self) -> None:
         """Import slow modules in a thread, while the server starts; the window stays responsive."""

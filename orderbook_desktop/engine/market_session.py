@@ -30,7 +30,7 @@ _STATES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionParts:
     """The parts of an engine that a session needs.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import KnownError
@@ -34,30 +34,23 @@ class WitnessTimes:
     look_every_s: float = 5.0
 
 
-class ShallowBooks(Protocol):
-    """A source of the best levels of a book."""
-
-    async def snapshot(self, market: str, limit: int | None = None) -> DepthSnapshot:
-        """Return the book of `market` with up to `limit` levels a side; raises `KnownError`."""
-        ...
-
-
 class WitnessTaker:
     """Takes and stores snapshots of the recorded markets, one market after the other.
 
-    `await run(sessions)` until it is cancelled; `sessions` returns the open sessions. A failure
-    is logged, and the snapshot is tried again.
+    `await run(sessions)` until it is cancelled; `sessions` returns the open sessions. `snapshot`
+    returns the book of a market with so many levels a side. If it raises a `KnownError`, that is
+    logged, and the snapshot is tried again.
     """
 
     def __init__(
         self,
-        books: ShallowBooks,
+        snapshot: Callable[[str, int], Awaitable[DepthSnapshot]],
         database: Database,
         times: WitnessTimes | None = None,
         now: Callable[[], float] = time.monotonic,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._books = books
+        self._snapshot = snapshot
         self._now_ns = now_ns
         self._database = database
         self._times = times or WitnessTimes()
@@ -93,7 +86,7 @@ class WitnessTaker:
         await self._database.until_connected()
         base_id, horizon = session.live.base_id, session.live.horizon
         try:
-            snapshot = await self._books.snapshot(session.market, _DEPTH)
+            snapshot = await self._snapshot(session.market, _DEPTH)
             if (session.sink.segment_id, session.live.base_id) != (segment_id, base_id):
                 # The book was loaded anew meanwhile, and the snapshot may be of either book.
                 return True

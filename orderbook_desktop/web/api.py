@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Response
@@ -88,17 +88,41 @@ class Health(BaseModel):
     status: str = "ok"
 
 
+_STREAM: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Server-sent events whose data is JSON. The first has the `kind`"
+        " `book`. Each `diff` after it sets levels (quantity 0 removes a level) of the"
+        " book whose `seq` is the diff's `from`. A `beat` comes while nothing changes.",
+        "content": {"text/event-stream": {}},
+    },
+    **OF_SYMBOLS,
+}
+
+
 def api_routes(hub: Hub, now: Callable[[], float] = time.monotonic) -> APIRouter:
     """Return the paths for programs, served from `hub`."""
     router = APIRouter(tags=["for programs"], responses=REFUSALS)
-    began = now()
-    changes = ChangesForm()
+    api = _Api(hub, now)
+    router.get("/api/book", response_model=BookAnswer, responses=OF_SYMBOLS)(api.book)
+    router.get("/api/status")(api.status)
+    router.get("/healthz")(api.health)
+    # With FastAPI's own class the endpoint itself would have to be a generator.
+    router.get("/stream", response_class=StreamingResponse, responses=_STREAM)(api.stream)
+    return router
 
-    @router.get("/api/book", response_model=BookAnswer, responses=OF_SYMBOLS)
-    async def book(symbol: SymbolQuery = None, depth: DepthQuery = 100) -> Response:
+
+class _Api:
+    def __init__(self, hub: Hub, now: Callable[[], float]) -> None:
+        self._hub = hub
+        self._now = now
+        self._began = now()
+        self._changes = ChangesForm()
+
+    async def book(self, symbol: SymbolQuery = None, depth: DepthQuery = 100) -> Response:
         """Return the book as it is now, at most `depth` levels a side."""
-        info = hub.library.find(symbol or hub.library.default_symbol)
-        async with hub.channel(info, FIRST_BOOK_S) as channel:
+        library = self._hub.library
+        info = library.find(symbol or library.default_symbol)
+        async with self._hub.channel(info, FIRST_BOOK_S) as channel:
             moment = channel.moment
         image = moment.image
         answer = {
@@ -115,14 +139,14 @@ def api_routes(hub: Hub, now: Callable[[], float] = time.monotonic) -> APIRouter
             headers={"cache-control": "no-store"},
         )
 
-    @router.get("/api/status")
-    async def status(response: Response) -> StatusAnswer:
+    async def status(self, response: Response) -> StatusAnswer:
         """Return what the server is doing."""
+        hub = self._hub
         response.headers["cache-control"] = "no-store"
         await _follow_default(hub)
         return StatusAnswer(
             version=__version__,
-            uptimeMs=int((now() - began) * 1000),
+            uptimeMs=int((self._now() - self._began) * 1000),
             demo=hub.library.demo,
             viewers=hub.viewers,
             viewersLimit=hub.limits.viewers,
@@ -131,39 +155,23 @@ def api_routes(hub: Hub, now: Callable[[], float] = time.monotonic) -> APIRouter
             symbols=[_followed(channel, viewers) for channel, viewers in await hub.channels()],
         )
 
-    @router.get("/healthz")
-    async def health(response: Response) -> Health:
+    async def health(self, response: Response) -> Health:
         """Return that the server answers, without a token and without further information."""
         response.headers["cache-control"] = "no-store"
         return Health()
 
-    @router.get(
-        "/stream",
-        # With FastAPI's own class the endpoint itself would have to be a generator.
-        response_class=StreamingResponse,
-        responses={
-            200: {
-                "description": "Server-sent events whose data is JSON. The first has the `kind`"
-                " `book`. Each `diff` after it sets levels (quantity 0 removes a level) of the"
-                " book whose `seq` is the diff's `from`. A `beat` comes while nothing changes.",
-                "content": {"text/event-stream": {}},
-            },
-            **OF_SYMBOLS,
-        },
-    )
     async def stream(
+        self,
         symbol: SymbolQuery = None,
         last_event_id: LastEventId = None,
         accept_encoding: AcceptEncoding = "",
     ) -> SeatedStream:
         """Follow a book: the whole book, then its changes, at most ten times a second."""
-        info = hub.library.find(symbol or hub.library.default_symbol)
-        seat = hub.take_seat(info)
+        library = self._hub.library
+        seat = self._hub.take_seat(library.find(symbol or library.default_symbol))
         last_seq = resumed_seq(seat.channel, last_event_id or "")
         encoding = Encoding(gzip=accepts_gzip(accept_encoding))
-        return SeatedStream(seat, changes, last_seq=last_seq, encoding=encoding)
-
-    return router
+        return SeatedStream(seat, self._changes, last_seq=last_seq, encoding=encoding)
 
 
 def _best(levels: Levels, depth: int) -> Levels:

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import h11
 import msgspec
@@ -51,11 +52,12 @@ def room_for(connections: int) -> int:
 class BoundedConnection(H11Protocol):
     """uvicorn's connection with strict parsing and with limits of time.
 
-    `WebServer` hangs up on connections for which `is_overdue` is true.
+    `bounded_by` makes the class for a server: uvicorn makes the instances, and gives them neither
+    `limits` nor the clock `now`. `WebServer` hangs up on connections that are overdue.
     """
 
-    limits = Limits()
-    now = staticmethod(time.monotonic)
+    limits: ClassVar[Limits]
+    now: ClassVar[staticmethod[[], float]]
     conn: StrictConnection
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -119,8 +121,10 @@ class BoundedConnection(H11Protocol):
         """Whether the client takes less than it is sent."""
         return self._stalled_at is not None
 
-    def is_overdue(self, now: float) -> bool:
+    @property
+    def is_overdue(self) -> bool:
         """Whether the client has sent no request, or taken no bytes, for too long."""
+        now = self.now()
         if self._stalled_at is not None:
             return now - self._stalled_at > self.limits.stalled_s
         # An incomplete request does not count as a request.
@@ -196,7 +200,10 @@ class _Parting(asyncio.Transport):
             self._parting.cancel()
 
 
-def bounded_by(limits: Limits) -> type[BoundedConnection]:
-    """Return a class of connections with these limits; uvicorn makes the instances."""
+def bounded_by(
+    limits: Limits, now: Callable[[], float] = time.monotonic
+) -> type[BoundedConnection]:
+    """Return a class of connections with these limits and this clock, in seconds."""
     limits = replace(limits, connections=room_for(limits.connections))
-    return type("BoundedConnection", (BoundedConnection,), {"limits": limits})
+    members = {"limits": limits, "now": staticmethod(now)}
+    return type("BoundedConnection", (BoundedConnection,), members)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
@@ -82,21 +82,44 @@ RefreshQuery = Annotated[
 ]
 
 
+_EVENTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Server-sent events whose data is the visible book as HTML.",
+        "content": {"text/event-stream": {}},
+    },
+    **OF_SYMBOLS,
+}
+
+
 def page_routes(hub: Hub, templates: Templates) -> APIRouter:
     """Return the paths for people, served from `hub`."""
     router = APIRouter(tags=["for people"], responses=of_pages(REFUSALS))
+    pages = _Pages(hub, templates)
+    router.get("/", response_class=HTMLResponse, responses=of_pages(OF_SYMBOLS))(pages.page)
+    router.get("/symbols", response_class=HTMLResponse, responses=of_pages(OF_VALUES))(
+        pages.symbols
+    )
+    # With FastAPI's own class the endpoint itself would have to be a generator.
+    router.get("/events", response_class=StreamingResponse, responses=_EVENTS)(pages.events)
+    return router
 
-    @router.get("/", response_class=HTMLResponse, responses=of_pages(OF_SYMBOLS))
+
+class _Pages:
+    def __init__(self, hub: Hub, templates: Templates) -> None:
+        self._hub = hub
+        self._templates = templates
+
     async def page(
+        self,
         symbol: SymbolQuery = None,
         group: GroupQuery = None,
         live: LiveQuery = Live.CHANGES,
         refresh: RefreshQuery = True,
     ) -> HTMLResponse:
         """Return the page with the book as it is now."""
-        library = hub.library
+        library = self._hub.library
         info = library.find(symbol or library.default_symbol)
-        async with hub.channel(info, _FIRST_BOOK_S) as channel:
+        async with self._hub.channel(info, _FIRST_BOOK_S) as channel:
             moment, badge = channel.moment, channel.badge()
         book = view_of(info, moment, badge, chosen_step(info, moment.image, group))
         view = PageView(
@@ -109,43 +132,29 @@ def page_routes(hub: Hub, templates: Templates) -> APIRouter:
             version=__version__,
             refresh=refresh,
         )
-        return HTMLResponse(templates.page(view), headers=_NOT_STORED)
+        return HTMLResponse(self._templates.page(view), headers=_NOT_STORED)
 
-    @router.get("/symbols", response_class=HTMLResponse, responses=of_pages(OF_VALUES))
-    async def symbols(symbol: TypedQuery = "") -> HTMLResponse:
+    async def symbols(self, symbol: TypedQuery = "") -> HTMLResponse:
         """Return the likeliest symbols for the typed text, as `<option>`s."""
-        found = search_symbols(hub.library.symbols, symbol)[:_SUGGESTIONS]
-        return HTMLResponse(templates.options(found), headers=_NOT_STORED)
+        found = search_symbols(self._hub.library.symbols, symbol)[:_SUGGESTIONS]
+        return HTMLResponse(self._templates.options(found), headers=_NOT_STORED)
 
-    @router.get(
-        "/events",
-        # With FastAPI's own class the endpoint itself would have to be a generator.
-        response_class=StreamingResponse,
-        responses={
-            200: {
-                "description": "Server-sent events whose data is the visible book as HTML.",
-                "content": {"text/event-stream": {}},
-            },
-            **OF_SYMBOLS,
-        },
-    )
     async def events(
+        self,
         symbol: SymbolQuery = None,
         group: GroupQuery = None,
         last_event_id: LastEventId = None,
         accept_encoding: AcceptEncoding = "",
     ) -> SeatedStream:
         """Follow the visible book as HTML, at most ten times a second."""
-        info = hub.library.find(symbol or hub.library.default_symbol)
-        seat = hub.take_seat(info)
+        info = self._hub.library.find(symbol or self._hub.library.default_symbol)
+        seat = self._hub.take_seat(info)
         try:
             step = chosen_step(info, seat.channel.moment.image, group)
             last_seq = resumed_seq(seat.channel, last_event_id or "")
             encoding = Encoding(gzip=accepts_gzip(accept_encoding))
-            form = FragmentsForm(templates, step)
+            form = FragmentsForm(self._templates, step)
             return SeatedStream(seat, form, last_seq=last_seq, encoding=encoding)
         except BaseException:
             seat.leave()
             raise
-
-    return router

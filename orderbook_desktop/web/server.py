@@ -145,8 +145,7 @@ class WebServer:
         """Hang up on clients that are overdue, once a second."""
         while True:
             await asyncio.sleep(_SWEEP_S)
-            now = BoundedConnection.now()
-            _hang_up(client for client in _connections(server) if client.is_overdue(now))
+            _hang_up(client for client in _connections(server) if client.is_overdue)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

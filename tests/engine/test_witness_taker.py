@@ -63,7 +63,7 @@ class Scene:
     def __init__(self, database: Database) -> None:
         self.books, self.now = Books(), 1_000.0
         self.witnesses = Witnesses(database)
-        self._taker = WitnessTaker(self.books, database, now=lambda: self.now)
+        self._taker = WitnessTaker(self.books.snapshot, database, now=lambda: self.now)
 
     async def look(self, *sessions: Session, after_s: float = 0.0) -> int:
         """Let time pass, and look; return how many snapshots are stored of BTCUSDT."""

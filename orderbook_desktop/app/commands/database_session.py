@@ -39,10 +39,9 @@ class NoRecordings(KnownError):
 async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIterator[Database]:
     """Give a connected database, in the server of `MONGO_DSN` or in the program's own server.
 
-    With `existing` the database is for reading. `NoRecordings` is raised if nothing was ever
-    recorded in it, and nothing is created. A read goes on if another copy of the program takes
-    the server over meanwhile. Without `existing` the caller may have to `prepare()` the
-    database.
+    With `existing` the database is for reading: nothing is created, `NoRecordings` is raised if
+    nothing was ever recorded, and a read goes on if another copy of the program takes over the
+    server. Without `existing` the caller may have to `prepare()` the database.
 
     Raises the `KnownError` why there is no database; within the context the driver's errors
     become `DatabaseFailed`. Enter it in the main thread, or in a thread that lives as long as

@@ -83,9 +83,22 @@ async def _record(
                 await engine.close(times.write_s)
     if bugs:
         raise bugs[0]
+    is_complete = _is_complete(engine, sessions, times.now() - began, stop, pointless)
+    if pointless is not None:
+        raise pointless
+    return 0 if is_complete else 1
+
+
+def _is_complete(
+    engine: Engine,
+    sessions: dict[str, MarketSession],
+    took_s: float,
+    stop: asyncio.Event,
+    pointless: KnownError | None,
+) -> bool:
+    """Print the results after the end; return whether all is recorded that was to be recorded."""
     if not sessions:
         _tell("Nothing was recorded: it was stopped before it could begin.")
-    took_s = times.now() - began
     is_complete = summary_of(sessions, engine.recorder.waiting, took_s, pointless)
     counts = [session.sink.counts for session in sessions.values()]
     if stop.is_set() and took_s < _BEGINS_WITHIN_S:
@@ -93,9 +106,7 @@ async def _record(
     if engine.disk_watch.pauses:
         _tell("Not everything is recorded: there was a pause because the disk was nearly full.")
         is_complete = False
-    if pointless is not None:
-        raise pointless
-    return 0 if is_complete else 1
+    return is_complete
 
 
 def _tell(sentence: str) -> None:

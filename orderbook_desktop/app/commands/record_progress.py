@@ -18,7 +18,7 @@ from rich.text import Text
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.number_format import counted
-from orderbook_desktop.core.recording_status import RecordingStatus
+from orderbook_desktop.core.recording_status import RecordingCounts, RecordingStatus
 from orderbook_desktop.core.status import age_text, badge_for
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.engine.recording_meter import RecordingMeter, detail_of, problem_of
@@ -162,42 +162,43 @@ def summary_of(
     that made going on pointless; the caller prints it.
     """
     console = console or Console(stderr=True, highlight=False)
-    is_complete = bool(sessions) and not waiting
-    for symbol, session in sessions.items():
-        counts = session.sink.counts
-        is_whole = counts.events > 0 and counts.books > 0 and not counts.dropped
-        is_complete = is_complete and is_whole
-        took = age_text(int(took_s * 1000))
-        text = f"{symbol}: {counted(counts.events, 'event')} recorded in {took}"
-        if counts.events:
-            text += f", up to update id {counts.last_id}, {counted(counts.gaps, 'gap')}"
-        if counts.events and not counts.books:
-            text += ", and no book that they belong to"
-        if not counts.events or not counts.books:
-            text += _why(symbol, session, ended_by)
-        if counts.gaps:
-            text += f" (the last one because {counts.last_gap})"
-        if counts.ended_by:
-            text += f"; it had ended before because {counts.ended_by}"
-        if counts.repeated:
-            text += f"; {counts.repeated:,} of them were there already"
-        if counts.dropped:
-            text += f"; {counted(counts.dropped, 'event')} did not fit into memory and are lost"
-        console.print(f"{text}.", markup=False, soft_wrap=True)
+    took = age_text(int(took_s * 1000))
+    all_counts = [session.sink.counts for session in sessions.values()]
+    sentences = [_result(symbol, session, took, ended_by) for symbol, session in sessions.items()]
     if len(sessions) > _SYMBOLS_A_LINE:
-        all_counts = [session.sink.counts for session in sessions.values()]
-        events = sum(counts.events for counts in all_counts)
-        gaps = sum(counts.gaps for counts in all_counts)
-        console.print(
-            f"{counted(len(sessions), 'symbol')}: {counted(events, 'event')} recorded, "
-            f"{counted(gaps, 'gap')}.",
-            markup=False,
-            soft_wrap=True,
-        )
+        events = counted(sum(counts.events for counts in all_counts), "event")
+        gaps = counted(sum(counts.gaps for counts in all_counts), "gap")
+        sentences.append(f"{counted(len(sessions), 'symbol')}: {events} recorded, {gaps}.")
     if waiting:
-        text = f"{counted(waiting, 'event')} could not be written before the end."
-        console.print(text, markup=False, soft_wrap=True)
-    return is_complete
+        sentences.append(f"{counted(waiting, 'event')} could not be written before the end.")
+    for sentence in sentences:
+        console.print(sentence, markup=False, soft_wrap=True)
+    return bool(sessions) and not waiting and all(map(_is_whole, all_counts))
+
+
+def _is_whole(counts: RecordingCounts) -> bool:
+    return counts.events > 0 and counts.books > 0 and not counts.dropped
+
+
+def _result(symbol: str, session: MarketSession, took: str, ended_by: KnownError | None) -> str:
+    """Return the result of the recording of `symbol` as a sentence."""
+    counts = session.sink.counts
+    text = f"{symbol}: {counted(counts.events, 'event')} recorded in {took}"
+    if counts.events:
+        text += f", up to update id {counts.last_id}, {counted(counts.gaps, 'gap')}"
+    if counts.events and not counts.books:
+        text += ", and no book that they belong to"
+    if not counts.events or not counts.books:
+        text += _why(symbol, session, ended_by)
+    if counts.gaps:
+        text += f" (the last one because {counts.last_gap})"
+    if counts.ended_by:
+        text += f"; it had ended before because {counts.ended_by}"
+    if counts.repeated:
+        text += f"; {counts.repeated:,} of them were there already"
+    if counts.dropped:
+        text += f"; {counted(counts.dropped, 'event')} did not fit into memory and are lost"
+    return f"{text}."
 
 
 def _why(symbol: str, session: MarketSession, ended_by: KnownError | None) -> str:

@@ -8,8 +8,9 @@ import heapq
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, cast
 
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.exchange.local.source import Listing, LocalBook, Publish, StreamEvent
@@ -168,16 +169,23 @@ def write_capture(
     ]
     jitter = random.Random(seed)
     recv_ns = 0
-    # A fixed time in the gzip header: the same arguments give the same file.
-    with path.open("wb") as raw:
-        file = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if path.suffix == ".gz" else raw
+    with _opened(path) as file:
         for time_ms, text in heapq.merge(*markets, key=lambda line: line[0]):
             arrived_ns = time_ms * 1_000_000 + _CLOCK_OFFSET_NS + jitter.randrange(2_000_000)
             recv_ns = max(recv_ns + 1_000, arrived_ns)
             file.write(b"%d %s\n" % (recv_ns, text))
-        if file is not raw:
-            file.close()
     return path
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    with ExitStack() as stack:
+        file: BinaryIO = stack.enter_context(path.open("wb"))
+        if path.suffix == ".gz":
+            # A fixed time in the gzip header: the same arguments give the same file.
+            zipped = gzip.GzipFile("", "wb", fileobj=file, mtime=0)
+            file = cast("BinaryIO", stack.enter_context(zipped))
+        yield file
 
 
 def _lines(

@@ -16,8 +16,10 @@ from orderbook_desktop.system.ports import HOST
 from orderbook_desktop.system.private_files import private_file, write_private
 
 if TYPE_CHECKING:
-    from cryptography.x509 import Certificate, CertificateBuilder
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.x509 import CertificateBuilder, Name
 
+_AUTHORITY: Final = "Orderbook Desktop"
 _BEGIN: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 # "No end" (RFC 5280, 4.1.2.5): the private folder protects them, and clocks may be wrong.
 _END: Final = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
@@ -72,62 +74,83 @@ def _belong_together(files: Certificates) -> bool:
 
 def _make(files: Certificates) -> None:
     """Make an authority and its two certificates. The authority's key is not stored."""
-    from cryptography import x509  # noqa: PLC0415 (only where TLS is used)
-    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-    )
-    from cryptography.x509.oid import ExtendedKeyUsageOID  # noqa: PLC0415
+    authority = _Authority()
+    write_private(files.server, authority.issued("database"))
+    write_private(files.client, authority.issued("client of the database"))
+    write_private(files.authority, authority.own())
 
-    authority_key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Orderbook Desktop")])
-    signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
 
-    def builder(subject: str, key: ec.EllipticCurvePrivateKey) -> CertificateBuilder:
-        named = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)])
+class _Authority:
+    """Makes certificates, all as PEM texts."""
+
+    def __init__(self) -> None:
+        from cryptography import x509  # noqa: PLC0415 (only where TLS is used)
+        from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+
+    def own(self) -> str:
+        """Return the authority's own certificate."""
+        from cryptography import x509  # noqa: PLC0415
+
+        certifies = x509.KeyUsage(
+            digital_signature=False, content_commitment=False, key_encipherment=False,
+            data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
+            encipher_only=False, decipher_only=False,
+        )  # fmt: skip
+        return self._signed(
+            self._builder(_AUTHORITY, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(certifies, critical=True)
+        )
+
+    def issued(self, subject: str) -> str:
+        """Return a certificate for `subject`, followed by its new key."""
+        from cryptography import x509  # noqa: PLC0415
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+        from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+        from cryptography.x509.oid import ExtendedKeyUsageOID  # noqa: PLC0415
+
+        key = ec.generate_private_key(ec.SECP256R1())
+        address = x509.IPAddress(ipaddress.ip_address(HOST))
+        # A mongod is also a client of itself, so both certificates allow both uses.
+        uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        certificate = self._signed(
+            self._builder(subject, key)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        )
+        secret = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        return certificate + secret.decode("ascii")
+
+    def _builder(self, subject: str, key: EllipticCurvePrivateKey) -> CertificateBuilder:
+        """Return the beginning of a certificate for the holder of `key`."""
+        from cryptography import x509  # noqa: PLC0415
+
+        def named(name: str) -> Name:
+            return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+
         known = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         return (
             x509.CertificateBuilder()
-            .subject_name(named)
-            .issuer_name(name)
+            .subject_name(named(subject))
+            .issuer_name(named(_AUTHORITY))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(_BEGIN)
             .not_valid_after(_END)
             .add_extension(known, critical=False)
-            .add_extension(signer, critical=False)
+            .add_extension(self._signer, critical=False)
         )
 
-    def signed(unsigned: CertificateBuilder) -> Certificate:
-        return unsigned.sign(authority_key, hashes.SHA256())
+    def _signed(self, unsigned: CertificateBuilder) -> str:
+        from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
+        from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
 
-    def write_end(path: Path, subject: str) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        address = x509.IPAddress(ipaddress.ip_address(HOST))
-        # A mongod is also a client of itself, so both certificates allow both uses.
-        uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        certificate = signed(
-            builder(subject, key)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
-            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        )
-        secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        write_private(path, (certificate.public_bytes(Encoding.PEM) + secret).decode("ascii"))
-
-    certifies = x509.KeyUsage(
-        digital_signature=False, content_commitment=False, key_encipherment=False,
-        data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
-        encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-    authority = signed(
-        builder("Orderbook Desktop", authority_key)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(certifies, critical=True)
-    )
-    write_end(files.server, "database")
-    write_end(files.client, "client of the database")
-    write_private(files.authority, authority.public_bytes(Encoding.PEM).decode("ascii"))
+        return unsigned.sign(self._key, SHA256()).public_bytes(Encoding.PEM).decode("ascii")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from orderbook_desktop.storage.server.choice import REPLICA_SET, ServerKind
@@ -28,12 +28,9 @@ _INVALID_REPLICA_SET_CONFIG: Final = 93
 _NOT_YET_INITIALIZED: Final = 94
 
 
-class AdminDatabase(Protocol):
-    """The part of the driver's `admin` database that this module uses."""
-
-    async def command(self, command: str | dict[str, Any], /) -> Mapping[str, Any]:
-        """Run `command` and return the answer. Raises the driver's `PyMongoError`."""
-        ...
+# Runs a command in the server's `admin` database, and returns the answer. Raises the driver's
+# `PyMongoError`.
+AdminCommand = Callable[[str | dict[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
 def child_dsn(place: Place | OldPlace, password: str = "") -> str:
@@ -67,44 +64,44 @@ async def ready_server(
         await asyncio.sleep(_POLL_S)
     client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(child_dsn(place, password))
     try:
-        await become_primary(client.admin, place.member)
+        await become_primary(client.admin.command, place.member)
         if kind is ServerKind.MONGOD:
-            await _stop_promptly(client.admin)
+            await _stop_promptly(client.admin.command)
         yield client
     finally:
         client.close()
 
 
-async def become_primary(admin: AdminDatabase, member: str) -> None:
+async def become_primary(command: AdminCommand, member: str) -> None:
     """Wait until the server accepts writes; initiate its replica set, or change its address."""
     settled = False
-    while not await _is_primary(admin):
-        settled = settled or await _settle(admin, member)
+    while not await _is_primary(command):
+        settled = settled or await _settle(command, member)
         await asyncio.sleep(_POLL_S)
 
 
-async def _is_primary(admin: AdminDatabase) -> bool:
+async def _is_primary(command: AdminCommand) -> bool:
     from pymongo.errors import AutoReconnect  # noqa: PLC0415
 
     try:
-        return bool((await admin.command("hello")).get("isWritablePrimary"))
+        return bool((await command("hello")).get("isWritablePrimary"))
     except AutoReconnect as error:
         # An election closes connections.
         log.debug("hello: %s", error)
         return False
 
 
-async def _settle(admin: AdminDatabase, member: str) -> bool:
+async def _settle(command: AdminCommand, member: str) -> bool:
     """Make the server the only member of its replica set; return whether that is done."""
     from pymongo.errors import OperationFailure  # noqa: PLC0415
 
     try:
-        await admin.command("replSetGetStatus")
+        await command("replSetGetStatus")
     except OperationFailure as error:
         if error.code == _NOT_YET_INITIALIZED:
-            await _initiate(admin, member)
+            await _initiate(command, member)
         elif error.code == _INVALID_REPLICA_SET_CONFIG:
-            await _move(admin, member)
+            await _move(command, member)
         elif error.code == _UNAUTHORIZED:
             raise
         else:
@@ -113,32 +110,32 @@ async def _settle(admin: AdminDatabase, member: str) -> bool:
     return True
 
 
-async def _initiate(admin: AdminDatabase, member: str) -> None:
+async def _initiate(command: AdminCommand, member: str) -> None:
     from pymongo.errors import OperationFailure  # noqa: PLC0415
 
     config = {"_id": REPLICA_SET, "members": [{"_id": 0, "host": member}]}
     try:
-        await admin.command({"replSetInitiate": config})
+        await command({"replSetInitiate": config})
     except OperationFailure as error:
         # It was initiated in an earlier run, and has just read that from its files.
         if error.code != _ALREADY_INITIALIZED:
             raise
 
 
-async def _move(admin: AdminDatabase, member: str) -> None:
+async def _move(command: AdminCommand, member: str) -> None:
     """Replace the address of an earlier run in the configuration by `member`."""
-    config = dict((await admin.command("replSetGetConfig"))["config"])
+    config = dict((await command("replSetGetConfig"))["config"])
     config["members"] = [dict(config["members"][0], host=member)]
     config["version"] += 1
-    await admin.command({"replSetReconfig": config, "force": True})
+    await command({"replSetReconfig": config, "force": True})
     log.info("the replica set of the database was moved to %s", member)
 
 
-async def _stop_promptly(admin: AdminDatabase) -> None:
+async def _stop_promptly(command: AdminCommand) -> None:
     """Turn off the 15 s for which a primary that is stopped waits for a successor."""
     from pymongo.errors import OperationFailure  # noqa: PLC0415
 
     try:
-        await admin.command({"setParameter": 1, "shutdownTimeoutMillisForSignaledShutdown": 100})
+        await command({"setParameter": 1, "shutdownTimeoutMillisForSignaledShutdown": 100})
     except OperationFailure as error:
         log.debug("this mongod knows no such parameter: %s", error)

@@ -193,7 +193,7 @@ def _has_more(counts: RecordingCounts, events: int) -> bool:
 async def test_a_recording_that_goes_on_is_proven_by_its_witnesses(settings: Settings) -> None:
     """The proof runs in another process, which joins this process's database."""
     engine = Engine(settings, times=ENGINE_TIMES)
-    taker = WitnessTaker(engine.rest, engine.database, WitnessTimes(0.0, 0.0, 0.0))
+    taker = WitnessTaker(engine.rest.snapshot, engine.database, WitnessTimes(0.0, 0.0, 0.0))
     try:
         await engine.start()
         await engine.until_database()

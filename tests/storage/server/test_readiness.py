@@ -31,7 +31,7 @@ class ScriptedAdmin:
 
 async def test_a_primary_is_left_alone() -> None:
     admin = ScriptedAdmin(hello=[PRIMARY])
-    await become_primary(admin, "127.0.0.1:1")
+    await become_primary(admin.command, "127.0.0.1:1")
     assert admin.asked == ["hello"]
 
 
@@ -41,7 +41,7 @@ async def test_a_set_initiated_meanwhile_is_no_error() -> None:
         replSetGetStatus=[OperationFailure("no config", 94)],
         replSetInitiate=[OperationFailure("already initialized", 23)],
     )
-    await become_primary(admin, "127.0.0.1:1")
+    await become_primary(admin.command, "127.0.0.1:1")
     assert admin.asked.count("replSetInitiate") == 1
 
 
@@ -52,7 +52,7 @@ async def test_a_set_that_cannot_be_initiated_is_an_error() -> None:
         replSetInitiate=[OperationFailure("no", 103)],
     )
     with pytest.raises(OperationFailure):
-        await become_primary(admin, "127.0.0.1:1")
+        await become_primary(admin.command, "127.0.0.1:1")
 
 
 async def test_a_member_that_is_only_starting_is_waited_for() -> None:
@@ -60,11 +60,11 @@ async def test_a_member_that_is_only_starting_is_waited_for() -> None:
         hello=[GHOST, GHOST, GHOST, PRIMARY],
         replSetGetStatus=[OperationFailure("starting up", 11_600), {"myState": 5}],
     )
-    await become_primary(admin, "127.0.0.1:1")
+    await become_primary(admin.command, "127.0.0.1:1")
     assert admin.asked.count("replSetGetStatus") == 2
 
 
 async def test_a_member_that_asks_who_one_is_is_not_waited_for() -> None:
     admin = ScriptedAdmin(hello=[GHOST], replSetGetStatus=[OperationFailure("who are you", 13)])
     with pytest.raises(OperationFailure):
-        await become_primary(admin, "127.0.0.1:1")
+        await become_primary(admin.command, "127.0.0.1:1")
