@@ -74,8 +74,8 @@ class Book:
         self._new_bids: dict[float, float] = {}
         self._new_asks: dict[float, float] = {}
         self._is_plain = True
-        # No bid is above the one, no ask below the other: the nearest doubles of decimals
-        # are in the order of these, or equal.
+        # No bid is above the first bound, no ask below the second. Doubles compare like their
+        # decimals: the nearest doubles of two decimals are in the same order, or equal.
         self._bid_at_most = -math.inf
         self._ask_at_least = math.inf
         self._empty()
@@ -300,7 +300,7 @@ def _best(
     held: Iterator[float],
     better: Callable[[Iterable[float]], float],
 ) -> float | None:
-    """Return the best price of a side, of which none is better than `bound`; None where empty.
+    """Return the best price of a side, None where it is empty; no price is better than `bound`.
 
     `held` are the prices of before, best first, and `new` the quantities that came since.
     """

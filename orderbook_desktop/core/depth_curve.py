@@ -80,8 +80,8 @@ class Outline:
 def outline(curve: DepthCurve, canvas: Canvas) -> Outline | None:
     """Return the outline of `curve` on `canvas`.
 
-    A column shows what rests between the spread and its middle. The curve ends with its
-    last level: what lies beyond is not known. None where nothing of it is in view.
+    A column of pixels shows what rests between the spread and the column's middle. The curve ends
+    with its last level, as no level beyond is known. None where no step is in view.
     """
     if not len(curve.prices) or canvas.width < 1 or canvas.height < 1:
         return None
@@ -133,8 +133,10 @@ def natural_half_span(bids: DepthCurve, asks: DepthCurve, mid: float, tick: int)
     spread alone takes half of that, and at least ten ticks.
     """
     sides = [curve.prices for curve in (bids, asks) if len(curve.prices)]
-    reach = max((abs(float(one[-((len(one) - 1) * -9 // 10)]) - mid) for one in sides), default=0.0)
-    nearest = max((abs(float(one[0]) - mid) for one in sides), default=0.0)
+    reach = max(
+        (abs(float(prices[-((len(prices) - 1) * -9 // 10)]) - mid) for prices in sides), default=0.0
+    )
+    nearest = max((abs(float(prices[0]) - mid) for prices in sides), default=0.0)
     return max(min(reach * 1.05, max(0.02 * mid, 2 * nearest)), 10.0 * tick, 1.0)
 
 

@@ -14,14 +14,14 @@ from typing import Final
 from orderbook_desktop.core.book import Book, Crossing
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff, DepthSnapshot
 
-# So many events wait for a snapshot at most; a snapshot is never hours late.
+# At most so many events wait for a snapshot: no snapshot is hours late.
 _BUFFERED_AT_MOST: Final = 20_000
 # The busiest market uses some 500 update ids a second, and its widest event spans 1,500.
 _IDS_AT_ONCE: Final = WIDEST_EVENT
 _IDS_A_MS: Final = 1_000
-# So many snapshots in a row that are older than known events are taken for stale ones.
+# At most so many snapshots in a row are refused as older than known events.
 _REFUSED_AT_MOST: Final = 3
-# So many events in a row that are later than the book, with lower update ids, are no duplicates.
+# After so many later events in a row with lower update ids, these are no duplicates.
 _CONTRADICTED_BY: Final = 10
 
 

@@ -9,14 +9,14 @@ from typing import Final, Protocol
 DAY_MS: Final = 86_400_000
 GB: Final = 10**9
 
-# Shares of the limit below which the disk is low: recording ends, and goes on again.
+# Shares of the limit below which the disk is low: recording pauses, and resumes.
 _STOP_BELOW: Final = 0.25
 _RESUME_ABOVE: Final = 0.5
 # A warning ends only when there is this much more than the limit.
 _RELAX_ABOVE: Final = 1.1
 
-# An archived event takes a seventh to a fifteenth of its text. This share is assumed until enough
-# is archived to know.
+# An archived event takes a seventh to a fifteenth of its text. This share is assumed until
+# enough events are archived to measure it.
 _USUAL_SHARE: Final = 0.09
 _EVENTS_TO_KNOW: Final = 10_000
 # The size of the archive's file for each byte of the archive, once the archive is large enough.
@@ -63,7 +63,7 @@ class Retention:
         return newest_ms - self.days * DAY_MS if self.days else None
 
     def text(self) -> str:
-        """Return what is kept, to follow the words "kept is": `everything`."""
+        """Return what is kept, in words such as `everything` or `the last 7 days`."""
         parts = []
         if self.days:
             parts.append("the last day" if self.days == 1 else f"the last {self.days:,} days")
@@ -100,12 +100,12 @@ class RecordingSize:
 
     @property
     def total_bytes(self) -> int:
-        """All of it."""
+        """The sum of the three parts."""
         return self.archive_bytes + self.raw_bytes + self.book_bytes
 
     @property
     def lasting_bytes(self) -> int:
-        """About the size of all of it once it is archived; a limit applies to this size.
+        """About the size of the recording once all of it is archived; a limit applies to this size.
 
         Otherwise old recordings would be removed for events that take much room for minutes only.
         """

@@ -49,7 +49,7 @@ class OrderbookError(Exception):
     def __init__(self, *values: object, **named: object) -> None:
         super().__init__(*values, *named.values())
         if not self._fields:
-            # A bug, told in a text, or a subclass that makes its attributes itself.
+            # A `BugError` with a text, or a subclass that sets its attributes itself.
             return
         given = dict(zip(self._fields, values, strict=False)) | named
         missing = [name for name in self._fields if name not in given and not hasattr(self, name)]

@@ -17,10 +17,10 @@ import numpy as np
 from orderbook_desktop.core.levels import Int64Array
 
 # Around now, a time has 10 digits in seconds, 13 in milliseconds, 16 in microseconds and 19 in
-# nanoseconds; so it has from September 2001 to November 2286.
+# nanoseconds. This holds from September 2001 to November 2286.
 _UNITS: Final = ((10, "seconds"), (16, "microseconds"), (19, "nanoseconds"))
 _find_time: Final = re.compile(rb'"E"\s*:\s*([0-9]{1,19})[^0-9]').search
-_HELD: Final = "Some events have impossible times; each counts as late as the one before it."
+_HELD: Final = "Some events have impossible times; each gets the time of the event before it."
 _NS_A_MS: Final = 1_000_000
 # A slow network and a clock that is never set are off by less; a market is quiet for longer.
 _NEAR_MS: Final = 60_000
@@ -54,7 +54,7 @@ def unit_of(time: int) -> str:
 
 
 def all_in_ms(times: Int64Array) -> Int64Array:
-    """Return `in_ms` of each of `times`; these very ones where nothing is to be changed."""
+    """Return `in_ms` of each of `times`; `times` itself where no time changes."""
     is_odd = (times < EARLIEST_MS) | (times >= 10 * EARLIEST_MS)
     if not is_odd.any():
         return times
@@ -70,9 +70,9 @@ class EventClock:
     day of its receipt is believed once the next event confirms it, and any other time once nine
     more events confirm it: an exchange that plays a capture of years ago has a clock of its own.
     With such an exchange, a time is also believed that is as far ahead as a capture can be played
-    meanwhile, so that the first event after a gap ends the gap. Every other event counts as late
-    as the latest earlier one, and the very first as late as its receipt. Once a time was believed,
-    no time is believed that is more than a day ahead of both the latest one and its receipt.
+    meanwhile, so that the first event after a gap ends the gap. Every other event gets the latest
+    earlier time, and the very first event the time of its receipt. Once a time was believed, no
+    time is believed that is more than a day ahead of both the latest time and its receipt.
     """
 
     latest_ms: int = 0
@@ -90,7 +90,7 @@ class EventClock:
         self._received_ms = received_ms
         if is_believed:
             self._offset_ms, self._doubted_ms, self._doubts = offset_ms, None, 0
-            # Not what was wrong before it, if this is much earlier.
+            # A believed time that is much earlier shows that the times before it were wrong.
             self.latest_ms = max(self.latest_ms, event_ms) if is_near else event_ms
             return event_ms
         is_same = _is_near(offset_ms, self._doubted_ms)
@@ -130,8 +130,8 @@ def _is_near(offset_ms: int | None, other_ms: int | None) -> bool:
 class OddTimes:
     """What was odd about the times of a market's events, each kind reported once.
 
-    `converted` counts the events that were not dated in milliseconds, `held` those that count as
-    late as the latest earlier one.
+    `converted` counts the events that were not dated in milliseconds, `held` the events that got
+    the latest earlier time in place of their own.
     """
 
     converted: int = 0
@@ -141,7 +141,7 @@ class OddTimes:
     def take(self, payload: bytes, sent_ms: int, counted_ms: int) -> str | None:
         """Take an event; return a sentence where it is the first of its kind.
 
-        `payload` is its text, `sent_ms` the time that it tells, `counted_ms` what counts.
+        `payload` is its text, `sent_ms` the time that was sent, `counted_ms` the time that counts.
         """
         found = _find_time(payload)
         unit = unit_of(int(found[1])) if found is not None else ""

@@ -121,7 +121,7 @@ class _WireTexts(msgspec.Struct, gc=False):
 
 
 class _WireFutures(msgspec.Struct, gc=False):
-    """What a message of the futures market has and one of the spot market has not."""
+    """The fields that messages of the futures market have, and messages of the spot market lack."""
 
     pu: Any = None
     E: Any = None
@@ -160,7 +160,7 @@ _kind_decoder: Final = msgspec.json.Decoder(_WireKind)
 _frame_decoder: Final = msgspec.json.Decoder(_WireFrame)
 
 _more_than_eight_places: Final = re.compile(rb"\.[0-9]{9}").search
-# Between a futures event and the transaction that it tells of.
+# The longest time between the transaction `T` of a futures event and the event.
 _TRANSACTION_WITHIN_MS: Final = 3_600_000
 _NOT_IN_SKELETON: Final = b"0123456789,[]{}"
 _LEVEL_SKELETON: Final = b'".""."'

@@ -21,7 +21,9 @@ def plain_text(text: str, longest: int = LONGEST_SHOWN) -> str:
     """
     # Only the beginning is looked at: an exchange's message may have millions of characters.
     start = text[: 4 * longest]
-    line = "".join(one if one.isprintable() else _IN_PLACE for one in " ".join(start.split()))
+    line = "".join(
+        character if character.isprintable() else _IN_PLACE for character in " ".join(start.split())
+    )
     if len(line) <= longest and len(start) == len(text):
         return line
     return f"{line[:longest]}…"

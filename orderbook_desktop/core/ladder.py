@@ -41,7 +41,7 @@ class LadderSide:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """Both sides and what lies between them; the spread is None while a side is empty.
+    """Both sides, and the spread between them, which is None while a side is empty.
 
     `spread` is best ask minus best bid of the ungrouped book, in price units.
     `twice_mid` is their sum, so that the mid needs no rounding.

@@ -120,14 +120,14 @@ def merge_levels(
     """Return `keys` and `quantities` after setting the levels `changes` to `new`.
 
     `keys` is ascending and unique, `changes` unique in any order; a new quantity of 0
-    removes its level. The arguments stay as they are: readers may hold them.
+    removes its level. The arguments are not changed, since readers may hold them.
     """
     order = changes.argsort()
     changes, new = changes[order], new[order]
     if not len(keys):
         return changes[new != 0], new[new != 0]
     at = keys.searchsorted(changes)
-    # A change beyond the last key is compared with the last key, from which it differs.
+    # A change beyond the last key is compared with the last key, and is not equal to it.
     known = keys.take(at, mode="clip") == changes
     quantities = quantities.copy()
     known_at = at[known]

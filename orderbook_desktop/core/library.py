@@ -64,7 +64,7 @@ class BookLibrary(Protocol):
 def find_symbol(symbols: Sequence[SymbolInfo], typed: str, default_symbol: str) -> SymbolInfo:
     """Return which of `symbols` is meant by `typed`; raises `NotOffered`.
 
-    While there are none, the default symbol can be had all the same.
+    While `symbols` is empty, only the default symbol is found.
     """
     try:
         symbol, market = split_symbol(typed)

@@ -139,7 +139,7 @@ def book_steps(text: MarketFormat, bids: Levels, asks: Levels) -> list[int]:
 
     The largest depends on the best bid, or the best ask where there are no bids.
     """
-    price = next((int(one.prices[0]) for one in (bids, asks) if len(one.prices)), 0)
+    price = next((int(side.prices[0]) for side in (bids, asks) if len(side.prices)), 0)
     return grouping_steps(text.tick, price)
 
 

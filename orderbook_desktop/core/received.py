@@ -49,7 +49,7 @@ class Broken:
 
 @dataclass(slots=True)
 class LeftOut:
-    """How many lines of a file were left out, the number of the first one, and what it is."""
+    """How many lines of a file were left out, and the number and kind of the first of them."""
 
     count: int
     line: int
@@ -115,7 +115,7 @@ def check_exact(message: DepthDiff | DepthSnapshot) -> None:
 def in_order_of_time(sources: Iterable[Iterable[tuple[Time, _T]]]) -> Iterator[_T]:
     """Merge `sources` of (time, item), each in its own order, by time.
 
-    Where the times of a source go back, an item counts as late as the latest earlier one.
+    Where the times of a source go back, an item gets the latest earlier time.
     """
     merged = heapq.merge(*map(_never_back, sources), key=lambda timed: timed[0])
     return (item for _, item in merged)

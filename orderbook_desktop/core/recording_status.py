@@ -9,7 +9,7 @@ from typing import Final
 
 
 class RecordingState(Enum):
-    """What happens to a market's events; the values are what is shown.
+    """What happens to a market's events; the values are the words on screen.
 
     The worst state comes first: a paused recording loses events, one that waits for the database
     does not. A recording that a person has stopped is as it should be.

@@ -32,7 +32,7 @@ class GapCause(Enum):
 
     @property
     def stream_goes_on(self) -> bool:
-        """Whether no event is lost: events go on, and only a new book is needed."""
+        """Whether the stream continues without a loss, and only a new book is needed."""
         return self in (GapCause.FEED_GAP, GapCause.CROSSED)
 
 

@@ -75,7 +75,7 @@ class RecordingSink(Protocol):
     def applied(self, diff: DepthDiff, book: Book) -> None:
         """The event, received before, extends the segment.
 
-        `book` contains it, and is further on where several events were applied at once.
+        `book` contains it, and also later events where several were applied at once.
         """
         ...
 
@@ -98,9 +98,9 @@ class BookLook:
 class BookSource(Protocol):
     """What a view sees of a market.
 
-    A source may go over to another book (from the database's to the exchange's, say) with the
-    passing of time alone. So a view looks once for all that it shows together, looks anew for
-    the next frame, and compares the book's object as well as its revision.
+    A source may change to another book (from the database's to the exchange's, for example) just
+    because time passes. So a view looks once for all that one frame shows, looks again for the
+    next frame, and compares the book's object as well as its revision.
     """
 
     @property

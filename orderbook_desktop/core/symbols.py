@@ -51,9 +51,9 @@ def split_symbol(text: str) -> tuple[str, str]:
 
 
 def is_market(name: str) -> bool:
-    """Whether `name`, which a file or a message gives, can be the name of a spot market at all.
+    """Whether `name`, from a file or a message, can be the name of a spot market.
 
-    Of any other `split_symbol` makes another name, so that what is stored under it can't be had.
+    `split_symbol` would change any other name, so no command could name what is stored under it.
     """
     return len(name) <= LONGEST_NAME and name.isalnum()
 

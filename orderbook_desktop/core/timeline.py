@@ -20,11 +20,11 @@ _NOT_CLOSED: Final = "It has not been closed yet."
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """A time through which the book is known, from one segment.
+    """A stretch of time in which the book is known, from one segment.
 
-    Of that segment's events those after `after_id` through `last_id` are this cover's; the
-    others, if any, are those of another cover. Times are the exchange's. Where a cover
-    `continues` the one before it, nothing is missing between them.
+    The segment's events after `after_id` through `last_id` belong to this cover; other events of
+    the segment belong to other covers. Times are the exchange's. If a cover `continues` the cover
+    before it, nothing is missing between them.
     """
 
     segment_id: str
@@ -37,10 +37,10 @@ class Cover:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A time through which the book is not known, from the last event before it.
+    """A stretch of time in which the book is not known, from the last event before it.
 
     The update ids `first_missing`..`last_missing` were not recorded in any segment.
-    `detail` is what was noted besides `cause`, or empty.
+    `detail` is a note about the cause, or empty.
     """
 
     from_ms: int
@@ -63,7 +63,7 @@ class Gap:
     def account(self) -> str:
         """The sentence, and the update ids at which the book is not known.
 
-        Their events may be stored all the same: those that came after a hole are.
+        Events with these ids may be stored nevertheless, if they came after a hole.
         """
         if self.first_missing == self.last_missing:
             return f"{self.sentence}; the book is not known at update id {self.first_missing}"
@@ -79,7 +79,7 @@ class LooseEnd:
     to_ms: int
 
 
-_Piece = TypeVar("_Piece", Cover, Gap)
+_Stretch = TypeVar("_Stretch", Cover, Gap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,16 @@ class Timeline:
     @property
     def from_ms(self) -> int:
         """The time of the first event; 0 where there is none."""
-        return min((pieces[0].from_ms for pieces in (self.covers, self.gaps) if pieces), default=0)
+        return min(
+            (stretches[0].from_ms for stretches in (self.covers, self.gaps) if stretches), default=0
+        )
 
     @property
     def to_ms(self) -> int:
         """The time of the last event; 0 where there is none."""
-        return max((pieces[-1].to_ms for pieces in (self.covers, self.gaps) if pieces), default=0)
+        return max(
+            (stretches[-1].to_ms for stretches in (self.covers, self.gaps) if stretches), default=0
+        )
 
     @property
     def covered_ms(self) -> int:
@@ -132,11 +136,11 @@ class Timeline:
             # The event that ends a cover belongs to the cover; the instant that ends a gap does
             # not.
             tuple(
-                _cut(one, begin, end)
-                for one in self.covers
-                if one.to_ms == begin or _meets(one, begin, end)
+                _cut(cover, begin, end)
+                for cover in self.covers
+                if cover.to_ms == begin or _meets(cover, begin, end)
             ),
-            tuple(_cut(one, begin, end) for one in self.gaps if _meets(one, begin, end)),
+            tuple(_cut(gap, begin, end) for gap in self.gaps if _meets(gap, begin, end)),
         )
 
 
@@ -150,7 +154,7 @@ def timeline_of(
     segments is the end of a gap, unless the last segment still goes on.
     """
     known = sorted(
-        ((key, one) for key, one in segments if one.event_count),
+        ((key, segment) for key, segment in segments if segment.event_count),
         key=lambda item: (item[1].snapshot_id, -item[1].last_id, item[0]),
     )
     covers: list[Cover] = []
@@ -181,16 +185,16 @@ def timeline_of(
 def _gap(before: Segment, from_ms: int, last_missing: int, to_ms: int) -> Gap:
     cause, detail = before.end_cause, before.end_detail
     if cause is None:
-        # The recorder is gone, or has not yet stored how far it is.
+        # The recorder has crashed, or has not yet stored how far the segment reaches.
         cause, detail = GapCause.CRASH, _NOT_CLOSED
     return Gap(from_ms, to_ms, before.last_id + 1, last_missing, cause, detail)
 
 
-def _meets(piece: _Piece, begin: int, end: int) -> bool:
-    if piece.from_ms == piece.to_ms:
-        return begin <= piece.from_ms <= end
-    return piece.from_ms < end and piece.to_ms > begin
+def _meets(stretch: _Stretch, begin: int, end: int) -> bool:
+    if stretch.from_ms == stretch.to_ms:
+        return begin <= stretch.from_ms <= end
+    return stretch.from_ms < end and stretch.to_ms > begin
 
 
-def _cut(piece: _Piece, begin: int, end: int) -> _Piece:
-    return replace(piece, from_ms=max(piece.from_ms, begin), to_ms=min(piece.to_ms, end))
+def _cut(stretch: _Stretch, begin: int, end: int) -> _Stretch:
+    return replace(stretch, from_ms=max(stretch.from_ms, begin), to_ms=min(stretch.to_ms, end))

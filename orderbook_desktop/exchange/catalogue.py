@@ -243,7 +243,7 @@ def _by_symbol(info: SymbolInfo) -> str:
 
 def _sizes(listing: _WireListing) -> tuple[int, int]:
     """Return tick size and step size, each 0 where it is not given."""
-    found = {one.filterType: one for one in listing.filters}
+    found = {rule.filterType: rule for rule in listing.filters}
     tick, step = found.get("PRICE_FILTER"), found.get("LOT_SIZE")
     return (
         _filter_units(tick and tick.tickSize, listing.symbol),

@@ -302,7 +302,7 @@ def missing_authorities(environment: Mapping[str, str] = os.environ) -> str:
     """Return the fault of the certificate authorities that the environment names, or empty."""
     for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         named = environment.get(variable, "")
-        if named and not any(Path(one).exists() for one in named.split(os.pathsep)):
+        if named and not any(Path(path).exists() for path in named.split(os.pathsep)):
             return f"{variable} names {plain_text(named)}, which isn't there"
     return ""
 

@@ -79,7 +79,7 @@ class BinanceStreams:
         elif link is self._successor:
             subscription.diff_of_successor(diff)
         if self._successor is not None and all(
-            one.has_joined for one in self._subscriptions.values()
+            subscription.has_joined for subscription in self._subscriptions.values()
         ):
             self._joined.set()
 
@@ -129,13 +129,17 @@ class BinanceStreams:
         """
         if link is not self._link or self._successor is not None:
             return None
-        silent = [one for one in self._subscriptions.values() if one.silence.is_silent(now)]
+        silent = [
+            subscription
+            for subscription in self._subscriptions.values()
+            if subscription.silence.is_silent(now)
+        ]
         if not silent:
             return None
         for subscription in silent:
             subscription.silence.gave_up(now)
-        active = [one for one in silent if one.silence.is_active]
-        _log.info("no events of %s", ", ".join(one.market for one in silent))
+        active = [subscription for subscription in silent if subscription.silence.is_active]
+        _log.info("no events of %s", ", ".join(subscription.market for subscription in silent))
         if len(silent) == len(self._subscriptions):
             if active:
                 return LinkEnd(GapCause.SILENCE, _SILENT)
@@ -143,7 +147,7 @@ class BinanceStreams:
             return None
         for subscription in active:
             subscription.broken(GapCause.SILENCE, _SILENT)
-        link.renew(one.market for one in silent)
+        link.renew(subscription.market for subscription in silent)
         return None
 
     def _subscribe(self, market: str) -> Subscription:

@@ -49,7 +49,7 @@ class Subscription:
         self._last_id = 0
         self._last_ms = 0
         self._overlapping = False
-        self._kept_back: list[DepthDiff] = []
+        self._ahead: list[DepthDiff] = []
         self._seam: StreamBroken | None = None
         # The suspension for which events may be missing, until the waiting events have been read.
         self._suspension: StreamBroken | None = None
@@ -83,7 +83,7 @@ class Subscription:
             self.connected()
 
     def failed(self, error: BaseException) -> None:
-        """There will be no further items, because of a bug."""
+        """A bug has ended the stream: there will be no further items."""
         self._queue.put(error)
 
     def diff(self, diff: DepthDiff) -> None:
@@ -121,7 +121,7 @@ class Subscription:
 
     def diff_of_successor(self, diff: DepthDiff) -> None:
         """An event arrived on the connection that takes over."""
-        self._kept_back.append(diff)
+        self._ahead.append(diff)
         self._join()
 
     def suspended(self, broken: StreamBroken) -> None:
@@ -144,19 +144,19 @@ class Subscription:
         With `promoted` it is the first one, and the consumer gets `promoted` if events are missing
         between the two. Otherwise it is the second one.
         """
-        kept_back, self._kept_back = self._kept_back, []
+        ahead, self._ahead = self._ahead, []
         self._overlapping = False
         if promoted is None:
             return
         if not self.has_joined:
             self._seam = promoted
-        for diff in kept_back:
+        for diff in ahead:
             self.diff(diff)
 
     def _join(self) -> None:
         """Deliver the events of the second connection that continue those of the first one."""
-        while self._kept_back and self._last_id and self._continues(self._kept_back[0]):
-            diff = self._kept_back.pop(0)
+        while self._ahead and self._last_id and self._continues(self._ahead[0]):
+            diff = self._ahead.pop(0)
             self.has_joined = True
             if diff.final_id > self._last_id:
                 self.silence.received(self._now())

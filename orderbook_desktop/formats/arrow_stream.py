@@ -152,8 +152,8 @@ class ArrowStream:
 
     def _get_schema(self, _: Any, out: Any) -> int:
         fields = [
-            _Schema(one.format.encode(), one.name.encode(), release=self._release_schema)
-            for one in self._columns
+            _Schema(column.format.encode(), column.name.encode(), release=self._release_schema)
+            for column in self._columns
         ]
         pointers = _pointers(_Schema, fields)
         number = self._lend(fields, pointers)
@@ -174,10 +174,10 @@ class ArrowStream:
     def _array(self, length: int, columns: Sequence[Buffers]) -> _Array:
         fields, kept = [], []
         for buffers in columns:
-            whole = [np.ascontiguousarray(one) for one in buffers]
+            whole = [np.ascontiguousarray(buffer) for buffer in buffers]
             # The first buffer would be that of nulls.
             addresses = (ctypes.c_void_p * (len(whole) + 1))(
-                None, *(one.ctypes.data for one in whole)
+                None, *(buffer.ctypes.data for buffer in whole)
             )
             fields.append(
                 _Array(length, 0, 0, len(addresses), 0, addresses, release=self._release_array)

@@ -130,7 +130,7 @@ class _LeftOut(Exception):
 
 
 class _NotOfTheFormat(ValueError):
-    """The line has no time, or nothing behind it."""
+    """The line has no receive time, or no message after it."""
 
 
 _NS_DIGITS: Final = 19
@@ -147,7 +147,7 @@ _is_decimal: Final = re.compile(r"\d+(\.\d+)?", re.ASCII).fullmatch
 _is_time: Final = re.compile(rb"(\d{1,19})(?:\.(\d{1,18}))?").fullmatch
 _begins: Final = re.compile(rb"\d{9,}(?:\.\d+)? +\{").finditer
 # The least digits of present times in each unit, and the number of zeros that turn the unit into
-# nanoseconds. A time with fewer digits is of a collector's own clock, taken as nanoseconds.
+# nanoseconds. A time with fewer digits is that of a collector's own clock, in nanoseconds.
 _UNITS: Final = ((17, "", 0), (14, "microseconds", 3), (11, "milliseconds", 6), (9, "seconds", 9))
 _TRUNCATED: Final = "truncated"
 

@@ -111,7 +111,7 @@ def market_of(line: CaptureLine, surveys: dict[str, MarketSurvey]) -> str:
         return line.market
     snapshot = line.snapshot
     prices = {price for price, _ in snapshot.bids + snapshot.asks}
-    common = {one: sum(map(prices.__contains__, of.prices)) for one, of in surveys.items()}
+    common = {market: sum(map(prices.__contains__, of.prices)) for market, of in surveys.items()}
     likeliest, *others = sorted(surveys, key=common.__getitem__, reverse=True)
     if all(common[likeliest] > 2 * common[other] for other in others):
         return likeliest
@@ -155,7 +155,9 @@ def captured_messages(
     surveys: dict[str, MarketSurvey] = {}
     for path in paths:
         _survey(path, surveys)
-    speeds = {market: one.diff_streams[-1] for market, one in surveys.items() if one.diff_streams}
+    speeds = {
+        market: survey.diff_streams[-1] for market, survey in surveys.items() if survey.diff_streams
+    }
     yield from in_order_of_time(_messages(path, surveys, speeds, notes) for path in paths)
 
 
@@ -209,7 +211,7 @@ def _messages(
 def _received(
     line: CaptureLine, surveys: dict[str, MarketSurvey], speeds: dict[str, str]
 ) -> Received | None:
-    """Return the message of `line`, or None where it is of no use here."""
+    """Return the message of `line`; None where it is neither a diff nor a snapshot to import."""
     if line.snapshot is not None and surveys:
         message: DepthDiff | DepthSnapshot = decode_snapshot(line.payload, market_of(line, surveys))
     elif line.diff is not None and speeds.setdefault(line.market, line.stream) == line.stream:

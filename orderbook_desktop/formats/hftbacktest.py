@@ -3,7 +3,7 @@
 Source: hftbacktest, "Data" (the dtype) and "Constants" (the flags). Times are nanoseconds, prices
 and quantities doubles, as the format has it. A run begins with an event that clears both sides,
 and then has its whole book. Times are adjusted in two ways, as hftbacktest's own converters do. An
-event whose time goes back counts as late as the event before it. Where our clock was behind the
+event whose time goes back gets the time of the event before it. Where our clock was behind the
 exchange's, all local times move forward by the least amount with which no event arrives before it
 happened.
 """
@@ -97,7 +97,7 @@ class HftbacktestWriter:
         self._stack.close()
 
     def _clearing(self, book: Events) -> Events:
-        """Return the event before `book`: it is of no side, so it clears both sides."""
+        """Return the event before `book`; it names no side, and so clears both sides."""
         event: Events = np.zeros(1, dtype=EVENT_DTYPE)
         event["ev"] = _EXCHANGE_AND_LOCAL | _CLEAR
         event["exch_ts"] = book["exch_ts"][:1] if len(book) else self._latest_exchange_ns

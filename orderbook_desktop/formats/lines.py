@@ -2,8 +2,8 @@
 
 A killed collector leaves half a line, or a gzip stream without its end. A restarted collector may
 append to that, or write a shorter stream over a longer one. A computer that loses power leaves
-zero bytes at the end of a file. The lines before and behind such a place are as they were written;
-the place itself is a `BrokenPlace`.
+zero bytes at the end of a file. The lines before and after such a place are intact; the place
+itself is a `BrokenPlace`.
 
 Memory is bounded for any file. A gzip member that follows one without an end is found by its
 header (RFC 1952, "Member format").
@@ -144,29 +144,29 @@ class FileLines:
         reason = getattr(error, "strerror", None) or str(error)
         return UnusableFile(self._path, f"cannot be read ({reason})", self._number)
 
-    def _pieces(self) -> Iterator[bytes | str]:
-        """Iterate over pieces of the file's content, and reasons why it is broken behind them."""
+    def _blocks(self) -> Iterator[bytes | str]:
+        """Iterate over blocks of the content, and the reasons why it is broken after them."""
         try:
             begin = self._file.read(len(_GZIP))
             self._file.seek(0)
             # By content, not by name.
             self._is_zipped = begin[:2] == _GZIP[:2]
             if self._is_zipped:
-                yield from _Members(self._file).pieces()
+                yield from _Members(self._file).blocks()
             else:
-                while piece := self._file.read(_READ_BYTES):
-                    yield piece
+                while block := self._file.read(_READ_BYTES):
+                    yield block
         except OSError as error:
             raise self._unreadable(error) from error
 
     def _split(self) -> Iterator[tuple[int, bytes | BrokenPlace]]:
-        for piece in self._pieces():
-            if isinstance(piece, str):
-                yield self._broken(piece)
+        for block in self._blocks():
+            if isinstance(block, str):
+                yield self._broken(block)
                 continue
-            if _ZERO in piece:
-                piece = _zeros.sub(_ZERO, piece)  # noqa: PLW2901 (there may be gigabytes of them)
-            data = self._rest + piece
+            if _ZERO in block:
+                block = _zeros.sub(_ZERO, block)  # noqa: PLW2901 (there may be gigabytes of them)
+            data = self._rest + block
             *lines, self._rest = data.split(b"\n")
             if not self._number or len(data) > self._longest or _ZERO in data:
                 for line in lines:
@@ -210,12 +210,12 @@ class FileLines:
 
     def _between_zeros(self, line: bytes) -> Iterator[tuple[int, bytes | BrokenPlace]]:
         before, *others = _zeros.split(line)
-        for piece in others:
+        for other in others:
             self._latest, self._doubt = before, _ZEROS
             if before:
                 yield self._number, before
             yield self._cut(_ZEROS, before)
-            before = piece.rstrip(b"\r")
+            before = other.rstrip(b"\r")
         if before:
             self._latest, self._doubt = before, ""
             yield self._number, before
@@ -240,8 +240,8 @@ class _Members:
         # A broken place is reported once.
         self._is_reported = False
 
-    def pieces(self) -> Iterator[bytes | str]:
-        """Iterate over pieces of the data, and reasons why they are broken behind them."""
+    def blocks(self) -> Iterator[bytes | str]:
+        """Iterate over blocks of the data, and the reasons why it is broken after them."""
         while self._has_more():
             # A member may begin with a long file name; in garbage a name is not believed.
             if _begins_member(self._data[:_TRIED_BYTES], is_expected=not self._is_reported):
@@ -329,13 +329,13 @@ def _unpacked(unpack: zlib._Decompress, data: bytes) -> Iterator[bytes]:
     while data and not unpack.eof:
         before = unpack.copy()
         try:
-            piece = unpack.decompress(data, _UNPACKED_BYTES)
+            block = unpack.decompress(data, _UNPACKED_BYTES)
         except zlib.error:
             for byte in range(len(data)):
                 yield before.decompress(data[byte : byte + 1])
             raise
-        if piece:
-            yield piece
+        if block:
+            yield block
         data = unpack.unconsumed_tail
 
 

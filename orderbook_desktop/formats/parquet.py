@@ -116,7 +116,7 @@ class ParquetWriter:
         return (
             count,
             (
-                *((one,) for one in numbers),
+                *((number,) for number in numbers),
                 (bits(is_snapshot),),
                 words(asks, _SIDES),
                 (int128s(prices),),
@@ -192,7 +192,7 @@ class _Sink(RawIOBase):
 
         arro3 writes them in a random order, and the same rows have to give the same file.
         """
-        first, second = (_entry(*one) for one in about.items())
+        first, second = (_entry(*item) for item in about.items())
         self._waiting = self._waiting.replace(second + first, first + second)
         self._write_out(len(self._waiting))
 

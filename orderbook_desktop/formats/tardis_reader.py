@@ -149,7 +149,7 @@ def _joined(
     waiting: dict[str, _Group] = {}
     for group in groups:
         if isinstance(group, Broken):
-            yield from (waiting.pop(one) for one in group.markets & waiting.keys())
+            yield from (waiting.pop(market) for market in group.markets & waiting.keys())
             yield group
             continue
         name = group.key.market
@@ -275,7 +275,7 @@ class _Rows:
             return False
         names = [name.strip() for name in line.decode("utf-8", "replace").split(",")]
         self._header, self._count = line, len(names)
-        self._columns = None if names == _NAMES else [names.index(one) for one in _NAMES]
+        self._columns = None if names == _NAMES else [names.index(name) for name in _NAMES]
         return True
 
     def _take(self, number: int, line: bytes) -> _Group | None:

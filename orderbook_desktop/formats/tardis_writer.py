@@ -66,7 +66,7 @@ class TardisWriter:
         firsts = changes.nonzero()[0]
         local_us = rows.received_ns[firsts] // _NS_A_US
         if rows.is_snapshot:
-            # The run before may have gone on until now: lines never go back in time.
+            # Lines never go back in time, and the run before may have lasted until now.
             local_us = np.maximum(local_us, self._latest_us)
         self._latest_us = max(self._latest_us, int(local_us.max()))
         flag = "true" if rows.is_snapshot else "false"

@@ -74,16 +74,16 @@ def _remove_leftovers(target: Path) -> None:
     is_ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.part").fullmatch
     found: list[Path] = []
     with suppress(OSError):
-        found = [one for one in target.parent.iterdir() if is_ours(one.name)]
-    for one in found:
+        found = [path for path in target.parent.iterdir() if is_ours(path.name)]
+    for path in found:
         # It may be gone or another user's; on Windows a file in use can't be deleted.
         with suppress(OSError):
             if sys.platform == "win32":
-                one.unlink()
+                path.unlink()
                 continue
-            with one.open("rb") as file:
+            with path.open("rb") as file:
                 if _lock(file, wait=False):
-                    one.unlink()
+                    path.unlink()
 
 
 def _lock(file: BinaryIO, *, wait: bool) -> bool:

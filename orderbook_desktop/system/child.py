@@ -47,7 +47,7 @@ class LimitedLog(RotatingFileHandler):
     def __init__(self, path: Path, limit: int) -> None:
         # In Latin-1 each byte is a character: a line keeps its bytes, and its length counts them.
         super().__init__(path, maxBytes=limit, backupCount=1, encoding="latin-1", delay=True)
-        self._has_told = False
+        self._has_reported = False
 
     def keep(self, line: bytes) -> None:
         """Append `line`."""
@@ -57,8 +57,8 @@ class LimitedLog(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         """Log the first failure."""
         del record
-        if not self._has_told:
-            self._has_told = True
+        if not self._has_reported:
+            self._has_reported = True
             log.warning("%s cannot be written: %s", self.baseFilename, sys.exception())
 
     def _open(self) -> TextIOWrapper:

@@ -60,9 +60,11 @@ def holder_of_port(port: int) -> str:
 
     try:
         found = [
-            one.pid
-            for one in psutil.net_connections(kind="tcp")
-            if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr[1] == port
+            connection.pid
+            for connection in psutil.net_connections(kind="tcp")
+            if connection.status == psutil.CONN_LISTEN
+            and connection.laddr
+            and connection.laddr[1] == port
         ]
     except (psutil.Error, OSError):
         return "another program"

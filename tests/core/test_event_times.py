@@ -175,7 +175,7 @@ def test_what_is_odd_is_told_once_of_each_kind() -> None:
     in_us = "Some events are dated in microseconds; they are counted in milliseconds."
     assert take(NOW * 1000, NOW) == in_us
     assert take(NOW * 1000, NOW) is None
-    held = "Some events have impossible times; each counts as late as the one before it."
+    held = "Some events have impossible times; each gets the time of the event before it."
     assert take(0, NOW) == held
     assert take(1, NOW) is None
     assert odd.sentence == f"{in_us} {held}"

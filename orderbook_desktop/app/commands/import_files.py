@@ -175,7 +175,7 @@ def _odd_times(times: OddTimes) -> Iterator[str]:
         yield f"the times of {many} were converted to milliseconds."
     if times.held:
         many = counted(times.held, "event")
-        yield f"the times of {many} are impossible; each counts as late as the one before it."
+        yield f"the times of {many} are impossible; each gets the time of the event before it."
 
 
 def _notes(notes: FileNotes) -> Iterator[str]:

@@ -40,7 +40,7 @@ class ChunkHeader(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     Prices are units of 10^-`price_exponent` and all multiples of `price_step`; quantities
     are units of 10^-`quantity_exponent` and mostly multiples of `quantity_step`. For
-    `usual_step_ms` and `least_delay_ns` see `EventColumns`; the latter is below 0 where our
+    `usual_step_ms` and `least_delay_ns` see `EventColumns`; the delay is below 0 where our
     clock is behind the exchange's.
     """
 

@@ -126,7 +126,7 @@ class DecodedChunk:
     def last_until(self, event_ms: int) -> int:
         """Return the index of the last event not later than `event_ms`, or -1.
 
-        Where times go back, an event counts as late as the latest one before it.
+        Where times go back, an event gets the latest earlier time.
         """
         latest = np.maximum.accumulate(self.numbers.event_ms)
         return int(latest.searchsorted(event_ms, side="right")) - 1
@@ -198,7 +198,7 @@ def _assembled(chunk: ArchiveChunk, lanes: Lanes, quantities: Int64Array) -> Dec
         raise DamagedChunk("a level has a wrong quantity")
     stored = _read_numbers(columns.events, header)
     if header.start_id is None:
-        # Loose events may be in any order: there is no earlier time to hold them against.
+        # Loose events may be in any order, so no earlier time can contradict theirs.
         event_ms = all_in_ms(stored.event_ms)
     else:
         event_ms = stored_times(stored.event_ms, stored.received_ns, header.start_event_ms)
@@ -226,7 +226,7 @@ def _read_numbers(columns: EventColumns, header: ChunkHeader) -> EventNumbers:
 
 
 def _odd_payloads(columns: OddColumns, event_count: int) -> dict[int, bytes]:
-    """Return the texts that were kept, by the index of their event."""
+    """Return the texts that are stored as they were sent, by the index of their event."""
     odd = read_unsigned(columns.odd).cumsum().tolist()
     ends = fitting(read_unsigned(columns.lengths), len(odd)).cumsum().tolist()
     texts = columns.texts.tokens

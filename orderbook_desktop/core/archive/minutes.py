@@ -16,7 +16,7 @@ from orderbook_desktop.core.events import DepthDiff
 MINUTE_MS: Final = 60_000
 # Calm minutes share a chunk until the clock reaches a multiple of so many minutes.
 _MINUTES_TOGETHER: Final = 10
-# A minute may never end, as a clock stands still or was far ahead: it ends after so many events.
+# A clock that stands still, or was far ahead, never ends a minute. So many events end it, too.
 _EVENTS_AT_MOST: Final = 10_000
 
 

@@ -14,7 +14,7 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, Scale
 
-# The receipt of a book may be unknown: it counts as just before that of the first event after it.
+# A book whose time of receipt is unknown counts as received just before the event after it.
 _BEFORE_FIRST_NS: Final = 1_000
 
 _NS_A_MS = 1_000_000
@@ -67,9 +67,9 @@ class LevelRows:
 class RowStream:
     """Turns the slices of a recording into rows.
 
-    A book is given out with the first row after it, or at the end. A book that another one follows
-    at once is of no use, and a reader that takes adjacent books for one would mix them. Call
-    `finish()` after the last slice.
+    The rows of a book come with the first row after it, or at the end. A book that another book
+    follows at once is left out: it shows nothing, and some readers take adjacent books for a
+    single book. Call `finish()` after the last slice.
     """
 
     def __init__(self) -> None:

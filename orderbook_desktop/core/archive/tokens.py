@@ -2,7 +2,7 @@
 
 A number below 64 is its own token. A larger one has a token for its bit length and the bit below
 its leading one; its remaining bits go, unaltered, into a stream of bits. Tokens are few and
-repeat, so an entropy coder compresses them well. The bits are noise and are stored as they are.
+repeat, so an entropy coder compresses them well. The bits are noise and are stored unaltered.
 The whole range of 64 bits takes 180 tokens.
 """
 

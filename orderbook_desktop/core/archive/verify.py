@@ -65,17 +65,17 @@ def reproduces(chunk: DecodedChunk, events: Sequence[DepthDiff]) -> bool:
     )
 
 
-def same_book(one: BookImage, other: BookImage) -> bool:
+def same_book(book: BookImage, other: BookImage) -> bool:
     """Return whether two books are the same, also at different scales."""
-    if (one.market, one.last_update_id) != (other.market, other.last_update_id):
+    if (book.market, book.last_update_id) != (other.market, other.last_update_id):
         return False
-    if one.scale == other.scale:
+    if book.scale == other.scale:
         return all(
             np.array_equal(mine, theirs)
-            for side, others in ((one.bids, other.bids), (one.asks, other.asks))
+            for side, others in ((book.bids, other.bids), (book.asks, other.asks))
             for mine, theirs in zip(side, others, strict=True)
         )
-    return _whole_values(one) == _whole_values(other)
+    return _whole_values(book) == _whole_values(other)
 
 
 def best_offers(chunk: DecodedChunk) -> tuple[Int64Array, Int64Array]:

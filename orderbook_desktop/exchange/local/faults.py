@@ -40,7 +40,7 @@ class FaultKind(Enum):
 
 
 class Shape(Enum):
-    """How a malformed frame is malformed."""
+    """What is wrong with a malformed frame."""
 
     GARBAGE = "garbage"
     TRUNCATED = "truncated"

@@ -298,7 +298,7 @@ class LocalExchange:
     async def _unless_gone(
         self, connection: ServerConnection, answering: Awaitable[Answer]
     ) -> Answer | None:
-        """Return the answer, or None once the client or the exchange has gone."""
+        """Return the answer; None if the client hangs up, or the exchange ends, before it."""
         answer = asyncio.ensure_future(answering)
         others = [
             asyncio.ensure_future(connection.wait_closed()),

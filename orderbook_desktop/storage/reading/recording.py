@@ -189,7 +189,7 @@ class Recording:
     ) -> AsyncGenerator[ChunkSlice]:
         """Iterate over the slices of one cover. If `opens`, the first slice opens a run.
 
-        If times go back, an event from before the cover counts as late as the cover's beginning.
+        If times go back, an event from before the cover gets the time of the cover's beginning.
         """
         if from_ms is not None and from_ms <= cover.from_ms:
             from_ms = None
@@ -212,7 +212,7 @@ class Recording:
                     yield ChunkSlice(chunk, begin, max(begin, end), opens or was_cut)
                     opens = False
                 if begin < chunk.header.event_count:
-                    # All later events count as late as this one, even if their times are earlier.
+                    # All later events get at least this time, even if their own times are earlier.
                     from_ms = None
                 if end < chunk.header.event_count:
                     return
@@ -358,8 +358,8 @@ async def summaries(database: Database) -> list[RecordingSummary]:
             market,
             await read_timeline(store, market, segments),
             len(segments),
-            sum(one.segment.event_count for one in segments),
-            sum([await _bytes_of(store, one) for one in segments]),
+            sum(stored.segment.event_count for stored in segments),
+            sum([await _bytes_of(store, stored) for stored in segments]),
             states.get(market, RecorderState.NONE),
         )
         found.append(summary)

@@ -162,7 +162,7 @@ class SegmentReader:
         """Return the next raw events of the segment, without loose events among them."""
         market = self._stored.segment.market
         lists = await self._store.loose_lists(market, waiting=True)
-        listed = {update_id for one in lists for update_id in one.ids}
+        listed = {update_id for loose in lists for update_id in loose.ids}
         found: list[DepthDiff] = []
         last_id = after_id
         while last_id < self._last_id:
@@ -173,7 +173,7 @@ class SegmentReader:
             last_id = more[-1].final_id
             # Whether listed events at the end belong to the segment is known from later events.
             known = max(
-                (at for at, one in enumerate(found, 1) if one.final_id not in listed), default=0
+                (at for at, event in enumerate(found, 1) if event.final_id not in listed), default=0
             )
             if known:
                 return own_events(after_id, found[:known], listed)

@@ -134,7 +134,7 @@ class EventLog:
             # Recording has to go on; `verify` names both the damage and the loss.
             _log.error("%s: what the database has lost can't be written again: %s", market, error)
             return set()
-        return lost.difference(*(one.ids for one in lists if one.archived))
+        return lost.difference(*(loose.ids for loose in lists if loose.archived))
 
     def forget(self, market: str) -> None:
         """Don't write again what was written of `market`: its recording was deleted."""

@@ -108,7 +108,7 @@ class Recorder:
     def recorded(self) -> tuple[int, int]:
         """How many bytes of payload, and how many events, the database has acknowledged."""
         counts = [sink.counts for sink in self._sinks.values()]
-        return sum(one.payload_bytes for one in counts), sum(one.events for one in counts)
+        return sum(count.payload_bytes for count in counts), sum(count.events for count in counts)
 
     def waiting_of(self, market: str) -> int:
         """Return how many events of `market` the database has not acknowledged yet."""
@@ -231,7 +231,7 @@ class Recorder:
         await self.prepare()
         await self._restore()
         batch = self._pending.first(self._batch_size)
-        events = [one for one in batch if isinstance(one, Insert) and self._accepts(one.market)]
+        events = [item for item in batch if isinstance(item, Insert) and self._accepts(item.market)]
         try:
             outcome = await self._events.insert(events)
         except UnstorableAmong:

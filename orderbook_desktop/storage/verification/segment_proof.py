@@ -81,7 +81,7 @@ class SegmentProof:
         self._counted = counted
         self._reader = SegmentReader(store, stored)
         begin, end = stored.segment.snapshot_id, stored.segment.last_id
-        self._witnesses = deque(one for one in witnesses if begin <= one[0] <= end)
+        self._witnesses = deque(witness for witness in witnesses if begin <= witness[0] <= end)
         self._checkpoints: deque[tuple[int, str]] = deque()
         self._proven_id = begin
         self._first: DecodedChunk | None = None

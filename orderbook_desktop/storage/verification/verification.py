@@ -35,7 +35,7 @@ _ATTEMPTS: Final = 10
 _NOT_UNDERSTOOD: Final = (
     *(ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, BugError),
 )
-# An exchange may set its clock back. Later events then count as late as the ones before.
+# An exchange may set its clock back. Later events then get the latest earlier time.
 _OVERLAP_AT_MOST_MS: Final = 86_400_000
 # A recorder stores within this time to which segment or list its events belong.
 _NAMED_WITHIN_NS: Final = 60 * 10**9
