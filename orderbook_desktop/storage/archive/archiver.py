@@ -17,9 +17,10 @@ from orderbook_desktop.storage.archive.loose_archive import LooseArchive
 from orderbook_desktop.storage.archive.segment_archive import SegmentArchive
 from orderbook_desktop.storage.failures import Activity, is_driver_failure, until_it_works
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.leases import WaitingSegment, waiting_segments
 from orderbook_desktop.storage.store.loose_events import LooseEvents
-from orderbook_desktop.storage.store.owner import owner_document
-from orderbook_desktop.storage.store.schema import SEGMENTS, Document, NewerSchema
+from orderbook_desktop.storage.store.schema import NewerSchema
+from orderbook_desktop.storage.store.segments import recorded_markets
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +28,6 @@ _log = logging.getLogger(__name__)
 _PACE: Final = 0.5
 _BUSY_PAUSES: Final = 3
 _UNAUTHORIZED: Final = 13
-_DAMAGED: Final = object()
 
 Prepare = Callable[[], Awaitable[None]]
 
@@ -159,37 +159,36 @@ class Archiver:
             self._forbidden = True
         return self._database.prepared
 
-    async def _waiting(self) -> list[Document]:
+    async def _waiting(self) -> list[WaitingSegment]:
         """Return the segments that may have events to archive now."""
         now = self._now()
-        token = owner_document()["owner"]["token"]
-        fields = {"market": 1, "owner": 1, "end_cause": 1}
-        found = self._database.collection(SEGMENTS).find({"to_archive": True}, fields)
         waiting = []
-        for segment in await found.to_list(None):
-            if segment.get("end_cause", _DAMAGED) is None:
-                looked_at = self._looked_at.get(segment["_id"], float("-inf"))
+        for segment in await waiting_segments(self._database):
+            if segment.is_running:
+                looked_at = self._looked_at.get(segment.id, float("-inf"))
                 is_due = now - looked_at >= (self._times.running_every_s if self._pace else 0.0)
-                if (segment.get("owner") or {}).get("token") != token or not is_due:
+                if not segment.is_ours or not is_due:
                     continue
-                self._looked_at[segment["_id"]] = now
+                self._looked_at[segment.id] = now
             else:
-                self._looked_at.pop(segment["_id"], None)
-            if segment["_id"] not in self._stuck:
+                self._looked_at.pop(segment.id, None)
+            if segment.id not in self._stuck:
                 waiting.append(segment)
         return waiting
 
-    async def _advance(self, segment: Document) -> bool:
-        advance = partial(self._segments.advance, segment["_id"])
-        return await self._step(str(segment.get("market")), segment["_id"], advance)
+    async def _advance(self, segment: WaitingSegment) -> bool:
+        advance = partial(self._segments.advance, segment.id)
+        return await self._step(segment.market, segment.id, advance)
 
     async def _account(self) -> None:
         """At intervals, list the events that are in no segment and no list."""
         now = self._now()
         if now - self._accounted_at < self._times.account_every_s:
             return
-        for market in await self._database.collection(SEGMENTS).distinct("market"):
-            await self._step(market, f"account of {market}", partial(self._loose.account, market))
+        for market in await recorded_markets(self._database):
+            if isinstance(market, str):
+                account = partial(self._loose.account, market)
+                await self._step(market, f"account of {market}", account)
         self._accounted_at = now
 
     async def _step(

@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from orderbook_desktop.core.archive import decode_chunk
-from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_loose
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents, LooseList, archived_ids
 from orderbook_desktop.storage.store.raw_events import RawEvents
-from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_of
-from orderbook_desktop.storage.store.segments import archived_ranges, unarchived_ranges
+from orderbook_desktop.storage.store.segments import unarchived_ranges
 
 _log = logging.getLogger(__name__)
 
-_TAKEN_AT_ONCE: Final = 50
 _LISTED_AT_ONCE: Final = 5_000
 
 
@@ -89,7 +86,7 @@ class LooseArchive:
             _log.info("%s: %d events belong to no segment", market, len(found))
 
     async def _archive(self, loose_list: LooseList) -> tuple[int, int]:
-        events = await self._events(loose_list)
+        events = await RawEvents(self._database, loose_list.market).listed(loose_list.ids)
         key, size = None, 0
         if events:
             chunk = await asyncio.to_thread(proven_loose, events)
@@ -114,35 +111,17 @@ class LooseArchive:
         if key is not None and not any(loose_list.chunk == key for loose_list in lists):
             await self._store.drop_loose([key])
 
-    async def _events(self, loose_list: LooseList) -> list[DepthDiff]:
-        """Return the events of a list that are still raw, in the order in which they came."""
-        collection = self._database.collection(DEPTH_EVENTS)
-        found: list[Document] = []
-        for start in range(0, len(loose_list.ids), _TAKEN_AT_ONCE):
-            some = {"$in": list(loose_list.ids[start : start + _TAKEN_AT_ONCE])}
-            query = {"market": loose_list.market, "u": some}
-            found += await collection.find(query).to_list(None)
-        events = await asyncio.to_thread(lambda: [event_of(document) for document in found])
-        return sorted(events, key=lambda event: (event.received_ns, event.final_id))
-
     async def _outside(self, market: str) -> dict[int, int]:
         """Return receive times (ns) by final id, of the raw events that no segment may need."""
         ranges = await unarchived_ranges(self._database, market)
         return await RawEvents(self._database, market).outside(ranges.values())
 
-    async def _sweep(self, market: str, raw: Iterable[int]) -> None:
+    async def _sweep(self, market: str, raw: Collection[int]) -> None:
         """Remove the events of `raw` that are archived, in a segment or in a loose chunk."""
-        for segment_id, (begin, end) in (await archived_ranges(self._database, market)).items():
-            inside = [u for u in raw if begin < u <= end]
-            if not inside:
-                continue
-            for start_id, last_id in await self._store.spans(segment_id, min(inside), end):
-                is_committed = begin <= start_id < end
-                if is_committed and any(start_id < u <= last_id for u in inside):
-                    chunk = await self._store.get(segment_id, start_id)
-                    if chunk is not None:
-                        decoded = await asyncio.to_thread(decode_chunk, chunk)
-                        await self._raw.sweep(decoded, segment_id)
+        for segment_id, start_id in await self._store.holding(market, raw):
+            chunk = await self._store.get(segment_id, start_id)
+            if chunk is not None:
+                await self._raw.sweep(await asyncio.to_thread(decode_chunk, chunk), segment_id)
         for loose_list in await self._loose.lists(market):
             if loose_list.chunk is not None and not set(raw).isdisjoint(loose_list.ids):
                 chunk = await self._store.get_loose(loose_list.chunk)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from orderbook_desktop.core.archive import (
     DecodedChunk,
@@ -22,16 +20,9 @@ from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import PackedChunk, pack_chunk, unpack_chunk
 from orderbook_desktop.storage.store.raw_events import RawEvents
-from orderbook_desktop.storage.store.schema import DEPTH_EVENTS
 from orderbook_desktop.storage.store.segments import unarchived_ranges
 
 _log = logging.getLogger(__name__)
-
-# SecantusDB removes this many events, named by their ids, in about ten milliseconds, and answers
-# no other command meanwhile. More at once cost more per event, and for a range with a further
-# condition SecantusDB reads the whole collection.
-_REMOVED_AT_ONCE: Final = 50
-_PAUSE_S: Final = 0.005
 
 
 class UnprovenChunk(DatabaseError):
@@ -94,11 +85,7 @@ class ArchivedRaw:
         ranges = await unarchived_ranges(self._database, market)
         claims = [claim for segment_id, claim in ranges.items() if segment_id != of]
         mine = sorted(u for u in ids if not any(after < u <= last for after, last in claims))
-        for start in range(0, len(mine), _REMOVED_AT_ONCE):
-            some = {"$in": mine[start : start + _REMOVED_AT_ONCE]}
-            query = {"market": market, "u": some}
-            await self._database.collection(DEPTH_EVENTS).delete_many(query)
-            await asyncio.sleep(_PAUSE_S)
+        await RawEvents(self._database, market).remove(mine)
 
     async def sweep(self, chunk: DecodedChunk, of: str | None) -> None:
         """Remove the raw events of `chunk` that a kill has left, under the rules of `remove`."""

@@ -19,14 +19,12 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_chunk
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents
-from orderbook_desktop.storage.store.checkpoints import stored_book
+from orderbook_desktop.storage.store.checkpoints import Checkpoints, book_key
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import ArchiveLease, HeldSegment
 from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
-from orderbook_desktop.storage.store.schema import CHECKPOINTS
-from orderbook_desktop.storage.store.segments import StoredSegment
 
 # The longest chunk.
 _LONGEST_MS: Final = 10 * MINUTE_MS
@@ -46,6 +44,7 @@ class SegmentArchive:
         self._now = now
         self._now_ns = now_ns
         self._store = ChunkStore(database)
+        self._books = Checkpoints(database)
         self._raw = ArchivedRaw(database)
         self._lease = ArchiveLease(database, now)
         self._loose = LooseEvents(database)
@@ -72,83 +71,77 @@ class SegmentArchive:
             return None
 
     async def _go_on(self, held: HeldSegment) -> tuple[int, int] | None:
-        stored = held.stored
-        await self._sweep(stored)
-        limit = await self._limit(stored)
-        if stored.archived_id < limit:
-            return await self._archive(held, limit) if self._is_due(stored) else None
-        if not stored.running and stored.archived_id >= stored.segment.last_id:
+        await self._sweep(held)
+        limit = await self._limit(held)
+        if held.archived_id < limit:
+            return await self._archive(held, limit) if self._is_due(held) else None
+        if not held.running and held.archived_id >= held.last_id:
             await self._lease.finish(held)
-            self._swept.pop(stored.id, None)
-            self._due.pop(stored.id, None)
+            self._swept.pop(held.id, None)
+            self._due.pop(held.id, None)
         return None
 
-    def _is_due(self, stored: StoredSegment) -> bool:
-        due = self._due.get(stored.id)
-        if due is None or not stored.running:
+    def _is_due(self, held: HeldSegment) -> bool:
+        due = self._due.get(held.id)
+        if due is None or not held.running:
             return True
-        is_later = not due.seen_ms <= stored.segment.last_event_ms < due.at_ms
+        is_later = not due.seen_ms <= held.last_event_ms < due.at_ms
         return is_later or self._now() - due.looked_at >= _LOOK_ANYWAY_S
 
     async def _archive(self, held: HeldSegment, limit: int) -> tuple[int, int] | None:
-        stored = held.stored
-        start = await self._start_book(stored)
-        events = await self._next_events(stored, start, limit)
+        start = await self._start_book(held)
+        events = await self._next_events(held, start, limit)
         if not events:
             return None
         chunk = await asyncio.to_thread(proven_chunk, start, events)
-        size = await self._store.put(stored.id, chunk, held.epoch)
+        size = await self._store.put(held.id, chunk, held.epoch)
         last_id = events[-1].final_id
         if not await self._lease.move(held, last_id, len(events), size):
             return None
         ids = [event.final_id for event in events]
-        await self._raw.remove(stored.segment.market, ids, stored.id)
-        self._swept[stored.id] = last_id
+        await self._raw.remove(held.market, ids, held.id)
+        self._swept[held.id] = last_id
         return len(events), size
 
-    async def _sweep(self, stored: StoredSegment) -> None:
+    async def _sweep(self, held: HeldSegment) -> None:
         """Remove the last chunk's raw events, if a kill or a failure has left some."""
-        archived_id = stored.archived_id
-        if self._swept.get(stored.id) == archived_id:
+        archived_id = held.archived_id
+        if self._swept.get(held.id) == archived_id:
             return
-        if archived_id > stored.segment.snapshot_id:
-            chunk = await self._store.ending_at(stored.id, archived_id)
+        if archived_id > held.snapshot_id:
+            chunk = await self._store.ending_at(held.id, archived_id)
             if chunk is not None:
                 decoded = await asyncio.to_thread(decode_chunk, chunk)
-                await self._raw.sweep(decoded, stored.id)
-        self._swept[stored.id] = archived_id
+                await self._raw.sweep(decoded, held.id)
+        self._swept[held.id] = archived_id
 
-    async def _limit(self, stored: StoredSegment) -> int:
+    async def _limit(self, held: HeldSegment) -> int:
         """Return the id up to which the segment may be archived now."""
-        segment = stored.segment
-        if not stored.running:
+        if not held.running:
             now_ms = self._now_ns() // 1_000_000
-            is_this_minute = minute_of(segment.last_event_ms) == minute_of(now_ms)
-            return stored.archived_id if is_this_minute else segment.last_id
-        query, fields = {"segment": stored.id}, {"update_id": 1, "base": 1}
-        found = await self._database.collection(CHECKPOINTS).find(query, fields).to_list(None)
-        ids = sorted(int(one["update_id"]) for one in found if not one["base"])
+            is_this_minute = minute_of(held.last_event_ms) == minute_of(now_ms)
+            return held.archived_id if is_this_minute else held.last_id
+        ids = await self._books.later_ids(held.id)
         # Readers of the newest book need the raw events after the newest checkpoint, or, while that
         # is being replaced, after the one before it.
-        return min(ids[-2], segment.last_id) if len(ids) > 1 else 0
+        return min(ids[-2], held.last_id) if len(ids) > 1 else 0
 
-    async def _start_book(self, stored: StoredSegment) -> BookImage:
-        after_id, market = stored.archived_id, stored.segment.market
-        if after_id == stored.segment.snapshot_id:
-            key = f"{stored.id}:{after_id}"
-            base = await self._database.collection(CHECKPOINTS).find_one({"_id": key})
+    async def _start_book(self, held: HeldSegment) -> BookImage:
+        after_id, market = held.archived_id, held.market
+        if after_id == held.snapshot_id:
+            base = await self._books.get(book_key(held.id, after_id))
             if base is not None:
-                return await asyncio.to_thread(stored_book(base).unpack)
-        chunk = await self._store.ending_at(stored.id, after_id)
+                return await asyncio.to_thread(base.unpack)
+        chunk = await self._store.ending_at(held.id, after_id)
         if chunk is None:
             raise MissingEvents(market, after_id, "the book")
         return await asyncio.to_thread(lambda: decode_chunk(chunk).final_book())
 
     async def _next_events(
-        self, stored: StoredSegment, start: BookImage, limit: int
+        self, held: HeldSegment, start: BookImage, limit: int
     ) -> list[DepthDiff]:
         """Return the events of the next chunk; none while its end is not known."""
-        market, after_id = stored.segment.market, stored.archived_id
+        market, after_id = held.market, held.archived_id
         levels = len(start.bids.prices) + len(start.asks.prices)
         listed = {u for one in await self._loose.lists(market, waiting=True) for u in one.ids}
         raw = RawEvents(self._database, market)
@@ -159,17 +152,15 @@ class SegmentArchive:
             found += more
             is_all = not more or more[-1].final_id >= limit
             events = own_events(after_id, found, listed)
-            count = closed_span(events, levels, is_all=is_all and not stored.running)
+            count = closed_span(events, levels, is_all=is_all and not held.running)
             if count or is_all:
                 break
             last_id = found[-1].final_id
         if last_id < limit and not events:
             raise MissingEvents(market, after_id, "an event")
-        self._due.pop(stored.id, None)
+        self._due.pop(held.id, None)
         if not count:
-            self._due[stored.id] = _due_after(
-                stored.segment.last_event_ms, events, levels, self._now()
-            )
+            self._due[held.id] = _due_after(held.last_event_ms, events, levels, self._now())
         return events[:count]
 
 

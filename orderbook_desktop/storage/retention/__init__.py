@@ -1,1 +1,1 @@
-"""Retention: the sizes of a recording, and the removal of its oldest chunks."""
+"""Retention: removes the oldest part of a recording."""

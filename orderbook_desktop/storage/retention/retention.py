@@ -22,16 +22,17 @@ from typing import Final
 from orderbook_desktop.core.disk import RecordingSize, Retention, bytes_text
 from orderbook_desktop.storage.store.cuts import (
     ChainLink,
-    Cut,
     CutSegment,
     CuttableLoose,
+    Removed,
     SegmentCutter,
     Wanted,
     cuttable_loose,
+    cuttable_segments,
 )
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.packing import DamagedDocument
-from orderbook_desktop.storage.store.schema import IMPORT, SEGMENTS, WITNESSES, Document
+from orderbook_desktop.storage.store.schema import IMPORT
+from orderbook_desktop.storage.store.witnesses import Witnesses
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class CuttableSegment:
         """Whether it is cut by age; imported segments are not."""
         return self._segment.stored.origin != IMPORT
 
-    async def cut(self, wanted: Wanted) -> Cut:
+    async def cut(self, wanted: Wanted) -> Removed:
         """Cut the wanted chunks, at most one step of them."""
         return await self._cutter.cut(
             self._segment, wanted, _CHUNKS_A_STEP, whole=not self._is_newest
@@ -100,12 +101,12 @@ class Pruner:
         `measure` returns the recording's size. `working_bytes` is the space that the database needs
         to work. Raises PyMongo's errors; then call it again.
         """
-        segments = await self._segments()
+        segments = await cuttable_segments(self._database)
         for segment in segments:
             await self._cutter.finish(segment)
         if not segments:
             return 0
-        removed = _Removed()
+        removed = _Total()
         newest_ms = max(segment.stored.segment.last_event_ms for segment in segments)
         # The earlier of both: a wrong clock must not make everything old, nor may a future event.
         horizon_ms = retention.horizon_ms(min(now_ms, newest_ms))
@@ -121,7 +122,7 @@ class Pruner:
         return removed.events
 
     async def _prune_by_age(
-        self, cuttable: Iterable[Cuttable], horizon_ms: int, removed: _Removed
+        self, cuttable: Iterable[Cuttable], horizon_ms: int, removed: _Total
     ) -> None:
         for part in cuttable:
             while part.ages and part.from_ms < horizon_ms:
@@ -132,7 +133,7 @@ class Pruner:
                     break
 
     async def _prune_by_size(
-        self, retention: Retention, measure: Measure, working_bytes: int, removed: _Removed
+        self, retention: Retention, measure: Measure, working_bytes: int, removed: _Total
     ) -> str:
         """Cut the oldest chunks down to the limit; return why that is impossible, or empty."""
         limit, room = retention.limit_bytes, retention.room_bytes(working_bytes)
@@ -141,14 +142,12 @@ class Pruner:
         lasting = (await measure()).lasting_bytes
         before = removed.bytes
         if lasting > room:
-            cuttable = await self._cuttable(await self._segments())
+            cuttable = await self._cuttable(await cuttable_segments(self._database))
             await self._cut_oldest(cuttable, lasting - room, removed)
         left = lasting - (removed.bytes - before)
         return _excess(left, working_bytes, limit, room)
 
-    async def _cut_oldest(
-        self, cuttable: Iterable[Cuttable], excess: int, removed: _Removed
-    ) -> None:
+    async def _cut_oldest(self, cuttable: Iterable[Cuttable], excess: int, removed: _Total) -> None:
         queue = [(part.from_ms, number, part) for number, part in enumerate(cuttable)]
         heapq.heapify(queue)
         goal = removed.bytes + excess
@@ -160,16 +159,6 @@ class Pruner:
             if not cut.is_last and part.from_ms > from_ms:
                 heapq.heappush(queue, (part.from_ms, number, part))
             await asyncio.sleep(self._pause_s)
-
-    async def _segments(self) -> list[CutSegment]:
-        # Segments of an earlier version's recorder may not be migrated yet, and are left out.
-        found = self._database.collection(SEGMENTS).find({"archived_id": {"$gte": 0}})
-        known = [
-            segment
-            for segment in map(_understood, await found.to_list(None))
-            if segment is not None
-        ]
-        return sorted(known, key=lambda segment: segment.stored.segment.first_event_ms)
 
     async def _cuttable(self, segments: list[CutSegment]) -> list[Cuttable]:
         def ends(segment: CutSegment) -> tuple[int, int]:
@@ -184,17 +173,16 @@ class Pruner:
 
     async def _sweep_witnesses(self, markets: set[str]) -> None:
         """Remove the witnesses older than the recording: of `markets`, or the first time of all."""
-        witnesses = self._database.collection(WITNESSES)
+        witnesses = Witnesses(self._database)
         first: dict[str, int] = {}
-        for segment in await self._segments():
+        for segment in await cuttable_segments(self._database):
             market, front = segment.stored.segment.market, segment.stored.segment.snapshot_id
             first[market] = min(front, first.get(market, front))
         for market, front in first.items():
             if market in markets or not self._swept:
-                before = {"market": market, "update_id": {"$gte": 0, "$lt": front}}
-                await witnesses.delete_many(before)
+                await witnesses.drop(market, before_id=front)
         for market in markets - first.keys():
-            await witnesses.delete_many({"market": market})
+            await witnesses.drop(market)
         self._swept = True
 
 
@@ -214,16 +202,7 @@ def _excess(left: int, working_bytes: int, limit: int, room: int) -> str:
     return ""
 
 
-def _understood(document: Document) -> CutSegment | None:
-    """Return the stored segment; None if it is damaged. It is not cut then; `verify` reports it."""
-    try:
-        return CutSegment.of(document)
-    except DamagedDocument as error:
-        _log.warning("retention skips a segment: %s", error)
-        return None
-
-
-class _Removed:
+class _Total:
     """What was removed: how many events, the bytes of their chunks, and their markets."""
 
     def __init__(self) -> None:
@@ -231,11 +210,11 @@ class _Removed:
         self.bytes = 0
         self.markets: set[str] = set()
 
-    def add(self, market: str, cut: Cut) -> None:
-        """Add a cut of `market`."""
-        self.events += cut.events
-        self.bytes += cut.bytes
-        if cut.events:
+    def add(self, market: str, removed: Removed) -> None:
+        """Add what a cut has removed of `market`."""
+        self.events += removed.events
+        self.bytes += removed.bytes
+        if removed.events:
             self.markets.add(market)
 
 

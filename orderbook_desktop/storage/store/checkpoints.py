@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
@@ -14,6 +14,10 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import is_gone
 from orderbook_desktop.storage.store.packing import DamagedDocument, unpack
 from orderbook_desktop.storage.store.schema import CHECKPOINTS, SEGMENTS, Document
+from orderbook_desktop.storage.store.segments import is_whole
+
+if TYPE_CHECKING:
+    from motor.motor_asyncio import AsyncIOMotorCollection
 
 _FIELDS: Final = frozenset(
     {"_id", "segment", "market", "update_id", "event_ms", "base", "payload", "new"}
@@ -53,7 +57,44 @@ def book_key(segment_id: str, update_id: int) -> str:
     return f"{segment_id}:{update_id}"
 
 
-def stored_book(document: Document) -> StoredBook:
+class Checkpoints:
+    """The books inside the segments of `database`. All methods raise PyMongo's errors."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @property
+    def _books(self) -> AsyncIOMotorCollection[Document]:
+        return self._database.collection(CHECKPOINTS)
+
+    async def get(self, key: str) -> StoredBook | None:
+        """Return the book with that `book_key`, if there is one."""
+        document = await self._books.find_one({"_id": key})
+        return None if document is None else _stored_book(document)
+
+    async def keys(self, segment_id: str) -> list[tuple[object, object]]:
+        """Return update id and key of each book of a segment, as they are stored."""
+        found = await self._books.find({"segment": segment_id}, {"update_id": 1}).to_list(None)
+        return [(document.get("update_id"), document["_id"]) for document in found]
+
+    async def later_ids(self, segment_id: str) -> list[int]:
+        """Return the update ids of a segment's books, in order, without the book it begins with.
+
+        Damaged ones are left out.
+        """
+        query = {"segment": segment_id, "base": False}
+        found = await self._books.find(query, {"update_id": 1}).to_list(None)
+        ids = (document.get("update_id") for document in found)
+        return sorted(update_id for update_id in ids if is_whole(update_id))
+
+    async def drop(self, segment_id: str, through_id: int | None) -> None:
+        """Delete the books of a segment through that update id; None: all of them."""
+        for update_id, key in await self.keys(segment_id):
+            if through_id is None or (is_whole(update_id) and update_id <= through_id):
+                await self._books.delete_one({"_id": key})
+
+
+def _stored_book(document: Document) -> StoredBook:
     """Return the book that `document` stores, not unpacked yet."""
     segment_id, base = document.get("segment"), document.get("base")
     return StoredBook(

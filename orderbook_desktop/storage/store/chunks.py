@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ from orderbook_desktop.storage.store.packing import (
     chunk_of,
 )
 from orderbook_desktop.storage.store.schema import DEPTH_CHUNKS, LOOSE_EVENTS, Document
+from orderbook_desktop.storage.store.segments import archived_ranges, is_whole
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection
@@ -103,12 +104,33 @@ class ChunkStore:
     ) -> list[tuple[int, int]]:
         """Return start id and last id of the segment's chunks, in order, leftovers included.
 
-        Only chunks whose last id is from `first_id` to `last_id`.
+        Only chunks whose last id is from `first_id` to `last_id`. Damaged ones are left out.
         """
         fields = {"start_id": 1, "last_id": 1}
         ending = {"segment": segment_id, "last_id": {"$gte": first_id, "$lte": last_id}}
         found = await self._chunks.find(ending, fields).to_list(None)
-        return sorted((one["start_id"], one["last_id"]) for one in found)
+        spans = ((document.get("start_id"), document.get("last_id")) for document in found)
+        return sorted(
+            (start_id, last_id)
+            for start_id, last_id in spans
+            if is_whole(start_id) and is_whole(last_id)
+        )
+
+    async def holding(self, market: str, ids: Collection[int]) -> list[tuple[str, int]]:
+        """Return segment and start id of the archived chunks whose ids include some of `ids`.
+
+        Leftovers, which lie beyond a segment's archive, are left out.
+        """
+        found: list[tuple[str, int]] = []
+        for segment_id, (begin, end) in (await archived_ranges(self._database, market)).items():
+            inside = [update_id for update_id in ids if begin < update_id <= end]
+            if not inside:
+                continue
+            for start_id, last_id in await self.spans(segment_id, min(inside), end):
+                has_some = any(start_id < update_id <= last_id for update_id in inside)
+                if begin <= start_id < end and has_some:
+                    found.append((segment_id, start_id))
+        return found
 
     async def drop(self, segment_id: str, start_ids: Iterable[int]) -> int:
         """Delete the segment's chunks that start at `start_ids`; return how many."""

@@ -17,25 +17,27 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, Self
 
 from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.storage.store.checkpoints import Checkpoints
 from orderbook_desktop.storage.store.chunks import ChunkStore, chunk_key
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import (
-    CHECKPOINTS,
     DEPTH_CHUNKS,
     LOOSE_EVENTS,
     META,
     SEGMENTS,
     Document,
 )
-from orderbook_desktop.storage.store.segments import StoredSegment, stored_segment
+from orderbook_desktop.storage.store.segments import StoredSegment, is_whole, stored_segment
 
 _log = logging.getLogger(__name__)
 
 _CUT_FROM: Final = "cut_from"
 
+_DATA_BYTES: Final = {"$binarySize": "$data"}
+
 _NOTE: Final = "removal:"
-_FIELDS: Final = ("market", "first_id", "last_id", "from_event_ms", "to_event_ms", "event_count")
+_NUMBERS: Final = ("first_id", "last_id", "from_event_ms", "to_event_ms", "event_count")
 
 
 class ChainLink(NamedTuple):
@@ -51,8 +53,8 @@ class ChainLink(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """What was cut: how many events, and the bytes of their chunks.
+class Removed:
+    """What a cut has removed: how many events, and the bytes of their chunks.
 
     `is_last` is true if nothing more can be cut from that segment or loose chunk now.
     """
@@ -81,7 +83,7 @@ class CutSegment:
         stored = stored_segment(document)
         to_archive = bool(document.get("to_archive"))
         alive_ms, cut_from = document.get("alive_ms", 0), document.get(_CUT_FROM)
-        if not _is_whole(alive_ms) or not (cut_from is None or _is_whole(cut_from)):
+        if not is_whole(alive_ms) or not (cut_from is None or is_whole(cut_from)):
             reason = f"segment {stored.id}: alive_ms or {_CUT_FROM} is no whole number"
             raise DamagedDocument(reason)
         return cls(stored, alive_ms, to_archive, cut_from)
@@ -107,16 +109,28 @@ class CutSegment:
         )
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 class Front(NamedTuple):
     """Where a segment begins: the fields of its document that retention changes."""
 
     snapshot_id: int
     first_id: int
     first_event_ms: int
+
+
+async def cuttable_segments(database: Database) -> list[CutSegment]:
+    """Return the segments that may be cut, in order of their first time.
+
+    A damaged one is left out, since `verify` reports it. One of an earlier version's recorder that
+    is not migrated yet is left out, too. Raises PyMongo's errors.
+    """
+    found = database.collection(SEGMENTS).find({"archived_id": {"$gte": 0}})
+    segments: list[CutSegment] = []
+    for document in await found.to_list(None):
+        try:
+            segments.append(CutSegment.of(document))
+        except DamagedDocument as error:
+            _log.warning("retention skips a segment: %s", error)
+    return sorted(segments, key=lambda segment: segment.stored.segment.first_event_ms)
 
 
 # Decides whether a chunk is to be removed.
@@ -132,52 +146,54 @@ class SegmentCutter:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._books = Checkpoints(database)
         self._reported: set[str] = set()
 
-    async def cut(self, cut: CutSegment, wanted: Wanted, at_most: int, *, whole: bool) -> Cut:
+    async def cut(
+        self, segment: CutSegment, wanted: Wanted, at_most: int, *, whole: bool
+    ) -> Removed:
         """Cut the oldest chunks of a segment, while they are `wanted`.
 
         The last archived chunk stays, since the raw events after it need its book. If `whole` is
         true and the segment has ended and is archived, it goes too, and the segment with it.
         """
-        links = await self._front(cut, wanted, at_most)
-        start_id = links[-1].last_id if links else cut.stored.segment.snapshot_id
-        is_through = start_id == cut.stored.archived_id
-        if is_through and whole and cut.is_settled:
-            return await self._move(cut, links, _end_of(cut), is_last=True)
+        links = await self._front(segment, wanted, at_most)
+        start_id = links[-1].last_id if links else segment.stored.segment.snapshot_id
+        is_through = start_id == segment.stored.archived_id
+        if is_through and whole and segment.is_settled:
+            return await self._move(segment, links, _end_of(segment), is_last=True)
         if is_through and links:
             start_id = links.pop().start_id
-        first = await self._link(cut.stored.id, start_id) if links else None
+        first = await self._link(segment.stored.id, start_id) if links else None
         if first is None:
-            return Cut(is_last=True)
+            return Removed(is_last=True)
         front = Front(start_id, first.first_id, first.from_ms)
-        return await self._move(cut, links, front, is_last=len(links) < at_most)
+        return await self._move(segment, links, front, is_last=len(links) < at_most)
 
-    async def finish(self, cut: CutSegment) -> None:
+    async def finish(self, segment: CutSegment) -> None:
         """Remove the chunks before the beginning of a segment; an empty segment entirely."""
-        if cut.cut_from is None:
+        if segment.cut_from is None:
             return
-        key, segment = cut.stored.id, cut.stored.segment
-        front = segment.snapshot_id
-        await self._drop_chunks(key, await self._walk(key, cut.cut_from, front))
-        is_gone = cut.is_settled and front == segment.last_id
-        await self._drop_checkpoints(key, INT64_MAX if is_gone else front - 1)
+        key, front = segment.stored.id, segment.stored.segment.snapshot_id
+        await self._drop_chunks(key, await self._walk(key, segment.cut_from, front))
+        is_gone = segment.is_settled and front == segment.stored.segment.last_id
+        await self._books.drop(key, None if is_gone else front - 1)
         segments = self._database.collection(SEGMENTS)
-        known = {"_id": key, "snapshot_id": front, _CUT_FROM: cut.cut_from}
+        known = {"_id": key, "snapshot_id": front, _CUT_FROM: segment.cut_from}
         if is_gone:
             await segments.delete_one(known)
         else:
             await segments.update_one(known, {"$unset": {_CUT_FROM: ""}})
-        cut.cut_from = None
+        segment.cut_from = None
 
-    async def _front(self, cut: CutSegment, wanted: Wanted, at_most: int) -> list[ChainLink]:
+    async def _front(self, segment: CutSegment, wanted: Wanted, at_most: int) -> list[ChainLink]:
         """Return the first chunks, up to the first that is not wanted."""
         links: list[ChainLink] = []
-        start_id = cut.stored.segment.snapshot_id
-        while start_id < cut.stored.archived_id and len(links) < at_most:
-            link = await self._link(cut.stored.id, start_id)
+        start_id = segment.stored.segment.snapshot_id
+        while start_id < segment.stored.archived_id and len(links) < at_most:
+            link = await self._link(segment.stored.id, start_id)
             if link is None:
-                await self._report_missing(cut.stored)
+                await self._report_missing(segment.stored)
             if link is None or not wanted(link):
                 break
             links.append(link)
@@ -185,23 +201,23 @@ class SegmentCutter:
         return links
 
     async def _move(
-        self, cut: CutSegment, links: list[ChainLink], front: Front, *, is_last: bool
-    ) -> Cut:
+        self, segment: CutSegment, links: list[ChainLink], front: Front, *, is_last: bool
+    ) -> Removed:
         """Store that the segment begins at `front`; then remove `links`, the chunks before it."""
-        before = cut.stored.segment.snapshot_id
+        before = segment.stored.segment.snapshot_id
         events, size = sum(link.events for link in links), sum(link.bytes for link in links)
         less = {"archived_events": -events, "archived_bytes": -size, "cut_events": events}
         # Not while another process removes the chunks of an earlier cut.
-        known: Document = {"_id": cut.stored.id, "snapshot_id": before, _CUT_FROM: None}
+        known: Document = {"_id": segment.stored.id, "snapshot_id": before, _CUT_FROM: None}
         moved = {**front._asdict(), _CUT_FROM: before}
         done = await self._database.collection(SEGMENTS).update_one(
             known, {"$set": moved, "$inc": less}
         )
         if not done.matched_count:
-            return Cut(is_last=True)
-        cut.begin_at(front, events, size)
-        await self.finish(cut)
-        return Cut(events, size, is_last)
+            return Removed(is_last=True)
+        segment.begin_at(front, events, size)
+        await self.finish(segment)
+        return Removed(events, size, is_last)
 
     async def _walk(self, key: str, start_id: int, end_id: int) -> list[ChainLink]:
         """Return the chunks from `start_id` to `end_id`, up to the first that is missing."""
@@ -212,19 +228,14 @@ class SegmentCutter:
         return links
 
     async def _link(self, key: str, start_id: int) -> ChainLink | None:
+        """Return the chunk that starts at `start_id`; None if it is missing or damaged."""
         chunks = self._database.collection(DEPTH_CHUNKS)
-        found: Any = await chunks.find_one({"_id": chunk_key(key, start_id)})
-        if found is None or found["last_id"] <= start_id:
+        found = await chunks.find_one({"_id": chunk_key(key, start_id)})
+        data = None if found is None else found.get("data")
+        if found is None or not isinstance(data, bytes):
             return None
-        return ChainLink(
-            start_id,
-            found["first_id"],
-            found["last_id"],
-            found["from_event_ms"],
-            found["to_event_ms"],
-            found["event_count"],
-            len(found["data"]),
-        )
+        link = _link_of(found, start_id, len(data))
+        return None if link is None or link.last_id <= start_id else link
 
     async def _drop_chunks(self, key: str, links: list[ChainLink]) -> None:
         from pymongo import DeleteOne  # noqa: PLC0415 (see storage.store.database)
@@ -235,14 +246,8 @@ class SegmentCutter:
         # In this order: the first chunk is needed to find the others, so it goes last.
         await self._database.collection(DEPTH_CHUNKS).bulk_write(gone, ordered=True)
 
-    async def _drop_checkpoints(self, key: str, through_id: int) -> None:
-        checkpoints = self._database.collection(CHECKPOINTS)
-        for checkpoint in await checkpoints.find({"segment": key}, {"update_id": 1}).to_list(None):
-            if checkpoint["update_id"] <= through_id:
-                await checkpoints.delete_one({"_id": checkpoint["_id"]})
-
     async def _report_missing(self, stored: StoredSegment) -> None:
-        """Log once that a chunk is missing, unless another process has just cut it."""
+        """Log once that a chunk is missing or damaged, unless another process has just cut it."""
         front = stored.segment.snapshot_id
         known = {"_id": stored.id, "snapshot_id": front, _CUT_FROM: None}
         is_reported = stored.id in self._reported
@@ -250,7 +255,7 @@ class SegmentCutter:
             return
         self._reported.add(stored.id)
         _log.warning(
-            "%s: a chunk of the segment %s is missing, so it can't be cut; see `verify`",
+            "%s: a chunk of the segment %s is missing or damaged, so it can't be cut; see `verify`",
             stored.segment.market,
             stored.id,
         )
@@ -260,6 +265,19 @@ def _end_of(cut: CutSegment) -> Front:
     """Return the beginning of a segment from which all events were cut."""
     segment = cut.stored.segment
     return Front(segment.last_id, min(segment.last_id + 1, INT64_MAX), segment.last_event_ms)
+
+
+def _link_of(document: Document, start_id: int | None, size: int) -> ChainLink | None:
+    """Return the chunk that `document` stores; None if it is damaged.
+
+    `start_id` is None for a loose chunk, `size` its size in bytes.
+    """
+    numbers = [number for name in _NUMBERS if is_whole(number := document.get(name))]
+    if len(numbers) < len(_NUMBERS):
+        return None
+    first_id, last_id, from_ms, to_ms, events = numbers
+    begin = first_id - 1 if start_id is None else start_id
+    return ChainLink(begin, first_id, last_id, from_ms, to_ms, events, size)
 
 
 class CuttableLoose:
@@ -282,51 +300,42 @@ class CuttableLoose:
         """The time of its first event (ms since the epoch)."""
         return self._link.from_ms
 
-    async def cut(self, wanted: Wanted) -> Cut:
+    async def cut(self, wanted: Wanted) -> Removed:
         """Remove the chunk if it is wanted. Raises PyMongo's errors."""
         if not wanted(self._link):
-            return Cut(is_last=True)
+            return Removed(is_last=True)
         note = {"_id": f"{_NOTE}{self._key}", "market": self.market, "chunk": self._key}
         await self._database.collection(META).replace_one({"_id": note["_id"]}, note, upsert=True)
         await _remove(self._database, self.market, self._key)
-        return Cut(self._link.events, self._link.bytes, is_last=True)
+        return Removed(self._link.events, self._link.bytes, is_last=True)
 
 
 async def cuttable_loose(database: Database) -> list[CuttableLoose]:
     """Finish the noted removals of loose chunks; return the other loose chunks of `database`.
 
-    Raises PyMongo's errors.
+    Damaged ones are left out, since `verify` reports them. Raises PyMongo's errors.
     """
     noted = {"_id": {"$gte": _NOTE, "$lt": _NOTE + "~"}}
     for note in await database.collection(META).find(noted).to_list(None):
         await _remove(database, note["market"], note["chunk"])
     pipeline: list[Mapping[str, Any]] = [
         {"$match": {"segment": None}},
-        {"$project": {**dict.fromkeys(_FIELDS, 1), "bytes": {"$binarySize": "$data"}}},
+        {"$project": {"market": 1, **dict.fromkeys(_NUMBERS, 1), "bytes": _DATA_BYTES}},
     ]
     found = await database.collection(DEPTH_CHUNKS).aggregate(pipeline).to_list(None)
     archived = database.collection(LOOSE_EVENTS).find({"archived": True}, {"chunk": 1})
     # The list of an imported chunk has the same `_id` as the chunk.
     imported = {
-        listed["chunk"]: listed["_id"] == listed["chunk"] for listed in await archived.to_list(None)
+        listed.get("chunk"): listed["_id"] == listed.get("chunk")
+        for listed in await archived.to_list(None)
     }
     return [
-        CuttableLoose(
-            database,
-            chunk["_id"],
-            chunk["market"],
-            _loose_link(chunk),
-            ages=not imported[chunk["_id"]],
-        )
-        for chunk in found
-        if chunk["_id"] in imported
+        CuttableLoose(database, key, market, link, ages=not imported[key])
+        for document in found
+        if (key := document["_id"]) in imported
+        and isinstance(market := document.get("market"), str)
+        and (link := _link_of(document, None, document["bytes"])) is not None
     ]
-
-
-def _loose_link(found: Document) -> ChainLink:
-    """Return a loose chunk as a link, of what was asked for of its document."""
-    first_id, last_id, from_ms, to_ms, events = (found[name] for name in _FIELDS[1:])
-    return ChainLink(first_id - 1, first_id, last_id, from_ms, to_ms, events, found["bytes"])
 
 
 async def _remove(database: Database, market: str, key: str) -> None:

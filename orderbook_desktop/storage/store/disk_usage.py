@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from orderbook_desktop.core.disk import FolderSize, RecordingSize
 from orderbook_desktop.storage.store.database import Database
@@ -19,16 +19,14 @@ from orderbook_desktop.storage.store.schema import (
     WITNESSES,
     Document,
 )
+from orderbook_desktop.storage.store.segments import is_whole
 
 _SIZED: Final = {"$bsonSize": "$$ROOT"}
 _SAMPLE: Final = 30
 _TABLES: Final = 16
 # The sample of raw events is taken from this many ids before the segment's last stored id.
 _SAMPLE_IDS: Final = 100_000
-_FIELDS: Final = (
-    *("market", "last_id", "event_count", "cut_events"),
-    *("archived_events", "archived_bytes"),
-)
+_NUMBERS: Final = ("last_id", "event_count", "cut_events", "archived_events", "archived_bytes")
 
 
 def free_bytes(folder: Path) -> int | None:
@@ -108,9 +106,9 @@ class RecordingSizes:
         """Return the size now. Raises PyMongo's errors."""
         archive_bytes, archived, raw = self._loose_bytes, 0, 0
         for segment in await self._segments():
-            archive_bytes += segment.get("archived_bytes", 0)
-            archived += segment.get("archived_events", 0)
-            raw += _raw_events(segment) * self._event_bytes.get(segment["market"], 0)
+            archive_bytes += segment.archived_bytes
+            archived += segment.archived_events
+            raw += segment.raw_events * self._event_bytes.get(segment.market, 0)
         return RecordingSize(archive_bytes, archived, raw, self._book_bytes)
 
     async def count_rest(self) -> None:
@@ -123,18 +121,18 @@ class RecordingSizes:
         self._book_bytes = sum(counted)
         latest: dict[str, int] = {}
         for segment in await self._segments():
-            if _raw_events(segment):
-                latest[segment["market"]] = max(
-                    segment["last_id"], latest.get(segment["market"], 0)
-                )
+            if segment.raw_events:
+                known = latest.get(segment.market, 0)
+                latest[segment.market] = max(segment.last_id, known)
         for market, last_id in latest.items():
             sampled = await self._sample(market, last_id)
             if sampled:
                 self._event_bytes[market] = sampled
 
-    async def _segments(self) -> list[Document]:
-        found = self._database.collection(SEGMENTS).find({}, dict.fromkeys(_FIELDS, 1))
-        return await found.to_list(None)
+    async def _segments(self) -> list[_SegmentSize]:
+        fields = dict.fromkeys(("market", *_NUMBERS), 1)
+        found = await self._database.collection(SEGMENTS).find({}, fields).to_list(None)
+        return [size for document in found if (size := _size_of(document)) is not None]
 
     async def _sum(self, collection: str, query: Document) -> int:
         pipeline: list[Mapping[str, Any]] = [
@@ -156,7 +154,23 @@ class RecordingSizes:
         return int(found[0]["bytes"]) if found else 0
 
 
-def _raw_events(segment: Document) -> int:
-    """Return how many events of a stored segment are not archived."""
-    uncut = segment["event_count"] - segment.get("cut_events", 0)
-    return max(0, int(uncut) - int(segment.get("archived_events", 0)))
+class _SegmentSize(NamedTuple):
+    """How much of a segment is archived, and how many of its events are not."""
+
+    market: str
+    last_id: int
+    raw_events: int
+    archived_events: int
+    archived_bytes: int
+
+
+def _size_of(document: Document) -> _SegmentSize | None:
+    """Return the size of the segment that `document` stores; None if it is damaged."""
+    market = document.get("market")
+    # An earlier version wrote no fields of the archive.
+    numbers = [number for name in _NUMBERS if is_whole(number := document.get(name, 0))]
+    if not isinstance(market, str) or len(numbers) < len(_NUMBERS):
+        return None
+    last_id, events, cut_events, archived_events, archived_bytes = numbers
+    raw_events = max(0, events - cut_events - archived_events)
+    return _SegmentSize(market, last_id, raw_events, archived_events, archived_bytes)

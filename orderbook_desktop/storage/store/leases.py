@@ -15,23 +15,76 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from orderbook_desktop.core.event_times import in_ms
+from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.owner import is_gone, owner_document
+from orderbook_desktop.storage.store.owner import is_gone, is_ours, owner_document
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import SEGMENTS, Document
-from orderbook_desktop.storage.store.segments import StoredSegment, stored_segment
+from orderbook_desktop.storage.store.segments import check_kinds, damaged_segment
 
 _LEASE: Final = "archive_lease"
 # A step takes a second or two. After an outage it needs a moment longer.
 _SILENT_FOR_S: Final = 45.0
 
 
+_TEXTS: Final = ("_id", "market")
+_NUMBERS: Final = (
+    *("snapshot_id", "last_id", "last_event_ms"),
+    *("archived_id", "archived_events", "archived_bytes"),
+)
+_DAMAGED: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingSegment:
+    """A segment that is not archived completely.
+
+    `is_running` is whether no end of it is stored, `is_ours` whether this process wrote it.
+    """
+
+    id: str
+    market: str
+    is_running: bool
+    is_ours: bool
+
+
+async def waiting_segments(database: Database) -> list[WaitingSegment]:
+    """Return the segments that are not archived completely. Raises PyMongo's errors."""
+    fields = {"market": 1, "owner": 1, "end_cause": 1}
+    found = await database.collection(SEGMENTS).find({"to_archive": True}, fields).to_list(None)
+    return [
+        WaitingSegment(
+            document["_id"],
+            str(document.get("market")),
+            document.get("end_cause", _DAMAGED) is None,
+            is_ours(document),
+        )
+        for document in found
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class HeldSegment:
-    """A segment as it was stored when its lease, of that `epoch`, was ours."""
+    """What the archive needs of a segment, as it was stored when its lease was ours.
 
-    stored: StoredSegment
+    `epoch` is that of the lease, `end_cause` is None while no end is stored. Other fields of the
+    segment may be damaged; `verify` reports these.
+    """
+
+    id: str
+    market: str
+    snapshot_id: int
+    last_id: int
+    last_event_ms: int
+    archived_id: int
+    end_cause: str | None
     epoch: int
+
+    @property
+    def running(self) -> bool:
+        """Whether no end of the segment is stored."""
+        return self.end_cause is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +121,7 @@ class ArchiveLease:
             return await self._held(document, lease)
         if lease is not None and not self._is_free(segment_id, lease):
             return None
-        stored_segment(document)  # A damaged segment stays as it is.
+        _held_segment(document, 0)  # A damaged segment stays as it is.
         before = lease.epoch if lease is not None else 0
         known = {f"{_LEASE}.epoch": before} if lease is not None else {_LEASE: None}
         taken = {"epoch": before + 1, "name": self._name, **self._beat()}
@@ -89,26 +142,25 @@ class ArchiveLease:
             "$set": {"archived_id": archived_id, f"{_LEASE}.beat": self._beat()["beat"]},
             "$inc": {"archived_events": events, "archived_bytes": size},
         }
-        query = self._query(held.stored.id, held.epoch) | {"archived_id": held.stored.archived_id}
+        query = self._query(held.id, held.epoch) | {"archived_id": held.archived_id}
         done = await self._database.collection(SEGMENTS).update_one(query, changes)
         return bool(done.modified_count)
 
     async def is_held(self, held: HeldSegment) -> bool:
         """Whether we still hold the lease, and `held` is up to date."""
-        query = self._query(held.stored.id, held.epoch) | {"archived_id": held.stored.archived_id}
+        query = self._query(held.id, held.epoch) | {"archived_id": held.archived_id}
         return await self._database.collection(SEGMENTS).find_one(query, {"_id": 1}) is not None
 
     async def release(self, held: HeldSegment) -> None:
         """Give up the lease, so that another archiver can take it."""
-        await self._give_up(held.stored.id, held.epoch)
+        await self._give_up(held.id, held.epoch)
 
     async def finish(self, held: HeldSegment) -> None:
         """Store that an ended segment is archived completely."""
-        stored, segment = held.stored, held.stored.segment
-        query = self._query(stored.id, held.epoch) | {
-            "archived_id": stored.archived_id,
-            "last_id": segment.last_id,
-            "end_cause": segment.end_cause and segment.end_cause.value,
+        query = self._query(held.id, held.epoch) | {
+            "archived_id": held.archived_id,
+            "last_id": held.last_id,
+            "end_cause": held.end_cause,
         }
         # The epoch stays, in case the segment is continued.
         changes = {"$set": {"to_archive": False, f"{_LEASE}.name": None}}
@@ -117,7 +169,7 @@ class ArchiveLease:
     async def _held(self, document: Document, lease: _Lease) -> HeldSegment:
         """Return the segment, whose `lease` is ours; if it is damaged, give up the lease."""
         try:
-            return HeldSegment(stored_segment(document), lease.epoch)
+            return _held_segment(document, lease.epoch)
         except DamagedDocument:
             await self._give_up(document["_id"], lease.epoch)
             raise
@@ -144,9 +196,35 @@ class ArchiveLease:
         return {"owner": owner["owner"], "beat": owner["alive_ms"]}
 
 
+def _held_segment(document: Document, epoch: int) -> HeldSegment:
+    """Return the segment that `document` stores. Raises `DamagedDocument`."""
+    try:
+        check_kinds(document, _TEXTS, _NUMBERS)
+        end_cause = document["end_cause"]
+        return HeldSegment(
+            document["_id"],
+            document["market"],
+            document["snapshot_id"],
+            document["last_id"],
+            # An earlier version stored the times that were sent, in the unit that was sent.
+            in_ms(document["last_event_ms"]),
+            document["archived_id"],
+            None if end_cause is None else GapCause(end_cause).value,
+            epoch,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged_segment(document, error) from error
+
+
 def _lease_of(document: Document) -> _Lease | None:
-    """Return the lease of a stored segment; None: it has never been held."""
+    """Return the lease of a stored segment; None: it has never been held.
+
+    Raises `DamagedDocument`.
+    """
     lease = document.get(_LEASE)
     if lease is None:
         return None
-    return _Lease(lease["name"], lease["epoch"], lease["beat"], is_gone=is_gone(lease))
+    try:
+        return _Lease(lease["name"], lease["epoch"], lease["beat"], is_gone=is_gone(lease))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise damaged_segment(document, error) from error

@@ -26,7 +26,6 @@ from orderbook_desktop.storage.store.schema import (
     DEPTH_CHUNKS,
     DEPTH_EVENTS,
     LOOSE_EVENTS,
-    SEGMENTS,
     Document,
 )
 
@@ -173,20 +172,11 @@ async def archived_ids(database: Database, market: str, ids: Collection[int]) ->
     """Return which of `ids` are final ids of events in the archive of a segment."""
     store = ChunkStore(database)
     found: set[int] = set()
-    fields = {"snapshot_id": 1, "archived_id": 1}
-    segments = await database.collection(SEGMENTS).find({"market": market}, fields).to_list(None)
-    for segment in segments:
-        begin = int(segment["snapshot_id"])
-        end = int(segment.get("archived_id", begin))
-        inside = {update_id for update_id in ids if begin < update_id <= end}
-        if not inside:
-            continue
-        for start_id, last_id in await store.spans(segment["_id"], min(inside), end):
-            if begin <= start_id < end and any(start_id < each <= last_id for each in inside):
-                chunk = await store.get(segment["_id"], start_id)
-                if chunk is not None:
-                    found |= inside.intersection(decode_chunk(chunk).numbers.final_ids.tolist())
-    return found
+    for segment_id, start_id in await store.holding(market, ids):
+        chunk = await store.get(segment_id, start_id)
+        if chunk is not None:
+            found.update(decode_chunk(chunk).numbers.final_ids.tolist())
+    return found.intersection(ids)
 
 
 def _listing(ids: Collection[int]) -> Document:

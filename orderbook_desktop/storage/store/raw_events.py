@@ -1,4 +1,4 @@
-"""Reads events that are not archived yet: in order, and some hundred at a time."""
+"""Events that are not archived yet: read in order, some hundred at a time, and removed."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ _LONGEST_SPAN: Final = WIDEST_EVENT
 _IDS_AHEAD: Final = 50_000_000
 _FEW: Final = 300
 _MANY: Final = 1_500
+_LISTED_AT_ONCE: Final = 50
+# SecantusDB removes this many events, named by their ids, in about ten milliseconds, and answers
+# no other command meanwhile. More at once cost more per event, and for a range with a further
+# condition SecantusDB reads the whole collection.
+_REMOVED_AT_ONCE: Final = 50
+_PAUSE_S: Final = 0.005
 
 _COPIES: Final = (
     ("market", "market"),
@@ -50,7 +56,7 @@ _Event = TypeVar("_Event", bound=Ids)
 
 
 class RawEvents:
-    """Reads unbroken runs of the events of `market`."""
+    """The events of `market` that are stored one by one."""
 
     def __init__(self, database: Database, market: str) -> None:
         self._database = database
@@ -85,6 +91,28 @@ class RawEvents:
             query = {"market": self._market, "u": {"$in": list(ids[start : start + _MANY])}}
             found += await events.find(query).sort("u", 1).to_list(None)
         return [checked_event(one) for one in found]
+
+    async def listed(self, ids: Sequence[int]) -> list[DepthDiff]:
+        """Return the stored events with these final ids, in the order in which they came.
+
+        Only their texts and receive times are read, not the copies of fields. Raises PyMongo's
+        errors and `MalformedMessage`.
+        """
+        events = self._database.collection(DEPTH_EVENTS)
+        found: list[Document] = []
+        for start in range(0, len(ids), _LISTED_AT_ONCE):
+            some = {"$in": list(ids[start : start + _LISTED_AT_ONCE])}
+            found += await events.find({"market": self._market, "u": some}).to_list(None)
+        read = await asyncio.to_thread(lambda: [event_of(document) for document in found])
+        return sorted(read, key=lambda event: (event.received_ns, event.final_id))
+
+    async def remove(self, ids: Sequence[int]) -> None:
+        """Remove the events with these final ids. Raises PyMongo's errors; then call it again."""
+        for start in range(0, len(ids), _REMOVED_AT_ONCE):
+            some = {"$in": list(ids[start : start + _REMOVED_AT_ONCE])}
+            query = {"market": self._market, "u": some}
+            await self._database.collection(DEPTH_EVENTS).delete_many(query)
+            await asyncio.sleep(_PAUSE_S)
 
     async def stored_after(self, after_id: int) -> list[Document]:
         """Return the stored documents of the events after `after_id`; `event_of` reads them.

@@ -21,7 +21,7 @@ from orderbook_desktop.core.archive import ArchiveChunk
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.timeline import LooseEnd
 from orderbook_desktop.core.witness import Witness
-from orderbook_desktop.storage.store.checkpoints import StoredBook, stored_book
+from orderbook_desktop.storage.store.checkpoints import Checkpoints, StoredBook
 from orderbook_desktop.storage.store.chunks import ChunkStore, chunk_key, stored_chunk
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import being_imported
@@ -31,10 +31,14 @@ from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.schema import (
     CHECKPOINTS,
     DEPTH_CHUNKS,
-    SEGMENTS,
     Document,
 )
-from orderbook_desktop.storage.store.segments import StoredSegment, read_segment, read_segments
+from orderbook_desktop.storage.store.segments import (
+    StoredSegment,
+    read_segment,
+    read_segments,
+    recorded_markets,
+)
 from orderbook_desktop.storage.store.witnesses import Witnesses
 
 _SPAN_FIELDS: Final = ("start_id", "last_id", "from_event_ms", "to_event_ms")
@@ -198,6 +202,7 @@ class DatabaseStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._books = Checkpoints(database)
         self._chunks = ChunkStore(database)
         self._loose = LooseEvents(database)
         self._witnesses = Witnesses(database)
@@ -206,11 +211,11 @@ class DatabaseStore:
 
     async def markets(self) -> list[str]:
         """Return the markets that have segments (see `RecordingStore`)."""
-        found = await self._database.collection(SEGMENTS).distinct("market")
-        for one in found:
-            if not isinstance(one, str):
-                raise DamagedDocument(f"a segment is of the market {one!r:.40}")
-        return sorted(found)
+        found = await recorded_markets(self._database)
+        for market in found:
+            if not isinstance(market, str):
+                raise DamagedDocument(f"a segment is of the market {market!r:.40}")
+        return sorted(map(str, found))
 
     async def segments(self, market: str) -> list[StoredSegment]:
         """Return the segments of `market` (see `RecordingStore`)."""
@@ -249,8 +254,7 @@ class DatabaseStore:
 
     async def book(self, key: str) -> StoredBook | None:
         """Return a book (see `RecordingStore`)."""
-        document = await self._database.collection(CHECKPOINTS).find_one({"_id": key})
-        return None if document is None else stored_book(document)
+        return await self._books.get(key)
 
     async def events_after(self, market: str, after_id: int, last_id: int) -> list[DepthDiff]:
         """Return raw events without a hole (see `RecordingStore`)."""
@@ -278,9 +282,7 @@ class DatabaseStore:
 
     async def book_keys(self, segment_id: str) -> list[tuple[object, object]]:
         """Return update id and key of each book of a segment (see `ProvableStore`)."""
-        books = self._database.collection(CHECKPOINTS)
-        found = await books.find({"segment": segment_id}, {"update_id": 1}).to_list(None)
-        return [(one.get("update_id"), one["_id"]) for one in found]
+        return await self._books.keys(segment_id)
 
     async def witness_keys(self, market: str) -> list[tuple[int, str]]:
         """Return update id and key of each witness (see `ProvableStore`)."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeGuard
 
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.units import INT64_MAX, MAX_EXPONENT
@@ -19,9 +20,10 @@ from orderbook_desktop.storage.store.schema import (
 )
 
 _TEXTS: Final = ("_id", "market", "end_detail", "origin")
+_EXPONENTS: Final = ("price_exponent", "quantity_exponent")
 _NUMBERS: Final = (
     *("snapshot_id", "first_id", "last_id", "first_event_ms", "last_event_ms", "event_count"),
-    *("price_exponent", "quantity_exponent", "cut_events", "back_ms"),
+    *(*_EXPONENTS, "cut_events", "back_ms"),
     *("archived_id", "archived_events", "archived_bytes"),
 )
 
@@ -76,38 +78,53 @@ async def read_segment(database: Database, segment_id: str) -> StoredSegment | N
     return None if document is None else stored_segment(document)
 
 
+async def recorded_markets(database: Database) -> list[object]:
+    """Return the markets that segments name. One that is no text is damaged."""
+    return list(await database.collection(SEGMENTS).distinct("market"))
+
+
 async def unarchived_ranges(database: Database, market: str) -> dict[str, tuple[int, int]]:
     """Return by segment after which id, and through which, it may still need raw events.
 
-    A segment without an end may need any later event. Raises PyMongo's errors.
+    A segment without an end may need any later event, and a damaged one may need all. Raises
+    PyMongo's errors.
     """
     query = {"market": market, "to_archive": True}
-    found = await database.collection(SEGMENTS).find(query).to_list(None)
-    return {
-        one["_id"]: (one["archived_id"], INT64_MAX if one["end_cause"] is None else one["last_id"])
-        for one in found
-    }
+    fields = {"archived_id": 1, "last_id": 1, "end_cause": 1}
+    found = await database.collection(SEGMENTS).find(query, fields).to_list(None)
+    return {document["_id"]: _unarchived_range(document) for document in found}
+
+
+def _unarchived_range(document: Document) -> tuple[int, int]:
+    archived_id, last_id = document.get("archived_id"), document.get("last_id")
+    has_ended = document.get("end_cause") is not None
+    return (
+        archived_id if is_whole(archived_id) else 0,
+        last_id if has_ended and is_whole(last_id) else INT64_MAX,
+    )
 
 
 async def archived_ranges(database: Database, market: str) -> dict[str, tuple[int, int]]:
     """Return by segment after which id, and through which, its chunks hold its events.
 
-    A segment that an older version has just written is not migrated yet: nothing of it is
-    archived. Raises PyMongo's errors.
+    A segment that an older version has just written is not migrated yet, so nothing of it is
+    archived. A segment whose range is damaged is left out; `verify` reports it. Raises PyMongo's
+    errors.
     """
     fields = {"snapshot_id": 1, "archived_id": 1}
     found = await database.collection(SEGMENTS).find({"market": market}, fields).to_list(None)
     return {
-        one["_id"]: (one["snapshot_id"], one["archived_id"])
-        for one in found
-        if "archived_id" in one
+        document["_id"]: (begin, end)
+        for document in found
+        if is_whole(begin := document.get("snapshot_id"))
+        and is_whole(end := document.get("archived_id"))
     }
 
 
 def stored_segment(document: Document) -> StoredSegment:
     """Return the segment that `document` stores. Raises `DamagedDocument`."""
     try:
-        _check_kinds(document)
+        check_kinds(document, _TEXTS, _NUMBERS)
         segment = segment_of(document)
         # A recorder of an earlier version stores no fields of the archive.
         back_ms = document.get("back_ms")
@@ -125,23 +142,32 @@ def stored_segment(document: Document) -> StoredSegment:
             back_ms=None if back_ms is None else int(back_ms),
         )
     except (KeyError, TypeError, ValueError) as error:
-        reason = f"segment {document.get('_id')}: {type(error).__name__} {error}"
-        raise DamagedDocument(reason) from error
+        raise damaged_segment(document, error) from error
 
 
-def _check_kinds(document: Document) -> None:
-    """Raise `TypeError` or `ValueError` if a field has the wrong type or range."""
-    for name in _TEXTS:
+def damaged_segment(document: Document, error: Exception) -> DamagedDocument:
+    """Return what is wrong with a segment whose `document` can't be read because of `error`."""
+    return DamagedDocument(f"segment {document.get('_id')}: {type(error).__name__} {error}")
+
+
+def check_kinds(document: Document, texts: Iterable[str], numbers: Iterable[str]) -> None:
+    """Raise `TypeError` or `ValueError` if one of these fields has the wrong type or range.
+
+    A field may be missing.
+    """
+    for name in texts:
         if not isinstance(document.get(name, ""), str):
             raise TypeError(f"{name} is no text")
-    for name in _NUMBERS:
+    for name in numbers:
         number = document.get(name, 0)
         if number is None and name == "back_ms":
             continue
-        if not isinstance(number, int) or isinstance(number, bool):
+        if not is_whole(number):
             raise TypeError(f"{name} is no whole number")
-        if number < 0:
+        if number < 0 or (name in _EXPONENTS and number > MAX_EXPONENT):
             raise ValueError(f"{name} is {number}")
-    for name in ("price_exponent", "quantity_exponent"):
-        if document[name] > MAX_EXPONENT:
-            raise ValueError(f"{name} is {document[name]}")
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether `value` is a whole number, as a field of a document should be."""
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -53,6 +53,13 @@ class Witnesses:
                 raise DamagedDocument(f"witness {key!r:.40}: its id is no text")
         return sorted((_update_id(one), key) for key, one in found.items())
 
+    async def drop(self, market: str, *, before_id: int | None = None) -> None:
+        """Delete the witnesses of `market` with update ids below `before_id`; None: all of them."""
+        query: Document = {"market": market}
+        if before_id is not None:
+            query["update_id"] = {"$gte": 0, "$lt": before_id}
+        await self._database.collection(WITNESSES).delete_many(query)
+
     async def get(self, key: str) -> Witness | None:
         """Return the witness with that `_id`, if it is stored. Raises `DamagedDocument`."""
         document = await self._database.collection(WITNESSES).find_one({"_id": key})

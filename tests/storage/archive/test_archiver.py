@@ -14,11 +14,11 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.sources import StreamBroken
-from orderbook_desktop.storage.archive import loose_archive
 from orderbook_desktop.storage.archive import proof as archive_proof
 from orderbook_desktop.storage.archive.archiver import Archiver, ArchiveTimes
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
+from orderbook_desktop.storage.store import raw_events
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import ArchiveLease
@@ -219,7 +219,7 @@ async def test_an_archiver_that_comes_back_after_a_takeover_does_no_harm(
     calls: range,
 ) -> None:
     # Two events are read at a time, so that some are found while the other archiver removes them.
-    monkeypatch.setattr(loose_archive, "_TAKEN_AT_ONCE", 2)
+    monkeypatch.setattr(raw_events, "_LISTED_AT_ONCE", 2)
     documents, diffs = await calm_recording(database, segments)
     finished = False
     for at in calls:
@@ -495,6 +495,52 @@ async def test_a_damaged_segment_keeps_up_no_other(database: Database, field: st
     assert archiver.problem
 
 
+@pytest.mark.parametrize("damage", [{"archived_bytes": "x"}, {"archive_lease": {"epoch": 1}}])
+@pytest.mark.expects_log("ERROR .*a part can't be archived")
+async def test_damage_that_the_archive_would_meet_is_named(
+    database: Database, damage: dict[str, object]
+) -> None:
+    await record(database, Tape(), 5)
+    (before,) = await all_of(database, "segments")
+    await database.collection("segments").update_one({"_id": before["_id"]}, {"$set": damage})
+    archiver = archiver_of(database)
+    await archiver.catch_up()
+    assert f"damaged (segment {before['_id']}: " in archiver.problem
+
+
+@pytest.mark.parametrize(
+    "damage", [{"origin": 5}, {"back_ms": "x"}, {"end_detail": None}, {"price_exponent": -1}]
+)
+async def test_damage_that_does_not_concern_the_archive_keeps_nothing_from_it(
+    database: Database, damage: dict[str, object]
+) -> None:
+    await record(database, Tape(), 5)
+    await database.collection("segments").update_one({}, {"$set": damage})
+    archiver = archiver_of(database)
+    await archiver.catch_up()
+    (segment,) = await all_of(database, "segments")
+    assert not segment["to_archive"]
+    assert archiver.problem == ""
+
+
+@pytest.mark.parametrize("damage", [{"archived_id": "x"}, {"last_id": None}])
+@pytest.mark.expects_log("ERROR .*a part can't be archived")
+async def test_beside_a_damaged_segment_of_the_market_another_is_archived(
+    database: Database, damage: dict[str, object]
+) -> None:
+    """The damaged one may need any raw event, so these stay."""
+    await record(database, Tape(), 5)
+    segments = database.collection("segments")
+    (sound,) = await all_of(database, "segments")
+    await segments.insert_one({**sound, "_id": "damaged", **damage})
+    events = await all_of(database, "depth_events", u={"$gt": sound["snapshot_id"]})
+    await archiver_of(database).catch_up()
+    after = {one["_id"]: one for one in await all_of(database, "segments")}
+    assert not after[sound["_id"]]["to_archive"]
+    assert after["damaged"]["to_archive"]
+    assert await all_of(database, "depth_events", u={"$gt": sound["snapshot_id"]}) == events
+
+
 @pytest.mark.parametrize("is_held", [False, True])
 async def test_a_damaged_segment_is_left_to_other_archivers(
     database: Database, is_held: bool
@@ -505,10 +551,10 @@ async def test_a_damaged_segment_is_left_to_other_archivers(
     first, second = ArchiveLease(database), ArchiveLease(database)
     if is_held:
         assert await first.take(before["_id"]) is not None
-    await segments.update_one({"_id": before["_id"]}, {"$set": {"back_ms": "x"}})
-    with pytest.raises(DamagedDocument, match="back_ms is no whole number"):
+    await segments.update_one({"_id": before["_id"]}, {"$set": {"last_id": "x"}})
+    with pytest.raises(DamagedDocument, match="last_id is no whole number"):
         await first.take(before["_id"])
-    await segments.update_one({"_id": before["_id"]}, {"$set": {"back_ms": before["back_ms"]}})
+    await segments.update_one({"_id": before["_id"]}, {"$set": {"last_id": before["last_id"]}})
     assert await second.take(before["_id"]) is not None
 
 

@@ -19,6 +19,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.disk_usage import RecordingSizes
 from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
 from orderbook_desktop.storage.store.packing import pack_chunk
+from orderbook_desktop.storage.store.schema import Document
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.archive_fixtures import archiver_of, copy_of
 from tests.storage.archived_fixtures import Stored, store_segment, store_witness
@@ -109,6 +110,21 @@ async def test_a_damaged_segment_keeps_no_other(
     await segments.update_one({"_id": old[0].id}, {"$set": damage})
     await prune(database, Retention(days=1))
     assert await keys(database) == {old[0].id, old[1].id, other[1].id}
+
+
+@pytest.mark.parametrize("field", ["event_count", "last_id", "data"])
+@pytest.mark.expects_log("WARNING .*a chunk of the segment .* is missing or damaged")
+async def test_a_damaged_chunk_keeps_no_other_market(database: Database, field: str) -> None:
+    old, other = await days_of(database, Tape(), 0, 10), await days_of(database, Tape("ETH"), 0, 10)
+    chunks = database.collection("depth_chunks")
+    (first, *_) = sorted(await all_of(database, "depth_chunks", segment=old[0].id), key=_start_id)
+    await chunks.update_one({"_id": first["_id"]}, {"$unset": {field: ""}})
+    await prune(database, Retention(days=1))
+    assert await keys(database) == {old[0].id, old[1].id, other[1].id}
+
+
+def _start_id(chunk: Document) -> int:
+    return int(chunk["start_id"])
 
 
 async def test_without_a_limit_nothing_goes(database: Database) -> None:
@@ -250,6 +266,23 @@ async def test_imported_loose_events_go_by_size_only(database: Database) -> None
     await prune(database, limit(1))
     assert await store.loose_keys("ETHUSDT") == []
     assert await LooseEvents(database).lists("ETHUSDT") == []
+
+
+@pytest.mark.parametrize("damage", [{"market": 5}, {"event_count": None}])
+async def test_a_damaged_loose_chunk_keeps_no_other(
+    database: Database, damage: dict[str, object]
+) -> None:
+    tape = Tape()
+    store = ChunkStore(database)
+    for market in ("ETHUSDT", "LTCUSDT"):
+        chunk = encode_loose([loose_event(market, tape.now_ms)])
+        key, _ = await store.put_loose(pack_chunk(chunk))
+        await store_list(database, market, [7], key)
+    await database.collection("depth_chunks").update_one({"market": "ETHUSDT"}, {"$set": damage})
+    await days_of(database, tape, 10)
+    await prune(database, Retention(days=5))
+    (left,) = await all_of(database, "depth_chunks", segment=None)
+    assert left["_id"].startswith("ETHUSDT")
 
 
 async def test_loose_events_that_are_being_written_are_let_be(database: Database) -> None:

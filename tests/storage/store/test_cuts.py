@@ -8,7 +8,7 @@ import pytest
 
 from orderbook_desktop.core.archive import same_book
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
-from orderbook_desktop.storage.store.cuts import ChainLink, Cut, CutSegment, SegmentCutter
+from orderbook_desktop.storage.store.cuts import ChainLink, CutSegment, Removed, SegmentCutter
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import Document
 from orderbook_desktop.storage.store.segments import read_segment
@@ -69,7 +69,7 @@ async def test_whole_chunks_go_from_the_front(database: Database) -> None:
     cut = await SegmentCutter(database).cut(
         CutSegment.of(segment), lambda link: link.start_id < stored.chunk_ids[2], 10, whole=True
     )
-    assert cut == Cut(12, sum(stored.chunk_bytes[:2]), is_last=True)
+    assert cut == Removed(12, sum(stored.chunk_bytes[:2]), is_last=True)
     assert await read_all(database, "one") == [one.final_id for one in stored.events[12:]]
     await first_books_match(database, stored)
     segment = await document_of(database, "one")
@@ -94,7 +94,7 @@ async def test_what_is_not_archived_keeps_its_book(
     assert (await cutter.cut(segment, everything, 10, whole=True)).events == 12
     assert await read_all(database, "one") == [one.final_id for one in stored.events[12:]]
     again = await cutter.cut(await to_cut(database, "one"), everything, 10, whole=True)
-    assert again == Cut(is_last=True)
+    assert again == Removed(is_last=True)
 
 
 async def test_the_newest_keeps_its_last_chunk(database: Database) -> None:
@@ -137,14 +137,16 @@ async def test_no_more_than_a_step_at_once(database: Database) -> None:
     assert sum(removed) == len(stored.events)
 
 
-@pytest.mark.expects_log("WARNING .*a chunk of the segment one is missing, so it can't be cut")
+@pytest.mark.expects_log(
+    "WARNING .*a chunk of the segment one is missing or damaged, so it can't be cut"
+)
 async def test_a_broken_chain_is_left_to_be_found(database: Database) -> None:
     stored = await store_segment(database, Tape(), "one", minutes=4)
     chunks = database.collection("depth_chunks")
     await chunks.delete_one({"_id": f"one:{stored.chunk_ids[0]}"})
     cutter, segment = SegmentCutter(database), await to_cut(database, "one")
     for _ in range(2):
-        assert await cutter.cut(segment, everything, 10, whole=True) == Cut(is_last=True)
+        assert await cutter.cut(segment, everything, 10, whole=True) == Removed(is_last=True)
 
 
 @pytest.fixture
@@ -205,7 +207,7 @@ async def test_two_at_once_do_no_harm(database: Database, tape: Tape) -> None:
     known = await document_of(database, "one")
     first = await SegmentCutter(database).cut(CutSegment.of(known), everything, 2, whole=False)
     second = await SegmentCutter(database).cut(CutSegment.of(known), everything, 3, whole=False)
-    assert (first.events, second) == (12, Cut(is_last=True))
+    assert (first.events, second) == (12, Removed(is_last=True))
     assert await read_all(database, "one") == [one.final_id for one in stored.events[12:]]
 
 
@@ -218,7 +220,7 @@ async def test_no_process_cuts_further_while_another_removes(
         await SegmentCutter(mortal).cut(await to_cut(database, "one"), everything, 2, whole=False)
     cutter, left = SegmentCutter(database), await to_cut(database, "one")
     assert left.cut_from == stored.chunk_ids[0]
-    assert await cutter.cut(left, everything, 2, whole=False) == Cut(is_last=True)
+    assert await cutter.cut(left, everything, 2, whole=False) == Removed(is_last=True)
     await cutter.finish(left)
     assert (await cutter.cut(left, everything, 2, whole=False)).events == 12
     await no_leftovers(database, "one")

@@ -72,6 +72,20 @@ async def test_a_cheap_look_sees_what_segments_tell(database: Database) -> None:
     assert (await sizes.measure()).total_bytes == sum(stored.chunk_bytes)
 
 
+@pytest.mark.parametrize("damage", [{"market": 5}, {"archived_bytes": "x"}, {"last_id": None}])
+async def test_a_damaged_segment_hides_no_other(
+    database: Database, damage: dict[str, object]
+) -> None:
+    await store_segment(database, Tape(), "one", minutes=3)
+    other = await store_segment(database, Tape("ETHUSDT"), "two", minutes=2, raw=5, running=True)
+    await database.collection("segments").update_one({"_id": "one"}, {"$set": damage})
+    sizes = RecordingSizes(database)
+    await sizes.count_rest()
+    size = await sizes.measure()
+    assert size.archive_bytes == sum(other.chunk_bytes)
+    assert size.raw_bytes > 0
+
+
 def test_a_folder_and_its_volume(tmp_path: Path) -> None:
     (tmp_path / "deep" / "deeper").mkdir(parents=True)
     (tmp_path / "deep" / "deeper" / "file").write_bytes(b"x" * 1_000)
