@@ -13,9 +13,9 @@ from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of
 from orderbook_desktop.core.events import DepthDiff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.storage.recorder.event_log import EventLog
-from orderbook_desktop.storage.recorder.pending import Insert
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.event_writer import Insert
 from orderbook_desktop.storage.store.owner import owner_document
 from orderbook_desktop.storage.store.packing import pack, pack_chunk
 from orderbook_desktop.storage.store.schema import segment_document, unarchived_document

@@ -121,7 +121,7 @@ class SegmentArchive:
             now_ms = self._now_ns() // 1_000_000
             is_this_minute = minute_of(held.last_event_ms) == minute_of(now_ms)
             return held.archived_id if is_this_minute else held.last_id
-        ids = await self._books.later_ids(held.id)
+        ids = await self._books.ids(held.id, with_base=False)
         # Readers of the newest book need the raw events after the newest checkpoint, or, while that
         # is being replaced, after the one before it.
         return min(ids[-2], held.last_id) if len(ids) > 1 else 0

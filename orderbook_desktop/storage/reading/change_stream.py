@@ -19,11 +19,9 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.failures import Activity
-from orderbook_desktop.storage.store.checkpoints import RunningBook, newest_running
+from orderbook_desktop.storage.store.checkpoints import newest_running
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.packing import DamagedDocument
-from orderbook_desktop.storage.store.raw_events import RawEvents
-from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_of
+from orderbook_desktop.storage.store.raw_events import NewEvent, RawEvents, watch_events
 from orderbook_desktop.system.bounded_queue import BoundedQueue
 
 _log = logging.getLogger(__name__)
@@ -38,9 +36,6 @@ _WAITING_AT_MOST: Final = 10_000
 _TOKEN_LOST: Final = frozenset({9, 136, 260, 280, 286, 40585, 40615, 50811})
 # A refusal may pass: a server that is just starting refuses, too.
 _REFUSALS_TAKEN: Final = 5
-_PIPELINE: Final[list[Document]] = [
-    {"$match": {"operationType": "insert", "ns.coll": DEPTH_EVENTS}}
-]
 
 
 class RecordedStreams:
@@ -120,14 +115,14 @@ class RecordedStreams:
 
     async def _read(self) -> None:
         """Open the stream, at the token if there is one, and pass on its events."""
-        async with self._database.watch(_PIPELINE, self._token, _AWAIT_MS) as stream:
+        async with watch_events(self._database, self._token, _AWAIT_MS) as stream:
             # Its position is fixed now: a book that is read from here on overlaps with the stream.
             self._opened(stream.resume_token)
             while stream.alive:
                 change = await stream.try_next()
                 self._token = stream.resume_token or self._token
                 if change is not None:
-                    self._hand_out(change["fullDocument"])
+                    self._hand_out(NewEvent.of(change))
         # The server ended the stream, since the recording was deleted. It can't be resumed.
         self._lose_continuity()
 
@@ -174,14 +169,13 @@ class RecordedStreams:
         if self._open:
             yield StreamConnected()
 
-    def _hand_out(self, document: Document) -> None:
-        market = document.get("market")
-        queues = self._queues.get(market) if isinstance(market, str) else None
+    def _hand_out(self, new: NewEvent) -> None:
+        queues = self._queues.get(new.market)
         if not queues:
             return
         items: list[StreamItem]
         try:
-            items = [event_of(document)]
+            items = [new.unpack()]
         except MalformedMessage as error:
             _log.warning("a recorded event can't be read: %s", error.reason)
             items = [StreamBroken(GapCause.MALFORMED, str(error)), StreamConnected()]
@@ -235,10 +229,4 @@ class RecordedSnapshots:
             events = await RawEvents(self._database, market).stored_after(newest.update_id)
         except PyMongoError as error:
             raise RecordingUnreadable(type(error).__name__) from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedDocument(f"{type(error).__name__}: {error}") from error
-        return await asyncio.to_thread(_rolled, newest, events)
-
-
-def _rolled(newest: RunningBook, events: list[Document]) -> DepthSnapshot:
-    return roll_forward(newest.unpack(), map(event_of, events))
+        return await asyncio.to_thread(lambda: roll_forward(newest.unpack(), events))

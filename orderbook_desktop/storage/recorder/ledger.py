@@ -13,11 +13,9 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
-from orderbook_desktop.core.checkpoint import BookImage, encode_image
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.failures import Activity, until_it_works
 from orderbook_desktop.storage.recorder.pending import (
-    Base,
     Checkpoint,
     Close,
     Extend,
@@ -28,19 +26,11 @@ from orderbook_desktop.storage.recorder.pending import (
     storable,
 )
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
+from orderbook_desktop.storage.store.checkpoints import Base, Checkpoints
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import settle_imports
 from orderbook_desktop.storage.store.loose_events import LooseEvents
-from orderbook_desktop.storage.store.owner import owner_document
-from orderbook_desktop.storage.store.packing import pack
-from orderbook_desktop.storage.store.schema import (
-    CHECKPOINTS,
-    SEGMENTS,
-    Document,
-    front_document,
-    progress_document,
-    unarchived_document,
-)
+from orderbook_desktop.storage.store.running_segments import RunningSegments
 from orderbook_desktop.system.tasks import set_within
 
 _log = logging.getLogger(__name__)
@@ -93,6 +83,8 @@ class Ledger:
         self._wake = asyncio.Event()
         self._finishing = False
         self._watch = CrashWatch(database, now)
+        self._segments = RunningSegments(database)
+        self._books = Checkpoints(database)
         self._loose = LooseEvents(database)
         # The first time is due at once.
         self._kept_up_at = self._beaten_at = self._looked_at = -math.inf
@@ -182,11 +174,7 @@ class Ledger:
                 await self._store_checkpoint(segment, base, is_base=True)
                 await self._store([segment])
                 segment.stored = True
-                # From now on the book and the segment must both be there.
-                known = {"_id": f"{segment.id}:{base.update_id}"}
-                await self._database.collection(CHECKPOINTS).update_one(
-                    known, {"$unset": {"new": ""}}
-                )
+                await self._books.settle(segment.id, base)
             case Checkpoint(segment, base):
                 await self._store_checkpoint(segment, base, is_base=False)
             case Close():
@@ -203,25 +191,19 @@ class Ledger:
 
         If `new` is true, missing ones are inserted.
         """
-        from pymongo import UpdateOne  # noqa: PLC0415 (see storage.store.database)
-
         for segment in segments:
             segment.changed = False
-        writes = [
-            UpdateOne({"_id": segment.id}, _segment_update(segment), upsert=new)
-            for segment in segments
-        ]
         begun = [segment for segment in segments if segment.state.event_count > 0]
         try:
-            done = await self._database.collection(SEGMENTS).bulk_write(writes, ordered=False)
+            stored = await self._segments.put([one.recorded for one in segments], new=new)
         except BaseException:
             for segment in segments:
                 segment.changed = True
             raise
-        if new or done.matched_count == len(segments):
+        if new or stored == len(segments):
             for segment in begun:
                 segment.begun = True
-        return int(done.matched_count)
+        return stored
 
     async def _keep_up(self) -> None:
         """Store the ends of the segments, and at times a heartbeat; look for crashed recorders."""
@@ -242,11 +224,9 @@ class Ledger:
     async def _persist(self, segments: list[OpenSegment]) -> None:
         if await self._store(segments, new=False) == len(segments):
             return
-        query = {"_id": {"$in": [segment.id for segment in segments]}}
-        found = self._database.collection(SEGMENTS).find(query, {"_id": 1})
-        there = {document["_id"] async for document in found}
+        stored = await self._segments.stored([segment.id for segment in segments])
         for segment in segments:
-            if segment.id not in there:
+            if segment.id not in stored:
                 self._give_up(segment)
 
     def _give_up(self, segment: OpenSegment) -> None:
@@ -259,38 +239,11 @@ class Ledger:
     async def _store_checkpoint(self, segment: OpenSegment, base: Base, *, is_base: bool) -> None:
         if segment.id not in self._open:
             return
-        checkpoints = self._database.collection(CHECKPOINTS)
-        key = f"{segment.id}:{base.update_id}"
-        document = {
-            "segment": segment.id,
-            "market": segment.state.market,
-            "update_id": base.update_id,
-            "event_ms": base.event_ms,
-            "base": is_base,
-            "payload": await asyncio.to_thread(_packed, base.book),
-        }
-        if is_base:
-            document["new"] = True
-        await checkpoints.replace_one({"_id": key}, document, upsert=True)
+        key = await self._books.put(segment.id, segment.state.market, base, is_base=is_base)
         if is_base:
             return
         if key not in segment.checkpoints:
             segment.checkpoints.append(key)
         while len(segment.checkpoints) > _CHECKPOINTS_KEPT:
-            await checkpoints.delete_one({"_id": segment.checkpoints[0]})
+            await self._books.drop_one(segment.checkpoints[0])
             segment.checkpoints.pop(0)
-
-
-def _segment_update(segment: OpenSegment) -> Document:
-    """Return the update of a segment, without fields that retention or the archiver change."""
-    changed = {**progress_document(segment.state), **owner_document(), "to_archive": True}
-    changed["back_ms"] = segment.back_ms
-    known = {**front_document(segment.state), **unarchived_document(segment.base_id)}
-    if not segment.begun:
-        changed |= {name: known[name] for name in ("first_id", "first_event_ms")}
-    new = {name: value for name, value in known.items() if name not in changed}
-    return {"$set": changed, "$setOnInsert": new}
-
-
-def _packed(book: BookImage | bytes) -> bytes:
-    return pack(encode_image(book) if isinstance(book, BookImage) else book)

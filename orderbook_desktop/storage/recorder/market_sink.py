@@ -17,11 +17,9 @@ from orderbook_desktop.core.recording_status import RecordingCounts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.storage.recorder.pending import (
-    Base,
     Checkpoint,
     Close,
     Extend,
-    Insert,
     Loose,
     Open,
     OpenSegment,
@@ -29,6 +27,8 @@ from orderbook_desktop.storage.recorder.pending import (
     PendingWrites,
     storable,
 )
+from orderbook_desktop.storage.store.checkpoints import Base
+from orderbook_desktop.storage.store.event_writer import Insert
 
 _log = logging.getLogger(__name__)
 

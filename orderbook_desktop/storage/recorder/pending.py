@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
-from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.core.units import INT64_MAX, Scale
+from orderbook_desktop.storage.store.checkpoints import Base
+from orderbook_desktop.storage.store.event_writer import Insert
+from orderbook_desktop.storage.store.running_segments import RecordedSegment
 
 # The memory of an operation, besides payloads and books.
 _OPERATION_BYTES: Final = 500
-_BYTES_A_LEVEL: Final = 16
 _LONGEST_DETAIL: Final = 500
 _BYTES_AN_ID: Final = 40
 
@@ -48,6 +48,11 @@ class OpenSegment:
         self.begun = False
         self.changed = False
 
+    @property
+    def recorded(self) -> RecordedSegment:
+        """The segment, to be stored as it is now."""
+        return RecordedSegment(self.id, self.state, self.base_id, self.back_ms, self.begun)
+
     def extend(self, step: Extend) -> None:
         """Add an event to the segment."""
         known = self.state
@@ -71,52 +76,6 @@ class OpenSegment:
         """Set the cause of the segment's end."""
         self.state = replace(self.state, end_cause=cause, end_detail=detail)
         self.changed = True
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Insert:
-    """Write the event."""
-
-    market: str
-    first_id: int
-    final_id: int
-    event_ms: int
-    received_ns: int
-    payload: bytes
-
-    @classmethod
-    def of(cls, diff: DepthDiff) -> Insert:
-        """Take from `diff` what is written, without what was decoded from it."""
-        return cls(
-            diff.market,
-            diff.first_id,
-            diff.final_id,
-            diff.event_ms,
-            diff.received_ns,
-            diff.payload,
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Base:
-    """A book to be stored: an image, or the payload of a snapshot."""
-
-    update_id: int
-    event_ms: int
-    book: BookImage | bytes
-
-    @classmethod
-    def of(cls, book: DepthSnapshot | BookImage) -> Base:
-        """Take from `book` what is written, without what was decoded from it."""
-        content = book if isinstance(book, BookImage) else book.payload
-        return cls(book.last_update_id, book.event_ms, content)
-
-    @property
-    def weight(self) -> int:
-        """Its approximate size in memory, in bytes."""
-        if isinstance(self.book, bytes):
-            return len(self.book)
-        return _BYTES_A_LEVEL * (len(self.book.bids.prices) + len(self.book.asks.prices))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,11 +14,12 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.failures import Activity, until_it_works
-from orderbook_desktop.storage.recorder.event_log import EventLog, Outcome, UnstorableAmong
+from orderbook_desktop.storage.recorder.event_log import EventLog
 from orderbook_desktop.storage.recorder.ledger import LEDGER_TIMES, Ledger, LedgerTimes
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
-from orderbook_desktop.storage.recorder.pending import Insert, Operation, PendingWrites, market_of
+from orderbook_desktop.storage.recorder.pending import Operation, PendingWrites, market_of
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.event_writer import Insert, Outcome, UnstorableAmong
 from orderbook_desktop.system.tasks import set_within
 
 _log = logging.getLogger(__name__)

@@ -6,24 +6,15 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
-from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
-from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
-from orderbook_desktop.storage.store.owner import is_gone, is_ours
 from orderbook_desktop.storage.store.packing import DamagedDocument
-from orderbook_desktop.storage.store.raw_events import own_events
-from orderbook_desktop.storage.store.schema import (
-    DEPTH_EVENTS,
-    SEGMENTS,
-    Document,
-    front_document,
-    progress_document,
-)
-from orderbook_desktop.storage.store.segments import StoredSegment, stored_segment
+from orderbook_desktop.storage.store.raw_events import RawEvents, StoredIds, own_events
+from orderbook_desktop.storage.store.running_segments import RunningSegment, RunningSegments
+from orderbook_desktop.storage.store.segments import StoredSegment
 
 _log = logging.getLogger(__name__)
 
@@ -31,14 +22,6 @@ _log = logging.getLogger(__name__)
 _IDS_BEYOND: Final = 10_000_000
 # A recorder writes a heartbeat every ten seconds. After a long outage it needs a moment longer.
 _SILENT_FOR_S: Final = 45.0
-
-
-class _Found(NamedTuple):
-    """A stored event of a crashed recorder: its update ids, and its time (ms)."""
-
-    first_id: int
-    final_id: int
-    event_ms: int
 
 
 class CrashWatch:
@@ -52,7 +35,8 @@ class CrashWatch:
     def __init__(self, database: Database, now: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._now = now
-        self._beats: dict[str, tuple[int | None, float]] = {}
+        self._segments = RunningSegments(database)
+        self._beats: dict[str, tuple[object, float]] = {}
         # Damaged segments, which `verify` reports.
         self._damaged: set[str] = set()
 
@@ -62,46 +46,37 @@ class CrashWatch:
         A segment ends with the last stored event that follows without a hole, so that it has all
         acknowledged events.
         """
-        segments = self._database.collection(SEGMENTS)
-        running = await segments.find({"end_cause": None}).to_list(None)
+        running = await self._segments.all()
         silent = self._silent(running)
         count = 0
-        for document in running:
-            if document["_id"] in self._damaged:
+        for segment in running:
+            if segment.id in self._damaged or not (segment.is_gone or segment.id in silent):
                 continue
-            if is_gone(document) or document["_id"] in silent:
-                try:
-                    count += await self._close(document)
-                except (DamagedDocument, KeyError, TypeError, ValueError) as error:
-                    # A damaged old recording must not prevent a new one.
-                    self._damaged.add(document["_id"])
-                    fault = f"{type(error).__name__} {error}"
-                    _log.error("the segment %s can't be closed: %s", document["_id"], fault)
+            try:
+                count += await self._close(segment)
+            except DamagedDocument as error:
+                # A damaged old recording must not prevent a new one.
+                self._damaged.add(segment.id)
+                _log.error("the segment %s can't be closed: %s", segment.id, error.reason)
         return count
 
-    def _silent(self, running: list[Document]) -> set[str]:
+    def _silent(self, running: list[RunningSegment]) -> set[str]:
         """Return the segments whose heartbeat has not changed since an earlier check."""
         now, before = self._now(), self._beats
         self._beats = {}
-        for document in running:
-            if is_ours(document):
+        for segment in running:
+            if segment.is_ours:
                 # After an outage our own heartbeat may not be stored yet.
                 continue
-            beat, since = before.get(document["_id"], (None, now))
-            alive_ms = document.get("alive_ms")
-            self._beats[document["_id"]] = (alive_ms, since if beat == alive_ms else now)
+            beat, since = before.get(segment.id, (None, now))
+            self._beats[segment.id] = (segment.beat, since if beat == segment.beat else now)
         return {key for key, (_, since) in self._beats.items() if now - since >= _SILENT_FOR_S}
 
-    async def _close(self, document: Document) -> bool:
-        stored = stored_segment(document)
-        segment, times = await self._measured(stored)
+    async def _close(self, running: RunningSegment) -> bool:
+        stored = running.unpack()
+        segment, back_ms = await self._measured(stored)
         closed = replace(segment, end_cause=GapCause.CRASH, end_detail="")
-        # Not if its recorder has written a heartbeat meanwhile.
-        query = {"_id": document["_id"], "end_cause": None, "alive_ms": document["alive_ms"]}
-        done = await self._database.collection(SEGMENTS).update_one(
-            query, {"$set": {**_measurement(stored, closed), **times}}
-        )
-        if not done.modified_count:
+        if not await self._segments.close(running, stored, closed, back_ms):
             return False
         _log.warning(
             "%s: the recording up to update id %d ended without being closed",
@@ -110,13 +85,13 @@ class CrashWatch:
         )
         return True
 
-    async def _measured(self, stored: StoredSegment) -> tuple[Segment, Document]:
-        """Return a segment with all of its events, and further fields about their times."""
+    async def _measured(self, stored: StoredSegment) -> tuple[Segment, int | None]:
+        """Return a segment with all of its events, and how far their times go back, if known."""
         segment = stored.segment
         own = await self._own_events(segment)
         if not own:
-            return segment, {}
-        last_ms, times = _times(stored, own)
+            return segment, stored.back_ms
+        last_ms, back_ms = _times(stored, own)
         measured = replace(
             segment,
             first_id=segment.first_id if segment.event_count else own[0].first_id,
@@ -125,19 +100,12 @@ class CrashWatch:
             last_event_ms=last_ms,
             event_count=segment.event_count + len(own),
         )
-        return measured, times
+        return measured, back_ms
 
-    async def _own_events(self, segment: Segment) -> Sequence[_Found]:
+    async def _own_events(self, segment: Segment) -> Sequence[StoredIds]:
         """Return the stored events of a segment that come after its last stored end."""
-        span = {"$gt": segment.last_id, "$lte": min(segment.last_id + _IDS_BEYOND, INT64_MAX)}
-        query: Document = {"market": segment.market, "u": span}
-        fields = {"U": 1, "u": 1, "event_ms": 1}
-        found = self._database.collection(DEPTH_EVENTS).find(query, fields).sort("u", 1)
-        run: list[_Found] = []
-        async for event in found:
-            if event["U"] > (run[-1].final_id if run else segment.last_id) + 1:
-                break
-            run.append(_Found(event["U"], event["u"], in_ms(event["event_ms"])))
+        raw = RawEvents(self._database, segment.market)
+        run = await raw.ids_after(segment.last_id, segment.last_id + _IDS_BEYOND)
         return own_events(segment.last_id, run, await self._loose(segment.market) if run else ())
 
     async def _loose(self, market: str) -> set[int]:
@@ -151,21 +119,12 @@ class CrashWatch:
         return {update_id for loose_list in lists for update_id in loose_list.ids}
 
 
-def _times(stored: StoredSegment, own: Sequence[_Found]) -> tuple[int, Document]:
+def _times(stored: StoredSegment, own: Sequence[StoredIds]) -> tuple[int, int | None]:
     """Return the latest time of a segment that continues with `own`, and its `back_ms` if known."""
     if stored.back_ms is None:
         # An earlier version stored only the last event's time.
-        return own[-1].event_ms, {}
+        return own[-1].event_ms, None
     times = TimesSeen(stored.segment.last_event_ms, stored.back_ms)
     for event in own:
         times = times.and_then(event.event_ms)
-    return times.latest_ms, {"back_ms": times.back_ms}
-
-
-def _measurement(stored: StoredSegment, closed: Segment) -> Document:
-    """Return the changes to the document. Once it has events, only retention changes its front."""
-    changes = progress_document(closed)
-    changes["event_count"] += stored.cut_events
-    if not stored.segment.event_count + stored.cut_events:
-        changes |= front_document(closed)
-    return changes
+    return times.latest_ms, times.back_ms

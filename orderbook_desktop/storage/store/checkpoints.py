@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of
 from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import is_gone
-from orderbook_desktop.storage.store.packing import DamagedDocument, unpack
+from orderbook_desktop.storage.store.packing import DamagedDocument, pack, unpack
 from orderbook_desktop.storage.store.schema import CHECKPOINTS, SEGMENTS, Document
-from orderbook_desktop.storage.store.segments import is_whole
+from orderbook_desktop.storage.store.segments import check_kinds, damaged_segment, is_whole
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection
 
+_BYTES_A_LEVEL: Final = 16
 _FIELDS: Final = frozenset(
     {"_id", "segment", "market", "update_id", "event_ms", "base", "payload", "new"}
 )
@@ -44,12 +46,34 @@ class StoredBook:
 class RunningBook:
     """A book inside a running segment.
 
-    `unpack` returns the book. It is slow, so call it in a thread. It raises `KeyError`,
-    `TypeError`, `ValueError` or `MalformedMessage` if the book is damaged.
+    `unpack` returns the book, and raises `DamagedDocument` and `MalformedMessage`. It is slow, so
+    call it in a thread.
     """
 
     update_id: int
     unpack: Callable[[], DepthSnapshot]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Base:
+    """A book to be stored: an image, or the payload of a snapshot."""
+
+    update_id: int
+    event_ms: int
+    book: BookImage | bytes
+
+    @classmethod
+    def of(cls, book: DepthSnapshot | BookImage) -> Base:
+        """Take from `book` what is written, without what was decoded from it."""
+        content = book if isinstance(book, BookImage) else book.payload
+        return cls(book.last_update_id, book.event_ms, content)
+
+    @property
+    def weight(self) -> int:
+        """Its approximate size in memory, in bytes."""
+        if isinstance(self.book, bytes):
+            return len(self.book)
+        return _BYTES_A_LEVEL * (len(self.book.bids.prices) + len(self.book.asks.prices))
 
 
 def book_key(segment_id: str, update_id: int) -> str:
@@ -77,15 +101,48 @@ class Checkpoints:
         found = await self._books.find({"segment": segment_id}, {"update_id": 1}).to_list(None)
         return [(document.get("update_id"), document["_id"]) for document in found]
 
-    async def later_ids(self, segment_id: str) -> list[int]:
-        """Return the update ids of a segment's books, in order, without the book it begins with.
+    async def ids(self, segment_id: str, *, with_base: bool) -> list[int]:
+        """Return the update ids of a segment's books, in order. Raises `DamagedDocument`.
 
-        Damaged ones are left out.
+        If `with_base` is false, the book that the segment begins with is left out.
         """
-        query = {"segment": segment_id, "base": False}
+        query: Document = {"segment": segment_id} | ({} if with_base else {"base": False})
         found = await self._books.find(query, {"update_id": 1}).to_list(None)
-        ids = (document.get("update_id") for document in found)
-        return sorted(update_id for update_id in ids if is_whole(update_id))
+        ids: list[int] = []
+        for document in found:
+            update_id = document.get("update_id")
+            if not is_whole(update_id):
+                raise DamagedDocument(f"checkpoint {document['_id']}: its id is no whole number")
+            ids.append(update_id)
+        return sorted(ids)
+
+    async def put(self, segment_id: str, market: str, base: Base, *, is_base: bool) -> str:
+        """Store a book of a segment, which begins with it if `is_base`; return its key.
+
+        Call `settle` once the segment of a base is stored. Repeating is harmless.
+        """
+        key = book_key(segment_id, base.update_id)
+        document = {
+            "segment": segment_id,
+            "market": market,
+            "update_id": base.update_id,
+            "event_ms": base.event_ms,
+            "base": is_base,
+            "payload": await asyncio.to_thread(_packed, base.book),
+        }
+        if is_base:
+            document["new"] = True
+        await self._books.replace_one({"_id": key}, document, upsert=True)
+        return key
+
+    async def settle(self, segment_id: str, base: Base) -> None:
+        """Note that the segment of `base` is stored: from now on both must be there."""
+        key = book_key(segment_id, base.update_id)
+        await self._books.update_one({"_id": key}, {"$unset": {"new": ""}})
+
+    async def drop_one(self, key: str) -> None:
+        """Delete the book with that key."""
+        await self._books.delete_one({"_id": key})
 
     async def drop(self, segment_id: str, through_id: int | None) -> None:
         """Delete the books of a segment through that update id; None: all of them."""
@@ -111,36 +168,56 @@ async def newest_running(database: Database, market: str) -> RunningBook | None:
     Raises PyMongo's errors, and `DamagedDocument`.
     """
     found = database.collection(SEGMENTS).find({"end_cause": None, "market": market})
-    running = [one for one in await found.to_list(None) if not is_gone(one)]
-    books = database.collection(CHECKPOINTS)
+    running = [_reach_of(one) for one in await found.to_list(None) if not is_gone(one)]
+    books = Checkpoints(database)
     # A segment left open on another machine may have higher ids, but not later times.
-    for segment in sorted(running, key=_lateness, reverse=True):
-        known = await books.find({"segment": segment["_id"]}, {"update_id": 1}).to_list(None)
-        for key in sorted(known, key=lambda one: int(one["update_id"]), reverse=True):
-            if int(key["update_id"]) < segment.get("archived_id", 0):
+    for segment in sorted(running, reverse=True):
+        for update_id in reversed(await books.ids(segment.id, with_base=True)):
+            if update_id < segment.archived_id:
                 # The recorder was taken for dead: the events after this book are archived.
                 break
-            newest = await books.find_one({"_id": key["_id"]})
+            key = {"_id": book_key(segment.id, update_id)}
+            newest = await database.collection(CHECKPOINTS).find_one(key)
             # The recorder may just have replaced it by a newer book.
             if newest is not None:
-                return RunningBook(int(newest["update_id"]), partial(_snapshot, market, newest))
+                return RunningBook(update_id, partial(_snapshot, market, newest))
     return None
 
 
-def _lateness(segment: Document) -> tuple[int, int]:
-    return int(segment["last_event_ms"]), int(segment["last_id"])
+class _Reach(NamedTuple):
+    """How far a running segment has come, as it is stored."""
+
+    last_ms: int
+    last_id: int
+    id: str
+    archived_id: int
+
+
+def _reach_of(document: Document) -> _Reach:
+    try:
+        check_kinds(document, ("_id",), ("last_event_ms", "last_id", "archived_id"))
+        last_ms, last_id = document["last_event_ms"], document["last_id"]
+        return _Reach(last_ms, last_id, document["_id"], document.get("archived_id", 0))
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged_segment(document, error) from error
+
+
+def _packed(book: BookImage | bytes) -> bytes:
+    return pack(encode_image(book) if isinstance(book, BookImage) else book)
 
 
 def _snapshot(market: str, document: Document) -> DepthSnapshot:
-    return decode_snapshot(unpack(document["payload"]), market, int(document["event_ms"]))
+    try:
+        return decode_snapshot(unpack(document["payload"]), market, int(document["event_ms"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedDocument(f"checkpoint: {type(error).__name__} {error}") from error
 
 
 def _unpacked(document: Document) -> BookImage:
-    try:
-        market, update_id = document["market"], document["update_id"]
-        snapshot = _snapshot(market, document)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedDocument(f"checkpoint: {type(error).__name__} {error}") from error
+    market, update_id = document.get("market"), document.get("update_id")
+    if not isinstance(market, str):
+        raise DamagedDocument("checkpoint: its market is no text")
+    snapshot = _snapshot(market, document)
     if snapshot.last_update_id != update_id:
         raise DamagedDocument("the update id of a checkpoint is not that of its book")
     book = Book()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_of
+from orderbook_desktop.storage.store.segments import is_whole
 
 # Queries have to be bounded on both sides by ids. How many ids a second uses differs by market, so
 # the span adapts. The next event spans no more than the longest span.
@@ -50,6 +53,14 @@ class Ids(Protocol):
     def final_id(self) -> int:
         """The last update id."""
         ...
+
+
+class StoredIds(NamedTuple):
+    """The update ids of a stored event, and its time (ms)."""
+
+    first_id: int
+    final_id: int
+    event_ms: int
 
 
 _Event = TypeVar("_Event", bound=Ids)
@@ -114,13 +125,31 @@ class RawEvents:
             await self._database.collection(DEPTH_EVENTS).delete_many(query)
             await asyncio.sleep(_PAUSE_S)
 
-    async def stored_after(self, after_id: int) -> list[Document]:
-        """Return the stored documents of the events after `after_id`; `event_of` reads them.
+    async def stored_after(self, after_id: int) -> Iterator[DepthDiff]:
+        """Return an iterator over the stored events after `after_id`, by their final ids.
 
         It looks as far ahead as a segment can be ahead of its last checkpoint. Raises PyMongo's
-        errors.
+        errors. Iterating raises `MalformedMessage`, and is slow, so do it in a thread.
         """
-        return await self._between(after_id, min(after_id + _IDS_AHEAD, INT64_MAX))
+        found = await self._between(after_id, min(after_id + _IDS_AHEAD, INT64_MAX))
+        return map(event_of, found)
+
+    async def ids_after(self, after_id: int, last_id: int) -> list[StoredIds]:
+        """Return the ids of the events after `after_id` to `last_id`, up to the first hole.
+
+        Raises PyMongo's errors, and `DamagedDocument`.
+        """
+        span = {"$gt": after_id, "$lte": min(last_id, INT64_MAX)}
+        query: Document = {"market": self._market, "u": span}
+        fields = {"U": 1, "u": 1, "event_ms": 1}
+        found = self._database.collection(DEPTH_EVENTS).find(query, fields).sort("u", 1)
+        run: list[StoredIds] = []
+        async for document in found:
+            event = _stored_ids(document)
+            if event.first_id > (run[-1].final_id if run else after_id) + 1:
+                break
+            run.append(event)
+        return run
 
     async def _around(self, after_id: int, last_id: int) -> list[DepthDiff]:
         """Return the next event after `after_id`, if its ids include the final ids of others.
@@ -167,6 +196,40 @@ class RawEvents:
     async def _between(self, after_id: int, last_id: int) -> list[Document]:
         query = {"market": self._market, "u": {"$gt": after_id, "$lte": last_id}}
         return await self._database.collection(DEPTH_EVENTS).find(query).sort("u", 1).to_list(None)
+
+
+class NewEvent(NamedTuple):
+    """An event that was just stored. `market` is empty if that is damaged.
+
+    `unpack` returns the event. It raises `MalformedMessage` if the event is damaged.
+    """
+
+    market: str
+    unpack: Callable[[], DepthDiff]
+
+    @classmethod
+    def of(cls, change: Mapping[str, Any]) -> Self:
+        """Return the event of a change that `watch_events` yields."""
+        document = change["fullDocument"]
+        market = document.get("market")
+        return cls(market if isinstance(market, str) else "", partial(event_of, document))
+
+
+def watch_events(database: Database, token: Mapping[str, Any] | None, await_ms: int) -> Any:
+    """Return motor's change stream of new events, which begins after the change `token`.
+
+    The server answers within `await_ms`, even without a new event.
+    """
+    new = {"operationType": "insert", "ns.coll": DEPTH_EVENTS}
+    return database.watch([{"$match": new}], token, await_ms)
+
+
+def _stored_ids(document: Document) -> StoredIds:
+    first_id, final_id = document.get("U"), document.get("u")
+    event_ms = document.get("event_ms")
+    if is_whole(first_id) and is_whole(final_id) and is_whole(event_ms):
+        return StoredIds(first_id, final_id, in_ms(event_ms))
+    raise DamagedDocument(f"event {document['_id']}: an id or its time is no whole number")
 
 
 def _holes_between(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -23,10 +23,10 @@ from orderbook_desktop.storage.reading.recording import (
 )
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents, SegmentReader
 from orderbook_desktop.storage.recorder.event_log import EventLog
-from orderbook_desktop.storage.recorder.pending import Insert
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.event_writer import Insert
 from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.packing import pack_chunk
 from orderbook_desktop.storage.verification.verification import verify

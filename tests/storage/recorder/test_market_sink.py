@@ -6,18 +6,17 @@ from msgspec import structs
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import Scale
-from orderbook_desktop.storage.recorder.event_log import RecordingConflict
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.pending import (
     Checkpoint,
     Close,
     Extend,
-    Insert,
     Loose,
     Open,
     Operation,
     PendingWrites,
 )
+from orderbook_desktop.storage.store.event_writer import Insert, RecordingConflict
 from tests.core.reference_book import diff_payload, snapshot_payload
 from tests.storage.recording_fixtures import HandFeed, Tape
 

@@ -8,16 +8,16 @@ from orderbook_desktop.core.depth_sync import DepthSync
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import INT64_MAX, Scale
 from orderbook_desktop.storage.recorder.pending import (
-    Base,
     Checkpoint,
     Close,
     Extend,
-    Insert,
     Open,
     OpenSegment,
     PendingWrites,
     market_of,
 )
+from orderbook_desktop.storage.store.checkpoints import Base
+from orderbook_desktop.storage.store.event_writer import Insert
 from tests.storage.recording_fixtures import Tape
 
 

@@ -14,16 +14,16 @@ from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapsho
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.archive.archiver import Archiver
-from orderbook_desktop.storage.recorder.event_log import (
-    EventLog,
+from orderbook_desktop.storage.recorder.event_log import EventLog
+from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.server.server import DatabaseServer
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.event_writer import (
+    Insert,
     Outcome,
     RecordingConflict,
     UnstorableEvent,
 )
-from orderbook_desktop.storage.recorder.pending import Insert
-from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.storage.server.server import DatabaseServer
-from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import unpack
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.reference_book import ReferenceBook, diff_payload, shown, snapshot_payload
