@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import pytest
 import orderbook_desktop
 
 _ROOT = Path(__file__).parent.parent
+_PACKAGE = _ROOT / "orderbook_desktop"
 _PROJECT = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 _TOOLS = Path(sys.executable).parent
 
@@ -52,6 +55,11 @@ _VIOLATIONS = {
         "core",
         "orderbook_desktop.core.archive",
         "core.planted -> .*core.archive",
+    ),
+    "only the store knows what is stored how": (
+        "storage.archive",
+        "orderbook_desktop.storage.store.schema",
+        "archive.planted -> .*schema",
     ),
     "views see sources through core's Protocols only": (
         "gui",
@@ -169,6 +177,64 @@ for module in pkgutil.walk_packages(orderbook_desktop.__path__, "orderbook_deskt
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout
     assert found == ""
+
+
+def _collections_in(source: str) -> list[str]:
+    """Return where `source` reaches a collection, or motor's database."""
+    names = ("collection", "motor", "get_collection")
+    return [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and node.attr in names
+    ]
+
+
+def _fields_in(source: str) -> list[str]:
+    """Return where `source` looks up a field by its name, as one does in a document."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Subscript(slice=ast.Constant(value=str())):
+                found.append(f"line {node.lineno}: {ast.unparse(node)}")
+            case ast.Call(func=ast.Attribute(attr="get"), args=[ast.Constant(value=str()), *_]):
+                found.append(f"line {node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+def _found_in(paths: Iterable[Path], look: Callable[[str], list[str]]) -> dict[str, list[str]]:
+    return {
+        path.relative_to(_PACKAGE).as_posix(): found
+        for path in sorted(paths)
+        if (found := look(path.read_text(encoding="utf-8")))
+    }
+
+
+def test_only_the_store_touches_collections() -> None:
+    """The server's folder asks its own server how it is; it knows no recording."""
+    folders = (_PACKAGE / "storage" / "store", _PACKAGE / "storage" / "server")
+    others = (path for path in _PACKAGE.rglob("*.py") if not any(map(path.is_relative_to, folders)))
+    assert _found_in(others, _collections_in) == {}
+
+
+@pytest.mark.parametrize(
+    "line", ["self._database.collection(SEGMENTS).find_one()", 'database.motor["segments"]']
+)
+def test_a_touched_collection_is_found(line: str) -> None:
+    assert len(_collections_in(line)) == 1
+
+
+def test_the_rooms_of_the_storage_read_no_documents() -> None:
+    """They get typed parts of a recording from the store."""
+    rooms = ("archive", "exports", "imports", "reading", "recorder", "retention", "verification")
+    paths = (path for room in rooms for path in (_PACKAGE / "storage" / room).glob("*.py"))
+    assert _found_in(paths, _fields_in) == {}
+
+
+@pytest.mark.parametrize(
+    "line", ['one["market"]', 'segment["owner"] = 1', 'found.get("u")', 'found.get("u", 0)']
+)
+def test_a_looked_up_field_is_found(line: str) -> None:
+    assert len(_fields_in(line)) == 1
 
 
 def test_there_are_pinned_requirements() -> None:

@@ -27,9 +27,9 @@
         ├── OwnerSilent             another window owns the folder and runs no server
         ├── OwnerUnproven           another window's server may belong to another user
         ├── OwnerUnlocked           another window's server, an older one, asks for no password
-        ├── NewerSchema             a newer program wrote the database (schema.py)
-        ├── RecordingConflict       another event is stored under the same id (event_log.py)
-        ├── UnstorableEvent         the database can't take an event (event_log.py)
+        ├── NewerSchema             a newer program wrote the database
+        ├── RecordingConflict       another event is stored under the same id (event_writer.py)
+        ├── UnstorableEvent         the database can't take an event (event_writer.py)
         ├── DamagedDocument         a stored document is damaged (packing.py)
         ├── NotRecorded             no process records the market (change_stream.py)
         ├── RecordingUnreadable     the recorded book can't be read (change_stream.py)
@@ -415,3 +415,16 @@ def folder_error(folder: Path, error: OSError) -> DatabaseError:
         errno.ENOTCONN: DiskFails(folder, reason),
     }
     return known.get(error.errno or 0, DataFolderUnusable(folder, reason))
+
+
+class NewerSchema(DatabaseError):
+    """A later version of this program wrote the database: of schema `found`; we know `known`."""
+
+    found: int
+    known: int
+
+    def __str__(self) -> str:
+        return (
+            f"The recording was written by a newer version of this program (schema {self.found}, "
+            f"this one knows {self.known}); update the program or choose another DB_NAME."
+        )

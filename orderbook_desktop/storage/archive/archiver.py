@@ -15,11 +15,11 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.storage.archive.loose_archive import LooseArchive
 from orderbook_desktop.storage.archive.segment_archive import SegmentArchive
+from orderbook_desktop.storage.errors import NewerSchema
 from orderbook_desktop.storage.failures import Activity, is_driver_failure, until_it_works
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import WaitingSegment, waiting_segments
 from orderbook_desktop.storage.store.loose_events import LooseEvents
-from orderbook_desktop.storage.store.schema import NewerSchema
 from orderbook_desktop.storage.store.segments import recorded_markets
 
 _log = logging.getLogger(__name__)

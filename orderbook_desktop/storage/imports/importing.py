@@ -26,13 +26,11 @@ from orderbook_desktop.storage.imports.runs import Counts, MarketRuns, Spooler
 from orderbook_desktop.storage.imports.spool import ByteRange, Spool, SpooledRun
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.import_journal import ImportBusy, ImportJournal, settle_imports
-from orderbook_desktop.storage.store.owner import owner_document
-from orderbook_desktop.storage.store.schema import (
-    IMPORT,
-    Document,
-    segment_document,
-    unarchived_document,
+from orderbook_desktop.storage.store.import_journal import (
+    ImportBusy,
+    ImportedSegment,
+    ImportJournal,
+    settle_imports,
 )
 from orderbook_desktop.system.attempts import Attempts
 
@@ -347,30 +345,19 @@ class _Writer:
         self._done = 0
         total = sum(len(run.ranges) for run in new) + len(loose)
         await self._journal.plan([run.found.id for run in new], list(loose))
-        documents = [await self._write_run(run, total) for run in new]
+        segments = [await self._write_run(run, total) for run in new]
         for chunk in self._spool.packed(loose.values()):
             await self._finish_if_cancelled(self._store.put_loose(chunk))
             self._report(Step.WRITING, total)
-        await _to_its_end(self._journal.commit(documents))
+        await _to_its_end(self._journal.commit(segments))
 
-    async def _write_run(self, run: SpooledRun, total: int) -> Document:
-        """Write the chunks of a run; return its segment's document, to be stored after them."""
+    async def _write_run(self, run: SpooledRun, total: int) -> ImportedSegment:
+        """Write the chunks of a run; return its segment, to be stored after them."""
         size = 0
         for chunk in self._spool.packed(run.ranges):
             size += await self._finish_if_cancelled(self._store.put(run.found.id, chunk))
             self._report(Step.WRITING, total)
-        segment = run.found.segment
-        return {
-            "_id": run.found.id,
-            **segment_document(segment),
-            **unarchived_document(segment.snapshot_id, IMPORT),
-            "archived_id": segment.last_id,
-            "archived_events": segment.event_count,
-            "archived_bytes": size,
-            "to_archive": False,
-            "back_ms": run.found.back_ms,
-            **owner_document(),
-        }
+        return ImportedSegment(run.found.id, run.found.segment, run.found.back_ms, size)
 
     async def _finish_if_cancelled(self, write: Coroutine[Any, Any, _T]) -> _T:
         """Do one write; a cancellation leaves it to `_end_last_write`."""

@@ -11,7 +11,8 @@ segment's book came from another file.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence, Set
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence, Set
+from itertools import starmap
 
 from orderbook_desktop.core.archive import (
     ArchiveChunk,
@@ -23,15 +24,13 @@ from orderbook_desktop.core.archive import (
 from orderbook_desktop.core.checkpoint import BookImage, encode_image
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.imports.recorded_market import ImportConflict
 from orderbook_desktop.storage.imports.runs import RunEncoder
 from orderbook_desktop.storage.imports.spool import ByteRange, Spool, SpooledRun
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
 from orderbook_desktop.storage.store.chunks import ChunkStore, loose_key
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.schema import DEPTH_CHUNKS
-from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
+from orderbook_desktop.storage.store.segments import StoredSegment
 from orderbook_desktop.system.tasks import in_thread
 
 # An event's payload, and when it was received (ns since the epoch).
@@ -191,10 +190,8 @@ class NewLoose:
     """Finds the loose events in `spool` that are not stored yet. Raises PyMongo's errors."""
 
     def __init__(self, database: Database, spool: Spool) -> None:
-        self._database = database
         self._spool = spool
         self._store = ChunkStore(database)
-        self._segments: dict[str, list[StoredSegment]] = {}
 
     async def find(self) -> dict[str, ByteRange]:
         """Return where the loose chunks to be written lie in the spool, by key.
@@ -235,50 +232,25 @@ class NewLoose:
 
     async def _known(self, market: str, ids: Sequence[int]) -> dict[int, list[DepthDiff]]:
         """Return the stored loose events with these final `ids`, by final id."""
-        first_id, last_id, wanted = min(ids), max(ids), set(ids)
-        ending = {"$gte": first_id, "$lte": INT64_MAX}
-        query = {"segment": None, "market": market, "last_id": ending}
-        chunks = self._database.collection(DEPTH_CHUNKS)
-        known: dict[int, list[DepthDiff]] = {}
-        for document in await chunks.find(query, {"first_id": 1}).to_list(None):
-            stored = (
-                await self._store.get_loose(document["_id"])
-                if document["first_id"] <= last_id
-                else None
-            )
-            for event in () if stored is None else await in_thread(_diffs_of, stored):
-                if event.final_id in wanted:
-                    known.setdefault(event.final_id, []).append(event)
-        return known
+        keys = await self._store.loose_keys(market, min(ids), max(ids))
+        return await self._events_with(set(ids), map(self._store.get_loose, keys))
 
     async def _in_segments(self, market: str, ids: Set[int]) -> dict[int, list[DepthDiff]]:
         """Return the archived events of segments with these final `ids`, by final id."""
-        if market not in self._segments:
-            self._segments[market] = await read_segments(self._database, market)
-        known: dict[int, list[DepthDiff]] = {}
-        for segment in self._segments[market]:
-            inside = {
-                each for each in ids if segment.segment.snapshot_id < each <= segment.archived_id
-            }
-            for start_id in await self._starts(segment, inside):
-                stored = await self._store.get(segment.id, start_id)
-                for event in () if stored is None else await in_thread(_diffs_of, stored):
-                    if event.final_id in inside:
-                        known.setdefault(event.final_id, []).append(event)
-        return known
+        found = await self._store.holding(market, ids)
+        return await self._events_with(ids, starmap(self._store.get, found))
 
-    async def _starts(self, stored: StoredSegment, inside: Set[int]) -> list[int]:
-        """Return the start ids of the segment's chunks that may hold the ids `inside`."""
-        if not inside:
-            return []
-        begin, end = stored.segment.snapshot_id, min(stored.archived_id, max(inside))
-        spans = await self._store.spans(stored.id, min(inside))
-        return [
-            start_id
-            for start_id, last_id in spans
-            # A chunk outside these bounds is a leftover and does not belong to the segment.
-            if begin <= start_id < end and any(start_id < each <= last_id for each in inside)
-        ]
+    async def _events_with(
+        self, ids: Set[int], chunks: Iterable[Awaitable[ArchiveChunk | None]]
+    ) -> dict[int, list[DepthDiff]]:
+        """Return the events of `chunks` with these final `ids`, by final id."""
+        known: dict[int, list[DepthDiff]] = {}
+        for reading in chunks:
+            chunk = await reading
+            for event in () if chunk is None else await in_thread(_diffs_of, chunk):
+                if event.final_id in ids:
+                    known.setdefault(event.final_id, []).append(event)
+        return known
 
 
 def _diffs_of(chunk: ArchiveChunk) -> list[DepthDiff]:

@@ -31,7 +31,6 @@ from orderbook_desktop.storage.store.cuts import (
     cuttable_segments,
 )
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.schema import IMPORT
 from orderbook_desktop.storage.store.witnesses import Witnesses
 
 _log = logging.getLogger(__name__)
@@ -66,7 +65,7 @@ class CuttableSegment:
     @property
     def ages(self) -> bool:
         """Whether it is cut by age; imported segments are not."""
-        return self._segment.stored.origin != IMPORT
+        return not self._segment.stored.is_imported
 
     async def cut(self, wanted: Wanted) -> Removed:
         """Cut the wanted chunks, at most one step of them."""

@@ -162,11 +162,23 @@ class ChunkStore:
         """Return the loose chunk with that `_id`, if there is one. Raises `DamagedChunk`."""
         return _read(await self._chunks.find_one({"_id": key}), None)
 
-    async def loose_keys(self, market: str) -> list[str]:
-        """Return the `_id`s of the market's loose chunks, in order of their first update id."""
-        query = {"segment": None, "market": market}
+    async def loose_keys(
+        self, market: str, first_id: int = 0, last_id: int = INT64_MAX
+    ) -> list[str]:
+        """Return the `_id`s of the market's loose chunks, in order of their first update id.
+
+        Only chunks that may hold update ids from `first_id` to `last_id`. A chunk whose first id is
+        damaged comes first.
+        """
+        query: Document = {"segment": None, "market": market}
+        if first_id:
+            query["last_id"] = {"$gte": first_id, "$lte": INT64_MAX}
         found = await self._chunks.find(query, {"first_id": 1}).to_list(None)
-        return [one["_id"] for one in sorted(found, key=lambda one: (one["first_id"], one["_id"]))]
+        begins = (
+            (begin if is_whole(begin := document.get("first_id")) else 0, document["_id"])
+            for document in found
+        )
+        return [key for begin, key in sorted(begins) if begin <= last_id]
 
     async def drop_loose(self, keys: Iterable[str]) -> int:
         """Delete the loose chunks with these `_id`s, and their lists; return how many chunks."""

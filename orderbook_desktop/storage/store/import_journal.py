@@ -14,15 +14,23 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents, LooseList
 from orderbook_desktop.storage.store.owner import is_gone, owner_document
-from orderbook_desktop.storage.store.schema import META, SEGMENTS, Document
+from orderbook_desktop.storage.store.schema import (
+    IMPORT,
+    META,
+    SEGMENTS,
+    Document,
+    segment_document,
+    unarchived_document,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +49,18 @@ class ImportBusy(KnownError):
             f"Nothing was imported: another import of {self.market} is running; try again when "
             "it is done."
         )
+
+
+class ImportedSegment(NamedTuple):
+    """A segment of an import, archived completely in `archived_bytes`.
+
+    `back_ms` is the most that its times went back.
+    """
+
+    id: str
+    segment: Segment
+    back_ms: int
+    archived_bytes: int
 
 
 class ImportJournal:
@@ -72,9 +92,9 @@ class ImportJournal:
         fields = {"segments": segments, "loose": loose}
         await self._meta.update_one({"_id": self._key}, {"$set": fields})
 
-    async def commit(self, segments: list[Document]) -> None:
-        """Complete the import; `segments` are the documents of the segments."""
-        fields = {"state": _COMMITTING, "known": segments}
+    async def commit(self, segments: Iterable[ImportedSegment]) -> None:
+        """Complete the import, whose chunks are all written."""
+        fields = {"state": _COMMITTING, "known": [_document_of(one) for one in segments]}
         await self._meta.update_one({"_id": self._key}, {"$set": fields})
         await self.finish()
 
@@ -114,6 +134,21 @@ class ImportJournal:
     @property
     def _meta(self) -> Any:
         return self._database.collection(META)
+
+
+def _document_of(imported: ImportedSegment) -> Document:
+    segment = imported.segment
+    return {
+        "_id": imported.id,
+        **segment_document(segment),
+        **unarchived_document(segment.snapshot_id, IMPORT),
+        "archived_id": segment.last_id,
+        "archived_events": segment.event_count,
+        "archived_bytes": imported.archived_bytes,
+        "to_archive": False,
+        "back_ms": imported.back_ms,
+        **owner_document(),
+    }
 
 
 async def settle_imports(database: Database) -> int:

@@ -55,7 +55,7 @@ from orderbook_desktop.core.event_times import in_ms, may_count
 from orderbook_desktop.core.events import DepthDiff, decode_diff, timed
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale
-from orderbook_desktop.storage.errors import DatabaseError
+from orderbook_desktop.storage.errors import NewerSchema
 
 _log = logging.getLogger(__name__)
 
@@ -88,18 +88,6 @@ _INDEXES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = MappingProxyType(
 )
 
 
-class NewerSchema(DatabaseError):
-    """The database was written by a later version of this program."""
-
-    found: int
-
-    def __str__(self) -> str:
-        return (
-            f"The recording was written by a newer version of this program (schema {self.found}, "
-            f"this one knows {SCHEMA_VERSION}); update the program or choose another DB_NAME."
-        )
-
-
 async def create_indexes(database: Any) -> None:
     """Create the indexes that are missing in `database` (motor's), all at once."""
     from pymongo import IndexModel  # noqa: PLC0415 (see storage.store.database)
@@ -125,7 +113,7 @@ async def stored_version(database: Any) -> int | None:
         return None
     version = int(known["version"])
     if version > SCHEMA_VERSION:
-        raise NewerSchema(version)
+        raise NewerSchema(version, SCHEMA_VERSION)
     return version
 
 

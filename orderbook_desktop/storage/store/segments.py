@@ -11,6 +11,7 @@ from orderbook_desktop.core.units import INT64_MAX, MAX_EXPONENT
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import (
+    IMPORT,
     RECORDER,
     SEGMENTS,
     Document,
@@ -60,7 +61,17 @@ class StoredSegment:
     @property
     def has_base(self) -> bool:
         """Whether the segment begins with a base checkpoint; imported and cut ones do not."""
-        return self.origin == RECORDER and not self.cut_events
+        return self.is_recorded and not self.cut_events
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a recorder wrote it."""
+        return self.origin == RECORDER
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether an import wrote it."""
+        return self.origin == IMPORT
 
 
 async def read_segments(database: Database, market: str) -> list[StoredSegment]:

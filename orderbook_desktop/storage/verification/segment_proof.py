@@ -24,7 +24,6 @@ from orderbook_desktop.storage.reading.segment_reader import (
 )
 from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
 from orderbook_desktop.storage.store.recording_store import ProvableStore
-from orderbook_desktop.storage.store.schema import IMPORT, RECORDER
 from orderbook_desktop.storage.store.segments import StoredSegment
 
 _DAY_MS: Final = 86_400_000
@@ -141,7 +140,7 @@ class SegmentProof:
         if not stored.intact:
             raise self._fault("the checksum of the segment does not match", None)
         in_order = segment.snapshot_id <= stored.archived_id <= segment.last_id
-        if not in_order or stored.origin not in (RECORDER, IMPORT):
+        if not in_order or not (stored.is_recorded or stored.is_imported):
             raise self._fault("the segment contradicts itself", None)
         if segment.event_count > segment.last_id - segment.snapshot_id:
             raise self._fault("it has more events than update ids", None)

@@ -18,6 +18,7 @@ from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.core.status import FeedState
+from orderbook_desktop.storage.errors import NewerSchema
 from orderbook_desktop.storage.reading.change_stream import (
     NotRecorded,
     RecordedSnapshots,
@@ -29,7 +30,6 @@ from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
-from orderbook_desktop.storage.store.schema import NewerSchema
 from orderbook_desktop.system.bounded_queue import BoundedQueue
 from tests.core.reference_book import shown
 from tests.storage.processes import eventually

@@ -13,9 +13,9 @@ from pymongo.errors import (
 )
 
 from orderbook_desktop.core.errors import BugError
+from orderbook_desktop.storage.errors import NewerSchema
 from orderbook_desktop.storage.failures import Activity
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.schema import NewerSchema
 from tests.storage.recording_fixtures import ENDLESS, ServerThread, SilentServer
 
 
@@ -82,7 +82,7 @@ async def test_closing_does_not_wait_for_a_server_that_is_silent(
         (BulkWriteError({"writeErrors": [{"code": 121, "errmsg": "bad"}]}), r"\(bad\)"),
         (BulkWriteError({"writeConcernErrors": [{"codeName": "Slow"}]}), r"\(Slow\)"),
         (ConfigurationError("x"), r"failed \(ConfigurationError\)"),
-        (NewerSchema(7), "newer version"),
+        (NewerSchema(7, 2), "newer version"),
         (TypeError("x"), r"fault of this program .*\(TypeError"),
     ],
 )

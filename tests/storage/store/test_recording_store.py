@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
@@ -24,7 +22,6 @@ from orderbook_desktop.storage.store.segments import StoredSegment
 from tests.storage.recording_fixtures import Tape
 from tests.storage.shelf import Shelved, after, segment_of
 
-_STORAGE = Path(__file__).parents[3] / "orderbook_desktop" / "storage"
 _ARCHIVED = 700
 
 
@@ -147,30 +144,3 @@ async def test_its_book_is_known_at_any_time(
     assert same_book(await recording.book_at(event_ms), shelved.book_at(event_ms))
     with pytest.raises(NotCovered):
         await recording.book_at(shelved.events[-1].event_ms + 1)
-
-
-def touched_collections(source: str) -> list[str]:
-    """Return the lines of `source` that reach a collection, or motor's database, directly."""
-    return [
-        f"line {node.lineno}: {ast.unparse(node)}"
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Attribute)
-        and node.attr in ("collection", "motor", "get_collection")
-    ]
-
-
-@pytest.mark.parametrize("folder", ["reading", "verification", "exports"])
-def test_those_who_read_touch_no_collection(folder: str) -> None:
-    touched = {
-        path.name: found
-        for path in sorted((_STORAGE / folder).glob("*.py"))
-        if (found := touched_collections(path.read_text(encoding="utf-8")))
-    }
-    assert touched == {}
-
-
-@pytest.mark.parametrize(
-    "line", ["self._database.collection(SEGMENTS).find_one()", 'database.motor["segments"]']
-)
-def test_a_touched_collection_is_found(line: str) -> None:
-    assert len(touched_collections(line)) == 1

@@ -8,10 +8,10 @@ from pymongo.errors import DuplicateKeyError
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale
+from orderbook_desktop.storage.errors import NewerSchema
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import (
     SCHEMA_VERSION,
-    NewerSchema,
     event_of,
     has_schema,
     prepare_schema,
