@@ -26,7 +26,7 @@ from orderbook_desktop.storage.recorder.pending import (
     storable,
 )
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
-from orderbook_desktop.storage.store.checkpoints import Base, Checkpoints
+from orderbook_desktop.storage.store.checkpoints import Checkpoints, NewBook
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import settle_imports
 from orderbook_desktop.storage.store.loose_events import LooseEvents
@@ -236,7 +236,9 @@ class Ledger:
         self._database.prepared = False
         self._vanished(segment.state.market)
 
-    async def _store_checkpoint(self, segment: OpenSegment, base: Base, *, is_base: bool) -> None:
+    async def _store_checkpoint(
+        self, segment: OpenSegment, base: NewBook, *, is_base: bool
+    ) -> None:
         if segment.id not in self._open:
             return
         key = await self._books.put(segment.id, segment.state.market, base, is_base=is_base)

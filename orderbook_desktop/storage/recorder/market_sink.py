@@ -27,7 +27,7 @@ from orderbook_desktop.storage.recorder.pending import (
     PendingWrites,
     storable,
 )
-from orderbook_desktop.storage.store.checkpoints import Base
+from orderbook_desktop.storage.store.checkpoints import NewBook
 from orderbook_desktop.storage.store.event_writer import Insert
 
 _log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ class MarketSink:
         self._last_id = segment.base_id
         self._checkpoint_ms = base.event_ms
         self._checkpoint_count = 0
-        self._pending.add(Open(segment, Base.of(base)))
+        self._pending.add(Open(segment, NewBook.of(base)))
         self.counts.books += 1
 
     def applied(self, diff: DepthDiff, book: Book) -> None:
@@ -264,7 +264,7 @@ class MarketSink:
         self._checkpoint_count = 0
         image = self._image(book)
         if image is not None:
-            self._add(Checkpoint(segment, Base.of(image)))
+            self._add(Checkpoint(segment, NewBook.of(image)))
 
     def _image(self, book: Book) -> BookImage | None:
         try:

@@ -11,7 +11,7 @@ from typing import Final
 
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.core.units import INT64_MAX, Scale
-from orderbook_desktop.storage.store.checkpoints import Base
+from orderbook_desktop.storage.store.checkpoints import NewBook
 from orderbook_desktop.storage.store.event_writer import Insert
 from orderbook_desktop.storage.store.running_segments import RecordedSegment
 
@@ -83,7 +83,7 @@ class Open:
     """Begin the segment with the book `base`."""
 
     segment: OpenSegment
-    base: Base
+    base: NewBook
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +102,7 @@ class Checkpoint:
     """Store the segment's current book."""
 
     segment: OpenSegment
-    base: Base
+    base: NewBook
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -55,15 +55,15 @@ class RunningBook:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Base:
-    """A book to be stored: an image, or the payload of a snapshot."""
+class NewBook:
+    """A book to be stored; its content is an image, or the payload of a snapshot."""
 
     update_id: int
     event_ms: int
-    book: BookImage | bytes
+    content: BookImage | bytes
 
     @classmethod
-    def of(cls, book: DepthSnapshot | BookImage) -> Base:
+    def of(cls, book: DepthSnapshot | BookImage) -> NewBook:
         """Take from `book` what is written, without what was decoded from it."""
         content = book if isinstance(book, BookImage) else book.payload
         return cls(book.last_update_id, book.event_ms, content)
@@ -71,9 +71,9 @@ class Base:
     @property
     def weight(self) -> int:
         """Its approximate size in memory, in bytes."""
-        if isinstance(self.book, bytes):
-            return len(self.book)
-        return _BYTES_A_LEVEL * (len(self.book.bids.prices) + len(self.book.asks.prices))
+        if isinstance(self.content, bytes):
+            return len(self.content)
+        return _BYTES_A_LEVEL * (len(self.content.bids.prices) + len(self.content.asks.prices))
 
 
 def book_key(segment_id: str, update_id: int) -> str:
@@ -116,28 +116,28 @@ class Checkpoints:
             ids.append(update_id)
         return sorted(ids)
 
-    async def put(self, segment_id: str, market: str, base: Base, *, is_base: bool) -> str:
+    async def put(self, segment_id: str, market: str, book: NewBook, *, is_base: bool) -> str:
         """Store a book of a segment, which begins with it if `is_base`; return its key.
 
         Call `settle` once the segment of a base is stored. Repeating is harmless.
         """
-        key = book_key(segment_id, base.update_id)
+        key = book_key(segment_id, book.update_id)
         document = {
             "segment": segment_id,
             "market": market,
-            "update_id": base.update_id,
-            "event_ms": base.event_ms,
+            "update_id": book.update_id,
+            "event_ms": book.event_ms,
             "base": is_base,
-            "payload": await asyncio.to_thread(_packed, base.book),
+            "payload": await asyncio.to_thread(_packed, book.content),
         }
         if is_base:
             document["new"] = True
         await self._books.replace_one({"_id": key}, document, upsert=True)
         return key
 
-    async def settle(self, segment_id: str, base: Base) -> None:
-        """Note that the segment of `base` is stored: from now on both must be there."""
-        key = book_key(segment_id, base.update_id)
+    async def settle(self, segment_id: str, book: NewBook) -> None:
+        """Note that the segment that begins with `book` is stored: now both must be there."""
+        key = book_key(segment_id, book.update_id)
         await self._books.update_one({"_id": key}, {"$unset": {"new": ""}})
 
     async def drop_one(self, key: str) -> None:

@@ -26,8 +26,6 @@ from orderbook_desktop.storage.store.segments import check_kinds, damaged_segmen
 _LEASE: Final = "archive_lease"
 # A step takes a second or two. After an outage it needs a moment longer.
 _SILENT_FOR_S: Final = 45.0
-
-
 _TEXTS: Final = ("_id", "market")
 _NUMBERS: Final = (
     *("snapshot_id", "last_id", "last_event_ms"),
@@ -225,6 +223,7 @@ def _lease_of(document: Document) -> _Lease | None:
     if lease is None:
         return None
     try:
+        check_kinds(lease, (), ("epoch",))
         return _Lease(lease["name"], lease["epoch"], lease["beat"], is_gone=is_gone(lease))
     except (KeyError, TypeError, AttributeError) as error:
         raise damaged_segment(document, error) from error

@@ -495,7 +495,15 @@ async def test_a_damaged_segment_keeps_up_no_other(database: Database, field: st
     assert archiver.problem
 
 
-@pytest.mark.parametrize("damage", [{"archived_bytes": "x"}, {"archive_lease": {"epoch": 1}}])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"archived_bytes": "x"},
+        {"archive_lease": {"epoch": 1}},
+        {"archive_lease": {"epoch": "1", "name": None, "beat": 1}},
+        {"archive_lease": "x"},
+    ],
+)
 @pytest.mark.expects_log("ERROR .*a part can't be archived")
 async def test_damage_that_the_archive_would_meet_is_named(
     database: Database, damage: dict[str, object]

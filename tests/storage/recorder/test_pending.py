@@ -16,7 +16,7 @@ from orderbook_desktop.storage.recorder.pending import (
     PendingWrites,
     market_of,
 )
-from orderbook_desktop.storage.store.checkpoints import Base
+from orderbook_desktop.storage.store.checkpoints import NewBook
 from orderbook_desktop.storage.store.event_writer import Insert
 from tests.storage.recording_fixtures import Tape
 
@@ -63,9 +63,9 @@ def test_every_operation_knows_its_market_and_its_weight() -> None:
     segment = OpenSegment(tape.market, 1, 0, Scale())
     for operation in (
         Insert.of(tape.diff()),
-        Open(segment, Base.of(tape.snapshot())),
+        Open(segment, NewBook.of(tape.snapshot())),
         Extend(segment, 1, 2, 3, Scale()),
-        Checkpoint(segment, Base.of(image)),
+        Checkpoint(segment, NewBook.of(image)),
         Close(segment, GapCause.USER, ""),
     ):
         pending = queue()
