@@ -4,8 +4,8 @@ Writers call `load` and `apply`, which only note the message. Readers call `bids
 `best`, which merge all noted messages at once, vectorised. A burst of events between two display
 frames therefore costs one merge.
 
-A value that fits no scale makes the book unreadable until it is loaded or cleared. Every read then
-raises `InexactValue`; `load`, `apply` and `clear` never do.
+A value that fits no scale makes the book too wide, and unreadable until a scale holds all levels
+again. Every read then raises `InexactValue`; `load`, `apply` and `clear` never do.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from orderbook_desktop.core.levels import (
     units_from_doubles,
 )
 from orderbook_desktop.core.units import Scale, format_units, parse_units
+from orderbook_desktop.core.wide_levels import WideLevels
 
 # A headless recorder may never read: merge after so many changes, to bound memory.
 _MERGE_AFTER: Final = 64
@@ -126,6 +127,17 @@ class Book:
         ask = (int(asks.prices[0]), int(asks.quantities[0])) if len(asks.prices) else (None, None)
         return BestOffer(*bid, *ask)
 
+    def too_wide(self) -> InexactValue | None:
+        """Return the value that no scale holds; None if the book can be read.
+
+        The event that made the book too wide counts, too, if it removes that value itself.
+        """
+        if self._wide is None and self._is_plain and self._scale == _DEFAULT_SCALE:
+            # The default scale holds all values of plain messages.
+            return None
+        self._merge()
+        return self._unreadable
+
     def crossing(self) -> Crossing | None:
         """Return how the best bid reaches the best ask, or None where it does not.
 
@@ -135,7 +147,7 @@ class Book:
         if self._bid_at_most < self._ask_at_least or self._are_apart():
             return None
         self._merge()
-        if self._unreadable is not None:
+        if self._wide is not None:
             return None
         bids, exponent = self._bid_count, self._scale.price
         bid = ~int(self._keys[0]) if bids else None
@@ -177,7 +189,7 @@ class Book:
         self._quantities: Int64Array = EMPTY
         self._bid_count = 0
         self._scale = _DEFAULT_SCALE
-        self._unreadable: InexactValue | None = None
+        self._wide: WideLevels | None = None
         self._bid_at_most = -math.inf
         self._ask_at_least = math.inf
         self._pending, self._new_bids, self._new_asks = [], {}, {}
@@ -209,8 +221,12 @@ class Book:
 
     def _merge_or_refuse(self) -> None:
         self._merge()
-        if self._unreadable is not None:
-            raise InexactValue(self._unreadable.text, self._unreadable.exponent)
+        if (value := self._unreadable) is not None:
+            raise InexactValue(value.text, value.exponent, value.beside)
+
+    @property
+    def _unreadable(self) -> InexactValue | None:
+        return None if self._wide is None else self._wide.value
 
     def _merge(self) -> None:
         if not self._pending:
@@ -219,7 +235,8 @@ class Book:
         bids, self._new_bids = self._new_bids, {}
         asks, self._new_asks = self._new_asks, {}
         is_plain, self._is_plain = self._is_plain, True
-        if self._unreadable is not None:
+        if self._wide is not None:
+            self._merge_one_by_one(pending)
             return
         if is_plain and self._scale == _DEFAULT_SCALE and self._merge_doubles(bids, asks):
             return
@@ -229,13 +246,36 @@ class Book:
             self._merge_one_by_one(pending)
 
     def _merge_one_by_one(self, pending: list[DepthDiff | DepthSnapshot]) -> None:
-        """Merge values that no scale holds all at once: removed levels may have made room."""
-        try:
-            for message in pending:
+        """Merge values that no scale holds all at once: removed levels may make room."""
+        for message in pending:
+            if self._wide is not None:
+                self._wide.apply(*level_texts(message.payload))
+                self._take_back()
+                continue
+            try:
                 self._merge_texts([message])
-        except InexactValue as error:
-            self._empty()
-            self._unreadable = error
+            except InexactValue:
+                self._wide = WideLevels(*self._held_texts())
+                self._wide.widen(*level_texts(message.payload))
+                self._hold(EMPTY, EMPTY)
+                self._bid_count, self._scale = 0, _DEFAULT_SCALE
+
+    def _held_texts(self) -> tuple[TextLevels, TextLevels]:
+        """Return the merged levels as text, bids and asks."""
+        price, quantity = self._scale.price, self._scale.quantity
+        levels = [
+            (format_units(~key if key < 0 else key, price), format_units(units, quantity))
+            for key, units in zip(self._keys.tolist(), self._quantities.tolist(), strict=True)
+        ]
+        return levels[: self._bid_count], levels[self._bid_count :]
+
+    def _take_back(self) -> None:
+        """Make the book readable again if a scale holds all levels."""
+        wide = self._wide
+        if wide is not None and wide.value is None:
+            self._wide = None
+            self._scale = wide.scale
+            self._set_texts(*wide.texts())
 
     def _merge_doubles(self, bids: dict[float, float], asks: dict[float, float]) -> bool:
         """Merge by the fast path; return False and change nothing where it is not proven exact."""

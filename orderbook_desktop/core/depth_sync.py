@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.book import Book, Crossing
+from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff, DepthSnapshot
 
 # At most so many events wait for a snapshot: no snapshot is hours late.
@@ -23,6 +25,10 @@ _IDS_A_MS: Final = 1_000
 _REFUSED_AT_MOST: Final = 3
 # After so many later events in a row with lower update ids, these are no duplicates.
 _CONTRADICTED_BY: Final = 10
+# A book that turns too wide again within so many events after it was readable is left aside for
+# more and more events, so that a value that comes and goes leaves one gap, not a gap each time.
+_SETTLED_AFTER: Final = 600
+_FIRST_PAUSE: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,38 @@ class SnapshotImplausible:
 
 
 @dataclass(frozen=True, slots=True)
+class TooWide:
+    """After `message` no 64-bit scale holds all levels of the book.
+
+    The book is known, but can't be shown or recorded. No snapshot helps, and none is wanted: the
+    next events are `Withheld` until the book is `Readable`.
+    """
+
+    message: DepthDiff | DepthSnapshot
+    value: InexactValue
+
+    def __str__(self) -> str:
+        at = self.message
+        update_id = at.final_id if isinstance(at, DepthDiff) else at.last_update_id
+        return f"At update id {update_id} {self.value.reason}."
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """The diff is in a book that is still too wide."""
+
+    diff: DepthDiff
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """After `diff` a scale holds all levels again: the book is `image`."""
+
+    diff: DepthDiff
+    image: BookImage
+
+
+@dataclass(frozen=True, slots=True)
 class Overflow:
     """More events waited for a snapshot than fit; `diff`, the oldest, was dropped."""
 
@@ -127,28 +165,25 @@ class SnapshotTooOld:
     seen_id: int
 
 
-DiffOutcome = Applied | Stale | Buffered | MissingIds | Crossed | Overflow | Implausible
-SnapshotOutcome = (
-    Synced
-    | SnapshotTooOld
-    | SnapshotCrossed
-    | SnapshotImplausible
-    | Applied
-    | Stale
-    | MissingIds
-    | Crossed
-)
+_OfKnownBook = Applied | Stale | MissingIds | Crossed | TooWide | Withheld | Readable
+DiffOutcome = _OfKnownBook | Buffered | Overflow | Implausible
+SnapshotOutcome = _OfKnownBook | Synced | SnapshotTooOld | SnapshotCrossed | SnapshotImplausible
 
 
 class DepthSync:
     """Keeps `book` equal to the source's book while `synced` is true.
 
-    While `synced` is false the book is empty: a book that may be wrong is never shown.
+    While `synced` is false the book is empty, as a book that may be wrong is never shown, or it is
+    `withheld`: it is known, but was too wide for any scale just now.
     """
 
     def __init__(self) -> None:
         self.book = Book()
         self.synced = False
+        self.withheld = False
+        # How many events a readable book has had, and how many it must have to be `synced` again.
+        self._readable_for = 0
+        self._pause: int | None = None
         self._buffer: list[DepthDiff] = []
         self._newest_seen = 0
         self._refused = 0
@@ -160,14 +195,14 @@ class DepthSync:
 
     @property
     def wants_snapshot(self) -> bool:
-        """Whether a snapshot has to be fetched."""
-        return not self.synced
+        """Whether a snapshot has to be fetched, because the book is not known."""
+        return not self.synced and not self.withheld
 
     def receive_diff(self, diff: DepthDiff) -> list[DiffOutcome]:
         """Take one event; return the outcome."""
         if self._known is not None and not may_follow(diff.final_id, diff.event_ms, *self._known):
             return [self._not_believed(diff, self._known[0])]
-        if self.synced and self._is_contradicted_by(diff):
+        if not self.wants_snapshot and self._is_contradicted_by(diff):
             return [self._not_believed(diff, self.book.last_update_id)]
         return self._take(diff)
 
@@ -190,7 +225,7 @@ class DepthSync:
     def _take(self, diff: DepthDiff) -> list[DiffOutcome]:
         self._know(diff.final_id, diff.event_ms)
         self._newest_seen = max(self._newest_seen, diff.final_id)
-        if not self.synced:
+        if self.wants_snapshot:
             return self._wait(diff)
         if diff.final_id <= self.book.last_update_id:
             return [Stale(diff)]
@@ -199,11 +234,37 @@ class DepthSync:
             self._lose_sync()
             return [MissingIds(expected, diff.first_id - 1), *self._wait(diff)]
         self.book.apply(diff)
-        if (crossing := self.book.crossing()) is not None:
+        value = self.book.too_wide()
+        if value is None and (crossing := self.book.crossing()) is not None:
             self._lose_sync()
             return [Crossed(diff.final_id, crossing), *self._wait(diff)]
         self._applied_ms = max(self._applied_ms, diff.event_ms)
-        return [Applied(diff)]
+        if value is not None:
+            return [self._withhold(diff, value)]
+        return [self._readable(diff)]
+
+    def _withhold(self, diff: DepthDiff, value: InexactValue) -> TooWide | Withheld:
+        if self.withheld:
+            if self._readable_for:
+                self._pause = self._next_pause()
+            self._readable_for = 0
+            return Withheld(diff)
+        is_first = self._pause is None or self._readable_for >= _SETTLED_AFTER
+        self._pause = 0 if is_first else self._next_pause()
+        self.synced, self.withheld, self._readable_for = False, True, 0
+        return TooWide(diff, value)
+
+    def _next_pause(self) -> int:
+        return min(max(_FIRST_PAUSE, 2 * (self._pause or 0)), _SETTLED_AFTER)
+
+    def _readable(self, diff: DepthDiff) -> Applied | Withheld | Readable:
+        self._readable_for += 1
+        if not self.withheld:
+            return Applied(diff)
+        if self._readable_for <= (self._pause or 0):
+            return Withheld(diff)
+        self.synced, self.withheld, self._readable_for = True, False, 0
+        return Readable(diff, image_of(self.book, diff.market))
 
     def receive_snapshot(self, snapshot: DepthSnapshot, taken_ms: int = 0) -> list[SnapshotOutcome]:
         """Take a snapshot, then the events that waited for it; return the outcomes in order.
@@ -230,9 +291,13 @@ class DepthSync:
             self._forget_book()
             return [SnapshotCrossed(snapshot.last_update_id, crossing)]
         self._buffer = []
-        self.synced = True
         self._applied_ms, self._contradictions = snapshot.event_ms, 0
-        outcomes: list[SnapshotOutcome] = [Synced(snapshot)]
+        value = self.book.too_wide()
+        self.synced, self.withheld = value is None, value is not None
+        self._readable_for, self._pause = 0, None if value is None else 0
+        outcomes: list[SnapshotOutcome] = [
+            Synced(snapshot) if value is None else TooWide(snapshot, value)
+        ]
         for diff in waiting:
             # After a gap the remaining events wait again: they have no outcome of their own.
             outcomes.extend(
@@ -274,7 +339,8 @@ class DepthSync:
         self._forget_book()
 
     def _forget_book(self) -> None:
-        self.synced = False
+        self.synced = self.withheld = False
+        self._readable_for, self._pause = 0, None
         self.book.clear()
 
 

@@ -153,14 +153,27 @@ class OtherMarket(MalformedMessage):
 
 
 class InexactValue(KnownError):
-    """A decimal that the scale in use, or any int64 scale, cannot hold exactly."""
+    """A decimal that the scale in use, or any int64 scale, cannot hold exactly.
+
+    `beside` is another decimal, empty if `text` alone does not fit.
+    """
 
     text: str
     exponent: int
+    beside: str = ""
+
+    @property
+    def reason(self) -> str:
+        """What does not fit, to go on a sentence with."""
+        where = f"beside {_shown(self.beside)}" if self.beside else f"at 10^-{self.exponent}"
+        return f"the value {_shown(self.text)} does not fit exactly into 64 bits {where}"
 
     def __str__(self) -> str:
-        shown = self.text if len(self.text) <= 40 else f"{self.text[:40]}…"
-        return f"The value {shown} does not fit exactly into 64 bits at 10^-{self.exponent}."
+        return f"T{self.reason[1:]}."
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 class DamagedChunk(KnownError):

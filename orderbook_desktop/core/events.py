@@ -5,13 +5,14 @@ Sources: Binance Spot API, "Diff. Depth Stream", "Combined stream" and "Order bo
 
 Decimal text is decoded straight into doubles, because that is the fastest validated path. No
 double is ever used as a value: `core.levels` turns doubles into integers under a proof of
-exactness. The proof needs text of plain decimals with at most eight places, which is what `plain`
-asserts; otherwise the text kept in `payload` is parsed digit by digit.
+exactness. The proof needs text of plain decimals with at most eight places, below `PLAIN_BELOW`,
+which is what `plain` asserts; otherwise the text kept in `payload` is parsed digit by digit.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -23,9 +24,14 @@ from orderbook_desktop.core.units import INT64_MAX, split_decimal
 # The widest event of the busiest market spans some thousand update ids.
 WIDEST_EVENT: Final = 10_000_000
 
+# Units of 10^-8 hold every decimal below this that has at most eight places.
+PLAIN_BELOW: Final = 9e10
+
 FloatLevels = list[tuple[float, float]]
 TextLevels = list[tuple[str, str]]
 
+_PlainFloat = Annotated[float, msgspec.Meta(lt=PLAIN_BELOW)]
+_PlainLevels = list[tuple[_PlainFloat, _PlainFloat]]
 # What a database's 64-bit integer can hold too.
 _WireInt = Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
 _Decoded = TypeVar("_Decoded")
@@ -101,10 +107,20 @@ class _WireDiff(msgspec.Struct, gc=False):
     a: FloatLevels
 
 
+class _PlainDiff(_WireDiff, gc=False):
+    b: _PlainLevels
+    a: _PlainLevels
+
+
 class _WireSnapshot(msgspec.Struct, gc=False):
     lastUpdateId: _WireInt  # noqa: N815 (the exchange's name)
     bids: FloatLevels
     asks: FloatLevels
+
+
+class _PlainSnapshot(_WireSnapshot, gc=False):
+    bids: _PlainLevels
+    asks: _PlainLevels
 
 
 class _WireTexts(msgspec.Struct, gc=False):
@@ -152,7 +168,9 @@ class _WireFrame(msgspec.Struct, gc=False):
 
 
 _diff_decoder: Final = msgspec.json.Decoder(_WireDiff, strict=False)
+_plain_diff_decoder: Final = msgspec.json.Decoder(_PlainDiff, strict=False)
 _snapshot_decoder: Final = msgspec.json.Decoder(_WireSnapshot, strict=False)
+_plain_snapshot_decoder: Final = msgspec.json.Decoder(_PlainSnapshot, strict=False)
 _texts_decoder: Final = msgspec.json.Decoder(_WireTexts)
 _any_decoder: Final = msgspec.json.Decoder()
 _futures_decoder: Final = msgspec.json.Decoder(_WireFutures)
@@ -183,12 +201,12 @@ def _is_plain(payload: bytes, skeleton: bytes) -> bool:
 
 def decode_diff(payload: bytes, received_ns: int = 0) -> DepthDiff:
     """Decode one `depthUpdate` object; raise `MalformedMessage` if it is not a valid one."""
-    wire = _decoded(_diff_decoder, payload, "depth event")
+    wire, is_small = _read(_plain_diff_decoder.decode, _diff_decoder, payload, "depth event")
     if not 0 <= wire.u - wire.U <= WIDEST_EVENT:
         raise MalformedMessage("depth event", f"update ids {wire.U}..{wire.u}", payload)
     symbol = wire.s.encode().translate(None, _NOT_IN_SKELETON)
     bids, asks = len(wire.b) * _LEVEL_SKELETON, len(wire.a) * _LEVEL_SKELETON
-    plain = _is_plain(payload, _DIFF_SKELETON % (symbol, bids, asks))
+    plain = is_small and _is_plain(payload, _DIFF_SKELETON % (symbol, bids, asks))
     if not plain:
         _check_texts(payload, "depth event")
     return DepthDiff(
@@ -205,9 +223,10 @@ def timed(diff: DepthDiff, event_ms: int) -> DepthDiff:
 
 def decode_snapshot(payload: bytes, market: str, event_ms: int = 0) -> DepthSnapshot:
     """Decode an answer of `GET /api/v3/depth`; raise `MalformedMessage` if it is not one."""
-    wire = _decoded(_snapshot_decoder, payload, "depth snapshot")
+    read_plain = _plain_snapshot_decoder.decode
+    wire, is_small = _read(read_plain, _snapshot_decoder, payload, "depth snapshot")
     bids, asks = len(wire.bids) * _LEVEL_SKELETON, len(wire.asks) * _LEVEL_SKELETON
-    plain = _is_plain(payload, _SNAPSHOT_SKELETON % (bids, asks))
+    plain = is_small and _is_plain(payload, _SNAPSHOT_SKELETON % (bids, asks))
     if not plain:
         _check_texts(payload, "depth snapshot")
     return DepthSnapshot(market, wire.lastUpdateId, event_ms, payload, wire.bids, wire.asks, plain)
@@ -306,6 +325,19 @@ def _check_texts(payload: bytes, what: str) -> None:
                 split_decimal(quantity)
     except MalformedMessage as error:
         raise MalformedMessage(what, error.reason, payload) from error
+
+
+def _read(
+    read_plain: Callable[[bytes], _Decoded],
+    decoder: msgspec.json.Decoder[_Decoded],
+    raw: bytes,
+    what: str,
+) -> tuple[_Decoded, bool]:
+    """Return the message in `raw`, and whether all its values are below `PLAIN_BELOW`."""
+    try:
+        return read_plain(raw), True
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return _decoded(decoder, raw, what), False
 
 
 def _decoded(decoder: msgspec.json.Decoder[_Decoded], raw: bytes, what: str) -> _Decoded:

@@ -5,18 +5,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, level_texts
-from orderbook_desktop.core.levels import EMPTY, fitting_exponent
-from orderbook_desktop.core.units import DEFAULT_EXPONENT
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 
 _T = TypeVar("_T")
-# With eight places 64 bits hold less than 2^63 / 10^8.
-_SURELY_HELD_BELOW: Final = 9e10
 _BREAKS_NOTED: Final = 20
 # A time, and the order of items at the same time.
 Time = tuple[int, ...]
@@ -89,27 +84,9 @@ class UnusableFile(KnownError):
     reason: str
     line: int = 0
 
-    @classmethod
-    def inexact(cls, path: Path, text: str, line: int) -> Self:
-        """Return a sentence that the value `text` is too large, or has too many digits."""
-        return cls(path, f"has the value {text[:40]}, which 64 bits don't hold exactly", line)
-
     def __str__(self) -> str:
         where = f"line {self.line} of " if self.line else ""
         return f"Nothing was imported: {where}{self.path} {self.reason}."
-
-
-def check_exact(message: DepthDiff | DepthSnapshot) -> None:
-    """Raise `InexactValue` for a price or quantity that 64 bits hold at no scale.
-
-    It does not check that one scale holds all values of a book.
-    """
-    values = chain.from_iterable(chain(message.bids, message.asks))
-    if message.plain and max(values, default=0.0) < _SURELY_HELD_BELOW:
-        return
-    for levels in level_texts(message.payload):
-        for text in chain.from_iterable(levels):
-            fitting_exponent([text], EMPTY, DEFAULT_EXPONENT)
 
 
 def in_order_of_time(sources: Iterable[Iterable[tuple[Time, _T]]]) -> Iterator[_T]:

@@ -17,6 +17,7 @@ class RecordingState(Enum):
 
     FAILED = "not recorded"
     PAUSED = "paused, the disk is full"
+    TOO_WIDE = "a value is too wide"
     DELAYED = "waiting for the database"
     RECONNECTING = "reconnecting"
     WAITING = "waiting for its first book"

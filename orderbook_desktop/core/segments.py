@@ -19,6 +19,7 @@ class GapCause(Enum):
     SERVER_SHUTDOWN = "server shutdown"
     MALFORMED = "malformed message"
     CROSSED = "crossed book"
+    TOO_WIDE = "value too wide"
     SUSPENDED = "suspended"
     DATABASE = "database"
     OVERFLOW = "overflow"
@@ -32,8 +33,8 @@ class GapCause(Enum):
 
     @property
     def stream_goes_on(self) -> bool:
-        """Whether the stream continues without a loss, and only a new book is needed."""
-        return self in (GapCause.FEED_GAP, GapCause.CROSSED)
+        """Whether the stream continues without a loss, and only a book is needed."""
+        return self in (GapCause.FEED_GAP, GapCause.CROSSED, GapCause.TOO_WIDE)
 
 
 _SENTENCES = {
@@ -44,6 +45,7 @@ _SENTENCES = {
     GapCause.SERVER_SHUTDOWN: "the exchange announced the end of the connection",
     GapCause.MALFORMED: "a message of the exchange could not be read",
     GapCause.CROSSED: "the exchange's book was crossed, a bid at or above an ask",
+    GapCause.TOO_WIDE: "a value was too wide to be held exactly with the other values of the book",
     GapCause.SUSPENDED: "the computer slept, or the program was suspended",
     GapCause.DATABASE: "the database refused or lost a write",
     GapCause.OVERFLOW: "more events waited for the database than fit into memory",

@@ -12,7 +12,7 @@ from typing import Final
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.checkpoint import image_of
+from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.depth_sync import (
     Applied,
     Buffered,
@@ -22,13 +22,15 @@ from orderbook_desktop.core.depth_sync import (
     Implausible,
     MissingIds,
     Overflow,
+    Readable,
     SnapshotCrossed,
     SnapshotImplausible,
     SnapshotOutcome,
     SnapshotTooOld,
     Synced,
+    TooWide,
 )
-from orderbook_desktop.core.errors import InexactValue, KnownError
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import EventClock, OddTimes
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, timed
 from orderbook_desktop.core.lateness import Punctuality, UsualDelay
@@ -139,6 +141,11 @@ class BookFeed:
         return self._base_id if self._sync.synced else 0
 
     @property
+    def too_wide(self) -> str:
+        """Why the book, though it is known, is not shown or recorded, as a sentence, or empty."""
+        return self._detail if self._sync.withheld else ""
+
+    @property
     def horizon(self) -> Horizon:
         """The prices within which the book is whole, from the snapshot under it."""
         return self._horizon
@@ -150,7 +157,7 @@ class BookFeed:
     def attach(self, sink: RecordingSink) -> None:
         """Record to `sink` from now on; if the book is known, a segment begins here."""
         self._sink = sink
-        self._sink_missed_some = not self._sync.synced and self._events_wait
+        self._sink_missed_some = self._sync.wants_snapshot and self._events_wait
         if self._sync.synced:
             self._open_segment_here()
 
@@ -186,7 +193,7 @@ class BookFeed:
                 self._fetch(tasks)
             case DepthDiff():
                 self._take_diff(item, tasks)
-            case StreamConnected() if not self._sync.synced:
+            case StreamConnected() if self._sync.wants_snapshot:
                 why = f"{self._broken_by} Loading the book anew." if self._broken_by else ""
                 self._set(FeedState.SYNCING, why or "Loading the book.")
                 self._fetch(tasks)
@@ -241,18 +248,20 @@ class BookFeed:
             case Synced(snapshot):
                 self.problem = None
                 self._broken_by = ""
-                self._events_wait = False
-                self._base_id = snapshot.last_update_id
-                self._horizon = horizon_of(snapshot)
+                self._rest_on(snapshot)
                 self._set(FeedState.SYNCED, self._odd_times.sentence)
                 if self._sink is not None and not self._sink_missed_some:
                     self._sink.opened(snapshot)
             case MissingIds(first, last):
                 self._begin_anew(GapCause.FEED_GAP, f"Update ids {first} to {last} are missing.")
-            case Crossed():
-                self._begin_anew(GapCause.CROSSED, str(outcome))
-            case Implausible():
-                self._begin_anew(GapCause.MALFORMED, str(outcome))
+            case Crossed() | Implausible():
+                is_crossed = isinstance(outcome, Crossed)
+                cause = GapCause.CROSSED if is_crossed else GapCause.MALFORMED
+                self._begin_anew(cause, str(outcome))
+            case TooWide():
+                self._leave_aside(outcome)
+            case Readable(_, image):
+                self._go_on(image)
             case SnapshotCrossed() | SnapshotImplausible():
                 detail = str(outcome)
                 if detail not in self._detail:
@@ -271,6 +280,31 @@ class BookFeed:
         self._tell_broken(cause, detail)
         self._set(FeedState.SYNCING, f"{detail} Loading the book anew.")
 
+    def _leave_aside(self, outcome: TooWide) -> None:
+        """Note that the book is known, but too wide to be shown or recorded."""
+        _log.warning("%s: %s", self._market, outcome)
+        self.problem = None
+        self._broken_by = ""
+        if isinstance(outcome.message, DepthSnapshot):
+            self._rest_on(outcome.message)
+        self._tell_broken(GapCause.TOO_WIDE, str(outcome))
+        detail = f"{outcome} The book is shown and recorded again as soon as all values fit."
+        self._set(FeedState.SYNCING, detail)
+
+    def _go_on(self, image: BookImage) -> None:
+        """Show and record the book again, which was too wide before."""
+        _log.info("%s: the book can be read again", self._market)
+        self._set(FeedState.SYNCED, self._odd_times.sentence)
+        self._sink_missed_some = False
+        if self._sink is not None:
+            self._sink.opened(image)
+
+    def _rest_on(self, snapshot: DepthSnapshot) -> None:
+        """Note that `snapshot` is under the book, and no event waits for one."""
+        self._events_wait = False
+        self._base_id = snapshot.last_update_id
+        self._horizon = horizon_of(snapshot)
+
     def _break(self, cause: GapCause, detail: str) -> None:
         """Note that the stream lost its continuity."""
         _log.info("%s: %s (%s)", self._market, detail, cause.value)
@@ -288,14 +322,8 @@ class BookFeed:
             self._sink.broken(cause, detail)
 
     def _open_segment_here(self) -> None:
-        if self._sink is None:
-            return
-        try:
+        if self._sink is not None:
             self._sink.opened(image_of(self.book, self._market))
-        except InexactValue as error:
-            # The segment begins with the next book that can be read.
-            _log.warning("%s: the recording can't begin yet: %s", self._market, error)
-            self.problem = error
 
     def _set(self, state: FeedState, detail: str) -> None:
         self._state = state
@@ -377,16 +405,15 @@ class BookFeed:
             self._sink_missed_some = False
             self._open_segment_here()
         self._changed()
-        return self._sync.synced
+        return not self._sync.wants_snapshot
 
     def _note_age(self, outcome: SnapshotOutcome, asked_ns: int) -> None:
         """Note the age of a book that begins with a snapshot, and of the events that waited."""
         match outcome:
-            case Synced(snapshot) if snapshot.event_ms:
-                self._as_of_ns = self._punctuality.due_ns(snapshot.event_ms, asked_ns)
-            case Synced():
-                self._as_of_ns = asked_ns
-            case Applied(diff):
+            case Synced(snapshot) | TooWide(DepthSnapshot() as snapshot):
+                due_ns = self._punctuality.due_ns(snapshot.event_ms, asked_ns)
+                self._as_of_ns = due_ns if snapshot.event_ms else asked_ns
+            case Applied(diff) | Readable(diff):
                 due_ns = self._punctuality.due_ns(diff.event_ms, self._age_clock_ns())
                 self._as_of_ns = max(self._as_of_ns, due_ns)
 

@@ -267,4 +267,6 @@ def state_of(session: MarketSession, problem: str) -> RecordingState:
         return RecordingState.PAUSED
     if problem:
         return RecordingState.DELAYED
+    if session.live.too_wide:
+        return RecordingState.TOO_WIDE
     return _STATES.get(session.live.status.state, RecordingState.WAITING)

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from orderbook_desktop.core.errors import InexactValue, MalformedMessage
+from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import (
     DepthDiff,
     DepthSnapshot,
@@ -25,7 +25,6 @@ from orderbook_desktop.core.received import (
     Received,
     Time,
     UnusableFile,
-    check_exact,
     in_order_of_time,
 )
 from orderbook_desktop.formats.capture_lines import CaptureLine, CaptureUnreadable, read_lines
@@ -194,8 +193,6 @@ def _messages(
         except MalformedMessage as error:
             reason = f"is not a message of the exchange ({error.reason})"
             raise UnusableFile(path, reason, line.number) from error
-        except InexactValue as error:
-            raise UnusableFile.inexact(path, error.text, line.number) from error
         if line.diff is not None and received is None:
             passed_over.setdefault(line.market, line.number)
         elif line.diff is not None:
@@ -218,5 +215,4 @@ def _received(
         message = decode_diff(line.payload, line.recv_ns)
     else:
         return None
-    check_exact(message)
     return Received(line.recv_ns, message)

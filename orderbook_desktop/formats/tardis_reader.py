@@ -26,7 +26,7 @@ import msgspec
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
-from orderbook_desktop.core.levels import EMPTY, Int64Array, fitting_exponent
+from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.received import (
     Broken,
     FileNotes,
@@ -45,6 +45,8 @@ _US_A_MS: Final = 1_000
 _NAMES: Final = HEADER.split(",")
 _LATEST_US: Final = INT64_MAX // _NS_A_US
 _LONGEST_NUMBER: Final = 19
+# No market has such values. A value that is only too wide for 64 bits ends its run.
+_WIDEST_DECIMAL: Final = 64
 # No exchange has a book with so many levels.
 _ROWS_AT_MOST: Final = 200_000
 _FLAGS: Final = {b"true": True, b"false": False}
@@ -363,15 +365,10 @@ def _decimal(text: bytes) -> str:
     if not _is_number(text):
         raise ValueError(f"has {_shown(text)} for a price or an amount")
     value = Decimal(text.decode())
-    if abs(value.adjusted()) > _LONGEST_NUMBER:
+    if len(text) > 2 * _WIDEST_DECIMAL or abs(value.adjusted()) > _WIDEST_DECIMAL:
         raise ValueError(f"has {_shown(text)} for a price or an amount, which is out of range")
     whole, _, fraction = f"{value:f}".partition(".")
-    spelt = f"{whole}.{fraction.rstrip('0').ljust(DEFAULT_EXPONENT, '0')}"
-    try:
-        fitting_exponent([spelt], EMPTY, DEFAULT_EXPONENT)
-    except InexactValue as error:
-        raise ValueError(f"has {_shown(text)}, which 64 bits don't hold exactly") from error
-    return spelt
+    return f"{whole}.{fraction.rstrip('0').ljust(DEFAULT_EXPONENT, '0')}"
 
 
 def _shown(text: bytes) -> str:

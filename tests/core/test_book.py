@@ -211,23 +211,57 @@ def test_colossal_prices_keep_their_side() -> None:
     assert [price for price, _ in asks] == [Decimal(8), Decimal(dearest)]
 
 
-def test_the_impossible_makes_the_book_unreadable_until_it_is_loaded_or_cleared() -> None:
-    book = loaded([("1", colossal)])
-    assert len(book.bids().prices) == 1
+def test_the_impossible_makes_the_book_unreadable_until_it_is_gone() -> None:
+    book = loaded([("1", colossal)], [("3.00", "1.50")])
+    assert book.too_wide() is None
     book.apply(a_diff([("2", minute)]))
     for read in (book.bids, book.asks, book.best):
-        with pytest.raises(InexactValue, match="does not fit exactly"):
+        with pytest.raises(InexactValue, match=r"1000000000000 does not .* beside 0\.00000001"):
             read()
     assert book.scale == Scale()
-    # Nor does taking the value back help: what else was lost is not known.
-    book.apply(a_diff([("2", "0")], update_id=9))
-    assert book.last_update_id == 9
-    with pytest.raises(InexactValue):
-        book.bids()
+    assert book.crossing() is None
+    book.apply(a_diff([("1.0", "7")], [("4", "0.000")], update_id=9))
+    assert (book.last_update_id, book.too_wide()) == (9, None)
+    bids = [(Decimal(2), Decimal(minute)), (Decimal(1), Decimal(7))]
+    assert shown(book) == (bids, [(Decimal(3), Decimal("1.5"))])
+    book.apply(a_diff([("2", colossal)]))
+    book.apply(a_diff([("1", minute)]))
+    assert book.too_wide() is not None
     book.clear()
     assert shown(book) == ([], [])
     book.load(decode_snapshot(snapshot_payload([("1", minute)], []), "X"))
     assert shown(book) == ([(Decimal(1), Decimal(minute))], [])
+
+
+@pytest.mark.parametrize(
+    ("price", "quantity", "text"),
+    [
+        ("0.123456789012345678", "12345678901234567890123", "12345678901234567890123"),
+        ("0.1234567890123456789", "0", "0.1234567890123456789"),
+        ("9" * 300, "1", "9" * 300),
+    ],
+)
+def test_a_value_that_no_scale_holds_alone(price: str, quantity: str, text: str) -> None:
+    book = loaded([("1", "1")])
+    book.apply(a_diff([(price, quantity)]))
+    value = book.too_wide()
+    assert value is not None
+    assert (value.text, value.beside) == (text, "")
+    book.apply(a_diff([(price, "0")]))
+    assert book.too_wide() is None
+    assert shown(book) == ([(Decimal(1), Decimal(1))], [])
+
+
+def test_a_level_at_fault_that_only_changes_leaves_the_book_too_wide() -> None:
+    book = loaded([("1", colossal), ("3", colossal)])
+    book.apply(a_diff([("2", minute)]))
+    book.apply(a_diff([("1", "5"), ("4", "1")]))
+    assert book.too_wide() is not None
+    book.apply(a_diff([("3", "5")]))
+    assert shown(book)[0] == [
+        (Decimal(price), Decimal(quantity))
+        for price, quantity in (("4", "1"), ("3", "5"), ("2", minute), ("1", "5"))
+    ]
 
 
 def test_taking_in_the_impossible_raises_nothing_and_stays_bounded() -> None:
@@ -239,12 +273,11 @@ def test_taking_in_the_impossible_raises_nothing_and_stays_bounded() -> None:
         book.asks()
 
 
-def test_impossible_and_taken_back_between_two_reads_is_impossible_all_the_same() -> None:
+def test_impossible_and_taken_back_between_two_reads_is_possible() -> None:
     book = loaded([("1", colossal)])
     book.apply(a_diff([("2", minute)]))
     book.apply(a_diff([("2", "0")]))
-    with pytest.raises(InexactValue):
-        book.bids()
+    assert shown(book) == ([(Decimal(1), Decimal(colossal))], [])
 
 
 def test_a_level_that_goes_makes_room_for_one_that_comes() -> None:

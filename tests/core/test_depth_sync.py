@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
@@ -16,10 +17,13 @@ from orderbook_desktop.core.depth_sync import (
     Implausible,
     MissingIds,
     Overflow,
+    Readable,
     SnapshotCrossed,
     SnapshotTooOld,
     Stale,
     Synced,
+    TooWide,
+    Withheld,
 )
 from orderbook_desktop.core.events import (
     DepthDiff,
@@ -501,3 +505,84 @@ def test_a_source_whose_ids_began_anew_is_believed_in_the_end() -> None:
     assert sync.receive_snapshot(a_snapshot(5)) == [Synced(a_snapshot(5))]
     sync.stream_broken()
     assert sync.receive_snapshot(a_snapshot(6)) == [Synced(a_snapshot(6))]
+
+
+WIDE, DUST = "93000000000.00000000", "0.12345678"
+
+
+def kinds(outcomes: Sequence[object]) -> list[type]:
+    return [type(outcome) for outcome in outcomes]
+
+
+def test_a_value_too_wide_is_told_once_and_the_book_goes_on_without_a_snapshot() -> None:
+    sync = DepthSync()
+    sync.receive_snapshot(a_snapshot(10))
+    sync.receive_diff(a_diff(11, 11, bid="8", quantity=DUST))
+    (outcome,) = sync.receive_diff(a_diff(12, 12, bid="7", quantity=WIDE))
+    assert isinstance(outcome, TooWide)
+    assert str(outcome) == (
+        "At update id 12 the value 93000000000 does not fit exactly into 64 bits beside 0.12345678."
+    )
+    assert (sync.synced, sync.withheld, sync.wants_snapshot) == (False, True, False)
+    assert kinds(sync.receive_diff(a_diff(13, 13, bid="6"))) == [Withheld]
+    assert kinds(sync.receive_diff(a_diff(13, 13, bid="6"))) == [Stale]
+    (outcome,) = sync.receive_diff(a_diff(14, 14, bid="7", quantity="0"))
+    assert isinstance(outcome, Readable)
+    assert (sync.synced, sync.withheld) == (True, False)
+    assert shown(sync.book)[0] == [
+        (Decimal(price), Decimal(quantity))
+        for price, quantity in (("9", "9"), ("8", DUST), ("6", "1"))
+    ]
+    assert (outcome.image.last_update_id, len(outcome.image.bids.prices)) == (14, 3)
+    assert kinds(sync.receive_diff(a_diff(15, 15))) == [Applied]
+
+
+def test_a_snapshot_too_wide_is_the_book_all_the_same() -> None:
+    sync = DepthSync()
+    levels = [("9", WIDE), ("8", DUST)]
+    wide = decode_snapshot(snapshot_payload(levels, [("10", "1")], 10), "BTCUSDT")
+    sync.receive_diff(a_diff(11, 11))
+    (first, second) = sync.receive_snapshot(wide)
+    assert isinstance(first, TooWide)
+    assert "At update id 10 " in str(first)
+    assert isinstance(second, Withheld)
+    assert not sync.wants_snapshot
+    assert kinds(sync.receive_diff(a_diff(12, 12, bid="9", quantity="1"))) == [Readable]
+
+
+def test_ids_and_crossings_are_watched_while_the_book_is_too_wide() -> None:
+    def too_wide() -> DepthSync:
+        sync = DepthSync()
+        sync.receive_snapshot(a_snapshot(10))
+        sync.receive_diff(a_diff(11, 11, bid="8", quantity=DUST))
+        sync.receive_diff(a_diff(12, 12, bid="7", quantity=WIDE))
+        return sync
+
+    sync = too_wide()
+    assert kinds(sync.receive_diff(a_diff(14, 14))) == [MissingIds, Buffered]
+    assert sync.wants_snapshot
+    sync = too_wide()
+    assert kinds(sync.receive_diff(a_diff(13, 13, bid="11"))) == [Withheld]
+    assert kinds(sync.receive_diff(a_diff(14, 14, bid="7", quantity="0"))) == [Crossed, Buffered]
+    sync = too_wide()
+    sync.stream_broken()
+    assert (sync.withheld, sync.wants_snapshot) == (False, True)
+
+
+def test_a_value_that_comes_and_goes_makes_no_storm() -> None:
+    sync = DepthSync()
+    sync.receive_snapshot(a_snapshot(10))
+    sync.receive_diff(a_diff(11, 11, bid="8", quantity=DUST))
+    seen: list[type] = []
+    for at in range(12, 5012):
+        quantity = WIDE if at % 4 == 0 else "0"
+        seen += kinds(sync.receive_diff(a_diff(at, at, bid="7", quantity=quantity)))
+    assert seen.count(TooWide) == 2
+    assert seen.count(Readable) == 1
+    # Once the value stays away the book is readable again, and a later one is the first again.
+    for at in range(5012, 6800):
+        seen += kinds(sync.receive_diff(a_diff(at, at)))
+    assert seen.count(Readable) == 2
+    assert sync.synced
+    assert kinds(sync.receive_diff(a_diff(6800, 6800, bid="7", quantity=WIDE))) == [TooWide]
+    assert kinds(sync.receive_diff(a_diff(6801, 6801, bid="7", quantity="0"))) == [Readable]

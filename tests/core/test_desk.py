@@ -19,6 +19,7 @@ def test_the_order_of_badness() -> None:
     assert sorted(RecordingState, key=lambda state: state.rank) == [
         RecordingState.FAILED,
         RecordingState.PAUSED,
+        RecordingState.TOO_WIDE,
         RecordingState.DELAYED,
         RecordingState.RECONNECTING,
         RecordingState.WAITING,

@@ -36,6 +36,9 @@ def test_a_message_of_another_market_names_it() -> None:
 def test_an_inexact_value_is_told_in_a_sentence_however_long_it_is() -> None:
     error = InexactValue("0.123456789", 8)
     assert str(error) == "The value 0.123456789 does not fit exactly into 64 bits at 10^-8."
+    assert str(InexactValue("93000000000", 8, "0.12345678")) == (
+        "The value 93000000000 does not fit exactly into 64 bits beside 0.12345678."
+    )
     long = InexactValue("9" * 5000, 8)
     assert long.text == "9" * 5000
     assert len(str(long)) < 120

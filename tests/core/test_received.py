@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderbook_desktop.core.errors import InexactValue, MalformedMessage
-from orderbook_desktop.core.events import decode_diff
 from orderbook_desktop.core.received import (
     FileNotes,
     LeftOut,
     UnusableFile,
-    check_exact,
     in_order_of_time,
 )
-from tests.core.reference_book import diff_payload
 
 
 @given(st.lists(st.lists(st.integers(0, 20)), max_size=4))
@@ -71,25 +66,3 @@ def test_what_is_broken_and_left_out_is_noted_by_file() -> None:
     for line in (7, 8):
         notes.leave_out(path, line, "a trade")
     assert notes.left_out == {path: LeftOut(2, 7, "a trade")}
-
-
-def test_a_value_that_64_bits_do_not_hold_is_told_with_its_line() -> None:
-    assert str(UnusableFile.inexact(Path("a.csv"), "9" * 60, 3)) == (
-        f"Nothing was imported: line 3 of a.csv has the value {'9' * 40}, which 64 bits don't hold"
-        " exactly."
-    )
-
-
-@pytest.mark.parametrize("quantity", ["1.0", "1.000000001", "80000000000.00000001", "1E5"])
-def test_values_that_a_scale_holds_are_exact(quantity: str) -> None:
-    payload = diff_payload([("1.0", quantity)], [], 1, 1)
-    if "E" in quantity:
-        with pytest.raises(MalformedMessage):
-            check_exact(decode_diff(payload))
-    else:
-        check_exact(decode_diff(payload))
-
-
-def test_a_value_that_no_scale_holds_is_inexact() -> None:
-    with pytest.raises(InexactValue):
-        check_exact(decode_diff(diff_payload([("1.0", "99999999999999.00000001")], [], 1, 1)))

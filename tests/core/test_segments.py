@@ -25,4 +25,4 @@ def test_how_far_a_clock_went_back() -> None:
 
 def test_the_stream_goes_on_where_no_event_was_lost_by_us() -> None:
     going_on = {cause for cause in GapCause if cause.stream_goes_on}
-    assert going_on == {GapCause.FEED_GAP, GapCause.CROSSED}
+    assert going_on == {GapCause.FEED_GAP, GapCause.CROSSED, GapCause.TOO_WIDE}

@@ -415,21 +415,52 @@ async def test_a_sink_attached_while_events_wait_gets_a_new_segment() -> None:
     ]
 
 
-@pytest.mark.expects_log("can't begin yet")
-async def test_a_recording_of_an_unreadable_book_begins_with_the_next_readable_one() -> None:
+_TOO_FINE = "0." + "1" * 30
+
+
+@pytest.mark.expects_log("At update id 12 the value 0.1111")
+@pytest.mark.parametrize("attached_at", [0, 13])
+async def test_a_book_too_wide_is_left_aside_and_taken_up_by_itself(attached_at: int) -> None:
     async with by_hand() as hand:
+        if not attached_at:
+            hand.feed.attach(hand.sink)
         await hand.synced()
-        await hand.give(diff(11, quantity="0." + "1" * 30))
+        await hand.give(diff(11), diff(12, quantity=_TOO_FINE))
+        assert hand.state is FeedState.SYNCING
+        assert hand.feed.too_wide == hand.feed.status.detail
+        assert "does not fit exactly into 64 bits" in hand.feed.too_wide
         with pytest.raises(InexactValue):
             hand.feed.book.bids()
+        if attached_at:
+            hand.feed.attach(hand.sink)
+        await hand.give(StreamConnected(), diff(13, quantity=_TOO_FINE))
+        assert (hand.state, hand.feed.base_id) == (FeedState.SYNCING, 0)
+        await hand.give(diff(14), diff(15))
+        assert (hand.state, hand.feed.too_wide) == (FeedState.SYNCED, "")
+        assert (hand.feed.base_id, hand.feed.book.last_update_id) == (10, 15)
+        assert len(hand.snapshots.requests) == 1
+    before = [
+        *[("opened DepthSnapshot", 10), ("received", 11), ("applied", 11), ("received", 12)],
+        ("broken", GapCause.TOO_WIDE),
+    ]
+    after = [("received", 13), ("received", 14), ("opened BookImage", 14)]
+    calls = ([] if attached_at else before) + [*after, ("received", 15), ("applied", 15)]
+    assert hand.sink.calls == calls
+
+
+@pytest.mark.expects_log("At update id 10 the value")
+async def test_a_first_book_too_wide_is_not_asked_for_again() -> None:
+    async with by_hand() as hand:
         hand.feed.attach(hand.sink)
-        assert hand.sink.calls == []
-        assert isinstance(hand.feed.problem, InexactValue)
-        await hand.give(StreamBroken(GapCause.DISCONNECT, "gone"), StreamConnected())
-        await hand.snapshots.answer(snapshot(20))
-        await until(lambda: hand.state is FeedState.SYNCED)
-        assert hand.feed.problem is None
-    assert hand.sink.calls[-1] == ("opened DepthSnapshot", 20)
+        await hand.give(StreamConnected())
+        book = {"lastUpdateId": 10, "bids": [["100.0", _TOO_FINE]], "asks": []}
+        await hand.snapshots.answer(decode_snapshot(json.dumps(book).encode(), BTC))
+        await until(lambda: hand.feed.too_wide)
+        await hand.give(diff(11))
+        assert hand.state is FeedState.SYNCED
+        assert (len(hand.snapshots.requests), hand.feed.base_id) == (1, 10)
+    calls = [("broken", GapCause.TOO_WIDE), ("received", 11), ("opened BookImage", 11)]
+    assert hand.sink.calls == calls
 
 
 @pytest.mark.expects_log("Update ids 12 to 14 are missing")

@@ -21,7 +21,14 @@ from typing import Any, TypeVar
 import pytest
 
 from orderbook_desktop.core.archive import decode_chunk
-from orderbook_desktop.core.depth_sync import Applied, DepthSync, MissingIds, Synced
+from orderbook_desktop.core.depth_sync import (
+    Applied,
+    DepthSync,
+    MissingIds,
+    Readable,
+    Synced,
+    TooWide,
+)
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import RecordingSink, StreamItem
@@ -249,6 +256,10 @@ class HandFeed:
                     self.sink.opened(snapshot)
                 case MissingIds(first, last):
                     self.sink.broken(GapCause.FEED_GAP, f"{first}-{last}")
+                case TooWide():
+                    self.sink.broken(GapCause.TOO_WIDE, str(outcome))
+                case Readable(_, image):
+                    self.sink.opened(image)
 
 
 def started(recorder: Recorder, tape: Tape) -> HandFeed:

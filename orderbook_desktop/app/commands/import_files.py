@@ -28,6 +28,11 @@ from orderbook_desktop.storage.imports.importing import ImportedMarket, Step, im
 _READERS: Final = {ImportFormat.RAW: captured_messages, ImportFormat.TARDIS: tardis_messages}
 # Open files and sockets besides the imported files.
 _OTHER_FILES: Final = 100
+_WHY: Final = {
+    GapCause.FEED_GAP: "update ids are missing",
+    GapCause.CROSSED: "the book is crossed",
+    GapCause.TOO_WIDE: "a value is too wide",
+}
 _DAY_MS: Final = 86_400_000
 _NAMES: Final = {ImportFormat.RAW: "collector lines", ImportFormat.TARDIS: "Tardis CSV"}
 
@@ -161,8 +166,7 @@ def _remarks(imported: ImportedMarket) -> Iterator[str]:
     last_run = imported.runs[-1] if imported.segments else None
     end = last_run.end_cause if last_run is not None else None
     if last_run is not None and end is not None and end.stream_goes_on:
-        why = "update ids are missing" if end is GapCause.FEED_GAP else "the book is crossed"
-        yield f"{why} after {time_text(last_run.last_event_ms)}, and no whole book follows."
+        yield f"{_WHY[end]} after {time_text(last_run.last_event_ms)}, and no whole book follows."
     if imported.segments and imported.loose == 1:
         yield "1 event belongs to no known book; it was kept apart."
     elif imported.segments and imported.loose:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from typing import Any, Final
 
 import typer
@@ -35,13 +36,28 @@ def run_recordings(settings: Settings, *, as_json: bool) -> int:
         # A file or a pipe has no width, so no cell has to be cut.
         console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
         console.print(table_of(found))
-        for sentence in recorder_sentences(found):
+        for sentence in [*gap_sentences(found), *recorder_sentences(found)]:
             console.print(sentence)
         if folder is not None:
             console.print(disk_sentence(found, folder))
         return 0
 
     return run_interruptibly(_recordings(settings), "nothing was listed", report)
+
+
+def gap_sentences(found: list[RecordingSummary]) -> list[str]:
+    """Return a sentence for each market with gaps, with their causes; the most frequent first."""
+    sentences = []
+    for summary in found:
+        causes = [f"{cause} ({count:,})" for cause, count in _causes(summary).items()]
+        if causes:
+            sentences.append(f"Gaps of {summary.market}: {', '.join(causes)}; `verify` lists them.")
+    return sentences
+
+
+def _causes(summary: RecordingSummary) -> dict[str, int]:
+    """Return how many gaps each cause has, the most frequent first."""
+    return dict(Counter(gap.cause.value for gap in summary.timeline.gaps).most_common())
 
 
 def recorder_sentences(found: list[RecordingSummary]) -> list[str]:
@@ -93,6 +109,7 @@ def as_fields(summary: RecordingSummary) -> dict[str, Any]:
         "events": summary.events,
         "segments": summary.segments,
         "gaps": len(timeline.gaps),
+        "gap_causes": _causes(summary),
         "bytes": summary.stored_bytes,
         "running": summary.running,
         "recorder": summary.recorder.value or None,

@@ -80,7 +80,7 @@ compresses the tokens of each column besides.
 
 from orderbook_desktop.core.archive.chunk import ArchiveChunk, ChunkHeader
 from orderbook_desktop.core.archive.decoded import ChunkSlice, DecodedChunk, decode_chunk
-from orderbook_desktop.core.archive.encode import encode_chunk, encode_loose
+from orderbook_desktop.core.archive.encode import encode_chunk, encode_loose, fitting_count
 from orderbook_desktop.core.archive.minutes import (
     MINUTE_MS,
     closed_span,
@@ -112,6 +112,7 @@ __all__ = [
     "encode_chunk",
     "encode_loose",
     "encode_minutes",
+    "fitting_count",
     "minute_of",
     "reproduces",
     "same_book",

@@ -10,6 +10,7 @@ decoding gives back ids, times, levels and their order, and each event's payload
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import chain, pairwise
 from typing import Final, NamedTuple
@@ -55,11 +56,33 @@ def encode_chunk(start: BookImage, events: Sequence[DepthDiff]) -> ArchiveChunk:
     return _encode(start, start.last_update_id, events)
 
 
+def fitting_count(start: BookImage, events: Sequence[DepthDiff]) -> int:
+    """Return how many of `events`, from the first on, fit into one chunk after `start`.
+
+    A chunk has one scale, and the book may need one at its beginning and another at its end. 0 if
+    no scale holds the first event beside the book before it.
+    """
+    if start.scale == Scale() and all(event.plain for event in events):
+        return len(events)
+
+    def is_too_long(count: int) -> bool:
+        try:
+            _fitting_scale(start, events[:count])
+        except InexactValue:
+            return True
+        return False
+
+    if not is_too_long(len(events)):
+        return len(events)
+    return bisect_left(range(len(events)), x=True, key=lambda index: is_too_long(index + 1))
+
+
 def encode_loose(events: Sequence[DepthDiff]) -> ArchiveChunk:
     """Return the chunk of `events` of one market that belong to no known book.
 
     Such events arrived before the first snapshot, repeatedly, or within a gap. They are kept in
-    the order in which they arrived. There is at least one event. Raises as `encode_chunk`.
+    the order in which they arrived. There is at least one event. Of an event whose values do not
+    fit beside those of the others, only the text is kept.
     """
     markets = {event.market for event in events}
     if len(markets) != 1:
@@ -72,7 +95,7 @@ def encode_loose(events: Sequence[DepthDiff]) -> ArchiveChunk:
 def _encode(start: BookImage, start_id: int | None, events: Sequence[DepthDiff]) -> ArchiveChunk:
     if not events:
         raise BugError("a chunk without events")
-    start, (changes, odd) = _read_at_fitting_scale(start, events)
+    start, (changes, odd) = _read_at_fitting_scale(start, events, is_loose=start_id is None)
     numbers = events_of(events)
     book = _book_of(start)
     price_step = int(np.gcd.reduce(np.concatenate((book.prices, changes.prices)))) or 1
@@ -156,24 +179,35 @@ def _usual_step(event_ms: Int64Array) -> int:
 
 
 def _read_at_fitting_scale(
-    start: BookImage, events: Sequence[DepthDiff]
+    start: BookImage, events: Sequence[DepthDiff], *, is_loose: bool
 ) -> tuple[BookImage, tuple[Changes, list[int]]]:
     """Return `start`, rescaled where needed, and the result of `read_changes` at its scale."""
     try:
         return start, read_changes(events, start.scale)
     except InexactValue:
+        pass
+    try:
         start = _rescaled_to_fit(start, events)
-        return start, read_changes(events, start.scale)
+    except InexactValue:
+        if not is_loose:
+            raise
+        return start, read_changes(events, start.scale, only_fitting=True)
+    return start, read_changes(events, start.scale)
 
 
-def _rescaled_to_fit(start: BookImage, events: Sequence[DepthDiff]) -> BookImage:
+def _fitting_scale(start: BookImage, events: Sequence[DepthDiff]) -> Scale:
+    """Return a scale that holds `start` and all values of `events`. Raises `InexactValue`."""
     levels = [pair for event in events for side in level_texts(event.payload) for pair in side]
     book = _book_of(start)
     prices, quantities = [price for price, _ in levels], [quantity for _, quantity in levels]
-    scale = Scale(
+    return Scale(
         fitting_exponent(prices, book.prices, start.scale.price),
         fitting_exponent(quantities, book.quantities, start.scale.quantity),
     )
+
+
+def _rescaled_to_fit(start: BookImage, events: Sequence[DepthDiff]) -> BookImage:
+    scale = _fitting_scale(start, events)
 
     def moved(side: Levels) -> Levels:
         return Levels(

@@ -7,7 +7,7 @@ from typing import Final
 
 from orderbook_desktop.core.archive.chunk import ArchiveChunk
 from orderbook_desktop.core.archive.decoded import decode_chunk
-from orderbook_desktop.core.archive.encode import encode_chunk
+from orderbook_desktop.core.archive.encode import encode_chunk, fitting_count
 from orderbook_desktop.core.archive.verify import reproduces
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import BugError
@@ -52,18 +52,24 @@ def encode_minutes(
 ) -> Iterator[tuple[ArchiveChunk, BookImage]]:
     """Iterate over the chunks of the unbroken run `events`, each with the book after it.
 
-    A chunk covers `minutes` of the clock, counted from midnight. Where a market is calm and its
+    A chunk covers `minutes` of the clock, counted from midnight, unless no scale holds all values
+    of that time; then there are several. Where a market is calm and its
     book deep, the start books of many short chunks take more room than their events. The last
     chunk counts as complete. An event whose time goes back stays with the event before it, so that
     chunks follow each other by ids and by time. Raises as `encode_chunk`.
     """
     for span in _spans(events, minutes):
-        chunk = encode_chunk(start, span)
-        decoded = decode_chunk(chunk)
-        if not reproduces(decoded, span):
-            raise BugError(f"the chunk from update id {span[0].first_id} lost something")
-        start = decoded.final_book()
-        yield chunk, start
+        rest = span
+        while rest:
+            # If the first event fits no scale, encoding it says so.
+            count = max(1, fitting_count(start, rest))
+            part, rest = rest[:count], rest[count:]
+            chunk = encode_chunk(start, part)
+            decoded = decode_chunk(chunk)
+            if not reproduces(decoded, part):
+                raise BugError(f"the chunk from update id {part[0].first_id} lost something")
+            start = decoded.final_book()
+            yield chunk, start
 
 
 def _spans(events: Iterable[DepthDiff], minutes: int) -> Iterator[list[DepthDiff]]:

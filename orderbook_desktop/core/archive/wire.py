@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from orderbook_desktop.core.archive.tokens import BoolArray
-from orderbook_desktop.core.events import DepthDiff, level_texts
+from orderbook_desktop.core.errors import InexactValue
+from orderbook_desktop.core.events import DepthDiff, TextLevels, level_texts
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.units import (
     DEFAULT_EXPONENT,
@@ -49,22 +50,22 @@ class Changes(NamedTuple):
     quantities: Int64Array
 
 
-def read_changes(events: Sequence[DepthDiff], scale: Scale) -> tuple[Changes, list[int]]:
+def read_changes(
+    events: Sequence[DepthDiff], scale: Scale, *, only_fitting: bool = False
+) -> tuple[Changes, list[int]]:
     """Return the changes of `events`, and the indexes of those not spelt canonically.
 
-    Raises `InexactValue` where a value does not fit `scale`.
+    Raises `InexactValue` where a value does not fit `scale`; if `only_fitting`, the event with
+    such a value counts as one without levels, which is not how it is spelt.
     """
-    sides = _sides(events)
     if scale == Scale():
         numbers = _canonical_numbers(events)
         if numbers is not None:
-            return Changes(*sides, numbers[::2], numbers[1::2]), []
+            return Changes(*_sides(map(_lengths, events)), numbers[::2], numbers[1::2]), []
     # One odd event sends all of them this way, which takes several times as long.
-    texts = [chain(*level_texts(event.payload)) for event in events]
-    pairs = [
-        (parse_units(price, scale.price), parse_units(quantity, scale.quantity))
-        for price, quantity in chain.from_iterable(texts)
-    ]
+    levels = [_units_of(event, scale, only_fitting=only_fitting) for event in events]
+    sides = _sides((len(bids), len(asks)) for bids, asks in levels)
+    pairs = list(chain.from_iterable(chain.from_iterable(levels)))
     parsed = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     changes = Changes(*sides, parsed[:, 0].copy(), parsed[:, 1].copy())
     spelt = spell(events_of(events), changes, scale, events[0].market)
@@ -143,11 +144,33 @@ def _decimals(values: Int64Array, exponent: int) -> list[bytes]:
     return [b"%d.%08d" % pair for pair in zip(wholes.tolist(), fractions.tolist(), strict=True)]
 
 
-def _sides(
-    events: Sequence[DepthDiff],
-) -> tuple[Int64Array, BoolArray]:
-    """Return for each level the index of its event, and whether it is an ask."""
-    counts = list(chain.from_iterable((len(event.bids), len(event.asks)) for event in events))
+def _units_of(
+    event: DepthDiff, scale: Scale, *, only_fitting: bool
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Return bids and asks of `event`, prices and quantities in units of `scale`."""
+
+    def units(texts: TextLevels) -> list[tuple[int, int]]:
+        return [(parse_units(p, scale.price), parse_units(q, scale.quantity)) for p, q in texts]
+
+    bids, asks = level_texts(event.payload)
+    try:
+        return units(bids), units(asks)
+    except InexactValue:
+        if not only_fitting:
+            raise
+        return [], []
+
+
+def _lengths(event: DepthDiff) -> tuple[int, int]:
+    return len(event.bids), len(event.asks)
+
+
+def _sides(lengths: Iterable[tuple[int, int]]) -> tuple[Int64Array, BoolArray]:
+    """Return for each level the index of its event, and whether it is an ask.
+
+    `lengths` are the numbers of bids and asks of each event.
+    """
+    counts = list(chain.from_iterable(lengths))
     halves = np.repeat(np.arange(len(counts)), counts)
     return halves >> 1, (halves & 1).astype(np.bool_)
 

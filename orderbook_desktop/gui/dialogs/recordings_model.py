@@ -34,6 +34,7 @@ _SIGNS: Final = {
     RecordingState.FAILED: "✕",
     RecordingState.DELAYED: "▲",
     RecordingState.PAUSED: "▲",
+    RecordingState.TOO_WIDE: "▲",
     RecordingState.RECONNECTING: "↻",
     RecordingState.WAITING: "◌",
     RecordingState.ELSEWHERE: "◇",

@@ -103,7 +103,7 @@ class Archiver:
         self._counts = defaultdict(RecordingCounts) if counts is None else counts
         self._stuck: set[str] = set()
         self._looked_at: dict[str, float] = {}
-        self._accounted_at = float("-inf")
+        self._accounted_at, self._accounted_shortened = float("-inf"), 0
         self._forbidden = False
 
     @property
@@ -182,14 +182,15 @@ class Archiver:
 
     async def _account(self) -> None:
         """At intervals, list the events that are in no segment and no list."""
-        now = self._now()
-        if now - self._accounted_at < self._times.account_every_s:
+        now, shortened = self._now(), self._segments.shortened
+        is_due = now - self._accounted_at >= self._times.account_every_s
+        if not is_due and shortened == self._accounted_shortened:
             return
         for market in await recorded_markets(self._database):
             if isinstance(market, str):
                 account = partial(self._loose.account, market)
                 await self._step(market, f"account of {market}", account)
-        self._accounted_at = now
+        self._accounted_at, self._accounted_shortened = now, shortened
 
     async def _step(
         self, market: str, key: str, attempt: Callable[[], Awaitable[tuple[int, int] | None]]

@@ -9,22 +9,36 @@ committed chunk, which it removes first.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Final
 
-from orderbook_desktop.core.archive import MINUTE_MS, closed_span, decode_chunk, minute_of
-from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.archive import (
+    MINUTE_MS,
+    closed_span,
+    decode_chunk,
+    fitting_count,
+    minute_of,
+)
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import BookImage, encode_image
+from orderbook_desktop.core.depth_sync import TooWide
+from orderbook_desktop.core.errors import BugError, InexactValue, KnownError
+from orderbook_desktop.core.events import DepthDiff, decode_snapshot
+from orderbook_desktop.core.segments import GapCause, TimesSeen
 from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_chunk
-from orderbook_desktop.storage.reading.segment_reader import MissingEvents
+from orderbook_desktop.storage.reading.segment_reader import MissingEvents, SegmentReader
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, book_key
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import ArchiveLease, HeldSegment
 from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
+from orderbook_desktop.storage.store.segments import StoredSegment, read_segment
+
+_log = logging.getLogger(__name__)
 
 # The longest chunk.
 _LONGEST_MS: Final = 10 * MINUTE_MS
@@ -34,7 +48,9 @@ _LOOK_ANYWAY_S: Final = 660.0
 class SegmentArchive:
     """Archives segments of `database`, each while it holds the segment's lease.
 
-    Its methods raise PyMongo's errors, and `KnownError`s if a segment can't be archived.
+    `shortened` counts the segments that it ended earlier than stored, so that their last events are
+    in no segment. Its methods raise PyMongo's errors, and `KnownError`s if a segment can't be
+    archived.
     """
 
     def __init__(
@@ -52,6 +68,7 @@ class SegmentArchive:
         self._swept: dict[str, int] = {}
         # By segment: when its next chunk may be complete.
         self._due: dict[str, _Due] = {}
+        self.shortened = 0
 
     async def advance(self, segment_id: str) -> tuple[int, int] | None:
         """Archive the next chunk of a segment; return how many events and bytes it has.
@@ -93,6 +110,11 @@ class SegmentArchive:
         events = await self._next_events(held, start, limit)
         if not events:
             return None
+        count = await asyncio.to_thread(fitting_count, start, events)
+        if not count:
+            await self._end_before(held, start, events[0])
+            return None
+        events = events[:count]
         chunk = await asyncio.to_thread(proven_chunk, start, events)
         size = await self._store.put(held.id, chunk, held.epoch)
         last_id = events[-1].final_id
@@ -102,6 +124,46 @@ class SegmentArchive:
         await self._raw.remove(held.market, ids, held.id)
         self._swept[held.id] = last_id
         return len(events), size
+
+    async def _end_before(self, held: HeldSegment, start: BookImage, event: DepthDiff) -> None:
+        """End a segment before `event`, which no scale holds beside the book `start`.
+
+        An earlier version recorded such an event as if nothing was wrong, and so does a recorder
+        that is killed at that moment. The events from there on stay, in no segment. A segment that
+        is still recorded can't be ended here.
+        """
+        value = await asyncio.to_thread(_value_too_wide, start, event)
+        if held.running:
+            raise value
+        stored = await read_segment(self._database, held.id)
+        if stored is None or stored.archived_id != held.archived_id:
+            return
+        times, detail = await self._archived_times(stored, start), str(TooWide(event, value))
+        segment = replace(
+            stored.segment,
+            last_id=stored.archived_id,
+            last_event_ms=times.latest_ms,
+            event_count=stored.archived_events,
+            end_cause=GapCause.TOO_WIDE,
+            end_detail=detail,
+        )
+        back_ms = None if stored.back_ms is None else times.back_ms
+        await self._lease.shorten(held, replace(stored, segment=segment, back_ms=back_ms))
+        self.shortened += 1
+        _log.warning("%s: a segment ends earlier than stored. %s", held.market, detail)
+
+    async def _archived_times(self, stored: StoredSegment, end: BookImage) -> TimesSeen:
+        """Return the times of a segment's archived events, after which the book is `end`."""
+        if stored.archived_id == stored.segment.snapshot_id:
+            return TimesSeen(end.event_ms)
+        archived = replace(stored, segment=replace(stored.segment, last_id=stored.archived_id))
+        times: TimesSeen | None = None
+        async with aclosing(SegmentReader(self._database, archived).chunks()) as chunks:
+            async for chunk in chunks:
+                times = times or TimesSeen(chunk.start_event_ms)
+                for event_ms in chunk.numbers.event_ms.tolist():
+                    times = times.and_then(event_ms)
+        return times or TimesSeen(end.event_ms)
 
     async def _sweep(self, held: HeldSegment) -> None:
         """Remove the last chunk's raw events, if a kill or a failure has left some."""
@@ -162,6 +224,17 @@ class SegmentArchive:
         if not count:
             self._due[held.id] = _due_after(held.last_event_ms, events, levels, self._now())
         return events[:count]
+
+
+def _value_too_wide(start: BookImage, event: DepthDiff) -> InexactValue:
+    """Return the value that no scale holds after `event`, or else one of the event's."""
+    book = Book()
+    book.load(decode_snapshot(encode_image(start), start.market))
+    book.apply(event)
+    value = book.too_wide()
+    if value is None:
+        raise BugError(f"a book holds the event {event.final_id}, and a chunk does not")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from orderbook_desktop.core.backoff import backoff_delays
-from orderbook_desktop.core.errors import InexactValue, KnownError
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.received import Broken, Received
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Gap, Timeline, timeline_of
@@ -119,9 +119,9 @@ async def import_messages(
     called, in any thread, with the step, how much of it is done, and its total (0: unknown), first
     in messages, then in chunks.
 
-    Raises what reading the messages raises, `NoCommonScale`, `ConflictingEvents`,
-    `NothingToImport`, `ImportConflict`, `ImportBusy`, a `DatabaseError` for `folder`, and PyMongo's
-    errors. If it raises or is cancelled, nothing is imported.
+    Raises what reading the messages raises, `ConflictingEvents`, `NothingToImport`,
+    `ImportConflict`, `ImportBusy`, a `DatabaseError` for `folder`, and PyMongo's errors. If it
+    raises or is cancelled, nothing is imported.
     """
     with Spool(folder) as spool:
         reader = _Reader(messages, spool, progress, times.stop_s)
@@ -152,18 +152,6 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.wait({working})
     working.result()
-
-
-class NoCommonScale(KnownError):
-    """No scale holds all values of one book; `value` is the first that didn't fit."""
-
-    value: str
-
-    def __str__(self) -> str:
-        return (
-            f"Nothing was imported: no scale holds both {self.value[:40]} and the other values of "
-            "its book exactly in 64 bits."
-        )
 
 
 class NothingToImport(KnownError):
@@ -209,8 +197,6 @@ class _Reader:
         reading = asyncio.ensure_future(asyncio.to_thread(self._read))
         try:
             await asyncio.shield(reading)
-        except InexactValue as error:
-            raise NoCommonScale(error.text) from error
         except asyncio.CancelledError:
             # The thread uses the spool, which is closed after this.
             self._stop.set()

@@ -17,22 +17,24 @@ from orderbook_desktop.core.archive import (
     minute_of,
 )
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of
 from orderbook_desktop.core.depth_sync import (
     Applied,
-    Buffered,
     Crossed,
     DepthSync,
     DiffOutcome,
     Implausible,
     MissingIds,
     Overflow,
+    Readable,
     SnapshotCrossed,
     SnapshotImplausible,
     SnapshotOutcome,
     SnapshotTooOld,
     Stale,
     Synced,
+    TooWide,
+    Withheld,
 )
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import EventClock, OddTimes
@@ -114,7 +116,7 @@ class MarketRuns:
     The rules are those of the live feed, with one difference: an event that comes too early waits
     for a while, because some collectors write events out of order.
 
-    Raises `InexactValue` and `ConflictingEvents`.
+    Raises `ConflictingEvents`.
     """
 
     def __init__(self, market: str, spooler: Spooler) -> None:
@@ -145,7 +147,7 @@ class MarketRuns:
         match received.message:
             case DepthDiff() as diff:
                 self._take_diff(diff)
-            case DepthSnapshot() as snapshot if self._sync.synced and not received.restarts:
+            case DepthSnapshot() as snapshot if self._is_known and not received.restarts:
                 self.counts.snapshots += 1
                 if not self._ahead:
                     self._spare.clear()
@@ -154,7 +156,7 @@ class MarketRuns:
                     self._spare.popleft()
             case DepthSnapshot() as snapshot:
                 self._feed_ahead()
-                if self._sync.synced:
+                if self._is_known:
                     self._sync.stream_broken()
                 self._spare.clear()
                 self._feed_snapshot(snapshot)
@@ -201,9 +203,14 @@ class MarketRuns:
         if len(self._ahead) > _AHEAD_AT_MOST or _size(self._ahead) > _BYTES_AT_MOST:
             self._feed_ahead()
 
+    @property
+    def _is_known(self) -> bool:
+        """Whether the book is known, even if it is too wide just now."""
+        return not self._sync.wants_snapshot
+
     def _is_next(self, diff: DepthDiff) -> bool:
         """Whether no event is missing before `diff`, or no book is known and so none can be."""
-        return not self._sync.synced or diff.first_id <= self._sync.book.last_update_id + 1
+        return not self._is_known or diff.first_id <= self._sync.book.last_update_id + 1
 
     def _feed_ahead(self) -> None:
         """Stop waiting for the missing event; take the events after it."""
@@ -219,7 +226,7 @@ class MarketRuns:
         if self._waiting_bytes > _BYTES_AT_MOST:
             self._sync.stream_broken()
             self._stop_waiting()
-        while self._spare and not self._sync.synced:
+        while self._spare and not self._is_known:
             snapshot = self._spare.popleft()
             # If there are more spare books, this book may lie before the gap: then try the next.
             if not self._spare or snapshot.last_update_id >= diff.first_id - 1:
@@ -233,19 +240,22 @@ class MarketRuns:
     def _act(self, outcome: DiffOutcome | SnapshotOutcome) -> None:
         match outcome:
             case Applied(diff):
-                self._remove_waiting(diff)
-                self._broken = ""
-                if self._run is not None:
-                    self._run.add(diff)
+                self._extend(diff)
             case Stale(diff):
                 self._remove_waiting(diff)
                 if self._run is not None and diff.final_id > self._run.base_id:
                     self.counts.repeated += 1
                 else:
                     self._set_aside(diff)
-            case Overflow(diff):
+            case Overflow(diff) | Withheld(diff):
                 self._remove_waiting(diff)
                 self._set_aside(diff)
+            case TooWide(message):
+                self._end_before(message, str(outcome))
+            case Readable(diff, image):
+                self._remove_waiting(diff)
+                self._set_aside(diff)
+                self._run = RunEncoder(image, encode_image(image), self._spooler.chunk)
             case MissingIds(first, last):
                 self._end(GapCause.FEED_GAP, f"Update ids {first} to {last} are missing.")
             case Crossed():
@@ -257,8 +267,19 @@ class MarketRuns:
                 self._leave_out(diff, str(outcome))
             case SnapshotTooOld() | SnapshotCrossed() | SnapshotImplausible():
                 self._skip(outcome)
-            case Buffered():
-                pass
+
+    def _extend(self, diff: DepthDiff) -> None:
+        self._remove_waiting(diff)
+        self._broken = ""
+        if self._run is not None:
+            self._run.add(diff)
+
+    def _end_before(self, message: DepthDiff | DepthSnapshot, detail: str) -> None:
+        """End the run before a message that makes the book too wide."""
+        self._end(GapCause.TOO_WIDE, detail)
+        if isinstance(message, DepthDiff):
+            self._remove_waiting(message)
+            self._set_aside(message)
 
     def _skip(self, snapshot: SnapshotTooOld | SnapshotCrossed | SnapshotImplausible) -> None:
         """Leave out an unusable snapshot, and end the run that it would have ended."""

@@ -74,7 +74,7 @@ class Recording:
     Other processes may record, archive and cut it meanwhile. All methods raise what the store
     raises (for a database PyMongo's errors), and `MissingEvents`, `DamagedChunk`,
     `DamagedDocument` or `MalformedMessage` if a part is missing or damaged. Methods that return
-    books or events also raise `CrossedRecording`, and `InexactValue` if no scale can hold the
+    books or events also raise `CrossedRecording`, and `WideEvents` if no scale can hold the
     values. Generators have to be closed (`aclosing`).
     """
 

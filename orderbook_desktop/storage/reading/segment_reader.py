@@ -11,9 +11,11 @@ from orderbook_desktop.core.archive import (
     DecodedChunk,
     decode_chunk,
     encode_chunk,
+    fitting_count,
     minute_of,
 )
 from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.checkpoints import book_key
@@ -48,6 +50,28 @@ class MissingEvents(DatabaseError):
         return f"{self.market}: {self.reason}."
 
 
+class WideEvents(DatabaseError):
+    """After `after_id` of `market` no scale holds all levels of the book; `value` says which.
+
+    An earlier version recorded such a book as if it was known. The archiver ends the segment there.
+    """
+
+    market: str
+    after_id: int
+    value: str
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, without the market."""
+        return (
+            f"after update id {self.after_id}, {self.value}, so the book is not known from there "
+            "on; `record` or the window, once started, ends the segment there"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.market}: {self.reason}."
+
+
 class SegmentReader:
     """Reads the segment `stored`, to the end that it had when `stored` was read.
 
@@ -72,7 +96,7 @@ class SegmentReader:
 
         Each chunk starts where the one before it ends, unless retention has just cut the next one.
         Raises what the store raises, `MissingEvents`, `DamagedChunk`, `DamagedDocument`,
-        `MalformedMessage` and `InexactValue`. Close the generator.
+        `MalformedMessage` and `WideEvents`. Close the generator.
         """
         reading = _Reading(self._stored.segment.snapshot_id if start_id is None else start_id)
         ahead: asyncio.Task[StoredChunk | None] | None = None
@@ -153,9 +177,14 @@ class SegmentReader:
             await self._look_again(reading, "an event")
             return None
         book = await self.base_book() if reading.latest is None else reading.latest.final_book()
-        reading.latest = await asyncio.to_thread(_chunk_of, book, events)
-        self.raw_bytes += sum(len(event.payload) for event in events)
+        try:
+            reading.latest = await asyncio.to_thread(_chunk_of, book, events)
+        except InexactValue as error:
+            market = self._stored.segment.market
+            raise WideEvents(market, reading.at, error.reason) from error
         reading.at = reading.latest.header.coverage.last_id
+        sizes = (len(event.payload) for event in events if event.final_id <= reading.at)
+        self.raw_bytes += sum(sizes)
         return reading.latest
 
     async def _next_raw(self, after_id: int) -> list[DepthDiff]:
@@ -259,4 +288,6 @@ def _part_of(chunk: DecodedChunk, after_id: int, last_id: int) -> DecodedChunk |
 
 
 def _chunk_of(start: BookImage, events: Sequence[DepthDiff]) -> DecodedChunk:
-    return decode_chunk(encode_chunk(start, events))
+    """Return the chunk of `events`, or of as many of them as one scale holds."""
+    count = max(1, fitting_count(start, events))
+    return decode_chunk(encode_chunk(start, events[:count]))

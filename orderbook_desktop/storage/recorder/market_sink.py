@@ -40,8 +40,6 @@ _CHECKPOINT_EVERY_EVENTS: Final = 10_000
 _WAITING_AT_MOST: Final = 20_000
 _UNDECIDED_AT_MOST: Final = 2 * _WAITING_AT_MOST
 _LISTED_AT_ONCE: Final = 5_000
-# Plain values below this are exact in units of 10^-8.
-_FITS_DEFAULT_SCALE: Final = 2.0**52 / 1e8
 _DEFAULT_SCALE: Final = Scale()
 
 
@@ -93,7 +91,6 @@ class MarketSink:
         self._checkpoint_ms = 0
         self._checkpoint_count = 0
         self._scale = _DEFAULT_SCALE
-        self._is_unreadable = False
 
     @property
     def segment_id(self) -> str | None:
@@ -164,9 +161,7 @@ class MarketSink:
         if not queued or self.overflowing or self.refused is not None:
             return False
         if self._segment is None:
-            image = self._image(book)
-            if image is not None:
-                self.opened(image)
+            self.opened(image_of(book, self.market))
             return False
         return True
 
@@ -250,7 +245,7 @@ class MarketSink:
 
     def _scale_with(self, diff: DepthDiff, book: Book) -> Scale:
         """Return the book's scale; merge the book only if the scale may have changed."""
-        if self._scale == _DEFAULT_SCALE and diff.plain and _fits_default(diff):
+        if self._scale == _DEFAULT_SCALE and diff.plain:
             return self._scale
         return book.scale
 
@@ -262,20 +257,7 @@ class MarketSink:
             return
         self._checkpoint_ms = diff.event_ms
         self._checkpoint_count = 0
-        image = self._image(book)
-        if image is not None:
-            self._add(Checkpoint(segment, NewBook.of(image)))
-
-    def _image(self, book: Book) -> BookImage | None:
-        try:
-            image = image_of(book, self.market)
-        except KnownError as error:
-            if not self._is_unreadable:
-                _log.warning("%s: no checkpoint: %s", self.market, error)
-            self._is_unreadable = True
-            return None
-        self._is_unreadable = False
-        return image
+        self._add(Checkpoint(segment, NewBook.of(image_of(book, self.market))))
 
     def _add(self, operation: Operation) -> None:
         if self.refused is None:
@@ -285,16 +267,8 @@ class MarketSink:
 def _scale_of(base: DepthSnapshot | BookImage) -> Scale:
     if isinstance(base, BookImage):
         return base.scale
-    if base.plain and _fits_default(base):
+    if base.plain:
         return _DEFAULT_SCALE
     book = Book()
     book.load(base)
     return book.scale
-
-
-def _fits_default(message: DepthDiff | DepthSnapshot) -> bool:
-    return all(
-        price < _FITS_DEFAULT_SCALE and quantity < _FITS_DEFAULT_SCALE
-        for side in (message.bids, message.asks)
-        for price, quantity in side
-    )

@@ -17,11 +17,12 @@ from typing import Final
 
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import is_gone, is_ours, owner_document
 from orderbook_desktop.storage.store.packing import DamagedDocument
-from orderbook_desktop.storage.store.schema import SEGMENTS, Document
-from orderbook_desktop.storage.store.segments import check_kinds, damaged_segment
+from orderbook_desktop.storage.store.schema import SEGMENTS, Document, progress_document
+from orderbook_desktop.storage.store.segments import StoredSegment, check_kinds, damaged_segment
 
 _LEASE: Final = "archive_lease"
 # A step takes a second or two. After an outage it needs a moment longer.
@@ -144,6 +145,17 @@ class ArchiveLease:
         done = await self._database.collection(SEGMENTS).update_one(query, changes)
         return bool(done.modified_count)
 
+    async def shorten(self, held: HeldSegment, shorter: StoredSegment) -> None:
+        """Store that an ended segment ends earlier, with its last archived event, as `shorter`."""
+        segment = shorter.segment
+        changes = {**progress_document(segment), "back_ms": shorter.back_ms}
+        changes["event_count"] += shorter.cut_events
+        if not changes["event_count"]:
+            begin_id, begin_ms = min(segment.last_id + 1, INT64_MAX), segment.last_event_ms
+            changes |= {"first_id": begin_id, "first_event_ms": begin_ms}
+        query = self._ended_query(held)
+        await self._database.collection(SEGMENTS).update_one(query, {"$set": changes})
+
     async def is_held(self, held: HeldSegment) -> bool:
         """Whether we still hold the lease, and `held` is up to date."""
         query = self._query(held.id, held.epoch) | {"archived_id": held.archived_id}
@@ -155,14 +167,18 @@ class ArchiveLease:
 
     async def finish(self, held: HeldSegment) -> None:
         """Store that an ended segment is archived completely."""
-        query = self._query(held.id, held.epoch) | {
+        query = self._ended_query(held)
+        # The epoch stays, in case the segment is continued.
+        changes = {"$set": {"to_archive": False, f"{_LEASE}.name": None}}
+        await self._database.collection(SEGMENTS).update_one(query, changes)
+
+    def _ended_query(self, held: HeldSegment) -> Document:
+        """Return the query of a held segment that has not been continued meanwhile."""
+        return self._query(held.id, held.epoch) | {
             "archived_id": held.archived_id,
             "last_id": held.last_id,
             "end_cause": held.end_cause,
         }
-        # The epoch stays, in case the segment is continued.
-        changes = {"$set": {"to_archive": False, f"{_LEASE}.name": None}}
-        await self._database.collection(SEGMENTS).update_one(query, changes)
 
     async def _held(self, document: Document, lease: _Lease) -> HeldSegment:
         """Return the segment, whose `lease` is ours; if it is damaged, give up the lease."""

@@ -21,6 +21,7 @@ from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.segment_reader import (
     MissingEvents,
     SegmentReader,
+    WideEvents,
 )
 from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
 from orderbook_desktop.storage.store.recording_store import ProvableStore
@@ -109,7 +110,7 @@ class SegmentProof:
                 raise CutMeanwhile from error
             if isinstance(error, RecordingFault):
                 raise
-            reason = error.reason if isinstance(error, MissingEvents) else str(error)
+            reason = error.reason if isinstance(error, MissingEvents | WideEvents) else str(error)
             raise self._fault(reason, self._proven_id) from error
 
     async def _prove(self, from_ms: int | None, to_ms: int | None) -> None:

@@ -33,12 +33,13 @@ class Session:
     lag_ms: int | None = 3
     recording: bool = True
     paused: bool = False
+    too_wide: str = ""
 
     @property
     def live(self) -> SimpleNamespace:
         detail = str(self.problem or "")
         status = FeedStatus(self.state, SourceKind.DIRECT, 0, detail)
-        return SimpleNamespace(status=status, problem=self.problem)
+        return SimpleNamespace(status=status, problem=self.problem, too_wide=self.too_wide)
 
     @property
     def sink(self) -> SimpleNamespace:
@@ -162,6 +163,7 @@ def test_the_state_of_a_recording() -> None:
     assert state(Session(paused=True)) is RecordingState.PAUSED
     assert state(Session(FeedState.RECONNECTING)) is RecordingState.RECONNECTING
     assert state(Session(FeedState.SYNCING, Paced(1.0))) is RecordingState.WAITING
+    assert state(Session(FeedState.SYNCING, too_wide="93.")) is RecordingState.TOO_WIDE
     assert state(Session(recording=False)) is RecordingState.STOPPED
 
 

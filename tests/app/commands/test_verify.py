@@ -94,6 +94,7 @@ def test_a_recording_is_proven_and_listed(data_dir: Path, name: str) -> None:
     first, second = json.loads(done.stdout)
     assert (first["market"], second["market"]) == ("BTCUSDT", "ETHUSDT")
     assert (first["events"], first["segments"], first["gaps"]) == (700, 2, 1)
+    assert (first["gap_causes"], second["gap_causes"]) == ({"disconnect": 1}, {})
     assert (second["bytes"] > 0, second["running"]) == (True, False)
     assert parse_time(first["to"]) - parse_time(first["from"]) == 72_900
     done = run_command(data_dir, "recordings", "--db-name", name)
@@ -101,7 +102,8 @@ def test_a_recording_is_proven_and_listed(data_dir: Path, name: str) -> None:
     assert lines[0].split() == ["market", "from", "to", "events", "segments", "gaps", "size"]
     assert [line.split()[0] for line in lines[1:3]] == ["BTCUSDT", "ETHUSDT"]
     # The size of the files is larger, and is printed as well.
-    (sentence,) = lines[3:]
+    gaps, sentence = lines[3:]
+    assert gaps == "Gaps of BTCUSDT: disconnect (1); `verify` lists them."
     assert sentence.startswith("Recorded: ")
     assert "; the folder of the database takes " in sentence
     assert first["folder_bytes"] == second["folder_bytes"] > 2 * first["bytes"]

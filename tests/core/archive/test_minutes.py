@@ -8,12 +8,13 @@ from orderbook_desktop.core.archive import (
     closed_span,
     decode_chunk,
     encode_minutes,
+    fitting_count,
     minute_of,
     same_book,
     verify_chunk,
 )
 from orderbook_desktop.core.archive import minutes as minutes_module
-from orderbook_desktop.core.errors import BugError
+from orderbook_desktop.core.errors import BugError, InexactValue
 from orderbook_desktop.core.events import DepthDiff, decode_diff
 from tests.core.archive.runs import Run, run_of, spelt
 from tests.core.reference_book import snapshot_payload
@@ -95,3 +96,43 @@ def test_a_clock_that_jumps_or_stands_still_does_not_keep_a_chunk_open(jump_ms: 
     count = closed_span(run.events, levels=1)
     assert count in (1, 10_000)
     assert closed_span(run.events[count:], levels=1) == 10_000
+
+
+# Each of these may be in a book, and in a chunk, but not both.
+WIDE, DUST = "93000000000.00000000", "0.00000001"
+
+
+def changing(*quantities: str) -> Run:
+    """Return a run in one minute whose events set the only bid to these quantities."""
+    payloads = [
+        spelt(n, n, BEGIN_MS + n, [("1.00000000", quantity)], [])
+        for n, quantity in enumerate(quantities, start=2)
+    ]
+    run = run_of(snapshot_payload([], [], 1), [decode_diff(payload, 1) for payload in payloads])
+    assert not all(event.plain for event in run.events)
+    return run
+
+
+def test_a_minute_that_no_scale_holds_is_several_chunks() -> None:
+    run = changing(WIDE, "1.00000000", DUST, "0.00000000", WIDE, "3.00000000")
+    chunks = [chunk for chunk, _ in encode_minutes(run.start, run.events)]
+    assert [chunk.header.event_count for chunk in chunks] == [2, 2, 2]
+    events: list[DepthDiff] = []
+    book = run.start
+    for chunk in chunks:
+        decoded = decode_chunk(chunk)
+        assert not list(verify_chunk(decoded, book))
+        book = decoded.final_book()
+        events.extend(decoded.diffs())
+    assert events == run.events
+
+
+def test_how_many_events_fit_into_a_chunk() -> None:
+    run = changing(*[WIDE] * 50, *["1.00000000"] * 50, *[DUST] * 50)
+    assert fitting_count(run.start, run.events) == 100
+    assert fitting_count(run.start, run.events[:100]) == 100
+    assert fitting_count(run.start, run.events[100:]) == 50
+    impossible = changing("1" * 23 + ".00000000")
+    assert fitting_count(impossible.start, impossible.events) == 0
+    with pytest.raises(InexactValue):
+        list(encode_minutes(impossible.start, impossible.events))

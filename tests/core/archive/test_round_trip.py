@@ -212,3 +212,20 @@ def test_books_are_equal_to_the_book_that_took_the_events() -> None:
     final = decode_chunk(encode_chunk(start, [diff])).final_book()
     assert same_book(final, image_of(book, "BTCUSDT"))
     assert not final.bids.prices.flags.writeable
+
+
+def test_loose_events_are_kept_whatever_their_values() -> None:
+    levels = [
+        ("1.00000000", "2.00000000"),
+        ("1.00000000", "93000000000.00000000"),
+        ("0.123456789012345678", "1" * 23),
+        ("1.00000000", "0.00000001"),
+    ]
+    events = [
+        decode_diff(event(n, n, [level], [("3.00000000", "1.00000000")]), n)
+        for n, level in enumerate(levels, start=5)
+    ]
+    chunk = decode_chunk(encode_loose(events))
+    assert list(chunk.diffs()) == events
+    assert reproduces(chunk, events)
+    assert not list(verify_chunk(chunk))

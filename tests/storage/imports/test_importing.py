@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from orderbook_desktop.core.received import Broken, Received
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.imports.importing import (
     ImportTimes,
-    NoCommonScale,
     NothingToImport,
     Step,
     import_messages,
@@ -519,17 +519,75 @@ async def test_an_event_that_comes_too_late_is_missing(database: Database, tmp_p
     assert done.counts.loose == 181
 
 
-async def test_values_that_no_scale_holds_together(database: Database, tmp_path: Path) -> None:
-    made = Collected().snapshot().events(20)
-    last = made.diffs[-1]
-    event = {"e": "depthUpdate", "E": last.event_ms, "s": "BTCUSDT"}
-    event |= {"U": last.final_id + 1, "u": last.final_id + 1, "a": []}
-    event["b"] = [["1.00", "123456789012345678"], ["2.00", "0.000000001"]]
-    diff = decode_diff(msgspec.json.encode(event), last.received_ns)
-    messages = [*made.messages, Received(diff.received_ns, diff)]
-    with pytest.raises(NoCommonScale, match=r"Nothing was imported: no scale holds both 1234567"):
-        await imported(database, messages, tmp_path)
-    assert not any((await contents(database)).values())
+def setting(made: Collected, *bids: tuple[str, str]) -> Received:
+    """The tape's next event, which sets far bids that its book doesn't know."""
+    tape = made.tape
+    first, tape.last_id = tape.last_id + 1, tape.last_id + 1
+    event = {"e": "depthUpdate", "E": tape.now_ms, "s": tape.market, "U": first, "u": first}
+    payload = msgspec.json.encode({**event, "b": bids, "a": []})
+    return Received(tape.now_ms * 1_000_000 + 3, decode_diff(payload, tape.now_ms * 1_000_000 + 3))
+
+
+@pytest.mark.parametrize(
+    ("wide", "beside"),
+    [(("1.00", "93000000000.00000000"), " beside 0."), (("0.123456789012345678", "1" * 23), "")],
+)
+async def test_a_value_too_wide_ends_the_run_and_the_rest_is_taken(
+    database: Database, tmp_path: Path, wide: tuple[str, str], beside: str
+) -> None:
+    made = Collected().snapshot().events(30)
+    made.messages.append(setting(made, ("2.00", "0.00000001")))
+    last_good = made.diffs[-1].final_id
+    made.messages.append(setting(made, wide))
+    made.events(10)
+    # A book that comes meanwhile is not needed.
+    made.snapshot()
+    made.messages.append(setting(made, (wide[0], "0")))
+    again_from = made.diffs[-1].final_id
+    made.events(20)
+    (done,) = await imported(database, made.messages, tmp_path)
+    first, second = await Recording(database, "BTCUSDT").segments()
+    assert (first.segment.last_id, first.segment.end_cause) == (last_good, GapCause.TOO_WIDE)
+    assert first.segment.end_detail.startswith(f"At update id {last_good + 1} the value ")
+    assert f" does not fit exactly into 64 bits{beside}" in first.segment.end_detail
+    assert (second.segment.snapshot_id, second.segment.event_count) == (again_from, 20)
+    assert (done.events, done.counts.loose) == (51, 12)
+    (gap,) = done.gaps
+    assert (gap.cause, gap.first_missing) == (GapCause.TOO_WIDE, last_good + 1)
+    verified = await verify(database, "BTCUSDT")
+    assert (verified.fault, verified.loose_events) == (None, 12)
+    # The texts are kept, in their order.
+    loose = [one async for chunk in Recording(database, "BTCUSDT").loose() for one in chunk.diffs()]
+    assert loose == made.diffs[31:43]
+    # The same files again change nothing.
+    (again,) = await imported(database, made.messages, tmp_path)
+    assert (again.events, again.loose, again.known) == (0, 0, 51)
+
+
+async def test_a_minute_that_no_scale_holds_is_imported_whole(
+    database: Database, tmp_path: Path
+) -> None:
+    made = Collected(Tape(step_ms=10))
+    made.messages.append(
+        Received(
+            1, decode_snapshot(b'{"lastUpdateId":1,"bids":[],"asks":[["9000","1"]]}', "BTCUSDT")
+        )
+    )
+    made.tape.last_id = 1
+    for quantity in ("93000000000.00", "7", "0.00000001", "7", "93000000000.00"):
+        made.messages.append(setting(made, ("1.00", quantity)))
+    (done,) = await imported(database, made.messages, tmp_path)
+    (segment,) = await Recording(database, "BTCUSDT").segments()
+    assert (done.events, segment.archived_events, done.counts.loose) == (5, 5, 0)
+    assert (await verify(database, "BTCUSDT")).fault is None
+    rows = [one async for one in recorded_rows(database)]
+    quantities = [
+        Decimal(int(units)).scaleb(-one.scale.quantity)
+        for one in rows
+        for units in one.quantities
+        if not one.is_snapshot
+    ]
+    assert quantities == [Decimal(93000000000), 7, Decimal("0.00000001"), 7, 93000000000]
 
 
 async def test_a_server_that_is_lost_may_come_back(

@@ -330,15 +330,15 @@ def test_a_clock_that_stands_still_does_not_end_the_checkpoints() -> None:
     assert sum(isinstance(one, Checkpoint) for one in desk.drain()) == 2
 
 
-@pytest.mark.expects_log("WARNING .*no checkpoint")
-def test_an_unreadable_book_has_no_checkpoint() -> None:
+def test_events_of_a_book_too_wide_are_kept_in_no_segment() -> None:
     desk = Desk()
     base = snapshot_payload([("1", "1" + "0" * 30)], [], 10)
     desk.feed.snapshot(decode_snapshot(base, "BTCUSDT"))
-    tape = Tape(step_ms=61_000)
-    tape.last_id = 10
-    desk.feed.diffs(*tape.diffs(3))
-    assert kinds(desk.drain()) == [Open, *[Insert, Extend] * 3]
+    for update_id, quantity in ((11, "1" + "0" * 30), (12, "1"), (13, "2")):
+        desk.feed.diffs(decode_diff(diff_payload([("1", quantity)], [], update_id, update_id)))
+    found = desk.drain()
+    assert kinds(found) == [Insert, Insert, Open, Insert, Extend, Loose]
+    assert [one.ids for one in found if isinstance(one, Loose)] == [(11, 12)]
 
 
 def test_the_scale_follows_the_book() -> None:
