@@ -267,7 +267,7 @@ class _Writer:
         if not self._database.prepared:
             await self._database.prepare()
         await self._journal.finish()
-        await settle_imports(self._database)
+        await settle_imports(self._database, set())
         try:
             await self._journal.begin(self._counts)
             new = await self._write_new()

@@ -86,6 +86,8 @@ class Ledger:
         self._segments = RunningSegments(database)
         self._books = Checkpoints(database)
         self._loose = LooseEvents(database)
+        # Imports whose journal is damaged.
+        self._unsettled: set[str] = set()
         # The first time is due at once.
         self._kept_up_at = self._beaten_at = self._looked_at = -math.inf
 
@@ -133,7 +135,7 @@ class Ledger:
         Raises PyMongo's errors.
         """
         await self._watch.close_crashed()
-        await settle_imports(self._database)
+        await settle_imports(self._database, self._unsettled)
         self._looked_at = self._now()
 
     async def run(self) -> None:

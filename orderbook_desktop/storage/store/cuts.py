@@ -261,10 +261,10 @@ class SegmentCutter:
         )
 
 
-def _end_of(cut: CutSegment) -> Front:
+def _end_of(segment: CutSegment) -> Front:
     """Return the beginning of a segment from which all events were cut."""
-    segment = cut.stored.segment
-    return Front(segment.last_id, min(segment.last_id + 1, INT64_MAX), segment.last_event_ms)
+    whole = segment.stored.segment
+    return Front(whole.last_id, min(whole.last_id + 1, INT64_MAX), whole.last_event_ms)
 
 
 def _link_of(document: Document, start_id: int | None, size: int) -> ChainLink | None:
@@ -317,7 +317,9 @@ async def cuttable_loose(database: Database) -> list[CuttableLoose]:
     """
     noted = {"_id": {"$gte": _NOTE, "$lt": _NOTE + "~"}}
     for note in await database.collection(META).find(noted).to_list(None):
-        await _remove(database, note["market"], note["chunk"])
+        market, key = note.get("market"), note.get("chunk")
+        if isinstance(market, str) and isinstance(key, str):
+            await _remove(database, market, key)
     pipeline: list[Mapping[str, Any]] = [
         {"$match": {"segment": None}},
         {"$project": {"market": 1, **dict.fromkeys(_NUMBERS, 1), "bytes": _DATA_BYTES}},

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
 
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.errors import KnownError
@@ -23,6 +26,7 @@ from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents, LooseList
 from orderbook_desktop.storage.store.owner import is_gone, owner_document
+from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import (
     IMPORT,
     META,
@@ -63,6 +67,21 @@ class ImportedSegment(NamedTuple):
     archived_bytes: int
 
 
+class ImportEntry(msgspec.Struct, frozen=True):
+    """What the journal says about an import, as it is stored.
+
+    `segments` are ids of segments, and `loose` keys of loose chunks. `known` are the segments
+    themselves, as documents, once all chunks are written.
+    """
+
+    key: str = msgspec.field(name="_id")
+    state: Literal["writing", "committing"]
+    markets: list[str]
+    segments: list[str]
+    loose: list[str]
+    known: list[Document] = []
+
+
 class ImportJournal:
     """The journal of one import. All methods raise PyMongo's errors."""
 
@@ -82,9 +101,9 @@ class ImportJournal:
             **owner_document(),
         }
         await self._meta.insert_one(document)
-        for other in await _begun(self._database):
-            common = claimed.intersection(other["markets"])
-            if common and other["_id"] != self._key:
+        for other in await _entries(self._database):
+            common = claimed.intersection(other.markets)
+            if common and other.key != self._key:
                 raise ImportBusy(min(common))
 
     async def plan(self, segments: list[str], loose: list[str]) -> None:
@@ -98,25 +117,28 @@ class ImportJournal:
         await self._meta.update_one({"_id": self._key}, {"$set": fields})
         await self.finish()
 
-    async def settle(self, document: Document) -> None:
-        """Complete or undo the import of the journal's `document`, according to its state."""
-        if document["state"] == _COMMITTING:
-            await self._write_segments(document["known"], document["loose"])
+    async def settle(self, entry: ImportEntry) -> None:
+        """Complete or undo the import of the journal's `entry`, according to its state.
+
+        Raises `DamagedChunk` if a loose chunk of it is damaged.
+        """
+        if entry.state == _COMMITTING:
+            await self._write_segments(entry.known, entry.loose)
         else:
             store = ChunkStore(self._database)
-            for segment in document["segments"]:
-                spans = await store.spans(segment)
-                await store.drop(segment, [start_id for start_id, _ in spans])
-            await store.drop_loose(document["loose"])
+            for segment_id in entry.segments:
+                spans = await store.spans(segment_id)
+                await store.drop(segment_id, [start_id for start_id, _ in spans])
+            await store.drop_loose(entry.loose)
         await self._meta.delete_one({"_id": self._key})
 
     async def finish(self) -> None:
         """Undo the import, or complete it if it is committing; does nothing if it is settled."""
         document = await self._meta.find_one({"_id": self._key})
         if document is not None:
-            await self.settle(document)
+            await self.settle(_entry_of(document))
 
-    async def _write_segments(self, segments: list[Document], loose: list[str]) -> None:
+    async def _write_segments(self, segments: Sequence[Document], loose: Sequence[str]) -> None:
         store, lists = ChunkStore(self._database), LooseEvents(self._database)
         for key in loose:
             chunk = await store.get_loose(key)
@@ -151,19 +173,28 @@ def _document_of(imported: ImportedSegment) -> Document:
     }
 
 
-async def settle_imports(database: Database) -> int:
+async def settle_imports(database: Database, reported: set[str]) -> int:
     """Complete or undo the imports whose process has ended; return how many these are.
 
-    Call it before an import, and when a recorder starts. Raises PyMongo's errors.
+    Call it before an import, and when a recorder starts. An import that can't be settled, since
+    what is stored of it is damaged, stays as it is; it is logged once, and added to `reported`.
+    Raises PyMongo's errors.
     """
     count = 0
-    for document in await _begun(database):
-        gone = is_gone(document)
-        # To complete an import is harmless, even if its own process does it, too.
-        if gone or document["state"] == _COMMITTING:
-            await ImportJournal(database, document["_id"]).settle(document)
-        if gone:
-            _log.warning("an import was interrupted while %s", document["state"])
+    for document in await _documents(database):
+        key = str(document["_id"])
+        try:
+            entry = _entry_of(document)
+            # To complete an import is harmless, even if its own process does it, too.
+            if is_gone(document) or entry.state == _COMMITTING:
+                await ImportJournal(database, key).settle(entry)
+        except KnownError as error:
+            if key not in reported:
+                _log.error("the import %s can't be settled: %s", key, error)
+            reported.add(key)
+            continue
+        if is_gone(document):
+            _log.warning("an import was interrupted while %s", entry.state)
             count += 1
     return count
 
@@ -173,9 +204,26 @@ async def being_imported(database: Database) -> set[str]:
 
     Raises PyMongo's errors.
     """
-    return {one for document in await _begun(database) for one in document["segments"]}
+    return {segment_id for entry in await _entries(database) for segment_id in entry.segments}
 
 
-async def _begun(database: Database) -> list[Document]:
+async def _entries(database: Database) -> list[ImportEntry]:
+    """Return the imports that are not settled, without damaged ones."""
+    entries: list[ImportEntry] = []
+    for document in await _documents(database):
+        with suppress(DamagedDocument):
+            entries.append(_entry_of(document))
+    return entries
+
+
+async def _documents(database: Database) -> list[Document]:
     begun = {"_id": {"$gte": _PREFIX, "$lt": _PREFIX + "~"}}
     return await database.collection(META).find(begun).to_list(None)
+
+
+def _entry_of(document: Document) -> ImportEntry:
+    """Return the journal that `document` stores. Raises `DamagedDocument`."""
+    try:
+        return msgspec.convert(document, ImportEntry)
+    except msgspec.ValidationError as error:
+        raise DamagedDocument(f"journal {document['_id']}: {error}") from error

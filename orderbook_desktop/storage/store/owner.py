@@ -24,6 +24,7 @@ _TOKEN: Final = secrets.token_hex(8)
 _HEARD_WITHIN_MS: Final = 45_000
 # The system gives the start of a process to a hundredth of a second.
 _START_MARGIN_MS: Final = 1_000
+_LARGEST_PID: Final = (1 << 31) - 1
 
 # After one of these causes a recorder continues by itself, with a new segment, as soon as it can.
 _PASSING: Final = frozenset(
@@ -75,9 +76,8 @@ def is_gone(segment: Document) -> bool:
     False also if that can't be known: it ran on another machine or in another container, or its
     process id is in use again. Then only a heartbeat that stops shows the end.
     """
-    owner = _owner_of(segment)
-    pid = owner.get("pid")
-    if is_ours(segment) or owner.get("host") != _SPACE or not isinstance(pid, int):
+    owner, pid = _owner_of(segment), _pid_of(segment)
+    if is_ours(segment) or owner.get("host") != _SPACE or pid is None:
         return False
     # Imported here because the first picture doesn't need it.
     import psutil  # noqa: PLC0415
@@ -94,10 +94,10 @@ def is_live(segment: Document, now_ms: int) -> bool:
     up to `_HEARD_WITHIN_MS`.
     """
     owner, alive_ms = _owner_of(segment), segment.get("alive_ms")
-    pid = owner.get("pid")
+    pid = _pid_of(segment)
     if is_ours(segment):
         return True
-    if not isinstance(alive_ms, int) or not isinstance(pid, int):
+    if not isinstance(alive_ms, int) or pid is None:
         return False
     if owner.get("host") != _SPACE:
         return abs(now_ms - alive_ms) <= _HEARD_WITHIN_MS
@@ -124,6 +124,13 @@ def _owner_of(segment: Document) -> Document:
     """Return the owner's fields; empty if the document is damaged."""
     owner = segment.get("owner")
     return owner if isinstance(owner, dict) else {}
+
+
+def _pid_of(segment: Document) -> int | None:
+    """Return the owner's process id; None if it is damaged."""
+    pid = _owner_of(segment).get("pid")
+    is_possible = isinstance(pid, int) and 0 < pid <= _LARGEST_PID
+    return pid if is_possible else None
 
 
 class RecorderState(Enum):

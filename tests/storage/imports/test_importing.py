@@ -30,8 +30,12 @@ from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.import_journal import ImportBusy, ImportJournal, settle_imports
-from orderbook_desktop.storage.store.schema import Document
+from orderbook_desktop.storage.store.import_journal import (
+    ImportBusy,
+    ImportEntry,
+    ImportJournal,
+    settle_imports,
+)
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt
 from tests.storage.imports.made import Collected, contents, imported, recorded_rows
@@ -326,10 +330,10 @@ async def test_cancelled_when_all_is_written_it_is_there(
 ) -> None:
     settle = ImportJournal.settle
 
-    async def cancelled(self: ImportJournal, document: Document) -> None:
-        if document["state"] == "committing":
+    async def cancelled(self: ImportJournal, entry: ImportEntry) -> None:
+        if entry.state == "committing":
             running.cancel()
-        await settle(self, document)
+        await settle(self, entry)
 
     monkeypatch.setattr(ImportJournal, "settle", cancelled)
     running = asyncio.create_task(imported(database, two_runs().messages, tmp_path))
@@ -436,7 +440,7 @@ async def test_killed_anywhere_it_is_there_as_a_whole_or_not_at_all(
         code = await asyncio.to_thread(_told, dying, f"{victim.name} {writes}")
         assert code in ("0", str(-signal.SIGKILL))
         victim.connect(server.dsn)
-        await settle_imports(victim)
+        await settle_imports(victim, set())
         found = await contents(victim)
         nothing = {name: found["meta"] if name == "meta" else [] for name in found}
         assert found in (whole, nothing), f"killed at write {writes}"
@@ -458,7 +462,7 @@ async def test_an_import_that_goes_on_is_left_alone(
     put, settled = ChunkStore.put, []
 
     async def nosy(self: ChunkStore, *arguments: object) -> int:
-        settled.append(await settle_imports(database))
+        settled.append(await settle_imports(database, set()))
         return await put(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ChunkStore, "put", nosy)
@@ -597,6 +601,34 @@ async def test_a_server_that_is_lost_may_come_back(
     (done,) = await imported(database, two_runs().messages, tmp_path)
     assert (done.events, done.known) == (420, 0)
     assert (await verify(database, "BTCUSDT")).fault is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"state": "x"},
+        {"segments": "abc"},
+        {"loose": [5]},
+        {"markets": None},
+        {"state": "committing", "known": ["x"]},
+    ],
+)
+@pytest.mark.expects_log("ERROR .*the import import:damaged can't be settled: .*journal")
+async def test_a_damaged_journal_keeps_no_import_and_no_recorder(
+    database: Database, tmp_path: Path, damage: dict[str, object]
+) -> None:
+    await ImportJournal(database, "import:damaged").begin(["ETHUSDT"])
+    await database.collection("meta").update_one({"_id": "import:damaged"}, {"$set": damage})
+    (done,) = await imported(database, two_runs().messages, tmp_path)
+    assert done.events == 420
+    assert (await verify(database, "BTCUSDT")).fault is None
+    database.prepared = False
+    await Recorder(database).prepare()
+    assert database.prepared
+    reported: set[str] = set()
+    for _ in range(2):
+        assert await settle_imports(database, reported) == 0
+    assert reported == {"import:damaged"}
 
 
 async def test_imports_of_one_market_wait_for_each_other(

@@ -268,6 +268,13 @@ async def test_imported_loose_events_go_by_size_only(database: Database) -> None
     assert await LooseEvents(database).lists("ETHUSDT") == []
 
 
+async def test_a_damaged_note_of_a_removal_keeps_nothing_from_going(database: Database) -> None:
+    _, new = await days_of(database, Tape(), 0, 10)
+    await database.collection("meta").insert_one({"_id": "removal:x", "market": 5})
+    await prune(database, Retention(days=1))
+    assert await keys(database) == {new.id}
+
+
 @pytest.mark.parametrize("damage", [{"market": 5}, {"event_count": None}])
 async def test_a_damaged_loose_chunk_keeps_no_other(
     database: Database, damage: dict[str, object]

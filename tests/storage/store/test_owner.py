@@ -6,8 +6,9 @@ import pytest
 
 from orderbook_desktop.storage.failures import DatabaseFailed
 from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.store.database import Database, DatabaseTimes
-from orderbook_desktop.storage.store.owner import recorded_by_others
+from orderbook_desktop.storage.store.owner import RecorderState, recorded_by_others, recorder_states
 from tests.storage.recording_fixtures import Tape, started, until_stored
 
 
@@ -44,6 +45,21 @@ async def test_a_damaged_segment_does_not_hide_the_others(
     await segments.update_many({}, {"$set": fields})
     await segments.update_one({"market": "BTCUSDT"}, {"$unset": {field: ""}})
     assert "ETHUSDT" in await recorded_by_others(database)
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 2**31, 2**63 - 1, True, "7", None])
+async def test_a_process_that_can_not_be_is_not_known_to_be_gone(
+    recorder: Recorder, database: Database, pid: object
+) -> None:
+    tape = Tape()
+    started(recorder, tape)
+    await until_stored(database, 1)
+    await recorder.close()
+    fields = {"owner.token": "another", "owner.pid": pid, "end_cause": None}
+    await database.collection("segments").update_many({}, {"$set": fields})
+    assert await recorded_by_others(database) == {tape.market}
+    assert await recorder_states(database) == {tape.market: RecorderState.GONE}
+    assert await CrashWatch(database).close_crashed() == 0
 
 
 @pytest.mark.expects_log("WARNING .*the database failed")

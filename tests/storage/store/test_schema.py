@@ -167,6 +167,17 @@ async def test_segments_of_an_older_recorder_are_found_later_on(database: Databa
     assert segment["archived_id"] == segment["snapshot_id"]
 
 
+@pytest.mark.parametrize("damage", [{}, {"snapshot_id": "x"}, {"snapshot_id": None}])
+async def test_a_damaged_segment_of_an_older_recorder_stays_as_it_is(
+    database: Database, damage: dict[str, object]
+) -> None:
+    await database.prepare()
+    damaged = {"_id": "damaged", "market": "ETHUSDT", **damage}
+    await database.collection("segments").insert_one(damaged)
+    await database.prepare()
+    assert await all_of(database, "segments") == [damaged]
+
+
 async def test_a_version_that_is_not_known_yet_is_left_alone(database: Database) -> None:
     await as_version_1(database, 1)
     await database.collection("meta").update_one({}, {"$set": {"version": 3}})
