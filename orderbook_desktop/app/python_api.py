@@ -19,7 +19,7 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.storage.exports.exporting import NothingRecorded
-from orderbook_desktop.storage.failures import driver_failures_told
+from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.storage.reading.recording import Recording, books_at
 
 _T = TypeVar("_T")
@@ -121,7 +121,7 @@ class RecordingReader:
             raise NothingRecorded(self.symbol)
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        with driver_failures_told():
+        with driver_failures_raised():
             return self._loop.run(work)
 
     async def _rows(self, from_ms: int | None, to_ms: int | None) -> AsyncGenerator[LevelRows]:
@@ -136,7 +136,7 @@ class RecordingReader:
 
 async def _with_known_errors(items: AsyncGenerator[_T]) -> AsyncGenerator[_T]:
     """Iterate over `items`; the driver's errors become `KnownError`s."""
-    with driver_failures_told():
+    with driver_failures_raised():
         async with aclosing(items):
             async for item in items:
                 yield item

@@ -102,9 +102,9 @@ async def _show(
         recents=preferences.recents,
     )
     view = BrowserView(library_of_desk(desk), web_options(settings))
-    browsers = BrowserViewSwitch(view, program.tell_of_bug)
+    browsers = BrowserViewSwitch(view, program.report_bug)
     place = ProgramRecordingPlace(settings, program, preferences)
-    caught = UnexpectedErrors(program.tell_of_bug).caught(asyncio.get_running_loop())
+    caught = UnexpectedErrors(program.report_bug).caught(asyncio.get_running_loop())
     stop = asyncio.Event()
     with caught, stop_on_signals(stop):
         window = MainWindow(

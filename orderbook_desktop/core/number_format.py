@@ -30,9 +30,9 @@ def with_thousands(decimal: str) -> str:
     return f"{sign}{int(whole):,}{point}{fraction}"
 
 
-def counted(count: int, what: str) -> str:
-    """Return `1 event`, `2,000 events`."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+def counted(count: int, what: str, plural: str = "") -> str:
+    """Return `1 event`, `2,000 events`; `plural` is the form that doesn't just end in s."""
+    return f"{count:,} {what if count == 1 else plural or f'{what}s'}"
 
 
 def percent_text(percent: float) -> str:

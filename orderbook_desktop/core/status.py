@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from orderbook_desktop.core.time_text import age_text
+
 # A book is stale if it is older: no event came, or the events that came are late.
 STALE_AFTER_MS: Final = 5_000
 
@@ -73,13 +75,3 @@ def badge_for(status: FeedStatus, now_ns: int) -> Badge:
         state = FeedState.STALE
     text = state.value if age_ms is None else f"{state.value} · {age_text(age_ms)}"
     return Badge(state, age_ms, text, status.detail)
-
-
-def age_text(age_ms: int) -> str:
-    """Return an age in whole units, rounded down: `0.2 s`, `12 s`, `3 min`, `2 h`."""
-    if age_ms < 10_000:
-        return f"{age_ms // 1000}.{age_ms % 1000 // 100} s"
-    seconds = age_ms // 1000
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

@@ -34,6 +34,16 @@ def duration_text(ms: int) -> str:
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest:03}"
 
 
+def age_text(age_ms: int) -> str:
+    """Return an age in whole units, rounded down: `0.2 s`, `12 s`, `3 min`, `2 h`."""
+    if age_ms < 10_000:
+        return f"{age_ms // 1000}.{age_ms % 1000 // 100} s"
+    seconds = age_ms // 1000
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
+
+
 def _moment(ms: int, zone: tzinfo | None = None) -> datetime | None:
     seconds, rest = divmod(ms, 1_000)
     try:

@@ -74,13 +74,13 @@ class Program:
         self._desks: list[ProgramDesk] = []
         self._followed: set[FollowedMarket] = set()
         # The tasks of the program, and the tasks of the present engine.
-        self._changes = Jobs(self.tell_of_bug)
-        self._jobs = Jobs(self.tell_of_bug)
+        self._changes = Jobs(self.report_bug)
+        self._jobs = Jobs(self.report_bug)
         self._demo_exchange: DemoExchange | None = None
         self._entering_demo = False
         self._has_engine = True
         self._started = False
-        self.engine = Engine(settings, self.tell_of_bug, times.engine)
+        self.engine = Engine(settings, self.report_bug, times.engine)
         # The kept recordings are of the real market, and don't belong in the demo's database.
         kept_recordings = None if demo else recordings
         self.recordings = RecordingSet(
@@ -159,7 +159,7 @@ class Program:
             self._entering_demo = True
             self._changes.start(self._change_to_demo(), "start of the demo")
 
-    def tell_of_bug(self, error: BaseException) -> None:
+    def report_bug(self, error: BaseException) -> None:
         """Notify the person of a bug, whose details are in the log."""
         text = (
             f"Something went wrong that should not have ({type(error).__name__}); the details "
@@ -239,7 +239,7 @@ class Program:
         self._demo_exchange, self.demo = exchange, True
         self.offer = SymbolList()
         self.board.clear()
-        self._take_engine(Engine(exchange.settings(), self.tell_of_bug, self._times.engine))
+        self._take_engine(Engine(exchange.settings(), self.report_bug, self._times.engine))
         await self._begin()
         self._jobs.start(self._watch_demo(exchange), "watch over the demo")
 

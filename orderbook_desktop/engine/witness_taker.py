@@ -14,7 +14,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthSnapshot
 from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.engine.market_session import MarketSession
-from orderbook_desktop.storage.failures import driver_failures_told
+from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.witnesses import Witnesses
 
@@ -96,7 +96,7 @@ class WitnessTaker:
                 return False
             taken_ms = self._now_ns() // 1_000_000
             witness = Witness(snapshot, _DEPTH, taken_ms, segment_id, horizon)
-            with driver_failures_told():
+            with driver_failures_raised():
                 await Witnesses(self._database).put(witness)
         except KnownError as error:
             _log.info("%s: no snapshot to verify the recording by: %s", session.market, error)

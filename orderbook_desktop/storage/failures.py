@@ -26,7 +26,7 @@ class DatabaseFailed(DatabaseError):
 
 
 @contextmanager
-def driver_failures_told() -> Iterator[None]:
+def driver_failures_raised() -> Iterator[None]:
     """Raise PyMongo's errors as `DatabaseFailed` inside the context."""
     from pymongo.errors import OperationFailure, PyMongoError  # noqa: PLC0415 (storage.store.database)
 

@@ -94,6 +94,8 @@ def test_counts_in_words() -> None:
         "1 event",
         "2,000 events",
     ]
+    belonging = [counted(count, "event belongs", "events belong") for count in (1, 2)]
+    assert belonging == ["1 event belongs", "2 events belong"]
 
 
 def levels(*pairs: tuple[int, int]) -> Levels:

@@ -8,9 +8,9 @@ from orderbook_desktop.core.status import (
     FeedState,
     FeedStatus,
     SourceKind,
-    age_text,
     badge_for,
 )
+from orderbook_desktop.core.time_text import age_text
 
 NOW_NS = 1_700_000_000_000_000_000
 MS = 1_000_000
@@ -53,15 +53,3 @@ def test_the_age_counts_by_our_own_clock() -> None:
         status = FeedStatus(FeedState.SYNCED, SourceKind.MONGO, received_ns, "", as_of_ns)
         shown = badge_for(status, NOW_NS)
         assert (shown.state, shown.age_ms) == (FeedState.STALE, STALE_AFTER_MS + 1)
-
-
-@pytest.mark.parametrize(
-    ("age_ms", "text"),
-    [
-        *((0, "0.0 s"), (99, "0.0 s"), (100, "0.1 s"), (299, "0.2 s"), (9_999, "9.9 s")),
-        *((10_000, "10 s"), (119_999, "119 s"), (120_000, "2 min"), (179_999, "2 min")),
-        *((7_199_999, "119 min"), (7_200_000, "2 h"), (360_000_000, "100 h")),
-    ],
-)
-def test_ages(age_ms: int, text: str) -> None:
-    assert age_text(age_ms) == text

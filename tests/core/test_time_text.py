@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from orderbook_desktop.core.time_text import (
+    age_text,
     duration_text,
     recent_text,
     time_of_day_text,
@@ -44,3 +45,15 @@ def test_a_time_beyond_the_calendar_is_shown_as_it_is() -> None:
 )
 def test_durations(ms: int, text: str) -> None:
     assert duration_text(ms) == text
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "text"),
+    [
+        *((0, "0.0 s"), (99, "0.0 s"), (100, "0.1 s"), (299, "0.2 s"), (9_999, "9.9 s")),
+        *((10_000, "10 s"), (119_999, "119 s"), (120_000, "2 min"), (179_999, "2 min")),
+        *((7_199_999, "119 min"), (7_200_000, "2 h"), (360_000_000, "100 h")),
+    ],
+)
+def test_ages(age_ms: int, text: str) -> None:
+    assert age_text(age_ms) == text

@@ -151,7 +151,7 @@ async def test_a_fault_of_ours_is_told_with_the_place_of_the_log(
     stranded: Settings, logged: str
 ) -> None:
     desk = one_desk(stranded, current_log=lambda: logged)
-    desk.program.tell_of_bug(ZeroDivisionError())
+    desk.program.report_bug(ZeroDivisionError())
     (notice,) = desk.notices
     assert f"(ZeroDivisionError); the details are in {logged or 'the log'}." in notice.text
     await end(desk)

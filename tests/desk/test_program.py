@@ -131,7 +131,7 @@ async def test_a_window_that_opens_later_knows_the_symbols(settings: Settings) -
 async def test_notices_of_the_program_are_every_window_s(stranded: Settings) -> None:
     program = Program(stranded, times=DESK_TIMES)
     first, second = _desk(program, "BTC/USDT"), _desk(program, "ETH/USDT")
-    program.tell_of_bug(ZeroDivisionError())
+    program.report_bug(ZeroDivisionError())
     first.select_symbol("no such thing")
     assert [one.key for one in first.notices] == ["bug", "symbol"]
     assert [one.key for one in second.notices] == ["bug"]

@@ -16,7 +16,7 @@ import typer
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.storage.errors import folder_error
-from orderbook_desktop.storage.failures import driver_failures_told
+from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState, redacted_dsn
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.patient_database import PatientDatabase
@@ -65,7 +65,7 @@ async def open_database(settings: Settings, *, existing: bool = True) -> AsyncIt
         connect()
         # The server may move: another copy of the program can take it over.
         server.subscribe(connect)
-        with driver_failures_told():
+        with driver_failures_raised():
             if reading is not None:
                 await _check_recorded(reading, settings)
             yield database

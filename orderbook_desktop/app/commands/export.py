@@ -12,6 +12,7 @@ from orderbook_desktop.app.commands.database_session import open_database
 from orderbook_desktop.app.commands.long_work import WorkProgress, run_interruptibly
 from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.settings import Settings, symbol_and_market
+from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.timeline import Timeline
 from orderbook_desktop.formats.names import ExportFormat
@@ -91,8 +92,8 @@ class _Passes:
 
 def _report(path: Path, done: Exported, timeline: Timeline) -> None:
     size = path.stat().st_size
-    runs = "one unbroken run" if done.books == 1 else f"{done.books} unbroken runs"
-    typer.echo(f"{path}: {done.rows:,} rows of {runs}, {size:,} bytes.")
+    rows, runs = counted(done.rows, "row"), counted(done.books, "unbroken run")
+    typer.echo(f"{path}: {rows} of {runs}, {counted(size, 'byte')}.")
     if done.moved_ns:
         typer.echo(
             "orderbook-desktop: the recording computer's clock was behind the exchange's; local "

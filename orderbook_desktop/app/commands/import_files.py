@@ -129,8 +129,7 @@ def _report(imported: ImportedMarket, db_name: str) -> None:
     """Print the result of one market on standard output, and remarks on standard error."""
     market = imported.market
     if imported.segments:
-        count = len(imported.segments)
-        runs = "one unbroken run" if count == 1 else f"{count} unbroken runs"
+        runs = counted(len(imported.segments), "unbroken run")
         span = f"{time_text(imported.timeline.from_ms)} to {time_text(imported.timeline.to_ms)}"
         events = counted(imported.events, "event")
         typer.echo(f"{market}: {events} in {runs}, {span}, into {db_name}.")
@@ -150,8 +149,8 @@ def _remarks(imported: ImportedMarket) -> Iterator[str]:
     for gap in imported.gaps if imported.segments else ():
         yield f"gap from {time_text(gap.from_ms)} to {time_text(gap.to_ms)}: {gap.account}"
     if imported.known and (imported.segments or imported.loose):
-        more = "1 more event was" if imported.known == 1 else f"{imported.known:,} more events were"
-        yield f"{more} there already."
+        known = counted(imported.known, "more event was", "more events were")
+        yield f"{known} there already."
     if counts.repeated:
         yield f"{counted(counts.repeated, 'event')} came twice, and counted once."
     if counts.implausible:
@@ -167,10 +166,13 @@ def _remarks(imported: ImportedMarket) -> Iterator[str]:
     end = last_run.end_cause if last_run is not None else None
     if last_run is not None and end is not None and end.stream_goes_on:
         yield f"{_WHY[end]} after {time_text(last_run.last_event_ms)}, and no whole book follows."
-    if imported.segments and imported.loose == 1:
-        yield "1 event belongs to no known book; it was kept apart."
-    elif imported.segments and imported.loose:
-        yield f"{imported.loose:,} events belong to no known book; they were kept apart."
+    if imported.segments and imported.loose:
+        loose = counted(
+            imported.loose,
+            "event belongs to no known book; it was",
+            "events belong to no known book; they were",
+        )
+        yield f"{loose} kept apart."
 
 
 def _odd_times(times: OddTimes) -> Iterator[str]:

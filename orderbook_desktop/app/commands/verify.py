@@ -149,18 +149,11 @@ def _coverage(found: Verified) -> list[tuple[str, str]]:
     events = f"{found.events:,} in {segments}{size}, {bytes_text(found.stored_bytes)} in all"
     lines.append(("events" if found.holds else "proven", events))
     if found.loose_events:
-        loose = (
-            "1 more event belongs"
-            if found.loose_events == 1
-            else (f"{found.loose_events:,} more events belong")
-        )
+        loose = counted(found.loose_events, "more event belongs", "more events belong")
         lines.append(("loose", f"{loose} to no known book"))
     if found.unlisted_events:
-        are = "event is" if found.unlisted_events == 1 else "events are"
-        unlisted = (
-            f"{found.unlisted_events:,} more stored {are} neither in a segment nor listed yet"
-        )
-        lines.append(("unlisted", unlisted))
+        unlisted = counted(found.unlisted_events, "more stored event is", "more stored events are")
+        lines.append(("unlisted", f"{unlisted} neither in a segment nor listed yet"))
     if found.recorder is not RecorderState.NONE:
         lines.append(("recorder", found.recorder.value))
     snapshots = counted(found.witnesses, "snapshot")

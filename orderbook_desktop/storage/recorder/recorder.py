@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.failures import Activity, until_it_works
@@ -301,8 +302,8 @@ class Recorder:
             else:
                 self._ledger.take(operation)
         for market in behind:
-            lost = self.waiting_of(market)
-            self._end_where_it_is(market, f"{lost} events could not be written before the end.")
+            lost = counted(self.waiting_of(market), "event")
+            self._end_where_it_is(market, f"{lost} could not be written before the end.")
 
     def _end_where_it_is(self, market: str, detail: str) -> None:
         for entry in self._ledger.end(market, detail):

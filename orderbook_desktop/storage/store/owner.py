@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.failures import driver_failures_told
+from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import RECORDER, SEGMENTS, Document
 
@@ -192,7 +192,7 @@ async def recorded_by_others(database: Database) -> frozenset[str]:
     (`storage.recorder.recovery`). Raises `DatabaseFailed`.
     """
     fields = {"market": 1, "owner": 1}
-    with driver_failures_told():
+    with driver_failures_raised():
         running = database.collection(SEGMENTS).find({"end_cause": None}, fields)
         found = await running.to_list(None)
     others = (segment for segment in found if not is_ours(segment) and not is_gone(segment))

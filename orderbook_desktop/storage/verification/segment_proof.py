@@ -16,6 +16,7 @@ from orderbook_desktop.core.archive import DecodedChunk, same_book, verify_chunk
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import EARLIEST_MS, in_ms
+from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.witness import NOWHERE, Witness, contradictions
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.segment_reader import (
@@ -265,7 +266,9 @@ class SegmentProof:
         if self._proven_id != segment.last_id:
             raise self._fault("the events end elsewhere than the segment says", self._proven_id)
         if self.events != segment.event_count:
-            reason = f"the segment has {self.events:,} events and says {segment.event_count:,}"
+            reason = (
+                f"the segment has {counted(self.events, 'event')} and says {segment.event_count:,}"
+            )
             raise self._fault(reason, None)
         if self._first is not None and self._latest is not None:
             self._check_ends(self._first, self._latest, base_ms)

@@ -81,13 +81,13 @@ def test_what_is_imported_and_exported_is_the_true_book(tmp_path: Path) -> None:
     done = run_command(tmp_path, "import", str(path))
     assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
     assert done.stdout.startswith("BTCUSDT: 19")
-    assert " events in one unbroken run, " in done.stdout
+    assert " events in 1 unbroken run, " in done.stdout
     assert "orderbook-desktop: BTCUSDT: 2 events belong to no known book" in done.stderr
     out = tmp_path / "book.csv.gz"
     done = run_command(tmp_path, "export", "btc/usdt", *_MEMBERS, str(out))
     assert done.returncode == 0, done.stderr
     assert f"{out}: " in done.stdout
-    assert "rows of one unbroken run" in done.stdout
+    assert "rows of 1 unbroken run" in done.stdout
     truth = true_books(path)
     assert len(truth) > 150
     assert rebuilt(out) == truth
@@ -183,7 +183,7 @@ def test_the_new_events_of_a_file_that_grew_are_reported(tmp_path: Path) -> None
         path.write_bytes(b"".join(lines[:end]))
         done = run_command(tmp_path / "data", "import", str(path))
         assert done.returncode == 0, done.stderr
-        assert " in one unbroken run, " in done.stdout
+        assert " in 1 unbroken run, " in done.stdout
         assert done.stderr == (
             f"orderbook-desktop: BTCUSDT: {sentence} there already.\n" * bool(sentence)
         )
@@ -261,7 +261,7 @@ def test_more_files_than_may_be_open_at_first(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.stdout.startswith("BTCUSDT: 80 events in one unbroken run"), done.stderr
+    assert done.stdout.startswith("BTCUSDT: 80 events in 1 unbroken run"), done.stderr
 
 
 def test_a_hole_without_a_book_after_it_is_reported(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_request_to_end_after_the_whole_export(
     monkeypatch.setattr(export_command, "export", done)
     arguments = (load_settings(), "BTCUSDT", ExportFormat.TARDIS, path)
     assert run_export(*arguments, from_ms=None, to_ms=None, force=False) == 0
-    assert "7 rows of one unbroken run" in capsys.readouterr().out
+    assert "7 rows of 1 unbroken run" in capsys.readouterr().out
 
 
 def test_two_formats_at_once(tmp_path: Path) -> None:

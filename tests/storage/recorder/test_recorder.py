@@ -510,7 +510,7 @@ async def test_what_was_written_in_time_belongs_to_its_segment(
         for segment in await all_of(database, "segments", market=market):
             lost = recorder.waiting_of(market)
             assert segment["end_cause"] == ("database" if lost else "user")
-            assert not lost or segment["end_detail"].startswith(f"{lost} events could not")
+            assert not lost or segment["end_detail"].startswith(f"{lost:,} events could not")
     assert stored + recorder.waiting == 4_003
     assert recorder.sink("BTCUSDT").counts.events > 0
 
