@@ -95,12 +95,7 @@ async def _show(
         current_log=current_log,
         times=times.desk,
     )
-    desk = LiveDesk(
-        program,
-        symbol=first_symbol(settings, preferences),
-        source_kind=first_source(settings, preferences),
-        recents=preferences.recents,
-    )
+    desk = _first_desk(program, settings, preferences)
     view = BrowserView(library_of_desk(desk), web_options(settings))
     browsers = BrowserViewSwitch(view, program.report_bug)
     place = ProgramRecordingPlace(settings, program, preferences)
@@ -124,6 +119,15 @@ async def _show(
                 await _close(browsers, desk, program, times)
             finally:
                 window.finish_close()
+
+
+def _first_desk(program: Program, settings: Settings, preferences: Preferences) -> LiveDesk:
+    return LiveDesk(
+        program,
+        symbol=first_symbol(settings, preferences),
+        source_kind=first_source(settings, preferences),
+        recents=preferences.recents,
+    )
 
 
 async def _serve(browsers: BrowserViewSwitch) -> None:

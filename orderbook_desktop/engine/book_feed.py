@@ -90,11 +90,9 @@ class BookFeed:
     ) -> None:
         self.problem: KnownError | None = None
         self._market = market
-        self._snapshots = snapshots
-        self._stream = stream
+        self._snapshots, self._stream = snapshots, stream
         self._kind = kind
-        self._first_delay = first_delay
-        self._longest_delay = longest_delay
+        self._first_delay, self._longest_delay = first_delay, longest_delay
         self._now = now
         self._now_ns = now_ns
         self._age_clock_ns = age_clock_ns
