@@ -39,8 +39,7 @@ from orderbook_desktop.exchange.errors import (
 from orderbook_desktop.exchange.http import status_of_proxy
 from orderbook_desktop.exchange.limits import message_limit
 from orderbook_desktop.exchange.proxies import Proxy, proxy_for
-from orderbook_desktop.exchange.silence import LEAST_SILENCE_S
-from orderbook_desktop.exchange.suspension import Clocks, Suspension, SuspensionWatch
+from orderbook_desktop.exchange.silence import LEAST_SILENCE_S, Clocks, Suspension, SuspensionWatch
 from orderbook_desktop.exchange.wanted_streams import Confirmed, Refused, WantedStreams
 from orderbook_desktop.system.tasks import ending, set_within
 

@@ -20,8 +20,8 @@ from orderbook_desktop.core.sources import StreamBroken, StreamItem
 from orderbook_desktop.exchange.errors import ExchangeError, RateLimited
 from orderbook_desktop.exchange.limits import connection_limit
 from orderbook_desktop.exchange.link import LinkEnd, StreamLink, StreamTimes, open_socket
+from orderbook_desktop.exchange.silence import Clocks, Suspension, system_clocks
 from orderbook_desktop.exchange.subscription import Subscription
-from orderbook_desktop.exchange.suspension import Clocks, Suspension, system_clocks
 from orderbook_desktop.system.attempts import Attempts
 from orderbook_desktop.system.tasks import ending
 

@@ -19,7 +19,7 @@ from orderbook_desktop.core.version import __version__
 from orderbook_desktop.web.changes_stream import ChangesForm, raw_levels, resumed_seq
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.frames import Encoding, accepts_gzip
-from orderbook_desktop.web.hub import Hub
+from orderbook_desktop.web.hub import Hub, SeatedStream
 from orderbook_desktop.web.queries import (
     OF_SYMBOLS,
     REFUSALS,
@@ -28,7 +28,6 @@ from orderbook_desktop.web.queries import (
     LastEventId,
     SymbolQuery,
 )
-from orderbook_desktop.web.seated_stream import SeatedStream
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""All broadcasts of one server: the hub opens channels, looks at their books, and closes them."""
+"""All broadcasts of one server: the hub, its channels, and the streams of its viewers."""
 
 from __future__ import annotations
 
@@ -6,21 +6,31 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
+
+from fastapi.sse import EventSourceResponse
+from starlette.types import Receive, Scope, Send
 
 from orderbook_desktop.core.library import BookLibrary
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.system.steady_clock import steady_ns
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.errors import Closing, TooMany
-from orderbook_desktop.web.frames import Frame, opening_frame
+from orderbook_desktop.web.frames import Encoding, Frame, opening_frame
 from orderbook_desktop.web.options import Limits
 
 _log = logging.getLogger(__name__)
 
 _RETRY_MS: Final = 1000
+
+# No proxy or cache may store an event, or delay it.
+_HEADERS: Final = {
+    "cache-control": "no-store",
+    "vary": "accept-encoding",
+    "x-accel-buffering": "no",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,3 +291,37 @@ class Hub:
                     await channel.waiting.wait()
         except TimeoutError:
             _log.info("%s is not known after %.1f s", channel.info.symbol, patience_s)
+
+
+class SeatedStream(EventSourceResponse):
+    """Sends the frames of `seat` in `form`, from the moment `last_seq` on; then leaves the seat."""
+
+    def __init__(
+        self, seat: Seat, form: StreamForm, *, last_seq: int | None, encoding: Encoding
+    ) -> None:
+        self._seat = seat
+        self._bytes = _encoded(seat, form, last_seq, encoding)
+        super().__init__(self._bytes, headers={**_HEADERS, **encoding.headers})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the stream ends or the viewer disconnects."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._seat.leave()
+
+    async def stream_response(self, send: Send) -> None:
+        """Send head, frames and end."""
+        # Not every event loop ends abandoned generators.
+        async with aclosing(self._bytes):
+            await super().stream_response(send)
+
+
+async def _encoded(
+    seat: Seat, form: StreamForm, last_seq: int | None, encoding: Encoding
+) -> AsyncGenerator[bytes, None]:
+    yield encoding.start()
+    async with aclosing(seat.frames(form, last_seq)) as frames:
+        async for frame in frames:
+            yield encoding.take(frame)
+    yield encoding.end()

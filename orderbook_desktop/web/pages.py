@@ -17,7 +17,7 @@ from orderbook_desktop.web.book_view import steps_for, view_of
 from orderbook_desktop.web.changes_stream import moment_id, resumed_seq
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.frames import Encoding, Frame, accepts_gzip, event_frame
-from orderbook_desktop.web.hub import Hub
+from orderbook_desktop.web.hub import Hub, SeatedStream
 from orderbook_desktop.web.queries import (
     OF_SYMBOLS,
     OF_VALUES,
@@ -30,7 +30,6 @@ from orderbook_desktop.web.queries import (
     chosen_step,
     of_pages,
 )
-from orderbook_desktop.web.seated_stream import SeatedStream
 from orderbook_desktop.web.templates import PageView, Templates
 
 # After this time the page is sent without a book: it then says "syncing".

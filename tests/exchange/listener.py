@@ -17,8 +17,8 @@ from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import DiffStream, StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.exchange.link import StreamTimes
+from orderbook_desktop.exchange.silence import Clocks, system_clocks
 from orderbook_desktop.exchange.stream import BinanceStreams
-from orderbook_desktop.exchange.suspension import Clocks, system_clocks
 from tests.exchange.scripted_server import ScriptedServer, frame
 
 

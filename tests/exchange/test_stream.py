@@ -14,8 +14,8 @@ from orderbook_desktop.core.errors import BugError
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamConnected
 from orderbook_desktop.exchange.link import StreamTimes
+from orderbook_desktop.exchange.silence import Clocks
 from orderbook_desktop.exchange.stream import BinanceStreams
-from orderbook_desktop.exchange.suspension import Clocks
 
 from .listener import (
     HandTime,

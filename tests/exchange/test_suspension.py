@@ -15,14 +15,14 @@ import pytest
 
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.exchange.link import StreamTimes
-from orderbook_desktop.exchange.stream import BinanceStreams
-from orderbook_desktop.exchange.subscription import Subscription
-from orderbook_desktop.exchange.suspension import (
+from orderbook_desktop.exchange.silence import (
     Clocks,
     Suspension,
     SuspensionWatch,
     system_clocks,
 )
+from orderbook_desktop.exchange.stream import BinanceStreams
+from orderbook_desktop.exchange.subscription import Subscription
 
 from .listener import HandTime, Listener, be_active, listening, until
 from .scripted_server import ScriptedServer, frame, scripted_server
