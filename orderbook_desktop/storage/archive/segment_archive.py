@@ -205,7 +205,7 @@ class SegmentArchive:
         """Return the events of the next chunk; none while its end is not known."""
         market, after_id = held.market, held.archived_id
         levels = len(start.bids.prices) + len(start.asks.prices)
-        listed = {u for one in await self._loose.lists(market, waiting=True) for u in one.ids}
+        listed = {u for loose in await self._loose.lists(market, waiting=True) for u in loose.ids}
         raw = RawEvents(self._database, market)
         found: list[DepthDiff] = []
         last_id = after_id

@@ -168,7 +168,9 @@ async def newest_running(database: Database, market: str) -> RunningBook | None:
     Raises PyMongo's errors, and `DamagedDocument`.
     """
     found = database.collection(SEGMENTS).find({"end_cause": None, "market": market})
-    running = [_reach_of(one) for one in await found.to_list(None) if not is_gone(one)]
+    running = [
+        _reach_of(document) for document in await found.to_list(None) if not is_gone(document)
+    ]
     books = Checkpoints(database)
     # A segment left open on another machine may have higher ids, but not later times.
     for segment in sorted(running, reverse=True):

@@ -101,7 +101,7 @@ class RawEvents:
         for start in range(0, len(ids), _MANY):
             query = {"market": self._market, "u": {"$in": list(ids[start : start + _MANY])}}
             found += await events.find(query).sort("u", 1).to_list(None)
-        return [checked_event(one) for one in found]
+        return [checked_event(document) for document in found]
 
     async def listed(self, ids: Sequence[int]) -> list[DepthDiff]:
         """Return the stored events with these final ids, in the order in which they came.
@@ -164,14 +164,17 @@ class RawEvents:
         }
         events = self._database.collection(DEPTH_EVENTS)
         found = await events.find(query).sort("u", 1).limit(1).to_list(None)
-        return [checked_event(one) for one in found]
+        return [checked_event(document) for document in found]
 
     async def between(self, after_id: int, last_id: int) -> dict[int, int]:
         """Return receive times (ns) by final id, of the events after `after_id` to `last_id`."""
         query = {"market": self._market, "u": {"$gt": after_id, "$lte": last_id}}
         fields = {"u": 1, "received_ns": 1}
         found = self._database.collection(DEPTH_EVENTS).find(query, fields)
-        return {int(one["u"]): int(one["received_ns"]) for one in await found.to_list(None)}
+        return {
+            int(document["u"]): int(document["received_ns"])
+            for document in await found.to_list(None)
+        }
 
     async def outside(self, ranges: Iterable[tuple[int, int]]) -> dict[int, int]:
         """Return receive times (ns) by final id, of the events in none of `ranges`.
@@ -267,9 +270,9 @@ def _is_copy(stored: object, found: int | str, field: str) -> bool:
 def _unbroken(after_id: int, found: Sequence[Document]) -> list[DepthDiff]:
     """Return the events of `found` before the first hole or the first damaged event."""
     events: list[DepthDiff] = []
-    for one in found:
+    for document in found:
         try:
-            events.append(checked_event(one))
+            events.append(checked_event(document))
         except MalformedMessage:
             # Return the events before the damaged one. The next call starts with it, and raises.
             if not events:

@@ -244,7 +244,7 @@ class DatabaseStore:
         """Return the spans of chunks (see `RecordingStore`)."""
         query = {"market": market, "minute": {"$gte": first_minute, "$lte": last_minute}}
         found = await self._database.collection(DEPTH_CHUNKS).find(query, {"data": 0}).to_list(None)
-        return [span for one in found if (span := _span_of(one)) is not None]
+        return [span for document in found if (span := _span_of(document)) is not None]
 
     async def chunk_span_ending_at(self, segment_id: str, last_id: int) -> ChunkSpan | None:
         """Return the span of a chunk (see `RecordingStore`)."""
@@ -317,7 +317,7 @@ class DatabaseStore:
         query = {"market": market, "segment": {"$nin": [None, *known]}, "new": None}
         books = self._database.collection(CHECKPOINTS)
         found = await books.find(query, {"payload": 0}).to_list(None)
-        return [_stray(CHECKPOINTS, one, "update_id") for one in found]
+        return [_stray(CHECKPOINTS, document, "update_id") for document in found]
 
     async def is_there(self, stray: Stray) -> bool:
         """Whether the chunk or book is still stored (see `ProvableStore`)."""

@@ -70,7 +70,9 @@ class RunningSegments:
         """
         from pymongo import UpdateOne  # noqa: PLC0415 (see storage.store.database)
 
-        writes = [UpdateOne({"_id": one.id}, _update_of(one), upsert=new) for one in segments]
+        writes = [
+            UpdateOne({"_id": segment.id}, _update_of(segment), upsert=new) for segment in segments
+        ]
         return int((await self._segments.bulk_write(writes, ordered=False)).matched_count)
 
     async def stored(self, ids: Collection[str]) -> set[str]:

@@ -44,14 +44,14 @@ class Witnesses:
         # By both fields, since either may be damaged.
         by_id = {"_id": {"$gte": f"{market}:", "$lt": f"{market};"}}
         found = {
-            one["_id"]: one
+            document["_id"]: document
             for query in ({"market": market}, by_id)
-            for one in await collection.find(query, {"update_id": 1}).to_list(None)
+            for document in await collection.find(query, {"update_id": 1}).to_list(None)
         }
         for key in found:
             if not isinstance(key, str):
                 raise DamagedDocument(f"witness {key!r:.40}: its id is no text")
-        return sorted((_update_id(one), key) for key, one in found.items())
+        return sorted((_update_id(document), key) for key, document in found.items())
 
     async def drop(self, market: str, *, before_id: int | None = None) -> None:
         """Delete the witnesses of `market` with update ids below `before_id`; None: all of them."""
