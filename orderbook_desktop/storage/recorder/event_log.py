@@ -17,6 +17,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.event_writer import EventWriter, Insert, Outcome
 from orderbook_desktop.storage.store.loose_events import LooseEvents, archived_ids, stored_ids
+from orderbook_desktop.storage.store.segments import has_segment
 
 _log = logging.getLogger(__name__)
 
@@ -46,10 +47,12 @@ class EventLog:
         """Whether there are events that may have to be written again."""
         return bool(self._latest)
 
-    async def restore(self) -> None:
+    async def restore(self, had_segment: Callable[[str], bool] = lambda _: False) -> None:
         """Write again the latest acknowledged events that the database doesn't have any more.
 
-        Raises PyMongo's errors; repeating is harmless.
+        `had_segment` says of a market whether a segment of it was stored before the latest events.
+        If none is stored any more, the recording was deleted, and stays so. Raises PyMongo's
+        errors; repeating is harmless.
         """
         by_market: dict[str, dict[int, Insert]] = {}
         for _, event in self._latest:
@@ -57,6 +60,9 @@ class EventLog:
         for market, events in by_market.items():
             lost = await self._lost_of(market, events)
             if not lost:
+                continue
+            if had_segment(market) and not await has_segment(self._database, market):
+                self.forget(market)
                 continue
             outcome = await self._writer.write([events[final_id] for final_id in sorted(lost)])
             for refusal in outcome.refused.values():

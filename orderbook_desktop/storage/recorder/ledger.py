@@ -15,6 +15,7 @@ from typing import Final
 
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.failures import Activity, until_it_works
+from orderbook_desktop.storage.recorder.latest_entries import LatestEntries
 from orderbook_desktop.storage.recorder.pending import (
     Checkpoint,
     Close,
@@ -63,6 +64,7 @@ class Ledger:
     Call `take()` with the entries of the sinks, once the events before them are acknowledged.
     `run()` writes them in a task of its own, so that no event waits for them. `written` is called
     with each finished entry, and `vanished` with the market of a segment that was deleted.
+    `are_events_whole` tells whether all acknowledged events are stored, as far as is known.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Ledger:
         database: Database,
         written: Callable[[LedgerEntry], None],
         vanished: Callable[[str], None],
+        are_events_whole: Callable[[], bool],
         times: LedgerTimes = LEDGER_TIMES,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -78,6 +81,7 @@ class Ledger:
         self._database = database
         self._written = written
         self._vanished = vanished
+        self._are_events_whole = are_events_whole
         self._queue: deque[LedgerEntry] = deque()
         self._open: dict[str, OpenSegment] = {}
         self._wake = asyncio.Event()
@@ -86,6 +90,7 @@ class Ledger:
         self._segments = RunningSegments(database)
         self._books = Checkpoints(database)
         self._loose = LooseEvents(database)
+        self._latest = LatestEntries(database, self._begin, self._store_end, now)
         # Imports whose journal is damaged.
         self._unsettled: set[str] = set()
         # The first time is due at once.
@@ -124,6 +129,15 @@ class Ledger:
         """Whether all entries are written and no segment is open."""
         return not self._queue and not self._open
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the database has all entries that it acknowledged, as far as is known."""
+        return self._latest.is_whole
+
+    def had_segment(self, market: str) -> bool:
+        """Whether a segment of `market` was stored some time ago (see `LatestEntries`)."""
+        return self._latest.had_segment(market)
+
     def finish(self) -> None:
         """Let `run()` return when all entries are written."""
         self._finishing = True
@@ -143,10 +157,14 @@ class Ledger:
         while True:
             while self._queue:
                 ends = self._ends_in_front()
+                interruptions = self._database.interruptions
                 await self._until_it_works(partial(self._settle, self._queue[0], ends))
                 for _ in range(max(1, len(ends))):
-                    self._written(self._queue.popleft())
+                    entry = self._queue.popleft()
+                    self._latest.keep(entry, interruptions)
+                    self._written(entry)
             if self._finishing:
+                await self._restore_at_end()
                 return
             await self._pause(self._kept_up_at + self._times.persist_every_s - self._now())
             if self._now() - self._kept_up_at >= self._times.persist_every_s:
@@ -172,13 +190,12 @@ class Ledger:
 
     async def _settle(self, entry: LedgerEntry, ends: list[Close]) -> None:
         match entry:
-            case Open(segment, base):
-                await self._store_checkpoint(segment, base, is_base=True)
-                await self._store([segment])
-                segment.stored = True
-                await self._books.settle(segment.id, base)
-            case Checkpoint(segment, base):
-                await self._store_checkpoint(segment, base, is_base=False)
+            case Open(segment):
+                if segment.id in self._open:
+                    await self._begin(entry)
+            case Checkpoint(segment, book):
+                if segment.id in self._open:
+                    await self._store_checkpoint(segment, book)
             case Close():
                 ended = [end.segment for end in ends if end.segment.id in self._open]
                 if ended:
@@ -187,6 +204,17 @@ class Ledger:
                     self._open.pop(segment.id, None)
             case Loose(market, ids, key):
                 await self._loose.list_up(market, ids, key)
+
+    async def _begin(self, entry: Open) -> None:
+        """Store a segment, and the book that it begins with."""
+        segment, base = entry.segment, entry.base
+        await self._books.put(segment.id, segment.state.market, base, is_base=True)
+        await self._store([segment])
+        segment.stored = True
+        await self._books.settle(segment.id, base)
+
+    async def _store_end(self, segment: OpenSegment) -> None:
+        await self._store([segment], new=False)
 
     async def _store(self, segments: list[OpenSegment], *, new: bool = True) -> int:
         """Write the changes of `segments`; return how many were stored before.
@@ -209,6 +237,11 @@ class Ledger:
 
     async def _keep_up(self) -> None:
         """Store the ends of the segments, and at times a heartbeat; look for crashed recorders."""
+        if not self._latest.is_whole:
+            if not self._are_events_whole():
+                # A list names only stored events. They are restored within seconds.
+                return
+            await self._latest.restore()
         now = self._now()
         beat = now - self._beaten_at >= self._times.heartbeat_every_s
         due = [
@@ -218,6 +251,8 @@ class Ledger:
         ]
         for start in range(0, len(due), _SEGMENTS_A_WRITE):
             await self._persist(due[start : start + _SEGMENTS_A_WRITE])
+        if due:
+            self._latest.let_old_go()
         if beat:
             self._beaten_at = now
         if self._database.prepared and now - self._looked_at >= self._times.look_every_s:
@@ -238,14 +273,19 @@ class Ledger:
         self._database.prepared = False
         self._vanished(segment.state.market)
 
-    async def _store_checkpoint(
-        self, segment: OpenSegment, base: NewBook, *, is_base: bool
-    ) -> None:
-        if segment.id not in self._open:
+    async def _restore_at_end(self) -> None:
+        """Write again, in one attempt, what the database has lost."""
+        from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
+
+        if self._latest.is_whole or not self._database.is_connected:
             return
-        key = await self._books.put(segment.id, segment.state.market, base, is_base=is_base)
-        if is_base:
-            return
+        try:
+            await self._latest.restore()
+        except PyMongoError as error:
+            self._database.failed(Activity.KEEP_LEDGER, error)
+
+    async def _store_checkpoint(self, segment: OpenSegment, book: NewBook) -> None:
+        key = await self._books.put(segment.id, segment.state.market, book, is_base=False)
         if key not in segment.checkpoints:
             segment.checkpoints.append(key)
         while len(segment.checkpoints) > _CHECKPOINTS_KEPT:

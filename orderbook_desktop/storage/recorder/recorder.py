@@ -81,7 +81,14 @@ class Recorder:
         self._pending = PendingWrites(limit_bytes, self._wake.set)
         self._events = EventLog(database, now)
         self._restored_at = 0
-        self._ledger = Ledger(database, self._pending.forget, self._vanished, times.ledger, now)
+        self._ledger = Ledger(
+            database,
+            self._pending.forget,
+            self._vanished,
+            lambda: self.is_whole,
+            times.ledger,
+            now,
+        )
         self._sinks: dict[str, MarketSink] = {}
         self._jobs: list[asyncio.Task[None]] = []
         self._batch_size = _OPERATIONS_A_BATCH
@@ -191,7 +198,8 @@ class Recorder:
         await asyncio.wait({writing})
         self._account_for_written()
         self._ledger.finish()
-        if not self._ledger.is_settled:
+        is_whole = self._ledger.is_whole or not self._database.is_connected
+        if not self._ledger.is_settled or not is_whole:
             # A settled ledger has nothing to write for us, and may wait for a database for ever.
             await asyncio.wait({keeping}, timeout=max(0.0, ends_at - self._now()))
 
@@ -249,7 +257,7 @@ class Recorder:
         """Write again what an interrupted database has lost of the latest events."""
         interruptions = self._database.interruptions
         if not self.is_whole:
-            await self._events.restore()
+            await self._events.restore(self._ledger.had_segment)
         self._restored_at = interruptions
 
     async def prepare(self) -> None:

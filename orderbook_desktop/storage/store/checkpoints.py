@@ -140,6 +140,12 @@ class Checkpoints:
         key = book_key(segment_id, book.update_id)
         await self._books.update_one({"_id": key}, {"$unset": {"new": ""}})
 
+    async def is_settled(self, segment_id: str, book: NewBook) -> bool:
+        """Return whether the book that a segment begins with is stored, and was settled."""
+        key = book_key(segment_id, book.update_id)
+        found = await self._books.find_one({"_id": key}, {"new": 1})
+        return found is not None and "new" not in found
+
     async def drop_one(self, key: str) -> None:
         """Delete the book with that key."""
         await self._books.delete_one({"_id": key})

@@ -62,6 +62,12 @@ class LooseEvents:
             {"_id": key}, {"$setOnInsert": fields}, upsert=True
         )
 
+    async def stored(self, keys: Collection[str]) -> set[str]:
+        """Return which of the lists `keys` are stored."""
+        query = {"_id": {"$in": list(keys)}}
+        found = await self._database.collection(LOOSE_EVENTS).find(query, {"_id": 1}).to_list(None)
+        return {document["_id"] for document in found}
+
     async def lists(self, market: str, *, waiting: bool = False) -> list[LooseList]:
         """Return the lists of `market`, or only those not archived. Raises `DamagedDocument`."""
         query: Document = {"market": market} | ({"archived": False} if waiting else {})

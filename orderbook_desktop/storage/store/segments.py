@@ -83,6 +83,12 @@ async def read_segments(database: Database, market: str) -> list[StoredSegment]:
     )
 
 
+async def has_segment(database: Database, market: str) -> bool:
+    """Return whether a segment of `market` is stored, damaged ones included."""
+    found = await database.collection(SEGMENTS).find_one({"market": market}, {"_id": 1})
+    return found is not None
+
+
 async def read_segment(database: Database, segment_id: str) -> StoredSegment | None:
     """Return the segment with that id, if it is stored. Raises `DamagedDocument`."""
     document = await database.collection(SEGMENTS).find_one({"_id": segment_id})

@@ -13,7 +13,6 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.recorder.event_log import EventLog
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.server.server import DatabaseServer
@@ -27,7 +26,6 @@ from orderbook_desktop.storage.store.event_writer import (
 from orderbook_desktop.storage.store.packing import unpack
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.reference_book import ReferenceBook, diff_payload, shown, snapshot_payload
-from tests.storage.archive_fixtures import AT_ONCE, archiver_of, raw_of, record
 from tests.storage.processes import eventually
 from tests.storage.recording_fixtures import (
     ENDLESS,
