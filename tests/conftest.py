@@ -28,6 +28,7 @@ from tests.examples import register_profiles
 pytest_plugins = [
     "tests.isolation",
     "tests.log_watch",
+    "tests.warm_starts",
     "tests.leaks",
     "tests.storage.recording_fixtures",
 ]

@@ -17,6 +17,8 @@ import psutil
 import pytest
 from pytest_asyncio import is_async_test
 
+from tests.warm_starts import nursery_pids
+
 OwnChildren = Callable[[], list[psutil.Process]]
 
 _GRACE_S = 10.0
@@ -100,7 +102,10 @@ def _other_tasks() -> list[asyncio.Task[object]]:
 
 def _children() -> list[psutil.Process]:
     """Return the children of this process and theirs; zombies, which are not waited for, count."""
-    return psutil.Process().children(recursive=True) if _has_children() else []
+    if not _has_children():
+        return []
+    shared = nursery_pids()
+    return [one for one in psutil.Process().children(recursive=True) if one.pid not in shared]
 
 
 def _has_children() -> bool:

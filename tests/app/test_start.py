@@ -71,6 +71,7 @@ def test_while_an_import_is_loaded(tmp_path: Path, module: str) -> None:
     assert found == (1, "", "orderbook-desktop: Stopped; nothing was imported.\n")
 
 
+@pytest.mark.cold_start
 def test_without_a_request_the_program_runs(tmp_path: Path) -> None:
     done = run_command(tmp_path, "--version")
     assert done.returncode == 0

@@ -103,6 +103,7 @@ def _end(settings: Settings, process: subprocess.Popen[str], number: int = signa
     assert "not everything ended" not in _log(settings)
 
 
+@pytest.mark.cold_start
 @posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_window_ends_while_all_is_well(settings: Settings, number: int) -> None:

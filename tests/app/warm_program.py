@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tests.storage.ready_made import copy_new_databases
+
 _LOADED = (
     *("cli", "python_api"),
     *(f"commands.{name}" for name in ("record", "serve", "recordings", "verify", "export")),
@@ -109,6 +111,7 @@ def _serve() -> bool:
     for name in _LOADED:
         importlib.import_module(f"orderbook_desktop.app.{name}")
     importlib.import_module("motor.motor_asyncio")
+    copy_new_databases()
     # A child's last garbage collection need not look at the loaded modules.
     gc.freeze()
     for line in sys.stdin:

@@ -25,8 +25,8 @@ LEAVE = pytest.mark.allows_log("MongoClient background task encountered an error
 
 
 def capture_with_jumps(folder: Path) -> Path:
-    """Make a capture of 12 minutes whose event times jump an hour ahead, and later back."""
-    plain = write_capture(folder / "plain.gz", seed=3, seconds=720, streams=["depth@100ms"])
+    """Make a capture of 8 minutes whose event times jump an hour ahead, and later back."""
+    plain = write_capture(folder / "plain.gz", seed=3, seconds=480, streams=["depth@100ms"])
     with gzip.open(plain) as file:
         lines = file.readlines()
 
@@ -45,7 +45,7 @@ def capture_with_jumps(folder: Path) -> Path:
 async def record_and_compare(capture: Path, data_dir: Path, variables: dict[str, str]) -> None:
     """Play the capture to its end into a recorder, and check that nothing came of the jumps."""
     probe = Probe(data_dir)
-    async with played_market(capture, speed=40, loop=False) as (exchange, _, wire):
+    async with played_market(capture, speed=28, loop=False) as (exchange, _, wire):
         given = {**variables_of(exchange), **variables}
         arguments = (data_dir, "record", SYMBOL)
         async with (
@@ -92,7 +92,7 @@ async def test_that_of_the_exchange(tmp_path: Path) -> None:
 async def test_our_own(tmp_path: Path) -> None:
     """Of the program and of its database: an hour ahead, and then two back."""
     capture = await asyncio.to_thread(
-        write_capture, tmp_path / "plain.gz", seed=3, seconds=720, streams=["depth@100ms"]
+        write_capture, tmp_path / "plain.gz", seed=3, seconds=480, streams=["depth@100ms"]
     )
     now = time.monotonic()
     variables = {

@@ -20,38 +20,41 @@ from orderbook_desktop.storage.server.credentials import keep_secret, password_p
 from orderbook_desktop.system.private_files import private_folder
 
 # Names the folder in which the database is kept; all processes of the test run share it.
-_VARIABLE: Final = "READY_MADE_DATABASE"
+DATABASE_VARIABLE: Final = "READY_MADE_DATABASE"
 _NAME: Final = ServerKind.SECANTUS.value
 
 
 @contextmanager
 def shared_database() -> Iterator[None]:
     """Keep the database for this process and those that it starts, unless it got one itself."""
-    if _VARIABLE in os.environ:
+    if DATABASE_VARIABLE in os.environ:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="ready-made-") as folder:
-        os.environ[_VARIABLE] = folder
+        os.environ[DATABASE_VARIABLE] = folder
         try:
             yield
         finally:
-            del os.environ[_VARIABLE]
+            del os.environ[DATABASE_VARIABLE]
 
 
 def copy_new_databases() -> None:
-    """Copy new databases from now on, in this process; for a program that a test starts."""
-    if _VARIABLE in os.environ:
-        vars(local_server)["keep_secret"] = keep_secret_and_database
+    """Copy new databases from now on, in this process, as long as there is one to copy."""
+    vars(local_server)["keep_secret"] = keep_secret_and_database
 
 
 def keep_secret_and_database(path: Path) -> str:
-    """Return the secret in `path`; where it is a new database's password, bring the database."""
+    """Return the secret in `path`; where it is a new database's password, bring the database.
+
+    A kill meanwhile leaves no part of a database, as while one is made.
+    """
     folder = path.with_suffix("")
-    if path.name == f"{_NAME}.password" and not path.exists() and _is_empty(folder):
-        made = _ready_made()
+    is_new = path.name == f"{_NAME}.password" and not path.exists() and _is_empty(folder)
+    if is_new and DATABASE_VARIABLE in os.environ:
+        made, draft = _ready_made(), folder.with_suffix(".copy")
+        shutil.copytree(made / _NAME, draft)
         shutil.copy(password_path(made / _NAME), path)
-        for file in (made / _NAME).iterdir():
-            shutil.copy(file, folder)
+        draft.rename(folder)
     return keep_secret(path)
 
 
@@ -61,7 +64,7 @@ def _is_empty(folder: Path) -> bool:
 
 def _ready_made() -> Path:
     """Return the folder with the database; the first process that needs it makes it."""
-    made = Path(os.environ[_VARIABLE]) / "made"
+    made = Path(os.environ[DATABASE_VARIABLE]) / "made"
     if not made.exists():
         draft = Path(tempfile.mkdtemp(dir=made.parent))
         folder = draft / _NAME

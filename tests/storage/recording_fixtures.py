@@ -36,13 +36,16 @@ from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.storage.reading.change_stream import RecordedSnapshots, RecordedStreams
 from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.storage.server import local_server
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from orderbook_desktop.storage.store.database import Database, DatabaseTimes
 from orderbook_desktop.storage.store.packing import chunk_of
 from tests.core.reference_book import ReferenceBook, shown, snapshot_payload
 from tests.storage.processes import eventually
-from tests.storage.ready_made import keep_secret_and_database, shared_database
+from tests.storage.ready_made import (
+    DATABASE_VARIABLE,
+    copy_new_databases,
+    shared_database,
+)
 
 _T = TypeVar("_T")
 _names = (f"test{number}" for number in count())
@@ -56,6 +59,7 @@ PATIENT = DatabaseTimes(find_s=10.0, connect_s=60.0, answer_s=60.0)
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep a database that the tests copy."""
+    copy_new_databases()
     stack = ExitStack()
     stack.enter_context(shared_database())
     config.add_cleanup(stack.close)
@@ -63,9 +67,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def new_databases(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have new databases copied, unless the test has the mark `makes_database`."""
-    if request.node.get_closest_marker("makes_database") is None:
-        monkeypatch.setattr(local_server, "keep_secret", keep_secret_and_database)
+    """Have new databases made, not copied, if the test has the mark `makes_database`."""
+    if request.node.get_closest_marker("makes_database") is not None:
+        monkeypatch.delenv(DATABASE_VARIABLE)
 
 
 class ServerThread:

@@ -36,6 +36,7 @@ def _line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
+@pytest.mark.cold_start
 @pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal")
 def test_the_exchange_serves_until_it_is_asked_to_end(tmp_path: Path) -> None:
     with _exchange(tmp_path, "--port", "0") as process:

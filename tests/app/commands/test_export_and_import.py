@@ -76,6 +76,7 @@ def rebuilt(path: Path) -> dict[int, tuple[Pairs, Pairs]]:
     }
 
 
+@pytest.mark.cold_start
 def test_what_is_imported_and_exported_is_the_true_book(tmp_path: Path) -> None:
     path = capture(tmp_path / "capture.jsonl.gz")
     done = run_command(tmp_path, "import", str(path))

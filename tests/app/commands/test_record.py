@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 import pytest
 
-from orderbook_desktop.app.commands.record import run_record
+from orderbook_desktop.app.commands.record import _BEGINS_WITHIN_S, run_record
 from orderbook_desktop.app.commands.symbol_choice import SymbolChoice
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.engine.market_session import MarketLease, MarketSession
@@ -19,9 +20,16 @@ from orderbook_desktop.storage.server.folder_claim import FolderClaim
 
 
 async def _record(
-    settings: Settings, *arguments: str, until: Sequence[str] = (), variables: Sequence[str] = ()
+    settings: Settings,
+    *arguments: str,
+    until: Sequence[str] = (),
+    variables: Sequence[str] = (),
+    later_s: float = 0.0,
 ) -> tuple[int, str]:
-    """Run `record`, send SIGTERM once it has printed all of `until`; return code and stderr."""
+    """Run `record`; return its exit code and stderr.
+
+    It gets SIGTERM `later_s` after it has printed all of `until`.
+    """
     given = {
         "ORDERBOOK_REST_URL": settings.rest_url,
         "ORDERBOOK_WS_URL": settings.ws_url,
@@ -42,6 +50,7 @@ async def _record(
         for line in process.stderr:
             output += line
             if awaited and (awaited := {text for text in awaited if text not in line}) == set():
+                time.sleep(later_s)
                 process.send_signal(signal.SIGTERM)
         process.wait()
         process.stderr.close()
@@ -52,6 +61,7 @@ async def _record(
     return process.returncode, output
 
 
+@pytest.mark.cold_start
 async def test_several_symbols_for_a_while(settings: Settings) -> None:
     code, output = await _record(settings, "BTC/USDT", "ETH/USDT", "--duration", "15")
     assert code == 0, output
@@ -97,7 +107,10 @@ async def test_an_asset_that_nothing_is_traded_in(settings: Settings) -> None:
 
 
 async def test_the_most_traded_of_an_exchange_out_of_reach(stranded: Settings) -> None:
-    code, output = await _record(stranded, "--top", "5", until=["can't be reached"])
+    # Stopped within its first second, it has not failed.
+    code, output = await _record(
+        stranded, "--top", "5", until=["can't be reached"], later_s=_BEGINS_WITHIN_S
+    )
     first, last = output.splitlines()
     assert "Trying again." in first
     assert last == "orderbook-desktop: Nothing was recorded: it was stopped before it could begin."

@@ -126,6 +126,7 @@ def test_named_symbols_are_the_only_ones_on_offer(settings: Settings) -> None:
     _with_engine(settings, check)
 
 
+@pytest.mark.cold_start
 async def test_the_command_serves_until_it_is_stopped(settings: Settings) -> None:
     options = {
         "--rest-url": settings.rest_url,

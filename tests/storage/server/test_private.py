@@ -140,6 +140,7 @@ async def test_no_other_user_can_read_the_files(tmp_path: Path) -> None:
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
 
 
+@pytest.mark.cold_start
 @pytest.mark.makes_database
 async def test_the_password_is_in_its_file_only(
     tmp_path: Path,

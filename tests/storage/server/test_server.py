@@ -37,6 +37,7 @@ def kill_child(server: DatabaseServer) -> int:
     return pid
 
 
+@pytest.mark.cold_start
 @pytest.mark.makes_database
 async def test_runs_the_builtin_database_where_nothing_else_is(tmp_path: Path) -> None:
     async with DatabaseServer(tmp_path) as server:

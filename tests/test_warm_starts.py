@@ -1,0 +1,103 @@
+"""A program that is forked from a nursery behaves as one that is started anew."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orderbook_desktop.storage.server.server import DatabaseServer
+from tests.nursery import SERVER
+from tests.warm_starts import nursery_pids, start_of
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a reaper of orphans")
+
+_PROGRAM = [sys.executable, "-m", "orderbook_desktop"]
+_COMMANDS = {
+    "a text": ["--version"],
+    "an error of usage": ["verify", "--no-such-option"],
+    "a failure": ["recordings", "--data-dir", "here"],
+    "an unusable folder": ["recordings", "--data-dir", "/dev/null/nowhere"],
+}
+
+
+# A variable that Python reads at its start: a nursery can't fork a program with it.
+_COLD = {"PYTHONHASHSEED": "0"}
+
+
+def _start(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*_PROGRAM, *arguments],
+        cwd=folder,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _is_forked(process: subprocess.Popen[str]) -> bool:
+    return "tests.nursery" in psutil.Process(process.pid).cmdline()
+
+
+@pytest.mark.parametrize("what", _COMMANDS)
+def test_it_ends_as_a_new_one_does(tmp_path: Path, what: str) -> None:
+    ends = []
+    for variables in ({}, _COLD):
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        process = _start(folder, *_COMMANDS[what], **variables)
+        assert _is_forked(process) is not bool(variables)
+        out, err = process.communicate()
+        ends.append((process.returncode, out, err, sorted(one.name for one in folder.iterdir())))
+        folder.rename(tmp_path / f"old{len(ends)}")
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_it_as_it_ends_a_new_one(tmp_path: Path, number: signal.Signals) -> None:
+    ends = []
+    for variables in ({}, _COLD):
+        process = _start(tmp_path, "exchange", "--port", "0", **variables)
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Exchange ready")
+        process.send_signal(number)
+        _, err = process.communicate()
+        ends.append((process.returncode, err))
+    assert ends[0] == ends[1]
+
+
+async def test_a_server_is_our_child_and_leads_a_session(tmp_path: Path) -> None:
+    async with DatabaseServer(tmp_path) as server:
+        assert server.pid is not None
+        child = psutil.Process(server.pid)
+        assert "tests.nursery" in child.cmdline()
+        assert child.ppid() == os.getpid()
+        assert os.getsid(child.pid) == child.pid
+        assert child.pid not in nursery_pids()
+
+
+@pytest.mark.cold_start
+def test_a_cold_one_is_not_forked(tmp_path: Path) -> None:
+    process = _start(tmp_path, "--version")
+    assert not _is_forked(process)
+    process.communicate()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [sys.executable, "-c", "pass"],
+        [sys.executable, "-m", "orderbook_desktop.storage"],
+        [sys.executable, "-P", "-m", "orderbook_desktop"],
+        [sys.executable, "-m", SERVER],
+        ["python", "-m", "orderbook_desktop"],
+    ],
+)
+def test_other_commands_are_started_anew(command: list[str]) -> None:
+    assert start_of(command) is None
