@@ -134,8 +134,7 @@ def _report(imported: ImportedMarket, db_name: str) -> None:
         events = counted(imported.events, "event")
         typer.echo(f"{market}: {events} in {runs}, {span}, into {db_name}.")
     elif imported.loose:
-        they = "it belongs" if imported.loose == 1 else "they belong"
-        typer.echo(f"{market}: {counted(imported.loose, 'event')}, and no book that {they} to.")
+        typer.echo(f"{market}: {counted(imported.loose, 'event')}, kept apart.")
     elif imported.known or imported.counts.loose:
         typer.echo(f"{market}: all of it is there already; nothing was imported.")
     else:
@@ -162,17 +161,16 @@ def _remarks(imported: ImportedMarket) -> Iterator[str]:
             "by their times, events were received long before they happened; a clock of the "
             "collector was wrong."
         )
-    last_run = imported.runs[-1] if imported.segments else None
+    last_run = imported.runs[-1] if imported.segments and imported.runs else None
     end = last_run.end_cause if last_run is not None else None
     if last_run is not None and end is not None and end.stream_goes_on:
         yield f"{_WHY[end]} after {time_text(last_run.last_event_ms)}, and no whole book follows."
-    if imported.segments and imported.loose:
-        loose = counted(
-            imported.loose,
-            "event belongs to no known book; it was",
-            "events belong to no known book; they were",
+    if imported.loose:
+        loose = counted(imported.loose, "event belongs", "events belong")
+        yield (
+            f"{loose} to no known book, and will join as soon as the file with what comes before "
+            "is imported, alone or together with this one."
         )
-        yield f"{loose} kept apart."
 
 
 def _odd_times(times: OddTimes) -> Iterator[str]:

@@ -20,6 +20,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.received import Broken, Received
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Gap, Timeline, timeline_of
+from orderbook_desktop.storage.imports.joining import Joining, drop_repeated
 from orderbook_desktop.storage.imports.recorded_market import RecordedMarket
 from orderbook_desktop.storage.imports.remainder import NewLoose, Remainder
 from orderbook_desktop.storage.imports.runs import Counts, MarketRuns, Spooler
@@ -72,8 +73,8 @@ class Step(Enum):
 class ImportedMarket:
     """The result of an import for one market: its new `segments`, and counts of its events.
 
-    `known` events were stored before. `runs` are all runs in the files, new and known. `loose` is
-    how many new events have no book.
+    `known` events were stored before. `runs` are all runs in the files, new and known, and those
+    into which events of the files were joined. `loose` is how many new events have no book.
     """
 
     market: str
@@ -268,6 +269,7 @@ class _Writer:
             await self._database.prepare()
         await self._journal.finish()
         await settle_imports(self._database, set())
+        await self._drop_repeated()
         try:
             await self._journal.begin(self._counts)
             new = await self._write_new()
@@ -283,6 +285,7 @@ class _Writer:
             raise
         # From here a cancellation comes too late: the whole import is stored.
         await _to_its_end(self._journal.finish())
+        await _to_its_end(self._drop_repeated())
         return [self._result(market, new) for market in self._counts]
 
     async def _write_new(self) -> _New:
@@ -292,6 +295,7 @@ class _Writer:
         for market in self._counts:
             runs += await self._new_runs(market)
         chunks = await NewLoose(self._database, self._spool).find()
+        runs, chunks, dropped = await self._joined(runs, chunks)
         loose = Counter[str]()
         for chunk_range in chunks.values():
             header = self._spool.chunk_at(chunk_range).header
@@ -300,7 +304,30 @@ class _Writer:
             self._new = _New(runs, chunks, loose)
         if runs or chunks:
             await self._write(runs, chunks)
+            await _to_its_end(self._drop_loose(dropped))
         return self._new
+
+    async def _joined(
+        self, runs: list[SpooledRun], chunks: dict[str, ByteRange]
+    ) -> tuple[list[SpooledRun], dict[str, ByteRange], list[str]]:
+        """Return what is new after joining it, and the loose chunks that it replaces."""
+        joined_runs: list[SpooledRun] = []
+        dropped: list[str] = []
+        for market in self._counts:
+            mine = [run for run in runs if run.market == market]
+            joined = await Joining(self._database, self._spool, market, mine, chunks).run()
+            joined_runs += joined.runs
+            chunks = joined.loose
+            dropped += joined.dropped
+        return joined_runs, chunks, dropped
+
+    async def _drop_loose(self, keys: list[str]) -> None:
+        if keys:
+            await self._store.drop_loose(keys)
+
+    async def _drop_repeated(self) -> None:
+        for market in self._counts:
+            await drop_repeated(self._database, market)
 
     async def _new_runs(self, market: str) -> list[SpooledRun]:
         """Return the part of the market's runs that isn't stored yet. Raises `ImportConflict`."""
@@ -366,10 +393,11 @@ class _Writer:
         self._progress(step, self._done, total)
 
     def _result(self, market: str, new: _New) -> ImportedMarket:
-        runs = tuple(run.found.segment for run in self._spool.runs if run.market == market)
+        in_files = [run.found.segment for run in self._spool.runs if run.market == market]
         segments = tuple(run.found.segment for run in new.runs if run.market == market)
-        known = sum(segment.event_count for segment in runs) - sum(
-            segment.event_count for segment in segments
-        )
+        # New segments may have events of earlier imports, which were joined to those of this one.
+        count = sum(segment.event_count for segment in in_files)
+        known = max(0, count - sum(segment.event_count for segment in segments))
+        runs = sorted({*in_files, *segments}, key=lambda segment: segment.last_id)
         counts = self._counts[market]
-        return ImportedMarket(market, segments, known, counts, runs, new.loose[market])
+        return ImportedMarket(market, segments, known, counts, tuple(runs), new.loose[market])

@@ -221,37 +221,48 @@ class NewLoose:
         `ImportConflict` if a stored loose event has the same update id and another payload.
         """
         market = chunk.header.market
-        events = await in_thread(_diffs_of, chunk)
+        events = await in_thread(events_in, chunk)
         known = await self._known(market, [event.final_id for event in events])
         for event in events:
             if any(other.payload != event.payload for other in known.get(event.final_id, ())):
                 raise ImportConflict(market, event.final_id)
         new = [event for event in events if event not in known.get(event.final_id, ())]
-        in_segments = await self._in_segments(market, {event.final_id for event in new})
+        in_segments = await _in_segments(self._store, market, {event.final_id for event in new})
         return [event for event in new if event not in in_segments.get(event.final_id, ())]
 
     async def _known(self, market: str, ids: Sequence[int]) -> dict[int, list[DepthDiff]]:
         """Return the stored loose events with these final `ids`, by final id."""
         keys = await self._store.loose_keys(market, min(ids), max(ids))
-        return await self._events_with(set(ids), map(self._store.get_loose, keys))
-
-    async def _in_segments(self, market: str, ids: Set[int]) -> dict[int, list[DepthDiff]]:
-        """Return the archived events of segments with these final `ids`, by final id."""
-        found = await self._store.holding(market, ids)
-        return await self._events_with(ids, starmap(self._store.get, found))
-
-    async def _events_with(
-        self, ids: Set[int], chunks: Iterable[Awaitable[ArchiveChunk | None]]
-    ) -> dict[int, list[DepthDiff]]:
-        """Return the events of `chunks` with these final `ids`, by final id."""
-        known: dict[int, list[DepthDiff]] = {}
-        for reading in chunks:
-            chunk = await reading
-            for event in () if chunk is None else await in_thread(_diffs_of, chunk):
-                if event.final_id in ids:
-                    known.setdefault(event.final_id, []).append(event)
-        return known
+        return await _events_with(set(ids), map(self._store.get_loose, keys))
 
 
-def _diffs_of(chunk: ArchiveChunk) -> list[DepthDiff]:
+async def is_in_segments(store: ChunkStore, chunk: ArchiveChunk) -> bool:
+    """Return whether segments hold all events of a loose `chunk`. Raises PyMongo's errors."""
+    events = await in_thread(events_in, chunk)
+    ids = {event.final_id for event in events}
+    known = await _in_segments(store, chunk.header.market, ids)
+    return all(event in known.get(event.final_id, ()) for event in events)
+
+
+async def _in_segments(store: ChunkStore, market: str, ids: Set[int]) -> dict[int, list[DepthDiff]]:
+    """Return the archived events of segments with these final `ids`, by final id."""
+    found = await store.holding(market, ids)
+    return await _events_with(ids, starmap(store.get, found))
+
+
+async def _events_with(
+    ids: Set[int], chunks: Iterable[Awaitable[ArchiveChunk | None]]
+) -> dict[int, list[DepthDiff]]:
+    """Return the events of `chunks` with these final `ids`, by final id."""
+    known: dict[int, list[DepthDiff]] = {}
+    for reading in chunks:
+        chunk = await reading
+        for event in () if chunk is None else await in_thread(events_in, chunk):
+            if event.final_id in ids:
+                known.setdefault(event.final_id, []).append(event)
+    return known
+
+
+def events_in(chunk: ArchiveChunk) -> list[DepthDiff]:
+    """Return the events of `chunk`."""
     return list(decode_chunk(chunk).diffs())
