@@ -90,7 +90,7 @@ cli = typer.Typer(
 def main(times: ProgramTimes | None = None) -> None:
     """Run the command line and end the process; no traceback ever reaches the terminal.
 
-    The program and its parts wait as `times` say; None: as they always do.
+    `times` are how long the program and its parts wait; None: the usual times.
     """
     code = _FAILED
     _escape_unwritable_text()
@@ -104,7 +104,7 @@ def main(times: ProgramTimes | None = None) -> None:
         # The sentence may name a file, and a file name may hold control characters.
         _tell(plain_text(str(error), _LONGEST_SENTENCE))
     except Exception as error:  # noqa: BLE001 (the last resort: it is logged and reported)
-        # Without a file it would come to the terminal, beside the sentence that says it all.
+        # Without a log file the traceback would go to the terminal, beside the sentence.
         _log.log(logging.ERROR if current_log() else logging.DEBUG, _UNEXPECTED, exc_info=True)
         denied = SystemLack.of(error) or SystemRefusal.of(error)
         if denied is not None:

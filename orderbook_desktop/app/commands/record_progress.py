@@ -102,7 +102,7 @@ class RecordProgress:
                 self._print("; ".join(_counts(meter) for meter in self._meters))
 
     def tell(self, sentence: str) -> None:
-        """Print the problem of all symbols, once until another `sentence`; empty: no problem."""
+        """Print `sentence`, a problem of all symbols, unless it was printed last; empty: none."""
         if sentence and sentence != self._printed_sentence:
             self._print(sentence)
         self._printed_sentence = sentence

@@ -12,7 +12,7 @@ from orderbook_desktop.core.foreign_text import quoted
 from orderbook_desktop.core.time_text import time_text
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# A number with fewer digits is a date, seconds, or a slip: in ms it lies before any market.
+# A number with fewer digits is a date or seconds: as ms it would be before any market existed.
 _LEAST_DIGITS: Final = 11
 _ACCEPTED: Final = (
     "an ISO 8601 time such as 2024-08-08T10:30 (local), 2024-08-08T10:30:00Z or "
