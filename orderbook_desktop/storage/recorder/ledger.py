@@ -225,7 +225,7 @@ class Ledger:
             segment.changed = False
         begun = [segment for segment in segments if segment.state.event_count > 0]
         try:
-            stored = await self._segments.put([one.recorded for one in segments], new=new)
+            stored = await self._segments.put([segment.recorded for segment in segments], new=new)
         except BaseException:
             for segment in segments:
                 segment.changed = True

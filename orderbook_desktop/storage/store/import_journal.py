@@ -113,7 +113,7 @@ class ImportJournal:
 
     async def commit(self, segments: Iterable[ImportedSegment]) -> None:
         """Complete the import, whose chunks are all written."""
-        fields = {"state": _COMMITTING, "known": [_document_of(one) for one in segments]}
+        fields = {"state": _COMMITTING, "known": [_document_of(segment) for segment in segments]}
         await self._meta.update_one({"_id": self._key}, {"$set": fields})
         await self.finish()
 
@@ -147,10 +147,10 @@ class ImportJournal:
                 await lists.list_up(chunk.header.market, ids, key)
                 listed = LooseList(key, chunk.header.market, ids, archived=False, chunk=None)
                 await lists.archived(listed, ids, key)
-        for one in segments:
-            fields = {name: value for name, value in one.items() if name != "_id"}
+        for segment in segments:
+            fields = {name: value for name, value in segment.items() if name != "_id"}
             await self._database.collection(SEGMENTS).update_one(
-                {"_id": one["_id"]}, {"$setOnInsert": fields}, upsert=True
+                {"_id": segment["_id"]}, {"$setOnInsert": fields}, upsert=True
             )
 
     @property

@@ -245,11 +245,13 @@ async def prepare_schema(database: Any) -> None:
 async def _archive_segments(database: Any) -> None:
     """From 1 to 2: segments get the archive's fields."""
     unknown = {"archived_id": None}
-    for one in await database[SEGMENTS].find(unknown, {"snapshot_id": 1}).to_list(None):
+    for document in await database[SEGMENTS].find(unknown, {"snapshot_id": 1}).to_list(None):
         # A damaged old recording must not prevent a new one; `verify` reports it.
-        if isinstance(snapshot_id := one.get("snapshot_id"), int):
+        if isinstance(snapshot_id := document.get("snapshot_id"), int):
             fields = unarchived_document(snapshot_id)
-            await database[SEGMENTS].update_one({"_id": one["_id"], **unknown}, {"$set": fields})
+            await database[SEGMENTS].update_one(
+                {"_id": document["_id"], **unknown}, {"$set": fields}
+            )
 
 
 _STEPS: Final[Mapping[int, Callable[[Any], Awaitable[None]]]] = MappingProxyType(
