@@ -423,8 +423,9 @@ async def test_what_an_import_has_not_made_known_yet_is_no_fault(database: Datab
     for name in ("segments", "checkpoints", "depth_events"):
         await database.collection(name).delete_many({})
     assert "not stored" in await fault_of(database)
-    journal = {"_id": "import:1", "state": "writing", "segments": [shelved.id], "loose": []}
-    await database.collection("meta").insert_one(journal | {"owner": segment["owner"]})
+    journal = {"_id": "import:1", "state": "writing", "markets": ["BTCUSDT"], "loose": []}
+    journal |= {"segments": [shelved.id], "owner": segment["owner"]}
+    await database.collection("meta").insert_one(journal)
     assert await fault_of(database) == ""
 
 
