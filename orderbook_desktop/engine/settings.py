@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from orderbook_desktop.storage.archive.archiver import ARCHIVE_TIMES, ArchiveTimes
+from orderbook_desktop.storage.archive.times import ARCHIVE_TIMES, ArchiveTimes
 from orderbook_desktop.storage.server.times import SERVER_TIMES, ServerTimes
 
 

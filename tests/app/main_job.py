@@ -33,7 +33,7 @@ from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.local import LocalExchange
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S
 from orderbook_desktop.exchange.stream import BinanceStreams
-from orderbook_desktop.storage.archive.archiver import ArchiveTimes
+from orderbook_desktop.storage.archive.times import ArchiveTimes
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
 from orderbook_desktop.storage.store.database import Database

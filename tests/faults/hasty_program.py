@@ -9,7 +9,7 @@ from orderbook_desktop.app.cli import main
 from orderbook_desktop.app.process.stopping import ProgramTimes
 from orderbook_desktop.desk.settings import DeskTimes
 from orderbook_desktop.engine.settings import EngineTimes
-from orderbook_desktop.storage.archive.archiver import ArchiveTimes
+from orderbook_desktop.storage.archive.times import ArchiveTimes
 
 _HASTE = ArchiveTimes(first_look_s=0.3, look_every_s=0.2, running_every_s=0.4)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.storage.archive.archiver import Archiver, ArchiveTimes
+from orderbook_desktop.storage.archive.archiver import Archiver
+from orderbook_desktop.storage.archive.times import ArchiveTimes
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database

@@ -15,7 +15,8 @@ from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapsho
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.sources import StreamBroken
 from orderbook_desktop.storage.archive import proof as archive_proof
-from orderbook_desktop.storage.archive.archiver import Archiver, ArchiveTimes
+from orderbook_desktop.storage.archive.archiver import Archiver
+from orderbook_desktop.storage.archive.times import ArchiveTimes
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.store import raw_events

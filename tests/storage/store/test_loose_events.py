@@ -10,7 +10,7 @@ from msgspec import structs
 
 from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.archive.archiver import ArchiveTimes
+from orderbook_desktop.storage.archive.times import ArchiveTimes
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
