@@ -103,6 +103,9 @@ class _FragileCursor:
     def sort(self, *arguments: Any) -> Any:
         return _FragileCursor(self._database, self._cursor.sort(*arguments))
 
+    def limit(self, at_most: int) -> Any:
+        return _FragileCursor(self._database, self._cursor.limit(at_most))
+
     async def to_list(self, length: int | None) -> Any:
         await self._database.before_call()
         return await self._cursor.to_list(length)

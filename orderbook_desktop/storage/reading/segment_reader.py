@@ -83,6 +83,7 @@ class SegmentReader:
         self._store = store_of(place)
         self._stored = stored
         self._last_id = stored.segment.last_id
+        self._base: tuple[int, BookImage] | None = None
         self.archived_bytes = 0
         self.raw_bytes = 0
 
@@ -165,10 +166,13 @@ class SegmentReader:
         Raises what the store raises, `MissingEvents`, `DamagedDocument` and `MalformedMessage`.
         """
         segment = self._stored.segment
+        if self._base is not None and self._base[0] == segment.snapshot_id:
+            return self._base[1]
         book = await self._store.book(book_key(self._stored.id, segment.snapshot_id))
         if book is None or book.segment_id != self._stored.id or book.is_base is not True:
             raise MissingEvents(segment.market, segment.snapshot_id, "the book it begins with")
-        return await asyncio.to_thread(book.unpack)
+        self._base = segment.snapshot_id, await asyncio.to_thread(book.unpack)
+        return self._base[1]
 
     async def _raw_chunk(self, reading: _Reading) -> DecodedChunk | None:
         """Return the next raw events as a chunk; None if they have been archived meanwhile."""

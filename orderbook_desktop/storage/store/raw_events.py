@@ -18,13 +18,16 @@ from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event
 from orderbook_desktop.storage.store.segments import is_whole
 
 # Queries have to be bounded on both sides by ids. How many ids a second uses differs by market, so
-# the span adapts. The next event spans no more than the longest span.
+# the span adapts. The next event spans no more than the widest event.
 _FIRST_SPAN: Final = 20_000
-_LONGEST_SPAN: Final = WIDEST_EVENT
+_WIDEST_SPAN: Final = 1_000 * WIDEST_EVENT
 # The most ids by which a segment is ahead of its last checkpoint.
 _IDS_AHEAD: Final = 50_000_000
+# SecantusDB takes a time that grows with the square of the number of ids in a query.
+_ASKED_AT_ONCE: Final = 50
 _FEW: Final = 300
 _MANY: Final = 1_500
+_READ_AT_MOST: Final = 2 * _MANY
 _LISTED_AT_ONCE: Final = 50
 # SecantusDB removes this many events, named by their ids, in about ten milliseconds, and answers
 # no other command meanwhile. More at once cost more per event, and for a range with a further
@@ -80,26 +83,36 @@ class RawEvents:
         No event goes beyond `last_id`. Empty if the next event is missing. Raises PyMongo's errors,
         and `MalformedMessage` if the next event is damaged.
         """
-        begin, furthest_id = after_id, min(last_id, after_id + 1 + _LONGEST_SPAN)
+        begin, furthest_id = after_id, min(last_id, after_id + 1 + WIDEST_EVENT)
         while begin < furthest_id:
-            end = min(begin + self._span, furthest_id)
-            found = await self._between(begin, end)
-            if len(found) < _FEW:
-                self._span = min(self._span * 4, _LONGEST_SPAN)
-            elif len(found) > _MANY:
-                self._span = max(self._span // 2, 1)
+            end = min(begin + self._span, last_id)
+            found = await self._between(begin, end, _READ_AT_MOST)
+            self._adapt_span(begin, found)
             if found:
                 run = await asyncio.to_thread(_unbroken, after_id, found)
-                return run or await self._around(after_id, furthest_id)
+                if not run:
+                    run = await self._around(after_id, furthest_id)
+                return run or await self._too_wide(after_id, furthest_id, last_id)
             begin = end
         return await self._too_wide(after_id, furthest_id, last_id)
+
+    def _adapt_span(self, begin: int, found: Sequence[Document]) -> None:
+        """Make the span fit, now that a query for the events after `begin` found these."""
+        if len(found) == _READ_AT_MOST and isinstance(found[-1]["u"], int):
+            self._span = max((found[-1]["u"] - begin) // 2, 1)
+        elif len(found) > _MANY:
+            self._span = max(self._span // 2, 1)
+        elif len(found) < _FEW:
+            # If events are as wide as they may be, a span for one of them would need a query each.
+            self._span = min(self._span * 4, _WIDEST_SPAN if found else WIDEST_EVENT)
 
     async def with_ids(self, ids: Sequence[int]) -> list[DepthDiff]:
         """Return the stored events with these final ids. Raises what `run_after` raises."""
         events = self._database.collection(DEPTH_EVENTS)
         found: list[Document] = []
-        for start in range(0, len(ids), _MANY):
-            query = {"market": self._market, "u": {"$in": list(ids[start : start + _MANY])}}
+        for start in range(0, len(ids), _ASKED_AT_ONCE):
+            some = list(ids[start : start + _ASKED_AT_ONCE])
+            query = {"market": self._market, "u": {"$in": some}}
             found += await events.find(query).sort("u", 1).to_list(None)
         return [checked_event(document) for document in found]
 
@@ -196,9 +209,11 @@ class RawEvents:
                 checked_event(found)
         return []
 
-    async def _between(self, after_id: int, last_id: int) -> list[Document]:
+    async def _between(self, after_id: int, last_id: int, at_most: int = 0) -> list[Document]:
+        """Return stored events in order of their final ids, at most so many (0: all)."""
         query = {"market": self._market, "u": {"$gt": after_id, "$lte": last_id}}
-        return await self._database.collection(DEPTH_EVENTS).find(query).sort("u", 1).to_list(None)
+        found = self._database.collection(DEPTH_EVENTS).find(query).sort("u", 1).limit(at_most)
+        return await found.to_list(None)
 
 
 class NewEvent(NamedTuple):

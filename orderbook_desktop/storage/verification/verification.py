@@ -241,8 +241,12 @@ class _Verification:
             for fault in verify_chunk(decoded):
                 raise RecordingFault(self._market, fault.reason, update_id=fault.update_id)
             self._loose.update(decoded.numbers.final_ids.tolist())
-        for waiting in await self._store.loose_lists(self._market, waiting=True):
-            events = await self._store.events(self._market, waiting.ids)
+        waiting = await self._store.loose_lists(self._market, waiting=True)
+        # All lists together: there may be thousands of short ones.
+        ids = sorted({update_id for loose_list in waiting for update_id in loose_list.ids})
+        for start in range(0, len(ids), _EXAMINED_AT_ONCE):
+            some = ids[start : start + _EXAMINED_AT_ONCE]
+            events = await self._store.events(self._market, some)
             self._loose.update(event.final_id for event in events)
         for update_id in await self._store.missing_loose(self._market, self._loose):
             raise RecordingFault(self._market, "a loose event is missing", update_id=update_id)

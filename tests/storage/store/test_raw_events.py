@@ -1,0 +1,118 @@
+"""Raw events are read in few queries, however far apart their update ids are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from orderbook_desktop.core.errors import MalformedMessage
+from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff, decode_diff
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.raw_events import RawEvents
+from orderbook_desktop.storage.store.schema import Document, event_sum
+from tests.storage.recording_fixtures import Tape
+from tests.storage.shelf import Shelf
+
+_WIDE = WIDEST_EVENT - 1
+
+
+class CountedEvents(RawEvents):
+    """Counts the queries for ranges of ids, and the most documents that one has returned."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, "BTCUSDT")
+        self.queries = 0
+        self.most = 0
+
+    async def _between(self, after_id: int, last_id: int, at_most: int = 0) -> list[Document]:
+        self.queries += 1
+        found = await super()._between(after_id, last_id, at_most)
+        self.most = max(self.most, len(found))
+        return found
+
+    async def all_after(self, after_id: int, last_id: int) -> list[DepthDiff]:
+        """Read a run, one part after the other."""
+        events: list[DepthDiff] = []
+        while more := await self.run_after(after_id, last_id):
+            events += more
+            after_id = more[-1].final_id
+        return events
+
+
+def spread(events: Sequence[DepthDiff], begin: int, ids: int) -> list[DepthDiff]:
+    """Return the events with new ids: each takes `ids` of them."""
+    moved = []
+    for number, event in enumerate(events):
+        first, final = begin + number * ids + 1, begin + (number + 1) * ids
+        payload = event.payload.replace(b'"U":%d,' % event.first_id, b'"U":%d,' % first)
+        payload = payload.replace(b'"u":%d,' % event.final_id, b'"u":%d,' % final)
+        moved.append(decode_diff(payload, event.received_ns))
+    return moved
+
+
+async def test_events_that_take_millions_of_ids_each_are_read_together(database: Database) -> None:
+    begin = 5_000_000_000
+    events = spread(Tape().diffs(900), begin, _WIDE)
+    await database.prepare()
+    await Shelf(database).write(events)
+    raw = CountedEvents(database)
+    found = await raw.all_after(begin, events[-1].final_id)
+    assert [event.payload for event in found] == [event.payload for event in events]
+    # A query for each event would be 900 of them.
+    assert raw.queries < 60
+
+
+async def test_dense_events_after_wide_ones_are_read_in_parts(database: Database) -> None:
+    begin = 5_000_000_000
+    tape = Tape()
+    wide = spread(tape.diffs(250), begin, _WIDE)
+    dense = spread(tape.diffs(7_000), wide[-1].final_id, 1)
+    await database.prepare()
+    await Shelf(database).write([*wide, *dense])
+    raw = CountedEvents(database)
+    found = await raw.all_after(begin, dense[-1].final_id)
+    assert [event.final_id for event in found] == [one.final_id for one in [*wide, *dense]]
+    assert raw.most <= 3_000
+
+
+async def test_a_hole_before_wide_events_is_found(database: Database) -> None:
+    begin = 5_000_000_000
+    events = spread(Tape().diffs(20), begin, _WIDE)
+    await database.prepare()
+    await Shelf(database).write([*events[:10], *events[11:]])
+    raw = CountedEvents(database)
+    assert await raw.all_after(begin, events[-1].final_id) == events[:10]
+
+
+async def test_an_event_that_is_too_wide_is_damage_also_behind_another(database: Database) -> None:
+    """Read by its final id it comes after an event that does not join."""
+    await database.prepare()
+    tape = Tape()
+    begin, event = tape.last_id, tape.diff()
+    (later,) = spread([tape.diff()], begin + WIDEST_EVENT + 2_000_000, 5)
+    await Shelf(database).write([later])
+    final = begin + WIDEST_EVENT + 5_000_000
+    payload = event.payload.replace(b'"u":%d,' % event.final_id, b'"u":%d,' % final)
+    document = {
+        "market": tape.market,
+        "U": event.first_id,
+        "u": final,
+        "event_ms": event.event_ms,
+        "received_ns": 1,
+        "payload": payload.decode(),
+        "sum": event_sum(payload, 1),
+    }
+    await database.collection("depth_events").insert_one(document)
+    raw = CountedEvents(database)
+    raw._span = 10**12
+    with pytest.raises(MalformedMessage):
+        await raw.run_after(begin, final + 10)
+
+
+async def test_many_events_are_found_by_their_ids(database: Database) -> None:
+    await database.prepare()
+    events = Tape().diffs(130)
+    await Shelf(database).write(events)
+    ids = [event.final_id for event in events]
+    assert await RawEvents(database, "BTCUSDT").with_ids([*ids, ids[-1] + 9]) == events
