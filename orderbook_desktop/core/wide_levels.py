@@ -75,7 +75,9 @@ class WideLevels:
                 yield _Level(side, price, quantity)
 
     def _are_faults_there(self) -> bool:
-        return all(self._sides[one.side].get(one.price) == one.quantity for one in self._faults)
+        return all(
+            self._sides[fault.side].get(fault.price) == fault.quantity for fault in self._faults
+        )
 
     def _look(self, levels: list[_Level]) -> None:
         """Look for a value among `levels` that no scale holds."""
