@@ -237,6 +237,8 @@ async def test_a_segment_that_was_lost_is_written_again_at_the_end_too(
         feed.diffs(*tape.diffs(3))
         feed.broken(GapCause.USER, "")
         await until_stored(database, 1, end_cause="user")
+        # Else the recorder may not have the acknowledgement yet, and repeats the write.
+        await eventually(lambda: recorder._ledger.is_settled)
         await database.collection("segments").delete_many({})
         database.connect(server.dsn)
     await until_stored(database, 1, end_cause="user", event_count=3)
