@@ -255,6 +255,32 @@ def verify(
     raise typer.Exit(run_verify(settings, symbol, from_ms, to_ms, as_json=as_json))
 
 
+@cli.command()
+@with_settings("mongo_dsn", "db_name", "env", "data_dir")
+def remove(
+    settings: Settings,
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", show_default=False)],
+    from_ms: FromTime = None,
+    to_ms: ToTime = None,
+    import_id: Annotated[
+        str,
+        typer.Option(
+            "--import", metavar="ID", help="Only the import with this id (recordings --json)."
+        ),
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Remove a recording, a span of it, or an import, after asking."""
+    from orderbook_desktop.app.commands.remove import run_remove  # noqa: PLC0415
+    from orderbook_desktop.app.settings import symbol_and_market  # noqa: PLC0415
+    from orderbook_desktop.storage.retention.removal import Span  # noqa: PLC0415
+
+    begin_log(settings)
+    span = Span(symbol_and_market(symbol)[1], from_ms, to_ms, import_id)
+    raise typer.Exit(run_remove(settings, symbol, span, yes=yes, as_json=as_json))
+
+
 @cli.command(name="export")
 @with_settings("mongo_dsn", "db_name", "env", "data_dir")
 def export_recording(

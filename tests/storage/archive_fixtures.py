@@ -87,6 +87,9 @@ class _FragileCollection:
     def find(self, *arguments: Any) -> Any:
         return _FragileCursor(self._database, self._collection.find(*arguments))
 
+    def aggregate(self, *arguments: Any) -> Any:
+        return _FragileCursor(self._database, self._collection.aggregate(*arguments))
+
     def __getattr__(self, name: str) -> Any:
         async def call(*arguments: Any, **options: Any) -> Any:
             await self._database.before_call()

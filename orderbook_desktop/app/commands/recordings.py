@@ -111,6 +111,15 @@ def as_fields(summary: RecordingSummary) -> dict[str, Any]:
         "gaps": len(timeline.gaps),
         "gap_causes": _causes(summary),
         "bytes": summary.stored_bytes,
+        "imports": [
+            {
+                "id": stored.id,
+                "from_ms": stored.segment.first_event_ms,
+                "to_ms": stored.segment.last_event_ms,
+                "events": stored.segment.event_count,
+            }
+            for stored in summary.imports
+        ],
         "running": summary.running,
         "recorder": summary.recorder.value or None,
     }

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -29,14 +28,14 @@ from orderbook_desktop.core.errors import BugError, InexactValue, KnownError
 from orderbook_desktop.core.events import DepthDiff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause, TimesSeen
 from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_chunk
-from orderbook_desktop.storage.reading.segment_reader import MissingEvents, SegmentReader
+from orderbook_desktop.storage.reading.segment_reader import MissingEvents, times_of
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, book_key
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import ArchiveLease, HeldSegment
 from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
-from orderbook_desktop.storage.store.segments import StoredSegment, read_segment
+from orderbook_desktop.storage.store.segments import read_segment
 
 _log = logging.getLogger(__name__)
 
@@ -138,7 +137,11 @@ class SegmentArchive:
         stored = await read_segment(self._database, held.id)
         if stored is None or stored.archived_id != held.archived_id:
             return
-        times, detail = await self._archived_times(stored, start), str(TooWide(event, value))
+        detail = str(TooWide(event, value))
+        times = TimesSeen(start.event_ms)
+        if stored.archived_id > stored.segment.snapshot_id:
+            archived = replace(stored.segment, last_id=stored.archived_id)
+            times = await times_of(self._database, replace(stored, segment=archived))
         segment = replace(
             stored.segment,
             last_id=stored.archived_id,
@@ -151,19 +154,6 @@ class SegmentArchive:
         await self._lease.shorten(held, replace(stored, segment=segment, back_ms=back_ms))
         self.shortened += 1
         _log.warning("%s: a segment ends earlier than stored. %s", held.market, detail)
-
-    async def _archived_times(self, stored: StoredSegment, end: BookImage) -> TimesSeen:
-        """Return the times of a segment's archived events, after which the book is `end`."""
-        if stored.archived_id == stored.segment.snapshot_id:
-            return TimesSeen(end.event_ms)
-        archived = replace(stored, segment=replace(stored.segment, last_id=stored.archived_id))
-        times: TimesSeen | None = None
-        async with aclosing(SegmentReader(self._database, archived).chunks()) as chunks:
-            async for chunk in chunks:
-                times = times or TimesSeen(chunk.start_event_ms)
-                for event_ms in chunk.numbers.event_ms.tolist():
-                    times = times.and_then(event_ms)
-        return times or TimesSeen(end.event_ms)
 
     async def _sweep(self, held: HeldSegment) -> None:
         """Remove the last chunk's raw events, if a kill or a failure has left some."""

@@ -30,7 +30,7 @@ from orderbook_desktop.storage.imports.runs import RunEncoder
 from orderbook_desktop.storage.imports.spool import ByteRange, Spool, SpooledRun
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
 from orderbook_desktop.storage.store.chunks import ChunkStore, loose_key
-from orderbook_desktop.storage.store.cuts import SegmentCutter, cuttable_segments
+from orderbook_desktop.storage.store.cuts import drop_segments
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
@@ -38,7 +38,6 @@ from orderbook_desktop.system.tasks import in_thread
 
 _ENDED: Final = "The imported file ends here."
 _JOINED_AFTER: Final = (GapCause.USER, GapCause.FEED_GAP, GapCause.CRASH)
-_CHUNKS_A_CUT: Final = 100
 # So many events are added before other tasks have their turn.
 _ADDED_AT_ONCE: Final = 200
 
@@ -383,17 +382,6 @@ def _is_inside(one: StoredSegment, other: StoredSegment) -> bool:
 
 def _span(stored: StoredSegment) -> tuple[int, int]:
     return stored.segment.snapshot_id, stored.segment.last_id
-
-
-async def drop_segments(database: Database, keys: set[str]) -> None:
-    """Remove segments that have ended and are archived, chunk by chunk from their beginning."""
-    cutter = SegmentCutter(database)
-    for segment in await cuttable_segments(database) if keys else ():
-        if segment.stored.id not in keys:
-            continue
-        await cutter.finish(segment)
-        while not (await cutter.cut(segment, lambda _: True, _CHUNKS_A_CUT, whole=True)).is_last:
-            pass
 
 
 def _loose_piece(

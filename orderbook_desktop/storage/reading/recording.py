@@ -328,7 +328,7 @@ class RecordingSummary:
     """The recording of `market`, in numbers.
 
     `stored_bytes` is the size of its events: packed chunks, and the texts of raw events, estimated
-    from some of them. `recorder` is what its recorder does.
+    from some of them. `recorder` is what its recorder does, `imports` are the imported segments.
     """
 
     market: str
@@ -337,6 +337,7 @@ class RecordingSummary:
     events: int
     stored_bytes: int
     recorder: RecorderState
+    imports: tuple[StoredSegment, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -361,6 +362,7 @@ async def summaries(database: Database) -> list[RecordingSummary]:
             sum(stored.segment.event_count for stored in segments),
             sum([await _bytes_of(store, stored) for stored in segments]),
             states.get(market, RecorderState.NONE),
+            tuple(stored for stored in segments if stored.is_imported),
         )
         found.append(summary)
     return found

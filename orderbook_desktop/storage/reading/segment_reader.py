@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Final
 
 from orderbook_desktop.core.archive import (
@@ -17,6 +18,7 @@ from orderbook_desktop.core.archive import (
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.segments import TimesSeen
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.checkpoints import book_key
 from orderbook_desktop.storage.store.database import Database
@@ -250,6 +252,17 @@ class SegmentReader:
 
     async def _fetched(self, start_id: int) -> StoredChunk | None:
         return await self._store.chunk(self._stored.id, start_id)
+
+
+async def times_of(place: Database | RecordingStore, stored: StoredSegment) -> TimesSeen:
+    """Return the latest time of the events of `stored`, and how far times went back."""
+    times: TimesSeen | None = None
+    async with aclosing(SegmentReader(place, stored).chunks()) as chunks:
+        async for chunk in chunks:
+            times = times or TimesSeen(chunk.start_event_ms)
+            for event_ms in chunk.numbers.event_ms.tolist():
+                times = times.and_then(event_ms)
+    return times or TimesSeen(stored.segment.first_event_ms)
 
 
 class _Reading:

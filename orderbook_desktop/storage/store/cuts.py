@@ -27,6 +27,7 @@ from orderbook_desktop.storage.store.schema import (
     META,
     SEGMENTS,
     Document,
+    progress_document,
 )
 from orderbook_desktop.storage.store.segments import StoredSegment, is_whole, stored_segment
 
@@ -36,6 +37,7 @@ _CUT_FROM: Final = "cut_from"
 
 _DATA_BYTES: Final = {"$binarySize": "$data"}
 
+_CHUNKS_A_CUT: Final = 100
 _NOTE: Final = "removal:"
 _NUMBERS: Final = ("first_id", "last_id", "from_event_ms", "to_event_ms", "event_count")
 
@@ -186,6 +188,33 @@ class SegmentCutter:
             await segments.update_one(known, {"$unset": {_CUT_FROM: ""}})
         segment.cut_from = None
 
+    async def links(self, segment: CutSegment) -> list[ChainLink]:
+        """Return the chunks of an archived segment, up to the first that is missing."""
+        stored = segment.stored
+        return await self._walk(stored.id, stored.segment.snapshot_id, stored.archived_id)
+
+    async def shorten(self, segment: CutSegment, shorter: StoredSegment) -> None:
+        """Store that an archived segment ends as `shorter` does; then remove what came after it."""
+        before, changes = segment.stored, progress_document(shorter.segment)
+        changes |= {
+            "event_count": shorter.segment.event_count + shorter.cut_events,
+            "archived_id": shorter.archived_id,
+            "archived_events": shorter.archived_events,
+            "archived_bytes": shorter.archived_bytes,
+            "back_ms": shorter.back_ms,
+        }
+        known: Document = {
+            "_id": before.id,
+            "snapshot_id": before.segment.snapshot_id,
+            "last_id": before.segment.last_id,
+            "archived_id": before.archived_id,
+            _CUT_FROM: None,
+        }
+        await self._database.collection(SEGMENTS).update_one(known, {"$set": changes})
+        store = ChunkStore(self._database)
+        spans = await store.spans(before.id, shorter.archived_id + 1)
+        await store.drop(before.id, [start_id for start_id, _ in spans])
+
     async def _front(self, segment: CutSegment, wanted: Wanted, at_most: int) -> list[ChainLink]:
         """Return the first chunks, up to the first that is not wanted."""
         links: list[ChainLink] = []
@@ -261,6 +290,17 @@ class SegmentCutter:
         )
 
 
+async def drop_segments(database: Database, keys: set[str]) -> None:
+    """Remove segments that have ended and are archived, chunk by chunk from their beginning."""
+    cutter = SegmentCutter(database)
+    for segment in await cuttable_segments(database) if keys else ():
+        if segment.stored.id not in keys:
+            continue
+        await cutter.finish(segment)
+        while not (await cutter.cut(segment, lambda _: True, _CHUNKS_A_CUT, whole=True)).is_last:
+            pass
+
+
 def _end_of(segment: CutSegment) -> Front:
     """Return the beginning of a segment from which all events were cut."""
     whole = segment.stored.segment
@@ -299,6 +339,16 @@ class CuttableLoose:
     def from_ms(self) -> int:
         """The time of its first event (ms since the epoch)."""
         return self._link.from_ms
+
+    @property
+    def to_ms(self) -> int:
+        """The time of its last event (ms since the epoch)."""
+        return self._link.to_ms
+
+    @property
+    def events(self) -> int:
+        """How many events it has."""
+        return self._link.events
 
     async def cut(self, wanted: Wanted) -> Removed:
         """Remove the chunk if it is wanted. Raises PyMongo's errors."""

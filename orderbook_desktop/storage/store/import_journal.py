@@ -58,13 +58,16 @@ class ImportBusy(KnownError):
 class ImportedSegment(NamedTuple):
     """A segment of an import, archived completely in `archived_bytes`.
 
-    `back_ms` is the most that its times went back.
+    `back_ms` is the most that its times went back. `origin` and `cut_events` are those of another
+    segment if it is the rest of that.
     """
 
     id: str
     segment: Segment
     back_ms: int
     archived_bytes: int
+    origin: str = IMPORT
+    cut_events: int = 0
 
 
 class ImportEntry(msgspec.Struct, frozen=True):
@@ -163,7 +166,9 @@ def _document_of(imported: ImportedSegment) -> Document:
     return {
         "_id": imported.id,
         **segment_document(segment),
-        **unarchived_document(segment.snapshot_id, IMPORT),
+        **unarchived_document(segment.snapshot_id, imported.origin),
+        "cut_events": imported.cut_events,
+        "event_count": segment.event_count + imported.cut_events,
         "archived_id": segment.last_id,
         "archived_events": segment.event_count,
         "archived_bytes": imported.archived_bytes,

@@ -397,3 +397,21 @@ def test_an_unknown_format_is_explained_in_words(tmp_path: Path) -> None:
     done = run_command(tmp_path, "export", "BTC/USDT", "--format", "none", "-o", "x")
     assert done.returncode == 2
     assert "'--format': 'none' is not one of" in " ".join(done.stderr.split())
+
+
+def test_an_import_is_removed_after_asking(tmp_path: Path) -> None:
+    path = capture(tmp_path / "c")
+    data = tmp_path / "data"
+    assert run_command(data, "import", str(path)).returncode == 0
+    done = run_command(data, "remove", "BTC/USDT")
+    assert done.returncode == 1
+    assert "This removes " in done.stderr
+    assert "there is no terminal to ask on; give --yes to remove it." in done.stderr
+    (listed,) = json.loads(run_command(data, "recordings", "--json").stdout)
+    key = listed["imports"][0]["id"]
+    done = run_command(data, "remove", "BTC/USDT", "--import", key[:10], "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["events"] == listed["imports"][0]["events"]
+    done = run_command(data, "remove", "BTC/USDT", "--import", key, "--yes")
+    assert done.returncode == 1
+    assert "is not recorded" in done.stderr

@@ -1,0 +1,250 @@
+"""Removes a span of a recording, or an import, on a person's request. A kill does no harm.
+
+Whole archived minutes are removed: each that has an event in the span. Where a part of a segment
+after the span stays, it is first written as a segment of its own, which begins as one does that
+retention has cut; only then does the first segment end before the span. So a kill leaves the rest
+twice at worst, and the same request goes on with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.storage.errors import DatabaseError
+from orderbook_desktop.storage.reading.segment_reader import times_of
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.cuts import (
+    ChainLink,
+    CutSegment,
+    CuttableLoose,
+    SegmentCutter,
+    cuttable_loose,
+    cuttable_segments,
+    drop_segments,
+)
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.import_journal import (
+    ImportedSegment,
+    ImportJournal,
+    settle_imports,
+)
+from orderbook_desktop.storage.store.packing import pack_chunk
+from orderbook_desktop.storage.store.segments import StoredSegment
+
+REMOVED: Final = "What followed was removed on request."
+_CHUNKS_A_CUT: Final = 100
+
+
+class StillRecorded(DatabaseError):
+    """A part of `market` in the span is being recorded, or is not archived yet."""
+
+    market: str
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing was removed: a part of {self.market} in that time is being recorded, or not "
+            "archived yet; choose an earlier --to, or try again some minutes after the recording "
+            "has ended, while `record` or the window is open."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What is to be removed of `market`: events from `from_ms` to before `to_ms` (None: no limit).
+
+    If `import_id` is not empty, only of the imported segments whose ids begin with it.
+    """
+
+    market: str
+    from_ms: int | None = None
+    to_ms: int | None = None
+    import_id: str = ""
+
+    @property
+    def is_all(self) -> bool:
+        """Whether all of the market is meant."""
+        return (self.from_ms, self.to_ms, self.import_id) == (None, None, "")
+
+    def meets(self, from_ms: int, to_ms: int) -> bool:
+        """Return whether something from `from_ms` through `to_ms` is in the span."""
+        ends = self.from_ms is None or to_ms >= self.from_ms
+        return ends and (self.to_ms is None or from_ms < self.to_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The chunks `begin`..`end - 1` of a segment's `links`: these are to be removed."""
+
+    segment: CutSegment
+    links: Sequence[ChainLink]
+    begin: int
+    end: int
+
+    @property
+    def gone(self) -> Sequence[ChainLink]:
+        """The chunks to be removed."""
+        return self.links[self.begin : self.end]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a request removes: parts of segments, and loose chunks."""
+
+    parts: Sequence[Part]
+    loose: Sequence[CuttableLoose]
+
+    @property
+    def events(self) -> int:
+        """How many events go, loose ones included."""
+        in_parts = sum(link.events for part in self.parts for link in part.gone)
+        return in_parts + sum(one.events for one in self.loose)
+
+    @property
+    def span_ms(self) -> tuple[int, int] | None:
+        """The first and the last time of what goes; None if nothing does."""
+        times = [(link.from_ms, link.to_ms) for part in self.parts for link in part.gone]
+        times += [(one.from_ms, one.to_ms) for one in self.loose]
+        if not times:
+            return None
+        return min(begin for begin, _ in times), max(end for _, end in times)
+
+
+async def find_removal(database: Database, span: Span) -> Removal:
+    """Return what `span` removes. Raises `StillRecorded`, and PyMongo's errors."""
+    cutter, parts = SegmentCutter(database), list[Part]()
+    for segment in await cuttable_segments(database):
+        stored = segment.stored
+        is_meant = stored.is_imported and stored.id.startswith(span.import_id)
+        if stored.segment.market != span.market or not (is_meant or not span.import_id):
+            continue
+        reaches_ms = stored.segment.last_event_ms
+        is_met = span.meets(stored.segment.first_event_ms, reaches_ms)
+        if not segment.is_settled:
+            if is_met or (stored.running and span.to_ms is None):
+                raise StillRecorded(span.market)
+            continue
+        links = await cutter.links(segment)
+        met = [at for at, link in enumerate(links) if span.meets(link.from_ms, link.to_ms)]
+        if met or (is_met and not links):
+            parts.append(Part(segment, links, met[0] if met else 0, met[-1] + 1 if met else 0))
+    loose = [] if span.import_id else await cuttable_loose(database)
+    return Removal(
+        parts,
+        [
+            one
+            for one in loose
+            if one.market == span.market
+            and (span.is_all or (span.meets(one.from_ms, one.to_ms) and _is_within(span, one)))
+        ],
+    )
+
+
+def _is_within(span: Span, loose: CuttableLoose) -> bool:
+    """Whether a loose chunk lies in the span entirely: it can only be removed as a whole."""
+    begins = span.from_ms is None or loose.from_ms >= span.from_ms
+    return begins and (span.to_ms is None or loose.to_ms < span.to_ms)
+
+
+async def remove(database: Database, span: Span) -> Removal:
+    """Remove `span`; return what went. Raises as `find_removal`, and `ImportBusy`."""
+    await settle_imports(database, set())
+    removal = await find_removal(database, span)
+    for part in removal.parts:
+        await _remove_part(database, part)
+    for loose in removal.loose:
+        await loose.cut(lambda _: True)
+    return removal
+
+
+async def _remove_part(database: Database, part: Part) -> None:
+    segment, cutter = part.segment, SegmentCutter(database)
+    if part.begin == 0:
+        await _name_cause(database, segment.stored)
+    if part.begin == 0 and part.end == len(part.links):
+        await drop_segments(database, {segment.stored.id})
+    elif part.begin == 0:
+        until_id = part.links[part.end].start_id
+        await cutter.finish(segment)
+        while not (
+            await cutter.cut(
+                segment, lambda link: link.last_id <= until_id, _CHUNKS_A_CUT, whole=False
+            )
+        ).is_last:
+            pass
+    else:
+        if part.end < len(part.links):
+            await _write_rest(database, part)
+        await cutter.shorten(segment, await _shorter(database, part))
+
+
+async def _name_cause(database: Database, removed: StoredSegment) -> None:
+    """Say at the end of the segment before `removed` why a gap follows it."""
+    begin = removed.segment.snapshot_id
+    before = [
+        one
+        for one in await cuttable_segments(database)
+        if one.stored.segment.market == removed.segment.market
+        and one.stored.id != removed.id
+        and one.is_settled
+        and one.stored.segment.last_id <= begin
+    ]
+    if before:
+        last = max(before, key=lambda one: one.stored.segment.last_id)
+        await SegmentCutter(database).shorten(last, _ended(last.stored))
+
+
+def _ended(stored: StoredSegment) -> StoredSegment:
+    segment = replace(stored.segment, end_cause=GapCause.USER, end_detail=REMOVED)
+    return replace(stored, segment=segment)
+
+
+async def _shorter(database: Database, part: Part) -> StoredSegment:
+    """Return the segment as it is without all from the removed chunks on."""
+    stored, kept = part.segment.stored, part.links[: part.begin]
+    events, last_id = sum(link.events for link in kept), kept[-1].last_id
+    segment = replace(stored.segment, last_id=last_id, event_count=events)
+    shorter = replace(
+        stored,
+        segment=segment,
+        archived_id=last_id,
+        archived_events=events,
+        archived_bytes=sum(link.bytes for link in kept),
+    )
+    times = await times_of(database, shorter)
+    segment = replace(segment, last_event_ms=times.latest_ms)
+    back_ms = None if stored.back_ms is None else times.back_ms
+    return _ended(replace(shorter, segment=segment, back_ms=back_ms))
+
+
+async def _write_rest(database: Database, part: Part) -> None:
+    """Write what comes after the removed chunks as a segment of its own."""
+    stored, rest = part.segment.stored, part.links[part.end :]
+    key = hashlib.blake2b(f"{stored.id}:{rest[0].start_id}".encode(), digest_size=12).hexdigest()
+    events = sum(link.events for link in rest)
+    segment = replace(
+        stored.segment,
+        snapshot_id=rest[0].start_id,
+        first_id=rest[0].first_id,
+        first_event_ms=rest[0].from_ms,
+        event_count=events,
+    )
+    cut_events = stored.cut_events + stored.segment.event_count - events
+    store, journal = ChunkStore(database), ImportJournal(database)
+    try:
+        await journal.begin([segment.market])
+        await journal.plan([key], [])
+        size = 0
+        for link in rest:
+            chunk = await store.get(stored.id, link.start_id)
+            if chunk is not None:
+                size += await store.put(key, await asyncio.to_thread(pack_chunk, chunk))
+        back_ms = stored.back_ms or 0
+        written = ImportedSegment(key, segment, back_ms, size, stored.origin, cut_events)
+        await journal.commit([written])
+    finally:
+        await journal.finish()

@@ -1,0 +1,158 @@
+"""A span, or an import, is removed on request: what stays is proven, what went is a gap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.retention.removal import (
+    REMOVED,
+    Span,
+    StillRecorded,
+    find_removal,
+    remove,
+)
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.verification.verification import verify
+from tests.core.archive.test_rows import rebuilt
+from tests.storage.archive_fixtures import (
+    FragileDatabase,
+    Killed,
+    archiver_of,
+    copy_of,
+    fill,
+    record,
+)
+from tests.storage.imports.made import Collected, imported, recorded_rows
+from tests.storage.recording_fixtures import (
+    ServerThread,
+    Tape,
+    all_of,
+    running,
+    started,
+    until_stored,
+)
+
+
+async def kill() -> None:
+    raise Killed
+
+
+async def an_import(database: Database, folder: Path) -> Collected:
+    """One segment of an hour: a chunk every ten minutes."""
+    made = Collected(Tape(step_ms=5_000)).snapshot().events(720)
+    await imported(database, made.messages, folder)
+    return made
+
+
+def span_of(made: Collected, begin: int | None, end: int | None) -> Span:
+    """From the event `begin` to before the event `end`."""
+    from_ms, to_ms = (None if at is None else made.diffs[at].event_ms for at in (begin, end))
+    return Span("BTCUSDT", from_ms, to_ms)
+
+
+async def assert_rest(
+    database: Database, made: Collected, begin: int | None, end: int | None, events: int
+) -> None:
+    """Only the span is gone, and what is left are the true books."""
+    verified = await verify(database, "BTCUSDT")
+    assert (verified.fault, verified.events) == (None, 720 - events)
+    books = rebuilt([rows async for rows in recorded_rows(database)])
+    assert books.items() <= made.books.items()
+    gone = range(begin or 0, 720 if end is None else end)
+    assert not books.keys() & {made.diffs[at].final_id for at in gone}
+    for gap in verified.timeline.gaps:
+        assert (gap.cause, gap.detail) == (GapCause.USER, REMOVED)
+    is_middle = begin is not None and end is not None
+    assert len(verified.timeline.gaps) == is_middle
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"), [(None, 200), (200, 201), (250, 500), (500, None), (None, None)]
+)
+async def test_a_span_is_removed_and_the_rest_holds(
+    database: Database, tmp_path: Path, begin: int | None, end: int | None
+) -> None:
+    made = await an_import(database, tmp_path)
+    span = span_of(made, begin, end)
+    found = await find_removal(database, span)
+    assert 0 < found.events <= 720
+    assert (await verify(database, "BTCUSDT")).events == 720
+    assert (await remove(database, span)).events == found.events
+    await assert_rest(database, made, begin, end, found.events)
+    # Again there is nothing to remove.
+    again = await remove(database, span)
+    assert again.events == 0
+    keys = {f"{one['segment']}:{one['start_id']}" for one in await all_of(database, "depth_chunks")}
+    assert len(keys) == len(await all_of(database, "depth_chunks"))
+    known = {one["_id"] for one in await all_of(database, "segments")}
+    assert {one["segment"] for one in await all_of(database, "depth_chunks")} == known
+
+
+async def test_one_import_is_removed_and_another_stays(database: Database, tmp_path: Path) -> None:
+    made = Collected(Tape(step_ms=5_000)).snapshot().events(60)
+    first = list(made.messages)
+    made.gap().snapshot().events(60)
+    for messages in (first, made.messages[len(first) :]):
+        await imported(database, messages, tmp_path)
+    one, two = sorted(await all_of(database, "segments"), key=lambda one: int(one["snapshot_id"]))
+    done = await remove(database, Span("BTCUSDT", import_id=two["_id"][:8]))
+    assert (done.events, len(done.parts)) == (60, 1)
+    assert [segment["_id"] for segment in await all_of(database, "segments")] == [one["_id"]]
+    assert (await remove(database, Span("BTCUSDT", import_id="nothing"))).events == 0
+    assert (await verify(database, "BTCUSDT")).fault is None
+
+
+async def test_a_recorded_span_may_be_removed_beside_a_running_recorder(
+    database: Database,
+) -> None:
+    tape = Tape(step_ms=5_000)
+    await record(database, tape, 300)
+    await archiver_of(database).catch_up()
+    middle_ms = tape.now_ms - 600_000
+    async with running(Recorder(database)) as recorder:
+        feed = started(recorder, tape)
+        feed.diffs(*tape.diffs(20))
+        await until_stored(database, 1, event_count=20)
+        with pytest.raises(StillRecorded, match=r"Nothing was removed: a part of BTCUSDT in that"):
+            await remove(database, Span("BTCUSDT"))
+        done = await remove(database, Span("BTCUSDT", middle_ms, middle_ms + 1))
+        assert 0 < done.events < 300
+        feed.diffs(*tape.diffs(10))
+    verified = await verify(database, "BTCUSDT")
+    assert verified.fault is None
+    assert verified.events == 330 - done.events
+    assert REMOVED in [gap.detail for gap in verified.timeline.gaps]
+
+
+async def test_killed_anywhere_the_same_request_goes_on(
+    server: ServerThread, database: Database, tmp_path: Path
+) -> None:
+    made = await an_import(database, tmp_path)
+    span = span_of(made, 250, 300)
+    documents = await copy_of(database)
+    events = (await find_removal(database, span)).events
+    for at in range(0, 200, 6):
+        fragile = FragileDatabase(f"{database.name}_{at}", kill)
+        fragile.connect(server.dsn)
+        await fill(fragile, documents)
+        fragile.calls_left = at
+        finished = False
+        try:
+            await remove(fragile, span)
+            fragile.calls_left = -1
+            finished = True
+        except Killed:
+            pass
+        assert (await verify(fragile, "BTCUSDT")).fault is None, f"killed before call {at}"
+        await remove(fragile, span)
+        await assert_rest(fragile, made, 250, 300, events)
+        await fragile.motor.client.drop_database(fragile.name)
+        fragile.close()
+        if finished:
+            break
+    assert finished
+    assert at > 20
