@@ -100,7 +100,10 @@ class RecordingReader:
         """Return the book after the last event whose exchange time is `event_ms` or earlier.
 
         `bids` and `asks` have `prices` and `quantities` (int64 in units of `scale`, best price
-        first), and `total(count)` and `notional(count)` (sums that can't wrap). Raises
+        first), and `total(count)` and `notional(count)` (sums that can't wrap). `horizon` says
+        within which prices the book is whole, in units of `scale`: bids from `known_from` up, asks
+        up to `known_to`; None is no end there. It is None itself where that is not known, as after
+        retention has removed the book that the segment began with. Raises
         `storage.reading.recording.NotCovered` if the book is unknown; its `gap` says why.
         """
         return self._run(self._recording.book_at(index(event_ms)))

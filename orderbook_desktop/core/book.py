@@ -19,6 +19,7 @@ import numpy as np
 
 from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, TextLevels, level_texts
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import (
     EMPTY,
     PROVEN_BELOW,
@@ -71,6 +72,7 @@ class Book:
         self.last_update_id = 0
         self.event_ms = 0
         # The changes since the last merge, each side by price; the latest quantity wins.
+        self._horizon: Horizon | None = None
         self._pending: list[DepthDiff | DepthSnapshot] = []
         self._new_bids: dict[float, float] = {}
         self._new_asks: dict[float, float] = {}
@@ -84,6 +86,7 @@ class Book:
     def load(self, snapshot: DepthSnapshot) -> None:
         """Replace everything by `snapshot`."""
         self._empty()
+        self._horizon = snapshot.horizon
         self._note(snapshot)
         self._took(snapshot.last_update_id, snapshot.event_ms)
 
@@ -107,6 +110,14 @@ class Book:
         """
         self._merge()
         return self._scale
+
+    @property
+    def horizon(self) -> Horizon | None:
+        """The prices within which the book is whole, at its `scale`; diffs do not move it.
+
+        None while the book is empty, and where it is not known how deep its snapshot was.
+        """
+        return None if self._horizon is None else self._horizon.at(self.scale.price)
 
     def bids(self) -> Levels:
         """Return the bids, highest price first. Raises `InexactValue` (see `core.units`)."""
@@ -190,6 +201,7 @@ class Book:
         self._bid_count = 0
         self._scale = _DEFAULT_SCALE
         self._wide: WideLevels | None = None
+        self._horizon = None
         self._bid_at_most = -math.inf
         self._ask_at_least = math.inf
         self._pending, self._new_bids, self._new_asks = [], {}, {}

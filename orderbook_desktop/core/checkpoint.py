@@ -10,13 +10,17 @@ import numpy as np
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_snapshot
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import Int64Array, Levels
 from orderbook_desktop.core.units import Scale, format_units
 
 
 @dataclass(frozen=True, slots=True)
 class BookImage:
-    """A book at one instant. It is cheap to make and never changes."""
+    """A book at one instant. It is cheap to make and never changes.
+
+    `horizon` are the prices within which it is whole, at its `scale`; None where that is not known.
+    """
 
     market: str
     last_update_id: int
@@ -24,12 +28,14 @@ class BookImage:
     scale: Scale
     bids: Levels
     asks: Levels
+    horizon: Horizon | None = None
 
 
 def image_of(book: Book, market: str) -> BookImage:
     """Return `book` as it is now. Raises `InexactValue` as reading it does."""
     bids, asks = book.bids(), book.asks()
-    return BookImage(market, book.last_update_id, book.event_ms, book.scale, bids, asks)
+    update_id, event_ms = book.last_update_id, book.event_ms
+    return BookImage(market, update_id, event_ms, book.scale, bids, asks, book.horizon)
 
 
 def is_crossed(image: BookImage) -> bool:
@@ -74,7 +80,8 @@ def roll_forward(snapshot: DepthSnapshot, diffs: Iterable[DepthDiff]) -> DepthSn
     if book.last_update_id == snapshot.last_update_id:
         return snapshot
     payload = encode_image(image_of(book, snapshot.market))
-    return decode_snapshot(payload, snapshot.market, book.event_ms)
+    rolled = decode_snapshot(payload, snapshot.market, book.event_ms)
+    return msgspec.structs.replace(rolled, horizon=book.horizon)
 
 
 @dataclass(frozen=True, slots=True)

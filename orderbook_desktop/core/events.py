@@ -19,6 +19,8 @@ import msgspec
 
 from orderbook_desktop.core.errors import MalformedMessage, OtherMarket
 from orderbook_desktop.core.event_times import in_ms
+from orderbook_desktop.core.horizon import Horizon
+from orderbook_desktop.core.levels import units_from_doubles
 from orderbook_desktop.core.units import INT64_MAX, split_decimal
 
 # The widest event of the busiest market spans some thousand update ids.
@@ -62,7 +64,8 @@ class DepthSnapshot(msgspec.Struct, frozen=True, gc=False):
 
     `payload` is the JSON object of `GET /api/v3/depth` exactly as it was sent; checkpoints
     of the recorder are written in the same form. `event_ms` is the time of the last event
-    in it, where it is known, else 0.
+    in it, where it is known, else 0. `horizon` is the depth within which it is whole
+    (`core.horizon`), and None where that is not known.
     """
 
     market: str
@@ -72,6 +75,7 @@ class DepthSnapshot(msgspec.Struct, frozen=True, gc=False):
     bids: FloatLevels
     asks: FloatLevels
     plain: bool
+    horizon: Horizon | None = None
 
 
 class ControlReply(msgspec.Struct, frozen=True):
@@ -232,11 +236,36 @@ def decode_snapshot(payload: bytes, market: str, event_ms: int = 0) -> DepthSnap
     return DepthSnapshot(market, wire.lastUpdateId, event_ms, payload, wire.bids, wire.asks, plain)
 
 
-def decode_spot_snapshot(payload: bytes, market: str) -> DepthSnapshot:
-    """Decode a snapshot as `decode_snapshot` does; raise `OtherMarket` for one of futures."""
+def decode_spot_snapshot(payload: bytes, market: str, depth: int | None = None) -> DepthSnapshot:
+    """Decode an answer with its horizon (see `answered`); raise `OtherMarket` for futures."""
     snapshot = decode_snapshot(payload, market)
     refuse_futures(snapshot)
-    return snapshot
+    return answered(snapshot, depth)
+
+
+def answered(snapshot: DepthSnapshot, depth: int | None = None) -> DepthSnapshot:
+    """Return `snapshot`, an answer of the exchange, with its horizon.
+
+    `depth` is the number of levels a side that was asked for. A side with fewer levels has no end.
+    A side with as many is known to its last level, and so is each where `depth` is not known. A
+    side without any level has none, as at least one was asked for.
+    """
+    sides = (snapshot.bids, snapshot.asks)
+    cut = [bool(side) and (depth is None or len(side) >= depth) for side in sides]
+    ends = (min(snapshot.bids) if cut[0] else None, max(snapshot.asks) if cut[1] else None)
+    units = units_from_doubles(end[0] for end in ends if end is not None)
+    if snapshot.plain and units is not None:
+        first = int(units[0]) if cut[0] else None
+        horizon = Horizon(first, int(units[-1]) if cut[1] else None)
+    else:
+        # A side's texts are in the order of its doubles.
+        texts = level_texts(snapshot.payload)
+        lowest, highest = (
+            None if end is None else side_texts[side.index(end)][0]
+            for side_texts, side, end in zip(texts, sides, ends, strict=True)
+        )
+        horizon = Horizon.of_texts(lowest, highest)
+    return msgspec.structs.replace(snapshot, horizon=horizon)
 
 
 def decode_frame(frame: bytes, received_ns: int = 0) -> StreamMessage:

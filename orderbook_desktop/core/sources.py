@@ -88,7 +88,9 @@ class RecordingSink(Protocol):
 class BookLook:
     """What a source shows at one moment: a book, and how far this very book can be trusted.
 
-    `book` is empty while it is not known; `book.revision` tells whether it changed.
+    `book` is empty while it is not known; `book.revision` tells whether it changed, and
+    `book.horizon` within which prices it is whole: a level beyond is known by itself only, and a
+    sum that reaches beyond is a lower bound (`core.horizon`).
     """
 
     book: Book

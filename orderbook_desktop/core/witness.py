@@ -1,9 +1,8 @@
 """Comparing a recorded book with the exchange's own book of the same update id.
 
 A snapshot shows the best levels of each side. The recorded book has to have the same levels there.
-There is one exception: the exchange serves at most 5,000 levels a side, so a book does not know a
-level beyond the snapshot it began with (its *horizon*) until that level changes. Source: Binance
-Spot API, "How to manage a local order book correctly".
+There is one exception: a book does not know a level beyond its horizon (`core.horizon`) until that
+level changes.
 """
 
 from __future__ import annotations
@@ -11,45 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
 
 from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.core.events import DepthSnapshot, FloatLevels, level_texts
+from orderbook_desktop.core.events import DepthSnapshot, level_texts
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import Levels
 from orderbook_desktop.core.units import format_units
 
-# The numbers of levels that the exchange serves a side; with fewer a side is complete.
-_CUT_AT: Final = frozenset({100, 500, 1000, 5000})
-
 Sides = dict[Decimal, Decimal]
-
-
-@dataclass(frozen=True, slots=True)
-class Horizon:
-    """The prices within which a book is whole; None: that side is whole to its end."""
-
-    lowest_bid: Decimal | None = None
-    highest_ask: Decimal | None = None
-
-    def holds(self, price: Decimal, *, is_ask: bool) -> bool:
-        """Return whether a level at `price` would be known."""
-        end = self.highest_ask if is_ask else self.lowest_bid
-        return end is None or (price <= end if is_ask else price >= end)
-
-
-# The horizon of a book that is not known to be whole anywhere.
-NOWHERE: Final = Horizon(Decimal("Infinity"), Decimal("-Infinity"))
-
-
-def horizon_of(snapshot: DepthSnapshot) -> Horizon:
-    """Return the horizon of a book that begins with `snapshot`, an answer of the exchange."""
-
-    def end(levels: FloatLevels) -> Decimal | None:
-        # The double's shortest text is the text that was sent, or next to it: near enough for an
-        # end.
-        return Decimal(repr(levels[-1][0])) if len(levels) in _CUT_AT else None
-
-    return Horizon(end(snapshot.bids), end(snapshot.asks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +25,14 @@ class Witness:
     """The exchange's book as of `snapshot.last_update_id`, its best `depth` levels a side.
 
     It was taken at `taken_ms` (our time) while the segment `segment_id` was recorded. The book of
-    that segment had this `horizon`.
+    that segment had this `horizon`, None where it was not known.
     """
 
     snapshot: DepthSnapshot
     depth: int
     taken_ms: int
     segment_id: str
-    horizon: Horizon
+    horizon: Horizon | None
 
 
 def contradictions(
@@ -93,19 +61,34 @@ def contradictions(
 
 
 def _differences(
-    listed: Sides, known: Sides, unknown: Collection[Decimal], horizon: Horizon, *, is_ask: bool
+    listed: Sides,
+    known: Sides,
+    unknown: Collection[Decimal],
+    horizon: Horizon | None,
+    *,
+    is_ask: bool,
 ) -> Iterator[str]:
     name = "ask" if is_ask else "bid"
     for price in sorted(listed.keys() | known.keys(), reverse=not is_ask):
         theirs, ours = listed.get(price), known.get(price)
         if theirs == ours or price in unknown:
             continue
-        if ours is None and not horizon.holds(price, is_ask=is_ask):
+        if ours is None and not _is_inside(horizon, price, is_ask=is_ask):
             continue
         yield (
             f"the {name} at {price.normalize():f} is {_quantity_text(ours)} "
             f"where the exchange had {_quantity_text(theirs)}"
         )
+
+
+def _is_inside(horizon: Horizon | None, price: Decimal, *, is_ask: bool) -> bool:
+    if horizon is None:
+        return False
+    end = horizon.known_to if is_ask else horizon.known_from
+    if end is None:
+        return True
+    exact = _decimal(end, horizon.exponent)
+    return price <= exact if is_ask else price >= exact
 
 
 def _until(

@@ -44,7 +44,6 @@ from orderbook_desktop.core.sources import (
     StreamItem,
 )
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
-from orderbook_desktop.core.witness import Horizon, horizon_of
 from orderbook_desktop.exchange.errors import NoBook, Paced, RateLimited, UnknownSymbol
 from orderbook_desktop.system.attempts import Repeats
 from orderbook_desktop.system.steady_clock import steady_ns
@@ -108,7 +107,6 @@ class BookFeed:
         self._clock = EventClock()
         self._odd_times = OddTimes()
         self._base_id = 0
-        self._horizon = Horizon()
         self._fetching: asyncio.Task[None] | None = None
         self._fetched_at = float("-inf")
         self._pauses = self._new_pauses()
@@ -142,11 +140,6 @@ class BookFeed:
     def too_wide(self) -> str:
         """Why the book, though it is known, is not shown or recorded, as a sentence, or empty."""
         return self._detail if self._sync.withheld else ""
-
-    @property
-    def horizon(self) -> Horizon:
-        """The prices within which the book is whole, from the snapshot under it."""
-        return self._horizon
 
     def call_on_change(self, changed: Callable[[], None]) -> None:
         """Call `changed` after each change of the book."""
@@ -301,7 +294,6 @@ class BookFeed:
         """Note that `snapshot` is under the book, and no event waits for one."""
         self._events_wait = False
         self._base_id = snapshot.last_update_id
-        self._horizon = horizon_of(snapshot)
 
     def _break(self, cause: GapCause, detail: str) -> None:
         """Note that the stream lost its continuity."""

@@ -84,7 +84,7 @@ class WitnessTaker:
     async def _take(self, session: MarketSession, segment_id: str) -> bool:
         """Take a snapshot; return False if it has to be tried again soon."""
         await self._database.until_connected()
-        base_id, horizon = session.live.base_id, session.live.horizon
+        base_id, horizon = session.live.base_id, session.live.book.horizon
         try:
             snapshot = await self._snapshot(session.market, _DEPTH)
             if (session.sink.segment_id, session.live.base_id) != (segment_id, base_id):

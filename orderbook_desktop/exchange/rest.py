@@ -126,7 +126,7 @@ class BinanceRest:
             body = await self._get("/api/v3/depth", {"symbol": market, "limit": str(limit)})
         try:
             # Thousands of levels take milliseconds to decode, so a thread does it.
-            return await asyncio.to_thread(decode_spot_snapshot, body, market)
+            return await asyncio.to_thread(decode_spot_snapshot, body, market, limit)
         except MalformedMessage as error:
             if _has_no_book(body):
                 raise NoBook(market) from None

@@ -16,6 +16,7 @@ from orderbook_desktop.core.events import (
     DepthDiff,
     DepthSnapshot,
     TextLevels,
+    answered,
     decode_diff,
     decode_snapshot,
 )
@@ -210,7 +211,8 @@ def _received(
 ) -> Received | None:
     """Return the message of `line`; None where it is neither a diff nor a snapshot to import."""
     if line.snapshot is not None and surveys:
-        message: DepthDiff | DepthSnapshot = decode_snapshot(line.payload, market_of(line, surveys))
+        snapshot = decode_snapshot(line.payload, market_of(line, surveys))
+        message: DepthDiff | DepthSnapshot = answered(snapshot)
     elif line.diff is not None and speeds.setdefault(line.market, line.stream) == line.stream:
         message = decode_diff(line.payload, line.recv_ns)
     else:

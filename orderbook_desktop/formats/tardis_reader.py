@@ -25,7 +25,7 @@ import msgspec
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import InexactValue
-from orderbook_desktop.core.events import decode_diff, decode_snapshot
+from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.received import (
     Broken,
@@ -195,7 +195,8 @@ class _Market:
         bids, asks = group.sides
         if key.is_snapshot:
             book = {"lastUpdateId": final_id, "bids": bids, "asks": asks}
-            snapshot = decode_snapshot(msgspec.json.encode(book), key.market, event_ms)
+            payload = msgspec.json.encode(book)
+            snapshot = answered(decode_snapshot(payload, key.market, event_ms))
             self.is_without_book = False
             self._book.load(snapshot)
             return Received(key.local_us * _NS_A_US, snapshot, restarts=True)

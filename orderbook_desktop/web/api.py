@@ -16,7 +16,11 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.levels import Levels
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.version import __version__
-from orderbook_desktop.web.changes_stream import ChangesForm, raw_levels, resumed_seq
+from orderbook_desktop.web.changes_stream import (
+    ChangesForm,
+    raw_levels,
+    resumed_seq,
+)
 from orderbook_desktop.web.channel import Channel
 from orderbook_desktop.web.frames import Encoding, accepts_gzip
 from orderbook_desktop.web.hub import Hub, SeatedStream
@@ -49,6 +53,17 @@ class BookAnswer(BaseModel):
     asks: list[tuple[str, str]] = _LEVELS
     status: FeedState = Field(description="How far the book can be trusted.")
     eventTime: int = Field(description="The exchange's time of the last event, ms; 0: none.")  # noqa: N815
+    knownFrom: str | None = Field(  # noqa: N815
+        default=None,
+        description="The lowest price down to which all bids are known; a sum that reaches below it"
+        " is a lower bound. Null: all bids are known. Absent: it is not known how deep.",
+        examples=["59000.01000000"],
+    )
+    knownTo: str | None = Field(  # noqa: N815
+        default=None,
+        description="The same for asks: the highest price up to which all are known.",
+        examples=["61000.01000000"],
+    )
 
 
 class FollowedSymbol(BaseModel):
@@ -132,6 +147,8 @@ class _Api:
             "status": moment.badge.state.value,
             "eventTime": image.event_ms,
         }
+        if image.horizon is not None:
+            answer["knownFrom"], answer["knownTo"] = image.horizon.texts()
         return Response(
             msgspec.json.encode(answer),
             media_type="application/json",

@@ -105,6 +105,9 @@ class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
     client with another book connects anew. Levels are exact decimals, best price first, as
     JSON. Times are ms. `age_ms` is the age of the book when the message was made, None before the
     first one. `demo` is true while the market is made up, and absent otherwise.
+
+    `known_from` and `known_to` are the prices within which the book is whole (None: no end). A book
+    has both, unless it is not known how deep it is known. A diff has both if one of them changed.
     """
 
     kind: Literal["book", "diff", "beat"]
@@ -120,6 +123,8 @@ class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
     bids: msgspec.Raw
     asks: msgspec.Raw
     demo: bool = False
+    known_from: str | msgspec.UnsetType | None = msgspec.UNSET
+    known_to: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class ChangesForm:
@@ -170,11 +175,21 @@ def _frame(channel: Channel, last_seq: int | None) -> Frame:
         return channel.shared("book", lambda: _book(channel))
     message = _message(channel, "diff")
     message.from_ = last_seq
+    if last_seq < channel.horizon_since:
+        _tell_horizon(message, channel)
     return _with_levels(message, channel, changes)
 
 
 def _book(channel: Channel) -> Frame:
-    return _with_levels(_message(channel, "book"), channel, channel.moment.image)
+    message = _message(channel, "book")
+    _tell_horizon(message, channel)
+    return _with_levels(message, channel, channel.moment.image)
+
+
+def _tell_horizon(message: BookMessage, channel: Channel) -> None:
+    horizon = channel.moment.image.horizon
+    if horizon is not None:
+        message.known_from, message.known_to = horizon.texts(0)
 
 
 def _with_levels(message: BookMessage, channel: Channel, levels: BookImage | BookChanges) -> Frame:

@@ -96,6 +96,7 @@ class Channel:
 
     `run` together with a moment's `seq` identifies the moment for ever. Viewers wait in
     `waiting`. The hub calls them after a new moment or a heartbeat, and `close()` wakes them.
+    The present horizon is that of all moments from number `horizon_since` on.
     """
 
     def __init__(
@@ -121,6 +122,8 @@ class Channel:
         self._frames: dict[Hashable, Frame] = {}
         image = BookImage(info.market, 0, 0, Scale(), _NO_LEVELS, _NO_LEVELS)
         self._moment = Moment(1, image, self.badge(), is_demo())
+        # The number of the first moment with the present horizon.
+        self.horizon_since = 1
         self.look()
 
     @property
@@ -161,6 +164,8 @@ class Channel:
         if not has_moved and demo == before.demo and _same_words(badge, before.badge):
             return False
         self._moment = Moment(before.seq + 1, image, badge, demo)
+        if image.horizon != before.image.horizon:
+            self.horizon_since = self._moment.seq
         self._steps.append(changes)
         self._frames = {}
         return True
@@ -214,6 +219,9 @@ class Channel:
 def _changes(old: BookImage, new: BookImage) -> BookChanges | None:
     """Return the changes from one image to the next; None if the whole book is needed."""
     if old.scale != new.scale or not (old.last_update_id and new.last_update_id):
+        return None
+    if new.horizon is None and old.horizon is not None:
+        # Changes can't say that it is no longer known how deep the book is known.
         return None
     return changes_between(old, new)
 

@@ -18,7 +18,8 @@ from typing import Final
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of
 from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
-from orderbook_desktop.core.witness import Horizon, Witness
+from orderbook_desktop.core.horizon import Horizon
+from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.archive.proof import proven_loose
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.chunks import ChunkStore

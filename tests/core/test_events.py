@@ -17,6 +17,7 @@ from orderbook_desktop.core.events import (
     DepthDiff,
     ServerShutdown,
     Unrelated,
+    answered,
     decode_diff,
     decode_frame,
     decode_snapshot,
@@ -436,7 +437,7 @@ def test_a_snapshot_of_the_futures_market_has_two_times() -> None:
 
 def test_a_snapshot_of_the_spot_market_is_told_from_one_of_futures() -> None:
     spot = snapshot_payload([("1.0", "2.0")], [("1.1", "2.0")], 7)
-    assert decode_spot_snapshot(spot, "BTCUSDT") == decode_snapshot(spot, "BTCUSDT")
+    assert decode_spot_snapshot(spot, "BTCUSDT") == answered(decode_snapshot(spot, "BTCUSDT"))
     futures = spot.replace(b"{", b'{"E":1700000000000,"T":1700000000000,', 1)
     with pytest.raises(OtherMarket):
         decode_spot_snapshot(futures, "BTCUSDT")

@@ -1,19 +1,12 @@
 from __future__ import annotations
 
-from decimal import Decimal
-
 import pytest
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
-from orderbook_desktop.core.witness import (
-    NOWHERE,
-    Horizon,
-    Witness,
-    contradictions,
-    horizon_of,
-)
+from orderbook_desktop.core.horizon import Horizon
+from orderbook_desktop.core.witness import Witness, contradictions
 from tests.core.reference_book import snapshot_payload
 
 Pairs = list[tuple[str, str]]
@@ -86,21 +79,18 @@ def test_what_an_event_touches_is_not_known() -> None:
 def test_a_level_beyond_the_horizon_may_be_unknown() -> None:
     """But one that is known has to be right there, too."""
     more = [*BIDS[:2], ("9.35000000", "4.00000000")]
-    near = Horizon(lowest_bid=Decimal("9.4"))
+    near = Horizon.of_texts("9.4", None)
     assert any("9.35 is not there" in one for one in found(more, ASKS))
     assert found(more, ASKS, horizon=near) == []
     wrong = [*BIDS[:2], ("9.30000000", "4.00000000")]
     assert found(wrong, ASKS, horizon=near) == ["the bid at 9.3 is 3 where the exchange had 4"]
     outer = [*ASKS[:2], ("9.75000000", "4.00000000")]
-    assert found(BIDS, outer, horizon=Horizon(highest_ask=Decimal("9.7"))) == []
-    assert found(BIDS, outer, horizon=Horizon(highest_ask=Decimal("9.75"))) != []
+    assert found(BIDS, outer, horizon=Horizon.of_texts(None, "9.7")) == []
+    assert found(BIDS, outer, horizon=Horizon.of_texts(None, "9.75")) != []
 
 
-def test_the_horizon_is_where_the_exchange_cut_its_answer() -> None:
-    levels = [(f"{100 - n / 100:.8f}", "1.00000000") for n in range(100)]
-    asks = [(f"{101 + n / 100:.8f}", "1.00000000") for n in range(99)]
-    assert horizon_of(snapshot(levels, asks)) == Horizon(Decimal("99.01"), None)
-    assert horizon_of(snapshot([], [])) == Horizon()
-    for is_ask in (False, True):
-        assert Horizon().holds(Decimal(1), is_ask=is_ask)
-        assert not NOWHERE.holds(Decimal(1), is_ask=is_ask)
+def test_nothing_has_to_be_known_where_it_is_not_known_how_deep_a_book_is() -> None:
+    more = [*BIDS, ("9.20000000", "1.00000000")]
+    witness = Witness(snapshot(more, ASKS), 9, 0, "s", None)
+    assert list(contradictions(witness, book(BIDS, ASKS))) == []
+    assert found(more, ASKS, depth=9) != []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, cast
 
 import pytest
@@ -12,7 +11,7 @@ from pymongo.errors import AutoReconnect
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthSnapshot
-from orderbook_desktop.core.witness import Horizon
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.engine.market_session import MarketSession
 from orderbook_desktop.engine.witness_taker import WitnessTaker
 from orderbook_desktop.exchange.errors import Paced
@@ -23,11 +22,15 @@ from tests.storage.recording_fixtures import Tape
 
 @dataclass
 class Part:
-    """The members of a session's sink and feed that a witness taker reads."""
+    """The members of a session's sink, feed and book that a witness taker reads."""
 
     segment_id: str | None = "one"
     base_id: int = 1
-    horizon: Horizon = field(default_factory=lambda: Horizon(Decimal(5), None))
+    horizon: Horizon = field(default_factory=lambda: Horizon(500, None))
+
+    @property
+    def book(self) -> Part:
+        return self
 
 
 class Session:
@@ -84,7 +87,7 @@ async def test_after_a_minute_and_then_every_ten(database: Database) -> None:
     witness = await scene.witnesses.get(first)
     assert witness is not None
     assert (witness.segment_id, witness.depth) == ("one", 100)
-    assert witness.horizon == Horizon(Decimal(5), None)
+    assert witness.horizon == Horizon(500, None)
 
 
 async def test_a_new_segment_is_new(database: Database) -> None:

@@ -27,10 +27,11 @@ import bson
 
 from orderbook_desktop.core.checkpoint import encode_image
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline
 from orderbook_desktop.core.version import __version__
-from orderbook_desktop.core.witness import Horizon, Witness
+from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.reading.recording import Recording, recorded_markets
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.events import decode_diff, decode_snapshot
+from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
 from orderbook_desktop.core.library import NotOffered
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
@@ -34,11 +34,12 @@ class HandBook:
     def look(self) -> BookLook:
         return BookLook(self.book, self.status)
 
-    def load(self, bids: Pairs, asks: Pairs) -> None:
-        """Make the book known."""
+    def load(self, bids: Pairs, asks: Pairs, depth: int | None = None) -> None:
+        """Make the book known; with `depth` by an answer to a request for so many levels."""
         self._id += 10
         payload = json.dumps({"lastUpdateId": self._id, "bids": bids, "asks": asks})
-        self.book.load(decode_snapshot(payload.encode(), self.market, 1_700_000_000_000))
+        snapshot = decode_snapshot(payload.encode(), self.market, 1_700_000_000_000)
+        self.book.load(snapshot if depth is None else answered(snapshot, depth))
         self.status = FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, steady_ns())
 
     def change(self, bids: Pairs = (), asks: Pairs = ()) -> None:

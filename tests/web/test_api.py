@@ -40,6 +40,15 @@ async def test_a_book_is_as_documented(client: httpx.AsyncClient) -> None:
     BookAnswer.model_validate(book)
 
 
+async def test_a_book_says_how_deep_it_is_known(
+    client: httpx.AsyncClient, library: HandLibrary
+) -> None:
+    library.btc.load([("9.5", "1"), ("9.25", "2")], [("9.75", "1")], depth=2)
+    book = await _json(client, "/api/book?symbol=BTC/USDT")
+    assert (book["knownFrom"], book["knownTo"]) == ("9.25000000", None)
+    BookAnswer.model_validate(book)
+
+
 async def test_the_default_symbol_and_another_spelling(client: httpx.AsyncClient) -> None:
     assert (await _json(client, "/api/book"))["symbol"] == "BTC/USDT"
     assert (await _json(client, "/api/book?symbol=ethusdt"))["symbol"] == "ETH/USDT"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from itertools import cycle
+from typing import Any
 
 import pytest
 
@@ -289,3 +291,37 @@ async def test_a_cancelled_call_wakes_all_who_wait() -> None:
     async with asyncio.timeout(60):
         await asyncio.gather(*tasks)
     assert calling.cancelled()
+
+
+def _message(channel: Channel, last_seq: int | None) -> dict[str, Any]:
+    frame = ChangesForm().frame(channel, last_seq)
+    data = next(line for line in frame.plain.decode().splitlines() if line.startswith("data:"))
+    message: dict[str, Any] = json.loads(data.removeprefix("data:"))
+    return message
+
+
+async def test_a_stream_says_how_deep_the_book_is_known_and_when_that_changes(
+    channel: Channel, book: HandBook
+) -> None:
+    assert "knownFrom" not in _message(channel, None)
+    book.load([("9.5", "1"), ("9.25", "2")], [("9.75", "1")], depth=2)
+    channel.look()
+    first = channel.moment.seq
+    whole = _message(channel, None)
+    assert (whole["kind"], whole["knownFrom"], whole["knownTo"]) == ("book", "9.25", None)
+    book.change(bids=[("9.5", "3")])
+    channel.look()
+    second = channel.moment.seq
+    assert "knownFrom" not in _message(channel, first)
+    book.load([("9.5", "1"), ("9", "2")], [("9.75", "1"), ("10", "1")], depth=2)
+    channel.look()
+    for seq in (first, second):
+        diff = _message(channel, seq)
+        assert (diff["kind"], diff["knownFrom"], diff["knownTo"]) == ("diff", "9", "10")
+    third = channel.moment.seq
+    # That it is not known any more is told by a book without it.
+    book.load([("9.5", "1")], [])
+    channel.look()
+    whole = _message(channel, third)
+    assert whole["kind"] == "book"
+    assert "knownFrom" not in whole

@@ -25,6 +25,7 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import BugError, DamagedChunk
 from orderbook_desktop.core.event_times import all_in_ms, in_ms, stored_times
 from orderbook_desktop.core.events import DepthDiff, decode_diff, timed
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import Int64Array, Levels
 from orderbook_desktop.core.units import Scale
 
@@ -38,7 +39,9 @@ class DecodedChunk:
     in the order of their keys, and the place of each of these levels in its event, by key.
     `odd_payloads` has the texts of events that are not spelt canonically, by their index.
     `stored_ms` are the stored times of the events. They equal those of `numbers`, except where an
-    earlier version of the program stored a time that does not count (`core.event_times`).
+    earlier version of the program stored a time that does not count (`core.event_times`). `horizon`
+    is that of the chunk's books. No chunk stores it: readers take it from the first book of the
+    segment, and it is None where they can't.
     """
 
     header: ChunkHeader
@@ -48,6 +51,7 @@ class DecodedChunk:
     unsorted: tuple[Int64Array, Int64Array]
     odd_payloads: dict[int, bytes]
     stored_ms: Int64Array
+    horizon: Horizon | None = None
 
     @property
     def scale(self) -> Scale:
@@ -111,6 +115,7 @@ class DecodedChunk:
             self.scale,
             Levels(prices[:bid_count], quantities[:bid_count]),
             Levels(prices[bid_count:], quantities[bid_count:]),
+            None if self.horizon is None else self.horizon.at(header.price_exponent),
         )
 
     def _quantities_after(self, index: int) -> Int64Array:

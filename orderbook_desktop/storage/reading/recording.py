@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -21,6 +21,7 @@ from orderbook_desktop.core.archive.verify import first_crossing
 from orderbook_desktop.core.checkpoint import BookImage, is_crossed
 from orderbook_desktop.core.errors import BugError, KnownError, MalformedMessage
 from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline, timeline_of
 from orderbook_desktop.storage.errors import DatabaseError
@@ -81,6 +82,8 @@ class Recording:
     def __init__(self, place: Database | RecordingStore, market: str) -> None:
         self._store = store_of(place)
         self.market = market
+        # The horizon of each segment that was read, by its id and how much of it was cut.
+        self._horizons: dict[tuple[str, int], Horizon | None] = {}
 
     async def segments(self) -> list[StoredSegment]:
         """Return the segments, in order of their first update id."""
@@ -95,9 +98,30 @@ class Recording:
 
         Each chunk starts where the one before it ends, unless retention has just cut the next one.
         """
-        async with aclosing(SegmentReader(self._store, segment).chunks()) as chunks:
+        async with aclosing(self._chunks_of(SegmentReader(self._store, segment))) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def _chunks_of(
+        self, reader: SegmentReader, start_id: int | None = None
+    ) -> AsyncGenerator[DecodedChunk]:
+        """Iterate over the chunks of a segment from the one at `start_id`, with their horizon."""
+        horizon = await self._horizon_of(reader)
+        async with aclosing(reader.chunks(start_id)) as chunks:
+            async for chunk in chunks:
+                yield replace(chunk, horizon=horizon)
+
+    async def _horizon_of(self, reader: SegmentReader) -> Horizon | None:
+        """Return how deep the books of a segment are known, from the book that it begins with."""
+        key = reader.stored.id, reader.stored.cut_events
+        if key not in self._horizons:
+            try:
+                self._horizons[key] = await reader.horizon()
+            except KnownError as error:
+                # Reading on, or `verify`, reports the damage. It may have been cut just now.
+                _log.info("%s: it is not known how deep a book is known: %s", self.market, error)
+                return None
+        return self._horizons[key]
 
     async def slices(
         self, from_ms: int | None = None, to_ms: int | None = None
@@ -166,7 +190,7 @@ class Recording:
         reader = SegmentReader(self._store, stored)
         start_id = await reader.start_near(event_ms)
         latest: DecodedChunk | None = None
-        async with aclosing(reader.chunks(start_id)) as chunks:
+        async with aclosing(self._chunks_of(reader, start_id)) as chunks:
             async for chunk in chunks:
                 index = chunk.last_until(event_ms)
                 if index == BEFORE_ALL and latest is not None:
@@ -202,7 +226,7 @@ class Recording:
             # If times go back, the chunk of this id may lie further back.
             start_id = near if near is not None and near <= cover.after_id else None
         reached = cover.after_id if not opens else None
-        async with aclosing(reader.chunks(start_id)) as chunks:
+        async with aclosing(self._chunks_of(reader, start_id)) as chunks:
             async for chunk in chunks:
                 begin, end = _part(chunk, cover.after_id, from_ms, to_ms)
                 was_cut = reached is not None and (chunk.header.start_id or 0) > reached

@@ -18,6 +18,7 @@ from orderbook_desktop.core.archive import (
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import TimesSeen
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.checkpoints import book_key
@@ -176,6 +177,26 @@ class SegmentReader:
         self._base = segment.snapshot_id, await asyncio.to_thread(book.unpack)
         return self._base[1]
 
+    async def horizon(self) -> Horizon | None:
+        """Return how deep the segment's books are known, by the book that it begins with.
+
+        No document says so. An answer of the exchange, which names no time, is known to its last
+        level. It is not known how deep a copy of another book is known, which has a time, nor what
+        the first book of a cut segment was: then this is None. Raises as `base_book` does, and
+        `DamagedChunk`.
+        """
+        if self._stored.has_base:
+            return (await self.base_book()).horizon
+        if self._stored.cut_events:
+            return None
+        start_id = self._stored.segment.snapshot_id
+        packed = await self._fetched(start_id)
+        if packed is None:
+            return None
+        chunk = await asyncio.to_thread(_opened, packed, start_id)
+        book = await asyncio.to_thread(chunk.start_book)
+        return None if book.event_ms else _to_last_levels(book)
+
     async def _raw_chunk(self, reading: _Reading) -> DecodedChunk | None:
         """Return the next raw events as a chunk; None if they have been archived meanwhile."""
         events = await self._next_raw(reading.at)
@@ -283,6 +304,13 @@ class _Reading:
         if update_id > self.at:
             self.at, self.latest = update_id, None
         self.link = update_id
+
+
+def _to_last_levels(book: BookImage) -> Horizon:
+    known_from, known_to = (
+        int(levels.prices[-1]) if len(levels.prices) else None for levels in (book.bids, book.asks)
+    )
+    return Horizon(known_from, known_to, book.scale.price)
 
 
 def _opened(packed: StoredChunk, start_id: int) -> DecodedChunk:

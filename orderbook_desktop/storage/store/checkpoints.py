@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of
-from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
+from orderbook_desktop.core.errors import MalformedMessage
+from orderbook_desktop.core.events import DepthSnapshot, answered, decode_snapshot
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import is_gone
 from orderbook_desktop.storage.store.packing import DamagedDocument, pack, unpack
@@ -19,6 +23,8 @@ from orderbook_desktop.storage.store.segments import check_kinds, damaged_segmen
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection
+
+_log = logging.getLogger(__name__)
 
 _BYTES_A_LEVEL: Final = 16
 _FIELDS: Final = frozenset(
@@ -44,7 +50,7 @@ class StoredBook:
 
 @dataclass(frozen=True, slots=True)
 class RunningBook:
-    """A book inside a running segment.
+    """A book inside a running segment, with the horizon of the book that the segment begins with.
 
     `unpack` returns the book, and raises `DamagedDocument` and `MalformedMessage`. It is slow, so
     call it in a thread.
@@ -188,7 +194,10 @@ async def newest_running(database: Database, market: str) -> RunningBook | None:
             newest = await database.collection(CHECKPOINTS).find_one(key)
             # The recorder may just have replaced it by a newer book.
             if newest is not None:
-                return RunningBook(update_id, partial(_snapshot, market, newest))
+                # It is gone after a cut.
+                base_key = {"_id": book_key(segment.id, segment.base_id)}
+                base = await database.collection(CHECKPOINTS).find_one(base_key)
+                return RunningBook(update_id, partial(_running, market, newest, base))
     return None
 
 
@@ -199,13 +208,15 @@ class _Reach(NamedTuple):
     last_id: int
     id: str
     archived_id: int
+    base_id: int
 
 
 def _reach_of(document: Document) -> _Reach:
     try:
-        check_kinds(document, ("_id",), ("last_event_ms", "last_id", "archived_id"))
+        check_kinds(document, ("_id",), ("last_event_ms", "last_id", "archived_id", "snapshot_id"))
         last_ms, last_id = document["last_event_ms"], document["last_id"]
-        return _Reach(last_ms, last_id, document["_id"], document.get("archived_id", 0))
+        archived_id, base_id = document.get("archived_id", 0), document["snapshot_id"]
+        return _Reach(last_ms, last_id, document["_id"], archived_id, base_id)
     except (KeyError, TypeError, ValueError) as error:
         raise damaged_segment(document, error) from error
 
@@ -214,9 +225,28 @@ def _packed(book: BookImage | bytes) -> bytes:
     return pack(encode_image(book) if isinstance(book, BookImage) else book)
 
 
-def _snapshot(market: str, document: Document) -> DepthSnapshot:
+def _running(market: str, newest: Document, base: Document | None) -> DepthSnapshot:
+    snapshot = _snapshot(market, newest)
     try:
-        return decode_snapshot(unpack(document["payload"]), market, int(document["event_ms"]))
+        horizon = None if base is None else _snapshot(market, base).horizon
+    except (DamagedDocument, MalformedMessage) as error:
+        # `verify` reports the damage. The newest book can be shown all the same.
+        _log.warning("%s: it is not known how deep its book is known: %s", market, error)
+        horizon = None
+    return msgspec.structs.replace(snapshot, horizon=horizon)
+
+
+def _snapshot(market: str, document: Document) -> DepthSnapshot:
+    """Return a stored book; raises `DamagedDocument` and `MalformedMessage`.
+
+    Its document does not say how deep it is known. A segment that begins with an answer of the
+    exchange, which names no time, begins with a book known to its last level. A copy of a running
+    book has a time: its last levels may be single levels beyond the horizon.
+    """
+    try:
+        event_ms = int(document["event_ms"])
+        snapshot = decode_snapshot(unpack(document["payload"]), market, event_ms)
+        return answered(snapshot) if document.get("base") is True and not event_ms else snapshot
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedDocument(f"checkpoint: {type(error).__name__} {error}") from error
 

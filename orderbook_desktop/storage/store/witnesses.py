@@ -2,7 +2,7 @@
 
 A document of `witnesses` has `_id`, which is `MARKET:UPDATE_ID`, `market`, `update_id`, `taken_ms`
 (our time), `depth` (the levels asked for), `segment` (the one that was recorded then),
-`lowest_bid` and `highest_ask` (the horizon of its book, see `core.witness`; None: no end),
+`lowest_bid` and `highest_ask` (the horizon of its book, see `core.horizon`; None: no end),
 `payload`, compressed like the one of checkpoints, and `sum`, a checksum of all these.
 """
 
@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import decode_snapshot
-from orderbook_desktop.core.witness import Horizon, Witness
+from orderbook_desktop.core.horizon import Horizon
+from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument, pack, unpack
 from orderbook_desktop.storage.store.schema import WITNESSES, Document
 
+# The ends of a horizon that is not known: no price is inside.
+_NOWHERE: Final = ("Infinity", "-Infinity")
 # The most digits of an update id in 64 bits.
 _ID_DIGITS: Final = 19
 
@@ -68,6 +70,7 @@ class Witnesses:
 
 def _document(witness: Witness) -> Document:
     market, update_id = witness.snapshot.market, witness.snapshot.last_update_id
+    lowest_bid, highest_ask = _NOWHERE if witness.horizon is None else witness.horizon.texts(0)
     document: Document = {
         "_id": f"{market}:{update_id}",
         "market": market,
@@ -75,8 +78,8 @@ def _document(witness: Witness) -> Document:
         "taken_ms": witness.taken_ms,
         "depth": witness.depth,
         "segment": witness.segment_id,
-        "lowest_bid": _text(witness.horizon.lowest_bid),
-        "highest_ask": _text(witness.horizon.highest_ask),
+        "lowest_bid": lowest_bid,
+        "highest_ask": highest_ask,
         "payload": pack(witness.snapshot.payload),
     }
     return {**document, "sum": _sum(document)}
@@ -88,11 +91,18 @@ def _witness(document: Document) -> Witness:
         if document["sum"] != _sum(known):
             raise DamagedDocument("the checksum of a witness does not match")
         snapshot = decode_snapshot(unpack(document["payload"]), document["market"])
-        horizon = Horizon(_price(document["lowest_bid"]), _price(document["highest_ask"]))
+        horizon = _horizon(document["lowest_bid"], document["highest_ask"])
         depth, taken_ms = document["depth"], document["taken_ms"]
         return Witness(snapshot, depth, taken_ms, document["segment"], horizon)
-    except (KeyError, TypeError, ValueError, InvalidOperation, MalformedMessage) as error:
+    except (KeyError, TypeError, ValueError, MalformedMessage) as error:
         raise DamagedDocument(f"witness {document['_id']}: {error}") from error
+
+
+def _horizon(lowest_bid: object, highest_ask: object) -> Horizon | None:
+    if not isinstance(lowest_bid, str | None) or not isinstance(highest_ask, str | None):
+        raise TypeError("an end of its horizon is no text")
+    is_known = (lowest_bid, highest_ask) != _NOWHERE
+    return Horizon.of_texts(lowest_bid, highest_ask) if is_known else None
 
 
 def _sum(document: Document) -> int:
@@ -105,11 +115,3 @@ def _update_id(document: Document) -> int:
     if digits.isdecimal() and len(digits) <= _ID_DIGITS:
         return int(digits)
     return update_id if isinstance(update_id, int) else 0
-
-
-def _text(price: Decimal | None) -> str | None:
-    return None if price is None else f"{price:f}"
-
-
-def _price(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)

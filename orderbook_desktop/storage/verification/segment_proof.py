@@ -17,7 +17,7 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import EARLIEST_MS, in_ms
 from orderbook_desktop.core.number_format import counted
-from orderbook_desktop.core.witness import NOWHERE, Witness, contradictions
+from orderbook_desktop.core.witness import Witness, contradictions
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.segment_reader import (
     MissingEvents,
@@ -249,7 +249,7 @@ class SegmentProof:
             raise self._fault("a snapshot of the exchange is damaged", update_id)
         if witness.segment_id != self._stored.id:
             # It is another recorder's, whose book may have begun with another snapshot.
-            witness = replace(witness, horizon=NOWHERE)
+            witness = replace(witness, horizon=None)
         index = _index_of(chunk, update_id)
         touched: tuple[list[int], list[int]] = ([], [])
         if index is None:

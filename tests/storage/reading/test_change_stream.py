@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.events import DepthDiff, decode_diff
+from orderbook_desktop.core.events import DepthDiff, answered, decode_diff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.core.status import FeedState
@@ -462,6 +462,15 @@ async def test_serves_the_book_of_now(recorder: Recorder, database: Database, st
     await recorded(recorder, database, other)
     await assert_serves(database, tape)
     await assert_serves(database, other)
+
+
+async def test_the_book_of_now_says_how_deep_the_first_one_was(
+    recorder: Recorder, database: Database
+) -> None:
+    tape = Tape()
+    known = answered(tape.snapshot()).horizon
+    await recorded(recorder, database, tape)
+    assert (await RecordedSnapshots(database).snapshot(tape.market)).horizon == known is not None
 
 
 async def test_nothing_is_recorded_where_nothing_is(recorder: Recorder, database: Database) -> None:

@@ -11,6 +11,7 @@ import pytest
 from orderbook_desktop.core.archive import DamagedChunk, DecodedChunk, encode_loose, same_book
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import DepthDiff, decode_diff
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline
 from orderbook_desktop.storage.archive.archiver import Archiver
@@ -616,3 +617,52 @@ async def test_a_damaged_list_or_chunk_tells_no_time(database: Database) -> None
     )
     assert (await Recording(database, tape.market).timeline()).gaps == ()
     assert not (await verify(database, tape.market)).holds
+
+
+def _last_levels(book: BookImage) -> Horizon:
+    return Horizon(int(book.bids.prices[-1]), int(book.asks.prices[-1]), book.scale.price)
+
+
+@pytest.mark.parametrize("archived", [0, 700, 1_400])
+async def test_a_book_is_known_to_the_last_levels_of_the_snapshot_that_its_segment_began_with(
+    database: Database, archived: int
+) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    shelved = await shelf.put(Tape(), 1_400)
+    if archived:
+        await shelf.archive(shelved, archived)
+    known = _last_levels(shelved.base)
+    times = [event.event_ms for event in shelved.events[::200]]
+    assert [(await recording.book_at(time)).horizon for time in times] == [known] * len(times)
+    assert {book.horizon async for book in books_at(recording, times)} == {known}
+    async with aclosing(recording.slices()) as slices:
+        assert {part.start_book().horizon async for part in slices} == {known}
+
+
+async def test_it_is_not_known_how_deep_where_the_first_book_is_a_copy_or_was_cut(
+    database: Database,
+) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
+    shelved = await shelf.put(Tape(), 1_400)
+    await shelf.archive(shelved, 1_400)
+    (segment,) = await recording.segments()
+    (base,) = await all_of(database, "checkpoints", base=True)
+    # A copy of a running book has the time of its last event.
+    await shelf.change("checkpoints", base["_id"], event_ms=5)
+    at_ms = shelved.events[-1].event_ms
+    assert (await recording.book_at(at_ms)).horizon is None
+    await shelf.change("checkpoints", base["_id"], event_ms=0)
+    assert (await Recording(database, _MARKET).book_at(at_ms)).horizon is not None
+    await shelf.change("segments", segment.id, cut_events=1)
+    assert (await recording.book_at(at_ms)).horizon is None
+
+
+async def test_a_damaged_first_book_leaves_later_books_readable(database: Database) -> None:
+    shelf = Shelf(database)
+    shelved = await shelf.put(Tape(), 1_400)
+    await shelf.archive(shelved, 1_400)
+    (base,) = await all_of(database, "checkpoints", base=True)
+    await shelf.change("checkpoints", base["_id"], payload=b"x")
+    book = await Recording(database, _MARKET).book_at(shelved.events[-1].event_ms)
+    assert book.horizon is None
+    assert same_book(book, shelved.book_after(len(shelved.events) - 1))

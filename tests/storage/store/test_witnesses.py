@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from decimal import Decimal
-
 import pytest
 
-from orderbook_desktop.core.witness import Horizon, Witness
+from orderbook_desktop.core.horizon import Horizon
+from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.witnesses import Witnesses
@@ -14,7 +13,7 @@ _MS = 1_700_000_000_000
 
 
 def witness(market: str = "BTCUSDT", taken_ms: int = _MS) -> Witness:
-    horizon = Horizon(Decimal("1E+3"), None)
+    horizon = Horizon(1_000 * 10**8, None)
     return Witness(Tape(market).snapshot(), 100, taken_ms, "s", horizon)
 
 

@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -19,9 +18,10 @@ from hypothesis import strategies as st
 from orderbook_desktop.core.archive import DecodedChunk, encode_chunk
 from orderbook_desktop.core.checkpoint import encode_image
 from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale
-from orderbook_desktop.core.witness import Horizon, Witness
+from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.archive.proof import proven_loose
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
@@ -58,7 +58,7 @@ def seen_by_exchange(shelved: Shelved, index: int, depth: int = 20) -> DepthSnap
 
 async def put_witness(database: Database, snapshot: DepthSnapshot, depth: int = 20) -> None:
     (segment,) = await all_of(database, "segments")
-    horizon = Horizon(Decimal("0.5"), None)
+    horizon = Horizon(50_000_000, None)
     witness = Witness(snapshot, depth, 1_700_000_000_000, segment["_id"], horizon)
     await Witnesses(database).put(witness)
 
