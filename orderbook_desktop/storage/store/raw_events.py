@@ -87,7 +87,7 @@ class RawEvents:
         while begin < furthest_id:
             end = min(begin + self._span, last_id)
             found = await self._between(begin, end, _READ_AT_MOST)
-            self._adapt_span(begin, found)
+            self._adapt_span(begin, found, is_cut_short=end - begin < self._span)
             if found:
                 run = await asyncio.to_thread(_unbroken, after_id, found)
                 if not run:
@@ -96,13 +96,17 @@ class RawEvents:
             begin = end
         return await self._too_wide(after_id, furthest_id, last_id)
 
-    def _adapt_span(self, begin: int, found: Sequence[Document]) -> None:
-        """Make the span fit, now that a query for the events after `begin` found these."""
+    def _adapt_span(self, begin: int, found: Sequence[Document], *, is_cut_short: bool) -> None:
+        """Make the span fit, now that a query for the events after `begin` found these.
+
+        A query that was cut short, since the run ends, shows nothing about how many are few: else
+        many short segments would make the span so wide that the server reads all of a long one.
+        """
         if len(found) == _READ_AT_MOST and isinstance(found[-1]["u"], int):
             self._span = max((found[-1]["u"] - begin) // 2, 1)
         elif len(found) > _MANY:
             self._span = max(self._span // 2, 1)
-        elif len(found) < _FEW:
+        elif len(found) < _FEW and not is_cut_short:
             # If events are as wide as they may be, a span for one of them would need a query each.
             self._span = min(self._span * 4, _WIDEST_SPAN if found else WIDEST_EVENT)
 

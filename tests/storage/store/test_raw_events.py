@@ -76,6 +76,21 @@ async def test_dense_events_after_wide_ones_are_read_in_parts(database: Database
     assert raw.most <= 3_000
 
 
+async def test_short_runs_do_not_make_the_queries_wide(database: Database) -> None:
+    """The server reads all events in the range of a query, also beyond its limit."""
+    tape = Tape()
+    begin = tape.last_id
+    events = tape.diffs(400)
+    await database.prepare()
+    await Shelf(database).write(events)
+    raw = CountedEvents(database)
+    span = raw._span
+    for index in range(0, 400, 10):
+        before = events[index - 1].final_id if index else begin
+        assert len(await raw.all_after(before, events[index + 9].final_id)) == 10
+    assert raw._span == span
+
+
 async def test_a_hole_before_wide_events_is_found(database: Database) -> None:
     begin = 5_000_000_000
     events = spread(Tape().diffs(20), begin, _WIDE)
