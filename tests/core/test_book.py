@@ -252,6 +252,13 @@ def test_a_value_that_no_scale_holds_alone(price: str, quantity: str, text: str)
     assert shown(book) == ([(Decimal(1), Decimal(1))], [])
 
 
+def test_a_book_whose_only_level_was_too_wide_is_empty_and_readable() -> None:
+    book = loaded([("1", "1" * 23)])
+    assert book.too_wide() is not None
+    book.apply(a_diff([("1", "0")]))
+    assert (book.too_wide(), shown(book)) == (None, ([], []))
+
+
 def test_a_level_at_fault_that_only_changes_leaves_the_book_too_wide() -> None:
     book = loaded([("1", colossal), ("3", colossal)])
     book.apply(a_diff([("2", minute)]))
