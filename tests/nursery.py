@@ -7,6 +7,7 @@ standard files; the answer is the process id. KIND is `server` for the database 
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import importlib
@@ -18,9 +19,11 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TextIO
 
 import orderbook_desktop
@@ -33,10 +36,12 @@ PROGRAMS: Final = (
     "tests.faults.chaos.exchange",
     "tests.storage.other_copy",
 )
+# Python reads it at its start; the nursery does so for what it forks.
+ENCODING_VARIABLE: Final = "PYTHONIOENCODING"
 # What these load when they need it, besides the package's own modules.
-_LIBRARIES: Final = (
+LIBRARIES: Final = (
     *("motor.motor_asyncio", "ccxt.async_support.binance", "uvicorn", "fastapi", "jinja2"),
-    *("rich.progress", "rich.table", "rich.live", "PySide6.QtWidgets", "websockets.asyncio.server"),
+    *("rich.progress", "rich.table", "rich.live", "websockets.asyncio.server"),
 )
 _PR_SET_PDEATHSIG: Final = 1
 _REQUEST_BYTES: Final = 1_000_000
@@ -50,11 +55,34 @@ def set_process(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), f"prctl({option})")
 
 
+def run_and_end(run: Callable[[], object]) -> None:
+    """Run a program, and end the process as Python does, without freeing all that is loaded.
+
+    That takes longer than most programs run. After an error, and if the output can't be written,
+    Python itself ends the process.
+    """
+    code: str | int | None = None
+    try:
+        run()
+    except SystemExit as end:
+        code = end.code
+        if isinstance(code, str):
+            raise
+    vars(threading)["_shutdown"]()
+    vars(atexit)["_run_exitfuncs"]()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.exit(code)
+    os._exit(int(code or 0) & 0xFF)
+
+
 def _load(kind: str) -> None:
     if kind == "server":
         importlib.import_module(SERVER)
         return
-    for name in _LIBRARIES:
+    for name in (*LIBRARIES, "PySide6.QtWidgets"):
         importlib.import_module(name)
     for module in pkgutil.walk_packages(orderbook_desktop.__path__, "orderbook_desktop."):
         if module.name not in (SERVER, "orderbook_desktop.__main__"):
@@ -130,11 +158,18 @@ def _have_own_token() -> None:
 
 def _open_standard_files() -> None:
     """Open them as Python does at its start."""
+    encoding, _, errors = os.environ.get(ENCODING_VARIABLE, "").partition(":")
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         old: TextIO = getattr(sys, name)
         is_error = name == "stderr"
+        handling = errors or ("strict" if encoding else old.errors)
         stream = open(  # noqa: SIM115 - open until the end
-            number, mode, 1 if is_error else -1, old.encoding, old.errors, closefd=False
+            number,
+            mode,
+            1 if is_error else -1,
+            encoding or old.encoding,
+            old.errors if is_error else handling,
+            closefd=False,
         )
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
@@ -147,4 +182,5 @@ if __name__ == "__main__":
     asked = _nurse(socket.socket(fileno=int(sys.argv[2])))
     if asked is not None:
         # What `python -m` calls.
-        vars(runpy)["_run_module_as_main"](asked["module"], alter_argv=True)
+        run_module = vars(runpy)["_run_module_as_main"]
+        run_and_end(partial(run_module, asked["module"], alter_argv=True))

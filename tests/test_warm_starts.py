@@ -59,6 +59,17 @@ def test_it_ends_as_a_new_one_does(tmp_path: Path, what: str) -> None:
     assert ends[0] == ends[1]
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8", "ascii:replace", ":ignore"])
+def test_it_has_the_encoding_that_a_new_one_has(tmp_path: Path, encoding: str) -> None:
+    ends = []
+    for variables in ({}, _COLD):
+        process = _start(tmp_path, "verify", "币", **variables, PYTHONIOENCODING=encoding)
+        assert _is_forked(process) is not bool(variables)
+        out, err = process.communicate()
+        ends.append((process.returncode, out, err))
+    assert ends[0] == ends[1]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_ends_it_as_it_ends_a_new_one(tmp_path: Path, number: signal.Signals) -> None:
     ends = []

@@ -23,7 +23,7 @@ from typing import Any, Final
 import pytest
 
 from orderbook_desktop.system import child_guard
-from tests.nursery import PROGRAMS, SERVER, set_process
+from tests.nursery import ENCODING_VARIABLE, PROGRAMS, SERVER, set_process
 from tests.storage.processes import ROOT
 
 # Python, the C library or the nursery's libraries have read these at their start.
@@ -156,7 +156,11 @@ def _texts(variables: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def _read_at_start(variables: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, text in variables.items() if name.startswith(_READ_AT_START)}
+    return {
+        name: text
+        for name, text in variables.items()
+        if name.startswith(_READ_AT_START) and name != ENCODING_VARIABLE
+    }
 
 
 _STARTS: Final = WarmStarts()

@@ -19,15 +19,20 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from tests.nursery import LIBRARIES, run_and_end
 from tests.storage.ready_made import copy_new_databases
 
-_LOADED = (
-    *("cli", "python_api"),
-    *(f"commands.{name}" for name in ("record", "serve", "recordings", "verify", "export")),
-    *("commands.import_files", "commands.exchange", "commands.doctor"),
+_LOADED = tuple(
+    f"orderbook_desktop.app.{name}"
+    for name in (
+        *("cli", "python_api", "commands.import_files"),
+        *(f"commands.{name}" for name in ("record", "serve", "recordings", "verify", "export")),
+        *("commands.exchange", "commands.doctor"),
+    )
 )
 _LOOK_EVERY_S = 0.005
 # Of <linux/capability.h>: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
@@ -108,9 +113,8 @@ class WarmProgram:
 
 def _serve() -> bool:
     """Answer all requests; return whether this process is a child that has to run the program."""
-    for name in _LOADED:
-        importlib.import_module(f"orderbook_desktop.app.{name}")
-    importlib.import_module("motor.motor_asyncio")
+    for name in (*LIBRARIES, *_LOADED):
+        importlib.import_module(name)
     copy_new_databases()
     # A child's last garbage collection need not look at the loaded modules.
     gc.freeze()
@@ -203,4 +207,4 @@ def _wait(child: int, request: dict[str, Any]) -> tuple[int, float]:
 if __name__ == "__main__" and _serve():
     from orderbook_desktop.app.start import main
 
-    main(hear_requests)
+    run_and_end(partial(main, hear_requests))
