@@ -1,4 +1,4 @@
-"""Tests for the comparison of benchmarks between two commits."""
+"""Tests for the comparison of benchmarks between two commits (`tests.bench.beside`)."""
 
 from __future__ import annotations
 
