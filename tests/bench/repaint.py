@@ -85,34 +85,27 @@ class Times:
         self.wall.append((time.perf_counter_ns() - wall) / 1e6)
 
 
-class TimedLadder(DepthLadder):
+class _TimedPaints(QWidget):
+    """The timing of a pane's paints, to be mixed into the pane's class."""
+
+    def __init__(
+        self, theme: Theme, preferences: Preferences, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(theme, preferences, parent)  # type: ignore[arg-type, call-arg]  # pane
+        self.paints = Times()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
+        """Paint, and add the times."""
+        with self.paints.timed():
+            super().paintEvent(event)
+
+
+class TimedLadder(_TimedPaints, DepthLadder):
     """A ladder that times its paints."""
 
-    def __init__(
-        self, theme: Theme, preferences: Preferences, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(theme, preferences, parent)
-        self.paints = Times()
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
-        """Paint, and add the times."""
-        with self.paints.timed():
-            super().paintEvent(event)
-
-
-class TimedChart(DepthChart):
+class TimedChart(_TimedPaints, DepthChart):
     """A depth chart that times its paints."""
-
-    def __init__(
-        self, theme: Theme, preferences: Preferences, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(theme, preferences, parent)
-        self.paints = Times()
-
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 (Qt's name)
-        """Paint, and add the times."""
-        with self.paints.timed():
-            super().paintEvent(event)
 
 
 class _Played(FakeSource):
