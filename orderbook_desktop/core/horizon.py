@@ -11,7 +11,6 @@ be inside.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -83,16 +82,3 @@ class Horizon:
         if end is None:
             return (self.known_to if is_ask else self.known_from) is not None
         return not self.knows(end, is_ask=is_ask)
-
-    def joined(self, other: Horizon) -> Horizon:
-        """Return the horizon of a book that is known within either: each side's outer end."""
-        theirs = other.at(self.exponent)
-        return Horizon(
-            _outer(min, self.known_from, theirs.known_from),
-            _outer(max, self.known_to, theirs.known_to),
-            self.exponent,
-        )
-
-
-def _outer(choose: Callable[[int, int], int], end: int | None, other: int | None) -> int | None:
-    return None if end is None or other is None else choose(end, other)
