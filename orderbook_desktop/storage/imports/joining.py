@@ -3,7 +3,7 @@
 A file may hold the events of a day and no book, as its collector was not restarted at midnight, or
 a book that came only after the first events. Such events are loose, until a run ends with the
 update id before them: of this import, or stored. Then they become a run that continues that one, in
-whatever order the files are imported. A run whose own book lies inside an event of the continued
+any order of the imports. A run whose own book lies inside an event of the continued
 run is taken into it, as if the files had been imported together.
 
 A kill between the commit of such a run and the removal of what it replaces leaves that stored
@@ -128,7 +128,7 @@ class Joining:
             if (
                 is_gone
                 or not run.may_continue
-                or any(one.segment.snapshot_id <= at < one.segment.last_id for one in runs)
+                or any(run.segment.snapshot_id <= at < run.segment.last_id for run in runs)
             ):
                 continue
             gone |= await self._continue(run, orphans, runs)
@@ -142,8 +142,10 @@ class Joining:
         unfit: set[str] = set()
         at = run.segment.last_id
         while True:
-            usable = [one for one in runs if one.piece is None or one.piece.key not in unfit]
-            is_joined = any(one.first_id <= at + 1 <= one.last_id for one in orphans)
+            usable = [
+                found for found in runs if found.piece is None or found.piece.key not in unfit
+            ]
+            is_joined = any(orphan.first_id <= at + 1 <= orphan.last_id for orphan in orphans)
             if not is_joined and _follower(at, usable) is None:
                 return set()
             book = await run.book()
@@ -351,7 +353,7 @@ async def imported_loose(database: Database, market: str) -> list[str]:
     """Return the keys of the loose chunks that imports wrote. Raises PyMongo's errors."""
     lists = await LooseEvents(database).lists(market)
     # The list of an imported chunk has the same `_id` as the chunk.
-    return [one.chunk for one in lists if one.chunk is not None and one.chunk == one.id]
+    return [entry.chunk for entry in lists if entry.chunk is not None and entry.chunk == entry.id]
 
 
 async def drop_repeated(database: Database, market: str) -> None:
@@ -359,8 +361,8 @@ async def drop_repeated(database: Database, market: str) -> None:
 
     Imports never overlap, but for a run into which others were taken. Raises PyMongo's errors.
     """
-    imported = [one for one in await read_segments(database, market) if one.is_imported]
-    inner = {one.id for one in imported if any(map(partial(_is_inside, one), imported))}
+    imported = [stored for stored in await read_segments(database, market) if stored.is_imported]
+    inner = {stored.id for stored in imported if any(map(partial(_is_inside, stored), imported))}
     await drop_segments(database, inner)
     store = ChunkStore(database)
     for key in await imported_loose(database, market):
@@ -368,16 +370,16 @@ async def drop_repeated(database: Database, market: str) -> None:
         if chunk is None:
             continue
         coverage = chunk.header.coverage
-        begins = (one.segment.snapshot_id < coverage.last_id for one in imported)
-        ends = (coverage.first_id <= one.segment.last_id for one in imported)
+        begins = (stored.segment.snapshot_id < coverage.last_id for stored in imported)
+        ends = (coverage.first_id <= stored.segment.last_id for stored in imported)
         if any(map(all, zip(begins, ends, strict=True))) and await is_in_segments(store, chunk):
             await store.drop_loose([key])
 
 
-def _is_inside(one: StoredSegment, other: StoredSegment) -> bool:
+def _is_inside(stored: StoredSegment, other: StoredSegment) -> bool:
     begin, end = other.segment.snapshot_id, other.segment.last_id
-    is_within = begin <= one.segment.snapshot_id and one.segment.last_id <= end
-    return one.id != other.id and is_within and (begin, end) != _span(one)
+    is_within = begin <= stored.segment.snapshot_id and stored.segment.last_id <= end
+    return stored.id != other.id and is_within and (begin, end) != _span(stored)
 
 
 def _span(stored: StoredSegment) -> tuple[int, int]:

@@ -102,13 +102,13 @@ class Removal:
     def events(self) -> int:
         """How many events go, loose ones included."""
         in_parts = sum(link.events for part in self.parts for link in part.gone)
-        return in_parts + sum(one.events for one in self.loose)
+        return in_parts + sum(loose.events for loose in self.loose)
 
     @property
     def span_ms(self) -> tuple[int, int] | None:
         """The first and the last time of what goes; None if nothing does."""
         times = [(link.from_ms, link.to_ms) for part in self.parts for link in part.gone]
-        times += [(one.from_ms, one.to_ms) for one in self.loose]
+        times += [(loose.from_ms, loose.to_ms) for loose in self.loose]
         if not times:
             return None
         return min(begin for begin, _ in times), max(end for _, end in times)
@@ -136,10 +136,12 @@ async def find_removal(database: Database, span: Span) -> Removal:
     return Removal(
         parts,
         [
-            one
-            for one in loose
-            if one.market == span.market
-            and (span.is_all or (span.meets(one.from_ms, one.to_ms) and _is_within(span, one)))
+            chunk
+            for chunk in loose
+            if chunk.market == span.market
+            and (
+                span.is_all or (span.meets(chunk.from_ms, chunk.to_ms) and _is_within(span, chunk))
+            )
         ],
     )
 
@@ -186,15 +188,15 @@ async def _name_cause(database: Database, removed: StoredSegment) -> None:
     """Say at the end of the segment before `removed` why a gap follows it."""
     begin = removed.segment.snapshot_id
     before = [
-        one
-        for one in await cuttable_segments(database)
-        if one.stored.segment.market == removed.segment.market
-        and one.stored.id != removed.id
-        and one.is_settled
-        and one.stored.segment.last_id <= begin
+        segment
+        for segment in await cuttable_segments(database)
+        if segment.stored.segment.market == removed.segment.market
+        and segment.stored.id != removed.id
+        and segment.is_settled
+        and segment.stored.segment.last_id <= begin
     ]
     if before:
-        last = max(before, key=lambda one: one.stored.segment.last_id)
+        last = max(before, key=lambda segment: segment.stored.segment.last_id)
         await SegmentCutter(database).shorten(last, _ended(last.stored))
 
 
