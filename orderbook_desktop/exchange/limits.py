@@ -65,14 +65,12 @@ class WeightLimit:
         self._allowed = per_minute - reserve
         self._used = 0
         self._minute = 0
-        self._not_before = 0.0
 
     def delay(self, weight: int, now: float) -> float:
         """Return how many seconds to wait before a request of `weight` should go out."""
-        pause = self.pause(now)
         if int(now // 60) != self._minute or self._used + weight <= self._allowed:
-            return pause
-        return max(pause, 60.0 - now % 60 + _MINUTE_MARGIN_S)
+            return 0.0
+        return 60.0 - now % 60 + _MINUTE_MARGIN_S
 
     def spend(self, weight: int, now: float) -> None:
         """Note a request of `weight` that goes out at `now`."""
@@ -83,14 +81,6 @@ class WeightLimit:
         """Note the used weight in an answer's header; it includes that of other programs."""
         self._roll(now)
         self._used = max(self._used, used)
-
-    def pause(self, now: float) -> float:
-        """Return how many seconds are left of the pause that the exchange asked for."""
-        return max(0.0, self._not_before - now)
-
-    def pause_until(self, not_before: float) -> None:
-        """Note that the exchange wants no request before this time."""
-        self._not_before = max(self._not_before, not_before)
 
     def _roll(self, now: float) -> None:
         minute = int(now // 60)

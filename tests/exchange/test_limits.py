@@ -87,11 +87,3 @@ def test_what_others_used_counts() -> None:
     assert limit.delay(250, 6_002.0) > 0
     limit.note_used(300, 6_003.0)
     assert limit.delay(250, 6_004.0) > 0, "an answer overtaken by another one takes nothing back"
-
-
-def test_a_pause_holds_whatever_the_weight() -> None:
-    limit = WeightLimit()
-    limit.pause_until(6_130.0)
-    limit.pause_until(6_100.0)
-    assert limit.delay(5, 6_000.0) == 130
-    assert limit.delay(5, 6_130.0) == 0

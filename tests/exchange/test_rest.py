@@ -160,6 +160,21 @@ async def test_a_pause_until_a_date_is_kept() -> None:
     assert len(odd.queries) == 1
 
 
+@pytest.mark.expects_log("HTTP 429")
+async def test_a_shorter_pause_ends_no_longer_one() -> None:
+    clock = HandClock()
+    async with odd_server(429, b"") as odd, rest_of(odd.url, clock=clock) as rest:
+        odd.answers = [(429, b"", {"Retry-After": seconds}) for seconds in ("60", "30")]
+        refusals = await asyncio.gather(
+            rest.snapshot(BTC), rest.snapshot("ETHUSDT"), return_exceptions=True
+        )
+        assert [type(refusal) for refusal in refusals] == [RateLimited, RateLimited]
+        with pytest.raises(RateLimited) as paused:
+            await rest.snapshot(BTC)
+        assert paused.value.retry_after_s == 60
+    assert len(odd.queries) == 2
+
+
 async def test_an_answer_that_never_comes_is_given_up() -> None:
     async with (
         LocalExchange(SyntheticSource()) as exchange,
