@@ -81,3 +81,19 @@ def test_what_is_defined_elsewhere_is_there(module: str) -> None:
                 if isinstance(node, ast.ClassDef)
             }
             assert name in classes, f"{name} is not in {file}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_tree_lists_what_belongs_below_it(module: str) -> None:
+    """Errors elsewhere in the folder count, if their parent is one of the module's own."""
+    listed = {name for name, _, _ in _tree(module)}
+    parents = {name for name, parent, _ in _tree(module) if parent not in ("", "OrderbookError")}
+    missing = {
+        f"{path.name}: {node.name}"
+        for path in ROOT.joinpath(*module.split(".")[1:-1]).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        and parents.intersection(map(ast.unparse, node.bases))
+        and node.name not in listed
+    }
+    assert not missing

@@ -28,9 +28,20 @@
         ├── OwnerUnproven           another window's server may belong to another user
         ├── OwnerUnlocked           another window's server, an older one, asks for no password
         ├── NewerSchema             a newer program wrote the database
+        ├── UnknownSchema           the stored number of the schema is damaged
         ├── RecordingConflict       another event is stored under the same id (event_writer.py)
         ├── UnstorableEvent         the database can't take an event (event_writer.py)
+        ├── UnstorableAmong         the same, of several at once (event_writer.py)
         ├── DamagedDocument         a stored document is damaged (packing.py)
+        ├── ChunkFenced             another archiver has the segment (chunks.py)
+        ├── ChunkNotKept            a chunk reads back differently (chunks.py)
+        ├── UnprovenChunk           a chunk differs from its events (proof.py)
+        ├── MissingEvents           a recorded part is missing (segment_reader.py)
+        ├── WideEvents              no scale holds all levels (segment_reader.py)
+        ├── NotCovered              the book is unknown then (recording.py)
+        ├── CrossedRecording        a bid reaches an ask (recording.py)
+        ├── RecordingFault          verification found a fault (segment_proof.py)
+        ├── StillRecorded           what is removed is in use (removal.py)
         ├── NotRecorded             no process records the market (change_stream.py)
         ├── RecordingUnreadable     the recorded book can't be read (change_stream.py)
         └── DatabaseFailed          the database failed during a command (failures.py)
@@ -427,4 +438,17 @@ class NewerSchema(DatabaseError):
         return (
             f"The recording was written by a newer version of this program (schema {self.found}, "
             f"this one knows {self.known}); update the program or choose another DB_NAME."
+        )
+
+
+class UnknownSchema(DatabaseError):
+    """The database has no number of a schema, but `found`; or nothing, and `found` is empty."""
+
+    found: str
+
+    def __str__(self) -> str:
+        found = f" ({self.found})" if self.found else ""
+        return (
+            f"The number of the database's schema is damaged{found}, so the program neither reads "
+            "nor writes there; restore the database from a backup, or choose another DB_NAME."
         )

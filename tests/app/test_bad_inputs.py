@@ -518,6 +518,18 @@ async def test_outputs(
     assert (tmp_path / "there").read_text() == "of the person's own"
 
 
+@pytest.mark.parametrize("command", ["recordings", "verify", "export", "import"])
+async def test_a_schema_of_no_number(
+    program: WarmProgram, server: ServerThread, database: Database, tmp_path: Path, command: str
+) -> None:
+    await recorded(database, 40, 20)
+    await database.collection("meta").update_one({"_id": "schema"}, {"$set": {"version": "two"}})
+    (tmp_path / "capture").write_bytes(_EVENT)
+    env = {**_on(server), "DB_NAME": database.name}
+    done = await asyncio.to_thread(program.run, *_ON_A_FOLDER[command], env=env, folder=tmp_path)
+    assert "schema is damaged ('two')" in sentence(done)
+
+
 _STORED = [
     *(("segments", name) for name in ("snapshot_id", "last_id", "event_count", "first_event_ms")),
     *(("segments", name) for name in ("last_event_ms", "archived_id", "end_cause", "market")),

@@ -15,7 +15,7 @@ from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.storage.archive.loose_archive import LooseArchive
 from orderbook_desktop.storage.archive.segment_archive import SegmentArchive
 from orderbook_desktop.storage.archive.times import ARCHIVE_TIMES, ArchiveTimes
-from orderbook_desktop.storage.errors import NewerSchema
+from orderbook_desktop.storage.errors import NewerSchema, UnknownSchema
 from orderbook_desktop.storage.failures import Activity, is_driver_failure, until_it_works
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import WaitingSegment, waiting_segments
@@ -119,7 +119,7 @@ class Archiver:
         try:
             if await self._database.has_recordings():
                 await self._prepare()
-        except NewerSchema:
+        except (NewerSchema, UnknownSchema):
             # The recorder and the readers report it.
             return False
         except OperationFailure as error:

@@ -214,8 +214,8 @@ class RecordedSnapshots:
     async def snapshot(self, market: str) -> DepthSnapshot:
         """Return the newest recorded book.
 
-        Raises `NotRecorded`, `RecordingUnreadable`, `NewerSchema`, and `DamagedDocument` or
-        `MalformedMessage` if a document is damaged.
+        Raises `NotRecorded`, `RecordingUnreadable`, `NewerSchema`, and `UnknownSchema`,
+        `DamagedDocument` or `MalformedMessage` if a document is damaged.
         """
         from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
 

@@ -104,7 +104,10 @@ class Database:
         await self._connected.wait()
 
     async def prepare(self) -> None:
-        """Create indexes and migrate an older schema. Raises PyMongo's errors and `NewerSchema`."""
+        """Create indexes and migrate an older schema.
+
+        Raises PyMongo's errors, `NewerSchema` and `UnknownSchema`.
+        """
         await prepare_schema(self.motor)
         self.prepared = True
 
@@ -126,7 +129,10 @@ class Database:
         )
 
     async def has_recordings(self) -> bool:
-        """Whether anything was ever recorded here. Raises PyMongo's errors and `NewerSchema`."""
+        """Whether anything was ever recorded here.
+
+        Raises PyMongo's errors, `NewerSchema` and `UnknownSchema`.
+        """
         return await has_schema(self.motor)
 
     def watch(

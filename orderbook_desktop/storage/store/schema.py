@@ -53,9 +53,10 @@ from typing import Any, Final
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.event_times import in_ms, may_count
 from orderbook_desktop.core.events import DepthDiff, decode_diff, timed
+from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale
-from orderbook_desktop.storage.errors import NewerSchema
+from orderbook_desktop.storage.errors import NewerSchema, UnknownSchema
 
 _log = logging.getLogger(__name__)
 
@@ -102,16 +103,24 @@ async def create_indexes(database: Any) -> None:
 
 
 async def has_schema(database: Any) -> bool:
-    """Whether anything was recorded in `database` (motor's). Raises `NewerSchema`."""
+    """Whether anything was recorded in `database` (motor's).
+
+    Raises `NewerSchema` and `UnknownSchema`.
+    """
     return await stored_version(database) is not None
 
 
 async def stored_version(database: Any) -> int | None:
-    """Return the schema version of `database` (motor's), if any. Raises `NewerSchema`."""
+    """Return the schema version of `database` (motor's), if any.
+
+    Raises `NewerSchema` and `UnknownSchema`.
+    """
     known = await database[META].find_one({"_id": "schema"})
     if known is None:
         return None
-    version = int(known["version"])
+    version = known.get("version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise UnknownSchema("" if version is None else plain_text(repr(version), 60))
     if version > SCHEMA_VERSION:
         raise NewerSchema(version, SCHEMA_VERSION)
     return version
@@ -223,7 +232,7 @@ async def prepare_schema(database: Any) -> None:
 
     A migration goes step by step. A step may be interrupted at any point, and several processes
     may run it at once: it changes only documents that are not migrated yet, and raises the version
-    when it is done. Raises `NewerSchema` and PyMongo's errors.
+    when it is done. Raises `NewerSchema`, `UnknownSchema` and PyMongo's errors.
     """
     version = await stored_version(database)
     await create_indexes(database)

@@ -13,7 +13,7 @@ from pymongo.errors import (
 )
 
 from orderbook_desktop.core.errors import BugError
-from orderbook_desktop.storage.errors import NewerSchema
+from orderbook_desktop.storage.errors import NewerSchema, UnknownSchema
 from orderbook_desktop.storage.failures import Activity
 from orderbook_desktop.storage.store.database import Database
 from tests.storage.recording_fixtures import ENDLESS, ServerThread, SilentServer
@@ -83,6 +83,7 @@ async def test_closing_does_not_wait_for_a_server_that_is_silent(
         (BulkWriteError({"writeConcernErrors": [{"codeName": "Slow"}]}), r"\(Slow\)"),
         (ConfigurationError("x"), r"failed \(ConfigurationError\)"),
         (NewerSchema(7, 2), "newer version"),
+        (UnknownSchema("'x'"), r"schema is damaged \('x'\)"),
         (TypeError("x"), r"fault of this program .*\(TypeError"),
     ],
 )

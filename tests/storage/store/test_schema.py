@@ -8,7 +8,7 @@ from pymongo.errors import DuplicateKeyError
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale
-from orderbook_desktop.storage.errors import NewerSchema
+from orderbook_desktop.storage.errors import NewerSchema, UnknownSchema
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import (
     SCHEMA_VERSION,
@@ -50,6 +50,24 @@ async def test_a_newer_schema_is_left_alone(database: Database) -> None:
     with pytest.raises(NewerSchema, match="update the program"):
         await prepare_schema(database.motor)
     assert await database.motor.list_collection_names() == ["meta"]
+
+
+@pytest.mark.parametrize("version", [None, "2", "x" * 5_000, 0, -1, 2.5, True, [2], {}, b"\x1b"])
+async def test_a_version_that_is_no_number_leaves_all_alone(
+    database: Database, version: object
+) -> None:
+    meta = database.collection("meta")
+    await meta.insert_one({"_id": "schema"} | ({} if version is None else {"version": version}))
+    stored = await all_of(database, "meta")
+    with pytest.raises(UnknownSchema, match="restore the database") as caught:
+        await prepare_schema(database.motor)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+    with pytest.raises(UnknownSchema):
+        await has_schema(database.motor)
+    await archiver_of(database).catch_up()
+    assert await database.motor.list_collection_names() == ["meta"]
+    assert await all_of(database, "meta") == stored
 
 
 @pytest.mark.parametrize("cause", [None, *GapCause])
