@@ -24,7 +24,7 @@ from orderbook_desktop.core.events import (
 from orderbook_desktop.core.lateness import UsualDelay
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
-from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
+from orderbook_desktop.core.status import Badge, FeedState, SourceKind, badge_for
 from orderbook_desktop.engine import book_feed
 from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.exchange.errors import (
@@ -307,31 +307,29 @@ async def test_a_book_that_is_loaded_is_as_old_as_its_last_event() -> None:
         assert (badge.state, badge.age_ms) == (FeedState.STALE, 10_000)
 
 
+async def answered_after_12_s(hand: Hand, *meanwhile: DepthDiff) -> Badge:
+    """Return the badge of a book that was asked for 12 s before, while events came `meanwhile`."""
+    now_ns = 1_000_000_000
+    hand.feed._age_clock_ns = lambda: now_ns
+    await hand.give(StreamConnected())
+    await hand.snapshots.until_asked(1)
+    now_ns += 12_000_000_000
+    await hand.give(*meanwhile)
+    await hand.snapshots.answer(snapshot(10))
+    await until(lambda: hand.state is FeedState.SYNCED)
+    return badge_for(hand.feed.status, now_ns)
+
+
 async def test_a_book_of_the_exchange_is_as_old_as_the_request_for_it() -> None:
     async with by_hand() as hand:
-        now_ns = 1_000_000_000
-        hand.feed._age_clock_ns = lambda: now_ns
-        await hand.give(StreamConnected())
-        await hand.snapshots.until_asked(1)
-        now_ns += 12_000_000_000
-        await hand.snapshots.answer(snapshot(10))
-        await until(lambda: hand.state is FeedState.SYNCED)
-        badge = badge_for(hand.feed.status, now_ns)
+        badge = await answered_after_12_s(hand)
         assert (badge.state, badge.age_ms) == (FeedState.STALE, 12_000)
 
 
 async def test_events_that_waited_for_a_book_are_its_news() -> None:
     async with by_hand() as hand:
-        now_ns = 1_000_000_000
-        hand.feed._age_clock_ns = lambda: now_ns
-        await hand.give(StreamConnected())
-        await hand.snapshots.until_asked(1)
-        now_ns += 12_000_000_000
-        await hand.give(diff(11))
-        await hand.snapshots.answer(snapshot(10))
-        await until(lambda: hand.state is FeedState.SYNCED)
+        assert (await answered_after_12_s(hand, diff(11))).state is FeedState.SYNCED
         assert hand.feed.book.last_update_id == 11
-        assert badge_for(hand.feed.status, now_ns).state is FeedState.SYNCED
 
 
 async def test_our_own_pacing_is_told_and_no_warning() -> None:
