@@ -123,6 +123,7 @@ def test_each_platform_is_tried_before_it_is_pushed() -> None:
 
 
 def test_all_files_that_pip_fetches_for_a_release_are_hashed() -> None:
+    hashed = set()
     for path in [*WORKFLOWS.iterdir(), *(ROOT / "packaging").rglob("*")]:
         if path.suffix not in {".yml", ".sh", ".py", ""} or not path.is_file():
             continue
@@ -130,3 +131,5 @@ def test_all_files_that_pip_fetches_for_a_release_are_hashed() -> None:
         for line in re.findall(r"^.*\bpip (?:install|download)\b.*$", text, re.MULTILINE):
             is_ours = "--no-deps --no-build-isolation ." in line
             assert is_ours or "--require-hashes" in line, f"{path.name}: {line}"
+            hashed.add(path.name)
+    assert hashed

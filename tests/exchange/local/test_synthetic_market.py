@@ -88,6 +88,7 @@ def test_prices_and_quantities_are_on_the_filters_grid_with_eight_places() -> No
     _events(market, 3)
     listing = market.spec.listing()
     view = market.book()
+    assert min(len(view.bids), len(view.asks)) > 100
     for price, quantity in view.bids + view.asks:
         assert len(price.partition(".")[2]) == len(quantity.partition(".")[2]) == 8
         assert Decimal(price) % Decimal(listing.tick_size) == 0
@@ -179,11 +180,12 @@ def test_what_follows_time_unseen_is_contiguous_with_the_book_then() -> None:
     _events(market, 1)
     market.move_on(market.now_ms + 12_300)
     books = {kind: _true(market) for kind in ("depth@100ms", "depth")}
-    for event in _events(market, 3):
-        if event.kind in books:
-            diff = json.loads(event.payload)
-            assert diff["U"] == books[event.kind].last_update_id + 1
-            assert books[event.kind].apply(diff)
+    events = [event for event in _events(market, 3) if event.kind in books]
+    assert {event.kind for event in events} == books.keys()
+    for event in events:
+        diff = json.loads(event.payload)
+        assert diff["U"] == books[event.kind].last_update_id + 1
+        assert books[event.kind].apply(diff)
 
 
 @pytest.mark.parametrize("milliseconds", [50, 700])
