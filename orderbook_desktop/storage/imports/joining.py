@@ -84,11 +84,11 @@ class _Run:
         return self.is_recorded or self.segment.end_cause in _JOINED_AFTER
 
 
+@dataclass(eq=False)
 class _DoesNotFit(Exception):
     """The events of the run `key` do not follow from the continued book."""
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    key: str
 
 
 class Joining:
