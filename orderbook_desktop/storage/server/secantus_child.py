@@ -22,6 +22,7 @@ import signal
 import socket
 import sys
 import threading
+from collections import deque
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,8 @@ from typing import Any, Final
 from secantus import cli
 from secantus.commands import CommandContext, dispatch
 from secantus.server import SecantusDBServer
+from secantus.storage import Storage
+from wiredtiger import WiredTigerError
 
 from orderbook_desktop.storage.server.listeners import TlsListener, UnixListener, server_context
 
@@ -49,12 +52,89 @@ _SETUP: Final = "setup"
 _CHECKPOINT: Final = ("SECANTUS_CHECKPOINT_SECONDS", "10")
 _COLLECTIONS: Final = "abcdefghijklmnop"
 
+_OPLOG: Final = "table:secantus_oplog"
+_OPLOG_BOUNDS: Final = ("oplog_retention_seconds", "oplog_max_entries")
+_NEVER: Final = 10**12
+_TICK_S: Final = 1.0
+# The engine removes so many entries in a few milliseconds, and other threads run meanwhile.
+_TRIMMED_AT_ONCE: Final = 1_000
+_TRIM_PAUSE_S: Final = 0.02
+_KEPT_AT_LEAST: Final = 1_000
+
+
+class OplogTrimmer(threading.Thread):
+    """Removes the entries of the op-log that no change stream needs any more, in small slices.
+
+    SecantusDB would do so within the transaction of an insert or removal: all old entries at once,
+    one by one, although the transaction may have to be repeated. A start on the files of a busy
+    recording finds up to 200,000 of them, which held up all writes for half a minute and took
+    110 MB.
+
+    An entry stays for `seconds` in which the server ran, whatever the clock says, and for as long
+    as it is among the newest thousand: with an empty op-log no stream of a quiet database could
+    resume. At most `most` entries stay. Call `stop()` before the storage is closed.
+    """
+
+    def __init__(self, storage: Storage, seconds: float, most: int) -> None:
+        super().__init__(name="oplog-trimmer", daemon=True)
+        self._storage = storage
+        self._most = most
+        # The number of the newest entry at each of the last ticks. The time of a suspended server
+        # has no ticks, so readers that were suspended with it still find their place.
+        self._tails: deque[int] = deque(maxlen=max(round(seconds / _TICK_S), 1))
+        self._floor = storage.oplog_floor_seq()
+        # An engine session of its own; no transaction is begun by this.
+        self._handle = storage.begin_user_transaction()
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Trim until `stop()`."""
+        while not self._stopped.wait(_TICK_S):
+            try:
+                self.tick()
+            except WiredTigerError as error:
+                log.warning("the op-log can't be trimmed now: %s", error)
+
+    def stop(self) -> None:
+        """End, and return when nothing is being removed any more."""
+        self._stopped.set()
+        if self.is_alive():
+            self.join()
+        self._storage.abort_user_transaction(self._handle)
+
+    def tick(self) -> None:
+        """Remove the entries that are too old now, or too many."""
+        tail = self._storage.oplog_visible_tail_seq()
+        is_full = len(self._tails) == self._tails.maxlen
+        too_old = min(self._tails[0], tail - _KEPT_AT_LEAST) if is_full else 0
+        kept_from = max(too_old, tail - self._most) + 1
+        self._tails.append(tail)
+        while self._floor < kept_from and not self._stopped.is_set():
+            self._remove_before(min(self._floor + _TRIMMED_AT_ONCE, kept_from))
+            self._stopped.wait(_TRIM_PAUSE_S)
+
+    def _remove_before(self, seq: int) -> None:
+        session = self._handle.session
+        cursors = [session.open_cursor(_OPLOG, None) for _ in range(2)]
+        first, last = cursors
+        try:
+            first.set_key(self._floor)
+            last.set_key(seq - 1)
+            session.truncate(None, first, last, None)
+        finally:
+            for cursor in cursors:
+                cursor.close()
+        self._floor = seq
+
 
 class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
     """A SecantusDB that does the task in `options`. SecantusDB's own command creates it."""
 
     def __init__(self, options: argparse.Namespace, **settings: Any) -> None:
-        super().__init__(**settings)
+        bounds = {name: settings.pop(name) for name in _OPLOG_BOUNDS}
+        # Else SecantusDB trims its op-log, too, within the writes.
+        super().__init__(**settings, **dict.fromkeys(_OPLOG_BOUNDS, _NEVER))
+        self._trimmer = OplogTrimmer(self.storage, *bounds.values())
         self._options = options
         self._password = options.password_file.read_text("ascii").strip()
 
@@ -98,6 +178,12 @@ class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
             target=self._serve_forever, name="secantus-accept", daemon=True
         )
         self._thread.start()
+        self._trimmer.start()
+
+    def stop(self) -> None:
+        """End all threads, and close the files."""
+        self._trimmer.stop()
+        super().stop()
 
     def _admit(self) -> None:
         """Create our user if it is missing: in a new database, or in one that was never locked.

@@ -273,6 +273,11 @@ async def test_rebuilds_where_the_server_has_forgotten_its_place(tmp_path: Path)
                 for _ in range(4):
                     feed.diffs(*tape.diffs(700))
                     await until_written(recorder)
+                # It forgets once a second.
+                oplog = elsewhere.motor.client["local"]["oplog.rs"]
+                async with asyncio.timeout(30):
+                    while await oplog.count_documents({}) > 700:
+                        await asyncio.sleep(0.1)
                 database.connect(server.dsn)
                 await followed.until_equals(tape)
                 broken = [one for one in followed.streams.seen if isinstance(one, StreamBroken)]
