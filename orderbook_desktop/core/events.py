@@ -1,7 +1,6 @@
 """Messages of the exchange's depth stream and REST snapshot, and their decoding.
 
-Sources: Binance Spot API, "Diff. Depth Stream", "Combined stream" and "Order book"
-(`GET /api/v3/depth`).
+Sources: Binance Spot API, "Diff. Depth Stream" and "Order book" (`GET /api/v3/depth`).
 
 Decimal text is decoded straight into doubles, because that is the fastest validated path. No
 double is ever used as a value: `core.levels` turns doubles into integers under a proof of
@@ -35,7 +34,7 @@ TextLevels = list[tuple[str, str]]
 _PlainFloat = Annotated[float, msgspec.Meta(lt=PLAIN_BELOW)]
 _PlainLevels = list[tuple[_PlainFloat, _PlainFloat]]
 # What a database's 64-bit integer can hold too.
-_WireInt = Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
+WireInt = Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
 _Decoded = TypeVar("_Decoded")
 
 
@@ -78,35 +77,12 @@ class DepthSnapshot(msgspec.Struct, frozen=True, gc=False):
     horizon: Horizon | None = None
 
 
-class ControlReply(msgspec.Struct, frozen=True):
-    """The exchange's answer to SUBSCRIBE, UNSUBSCRIBE or LIST_SUBSCRIPTIONS."""
-
-    id: int | str | None = None
-    result: list[str] | None = None
-    error: str = ""
-
-
-class ServerShutdown(msgspec.Struct, frozen=True):
-    """The exchange announces that it will close this connection soon."""
-
-    event_ms: int
-
-
-class Unrelated(msgspec.Struct, frozen=True):
-    """A well-formed event of a kind that was not asked for."""
-
-    kind: str
-
-
-StreamMessage = DepthDiff | ControlReply | ServerShutdown | Unrelated
-
-
 class _WireDiff(msgspec.Struct, gc=False):
     e: Literal["depthUpdate"]
-    E: _WireInt
+    E: WireInt
     s: str
-    U: _WireInt
-    u: _WireInt
+    U: WireInt
+    u: WireInt
     b: FloatLevels
     a: FloatLevels
 
@@ -117,7 +93,7 @@ class _PlainDiff(_WireDiff, gc=False):
 
 
 class _WireSnapshot(msgspec.Struct, gc=False):
-    lastUpdateId: _WireInt  # noqa: N815 (the exchange's name)
+    lastUpdateId: WireInt  # noqa: N815 (the exchange's name)
     bids: FloatLevels
     asks: FloatLevels
 
@@ -130,10 +106,10 @@ class _PlainSnapshot(_WireSnapshot, gc=False):
 class _WireTexts(msgspec.Struct, gc=False):
     """Either message again, as text, and without the leniency that reading doubles needs."""
 
-    E: _WireInt = 0
-    U: _WireInt = 0
-    u: _WireInt = 0
-    lastUpdateId: _WireInt = 0  # noqa: N815 (the exchange's name)
+    E: WireInt = 0
+    U: WireInt = 0
+    u: WireInt = 0
+    lastUpdateId: WireInt = 0  # noqa: N815 (the exchange's name)
     b: TextLevels | None = None
     a: TextLevels | None = None
     bids: TextLevels | None = None
@@ -148,29 +124,6 @@ class _WireFutures(msgspec.Struct, gc=False):
     T: Any = None
 
 
-class _WireKind(msgspec.Struct, gc=False):
-    e: str = ""
-    E: _WireInt = 0
-
-
-class _WireError(msgspec.Struct, gc=False):
-    code: int | None = None
-    msg: str = ""
-
-
-class _WireFrame(msgspec.Struct, gc=False):
-    """A frame of a combined stream, of a raw stream, or an answer to a command."""
-
-    stream: str | None = None
-    data: msgspec.Raw = msgspec.Raw(b"")
-    e: str | None = None
-    id: int | str | None = None
-    result: list[str] | None = None
-    error: _WireError | None = None
-    code: int | None = None
-    msg: str = ""
-
-
 _diff_decoder: Final = msgspec.json.Decoder(_WireDiff, strict=False)
 _plain_diff_decoder: Final = msgspec.json.Decoder(_PlainDiff, strict=False)
 _snapshot_decoder: Final = msgspec.json.Decoder(_WireSnapshot, strict=False)
@@ -178,8 +131,6 @@ _plain_snapshot_decoder: Final = msgspec.json.Decoder(_PlainSnapshot, strict=Fal
 _texts_decoder: Final = msgspec.json.Decoder(_WireTexts)
 _any_decoder: Final = msgspec.json.Decoder()
 _futures_decoder: Final = msgspec.json.Decoder(_WireFutures)
-_kind_decoder: Final = msgspec.json.Decoder(_WireKind)
-_frame_decoder: Final = msgspec.json.Decoder(_WireFrame)
 
 _more_than_eight_places: Final = re.compile(rb"\.[0-9]{9}").search
 # The longest time between the transaction `T` of a futures event and the event.
@@ -216,6 +167,13 @@ def decode_diff(payload: bytes, received_ns: int = 0) -> DepthDiff:
     return DepthDiff(
         wire.s, wire.U, wire.u, in_ms(wire.E), received_ns, payload, wire.b, wire.a, plain
     )
+
+
+def decode_spot_diff(payload: bytes, received_ns: int) -> DepthDiff:
+    """Decode as `decode_diff`; raise `OtherMarket` for futures."""
+    diff = decode_diff(payload, received_ns)
+    refuse_futures(diff)
+    return diff
 
 
 def timed(diff: DepthDiff, event_ms: int) -> DepthDiff:
@@ -268,25 +226,6 @@ def answered(snapshot: DepthSnapshot, depth: int | None = None) -> DepthSnapshot
     return msgspec.structs.replace(snapshot, horizon=horizon)
 
 
-def decode_frame(frame: bytes, received_ns: int = 0) -> StreamMessage:
-    """Decode one websocket message of a combined or raw stream.
-
-    Raises `MalformedMessage` for anything that is not one of the exchange's messages.
-    """
-    wire = _decoded(_frame_decoder, frame, "stream message")
-    payload = bytes(wire.data)
-    if payload:
-        return _decode_event(payload, wire.stream or "", received_ns)
-    if wire.e is not None:
-        return _decode_event(frame, wire.e, received_ns)
-    if wire.error is not None or wire.code is not None:
-        text = wire.error.msg if wire.error is not None else wire.msg
-        return ControlReply(wire.id, None, text or "the exchange refused the command")
-    if wire.id is not None:
-        return ControlReply(wire.id, wire.result)
-    raise MalformedMessage("stream message", "neither an event nor an answer", frame)
-
-
 def refuse_futures(message: DepthDiff | DepthSnapshot) -> None:
     """Raise `OtherMarket` for a message of the futures market, whose update ids have holes.
 
@@ -296,7 +235,7 @@ def refuse_futures(message: DepthDiff | DepthSnapshot) -> None:
     """
     if message.plain:
         return
-    wire = _decoded(_futures_decoder, message.payload, "depth message")
+    wire = decoded(_futures_decoder, message.payload, "depth message")
     if isinstance(message, DepthSnapshot):
         is_futures = isinstance(wire.E, int) and isinstance(wire.T, int)
     else:
@@ -316,7 +255,7 @@ def level_texts(payload: bytes) -> tuple[TextLevels, TextLevels]:
 
     Raises `MalformedMessage` for a payload that is neither of them, or both.
     """
-    wire = _decoded(_texts_decoder, payload, "depth message")
+    wire = decoded(_texts_decoder, payload, "depth message")
     sides = (wire.b, wire.a, wire.bids, wire.asks)
     match sides:
         case (list(bids), list(asks), None, None) | (None, None, list(bids), list(asks)):
@@ -324,29 +263,10 @@ def level_texts(payload: bytes) -> tuple[TextLevels, TextLevels]:
     raise MalformedMessage("depth message", "neither a diff nor a snapshot", payload)
 
 
-def _decode_event(payload: bytes, name: str, received_ns: int) -> StreamMessage:
-    if "@depth" in name or name == "depthUpdate":
-        return _spot_diff(payload, received_ns)
-    if payload.startswith(b"["):
-        return Unrelated(name)
-    wire = _decoded(_kind_decoder, payload, "stream message")
-    if wire.e == "serverShutdown":
-        return ServerShutdown(wire.E)
-    if wire.e == "depthUpdate":
-        return _spot_diff(payload, received_ns)
-    return Unrelated(wire.e or name)
-
-
-def _spot_diff(payload: bytes, received_ns: int) -> DepthDiff:
-    diff = decode_diff(payload, received_ns)
-    refuse_futures(diff)
-    return diff
-
-
 def _check_texts(payload: bytes, what: str) -> None:
     """Check a payload that is not plain against the exchange's documents."""
     # The other decoders do not look into the parts that they skip.
-    _decoded(_any_decoder, payload, what)
+    decoded(_any_decoder, payload, what)
     try:
         for levels in level_texts(payload):
             for price, quantity in levels:
@@ -366,10 +286,11 @@ def _read(
     try:
         return read_plain(raw), True
     except (msgspec.DecodeError, ValueError, RecursionError):
-        return _decoded(decoder, raw, what), False
+        return decoded(decoder, raw, what), False
 
 
-def _decoded(decoder: msgspec.json.Decoder[_Decoded], raw: bytes, what: str) -> _Decoded:
+def decoded(decoder: msgspec.json.Decoder[_Decoded], raw: bytes, what: str) -> _Decoded:
+    """Return what `decoder` reads in `raw`; raise `MalformedMessage`, which calls it `what`."""
     try:
         return decoder.decode(raw)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:

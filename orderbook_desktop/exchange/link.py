@@ -17,14 +17,9 @@ from urllib.parse import quote
 import msgspec
 
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.events import (
-    ControlReply,
-    DepthDiff,
-    ServerShutdown,
-    Unrelated,
-    decode_frame,
-)
+from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.foreign_text import plain_text
+from orderbook_desktop.core.frames import ControlReply, ServerShutdown, Unrelated, decode_frame
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.exchange.errors import (
     ExchangeError,

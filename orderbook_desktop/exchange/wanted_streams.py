@@ -13,8 +13,8 @@ from itertools import islice
 from typing import Final
 
 from orderbook_desktop.core.backoff import backoff_delays
-from orderbook_desktop.core.events import ControlReply
 from orderbook_desktop.core.foreign_text import plain_text
+from orderbook_desktop.core.frames import ControlReply
 
 _log = logging.getLogger(__name__)
 

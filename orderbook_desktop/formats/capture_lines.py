@@ -18,14 +18,12 @@ import msgspec
 
 from orderbook_desktop.core.errors import KnownError, MalformedMessage, OtherMarket
 from orderbook_desktop.core.events import (
-    ControlReply,
-    ServerShutdown,
     TextLevels,
     decode_diff,
-    decode_frame,
     decode_snapshot,
     refuse_futures,
 )
+from orderbook_desktop.core.frames import ControlReply, ServerShutdown, decode_frame
 from orderbook_desktop.core.received import FileNotes, UnusableFile
 from orderbook_desktop.core.symbols import is_market
 from orderbook_desktop.core.units import INT64_MAX

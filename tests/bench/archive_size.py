@@ -22,7 +22,8 @@ from orderbook_desktop.core.archive import (
 )
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.depth_sync import Applied, DepthSync
-from orderbook_desktop.core.events import DepthDiff, decode_frame, decode_snapshot
+from orderbook_desktop.core.events import DepthDiff, decode_snapshot
+from orderbook_desktop.core.frames import decode_frame
 from orderbook_desktop.storage.store.packing import pack_chunk
 from tests.bench.capture_data import capture_path
 

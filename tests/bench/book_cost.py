@@ -21,7 +21,8 @@ from order_book import OrderBook as ExtensionOrderBook
 
 from orderbook_desktop.core.depth_curve import build_curve
 from orderbook_desktop.core.depth_sync import DepthSync
-from orderbook_desktop.core.events import DepthDiff, decode_frame, decode_snapshot
+from orderbook_desktop.core.events import DepthDiff, decode_snapshot
+from orderbook_desktop.core.frames import decode_frame
 from orderbook_desktop.core.ladder import Side, group_levels
 from tests.bench.capture_data import Capture, load_capture, padded
 from tests.bench.targets import Targets

@@ -42,7 +42,8 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from orderbook_desktop.app.process.event_loop import garbage_on_this_thread
 from orderbook_desktop.core.depth_sync import DepthSync
-from orderbook_desktop.core.events import DepthDiff, decode_frame, decode_snapshot
+from orderbook_desktop.core.events import DepthDiff, decode_snapshot
+from orderbook_desktop.core.frames import decode_frame
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.events import DepthDiff, decode_frame, decode_snapshot
+from orderbook_desktop.core.events import DepthDiff, decode_snapshot
+from orderbook_desktop.core.frames import decode_frame
 from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind

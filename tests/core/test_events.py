@@ -13,76 +13,19 @@ from orderbook_desktop.core.errors import InexactValue, MalformedMessage, OtherM
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import (
     WIDEST_EVENT,
-    ControlReply,
     DepthDiff,
-    ServerShutdown,
-    Unrelated,
     answered,
     decode_diff,
-    decode_frame,
     decode_snapshot,
     decode_spot_snapshot,
     level_texts,
     refuse_futures,
 )
+from orderbook_desktop.core.frames import decode_frame
 from orderbook_desktop.core.units import INT64_MAX
+from tests.core.messages import DIFF, FRAME, SNAPSHOT, book_of, changed, refused
 from tests.core.reference_book import ReferenceBook, diff_payload, shown, snapshot_payload
 from tests.examples import examples
-
-DIFF = (
-    b'{"e":"depthUpdate","E":1672515782136,"s":"BNBBTC","U":157,"u":160,'
-    b'"b":[["0.00240000","10.00000000"],["0.00230000","0.00000000"]],'
-    b'"a":[["0.00260000","100.00000000"]]}'
-)
-FRAME = b'{"stream":"bnbbtc@depth@100ms","data":' + DIFF + b"}"
-SNAPSHOT = (
-    b'{"lastUpdateId":1027024,"bids":[["4.00000000","431.00000000"]],'
-    b'"asks":[["4.00000200","12.00000000"]]}'
-)
-AGG_TRADE = (
-    b'{"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":12345,"p":"0.001","q":"100",'
-    b'"f":100,"l":105,"T":1672515782136,"m":true,"M":true}'
-)
-BOOK_TICKER = (
-    b'{"u":400900217,"s":"BNBUSDT","b":"25.35190000","B":"31.21000000",'
-    b'"a":"25.36520000","A":"40.66000000"}'
-)
-
-
-def changed(payload: bytes = DIFF, /, **fields: str) -> bytes:
-    """The payload with JSON of your own for some fields."""
-    message = {key: json.dumps(value) for key, value in json.loads(payload).items()}
-    message.update(fields)
-    return ("{" + ",".join(f'"{key}":{value}' for key, value in message.items()) + "}").encode()
-
-
-def test_a_combined_frame() -> None:
-    diff = decode_frame(FRAME, received_ns=99)
-    assert isinstance(diff, DepthDiff)
-    assert diff == decode_diff(DIFF, 99)
-    assert (diff.market, diff.first_id, diff.final_id) == ("BNBBTC", 157, 160)
-    assert (diff.event_ms, diff.received_ns) == (1672515782136, 99)
-    assert diff.payload == DIFF
-    assert diff.plain
-    assert level_texts(diff.payload) == (
-        [("0.00240000", "10.00000000"), ("0.00230000", "0.00000000")],
-        [("0.00260000", "100.00000000")],
-    )
-
-
-def test_a_raw_frame() -> None:
-    assert decode_frame(DIFF) == decode_diff(DIFF)
-
-
-def test_the_payload_is_what_was_sent_whatever_stands_around_it() -> None:
-    spaced = DIFF.replace(b":", b" : ").replace(b",", b" ,\n")
-    frame = b' { "stream" : "x" , "data" : ' + spaced + b' , "more" : [ { } ] } \r\n'
-    diff = decode_frame(frame)
-    assert isinstance(diff, DepthDiff)
-    assert diff.payload == spaced
-    assert diff == decode_diff(spaced)
-    assert not diff.plain
-    assert book_of(diff) == book_of(decode_diff(DIFF))
 
 
 def test_a_snapshot() -> None:
@@ -94,47 +37,6 @@ def test_a_snapshot() -> None:
         [("4.00000000", "431.00000000")],
         [("4.00000200", "12.00000000")],
     )
-
-
-@pytest.mark.parametrize(
-    ("frame", "message"),
-    [
-        (b'{"result":null,"id":1}', ControlReply(1)),
-        (b'{"result":null,"id":"a-b"}', ControlReply("a-b")),
-        (
-            b'{"result":["btcusdt@depth@100ms"],"id":3}',
-            ControlReply(3, ["btcusdt@depth@100ms"]),
-        ),
-        (
-            b'{"code":2,"msg":"Invalid request: request ID must be an integer","id":1}',
-            ControlReply(1, None, "Invalid request: request ID must be an integer"),
-        ),
-        (
-            b'{"error":{"code":3,"msg":"Invalid JSON: expected value at line 1 column 1"}}',
-            ControlReply(None, None, "Invalid JSON: expected value at line 1 column 1"),
-        ),
-        (
-            b'{"error":{"code":0},"id":null}',
-            ControlReply(None, None, "the exchange refused the command"),
-        ),
-        (b'{"e":"serverShutdown","E":1770123456789}', ServerShutdown(1770123456789)),
-        (
-            b'{"stream":"!system","data":{"e":"serverShutdown","E":1770123456789}}',
-            ServerShutdown(1770123456789),
-        ),
-        (AGG_TRADE, Unrelated("aggTrade")),
-        (b'{"stream":"bnbbtc@aggTrade","data":' + AGG_TRADE + b"}", Unrelated("aggTrade")),
-        (
-            b'{"stream":"bnbusdt@bookTicker","data":' + BOOK_TICKER + b"}",
-            Unrelated("bnbusdt@bookTicker"),
-        ),
-        (b'{"stream":"!ticker@arr","data":[{"e":"24hrTicker"}]}', Unrelated("!ticker@arr")),
-        (b'{"stream":"renamed","data":' + DIFF + b"}", decode_diff(DIFF)),
-        (b'{"data":' + DIFF + b"}", decode_diff(DIFF)),
-    ],
-)
-def test_other_messages(frame: bytes, message: object) -> None:
-    assert decode_frame(frame) == message
 
 
 @pytest.mark.parametrize(
@@ -237,45 +139,6 @@ def test_a_snapshot_needs_a_true_update_id(text: str) -> None:
     refused(lambda: decode_snapshot(payload, "X"), "depth snapshot")
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
-        *(b"", b" ", b"{", b"{}", b"[]", b"null", b"7", b'"text"', b"\x00", b"\xff\xfe", b"pong"),
-        *(b'{"stream":"x@depth"}', b'{"stream":"x@depth","data":null}', b'{"stream":7,"data":{}}'),
-        *(b'{"stream":"x@trade","data":"text"}', b'{"stream":"x@trade","data":{"e":7}}'),
-        *(b'{"id":1.5}', b'{"id":null,"result":null}', b'{"result":7,"id":1}', b'{"error":"x"}'),
-        *(b'{"e":"serverShutdown","E":"soon"}', b'{"e":"serverShutdown","E":-1}', BOOK_TICKER),
-        FRAME + b"}",
-        FRAME + FRAME,
-        b"\xef\xbb\xbf" + FRAME,
-        FRAME.decode().encode("utf-16"),
-        changed(s='"\udcff"'.replace("\udcff", "?")).replace(b"?", b"\xff"),
-        changed(z='"?"').replace(b"?", b"\xff"),
-        FRAME.replace(b"BNBBTC", b"\xc3"),
-    ],
-)
-def test_malformed_frames(frame: bytes) -> None:
-    with pytest.raises(MalformedMessage):
-        decode_frame(frame)
-
-
-@pytest.mark.parametrize("length", range(0, len(FRAME), 3))
-def test_truncated_frames(length: int) -> None:
-    refused(lambda: decode_frame(FRAME[:length]), "stream message")
-
-
-@pytest.mark.parametrize("around", [b"%b", b'{"data":%b}', b'{"x":%b,"e":"depthUpdate"}'])
-@pytest.mark.parametrize("nest", [(b"[", b"]"), (b'{"x":', b"}"), (b'{"data":', b"}")])
-@pytest.mark.parametrize("closed", [True, False])
-def test_deep_nesting(around: bytes, nest: tuple[bytes, bytes], closed: bool) -> None:
-    depth = 100_000
-    deep = nest[0] * depth + (b"1" + nest[1] * depth if closed else b"")
-    with pytest.raises(MalformedMessage):
-        decode_frame(around % deep)
-    with pytest.raises(MalformedMessage):
-        decode_diff(changed().replace(b"}", b',"x":%b}' % deep))
-
-
 def test_a_refusal_tells_what_and_shows_the_start() -> None:
     with pytest.raises(MalformedMessage) as caught:
         decode_diff(changed(b='[["-1","2"]]'))
@@ -372,12 +235,6 @@ def test_any_bytes_are_a_message_or_malformed(frame: bytes) -> None:
             decode(frame)
 
 
-def book_of(diff: DepthDiff) -> object:
-    book = Book()
-    book.apply(diff)
-    return shown(book)
-
-
 def same_book(diff: DepthDiff) -> bool:
     try:
         return book_of(diff) == ReferenceBook().take(diff.payload).levels
@@ -395,12 +252,6 @@ def fits(payload: bytes) -> bool:
         if places > 18 or max(values) * 10**places > INT64_MAX:
             return False
     return True
-
-
-def refused(call: Any, what: str) -> None:
-    with pytest.raises(MalformedMessage) as caught:
-        call()
-    assert caught.value.what == what
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from orderbook_desktop.core.events import (
     DepthDiff,
     answered,
     decode_diff,
-    decode_frame,
     decode_snapshot,
     decode_spot_snapshot,
 )
+from orderbook_desktop.core.frames import decode_frame
 from orderbook_desktop.core.horizon import Horizon
 from tests.core.deep_exchange import TICK, Answer, DeepExchange
 from tests.core.reference_book import diff_payload, snapshot_payload

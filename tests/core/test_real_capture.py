@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from orderbook_desktop.core.depth_sync import Applied, Buffered, DepthSync, Stale
-from orderbook_desktop.core.events import DepthDiff, Unrelated, decode_frame, decode_snapshot
+from orderbook_desktop.core.events import DepthDiff, decode_snapshot
+from orderbook_desktop.core.frames import Unrelated, decode_frame
 from tests.core.reference_book import ReferenceBook, shown
 
 CAPTURE = Path(__file__).parents[3] / "shared/captures/btcusdt_spot_20240808.jsonl.gz"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderbook_desktop.core.events import ControlReply
+from orderbook_desktop.core.frames import ControlReply
 from orderbook_desktop.exchange.wanted_streams import Command, Confirmed, Refused, WantedStreams
 
 

@@ -13,7 +13,8 @@ from orderbook_desktop.core.archive import (
 )
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.depth_sync import Applied, DepthSync
-from orderbook_desktop.core.events import DepthDiff, decode_frame, decode_snapshot
+from orderbook_desktop.core.events import DepthDiff, decode_snapshot
+from orderbook_desktop.core.frames import decode_frame
 from tests.core.reference_book import ReferenceBook, pairs_of
 from tests.core.test_real_capture import CAPTURE, capture_lines
 

@@ -21,7 +21,8 @@ from orderbook_desktop.core.archive import (
 )
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.depth_sync import Applied, DepthSync
-from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_frame, decode_snapshot
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_snapshot
+from orderbook_desktop.core.frames import decode_frame
 from orderbook_desktop.exchange.local import write_capture
 from orderbook_desktop.storage.store import packing as archive_packing
 from orderbook_desktop.storage.store.packing import (
