@@ -169,13 +169,6 @@ def decode_diff(payload: bytes, received_ns: int = 0) -> DepthDiff:
     )
 
 
-def decode_spot_diff(payload: bytes, received_ns: int) -> DepthDiff:
-    """Decode as `decode_diff`; raise `OtherMarket` for futures."""
-    diff = decode_diff(payload, received_ns)
-    refuse_futures(diff)
-    return diff
-
-
 def timed(diff: DepthDiff, event_ms: int) -> DepthDiff:
     """Return `diff` with `event_ms` as its time (`core.event_times`)."""
     if diff.event_ms == event_ms:

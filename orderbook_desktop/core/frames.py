@@ -5,12 +5,14 @@ Source: Binance Spot API, "WebSocket Streams".
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Collection
+from typing import Any, Final
 
 import msgspec
 
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.events import DepthDiff, WireInt, decode_spot_diff, decoded
+from orderbook_desktop.core.events import WireInt, decoded
+from orderbook_desktop.core.streams import DEPTH, MarketEvent, StreamKind
 
 
 class ControlReply(msgspec.Struct, frozen=True):
@@ -33,7 +35,7 @@ class Unrelated(msgspec.Struct, frozen=True):
     kind: str
 
 
-StreamMessage = DepthDiff | ControlReply | ServerShutdown | Unrelated
+StreamMessage = MarketEvent | ControlReply | ServerShutdown | Unrelated
 
 
 class _WireKind(msgspec.Struct, gc=False):
@@ -63,17 +65,19 @@ _kind_decoder: Final = msgspec.json.Decoder(_WireKind)
 _frame_decoder: Final = msgspec.json.Decoder(_WireFrame)
 
 
-def decode_frame(frame: bytes, received_ns: int = 0) -> StreamMessage:
-    """Decode one websocket message of a combined or raw stream.
+def decode_frame(
+    frame: bytes, received_ns: int = 0, kinds: Collection[StreamKind[Any]] = (DEPTH,)
+) -> StreamMessage:
+    """Decode one websocket message of a combined or raw stream; events of `kinds` only.
 
     Raises `MalformedMessage` for anything that is not one of the exchange's messages.
     """
     wire = decoded(_frame_decoder, frame, "stream message")
     payload = bytes(wire.data)
     if payload:
-        return _decode_event(payload, wire.stream or "", received_ns)
+        return _decode_event(payload, wire.stream or "", received_ns, kinds)
     if wire.e is not None:
-        return _decode_event(frame, wire.e, received_ns)
+        return _decode_event(frame, wire.e, received_ns, kinds)
     if wire.error is not None or wire.code is not None:
         text = wire.error.msg if wire.error is not None else wire.msg
         return ControlReply(wire.id, None, text or "the exchange refused the command")
@@ -82,14 +86,22 @@ def decode_frame(frame: bytes, received_ns: int = 0) -> StreamMessage:
     raise MalformedMessage("stream message", "neither an event nor an answer", frame)
 
 
-def _decode_event(payload: bytes, name: str, received_ns: int) -> StreamMessage:
-    if "@depth" in name or name == "depthUpdate":
-        return decode_spot_diff(payload, received_ns)
+def _decode_event(
+    payload: bytes, name: str, received_ns: int, kinds: Collection[StreamKind[Any]]
+) -> StreamMessage:
+    """Decode an event; `name` is that of its stream, or the event's own."""
+    event: MarketEvent
+    for kind in kinds:
+        if kind.channel in name or kind.event_name == name:
+            event = kind.decode_sent(payload, received_ns)
+            return event
     if payload.startswith(b"["):
         return Unrelated(name)
     wire = decoded(_kind_decoder, payload, "stream message")
     if wire.e == "serverShutdown":
         return ServerShutdown(wire.E)
-    if wire.e == "depthUpdate":
-        return decode_spot_diff(payload, received_ns)
+    for kind in kinds:
+        if kind.event_name == wire.e:
+            event = kind.decode_sent(payload, received_ns)
+            return event
     return Unrelated(wire.e or name)

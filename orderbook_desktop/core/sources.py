@@ -1,7 +1,7 @@
-"""The Protocols of the sources of a book.
+"""The Protocols of the sources of a book, and of a stream's events.
 
 A book is a snapshot plus diffs. The exchange, the database and a recording all serve these.
-Drivers combine a `SnapshotSource` and a `DiffStream` by `core.depth_sync`; views see only the
+Drivers combine a `SnapshotSource` and an `EventStream` by `core.depth_sync`; views see only the
 result, a `BookSource`.
 """
 
@@ -17,11 +17,12 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedStatus
+from orderbook_desktop.core.streams import MarketEvent, Stream
 
 
 @dataclass(frozen=True, slots=True)
 class StreamConnected:
-    """The stream is open (again); diffs follow."""
+    """The stream is open (again); events follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class StreamBroken:
     problem: KnownError | None = None
 
 
-StreamItem = DepthDiff | StreamConnected | StreamBroken
+StreamItem = MarketEvent | StreamConnected | StreamBroken
 
 
 class SnapshotSource(Protocol):
@@ -50,11 +51,11 @@ class SnapshotSource(Protocol):
         ...
 
 
-class DiffStream(Protocol):
-    """Serves the changes of books, reconnecting by itself for ever."""
+class EventStream(Protocol):
+    """Serves the events of streams, reconnecting by itself for ever."""
 
-    def items(self, market: str) -> AsyncGenerator[StreamItem, None]:
-        """Iterate over what happens on the stream of `market`.
+    def items(self, stream: Stream) -> AsyncGenerator[StreamItem, None]:
+        """Iterate over what happens on `stream`; its events are of the class that its kind names.
 
         The caller closes the iterator (`contextlib.aclosing`) to unsubscribe.
         """

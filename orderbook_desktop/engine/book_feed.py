@@ -36,7 +36,7 @@ from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, timed
 from orderbook_desktop.core.lateness import Punctuality, UsualDelay
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import (
-    DiffStream,
+    EventStream,
     RecordingSink,
     SnapshotSource,
     StreamBroken,
@@ -44,6 +44,7 @@ from orderbook_desktop.core.sources import (
     StreamItem,
 )
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.exchange.errors import NoBook, Paced, RateLimited, UnknownSymbol
 from orderbook_desktop.system.attempts import Repeats
 from orderbook_desktop.system.steady_clock import steady_ns
@@ -78,7 +79,7 @@ class BookFeed:
         self,
         market: str,
         snapshots: SnapshotSource,
-        stream: DiffStream,
+        stream: EventStream,
         kind: SourceKind,
         first_delay: float = 0.5,
         longest_delay: float = 15.0,
@@ -160,7 +161,7 @@ class BookFeed:
         """Follow the source until cancelled; an exception from here is a bug."""
         async with (
             asyncio.TaskGroup() as tasks,
-            aclosing(self._stream.items(self._market)) as items,
+            aclosing(self._stream.items(Stream(self._market, DEPTH))) as items,
         ):
             async for item in items:
                 self._take(item, tasks)

@@ -10,7 +10,7 @@ from typing import Final, Self
 from orderbook_desktop.core.lateness import UsualDelay
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.core.sources import BookLook, DiffStream, SnapshotSource
+from orderbook_desktop.core.sources import BookLook, EventStream, SnapshotSource
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.engine.disk_watch import DiskWatch
@@ -39,9 +39,9 @@ class SessionParts:
     """
 
     rest: SnapshotSource
-    streams: DiffStream
+    streams: EventStream
     recorded_snapshots: SnapshotSource
-    recorded_streams: DiffStream
+    recorded_streams: EventStream
     recorder: Recorder
     disk_watch: DiskWatch
     jobs: Jobs

@@ -11,16 +11,16 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote
 
 import msgspec
 
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.frames import ControlReply, ServerShutdown, Unrelated, decode_frame
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.streams import MarketEvent, Stream, StreamKind
 from orderbook_desktop.exchange.errors import (
     ExchangeError,
     ProxyFailed,
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 _LARGEST_FRAME: Final = 4 * 2**20
 # Our close codes for data that is no websocket message, no text, or too long.
 _NOT_UNDERSTOOD: Final = frozenset({1002, 1007, 1009})
-_find_stream: Final = re.compile(rb'"stream"\s*:\s*"([^"@]+)@').search
+_find_stream: Final = re.compile(rb'"stream"\s*:\s*"([^"@]+@[^"]*)').search
 _find_symbol: Final = re.compile(rb'"s"\s*:\s*"([^"]+)"').search
 
 
@@ -93,20 +93,20 @@ class LinkEnd:
 class LinkOwner(Protocol):
     """Receives the events of a link. None of its methods may block or raise."""
 
-    def link_diff(self, link: StreamLink, diff: DepthDiff) -> None:
-        """A depth event arrived."""
+    def link_event(self, link: StreamLink, stream: Stream, event: MarketEvent) -> None:
+        """An event of `stream` arrived."""
         ...
 
-    def link_subscribed(self, link: StreamLink, markets: list[str]) -> None:
-        """The exchange has confirmed these markets; it will send every later event."""
+    def link_subscribed(self, link: StreamLink, streams: list[Stream]) -> None:
+        """The exchange has confirmed these streams; it will send every later event."""
         ...
 
-    def link_refused(self, link: StreamLink, markets: list[str], reason: str) -> None:
-        """The exchange has refused these markets; the link will ask again."""
+    def link_refused(self, link: StreamLink, streams: list[Stream], reason: str) -> None:
+        """The exchange has refused these streams; the link will ask again."""
         ...
 
-    def link_malformed(self, link: StreamLink, market: str | None, reason: str) -> None:
-        """A message could not be read; it is of `market`, or of any market if that is None."""
+    def link_malformed(self, link: StreamLink, streams: list[Stream], reason: str) -> None:
+        """A message could not be read; it may be of each of these streams."""
         ...
 
     def link_suspended(self, link: StreamLink, suspension: Suspension) -> None:
@@ -122,18 +122,13 @@ class LinkOwner(Protocol):
         ...
 
 
-def stream_name(market: str) -> str:
-    """Return the name of the market's fastest diff stream."""
-    return f"{market.lower()}@depth@100ms"
-
-
 async def open_socket(
     base_url: str,
-    markets: list[str],
+    streams: Iterable[Stream],
     times: StreamTimes,
     now_ns: Callable[[], int] = time.time_ns,
 ) -> ClientConnection:
-    """Connect to the combined streams of `markets`; raises `ExchangeError`.
+    """Connect to `streams` as combined streams; raises `ExchangeError`.
 
     A redirect is not followed. The library bounds the answer to the handshake: 128 headers of 8
     KiB, and a body of 1 MiB.
@@ -150,8 +145,8 @@ async def open_socket(
             return exc
 
     proxy = proxy_for(base_url)
-    streams = quote("/".join(stream_name(market) for market in markets), safe="/@")
-    address = f"{base_url}/stream?streams={streams}" if markets else f"{base_url}/stream"
+    names = quote("/".join(stream.name for stream in streams), safe="/@")
+    address = f"{base_url}/stream?streams={names}" if names else f"{base_url}/stream"
     try:
         # Awaited, it connects once: this program decides when to try again.
         return await StaysThere(
@@ -214,7 +209,7 @@ class StreamLink:
     """Drives one open connection until it ends, within a task of its own.
 
     Call `start()`, wait for `ended`, whose result is the reason of the end, and always `await
-    stop()`. `asked` are the markets that the address named. `frames` counts the received frames.
+    stop()`. `asked` are the streams that the address named. `frames` counts the received frames.
     `expiring` is set when the exchange will soon close the connection.
     """
 
@@ -223,7 +218,7 @@ class StreamLink:
         socket: ClientConnection,
         owner: LinkOwner,
         times: StreamTimes,
-        asked: list[str],
+        asked: Iterable[Stream],
         clocks: Clocks,
     ) -> None:
         self.frames = 0
@@ -234,7 +229,10 @@ class StreamLink:
         self._clocks = clocks
         self._expires_at = clocks.now() + times.lifetime_s
         self._shutdown_announced = False
-        self._wanted = WantedStreams(asked, times.answer_s)
+        # By name: the streams that are wanted. By the class of their events: the kinds ever wanted.
+        self._streams = {stream.name: stream for stream in asked}
+        self._kinds = _by_event(self._streams.values())
+        self._wanted = WantedStreams(self._streams, times.answer_s)
         self._wishes_changed = asyncio.Event()
         self._ended: asyncio.Task[LinkEnd] | None = None
         self._suspensions = SuspensionWatch(clocks, times.watch_every_s)
@@ -253,24 +251,37 @@ class StreamLink:
         return self._ended
 
     @property
-    def confirmed(self) -> set[str]:
-        """The markets whose events flow."""
-        return self._wanted.confirmed
+    def confirmed(self) -> list[Stream]:
+        """The streams whose events flow."""
+        return self._named(self._wanted.confirmed)
 
-    def subscribe(self, markets: Iterable[str]) -> None:
-        """Ask for the streams of `markets`, within the limit on messages."""
-        self._wanted.want(markets)
+    def is_confirmed(self, stream: Stream) -> bool:
+        """Whether the events of `stream` flow."""
+        return stream.name in self._wanted.confirmed
+
+    def subscribe(self, streams: Iterable[Stream]) -> None:
+        """Ask for `streams`, within the limit on messages."""
+        wanted = {stream.name: stream for stream in streams}
+        self._streams |= wanted
+        self._kinds |= _by_event(wanted.values())
+        self._wanted.want(wanted)
         self._wishes_changed.set()
 
-    def unsubscribe(self, markets: Iterable[str]) -> None:
-        """Ask the exchange to send no more events of `markets`."""
-        self._wanted.unwant(markets)
+    def unsubscribe(self, streams: Iterable[Stream]) -> None:
+        """Ask the exchange to send no more events of `streams`."""
+        for stream in streams:
+            self._streams.pop(stream.name, None)
+            self._wanted.unwant([stream.name])
         self._wishes_changed.set()
 
-    def renew(self, markets: Iterable[str]) -> None:
-        """Ask anew for the streams of `markets`."""
-        self._wanted.renew(markets)
+    def renew(self, streams: Iterable[Stream]) -> None:
+        """Ask anew for `streams`."""
+        self._wanted.renew(stream.name for stream in streams)
         self._wishes_changed.set()
+
+    def _named(self, names: Iterable[str]) -> list[Stream]:
+        """Return the streams with these names that are still wanted."""
+        return [self._streams[name] for name in names if name in self._streams]
 
     def start(self) -> None:
         """Begin to read."""
@@ -316,37 +327,47 @@ class StreamLink:
             self._look_for_suspension()
         named = _name_in(_find_stream(frame))
         try:
-            message = decode_frame(frame, received_ns)
-            if isinstance(message, DepthDiff):
-                if named is not None and named.lower() != message.market.lower():
-                    name = plain_text(message.market, 40)
-                    reason = f"an event of {name} in the stream of another symbol"
-                    raise MalformedMessage("depth event", reason, frame)  # noqa: TRY301
-                self._owner.link_diff(self, message)
-                return
+            message = decode_frame(frame, received_ns, self._kinds.values())
+            match message:
+                case ServerShutdown():
+                    self._shutdown_announced = True
+                    self._expire("the exchange announced its shutdown")
+                case ControlReply():
+                    self._take_reply(message)
+                case Unrelated(what):
+                    _log.debug("ignored an event of the kind %.100r", what)
+                case _:
+                    self._take_event(message, named, frame)
         except MalformedMessage as error:
             reason = plain_text(error.reason)
             _log.warning("unreadable message (%s): %r", reason, error.excerpt)
-            named = named or _name_in(_find_symbol(frame))
-            market = None if named is None else named.upper()
-            self._owner.link_malformed(self, market, reason)
-            return
-        match message:
-            case ServerShutdown():
-                self._shutdown_announced = True
-                self._expire("the exchange announced its shutdown")
-            case ControlReply():
-                self._take_reply(message)
-            case Unrelated(kind):
-                _log.debug("ignored an event of the kind %.100r", kind)
+            self._owner.link_malformed(self, self._concerned(named, frame), reason)
+
+    def _take_event(self, event: MarketEvent, named: str | None, frame: bytes) -> None:
+        """Pass on `event`, which came in the stream `named`. Raises `MalformedMessage`."""
+        kind = self._kinds[type(event)]
+        if named is not None and named.partition("@")[0].lower() != event.market.lower():
+            reason = f"an event of {plain_text(event.market, 40)} in the stream of another symbol"
+            raise MalformedMessage(f"{kind.name} event", reason, frame)
+        self._owner.link_event(self, Stream(event.market, kind), event)
+
+    def _concerned(self, named: str | None, frame: bytes) -> list[Stream]:
+        """Return the streams that an unreadable message may be of; `named` is the one it names."""
+        if named is not None and named in self._streams:
+            return [self._streams[named]]
+        name = _name_in(_find_symbol(frame)) if named is None else named.partition("@")[0]
+        market = None if name is None else name.upper()
+        of_market = [stream for stream in self._streams.values() if stream.market == market]
+        # A message that names no market may be of any market.
+        return of_market or list(self._streams.values())
 
     def _take_reply(self, reply: ControlReply) -> None:
         self._wishes_changed.set()
         match self._wanted.answered(reply, self._clocks.now()):
-            case Confirmed(markets):
-                self._owner.link_subscribed(self, markets)
-            case Refused(markets, reason):
-                self._owner.link_refused(self, markets, plain_text(reason))
+            case Confirmed(names):
+                self._owner.link_subscribed(self, self._named(names))
+            case Refused(names, reason):
+                self._owner.link_refused(self, self._named(names), plain_text(reason))
 
     async def _send(self) -> LinkEnd:
         from websockets.exceptions import ConnectionClosed  # noqa: PLC0415 (slow to import)
@@ -370,9 +391,8 @@ class StreamLink:
     async def _send_next(self) -> None:
         command = self._wanted.next_command(self._clocks.now())
         if command is not None:
-            params = [stream_name(market) for market in command.markets]
             text = msgspec.json.encode(
-                {"method": command.method, "params": params, "id": command.number}
+                {"method": command.method, "params": command.streams, "id": command.number}
             )
             await self._socket.send(text, text=True)
 
@@ -466,6 +486,11 @@ class StreamLink:
         if self._shutdown_announced:
             return LinkEnd(GapCause.SERVER_SHUTDOWN, detail)
         return LinkEnd(GapCause.DISCONNECT, detail)
+
+
+def _by_event(streams: Iterable[Stream]) -> dict[type, StreamKind[Any]]:
+    """Return the kinds of `streams` by the class of their events."""
+    return {stream.kind.event: stream.kind for stream in streams}
 
 
 def _name_in(found: re.Match[bytes] | None) -> str | None:

@@ -1,6 +1,6 @@
-"""Binance's depth streams over one websocket connection, reconnecting for ever.
+"""Binance's streams over one websocket connection, reconnecting for ever.
 
-Source: Binance Spot API, "WebSocket Streams". All markets share a combined-stream
+Source: Binance Spot API, "WebSocket Streams". All streams share a combined-stream
 connection. Before the exchange ends it (24 hours, or an announced shutdown) the next one
 is opened and takes over where their events overlap, so that none is missed.
 """
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from typing import Any, Final
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import BugError, KnownError
-from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamItem
+from orderbook_desktop.core.streams import MarketEvent, Stream
 from orderbook_desktop.exchange.errors import ExchangeError, RateLimited
 from orderbook_desktop.exchange.limits import connection_limit
 from orderbook_desktop.exchange.link import LinkEnd, StreamLink, StreamTimes, open_socket
@@ -35,7 +35,7 @@ _SILENT: Final = "The exchange sent nothing, though the connection is open."
 
 
 class BinanceStreams:
-    """Serves the diff streams of `base_url`; is a `DiffStream`. Call `close()` when done."""
+    """Serves the streams of `base_url`; is an `EventStream`. Call `close()` when done."""
 
     def __init__(
         self, base_url: str, times: StreamTimes | None = None, clocks: Clocks | None = None
@@ -44,7 +44,7 @@ class BinanceStreams:
         self._clocks = clocks or system_clocks()
         self._times = times or StreamTimes()
         self._limit = connection_limit()
-        self._subscriptions: dict[str, Subscription] = {}
+        self._subscriptions: dict[Stream, Subscription] = {}
         self._link: StreamLink | None = None
         self._successor: StreamLink | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -53,14 +53,14 @@ class BinanceStreams:
         self._unwanted = asyncio.Event()
         self._joined = asyncio.Event()
 
-    async def items(self, market: str) -> AsyncGenerator[StreamItem, None]:
-        """Iterate over the stream of `market`; close the iterator to unsubscribe."""
-        subscription = self._subscribe(market)
+    async def items(self, stream: Stream) -> AsyncGenerator[StreamItem, None]:
+        """Iterate over what happens on `stream`; close the iterator to unsubscribe."""
+        subscription = self._subscribe(stream)
         try:
             while True:
                 yield await subscription.next_item()
         finally:
-            self._unsubscribe(market)
+            self._unsubscribe(stream)
 
     async def close(self) -> None:
         """Close the connection and end every task."""
@@ -69,63 +69,67 @@ class BinanceStreams:
             supervisor.cancel()
             await asyncio.wait([supervisor])
 
-    def link_diff(self, link: StreamLink, diff: DepthDiff) -> None:
-        """Route an event to its market (see `LinkOwner`)."""
-        subscription = self._subscriptions.get(diff.market)
+    def link_event(self, link: StreamLink, stream: Stream, event: MarketEvent) -> None:
+        """Deliver an event to its subscription (see `LinkOwner`)."""
+        subscription = self._subscriptions.get(stream)
         if subscription is None:
             return
         if link is self._link:
-            subscription.diff(diff)
+            subscription.event(event)
         elif link is self._successor:
-            subscription.diff_of_successor(diff)
+            subscription.event_of_successor(event)
         if self._successor is not None and all(
             subscription.has_joined for subscription in self._subscriptions.values()
         ):
             self._joined.set()
 
-    def link_subscribed(self, link: StreamLink, markets: Iterable[str]) -> None:
-        """Tell the markets that all events are sent from now on (see `LinkOwner`)."""
-        if link is self._link:
-            for market in markets:
-                if market in self._subscriptions:
-                    self._subscriptions[market].connected()
+    def link_subscribed(self, link: StreamLink, streams: Iterable[Stream]) -> None:
+        """Tell the subscriptions that all events are sent from now on (see `LinkOwner`)."""
+        for subscription in self._subscriptions_on(link, streams):
+            subscription.connected()
 
-    def link_refused(self, link: StreamLink, markets: list[str], reason: str) -> None:
-        """Tell the markets that they have no stream for now (see `LinkOwner`)."""
+    def link_refused(self, link: StreamLink, streams: Iterable[Stream], reason: str) -> None:
+        """Tell the subscriptions that they have no stream for now (see `LinkOwner`)."""
         detail = f"The exchange refused to stream this symbol ({reason}). Trying again."
-        if link is self._link:
-            for market in markets:
-                if market in self._subscriptions:
-                    self._subscriptions[market].broken(GapCause.DISCONNECT, detail)
+        for subscription in self._subscriptions_on(link, streams):
+            subscription.broken(GapCause.DISCONNECT, detail)
 
-    def link_malformed(self, link: StreamLink, market: str | None, reason: str) -> None:
-        """Break the continuity of each market that the message may be of (see `LinkOwner`)."""
-        if link is not self._link:
-            return  # The update ids show whether the connection in use has the event.
+    def link_malformed(self, link: StreamLink, streams: Iterable[Stream], reason: str) -> None:
+        """Break the continuity of each stream that the message may be of (see `LinkOwner`)."""
         detail = f"A message of the exchange could not be read ({reason})."
-        # A message that names no market may be of any market.
-        named = self._subscriptions.get(market) if market is not None else None
-        for subscription in (named,) if named else tuple(self._subscriptions.values()):
+        for subscription in self._subscriptions_on(link, streams):
             subscription.interrupted(GapCause.MALFORMED, detail)
 
+    def _subscriptions_on(
+        self, link: StreamLink, streams: Iterable[Stream]
+    ) -> Iterator[Subscription]:
+        """Iterate over the subscriptions to `streams`; none if `link` is not in use.
+
+        What happens on another link shows in the ids of the events that come by the one in use.
+        """
+        if link is self._link:
+            for stream in streams:
+                if stream in self._subscriptions:
+                    yield self._subscriptions[stream]
+
     def link_suspended(self, link: StreamLink, suspension: Suspension) -> None:
-        """Tell the markets why events may be missing (see `LinkOwner`)."""
+        """Tell the subscriptions why events may be missing (see `LinkOwner`)."""
         if link is self._link:
             for subscription in self._subscriptions.values():
                 subscription.suspended(StreamBroken(GapCause.SUSPENDED, suspension.sentence))
 
     def link_caught_up(self, link: StreamLink) -> None:
-        """Tell the markets that the waiting events have been read (see `LinkOwner`)."""
+        """Tell the subscriptions that the waiting events have been read (see `LinkOwner`)."""
         if link is self._link:
             for subscription in self._subscriptions.values():
                 subscription.caught_up()
 
     def link_silence(self, link: StreamLink, now: float) -> LinkEnd | None:
-        """Judge the silence of the markets (see `LinkOwner`).
+        """Judge the silence of the streams (see `LinkOwner`).
 
-        Where all markets are silent the connection is given up. Where none of them is active it is
-        replaced, and the update ids show whether an event was missed. Otherwise the silent markets
-        are subscribed anew.
+        Where all streams are silent the connection is given up. Where none of them is active it is
+        replaced, and the ids show whether an event was missed. Otherwise the silent streams are
+        subscribed anew.
         """
         if link is not self._link or self._successor is not None:
             return None
@@ -139,7 +143,7 @@ class BinanceStreams:
         for subscription in silent:
             subscription.silence.gave_up(now)
         active = [subscription for subscription in silent if subscription.silence.is_active]
-        _log.info("no events of %s", ", ".join(subscription.market for subscription in silent))
+        _log.info("no events of %s", ", ".join(subscription.stream.name for subscription in silent))
         if len(silent) == len(self._subscriptions):
             if active:
                 return LinkEnd(GapCause.SILENCE, _SILENT)
@@ -147,16 +151,16 @@ class BinanceStreams:
             return None
         for subscription in active:
             subscription.broken(GapCause.SILENCE, _SILENT)
-        link.renew(subscription.market for subscription in silent)
+        link.renew(subscription.stream for subscription in silent)
         return None
 
-    def _subscribe(self, market: str) -> Subscription:
-        if market in self._subscriptions:
-            raise BugError(f"{market} is subscribed already")
+    def _subscribe(self, stream: Stream) -> Subscription:
+        if stream in self._subscriptions:
+            raise BugError(f"{stream.name} is subscribed already")
         if len(self._subscriptions) >= STREAMS_A_CONNECTION:
-            raise BugError(f"more than {STREAMS_A_CONNECTION} markets on one connection")
-        subscription = Subscription(market, self._times.silence_s, now=self._clocks.now)
-        self._subscriptions[market] = subscription
+            raise BugError(f"more than {STREAMS_A_CONNECTION} streams on one connection")
+        subscription = Subscription(stream, self._times.silence_s, now=self._clocks.now)
+        self._subscriptions[stream] = subscription
         self._wanted.set()
         self._unwanted.clear()
         if self._trouble is not None:
@@ -165,21 +169,21 @@ class BinanceStreams:
         if self._successor is not None:
             subscription.begin_overlap()
         for link in self._links():
-            link.subscribe([market])
-        if self._link is not None and market in self._link.confirmed:
+            link.subscribe([stream])
+        if self._link is not None and self._link.is_confirmed(stream):
             subscription.connected()
         if self._supervisor is None:
             self._supervisor = asyncio.create_task(self._supervise())
             self._supervisor.add_done_callback(self._supervisor_ended)
         return subscription
 
-    def _unsubscribe(self, market: str) -> None:
-        del self._subscriptions[market]
+    def _unsubscribe(self, stream: Stream) -> None:
+        del self._subscriptions[stream]
         if not self._subscriptions:
             self._wanted.clear()
             self._unwanted.set()
         for link in self._links():
-            link.unsubscribe([market])
+            link.unsubscribe([stream])
 
     def _links(self) -> Iterable[StreamLink]:
         return [link for link in (self._link, self._successor) if link is not None]
@@ -314,7 +318,7 @@ class BinanceStreams:
         self._use(link)
 
     async def _open(self) -> StreamLink:
-        """Open a connection and ask for every market; raises `ExchangeError`."""
+        """Open a connection and ask for every stream; raises `ExchangeError`."""
         while (delay := self._limit.delay(self._clocks.now())) > 0:
             _log.warning("too many connections; waiting %.0f s", delay)
             await asyncio.sleep(delay)
@@ -322,7 +326,7 @@ class BinanceStreams:
         asked = list(self._subscriptions)[:_STREAMS_IN_ADDRESS]
         socket = await open_socket(self._base_url, asked, self._times, self._clocks.now_ns)
         link = StreamLink(socket, self, self._times, asked, self._clocks)
-        link.unsubscribe(market for market in asked if market not in self._subscriptions)
+        link.unsubscribe(stream for stream in asked if stream not in self._subscriptions)
         link.subscribe(self._subscriptions)
         link.start()
         return link

@@ -1,4 +1,4 @@
-"""One market's part of a stream: waiting items, silence, and the change of connections."""
+"""One stream's part of a connection: waiting items, silence, and the change of connections."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from orderbook_desktop.core.depth_sync import may_follow
 from orderbook_desktop.core.errors import BugError, KnownError
-from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
+from orderbook_desktop.core.streams import Continuity, MarketEvent, Stream
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S, SilenceWatch
 from orderbook_desktop.system.bounded_queue import BoundedQueue
 
 _log = logging.getLogger(__name__)
 
 _WAITING_AT_MOST: Final = 10_000
-_NS_A_MS: Final = 1_000_000
 
 
 class Subscription:
-    """Queues the items of one market for one consumer.
+    """Queues the items of `stream` for one consumer.
 
     While a second connection takes over from the first, both deliver. An event that one has
     delivered is not taken from the other. Events of the second one that are ahead of the first are
@@ -34,22 +32,21 @@ class Subscription:
 
     def __init__(
         self,
-        market: str,
+        stream: Stream,
         silence_s: float = LEAST_SILENCE_S,
         waiting_at_most: int = _WAITING_AT_MOST,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.market = market
+        self.stream = stream
         self.silence = SilenceWatch(silence_s)
         self.is_open = False
         self.has_joined = False
         self._now = now
         self._queue = BoundedQueue[StreamItem | BaseException](waiting_at_most, self._overflowed)
-        # The last id delivered since the stream opened; 0 while there was no event.
-        self._last_id = 0
-        self._last_ms = 0
+        # The last event delivered since the stream opened.
+        self._last: MarketEvent | None = None
         self._overlapping = False
-        self._ahead: list[DepthDiff] = []
+        self._ahead: list[MarketEvent] = []
         self._seam: StreamBroken | None = None
         # The suspension for which events may be missing, until the waiting events have been read.
         self._suspension: StreamBroken | None = None
@@ -58,26 +55,26 @@ class Subscription:
         """Wait for the next item; raises `BugError` where there will be no more items."""
         item = await self._queue.get()
         if isinstance(item, BaseException):
-            raise BugError(f"the stream of {self.market} has failed") from item
+            raise BugError(f"the stream {self.stream.name} has failed") from item
         return item
 
     def connected(self) -> None:
-        """The market's stream is open: the exchange sends every later event."""
+        """The stream is open: the exchange sends every later event."""
         if not self.is_open:
             self.is_open = True
             self.silence.opened(self._now())
             self._queue.put(StreamConnected())
 
     def broken(self, cause: GapCause, detail: str, problem: KnownError | None = None) -> None:
-        """The market's stream is closed, or lost events; `problem` is the reason, where known."""
+        """The stream is closed, or lost events; `problem` is the reason, where known."""
         self.is_open = False
         self.silence.closed()
-        self._last_id = 0
+        self._last = None
         self._seam = None
         self._queue.put(StreamBroken(cause, detail, problem))
 
     def interrupted(self, cause: GapCause, detail: str) -> None:
-        """The market's stream lost events and goes on."""
+        """The stream lost events and goes on."""
         if self.is_open:
             self.broken(cause, detail)
             self.connected()
@@ -86,42 +83,36 @@ class Subscription:
         """A bug has ended the stream: there will be no further items."""
         self._queue.put(error)
 
-    def diff(self, diff: DepthDiff) -> None:
+    def event(self, event: MarketEvent) -> None:
         """An event arrived on the connection in use.
 
-        Before the stream is open, an event is of an earlier subscription to this market. It is
+        Before the stream is open, an event is of an earlier subscription to this stream. It is
         dropped: else the events between it and the first one of this subscription would seem to be
         missing.
         """
         if not self.is_open:
             return
         self.silence.received(self._now())
-        received_ms = diff.received_ns // _NS_A_MS
-        known = self._last_id, self._last_ms
-        if self._last_id and not may_follow(diff.final_id, received_ms, *known):
+        last, kind = self._last, self.stream.kind
+        step = Continuity.NEXT if last is None else kind.continuity(last, event)
+        if last is not None and step is Continuity.IMPLAUSIBLE:
             # Otherwise all later events would seem to be old.
-            reason = f"Update id {diff.final_id} can't follow update id {self._last_id}."
-            self.interrupted(GapCause.MALFORMED, reason)
+            ids = f"{kind.id_name} {event.final_id} can't follow {kind.id_name} {last.final_id}."
+            self.interrupted(GapCause.MALFORMED, ids[:1].upper() + ids[1:])
             return
-        suspension = self._suspension
-        if suspension is not None and self._last_id and diff.first_id > self._last_id + 1:
-            self.interrupted(suspension.cause, suspension.detail)
-        seam, self._seam = self._seam, None
-        if seam is not None and self._last_id:
-            if diff.final_id <= self._last_id:
-                self._seam = seam
-                return
-            if diff.first_id > self._last_id + 1:
-                self.interrupted(seam.cause, seam.detail)
-        if self._overlapping and diff.final_id <= self._last_id:
+        if step is Continuity.OLD and (self._seam is not None or self._overlapping):
             return
-        self._last_id, self._last_ms = diff.final_id, received_ms
-        self._queue.put(diff)
+        why = self._suspension or self._seam
+        if step is Continuity.HOLE and why is not None:
+            self.interrupted(why.cause, why.detail)
+        self._seam = None
+        self._last = event
+        self._queue.put(event)
         self._join()
 
-    def diff_of_successor(self, diff: DepthDiff) -> None:
+    def event_of_successor(self, event: MarketEvent) -> None:
         """An event arrived on the connection that takes over."""
-        self._ahead.append(diff)
+        self._ahead.append(event)
         self._join()
 
     def suspended(self, broken: StreamBroken) -> None:
@@ -150,25 +141,27 @@ class Subscription:
             return
         if not self.has_joined:
             self._seam = promoted
-        for diff in ahead:
-            self.diff(diff)
+        for event in ahead:
+            self.event(event)
 
     def _join(self) -> None:
         """Deliver the events of the second connection that continue those of the first one."""
-        while self._ahead and self._last_id and self._continues(self._ahead[0]):
-            diff = self._ahead.pop(0)
+        while self._ahead and self._last is not None and _joins(self._last, self._ahead[0]):
+            event = self._ahead.pop(0)
             self.has_joined = True
-            if diff.final_id > self._last_id:
+            if event.final_id > self._last.final_id:
                 self.silence.received(self._now())
-                self._last_id = diff.final_id
-                self._queue.put(diff)
-
-    def _continues(self, diff: DepthDiff) -> bool:
-        return diff.first_id <= self._last_id + 1
+                self._last = event
+                self._queue.put(event)
 
     def _overflowed(self, count: int) -> Iterator[StreamItem]:
         """Iterate over the items that replace `count` dropped ones."""
-        _log.error("%s: dropped %d items that waited", self.market, count)
+        _log.error("%s: dropped %d items that waited", self.stream.name, count)
         yield StreamBroken(GapCause.OVERFLOW, "Events came faster than they could be worked off.")
         if self.is_open:
             yield StreamConnected()
+
+
+def _joins(known: MarketEvent, event: MarketEvent) -> bool:
+    """Whether no id lies between `known` and `event`."""
+    return event.first_id <= known.final_id + 1

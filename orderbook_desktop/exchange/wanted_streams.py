@@ -29,36 +29,37 @@ class Command:
 
     number: int
     method: str
-    markets: list[str]
+    streams: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """The exchange has confirmed these markets: it will send every later event."""
+    """The exchange has confirmed these streams: it will send every later event."""
 
-    markets: list[str]
+    streams: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The exchange has refused these markets for `reason`; they are asked for again later."""
+    """The exchange has refused these streams for `reason`; they are asked for again later."""
 
-    markets: list[str]
+    streams: list[str]
     reason: str
 
 
 class WantedStreams:
     """Compares the wanted streams with the requested ones, and makes the next command.
 
-    A command is made when it can be sent, not when a wish arises: a wish that was withdrawn by
-    then costs nothing. `confirmed` are the markets that the exchange has confirmed. `asked` (of
-    the constructor) are those that the connection's address named.
+    Streams are the exchange's names of them. A command is made when it can be sent, not when a wish
+    arises: a wish that was withdrawn by then costs nothing. `confirmed` are the streams that the
+    exchange has confirmed. `asked` (of the constructor) are those that the connection's address
+    named.
     """
 
     def __init__(self, asked: Iterable[str], answer_within_s: float = 10.0) -> None:
         self.confirmed = set(asked)
         self._answer_within = answer_within_s
-        # The number of the last command about the market: the answer to an older one is void.
+        # The number of the last command about the stream: the answer to an older one is void.
         self._asked = dict.fromkeys(self.confirmed, _BY_ADDRESS)
         self._wanted: dict[str, None] = dict.fromkeys(asked)
         self._renewing: dict[str, None] = {}
@@ -67,23 +68,23 @@ class WantedStreams:
         self._retry_at: dict[str, float] = {}
         self._retry_delays: dict[str, Iterator[float]] = {}
 
-    def want(self, markets: Iterable[str]) -> None:
-        """Ask for the streams of `markets`, unless that was done already."""
-        self._wanted.update(dict.fromkeys(markets))
+    def want(self, streams: Iterable[str]) -> None:
+        """Ask for `streams`, unless that was done already."""
+        self._wanted.update(dict.fromkeys(streams))
 
-    def unwant(self, markets: Iterable[str]) -> None:
-        """Ask for the end of the streams of `markets`."""
-        for market in markets:
-            self._wanted.pop(market, None)
-            self._retry_at.pop(market, None)
-            self._retry_delays.pop(market, None)
+    def unwant(self, streams: Iterable[str]) -> None:
+        """Ask for the end of `streams`."""
+        for stream in streams:
+            self._wanted.pop(stream, None)
+            self._retry_at.pop(stream, None)
+            self._retry_delays.pop(stream, None)
 
-    def renew(self, markets: Iterable[str]) -> None:
-        """Unsubscribe and subscribe `markets` anew."""
-        for market in markets:
-            self.confirmed.discard(market)
-            if market in self._asked:
-                self._renewing[market] = None
+    def renew(self, streams: Iterable[str]) -> None:
+        """Unsubscribe and subscribe `streams` anew."""
+        for stream in streams:
+            self.confirmed.discard(stream)
+            if stream in self._asked:
+                self._renewing[stream] = None
 
     def has_command(self, now: float) -> bool:
         """Whether there is something to send at `now`."""
@@ -94,36 +95,36 @@ class WantedStreams:
         wish = self._next(now)
         if wish is None:
             return None
-        method, markets = wish
+        method, streams = wish
         self._last_number += 1
-        for market in markets:
-            self._renewing.pop(market, None)
+        for stream in streams:
+            self._renewing.pop(stream, None)
             if method == "SUBSCRIBE":
-                self._asked[market] = self._last_number
+                self._asked[stream] = self._last_number
             else:
-                del self._asked[market]
-                self.confirmed.discard(market)
+                del self._asked[stream]
+                self.confirmed.discard(stream)
         self._waiting[self._last_number] = now
-        return Command(self._last_number, method, markets)
+        return Command(self._last_number, method, streams)
 
     def answered(self, reply: ControlReply, now: float) -> Confirmed | Refused:
-        """Take an answer of the exchange; return what it means for which markets."""
+        """Take an answer of the exchange; return what it means for which streams."""
         number = reply.id if isinstance(reply.id, int) and reply.id in self._waiting else None
         if number is not None:
             del self._waiting[number]
-        markets = [market for market, asked in self._asked.items() if asked == number]
+        streams = [stream for stream, asked in self._asked.items() if asked == number]
         if not reply.error:
-            self.confirmed.update(markets)
-            for market in markets:
-                self._retry_delays.pop(market, None)
-            return Confirmed(markets)
+            self.confirmed.update(streams)
+            for stream in streams:
+                self._retry_delays.pop(stream, None)
+            return Confirmed(streams)
         reason = plain_text(reply.error)
-        _log.warning("the exchange refused command %.40r for %s: %s", reply.id, markets, reason)
-        for market in markets:
-            del self._asked[market]
-            delays = self._retry_delays.setdefault(market, backoff_delays(first=_RETRY_FIRST_S))
-            self._retry_at[market] = now + next(delays)
-        return Refused(markets, reason)
+        _log.warning("the exchange refused command %.40r for %s: %s", reply.id, streams, reason)
+        for stream in streams:
+            del self._asked[stream]
+            delays = self._retry_delays.setdefault(stream, backoff_delays(first=_RETRY_FIRST_S))
+            self._retry_at[stream] = now + next(delays)
+        return Refused(streams, reason)
 
     def resumed(self, now: float) -> None:
         """No answer could be read until now, because this program was suspended."""
@@ -136,18 +137,18 @@ class WantedStreams:
 
     def _next(self, now: float) -> tuple[str, list[str]] | None:
         fresh = (
-            market
-            for market in self._wanted
-            if market not in self._asked and self._retry_at.get(market, 0.0) <= now
+            stream
+            for stream in self._wanted
+            if stream not in self._asked and self._retry_at.get(stream, 0.0) <= now
         )
-        stale = (market for market in self._asked if market not in self._wanted)
+        stale = (stream for stream in self._asked if stream not in self._wanted)
         # A consumer waits for a wanted stream; an unwanted stream may go on for a moment.
         for method, candidates in (
             ("UNSUBSCRIBE", iter(self._renewing)),
             ("SUBSCRIBE", fresh),
             ("UNSUBSCRIBE", stale),
         ):
-            markets = list(islice(candidates, _STREAMS_A_COMMAND))
-            if markets:
-                return method, markets
+            streams = list(islice(candidates, _STREAMS_A_COMMAND))
+            if streams:
+                return method, streams
         return None

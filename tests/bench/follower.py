@@ -16,13 +16,14 @@ import time
 from pathlib import Path
 
 from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.storage.reading.change_stream import RecordedStreams
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 
 
 async def _follow(streams: RecordedStreams, market: str, late_ms: list[float]) -> None:
-    async for item in streams.items(market):
+    async for item in streams.items(Stream(market, DEPTH)):
         if isinstance(item, DepthDiff):
             late_ns = time.time_ns() - item.received_ns
             late_ms.append(late_ns / 1e6)

@@ -25,6 +25,7 @@ from orderbook_desktop.core.lateness import UsualDelay
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.core.status import Badge, FeedState, SourceKind, badge_for
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.engine import book_feed
 from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.exchange.errors import (
@@ -83,8 +84,8 @@ class HandStream:
         self.queue: asyncio.Queue[StreamItem] = asyncio.Queue()
         self.closed = False
 
-    async def items(self, market: str) -> AsyncGenerator[StreamItem, None]:
-        assert market == BTC
+    async def items(self, stream: Stream) -> AsyncGenerator[StreamItem, None]:
+        assert stream == Stream(BTC, DEPTH)
         try:
             while True:
                 yield await self.queue.get()

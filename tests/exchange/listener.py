@@ -15,7 +15,8 @@ from websockets.asyncio.client import ClientConnection
 
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.core.sources import DiffStream, StreamBroken, StreamConnected, StreamItem
+from orderbook_desktop.core.sources import EventStream, StreamBroken, StreamConnected, StreamItem
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.silence import Clocks, system_clocks
 from orderbook_desktop.exchange.stream import BinanceStreams
@@ -66,7 +67,7 @@ def sending_times(monkeypatch: pytest.MonkeyPatch) -> SendingTimes:
 
 
 class Listener:
-    """Keeps the items of one market."""
+    """Keeps the items of the depth stream of one market."""
 
     def __init__(self) -> None:
         self.items: list[StreamItem] = []
@@ -96,17 +97,17 @@ class Listener:
         """Wait for so many events."""
         await until(lambda: len(self.diffs) >= count)
 
-    async def listen(self, stream: DiffStream, market: str) -> None:
-        async with aclosing(stream.items(market)) as items:
+    async def listen(self, source: EventStream, market: str) -> None:
+        async with aclosing(source.items(Stream(market, DEPTH))) as items:
             async for item in items:
                 self.items.append(item)
 
 
 @asynccontextmanager
-async def listening(stream: DiffStream, market: str) -> AsyncIterator[Listener]:
+async def listening(source: EventStream, market: str) -> AsyncIterator[Listener]:
     """Listen to `market` for the duration of the block."""
     listener = Listener()
-    task = asyncio.create_task(listener.listen(stream, market))
+    task = asyncio.create_task(listener.listen(source, market))
     try:
         yield listener
     finally:

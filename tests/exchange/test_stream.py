@@ -13,6 +13,7 @@ import pytest
 from orderbook_desktop.core.errors import BugError
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamConnected
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.silence import Clocks
 from orderbook_desktop.exchange.stream import BinanceStreams
@@ -107,7 +108,10 @@ async def test_subscribing_again_at_once_goes_on_without_a_word() -> None:
 
 
 async def test_a_market_can_be_subscribed_once_at_a_time() -> None:
-    async with following() as (_script, streams, _btc), aclosing(streams.items(BTC)) as items:
+    async with (
+        following() as (_script, streams, _btc),
+        aclosing(streams.items(Stream(BTC, DEPTH))) as items,
+    ):
         with pytest.raises(BugError):
             await anext(items)
 
@@ -471,8 +475,8 @@ async def test_a_bug_of_ours_ends_the_stream_loudly(monkeypatch: pytest.MonkeyPa
     logging.getLogger("orderbook_desktop.exchange.stream").disabled = True
     try:
         async with scripted_server() as script, streams_of(script.ws_url) as streams:
-            monkeypatch.setattr(streams, "link_diff", broken)
-            async with aclosing(streams.items(BTC)) as items:
+            monkeypatch.setattr(streams, "link_event", broken)
+            async with aclosing(streams.items(Stream(BTC, DEPTH))) as items:
                 assert await anext(items) == StreamConnected()
                 await send(script, frame(BTC, 1))
                 with pytest.raises(BugError):

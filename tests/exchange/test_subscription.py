@@ -12,8 +12,10 @@ from orderbook_desktop.core.errors import BugError
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.exchange.subscription import Subscription
 
+BTC = Stream("BTCUSDT", DEPTH)
 SEAM = StreamBroken(GapCause.SERVER_SHUTDOWN, "late")
 
 
@@ -44,7 +46,7 @@ def ids(items: list[StreamItem]) -> list[object]:
 
 
 def open_subscription() -> Subscription:
-    subscription = Subscription("BTCUSDT")
+    subscription = Subscription(BTC)
     subscription.connected()
     assert waiting(subscription) == [StreamConnected()]
     return subscription
@@ -57,19 +59,19 @@ def test_connected_is_told_once() -> None:
 
 
 def test_events_of_an_earlier_wish_are_not_of_this_stream() -> None:
-    subscription = Subscription("BTCUSDT")
-    subscription.diff(diff(1))
+    subscription = Subscription(BTC)
+    subscription.event(diff(1))
     subscription.connected()
-    subscription.diff(diff(5))
+    subscription.event(diff(5))
     subscription.broken(GapCause.DISCONNECT, "away")
-    subscription.diff(diff(6))
+    subscription.event(diff(6))
     told = waiting(subscription)
     assert told[0] == StreamConnected()
     assert ids(told) == [5, GapCause.DISCONNECT]
 
 
 def test_an_interruption_concerns_only_an_open_stream() -> None:
-    subscription = Subscription("BTCUSDT")
+    subscription = Subscription(BTC)
     subscription.interrupted(GapCause.MALFORMED, "odd")
     assert waiting(subscription) == []
     subscription.connected()
@@ -83,57 +85,57 @@ def test_an_interruption_concerns_only_an_open_stream() -> None:
 
 def test_an_absurd_id_does_not_make_old_what_follows() -> None:
     subscription = open_subscription()
-    subscription.diff(diff(7))
+    subscription.event(diff(7))
     subscription.begin_overlap()
-    subscription.diff(diff(2**62))
-    subscription.diff(diff(8))
+    subscription.event(diff(2**62))
+    subscription.event(diff(8))
     assert ids(waiting(subscription)) == [7, GapCause.MALFORMED, 8]
 
 
 def test_without_an_overlap_everything_passes_as_it_comes() -> None:
     subscription = open_subscription()
     for number in (1, 2, 2, 5, 4, 6):
-        subscription.diff(diff(number))
+        subscription.event(diff(number))
     assert ids(waiting(subscription)) == [1, 2, 2, 5, 4, 6]
 
 
 def test_the_faster_connection_serves_and_nothing_comes_twice() -> None:
     subscription = open_subscription()
-    subscription.diff(diff(1))
+    subscription.event(diff(1))
     subscription.begin_overlap()
-    subscription.diff_of_successor(diff(2))
-    subscription.diff(diff(2))
-    subscription.diff(diff(3))
-    subscription.diff_of_successor(diff(3))
-    subscription.diff_of_successor(diff(4))
+    subscription.event_of_successor(diff(2))
+    subscription.event(diff(2))
+    subscription.event(diff(3))
+    subscription.event_of_successor(diff(3))
+    subscription.event_of_successor(diff(4))
     assert subscription.has_joined
     subscription.end_overlap(SEAM)
-    subscription.diff(diff(5))
+    subscription.event(diff(5))
     assert ids(waiting(subscription)) == [1, 2, 3, 4, 5]
 
 
 def test_what_the_second_is_ahead_waits_for_the_first() -> None:
     subscription = open_subscription()
-    subscription.diff(diff(1))
+    subscription.event(diff(1))
     subscription.begin_overlap()
-    subscription.diff_of_successor(diff(4))
-    subscription.diff_of_successor(diff(5))
+    subscription.event_of_successor(diff(4))
+    subscription.event_of_successor(diff(5))
     assert not subscription.has_joined
     assert ids(waiting(subscription)) == [1]
-    subscription.diff(diff(2, 3))
+    subscription.event(diff(2, 3))
     assert subscription.has_joined
     assert ids(waiting(subscription)) == [3, 4, 5]
 
 
 def test_a_successor_that_dies_leaves_no_trace() -> None:
     subscription = open_subscription()
-    subscription.diff(diff(1))
+    subscription.event(diff(1))
     subscription.begin_overlap()
-    subscription.diff_of_successor(diff(2))
-    subscription.diff_of_successor(diff(7))
+    subscription.event_of_successor(diff(2))
+    subscription.event_of_successor(diff(7))
     subscription.end_overlap(None)
     for number in (2, 3, 4):
-        subscription.diff(diff(number))
+        subscription.event(diff(number))
     told = ids(waiting(subscription))
     assert [number for number in (1, 2, 3, 4) if number not in told] == []
     assert 7 not in told
@@ -141,9 +143,9 @@ def test_a_successor_that_dies_leaves_no_trace() -> None:
 
 def test_a_seam_that_misses_events_is_a_break_before_the_first_of_them() -> None:
     subscription = open_subscription()
-    subscription.diff(diff(1))
+    subscription.event(diff(1))
     subscription.begin_overlap()
-    subscription.diff_of_successor(diff(5))
+    subscription.event_of_successor(diff(5))
     subscription.end_overlap(SEAM)
     assert waiting(subscription) == [diff(1), SEAM, StreamConnected(), diff(5)]
 
@@ -151,19 +153,19 @@ def test_a_seam_that_misses_events_is_a_break_before_the_first_of_them() -> None
 @pytest.mark.parametrize(("number", "told"), [(2, [1, 2]), (5, [1, GapCause.SERVER_SHUTDOWN, 5])])
 def test_a_quiet_symbol_is_judged_by_its_next_event(number: int, told: list[object]) -> None:
     subscription = open_subscription()
-    subscription.diff(diff(1))
+    subscription.event(diff(1))
     subscription.begin_overlap()
     subscription.end_overlap(SEAM)
-    subscription.diff(diff(1))
-    subscription.diff(diff(number))
-    subscription.diff(diff(number + 4))  # Any later gap is the stream's own.
+    subscription.event(diff(1))
+    subscription.event(diff(number))
+    subscription.event(diff(number + 4))  # Any later gap is the stream's own.
     assert ids(waiting(subscription)) == [*told, number + 4]
 
 
 def test_a_symbol_without_any_event_hands_over_in_silence() -> None:
     subscription = open_subscription()
     subscription.begin_overlap()
-    subscription.diff_of_successor(diff(5))
+    subscription.event_of_successor(diff(5))
     subscription.end_overlap(SEAM)
     assert waiting(subscription) == [diff(5)]
 
@@ -183,27 +185,27 @@ def test_two_overlapping_connections_join_without_gap_or_disorder(
         start += size
     first, second = events[1:8], events[begins_at:]
     subscription = open_subscription()
-    subscription.diff(events[0])
+    subscription.event(events[0])
     subscription.begin_overlap()
     for of_first in order:
         if of_first and first:
-            subscription.diff(first.pop(0))
+            subscription.event(first.pop(0))
         elif not of_first and second:
-            subscription.diff_of_successor(second.pop(0))
+            subscription.event_of_successor(second.pop(0))
     while first:
-        subscription.diff(first.pop(0))
+        subscription.event(first.pop(0))
     subscription.end_overlap(SEAM)
     while second:
-        subscription.diff(second.pop(0))
+        subscription.event(second.pop(0))
     assert waiting(subscription) == events
 
 
-@pytest.mark.expects_log("BTCUSDT: dropped 5 items that waited")
+@pytest.mark.expects_log("btcusdt@depth@100ms: dropped 5 items that waited")
 def test_a_consumer_too_slow_loses_what_waits_and_is_told() -> None:
-    subscription = Subscription("BTCUSDT", waiting_at_most=5)
+    subscription = Subscription(BTC, waiting_at_most=5)
     subscription.connected()
     for number in range(1, 6):
-        subscription.diff(diff(number))
+        subscription.event(diff(number))
     items = waiting(subscription)
     assert ids(items) == [GapCause.OVERFLOW, 5]
     assert isinstance(items[1], StreamConnected)
@@ -211,7 +213,7 @@ def test_a_consumer_too_slow_loses_what_waits_and_is_told() -> None:
 
 @pytest.mark.expects_log("dropped")
 def test_an_overflow_while_disconnected_does_not_claim_a_connection() -> None:
-    subscription = Subscription("BTCUSDT", waiting_at_most=2)
+    subscription = Subscription(BTC, waiting_at_most=2)
     for _ in range(3):
         subscription.broken(GapCause.DISCONNECT, "gone")
     assert ids(waiting(subscription)) == [GapCause.OVERFLOW, GapCause.DISCONNECT]
@@ -219,7 +221,7 @@ def test_an_overflow_while_disconnected_does_not_claim_a_connection() -> None:
 
 async def test_a_bug_reaches_the_consumer() -> None:
     subscription = open_subscription()
-    subscription.diff(diff(1))
+    subscription.event(diff(1))
     subscription.failed(RuntimeError("ours"))
     assert await subscription.next_item() == diff(1)
     with pytest.raises(BugError):
@@ -232,5 +234,5 @@ async def test_waiting_for_an_item_can_be_cancelled_without_losing_it() -> None:
     await asyncio.sleep(0)
     waiter.cancel()
     await asyncio.wait([waiter])
-    subscription.diff(diff(1))
+    subscription.event(diff(1))
     assert await subscription.next_item() == diff(1)

@@ -189,12 +189,13 @@ import asyncio, json, sys
 from contextlib import aclosing
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.sources import StreamBroken
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.exchange.stream import BinanceStreams
 from orderbook_desktop.exchange.subscription import Subscription
 
 async def main():
     streams = BinanceStreams(sys.argv[1])
-    async with aclosing(streams.items("BTCUSDT")) as items:
+    async with aclosing(streams.items(Stream("BTCUSDT", DEPTH))) as items:
         async for item in items:
             match item:
                 case DepthDiff():

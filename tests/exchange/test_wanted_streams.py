@@ -29,7 +29,7 @@ def test_a_new_wish_is_asked_for_and_confirmed() -> None:
     streams = WantedStreams([])
     streams.want(["BTCUSDT", "ETHUSDT"])
     [command] = commands_of(streams)
-    assert (command.method, command.markets) == ("SUBSCRIBE", ["BTCUSDT", "ETHUSDT"])
+    assert (command.method, command.streams) == ("SUBSCRIBE", ["BTCUSDT", "ETHUSDT"])
     assert streams.confirmed == set()
     answer = streams.answered(ControlReply(command.number), 0.0)
     assert answer == Confirmed(["BTCUSDT", "ETHUSDT"])
@@ -41,7 +41,7 @@ def test_many_quick_switches_cost_two_commands() -> None:
     for index in range(50):
         streams.unwant([f"M{index}"])
         streams.want([f"M{index + 1}"])
-    sent = [(command.method, command.markets) for command in commands_of(streams)]
+    sent = [(command.method, command.streams) for command in commands_of(streams)]
     assert sent == [("SUBSCRIBE", ["M50"]), ("UNSUBSCRIBE", ["M0"])]
 
 
@@ -69,14 +69,14 @@ def test_renewing_unsubscribes_then_subscribes() -> None:
     streams = WantedStreams(["BTCUSDT", "ETHUSDT"])
     streams.renew(["BTCUSDT"])
     assert streams.confirmed == {"ETHUSDT"}
-    sent = [(command.method, command.markets) for command in commands_of(streams)]
+    sent = [(command.method, command.streams) for command in commands_of(streams)]
     assert sent == [("UNSUBSCRIBE", ["BTCUSDT"]), ("SUBSCRIBE", ["BTCUSDT"])]
 
 
 def test_commands_name_a_hundred_streams_at_most() -> None:
     streams = WantedStreams([])
     streams.want(f"M{index}" for index in range(250))
-    assert [len(command.markets) for command in commands_of(streams)] == [100, 100, 50]
+    assert [len(command.streams) for command in commands_of(streams)] == [100, 100, 50]
 
 
 @pytest.mark.expects_log("refused command 1 for .'XXX'.: Unknown symbol")
@@ -88,7 +88,7 @@ def test_a_refused_market_is_asked_for_again_later() -> None:
     assert streams.answered(refused, 10.0) == Refused(["XXX"], "Unknown symbol")
     assert not streams.has_command(10.4)
     [again] = commands_of(streams, 11.0)
-    assert again.markets == ["XXX"]
+    assert again.streams == ["XXX"]
 
 
 @pytest.mark.expects_log("refused command")
@@ -140,7 +140,7 @@ def test_any_wishes_end_with_the_exchange_streaming_exactly_what_is_wanted(
         if command is None:
             return
         change = streaming.update if command.method == "SUBSCRIBE" else streaming.difference_update
-        change(command.markets)
+        change(command.streams)
         streams.answered(ControlReply(command.number), 0.0)
 
     for step, market in steps:

@@ -33,6 +33,7 @@ from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff,
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import RecordingSink, StreamItem
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.storage.reading.change_stream import RecordedSnapshots, RecordedStreams
 from orderbook_desktop.storage.recorder.recorder import Recorder
@@ -343,8 +344,8 @@ class WatchedStreams(RecordedStreams):
         super().__init__(database)
         self.seen: list[StreamItem] = []
 
-    async def items(self, market: str) -> AsyncGenerator[StreamItem, None]:
-        async for item in super().items(market):
+    async def items(self, stream: Stream) -> AsyncGenerator[StreamItem, None]:
+        async for item in super().items(stream):
             self.seen.append(item)
             yield item
 

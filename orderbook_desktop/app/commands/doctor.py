@@ -27,6 +27,7 @@ from orderbook_desktop.core.disk import GB, DiskGauge, DiskLevel, Retention, byt
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.version import __version__
 from orderbook_desktop.exchange.errors import UnknownSymbol
@@ -215,8 +216,9 @@ async def _streams(settings: Settings, times: DoctorTimes) -> Finding:
 async def _first_event(settings: Settings, streams: BinanceStreams, within_s: float) -> Finding:
     name = "exchange, streams"
     is_connected = False
+    stream = Stream(split_symbol(settings.symbol)[1], DEPTH)
     try:
-        async with aclosing(streams.items(split_symbol(settings.symbol)[1])) as items:
+        async with aclosing(streams.items(stream)) as items:
             while True:
                 async with asyncio.timeout(within_s if is_connected else None):
                     item = await anext(items)

@@ -17,6 +17,7 @@ from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import DepthSnapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.failures import Activity
 from orderbook_desktop.storage.store.checkpoints import newest_running
@@ -39,7 +40,7 @@ _REFUSALS_TAKEN: Final = 5
 
 
 class RecordedStreams:
-    """Serves the events of all markets as they are recorded. It is a `DiffStream`.
+    """Serves the events of all markets as they are recorded. It is an `EventStream`.
 
     There is only one change stream, because each holds a thread of motor's. It is opened with the
     first subscription. After a failure it resumes where it was, so that no event is missed. If the
@@ -52,16 +53,16 @@ class RecordedStreams:
     def __init__(self, database: Database, waiting_at_most: int = _WAITING_AT_MOST) -> None:
         self._database = database
         self._waiting_at_most = waiting_at_most
-        self._queues: dict[str, set[BoundedQueue[StreamItem]]] = {}
+        self._queues: dict[Stream, set[BoundedQueue[StreamItem]]] = {}
         self._tail: asyncio.Task[None] | None = None
         self._open = False
         self._token: Mapping[str, Any] | None = None
         self._refusals = 0
 
-    async def items(self, market: str) -> AsyncGenerator[StreamItem, None]:
-        """Iterate over the recorded events of `market` from now on."""
+    async def items(self, stream: Stream) -> AsyncGenerator[StreamItem, None]:
+        """Iterate over the recorded events of `stream` from now on."""
         queue = BoundedQueue[StreamItem](self._waiting_at_most, self._overflowed)
-        self._queues.setdefault(market, set()).add(queue)
+        self._queues.setdefault(stream, set()).add(queue)
         if self._tail is None:
             self._tail = asyncio.create_task(self._follow(), name="change-stream")
         if self._open:
@@ -70,9 +71,9 @@ class RecordedStreams:
             while True:
                 yield await queue.get()
         finally:
-            self._queues[market].discard(queue)
-            if not self._queues[market]:
-                del self._queues[market]
+            self._queues[stream].discard(queue)
+            if not self._queues[stream]:
+                del self._queues[stream]
 
     async def close(self) -> None:
         """Close the change stream and end its task."""
@@ -170,7 +171,7 @@ class RecordedStreams:
             yield StreamConnected()
 
     def _hand_out(self, new: NewEvent) -> None:
-        queues = self._queues.get(new.market)
+        queues = self._queues.get(Stream(new.market, DEPTH))
         if not queues:
             return
         items: list[StreamItem]

@@ -18,6 +18,7 @@ from orderbook_desktop.core.events import DepthDiff, answered, decode_diff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.core.status import FeedState
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.storage.errors import NewerSchema
 from orderbook_desktop.storage.reading.change_stream import (
     NotRecorded,
@@ -136,7 +137,7 @@ async def test_one_stream_serves_all_markets_and_subscribers(
     seen: list[list[int]] = [[], [], []]
 
     async def follow(market: str, ids: list[int]) -> None:
-        async with aclosing(streams.items(market)) as items:
+        async with aclosing(streams.items(Stream(market, DEPTH))) as items:
             async for item in items:
                 if isinstance(item, DepthDiff):
                     ids.append(item.final_id)
@@ -175,11 +176,11 @@ async def test_a_reader_too_slow_loses_what_waits_and_starts_over(
     tape = Tape()
     feed = started(recorder, tape)
     streams = RecordedStreams(database, waiting_at_most=3)
-    async with aclosing(streams.items(tape.market)) as items:
+    async with aclosing(streams.items(Stream(tape.market, DEPTH))) as items:
         assert await anext(items) == StreamConnected()
         sent = tape.diffs(4)
         feed.diffs(*sent)
-        (queue,) = streams._queues[tape.market]
+        (queue,) = streams._queues[Stream(tape.market, DEPTH)]
         await eventually(lambda: _ends_with(queue, sent[-1].final_id))
         item = await anext(items)
         assert isinstance(item, StreamBroken)
@@ -323,7 +324,7 @@ async def test_a_token_is_given_up_when_it_is_refused(
     feed.diffs(tape.diff())
     await until_written(recorder)
     streams = RecordedStreams(refusing)
-    items = streams.items(tape.market)
+    items = streams.items(Stream(tape.market, DEPTH))
     assert await anext(items) == StreamConnected()
     diff = tape.diff()
     feed.diffs(diff)
@@ -398,7 +399,7 @@ async def test_foreign_documents_break_nothing(recorder: Recorder, database: Dat
 
 async def test_close_ends_everything_while_nothing_is_there() -> None:
     streams = RecordedStreams(Database("nowhere"))
-    items = streams.items("BTCUSDT")
+    items = streams.items(Stream("BTCUSDT", DEPTH))
     waiting = asyncio.create_task(anext(items))
     await asyncio.sleep(0)
     await streams.close()
@@ -415,7 +416,7 @@ async def test_close_is_quick_when_the_database_is_gone(server: ServerThread) ->
     database = Database("patient", ENDLESS)
     database.connect(server.dsn)
     streams = RecordedStreams(database)
-    items = streams.items("BTCUSDT")
+    items = streams.items(Stream("BTCUSDT", DEPTH))
     assert await anext(items) == StreamConnected()
     database.connect("mongodb://127.0.0.1:9/?directConnection=true")
     async with asyncio.timeout(60):
