@@ -176,7 +176,6 @@ def record(
         int | None,
         typer.Option(
             min=1,
-            max=1024,
             metavar="N",
             help="Also record the N most traded symbols.",
             show_default=False,

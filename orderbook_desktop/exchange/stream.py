@@ -1,351 +1,70 @@
-"""Binance's streams over one websocket connection, reconnecting for ever.
+"""Binance's streams over as many websocket connections as they need.
 
-Source: Binance Spot API, "WebSocket Streams". All streams share a combined-stream
-connection. Before the exchange ends it (24 hours, or an announced shutdown) the next one
-is opened and takes over where their events overlap, so that none is missed.
+Source: Binance Spot API, "WebSocket Streams" and "WebSocket Limits".
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import AsyncGenerator
+from typing import Final
 
-from orderbook_desktop.core.backoff import backoff_delays
-from orderbook_desktop.core.errors import BugError, KnownError
-from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.core.sources import StreamBroken, StreamItem
-from orderbook_desktop.core.streams import MarketEvent, Stream
-from orderbook_desktop.exchange.errors import ExchangeError, RateLimited
+from orderbook_desktop.core.errors import BugError
+from orderbook_desktop.core.sources import StreamItem
+from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.exchange.limits import connection_limit
-from orderbook_desktop.exchange.link import LinkEnd, StreamLink, StreamTimes, open_socket
-from orderbook_desktop.exchange.silence import Clocks, Suspension, system_clocks
-from orderbook_desktop.exchange.subscription import Subscription
-from orderbook_desktop.system.attempts import Attempts
-from orderbook_desktop.system.tasks import ending
+from orderbook_desktop.exchange.link import StreamTimes
+from orderbook_desktop.exchange.silence import Clocks, system_clocks
+from orderbook_desktop.exchange.stream_group import StreamGroup
 
-_log = logging.getLogger(__name__)
-
-STREAMS_A_CONNECTION: Final = 1024
-_STREAMS_IN_ADDRESS: Final = 100
-# A connection that lasted so long was a good one: the next attempt does not wait.
-_STEADY_AFTER_S: Final = 5.0
-_SILENT: Final = "The exchange sent nothing, though the connection is open."
+_STREAMS_A_CONNECTION: Final = 1024
 
 
 class BinanceStreams:
-    """Serves the streams of `base_url`; is an `EventStream`. Call `close()` when done."""
+    """Serves the streams of `base_url`; is an `EventStream`. Call `close()` when done.
+
+    A connection takes `streams_a_connection` streams; the next one is opened when all are full.
+    """
 
     def __init__(
-        self, base_url: str, times: StreamTimes | None = None, clocks: Clocks | None = None
+        self,
+        base_url: str,
+        times: StreamTimes | None = None,
+        clocks: Clocks | None = None,
+        streams_a_connection: int = _STREAMS_A_CONNECTION,
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        self._clocks = clocks or system_clocks()
         self._times = times or StreamTimes()
+        self._clocks = clocks or system_clocks()
+        self._streams_a_connection = streams_a_connection
         self._limit = connection_limit()
-        self._subscriptions: dict[Stream, Subscription] = {}
-        self._link: StreamLink | None = None
-        self._successor: StreamLink | None = None
-        self._supervisor: asyncio.Task[None] | None = None
-        self._trouble: StreamBroken | None = None
-        self._wanted = asyncio.Event()
-        self._unwanted = asyncio.Event()
-        self._joined = asyncio.Event()
+        self._groups: list[StreamGroup] = []
+        self._subscribed: set[Stream] = set()
 
     async def items(self, stream: Stream) -> AsyncGenerator[StreamItem, None]:
         """Iterate over what happens on `stream`; close the iterator to unsubscribe."""
-        subscription = self._subscribe(stream)
+        if stream in self._subscribed:
+            raise BugError(f"{stream.name} is subscribed already")
+        self._subscribed.add(stream)
+        group = self._group_with_room()
+        subscription = group.subscribe(stream)
         try:
             while True:
                 yield await subscription.next_item()
         finally:
-            self._unsubscribe(stream)
+            self._subscribed.discard(stream)
+            group.unsubscribe(stream)
 
     async def close(self) -> None:
-        """Close the connection and end every task."""
-        supervisor, self._supervisor = self._supervisor, None
-        if supervisor is not None:
-            supervisor.cancel()
-            await asyncio.wait([supervisor])
+        """Close the connections and end every task."""
+        ending = [task for group in self._groups if (task := group.end()) is not None]
+        if ending:
+            await asyncio.wait(ending)
 
-    def link_event(self, link: StreamLink, stream: Stream, event: MarketEvent) -> None:
-        """Deliver an event to its subscription (see `LinkOwner`)."""
-        subscription = self._subscriptions.get(stream)
-        if subscription is None:
-            return
-        if link is self._link:
-            subscription.event(event)
-        elif link is self._successor:
-            subscription.event_of_successor(event)
-        if self._successor is not None and all(
-            subscription.has_joined for subscription in self._subscriptions.values()
-        ):
-            self._joined.set()
-
-    def link_subscribed(self, link: StreamLink, streams: Iterable[Stream]) -> None:
-        """Tell the subscriptions that all events are sent from now on (see `LinkOwner`)."""
-        for subscription in self._subscriptions_on(link, streams):
-            subscription.connected()
-
-    def link_refused(self, link: StreamLink, streams: Iterable[Stream], reason: str) -> None:
-        """Tell the subscriptions that they have no stream for now (see `LinkOwner`)."""
-        detail = f"The exchange refused to stream this symbol ({reason}). Trying again."
-        for subscription in self._subscriptions_on(link, streams):
-            subscription.broken(GapCause.DISCONNECT, detail)
-
-    def link_malformed(self, link: StreamLink, streams: Iterable[Stream], reason: str) -> None:
-        """Break the continuity of each stream that the message may be of (see `LinkOwner`)."""
-        detail = f"A message of the exchange could not be read ({reason})."
-        for subscription in self._subscriptions_on(link, streams):
-            subscription.interrupted(GapCause.MALFORMED, detail)
-
-    def _subscriptions_on(
-        self, link: StreamLink, streams: Iterable[Stream]
-    ) -> Iterator[Subscription]:
-        """Iterate over the subscriptions to `streams`; none if `link` is not in use.
-
-        What happens on another link shows in the ids of the events that come by the one in use.
-        """
-        if link is self._link:
-            for stream in streams:
-                if stream in self._subscriptions:
-                    yield self._subscriptions[stream]
-
-    def link_suspended(self, link: StreamLink, suspension: Suspension) -> None:
-        """Tell the subscriptions why events may be missing (see `LinkOwner`)."""
-        if link is self._link:
-            for subscription in self._subscriptions.values():
-                subscription.suspended(StreamBroken(GapCause.SUSPENDED, suspension.sentence))
-
-    def link_caught_up(self, link: StreamLink) -> None:
-        """Tell the subscriptions that the waiting events have been read (see `LinkOwner`)."""
-        if link is self._link:
-            for subscription in self._subscriptions.values():
-                subscription.caught_up()
-
-    def link_silence(self, link: StreamLink, now: float) -> LinkEnd | None:
-        """Judge the silence of the streams (see `LinkOwner`).
-
-        Where all streams are silent the connection is given up. Where none of them is active it is
-        replaced, and the ids show whether an event was missed. Otherwise the silent streams are
-        subscribed anew.
-        """
-        if link is not self._link or self._successor is not None:
-            return None
-        silent = [
-            subscription
-            for subscription in self._subscriptions.values()
-            if subscription.silence.is_silent(now)
-        ]
-        if not silent:
-            return None
-        for subscription in silent:
-            subscription.silence.gave_up(now)
-        active = [subscription for subscription in silent if subscription.silence.is_active]
-        _log.info("no events of %s", ", ".join(subscription.stream.name for subscription in silent))
-        if len(silent) == len(self._subscriptions):
-            if active:
-                return LinkEnd(GapCause.SILENCE, _SILENT)
-            link.expiring.set()
-            return None
-        for subscription in active:
-            subscription.broken(GapCause.SILENCE, _SILENT)
-        link.renew(subscription.stream for subscription in silent)
-        return None
-
-    def _subscribe(self, stream: Stream) -> Subscription:
-        if stream in self._subscriptions:
-            raise BugError(f"{stream.name} is subscribed already")
-        if len(self._subscriptions) >= STREAMS_A_CONNECTION:
-            raise BugError(f"more than {STREAMS_A_CONNECTION} streams on one connection")
-        subscription = Subscription(stream, self._times.silence_s, now=self._clocks.now)
-        self._subscriptions[stream] = subscription
-        self._wanted.set()
-        self._unwanted.clear()
-        if self._trouble is not None:
-            trouble = self._trouble
-            subscription.broken(trouble.cause, trouble.detail, trouble.problem)
-        if self._successor is not None:
-            subscription.begin_overlap()
-        for link in self._links():
-            link.subscribe([stream])
-        if self._link is not None and self._link.is_confirmed(stream):
-            subscription.connected()
-        if self._supervisor is None:
-            self._supervisor = asyncio.create_task(self._supervise())
-            self._supervisor.add_done_callback(self._supervisor_ended)
-        return subscription
-
-    def _unsubscribe(self, stream: Stream) -> None:
-        del self._subscriptions[stream]
-        if not self._subscriptions:
-            self._wanted.clear()
-            self._unwanted.set()
-        for link in self._links():
-            link.unsubscribe([stream])
-
-    def _links(self) -> Iterable[StreamLink]:
-        return [link for link in (self._link, self._successor) if link is not None]
-
-    def _supervisor_ended(self, supervisor: asyncio.Task[None]) -> None:
-        """Report a bug that ended the supervisor: it must not look like a quiet market."""
-        error = None if supervisor.cancelled() else supervisor.exception()
-        if error is not None:
-            _log.error("the streams have failed", exc_info=error)
-            self._supervisor = None
-            for subscription in self._subscriptions.values():
-                subscription.failed(error)
-
-    async def _supervise(self) -> None:
-        """Connect and serve until the connection ends, again and again, with growing delays."""
-        delays = backoff_delays()
-        while True:
-            attempts = Attempts(ExchangeError, self._could_not_open, delays, _pause)
-            link = await attempts.until_it_works(self._open_wanted)
-            began = self._clocks.now()
-            end = await self._serve(link)
-            if end is None:
-                continue
-            _log.info("%s", end.detail)
-            self._break_all(end)
-            if self._clocks.now() - began > _STEADY_AFTER_S:
-                delays = backoff_delays()
-            await asyncio.sleep(next(delays))
-
-    async def _open_wanted(self) -> StreamLink:
-        await self._wanted.wait()
-        return await self._open()
-
-    def _could_not_open(self, error: ExchangeError, /, *, is_new: bool) -> None:
-        _log.log(logging.WARNING if is_new else logging.INFO, "%s", error)
-        self._break_all(LinkEnd(GapCause.DISCONNECT, str(error)), error)
-
-    def _break_all(self, end: LinkEnd, problem: KnownError | None = None) -> None:
-        self._trouble = StreamBroken(end.cause, end.detail, problem)
-        for subscription in self._subscriptions.values():
-            subscription.broken(end.cause, end.detail, problem)
-
-    async def _serve(self, link: StreamLink) -> LinkEnd | None:
-        """Serve a connection and its successors until the last one ends.
-
-        Returns the reason of the end; None if there is no subscription any more.
-        """
-        self._use(link)
-        try:
-            while True:
-                await _first_of(self._idle(), link.expiring.wait(), until=link.ended)
-                if link.ended.done():
-                    return link.ended.result()
-                if not self._wanted.is_set():
-                    return None
-                link.expiring.clear()
-                previous, link = link, await self._successor_of(link)
-                if link is not previous:
-                    self._promote(previous, link)
-                    await previous.stop()
-        finally:
-            self._link = None
-            await link.stop()
-
-    def _use(self, link: StreamLink) -> None:
-        self._link = link
-        self._trouble = None
-        self.link_caught_up(link)
-        self.link_subscribed(link, link.confirmed)
-
-    async def _idle(self) -> None:
-        """Return once there has been no subscription for a while."""
-        while True:
-            await self._unwanted.wait()
-            try:
-                async with asyncio.timeout(self._times.linger_s):
-                    await self._wanted.wait()
-            except TimeoutError:
-                return
-
-    async def _successor_of(self, link: StreamLink) -> StreamLink:
-        """Open the next connection beside `link`; return it when it has caught up.
-
-        Returns `link` itself where it ended before there was a successor.
-        """
-        delays = backoff_delays()
-        while not link.ended.done():
-            try:
-                successor = await self._open()
-            except ExchangeError as error:
-                _log.warning("no connection to take over yet: %s", error)
-                await asyncio.wait([link.ended], timeout=_pause_s(error, next(delays)))
-                continue
-            self._successor = successor
-            self._joined.clear()
-            for subscription in self._subscriptions.values():
-                subscription.begin_overlap()
-            try:
-                caught_up = self._caught_up(link)
-                await _first_of(caught_up, until=successor.ended)
-            except BaseException:
-                await successor.stop()
-                raise
-            finally:
-                self._successor = None
-            if not successor.ended.done():
-                return successor
-            for subscription in self._subscriptions.values():
-                subscription.end_overlap(None)
-            await successor.stop()
-            _log.warning("the next connection ended at once: %s", successor.ended.result().detail)
-            await asyncio.wait([link.ended], timeout=next(delays))
-        return link
-
-    async def _caught_up(self, link: StreamLink) -> None:
-        """Return once the next connection need not wait for `link` any longer."""
-        try:
-            async with asyncio.timeout(self._times.handover_s):
-                await _first_of(self._joined.wait(), until=link.ended)
-        except TimeoutError:
-            _log.info("a quiet symbol: the next connection takes over without having joined")
-
-    def _promote(self, previous: StreamLink, link: StreamLink) -> None:
-        detail = "The next connection began after the last one had ended."
-        if previous.ended.done():
-            end = previous.ended.result()
-            seam = StreamBroken(end.cause, f"{end.detail} {detail}")
-        else:
-            seam = StreamBroken(GapCause.SERVER_SHUTDOWN, detail)
-        for subscription in self._subscriptions.values():
-            subscription.end_overlap(seam)
-        self._use(link)
-
-    async def _open(self) -> StreamLink:
-        """Open a connection and ask for every stream; raises `ExchangeError`."""
-        while (delay := self._limit.delay(self._clocks.now())) > 0:
-            _log.warning("too many connections; waiting %.0f s", delay)
-            await asyncio.sleep(delay)
-        self._limit.take(self._clocks.now())
-        asked = list(self._subscriptions)[:_STREAMS_IN_ADDRESS]
-        socket = await open_socket(self._base_url, asked, self._times, self._clocks.now_ns)
-        link = StreamLink(socket, self, self._times, asked, self._clocks)
-        link.unsubscribe(stream for stream in asked if stream not in self._subscriptions)
-        link.subscribe(self._subscriptions)
-        link.start()
-        return link
-
-
-def _pause_s(error: ExchangeError, delay_s: float) -> float:
-    """Return the seconds until the next attempt, at least those that the exchange asked for."""
-    return max(delay_s, error.retry_after_s) if isinstance(error, RateLimited) else delay_s
-
-
-async def _pause(error: ExchangeError, delay_s: float) -> None:
-    await asyncio.sleep(_pause_s(error, delay_s))
-
-
-async def _first_of(*coroutines: Coroutine[Any, Any, object], until: asyncio.Task[Any]) -> None:
-    """Wait until one of `coroutines` is done, or `until`.
-
-    Then the coroutines are cancelled; `until` goes on.
-    """
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-    async with ending(*tasks):
-        await asyncio.wait([*tasks, until], return_when=asyncio.FIRST_COMPLETED)
+    def _group_with_room(self) -> StreamGroup:
+        for group in self._groups:
+            if group.count < self._streams_a_connection:
+                return group
+        group = StreamGroup(self._base_url, self._times, self._clocks, self._limit)
+        self._groups.append(group)
+        return group

@@ -12,7 +12,7 @@ from time import time
 import pytest
 
 from orderbook_desktop.core.sources import StreamBroken
-from orderbook_desktop.exchange import stream
+from orderbook_desktop.exchange import stream_group
 from orderbook_desktop.exchange.errors import (
     RateLimited,
     RegionBlocked,
@@ -53,7 +53,7 @@ async def test_a_handshake_told_to_wait_waits(status: int) -> None:
         (200, UnexpectedAnswer),
     ],
 )
-@pytest.mark.allows_log("exchange.stream")
+@pytest.mark.allows_log("exchange.stream_group")
 async def test_a_refused_handshake_is_told_with_its_sentence(status: int, kind: type) -> None:
     async with scripted_server() as script, streams_of(script.ws_url) as streams:
         script.refusals.append((status, {}))
@@ -104,7 +104,7 @@ async def test_a_refused_connection_is_tried_with_growing_pauses(
     unused_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses = iter((0.0, 0.01, 0.02, 3600.0))
-    monkeypatch.setattr(stream, "backoff_delays", lambda: pauses)
+    monkeypatch.setattr(stream_group, "backoff_delays", lambda: pauses)
     url = f"ws://127.0.0.1:{unused_port}"
     async with streams_of(url) as streams, listening(streams, BTC) as btc:
         await until(lambda: len(btc.broken) == 4)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 import pytest
 
@@ -17,6 +17,7 @@ from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.silence import Clocks
 from orderbook_desktop.exchange.stream import BinanceStreams
+from orderbook_desktop.exchange.stream_group import StreamGroup
 
 from .listener import (
     HandTime,
@@ -105,6 +106,54 @@ async def test_subscribing_again_at_once_goes_on_without_a_word() -> None:
             await until(lambda: second.diffs)
     assert len(script.attempts) == 1
     assert not second.broken
+
+
+async def test_a_full_connection_is_joined_by_a_second_one() -> None:
+    async with scripted_server() as script:
+        streams = BinanceStreams(script.ws_url, QUICK, streams_a_connection=2)
+        markets = [f"M{number}USDT" for number in range(5)]
+        async with AsyncExitStack() as stack:
+            listeners = [
+                await stack.enter_async_context(listening(streams, market)) for market in markets
+            ]
+            await until(lambda: all(listener.connected for listener in listeners))
+            for market in markets:
+                await script.send_to_all(frame(market, 7))
+            await until(lambda: all(listener.diffs for listener in listeners))
+            assert len(script.open) == 3
+            # One of the connections is lost; the others go on.
+            script.last.transport.abort()
+            await until(lambda: listeners[4].connected == 2)
+            assert [len(listener.broken) for listener in listeners] == [0, 0, 0, 0, 1]
+        await until(lambda: not script.open)
+        await streams.close()
+    assert all(len(listener.diffs) == 1 for listener in listeners)
+
+
+async def test_room_on_a_connection_is_used_again() -> None:
+    async with scripted_server() as script:
+        streams = BinanceStreams(script.ws_url, streams_a_connection=2)
+        async with listening(streams, BTC) as btc:
+            async with listening(streams, ETH) as eth:
+                await until(lambda: btc.connected and eth.connected)
+            async with listening(streams, "BNBUSDT") as bnb:
+                await until(lambda: bnb.connected)
+        await streams.close()
+    assert len(script.attempts) == 1
+
+
+@pytest.mark.expects_log("too many connections")
+async def test_all_connections_keep_one_limit_on_attempts() -> None:
+    hand_time = HandTime()
+    async with scripted_server() as script:
+        streams = BinanceStreams(script.ws_url, clocks=hand_time.clocks, streams_a_connection=1)
+        for _ in range(249):
+            streams._limit.take(hand_time.monotonic())
+        async with listening(streams, BTC) as btc, listening(streams, ETH) as eth:
+            await until(lambda: btc.connected or eth.connected)
+            await asyncio.sleep(0.1)
+            assert len(script.attempts) == 1
+        await streams.close()
 
 
 async def test_a_market_can_be_subscribed_once_at_a_time() -> None:
@@ -472,14 +521,14 @@ async def test_a_bug_of_ours_ends_the_stream_loudly(monkeypatch: pytest.MonkeyPa
     def broken(*_args: object) -> None:
         raise ZeroDivisionError
 
-    logging.getLogger("orderbook_desktop.exchange.stream").disabled = True
+    logging.getLogger("orderbook_desktop.exchange.stream_group").disabled = True
     try:
         async with scripted_server() as script, streams_of(script.ws_url) as streams:
-            monkeypatch.setattr(streams, "link_event", broken)
+            monkeypatch.setattr(StreamGroup, "link_event", broken)
             async with aclosing(streams.items(Stream(BTC, DEPTH))) as items:
                 assert await anext(items) == StreamConnected()
                 await send(script, frame(BTC, 1))
                 with pytest.raises(BugError):
                     await anext(items)
     finally:
-        logging.getLogger("orderbook_desktop.exchange.stream").disabled = False
+        logging.getLogger("orderbook_desktop.exchange.stream_group").disabled = False

@@ -14,7 +14,6 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.exchange.errors import ExchangeError, Paced, RateLimited, RegionBlocked
-from orderbook_desktop.exchange.stream import STREAMS_A_CONNECTION
 from orderbook_desktop.system.attempts import Attempts
 
 _log = logging.getLogger(__name__)
@@ -42,9 +41,8 @@ class SymbolChoice:
 
     @classmethod
     def of(cls, typed: Iterable[str], top: int = 0, quote: str = "USDT") -> SymbolChoice:
-        """Return the choice; raises `BadSetting` for too many symbols, or for a bad one."""
+        """Return the choice; raises `BadSetting`."""
         named = symbols_of(typed)
-        _check_count(len(named) + top)
         if not (quote.isalnum() and quote.isascii()):
             raise BadSetting("--quote", quote, "an asset such as USDT")
         return cls(tuple(named), top, quote.upper())
@@ -56,14 +54,7 @@ def symbols_of(typed: Iterable[str]) -> list[str]:
     for text in typed:
         symbol, market = symbol_and_market(text)
         by_market.setdefault(market, symbol)
-    _check_count(len(by_market))
     return list(by_market.values())
-
-
-def _check_count(count: int) -> None:
-    if count > STREAMS_A_CONNECTION:
-        accepted = f"at most {STREAMS_A_CONNECTION} symbols; start another recorder for the others"
-        raise BadSetting("SYMBOL", f"{count} symbols", accepted)
 
 
 def most_traded(

@@ -35,11 +35,10 @@ def test_symbols_are_taken_once_each() -> None:
     assert symbols_of(["btcusdt", "BTC/USDT", "eth-usdt"]) == ["BTC/USDT", "ETH/USDT"]
 
 
-def test_too_many_symbols_are_refused() -> None:
-    with pytest.raises(BadSetting, match="at most 1024 symbols"):
-        symbols_of([f"A{number}/USDT" for number in range(1025)])
-    with pytest.raises(BadSetting, match="at most 1024 symbols"):
-        SymbolChoice.of(["BTC/USDT"], top=1024)
+def test_symbols_may_need_more_than_one_connection() -> None:
+    many = [f"A{number}/USDT" for number in range(1025)]
+    choice = SymbolChoice.of(many, top=2000)
+    assert (choice.named, choice.top) == (tuple(many), 2000)
 
 
 def test_an_invalid_asset_is_refused() -> None:
