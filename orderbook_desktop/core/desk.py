@@ -26,6 +26,7 @@ class NoticeAction(Enum):
 
     NONE = ""
     START_DEMO = "Start the demo"
+    LEAVE_DEMO = "Leave the demo"
     USE_DIRECT = "Use the direct source"
     KEEP_RECORDING = "Keep recording"
 
@@ -47,6 +48,17 @@ class Notice:
     def action_text(self) -> str:
         """The action's label, such as `Keep recording BTC/USDT`; empty where there is no action."""
         return f"{self.action.value} {self.symbol}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class NextAttempt:
+    """When what a notice tells is tried again: in `in_s` seconds.
+
+    It is `fixed` where the exchange has asked for the wait, so that it can't be tried at once.
+    """
+
+    in_s: float
+    fixed: bool = False
 
 
 class Desk(Protocol):
@@ -143,6 +155,17 @@ class Desk(Protocol):
 
     def act(self, action: NoticeAction) -> None:
         """Do what a notice offered."""
+        ...
+
+    def next_attempt(self, key: str) -> NextAttempt | None:
+        """Return when what the notice `key` tells is tried again; None: no attempt is planned.
+
+        While an attempt is being made none is planned, either.
+        """
+        ...
+
+    def retry(self, key: str) -> None:
+        """Try at once what the notice `key` tells."""
         ...
 
 

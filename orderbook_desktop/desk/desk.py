@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.desk import NextAttempt, Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.recording_status import RecordingStatus
@@ -17,9 +17,20 @@ from orderbook_desktop.desk.followed_market import FollowedMarket
 from orderbook_desktop.desk.notices import DeskWatch, NoticeBoard
 from orderbook_desktop.desk.program import Program
 from orderbook_desktop.desk.recording_set import Screen
+from orderbook_desktop.system.attempts import RetryWait
 
 _RECENTS_KEPT: Final = 12
 _RECORDINGS_AT_MOST: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """What a person chose in the exchange's market, and finds again after the demo."""
+
+    symbol: SymbolInfo
+    kind: SourceKind
+    recents: Sequence[str]
+    records: bool
 
 
 class LiveDesk:
@@ -46,6 +57,8 @@ class LiveDesk:
         self._watch = DeskWatch(self._board)
         self._screen = Screen()
         self._remember(self._symbol.symbol)
+        # None while the exchange's market is shown.
+        self._before_demo = self._choices() if program.demo else None
         self._market = self._opened()
         program.join(self)
         if program.offer.symbols:
@@ -186,14 +199,44 @@ class LiveDesk:
             self.select_source(SourceKind.DIRECT)
         elif action is NoticeAction.START_DEMO:
             self.program.enter_demo()
+        elif action is NoticeAction.LEAVE_DEMO:
+            self.program.leave_demo()
         elif action is NoticeAction.KEEP_RECORDING:
             for symbol in filter(None, [notice.symbol for notice in self._board.notices]):
                 self.start_recording(symbol)
+
+    def next_attempt(self, key: str) -> NextAttempt | None:
+        """Return when what the notice `key` tells is tried again (see `Desk`)."""
+        planned = [(wait.left_s, wait.fixed) for wait in self._waits(key)]
+        return next((NextAttempt(left, fixed) for left, fixed in planned if left is not None), None)
+
+    def retry(self, key: str) -> None:
+        """Try at once what the notice `key` tells."""
+        for wait in self._waits(key):
+            wait.cut()
+        self.program.offer.retry.cut()
+
+    def _waits(self, key: str) -> list[RetryWait]:
+        """Return the waits that end what the notice `key` tells; the first running one counts."""
+        engine = self.program.engine
+        match key:
+            case "exchange":
+                return engine.waits_for_exchange(self._symbol.market)
+            case "database":
+                return engine.waits_for_database()
+            case _:
+                return []
 
     def begin_anew(self) -> None:
         """Show the market of the program's new engine."""
         self._board.clear()
         self._watch = DeskWatch(self._board)
+        before = self._before_demo
+        if self.demo:
+            self._before_demo = before or self._choices()
+        elif before is not None:
+            self._before_demo = None
+            self._return_to(before)
         self._show(self._market)
         self._change()
 
@@ -214,6 +257,18 @@ class LiveDesk:
         session = self._market.session
         if session is not None:
             self._watch.look(self.program.engine, session, self._kind, demo=self.demo)
+
+    def _choices(self) -> _Choices:
+        return _Choices(self._symbol, self._kind, tuple(self._recents), self._screen.follows)
+
+    def _return_to(self, choices: _Choices) -> None:
+        """Show what was shown before the demo."""
+        self._kind, self._recents = choices.kind, list(choices.recents)
+        self._screen.follows = choices.records
+        before, self._symbol = self._market, choices.symbol
+        if self._symbol.market != before.market:
+            self._market = self._opened()
+            before.close()
 
     def _change(self) -> None:
         self._changes += 1

@@ -52,7 +52,8 @@ class Program:
     connects to the exchange. `current_log` returns the path of the log, or empty.
 
     `revision` grows with every change of the program's state. A desk calls `join`, and `part` at
-    its end. The change to the demo replaces `engine`; the followed markets move to the new engine.
+    its end. A change to the demo, or back to the exchange, replaces `engine`; the followed markets
+    move to the new engine. After the demo the kept recordings go on as they were before it.
     """
 
     def __init__(
@@ -77,11 +78,12 @@ class Program:
         self._changes = Jobs(self.report_bug)
         self._jobs = Jobs(self.report_bug)
         self._demo_exchange: DemoExchange | None = None
-        self._entering_demo = False
+        self._changing_market = False
         self._has_engine = True
         self._started = False
         self.engine = Engine(settings, self.report_bug, times.engine)
         # The kept recordings are of the real market, and don't belong in the demo's database.
+        self._kept_before_demo = dict(recordings or {})
         kept_recordings = None if demo else recordings
         self.recordings = RecordingSet(
             self.engine, kept_recordings, look_again_s=times.look_again_s
@@ -154,10 +156,16 @@ class Program:
         self.engine.keeper.retention = retention
 
     def enter_demo(self) -> None:
-        """Change to the demo's market for good; during the change, a second call does nothing."""
-        if not self._entering_demo:
-            self._entering_demo = True
+        """Change to the demo's market; during a change, a further call does nothing."""
+        if not self._changing_market:
+            self._changing_market = True
             self._changes.start(self._change_to_demo(), "start of the demo")
+
+    def leave_demo(self) -> None:
+        """Change back to the exchange's market; during a change, a further call does nothing."""
+        if self.demo and not self._changing_market:
+            self._changing_market = True
+            self._changes.start(self._change_to_exchange(), "end of the demo")
 
     def report_bug(self, error: BaseException) -> None:
         """Notify the person of a bug, whose details are in the log."""
@@ -226,6 +234,8 @@ class Program:
         self.board.tell(Notice("demo", NoticeLevel.INFORMATION, "Starting the demo…"))
         try:
             await exchange.start()
+            if not self.demo:
+                self._kept_before_demo = self.recordings.kept
             self._leave_engine()
             await self._end()
         except KnownError as error:
@@ -235,13 +245,23 @@ class Program:
             await exchange.close()
             raise
         finally:
-            self._entering_demo = False
+            self._changing_market = False
         self._demo_exchange, self.demo = exchange, True
-        self.offer = SymbolList()
-        self.board.clear()
-        self._take_engine(Engine(exchange.settings(), self.report_bug, self._times.engine))
+        self._take_engine(exchange.settings(), {})
         await self._begin()
         self._jobs.start(self._watch_demo(exchange), "watch over the demo")
+
+    async def _change_to_exchange(self) -> None:
+        """End the demo, and start an engine for the exchange."""
+        self.board.tell(Notice("demo", NoticeLevel.INFORMATION, "Leaving the demo…"))
+        try:
+            self._leave_engine()
+            await self._end()
+        finally:
+            self._changing_market = False
+        self.demo = False
+        self._take_engine(self._settings, self._kept_before_demo)
+        await self._begin()
 
     def _leave_engine(self) -> None:
         self._has_engine = False
@@ -249,9 +269,13 @@ class Program:
             market.leave()
         self.recordings.close()
 
-    def _take_engine(self, engine: Engine) -> None:
+    def _take_engine(self, settings: DeskSettings, kept: Mapping[str, bool]) -> None:
+        """Use a new engine of `settings`, with the recordings in `kept`."""
+        engine = Engine(settings, self.report_bug, self._times.engine)
         self.engine, self._has_engine = engine, True
-        self.recordings = RecordingSet(engine, look_again_s=self._times.look_again_s)
+        self.offer = SymbolList()
+        self.board.clear()
+        self.recordings = RecordingSet(engine, kept, look_again_s=self._times.look_again_s)
         for market in self._followed:
             market.take(engine)
         for desk in list(self._desks):

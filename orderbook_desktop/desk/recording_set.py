@@ -194,6 +194,14 @@ class RecordingSet:
         return market in self._screen_meters
 
     @property
+    def kept(self) -> dict[str, bool]:
+        """The symbols of the kept recordings, each with whether it is to run."""
+        return {
+            recording.symbol: recording.lease is not None or recording.symbol in self._to_start
+            for recording in self._kept_recordings.values()
+        }
+
+    @property
     def statuses(self) -> Sequence[RecordingStatus]:
         """The status of each recording: the kept recordings in their order, then the screens'."""
         kept = [

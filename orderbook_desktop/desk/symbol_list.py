@@ -9,7 +9,7 @@ from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
-from orderbook_desktop.system.attempts import Attempts
+from orderbook_desktop.system.attempts import Attempts, RetryWait
 
 _log = logging.getLogger(__name__)
 
@@ -17,10 +17,12 @@ _log = logging.getLogger(__name__)
 class SymbolList:
     """The symbols in `named`; if there are none, all traded symbols, once they are known.
 
-    `await load()` in the background. `symbols` is the same object until it changes.
+    `await load()` in the background; `retry` is the wait before its next attempt. `symbols` is the
+    same object until it changes.
     """
 
     def __init__(self, named: Sequence[str] = ()) -> None:
+        self.retry = RetryWait()
         self._named = [unlisted(symbol) for symbol in named]
         self.symbols: Sequence[SymbolInfo] = self._named
 
@@ -33,8 +35,12 @@ class SymbolList:
         def failed(error: KnownError, /, *, is_new: bool) -> None:
             _log.log(logging.WARNING if is_new else logging.INFO, "no list of symbols: %s", error)
 
+        async def pause(error: KnownError, delay_s: float) -> None:
+            del error
+            await self.retry.wait(delay_s)
+
         delays = backoff_delays(first=1.0, cap=60.0)
-        traded = await Attempts(KnownError, failed, delays).until_it_works(fetch)
+        traded = await Attempts(KnownError, failed, delays, pause).until_it_works(fetch)
         by_market = {info.market: info for info in traded}
         self.symbols = [by_market.get(info.market, info) for info in self._named] or traded
         return [info.symbol for info in self._named if info.market not in by_market]

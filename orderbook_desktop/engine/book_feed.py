@@ -46,9 +46,8 @@ from orderbook_desktop.core.sources import (
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.exchange.errors import NoBook, Paced, RateLimited, UnknownSymbol
-from orderbook_desktop.system.attempts import Repeats
+from orderbook_desktop.system.attempts import Repeats, RetryWait
 from orderbook_desktop.system.steady_clock import steady_ns
-from orderbook_desktop.system.tasks import set_within
 
 _log = logging.getLogger(__name__)
 
@@ -70,9 +69,9 @@ class BookFeed:
     `await run()` until it is cancelled. `problem` is the last failure to get a snapshot or a
     connection, None while all is well. A `RecordingSink` can be attached and detached while the
     feed runs. After a snapshot has failed, the feed asks again after `first_delay` seconds; the
-    delay grows up to `longest_delay`. `now` is a clock for waits, `now_ns` the time of day, and
-    `age_clock_ns` a clock for the ages of events. Feeds of the same market, whose events come from
-    the same exchange, share a `usual_delay`.
+    delay grows up to `longest_delay`. `retry` is this wait. `now` is a clock for waits, `now_ns`
+    the time of day, and `age_clock_ns` a clock for the ages of events. Feeds of the same market,
+    whose events come from the same exchange, share a `usual_delay`.
     """
 
     def __init__(
@@ -111,8 +110,9 @@ class BookFeed:
         self._fetching: asyncio.Task[None] | None = None
         self._fetched_at = float("-inf")
         self._pauses = self._new_pauses()
+        self.retry = RetryWait(age_clock_ns)
         # An event shows that the symbol is traded after all.
-        self._event_came = asyncio.Event()
+        self._waits_for_event = False
         self._changed: Callable[[], None] = lambda: None
 
     @property
@@ -197,7 +197,8 @@ class BookFeed:
 
     def _take_diff(self, diff: DepthDiff, tasks: asyncio.TaskGroup) -> None:
         self._last_received_ns = diff.received_ns or self._last_received_ns
-        self._event_came.set()
+        if self._waits_for_event:
+            self.retry.cut()
         diff = self._timed(diff)
         outcomes = self._sync.receive_diff(diff)
         arrived_ns = self._arrival_of(diff)
@@ -364,17 +365,21 @@ class BookFeed:
                     _log.info("%s: no snapshot: %s", self._market, error)
                 self._set_problem(error)
                 pause = _pause_after(error, next(delays))
+                fixed = isinstance(error, Paced | RateLimited)
                 if isinstance(error, NoBook):
                     await self._until_event(next(without_book))
             else:
                 if self._take_snapshot(snapshot, asked_ns):
                     return
-                pause = next(delays)
-            await asyncio.sleep(pause)
+                pause, fixed = next(delays), False
+            await self.retry.wait(pause, fixed=fixed)
 
     async def _until_event(self, longest_s: float) -> None:
-        self._event_came.clear()
-        await set_within(self._event_came, longest_s)
+        self._waits_for_event = True
+        try:
+            await self.retry.wait(longest_s)
+        finally:
+            self._waits_for_event = False
 
     def _take_snapshot(self, snapshot: DepthSnapshot, asked_ns: int) -> bool:
         """Give the snapshot to the synchroniser; return whether the book is known now.

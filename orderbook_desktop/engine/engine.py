@@ -31,7 +31,7 @@ from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
 from orderbook_desktop.storage.server.start_failures import until_worth_trying
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.disk_usage import folder_size, free_bytes
-from orderbook_desktop.system.attempts import Attempts
+from orderbook_desktop.system.attempts import Attempts, RetryWait
 from orderbook_desktop.system.tasks import Jobs
 
 _log = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ class Engine:
         self.disk_watch = self._new_disk_watch()
         self._pause_detail: str | None = None
         self._server_error: KnownError | None = None
+        self._server_retry = RetryWait()
         self._server_tried = asyncio.Event()
         self._connected_dsn = ""
         self._sessions: dict[str, MarketSession] = {}
@@ -136,6 +137,15 @@ class Engine:
         await self._server_tried.wait()
         if self._server_error is not None:
             raise self._server_error
+
+    def waits_for_exchange(self, market: str) -> list[RetryWait]:
+        """Return the waits before the next connection and before the next request for a book."""
+        session = self._sessions.get(market)
+        return [*self.streams.waits, *([] if session is None else [session.live.retry])]
+
+    def waits_for_database(self) -> list[RetryWait]:
+        """Return the waits before the next start of the database's server."""
+        return [self._server_retry, self.server.retry]
 
     def open_market(self, symbol: str, *, viewed: bool) -> MarketLease:
         """Return a lease of the session of `symbol`; the caller starts the session.
@@ -242,7 +252,8 @@ class Engine:
             self._server_tried.set()
 
         async def pause(error: KnownError, delay_s: float) -> None:
-            await until_worth_trying(error, delay_s, self._times.server.moved_look_s)
+            wait = functools.partial(self._server_retry.wait, delay_s)
+            await until_worth_trying(error, wait, self._times.server.moved_look_s)
             self.server = self._new_server()
 
         delays = backoff_delays(first=self._times.retry_first_s, cap=30.0)

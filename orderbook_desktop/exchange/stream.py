@@ -16,6 +16,7 @@ from orderbook_desktop.exchange.limits import connection_limit
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.silence import Clocks, system_clocks
 from orderbook_desktop.exchange.stream_group import StreamGroup
+from orderbook_desktop.system.attempts import RetryWait
 
 _STREAMS_A_CONNECTION: Final = 1024
 
@@ -54,6 +55,11 @@ class BinanceStreams:
         finally:
             self._subscribed.discard(stream)
             group.unsubscribe(stream)
+
+    @property
+    def waits(self) -> list[RetryWait]:
+        """The waits before the next attempts to connect."""
+        return [group.retry for group in self._groups]
 
     async def close(self) -> None:
         """Close the connections and end every task."""

@@ -21,7 +21,7 @@ from orderbook_desktop.exchange.limits import SlidingWindow
 from orderbook_desktop.exchange.link import LinkEnd, StreamLink, StreamTimes, open_socket
 from orderbook_desktop.exchange.silence import Clocks, Suspension
 from orderbook_desktop.exchange.subscription import Subscription
-from orderbook_desktop.system.attempts import Attempts
+from orderbook_desktop.system.attempts import Attempts, RetryWait
 from orderbook_desktop.system.tasks import ending
 
 _log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class StreamGroup:
         self._successor: StreamLink | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._trouble: StreamBroken | None = None
+        self.retry = RetryWait()
         self._wanted = asyncio.Event()
         self._unwanted = asyncio.Event()
         self._joined = asyncio.Event()
@@ -197,7 +198,7 @@ class StreamGroup:
         """Connect and serve until the connection ends, again and again, with growing delays."""
         delays = backoff_delays()
         while True:
-            attempts = Attempts(ExchangeError, self._could_not_open, delays, _pause)
+            attempts = Attempts(ExchangeError, self._could_not_open, delays, self._pause)
             link = await attempts.until_it_works(self._open_wanted)
             began = self._clocks.now()
             end = await self._serve(link)
@@ -207,11 +208,15 @@ class StreamGroup:
             self._break_all(end)
             if self._clocks.now() - began > _STEADY_AFTER_S:
                 delays = backoff_delays()
-            await asyncio.sleep(next(delays))
+            await self.retry.wait(next(delays))
 
     async def _open_wanted(self) -> StreamLink:
         await self._wanted.wait()
         return await self._open()
+
+    async def _pause(self, error: ExchangeError, delay_s: float) -> None:
+        fixed = isinstance(error, RateLimited)
+        await self.retry.wait(_pause_s(error, delay_s), fixed=fixed)
 
     def _could_not_open(self, error: ExchangeError, /, *, is_new: bool) -> None:
         _log.log(logging.WARNING if is_new else logging.INFO, "%s", error)
@@ -331,10 +336,6 @@ class StreamGroup:
 def _pause_s(error: ExchangeError, delay_s: float) -> float:
     """Return the seconds until the next attempt, at least those that the exchange asked for."""
     return max(delay_s, error.retry_after_s) if isinstance(error, RateLimited) else delay_s
-
-
-async def _pause(error: ExchangeError, delay_s: float) -> None:
-    await asyncio.sleep(_pause_s(error, delay_s))
 
 
 async def _first_of(*coroutines: Coroutine[Any, Any, object], until: asyncio.Task[Any]) -> None:

@@ -1,10 +1,16 @@
-"""Repeats a call until it works, and reports a failure once while it stays the same."""
+"""Repeats a call until it works, reports a failure once while it stays the same, and waits.
+
+A person may cut such a wait short.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Generic, Protocol, TypeVar
+
+from orderbook_desktop.system.steady_clock import steady_ns
+from orderbook_desktop.system.tasks import set_within
 
 _T = TypeVar("_T")
 _Error = TypeVar("_Error", bound=Exception)
@@ -26,6 +32,39 @@ class Repeats:
         text = "" if isinstance(failure, type) else str(failure)
         before, self._latest = self._latest, f"{name}: {text}"
         return self._latest != before
+
+
+class RetryWait:
+    """The wait before the next attempt: its end is known, and a person may cut it short.
+
+    `due_ns` is the time of the next attempt, by `now_ns`; 0 while none is planned. A wait that the
+    other side has asked for is `fixed`: it is not cut short.
+    """
+
+    def __init__(self, now_ns: Callable[[], int] = steady_ns) -> None:
+        self._now_ns = now_ns
+        self._cut = asyncio.Event()
+        self.due_ns = 0
+        self.fixed = False
+
+    @property
+    def left_s(self) -> float | None:
+        """The seconds until the next attempt; None while none is planned."""
+        return max(0, self.due_ns - self._now_ns()) / 1e9 if self.due_ns else None
+
+    async def wait(self, delay_s: float, *, fixed: bool = False) -> None:
+        """Wait for `delay_s`, or until `cut()`."""
+        self._cut.clear()
+        self.due_ns, self.fixed = self._now_ns() + round(delay_s * 1e9), fixed
+        try:
+            await set_within(self._cut, delay_s)
+        finally:
+            self.due_ns, self.fixed = 0, False
+
+    def cut(self) -> None:
+        """End the present wait now, unless it is fixed."""
+        if not self.fixed:
+            self._cut.set()
 
 
 class Failed(Protocol[_Error_contra]):

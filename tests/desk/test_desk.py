@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import repeat
 from urllib.parse import urlsplit
 
 import psutil
@@ -209,6 +210,88 @@ async def test_the_change_to_the_demo_keeps_the_switch_on(stranded: Settings) ->
         assert seen == {True}
         desk.set_recording(False)
         assert not desk.recording.wanted
+
+
+async def test_the_demo_is_left_as_it_was_entered(
+    settings: Settings, own_children: OwnChildren
+) -> None:
+    """What was shown and recorded before the demo is shown and recorded after it."""
+    async with _desk(settings) as desk:
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        desk.start_recording("SOL/USDT")
+        desk.start_recording("BTC/USDT")
+        desk.stop_recording("BTC/USDT")
+        desk.select_symbol("ETH/USDT")
+        desk.select_source(SourceKind.DIRECT)
+        desk.set_recording(False)
+        await _until(lambda: _is_synced(desk, SourceKind.DIRECT))
+        before = _choices(desk)
+        assert before == (
+            *("ETH/USDT", SourceKind.DIRECT, ["ETH/USDT", "BTC/USDT", "SOL/USDT"], False),
+            {"SOL/USDT": True, "BTC/USDT": False},
+        )
+        children = set(own_children())
+        desk.act(NoticeAction.START_DEMO)
+        await _until(lambda: desk.demo and _is_synced(desk, SourceKind.DIRECT))
+        desk.select_symbol("SOL/USDT")
+        desk.select_source(SourceKind.MONGO)
+        desk.set_recording(True)
+        desk.start_recording("BTC/USDT")
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        desk.act(NoticeAction.LEAVE_DEMO)
+        desk.act(NoticeAction.LEAVE_DEMO)
+        await _until(lambda: not desk.demo)
+        assert _choices(desk) == before
+        await _until(lambda: _is_synced(desk, SourceKind.DIRECT))
+        assert desk.program.engine.settings.rest_url == settings.rest_url
+        assert _texts(desk) == ""
+        # The demo's exchange and its server have ended; the desk's server was started anew.
+        assert len(set(own_children()) - children) <= 1
+        # Neither is the way back the last way.
+        desk.act(NoticeAction.START_DEMO)
+        await _until(lambda: desk.demo and _is_synced(desk, SourceKind.DIRECT))
+
+
+def _choices(desk: LiveDesk) -> tuple[str, SourceKind, list[str], bool, dict[str, bool]]:
+    kept = {one.symbol: one.wanted for one in desk.recordings if one.kept}
+    recents = list(desk.recents)
+    return desk.symbol.symbol, desk.source_kind, recents, desk.recording.wanted, kept
+
+
+async def test_a_program_that_began_with_the_demo_leads_to_the_exchange(settings: Settings) -> None:
+    desk = one_desk(
+        settings, "XRP/USDT", recents=["ADA/USDT"], recordings={"ETH/USDT": True}, demo=True
+    )
+    async with running(desk):
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        assert desk.recordings[0].symbol != "ETH/USDT"
+        desk.act(NoticeAction.LEAVE_DEMO)
+        await _until(lambda: not desk.demo)
+        symbol, _, recents, _, kept = _choices(desk)
+        assert (symbol, recents) == ("XRP/USDT", ["XRP/USDT", "ADA/USDT"])
+        assert kept == {"ETH/USDT": True}
+
+
+async def test_an_attempt_is_counted_down_and_made_at_once(
+    stranded: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of itself, no second attempt would be made within an hour.
+    delays = lambda *_args, **_options: repeat(3_600.0)  # noqa: E731
+    for module in ("exchange.stream_group", "desk.symbol_list"):
+        monkeypatch.setattr(f"orderbook_desktop.{module}.backoff_delays", delays)
+    async with _desk(stranded) as desk:
+        await _until(lambda: any(notice.key == "exchange" for notice in desk.notices))
+        await _until(lambda: desk.next_attempt("exchange") is not None)
+        (wait,) = desk.program.engine.streams.waits
+        due_ns = wait.due_ns
+        attempt = desk.next_attempt("exchange")
+        assert attempt is not None
+        assert 3_000 < attempt.in_s <= 3_600
+        assert not attempt.fixed
+        assert desk.next_attempt("database") is None
+        assert desk.next_attempt("elsewhere") is None
+        desk.retry("exchange")
+        await _until(lambda: wait.due_ns > due_ns)
 
 
 @pytest.mark.expects_log(r"ERROR .*program: The demo's exchange does not run")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.desk import NextAttempt, Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.sources import BookLook
@@ -182,6 +182,7 @@ class FakeDesk:
         self.notices: Sequence[Notice] = ()
         self.demo = demo
         self.commands: list[tuple[str, object]] = []
+        self.attempts: dict[str, NextAttempt] = {}
 
     def select_symbol(self, symbol: str) -> None:
         self.commands.append(("select_symbol", symbol))
@@ -238,6 +239,12 @@ class FakeDesk:
 
     def act(self, action: NoticeAction) -> None:
         self.commands.append(("act", action))
+
+    def next_attempt(self, key: str) -> NextAttempt | None:
+        return self.attempts.get(key)
+
+    def retry(self, key: str) -> None:
+        self.commands.append(("retry", key))
 
     def notify(self, *notices: Notice) -> None:
         self.notices = (*self.notices, *notices)

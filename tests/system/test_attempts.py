@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 from itertools import repeat
 
 import pytest
 
-from orderbook_desktop.system.attempts import Attempts, Repeats
+from orderbook_desktop.system.attempts import Attempts, Repeats, RetryWait
 
 
 class _Attempt:
@@ -77,3 +78,58 @@ async def test_what_reports_a_failure_may_end_the_attempts() -> None:
     with pytest.raises(OSError, match="away") as raised:
         await attempts.until_it_works(_Attempt(OSError("away"), OSError("away"), OSError("busy")))
     assert raised.value.__context__ is None
+
+
+class _Waiting:
+    """A wait of an hour, begun; the test moves its clock."""
+
+    def __init__(self) -> None:
+        self.now_ns = 5 * 10**9
+        self.retry = RetryWait(lambda: self.now_ns)
+        self.task: asyncio.Task[None] | None = None
+
+    async def begin(self, *, fixed: bool = False) -> asyncio.Task[None]:
+        self.task = asyncio.create_task(self.retry.wait(3_600, fixed=fixed))
+        await asyncio.sleep(0)
+        return self.task
+
+
+async def test_a_wait_says_when_it_ends() -> None:
+    waiting = _Waiting()
+    assert waiting.retry.left_s is None
+    task = await waiting.begin()
+    assert waiting.retry.left_s == 3_600
+    waiting.now_ns += 600 * 10**9
+    assert waiting.retry.left_s == 3_000
+    # The clock of the wait may be slower than that of the task.
+    waiting.now_ns += 3_600 * 10**9
+    assert waiting.retry.left_s == 0
+    waiting.retry.cut()
+    await task
+    assert waiting.retry.left_s is None
+
+
+async def test_a_wait_is_cut_short_but_never_the_next_one() -> None:
+    waiting = _Waiting()
+    waiting.retry.cut()
+    task = await waiting.begin()
+    assert not task.done()
+    waiting.retry.cut()
+    await task
+    task = await waiting.begin()
+    assert not task.done()
+    task.cancel()
+    await asyncio.wait([task])
+    assert waiting.retry.left_s is None
+
+
+async def test_a_wait_that_was_asked_for_is_not_cut_short() -> None:
+    waiting = _Waiting()
+    task = await waiting.begin(fixed=True)
+    waiting.retry.cut()
+    await asyncio.sleep(0)
+    assert not task.done()
+    assert waiting.retry.fixed
+    task.cancel()
+    await asyncio.wait([task])
+    assert not waiting.retry.fixed

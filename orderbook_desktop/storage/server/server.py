@@ -41,7 +41,7 @@ from orderbook_desktop.storage.server.places import (
 from orderbook_desktop.storage.server.readiness import child_dsn
 from orderbook_desktop.storage.server.start_failures import until_moved_aside
 from orderbook_desktop.storage.server.times import SERVER_TIMES, ServerTimes
-from orderbook_desktop.system.attempts import Attempts
+from orderbook_desktop.system.attempts import Attempts, RetryWait
 from orderbook_desktop.system.private_files import private_data_folder, private_folder
 
 __all__ = ["DatabaseServer", "ServerKind", "ServerState", "redacted_dsn"]
@@ -108,6 +108,7 @@ class DatabaseServer:
         self._notified: tuple[ServerState, str, str] | None = None
         self._callbacks: list[Callable[[], None]] = []
         self._keeper: asyncio.Task[None] | None = None
+        self.retry = RetryWait()
 
     def __repr__(self) -> str:
         return (
@@ -330,9 +331,9 @@ class DatabaseServer:
         async def pause(error: KnownError, delay_s: float) -> None:
             if isinstance(error, DatabaseDamaged):
                 await self._until_moved_aside(error)
-            await asyncio.sleep(delay_s)
+            await self.retry.wait(delay_s)
 
-        await asyncio.sleep(next(delays))
+        await self.retry.wait(next(delays))
         await Attempts(KnownError, failed, delays, pause).until_it_works(
             lambda: self._launch(claim, self._port, self._times.port_s)
         )

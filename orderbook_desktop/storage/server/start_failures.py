@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -173,13 +173,15 @@ def has_broken_catalogue(folder: Path) -> bool:
 
 
 async def until_worth_trying(
-    error: Exception, delay_s: float, look_every_s: float = SERVER_TIMES.moved_look_s
+    error: Exception,
+    wait: Callable[[], Awaitable[None]],
+    look_every_s: float = SERVER_TIMES.moved_look_s,
 ) -> None:
-    """Wait until a start may succeed that failed with `error`; without a sign, for `delay_s`."""
+    """Wait until a start may succeed that failed with `error`; without a sign, call `wait`."""
     if isinstance(error, DatabaseDamaged):
         await until_moved_aside(error.folder, look_every_s)
     else:
-        await asyncio.sleep(delay_s)
+        await wait()
 
 
 async def until_moved_aside(folder: Path, look_every_s: float = SERVER_TIMES.moved_look_s) -> None:
