@@ -20,7 +20,8 @@ class Action:
     `text` is the menu's text: `&` precedes the letter to underline, `…` means that a list or a
     dialog opens. `help` says what the action does; the README shows it. `keys` are Qt's portable
     names of the key sequences that trigger the action. `gestures` are the names of mouse gestures
-    that do the same. `role` tells macOS the action's place in the program's own menu.
+    that do the same. `role` tells macOS the action's place in the program's own menu. The keys of
+    an action with `everywhere` also work in the program's other windows.
     """
 
     text: str
@@ -28,6 +29,7 @@ class Action:
     keys: tuple[str, ...] = ()
     gestures: tuple[str, ...] = ()
     role: QAction.MenuRole = QAction.MenuRole.TextHeuristicRole
+    everywhere: bool = False
 
     @property
     def title(self) -> str:

@@ -1,4 +1,4 @@
-"""Small widgets that several panels use."""
+"""Small widgets that several panels use, and the base class of all dialogs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ from collections.abc import Callable
 from typing import Final
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtWidgets import QLabel, QPushButton, QWidget
+from PySide6.QtWidgets import QDialog, QLabel, QPushButton, QWidget
 
 # About the size of a window's frame.
 _FRAME: Final = QSize(8, 40)
+
+
+class Dialog(QDialog):
+    """A window that belongs to another one, and takes over its actions: their keys work here, too.
+
+    A dialog doesn't block its window, unless it is a question (see `Question`).
+    """
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.addActions(parent.window().actions())
 
 
 def text_label(parent: QWidget, name: str = "") -> QLabel:

@@ -9,7 +9,7 @@ from PySide6.QtCore import QByteArray, QSettings
 
 from orderbook_desktop.core.disk import Retention
 from orderbook_desktop.core.status import SourceKind
-from orderbook_desktop.gui.theme import Appearance
+from orderbook_desktop.gui.theme import TEXT_PERCENTS, USUAL_TEXT_PERCENT, Appearance
 
 
 class Preferences:
@@ -126,6 +126,17 @@ class Preferences:
     @appearance.setter
     def appearance(self, value: Appearance) -> None:
         self._settings.setValue("window/appearance", value.value)
+
+    @property
+    def text_percent(self) -> int:
+        """The size of all text, in percent of the system's; one of the sizes on offer."""
+        text = self._text("window/text_percent")
+        offered = {str(percent): percent for percent in TEXT_PERCENTS}
+        return offered.get(text, USUAL_TEXT_PERCENT)
+
+    @text_percent.setter
+    def text_percent(self, value: int) -> None:
+        self._settings.setValue("window/text_percent", str(value))
 
     @property
     def highlights_changes(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QFocusEvent, QKeyEvent, QMouseEvent, QMoveEvent
 from PySide6.QtWidgets import QLineEdit, QWidget
 
@@ -61,6 +61,15 @@ class SymbolBox(QLineEdit):
         """Take the focus and open the list."""
         self.setFocus(Qt.FocusReason.ShortcutFocusReason)
         self._open()
+
+    def event(self, event: QEvent) -> bool:
+        """Keep Escape for an open list where it is a key of the window, too."""
+        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
+            is_escape = event.key() == Qt.Key.Key_Escape
+            if is_escape and self.popup is not None:
+                event.accept()
+                return True
+        return super().event(event)
 
     def focusInEvent(self, event: QFocusEvent) -> None:  # noqa: N802 (Qt's name)
         """Mark the text, so that typing replaces it; the Tab key opens the list."""

@@ -27,6 +27,7 @@ from PySide6.QtWidgets import (
 )
 
 from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.gui.theme import text_scale
 
 PAGE_ROWS: Final = 12
 _WIDTH: Final = 280
@@ -172,4 +173,5 @@ def _width_below(anchor: QWidget) -> int:
     """Return the list's width: at least that of `anchor`, unless the window ends before."""
     window = anchor.window()
     left = anchor.mapTo(window, QPoint()).x()
-    return min(max(_WIDTH, anchor.width()), window.width() - left - _MARGIN)
+    wanted = max(round(_WIDTH * text_scale(anchor)), anchor.width())
+    return min(wanted, window.width() - left - _MARGIN)

@@ -1,4 +1,4 @@
-"""All colours of the window, in a dark and a light theme, and the choice between the two.
+"""All colours of the window, in a dark and a light theme, the choice between the two, text size.
 
 Bids are blue-green and asks orange: people with the common kinds of colour blindness can tell
 these two apart. No meaning depends on a colour alone: position, a sign or a word carries it,
@@ -13,10 +13,14 @@ from string import Template
 from typing import Final
 
 from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtGui import QColor, QGuiApplication, QPalette
-from PySide6.QtWidgets import QApplication
+from PySide6.QtGui import QColor, QFontDatabase, QFontMetrics, QGuiApplication, QPalette
+from PySide6.QtWidgets import QApplication, QWidget
 
 from orderbook_desktop.system.bundle import resource_path
+
+# The sizes of text on offer, in percent of the system's. WCAG 2.2, "Resize Text": up to 200 %.
+TEXT_PERCENTS: Final = (85, 100, 115, 130, 150, 175, 200)
+USUAL_TEXT_PERCENT: Final = 100
 
 
 class Appearance(Enum):
@@ -121,7 +125,7 @@ def theme_for(appearance: Appearance, system: Qt.ColorScheme) -> Theme:
 
 
 class ThemeKeeper(QObject):
-    """Sets the application's palette and style sheet to the wanted theme, and follows changes.
+    """Sets the application's palette, style sheet and font size as wanted, and follows changes.
 
     Signals:
         changed(Theme): another theme is in use.
@@ -130,11 +134,16 @@ class ThemeKeeper(QObject):
     changed = Signal(Theme)
 
     def __init__(
-        self, application: QApplication, appearance: Appearance, parent: QObject | None = None
+        self,
+        application: QApplication,
+        appearance: Appearance,
+        parent: QObject | None = None,
+        text_percent: int = USUAL_TEXT_PERCENT,
     ) -> None:
         super().__init__(parent)
         self._application = application
         self._appearance = appearance
+        self._text_percent = text_percent
         self._sheet = Template(resource_path("styles/window.qss").read_text(encoding="utf-8"))
         application.setStyle("Fusion")
         hints = QGuiApplication.styleHints()
@@ -152,6 +161,11 @@ class ThemeKeeper(QObject):
         self._appearance = appearance
         self._choose()
 
+    def set_text_percent(self, percent: int) -> None:
+        """Use text of `percent` of the system's size from now on."""
+        self._text_percent = percent
+        self._apply()
+
     def _choose(self) -> None:
         theme = theme_for(self._appearance, QGuiApplication.styleHints().colorScheme())
         if theme is not self.theme:
@@ -160,12 +174,26 @@ class ThemeKeeper(QObject):
             self.changed.emit(theme)
 
     def _apply(self) -> None:
+        font = QFontDatabase.systemFont(QFontDatabase.SystemFont.GeneralFont)
+        font.setPointSizeF(font.pointSizeF() * self._text_percent / USUAL_TEXT_PERCENT)
+        if font != self._application.font():
+            self._application.setFont(font)
         self._application.setPalette(palette_of(self.theme))
         colours = {
             field.name: getattr(self.theme, field.name).name() for field in fields(self.theme)
         }
-        tick = resource_path(f"styles/tick-{'dark' if self.theme.is_dark else 'light'}.svg")
-        self._application.setStyleSheet(self._sheet.substitute(colours, tick=tick.as_posix()))
+        kind = "dark" if self.theme.is_dark else "light"
+        images = {
+            name: resource_path(f"styles/{name}-{kind}.svg").as_posix()
+            for name in ("tick", "arrow")
+        }
+        self._application.setStyleSheet(self._sheet.substitute(colours, **images))
+
+
+def text_scale(widget: QWidget) -> float:
+    """Return how many times larger the text of `widget` is than the system's."""
+    usual = QFontMetrics(QFontDatabase.systemFont(QFontDatabase.SystemFont.GeneralFont))
+    return widget.fontMetrics().height() / usual.height()
 
 
 def palette_of(theme: Theme) -> QPalette:

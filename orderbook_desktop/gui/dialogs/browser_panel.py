@@ -8,7 +8,6 @@ from typing import Final
 from PySide6.QtCore import QRect, QSize, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QGuiApplication, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
-    QDialog,
     QHBoxLayout,
     QLabel,
     QLayout,
@@ -24,7 +23,7 @@ from orderbook_desktop.core.desk import (
     BrowserSwitch,
     viewers_text,
 )
-from orderbook_desktop.gui.parts import push_button, text_label
+from orderbook_desktop.gui.parts import Dialog, push_button, text_label
 
 # ISO/IEC 18004, "Quiet zone": four modules on every side.
 _QUIET_MODULES: Final = 4
@@ -99,7 +98,7 @@ def open_in_browser(link: str) -> bool:
     return QDesktopServices.openUrl(QUrl(link))
 
 
-class BrowserPanel(QDialog):
+class BrowserPanel(Dialog):
     """Shows a `BrowserStatus`, and passes the person's commands to the switch.
 
     The window stays usable while the panel is open. Call `show_status` with every new status.
@@ -166,9 +165,10 @@ class BrowserPanel(QDialog):
         self.reach.setText(_LOCAL if status.local_only else _SHARED)
         self._local_only = status.local_only
         self.others_button.setText(_ADMIT if status.local_only else _KEEP_OUT)
-        parts = (self.link, self.copy_button, self.open_button, self.reach, self.others_button)
-        for part in parts:
+        for part in (self.link, self.copy_button, self.open_button, self.reach):
             part.setVisible(served)
+        # It stays, and keeps the focus, while the browser view starts anew by its command.
+        self.others_button.setVisible(served or status.state is BrowserState.STARTING)
         self.code.setVisible(served and not status.local_only)
         self._fit()
 
@@ -177,14 +177,12 @@ class BrowserPanel(QDialog):
         self.commanded.emit()
 
     def _admit_others(self) -> None:
-        # The button is hidden until that is done, and would take the focus along.
-        self.switch_button.setFocus()
         self._browsers.admit_others(self._local_only)
         self.commanded.emit()
 
     def _use_other_port(self) -> None:
-        # The button is about to be hidden, and would take the focus along.
-        self.switch_button.setFocus()
+        # The button is about to be hidden. The next button would switch off what this one starts.
+        self.close_button.setFocus()
         self._browsers.use_other_port()
         self.commanded.emit()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from PySide6.QtCore import (
+    QEvent,
     QItemSelection,
     QItemSelectionModel,
     QModelIndex,
@@ -18,7 +20,6 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QHideEvent, QKeyEvent, QPalette, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QDialog,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -35,13 +36,14 @@ from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.gui.actions import Action, FocusKeys
+from orderbook_desktop.gui.dialogs.question import Answer, Question
 from orderbook_desktop.gui.dialogs.recordings_model import (
     STATE_COLUMN,
     RecordingsModel,
     SortedRecordings,
     state_text,
 )
-from orderbook_desktop.gui.parts import push_button, size_on_screen, text_label
+from orderbook_desktop.gui.parts import Dialog, push_button, size_on_screen, text_label
 from orderbook_desktop.gui.symbol_box import SymbolBox
 from orderbook_desktop.gui.theme import Theme
 
@@ -151,6 +153,12 @@ class RecordingTable(QTableView):
         if not roomy:
             columns.resizeSection(STATE_COLUMN, self._state_width)
 
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
+        """Use a changed font."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._measure()
+
     def _measure(self) -> None:
         """Give the columns widths that don't depend on their content."""
         rows, columns = self.verticalHeader(), self.horizontalHeader()
@@ -164,12 +172,14 @@ class RecordingTable(QTableView):
         self._state_width = columns.sectionSize(STATE_COLUMN)
 
 
-class RecordingManager(QDialog):
+class RecordingManager(Dialog):
     """Shows `desk.recordings` twice a second, and passes the person's commands to the desk.
 
     The window stays usable while the dialog is open. Escape hides the dialog. The symbol box has
     the focus when the dialog opens, and keeps it after a choice, so that a person can add several
-    symbols in a row. Call `look()` when the desk has changed.
+    symbols in a row. After a button's command the table has the focus: the button may be disabled
+    then, and Qt would pass the focus on to the next button. A removal asks first. Call `look()`
+    when the desk has changed.
 
     Signals:
         commanded(): a command was given; look at the desk at once.
@@ -269,10 +279,12 @@ class RecordingManager(QDialog):
                 self.table.scrollTo(self._sorted.index(row, 0))
 
     def _start(self) -> None:
+        self._leave_field()
         startable = _startable(self.selected)
         self._command(self._desk.start_recording, [recording.symbol for recording in startable])
 
     def _stop(self) -> None:
+        self._leave_field()
         stoppable = [recording.symbol for recording in self.selected if recording.wanted]
         self._command(self._desk.stop_recording, stoppable)
 
@@ -283,9 +295,20 @@ class RecordingManager(QDialog):
             self._stop()
 
     def _remove(self) -> None:
+        """Ask whether the selected recordings are to be removed."""
+        self._leave_field()
+        removable = [recording for recording in self.selected if recording.kept]
+        if removable:
+            answer = Answer("Remove", partial(self._remove_all, removable))
+            Question("Remove recordings", _removal_text(removable), [answer], self).open()
+
+    def _remove_all(self, recordings: Sequence[RecordingStatus]) -> None:
         row = self.table.currentIndex().row()
-        removable = [recording.symbol for recording in self.selected if recording.kept]
-        stopped = [recording.symbol for recording in self.selected if not recording.wanted]
+        # A recording may have ended, or begun, while the question was open.
+        now = {recording.symbol: recording for recording in self._desk.recordings}
+        present = [now[recording.symbol] for recording in recordings if recording.symbol in now]
+        removable = [recording.symbol for recording in present if recording.kept]
+        stopped = [recording.symbol for recording in present if not recording.wanted]
         if self._desk.symbol.symbol in stopped:
             # Otherwise the desk would record it again at once, because it is on screen.
             self._desk.set_recording(False)
@@ -307,7 +330,7 @@ class RecordingManager(QDialog):
         self.commanded.emit()
 
     def _leave_field(self) -> None:
-        """Move the focus to the table, if it has rows."""
+        """Move the focus from the field or a button to the table, if it has rows."""
         if self.model.rowCount():
             self.table.setFocus()
 
@@ -341,6 +364,20 @@ class RecordingManager(QDialog):
         column.addWidget(self.total)
         column.addLayout(bottom)
         self.resize(size_on_screen(self, QSize(1_000, 480)))
+
+
+def _removal_text(recordings: Sequence[RecordingStatus]) -> str:
+    """Return the question whether `recordings` are to be removed, and what follows from that."""
+    is_one = len(recordings) == 1
+    what = recordings[0].symbol if is_one else f"{len(recordings):,} recordings"
+    text = f"Remove {what} from the list? What has been recorded stays."
+    if any(recording.wanted for recording in recordings):
+        text += (
+            " It is no longer recorded, unless it is on screen."
+            if is_one
+            else " They are no longer recorded, unless on screen."
+        )
+    return text
 
 
 def _startable(recordings: Sequence[RecordingStatus]) -> list[RecordingStatus]:

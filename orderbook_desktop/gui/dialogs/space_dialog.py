@@ -8,7 +8,6 @@ from typing import Final
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QCheckBox,
-    QDialog,
     QDialogButtonBox,
     QDoubleSpinBox,
     QGridLayout,
@@ -20,7 +19,7 @@ from PySide6.QtWidgets import (
 
 from orderbook_desktop.core.disk import RecordingPlace, Retention
 from orderbook_desktop.gui.disk_text import growth_sentence, size_sentence
-from orderbook_desktop.gui.parts import text_label
+from orderbook_desktop.gui.parts import Dialog, text_label
 
 _REFRESH_MS: Final = 1_000
 _LEAST_GB: Final = 0.1
@@ -28,10 +27,10 @@ _NUMBER_MARGINS: Final = 10
 _WARNING_LINES: Final = 2
 
 
-class SpaceDialog(QDialog):
-    """Shows the disk space of `place`; only its Apply button changes the retention.
+class SpaceDialog(Dialog):
+    """Shows the disk space of `place`, and the retention, which only OK and Apply change.
 
-    The dialog deletes itself when it is closed.
+    Return is OK, and Escape is Cancel. The dialog deletes itself when it is closed.
     """
 
     def __init__(self, place: RecordingPlace, parent: QWidget) -> None:
@@ -56,8 +55,10 @@ class SpaceDialog(QDialog):
         self.warning = text_label(self)
         self.buttons = QDialogButtonBox(self)
         role = QDialogButtonBox.ButtonRole
+        self.ok_button = self.buttons.addButton("OK", role.AcceptRole)
+        self.cancel_button = self.buttons.addButton("Cancel", role.RejectRole)
         self.apply_button = self.buttons.addButton("Apply", role.ApplyRole)
-        self.close_button = self.buttons.addButton("Close", role.RejectRole)
+        self.ok_button.setDefault(True)
         self._lay_out()
         self._fill(place.retention)
         self._connect()
@@ -75,6 +76,7 @@ class SpaceDialog(QDialog):
             box.toggled.connect(self._show_wanted)
             number.valueChanged.connect(self._show_wanted)
         self.apply_button.clicked.connect(self._apply)
+        self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
         timer = QTimer(self, interval=_REFRESH_MS)
         timer.timeout.connect(self._refresh)
@@ -107,8 +109,8 @@ class SpaceDialog(QDialog):
             self.warning.setText(present.sentence)
         else:
             self.warning.setText(
-                f"Apply keeps {wanted.text()}. Removed events are gone for good; the removal "
-                "begins half a minute after Apply."
+                f"OK keeps {wanted.text()}. Removed events are gone for good; the removal "
+                "begins half a minute later."
                 if wanted != Retention()
                 else "Everything will be kept from now on."
             )
@@ -120,7 +122,15 @@ class SpaceDialog(QDialog):
         if needed > self.height():
             self.resize(self.width(), needed)
 
+    def accept(self) -> None:
+        """Take over the wanted retention, and close."""
+        if self.wanted != self._place.retention:
+            self._place.set_retention(self.wanted)
+        super().accept()
+
     def _apply(self) -> None:
+        # The button is disabled then, and would pass the focus on to another button.
+        self.ok_button.setFocus()
         self._place.set_retention(self.wanted)
         self._refresh()
 

@@ -15,6 +15,7 @@ from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.gui.disk_text import growth_sentence, retention_text
 from orderbook_desktop.gui.parts import push_button, text_label
 
+_TRY_DEMO: Final = "Try the demo"
 _OFTEN_WANTED: Final = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
 
 _RETENTIONS_ON_OFFER: Final = (
@@ -55,8 +56,11 @@ class WelcomePanel(QFrame):
         self.symbol_buttons = [
             push_button(self, symbol, self._chooser(symbol)) for symbol in _OFTEN_WANTED
         ]
+        for button in self.symbol_buttons:
+            # A button that its own command disabled would pass the focus on to the next one.
+            button.setCheckable(True)
         self.search_button = push_button(self, "Another symbol…", self.search_wanted.emit)
-        self.demo_button = push_button(self, "Try the demo", self._start_demo)
+        self.demo_button = push_button(self, _TRY_DEMO, self._switch_demo)
         self.demo_button.setToolTip("A made-up market, without any network")
         self.close_button = push_button(self, "Got it", self.dismissed.emit)
         self.retention_box = RetentionBox(self)
@@ -77,8 +81,8 @@ class WelcomePanel(QFrame):
             text = f"The order book of {symbol} appears here once it is loaded."
         self.title.setText(f"Welcome. {text}")
         for button in self.symbol_buttons:
-            button.setEnabled(button.text() != symbol)
-        self.demo_button.setVisible(not desk.demo)
+            button.setChecked(button.text() == symbol)
+        self.demo_button.setText(NoticeAction.LEAVE_DEMO.value if desk.demo else _TRY_DEMO)
         self._show_state(desk.recording)
 
     def show_recording(self, recording: RecordingStatus) -> None:
@@ -134,14 +138,17 @@ class WelcomePanel(QFrame):
             self._place.set_retention(retention)
             self.show_disk()
 
-    def _start_demo(self) -> None:
-        self._desk.act(NoticeAction.START_DEMO)
+    def _switch_demo(self) -> None:
+        demo = self._desk.demo
+        self._desk.act(NoticeAction.LEAVE_DEMO if demo else NoticeAction.START_DEMO)
         self.commanded.emit()
 
     def _chooser(self, symbol: str) -> Callable[[], None]:
         def choose() -> None:
             self._desk.select_symbol(symbol)
             self.commanded.emit()
+            # A click on the symbol on screen has unchecked its button.
+            self.show_desk()
 
         return choose
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QWidget
 
@@ -87,6 +87,14 @@ class StateBadge(QWidget):
             painter.setPen(self._theme.text)
             baseline = self._numbers.baseline(0, self.height())
             painter.drawText(QPointF(glyph.right() + 7, baseline), self.text)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
+        """Use a changed font."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._numbers = NumberMetrics(number_font(self.font()))
+            self.updateGeometry()
+            self.update()
 
     def _colour(self) -> QColor:
         theme = self._theme

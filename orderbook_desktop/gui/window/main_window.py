@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QHideEvent, QIcon, QResizeEvent, QShowEvent
@@ -28,19 +28,18 @@ from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.panes.pane import PaneMaker
 from orderbook_desktop.gui.parts import size_on_screen
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.gui.theme import Appearance, ThemeKeeper
+from orderbook_desktop.gui.theme import Appearance, ThemeKeeper, text_scale
 from orderbook_desktop.gui.window import menus
 from orderbook_desktop.gui.window.bridge import DeskBridge
 from orderbook_desktop.gui.window.notice_bar import NoticeBar
 from orderbook_desktop.gui.window.status_line import StatusLine
 from orderbook_desktop.gui.window.top_bar import TopBar
+from orderbook_desktop.gui.window.window_dialogs import WindowDialogs
 from orderbook_desktop.system.bundle import resource_path
 from orderbook_desktop.system.steady_clock import steady_ns
 
-if TYPE_CHECKING:
-    from orderbook_desktop.gui.dialogs.recordings import RecordingManager
-
 _DESCRIBE_MS: Final = 1_000
+_LEAST_SIZE: Final = QSize(640, 480)
 _DEMO_TEXT: Final = "DEMO · a made-up market: no price here is real"
 
 
@@ -79,17 +78,21 @@ class MainWindow(QMainWindow):
         self._shows_demo = desk.demo
         self._place = place
         self.welcome: WelcomePanel | None = None
-        self.recordings: RecordingManager | None = None
-        self.themes = ThemeKeeper(application, preferences.appearance, self)
+        self.themes = ThemeKeeper(
+            application, preferences.appearance, self, preferences.text_percent
+        )
         self.bridge = DeskBridge(desk, self, now_ns)
+        self.dialogs = WindowDialogs(self, desk, self.themes, self.bridge)
         theme = self.themes.theme
         self.top_bar = TopBar(desk, preferences, theme, self, browsers)
         self.demo_strip = QLabel(_DEMO_TEXT, self)
-        self.notice_bar = NoticeBar(self)
+        self.notice_bar = NoticeBar(self, desk.next_attempt)
         self.panes = [make(theme, preferences, self) for make in panes]
         self.status_line = StatusLine(self)
         of_panes = [command for pane in self.panes for command in pane.commands()]
         self.menus = menus.Menus(self, self._commands(), of_panes)
+        self.menus.show_full_screen(is_full=False)
+        self.addActions(self.menus.everywhere)
         self._describer = QTimer(self, interval=_DESCRIBE_MS)
         self._lay_out()
         self._connect()
@@ -136,18 +139,27 @@ class MainWindow(QMainWindow):
         self._wake()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
-        """Stop reading the book while the window is minimised."""
+        """Stop reading the book while the window is minimised; follow full screen and font."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.WindowStateChange:
             self._wake()
+            self.menus.show_full_screen(is_full=self.isFullScreen())
+        elif event.type() == QEvent.Type.FontChange:
+            # The bar gets the font later than this window.
+            QTimer.singleShot(0, self, self._fit)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
         """Leave out captions while the window is narrow."""
         super().resizeEvent(event)
         self.top_bar.fit(self.width())
 
+    def _fit(self) -> None:
+        """Leave the text the room that it needs, as far as the screen has it."""
+        self.setMinimumSize(size_on_screen(self, _LEAST_SIZE * text_scale(self)))
+        self.top_bar.fit(self.width())
+
     def _lay_out(self) -> None:
-        self.setMinimumSize(640, 480)
+        self._fit()
         self.demo_strip.setObjectName("demoStrip")
         self.demo_strip.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.demo_strip.setVisible(self._desk.demo)
@@ -184,6 +196,7 @@ class MainWindow(QMainWindow):
             self.themes.changed.connect(pane.set_theme)
         self.notice_bar.acted.connect(self._act)
         self.notice_bar.dismissed.connect(self._dismiss)
+        self.notice_bar.retried.connect(self._desk.retry)
         self.notice_bar.left.connect(self._focus_first_pane)
         self.themes.changed.connect(self.top_bar.badge.set_theme)
         self._describer.timeout.connect(self._describe)
@@ -196,7 +209,8 @@ class MainWindow(QMainWindow):
     def _commands(self) -> Iterator[Command | Switch | Choice]:
         """Iterate over the window's own actions, with their callables."""
         bar = self.top_bar
-        yield Command(menus.FIND_SYMBOL, bar.symbol_box.search_now)
+        yield Command(menus.FIND_SYMBOL, self._find_symbol)
+        yield Switch(menus.DEMO, self._switch_demo)
         yield Command(menus.QUIT, self._ask_to_close)
         yield Command(menus.FINER, bar.grouping_box.finer)
         yield Command(menus.COARSER, bar.grouping_box.coarser)
@@ -205,17 +219,21 @@ class MainWindow(QMainWindow):
         for appearance, action in menus.APPEARANCES.items():
             is_on = appearance is self._preferences.appearance
             yield Choice(action, partial(self._set_appearance, appearance), is_on)
+        for percent, action in menus.TEXT_SIZES.items():
+            is_on = percent == self._preferences.text_percent
+            yield Choice(action, partial(self._set_text_percent, percent), is_on)
         yield Switch(menus.FULL_SCREEN, self._set_full_screen)
+        yield Command(menus.LEAVE_FULL_SCREEN, partial(self._set_full_screen, wanted=False))
         for kind, action in menus.SOURCES.items():
             yield Choice(action, partial(bar.select_source, kind))
         yield Switch(menus.RECORD, bar.set_recording)
         yield Switch(menus.KEEP, bar.keep_recording)
-        yield Command(menus.MANAGE, self._manage_recordings)
+        yield Command(menus.MANAGE, self.dialogs.manage_recordings)
         if self._place is not None:
-            yield Command(menus.SHOW_SPACE, partial(self._show_space, self._place))
+            yield Command(menus.SHOW_SPACE, partial(self.dialogs.show_space, self._place))
         yield Command(menus.SHOW_WELCOME, self._show_welcome)
         yield Command(menus.SHOW_KEYS, self._show_keys)
-        yield Command(menus.SHOW_ABOUT, self._show_about)
+        yield Command(menus.SHOW_ABOUT, self.dialogs.show_about)
 
     def actions_with_keys(self) -> list[Action]:
         """Return all actions with keys: those of the menus, of the panes and of the tables."""
@@ -309,7 +327,12 @@ class MainWindow(QMainWindow):
             recording.symbol == symbol and recording.kept and recording.wanted
             for recording in desk.recordings
         )
-        self.menus.show_state(desk.source_kind, is_recording=desk.recording.wanted, is_kept=is_kept)
+        self.menus.show_state(
+            desk.source_kind,
+            is_recording=desk.recording.wanted,
+            is_kept=is_kept,
+            is_demo=desk.demo,
+        )
 
     def _show_disk(self) -> None:
         if self._place is not None:
@@ -320,6 +343,11 @@ class MainWindow(QMainWindow):
     def _act(self, action: NoticeAction) -> None:
         self._desk.act(action)
         self.bridge.look()
+
+    def _switch_demo(self, wanted: bool) -> None:
+        self._act(NoticeAction.START_DEMO if wanted else NoticeAction.LEAVE_DEMO)
+        # The change takes a while, in which the menu shows the market that is still there.
+        self._show_menus()
 
     def _dismiss(self, key: str) -> None:
         self._desk.dismiss(key)
@@ -334,11 +362,20 @@ class MainWindow(QMainWindow):
         self._preferences.appearance = appearance
         self.themes.set_appearance(appearance)
 
+    def _set_text_percent(self, percent: int) -> None:
+        self._preferences.text_percent = percent
+        self.themes.set_text_percent(percent)
+
     def _set_full_screen(self, wanted: bool) -> None:
-        if wanted:
-            self.showFullScreen()
-        else:
-            self.showNormal()
+        # A maximised window stays maximised behind the full screen.
+        full, state = Qt.WindowState.WindowFullScreen, self.windowState()
+        self.setWindowState(state | full if wanted else state & ~full)
+
+    def _find_symbol(self) -> None:
+        """Search for a symbol in this window, whichever window has the focus."""
+        self.dialogs.cancel_questions()
+        self.activateWindow()
+        self.top_bar.symbol_box.search_now()
 
     def _show_welcome(self) -> None:
         if self.welcome is not None:
@@ -358,34 +395,8 @@ class MainWindow(QMainWindow):
             panel.deleteLater()
         self._focus_first_pane()
 
-    def _manage_recordings(self) -> None:
-        if self.recordings is None:
-            # Imported here because the first picture does without it.
-            from orderbook_desktop.gui.dialogs.recordings import RecordingManager  # noqa: PLC0415
-
-            self.recordings = RecordingManager(self._desk, self.themes.theme, self)
-            self.recordings.commanded.connect(self.bridge.look)
-            self.bridge.desk_changed.connect(self.recordings.look)
-            self.themes.changed.connect(self.recordings.set_theme)
-        self.recordings.show()
-        self.recordings.raise_()
-        self.recordings.activateWindow()
-
-    def _show_space(self, place: RecordingPlace) -> None:
-        from orderbook_desktop.gui.dialogs.space_dialog import SpaceDialog  # noqa: PLC0415
-
-        SpaceDialog(place, self).open()
-
     def _show_keys(self) -> None:
-        # Imported here because the first picture does without it.
-        from orderbook_desktop.gui.dialogs.help import shortcuts_dialog  # noqa: PLC0415
-
-        shortcuts_dialog(self.actions_with_keys(), self).open()
-
-    def _show_about(self) -> None:
-        from orderbook_desktop.gui.dialogs.help import about_dialog  # noqa: PLC0415
-
-        about_dialog(self).open()
+        self.dialogs.show_keys(self.actions_with_keys())
 
     def _ask_to_close(self) -> None:
         self.close()

@@ -10,10 +10,13 @@ from PySide6.QtWidgets import QMainWindow, QMenu
 
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.gui.actions import Action, Choice, Command, Switch
-from orderbook_desktop.gui.theme import Appearance
+from orderbook_desktop.gui.theme import TEXT_PERCENTS, Appearance
 
-FIND_SYMBOL: Final = Action("&Find symbol…", "find a symbol: type, Up/Down, Enter", ("Ctrl+K", "/"))
-QUIT: Final = Action("&Quit", "quit", ("Ctrl+Q",), role=QAction.MenuRole.QuitRole)
+FIND_SYMBOL: Final = Action(
+    "&Find symbol…", "find a symbol: type, Up/Down, Enter", ("Ctrl+K", "/"), everywhere=True
+)
+QUIT: Final = Action("&Quit", "quit", ("Ctrl+Q",), role=QAction.MenuRole.QuitRole, everywhere=True)
+DEMO: Final = Action("&Demo market", "the demo, a made-up market without a network, and back")
 FINER: Final = Action("&Finer grouping", "finer grouping of the prices", ("[", "Ctrl+-"))
 COARSER: Final = Action(
     "&Coarser grouping", "coarser grouping of the prices", ("]", "Ctrl++", "Ctrl+=")
@@ -26,7 +29,12 @@ APPEARANCES: Final = {
     Appearance.DARK: Action("&Dark", "light text on a dark ground"),
     Appearance.LIGHT: Action("&Light", "dark text on a light ground"),
 }
-FULL_SCREEN: Final = Action("F&ull screen", "full screen, and back", ("F11",))
+TEXT_SIZES: Final = {
+    percent: Action(f"{percent} %", f"text of {percent} % of the system's size")
+    for percent in TEXT_PERCENTS
+}
+FULL_SCREEN: Final = Action("F&ull screen", "full screen, and back", ("F11",), everywhere=True)
+LEAVE_FULL_SCREEN: Final = Action("&Leave full screen", "leave full screen", ("Esc",))
 SOURCES: Final = {
     SourceKind.MONGO: Action(
         "&Recorded (through the database)", "source: the recorded book", ("Ctrl+1",)
@@ -46,7 +54,7 @@ SHOW_SPACE: Final = Action(
     "&Disk space and retention…", "the disk space of the recordings, and how much of them is kept"
 )
 SHOW_WELCOME: Final = Action("&Welcome", "what is recorded, where, and how much disk that takes")
-SHOW_KEYS: Final = Action("&Keyboard shortcuts", "all keys", ("F1",))
+SHOW_KEYS: Final = Action("&Keyboard shortcuts", "all keys", ("F1",), everywhere=True)
 SHOW_ABOUT: Final = Action(
     "&About Orderbook Desktop", "version and licence", role=QAction.MenuRole.AboutRole
 )
@@ -68,13 +76,14 @@ class Menus:
         self._window = window
         self._bound = {entry.action: entry for entry in (*bound, *of_panes)}
         self._made: dict[Action, QAction] = {}
-        self._add_menu("&File", (FIND_SYMBOL,), (QUIT,))
+        self._add_menu("&File", (FIND_SYMBOL,), (DEMO,), (QUIT,))
         view = self._add_menu(
             "&View", (FINER, COARSER), [entry.action for entry in of_panes], (SHOW_BROWSERS,)
         )
         view.addSeparator()
         self._fill_exclusive(view.addMenu("&Appearance"), APPEARANCES.values())
-        self._fill(view, (FULL_SCREEN,))
+        self._fill_exclusive(view.addMenu("&Text size"), TEXT_SIZES.values())
+        self._fill(view, (FULL_SCREEN, LEAVE_FULL_SCREEN))
         self._fill_exclusive(self._add_menu("&Source"), SOURCES.values())
         self._add_menu("&Recording", (RECORD, KEEP, MANAGE, SHOW_SPACE))
         self._add_menu("&Help", (SHOW_WELCOME, SHOW_KEYS, SHOW_ABOUT))
@@ -85,14 +94,27 @@ class Menus:
         return list(self._made.values())
 
     @property
+    def everywhere(self) -> list[QAction]:
+        """The actions whose keys work in all windows of the program."""
+        return [made for action, made in self._made.items() if action.everywhere]
+
+    @property
     def with_keys(self) -> list[Action]:
         """The actions that have keys, in the order of the menus."""
         return [action for action in self._made if action.keys]
 
-    def show_state(self, kind: SourceKind, *, is_recording: bool, is_kept: bool) -> None:
-        """Check the actions that are on: the source `kind`, recording and keeping."""
-        for action, is_on in ((SOURCES[kind], True), (RECORD, is_recording), (KEEP, is_kept)):
+    def show_state(
+        self, kind: SourceKind, *, is_recording: bool, is_kept: bool, is_demo: bool
+    ) -> None:
+        """Check the actions that are on: the source `kind`, recording, keeping and the demo."""
+        switches = ((SOURCES[kind], True), (RECORD, is_recording), (KEEP, is_kept), (DEMO, is_demo))
+        for action, is_on in switches:
             self._made[action].setChecked(is_on)
+
+    def show_full_screen(self, *, is_full: bool) -> None:
+        """Check whether the window has the full screen; only then it can be left by its key."""
+        self._made[FULL_SCREEN].setChecked(is_full)
+        self._made[LEAVE_FULL_SCREEN].setEnabled(is_full)
 
     def _add_menu(self, title: str, *groups: Sequence[Action]) -> QMenu:
         """Add a menu of `groups`, with lines between them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QEvent, QSize, Qt, QTimer
 from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
@@ -122,6 +122,18 @@ class StatusLine(QWidget):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
         """Show the fields that fit."""
         super().showEvent(event)
+        self._arrange()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
+        """Measure the fields anew after a change of the font."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            # The labels get the font later than this widget.
+            QTimer.singleShot(0, self, self._measure)
+
+    def _measure(self) -> None:
+        for name, label in self._labels.items():
+            self._widths[name] = label.sizeHint().width() + _SPACING if label.text() else 0
         self._arrange()
 
     def _set(self, name: str, text: str) -> None:

@@ -14,18 +14,19 @@ from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.symbol_box import SymbolBox
-from orderbook_desktop.gui.theme import Theme
+from orderbook_desktop.gui.theme import Theme, text_scale
 from orderbook_desktop.gui.window.badge import StateBadge
 from orderbook_desktop.gui.window.browser_control import BrowserControl
 from orderbook_desktop.gui.window.menus import COARSER, FIND_SYMBOL, FINER, RECORD
 
-# Below these widths the bar leaves out captions, then words, then the source switch, which the
-# menu has, too. So there is always room for the badge.
+# Below these widths, in pixels for text of the usual size, the bar leaves out captions, then words,
+# then the source switch, which the menu has, too. So there is always room for the badge.
 _COMPACT_BELOW: Final = 1_000
 _NARROW_BELOW: Final = 840
 _TIGHT_BELOW: Final = 760
 _SYMBOL_WIDTH: Final = 110
 _NARROW_SYMBOL_WIDTH: Final = 96
+_WIDEST_SYMBOL: Final = 240
 
 SOURCE_NAMES = {SourceKind.MONGO: "Recorded", SourceKind.DIRECT: "Direct"}
 _SOURCE_TIPS = {
@@ -138,8 +139,6 @@ class TopBar(QWidget):
         self.symbol_box = SymbolBox(self)
         keys = " or ".join(FIND_SYMBOL.key_names)
         self.symbol_box.setToolTip(f"Search the traded symbols ({keys})")
-        self.symbol_box.setMinimumWidth(_SYMBOL_WIDTH)
-        self.symbol_box.setMaximumWidth(240)
         self.source_switch = SourceSwitch(self)
         self.record_button = RecordButton(self)
         self.grouping_box = GroupingBox(preferences, self)
@@ -172,10 +171,13 @@ class TopBar(QWidget):
 
     def fit(self, width: int) -> None:
         """Leave out captions, words and switches that don't fit in a window `width` pixels wide."""
-        compact, narrow = width < _COMPACT_BELOW, width < _NARROW_BELOW
-        self.source_switch.setVisible(width >= _TIGHT_BELOW)
+        scale = text_scale(self)
+        compact, narrow = width < _COMPACT_BELOW * scale, width < _NARROW_BELOW * scale
+        self.source_switch.setVisible(width >= _TIGHT_BELOW * scale)
         self.record_button.show_compact(compact=narrow)
-        self.symbol_box.setMinimumWidth(_NARROW_SYMBOL_WIDTH if narrow else _SYMBOL_WIDTH)
+        least = _NARROW_SYMBOL_WIDTH if narrow else _SYMBOL_WIDTH
+        self.symbol_box.setMinimumWidth(round(least * scale))
+        self.symbol_box.setMaximumWidth(round(_WIDEST_SYMBOL * scale))
         self._group_label.setVisible(not compact)
         self._row.setSpacing(6 if compact else 8)
         if self.browser_control is not None:

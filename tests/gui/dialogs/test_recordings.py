@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
+from orderbook_desktop.gui.dialogs.question import Question
 from orderbook_desktop.gui.dialogs.recordings import RecordingManager
 from orderbook_desktop.gui.dialogs.recordings_model import COLUMNS, RecordingsModel
 from orderbook_desktop.gui.preferences import Preferences
@@ -76,6 +77,12 @@ def texts(model: QAbstractItemModel, row: int) -> list[str]:
 def symbols(manager: RecordingManager) -> list[str]:
     model = manager.table.model()
     return [texts(model, row)[0] for row in range(model.rowCount(QModelIndex()))]
+
+
+def confirm(manager: RecordingManager) -> None:
+    """Answer the question about a removal by the Return key."""
+    question = next(one for one in manager.findChildren(Question) if one.isVisible())
+    QTest.keyClick(question, Qt.Key.Key_Return)
 
 
 def select(manager: RecordingManager, *wanted: str) -> None:
@@ -249,6 +256,7 @@ def test_buttons_command_the_desk(manager: RecordingManager, desk: FakeDesk) -> 
     manager.start_button.click()
     select(manager, "ETH/USDT")
     manager.remove_button.click()
+    confirm(manager)
     select(manager, "BTC/USDT")
     manager.show_button.click()
     assert desk.commands == [
@@ -266,6 +274,8 @@ def test_keys_command_the_desk(manager: RecordingManager, desk: FakeDesk) -> Non
     select(manager, "BTC/USDT")
     for key in (Qt.Key.Key_Space, Qt.Key.Key_Space, Qt.Key.Key_Return, Qt.Key.Key_Delete):
         QTest.keyClick(manager.table, key)
+    assert [name for name, _ in desk.commands][2:] == ["select_symbol"]
+    confirm(manager)
     assert [name for name, _ in desk.commands] == [
         "stop_recording",
         "start_recording",
@@ -314,21 +324,21 @@ def test_the_window_opens_it_and_remembers_what_is_kept(
 ) -> None:
     keys = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
     QTest.keyClick(ladder_of(window), Qt.Key.Key_R, keys)
-    assert window.recordings is not None
-    qtbot.waitUntil(window.recordings.isVisible)
+    assert window.dialogs.recordings is not None
+    qtbot.waitUntil(window.dialogs.recordings.isVisible)
     desk.start_recording("ETH/USDT")
     desk.start_recording("SOL/USDT")
     desk.stop_recording("SOL/USDT")
     desk.recordings = (*desk.recordings, ON_SCREEN)
     window.bridge.look()
     assert preferences.recordings == {"ETH/USDT": True, "SOL/USDT": False}
-    assert window.recordings.model.rowCount() == 3
-    window.recordings.hide()
+    assert window.dialogs.recordings.model.rowCount() == 3
+    window.dialogs.recordings.hide()
     QTest.keyClick(ladder_of(window), Qt.Key.Key_R, keys)
-    qtbot.waitUntil(window.recordings.isVisible)
+    qtbot.waitUntil(window.dialogs.recordings.isVisible)
     # Each key acts at once.
-    assert len(window.recordings.selected) == 1
-    window.recordings.hide()
+    assert len(window.dialogs.recordings.selected) == 1
+    window.dialogs.recordings.hide()
 
 
 def test_the_last_removal_leads_to_the_field(manager: RecordingManager, desk: FakeDesk) -> None:
@@ -336,6 +346,7 @@ def test_the_last_removal_leads_to_the_field(manager: RecordingManager, desk: Fa
     select(manager, "BTC/USDT")
     manager.table.setFocus()
     QTest.keyClick(manager.table, Qt.Key.Key_Delete)
+    confirm(manager)
     assert manager.empty.isVisible()
     assert manager.focusWidget() is manager.symbol_box
     assert manager.symbol_box.popup is None
@@ -346,15 +357,63 @@ def test_what_was_stopped_is_not_begun_by_its_removal(
 ) -> None:
     # Without the stopped recording, the symbol on screen would be recorded again.
     show(manager, desk, replace(STOPPED, symbol="BTC/USDT"), STOPPED)
-    select(manager, "ETH/USDT")
-    manager.remove_button.click()
-    select(manager, "BTC/USDT")
-    manager.remove_button.click()
+    for symbol in ("ETH/USDT", "BTC/USDT"):
+        select(manager, symbol)
+        manager.remove_button.click()
+        confirm(manager)
     assert desk.commands == [
         ("remove_recording", "ETH/USDT"),
         ("set_recording", False),
         ("remove_recording", "BTC/USDT"),
     ]
+
+
+@pytest.mark.parametrize("first", ["start_button", "stop_button", "remove_button"])
+@pytest.mark.parametrize("status", [BUSY, STOPPED, ON_SCREEN, AWAY])
+def test_the_space_bar_alone_never_removes(
+    manager: RecordingManager, desk: FakeDesk, first: str, status: RecordingStatus
+) -> None:
+    show(manager, desk, status, replace(BUSY, symbol="A/USDT"))
+    select(manager, texts(manager.model, 0)[0])
+    button = getattr(manager, first)
+    if not button.isEnabled():
+        return
+    button.setFocus()
+    for _ in range(4):
+        active = QApplication.activeModalWidget() or manager
+        QTest.keyClick(active.focusWidget() or active, Qt.Key.Key_Space)
+    assert "remove_recording" not in {name for name, _ in desk.commands}
+    for question in manager.findChildren(Question):
+        question.reject()
+
+
+def test_a_removal_says_what_it_does(manager: RecordingManager, desk: FakeDesk) -> None:
+    show(manager, desk, BUSY, STOPPED)
+    asked = []
+    for chosen in (("BTC/USDT",), ("ETH/USDT",), ("BTC/USDT", "ETH/USDT")):
+        select(manager, *chosen)
+        manager.remove_button.click()
+        question = next(one for one in manager.findChildren(Question) if one.isVisible())
+        asked.append(question.text.text())
+        question.reject()
+    stays = " from the list? What has been recorded stays."
+    assert asked == [
+        f"Remove BTC/USDT{stays} It is no longer recorded, unless it is on screen.",
+        f"Remove ETH/USDT{stays}",
+        f"Remove 2 recordings{stays} They are no longer recorded, unless on screen.",
+    ]
+    assert desk.commands == []
+
+
+def test_what_ended_while_the_question_was_open_is_not_removed_again(
+    manager: RecordingManager, desk: FakeDesk
+) -> None:
+    show(manager, desk, BUSY, STOPPED)
+    manager.table.selectAll()
+    manager.remove_button.click()
+    show(manager, desk, STOPPED)
+    confirm(manager)
+    assert desk.commands == [("remove_recording", "ETH/USDT")]
 
 
 @pytest.mark.parametrize("width", [600, 900, 1_300])

@@ -11,6 +11,7 @@ from PySide6.QtGui import QAccessible, QColor, QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QCheckBox, QStyle, QStyleOptionButton, QWidget
 from pytestqt.qtbot import QtBot
+from shiboken6 import isValid
 
 from orderbook_desktop.app.window import PANES
 from orderbook_desktop.core.disk import DiskStatus, Retention
@@ -37,7 +38,8 @@ def dialog(host: QWidget, place: FakePlace) -> Iterator[SpaceDialog]:
     dialog = SpaceDialog(place, host)
     dialog.open()
     yield dialog
-    dialog.close()
+    if isValid(dialog):
+        dialog.close()
 
 
 def test_tells_honestly_what_is_used(dialog: SpaceDialog) -> None:
@@ -95,7 +97,47 @@ def test_each_widget_that_takes_the_focus_has_a_name(dialog: SpaceDialog) -> Non
     assert [widget for widget, name in names.items() if not name] == []
 
 
-def test_nothing_changes_without_apply(dialog: SpaceDialog, place: FakePlace) -> None:
+@pytest.mark.parametrize("field", ["by_age", "days", "by_size", "gigabytes", "ok_button"])
+def test_return_takes_the_choice_over_and_closes(
+    dialog: SpaceDialog, place: FakePlace, qtbot: QtBot, field: str
+) -> None:
+    dialog.activateWindow()
+    qtbot.waitUntil(dialog.isActiveWindow)
+    dialog.by_age.setChecked(True)
+    dialog.by_size.setChecked(True)
+    dialog.days.setFocus()
+    dialog.days.selectAll()
+    # The last digit is typed, and no other key but Return follows.
+    QTest.keyClicks(dialog.days, "21")
+    widget = getattr(dialog, field)
+    widget.setFocus()
+    QTest.keyClick(widget, Qt.Key.Key_Return)
+    assert place.chosen == [Retention(21, 50)]
+    assert not dialog.isVisible()
+
+
+@pytest.mark.parametrize("how", ["escape", "cancel", "close"])
+def test_escape_and_cancel_leave_all_as_it_was(
+    dialog: SpaceDialog, place: FakePlace, qtbot: QtBot, how: str
+) -> None:
+    dialog.by_age.setChecked(True)
+    if how == "escape":
+        QTest.keyClick(dialog.days, Qt.Key.Key_Escape)
+    elif how == "cancel":
+        QTest.mouseClick(dialog.cancel_button, Qt.MouseButton.LeftButton)
+    else:
+        dialog.close()
+    assert not dialog.isVisible()
+    assert place.chosen == []
+
+
+def test_ok_without_a_change_commands_nothing(dialog: SpaceDialog, place: FakePlace) -> None:
+    QTest.mouseClick(dialog.ok_button, Qt.MouseButton.LeftButton)
+    assert place.chosen == []
+    assert not dialog.isVisible()
+
+
+def test_nothing_changes_without_ok_or_apply(dialog: SpaceDialog, place: FakePlace) -> None:
     assert not dialog.apply_button.isEnabled()
     dialog.by_age.setChecked(True)
     dialog.days.setValue(14)

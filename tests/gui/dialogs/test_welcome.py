@@ -213,11 +213,13 @@ def test_chooses_a_symbol(start: Start, desk: FakeDesk) -> None:
     window = start()
     panel = panel_of(window)
     by_symbol = {button.text(): button for button in panel.symbol_buttons}
-    assert not by_symbol["BTC/USDT"].isEnabled()
+    assert by_symbol["BTC/USDT"].isChecked()
     QTest.mouseClick(by_symbol["ETH/USDT"], Qt.MouseButton.LeftButton)
     assert desk.commands == [("select_symbol", "ETH/USDT")]
     assert window.windowTitle().startswith("ETH/USDT")
-    assert by_symbol["BTC/USDT"].isEnabled()
+    assert [text for text, one in by_symbol.items() if one.isChecked()] == ["ETH/USDT"]
+    QTest.mouseClick(by_symbol["ETH/USDT"], Qt.MouseButton.LeftButton)
+    assert by_symbol["ETH/USDT"].isChecked()
 
 
 def test_leads_to_all_symbols(start: Start, qtbot: QtBot) -> None:
@@ -228,15 +230,20 @@ def test_leads_to_all_symbols(start: Start, qtbot: QtBot) -> None:
     assert window.top_bar.symbol_box.hasFocus()
 
 
-def test_the_demo_is_one_click_away(start: Start, desk: FakeDesk) -> None:
+def test_the_demo_is_one_click_away_and_one_click_back(start: Start, desk: FakeDesk) -> None:
     window = start()
     panel = panel_of(window)
     QTest.mouseClick(panel.demo_button, Qt.MouseButton.LeftButton)
     assert desk.commands == [("act", NoticeAction.START_DEMO)]
     desk.demo = True
     panel.show_desk()
-    assert not panel.demo_button.isVisible()
+    assert panel.demo_button.text() == "Leave the demo"
     assert "made-up market" in panel.title.text()
+    QTest.mouseClick(panel.demo_button, Qt.MouseButton.LeftButton)
+    assert desk.commands[1:] == [("act", NoticeAction.LEAVE_DEMO)]
+    desk.demo = False
+    panel.show_desk()
+    assert panel.demo_button.text() == "Try the demo"
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,8 @@ def test_notices_act_and_go(window: MainWindow, desk: FakeDesk) -> None:
     row = next(row for row in window.notice_bar.rows if row.notice.key == "offline")
     for button in row.findChildren(QPushButton):
         assert isinstance(button, QPushButton)
-        button.click()
+        if button.isVisible():
+            button.click()
     assert desk.commands == [("act", NoticeAction.START_DEMO), ("dismiss", "offline")]
     assert [row.notice.key for row in window.notice_bar.rows] == ["note"]
 

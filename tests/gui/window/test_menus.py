@@ -41,7 +41,8 @@ def whole(qapp: QApplication, qtbot: QtBot, preferences: Preferences) -> Iterato
 def test_every_declared_action_is_in_a_menu(whole: MainWindow) -> None:
     declared = [one for one in vars(menus).values() if isinstance(one, Action)]
     assert len(declared) > 10
-    declared += [*menus.APPEARANCES.values(), *menus.SOURCES.values()]
+    groups = (menus.APPEARANCES, menus.SOURCES, menus.TEXT_SIZES)
+    declared += [action for group in groups for action in group.values()]
     assert {one.text for one in declared} <= {made.text() for made in whole.menus.actions}
 
 

@@ -1,0 +1,93 @@
+"""The dialogs of the main window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject
+from PySide6.QtWidgets import QApplication, QDialog, QMainWindow, QWidget
+
+from orderbook_desktop.core.desk import Desk
+from orderbook_desktop.core.disk import RecordingPlace
+from orderbook_desktop.gui.actions import Action
+from orderbook_desktop.gui.theme import ThemeKeeper
+from orderbook_desktop.gui.window.bridge import DeskBridge
+
+if TYPE_CHECKING:
+    from orderbook_desktop.gui.dialogs.recordings import RecordingManager
+
+
+class WindowDialogs(QObject):
+    """Opens the dialogs of `window`, each of them at most once at a time.
+
+    The first picture does without dialogs, so their modules are imported with the first use.
+    """
+
+    def __init__(
+        self, window: QMainWindow, desk: Desk, themes: ThemeKeeper, bridge: DeskBridge
+    ) -> None:
+        super().__init__(window)
+        self._window = window
+        self._desk = desk
+        self._themes = themes
+        self._bridge = bridge
+        self.recordings: RecordingManager | None = None
+
+    def manage_recordings(self) -> None:
+        """Show the recording manager."""
+        if self.recordings is None:
+            from orderbook_desktop.gui.dialogs.recordings import RecordingManager  # noqa: PLC0415
+
+            manager = RecordingManager(self._desk, self._themes.theme, self._window)
+            manager.commanded.connect(self._bridge.look)
+            self._bridge.desk_changed.connect(manager.look)
+            self._themes.changed.connect(manager.set_theme)
+            self.recordings = manager
+        _bring_up(self.recordings)
+
+    def show_space(self, place: RecordingPlace) -> None:
+        """Show the disk space of `place`, and the retention."""
+        from orderbook_desktop.gui.dialogs.space_dialog import SpaceDialog  # noqa: PLC0415
+
+        _bring_up(self._opened(SpaceDialog) or SpaceDialog(place, self._window))
+
+    def show_keys(self, actions: Sequence[Action]) -> None:
+        """Show the list of the keys of `actions`."""
+        from orderbook_desktop.gui.dialogs.help import KeyList  # noqa: PLC0415
+
+        self._show_over_all(lambda parent: KeyList(actions, parent), KeyList)
+
+    def show_about(self) -> None:
+        """Show the program's version and licence."""
+        from orderbook_desktop.gui.dialogs.help import About  # noqa: PLC0415
+
+        _bring_up(self._opened(About) or About(self._window))
+
+    def cancel_questions(self) -> None:
+        """Cancel the questions that block the window."""
+        for dialog in self._visible():
+            if dialog.isModal():
+                dialog.reject()
+
+    def close_all(self) -> None:
+        """Close all dialogs, as their Escape key does."""
+        for dialog in self._visible():
+            dialog.reject()
+
+    def _show_over_all(self, make: Callable[[QWidget], QDialog], kind: type[QDialog]) -> None:
+        """Show a dialog that may be wanted while a question blocks the window."""
+        active = QApplication.activeModalWidget() or self._window
+        _bring_up(self._opened(kind) or make(active))
+
+    def _visible(self) -> list[QDialog]:
+        return [dialog for dialog in self._window.findChildren(QDialog) if dialog.isVisible()]
+
+    def _opened(self, kind: type[QDialog]) -> QDialog | None:
+        return next((dialog for dialog in self._visible() if isinstance(dialog, kind)), None)
+
+
+def _bring_up(dialog: QDialog) -> None:
+    dialog.show()
+    dialog.raise_()
+    dialog.activateWindow()
