@@ -58,7 +58,7 @@ async def test_a_lease_is_closed_after_an_error_too(engine: Engine) -> None:
     assert engine.closing("BTCUSDT") is not None
 
 
-@pytest.mark.allows_log(r"WARNING .*exchange\.stream: The exchange at .* can't be reached")
+@pytest.mark.allows_log(r"WARNING .*exchange\.stream\w*: The exchange at .* can't be reached")
 async def test_only_viewers_have_the_recorded_book_followed(engine: Engine) -> None:
     with engine.open_market("BTC/USDT", viewed=False) as recorder:
         session = recorder.session
