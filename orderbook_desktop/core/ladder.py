@@ -9,6 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from orderbook_desktop.core.horizon import Horizon
+from orderbook_desktop.core.known_depth import part_side
 from orderbook_desktop.core.levels import Int64Array, Levels
 from orderbook_desktop.core.units import INT64_MAX, Scale
 
@@ -32,11 +34,26 @@ class LadderSide:
 
     `prices` are row prices, `quantities` what rests there, `cumulative` the sum from the
     spread to the row, all in units.
+
+    The first `known` rows are known whole (`core.known_depth`). `edge` is the last known price;
+    None: the side has no end, or it is not known how deep. The rows from number `single` on are
+    single levels beyond the edge, with their own prices; no sum contains them.
     """
 
     prices: Sums
     quantities: Sums
     cumulative: Sums
+    known: int
+    single: int
+    edge: int | None
+
+    def is_least_size(self, index: int) -> bool:
+        """Return whether the quantity of the row is only a lower bound."""
+        return self.known <= index < self.single
+
+    def is_least_total(self, index: int) -> bool:
+        """Return whether the sum from the spread to the row is only a lower bound."""
+        return index >= self.known
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,27 +107,75 @@ def cumulate(quantities: Sums) -> Sums:
     return sums
 
 
-def build_side(levels: Levels, step: int, side: Side, rows: int | None = None) -> LadderSide:
-    """Group one side and cumulate it; `rows` limits the result to the best ones."""
+def build_side(
+    levels: Levels, step: int, side: Side, horizon: Horizon | None, rows: int | None = None
+) -> LadderSide:
+    """Group one side and cumulate it; `rows` limits the result to the best ones.
+
+    The group that the edge of `horizon` is in also has the levels beyond the edge; its total ends
+    at the edge.
+    """
     if step == 1:
         levels = Levels(levels.prices[:rows], levels.quantities[:rows])
-    prices, quantities = group_levels(levels, step, side)
-    prices, quantities = prices[:rows], quantities[:rows]
-    return LadderSide(prices, quantities, cumulate(quantities))
+    is_ask = side is Side.ASK
+    parted = part_side(levels, horizon, is_ask=is_ask)
+    if parted.edge is None:
+        prices, quantities = group_levels(levels, step, side)
+        prices, quantities = prices[:rows], quantities[:rows]
+        known = len(prices) if parted.is_proven else 0
+        # A group of a side that may have more levels is a lower bound; a level is not.
+        single = len(prices) if parted.is_proven or step > 1 else 0
+        return LadderSide(prices, quantities, cumulate(quantities), known, single, None)
+    edge = parted.edge
+    last = -(-edge // step) * step if is_ask else edge // step * step
+    inside = part_side(levels, _through(min(last, INT64_MAX), is_ask=is_ask), is_ask=is_ask)
+    prices, quantities = group_levels(inside.whole, step, side)
+    known = int(np.count_nonzero(prices <= edge if is_ask else prices >= edge))
+    single, beyond = len(prices), inside.beyond
+    known_sums = cumulate(quantities[:known])
+    edge_sums = _repeated(parted.whole.quantities, single - known + len(beyond.prices))
+    prices = np.concatenate((prices, beyond.prices))[:rows]
+    return LadderSide(
+        prices,
+        np.concatenate((quantities, beyond.quantities))[:rows],
+        np.concatenate((known_sums, edge_sums))[:rows],
+        min(known, len(prices)),
+        min(single, len(prices)),
+        edge,
+    )
+
+
+def _through(price: int, *, is_ask: bool) -> Horizon:
+    return Horizon(known_to=price) if is_ask else Horizon(known_from=price)
+
+
+def _repeated(quantities: Sums, count: int) -> Sums:
+    """Return the sum of `quantities`, `count` times."""
+    if not count:
+        return quantities[:0]
+    return np.repeat(cumulate(np.append(0, quantities))[-1:], count)
 
 
 def build_ladder(
-    bids: Levels, asks: Levels, scale: Scale, step: int, rows: int | None = None
+    bids: Levels,
+    asks: Levels,
+    scale: Scale,
+    step: int,
+    horizon: Horizon | None,
+    rows: int | None = None,
 ) -> Ladder:
-    """Return the ladder of a book's sides, `step` in price units, at most `rows` a side."""
+    """Return the ladder of a book's sides, `step` in price units, at most `rows` a side.
+
+    `horizon` has the book's scale; None: it is not known how deep the book is known.
+    """
     spread = twice_mid = None
     if len(bids.prices) and len(asks.prices):
         best_bid, best_ask = int(bids.prices[0]), int(asks.prices[0])
         spread, twice_mid = best_ask - best_bid, best_ask + best_bid
     return Ladder(
         scale,
-        build_side(bids, step, Side.BID, rows),
-        build_side(asks, step, Side.ASK, rows),
+        build_side(bids, step, Side.BID, horizon, rows),
+        build_side(asks, step, Side.ASK, horizon, rows),
         spread,
         twice_mid,
     )

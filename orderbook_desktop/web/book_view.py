@@ -10,12 +10,15 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.depth_curve import (
     Canvas,
     DepthCurve,
+    automatic_range,
     build_curve,
     middle_of,
-    natural_half_span,
     outline,
     size_in_view,
+    spikes,
+    unknown_from,
 )
+from orderbook_desktop.core.known_depth import AT_LEAST, side_text
 from orderbook_desktop.core.ladder import Ladder, LadderSide, Side, build_ladder
 from orderbook_desktop.core.number_format import (
     MarketFormat,
@@ -38,16 +41,21 @@ _CHART_WIDTH: Final = 1000
 _CHART_HEIGHT: Final = 240
 _COLUMNS: Final = 200
 _COLUMN: Final = _CHART_WIDTH // _COLUMNS
+_GRID: Final = "M0 60H1000M0 120H1000M0 180H1000"
 
 
 @dataclass(frozen=True, slots=True)
 class RowView:
-    """One row of the ladder. `bar` is the width of its bar, 0 to 50. Empty text: no level."""
+    """One row of the ladder. `bar` is the width of its bar, 0 to 50. Empty text: no level.
+
+    `beyond` is whether the row is beyond what is known.
+    """
 
     price: str = ""
     size: str = ""
     total: str = ""
     bar: int = 0
+    beyond: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +63,8 @@ class BookView:
     """A book as the fragment `book.html` shows it.
 
     `asks` and `bids` begin with the highest price, in reading order. `imbalance` is the bids'
-    share of the quantity in the rows, 0 to 50; None if the rows are empty. `step` is the
-    grouping step as decimal text. `page.js` uses `step`, `tick` and the `…_places`.
+    share of the quantity in the rows, 0 to 50; None if the rows are empty, or not known whole.
+    `step` is the grouping step as decimal text. `page.js` uses `step`, `tick` and the `…_places`.
     """
 
     symbol: str
@@ -89,7 +97,7 @@ def view_of(info: SymbolInfo, moment: Moment, badge: Badge, step: int) -> BookVi
     image = moment.image
     market = format_of(info, image)
     step_units = _at_scale(step, image.scale)
-    ladder = build_ladder(image.bids, image.asks, image.scale, step_units, ROWS)
+    ladder = build_ladder(image.bids, image.asks, image.scale, step_units, image.horizon, ROWS)
     most = max(_last_total(ladder.bids), _last_total(ladder.asks), 1)
     rows = _Rows(market, step_units, most)
     imbalance, imbalance_text = _imbalance(ladder)
@@ -154,14 +162,18 @@ class _Rows:
         columns = (side.prices.tolist(), side.quantities.tolist(), side.cumulative.tolist())
         rows = [
             RowView(
-                self.market.price(price, self.step),
-                self.market.quantity(size),
-                self.market.quantity(total),
+                self.market.price(price, self.step if index < side.single else 0),
+                self._quantity(size, is_least=side.is_least_size(index)),
+                self._quantity(total, is_least=side.is_least_total(index)),
                 total * _BAR_STEPS // self.most,
+                side.is_least_total(index),
             )
-            for price, size, total in zip(*columns, strict=True)
+            for index, (price, size, total) in enumerate(zip(*columns, strict=True))
         ]
         return rows + [RowView()] * (ROWS - len(rows))
+
+    def _quantity(self, units: int, *, is_least: bool) -> str:
+        return (AT_LEAST if is_least else "") + self.market.quantity(units)
 
 
 def _last_total(side: LadderSide) -> int:
@@ -175,7 +187,8 @@ def _percent(ladder: Ladder) -> str:
 
 def _imbalance(ladder: Ladder) -> tuple[int | None, str]:
     bids, asks = _last_total(ladder.bids), _last_total(ladder.asks)
-    if not bids + asks:
+    is_least = any(side.is_least_total(len(side.prices) - 1) for side in (ladder.bids, ladder.asks))
+    if is_least or not bids + asks:
         return None, ""
     percent = 100 * bids // (bids + asks)
     return _BAR_STEPS * bids // (bids + asks), f"{percent} % bids"
@@ -186,38 +199,94 @@ class DepthPaths:
     """The filled outlines of the depth chart, and the labels of its axes.
 
     The outlines are SVG paths in a box of `_CHART_WIDTH` by `_CHART_HEIGHT`; `depth_chart.js` draws
-    the same paths. Prices run from `low` to `high`, with the mid in the centre. `most` is the
-    quantity at the top. A side without levels has no outline.
+    the same paths. Prices run from `low` to `high`, and `middle` is between them. `most` is the
+    quantity at the top. A side without levels has no outline. `spikes` are the single levels beyond
+    what is known, `unknown` is the area beyond it, `edges` are its edges, and `grid` are the lines
+    behind all. `known` says how deep the sides are known.
     """
 
-    bids: str
-    asks: str
-    low: str
-    high: str
-    most: str
+    bids: str = ""
+    asks: str = ""
+    bid_spikes: str = ""
+    ask_spikes: str = ""
+    unknown: str = ""
+    edges: str = ""
+    grid: str = _GRID
+    low: str = ""
+    middle: str = ""
+    high: str = ""
+    most: str = ""
+    known: str = ""
 
 
-_EMPTY_CHART: Final = DepthPaths("", "", "", "", "")
+_EMPTY_CHART: Final = DepthPaths()
 
 
 def depth_paths(image: BookImage, market: MarketFormat) -> DepthPaths:
-    """Return the chart of a book in the window's first range; it is empty without levels."""
+    """Return the chart of a book in the window's own range; it is empty without levels."""
     if not (len(image.bids.prices) or len(image.asks.prices)):
         return _EMPTY_CHART
-    bids, asks = build_curve(image.bids, Side.BID), build_curve(image.asks, Side.ASK)
+    bids = build_curve(image.bids, Side.BID, image.horizon)
+    asks = build_curve(image.asks, Side.ASK, image.horizon)
     mid = middle_of(image.bids, image.asks)
-    half_span = natural_half_span(bids, asks, mid, market.tick)
-    low, high = mid - half_span, mid + half_span
+    low, high = automatic_range(bids, asks, mid, market.tick)
     top = max(size_in_view(curve, low, high) for curve in (bids, asks))
     canvas = Canvas(low, high, max(top, 1.0), _COLUMNS, _CHART_HEIGHT)
-    most = max(bids.at(math.ceil(low)).size, asks.at(math.floor(high)).size)
+    edges = [curve.depth.edge for curve in (bids, asks)]
+    at_edges = [_x(edge, canvas) for edge in edges if edge is not None and low <= edge <= high]
     return DepthPaths(
         bids=_path(bids, canvas),
         asks=_path(asks, canvas),
+        bid_spikes=_spikes(bids, canvas),
+        ask_spikes=_spikes(asks, canvas),
+        unknown=_unknown(bids, asks, canvas) + _unknown(asks, bids, canvas),
+        edges="".join(f"M{x} 0V{_CHART_HEIGHT}" for x in at_edges),
+        grid=f"{_GRID}M{_x(mid, canvas)} 0V{_CHART_HEIGHT}",
         low=_label(low, market),
+        middle=_label((low + high) / 2, market),
         high=_label(high, market),
-        most=_rounded(most, market),
+        most=_most(bids, asks, canvas, market),
+        known=_known(bids, asks, market),
     )
+
+
+def _x(price: float, canvas: Canvas) -> int:
+    """Return the x of a price in the box of the chart."""
+    return round((price - canvas.low) / (canvas.high - canvas.low) * _CHART_WIDTH)
+
+
+def _spikes(curve: DepthCurve, canvas: Canvas) -> str:
+    """Return a line for each single level beyond the edge that is in view."""
+    return "".join(
+        f"M{x * _COLUMN + _COLUMN // 2} {_CHART_HEIGHT}V{top}" for x, top in spikes(curve, canvas)
+    )
+
+
+def _unknown(curve: DepthCurve, other: DepthCurve, canvas: Canvas) -> str:
+    """Return the area beyond what is known of a side; empty where none is in view."""
+    price = unknown_from(curve, other)
+    if price is None:
+        return ""
+    x = min(max(_x(price, canvas), 0), _CHART_WIDTH)
+    ends = (0, x) if curve.side is Side.BID else (x, _CHART_WIDTH)
+    return "" if ends[0] == ends[1] else f"M{ends[0]} 0H{ends[1]}V{_CHART_HEIGHT}H{ends[0]}Z"
+
+
+def _most(bids: DepthCurve, asks: DepthCurve, canvas: Canvas, market: MarketFormat) -> str:
+    """Return the quantity at the top of the chart: the larger sum through the ends of the range."""
+    sums = bids.at(math.ceil(canvas.low)), asks.at(math.floor(canvas.high))
+    largest = max(sums, key=lambda point: point.size)
+    return (AT_LEAST if largest.is_least else "") + _rounded(largest.size, market)
+
+
+def _known(bids: DepthCurve, asks: DepthCurve, market: MarketFormat) -> str:
+    """Return how deep both sides are known, in words."""
+    texts = [
+        side_text(f"{curve.side.value}s", curve.depth, None if edge is None else market.price(edge))
+        for curve in (bids, asks)
+        for edge in (curve.depth.edge,)
+    ]
+    return ", ".join(texts).capitalize()
 
 
 def _path(curve: DepthCurve, canvas: Canvas) -> str:

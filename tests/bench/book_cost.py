@@ -66,7 +66,7 @@ class Ours:
         for side, levels in ((Side.BID, bids), (Side.ASK, asks)):
             levels.prices[:_TOP].tolist()
             levels.quantities[:_TOP].tolist()
-            build_curve(levels, side)
+            build_curve(levels, side, self._sync.book.horizon)
             group_levels(levels, _GROUP * 10**8, side)
 
     def final(self) -> tuple[Book, Book]:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.ladder import (
     Side,
     build_ladder,
@@ -97,7 +98,9 @@ def test_a_step_is_at_least_one_unit(step: int) -> None:
 def test_a_ladder_is_its_groups_cut_to_rows(
     bids: dict[int, int], asks: dict[int, int], step: int, rows: int | None
 ) -> None:
-    ladder = build_ladder(side_of(bids, Side.BID), side_of(asks, Side.ASK), Scale(2, 3), step, rows)
+    ladder = build_ladder(
+        side_of(bids, Side.BID), side_of(asks, Side.ASK), Scale(2, 3), step, Horizon(), rows
+    )
     assert ladder.scale == Scale(2, 3)
     for levels, side, shown in ((bids, Side.BID, ladder.bids), (asks, Side.ASK, ladder.asks)):
         expected = grouped_one_by_one(levels, step, side)[:rows]
@@ -114,7 +117,7 @@ def test_a_ladder_is_its_groups_cut_to_rows(
 
 
 def test_a_cut_side_sums_what_it_shows() -> None:
-    side = build_side(side_of({5: 1, 4: 2, 3: 4}, Side.BID), 1, Side.BID, rows=2)
+    side = build_side(side_of({5: 1, 4: 2, 3: 4}, Side.BID), 1, Side.BID, Horizon(), rows=2)
     assert side.prices.tolist() == [5, 4]
     assert side.cumulative.tolist() == [1, 3]
 
@@ -123,6 +126,57 @@ def test_a_cut_side_sums_what_it_shows() -> None:
     ("bid", "ask", "percent"), [(99, 101, 2.0), (101, 99, -2.0), (5, 5, 0.0), (0, 0, None)]
 )
 def test_the_spread_in_percent(bid: int, ask: int, percent: float | None) -> None:
-    ladder = build_ladder(side_of({bid: 1}, Side.BID), side_of({ask: 1}, Side.ASK), Scale(), 7)
+    sides = side_of({bid: 1}, Side.BID), side_of({ask: 1}, Side.ASK)
+    ladder = build_ladder(*sides, Scale(), 7, Horizon())
     assert ladder.spread == ask - bid
     assert ladder.spread_percent == percent
+
+
+ENDS = st.one_of(st.none(), st.integers(0, 320))
+
+
+@given(LEVELS, SIDES, st.integers(1, 60), ENDS, st.none() | st.integers(0, 30))
+@example({299: 5, 1: 7}, Side.BID, 10, 295, None)
+@example({12: 5}, Side.ASK, 10, 3, None)
+@example({INT64_MAX: INT64_MAX, 3: INT64_MAX, 2: 1}, Side.ASK, 7, INT64_MAX - 1, None)
+def test_rows_beyond_the_edge_are_single_and_in_no_sum(
+    levels: dict[int, int], side: Side, step: int, edge: int | None, rows: int | None
+) -> None:
+    is_ask = side is Side.ASK
+    horizon = Horizon(known_to=edge) if is_ask else Horizon(known_from=edge)
+    found = build_side(side_of(levels, side), step, side, horizon, rows)
+    inside = {at: q for at, q in levels.items() if horizon.knows(at, is_ask=is_ask)}
+    for at, (price, size, total) in enumerate(
+        zip(
+            found.prices.tolist(), found.quantities.tolist(), found.cumulative.tolist(), strict=True
+        )
+    ):
+        # What a row at this price covers: a group, or a single price beyond the edge's group.
+        is_single = at >= found.single
+        reach = 1 if is_single else step
+        covered = range(price - reach + 1, price + 1) if is_ask else range(price, price + reach)
+        assert size == sum(q for level, q in levels.items() if level in covered)
+        assert total == sum(
+            q for level, q in inside.items() if (level <= price) == is_ask or level == price
+        )
+        is_known = horizon.knows(price, is_ask=is_ask)
+        assert found.is_least_total(at) == (not is_known)
+        assert found.is_least_size(at) == (not is_known and not is_single)
+        if is_single:
+            assert price in levels
+    assert found.edge == edge
+    shown = list(found.prices.tolist())
+    assert shown == sorted(set(shown), reverse=not is_ask)
+    if rows is None:
+        assert sum(found.quantities.tolist()) == sum(levels.values())
+
+
+@pytest.mark.parametrize(("step", "is_least_size"), [(1, False), (10, True)])
+def test_where_it_is_not_known_how_deep_every_sum_is_a_lower_bound(
+    step: int, is_least_size: bool
+) -> None:
+    found = build_side(side_of({5: 1, 14: 2, 25: 4}, Side.ASK), step, Side.ASK, None)
+    assert found.cumulative.tolist() == [1, 3, 7]
+    assert [found.is_least_total(at) for at in range(3)] == [True] * 3
+    assert [found.is_least_size(at) for at in range(3)] == [is_least_size] * 3
+    assert found.edge is None

@@ -10,7 +10,7 @@ from itertools import cycle
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.desk import NextAttempt, Notice, NoticeAction, NoticeLevel
-from orderbook_desktop.core.events import decode_diff, decode_snapshot
+from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
@@ -62,9 +62,11 @@ class FakeSource:
     def look(self) -> BookLook:
         return BookLook(self.book, self.status)
 
-    def load(self, bids: Pairs, asks: Pairs) -> None:
+    def load(self, bids: Pairs, asks: Pairs, depth: int | None = 100_000) -> None:
+        """Load the answer to a request for `depth` levels; None: it is not known how deep it is."""
         payload = {"lastUpdateId": self._next_id - 1, "bids": bids, "asks": asks}
-        self.book.load(decode_snapshot(json.dumps(payload).encode(), self.market, EVENT_MS))
+        snapshot = decode_snapshot(json.dumps(payload).encode(), self.market, EVENT_MS)
+        self.book.load(snapshot if depth is None else answered(snapshot, depth))
         self.status = replace(self.status, state=FeedState.SYNCED, last_received_ns=NOW_NS)
 
     def apply(self, bids: Pairs, asks: Pairs) -> None:

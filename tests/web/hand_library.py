@@ -34,8 +34,8 @@ class HandBook:
     def look(self) -> BookLook:
         return BookLook(self.book, self.status)
 
-    def load(self, bids: Pairs, asks: Pairs, depth: int | None = None) -> None:
-        """Make the book known; with `depth` by an answer to a request for so many levels."""
+    def load(self, bids: Pairs, asks: Pairs, depth: int | None = 100_000) -> None:
+        """Load the answer to a request for `depth` levels; None: it is not known how deep it is."""
         self._id += 10
         payload = json.dumps({"lastUpdateId": self._id, "bids": bids, "asks": asks})
         snapshot = decode_snapshot(payload.encode(), self.market, 1_700_000_000_000)

@@ -36,6 +36,8 @@ async def test_a_book_is_as_documented(client: httpx.AsyncClient) -> None:
         "asks": [["100.03000000", "0.50000000"], ["100.04000000", "1.00000000"]],
         "status": "synced",
         "eventTime": 1_700_000_000_000,
+        "knownFrom": None,
+        "knownTo": None,
     }
     BookAnswer.model_validate(book)
 
@@ -47,6 +49,8 @@ async def test_a_book_says_how_deep_it_is_known(
     book = await _json(client, "/api/book?symbol=BTC/USDT")
     assert (book["knownFrom"], book["knownTo"]) == ("9.25000000", None)
     BookAnswer.model_validate(book)
+    library.btc.load([("9.5", "1")], [], depth=None)
+    assert "knownFrom" not in await _json(client, "/api/book?symbol=BTC/USDT")
 
 
 async def test_the_default_symbol_and_another_spelling(client: httpx.AsyncClient) -> None:

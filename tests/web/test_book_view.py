@@ -175,3 +175,50 @@ def test_every_number_of_5000_wide_levels_is_the_true_one(bids: list[int], asks:
 
 def _units(text: str) -> int:
     return int(Decimal(text.replace(",", "")).scaleb(8))
+
+
+FEW = [("100.50", "1"), ("100.00", "3"), ("99.50", "2")], [("101.00", "2"), ("102.00", "4")]
+
+
+class TestUnknownDepth:
+    @pytest.fixture
+    def cut(self, library: HandLibrary) -> HandLibrary:
+        """A book known from 99.50 to 102; single levels far beyond are larger than the rest."""
+        library.btc.load(*FEW, depth=2)
+        library.btc.change([("50.25", "700")], [("190.00", "0.5")])
+        return library
+
+    async def test_rows_beyond_are_single_and_say_so(self, cut: HandLibrary) -> None:
+        view = _view(cut, "10")
+        rows = [(row.price, row.size, row.total, row.beyond) for row in view.bids if row.price]
+        assert rows == [
+            ("100", "4.00000", "4.00000", False),
+            ("90", "≥ 2.00000", "≥ 6.00000", True),
+            ("50.25", "700.00000", "≥ 6.00000", True),
+        ]
+        assert [row.total for row in view.asks if row.price] == ["≥ 6.00000", "≥ 6.00000"]
+
+    async def test_the_chart_ends_at_the_edges_and_names_them(self, cut: HandLibrary) -> None:
+        chart = _view(cut).chart
+        assert (chart.low, chart.high) == ("99.50", "102.00")
+        assert chart.known == "Bids known to 99.50, asks known to 102.00"
+        assert chart.edges == "M0 0V240M1000 0V240"
+        assert chart.most == "6"
+
+    async def test_shares_of_lower_bounds_are_not_shown(self, cut: HandLibrary) -> None:
+        view = _view(cut, "10")
+        assert (view.imbalance, view.imbalance_text) == (None, "")
+        cut.btc.load(*FEW)
+        view = _view(cut, "10")
+        assert view.imbalance_text == "50 % bids"
+        assert view.chart.known == "All bids known, all asks known"
+
+    async def test_where_it_is_not_known_how_deep_everything_says_so(
+        self, library: HandLibrary
+    ) -> None:
+        library.btc.load(*FEW, depth=None)
+        view = _view(library)
+        assert view.chart.known == "Bids not known how deep, asks not known how deep"
+        assert all(row.total.startswith("≥ ") for row in view.bids if row.price)
+        assert view.chart.most.startswith("≥ ")
+        assert view.imbalance is None

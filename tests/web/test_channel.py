@@ -303,6 +303,8 @@ def _message(channel: Channel, last_seq: int | None) -> dict[str, Any]:
 async def test_a_stream_says_how_deep_the_book_is_known_and_when_that_changes(
     channel: Channel, book: HandBook
 ) -> None:
+    book.load([("9.5", "1")], [], depth=None)
+    channel.look()
     assert "knownFrom" not in _message(channel, None)
     book.load([("9.5", "1"), ("9.25", "2")], [("9.75", "1")], depth=2)
     channel.look()
@@ -320,7 +322,7 @@ async def test_a_stream_says_how_deep_the_book_is_known_and_when_that_changes(
         assert (diff["kind"], diff["knownFrom"], diff["knownTo"]) == ("diff", "9", "10")
     third = channel.moment.seq
     # That it is not known any more is told by a book without it.
-    book.load([("9.5", "1")], [])
+    book.load([("9.5", "1")], [], depth=None)
     channel.look()
     whole = _message(channel, third)
     assert whole["kind"] == "book"

@@ -14,6 +14,8 @@ from orderbook_desktop.gui.number_font import NumberMetrics
 from orderbook_desktop.gui.theme import Theme
 
 _DEAD_BAND: Final = 0.06
+# So much of the half span shows a curve, however far the person zooms or pans.
+_KEPT_IN_VIEW: Final = 0.2
 _TAG_PADDING: Final = 5
 
 
@@ -39,61 +41,86 @@ def ticks_between(low: float, high: float, step: int) -> range:
 
 @dataclass(slots=True)
 class PriceView:
-    """The range of prices in view, in price units: `centre` ± `half_span`.
+    """The range of prices in view, in price units: `low` to `high`.
 
-    The range follows the mid with a dead band, so that small moves of the price don't move the
-    picture. `chosen_share` is the half span that the person chose, as a share of the mid; None is
-    the automatic range. `panned` is true after the person has moved the range off the mid.
+    By itself the range is the automatic one. After a zoom it follows the mid with a dead band, so
+    that small moves of the price don't move the picture: the mid stays about where it is on screen.
+    `chosen_share` is the half span that the person chose, as a share of the mid; None is the
+    automatic range. `panned` is true after the person has moved the range; then it stands still.
     """
 
     chosen_share: float | None = None
-    centre: float = 0.0
-    half_span: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
     panned: bool = False
+    # How far the centre is from the mid, in half spans.
+    _offset: float = 0.0
 
     @property
-    def low(self) -> float:
-        """The lowest price in view."""
-        return self.centre - self.half_span
+    def centre(self) -> float:
+        """The price in the middle of the range."""
+        return (self.low + self.high) / 2
 
     @property
-    def high(self) -> float:
-        """The highest price in view."""
-        return self.centre + self.half_span
+    def half_span(self) -> float:
+        """Half of the range."""
+        return (self.high - self.low) / 2
 
-    def follow(self, mid: float, natural: float) -> None:
-        """Follow the mid to `mid`; the automatic range is `mid` ± about `natural`."""
+    def follow(self, mid: float, automatic: tuple[float, float]) -> None:
+        """Follow the mid to `mid`; `automatic` is the lowest and highest price of that range."""
+        if self.chosen_share is None and not self.panned:
+            self.low, self.high = automatic
+            return
+        half = self.half_span
         if self.chosen_share is not None:
-            self.half_span = max(1.0, self.chosen_share * mid)
-        elif not natural / 1.6 <= self.half_span <= natural * 1.6:
-            self.half_span = max(1.0, natural)
-        if not self.panned and abs(mid - self.centre) > _DEAD_BAND * self.half_span:
-            self.centre = mid
+            half = max(1.0, self.chosen_share * mid)
+        # A range that was never in use yet begins with the mid in its middle.
+        centre = self.centre or mid
+        wanted = centre if self.panned else mid + self._offset * half
+        self._set(centre if abs(wanted - centre) <= _DEAD_BAND * half else wanted, half)
 
-    def zoom(self, factor: float, mid: float, narrowest: float) -> None:
-        """Show `factor` times the range, keeping the mid where it is on screen.
+    def zoom(self, factor: float, at: float, mid: float, limits: tuple[float, float]) -> None:
+        """Show `factor` times the range, keeping the price `at` where it is on screen.
 
-        `narrowest` is the least half span, in price units.
+        `limits` are the least and the greatest half span, in price units.
         """
         if mid <= 0 or self.half_span <= 0:
             return
-        wanted = min(max(self.half_span * factor, narrowest), mid)
-        self.centre = mid + (self.centre - mid) * wanted / self.half_span
-        self.half_span = wanted
-        self.chosen_share = wanted / mid
+        half = max(min(self.half_span * factor, limits[1]), limits[0])
+        self._set(at + (self.centre - at) * half / self.half_span, half)
+        self.chosen_share = half / mid
+        self._offset = (self.centre - mid) / half
 
     def pan(self, share: float) -> None:
         """Move by `share` of the width towards higher prices."""
-        self.centre += share * 2 * self.half_span
+        self._set(self.centre + share * 2 * self.half_span, self.half_span)
         self.panned = True
+
+    def keep_in_view(self, spans: Sequence[tuple[float, float]], mid: float) -> None:
+        """Move as little as needed for a part of one of `spans` of prices to be in view."""
+        if not spans or self.half_span <= 0:
+            return
+        margin = _KEPT_IN_VIEW * self.half_span
+        moves = [
+            max(0.0, first - (self.high - margin)) + min(0.0, last - (self.low + margin))
+            for first, last in spans
+        ]
+        move = min(moves, key=abs)
+        if move:
+            self._set(self.centre + move, self.half_span)
+            self._offset = (self.centre - mid) / self.half_span
 
     def reset(self, *, keep_zoom: bool = False) -> None:
         """Follow the mid again, at the automatic range unless `keep_zoom`."""
         self.panned = False
-        self.centre = 0.0
+        self._offset = self.low = self.high = 0.0
         if not keep_zoom:
             self.chosen_share = None
-            self.half_span = 0.0
+
+    def _set(self, centre: float, half: float) -> None:
+        # There are no prices below 0.
+        centre = max(centre, half)
+        self.low, self.high = centre - half, centre + half
 
 
 def scale_top(largest: float, before: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import EMPTY, Levels
 from orderbook_desktop.core.number_format import MarketFormat, market_format
 from orderbook_desktop.core.sources import BookLook
@@ -19,7 +20,8 @@ class BookFrame:
     """The book as one frame shows it.
 
     `bids` and `asks` are empty while the book is unknown. `problem` is a sentence if the book
-    cannot be read, else empty. `event_ms` is 0 while no event is known.
+    cannot be read, else empty. `event_ms` is 0 while no event is known. `horizon` are the prices
+    within which the book is whole, at the scale of `format`; None: it is not known how deep.
     """
 
     symbol: SymbolInfo
@@ -29,6 +31,7 @@ class BookFrame:
     asks: Levels
     update_id: int
     event_ms: int
+    horizon: Horizon | None
     problem: str = ""
 
     @property
@@ -62,6 +65,7 @@ def read_frame(symbol: SymbolInfo, look: BookLook) -> BookFrame:
         asks,
         book.last_update_id,
         book.event_ms,
+        book.horizon,
         problem,
     )
 

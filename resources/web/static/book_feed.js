@@ -16,10 +16,19 @@ function level([price, size]) {
   return { price: units(price), size: units(size), at: Number(price), amount: Number(size) };
 }
 
-class Side {
+export class Side {
   constructor(pairs, outward) {
     this.outward = outward; // 1n for asks, whose prices rise from the best one outward, else -1n.
     this.levels = pairs.map(level);
+    this.edge = null;
+    this.proven = false;
+  }
+
+  // Sets how deep the side is known (see known_depth.js). An undefined `edge`: that is not known.
+  setEdge(edge) {
+    this.proven = edge !== undefined;
+    this.edge = edge ? units(edge) : null;
+    this.edgeAt = edge ? Number(edge) : null;
   }
 
   set(pair) {
@@ -86,6 +95,10 @@ export class BookFeed {
     if (message.kind === "diff") {
       for (const pair of message.bids) this.bids.set(pair);
       for (const pair of message.asks) this.asks.set(pair);
+    }
+    if (message.kind === "book" || "knownFrom" in message) {
+      this.bids.setEdge(message.knownFrom);
+      this.asks.setEdge(message.knownTo);
     }
     const { run, seq, status, detail, lastUpdateId, ageMs, demo } = message;
     const bornAt = ageMs === null ? null : this.heardAt - ageMs;

@@ -2,6 +2,7 @@
 // size between the mid and its price.
 
 import { HEIGHT, WIDTH } from "./depth_chart.js";
+import { depthText, wholeCount } from "./known_depth.js";
 import { put } from "./ladder.js";
 import { decimal, rounded } from "./numbers.js";
 
@@ -61,19 +62,23 @@ export class Crosshair {
   reading() {
     const { low, mid, high, most } = this.chart;
     const price = low + ((high - low) * this.step) / STEPS;
-    const { levels } = price < mid ? this.feed.bids : this.feed.asks;
+    const side = price < mid ? this.feed.bids : this.feed.asks;
+    const outward = Number(side.outward);
     let total = 0n, amount = 0;
-    for (const level of levels) {
+    for (const level of side.levels.slice(0, wholeCount(side))) {
       if (Math.abs(level.at - mid) > Math.abs(price - mid)) break;
       total += level.size;
       amount += level.amount;
     }
     const { base, quote } = this.names;
     const away = percents.format(100 * (price / mid - 1));
+    const size = `${decimal(total, this.places.size)} ${base}`;
+    const isLeast = !side.proven || (side.edge !== null && (price - side.edgeAt) * outward > 0);
+    const edge = side.edge === null ? null : decimal(side.edge, this.places.price);
     const parts = [
       `${rounded(price, this.places.price)} ${quote}`,
       `${away} %`,
-      `${decimal(total, this.places.size)} ${base}`,
+      isLeast ? `at least ${size}; ${depthText(edge)}` : size,
     ];
     return { text: parts.join(" · "), y: HEIGHT * (1 - amount / most) };
   }

@@ -4,6 +4,7 @@ import { BookFeed } from "./book_feed.js";
 import { announce, reloadIncomplete, showDemo, submitOnChoice } from "./choice.js";
 import { Crosshair } from "./crosshair.js";
 import { depthChart } from "./depth_chart.js";
+import { AT_LEAST, sideText } from "./known_depth.js";
 import { groups, put, show } from "./ladder.js";
 import { decimal, rounded, share, short, units } from "./numbers.js";
 
@@ -30,7 +31,7 @@ const feed = new BookFeed(`/stream?symbol=${encodeURIComponent(book.dataset.symb
 // A row's price has no more places than the step.
 function group(text) {
   step = units(text);
-  rowPlaces = { price: text.split(".")[1]?.length ?? 0, size: places.size };
+  rowPlaces = { price: text.split(".")[1]?.length ?? 0, tick: places.price, size: places.size };
 }
 
 function draw() {
@@ -47,7 +48,7 @@ function draw() {
   const most = [askTotal, bidTotal, 1n].reduce((left, right) => (left > right ? left : right));
   show(asks, askRows, most, rowPlaces);
   show(bids, bidRows, most, rowPlaces);
-  drawStrip(bidTotal, askTotal);
+  drawStrip(bidTotal, askTotal, [askRows, bidRows].some((rows) => rows.at(-1)?.least));
   drawChart();
   book.dataset.updateId = feed.lastUpdateId;
 }
@@ -62,30 +63,45 @@ function drawState() {
   announce(state);
 }
 
-function drawStrip(bidTotal, askTotal) {
+// With `least` a total is only a lower bound, so the sides can't be compared.
+function drawStrip(bidTotal, askTotal, least) {
   const bid = feed.bids.levels[0]?.price;
   const ask = feed.asks.levels[0]?.price;
   const known = bid !== undefined && ask !== undefined;
   const mid = known ? decimal((bid + ask) / 2n, places.price) : "–";
   const spread = known ? decimal(ask - bid, places.price) : "–";
-  for (const id of ["mid", "row-mid", "chart-mid"]) put(by(id), mid);
+  for (const id of ["mid", "row-mid"]) put(by(id), mid);
   for (const id of ["spread", "row-spread"]) put(by(id), spread);
   const percent = known ? (200 * Number(ask - bid)) / Number(ask + bid) : 0;
   put(by("spread-percent"), known ? share(percent) : "");
-  const both = bidTotal + askTotal;
+  const both = least ? 0n : bidTotal + askTotal;
   put(by("imbalance"), both ? `${(100n * bidTotal) / both} % bids` : "–");
   by("imbalance-bar").className = `w${both ? (50n * bidTotal) / both : 25}`;
 }
 
 function drawChart() {
   const chart = depthChart(feed.bids, feed.asks, Number(book.dataset.tick));
-  by("bid-area").setAttribute("d", chart?.bids ?? "");
-  by("ask-area").setAttribute("d", chart?.asks ?? "");
+  const paths = {
+    "bid-area": chart?.bids, "ask-area": chart?.asks, unknown: chart?.unknown,
+    "bid-spikes": chart?.bidSpikes, "ask-spikes": chart?.askSpikes,
+    edges: chart?.edges, grid: chart?.grid,
+  };
+  for (const [id, path] of Object.entries(paths)) by(id).setAttribute("d", path ?? "");
   crosshair.show(feed, chart);
-  for (const name of ["low", "high"]) {
-    put(by(`chart-${name}`), chart ? rounded(Math.max(0, chart[name]), places.price) : "");
+  const ends = chart && { low: chart.low, middle: (chart.low + chart.high) / 2, high: chart.high };
+  for (const name of ["low", "middle", "high"]) {
+    put(by(`chart-${name}`), chart ? rounded(Math.max(0, ends[name]), places.price) : "");
   }
-  put(by("chart-most"), chart ? short(chart.mostSize, chart.most >= 1 ? 2 : places.size) : "");
+  const most = chart ? short(chart.mostSize, chart.most >= 1 ? 2 : places.size) : "";
+  put(by("chart-most"), (chart?.mostIsLeast ? AT_LEAST : "") + most);
+  const known = { bids: feed.bids, asks: feed.asks };
+  const words = Object.entries(known).map(([name, side]) =>
+    sideText(name, side, side.edge === null ? null : decimal(side.edge, places.price)));
+  put(by("known"), chart ? capitalized(words.join(", ")) : "");
+}
+
+function capitalized(text) {
+  return text[0].toUpperCase() + text.slice(1);
 }
 
 function drawAge() {

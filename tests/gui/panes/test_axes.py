@@ -58,53 +58,76 @@ def test_labels_are_no_finer_than_the_tick(qapp: QApplication) -> None:
 
 
 class TestPriceView:
-    def test_takes_the_natural_range_first(self) -> None:
+    def test_takes_the_automatic_range(self) -> None:
         view = PriceView()
-        view.follow(1_000, 50)
-        assert (view.low, view.high) == (950, 1_050)
+        view.follow(1_000, (950, 1_040))
+        assert (view.low, view.high) == (950, 1_040)
+        view.follow(1_001, (951, 1_041))
+        assert (view.low, view.high) == (951, 1_041)
 
-    def test_stands_still_while_the_mid_trembles_and_follows_when_it_moves(self) -> None:
+    def test_zoomed_it_stands_still_while_the_mid_trembles_and_follows_when_it_moves(self) -> None:
         view = PriceView()
-        view.follow(1_000, 50)
-        view.follow(1_002, 60)
-        assert (view.centre, view.half_span) == (1_000, 50)
-        view.follow(1_010, 60)
+        view.follow(1_000, (900, 1_100))
+        view.zoom(0.5, 1_000, 1_000, (1, 100))
+        view.follow(1_002, (900, 1_100))
+        assert view.centre == 1_000
+        view.follow(1_010, (900, 1_100))
         assert view.centre == 1_010
 
-    def test_zooming_keeps_the_mid_where_it_is(self) -> None:
+    @given(st.floats(0.3, 3), st.floats(900, 1_100))
+    def test_zooming_keeps_the_price_under_the_pointer_where_it_is(
+        self, factor: float, at: float
+    ) -> None:
         view = PriceView()
-        view.follow(1_000, 50)
-        view.pan(0.25)
-        place = (1_000 - view.low) / (view.high - view.low)
-        view.zoom(0.5, 1_000, 1)
-        assert view.half_span == 25
-        assert (1_000 - view.low) / (view.high - view.low) == pytest.approx(place)
+        view.follow(1_000, (900, 1_100))
+        place = (at - view.low) / (view.high - view.low)
+        view.zoom(factor, at, 1_000, (1, 300))
+        assert view.half_span == pytest.approx(100 * factor)
+        assert (at - view.low) / (view.high - view.low) == pytest.approx(place)
+        # And then the mid stays about where it is on screen.
+        mid_at = (1_000 - view.low) / (view.high - view.low)
+        view.follow(2_000, (900, 1_100))
+        assert (2_000 - view.low) / (view.high - view.low) == pytest.approx(mid_at, abs=0.04)
 
     def test_a_chosen_zoom_is_kept_as_a_share_of_another_mid(self) -> None:
         view = PriceView()
-        view.follow(1_000, 50)
-        view.zoom(0.5, 1_000, 1)
+        view.follow(1_000, (950, 1_050))
+        view.zoom(0.5, 980, 1_000, (1, 100))
         view.reset(keep_zoom=True)
-        view.follow(200, 50)
+        view.follow(200, (150, 250))
         assert (view.centre, view.half_span) == (200, 5)
 
     def test_zoom_has_limits(self) -> None:
         view = PriceView()
-        view.follow(1_000, 50)
-        view.zoom(1e-9, 1_000, 5)
+        view.follow(1_000, (950, 1_050))
+        view.zoom(1e-9, 1_000, 1_000, (5, 400))
         assert view.half_span == 5
-        view.zoom(1e9, 1_000, 5)
-        assert view.half_span == 1_000
+        view.zoom(1e9, 1_000, 1_000, (5, 400))
+        assert view.half_span == 400
 
     def test_panned_it_stays_until_reset(self) -> None:
         view = PriceView()
-        view.follow(1_000, 50)
+        view.follow(1_000, (950, 1_050))
         view.pan(0.5)
-        view.follow(1_040, 50)
+        view.follow(1_040, (990, 1_090))
         assert view.centre == 1_050
         view.reset()
-        view.follow(1_040, 50)
+        view.follow(1_040, (990, 1_090))
         assert view.centre == 1_040
+
+    @given(st.floats(-9, 9), st.floats(0.01, 100), st.floats(0, 2_000))
+    def test_a_curve_stays_in_view(self, pan: float, factor: float, at: float) -> None:
+        spans = [(900, 990), (1_010, 1_200)]
+        view = PriceView()
+        view.follow(1_000, (900, 1_100))
+        for turn in range(2):
+            if turn:
+                view.zoom(factor, at, 1_000, (1, 500))
+            else:
+                view.pan(pan)
+            view.keep_in_view(spans, 1_000)
+            assert any(first < view.high and last > view.low for first, last in spans)
+            assert view.low >= 0
 
 
 def test_the_size_axis_grows_at_once_and_shrinks_late() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
-from orderbook_desktop.core.checkpoint import image_of
+from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import Levels
+from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import Scale, format_units
 from orderbook_desktop.web.book_view import depth_paths, format_of
 from orderbook_desktop.web.options import WebOptions
@@ -20,14 +24,35 @@ from tests.web.threaded import serving
 
 pytestmark = GONE_TAB
 
-_DRAW = """async ({ bids, asks, tick }) => {
+_COLUMN = 5
+_DRAW = """async ({ bids, asks, tick, edges }) => {
   const { depthChart } = await import("/static/depth_chart.js");
-  const { units } = await import("/static/numbers.js");
-  const side = (pairs) => ({ levels: pairs.map(([price, size]) => (
-    { price: units(price), size: units(size), at: Number(price), amount: Number(size) })) });
-  const { bids: bid, asks: ask, low, high } = depthChart(side(bids), side(asks), tick);
-  return { bids: bid, asks: ask, low, high };
+  const { Side } = await import("/static/book_feed.js");
+  const sides = [new Side(bids, -1n), new Side(asks, 1n)];
+  // Without an edge's text, it is not known how deep the side is known.
+  sides.forEach((side, index) => side.setEdge(edges ? edges[index] : undefined));
+  const { mostSize, ...chart } = depthChart(...sides, tick);
+  return chart;
 }"""
+
+
+def _horizons(image: BookImage) -> Iterator[Horizon | None]:
+    """Yield no horizon, a whole book, and books that are known to levels near and far."""
+    exponent = image.scale.price
+    yield None
+    yield Horizon()
+    for share in (0.0, 0.3, 0.9):
+        ends = [
+            int(levels.prices[int(share * (len(levels.prices) - 1))])
+            if len(levels.prices)
+            else None
+            for levels in (image.bids, image.asks)
+        ]
+        yield Horizon(ends[0], ends[1], exponent)
+    if len(image.bids.prices) and len(image.asks.prices):
+        # The price has risen above what was known, and fallen below it.
+        yield Horizon(int(image.bids.prices[0]) // 2, int(image.bids.prices[0]) // 4 * 3, exponent)
+        yield Horizon(int(image.asks.prices[0]) * 2, int(image.asks.prices[0]) * 3, exponent)
 
 
 def _texts(levels: Levels, scale: Scale) -> list[list[str]]:
@@ -55,20 +80,45 @@ def test_a_page_draws_the_same_chart(chromium: Browser) -> None:
         opened(chromium, server.address) as page,
     ):
         for name, market in MARKETS.items():
-            image = image_of(market.book.book, market.info.market)
-            text = format_of(market.info, image)
-            expected = depth_paths(image, text)
-            tick = float(format_units(text.tick, image.scale.price))
-            levels = {
-                "bids": _texts(image.bids, image.scale),
-                "asks": _texts(image.asks, image.scale),
-            }
-            drawn: Any = page.evaluate(_DRAW, {**levels, "tick": tick})
-            for low_or_high in ("low", "high"):
-                label = float(getattr(expected, low_or_high).replace(",", ""))
-                assert max(0, drawn[low_or_high]) == pytest.approx(label, abs=tick), name
-            for side in ("bids", "asks"):
-                here, there = _heights(getattr(expected, side)), _heights(drawn[side])
-                # The last digit of a double may put a level into the next column.
-                others = [x for x in here if abs(here[x] - there.get(x, -9)) > 1]
-                assert len(others) + len(there.keys() - here.keys()) <= 1, (name, side)
+            made = image_of(market.book.book, market.info.market)
+            for horizon in _horizons(made):
+                image = replace(made, horizon=horizon)
+                drawn = page.evaluate(_DRAW, _given(image, market.info))
+                _compare(image, market.info, drawn, f"{name}, {horizon}")
+
+
+def _given(image: BookImage, info: SymbolInfo) -> dict[str, Any]:
+    return {
+        "bids": _texts(image.bids, image.scale),
+        "asks": _texts(image.asks, image.scale),
+        "tick": float(format_units(format_of(info, image).tick, image.scale.price)),
+        "edges": None if image.horizon is None else image.horizon.texts(0),
+    }
+
+
+def _compare(image: BookImage, info: SymbolInfo, drawn: dict[str, Any], name: str) -> None:
+    text = format_of(info, image)
+    expected = depth_paths(image, text)
+    tick = float(format_units(text.tick, image.scale.price))
+    for low_or_high in ("low", "high"):
+        label = float(getattr(expected, low_or_high).replace(",", ""))
+        assert max(0, drawn[low_or_high]) == pytest.approx(label, abs=tick), name
+    for side in ("bids", "asks"):
+        here, there = _heights(getattr(expected, side)), _heights(drawn[side])
+        # The last digit of a double may put a level into the next column.
+        others = [x for x in here if abs(here[x] - there.get(x, -9)) > 1]
+        assert len(others) + len(there.keys() - here.keys()) <= 1, (name, side)
+    for path, key in (
+        ("unknown", "unknown"),
+        ("edges", "edges"),
+        ("grid", "grid"),
+        ("bid_spikes", "bidSpikes"),
+        ("ask_spikes", "askSpikes"),
+    ):
+        server, script = _numbers(getattr(expected, path)), _numbers(drawn[key])
+        assert server == pytest.approx(script, abs=_COLUMN if "spikes" in path else 1), (name, path)
+    assert expected.most.startswith("≥") == drawn["mostIsLeast"], name
+
+
+def _numbers(path: str) -> list[int]:
+    return [int(number) for number in re.findall(r"-?\d+", path)]

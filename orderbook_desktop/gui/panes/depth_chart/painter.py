@@ -7,15 +7,25 @@ from typing import Final
 
 import numpy as np
 from PySide6.QtCore import QByteArray, QDataStream, QPointF, QRect, QRectF, Qt
-from PySide6.QtGui import QFont, QPainter, QPen, QPolygon
+from PySide6.QtGui import QBrush, QFont, QPainter, QPen, QPolygon
 
-from orderbook_desktop.core.depth_curve import Canvas, DepthCurve, Outline, Reading, outline
+from orderbook_desktop.core.depth_curve import (
+    Canvas,
+    DepthCurve,
+    Outline,
+    Reading,
+    outline,
+    spikes,
+    unknown_from,
+)
+from orderbook_desktop.core.known_depth import AT_LEAST, at_least_text, depth_text
 from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.core.number_format import MarketFormat, axis_text, exact_text, percent_text
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import places_of
 from orderbook_desktop.gui.number_font import NumberMetrics
 from orderbook_desktop.gui.panes.axes import AxisPainter, PlotArea
+from orderbook_desktop.gui.panes.hatching import Hatching
 from orderbook_desktop.gui.theme import Theme
 
 _LINE: Final = 2
@@ -53,11 +63,21 @@ def reading_lines(scene: DepthScene, reading: Reading) -> list[tuple[str, str]]:
     if reading.side is None:
         return [*lines, ("Size", "inside the spread")]
     name = "Bids to here" if reading.side is Side.BID else "Asks to here"
-    return [
-        *lines,
-        (name, f"{text.quantity(reading.point.size)} {base}"),
-        ("Cost", f"{text.cost(reading.point.cost)} {quote}"),
-    ]
+    size = f"{text.quantity(reading.point.size)} {base}"
+    cost = f"{text.cost(reading.point.cost)} {quote}"
+    if reading.point.is_least:
+        size = at_least_text(size, edge_text(scene, reading.side))
+        cost = f"at least {cost}"
+    if reading.level is not None:
+        at, quantity = reading.level
+        lines.append((f"Level {text.price(at)}", f"{text.quantity(quantity)} {base}"))
+    return [*lines, (name, size), ("Cost", cost)]
+
+
+def edge_text(scene: DepthScene, side: Side) -> str | None:
+    """Return the text of the last known price of a side; None where it has none."""
+    edge = scene.curve(side).depth.edge
+    return None if edge is None else scene.format.price(edge)
 
 
 class DepthPainter:
@@ -70,19 +90,29 @@ class DepthPainter:
         self._bold.setWeight(QFont.Weight.DemiBold)
         self._numbers = numbers
         self._side = {Side.BID: theme.bid, Side.ASK: theme.ask}
+        self._hatching = Hatching(theme)
         self.axes = AxisPainter(theme, numbers)
 
     def paint(self, painter: QPainter, scene: DepthScene, ratio: float) -> None:
         """Draw `scene`; `ratio` is the device pixel ratio."""
         area = scene.area
         painter.setClipRect(area.rect)
+        self._unknown(painter, scene, ratio)
         self._curves(painter, scene, ratio)
         painter.setClipping(False)
         self._axes(painter, scene)
+        self._edges(painter, scene)
         self._mid(painter, scene)
         self._legend(painter, scene)
         if scene.reading is not None:
             self._crosshair(painter, scene, scene.reading)
+
+    def _unknown(self, painter: QPainter, scene: DepthScene, ratio: float) -> None:
+        """Hatch the prices beyond what is known."""
+        for side in Side:
+            strip = _unknown_strip(scene, side)
+            if strip is not None:
+                painter.drawTiledPixmap(strip, self._hatching.tile(self._theme.panel, ratio))
 
     def _curves(self, painter: QPainter, scene: DepthScene, ratio: float) -> None:
         """Fill the curves in whole device pixels: every step is sharp at any scaling."""
@@ -94,10 +124,17 @@ class DepthPainter:
         painter.scale(1 / ratio, 1 / ratio)
         outlines: list[tuple[Side, QPolygon]] = []
         for side, colour in self._side.items():
-            found = outline(scene.curve(side), canvas)
+            curve = scene.curve(side)
+            for x, top in spikes(curve, canvas):
+                painter.fillRect(x, top, _LINE, height - top, colour)
+            found = outline(curve, canvas)
             if found is not None:
+                fill = self._theme.tint(colour, 0.26)
                 painter.setPen(Qt.PenStyle.NoPen)
-                painter.setBrush(self._theme.tint(colour, 0.26))
+                # A curve of lower bounds has the texture, too.
+                painter.setBrush(
+                    fill if curve.depth.is_proven else QBrush(self._hatching.tile(fill, 1))
+                )
                 painter.drawPolygon(_polygon(found, height))
                 outlines.append((side, _polygon(found)))
         for side, line in outlines:
@@ -127,6 +164,27 @@ class DepthPainter:
         )
         self.axes.draw_frame(painter, area.rect)
 
+    def _edges(self, painter: QPainter, scene: DepthScene) -> None:
+        """Mark the last known price of each side that is in view, and name it."""
+        rect, height = scene.area.rect, round(self._numbers.height)
+        top = rect.top() + 3 * height + 8
+        painter.setFont(self._numbers.font)
+        for line, side in enumerate(Side):
+            edge = scene.curve(side).depth.edge
+            if edge is None or not scene.area.low <= edge <= scene.area.high:
+                continue
+            x = min(max(round(scene.area.x(edge)), rect.left()), rect.right())
+            painter.fillRect(x, rect.top(), 1, rect.height(), self._theme.caution)
+            text = depth_text(scene.format.price(edge))
+            width = round(self._numbers.width(text)) + 2 * _LEGEND_MARGIN
+            # On the known side of the edge, where there is room for it.
+            left = x + 1 if side is Side.BID else x - width
+            left = min(max(left, rect.left()), max(rect.left(), rect.right() - width))
+            box = QRect(left, top + line * (height + 2), width, height)
+            painter.fillRect(box, self._theme.panel)
+            painter.setPen(self._theme.caution)
+            painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
+
     def _mid(self, painter: QPainter, scene: DepthScene) -> None:
         rect = scene.area.rect
         x = round(scene.area.x(scene.mid))
@@ -146,12 +204,12 @@ class DepthPainter:
     def _legend(self, painter: QPainter, scene: DepthScene) -> None:
         """Name each side in its corner, with the side's total size if there is room."""
         rect, height = scene.area.rect, round(self._numbers.height)
-        totals = {side: _legend_text(scene, side) for side in Side}
+        totals = {side: legend_text(scene, side) for side in Side}
         painter.setFont(self._numbers.font)
         widths = sum(self._numbers.width(text) for text in totals.values())
         roomy = widths + 4 * self._numbers.digit + 4 * _LEGEND_MARGIN <= rect.width()
         for side in Side:
-            empty = not len(scene.curve(side).prices)
+            empty = scene.curve(side).is_empty
             text = totals[side] if roomy or empty else f"{side.value}s".capitalize()
             width = painter.fontMetrics().horizontalAdvance(text) + 2 * _LEGEND_MARGIN
             left = rect.left() + _LEGEND_MARGIN
@@ -206,12 +264,30 @@ def axis_text_of(market: MarketFormat, size: int) -> str:
     return market.short_quantity(size, 8)
 
 
-def _legend_text(scene: DepthScene, side: Side) -> str:
+def legend_text(scene: DepthScene, side: Side) -> str:
+    """Return the name of a side with its total, which may be a lower bound."""
     curve, name = scene.curve(side), f"{side.value}s"
-    if not len(curve.prices):
+    if curve.is_empty:
         return f"no {name}"
-    total = scene.format.short_quantity(int(curve.cumulative[-1]), 9)
-    return f"{name.capitalize()} {total} {scene.symbol.base}"
+    total = scene.format.short_quantity(curve.total, 9)
+    sign = AT_LEAST if curve.is_least(None) else ""
+    return f"{name.capitalize()} {sign}{total} {scene.symbol.base}"
+
+
+def _unknown_strip(scene: DepthScene, side: Side) -> QRect | None:
+    """Return the part of the plot that shows prices beyond what is known; None: there is none."""
+    other = Side.ASK if side is Side.BID else Side.BID
+    price = unknown_from(scene.curve(side), scene.curve(other))
+    area, rect = scene.area, scene.area.rect
+    if price is None:
+        return None
+    x = min(max(round(area.x(price)), rect.left()), rect.right() + 1)
+    strip = QRect(rect)
+    if side is Side.BID:
+        strip.setRight(x - 1)
+    else:
+        strip.setLeft(x)
+    return strip if strip.width() > 0 else None
 
 
 def _polygon(found: Outline, floor: int | None = None) -> QPolygon:

@@ -12,9 +12,9 @@ from PySide6.QtWidgets import QWidget
 from orderbook_desktop.core.depth_curve import (
     DepthCurve,
     Reading,
+    automatic_range,
     build_curve,
     middle_of,
-    natural_half_span,
     read_curves,
     size_in_view,
 )
@@ -23,7 +23,12 @@ from orderbook_desktop.gui.actions import Action, Command, FocusKeys, Switch
 from orderbook_desktop.gui.number_font import NumberMetrics, number_font
 from orderbook_desktop.gui.panes.axes import PlotArea, PriceView, scale_top
 from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
-from orderbook_desktop.gui.panes.depth_chart.painter import DepthPainter, DepthScene, axis_text_of
+from orderbook_desktop.gui.panes.depth_chart.painter import (
+    DepthPainter,
+    DepthScene,
+    axis_text_of,
+    reading_lines,
+)
 from orderbook_desktop.gui.panes.pane import Pane, paint_message
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Theme
@@ -43,6 +48,10 @@ _NO_CROSSHAIR: Final = Action(
 )
 
 _ZOOM: Final = 1.25
+# Zooming out ends at the farthest level, but not before the first of these numbers of automatic
+# ranges and not after the second: then the curves would be thin lines.
+_WIDE: Final = 4
+_WIDEST: Final = 20
 _MARGIN: Final = 8
 _KEY_STEPS: Final = 200
 # The chart paints a moment after the ladder, so that other work waits for one of them at most.
@@ -111,11 +120,12 @@ class DepthChart(Pane):
         self._frame = frame
         self._curves = None
         if message_of(frame) is None:
-            bids, asks = build_curve(frame.bids, Side.BID), build_curve(frame.asks, Side.ASK)
+            bids = build_curve(frame.bids, Side.BID, frame.horizon)
+            asks = build_curve(frame.asks, Side.ASK, frame.horizon)
             self._curves = bids, asks
             self._mid = middle_of(frame.bids, frame.asks)
-            natural = natural_half_span(bids, asks, self._mid, frame.format.tick)
-            self._view.follow(self._mid, natural)
+            self._view.follow(self._mid, self._automatic(bids, asks))
+            self._keep_curves_in_view()
             self._follow_mouse()
         self._rescale()
 
@@ -131,12 +141,20 @@ class DepthChart(Pane):
             self.set_frame(self._frame)
         self._preferences.chart_share = None
 
-    def zoom(self, factor: float) -> None:
-        """Show `factor` times the range, around the mid."""
+    def zoom(self, factor: float, at: float | None = None) -> None:
+        """Show `factor` times the range, around the price `at`, in units (None: the mid).
+
+        A part of a curve stays in view.
+        """
         if self._frame is None or self._curves is None:
             return
+        low, high = self._automatic(*self._curves)
+        half = (high - low) / 2
         narrowest = max(1.0, 5.0 * self._frame.format.tick)
-        self._view.zoom(factor, self._mid, narrowest)
+        farthest = _farthest(self._curves, self._mid)
+        limits = narrowest, half * min(max(farthest / half, _WIDE), _WIDEST)
+        self._view.zoom(factor, self._mid if at is None else at, self._mid, limits)
+        self._keep_curves_in_view()
         self._rescale()
         self._follow_mouse()
         self._preferences.chart_share = self._view.chosen_share
@@ -146,7 +164,8 @@ class DepthChart(Pane):
         """The values at the crosshair; None without a crosshair."""
         if self._crosshair is None or self._curves is None:
             return None
-        return read_curves(*self._curves, self._crosshair, self._mid)
+        reach = self._view.half_span / max(1, self._plot().width())
+        return read_curves(*self._curves, self._crosshair, self._mid, reach)
 
     def put_crosshair(self, price: int | None) -> None:
         """Put the crosshair at `price`, in units, or take it away."""
@@ -185,8 +204,9 @@ class DepthChart(Pane):
             self._paint_focus(painter)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 (Qt's name)
-        """Zoom, also smoothly by a touchpad."""
-        self.zoom(_ZOOM ** (-event.angleDelta().y() / 120))
+        """Zoom around the pointer, also smoothly by a touchpad."""
+        x = min(max(event.position().x(), self._plot().left()), self._plot().right())
+        self.zoom(_ZOOM ** (-event.angleDelta().y() / 120), self._area().price_at(x))
         event.accept()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
@@ -202,6 +222,7 @@ class DepthChart(Pane):
             if moved:
                 self._view.pan(-moved / max(1, self._plot().width()))
                 self._drag_from = event.position()
+                self._keep_curves_in_view()
                 self._rescale()
         self._mouse_x = event.position().x()
         self._follow_mouse()
@@ -233,11 +254,22 @@ class DepthChart(Pane):
         reading = self.crosshair_reading
         if reading is None:
             return ""
-        text, point = self._frame.format, reading.point
-        return (
-            f"At {text.price(point.price)}: size {text.quantity(point.size)}, "
-            f"cost {text.cost(point.cost)}"
-        )
+        scene = self.scene
+        values = [] if scene is None else [value for _, value in reading_lines(scene, reading)]
+        price, _, *sums = values
+        names = ("level", "size", "cost")[-len(sums) :]
+        said = ", ".join(f"{name} {value}" for name, value in zip(names, sums, strict=False))
+        return f"At {price}: {said}"
+
+    def _automatic(self, bids: DepthCurve, asks: DepthCurve) -> tuple[float, float]:
+        tick = self._frame.format.tick if self._frame is not None else 1
+        return automatic_range(bids, asks, self._mid, tick)
+
+    def _keep_curves_in_view(self) -> None:
+        if self._curves is not None:
+            self._view.keep_in_view(
+                [span for curve in self._curves for span in curve.spans], self._mid
+            )
 
     def _plot(self) -> QRect:
         sample = "0"
@@ -256,7 +288,7 @@ class DepthChart(Pane):
         return PlotArea(self._plot(), self._view.low, self._view.high, self._top)
 
     def _rescale(self) -> None:
-        """Fit the size axis to the curves in view."""
+        """Fit the size axis to what is in view."""
         if self._curves is not None:
             low, high = self._view.low, self._view.high
             largest = max(size_in_view(curve, low, high) for curve in self._curves)
@@ -296,3 +328,9 @@ class DepthChart(Pane):
         font = QFont(self.font())
         self._numbers = NumberMetrics(number_font(font))
         self._painter = DepthPainter(self._theme, font, self._numbers)
+
+
+def _farthest(curves: tuple[DepthCurve, DepthCurve], mid: float) -> float:
+    """Return how far the farthest level is from the mid."""
+    ends = [curve.farthest for curve in curves]
+    return max((abs(price - mid) for price in ends if price is not None), default=0.0)

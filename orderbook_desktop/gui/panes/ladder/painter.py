@@ -9,10 +9,12 @@ from typing import Final
 from PySide6.QtCore import QPointF, QRect, Qt
 from PySide6.QtGui import QColor, QFont, QPainter
 
+from orderbook_desktop.core.known_depth import AT_LEAST
 from orderbook_desktop.core.ladder import Ladder, Side
 from orderbook_desktop.core.number_format import MarketFormat, percent_text
 from orderbook_desktop.gui.number_font import NumberMetrics
 from orderbook_desktop.gui.panes.book_frame import Message
+from orderbook_desktop.gui.panes.hatching import Hatching
 from orderbook_desktop.gui.panes.ladder.layout import (
     LadderColumns,
     LadderLayout,
@@ -40,6 +42,8 @@ class LadderRow:
     size_share: float
     total_share: float
     changed: bool
+    # Whether the row is beyond what is known.
+    beyond: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +97,29 @@ def _rows_of(
         yield LadderRow(
             row,
             layout.row_span(row),
-            text.format.price(price, text.step),
-            text.format.short_quantity(size, text.widest),
-            text.format.short_quantity(total, text.widest),
+            text.format.price(price, text.step if index < levels.single else 0),
+            _least(levels.is_least_size(index)) + text.format.short_quantity(size, text.widest),
+            _least(levels.is_least_total(index)) + text.format.short_quantity(total, text.widest),
             size / largest_size,
-            total / largest_total,
+            0.0 if levels.is_least_total(index) else total / largest_total,
             price in text.changed[side],
+            levels.is_least_total(index),
         )
+
+
+def _least(is_least: bool) -> str:
+    return AT_LEAST if is_least else ""
 
 
 def _largest_total(ladder: Ladder, layout: LadderLayout) -> int:
     """Return the largest total in view on both sides, so that their bars have one scale."""
     return max(
-        int(side_of(ladder, side).cumulative[visible.stop - 1])
-        for side in Side
-        if (visible := layout.visible(side))
+        1,
+        *(
+            int(side_of(ladder, side).cumulative[visible.stop - 1])
+            for side in Side
+            if (visible := layout.visible(side))
+        ),
     )
 
 
@@ -158,6 +170,7 @@ class LadderPainter:
         self._bold.setWeight(QFont.Weight.DemiBold)
         self._numbers = numbers
         self._side = {Side.BID: theme.bid, Side.ASK: theme.ask}
+        self._hatching = Hatching(theme)
 
     def paint(
         self, painter: QPainter, scene: LadderScene, hovered: Row | None, selected: Row | None
@@ -188,6 +201,7 @@ class LadderPainter:
     def _bars(self, painter: QPainter, scene: LadderScene, width: int) -> None:
         theme, columns = self._theme, scene.columns
         wing = columns.price.start
+        self._unknown(painter, scene, width)
         fills = {side: theme.tint(colour, 0.13) for side, colour in self._side.items()}
         bars = {side: theme.tint(colour, 0.32) for side, colour in self._side.items()}
         fresh = {side: theme.tint(colour, 0.45) for side, colour in self._side.items()}
@@ -203,6 +217,19 @@ class LadderPainter:
                 start = width - wing
                 painter.fillRect(start, top, total, height, fills[side])
                 painter.fillRect(start, top + 1, size, height - 2, bar)
+
+    def _unknown(self, painter: QPainter, scene: LadderScene, width: int) -> None:
+        """Hatch the rows beyond what is known, and mark the edge."""
+        tile = self._hatching.tile(self._theme.panel, painter.device().devicePixelRatioF())
+        for side in Side:
+            spans = [row.span for row in scene.rows if row.row.side is side and row.beyond]
+            if not spans:
+                continue
+            top = min(span.start for span in spans)
+            height = max(span.end for span in spans) - top
+            painter.drawTiledPixmap(0, top, width, height, tile)
+            edge = top if side is Side.BID else top + height - 1
+            painter.fillRect(0, edge, width, 1, self._theme.caution)
 
     def _marks(
         self,

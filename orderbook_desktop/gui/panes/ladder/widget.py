@@ -18,6 +18,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QPushButton, QToolTip, QWidget
 
+from orderbook_desktop.core.known_depth import AT_LEAST, at_least_text
 from orderbook_desktop.core.ladder import Ladder, Side, build_ladder
 from orderbook_desktop.gui.actions import Action, Command, FocusKeys, Switch
 from orderbook_desktop.gui.number_font import NumberMetrics, number_font
@@ -176,7 +177,13 @@ class DepthLadder(Pane):
         price, size, total = self._values(row)
         base, quote = self._assets()
         side = "Bid" if row.side is Side.BID else "Ask"
-        return f"{side} {price} {quote}\nSize {size} {base}\nTotal from the spread {total} {base}"
+        size, total = f"{size} {base}", f"{total} {base}"
+        levels = side_of(self._ladder, row.side) if self._ladder else None
+        if levels is not None and self._frame is not None:
+            edge = None if levels.edge is None else self._frame.format.price(levels.edge)
+            size = f"at least {size}" if levels.is_least_size(row.index) else size
+            total = at_least_text(total, edge) if levels.is_least_total(row.index) else total
+        return f"{side} {price} {quote}\nSize {size}\nTotal from the spread {total}"
 
     def summary(self) -> str:
         """Return best bid, best ask and spread in words, for assistive technology."""
@@ -256,8 +263,12 @@ class DepthLadder(Pane):
         """Copy the picked row: side, price, size and total, exact, separated by tabs."""
         row = self.picked_row
         if row is not None:
-            values = [text.replace(",", "") for text in self._values(row)]
-            QGuiApplication.clipboard().setText("\t".join([row.side.value, *values]))
+            price, size, total = (text.replace(",", "") for text in self._values(row))
+            levels = side_of(self._ladder, row.side) if self._ladder else None
+            if levels is not None:
+                size = AT_LEAST + size if levels.is_least_size(row.index) else size
+                total = AT_LEAST + total if levels.is_least_total(row.index) else total
+            QGuiApplication.clipboard().setText(f"{row.side.value}\t{price}\t{size}\t{total}")
 
     def _highlight_changes(self, wanted: bool) -> None:
         self._preferences.highlights_changes = self.highlights_changes = wanted
@@ -267,7 +278,11 @@ class DepthLadder(Pane):
             return
         before = self._ladder
         self._ladder = build_ladder(
-            self._frame.bids, self._frame.asks, self._frame.format.scale, self._step
+            self._frame.bids,
+            self._frame.asks,
+            self._frame.format.scale,
+            self._step,
+            self._frame.horizon,
         )
         if watch and self.highlights_changes and before is not None:
             self._changed = {side: self._fresh(before, self._ladder, side) for side in Side}
@@ -374,7 +389,9 @@ class DepthLadder(Pane):
             return "", "", ""
         levels, text = side_of(self._ladder, row.side), self._frame.format
         return (
-            text.price(int(levels.prices[row.index]), self._step),
+            text.price(
+                int(levels.prices[row.index]), self._step if row.index < levels.single else 0
+            ),
             text.quantity(int(levels.quantities[row.index])),
             text.quantity(int(levels.cumulative[row.index])),
         )

@@ -8,10 +8,15 @@ from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.core.status import FeedState
-from orderbook_desktop.gui.panes.depth_chart.painter import DepthScene, reading_lines
+from orderbook_desktop.gui.panes.depth_chart.painter import (
+    DepthScene,
+    legend_text,
+    reading_lines,
+)
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
+from orderbook_desktop.gui.panes.hatching import CONTRAST
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.gui.theme import DARK
+from orderbook_desktop.gui.theme import DARK, blend
 from tests.gui.fake_desk import BTC, FakeDesk, MovingMarket, frame_of
 from tests.gui.pixels import colours_of
 
@@ -210,8 +215,8 @@ class TestKeysAndMouse:
             chart.set_frame(frame_of(desk))
 
 
-def wheel(chart: DepthChart, delta: int) -> None:
-    at = QPointF(300, 300)
+def wheel(chart: DepthChart, delta: int, x: float = 300) -> None:
+    at = QPointF(x, 300)
     chart.wheelEvent(
         QWheelEvent(
             at,
@@ -237,3 +242,106 @@ def test_the_zoom_stays_for_another_market_but_not_the_place(
     assert deep.view.chosen_share == share
     assert deep.view.low < 3000e8 < deep.view.high
     assert deep.crosshair_reading is None
+
+
+FEW = [("100.50", "1"), ("100.00", "3"), ("99.50", "2")], [("101.00", "2"), ("102.00", "4")]
+
+
+class TestUnknownDepth:
+    @pytest.fixture
+    def cut(self, chart: DepthChart, desk: FakeDesk) -> DepthChart:
+        """A book known from 99.50 to 102; single levels far beyond are larger than the rest."""
+        desk.source.load(*FEW, depth=2)
+        desk.source.apply([("90.00", "700")], [("190.00", "0.5"), ("2000.00", "900")])
+        chart.set_frame(frame_of(desk))
+        return chart
+
+    def test_the_automatic_range_ends_at_the_edges(self, cut: DepthChart) -> None:
+        assert (cut.view.low, cut.view.high) == (99.5e8, 102e8)
+
+    def test_sums_beyond_are_lower_bounds_that_name_the_edge(self, cut: DepthChart) -> None:
+        for price, side, size, cost, edge in (
+            (60, "Bids", "6.00000", "599.50", "99.50"),
+            (1999, "Asks", "6.00000", "610.00", "102.00"),
+        ):
+            cut.put_crosshair(price * 10**8)
+            reading = cut.crosshair_reading
+            assert reading is not None
+            lines = dict(reading_lines(scene_of(cut), reading))
+            assert lines[f"{side} to here"] == f"at least {size} BTC; known to {edge}"
+            assert lines["Cost"] == f"at least {cost} USDT"
+            assert f"at least {size} BTC; known to {edge}" in cut.summary()
+        cut.put_crosshair(100 * 10**8)
+        assert "at least" not in cut.summary()
+
+    def test_a_level_beyond_is_read_by_itself(self, cut: DepthChart) -> None:
+        cut.put_crosshair(90 * 10**8)
+        reading = cut.crosshair_reading
+        assert reading is not None
+        lines = dict(reading_lines(scene_of(cut), reading))
+        assert lines["Level 90.00"] == "700.00000 BTC"
+        assert lines["Bids to here"] == "at least 6.00000 BTC; known to 99.50"
+
+    def test_what_lies_beyond_has_a_texture_and_single_levels(self, cut: DepthChart) -> None:
+        for _ in range(12):
+            cut.zoom(1.25)
+        image, area = image_of(cut), scene_of(cut).area
+        assert cut.view.low < 85e8
+        for price, unknown in ((85, True), (115, True), (100.6, False)):
+            x, y = round(area.x(price * 1e8)), area.rect.top() + area.rect.height() // 2
+            patch = image.copy(x - 12, y - 12, 8, 8)
+            # The texture is not colour alone: lines on the background, at every place.
+            line = blend(DARK.muted, DARK.panel, CONTRAST)
+            lines = sum(patch.pixelColor(at % 8, at // 8) == line for at in range(64))
+            assert (6 <= lines <= 16) == unknown, price
+            assert unknown or not lines
+        bid = DARK.bid.rgb()
+        x = round(area.x(90e8))
+        assert bid in colours_of(image.copy(x - 2, area.rect.bottom() - 30, 5, 28))
+
+    def test_header_sums_are_lower_bounds(self, cut: DepthChart, desk: FakeDesk) -> None:
+        texts = [legend_text(scene_of(cut), side) for side in Side]
+        assert texts == ["Bids ≥ 6.00000 BTC", "Asks ≥ 6.00000 BTC"]
+        desk.source.load(*FEW)
+        cut.set_frame(frame_of(desk))
+        assert legend_text(scene_of(cut), Side.BID) == "Bids 6.00000 BTC"
+
+    def test_where_it_is_not_known_how_deep_every_sum_says_so(
+        self, chart: DepthChart, desk: FakeDesk
+    ) -> None:
+        desk.source.load(*FEW, depth=None)
+        chart.set_frame(frame_of(desk))
+        chart.put_crosshair(100 * 10**8)
+        assert "at least 4.00000 BTC; not known how deep" in chart.summary()
+        assert legend_text(scene_of(chart), Side.BID) == "Bids ≥ 6.00000 BTC"
+
+    def test_the_edge_is_named(self, cut: DepthChart) -> None:
+        image = image_of(cut)
+        assert DARK.caution.rgb() in colours_of(image)
+
+
+@pytest.mark.parametrize("x", [40, 300, 500, 700, 880])
+def test_the_wheel_zooms_around_the_pointer_and_never_to_an_empty_picture(
+    deep: DepthChart, x: int
+) -> None:
+    area = scene_of(deep).area
+    before = area.price_at(x)
+    wheel(deep, 120, x)
+    assert scene_of(deep).area.price_at(x) == pytest.approx(before, rel=1e-9)
+    for delta in [240] * 60 + [-240] * 120:
+        wheel(deep, delta, x)
+        fills = {DARK.tint(colour, 0.26).rgb() for colour in (DARK.bid, DARK.ask)}
+        if delta == 240 and deep.view.half_span > 6 * BTC.info.tick_size:
+            continue
+        assert fills & colours_of(image_of(deep))
+
+
+def test_a_wide_spread_can_be_zoomed_into_but_not_to_nothing(
+    chart: DepthChart, desk: FakeDesk
+) -> None:
+    desk.source.load([("50.00", "1")], [("150.00", "2")])
+    chart.set_frame(frame_of(desk))
+    for _ in range(40):
+        wheel(chart, 120, 480)
+    fills = {DARK.tint(colour, 0.26).rgb() for colour in (DARK.bid, DARK.ask)}
+    assert fills & colours_of(image_of(chart))

@@ -323,3 +323,33 @@ def test_bars_are_relative_to_the_largest_in_view(ladder: DepthLadder, desk: Fak
         sums = [Decimal(row.total.replace(",", "")) for row in rows]
         assert sums == sorted(sums)
     assert max(row.total_share for row in scene_of(ladder).rows) == 1.0
+
+
+def test_rows_beyond_what_is_known_are_single_and_say_so(
+    ladder: DepthLadder, desk: FakeDesk
+) -> None:
+    bids = [("100.50", "1"), ("100.00", "3"), ("99.50", "2")]
+    desk.source.load(bids, [("101.00", "2"), ("102.00", "4")], depth=2)
+    desk.source.apply([("50.25", "700"), ("50.75", "5")], [("190.00", "0.5")])
+    ladder.set_frame(frame_of(desk))
+    ladder.set_step(10 * 10**8)
+    scene = ladder.scene
+    assert scene is not None
+    rows = [(row.price, row.size, row.total, row.beyond) for row in scene.rows]
+    assert rows == [
+        ("100", "4.00000", "4.00000", False),
+        ("90", "≥ 2.00000", "≥ 6.00000", True),
+        ("50.75", "5.00000", "≥ 6.00000", True),
+        ("50.25", "700.00000", "≥ 6.00000", True),
+        ("110", "≥ 6.00000", "≥ 6.00000", True),
+        ("190.00", "0.50000", "≥ 6.00000", True),
+    ]
+    assert ladder.describe(Row(Side.BID, 1)).splitlines()[1:] == [
+        "Size at least 2.00000 BTC",
+        "Total from the spread at least 6.00000 BTC; known to 99.50",
+    ]
+    assert ladder.describe(Row(Side.BID, 0)).endswith("Total from the spread 4.00000 BTC")
+    # The texture is not colour alone.
+    row = scene.rows[2].span
+    patch = ladder.grab().toImage().copy(2, row.start + 1, 14, row.length - 2)
+    assert len(colours_of(patch)) > 1
