@@ -70,9 +70,8 @@ class LooseArchive:
         is listed only if the next call finds it again. Events that are archived are removed.
         """
         raw = await self._outside(market)
-        if raw:
-            await self._sweep(market, raw)
-            raw = await self._outside(market)
+        for update_id in await self._sweep(market, raw) if raw else ():
+            raw.pop(update_id, None)
         for loose_list in await self._loose.lists(market):
             for update_id in loose_list.ids:
                 raw.pop(update_id, None)
@@ -113,17 +112,26 @@ class LooseArchive:
 
     async def _outside(self, market: str) -> dict[int, int]:
         """Return receive times (ns) by final id, of the raw events that no segment may need."""
+        waiting = await self._loose.lists(market, waiting=True)
+        known = sorted(update_id for loose_list in waiting for update_id in loose_list.ids)
         ranges = await unarchived_ranges(self._database, market)
-        return await RawEvents(self._database, market).outside(ranges.values())
+        return await RawEvents(self._database, market).outside(ranges.values(), known)
 
-    async def _sweep(self, market: str, raw: Collection[int]) -> None:
-        """Remove the events of `raw` that are archived, in a segment or in a loose chunk."""
+    async def _sweep(self, market: str, raw: Collection[int]) -> list[int]:
+        """Remove the events of `raw` that are archived, in a segment or in a loose chunk.
+
+        Return the ids of the removed events.
+        """
+        removed: list[int] = []
         for segment_id, start_id in await self._store.holding(market, raw):
             chunk = await self._store.get(segment_id, start_id)
             if chunk is not None:
-                await self._raw.sweep(await asyncio.to_thread(decode_chunk, chunk), segment_id)
+                decoded = await asyncio.to_thread(decode_chunk, chunk)
+                removed += await self._raw.sweep(decoded, segment_id)
         for loose_list in await self._loose.lists(market):
             if loose_list.chunk is not None and not set(raw).isdisjoint(loose_list.ids):
                 chunk = await self._store.get_loose(loose_list.chunk)
                 if chunk is not None:
-                    await self._raw.sweep(await asyncio.to_thread(decode_chunk, chunk), None)
+                    decoded = await asyncio.to_thread(decode_chunk, chunk)
+                    removed += await self._raw.sweep(decoded, None)
+        return removed

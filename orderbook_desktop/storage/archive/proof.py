@@ -77,26 +77,27 @@ class ArchivedRaw:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def remove(self, market: str, ids: Iterable[int], of: str | None) -> None:
+    async def remove(self, market: str, ids: Iterable[int], of: str | None) -> list[int]:
         """Remove the raw events with the final ids `ids`, unless another segment needs them.
 
         Call it once they are proven to be archived in the segment `of` (None: as loose events).
+        Return the ids of those that were not needed.
         """
         ranges = await unarchived_ranges(self._database, market)
         claims = [claim for segment_id, claim in ranges.items() if segment_id != of]
         mine = sorted(u for u in ids if not any(after < u <= last for after, last in claims))
         await RawEvents(self._database, market).remove(mine)
+        return mine
 
-    async def sweep(self, chunk: DecodedChunk, of: str | None) -> None:
-        """Remove the raw events of `chunk` that a kill has left, under the rules of `remove`."""
+    async def sweep(self, chunk: DecodedChunk, of: str | None) -> list[int]:
+        """Remove the raw events of `chunk` that a kill has left, as `remove` does."""
         coverage, market = chunk.header.coverage, chunk.header.market
         raw = RawEvents(self._database, market)
-        found = await raw.between(coverage.first_id - 1, coverage.last_id)
+        archived = chunk.numbers.final_ids.tolist()
+        found = await raw.between(coverage.first_id - 1, coverage.last_id, sorted(archived))
         if not found:
-            return
-        received = dict(
-            zip(chunk.numbers.final_ids.tolist(), chunk.numbers.received_ns.tolist(), strict=True)
-        )
+            return []
+        received = dict(zip(archived, chunk.numbers.received_ns.tolist(), strict=True))
         # An event with the same id and another receive time was stored later, and stays.
         same = [u for u, ns in found.items() if received.get(u) == ns]
-        await self.remove(market, same, of)
+        return await self.remove(market, same, of)

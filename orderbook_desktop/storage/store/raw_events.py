@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -156,17 +157,25 @@ class RawEvents:
 
         Raises PyMongo's errors, and `DamagedDocument`.
         """
-        span = {"$gt": after_id, "$lte": min(last_id, INT64_MAX)}
-        query: Document = {"market": self._market, "u": span}
+        run: list[StoredIds] = []
+        begin, furthest_id = after_id, min(last_id, INT64_MAX)
+        while begin < furthest_id:
+            end = min(begin + self._span, furthest_id)
+            found = await self._ids_between(begin, end)
+            self._adapt_span(begin, found, is_cut_short=end - begin < self._span)
+            for document in found:
+                event = _stored_ids(document)
+                if event.first_id > (run[-1].final_id if run else after_id) + 1:
+                    return run
+                run.append(event)
+            begin = end
+        return run
+
+    async def _ids_between(self, after_id: int, last_id: int) -> list[Document]:
+        query = {"market": self._market, "u": {"$gt": after_id, "$lte": last_id}}
         fields = {"U": 1, "u": 1, "event_ms": 1}
         found = self._database.collection(DEPTH_EVENTS).find(query, fields).sort("u", 1)
-        run: list[StoredIds] = []
-        async for document in found:
-            event = _stored_ids(document)
-            if event.first_id > (run[-1].final_id if run else after_id) + 1:
-                break
-            run.append(event)
-        return run
+        return await found.to_list(None)
 
     async def _around(self, after_id: int, last_id: int) -> list[DepthDiff]:
         """Return the next event after `after_id`, if its ids include the final ids of others.
@@ -183,24 +192,36 @@ class RawEvents:
         found = await events.find(query).sort("u", 1).limit(1).to_list(None)
         return [checked_event(document) for document in found]
 
-    async def between(self, after_id: int, last_id: int) -> dict[int, int]:
-        """Return receive times (ns) by final id, of the events after `after_id` to `last_id`."""
+    async def between(
+        self, after_id: int, last_id: int, known: Sequence[int] = ()
+    ) -> dict[int, int]:
+        """Return receive times (ns) by final id, of the events after `after_id` to `last_id`.
+
+        `known` are ids that events may have, in order. No query asks for more than some hundred of
+        these: until it has read all events that a query asks for, SecantusDB writes none.
+        """
+        found: dict[int, int] = {}
+        inside = known[bisect_right(known, after_id) : bisect_left(known, last_id)]
+        for begin, end in pairwise((after_id, *inside[_FEW - 1 :: _FEW], last_id)):
+            for document in await self._received(begin, end):
+                found[int(document["u"])] = int(document["received_ns"])
+        return found
+
+    async def _received(self, after_id: int, last_id: int) -> list[Document]:
         query = {"market": self._market, "u": {"$gt": after_id, "$lte": last_id}}
         fields = {"u": 1, "received_ns": 1}
-        found = self._database.collection(DEPTH_EVENTS).find(query, fields)
-        return {
-            int(document["u"]): int(document["received_ns"])
-            for document in await found.to_list(None)
-        }
+        return await self._database.collection(DEPTH_EVENTS).find(query, fields).to_list(None)
 
-    async def outside(self, ranges: Iterable[tuple[int, int]]) -> dict[int, int]:
+    async def outside(
+        self, ranges: Iterable[tuple[int, int]], known: Sequence[int] = ()
+    ) -> dict[int, int]:
         """Return receive times (ns) by final id, of the events in none of `ranges`.
 
-        A range is (after id, last id). Raises PyMongo's errors.
+        A range is (after id, last id), `known` as in `between`. Raises PyMongo's errors.
         """
         found: dict[int, int] = {}
         for after_id, last_id in _holes_between(ranges):
-            found |= await self.between(after_id, last_id)
+            found |= await self.between(after_id, last_id, known)
         return found
 
     async def _too_wide(self, after_id: int, beyond_id: int, last_id: int) -> list[DepthDiff]:

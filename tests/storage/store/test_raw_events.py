@@ -27,7 +27,17 @@ class CountedEvents(RawEvents):
 
     async def _between(self, after_id: int, last_id: int, at_most: int = 0) -> list[Document]:
         self.queries += 1
-        found = await super()._between(after_id, last_id, at_most)
+        return self._counted(await super()._between(after_id, last_id, at_most))
+
+    async def _received(self, after_id: int, last_id: int) -> list[Document]:
+        self.queries += 1
+        return self._counted(await super()._received(after_id, last_id))
+
+    async def _ids_between(self, after_id: int, last_id: int) -> list[Document]:
+        self.queries += 1
+        return self._counted(await super()._ids_between(after_id, last_id))
+
+    def _counted(self, found: list[Document]) -> list[Document]:
         self.most = max(self.most, len(found))
         return found
 
@@ -131,3 +141,37 @@ async def test_many_events_are_found_by_their_ids(database: Database) -> None:
     await Shelf(database).write(events)
     ids = [event.final_id for event in events]
     assert await RawEvents(database, "BTCUSDT").with_ids([*ids, ids[-1] + 9]) == events
+
+
+async def test_events_with_known_ids_are_looked_for_in_parts(database: Database) -> None:
+    """Until the server has read all that a query asks for, it writes nothing."""
+    await database.prepare()
+    begin = 5_000_000_000
+    events = spread(Tape().diffs(1_000), begin, 7)
+    await Shelf(database).write(events)
+    received = {event.final_id: event.received_ns for event in events}
+    raw = CountedEvents(database)
+    # Some of the known events are gone, and some of the stored ones are not known.
+    known = sorted({*list(received)[::2], *range(begin, begin + 100)})
+    assert await raw.outside([(begin + 10**9, begin + 2 * 10**9)], known) == received
+    assert raw.most <= 2 * 300
+    inside = {u: ns for u, ns in received.items() if begin + 700 < u <= begin + 2_100}
+    assert await raw.between(begin + 700, begin + 2_100, known) == inside
+
+
+async def test_what_follows_a_segment_is_read_up_to_the_first_hole(database: Database) -> None:
+    """Not the hours of other segments behind it."""
+    await database.prepare()
+    begin = 5_000_000_000
+    events = spread(Tape().diffs(2_000), begin, 100)
+    own, others = events[:20], events[30:]
+    await Shelf(database).write([*own, *others])
+    raw = CountedEvents(database)
+    run = await raw.ids_after(begin, begin + 10_000_000)
+    assert [one.final_id for one in run] == [event.final_id for event in own]
+    assert (raw.queries, raw.most) == (1, 190)
+    assert await raw.ids_after(own[-1].final_id, begin + 10_000_000) == []
+    wide = spread(events[:1], others[-1].final_id, _WIDE)
+    await Shelf(database).write(wide)
+    (found,) = await raw.ids_after(others[-1].final_id, wide[0].final_id + 5)
+    assert found.final_id == wide[0].final_id

@@ -1,0 +1,45 @@
+"""Loose events are accounted for in parts, beside a recorder that wants to write."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from orderbook_desktop.storage.archive.loose_archive import LooseArchive
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.raw_events import RawEvents
+from orderbook_desktop.storage.store.schema import Document
+from tests.storage.recording_fixtures import Tape
+from tests.storage.shelf import Shelf
+
+MARKET: Final = "BTCUSDT"
+NEVER_S: Final = 1e9
+LATER_NS: Final = 2**62
+
+
+async def test_waiting_events_are_read_in_parts_and_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.prepare()
+    events = Tape().diffs(1_000)
+    await Shelf(database).write(events)
+    ids = [event.final_id for event in events]
+    await LooseEvents(database).list_up(MARKET, ids[:500], "first")
+    await LooseEvents(database).list_up(MARKET, ids[500:990], "second")
+    answers: list[int] = []
+    received = RawEvents._received
+
+    async def counted(raw: RawEvents, after_id: int, last_id: int) -> list[Document]:
+        found = await received(raw, after_id, last_id)
+        answers.append(len(found))
+        return found
+
+    monkeypatch.setattr(RawEvents, "_received", counted)
+    archive = LooseArchive(database, NEVER_S, lambda: 0.0, lambda: LATER_NS)
+    await archive.account(MARKET)
+    assert sum(answers) == 1_000
+    assert max(answers) <= 310
+    listed = {u for one in await LooseEvents(database).lists(MARKET) for u in one.ids}
+    assert listed == set(ids)
