@@ -24,8 +24,9 @@ from orderbook_desktop.storage.store.segments import is_whole
 _SIZED: Final = {"$bsonSize": "$$ROOT"}
 _SAMPLE: Final = 30
 _TABLES: Final = 16
-# The sample of raw events is taken from this many ids before the segment's last stored id.
-_SAMPLE_IDS: Final = 100_000
+# The sample of raw events is taken from so many ids before the segment's last stored id: from the
+# first span that has any, since SecantusDB reads all events of a span.
+_SAMPLE_IDS: Final = (1_000, 10_000, 100_000)
 _NUMBERS: Final = ("last_id", "event_count", "cut_events", "archived_events", "archived_bytes")
 
 
@@ -144,14 +145,16 @@ class RecordingSizes:
 
     async def _sample(self, market: str, last_id: int) -> int:
         """Return the mean size of some new raw events of `market`; 0 if there are none."""
-        span = {"$gt": last_id - _SAMPLE_IDS, "$lte": last_id}
-        pipeline: list[Mapping[str, Any]] = [
-            {"$match": {"market": market, "u": span}},
-            {"$limit": _SAMPLE},
-            {"$group": {"_id": None, "bytes": {"$avg": _SIZED}}},
-        ]
-        found = await self._database.collection(DEPTH_EVENTS).aggregate(pipeline).to_list(None)
-        return int(found[0]["bytes"]) if found else 0
+        for ids in _SAMPLE_IDS:
+            pipeline: list[Mapping[str, Any]] = [
+                {"$match": {"market": market, "u": {"$gt": last_id - ids, "$lte": last_id}}},
+                {"$limit": _SAMPLE},
+                {"$group": {"_id": None, "bytes": {"$avg": _SIZED}}},
+            ]
+            events = self._database.collection(DEPTH_EVENTS)
+            for found in await events.aggregate(pipeline).to_list(None):
+                return int(found["bytes"])
+        return 0
 
 
 class _SegmentSize(NamedTuple):

@@ -64,6 +64,23 @@ async def test_all_that_is_stored_is_counted(database: Database) -> None:
     assert size.total_bytes == size.archive_bytes + size.raw_bytes + size.book_bytes
 
 
+async def test_the_sample_is_of_the_newest_events(database: Database) -> None:
+    """All others in its range of ids would be read for it, while no event is written."""
+    stored = await store_segment(database, Tape(), "one", minutes=1, raw=5, running=True)
+    raw = sum(len(bson.encode(one)) for one in await all_of(database, "depth_events"))
+    last_id = (await all_of(database, "segments"))[0]["last_id"]
+    older = [
+        {"market": "BTCUSDT", "u": last_id - 5_000 - number, "payload": "x" * 5_000}
+        for number in range(40)
+    ]
+    await database.collection("depth_events").insert_many(older)
+    sizes = RecordingSizes(database)
+    await sizes.count_rest()
+    size = await sizes.measure()
+    assert abs(size.raw_bytes - raw) <= 5
+    assert size.archive_bytes == sum(stored.chunk_bytes)
+
+
 async def test_a_cheap_look_sees_what_segments_tell(database: Database) -> None:
     tape = Tape()
     sizes = RecordingSizes(database)
