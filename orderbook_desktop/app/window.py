@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -26,6 +27,7 @@ from orderbook_desktop.app.process.stopping import (
 from orderbook_desktop.app.settings import APP_NAME, Settings
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.version import __version__
@@ -39,9 +41,11 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.storage.dsn import redacted_dsn
 from orderbook_desktop.system.private_files import keep_private, private_data_folder
+from orderbook_desktop.system.tasks import ending
 
 _log = logging.getLogger(__name__)
 
+_TELL_EVERY_S: Final = 0.1
 # The views of the book, from left to right.
 PANES: Final[tuple[PaneMaker, ...]] = (DepthLadder, DepthChart)
 
@@ -115,10 +119,13 @@ async def _show(
             await stop.wait()
         finally:
             window.setEnabled(False)
+            telling = asyncio.create_task(_tell_waiting(program, window.status_line.say))
             try:
-                await _close(browsers, desk, program, times)
+                async with ending(telling):
+                    await _close(browsers, desk, program, times)
             finally:
                 window.finish_close()
+                _tell_losses(program)
 
 
 def _first_desk(program: Program, settings: Settings, preferences: Preferences) -> LiveDesk:
@@ -154,6 +161,24 @@ async def _close(
                 await program.close()
     except TimeoutError:
         _log.warning("not everything ended within %.1f s", times.close_s)
+
+
+async def _tell_waiting(program: Program, say: Callable[[str], None]) -> None:
+    """Say how many events are still being written, while the program closes."""
+    while True:
+        waiting = program.engine.recorder.waiting
+        what = f": {counted(waiting, 'event')} left to write" if waiting else ""
+        say(f"Closing{what}…")
+        await asyncio.sleep(_TELL_EVERY_S)
+
+
+def _tell_losses(program: Program) -> None:
+    """Say on standard error what could not be written; the log has it, too."""
+    waiting = program.engine.recorder.waiting
+    if waiting and not program.demo:
+        with suppress(OSError):
+            lost = counted(waiting, "event")
+            typer.echo(f"orderbook-desktop: {lost} could not be written before the end.", err=True)
 
 
 def window_memory(settings: Settings) -> QSettings:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from PySide6.QtCore import QByteArray, QSettings
 
+from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.disk import Retention
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.gui.theme import TEXT_PERCENTS, USUAL_TEXT_PERCENT, Appearance
@@ -159,6 +160,18 @@ class Preferences:
     @chart_share.setter
     def chart_share(self, value: float | None) -> None:
         self._settings.setValue("chart/share", "" if value is None else repr(value))
+
+    def remember(self, desk: Desk) -> None:
+        """Remember the source, the kept recordings, and the shown symbols that are traded."""
+        traded = {info.symbol for info in desk.symbols}
+        if desk.symbol.symbol in traded:
+            self.symbol = desk.symbol.symbol
+        if traded:
+            self.recents = [symbol for symbol in desk.recents if symbol in traded]
+        self.source = desk.source_kind
+        self.recordings = {
+            recording.symbol: recording.wanted for recording in desk.recordings if recording.kept
+        }
 
     def grouping(self, market: str) -> str:
         """Return the grouping step chosen for `market` as decimal text; empty if none was."""

@@ -31,6 +31,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Appearance, ThemeKeeper, text_scale
 from orderbook_desktop.gui.window import menus
 from orderbook_desktop.gui.window.bridge import DeskBridge
+from orderbook_desktop.gui.window.leaving import Leaving
 from orderbook_desktop.gui.window.notice_bar import NoticeBar
 from orderbook_desktop.gui.window.status_line import StatusLine
 from orderbook_desktop.gui.window.top_bar import TopBar
@@ -46,8 +47,9 @@ _DEMO_TEXT: Final = "DEMO · a made-up market: no price here is real"
 class MainWindow(QMainWindow):
     """The window that shows one desk.
 
-    The close button only emits `close_requested`. The caller then stops what has to be stopped,
-    and calls `finish_close()`; meanwhile the signal may come again.
+    The close button only emits `close_requested`, after a question if there is something to lose
+    (see `Leaving`). The caller then stops what has to be stopped, and calls `finish_close()`;
+    meanwhile the signal may come again.
 
     `panes` make the views of the book, from left to right; the first pane gets the focus.
     `place` is where recordings go: with it, a person who has never seen the window gets an
@@ -83,6 +85,7 @@ class MainWindow(QMainWindow):
         )
         self.bridge = DeskBridge(desk, self, now_ns)
         self.dialogs = WindowDialogs(self, desk, self.themes, self.bridge)
+        self.leaving = Leaving(self, desk, self.bridge, application.isSavingSession)
         theme = self.themes.theme
         self.top_bar = TopBar(desk, preferences, theme, self, browsers)
         self.demo_strip = QLabel(_DEMO_TEXT, self)
@@ -103,6 +106,7 @@ class MainWindow(QMainWindow):
     def finish_close(self) -> None:
         """Stop looking at the desk, save the preferences, and close the window."""
         self._finishing = True
+        self.leaving.close()
         self.bridge.stop()
         self._describer.stop()
         self._save()
@@ -114,8 +118,7 @@ class MainWindow(QMainWindow):
             event.accept()
             return
         event.ignore()
-        self.status_line.say("Closing…")
-        self.close_requested.emit()
+        self.leaving.ask()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
         """Begin to look at the desk with the first show, at the screen's refresh rate."""
@@ -194,6 +197,7 @@ class MainWindow(QMainWindow):
         for pane in self.panes:
             self.top_bar.grouping_box.step_changed.connect(pane.set_step)
             self.themes.changed.connect(pane.set_theme)
+        self.leaving.agreed.connect(self._end)
         self.notice_bar.acted.connect(self._act)
         self.notice_bar.dismissed.connect(self._dismiss)
         self.notice_bar.retried.connect(self._desk.retry)
@@ -278,23 +282,8 @@ class MainWindow(QMainWindow):
         self._show_demo()
         if not desk.demo:
             # The next start must not begin with choices made in the demo's market.
-            self._remember_symbols()
-            self._preferences.source = desk.source_kind
-            self._preferences.recordings = {
-                recording.symbol: recording.wanted
-                for recording in desk.recordings
-                if recording.kept
-            }
+            self._preferences.remember(desk)
         self._show_menus()
-
-    def _remember_symbols(self) -> None:
-        """Remember the shown symbols that the exchange is known to trade."""
-        traded = {info.symbol for info in self._desk.symbols}
-        if self._desk.symbol.symbol in traded:
-            self._preferences.symbol = self._desk.symbol.symbol
-        if traded:
-            recents = [symbol for symbol in self._desk.recents if symbol in traded]
-            self._preferences.recents = recents
 
     def _show_demo(self) -> None:
         """Show whether the market is made up; when that changes, the panes start afresh."""
@@ -400,6 +389,10 @@ class MainWindow(QMainWindow):
 
     def _ask_to_close(self) -> None:
         self.close()
+
+    def _end(self) -> None:
+        self.status_line.say("Closing…")
+        self.close_requested.emit()
 
     def _take_icon(self) -> None:
         self.setWindowIcon(QIcon(str(resource_path("icons/orderbook-desktop.svg"))))
