@@ -79,7 +79,7 @@ _Sides = tuple[_RestingSide, _RestingSide]
 
 
 @dataclass(frozen=True, slots=True)
-class MarketEvent:
+class MadeUpEvent:
     """One event: `kind` is the stream's name behind the symbol (`depth@100ms`, `trade`, …)."""
 
     kind: str
@@ -122,9 +122,9 @@ class SyntheticMarket:
         self._steps = 0
         self._step_changes = _Changes(self.last_update_id + 1)
         self._second_changes = _Changes(self.last_update_id + 1)
-        self._events: list[MarketEvent] = []
+        self._events: list[MadeUpEvent] = []
 
-    def advance(self, now_ms: int) -> list[MarketEvent]:
+    def advance(self, now_ms: int) -> list[MadeUpEvent]:
         """Let the market live until `now_ms`; return what happened, in order.
 
         Time passes in steps of 100 ms; the rest of `now_ms` waits for the next call.
@@ -337,7 +337,7 @@ class SyntheticMarket:
 
     def _note(self, kind: str, payload: bytes) -> None:
         update_id = 0 if kind == "trade" else self.last_update_id
-        self._events.append(MarketEvent(kind, self._time_of_next(), payload, update_id))
+        self._events.append(MadeUpEvent(kind, self._time_of_next(), payload, update_id))
 
     def _time_of_next(self) -> int:
         """Return the time of an event within the step: behind the ones before it."""
@@ -371,7 +371,7 @@ class SyntheticMarket:
             self._levels(sorted(bids.items(), reverse=True)),
             self._levels(sorted(asks.items())),
         )
-        self._events.append(MarketEvent(kind, self.now_ms, payload, self.last_update_id))
+        self._events.append(MadeUpEvent(kind, self.now_ms, payload, self.last_update_id))
 
     # -- exact decimal text
 

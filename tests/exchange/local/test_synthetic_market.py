@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from orderbook_desktop.exchange.local.synthetic_listing import synthetic_specs
-from orderbook_desktop.exchange.local.synthetic_market import MarketEvent, SyntheticMarket
+from orderbook_desktop.exchange.local.synthetic_market import MadeUpEvent, SyntheticMarket
 
 from .true_book import TrueBook
 
@@ -24,7 +24,7 @@ def _true(market: SyntheticMarket) -> TrueBook:
     return TrueBook(json.loads(market.book().as_json()))
 
 
-def _events(market: SyntheticMarket, seconds: int) -> list[MarketEvent]:
+def _events(market: SyntheticMarket, seconds: int) -> list[MadeUpEvent]:
     return market.advance(market.now_ms + seconds * 1000)
 
 
