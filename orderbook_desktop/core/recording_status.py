@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from orderbook_desktop.core.streams import Stream
+
 
 class RecordingState(Enum):
     """What happens to a market's events; the values are the words on screen.
@@ -67,8 +69,8 @@ class RecordingCounts:
     archive_problem: str = ""
 
 
-# By market; recorder and archiver count in the same struct.
-AllCounts = defaultdict[str, RecordingCounts]
+# By stream; recorder and archiver count in the same struct.
+AllCounts = defaultdict[Stream, RecordingCounts]
 
 
 @dataclass(frozen=True, slots=True)

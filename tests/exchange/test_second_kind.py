@@ -1,7 +1,4 @@
-"""A second kind of stream is one declaration: here the exchange's single trades, called prints.
-
-All between the exchange and a sink takes it as it takes the depth stream.
-"""
+"""A second kind of stream is one declaration: all between the exchange and a sink takes it."""
 
 from __future__ import annotations
 
@@ -11,74 +8,34 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
-import msgspec
 import pytest
 
-from orderbook_desktop.core.events import WireInt, decoded
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import EventStream, StreamBroken
-from orderbook_desktop.core.streams import Continuity, Stream, StreamKind
+from orderbook_desktop.core.streams import DEPTH, Continuity, MarketEvent, Stream
 from orderbook_desktop.exchange.link import StreamTimes
 from orderbook_desktop.exchange.local import LocalExchange, SyntheticSource
 from orderbook_desktop.exchange.local.faults import Fault, FaultKind
 from orderbook_desktop.exchange.stream import BinanceStreams
+from orderbook_desktop.storage.recorder.market_sink import MarketSink
+from orderbook_desktop.storage.recorder.pending import Loose, PendingWrites, stream_of
 
 from .listener import listening, streams_of, until
+from .prints import PRINTS, Print
 from .scripted_server import ScriptedServer, frame, scripted_server
 
 
-class Print(msgspec.Struct, frozen=True):
-    """One trade."""
-
-    market: str
-    first_id: int
-    event_ms: int
-    received_ns: int
-    payload: bytes
-    price: str
-
-    @property
-    def final_id(self) -> int:
-        return self.first_id
-
-
-class WirePrint(msgspec.Struct):
-    s: str
-    t: WireInt
-    E: WireInt
-    p: str
-
-
-def decode_print(payload: bytes, received_ns: int) -> Print:
-    wire = decoded(msgspec.json.Decoder(WirePrint), payload, "print")
-    return Print(wire.s, wire.t, wire.E, received_ns, payload, wire.p)
-
-
-def print_continuity(known: Print, event: Print) -> Continuity:
-    if event.first_id <= known.first_id:
-        return Continuity.OLD
-    return Continuity.NEXT if event.first_id == known.first_id + 1 else Continuity.HOLE
-
-
-PRINTS = StreamKind(
-    name="print",
-    channel="@trade",
-    event_name="trade",
-    id_name="trade id",
-    event=Print,
-    decode=decode_print,
-    continuity=print_continuity,
-)
-
-
 @dataclass
-class Sink:
-    """Takes the unbroken runs of a stream, and why each of them ended."""
+class NotedSink:
+    """Keeps the unbroken runs of a stream, and why each of them ended."""
 
-    runs: list[list[Print]] = field(default_factory=lambda: [[]])
+    runs: list[list[MarketEvent]] = field(default_factory=lambda: [[]])
     causes: list[GapCause] = field(default_factory=list)
 
-    def broken(self, cause: GapCause) -> None:
+    def received(self, event: MarketEvent) -> None:
+        self.runs[-1].append(event)
+
+    def broken(self, cause: GapCause, _detail: str) -> None:
         self.causes.append(cause)
         self.runs.append([])
 
@@ -87,19 +44,21 @@ class Sink:
         return [[event.first_id for event in run] for run in self.runs]
 
 
-async def deliver(source: EventStream, stream: Stream, sink: Sink) -> None:
+async def deliver(source: EventStream, stream: Stream, sink: NotedSink | MarketSink) -> None:
     """Judge the continuity of `stream`, and pass its events on to `sink`."""
+    last: Print | None = None
     async with aclosing(source.items(stream)) as items:
         async for item in items:
             if isinstance(item, StreamBroken):
-                sink.broken(item.cause)
+                last = None
+                sink.broken(item.cause, item.detail)
             elif isinstance(item, Print):
-                run = sink.runs[-1]
-                step = stream.kind.continuity(run[-1], item) if run else Continuity.NEXT
+                step = stream.kind.continuity(last, item) if last else Continuity.NEXT
                 if step is Continuity.HOLE:
-                    sink.broken(GapCause.FEED_GAP)
+                    sink.broken(GapCause.FEED_GAP, "")
                 if step is not Continuity.OLD:
-                    sink.runs[-1].append(item)
+                    last = item
+                    sink.received(item)
 
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"
@@ -107,11 +66,12 @@ QUICK = StreamTimes(watch_every_s=0.05)
 
 
 @asynccontextmanager
-async def recording(streams: BinanceStreams, market: str) -> AsyncIterator[Sink]:
-    sink = Sink()
+async def recording(
+    streams: BinanceStreams, market: str, sink: NotedSink | MarketSink
+) -> AsyncIterator[None]:
     task = asyncio.create_task(deliver(streams, Stream(market, PRINTS), sink))
     try:
-        yield sink
+        yield
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -120,11 +80,12 @@ async def recording(streams: BinanceStreams, market: str) -> AsyncIterator[Sink]
 
 
 async def test_prints_and_diffs_of_the_local_exchange_come_by_one_connection() -> None:
+    sink = NotedSink()
     async with (
         LocalExchange(SyntheticSource(activity=20.0)) as exchange,
         streams_of(exchange.ws_url) as streams,
         listening(streams, BTC) as btc,
-        recording(streams, BTC) as sink,
+        recording(streams, BTC, sink),
     ):
         await until(lambda: btc.diffs and len(sink.runs[0]) > 5)
         exchange.inject(Fault(kind=FaultKind.DISCONNECT))
@@ -134,6 +95,7 @@ async def test_prints_and_diffs_of_the_local_exchange_come_by_one_connection() -
     for ids in sink.ids:
         assert ids == list(range(ids[0], ids[-1] + 1))
     first = sink.runs[0][0]
+    assert isinstance(first, Print)
     fields = json.loads(first.payload)
     assert (first.market, first.first_id, first.price) == (BTC, fields["t"], fields["p"])
     assert first.received_ns > 0
@@ -145,14 +107,15 @@ def print_frame(market: str, number: int) -> str:
 
 
 @asynccontextmanager
-async def both_kinds() -> AsyncIterator[tuple[ScriptedServer, BinanceStreams, Sink]]:
+async def both_kinds() -> AsyncIterator[tuple[ScriptedServer, BinanceStreams, NotedSink]]:
     """Run a server and a client that has subscribed to the prints of BTCUSDT after others."""
     async with AsyncExitStack() as stack:
         script = await stack.enter_async_context(scripted_server())
         streams = await stack.enter_async_context(streams_of(script.ws_url, QUICK))
         eth = await stack.enter_async_context(listening(streams, ETH))
         await until(lambda: eth.connected)
-        sink = await stack.enter_async_context(recording(streams, BTC))
+        sink = NotedSink()
+        await stack.enter_async_context(recording(streams, BTC, sink))
         await until(lambda: script.commands)
         yield script, streams, sink
 
@@ -209,10 +172,33 @@ async def test_prints_go_from_one_connection_to_the_next_without_a_hole() -> Non
     assert sink.causes == []
 
 
+async def test_the_sink_of_the_recorder_queues_prints_as_such() -> None:
+    prints, diffs = Stream(BTC, PRINTS), Stream(BTC, DEPTH)
+    pending = PendingWrites(2**20, lambda: None)
+    async with (
+        scripted_server() as script,
+        streams_of(script.ws_url) as streams,
+        recording(streams, BTC, MarketSink(prints, pending)),
+    ):
+        await until(lambda: script.open)
+        await script.last.send(print_frame(BTC, 7))
+        await script.last.send(print_frame(BTC, 8))
+        await until(lambda: pending.events == 2)
+        script.last.transport.abort()
+        # The run that ended so belongs to no book.
+        await until(lambda: len(pending) == 3)
+    assert (pending.events_of(prints), pending.events_of(diffs)) == (2, 0)
+    *_, run = queued = pending.first(3)
+    assert {stream_of(operation) for operation in queued} == {prints}
+    assert isinstance(run, Loose)
+    assert run.ids == (7, 8)
+
+
 async def test_the_two_streams_of_a_market_fill_two_connections() -> None:
     async with scripted_server() as script:
         streams = BinanceStreams(script.ws_url, QUICK, streams_a_connection=1)
-        async with listening(streams, BTC) as btc, recording(streams, BTC) as sink:
+        sink = NotedSink()
+        async with listening(streams, BTC) as btc, recording(streams, BTC, sink):
             await until(lambda: btc.connected and len(script.open) == 2)
             await script.send_to_all(print_frame(BTC, 1))
             await script.send_to_all(frame(BTC, 1))

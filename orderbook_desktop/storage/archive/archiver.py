@@ -12,6 +12,7 @@ from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.storage.archive.loose_archive import LooseArchive
 from orderbook_desktop.storage.archive.segment_archive import SegmentArchive
 from orderbook_desktop.storage.archive.times import ARCHIVE_TIMES, ArchiveTimes
@@ -40,7 +41,7 @@ class Archiver:
     is.
 
     `await run()`; it may be cancelled at any time. Several processes may archive one database.
-    `counts` holds what it counts, by market. `is_busy` returns whether events wait to be written,
+    `counts` holds what it counts, by stream. `is_busy` returns whether events wait to be written,
     `is_whole` whether none that the database lost has to be written again, and `prepare` prepares
     the database. After each step it pauses `pace` times as long as the step
     took, unless it is behind.
@@ -184,10 +185,11 @@ class Archiver:
                 _log.error("%s: a part can't be archived: %s", market, error)
             else:
                 _log.exception("%s: a part can't be archived", market)
-            self._counts[market].archive_problem = _sentence(error, market)
+            self._counts[Stream(market, DEPTH)].archive_problem = _sentence(error, market)
         if done is not None:
-            self._counts[market].archived_events += done[0]
-            self._counts[market].archived_bytes += done[1]
+            counts = self._counts[Stream(market, DEPTH)]
+            counts.archived_events += done[0]
+            counts.archived_bytes += done[1]
         await self._pause(self._now() - begun)
         return done is not None
 

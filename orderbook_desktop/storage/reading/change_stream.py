@@ -17,7 +17,7 @@ from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import DepthSnapshot
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
-from orderbook_desktop.core.streams import DEPTH, Stream
+from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.failures import Activity
 from orderbook_desktop.storage.store.checkpoints import newest_running
@@ -40,7 +40,7 @@ _REFUSALS_TAKEN: Final = 5
 
 
 class RecordedStreams:
-    """Serves the events of all markets as they are recorded. It is an `EventStream`.
+    """Serves the events of all streams as they are recorded. It is an `EventStream`.
 
     There is only one change stream, because each holds a thread of motor's. It is opened with the
     first subscription. After a failure it resumes where it was, so that no event is missed. If the
@@ -171,7 +171,7 @@ class RecordedStreams:
             yield StreamConnected()
 
     def _hand_out(self, new: NewEvent) -> None:
-        queues = self._queues.get(Stream(new.market, DEPTH))
+        queues = self._queues.get(new.stream)
         if not queues:
             return
         items: list[StreamItem]

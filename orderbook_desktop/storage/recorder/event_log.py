@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.event_writer import EventWriter, Insert, Outcome
 from orderbook_desktop.storage.store.loose_events import LooseEvents, archived_ids, stored_ids
@@ -54,15 +55,16 @@ class EventLog:
         If none is stored any more, the recording was deleted, and stays so. Raises PyMongo's
         errors; repeating is harmless.
         """
-        by_market: dict[str, dict[int, Insert]] = {}
+        by_stream: dict[Stream, dict[int, Insert]] = {}
         for _, event in self._latest:
-            by_market.setdefault(event.market, {})[event.final_id] = event
-        for market, events in by_market.items():
+            by_stream.setdefault(event.stream, {})[event.final_id] = event
+        for stream, events in by_stream.items():
+            market = stream.market
             lost = await self._lost_of(market, events)
             if not lost:
                 continue
             if had_segment(market) and not await has_segment(self._database, market):
-                self.forget(market)
+                self.forget(stream)
                 continue
             outcome = await self._writer.write([events[final_id] for final_id in sorted(lost)])
             for refusal in outcome.refused.values():
@@ -89,9 +91,9 @@ class EventLog:
             return set()
         return lost.difference(*(loose.ids for loose in lists if loose.archived))
 
-    def forget(self, market: str) -> None:
-        """Don't write again what was written of `market`: its recording was deleted."""
-        self._latest = deque(kept for kept in self._latest if kept[1].market != market)
+    def forget(self, stream: Stream) -> None:
+        """Don't write again what was written of `stream`: its recording was deleted."""
+        self._latest = deque(kept for kept in self._latest if kept[1].stream != stream)
         self._latest_bytes = sum(len(event.payload) for _, event in self._latest)
 
     async def insert(self, events: Sequence[Insert]) -> Outcome:

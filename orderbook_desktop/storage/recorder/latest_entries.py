@@ -131,10 +131,10 @@ class LatestEntries:
             # Retention may have removed a list with its events.
             ids = await self._stored_ids(entry) if entry.id not in stored else ()
             if ids:
-                await self._loose.list_up(entry.market, ids, entry.id)
+                await self._loose.list_up(entry.stream.market, ids, entry.id)
 
     async def _stored_ids(self, entry: Loose) -> Collection[int]:
-        return await stored_ids(self._database, entry.market, entry.ids)
+        return await stored_ids(self._database, entry.stream.market, entry.ids)
 
 
 def _tell_lost(segment: OpenSegment) -> None:

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Final
 
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.storage.failures import Activity, until_it_works
 from orderbook_desktop.storage.recorder.latest_entries import LatestEntries
 from orderbook_desktop.storage.recorder.pending import (
@@ -63,7 +64,7 @@ class Ledger:
 
     Call `take()` with the entries of the sinks, once the events before them are acknowledged.
     `run()` writes them in a task of its own, so that no event waits for them. `written` is called
-    with each finished entry, and `vanished` with the market of a segment that was deleted.
+    with each finished entry, and `vanished` with the stream of a segment that was deleted.
     `are_events_whole` tells whether all acknowledged events are stored, as far as is known.
     """
 
@@ -71,7 +72,7 @@ class Ledger:
         self,
         database: Database,
         written: Callable[[LedgerEntry], None],
-        vanished: Callable[[str], None],
+        vanished: Callable[[Stream], None],
         are_events_whole: Callable[[], bool],
         times: LedgerTimes = LEDGER_TIMES,
         now: Callable[[], float] = time.monotonic,
@@ -110,15 +111,15 @@ class Ledger:
         self._queue.append(entry)
         self._wake.set()
 
-    def end(self, market: str, detail: str) -> list[Close]:
-        """End the open segments of `market` after their last event; return the entries for that.
+    def end(self, stream: Stream, detail: str) -> list[Close]:
+        """End the open segments of `stream` after their last event; return the entries for that.
 
         The cause of the gap is the database, with `detail`.
         """
         ends = [
             Close(segment, GapCause.DATABASE, detail)
             for segment in self._open.values()
-            if segment.state.market == market and segment.state.end_cause is None
+            if segment.stream == stream and segment.state.end_cause is None
         ]
         for end in ends:
             self.take(end)
@@ -202,8 +203,8 @@ class Ledger:
                     await self._store(ended)
                 for segment in ended:
                     self._open.pop(segment.id, None)
-            case Loose(market, ids, key):
-                await self._loose.list_up(market, ids, key)
+            case Loose(stream, ids, key):
+                await self._loose.list_up(stream.market, ids, key)
 
     async def _begin(self, entry: Open) -> None:
         """Store a segment, and the book that it begins with."""
@@ -271,7 +272,7 @@ class Ledger:
         _log.error("%s: the recording was deleted while it went on", segment.state.market)
         self._open.pop(segment.id, None)
         self._database.prepared = False
-        self._vanished(segment.state.market)
+        self._vanished(segment.stream)
 
     async def _restore_at_end(self) -> None:
         """Write again, in one attempt, what the database has lost."""

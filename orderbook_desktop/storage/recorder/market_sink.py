@@ -1,4 +1,4 @@
-"""Turns what one market's feed receives into operations, which are written in order."""
+"""Turns what the feed of one stream receives into operations, which are written in order."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 from orderbook_desktop.core.recording_status import RecordingCounts
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.streams import MarketEvent, Stream
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.storage.recorder.pending import (
     Checkpoint,
@@ -59,7 +60,7 @@ class _Doubt:
 
 
 class MarketSink:
-    """Takes the events and books that a feed receives for `market`. It is a `RecordingSink`.
+    """Takes the events of `stream`, and the books, that a feed receives. It is a `RecordingSink`.
 
     If the queue is full it drops events, but never silently: the segment ends with the cause
     OVERFLOW, and a new segment, with its own book, begins when there is room. A segment has only
@@ -68,12 +69,12 @@ class MarketSink:
 
     def __init__(
         self,
-        market: str,
+        stream: Stream,
         pending: PendingWrites,
         counts: RecordingCounts | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.market = market
+        self.stream = stream
         self.counts = counts or RecordingCounts()
         self.refused: KnownError | None = None
         self.overflowing = False
@@ -87,7 +88,7 @@ class MarketSink:
         # The last update id of the segment, or of the last one that ended.
         self._last_id = 0
         self._doubt: _Doubt | None = None
-        self._latest: DepthDiff | None = None
+        self._latest: MarketEvent | None = None
         self._checkpoint_ms = 0
         self._checkpoint_count = 0
         self._scale = _DEFAULT_SCALE
@@ -97,34 +98,34 @@ class MarketSink:
         """The id of the segment that is being recorded, if there is one."""
         return None if self._segment is None else self._segment.id
 
-    def received(self, diff: DepthDiff) -> None:
+    def received(self, event: MarketEvent) -> None:
         """Queue an event (see `RecordingSink`)."""
-        self._latest = diff
+        self._latest = event
         if self.refused is not None:
             return
         if self.overflowing and self._pending.relaxed:
             self.overflowing = False
-            _log.warning("%s: room to record again", self.market)
+            _log.warning("%s: room to record again", self.stream.market)
         if self._pending.full and not self.overflowing:
             self.overflowing = True
             self._end(GapCause.OVERFLOW, "")
         if self.overflowing:
             self.counts.dropped += 1
         else:
-            self._pending.add(Insert.of(diff))
+            self._pending.add(Insert.of(event, self.stream.kind))
         if len(self._undecided) >= _UNDECIDED_AT_MOST:
             self._set_aside(len(self._undecided) - _WAITING_AT_MOST)
             self._list_loose()
-        self._undecided[diff.final_id] = not self.overflowing
+        self._undecided[event.final_id] = not self.overflowing
         if self._doubt is not None and not self.overflowing:
-            self._doubt.is_followed |= diff.final_id > self._doubt.last_id
+            self._doubt.is_followed |= event.final_id > self._doubt.last_id
 
     def opened(self, base: DepthSnapshot | BookImage) -> None:
         """Begin a segment (see `RecordingSink`)."""
         self._scale = _scale_of(base)
         if self.overflowing or self.refused is not None:
             return
-        segment = OpenSegment(self.market, base.last_update_id, base.event_ms, self._scale)
+        segment = OpenSegment(self.stream, base.last_update_id, base.event_ms, self._scale)
         self._segment = segment
         self._decide(is_gap=self._doubt is not None and segment.base_id > self._doubt.last_id)
         self._last_id = segment.base_id
@@ -161,7 +162,7 @@ class MarketSink:
         if not queued or self.overflowing or self.refused is not None:
             return False
         if self._segment is None:
-            self.opened(image_of(book, self.market))
+            self.opened(image_of(book, self.stream.market))
             return False
         return True
 
@@ -230,7 +231,7 @@ class MarketSink:
         self.counts.gaps += 1
         self.counts.last_gap = cause.sentence
         self.counts.last_gap_ms = self._now_ns() // 1_000_000
-        _log.warning("%s: gap in the recording: %s. %s", self.market, cause.sentence, detail)
+        _log.warning("%s: gap in the recording: %s. %s", self.stream.market, cause.sentence, detail)
 
     def _set_aside(self, count: int) -> None:
         """Treat the oldest `count` undecided events as loose, if they were queued."""
@@ -241,7 +242,7 @@ class MarketSink:
     def _list_loose(self) -> None:
         loose, self._loose = self._loose, []
         for start in range(0, len(loose), _LISTED_AT_ONCE):
-            self._add(Loose(self.market, tuple(loose[start : start + _LISTED_AT_ONCE])))
+            self._add(Loose(self.stream, tuple(loose[start : start + _LISTED_AT_ONCE])))
 
     def _scale_with(self, diff: DepthDiff, book: Book) -> Scale:
         """Return the book's scale; merge the book only if the scale may have changed."""
@@ -257,7 +258,7 @@ class MarketSink:
             return
         self._checkpoint_ms = diff.event_ms
         self._checkpoint_count = 0
-        self._add(Checkpoint(segment, NewBook.of(image_of(book, self.market))))
+        self._add(Checkpoint(segment, NewBook.of(image_of(book, self.stream.market))))
 
     def _add(self, operation: Operation) -> None:
         if self.refused is None:

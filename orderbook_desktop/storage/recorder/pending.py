@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Final
 
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
+from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.core.units import INT64_MAX, Scale
 from orderbook_desktop.storage.store.checkpoints import NewBook
 from orderbook_desktop.storage.store.event_writer import Insert
@@ -29,12 +30,13 @@ class OpenSegment:
     first event, and `changed` while the document is behind.
     """
 
-    def __init__(self, market: str, base_id: int, base_event_ms: int, scale: Scale) -> None:
+    def __init__(self, stream: Stream, base_id: int, base_event_ms: int, scale: Scale) -> None:
         self.id = secrets.token_hex(12)
+        self.stream = stream
         self.base_id = base_id
         self.back_ms = 0
         self.state = Segment(
-            market=market,
+            market=stream.market,
             snapshot_id=base_id,
             first_id=min(base_id + 1, INT64_MAX),
             last_id=base_id,
@@ -116,9 +118,9 @@ class Close:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loose:
-    """List the events with the final ids `ids`, which were written before, as loose."""
+    """List the events with the final ids `ids`, which were written before, of `stream` as loose."""
 
-    market: str
+    stream: Stream
     ids: tuple[int, ...]
     id: str = field(default_factory=lambda: secrets.token_hex(12))
 
@@ -133,11 +135,11 @@ def storable(detail: str) -> str:
     return detail[:_LONGEST_DETAIL].encode("utf-8", "replace").decode()
 
 
-def market_of(operation: Operation) -> str:
-    """Return the market that `operation` is about."""
+def stream_of(operation: Operation) -> Stream:
+    """Return the stream that `operation` is about."""
     if isinstance(operation, Insert | Loose):
-        return operation.market
-    return operation.segment.state.market
+        return operation.stream
+    return operation.segment.stream
 
 
 @dataclass(slots=True)
@@ -152,7 +154,7 @@ class PendingWrites:
     used_bytes: int = 0
     events: int = 0
     _queue: deque[Operation] = field(default_factory=deque)
-    _events_by_market: Counter[str] = field(default_factory=Counter)
+    _events_by_stream: Counter[Stream] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -173,9 +175,9 @@ class PendingWrites:
         waiting = (entry.received_ns for entry in self._queue if isinstance(entry, Insert))
         return next(waiting, None)
 
-    def events_of(self, market: str) -> int:
-        """Return how many events of `market` wait."""
-        return self._events_by_market[market]
+    def events_of(self, stream: Stream) -> int:
+        """Return how many events of `stream` wait."""
+        return self._events_by_stream[stream]
 
     def add(self, operation: Operation) -> None:
         """Append an operation. Before adding an event, check `full`."""
@@ -204,7 +206,7 @@ class PendingWrites:
     def _count_event(self, operation: Operation, by: int) -> None:
         if isinstance(operation, Insert):
             self.events += by
-            self._events_by_market[operation.market] += by
+            self._events_by_stream[operation.stream] += by
 
 
 def _weight(operation: Operation) -> int:

@@ -14,11 +14,12 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.storage.failures import Activity, until_it_works
 from orderbook_desktop.storage.recorder.event_log import EventLog
 from orderbook_desktop.storage.recorder.ledger import LEDGER_TIMES, Ledger, LedgerTimes
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
-from orderbook_desktop.storage.recorder.pending import Operation, PendingWrites, market_of
+from orderbook_desktop.storage.recorder.pending import Operation, PendingWrites, stream_of
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.event_writer import Insert, Outcome, UnstorableAmong
 from orderbook_desktop.system.tasks import set_within
@@ -59,7 +60,7 @@ class Recorder:
     after a pause is written at once; events in quick succession are written together (see
     `RecorderTimes`). The recorder, not the driver, repeats failed writes until they are
     acknowledged. That is harmless, since (market, u) is unique. `counts` holds what it counts, by
-    market.
+    stream.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Recorder:
             times.ledger,
             now,
         )
-        self._sinks: dict[str, MarketSink] = {}
+        self._sinks: dict[Stream, MarketSink] = {}
         self._jobs: list[asyncio.Task[None]] = []
         self._batch_size = _OPERATIONS_A_BATCH
         self._batch_at = float("-inf")
@@ -121,7 +122,7 @@ class Recorder:
 
     def waiting_of(self, market: str) -> int:
         """Return how many events of `market` the database has not acknowledged yet."""
-        return self._pending.events_of(market)
+        return self._pending.events_of(Stream(market, DEPTH))
 
     def lag_ms_of(self, market: str) -> int | None:
         """Return how late the events of `market` are stored, in ms; None before the first event.
@@ -151,11 +152,14 @@ class Recorder:
         return "The database is too slow for what comes in; events are being lost."
 
     def sink(self, market: str) -> MarketSink:
-        """Return the sink of `market`, the same object each time."""
-        if market not in self._sinks:
-            counts = self._counts[market]
-            self._sinks[market] = MarketSink(market, self._pending, counts, self._now_ns)
-        return self._sinks[market]
+        """Return the sink of the depth stream of `market`, the same object each time."""
+        return self._sink_of(Stream(market, DEPTH))
+
+    def _sink_of(self, stream: Stream) -> MarketSink:
+        if stream not in self._sinks:
+            counts = self._counts[stream]
+            self._sinks[stream] = MarketSink(stream, self._pending, counts, self._now_ns)
+        return self._sinks[stream]
 
     async def start(self) -> None:
         """Begin to write. The database need not be reachable yet."""
@@ -241,7 +245,7 @@ class Recorder:
         await self.prepare()
         await self._restore()
         batch = self._pending.first(self._batch_size)
-        events = [item for item in batch if isinstance(item, Insert) and self._accepts(item.market)]
+        events = [item for item in batch if isinstance(item, Insert) and self._accepts(item.stream)]
         try:
             outcome = await self._events.insert(events)
         except UnstorableAmong:
@@ -270,59 +274,60 @@ class Recorder:
     def _acknowledge(self, operation: Operation, outcome: Outcome, now_ns: int) -> None:
         """Process `operation`, now that the events up to it are written."""
         self._pending.take_first()
-        market = market_of(operation)
+        stream = stream_of(operation)
         if isinstance(operation, Insert) and operation in outcome.refused:
-            self._refuse(market, outcome.refused[operation])
-        if isinstance(operation, Insert) or not self._accepts(market):
+            self._refuse(stream, outcome.refused[operation])
+        if isinstance(operation, Insert) or not self._accepts(stream):
             self._pending.forget(operation)
         else:
             self._ledger.take(operation)
-        if isinstance(operation, Insert) and self._accepts(market):
+        if isinstance(operation, Insert) and self._accepts(stream):
             self._count(operation, now_ns, is_repeated=operation in outcome.repeated)
 
     def _count(self, event: Insert, now_ns: int, *, is_repeated: bool) -> None:
-        counts = self.sink(event.market).counts
+        counts = self._sink_of(event.stream).counts
         counts.events += 1
         counts.payload_bytes += len(event.payload)
         counts.repeated += is_repeated
         counts.last_id = max(counts.last_id, event.final_id)
         counts.lag_ms = max(0, now_ns - event.received_ns) // 1_000_000
 
-    def _refuse(self, market: str, error: KnownError) -> None:
-        """Stop recording a market; its segments end before the event at fault."""
-        if not self._accepts(market):
+    def _refuse(self, stream: Stream, error: KnownError) -> None:
+        """Stop recording a stream; its segments end before the event at fault."""
+        if not self._accepts(stream):
             return
         _log.error("%s", error)
-        self.sink(market).refuse(error)
-        self._end_where_it_is(market, str(error))
+        self._sink_of(stream).refuse(error)
+        self._end_where_it_is(stream, str(error))
 
     def _account_for_written(self) -> None:
         """Pass entries about written events to the ledger; end the segments of unwritten ones."""
-        behind: set[str] = set()
+        behind: set[Stream] = set()
         while len(self._pending):
             operation = self._pending.take_first()
-            market = market_of(operation)
-            if isinstance(operation, Insert) and self._accepts(market):
+            stream = stream_of(operation)
+            if isinstance(operation, Insert) and self._accepts(stream):
                 # It stays counted in `waiting`.
-                behind.add(market)
-            elif isinstance(operation, Insert) or market in behind or not self._accepts(market):
+                behind.add(stream)
+            elif isinstance(operation, Insert) or stream in behind or not self._accepts(stream):
                 self._pending.forget(operation)
             else:
                 self._ledger.take(operation)
-        for market in behind:
-            lost = counted(self.waiting_of(market), "event")
-            self._end_where_it_is(market, f"{lost} could not be written before the end.")
+        for stream in behind:
+            lost = counted(self._pending.events_of(stream), "event")
+            self._end_where_it_is(stream, f"{lost} could not be written before the end.")
 
-    def _end_where_it_is(self, market: str, detail: str) -> None:
-        for entry in self._ledger.end(market, detail):
+    def _end_where_it_is(self, stream: Stream, detail: str) -> None:
+        for entry in self._ledger.end(stream, detail):
             self._pending.count(entry)
 
-    def _accepts(self, market: str) -> bool:
-        return self.sink(market).refused is None
+    def _accepts(self, stream: Stream) -> bool:
+        return self._sink_of(stream).refused is None
 
-    def _vanished(self, market: str) -> None:
-        self._events.forget(market)
-        self.sink(market).broken(GapCause.DATABASE, "The recording was deleted while it went on.")
+    def _vanished(self, stream: Stream) -> None:
+        self._events.forget(stream)
+        detail = "The recording was deleted while it went on."
+        self._sink_of(stream).broken(GapCause.DATABASE, detail)
 
     def _job_ended(self, job: asyncio.Task[None]) -> None:
         if job.cancelled() or (error := job.exception()) is None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from orderbook_desktop.core.events import DepthDiff, level_texts
+from orderbook_desktop.core.events import level_texts
+from orderbook_desktop.core.streams import DEPTH, MarketEvent, Stream, StreamKind
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_sum
@@ -19,9 +20,9 @@ _DUPLICATE_KEY: Final = 11000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Insert:
-    """Write the event."""
+    """Write the event of `stream`."""
 
-    market: str
+    stream: Stream
     first_id: int
     final_id: int
     event_ms: int
@@ -29,16 +30,21 @@ class Insert:
     payload: bytes
 
     @classmethod
-    def of(cls, diff: DepthDiff) -> Insert:
-        """Take from `diff` what is written, without what was decoded from it."""
+    def of(cls, event: MarketEvent, kind: StreamKind[Any] = DEPTH) -> Insert:
+        """Take from `event` what is written, without what was decoded from it."""
         return cls(
-            diff.market,
-            diff.first_id,
-            diff.final_id,
-            diff.event_ms,
-            diff.received_ns,
-            diff.payload,
+            Stream(event.market, kind),
+            event.first_id,
+            event.final_id,
+            event.event_ms,
+            event.received_ns,
+            event.payload,
         )
+
+    @property
+    def market(self) -> str:
+        """The market of the stream."""
+        return self.stream.market
 
 
 class RecordingConflict(DatabaseError):

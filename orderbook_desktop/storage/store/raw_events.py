@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
@@ -242,12 +243,12 @@ class RawEvents:
 
 
 class NewEvent(NamedTuple):
-    """An event that was just stored. `market` is empty if that is damaged.
+    """An event of `stream` that was just stored; the market is empty if that is damaged.
 
     `unpack` returns the event. It raises `MalformedMessage` if the event is damaged.
     """
 
-    market: str
+    stream: Stream
     unpack: Callable[[], DepthDiff]
 
     @classmethod
@@ -255,7 +256,8 @@ class NewEvent(NamedTuple):
         """Return the event of a change that `watch_events` yields."""
         document = change["fullDocument"]
         market = document.get("market")
-        return cls(market if isinstance(market, str) else "", partial(event_of, document))
+        stream = Stream(market if isinstance(market, str) else "", DEPTH)
+        return cls(stream, partial(event_of, document))
 
 
 def watch_events(database: Database, token: Mapping[str, Any] | None, await_ms: int) -> Any:

@@ -14,6 +14,7 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.sources import StreamBroken
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.storage.archive import proof as archive_proof
 from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.archive.times import ArchiveTimes
@@ -113,7 +114,7 @@ async def test_a_segment_that_ended_is_archived_byte_for_byte(database: Database
     assert segment["archived_events"] == segment["event_count"] == 2_000
     assert segment["archived_bytes"] == sum(len(one["data"]) for one in chunks)
     assert not segment["to_archive"]
-    counted = counts["BTCUSDT"]
+    counted = counts[Stream("BTCUSDT", DEPTH)]
     assert (counted.archived_events, counted.archive_problem) == (2_003, "")
     assert counted.archived_bytes > segment["archived_bytes"]
     # Nothing is left to be archived.
@@ -444,7 +445,7 @@ async def test_it_archives_by_itself_beside_a_recorder(database: Database) -> No
             times=HASTY,
         )
         async with ending(asyncio.create_task(archiver.run())), asyncio.timeout(60):
-            while counts[tape.market].archived_events < 500:
+            while counts[Stream(tape.market, DEPTH)].archived_events < 500:
                 diffs += tape.diffs(30)
                 feed.diffs(*diffs[-30:])
                 # Else a busy machine would archive nothing while more and more is to be written.

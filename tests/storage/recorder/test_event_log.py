@@ -10,6 +10,7 @@ import pytest
 
 from orderbook_desktop.core.events import decode_diff
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.recorder.event_log import EventLog
 from orderbook_desktop.storage.recorder.recorder import Recorder
@@ -121,12 +122,12 @@ async def test_only_the_latest_events_are_kept_to_be_written_again(database: Dat
     await log.insert(events[3:])
     # However long the database is away: an age is that at the last acknowledgement.
     now = 6_000.0
-    log.forget("ETHUSDT")
+    log.forget(Stream("ETHUSDT", DEPTH))
     await database.collection("depth_events").delete_many({})
     await log.restore()
     assert [one["u"] for one in await events_of(database)] == [one.final_id for one in events[2:]]
     await database.collection("depth_events").delete_many({})
-    log.forget("BTCUSDT")
+    log.forget(Stream("BTCUSDT", DEPTH))
     await log.restore()
     assert await events_of(database) == []
 

@@ -5,6 +5,7 @@ from msgspec import structs
 
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.pending import (
@@ -30,7 +31,7 @@ class Desk:
     def __init__(self, limit_bytes: int = 10**9) -> None:
         self.wakes = 0
         self.pending = PendingWrites(limit_bytes, self._wake)
-        self.sink = MarketSink("BTCUSDT", self.pending)
+        self.sink = MarketSink(Stream("BTCUSDT", DEPTH), self.pending)
         self.feed = HandFeed(self.sink)
 
     def _wake(self) -> None:

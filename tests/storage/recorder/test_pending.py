@@ -6,6 +6,7 @@ import tracemalloc
 from orderbook_desktop.core.checkpoint import image_of
 from orderbook_desktop.core.depth_sync import DepthSync
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.core.units import INT64_MAX, Scale
 from orderbook_desktop.storage.recorder.pending import (
     Checkpoint,
@@ -14,7 +15,7 @@ from orderbook_desktop.storage.recorder.pending import (
     Open,
     OpenSegment,
     PendingWrites,
-    market_of,
+    stream_of,
 )
 from orderbook_desktop.storage.store.checkpoints import NewBook
 from orderbook_desktop.storage.store.event_writer import Insert
@@ -60,7 +61,7 @@ def test_every_operation_knows_its_market_and_its_weight() -> None:
     sync = DepthSync()
     sync.receive_snapshot(tape.snapshot())
     image = image_of(sync.book, tape.market)
-    segment = OpenSegment(tape.market, 1, 0, Scale())
+    segment = OpenSegment(Stream(tape.market, DEPTH), 1, 0, Scale())
     for operation in (
         Insert.of(tape.diff()),
         Open(segment, NewBook.of(tape.snapshot())),
@@ -70,7 +71,7 @@ def test_every_operation_knows_its_market_and_its_weight() -> None:
     ):
         pending = queue()
         pending.add(operation)
-        assert market_of(operation) == tape.market
+        assert stream_of(operation) == Stream(tape.market, DEPTH)
         assert 100 < pending.used_bytes < 20_000
 
 
@@ -80,7 +81,7 @@ def test_the_count_of_memory_is_no_understatement() -> None:
     gc.collect()
     tracemalloc.start()
     pending = queue(10**9)
-    segment = OpenSegment(tape.market, 1, 0, Scale())
+    segment = OpenSegment(Stream(tape.market, DEPTH), 1, 0, Scale())
     for _ in range(2_000):
         insert = Insert.of(tape.diff(20))
         pending.add(insert)
@@ -92,7 +93,7 @@ def test_the_count_of_memory_is_no_understatement() -> None:
 
 
 def test_a_segment_takes_events_in_and_ends() -> None:
-    segment = OpenSegment("BTCUSDT", 10, 0, Scale())
+    segment = OpenSegment(Stream("BTCUSDT", DEPTH), 10, 0, Scale())
     assert (segment.state.first_id, segment.state.last_id) == (11, 10)
     segment.extend(Extend(segment, 8, 12, 100, Scale()))
     segment.extend(Extend(segment, 13, 15, 200, Scale(9, 8)))
@@ -104,11 +105,11 @@ def test_a_segment_takes_events_in_and_ends() -> None:
 
 
 def test_a_segment_begins_with_its_first_event_at_any_time_of_the_clock() -> None:
-    segment = OpenSegment("BTCUSDT", 10, 0, Scale())
+    segment = OpenSegment(Stream("BTCUSDT", DEPTH), 10, 0, Scale())
     segment.extend(Extend(segment, 11, 12, 0, Scale()))
     segment.extend(Extend(segment, 13, 15, 200, Scale()))
     assert (segment.state.first_event_ms, segment.state.last_event_ms) == (0, 200)
 
 
 def test_ids_of_segments_stay_storable() -> None:
-    assert OpenSegment("BTCUSDT", INT64_MAX, 0, Scale()).state.first_id == INT64_MAX
+    assert OpenSegment(Stream("BTCUSDT", DEPTH), INT64_MAX, 0, Scale()).state.first_id == INT64_MAX
