@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -10,10 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from orderbook_desktop.core.horizon import Horizon
-from orderbook_desktop.core.known_depth import part_side
-from orderbook_desktop.core.levels import Int64Array, Levels
+from orderbook_desktop.core.known_depth import KnownSide, part_side
+from orderbook_desktop.core.levels import EMPTY, Int64Array, Levels
 from orderbook_desktop.core.units import INT64_MAX, Scale
 
+# The rows a side whose sizes are typical of a ladder, and the row whose total is.
+TYPICAL_ROWS: Final = 100
+_TOTAL_ROWS: Final = 25
+# By default a row spans at most this part of the price.
+_COARSEST_SHARE: Final = 5_000
 # A sum whose double is below this is below 2^63 beyond doubt.
 _SURELY_INT64: Final = float(INT64_MAX) / 2
 
@@ -47,6 +53,10 @@ class LadderSide:
     single: int
     edge: int | None
 
+    def price_step(self, index: int, step: int) -> int:
+        """Return the step of the row's price: `step` for a group, 0 for a single level."""
+        return step if index < self.single else 0
+
     def is_least_size(self, index: int) -> bool:
         """Return whether the quantity of the row is only a lower bound."""
         return self.known <= index < self.single
@@ -77,8 +87,63 @@ class Ladder:
             return None
         return 200.0 * self.spread / self.twice_mid
 
+    def unknown_side(self, price: int) -> Side | None:
+        """Return the side beyond whose known levels `price` is; None if it is known.
 
-def group_levels(levels: Levels, step: int, side: Side) -> tuple[Sums, Sums]:
+        What a price holds between the best prices is known.
+        """
+        asks, bids = self.asks, self.bids
+        if len(asks.prices) and price >= int(asks.prices[0]):
+            unknown = not asks.known if asks.edge is None else price > asks.edge
+            return Side.ASK if unknown else None
+        if len(bids.prices) and price <= int(bids.prices[0]):
+            unknown = not bids.known if bids.edge is None else price < bids.edge
+            return Side.BID if unknown else None
+        return None
+
+    @property
+    def typical_price(self) -> int:
+        """The mid, rounded down, or the best price of the only side."""
+        best = [int(side.prices[0]) for side in (self.bids, self.asks) if len(side.prices)]
+        return sum(best) // len(best) if best else 0
+
+    @property
+    def typical_size(self) -> int:
+        """The median size of the rows near the spread; the lesser of two in the middle."""
+        sizes = sorted(near_sizes(self, TYPICAL_ROWS))
+        return sizes[(len(sizes) - 1) // 2] if sizes else 0
+
+    @property
+    def typical_total(self) -> int:
+        """The total of the 25 best rows of the side where it is greater."""
+        sides = (side.cumulative[:_TOTAL_ROWS] for side in (self.bids, self.asks))
+        return max((int(totals[-1]) for totals in sides if len(totals)), default=0)
+
+
+def near_sizes(ladder: Ladder, rows: int) -> list[int]:
+    """Return the sizes of the best `rows` rows of each side."""
+    bids, asks = ladder.bids.quantities[:rows], ladder.asks.quantities[:rows]
+    sizes: list[int] = bids.tolist() + asks.tolist()
+    return sizes
+
+
+def rows_between(levels: LadderSide, side: Side, low: int, high: int | None) -> range:
+    """Return the indices of the rows of a side with prices from `low` to `high` (None: any)."""
+    prices, count = levels.prices, len(levels.prices)
+    upward = prices if side is Side.ASK else prices[::-1]
+    first = _count_below(upward, low)
+    last = count if high is None else _count_below(upward, high + 1)
+    last = max(first, last)
+    return range(first, last) if side is Side.ASK else range(count - last, count - first)
+
+
+def _count_below(ascending: Sums, price: int) -> int:
+    if price > INT64_MAX and ascending.dtype != object:
+        return len(ascending)
+    return int(ascending.searchsorted(price))
+
+
+def group_levels(levels: tuple[Int64Array, Sums], step: int, side: Side) -> tuple[Sums, Sums]:
     """Return prices and exact quantity sums of `levels` in groups of `step` price units.
 
     Groups are absolute: their prices are multiples of `step`. Bids are rounded down and
@@ -108,12 +173,18 @@ def cumulate(quantities: Sums) -> Sums:
 
 
 def build_side(
-    levels: Levels, step: int, side: Side, horizon: Horizon | None, rows: int | None = None
+    levels: Levels,
+    step: int,
+    side: Side,
+    horizon: Horizon | None,
+    rows: int | None = None,
+    *,
+    singles: bool = True,
 ) -> LadderSide:
     """Group one side and cumulate it; `rows` limits the result to the best ones.
 
     The group that the edge of `horizon` is in also has the levels beyond the edge; its total ends
-    at the edge.
+    at the edge. Without `singles` the levels beyond are in groups, too: each is a lower bound.
     """
     if step == 1:
         levels = Levels(levels.prices[:rows], levels.quantities[:rows])
@@ -127,8 +198,10 @@ def build_side(
         single = len(prices) if parted.is_proven or step > 1 else 0
         return LadderSide(prices, quantities, cumulate(quantities), known, single, None)
     edge = parted.edge
-    last = -(-edge // step) * step if is_ask else edge // step * step
-    inside = part_side(levels, _through(min(last, INT64_MAX), is_ask=is_ask), is_ask=is_ask)
+    inside = KnownSide(levels, Levels(EMPTY, EMPTY), edge, is_proven=True)
+    if singles:
+        last = -(-edge // step) * step if is_ask else edge // step * step
+        inside = part_side(levels, _through(min(last, INT64_MAX), is_ask=is_ask), is_ask=is_ask)
     prices, quantities = group_levels(inside.whole, step, side)
     known = int(np.count_nonzero(prices <= edge if is_ask else prices >= edge))
     single, beyond = len(prices), inside.beyond
@@ -156,6 +229,42 @@ def _repeated(quantities: Sums, count: int) -> Sums:
     return np.repeat(cumulate(np.append(0, quantities))[-1:], count)
 
 
+def cost_side(
+    levels: Levels,
+    step: int,
+    side: Side,
+    horizon: Horizon | None,
+    rows: int,
+    *,
+    singles: bool = True,
+) -> LadderSide:
+    """Return the best `rows` rows as `build_side` does, with costs in place of quantities.
+
+    A cost is the price of each level times its quantity. Levels of other rows take no time.
+    """
+    sized = build_side(levels, step, side, horizon, rows, singles=singles)
+    if not len(sized.prices):
+        return sized
+    last = int(sized.prices[-1])
+    if side is Side.BID:
+        count = len(levels.prices) - int(levels.prices[::-1].searchsorted(last))
+    else:
+        count = int(levels.prices.searchsorted(min(last, INT64_MAX), side="right"))
+    needed = Levels(levels.prices[:count], levels.quantities[:count])
+    costs = Levels(needed.prices, _costs_of(needed))
+    return build_side(costs, step, side, horizon, rows, singles=singles)
+
+
+def _costs_of(levels: Levels) -> Sums:
+    """Return price times quantity of each level, exact; there is a level."""
+    prices, quantities = levels
+    largest = int(quantities.max()) * int(max(prices[0], prices[-1]))
+    if largest > INT64_MAX:
+        prices = prices.astype(object)
+    costs: Sums = prices * quantities
+    return costs
+
+
 def build_ladder(
     bids: Levels,
     asks: Levels,
@@ -163,10 +272,13 @@ def build_ladder(
     step: int,
     horizon: Horizon | None,
     rows: int | None = None,
+    *,
+    singles: bool = True,
 ) -> Ladder:
     """Return the ladder of a book's sides, `step` in price units, at most `rows` a side.
 
-    `horizon` has the book's scale; None: it is not known how deep the book is known.
+    Without `singles` the levels beyond the edge are in groups, too. `horizon` has the book's
+    scale; None: it is not known how deep the book is known.
     """
     spread = twice_mid = None
     if len(bids.prices) and len(asks.prices):
@@ -174,8 +286,8 @@ def build_ladder(
         spread, twice_mid = best_ask - best_bid, best_ask + best_bid
     return Ladder(
         scale,
-        build_side(bids, step, Side.BID, horizon, rows),
-        build_side(asks, step, Side.ASK, horizon, rows),
+        build_side(bids, step, Side.BID, horizon, rows, singles=singles),
+        build_side(asks, step, Side.ASK, horizon, rows, singles=singles),
         spread,
         twice_mid,
     )
@@ -190,3 +302,41 @@ def _summable(quantities: Sums) -> Sums:
     if float(quantities.sum(dtype=np.float64)) < _SURELY_INT64:
         return quantities
     return quantities.astype(object)
+
+
+def default_step(steps: Sequence[int], bids: Levels, asks: Levels) -> int:
+    """Return the step of `steps`, finest first, that shows the book and not its dust.
+
+    Half of the quantity near the spread rests in levels of at least some size. The step is the
+    finest at which the median row has half of that size, as far as a row stays within a
+    five-thousandth of the price. Where rows are coarser at every step, it is the finest.
+    """
+    best = [int(side.prices[0]) for side in (bids, asks) if len(side.prices)]
+    wanted = _weighty_size(bids, asks) // 2
+    coarsest = max(best, default=0) // _COARSEST_SHARE
+    chosen = steps[0]
+    for step in steps:
+        if step > coarsest:
+            break
+        chosen = step
+        rows = [
+            size
+            for levels, side in ((bids, Side.BID), (asks, Side.ASK))
+            for size in group_levels(levels, step, side)[1][:_TOTAL_ROWS].tolist()
+        ]
+        if sorted(rows)[(len(rows) - 1) // 2] >= wanted:
+            break
+    return chosen
+
+
+def _weighty_size(bids: Levels, asks: Levels) -> int:
+    """Return the size of the level, near the spread, that half of the quantity is above or at."""
+    sizes = sorted(
+        size for side in (bids, asks) for size in side.quantities[:TYPICAL_ROWS].tolist()
+    )
+    half, passed = sum(sizes) // 2, 0
+    for size in sizes:
+        passed += size
+        if passed >= half:
+            return int(size)
+    return 0

@@ -21,6 +21,10 @@ _SUFFIXES: Final = ((18, "E"), (15, "P"), (12, "T"), (9, "B"), (6, "M"), (3, "K"
 _DIGITS: Final = 5
 # From a million on, a suffix reads faster than a row of digits.
 _SHORTENED_FROM: Final = 10**6
+# Columns have units of thousands and more from this power of ten on.
+_SCALED_FROM: Final = 5
+_COLUMN_DIGITS: Final = 6
+_WIDEST_COLUMN: Final = 10
 
 
 def with_thousands(decimal: str) -> str:
@@ -67,6 +71,72 @@ def short_text(units: int, exponent: int, places: int, widest: int) -> str:
         return text
     fraction = len(text.partition(".")[2])
     return rounded_text(units, exponent, max(0, fraction - (len(text) - widest)))
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFormat:
+    """How the numbers of one column are written: in one unit, with the same number of places.
+
+    The numbers are units of 10^-`exponent`, and are shown in units of 10^`power` (6: millions).
+    """
+
+    exponent: int
+    power: int
+    places: int
+
+    def text(self, units: int) -> str:
+        """Return a number rounded half up, or `<0.01` where rounding would hide that it is not 0.
+
+        A number with more digits than a column has room for gets a suffix of its own: `93.000B`.
+        """
+        shift = self.exponent + self.power - self.places
+        rounded = rounded_units(units, shift) if shift >= 0 else units * 10**-shift
+        if not rounded and units:
+            return f"<{format_units(1, self.places)}"
+        beyond = len(str(rounded)) - _WIDEST_COLUMN
+        if beyond > 0 and units >= _SHORTENED_FROM * 10**self.exponent:
+            return _suffixed(units, self.exponent)
+        if beyond > 0:
+            return rounded_text(units, self.exponent, max(0, self.places - beyond))
+        if not self.places:
+            return f"{rounded:,}"
+        whole, fraction = divmod(rounded, 10**self.places)
+        return f"{whole:,}.{fraction:0{self.places}d}"
+
+    def heading(self, name: str, asset: str) -> str:
+        """Return the heading, which names the unit: `Total, M ADA`; `asset` may be empty."""
+        unit = f"{dict(_SUFFIXES).get(self.power, '')} {asset}".strip()
+        return f"{name}, {unit}" if unit else name
+
+
+def column_format(
+    typical: int, exponent: int, places: int, held: ColumnFormat | None = None
+) -> ColumnFormat:
+    """Return the format of a column whose numbers are about as large as `typical`.
+
+    Both are in units of 10^-`exponent`; `places` are those of exact numbers. Below a hundred
+    thousand the unit is one, with six digits at `typical`. Above it the unit leaves two to four
+    whole digits. The format `held` so far stays while it would fit half or twice `typical`: a
+    column must not change to and fro.
+    """
+    if held is not None and any(
+        held == _fitting(size, exponent, places) for size in (typical, 2 * typical, typical // 2)
+    ):
+        return held
+    return _fitting(typical, exponent, places)
+
+
+def _fitting(typical: int, exponent: int, places: int) -> ColumnFormat:
+    magnitude = _magnitude(typical, exponent)
+    if magnitude < _SCALED_FROM:
+        return ColumnFormat(exponent, 0, min(places, _COLUMN_DIGITS - 1 - magnitude))
+    power = min(3 * ((magnitude - 1) // 3), _SUFFIXES[0][0])
+    return ColumnFormat(exponent, power, 2 if magnitude - power == 1 else 1)
+
+
+def _magnitude(units: int, exponent: int) -> int:
+    """Return the power of ten of the first digit: 2 for 123, -1 for 0.1."""
+    return len(str(max(1, units))) - 1 - exponent
 
 
 def axis_text(units: int, exponent: int, step: int) -> str:
@@ -121,6 +191,20 @@ class MarketFormat:
     def cost(self, units: int) -> str:
         """Return a price times a quantity exactly."""
         return exact_text(units, self.scale.notional, 2)
+
+    def column(self, typical: int, held: ColumnFormat | None = None) -> ColumnFormat:
+        """Return the format of a column of quantities; see `column_format`."""
+        places = min(self.quantity_places, self.scale.quantity)
+        return column_format(typical, self.scale.quantity, places, held)
+
+    def cost_column(self, typical: int, held: ColumnFormat | None = None) -> ColumnFormat:
+        """Return the format of a column of prices times quantities.
+
+        Two places are enough from 1 on, as for money.
+        """
+        exponent = self.scale.notional
+        places = max(2, 3 - _magnitude(typical, exponent))
+        return column_format(typical, exponent, min(places, exponent), held)
 
 
 def market_format(symbol: SymbolInfo, scale: Scale, bids: Levels, asks: Levels) -> MarketFormat:

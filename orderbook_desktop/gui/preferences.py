@@ -149,6 +149,51 @@ class Preferences:
         self._settings.setValue("ladder/highlights_changes", "yes" if value else "no")
 
     @property
+    def ladder_columns(self) -> str:
+        """The ladder's columns, as `ColumnChoice.text`; empty if they were never chosen."""
+        return self._text("ladder/columns")
+
+    @ladder_columns.setter
+    def ladder_columns(self, value: str) -> None:
+        self._settings.setValue("ladder/columns", value)
+
+    @property
+    def ladder_text(self) -> int:
+        """The size of the ladder's text, in percent of the window's."""
+        return self._number("ladder/text", 115, range(50, 401))
+
+    @ladder_text.setter
+    def ladder_text(self, value: int) -> None:
+        self._settings.setValue("ladder/text", str(value))
+
+    @property
+    def ladder_stands_still(self) -> bool:
+        """Whether each price step has a row in the ladder, which stands still."""
+        return self._text("ladder/stands_still") == "yes"
+
+    @ladder_stands_still.setter
+    def ladder_stands_still(self, value: bool) -> None:
+        self._settings.setValue("ladder/stands_still", "yes" if value else "no")
+
+    @property
+    def large_times(self) -> int:
+        """From how many times the usual size on the ladder marks a size; 0: it marks none."""
+        return self._number("ladder/large_times", 10, range(1_001))
+
+    @large_times.setter
+    def large_times(self, value: int) -> None:
+        self._settings.setValue("ladder/large_times", str(value))
+
+    @property
+    def shows_quote(self) -> bool:
+        """Whether ladder and chart show sizes and totals in the quote asset."""
+        return self._text("window/shows_quote") == "yes"
+
+    @shows_quote.setter
+    def shows_quote(self, value: bool) -> None:
+        self._settings.setValue("window/shows_quote", "yes" if value else "no")
+
+    @property
     def chart_share(self) -> float | None:
         """Half the chart's price range as a share of the mid; None for the automatic one."""
         try:
@@ -188,6 +233,13 @@ class Preferences:
     def _text(self, key: str) -> str:
         value = self._settings.value(key)
         return value if isinstance(value, str) else ""
+
+    def _number(self, key: str, default: int, allowed: range) -> int:
+        try:
+            number = int(self._text(key))
+        except ValueError:
+            return default
+        return number if number in allowed else default
 
     def _bytes(self, key: str) -> QByteArray:
         value = self._settings.value(key)

@@ -19,7 +19,14 @@ from orderbook_desktop.core.depth_curve import (
     unknown_from,
 )
 from orderbook_desktop.core.known_depth import AT_LEAST, side_text
-from orderbook_desktop.core.ladder import Ladder, LadderSide, Side, build_ladder
+from orderbook_desktop.core.ladder import (
+    TYPICAL_ROWS,
+    Ladder,
+    LadderSide,
+    Side,
+    build_ladder,
+)
+from orderbook_desktop.core.ladder_memory import ColumnFormats, LadderMemory
 from orderbook_desktop.core.number_format import (
     MarketFormat,
     book_steps,
@@ -34,6 +41,8 @@ from orderbook_desktop.core.units import MAX_EXPONENT, Scale, rounded_units, spl
 from orderbook_desktop.web.channel import Moment
 
 ROWS: Final = 25
+# A size is marked from this many times the usual one on, as in the window by default.
+_LARGE_TIMES: Final = 10
 # The style sheet has a class for each width of a bar, since no inline style is allowed.
 _BAR_STEPS: Final = 50
 
@@ -46,16 +55,21 @@ _GRID: Final = "M0 60H1000M0 120H1000M0 180H1000"
 
 @dataclass(frozen=True, slots=True)
 class RowView:
-    """One row of the ladder. `bar` is the width of its bar, 0 to 50. Empty text: no level.
+    """One row of the ladder. Empty texts: no level.
 
-    `beyond` is whether the row is beyond what is known.
+    `bar` is the width of its bar, 0 to 50. `exact_…` are the numbers with all their digits.
+    `classes` are the style classes of its marks, each after a space: `skip` where price steps
+    without a level lie between the row and the next row towards the spread, `large` for a size far
+    above the usual one, `beyond` where the row is beyond what is known.
     """
 
     price: str = ""
     size: str = ""
     total: str = ""
     bar: int = 0
-    beyond: bool = False
+    exact_size: str = ""
+    exact_total: str = ""
+    classes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +88,8 @@ class BookView:
     tick: str
     price_places: int
     size_places: int
+    size_heading: str
+    total_heading: str
     asks: list[RowView]
     bids: list[RowView]
     spread: str
@@ -92,14 +108,23 @@ class BookView:
         return self.badge.state.value.replace(" ", "-")
 
 
-def view_of(info: SymbolInfo, moment: Moment, badge: Badge, step: int) -> BookView:
-    """Return the view of `moment`, grouped by `step` (in the units of `steps_for`)."""
+def view_of(
+    info: SymbolInfo, moment: Moment, badge: Badge, step: int, memory: LadderMemory | None = None
+) -> BookView:
+    """Return the view of `moment`, grouped by `step` (in the units of `steps_for`).
+
+    `memory` is that of the earlier views of the same book and step.
+    """
     image = moment.image
     market = format_of(info, image)
     step_units = _at_scale(step, image.scale)
-    ladder = build_ladder(image.bids, image.asks, image.scale, step_units, image.horizon, ROWS)
-    most = max(_last_total(ladder.bids), _last_total(ladder.asks), 1)
-    rows = _Rows(market, step_units, most)
+    ladder = build_ladder(
+        image.bids, image.asks, image.scale, step_units, image.horizon, TYPICAL_ROWS
+    )
+    memory = memory or LadderMemory()
+    memory.take(ladder, image.event_ms)
+    formats = memory.formats(ladder, market)
+    rows = _Rows(market, step_units, formats, memory)
     imbalance, imbalance_text = _imbalance(ladder)
     return BookView(
         symbol=info.symbol,
@@ -109,6 +134,8 @@ def view_of(info: SymbolInfo, moment: Moment, badge: Badge, step: int) -> BookVi
         tick=step_text(market.tick, image.scale.price),
         price_places=market.price_places,
         size_places=market.quantity_places,
+        size_heading=formats.size.heading("Size", info.base),
+        total_heading=formats.total.heading("Total", info.base),
         asks=rows.of(ladder.asks)[::-1],
         bids=rows.of(ladder.bids),
         spread="" if ladder.spread is None else market.price(ladder.spread),
@@ -151,33 +178,51 @@ def _at_scale(step: int, scale: Scale) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Formats rows in the market's format. `most` is the total that fills a whole bar."""
+    """Formats rows as `formats` say; bars and marks depend on `memory`."""
 
     market: MarketFormat
     step: int
-    most: int
+    formats: ColumnFormats
+    memory: LadderMemory
 
     def of(self, side: LadderSide) -> list[RowView]:
         """Return the rows from the spread outward, followed by empty ones up to `ROWS`."""
-        columns = (side.prices.tolist(), side.quantities.tolist(), side.cumulative.tolist())
-        rows = [
-            RowView(
-                self.market.price(price, self.step if index < side.single else 0),
-                self._quantity(size, is_least=side.is_least_size(index)),
-                self._quantity(total, is_least=side.is_least_total(index)),
-                total * _BAR_STEPS // self.most,
-                side.is_least_total(index),
-            )
-            for index, (price, size, total) in enumerate(zip(*columns, strict=True))
-        ]
+        columns = (side.prices, side.quantities, side.cumulative)
+        levels = zip(*(column[:ROWS].tolist() for column in columns), strict=True)
+        rows: list[RowView] = []
+        before = None
+        for index, (price, size, total) in enumerate(levels):
+            skips = before is not None and abs(price - before) > self.step
+            rows.append(self._row(side, index, price, size, total, skips=skips))
+            before = price
         return rows + [RowView()] * (ROWS - len(rows))
 
-    def _quantity(self, units: int, *, is_least: bool) -> str:
-        return (AT_LEAST if is_least else "") + self.market.quantity(units)
+    def _row(
+        self, side: LadderSide, index: int, price: int, size: int, total: int, *, skips: bool
+    ) -> RowView:
+        large = self.memory.large_from(_LARGE_TIMES)
+        marks = {
+            " skip": skips,
+            " large": large is not None and size >= large,
+            " beyond": side.is_least_total(index),
+        }
+        at_least = AT_LEAST if side.is_least_size(index) else ""
+        total_at_least = AT_LEAST if side.is_least_total(index) else ""
+        return RowView(
+            self.market.price(price, side.price_step(index, self.step)),
+            at_least + self.formats.size.text(size),
+            total_at_least + self.formats.total.text(total),
+            min(_BAR_STEPS, size * _BAR_STEPS // max(1, self.memory.scale)),
+            at_least + self.market.quantity(size),
+            total_at_least + self.market.quantity(total),
+            "".join(mark for mark, is_on in marks.items() if is_on),
+        )
 
 
 def _last_total(side: LadderSide) -> int:
-    return int(side.cumulative[-1]) if len(side.cumulative) else 0
+    """Return the total of the last row on the page."""
+    totals = side.cumulative[:ROWS]
+    return int(totals[-1]) if len(totals) else 0
 
 
 def _percent(ladder: Ladder) -> str:
@@ -187,7 +232,9 @@ def _percent(ladder: Ladder) -> str:
 
 def _imbalance(ladder: Ladder) -> tuple[int | None, str]:
     bids, asks = _last_total(ladder.bids), _last_total(ladder.asks)
-    is_least = any(side.is_least_total(len(side.prices) - 1) for side in (ladder.bids, ladder.asks))
+    is_least = any(
+        side.is_least_total(min(ROWS, len(side.prices)) - 1) for side in (ladder.bids, ladder.asks)
+    )
     if is_least or not bids + asks:
         return None, ""
     percent = 100 * bids // (bids + asks)

@@ -23,6 +23,7 @@ from orderbook_desktop.core.checkpoint import (
     merge_changes,
 )
 from orderbook_desktop.core.errors import InexactValue
+from orderbook_desktop.core.ladder_memory import LadderMemory
 from orderbook_desktop.core.levels import EMPTY, Levels
 from orderbook_desktop.core.library import LentBook
 from orderbook_desktop.core.status import Badge, FeedState, SourceKind, badge_for
@@ -120,6 +121,7 @@ class Channel:
         # The changes that led to the present moment; None for a step that needs the whole book.
         self._steps: deque[BookChanges | None] = deque(maxlen=_REMEMBERED)
         self._frames: dict[Hashable, Frame] = {}
+        self._memories: dict[int, LadderMemory] = {}
         image = BookImage(info.market, 0, 0, Scale(), _NO_LEVELS, _NO_LEVELS)
         self._moment = Moment(1, image, self.badge(), is_demo())
         # The number of the first moment with the present horizon.
@@ -206,6 +208,10 @@ class Channel:
         if frame is None:
             frame = self._frames[key] = make()
         return frame
+
+    def ladder_memory(self, step: int) -> LadderMemory:
+        """Return what the ladder grouped by `step` remembers; viewers share it."""
+        return self._memories.setdefault(step, LadderMemory())
 
     def _read(self, book: Book) -> BookImage:
         self._unreadable = ""

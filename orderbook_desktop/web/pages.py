@@ -60,7 +60,8 @@ class FragmentsForm:
         return self.frame(channel, None)
 
     def _render(self, channel: Channel) -> Frame:
-        view = view_of(channel.info, channel.moment, channel.badge(), self._step)
+        memory = channel.ladder_memory(self._step)
+        view = view_of(channel.info, channel.moment, channel.badge(), self._step, memory)
         # One line, since each line of an event is sent with a prefix.
         html = "".join(self._templates.fragment(view).splitlines())
         return event_frame(html, moment_id(channel))
@@ -120,7 +121,9 @@ class _Pages:
         info = library.find(symbol or library.default_symbol)
         async with self._hub.channel(info, _FIRST_BOOK_S) as channel:
             moment, badge = channel.moment, channel.badge()
-        book = view_of(info, moment, badge, chosen_step(info, moment.image, group))
+            step = chosen_step(info, moment.image, group)
+            memory = channel.ladder_memory(step)
+        book = view_of(info, moment, badge, step, memory)
         view = PageView(
             book=book,
             steps=[step_text(offered, MAX_EXPONENT) for offered in steps_for(info, moment.image)],

@@ -12,6 +12,7 @@ from orderbook_desktop.core.number_format import step_text
 from orderbook_desktop.core.units import MAX_EXPONENT
 from orderbook_desktop.gui.panes.book_frame import BookFrame, read_frame
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
+from orderbook_desktop.gui.panes.ladder.layout import Column
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK
@@ -66,13 +67,21 @@ def test_window_and_page_write_the_same_digits(
         scene = ladder.scene
         assert scene is not None
         view = _view(market, moment, page_step)
-        page = {row.price: (row.size, row.total) for row in (*view.asks, *view.bids) if row.price}
-        window = {row.price: ladder.describe(row.row) for row in scene.rows}
-        assert not page.keys() - window.keys()
-        for price, (size, total) in page.items():
-            assert f"{price} " in window[price]
-            assert f"Size {size} " in window[price]
-            assert f"spread {total} " in window[price]
+        page = {row.price: row for row in (*view.asks, *view.bids) if row.price}
+        rows = {row.price: row for row in scene.rows}
+        assert page.keys() <= rows.keys()
+        for price, shown in page.items():
+            row = rows[price]
+            assert (row.size, row.total) == (shown.size, shown.total)
+            assert row.skips == (" skip" in shown.classes)
+            assert row.is_large == (" large" in shown.classes)
+            assert int(50 * row.size_share) == pytest.approx(shown.bar, abs=1)
+            described = ladder.model.describe(row.row)
+            assert f"{price} " in described
+            assert f"Size {shown.exact_size} " in described
+            assert f"spread {shown.exact_total} " in described
+        assert ladder.headings[Column.SIZE] == view.size_heading
+        assert ladder.headings[Column.TOTAL] == view.total_heading
         if view.mid:
             assert scene.spread_lines[0] == f"mid {view.mid}"
             assert scene.spread_lines[1].startswith(f"spread {view.spread} ")

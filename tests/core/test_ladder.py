@@ -10,8 +10,11 @@ from orderbook_desktop.core.ladder import (
     Side,
     build_ladder,
     build_side,
+    cost_side,
     cumulate,
+    default_step,
     group_levels,
+    rows_between,
 )
 from orderbook_desktop.core.levels import Levels
 from orderbook_desktop.core.units import INT64_MAX, Scale
@@ -180,3 +183,119 @@ def test_where_it_is_not_known_how_deep_every_sum_is_a_lower_bound(
     assert [found.is_least_total(at) for at in range(3)] == [True] * 3
     assert [found.is_least_size(at) for at in range(3)] == [is_least_size] * 3
     assert found.edge is None
+
+
+@given(LEVELS, STEPS, SIDES, PRICES, st.none() | PRICES)
+@example({INT64_MAX: 1, INT64_MAX - 1: 5}, 2, Side.ASK, 0, None)
+@example({INT64_MAX: 1}, 1, Side.ASK, 0, INT64_MAX)
+def test_rows_between_two_prices(
+    levels: dict[int, int], step: int, side: Side, low: int, high: int | None
+) -> None:
+    rows = build_side(side_of(levels, side), step, side, Horizon())
+    found = rows_between(rows, side, low, high)
+    expected = [
+        index
+        for index, price in enumerate(rows.prices.tolist())
+        if low <= price and (high is None or price <= high)
+    ]
+    assert list(found) == expected
+
+
+@given(LEVELS, STEPS, SIDES, ENDS, st.integers(0, 40), st.booleans())
+@example({INT64_MAX: INT64_MAX, INT64_MAX - 1: INT64_MAX}, 2, Side.ASK, None, 5, True)
+@example({10: INT64_MAX, 9: INT64_MAX, 1: 3}, 5, Side.BID, None, 2, True)
+@example({10: 5, 12: 6, 90: 7, 91: 8}, 5, Side.ASK, 11, 4, False)
+def test_costs_are_exact(
+    levels: dict[int, int], step: int, side: Side, edge: int | None, rows: int, singles: bool
+) -> None:
+    is_ask = side is Side.ASK
+    horizon = Horizon(known_to=edge) if is_ask else Horizon(known_from=edge)
+    sized = build_side(side_of(levels, side), step, side, horizon, rows, singles=singles)
+    costs = cost_side(side_of(levels, side), step, side, horizon, rows, singles=singles)
+    assert costs.prices.tolist() == sized.prices.tolist()
+    assert (costs.known, costs.single, costs.edge) == (sized.known, sized.single, sized.edge)
+    for at, price in enumerate(sized.prices.tolist()):
+        reach = 1 if at >= sized.single else step
+        covered = range(price - reach + 1, price + 1) if is_ask else range(price, price + reach)
+        held = {level: quantity for level, quantity in levels.items() if level in covered}
+        assert int(sized.quantities[at]) == sum(held.values())
+        assert int(costs.quantities[at]) == sum(level * size for level, size in held.items())
+        through = {
+            level: quantity
+            for level, quantity in levels.items()
+            if (level <= price if is_ask else level >= price)
+            and horizon.knows(level, is_ask=is_ask)
+        }
+        assert int(sized.cumulative[at]) == sum(through.values())
+        assert int(costs.cumulative[at]) == sum(level * size for level, size in through.items())
+
+
+def test_rows_beyond_the_edge_can_be_groups_which_are_lower_bounds() -> None:
+    levels = side_of({10: 5, 12: 6, 90: 7, 91: 8, 97: 9}, Side.ASK)
+    found = build_side(levels, 5, Side.ASK, Horizon(known_to=11), singles=False)
+    assert found.prices.tolist() == [10, 15, 90, 95, 100]
+    assert found.quantities.tolist() == [5, 6, 7, 8, 9]
+    assert found.cumulative.tolist() == [5, 5, 5, 5, 5]
+    assert [found.is_least_size(at) for at in range(5)] == [False, True, True, True, True]
+    assert [found.is_least_total(at) for at in range(5)] == [False, True, True, True, True]
+
+
+def test_what_is_typical_of_a_ladder() -> None:
+    bids, asks = {10: 4, 9: 100}, {12: 6, 13: 2, 14: 1}
+    ladder = build_ladder(side_of(bids, Side.BID), side_of(asks, Side.ASK), Scale(), 1, Horizon())
+    assert (ladder.typical_size, ladder.typical_total, ladder.typical_price) == (4, 104, 11)
+    empty = build_ladder(side_of({}, Side.BID), side_of({}, Side.ASK), Scale(), 1, Horizon())
+    assert (empty.typical_size, empty.typical_total, empty.typical_price) == (0, 0, 0)
+    # Only the rows near the spread count.
+    deep = {1_000 - at: 1 if at < 100 else 10**9 for at in range(900)}
+    ladder = build_ladder(side_of(deep, Side.BID), side_of({}, Side.ASK), Scale(), 1, Horizon())
+    assert (ladder.typical_size, ladder.typical_total, ladder.typical_price) == (1, 25, 1_000)
+
+
+STEPS_ON_OFFER = [1, 2, 5, 10, 20, 50, 100, 200]
+
+
+def test_dust_is_grouped_by_default_until_rows_have_weight() -> None:
+    # A real order every ten ticks, and dust at all others.
+    bids = {600_000 - at: 1_000 if at % 10 == 5 else 1 for at in range(400)}
+    asks = {600_001 + at: 1_000 if at % 10 == 5 else 1 for at in range(400)}
+    sides = side_of(bids, Side.BID), side_of(asks, Side.ASK)
+    assert default_step(STEPS_ON_OFFER, *sides) == 10
+    # Alike orders need no grouping.
+    alike = side_of(dict.fromkeys(bids, 7), Side.BID), side_of(dict.fromkeys(asks, 7), Side.ASK)
+    assert default_step(STEPS_ON_OFFER, *alike) == 1
+
+
+def test_by_default_a_row_spans_little_of_the_price() -> None:
+    # One order outweighs everything, so no step would give the median row weight.
+    bids = {600_000 - 7 * at: 10**9 if at == 50 else 1 for at in range(400)}
+    levels = side_of(bids, Side.BID), side_of({}, Side.ASK)
+    assert default_step(STEPS_ON_OFFER, *levels) == 100
+    cheap = side_of({800: 1, 799: 10**6, 700: 1}, Side.BID), side_of({801: 1}, Side.ASK)
+    assert default_step(STEPS_ON_OFFER, *cheap) == 1
+    assert default_step([5, 10], side_of({}, Side.BID), side_of({}, Side.ASK)) == 5
+
+
+@given(LEVELS, LEVELS, st.integers(1, 1000))
+def test_the_default_step_is_on_offer(
+    bids: dict[int, int], asks: dict[int, int], tick: int
+) -> None:
+    steps = [tick, 2 * tick, 5 * tick]
+    assert default_step(steps, side_of(bids, Side.BID), side_of(asks, Side.ASK)) in steps
+
+
+def test_a_price_beyond_the_edge_of_its_side_is_unknown() -> None:
+    bids, asks = side_of({100: 1, 90: 1}, Side.BID), side_of({105: 1, 120: 1}, Side.ASK)
+    prices = (89, 90, 92, 100, 102, 105, 110, 111, 120)
+
+    def unknown(horizon: Horizon | None) -> list[int]:
+        ladder = build_ladder(bids, asks, Scale(), 1, horizon)
+        return [price for price in prices if ladder.unknown_side(price) is not None]
+
+    assert unknown(Horizon(91, 110)) == [89, 90, 111, 120]
+    assert unknown(Horizon()) == []
+    assert unknown(None) == [89, 90, 92, 100, 105, 110, 111, 120]
+    ladder = build_ladder(bids, asks, Scale(), 1, Horizon(91, 110))
+    assert [ladder.unknown_side(price) for price in (50, 500)] == [Side.BID, Side.ASK]
+    empty = build_ladder(side_of({}, Side.BID), side_of({}, Side.ASK), Scale(), 1, Horizon(91, 110))
+    assert empty.unknown_side(50) is None

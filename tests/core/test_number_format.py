@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from orderbook_desktop.core.levels import EMPTY, Levels
 from orderbook_desktop.core.number_format import (
+    ColumnFormat,
     axis_text,
     book_steps,
+    column_format,
     counted,
     exact_text,
     market_format,
@@ -86,6 +88,82 @@ def test_thousands(text: str, expected: str) -> None:
 )
 def test_percent_text(percent: float, expected: str) -> None:
     assert percent_text(percent) == expected
+
+
+@pytest.mark.parametrize(
+    ("typical", "places", "heading", "texts"),
+    [
+        (
+            "0.2",
+            5,
+            "Total, ADA",
+            {"0.35210": "0.35210", "12.5": "12.50000", "0.000001": "<0.00001"},
+        ),
+        ("25", 5, "Total, ADA", {"0.00004": "<0.0001", "1234.56789": "1,234.5679"}),
+        ("54321", 1, "Total, ADA", {"99.9": "99.9", "1234567.8": "1,234,567.8"}),
+        ("54321", 0, "Total, ADA", {"99": "99", "0.4": "<1", "0.5": "1"}),
+        ("250000", 1, "Total, K ADA", {"978880.3": "978.9", "1088500": "1,088.5", "12": "<0.1"}),
+        ("3500000", 1, "Total, K ADA", {"978880.3": "978.9"}),
+        ("35000000", 1, "Total, M ADA", {"978880.3": "0.98", "1088500000": "1,088.50"}),
+        ("978880000000", 0, "Total, B ADA", {"978880000000": "978.9", "1088500000000": "1,088.5"}),
+        ("0.00012", 8, "Total, ADA", {"0.00012345": "0.00012345"}),
+    ],
+)
+def test_a_column_has_one_unit_and_one_number_of_places(
+    typical: str, places: int, heading: str, texts: dict[str, str]
+) -> None:
+    column = column_format(int(Decimal(typical).scaleb(8)), 8, places)
+    assert column.heading("Total", "ADA") == heading
+    assert {text: column.text(int(Decimal(text).scaleb(8))) for text in texts} == texts
+
+
+@given(st.integers(1, 10**24), st.lists(st.integers(0, 10**24), min_size=2), st.integers(0, 8))
+def test_the_decimal_points_of_a_column_align(typical: int, units: list[int], places: int) -> None:
+    column = column_format(typical, 8, places)
+    shown = {size: column.text(size) for size in units}
+    usual = {size: text for size, text in shown.items() if not text[-1].isalpha()}
+    usual = {size: text for size, text in usual.items() if size <= 1000 * typical}
+    assert len({len(text.partition(".")[2]) for text in usual.values()}) <= 1
+    for size, text in usual.items():
+        if not text.startswith("<"):
+            value = Decimal(text.replace(",", "")).scaleb(column.power + 8)
+            assert abs(value - size) <= Decimal(10) ** (8 + column.power - column.places) / 2
+        assert (text.strip("<0.,") == "") is (size == 0)
+    # At the typical size there are three digits at least, and six at most.
+    digits = column.text(typical).replace(",", "").replace(".", "").lstrip("0")
+    assert len(digits) <= 6
+    assert column.power == 0 or len(digits) >= 4
+
+
+def test_a_number_too_long_for_its_column_is_shortened() -> None:
+    column = ColumnFormat(8, 0, 5)
+    assert column.text(93_000_000_000 * 10**8) == "93.000B"
+    assert column.text(999_999 * 10**8 + 12_345_678) == "999,999.1235"
+    assert ColumnFormat(8, 0, 8).text(123 * 10**8 + 1) == "123.0000000"
+    assert ColumnFormat(8, 6, 2).text(10**14 * 10**8) == "100.00T"
+
+
+def test_a_column_keeps_its_format_while_it_fits() -> None:
+    at_first = column_format(90_000 * 10**8, 8, 2)
+    assert at_first.power == 0
+    assert column_format(110_000 * 10**8, 8, 2) != at_first
+    assert column_format(110_000 * 10**8, 8, 2, at_first) == at_first
+    assert column_format(300_000 * 10**8, 8, 2, at_first).power == 3
+    thousands = column_format(300_000 * 10**8, 8, 2)
+    assert column_format(60_000 * 10**8, 8, 2, thousands) == thousands
+    assert column_format(20_000 * 10**8, 8, 2, thousands) == column_format(20_000 * 10**8, 8, 2)
+    # Numbers of another kind have another format.
+    assert column_format(300_000 * 10**16, 16, 2, thousands).exponent == 16
+
+
+def test_costs_have_places_like_money() -> None:
+    text = market_format(BTC, Scale(), BIDS, ASKS)
+    column = text.cost_column(21_630 * 10**16)
+    assert column.text(21_630_12 * 10**14) == "21,630.1"
+    assert text.cost_column(12 * 10**16).text(1_234_567 * 10**11) == "12.35"
+    # A market against bitcoin has costs far below one.
+    assert text.cost_column(2 * 10**13).text(2_345_678 * 10**7) == "0.002346"
+    assert text.column(30 * 10**8).text(30 * 10**8 + 123_456) == "30.0012"
 
 
 def test_counts_in_words() -> None:

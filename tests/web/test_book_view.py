@@ -67,10 +67,40 @@ async def test_a_tiny_spread_is_no_zero(library: HandLibrary) -> None:
     assert _view(library).spread_percent == "0.00002 %"
 
 
-async def test_the_largest_total_fills_its_bar(library: HandLibrary) -> None:
+async def test_bars_have_one_scale_which_one_order_does_not_set(library: HandLibrary) -> None:
+    sizes = [f"{1 + at / 20}" for at in range(20)]
+    library.btc.load(
+        [(f"{100 - at}", size) for at, size in enumerate(sizes)], [("101", "500"), ("102", "0.19")]
+    )
     view = _view(library)
-    assert max(row.bar for row in view.asks + view.bids) == 50
-    assert view.bids[0].bar == int(50 * Decimal("1.5") / Decimal("5.5"))
+    bars = {row.size: row.bar for row in view.asks + view.bids if row.size}
+    # Nineteen of twenty sizes fit.
+    assert (bars["1.90000"], bars["1.95000"], bars["500.00000"]) == (50, 50, 50)
+    assert bars["1.00000"] == int(50 / Decimal("1.9"))
+    assert bars["0.19000"] == 5
+
+
+async def test_rows_are_marked_as_in_the_window(library: HandLibrary) -> None:
+    library.btc.load(
+        [("100.01", "1"), ("100.00", "1"), ("99.95", "11")], [("100.02", "1"), ("100.04", "1")]
+    )
+    view = _view(library)
+    assert [row.classes for row in view.bids[:4]] == ["", "", " skip large", ""]
+    assert [row.classes for row in view.asks[-2:]] == [" skip", ""]
+
+
+async def test_headings_name_the_unit_of_their_column(library: HandLibrary) -> None:
+    library.btc.load([(f"{100 - at}", "3500000") for at in range(9)], [("101", "2000.25")])
+    view = _view(library)
+    assert (view.size_heading, view.total_heading) == ("Size, K BTC", "Total, M BTC")
+    assert (view.bids[0].size, view.bids[-17].total) == ("3,500.0", "31.50")
+    assert (view.bids[0].exact_size, view.asks[-1].exact_size) == ("3,500,000.00000", "2,000.25000")
+
+
+async def test_what_the_ladder_remembers_is_shared_by_its_viewers(library: HandLibrary) -> None:
+    channel = Channel(BTC, library.lend(BTC), lambda: NOW_NS)
+    assert channel.ladder_memory(5) is channel.ladder_memory(5)
+    assert channel.ladder_memory(5) is not channel.ladder_memory(10)
 
 
 async def test_an_unknown_book_has_empty_rows_and_no_chart(library: HandLibrary) -> None:
@@ -85,7 +115,7 @@ async def test_a_book_at_another_scale_is_grouped_by_the_same_step(library: Hand
     library.btc.load([("100.01", "1.0000000001")], [("100.020000000001", "1")])
     view = _view(library, "0.1")
     assert view.bids[0].price == "100.0"
-    assert view.bids[0].size == "1.0000000001"
+    assert (view.bids[0].size, view.bids[0].exact_size) == ("1.00000", "1.0000000001")
     assert view.asks[-1].price == "100.1"
 
 
@@ -158,10 +188,8 @@ def test_every_number_of_5000_wide_levels_is_the_true_one(bids: list[int], asks:
     )
     view = _view(library, "0.00000001", replace(BTC, tick_size=1, step_size=1))
     totals = list(zip(*(accumulate(side[:ROWS]) for side in units), strict=True))
-    assert [_units(row.total) for row in view.bids] == [bid for bid, _ in totals]
-    assert [_units(row.total) for row in view.asks[::-1]] == [ask for _, ask in totals]
-    most = max(totals[-1])
-    assert [row.bar for row in view.bids] == [50 * bid // most for bid, _ in totals]
+    assert [_units(row.exact_total) for row in view.bids] == [bid for bid, _ in totals]
+    assert [_units(row.exact_total) for row in view.asks[::-1]] == [ask for _, ask in totals]
     bid, ask = totals[-1]
     assert view.imbalance_text == f"{100 * bid // (bid + ask)} % bids"
     # The chart shows 1.05 times the distance of nine tenths of the levels. Its label has two
@@ -170,7 +198,7 @@ def test_every_number_of_5000_wide_levels_is_the_true_one(bids: list[int], asks:
     rounding = 10**6 if reached >= 10**8 else 1
     assert abs(_units(view.chart.most) - reached) <= rounding // 2
     grouped = _view(library, "0.00001", replace(BTC, tick_size=1, step_size=1))
-    assert _units(grouped.bids[1].size) == sum(units[0][1:1_001])
+    assert _units(grouped.bids[1].exact_size) == sum(units[0][1:1_001])
 
 
 def _units(text: str) -> int:
@@ -190,7 +218,11 @@ class TestUnknownDepth:
 
     async def test_rows_beyond_are_single_and_say_so(self, cut: HandLibrary) -> None:
         view = _view(cut, "10")
-        rows = [(row.price, row.size, row.total, row.beyond) for row in view.bids if row.price]
+        rows = [
+            (row.price, row.size, row.total, "beyond" in row.classes)
+            for row in view.bids
+            if row.price
+        ]
         assert rows == [
             ("100", "4.00000", "4.00000", False),
             ("90", "≥ 2.00000", "≥ 6.00000", True),

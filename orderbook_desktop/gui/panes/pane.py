@@ -48,6 +48,12 @@ class Pane(QWidget):
     def set_step(self, step: int) -> None:
         """Group by `step` price units of the book's scale. A pane without groups ignores it."""
 
+    def set_quote_units(self, wanted: bool) -> None:
+        """Show sizes and totals in the quote asset, or in the base asset.
+
+        A pane begins with `Preferences.shows_quote`. A pane without sizes ignores it.
+        """
+
     def begin_anew(self) -> None:
         """Treat the next frame as that of another market."""
 

@@ -218,6 +218,7 @@ class MainWindow(QMainWindow):
         yield Command(menus.QUIT, self._ask_to_close)
         yield Command(menus.FINER, bar.grouping_box.finer)
         yield Command(menus.COARSER, bar.grouping_box.coarser)
+        yield Switch(menus.QUOTE_UNITS, self._show_in_quote, self._preferences.shows_quote)
         if bar.browser_control is not None:
             yield Command(menus.SHOW_BROWSERS, bar.browser_control.open_panel)
         for appearance, action in menus.APPEARANCES.items():
@@ -346,6 +347,11 @@ class MainWindow(QMainWindow):
         """Update the panes' spoken descriptions, at a pace at which a person can listen."""
         for pane in self.panes:
             pane.setAccessibleDescription(pane.summary())
+
+    def _show_in_quote(self, wanted: bool) -> None:
+        self._preferences.shows_quote = wanted
+        for pane in self.panes:
+            pane.set_quote_units(wanted)
 
     def _set_appearance(self, appearance: Appearance) -> None:
         self._preferences.appearance = appearance

@@ -21,6 +21,9 @@ FINER: Final = Action("&Finer grouping", "finer grouping of the prices", ("[", "
 COARSER: Final = Action(
     "&Coarser grouping", "coarser grouping of the prices", ("]", "Ctrl++", "Ctrl+=")
 )
+QUOTE_UNITS: Final = Action(
+    "Sizes in the &quote asset", "sizes and totals in the quote asset, and back", ("U",)
+)
 SHOW_BROWSERS: Final = Action(
     "&Browser view…", "the browser view: switch, address, QR code, viewers", ("Ctrl+B",)
 )
@@ -77,9 +80,8 @@ class Menus:
         self._bound = {entry.action: entry for entry in (*bound, *of_panes)}
         self._made: dict[Action, QAction] = {}
         self._add_menu("&File", (FIND_SYMBOL,), (DEMO,), (QUIT,))
-        view = self._add_menu(
-            "&View", (FINER, COARSER), [entry.action for entry in of_panes], (SHOW_BROWSERS,)
-        )
+        shown = [entry.action for entry in of_panes]
+        view = self._add_menu("&View", (FINER, COARSER, QUOTE_UNITS), shown, (SHOW_BROWSERS,))
         view.addSeparator()
         self._fill_exclusive(view.addMenu("&Appearance"), APPEARANCES.values())
         self._fill_exclusive(view.addMenu("&Text size"), TEXT_SIZES.values())

@@ -31,25 +31,36 @@ export function groups(side, step, count) {
   return rows;
 }
 
-export function put(element, text) {
+// Sets the text of an element; with `title`, which has more digits, also that.
+export function put(element, text, title) {
   if (element.textContent !== text) element.textContent = text;
+  if (title !== undefined && element.title !== title) element.title = title;
 }
 
-// Shows `rows` in the table rows `elements`, both from the spread outward. A single level has the
-// places of the tick, a group those of the step.
-export function show(elements, rows, most, places) {
+// Shows `rows`, grouped by `step`, in the table rows `elements`, both from the spread outward. A
+// single level has the places of the tick, a group those of the step.
+export function show(elements, rows, memory, step, places) {
+  const { size, total } = memory;
+  const full = memory.scale.median || 1n;
   elements.forEach((element, index) => {
     const row = rows[index];
-    const texts = row
-      ? [
-          decimal(row.price, row.single ? places.tick : places.price),
-          (row.leastSize ? AT_LEAST : "") + decimal(row.size, places.size),
-          (row.least ? AT_LEAST : "") + decimal(row.total, places.size),
-        ]
-      : ["", "", ""];
-    texts.forEach((text, column) => put(element.cells[column], text));
-    const width = row ? (row.total * BAR_STEPS) / most : 0n;
-    const name = `w${width}${row?.least ? " beyond" : ""}`;
+    const [price, first, second] = element.cells;
+    put(price, row ? decimal(row.price, row.single ? places.tick : places.price) : "");
+    const leastSize = row?.leastSize ? AT_LEAST : "", least = row?.least ? AT_LEAST : "";
+    const exact = (value) => decimal(value, places.size);
+    put(first, row ? leastSize + size.text(row.size) : "", row ? leastSize + exact(row.size) : "");
+    put(second, row ? least + total.text(row.total) : "", row ? least + exact(row.total) : "");
+    const share = row ? (row.size * BAR_STEPS) / full : 0n;
+    const classes = [`w${share < BAR_STEPS ? share : BAR_STEPS}`];
+    if (row && index && skips(row.price - rows[index - 1].price, step)) classes.push("skip");
+    if (row && memory.isLarge(row.size)) classes.push("large");
+    if (row?.least) classes.push("beyond");
+    const name = classes.join(" ");
     if (element.className !== name) element.className = name;
   });
+}
+
+// Whether steps without a level lie between two rows.
+function skips(distance, step) {
+  return (distance < 0n ? -distance : distance) > step;
 }

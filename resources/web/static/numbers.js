@@ -32,6 +32,73 @@ export function decimal(value, places) {
 
 // The text of an exact value, rounded half up to at most `places` places.
 export function short(value, places) {
-  const unit = 10n ** BigInt(EXPONENT - places);
-  return decimal(((value + unit / 2n) / unit) * unit, 0);
+  return decimal(roundedTo(value, EXPONENT - places), 0);
+}
+
+// Rounds half up to a whole number of units of 10^`digits`.
+function roundedTo(value, digits) {
+  const unit = 10n ** BigInt(digits);
+  return ((value + unit / 2n) / unit) * unit;
+}
+
+// How the numbers of one column are written: in units of 10^power, with the same number of places.
+// `columnFormat` in `number_format.py` has the same rules.
+const SUFFIXES = [[18, "E"], [15, "P"], [12, "T"], [9, "B"], [6, "M"], [3, "K"]];
+const SCALED_FROM = 5, COLUMN_DIGITS = 6, WIDEST_COLUMN = 10, SHORTENED_FROM = 6;
+
+export class ColumnFormat {
+  constructor(power, places) {
+    Object.assign(this, { power, places });
+  }
+
+  // Returns the format for numbers about as large as `typical`; the one `held` stays while it fits
+  // half or twice of that. `places` are those of exact numbers.
+  static of(typical, places, held) {
+    const fits = [typical, 2n * typical, typical / 2n].map((size) => fitting(size, places));
+    return (held && fits.find((one) => one.equals(held))) || fits[0];
+  }
+
+  equals(other) {
+    return this.power === other.power && this.places === other.places;
+  }
+
+  heading(name, asset) {
+    const suffix = SUFFIXES.find(([power]) => power === this.power)?.[1];
+    return `${name}, ${suffix ? `${suffix} ` : ""}${asset}`;
+  }
+
+  text(value) {
+    const units = roundedTo(value, EXPONENT + this.power - this.places);
+    if (units === 0n && value !== 0n) {
+      return this.places ? `<0.${"1".padStart(this.places, "0")}` : "<1";
+    }
+    const digits = (units / 10n ** BigInt(EXPONENT + this.power - this.places)).toString().length;
+    if (digits > WIDEST_COLUMN && value >= 10n ** BigInt(EXPONENT + SHORTENED_FROM)) {
+      return suffixed(value);
+    }
+    if (digits > WIDEST_COLUMN) {
+      const places = Math.max(0, this.places - (digits - WIDEST_COLUMN));
+      return decimal(roundedTo(value, EXPONENT - places), places);
+    }
+    return decimal(units / 10n ** BigInt(this.power), this.places);
+  }
+}
+
+function magnitude(value) {
+  return (value || 1n).toString().length - 1 - EXPONENT;
+}
+
+function fitting(typical, exactPlaces) {
+  const size = magnitude(typical);
+  if (size < SCALED_FROM) {
+    return new ColumnFormat(0, Math.min(exactPlaces, COLUMN_DIGITS - 1 - size));
+  }
+  const power = Math.min(3 * Math.floor((size - 1) / 3), SUFFIXES[0][0]);
+  return new ColumnFormat(power, size - power === 1 ? 2 : 1);
+}
+
+function suffixed(value) {
+  const [power, suffix] = SUFFIXES.find(([power]) => magnitude(value) >= power);
+  const places = Math.max(0, 4 - (magnitude(value) - power));
+  return decimal(roundedTo(value, EXPONENT + power - places) / 10n ** BigInt(power), places) + suffix;
 }

@@ -6,6 +6,7 @@ import { Crosshair } from "./crosshair.js";
 import { depthChart } from "./depth_chart.js";
 import { AT_LEAST, sideText } from "./known_depth.js";
 import { groups, put, show } from "./ladder.js";
+import { LadderMemory } from "./ladder_memory.js";
 import { decimal, rounded, share, short, units } from "./numbers.js";
 
 const AGE_EVERY_MS = 1_000;
@@ -18,7 +19,7 @@ const bids = [...document.getElementById("bids").rows];
 const ages = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const crosshair = new Crosshair(
   document.querySelector("svg"), document.getElementById("reading"), places, book.dataset);
-let step, rowPlaces;
+let step, rowPlaces, memory;
 let drawing = 0;
 
 group(book.dataset.step);
@@ -31,6 +32,7 @@ const feed = new BookFeed(`/stream?symbol=${encodeURIComponent(book.dataset.symb
 // A row's price has no more places than the step.
 function group(text) {
   step = units(text);
+  memory = new LadderMemory();
   rowPlaces = { price: text.split(".")[1]?.length ?? 0, tick: places.price, size: places.size };
 }
 
@@ -41,14 +43,17 @@ function draw() {
   if (!feed.run) return;
   if (reloadIncomplete(form, feed.lastUpdateId > 0)) return;
   showDemo(feed.demo);
-  const askRows = groups(feed.asks, step, asks.length);
-  const bidRows = groups(feed.bids, step, bids.length);
-  const askTotal = askRows.at(-1)?.total ?? 0n;
-  const bidTotal = bidRows.at(-1)?.total ?? 0n;
-  const most = [askTotal, bidTotal, 1n].reduce((left, right) => (left > right ? left : right));
-  show(asks, askRows, most, rowPlaces);
-  show(bids, bidRows, most, rowPlaces);
-  drawStrip(bidTotal, askTotal, [askRows, bidRows].some((rows) => rows.at(-1)?.least));
+  const askRows = groups(feed.asks, step, LadderMemory.rows);
+  const bidRows = groups(feed.bids, step, LadderMemory.rows);
+  const last = [askRows.slice(0, asks.length).at(-1), bidRows.slice(0, bids.length).at(-1)];
+  const [askTotal, bidTotal] = last.map((row) => row?.total ?? 0n);
+  memory.take(bidRows, askRows, Date.now());
+  const { size, total } = memory.formats(bidRows, askRows, places.size);
+  put(by("size-heading"), size.heading("Size", book.dataset.base));
+  put(by("total-heading"), total.heading("Total", book.dataset.base));
+  show(asks, askRows, memory, step, rowPlaces);
+  show(bids, bidRows, memory, step, rowPlaces);
+  drawStrip(bidTotal, askTotal, last.some((row) => row?.least));
   drawChart();
   book.dataset.updateId = feed.lastUpdateId;
 }

@@ -46,6 +46,9 @@ class Listener(Counter):
     def set_step(self, step: int) -> None:
         self.calls.append(step)
 
+    def set_quote_units(self, wanted: bool) -> None:
+        self.calls.append(f"quote units: {wanted}")
+
     def begin_anew(self) -> None:
         self.calls.append("anew")
 
@@ -111,16 +114,18 @@ def test_a_pane_is_told_everything(
     QTest.keyClick(pane, Qt.Key.Key_B)
     QTest.keyClick(pane, Qt.Key.Key_BracketRight)
     QTest.keyClick(pane, Qt.Key.Key_9, Qt.KeyboardModifier.ControlModifier)
+    QTest.keyClick(pane, Qt.Key.Key_U)
     _action(window, "&Light").trigger()
     desk.demo, desk.source = True, FakeSource(desk.symbol.market)
     desk.revision += 1
     window.bridge.look()
     tick = BTC.info.tick_size
     # Without a book there is nothing to group.
-    assert pane.calls == [1, tick, "ring", 2 * tick, "wake", LIGHT, "anew"]
+    assert pane.calls == [1, tick, "ring", 2 * tick, "wake", "quote units: True", LIGHT, "anew"]
     assert pane.summary() == "0 levels"
     assert {"&Wake", "Listener: ring"} <= {one.text for one in window.actions_with_keys()}
     window.finish_close()
+    assert Preferences(settings).shows_quote
 
 
 def test_a_window_may_have_no_pane_at_all(

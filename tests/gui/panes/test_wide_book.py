@@ -10,7 +10,7 @@ from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.ladder import Side
-from orderbook_desktop.core.number_format import short_text
+from orderbook_desktop.core.number_format import column_format
 from orderbook_desktop.gui.panes.depth_chart.painter import reading_lines
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
@@ -47,7 +47,8 @@ def test_the_ladder_sums_beyond_64_bits(
         # The first group holds the levels down to the next round price.
         held = [1 + levels * at for at in range(3)] if levels > 1 else [1, 2, 3]
         size = int(Decimal(_LARGEST).scaleb(8))
-        assert [row.total for row in bids] == [short_text(n * size, 8, 8, 12) for n in held]
+        column = column_format(25 * levels * size, 8, 8)
+        assert [row.total for row in bids] == [column.text(n * size) for n in held]
 
 
 def test_the_chart_tells_true_size_and_cost(

@@ -176,7 +176,7 @@ def test_the_demo_begins_anew(window: MainWindow, desk: FakeDesk) -> None:
     window.bridge.look()
     ladder_of(window).scroll_rows(7)
     chart_of(window).put_crosshair(5_712_300_000_000)
-    assert ladder_of(window).offset == 7
+    assert not ladder_of(window).model.is_home
     desk.demo = True
     desk.source = FakeSource(desk.symbol.market)
     MovingMarket(BTC, desk.source, seed=8)
@@ -184,7 +184,7 @@ def test_the_demo_begins_anew(window: MainWindow, desk: FakeDesk) -> None:
     window.bridge.look()
     assert window.windowTitle() == "DEMO · BTC/USDT · Orderbook Desktop"
     assert window.demo_strip.isVisible()
-    assert ladder_of(window).offset == 0
+    assert ladder_of(window).model.is_home
     assert chart_of(window).crosshair_reading is None
 
 

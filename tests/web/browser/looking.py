@@ -25,16 +25,16 @@ _READ = """({
   id: Number(document.getElementById("book").dataset.updateId),
   state: document.getElementById("state").textContent,
   asks: [...document.querySelectorAll("#asks tr")].map((row) =>
-    [...row.cells].map((cell) => cell.textContent)).reverse(),
+    [...row.cells].map((cell) => cell.title || cell.textContent)).reverse(),
   bids: [...document.querySelectorAll("#bids tr")].map((row) =>
-    [...row.cells].map((cell) => cell.textContent)),
+    [...row.cells].map((cell) => cell.title || cell.textContent)),
 })"""
 
 Rows = list[tuple[Decimal, Decimal, Decimal]]
 
 
 class Shown:
-    """The book on the page at one instant: rows are (price, size, total), best first."""
+    """The book on the page at one instant: rows are (price, size, total), exact, best first."""
 
     def __init__(self, page: Page) -> None:
         read = _read(page)

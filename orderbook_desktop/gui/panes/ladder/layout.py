@@ -2,18 +2,83 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final, NamedTuple, Self
 
-from orderbook_desktop.core.ladder import Ladder, LadderSide, Side
+# The mid and the spread take two lines between the sides.
+SPREAD_LINES: Final = 2
+
+
+class Column(Enum):
+    """A column of the ladder; the preferences store the values."""
+
+    PRICE = "price"
+    SIZE = "size"
+    TOTAL = "total"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One row: the side, and the index from the spread outward."""
+class ColumnChoice:
+    """The columns from left to right, and which of them are hidden. The price is always shown."""
 
-    side: Side
-    index: int
+    order: tuple[Column, ...] = (Column.PRICE, Column.SIZE, Column.TOTAL)
+    hidden: frozenset[Column] = frozenset()
+
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """Return the choice that `text` describes; what it doesn't name comes last, shown."""
+        known = {column.value: column for column in Column}
+        names = dict.fromkeys(text.split())
+        named = {
+            known[name.removeprefix("-")]: name for name in names if name.removeprefix("-") in known
+        }
+        order = (*named, *(column for column in Column if column not in named))
+        hidden = {column for column, name in named.items() if name.startswith("-")}
+        return cls(order, frozenset(hidden - {Column.PRICE}))
+
+    @property
+    def text(self) -> str:
+        """The choice as text: `price -size total` hides the sizes."""
+        names = (
+            f"-{column.value}" if column in self.hidden else column.value for column in self.order
+        )
+        return " ".join(names)
+
+    @property
+    def shown(self) -> tuple[Column, ...]:
+        """The columns on screen, from left to right."""
+        return tuple(column for column in self.order if column not in self.hidden)
+
+    def with_shown(self, column: Column, *, shown: bool) -> ColumnChoice:
+        """Return the choice with `column` shown or hidden; the price stays shown."""
+        hidden = self.hidden - {column} if shown else self.hidden | {column}
+        return replace(self, hidden=hidden - {Column.PRICE})
+
+    def moved(self, column: Column, by: int) -> ColumnChoice:
+        """Return the choice with `column` moved by `by` places among those shown (-1: left)."""
+        shown = list(self.shown)
+        if column not in shown:
+            return self
+        to = max(0, min(len(shown) - 1, shown.index(column) + by))
+        shown.remove(column)
+        shown.insert(to, column)
+        return replace(self, order=(*shown, *(one for one in self.order if one in self.hidden)))
+
+    def with_price_in_middle(self, *, wanted: bool) -> ColumnChoice:
+        """Return the choice with the price between the other columns, or left of them."""
+        others = [column for column in self.order if column is not Column.PRICE]
+        shown = sum(column not in self.hidden for column in others)
+        place = (shown + 1) // 2 if wanted else 0
+        others.sort(key=lambda column: column in self.hidden)
+        return replace(self, order=(*others[:place], Column.PRICE, *others[place:]))
+
+    @property
+    def has_price_in_middle(self) -> bool:
+        """Whether the price has a column on either side."""
+        return Column.PRICE not in (self.shown[0], self.shown[-1])
 
 
 class Span(NamedTuple):
@@ -29,125 +94,70 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class LadderColumns:
-    """The five columns, left to right, mirrored about the price."""
+class Grid:
+    """`lines` equal lines from the y `top` on, which fill the room below it exactly."""
 
-    bid_total: Span
-    bid_size: Span
-    price: Span
-    ask_size: Span
-    ask_total: Span
-
-
-@dataclass(frozen=True, slots=True)
-class LadderLayout:
-    """The rows of a ladder `height` pixels high, scrolled by `offset` rows.
-
-    With `offset` 0 the spread row is in the middle. A positive `offset` moves it down, so that
-    asks farther from the spread come into view; a negative `offset` moves it up. `row_height` is
-    a fraction, so that whole rows fill the space exactly.
-    """
-
-    height: int
-    header: int
-    spread: int
-    row_height: float
-    rows_per_side: int
-    offset: int
-    ask_count: int
-    bid_count: int
+    top: int
+    line_height: float
+    lines: int
 
     @property
-    def spread_top(self) -> int:
-        """The y of the spread row."""
-        return self.header + round((self.rows_per_side + self.offset) * self.row_height)
+    def bottom(self) -> int:
+        """The first y below the lines."""
+        return self.span(self.lines).start
 
-    def row_span(self, row: Row) -> Span:
-        """Return top and height of `row`, whether or not it is in view."""
-        if row.side is Side.ASK:
-            end = self.rows_per_side + self.offset - row.index
-            top = self.header + round((end - 1) * self.row_height)
-            return Span(top, self.header + round(end * self.row_height) - top)
-        start = self.rows_per_side + self.offset + row.index
-        top = self.header + self.spread + round(start * self.row_height)
-        bottom = self.header + self.spread + round((start + 1) * self.row_height)
-        return Span(top, bottom - top)
+    def without(self, height: int) -> Grid:
+        """Return the lines that are left when those at the end make room for `height` pixels."""
+        taken = 2 * math.ceil(height / self.line_height / 2)
+        return replace(self, lines=max(0, self.lines - taken))
 
-    def visible(self, side: Side) -> range:
-        """Return the indices of the rows of `side` that are wholly in view."""
-        rows, offset = self.rows_per_side, self.offset
-        if side is Side.ASK:
-            # After scrolling up, asks also fill the room of the spread row and the bids.
-            first, last = max(0, offset - rows - self._rows_in_spread), rows + offset
-            return range(min(first, self.ask_count), max(0, min(last, self.ask_count)))
-        first, last = max(0, -offset - rows - self._rows_in_spread), rows - offset
-        return range(min(first, self.bid_count), max(0, min(last, self.bid_count)))
+    def span(self, line: int, lines: int = 1) -> Span:
+        """Return top and height of `lines` lines from `line` on, in view or not."""
+        start = self.top + round(line * self.line_height)
+        return Span(start, self.top + round((line + lines) * self.line_height) - start)
 
-    def row_at(self, y: int) -> Row | None:
-        """Return the row at `y`, or None."""
-        for side in Side:
-            for index in self.visible(side):
-                span = self.row_span(Row(side, index))
-                if span.start <= y < span.end:
-                    return Row(side, index)
+    def line_at(self, y: int) -> int | None:
+        """Return the line at `y`, or None."""
+        # Rounded edges may be one pixel beside the exact ones.
+        near = int((y - self.top) / self.line_height)
+        for line in (near - 1, near, near + 1):
+            span = self.span(line)
+            if 0 <= line < self.lines and span.start <= y < span.end:
+                return line
         return None
 
-    def offset_showing(self, row: Row) -> int:
-        """Return the offset nearest to the present offset that brings `row` into view."""
-        rows, reach = self.rows_per_side, self._rows_in_spread
-        if row.side is Side.ASK:
-            return min(max(self.offset, row.index + 1 - rows), row.index + rows + reach)
-        return max(min(self.offset, rows - row.index - 1), -row.index - rows - reach)
 
-    @property
-    def _rows_in_spread(self) -> int:
-        return int(self.spread // self.row_height) if self.row_height else 0
+def lay_out_lines(top: int, bottom: int, line_height: int) -> Grid:
+    """Return the lines between the y `top` and `bottom`; `line_height` is the smallest height.
 
-
-def lay_out(
-    height: int, row_height: int, offset: int, ask_count: int, bid_count: int
-) -> LadderLayout:
-    """Return the layout of a ladder; `row_height` is the smallest height of a row.
-
-    `offset` is limited so that rows always stay in view.
+    Their number is even, so that the two lines of the spread can be in the middle.
     """
-    header = row_height + 4
-    spread = row_height * 2
-    room = max(0, height - header - spread)
-    rows = room // (2 * row_height)
-    exact = room / (2 * rows) if rows else float(row_height)
-    lowest, highest = min(0, rows - bid_count), max(0, ask_count - rows)
-    return LadderLayout(
-        height,
-        header,
-        spread,
-        exact,
-        rows,
-        max(lowest, min(highest, offset)),
-        ask_count,
-        bid_count,
-    )
+    room = max(0, bottom - top)
+    lines = room // line_height // 2 * 2
+    return Grid(top, room / lines if lines else float(line_height), lines)
 
 
-def lay_out_columns(width: int, price_width: int = 0) -> LadderColumns:
-    """Return the columns of a ladder `width` pixels wide, with the price exactly in the middle.
+def lay_out_columns(choice: ColumnChoice, width: int, price_width: int) -> dict[Column, Span]:
+    """Return the columns shown, in a ladder `width` pixels wide.
 
-    The price column takes a fifth, or `price_width` where prices are long.
+    The price gets `price_width`, and the other columns share the rest. A price between an equal
+    number of columns is in the middle.
     """
-    price = min(max(round(width * 0.2), price_width), width // 2)
-    price += (width - price) % 2
-    wing = (width - price) // 2
-    size = wing // 2
-    total = wing - size
-    return LadderColumns(
-        Span(0, total),
-        Span(total, size),
-        Span(wing, price),
-        Span(wing + price, size),
-        Span(wing + price + size, total),
-    )
+    shown = choice.shown
+    others = len(shown) - 1
+    price = min(price_width, width // 2) if others else width
+    place, left, spans = 0, 0, {}
+    for column in shown:
+        if column is Column.PRICE:
+            length = price
+        else:
+            place += 1
+            length = (width - price) * place // others - (width - price) * (place - 1) // others
+        spans[column] = Span(left, length)
+        left += length
+    return spans
 
 
-def side_of(ladder: Ladder, side: Side) -> LadderSide:
-    """Return one side of `ladder`."""
-    return ladder.bids if side is Side.BID else ladder.asks
+def grows_leftward(columns: Mapping[Column, Span], column: Column) -> bool:
+    """Return whether the bars of `column` begin at its right edge: they begin beside the price."""
+    return columns[column].start < columns[Column.PRICE].start

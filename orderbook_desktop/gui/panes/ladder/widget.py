@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, Qt, QTimer
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QSize, Qt, QTimer
 from PySide6.QtGui import (
+    QContextMenuEvent,
     QFont,
     QGuiApplication,
     QHelpEvent,
@@ -18,26 +19,22 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QPushButton, QToolTip, QWidget
 
-from orderbook_desktop.core.known_depth import AT_LEAST, at_least_text
-from orderbook_desktop.core.ladder import Ladder, Side, build_ladder
 from orderbook_desktop.gui.actions import Action, Command, FocusKeys, Switch
 from orderbook_desktop.gui.number_font import NumberMetrics, number_font
 from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
+from orderbook_desktop.gui.panes.ladder.column_menu import column_menu
 from orderbook_desktop.gui.panes.ladder.layout import (
-    LadderColumns,
-    LadderLayout,
-    Row,
-    lay_out,
+    Column,
+    ColumnChoice,
+    Grid,
+    Span,
     lay_out_columns,
-    side_of,
+    lay_out_lines,
 )
-from orderbook_desktop.gui.panes.ladder.painter import (
-    LadderPainter,
-    LadderScene,
-    RowText,
-    build_scene,
-    spread_lines,
-)
+from orderbook_desktop.gui.panes.ladder.model import LadderModel
+from orderbook_desktop.gui.panes.ladder.painter import LadderPainter
+from orderbook_desktop.gui.panes.ladder.position import Row
+from orderbook_desktop.gui.panes.ladder.scene import PADDING, LadderScene
 from orderbook_desktop.gui.panes.pane import Pane
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import Theme
@@ -46,14 +43,27 @@ _RECENTRE: Final = Action(
     "&Recentre the ladder", "bring the ladder back to the spread", ("Ctrl+Home",)
 )
 _HIGHLIGHT: Final = Action("&Highlight changes", "mark the sizes in the ladder that changed")
+_STATIC: Final = Action(
+    "Ladder &stands still", "ladder: a row for each price step, standing still, or not", ("S",)
+)
+_COLUMNS: Final = Action(
+    "Ladder c&olumns…", "the ladder's columns, their order, and the size of its text"
+)
+_LARGER: Final = Action(
+    "Ladder: &larger text", "larger text in the ladder", ("Alt++", "Alt+="), ("Ctrl+wheel",)
+)
+_SMALLER: Final = Action("Ladder: s&maller text", "smaller text in the ladder", ("Alt+-",))
 _PICK: Final = Action(
     "Ladder: pick a row", "in the ladder: pick the row above or below", ("Up", "Down")
 )
 _SCROLL: Final = Action(
-    "Ladder: scroll", "in the ladder: scroll by a page", ("PgUp", "PgDown"), ("wheel",)
+    "Ladder: scroll",
+    "in the ladder: scroll by a page; the picked row goes along",
+    ("PgUp", "PgDown"),
+    ("wheel",),
 )
 _TO_SPREAD: Final = Action(
-    "Ladder: back to the spread", "in the ladder: back to the spread", ("Space", "Home")
+    "Ladder: back to the spread", "in the ladder: back to the spread", ("Space", "C", "Home")
 )
 _COPY: Final = Action(
     "Ladder: copy the picked row",
@@ -64,22 +74,18 @@ _PICK_NONE: Final = Action("Ladder: pick no row", "in the ladder: pick no row", 
 
 _FRESH_MS: Final = 250
 _WHEEL_ROWS: Final = 3
-_BOLD_STRETCH: Final = 1.12
-_PRICE_MARGIN: Final = 8
-_NOTHING_CHANGED: Final = {side: frozenset[int]() for side in Side}
-
-
-class _Picked(NamedTuple):
-    """A row that the person picked. Its price identifies it while other rows come and go."""
-
-    side: Side
-    price: int
+# Percent of the window's text.
+_TEXT_SIZES: Final = (80, 90, 100, 115, 130, 150, 175, 200)
+_LINE_MARGIN: Final = 4
+# A column has room for this many digits.
+_DIGITS: Final = 12
 
 
 class DepthLadder(Pane):
-    """The ladder of one book, with one row per level or group of levels.
+    """The ladder of one book, with a row for each level, group of levels, or price step.
 
-    `preferences` remember whether changed sizes are marked.
+    `preferences` remember the columns, the size of the text, whether the rows stand still, and
+    which sizes are marked.
     """
 
     def __init__(
@@ -87,13 +93,15 @@ class DepthLadder(Pane):
     ) -> None:
         super().__init__(theme, "Order book ladder", parent)
         self._preferences = preferences
-        self._frame: BookFrame | None = None
-        self._ladder: Ladder | None = None
-        self._step = 1
-        self._offset = 0
+        self._choice = ColumnChoice.of_text(preferences.ladder_columns)
+        self.model = LadderModel(
+            in_quote=preferences.shows_quote,
+            stands_still=preferences.ladder_stands_still,
+            large_times=preferences.large_times,
+        )
+        self._painted: LadderScene | None = None
         self._hovered_at: QPoint | None = None
-        self._picked: _Picked | None = None
-        self._changed = dict(_NOTHING_CHANGED)
+        self._tip: Row | None = None
         self._wheel_rest = 0
         self.highlights_changes = preferences.highlights_changes
         self._calm = QTimer(self, singleShot=True, interval=_FRESH_MS)
@@ -102,11 +110,10 @@ class DepthLadder(Pane):
         self._recentre.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._recentre.clicked.connect(self.recentre)
         self._recentre.hide()
-        self.setMinimumSize(340, 200)
         self.focus_keys = FocusKeys(
             {
                 _PICK: (lambda: self._pick_next(-1), lambda: self._pick_next(1)),
-                _SCROLL: (lambda: self._scroll_page(1), lambda: self._scroll_page(-1)),
+                _SCROLL: (lambda: self._page(1), lambda: self._page(-1)),
                 _TO_SPREAD: (self.recentre,),
                 _COPY: (self.copy_row,),
                 _PICK_NONE: (self._pick_none,),
@@ -114,295 +121,296 @@ class DepthLadder(Pane):
         )
         self._take_fonts()
 
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return a comfortable size, about a third of the window."""
+        return QSize(540, 700)
+
     def commands(self) -> Sequence[Command | Switch]:
         """Return the ladder's entries for the window's view menu."""
         return (
             Command(_RECENTRE, self.recentre),
+            Switch(_STATIC, self.stand_still, self.model.stands_still),
+            Command(_COLUMNS, self._open_menu),
+            Command(_LARGER, lambda: self._change_text(1)),
+            Command(_SMALLER, lambda: self._change_text(-1)),
             Switch(_HIGHLIGHT, self._highlight_changes, self.highlights_changes),
         )
 
     def set_frame(self, frame: BookFrame) -> None:
         """Show `frame`. If its market is another than before, centre it with no row picked."""
-        if self._frame is None or frame.symbol.market != self._frame.symbol.market:
-            self._offset, self._picked = 0, None
-            self._ladder = None
-        self._frame = frame
-        self._rebuild(watch=True)
+        self.model.set_frame(frame, self._lines, mark_changes=self.highlights_changes)
+        if self.model.has_changes:
+            self._calm.start()
+        self._moved()
 
     def begin_anew(self) -> None:
         """Treat the next frame as that of another market."""
-        self._frame = None
+        self.model.forget()
         self.update()
 
     def set_step(self, step: int) -> None:
         """Group by `step` price units of the book's scale."""
-        if step != self._step:
-            self._step, self._offset, self._picked = step, 0, None
-            self._rebuild(watch=False)
+        self.model.set_step(step, self._lines)
+        self._moved()
+
+    def set_quote_units(self, wanted: bool) -> None:
+        """Show sizes and totals in the quote asset, or in the base asset."""
+        self.model.set_quote_units(wanted, self._lines)
+        self.update()
+
+    def stand_still(self, wanted: bool) -> None:
+        """Give each price step a row that stands still, or each level a row around the spread."""
+        self._preferences.ladder_stands_still = wanted
+        self.model.stand_still(wanted, self._lines)
+        self._moved()
+
+    def set_columns(self, choice: ColumnChoice) -> None:
+        """Show the columns of `choice`, and remember them."""
+        self._choice = choice
+        self._preferences.ladder_columns = choice.text
+        self.update()
+
+    def mark_sizes_from(self, times: int) -> None:
+        """Mark the sizes that are at least `times` the usual one (0: none), and remember that."""
+        self._preferences.large_times = self.model.large_times = times
+        self.update()
 
     def recentre(self) -> None:
         """Bring the spread back to the middle."""
-        self._scroll_to(0)
+        self.model.centre(self._lines)
+        self._moved()
 
     def scroll_rows(self, rows: int) -> None:
         """Scroll up by `rows`, towards higher prices; negative: down."""
-        self._scroll_to(self._offset + rows)
-
-    @property
-    def offset(self) -> int:
-        """The number of rows between the spread and the middle (0: centred)."""
-        return self._offset
+        self.model.scroll(rows, self._lines)
+        self._moved()
 
     @property
     def scene(self) -> LadderScene | None:
-        """The scene on screen; None while a message is shown."""
-        if self._frame is None or self._ladder is None or message_of(self._frame):
-            return None
-        columns = self._columns()
-        widest = int((columns.bid_size.length - 14) // self._numbers.digit) + 1
-        text = RowText(self._frame.format, self._step, widest, self._changed)
-        return build_scene(self._ladder, text, self._layout(), columns)
+        """The scene to paint; None while a message is shown."""
+        return self.model.scene(self._grid(), self._columns())
+
+    @property
+    def headings(self) -> dict[Column, str]:
+        """The headings of the columns, which name their units."""
+        return self.model.headings(self._columns(), self.fontMetrics().horizontalAdvance)
 
     @property
     def picked_row(self) -> Row | None:
-        """The row picked by keyboard or mouse, if its price is still in the book."""
-        if self._picked is None or self._ladder is None:
-            return None
-        prices = side_of(self._ladder, self._picked.side).prices
-        found = (prices == self._picked.price).nonzero()[0]
-        return Row(self._picked.side, int(found[0])) if len(found) else None
-
-    def describe(self, row: Row) -> str:
-        """Return the exact values of `row` as text."""
-        price, size, total = self._values(row)
-        base, quote = self._assets()
-        side = "Bid" if row.side is Side.BID else "Ask"
-        size, total = f"{size} {base}", f"{total} {base}"
-        levels = side_of(self._ladder, row.side) if self._ladder else None
-        if levels is not None and self._frame is not None:
-            edge = None if levels.edge is None else self._frame.format.price(levels.edge)
-            size = f"at least {size}" if levels.is_least_size(row.index) else size
-            total = at_least_text(total, edge) if levels.is_least_total(row.index) else total
-        return f"{side} {price} {quote}\nSize {size}\nTotal from the spread {total}"
+        """The row picked by keyboard or mouse; None if its price has no row any more."""
+        return self.model.picked_row
 
     def summary(self) -> str:
         """Return best bid, best ask and spread in words, for assistive technology."""
-        if self._frame is None or self._ladder is None:
-            return ""
-        message = message_of(self._frame)
-        if message is not None:
-            return f"{message.title}. {message.detail}"
-        best = [
-            f"best {side.value} {self._frame.format.price(int(rows.prices[0]), self._step)}"
-            for side in Side
-            if len((rows := side_of(self._ladder, side)).prices)
-        ]
-        lines = spread_lines(self._ladder, self._frame.format)
-        return ", ".join([*best, " ".join(line for line in lines if line)])
+        return self.model.summary()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
         """Draw everything: a whole repaint costs less than to find out what changed."""
         with QPainter(self) as painter:  # The painter ends also after an exception.
             painter.fillRect(self.rect(), self._theme.panel)
-            layout = self._layout()
-            header = QRect(0, layout.header, self.width(), self.height() - layout.header)
-            message = message_of(self._frame) if self._frame else None
-            scene = self.scene
+            grid, columns = self._grid(), self._columns()
+            body = QRect(0, grid.top, self.width(), grid.bottom - grid.top)
+            frame = self.model.frame
+            message = message_of(frame) if frame else None
+            self._painted = scene = self.model.scene(grid, columns)
             if scene is not None:
-                painter.setClipRect(header)
-                hovered = layout.row_at(self._hovered_at.y()) if self._hovered_at else None
-                self._painter.paint(painter, scene, hovered, self.picked_row)
+                painter.setClipRect(body)
+                hovered = scene.row_at(self._hovered_at.y()) if self._hovered_at else None
+                self._painter.paint(painter, scene, hovered, self.model.picked)
                 painter.setClipping(False)
+                for strip in self._strips():
+                    self._painter.paint_strip(painter, strip, scene.spread_lines)
             elif message is not None:
-                self._painter.paint_message(painter, header, message)
-            self._painter.paint_header(painter, self._columns(), layout.header, self._assets())
+                self._painter.paint_message(painter, body, message)
+            header = QRect(0, 0, self.width(), self._header_height)
+            self._painter.paint_header(painter, columns, self.headings, header)
             self._paint_focus(painter)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
-        """Keep the scroll position within the rows, and the button in its place."""
+        """Keep the rows that are in view, and the button in its place."""
         super().resizeEvent(event)
-        self._scroll_to(self._offset)
+        self.model.resize(self._lines)
+        self._moved()
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 (Qt's name)
-        """Scroll by whole rows, also on touchpads that send fractions of a notch."""
-        self._wheel_rest += event.angleDelta().y() * _WHEEL_ROWS
-        rows = int(self._wheel_rest / 120)
-        self._wheel_rest -= rows * 120
-        self.scroll_rows(rows)
+        """Scroll by whole rows, also on touchpads that send fractions of a notch.
+
+        With Ctrl the text grows and shrinks.
+        """
+        is_text = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
+        self._wheel_rest += event.angleDelta().y() * (1 if is_text else _WHEEL_ROWS)
+        steps = int(self._wheel_rest / 120)
+        self._wheel_rest -= steps * 120
+        if is_text:
+            self._change_text(steps)
+        else:
+            self.scroll_rows(steps)
         event.accept()
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
         """Mark the row under the mouse."""
         self._hovered_at = event.position().toPoint()
+        self._renew_tip()
         self.update()
 
     def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
         """Remove the mark from the row."""
         super().leaveEvent(event)
         self._hovered_at = None
+        self._renew_tip()
         self.update()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
-        """Pick the row under the mouse."""
+        """Pick the row that is on screen under the mouse, whatever has come since."""
         row = self._row_at(event.position())
         if row is not None and event.button() == Qt.MouseButton.LeftButton:
-            self._pick(row)
+            self.model.pick(row.price, self._lines)
+            self._tell_picked()
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:  # noqa: N802 (Qt's name)
+        """Offer the columns, by a right click on the header or by the keyboard's menu key."""
+        if event.reason() != QContextMenuEvent.Reason.Mouse:
+            self._open_menu()
+        elif event.pos().y() < self._header_height:
+            x = event.pos().x()
+            self._open_menu(
+                [column for column, span in self._columns().items() if span.start <= x < span.end],
+                event.globalPos(),
+            )
 
     def event(self, event: QEvent) -> bool:
         """Show the exact values of the row under the mouse as its tool tip."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
-            row = self._row_at(event.pos())
+            self._tip = row = self._row_at(event.pos())
             if row is None:
                 QToolTip.hideText()
             else:
-                QToolTip.showText(event.globalPos(), self.describe(row), self)
+                QToolTip.showText(event.globalPos(), self.model.describe(row), self)
             return True
         return super().event(event)
 
     def copy_row(self) -> None:
         """Copy the picked row: side, price, size and total, exact, separated by tabs."""
-        row = self.picked_row
-        if row is not None:
-            price, size, total = (text.replace(",", "") for text in self._values(row))
-            levels = side_of(self._ladder, row.side) if self._ladder else None
-            if levels is not None:
-                size = AT_LEAST + size if levels.is_least_size(row.index) else size
-                total = AT_LEAST + total if levels.is_least_total(row.index) else total
-            QGuiApplication.clipboard().setText(f"{row.side.value}\t{price}\t{size}\t{total}")
+        text = self.model.copied()
+        if text:
+            QGuiApplication.clipboard().setText(text)
 
     def _highlight_changes(self, wanted: bool) -> None:
         self._preferences.highlights_changes = self.highlights_changes = wanted
 
-    def _rebuild(self, *, watch: bool) -> None:
-        if self._frame is None:
-            return
-        before = self._ladder
-        self._ladder = build_ladder(
-            self._frame.bids,
-            self._frame.asks,
-            self._frame.format.scale,
-            self._step,
-            self._frame.horizon,
-        )
-        if watch and self.highlights_changes and before is not None:
-            self._changed = {side: self._fresh(before, self._ladder, side) for side in Side}
-            self._calm.start()
-        else:
-            self._changed = dict(_NOTHING_CHANGED)
-        self._scroll_to(self._offset)
-
-    def _fresh(self, before: Ladder, after: Ladder, side: Side) -> frozenset[int]:
-        """Return the prices of the visible rows whose size changed."""
-        old, new = side_of(before, side), side_of(after, side)
-        if not len(old.prices):
-            return frozenset()
-        view = self._layout().visible(side)
-        known = slice(0, view.stop + 50)
-        sizes = dict(zip(old.prices[known].tolist(), old.quantities[known].tolist(), strict=True))
-        shown = slice(view.start, view.stop)
-        rows = zip(new.prices[shown].tolist(), new.quantities[shown].tolist(), strict=True)
-        return frozenset(price for price, size in rows if sizes.get(price) != size)
-
     def _calm_down(self) -> None:
-        self._changed = dict(_NOTHING_CHANGED)
+        self.model.calm_down()
         self.update()
 
-    def _layout(self) -> LadderLayout:
-        asks = len(self._ladder.asks.prices) if self._ladder else 0
-        bids = len(self._ladder.bids.prices) if self._ladder else 0
-        return lay_out(self.height(), self._row_height, self._offset, asks, bids)
-
-    def _columns(self) -> LadderColumns:
-        widest = 0.0
-        if self._frame is not None and self._ladder is not None:
-            # The farthest ask has the longest price; without asks, the best bid has it.
-            farthest = (
-                self._ladder.asks.prices[-1:]
-                if len(self._ladder.asks.prices)
-                else (self._ladder.bids.prices[:1])
-            )
-            for price in farthest.tolist():
-                text = self._frame.format.price(price, self._step)
-                widest = self._numbers.width(text) * _BOLD_STRETCH + 2 * _PRICE_MARGIN
-        return lay_out_columns(self.width(), round(widest))
-
-    def _scroll_to(self, offset: int) -> None:
-        self._offset = offset
-        self._offset = self._layout().offset
-        self._recentre.setVisible(self._offset != 0)
+    def _moved(self) -> None:
+        """Show what is in view now, and offer the way back if the ladder is away from home."""
+        away = not self.model.is_home
+        if away == self._recentre.isHidden():
+            self._recentre.setVisible(away)
+            self.model.resize(self._lines)
         self._place_button()
+        self._renew_tip()
         self.update()
-
-    def _scroll_page(self, up: int) -> None:
-        self.scroll_rows(up * max(1, self._layout().rows_per_side))
 
     def _place_button(self) -> None:
-        """Put the button over the columns that the bottom rows leave empty."""
-        button, size = self._recentre, self._recentre.sizeHint()
-        lowest = self._layout().row_at(self.height() - 2)
-        asks_below = lowest is not None and lowest.side is Side.ASK
-        left = 8 if asks_below else self.width() - size.width() - 8
-        button.setGeometry(left, self.height() - size.height() - 8, size.width(), size.height())
+        """Put the button into the strip below the rows, where it covers none."""
+        size, top = self._recentre.sizeHint(), self._grid().bottom
+        y = top + (self.height() - top - size.height()) // 2
+        self._recentre.setGeometry(QRect(QPoint(self.width() - size.width() - PADDING, y), size))
+
+    def _renew_tip(self) -> None:
+        """Keep the tool tip true: it follows its row's values, and goes away with its row."""
+        if self._tip is None:
+            return
+        scene = self.scene if self._hovered_at is not None else None
+        row = scene.row_at(self._hovered_at.y()) if scene and self._hovered_at else None
+        text = self.model.describe(self._tip) if row == self._tip else ""
+        if not text or not QToolTip.isVisible():
+            self._tip = None
+            QToolTip.hideText()
+        elif text != QToolTip.text() and self._hovered_at is not None:
+            QToolTip.showText(self.mapToGlobal(self._hovered_at), text, self)
+
+    @property
+    def _lines(self) -> int:
+        return self._grid().lines
+
+    def _grid(self) -> Grid:
+        top = self._header_height + (self._strip_height if self.model.stands_still else 0)
+        grid = lay_out_lines(top, self.height(), self._line_height)
+        # The strip takes whole lines, so that no row moves when it comes or goes.
+        return grid if self.model.is_home else grid.without(self._strip_height)
+
+    def _strips(self) -> Iterator[QRect]:
+        """Iterate over the places of mid and spread outside of the rows."""
+        if self.model.stands_still:
+            yield QRect(0, self._header_height, self.width(), self._strip_height)
+        if not self.model.is_home:
+            room = self.width() - self._recentre.width() - PADDING
+            top = self._grid().bottom
+            yield QRect(0, top, room, self.height() - top)
+
+    def _columns(self) -> dict[Column, Span]:
+        width = max(self._painter.price_width(text) for text in self.model.price_texts())
+        heading = self.fontMetrics().horizontalAdvance(self.model.price_heading)
+        return lay_out_columns(self._choice, self.width(), max(width, heading + 2 * PADDING))
 
     def _row_at(self, at: QPoint | QPointF) -> Row | None:
-        if self.scene is None:
-            return None
-        return self._layout().row_at(int(at.y()))
+        """Return the row that is on screen at `at`."""
+        scene = self._painted
+        return scene.row_at(int(at.y())) if scene is not None and self.scene is not None else None
 
-    def _pick(self, row: Row) -> None:
-        if self._ladder is None:
-            return
-        self._picked = _Picked(row.side, int(side_of(self._ladder, row.side).prices[row.index]))
-        self.setAccessibleDescription(self.describe(row))
-        self._scroll_to(self._layout().offset_showing(row))
-
-    def _pick_none(self) -> None:
-        self._picked = None
-        self.update()
+    def _page(self, up: int) -> None:
+        """Scroll by a page, and take the picked row along."""
+        rows = max(1, self._lines // 2 - 1)
+        if self.model.picked_row is not None:
+            self.model.pick_next(-up * rows, self._lines)
+            self._tell_picked()
+        else:
+            self.scroll_rows(up * rows)
 
     def _pick_next(self, down: int) -> None:
-        """Pick the row below (1) or above (-1) the picked row; with none, a row at the spread."""
-        if self._ladder is None or not (counts := self._counts()):
-            return
-        row = self.picked_row
-        if row is None:
-            side = Side.BID if down > 0 else Side.ASK
-            side = side if side in counts else next(iter(counts))
-            self._pick(Row(side, 0))
-            return
-        outward = down if row.side is Side.BID else -down
-        index = row.index + outward
-        other = Side.ASK if row.side is Side.BID else Side.BID
-        if index >= 0:
-            self._pick(Row(row.side, min(index, counts[row.side] - 1)))
-        elif other in counts:
-            self._pick(Row(other, 0))
+        self.model.pick_next(down, self._lines)
+        self._tell_picked()
 
-    def _counts(self) -> dict[Side, int]:
-        if self._ladder is None:
-            return {}
-        counts = {side: len(side_of(self._ladder, side).prices) for side in Side}
-        return {side: count for side, count in counts.items() if count}
+    def _pick_none(self) -> None:
+        self.model.picked = None
+        self.update()
 
-    def _values(self, row: Row) -> tuple[str, str, str]:
-        if self._frame is None or self._ladder is None:
-            return "", "", ""
-        levels, text = side_of(self._ladder, row.side), self._frame.format
-        return (
-            text.price(
-                int(levels.prices[row.index]), self._step if row.index < levels.single else 0
-            ),
-            text.quantity(int(levels.quantities[row.index])),
-            text.quantity(int(levels.cumulative[row.index])),
+    def _tell_picked(self) -> None:
+        row = self.model.picked_row
+        if row is not None:
+            self.setAccessibleDescription(self.model.describe(row))
+        self._moved()
+
+    def _open_menu(self, over: Sequence[Column] = (), at: QPoint | None = None) -> None:
+        menu = column_menu(
+            self,
+            self._choice,
+            over or self._choice.shown,
+            self.set_columns,
+            (self._preferences.large_times, self.mark_sizes_from),
         )
+        menu.popup(at or self.mapToGlobal(QPoint(PADDING, self._header_height)))
 
-    def _assets(self) -> tuple[str, str]:
-        if self._frame is None:
-            return "", ""
-        return self._frame.symbol.base, self._frame.symbol.quote
+    def _change_text(self, steps: int) -> None:
+        """Use the text `steps` sizes larger, and remember that."""
+        now = self._preferences.ladder_text
+        sizes = sorted({*_TEXT_SIZES, now})
+        place = max(0, min(len(sizes) - 1, sizes.index(now) + steps))
+        if sizes[place] != now:
+            self._preferences.ladder_text = sizes[place]
+            self._take_fonts()
+            self.model.resize(self._lines)
+            self._moved()
 
     def _take_fonts(self) -> None:
         font = QFont(self.font())
+        font.setPointSizeF(font.pointSizeF() * self._preferences.ladder_text / 100)
         self._numbers = NumberMetrics(number_font(font))
-        self._row_height = round(self._numbers.height) + 4
-        self._painter = LadderPainter(self._theme, font, self._numbers)
+        self._line_height = round(self._numbers.height) + _LINE_MARGIN
+        self._painter = LadderPainter(self._theme, QFont(self.font()), self._numbers)
+        self._header_height = max(self._line_height, self.fontMetrics().height() + 4) + 4
+        self._strip_height = max(self._line_height, self._recentre.sizeHint().height()) + 6
+        digits = round(self._numbers.digit * _DIGITS)
+        self.setMinimumSize(3 * digits + 40, 10 * self._line_height)

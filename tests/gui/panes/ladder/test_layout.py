@@ -1,102 +1,129 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderbook_desktop.core.ladder import Side
-from orderbook_desktop.gui.panes.ladder.layout import LadderLayout, Row, lay_out, lay_out_columns
-from orderbook_desktop.gui.panes.ladder.painter import headings
+from orderbook_desktop.gui.panes.ladder.layout import (
+    Column,
+    ColumnChoice,
+    Grid,
+    grows_leftward,
+    lay_out_columns,
+    lay_out_lines,
+)
 
-layouts = st.builds(
-    lay_out,
-    st.integers(200, 2_200),
-    st.integers(12, 30),
-    st.integers(-300, 300),
-    st.integers(0, 400),
-    st.integers(0, 400),
+PRICE, SIZE, TOTAL = Column
+grids = st.builds(lay_out_lines, st.integers(0, 60), st.integers(100, 2_200), st.integers(12, 40))
+choices = st.builds(
+    ColumnChoice,
+    st.permutations(list(Column)).map(tuple),
+    st.frozensets(st.sampled_from([SIZE, TOTAL])),
 )
 
 
-def spans(layout: LadderLayout) -> list[tuple[int, int]]:
-    rows = [layout.row_span(Row(side, index)) for side in Side for index in layout.visible(side)]
-    return sorted((span.start, span.end) for span in rows)
+@given(grids)
+def test_lines_fill_the_room_in_pairs(grid: Grid) -> None:
+    assert grid.lines % 2 == 0
+    spans = [grid.span(line) for line in range(grid.lines)]
+    assert all(span.end == after.start for span, after in pairwise(spans))
+    assert not spans or spans[0].start == grid.top
+    assert all(span.length >= int(grid.line_height) for span in spans)
 
 
-@given(layouts)
-def test_visible_rows_are_inside_and_never_overlap(layout: LadderLayout) -> None:
-    placed = spans(layout)
-    spread = (layout.spread_top, layout.spread_top + layout.spread)
-    assert all(layout.header <= start < end <= layout.height + 1 for start, end in placed)
-    for (_, end), (start, _) in pairwise(placed):
-        assert end <= start
-    assert all(end <= spread[0] or start >= spread[1] for start, end in placed)
+@given(grids)
+def test_every_line_is_found_under_its_pixels(grid: Grid) -> None:
+    for line in range(grid.lines):
+        span = grid.span(line)
+        assert grid.line_at(span.start) == line
+        assert grid.line_at(span.end - 1) == line
+    assert grid.line_at(grid.top - 1) is None
+    assert grid.line_at(grid.span(grid.lines).start) is None
 
 
-@given(layouts)
-def test_every_visible_row_is_found_under_its_pixels(layout: LadderLayout) -> None:
-    for side in Side:
-        for index in layout.visible(side):
-            span = layout.row_span(Row(side, index))
-            assert layout.row_at(span.start) == Row(side, index)
-            assert layout.row_at(span.end - 1) == Row(side, index)
-    assert layout.row_at(layout.spread_top + 1) is None
+@given(grids, st.integers(0, 90))
+def test_a_strip_at_the_bottom_moves_no_line(grid: Grid, height: int) -> None:
+    left = grid.without(height)
+    assert left.lines % 2 == 0
+    assert not left.lines or left.bottom + height <= grid.bottom
+    assert [left.span(line) for line in range(left.lines)] == [
+        grid.span(line) for line in range(left.lines)
+    ]
 
 
-@given(layouts, st.sampled_from(list(Side)), st.integers(0, 399))
-def test_the_offset_for_a_row_brings_it_into_view(
-    layout: LadderLayout, side: Side, index: int
-) -> None:
-    count = layout.ask_count if side is Side.ASK else layout.bid_count
-    if index >= count or not layout.rows_per_side:
-        return
-    offset = layout.offset_showing(Row(side, index))
-    assert index in replace(layout, offset=offset).visible(side)
+def test_without_room_there_is_no_line() -> None:
+    grid = lay_out_lines(40, 30, 18)
+    assert (grid.lines, grid.line_at(41)) == (0, None)
 
 
-def test_centred_the_best_rows_touch_the_spread_in_the_middle() -> None:
-    layout = lay_out(900, 18, 0, 100, 100)
-    ask, bid = layout.row_span(Row(Side.ASK, 0)), layout.row_span(Row(Side.BID, 0))
-    assert ask.end == layout.spread_top
-    assert bid.start == layout.spread_top + layout.spread
-    middle = (layout.header + layout.height) / 2
-    assert layout.spread_top < middle < layout.spread_top + layout.spread
+@given(choices, st.integers(100, 2_000), st.integers(0, 400))
+def test_columns_fill_the_width(choice: ColumnChoice, width: int, price_width: int) -> None:
+    columns = lay_out_columns(choice, width, price_width)
+    assert tuple(columns) == choice.shown
+    spans = list(columns.values())
+    assert spans[0].start == 0
+    assert spans[-1].end == width
+    assert all(span.end == after.start for span, after in pairwise(spans))
+    others = [span.length for column, span in columns.items() if column is not PRICE]
+    assert not others or max(others) - min(others) <= 1
+    if others:
+        assert columns[PRICE].length == min(price_width, width // 2)
 
 
-@pytest.mark.parametrize(("wanted", "got"), [(1_000, 80), (-1_000, -60)])
-def test_scrolling_ends_with_the_last_row(wanted: int, got: int) -> None:
-    rows = lay_out(900, 18, 0, 0, 0).rows_per_side
-    assert lay_out(900, 18, wanted, rows + 80, rows + 60).offset == got
+def test_the_usual_columns() -> None:
+    choice = ColumnChoice()
+    assert choice.shown == (PRICE, SIZE, TOTAL)
+    assert not choice.has_price_in_middle
+    columns = lay_out_columns(choice, 400, 100)
+    assert [span.start for span in columns.values()] == [0, 100, 250]
+    assert not grows_leftward(columns, SIZE)
 
 
-def test_a_short_book_does_not_scroll() -> None:
-    assert lay_out(900, 18, 5, 3, 3).offset == 0
+def test_the_price_goes_between_the_others_and_back() -> None:
+    middle = ColumnChoice().with_price_in_middle(wanted=True)
+    assert middle.shown == (SIZE, PRICE, TOTAL)
+    assert middle.has_price_in_middle
+    columns = lay_out_columns(middle, 500, 100)
+    assert columns[PRICE].start == 500 - columns[PRICE].end
+    assert grows_leftward(columns, SIZE)
+    assert not grows_leftward(columns, TOTAL)
+    assert middle.with_price_in_middle(wanted=False) == ColumnChoice()
+    # A hidden column doesn't count.
+    one = ColumnChoice((PRICE, SIZE, TOTAL), frozenset({SIZE}))
+    assert one.with_price_in_middle(wanted=True).shown == (TOTAL, PRICE)
 
 
-@given(st.integers(100, 2_000), st.integers(0, 400))
-def test_columns_fill_the_width_about_the_middle(width: int, price_width: int) -> None:
-    columns = lay_out_columns(width, price_width)
-    order = (
-        columns.bid_total,
-        columns.bid_size,
-        columns.price,
-        columns.ask_size,
-        columns.ask_total,
-    )
-    assert order[0].start == 0
-    assert all(left.end == right.start for left, right in pairwise(order))
-    assert order[-1].end == width
-    assert columns.price.start == width - columns.price.end
-    assert columns.price.length >= min(price_width, width // 2)
+def test_columns_are_hidden_and_moved_but_the_price_stays() -> None:
+    choice = ColumnChoice()
+    assert choice.with_shown(PRICE, shown=False) == choice
+    hidden = choice.with_shown(SIZE, shown=False)
+    assert hidden.shown == (PRICE, TOTAL)
+    assert hidden.with_shown(SIZE, shown=True) == choice
+    assert choice.moved(TOTAL, -1).shown == (PRICE, TOTAL, SIZE)
+    assert choice.moved(TOTAL, 1) == choice
+    assert choice.moved(PRICE, -1) == choice
+    # It changes places with the next column on screen.
+    assert hidden.moved(TOTAL, -1).shown == (TOTAL, PRICE)
+    assert hidden.moved(SIZE, -1) == hidden
 
 
-@pytest.mark.parametrize("width", range(300, 700, 10))
-def test_headings_are_of_one_kind(width: int) -> None:
-    columns = lay_out_columns(width)
-    texts = [text for _, text in headings(columns, ("BTC", "USDT"), lambda text: 7 * len(text))]
-    plain = ["Total", "Bids", "Price", "Asks", "Total"]
-    full = ["Total BTC", "Bids BTC", "Price USDT", "Asks BTC", "Total BTC"]
-    assert texts == (full if width >= 420 else plain)
+@given(choices)
+def test_a_choice_survives_as_text(choice: ColumnChoice) -> None:
+    assert ColumnChoice.of_text(choice.text) == choice
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", (PRICE, SIZE, TOTAL)),
+        ("total price", (TOTAL, PRICE, SIZE)),
+        ("-price size -total", (PRICE, SIZE)),
+        # Columns of another version of the program.
+        ("sold total -bought price size", (TOTAL, PRICE, SIZE)),
+        ("total total -- - \x00", (TOTAL, PRICE, SIZE)),
+    ],
+)
+def test_any_text_gives_columns(text: str, shown: tuple[Column, ...]) -> None:
+    assert ColumnChoice.of_text(text).shown == shown

@@ -1,0 +1,335 @@
+"""What the ladder shows and what a person picked in it, without Qt: the widget paints it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from orderbook_desktop.core.known_depth import AT_LEAST, at_least_text
+from orderbook_desktop.core.ladder import Ladder, LadderSide, Side, build_ladder, cost_side
+from orderbook_desktop.core.ladder_memory import ColumnFormats, LadderMemory
+from orderbook_desktop.gui.panes.axes import scale_top
+from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
+from orderbook_desktop.gui.panes.ladder.layout import Column, Grid, Span
+from orderbook_desktop.gui.panes.ladder.position import (
+    AroundSpread,
+    EveryStep,
+    Position,
+    Row,
+    find_row,
+    side_of,
+)
+from orderbook_desktop.gui.panes.ladder.scene import (
+    LadderScene,
+    Marks,
+    SceneBuilder,
+    changed_sizes,
+    headings,
+    price_heading,
+    reach_of,
+    spread_lines,
+)
+
+
+class _ExactRow(NamedTuple):
+    """The exact values of a row with a level, as texts.
+
+    `edge` is the last known price of its side. `times_usual` is how many times the usual size a
+    large row has, 0 for other rows.
+    """
+
+    side: Side
+    price: str
+    size: str
+    total: str
+    is_least_size: bool
+    is_least_total: bool
+    edge: int | None
+    times_usual: int
+
+
+class LadderModel:
+    """The ladder of one book: its rows, the part in view, and the picked row.
+
+    `lines` is how many lines the widget has room for. `in_quote` is whether sizes and totals are
+    in the quote asset; `stands_still` whether each price step has a row. A size is marked from
+    `large_times` the usual one on (0: none).
+    """
+
+    def __init__(self, *, in_quote: bool, stands_still: bool, large_times: int) -> None:
+        self.frame: BookFrame | None = None
+        self.ladder: Ladder | None = None
+        self.large_times = large_times
+        self.picked: int | None = None
+        self._in_quote = in_quote
+        self._stands_still = stands_still
+        self._step = 1
+        self._changed: Mapping[Row, int] = {}
+        self._memory = LadderMemory()
+        self._formats: ColumnFormats | None = None
+        self._builder: SceneBuilder | None = None
+        self._total_scale = 1.0
+        self.position = self._new_position()
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether each price step has a row."""
+        return self._stands_still
+
+    @property
+    def is_home(self) -> bool:
+        """Whether the view follows the market; otherwise the rows stay at their prices."""
+        return self.position.is_home
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether a row is marked as changed."""
+        return bool(self._changed)
+
+    def set_frame(self, frame: BookFrame, lines: int, *, mark_changes: bool) -> None:
+        """Take in `frame`; another market than before begins centred, with no row picked."""
+        if self.frame is None or frame.symbol.market != self.frame.symbol.market:
+            self.ladder = None
+            self._begin()
+        before, self.frame = self.ladder, frame
+        self._changed = {}
+        ladder = self._build(frame, lines)
+        if mark_changes and before is not None:
+            self._changed = changed_sizes(before, ladder, self.position.view(ladder, lines))
+
+    def forget(self) -> None:
+        """Show nothing, and treat the next frame as that of another market."""
+        self.frame = None
+
+    def calm_down(self) -> None:
+        """Mark no row as changed."""
+        self._changed = {}
+
+    def set_step(self, step: int, lines: int) -> None:
+        """Group by `step` price units, and go home."""
+        if step != self._step:
+            self._step = step
+            self._begin()
+            self._rebuild(lines)
+
+    def set_quote_units(self, wanted: bool, lines: int) -> None:
+        """Write sizes and totals in the quote asset, or in the base asset."""
+        self._in_quote = wanted
+        self._rebuild(lines)
+
+    def stand_still(self, wanted: bool, lines: int) -> None:
+        """Give each price step a row, or each group with a quantity."""
+        self._stands_still = wanted
+        self.position = self._new_position()
+        self._rebuild(lines)
+
+    def resize(self, lines: int) -> None:
+        """Take in another number of lines."""
+        if self.ladder is not None:
+            self.position.follow(self.ladder, lines)
+            self._scale_totals(lines)
+
+    def scroll(self, rows: int, lines: int) -> None:
+        """Move by `rows` towards higher prices; negative: lower."""
+        if self.ladder is not None:
+            self.position.scroll(self.ladder, lines, rows)
+            self._scale_totals(lines)
+
+    def centre(self, lines: int) -> None:
+        """Follow the market again."""
+        self.position.centre()
+        self.resize(lines)
+
+    def pick(self, price: int, lines: int) -> None:
+        """Pick the row at `price`, and bring it into view."""
+        if self.ladder is not None:
+            self.picked = price
+            self.position.show(self.ladder, lines, price)
+            self._scale_totals(lines)
+
+    def pick_next(self, down: int, lines: int) -> None:
+        """Pick the row `down` rows below the picked row; with none, a row at the spread."""
+        if self.ladder is None:
+            return
+        row = self.picked_row
+        price = self.position.next_price(self.ladder, row and row.price, down)
+        if price is not None:
+            self.pick(price, lines)
+
+    @property
+    def picked_row(self) -> Row | None:
+        """The picked row; None if its price has no row any more."""
+        if self.picked is None or self.ladder is None:
+            return None
+        found = find_row(self.ladder, self.picked)
+        if found is not None:
+            return found.row
+        return Row(None, self.picked) if self._stands_still else None
+
+    def price_texts(self) -> list[str]:
+        """Return the texts of prices that are as long as the longest."""
+        if self.frame is None or self.ladder is None:
+            return [""]
+        # The farthest ask has the longest price; without asks, the best bid has it.
+        ends = self.ladder.asks.prices[-1:].tolist() or self.ladder.bids.prices[:1].tolist()
+        return [self.frame.format.price(price, self._step) for price in ends] or [""]
+
+    @property
+    def price_heading(self) -> str:
+        """The whole heading of the prices."""
+        return price_heading(self.frame.symbol.quote) if self.frame is not None else ""
+
+    def scene(self, grid: Grid, columns: Mapping[Column, Span]) -> LadderScene | None:
+        """Return the scene to paint; None while a message is shown."""
+        frame, ladder = self.frame, self.ladder
+        if frame is None or ladder is None or self._formats is None or message_of(frame):
+            return None
+        view = self.position.view(ladder, grid.lines)
+        shown = {side: side_of(ladder, side) for side in Side}
+        if self._in_quote:
+            shown = {side: self._costs(frame, side, rows) for side, rows in reach_of(view).items()}
+        marks = Marks(
+            self._memory,
+            self._changed,
+            self.large_times,
+            self._total_scale,
+            skips=not self._stands_still,
+        )
+        if self._builder is None or not self._builder.fits(frame.format, self._step):
+            self._builder = SceneBuilder(frame.format, self._step)
+        rows = self._builder.rows(ladder, shown, view, grid, self._formats, marks)
+        spread = grid.span(view.spread_line, 2) if view.spread_line is not None else None
+        return LadderScene(tuple(rows), spread_lines(ladder, frame.format), spread, columns)
+
+    def headings(
+        self, columns: Mapping[Column, Span], advance: Callable[[str], int]
+    ) -> dict[Column, str]:
+        """Return the columns' headings; `advance` returns the width of a text."""
+        if self.frame is None or self._formats is None:
+            return {column: column.value.capitalize() for column in Column}
+        assets = self.frame.symbol.base, self.frame.symbol.quote
+        return headings(columns, self._formats, assets, advance, in_quote=self._in_quote)
+
+    def describe(self, row: Row) -> str:
+        """Return the exact values of `row` as text."""
+        frame, exact = self.frame, self._exact(row)
+        if frame is None:
+            return ""
+        if exact is None:
+            price = frame.format.price(row.price, self._step)
+            return f"{price} {frame.symbol.quote}\n{self._nothing_at(row.price)}"
+        asset = frame.symbol.quote if self._in_quote else frame.symbol.base
+        size, total = f"{exact.size} {asset}", f"{exact.total} {asset}"
+        edge = None if exact.edge is None else frame.format.price(exact.edge)
+        total = at_least_text(total, edge) if exact.is_least_total else total
+        lines = [
+            f"{exact.side.value.capitalize()} {exact.price} {frame.symbol.quote}",
+            f"Size {'at least ' if exact.is_least_size else ''}{size}",
+            f"Total from the spread {total}",
+        ]
+        if exact.times_usual:
+            lines.append(f"{exact.times_usual:,} times the usual size")
+        return "\n".join(lines)
+
+    def copied(self) -> str:
+        """Return side, price, size and total of the picked row, exact, separated by tabs."""
+        row = self.picked_row
+        exact = self._exact(row) if row is not None else None
+        if exact is None:
+            return ""
+        size = (AT_LEAST if exact.is_least_size else "") + exact.size
+        total = (AT_LEAST if exact.is_least_total else "") + exact.total
+        return f"{exact.side.value}\t{exact.price}\t{size}\t{total}".replace(",", "")
+
+    def summary(self) -> str:
+        """Return best bid, best ask and spread in words."""
+        if self.frame is None or self.ladder is None:
+            return ""
+        message = message_of(self.frame)
+        if message is not None:
+            return f"{message.title}. {message.detail}"
+        best = [
+            f"best {side.value} {self.frame.format.price(int(rows.prices[0]), self._step)}"
+            for side in Side
+            if len((rows := side_of(self.ladder, side)).prices)
+        ]
+        lines = spread_lines(self.ladder, self.frame.format)
+        return ", ".join([*best, " ".join(line for line in lines if line)])
+
+    def _begin(self) -> None:
+        """Forget what holds for one market and one grouping only."""
+        self.position = self._new_position()
+        self.picked = None
+        self._memory, self._formats, self._builder = LadderMemory(), None, None
+        self._total_scale = 1.0
+
+    def _new_position(self) -> Position:
+        return EveryStep(self._step) if self._stands_still else AroundSpread()
+
+    def _rebuild(self, lines: int) -> None:
+        """Build the present frame anew, after another choice."""
+        if self.frame is not None:
+            self._changed = {}
+            self._build(self.frame, lines)
+
+    def _build(self, frame: BookFrame, lines: int) -> Ladder:
+        self.ladder = ladder = build_ladder(
+            frame.bids,
+            frame.asks,
+            frame.format.scale,
+            self._step,
+            frame.horizon,
+            singles=not self._stands_still,
+        )
+        self._formats = self._memory.formats(ladder, frame.format, in_quote=self._in_quote)
+        self._memory.take(ladder, frame.event_ms)
+        self.resize(lines)
+        return ladder
+
+    def _costs(self, frame: BookFrame, side: Side, rows: int) -> LadderSide:
+        """Return the best `rows` rows of a side in the quote asset."""
+        levels = frame.bids if side is Side.BID else frame.asks
+        return cost_side(
+            levels, self._step, side, frame.horizon, rows, singles=not self._stands_still
+        )
+
+    def _scale_totals(self, lines: int) -> None:
+        """Choose the total that fills a bar: a little more than the largest in view."""
+        if self.ladder is None:
+            return
+        largest = 0
+        for _, row, rank in self.position.view(self.ladder, lines).rows:
+            if row.side is not None:
+                largest = max(largest, int(side_of(self.ladder, row.side).cumulative[rank]))
+        self._total_scale = scale_top(largest, self._total_scale)
+
+    def _exact(self, row: Row) -> _ExactRow | None:
+        """Return the exact values of `row`; None if it has no level."""
+        frame, ladder = self.frame, self.ladder
+        found = find_row(ladder, row.price) if ladder is not None else None
+        side = row.side
+        if frame is None or ladder is None or found is None or side is None:
+            return None
+        if found.row.side is not side:
+            return None
+        rank, text = found.rank, frame.format
+        levels = side_of(ladder, side)
+        shown, written = levels, text.quantity
+        if self._in_quote:
+            shown, written = self._costs(frame, side, rank + 1), text.cost
+        size, large = int(levels.quantities[rank]), self._memory.large_from(self.large_times)
+        return _ExactRow(
+            side,
+            text.price(row.price, levels.price_step(rank, self._step)),
+            written(int(shown.quantities[rank])),
+            written(int(shown.cumulative[rank])),
+            levels.is_least_size(rank),
+            levels.is_least_total(rank),
+            levels.edge,
+            size // self._memory.usual if large is not None and size >= large else 0,
+        )
+
+    def _nothing_at(self, price: int) -> str:
+        """Return in words what a step without a level holds."""
+        unknown = self.ladder is not None and self.ladder.unknown_side(price) is not None
+        return "Not known whether there is a level" if unknown else "No level"
