@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, Protocol
 
@@ -24,12 +25,19 @@ ON_DISK: Final = 1.1
 # A limit is for recordings first: at most this share of it counts as working room.
 _WORKING_SHARE: Final = 0.5
 
+# What is shown changes if the pace, or the free space, has changed by more than this share of it.
+_PACE_SHARE: Final = 0.15
+_FREE_SHARE: Final = 0.02
+_SETTLED_AFTER_S: Final = 60.0
+_SHRUNK_AFTER_S: Final = 300.0
+
 
 def bytes_text(count: int) -> str:
     """Return a number of bytes for a person: `512 B`, `1.5 MB`."""
     size = float(count)
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
+        # 999,960 bytes are 1.0 MB: "1000.0 kB" would be no number of this unit.
+        if round(size, 1) < 1000:
             return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
@@ -109,7 +117,12 @@ class RecordingSize:
 
         Otherwise old recordings would be removed for events that take much room for minutes only.
         """
-        return self.archive_bytes + self.book_bytes + round(self.raw_bytes * _USUAL_SHARE)
+        return self.archive_bytes + self.book_bytes + self.to_be_archived_bytes
+
+    @property
+    def to_be_archived_bytes(self) -> int:
+        """About the size that the events that are not archived yet will have in the archive."""
+        return round(self.raw_bytes * _USUAL_SHARE)
 
     def lasting_share(self, payload_bytes: int, events: int) -> float:
         """Return how much of a received byte remains, where `events` were `payload_bytes` long."""
@@ -212,16 +225,18 @@ class DiskStatus:
         return self.folder.reusable_bytes(self.size)
 
     def days_left(self, retention: Retention) -> int | None:
-        """Return for how many days there is room; None: unknown, or unlimited.
+        """Return for about how many days there is room; None: unknown, or unlimited.
 
-        It is unlimited where all that `retention` keeps fits into the free space.
+        It is unlimited where all that `retention` keeps fits into the free space. The number has
+        two digits that count: a pace doesn't tell more about the future.
         """
         pace = self.disk_bytes_per_day
         if not pace or self.free_bytes is None:
             return None
         if self.fits(retention):
             return None
-        return (self.free_bytes + self.reusable_bytes) // pace
+        days = (self.free_bytes + self.reusable_bytes) // pace
+        return round(days, 2 - len(str(days)))
 
     def fits(self, retention: Retention) -> bool:
         """Whether all that `retention` lets a recording become certainly fits the disk."""
@@ -235,6 +250,63 @@ class DiskStatus:
             return True
         grows_to = retention.days * (self.disk_bytes_per_day or 0)
         return grows_to > 0 and grows_to + working <= room
+
+
+class _Shown:
+    """A number as it is shown: it stays until the measured one is away from it by `share` of it."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._number: int | None = None
+
+    def number(self, measured: int | None) -> int | None:
+        """Return the number to show for `measured`."""
+        before = self._number
+        if measured is None or before is None or abs(measured - before) > self._share * before:
+            self._number = measured
+        return self._number
+
+
+class SteadyDisk:
+    """Makes of measured sizes and paces the numbers to show, which neither jump nor run back.
+
+    Call `take` with what was measured, at any rate. A database makes and removes files of its log,
+    so the size of its files that is shown is the least of the last minute, and becomes smaller only
+    after five minutes with smaller files. The free space and the pace change on screen only if they
+    have changed by a part that matters. While the disk is low, the free space is exact.
+    """
+
+    def __init__(self) -> None:
+        self._pace = _Shown(_PACE_SHARE)
+        self._free = _Shown(_FREE_SHARE)
+        # (time in s, bytes of the files), one at most for each second.
+        self._files: deque[tuple[float, int]] = deque()
+        self._file_bytes = 0
+
+    def take(self, measured: DiskStatus, now_s: float) -> DiskStatus:
+        """Return the status to show at `now_s`, by a clock that never goes back."""
+        free = self._free.number(measured.free_bytes)
+        folder = measured.folder
+        return replace(
+            measured,
+            folder=None if folder is None else self._take_files(folder, now_s),
+            free_bytes=free if measured.level is DiskLevel.GOOD else measured.free_bytes,
+            bytes_per_day=self._pace.number(measured.bytes_per_day),
+        )
+
+    def _take_files(self, folder: FolderSize, now_s: float) -> FolderSize:
+        files = self._files
+        if not files or now_s - files[-1][0] >= 1 or files[-1][1] != folder.file_bytes:
+            files.append((now_s, folder.file_bytes))
+        while now_s - files[0][0] > _SHRUNK_AFTER_S:
+            files.popleft()
+        least = min(size for then, size in files if now_s - then <= _SETTLED_AFTER_S)
+        has_shrunk = now_s - files[0][0] >= _SHRUNK_AFTER_S - _SETTLED_AFTER_S
+        most = max(size for _, size in files)
+        if has_shrunk and most < self._file_bytes:
+            self._file_bytes = most
+        self._file_bytes = max(self._file_bytes, least)
+        return replace(folder, file_bytes=self._file_bytes)
 
 
 class RecordingPlace(Protocol):

@@ -6,13 +6,14 @@ import asyncio
 import functools
 import importlib
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
 from orderbook_desktop.core.backoff import backoff_delays
-from orderbook_desktop.core.disk import GB, DiskStatus, Retention
+from orderbook_desktop.core.disk import GB, DiskStatus, Retention, SteadyDisk
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
@@ -71,6 +72,7 @@ class Engine:
         self.jobs = Jobs(failed)
         self.keeper = self._new_keeper()
         self.disk_watch = self._new_disk_watch()
+        self._steady_disk = SteadyDisk()
         self._pause_detail: str | None = None
         self._server_error: KnownError | None = None
         self._server_retry = RetryWait()
@@ -111,9 +113,9 @@ class Engine:
 
     @property
     def disk(self) -> DiskStatus:
-        """The disk space that recordings take, and the free space."""
+        """The disk space that recordings take, and the free space, in numbers to show."""
         keeper, watch = self.keeper, self.disk_watch
-        return DiskStatus(
+        measured = DiskStatus(
             size=keeper.size,
             folder=keeper.folder,
             free_bytes=watch.free_bytes,
@@ -121,6 +123,7 @@ class Engine:
             level=watch.level,
             problem=watch.problem or keeper.problem,
         )
+        return self._steady_disk.take(measured, time.monotonic())
 
     async def start(self) -> None:
         """Start all parts. Slow imports and the database's start go on in the background."""

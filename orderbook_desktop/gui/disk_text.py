@@ -12,7 +12,7 @@ def disk_field(disk: DiskStatus, retention: Retention) -> str:
     if disk.folder is not None:
         parts.append(bytes_text(disk.folder.file_bytes))
     elif disk.size is not None:
-        parts.append(bytes_text(disk.size.total_bytes))
+        parts.append(bytes_text(disk.size.lasting_bytes))
     if disk.disk_bytes_per_day is not None:
         parts.append(f"{bytes_text(disk.disk_bytes_per_day)}/day")
     if disk.level is not DiskLevel.GOOD and disk.free_bytes is not None:
@@ -38,15 +38,19 @@ def growth_sentence(disk: DiskStatus, retention: Retention) -> str:
 
 
 def size_sentence(disk: DiskStatus) -> str:
-    """Return the size of what is recorded, and the size of the database's files on the disk."""
+    """Return the size of what is recorded, and the size of the database's files on the disk.
+
+    Events count with their size in the archive, also before they are archived: they take ten times
+    as much until then, and the sum would fall with each minute that is archived.
+    """
     size = disk.size
     if size is None:
         return "The size of the recordings is not known yet."
     parts = [f"{bytes_text(size.archive_bytes)} archived"]
     if size.raw_bytes:
-        parts.append(f"about {bytes_text(size.raw_bytes)} to be archived")
+        parts.append(f"about {bytes_text(size.to_be_archived_bytes)} to be archived")
     parts.append(f"{bytes_text(size.book_bytes)} of whole books")
-    text = f"Recorded: {bytes_text(size.total_bytes)} ({', '.join(parts)})."
+    text = f"Recorded: {bytes_text(size.lasting_bytes)} ({', '.join(parts)})."
     if disk.folder is None:
         return text
     free = disk.reusable_bytes

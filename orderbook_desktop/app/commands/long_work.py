@@ -106,6 +106,7 @@ class WorkProgress:
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task(what, total=1.0)
+        self._what, self._done = what, 0.0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -122,10 +123,12 @@ class WorkProgress:
     def show(self, fraction: float | None, what: str | None = None) -> None:
         """Show that `fraction` (0 to 1; None: unknown) is done; `what` is a new name of the work.
 
-        It may be called in any thread.
+        It may be called in any thread. What is shown of one work doesn't go back.
         """
         if fraction is None:
             self._progress.update(self._task, total=None, description=what)
         else:
-            done = min(1.0, fraction)
+            if what not in (None, self._what):
+                self._what, self._done = what or "", 0.0
+            self._done = done = max(self._done, min(1.0, fraction))
             self._progress.update(self._task, total=1.0, completed=done, description=what)

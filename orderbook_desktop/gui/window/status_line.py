@@ -133,6 +133,7 @@ class StatusLine(QWidget):
 
     def _measure(self) -> None:
         for name, label in self._labels.items():
+            label.setMinimumWidth(0)
             self._widths[name] = label.sizeHint().width() + _SPACING if label.text() else 0
         self._arrange()
 
@@ -141,9 +142,12 @@ class StatusLine(QWidget):
         if text == label.text():
             return
         label.setText(text)
-        width = label.sizeHint().width() + _SPACING if text else 0
-        if width != self._widths[name]:
+        before = self._widths[name]
+        # A field that was wider keeps its width, so that the fields beside it stand still.
+        width = max(before, label.sizeHint().width() + _SPACING) if text else 0
+        if width != before:
             self._widths[name] = width
+            label.setMinimumWidth(max(0, width - _SPACING))
             self._arrange()
 
     def _arrange(self) -> None:

@@ -45,7 +45,7 @@ def dialog(host: QWidget, place: FakePlace) -> Iterator[SpaceDialog]:
 def test_tells_honestly_what_is_used(dialog: SpaceDialog) -> None:
     assert dialog.where.text() == "Recordings go to the folder of recordings."
     assert dialog.size_label.text().startswith(
-        "Recorded: 3.1 GB (3.0 GB archived, about 100.0 MB to be archived, 10.0 MB of whole books)."
+        "Recorded: 3.0 GB (3.0 GB archived, about 9.0 MB to be archived, 10.0 MB of whole books)."
     )
     assert (
         "files take 4.0 GB on the disk: 500.0 MB of it is room that it needs to work, which also "

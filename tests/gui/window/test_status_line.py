@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta, timezone
 
 import pytest
-from PySide6.QtWidgets import QLabel, QWidget
+from PySide6.QtWidgets import QApplication, QLabel, QWidget
 
 from orderbook_desktop.core.disk import DiskLevel, DiskStatus, Retention
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
@@ -98,3 +98,21 @@ def test_shows_the_disk(line: StatusLine) -> None:
     assert line.text("disk") == "Disk 4.0 GB · 1.1 GB/day · 1.6 GB free"
     line.show_disk(place.disk, Retention(days=7))
     assert line.text("disk") == "Disk 4.0 GB · 1.1 GB/day"
+
+
+def test_the_fields_stand_still_while_numbers_change(line: StatusLine) -> None:
+    labels = [line._labels[name] for name in ("recorded", "waiting", "gaps")]
+
+    def places(events: int, waiting: int) -> list[int]:
+        counts = RecordingCounts(events=events, payload_bytes=events * 900, gaps=2)
+        status = RecordingStatus(
+            "BTC/USDT", RecordingState.RECORDING, counts=counts, waiting=waiting, kept=False
+        )
+        line.show_recording(status)
+        QApplication.processEvents()
+        return [label.x() for label in labels]
+
+    settled = places(123_456, 1_234)
+    assert settled == sorted(set(settled))
+    for events, waiting in ((123_457, 9), (123_999, 0), (124_000, 12)):
+        assert places(events, waiting) == settled
