@@ -23,12 +23,12 @@ _SECANTUS_CHILD: Final = "orderbook_desktop.storage.server.secantus_child"
 # mongod with that one asks the name service for the socket's path, which may take seconds.
 _UNUSED_PORT: Final = "65535"
 
-# The op-log's bounds (see `OplogTrimmer`). They let a change stream resume that was away for a
-# minute and takes another minute to come back; a later one loads its books again. An entry takes
-# 570 bytes on average, and an event makes two entries: it is inserted, and removed when it is
-# archived. Up to 800 events/s the age is the bound (14 MB at 100 events/s). Above that it is the
-# number of entries, which is enough for a minute at 1,500 events/s (120 MB). SecantusDB counts the
-# entries at each start (0.8 s for all of them).
+# The op-log's bounds (see `secantus_child.OplogTrimmer`). They let a change stream resume that was
+# away for a minute and takes another minute to come back; a later one loads its books again. An
+# entry takes 570 bytes on average, and an event makes two entries: it is inserted, and removed when
+# it is archived. Up to 800 events/s the age is the bound (14 MB at 100 events/s). Above that it is
+# the number of entries, which is enough for a minute at 1,500 events/s (120 MB). SecantusDB counts
+# the entries at each start (0.8 s for all of them).
 _OPLOG_ENTRIES: Final = 200_000
 _OPLOG_SECONDS: Final = 120
 _CACHE: Final = "64M"

@@ -16,6 +16,7 @@ only in the child: SecantusDB is under the GPL, and the program itself does not 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
 import os
 import signal
@@ -24,6 +25,7 @@ import sys
 import threading
 from collections import deque
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,13 +58,15 @@ _OPLOG: Final = "table:secantus_oplog"
 _OPLOG_BOUNDS: Final = ("oplog_retention_seconds", "oplog_max_entries")
 _NEVER: Final = 10**12
 _TICK_S: Final = 1.0
+# It takes one to twenty milliseconds, beside all other work.
+_GIVE_BACK_EVERY: Final = 10
 # The engine removes so many entries in a few milliseconds, and other threads run meanwhile.
 _TRIMMED_AT_ONCE: Final = 1_000
 _TRIM_PAUSE_S: Final = 0.02
 _KEPT_AT_LEAST: Final = 1_000
 
 
-class OplogTrimmer(threading.Thread):
+class OplogTrimmer:
     """Removes the entries of the op-log that no change stream needs any more, in small slices.
 
     SecantusDB would do so within the transaction of an insert or removal: all old entries at once,
@@ -70,40 +74,26 @@ class OplogTrimmer(threading.Thread):
     recording finds up to 200,000 of them, which held up all writes for half a minute and took
     110 MB.
 
-    An entry stays for `seconds` in which the server ran, whatever the clock says, and for as long
-    as it is among the newest thousand: with an empty op-log no stream of a quiet database could
-    resume. At most `most` entries stay. Call `stop()` before the storage is closed.
+    An entry stays for `ticks`, and for as long as it is among the newest thousand: with an empty
+    op-log no stream of a quiet database could resume. At most `most` entries stay. Call `tick()`
+    once a second, from one thread, and `close()` before the storage is closed. Meanwhile `stopped`
+    ends what is under way.
     """
 
-    def __init__(self, storage: Storage, seconds: float, most: int) -> None:
-        super().__init__(name="oplog-trimmer", daemon=True)
+    def __init__(self, storage: Storage, ticks: int, most: int, stopped: threading.Event) -> None:
         self._storage = storage
         self._most = most
-        # The number of the newest entry at each of the last ticks. The time of a suspended server
-        # has no ticks, so readers that were suspended with it still find their place.
-        self._tails: deque[int] = deque(maxlen=max(round(seconds / _TICK_S), 1))
+        self._stopped = stopped
+        # The number of the newest entry at each of the last ticks. Neither a clock that steps nor
+        # the time of a suspended server counts, so readers that were suspended with it still find
+        # their place.
+        self._tails: deque[int] = deque(maxlen=ticks)
         self._floor = storage.oplog_floor_seq()
         # An engine session of its own; no transaction is begun by this.
         self._handle = storage.begin_user_transaction()
-        self._stopped = threading.Event()
-
-    def run(self) -> None:
-        """Trim until `stop()`."""
-        while not self._stopped.wait(_TICK_S):
-            try:
-                self.tick()
-            except WiredTigerError as error:
-                log.warning("the op-log can't be trimmed now: %s", error)
-
-    def stop(self) -> None:
-        """End, and return when nothing is being removed any more."""
-        self._stopped.set()
-        if self.is_alive():
-            self.join()
-        self._storage.abort_user_transaction(self._handle)
 
     def tick(self) -> None:
-        """Remove the entries that are too old now, or too many."""
+        """Remove the entries that are too old now, or too many. Raises `WiredTigerError`."""
         tail = self._storage.oplog_visible_tail_seq()
         is_full = len(self._tails) == self._tails.maxlen
         too_old = min(self._tails[0], tail - _KEPT_AT_LEAST) if is_full else 0
@@ -112,6 +102,10 @@ class OplogTrimmer(threading.Thread):
         while self._floor < kept_from and not self._stopped.is_set():
             self._remove_before(min(self._floor + _TRIMMED_AT_ONCE, kept_from))
             self._stopped.wait(_TRIM_PAUSE_S)
+
+    def close(self) -> None:
+        """Give the session back."""
+        self._storage.abort_user_transaction(self._handle)
 
     def _remove_before(self, seq: int) -> None:
         session = self._handle.session
@@ -127,6 +121,58 @@ class OplogTrimmer(threading.Thread):
         self._floor = seq
 
 
+class Upkeep(threading.Thread):
+    """Once a second it trims the op-log of `storage`; now and then it gives free memory back.
+
+    An entry of the op-log stays for `seconds`, but at most `most` entries stay. Call `stop()`
+    before the storage is closed.
+    """
+
+    def __init__(self, storage: Storage, seconds: float, most: int) -> None:
+        super().__init__(name="upkeep", daemon=True)
+        self._stopped = threading.Event()
+        ticks = max(round(seconds / _TICK_S), 1)
+        self._trimmer = OplogTrimmer(storage, ticks, most, self._stopped)
+        self._has_failed = False
+
+    def run(self) -> None:
+        """Work until `stop()`."""
+        for tick in count(1):
+            if self._stopped.wait(_TICK_S):
+                return
+            self._trim()
+            if tick % _GIVE_BACK_EVERY == 0:
+                give_back_memory()
+
+    def stop(self) -> None:
+        """End, and return when nothing is being done any more."""
+        self._stopped.set()
+        if self.is_alive():
+            self.join()
+        self._trimmer.close()
+
+    def _trim(self) -> None:
+        try:
+            self._trimmer.tick()
+        except WiredTigerError as error:
+            if not self._has_failed:
+                log.warning("the op-log can't be trimmed now: %s", error)
+            self._has_failed = True
+        else:
+            self._has_failed = False
+
+
+def give_back_memory() -> None:
+    """Give memory that is free back to the system, where its C library can do so (glibc).
+
+    It keeps what is free between blocks in use. After large answers that was half of this process.
+    """
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
 class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
     """A SecantusDB that does the task in `options`. SecantusDB's own command creates it."""
 
@@ -134,7 +180,7 @@ class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
         bounds = {name: settings.pop(name) for name in _OPLOG_BOUNDS}
         # Else SecantusDB trims its op-log, too, within the writes.
         super().__init__(**settings, **dict.fromkeys(_OPLOG_BOUNDS, _NEVER))
-        self._trimmer = OplogTrimmer(self.storage, *bounds.values())
+        self._upkeep = Upkeep(self.storage, *bounds.values())
         self._options = options
         self._password = options.password_file.read_text("ascii").strip()
 
@@ -178,11 +224,11 @@ class ChildServer(SecantusDBServer):  # type: ignore[misc] # it has no types
             target=self._serve_forever, name="secantus-accept", daemon=True
         )
         self._thread.start()
-        self._trimmer.start()
+        self._upkeep.start()
 
     def stop(self) -> None:
         """End all threads, and close the files."""
-        self._trimmer.stop()
+        self._upkeep.stop()
         super().stop()
 
     def _admit(self) -> None:

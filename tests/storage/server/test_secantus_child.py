@@ -1,18 +1,29 @@
-"""The op-log is trimmed beside the writes, not within them, and in slices."""
+"""What the launcher of SecantusDB does beside its work: the op-log is trimmed, memory freed."""
 
 from __future__ import annotations
 
 import argparse
+import platform
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from bson import Timestamp
 from secantus.storage import Storage
+from wiredtiger import WiredTigerError
 
-from orderbook_desktop.storage.server.secantus_child import ChildServer, OplogTrimmer
+from orderbook_desktop.storage.server import secantus_child
+from orderbook_desktop.storage.server.secantus_child import (
+    ChildServer,
+    OplogTrimmer,
+    Upkeep,
+    give_back_memory,
+)
 
 # SecantusDB looks for old entries once in a thousand.
 ENTRIES = 2_500
@@ -25,8 +36,8 @@ QUIET = 1_000
 class CountingTrimmer(OplogTrimmer):
     """Counts the entries of each call of the engine: `slices`."""
 
-    def __init__(self, storage: Storage, seconds: float, most: int) -> None:
-        super().__init__(storage, seconds, most)
+    def __init__(self, storage: Storage, ticks: int, most: int) -> None:
+        super().__init__(storage, ticks, most, threading.Event())
         self.slices: list[int] = []
 
     def _remove_before(self, seq: int) -> None:
@@ -41,12 +52,12 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
 
 
 @contextmanager
-def trimming(storage: Storage, seconds: float, most: int = 10**9) -> Iterator[CountingTrimmer]:
-    trimmer = CountingTrimmer(storage, seconds, most)
+def trimming(storage: Storage, ticks: int, most: int = 10**9) -> Iterator[CountingTrimmer]:
+    trimmer = CountingTrimmer(storage, ticks, most)
     try:
         yield trimmer
     finally:
-        trimmer.stop()
+        trimmer.close()
 
 
 def write(storage: Storage, count: int) -> None:
@@ -137,3 +148,38 @@ def test_it_goes_on_when_the_files_are_opened_again(tmp_path: Path) -> None:
             with trimming(storage, 1, most=50) as trimmer:
                 trimmer.tick()
             assert (len(kept(storage)), sum(trimmer.slices)) == (50, already + 50)
+
+
+@pytest.mark.expects_log("WARNING .*the op-log can't be trimmed now: busy")
+def test_a_failure_does_not_end_the_upkeep(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back = threading.Semaphore(0)
+    failures = iter([WiredTigerError("busy"), WiredTigerError("busy")])
+
+    def tick(_trimmer: OplogTrimmer) -> None:
+        for failure in failures:
+            raise failure
+
+    monkeypatch.setattr(OplogTrimmer, "tick", tick)
+    monkeypatch.setattr(secantus_child, "_TICK_S", 0.001)
+    monkeypatch.setattr(secantus_child, "give_back_memory", given_back.release)
+    upkeep = Upkeep(storage, 120.0, 1_000)
+    upkeep.start()
+    assert all(given_back.acquire(timeout=60) for _ in range(2))
+    upkeep.stop()
+    assert not upkeep.is_alive()
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="glibc keeps free memory"
+)
+def test_free_memory_is_given_back() -> None:
+    """Also what lies between blocks in use."""
+    blocks = [bytes(1_000) for _ in range(100_000)]
+    in_use = blocks[::1_000]
+    del blocks
+    before = psutil.Process().memory_info().rss
+    give_back_memory()
+    assert before - psutil.Process().memory_info().rss > 50_000_000
+    assert len(in_use) == 100
