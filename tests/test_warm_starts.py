@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from orderbook_desktop.storage.server.server import DatabaseServer
-from tests.nursery import SERVER
-from tests.warm_starts import nursery_pids, start_of
+from tests.starts import SERVER, start_of
+from tests.storage.processes import eventually, is_gone, other_copy
+from tests.warm_starts import nursery_pids
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a reaper of orphans")
 
@@ -91,6 +92,51 @@ async def test_a_server_is_our_child_and_leads_a_session(tmp_path: Path) -> None
         assert child.ppid() == os.getpid()
         assert os.getsid(child.pid) == child.pid
         assert child.pid not in nursery_pids()
+
+
+async def test_the_first_server_of_a_forked_program_is_forked(tmp_path: Path) -> None:
+    async with other_copy(tmp_path) as program:
+        await program.until("ready")
+        server = psutil.Process(program.state["pid"])
+        parent = psutil.Process(server.ppid())
+        assert "tests.nursery" in server.cmdline()
+        assert parent.ppid() == os.getpid()
+        assert parent.children(recursive=True) == [server]
+        assert os.getsid(server.pid) == server.pid
+        assert SERVER not in server.cmdline()
+        server.kill()
+        await program.until("away")
+        await program.until("ready")
+        other = psutil.Process(program.state["pid"])
+        assert SERVER in other.cmdline()
+        assert parent.children(recursive=True) == [other]
+
+
+async def test_what_waits_to_be_a_server_ends_with_its_program(tmp_path: Path) -> None:
+    async with other_copy(tmp_path) as owner, other_copy(tmp_path) as joined:
+        await owner.until("ready")
+        await joined.until("ready")
+        copies = psutil.Process().children()
+        waiting = [child for copy in copies for child in copy.children()]
+        waiting = [child for child in waiting if child.pid != owner.state["pid"]]
+        assert len(waiting) == 1
+        await joined.kill()
+        await eventually(lambda: is_gone(waiting[0].pid))
+
+
+async def test_a_server_is_new_where_what_waited_was_killed(tmp_path: Path) -> None:
+    async with other_copy(tmp_path) as owner, other_copy(tmp_path) as joined:
+        await owner.until("ready")
+        await joined.until("ready")
+        for copy in psutil.Process().children():
+            for child in copy.children():
+                if child.pid != owner.state["pid"]:
+                    child.kill()
+        await owner.kill()
+        await joined.until("away")
+        await joined.until("ready")
+        assert joined.state["owned"]
+        assert SERVER in psutil.Process(joined.state["pid"]).cmdline()
 
 
 @pytest.mark.cold_start

@@ -17,13 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from tests.nursery import LIBRARIES, run_and_end
+from tests.forked import have_spare_server, run, run_and_end
+from tests.nursery import LIBRARIES
+from tests.starts import SERVER
 from tests.storage.ready_made import copy_new_databases
 
 _LOADED = tuple(
@@ -111,9 +113,9 @@ class WarmProgram:
         self._process.stdout.close()
 
 
-def _serve() -> bool:
-    """Answer all requests; return whether this process is a child that has to run the program."""
-    for name in (*LIBRARIES, *_LOADED):
+def _serve() -> Callable[[], None] | None:
+    """Answer all requests; return what this process has to run if it is a child."""
+    for name in (*LIBRARIES, *_LOADED, SERVER):
         importlib.import_module(name)
     copy_new_databases()
     # A child's last garbage collection need not look at the loaded modules.
@@ -125,8 +127,12 @@ def _serve() -> bool:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             child = os.fork()
             if child == 0:
+                if not request["env"].get("MONGO_DSN"):
+                    server = have_spare_server()
+                    if server is not None:
+                        return partial(run, server)
                 _become(request, out.fileno(), err.fileno())
-                return True
+                return _run_program
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             code, peak = _wait(child, request)
             texts = []
@@ -135,7 +141,12 @@ def _serve() -> bool:
                 texts.append(file.read().decode("utf-8", "surrogateescape"))
         answer = {"code": code, "out": texts[0], "err": texts[1], "peak_mb": peak}
         print(json.dumps(answer), flush=True)
-    return False
+    return None
+
+
+def _run_program() -> None:
+    main = importlib.import_module("orderbook_desktop.app.start").main
+    run_and_end(partial(main, hear_requests))
 
 
 def _become(request: dict[str, Any], out: int, err: int) -> None:
@@ -204,7 +215,7 @@ def _wait(child: int, request: dict[str, Any]) -> tuple[int, float]:
         time.sleep(_LOOK_EVERY_S)
 
 
-if __name__ == "__main__" and _serve():
-    from orderbook_desktop.app.start import main
-
-    run_and_end(partial(main, hear_requests))
+if __name__ == "__main__":
+    run_it = _serve()
+    if run_it is not None:
+        run_it()

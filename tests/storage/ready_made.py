@@ -51,7 +51,7 @@ def keep_secret_and_database(path: Path) -> str:
     folder = path.with_suffix("")
     is_new = path.name == f"{_NAME}.password" and not path.exists() and _is_empty(folder)
     if is_new and DATABASE_VARIABLE in os.environ:
-        made, draft = _ready_made(), folder.with_suffix(".copy")
+        made, draft = ready_made_database(), folder.with_suffix(".copy")
         shutil.copytree(made / _NAME, draft)
         shutil.copy(password_path(made / _NAME), path)
         draft.rename(folder)
@@ -62,7 +62,7 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def _ready_made() -> Path:
+def ready_made_database() -> Path:
     """Return the folder with the database; the first process that needs it makes it."""
     made = Path(os.environ[DATABASE_VARIABLE]) / "made"
     if not made.exists():
