@@ -8,27 +8,11 @@ import msgspec
 
 from orderbook_desktop.core.archive.keys import KeyColumns
 from orderbook_desktop.core.archive.lanes import LaneColumns
+from orderbook_desktop.core.archive.numbers import Coverage, EventColumns
 from orderbook_desktop.core.archive.quantities import QuantityColumns
 from orderbook_desktop.core.archive.tokens import Column
 
 SCHEMA_VERSION: Final = 1
-
-
-class Coverage(msgspec.Struct, frozen=True, array_like=True):
-    """What the events of a chunk cover.
-
-    `first_id` and `last_id` are the least and the greatest update id, `from_event_ms` and
-    `to_event_ms` the earliest and latest event time, `from_received_ns` and
-    `to_received_ns` the earliest and latest time of receipt.
-    """
-
-    event_count: int
-    first_id: int
-    last_id: int
-    from_event_ms: int
-    to_event_ms: int
-    from_received_ns: int
-    to_received_ns: int
 
 
 class ChunkHeader(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -63,21 +47,6 @@ class ChunkHeader(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     def event_count(self) -> int:
         """How many events there are."""
         return self.coverage.event_count
-
-
-class EventColumns(msgspec.Struct, frozen=True, array_like=True):
-    """The stored form of ids and times, one number per event in each column.
-
-    `id_steps` is the first update id less the expected one, which follows the last id of the event
-    before. `id_spans` is how many more ids the event covers. `event_ms` is the time since the
-    event before, less the header's `usual_step_ms`. `received_ns` is the time from event to
-    receipt, less the header's `least_delay_ns`.
-    """
-
-    id_steps: Column
-    id_spans: Column
-    event_ms: Column
-    received_ns: Column
 
 
 class OddColumns(msgspec.Struct, frozen=True, array_like=True):

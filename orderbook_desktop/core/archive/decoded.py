@@ -12,15 +12,14 @@ from orderbook_desktop.core.archive.chunk import (
     SCHEMA_VERSION,
     ArchiveChunk,
     ChunkHeader,
-    EventColumns,
     OddColumns,
 )
-from orderbook_desktop.core.archive.encode import NANOSECONDS_PER_MS
 from orderbook_desktop.core.archive.keys import prices_of, read_new_keys, read_start_keys
 from orderbook_desktop.core.archive.lanes import BEFORE_ALL, Lanes, fitting, read_lanes
+from orderbook_desktop.core.archive.numbers import EventNumbers, Origin, read_numbers
 from orderbook_desktop.core.archive.quantities import read_quantities
-from orderbook_desktop.core.archive.tokens import read_signed, read_unsigned
-from orderbook_desktop.core.archive.wire import Changes, EventNumbers, spell
+from orderbook_desktop.core.archive.tokens import read_unsigned
+from orderbook_desktop.core.archive.wire import Changes, spell
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import BugError, DamagedChunk
 from orderbook_desktop.core.event_times import all_in_ms, in_ms, stored_times
@@ -201,7 +200,8 @@ def _assembled(chunk: ArchiveChunk, lanes: Lanes, quantities: Int64Array) -> Dec
     by_place = quantities.take(lanes.entries)
     if not np.array_equal(lanes.there, by_place > 0):
         raise DamagedChunk("a level has a wrong quantity")
-    stored = _read_numbers(columns.events, header)
+    origin = Origin(header.start_id or 0, header.usual_step_ms, header.least_delay_ns)
+    stored = read_numbers(columns.events, origin, header.event_count)
     if header.start_id is None:
         # Loose events may be in any order, so no earlier time can contradict theirs.
         event_ms = all_in_ms(stored.event_ms)
@@ -215,18 +215,6 @@ def _assembled(chunk: ArchiveChunk, lanes: Lanes, quantities: Int64Array) -> Dec
         (read_unsigned(columns.odd.unsorted).cumsum(), read_unsigned(columns.odd.places)),
         _odd_payloads(columns.odd, header.event_count),
         stored.event_ms,
-    )
-
-
-def _read_numbers(columns: EventColumns, header: ChunkHeader) -> EventNumbers:
-    count = header.event_count
-    steps = fitting(read_signed(columns.id_steps), count)
-    spans = fitting(read_unsigned(columns.id_spans), count)
-    final_ids = (steps + spans + 1).cumsum() + (header.start_id or 0)
-    event_ms = (fitting(read_signed(columns.event_ms), count) + header.usual_step_ms).cumsum()
-    delays = fitting(read_unsigned(columns.received_ns), count) + header.least_delay_ns
-    return EventNumbers(
-        final_ids - spans, final_ids, event_ms, event_ms * NANOSECONDS_PER_MS + delays
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import chain, pairwise
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,22 +22,19 @@ from orderbook_desktop.core.archive.chunk import (
     ArchiveChunk,
     ChunkColumns,
     ChunkHeader,
-    Coverage,
-    EventColumns,
     OddColumns,
 )
 from orderbook_desktop.core.archive.keys import keys_of, write_keys
 from orderbook_desktop.core.archive.lanes import lanes_of, write_lanes
+from orderbook_desktop.core.archive.numbers import coverage_of, numbers_of, origin_of, write_numbers
 from orderbook_desktop.core.archive.quantities import quantity_step, write_quantities
-from orderbook_desktop.core.archive.tokens import BoolArray, Column, write_signed, write_unsigned
-from orderbook_desktop.core.archive.wire import Changes, EventNumbers, events_of, read_changes
+from orderbook_desktop.core.archive.tokens import BoolArray, Column, write_unsigned
+from orderbook_desktop.core.archive.wire import Changes, read_changes
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import BugError, InexactValue
 from orderbook_desktop.core.events import DepthDiff, level_texts
 from orderbook_desktop.core.levels import EMPTY, Int64Array, Levels, fitting_exponent, rescaled
 from orderbook_desktop.core.units import Scale
-
-NANOSECONDS_PER_MS: Final = 1_000_000
 
 
 def encode_chunk(start: BookImage, events: Sequence[DepthDiff]) -> ArchiveChunk:
@@ -96,7 +93,8 @@ def _encode(start: BookImage, start_id: int | None, events: Sequence[DepthDiff])
     if not events:
         raise BugError("a chunk without events")
     start, (changes, odd) = _read_at_fitting_scale(start, events, is_loose=start_id is None)
-    numbers = events_of(events)
+    numbers = numbers_of(events)
+    origin = origin_of(numbers, start_id)
     book = _book_of(start)
     price_step = int(np.gcd.reduce(np.concatenate((book.prices, changes.prices)))) or 1
     start_keys = keys_of(book.prices, book.asks, price_step)
@@ -120,11 +118,11 @@ def _encode(start: BookImage, start_id: int | None, events: Sequence[DepthDiff])
         quantity_exponent=start.scale.quantity,
         price_step=price_step,
         quantity_step=step,
-        usual_step_ms=_usual_step(numbers.event_ms),
-        least_delay_ns=int(delays(numbers).min()),
+        usual_step_ms=origin.usual_step_ms,
+        least_delay_ns=origin.least_delay_ns,
     )
     columns = ChunkColumns(
-        _event_columns(header, numbers),
+        write_numbers(numbers, origin),
         write_keys(start_keys, keys[new], changes.events[new], len(events)),
         write_lanes(lanes),
         write_quantities(lanes, quantities, len(start_keys), step),
@@ -149,33 +147,6 @@ def _book_of(start: BookImage) -> _Book:
     if (keys[1:] <= keys[:-1]).any() or (quantities <= 0).any():
         raise BugError("a start book is not sorted, or has empty levels")
     return _Book(prices, quantities, asks)
-
-
-def coverage_of(numbers: EventNumbers) -> Coverage:
-    """Return what the events of `numbers` cover."""
-    first_ids, final_ids, event_ms, received_ns = numbers
-    return Coverage(
-        len(first_ids),
-        int(first_ids.min()),
-        int(final_ids.max()),
-        int(event_ms.min()),
-        int(event_ms.max()),
-        int(received_ns.min()),
-        int(received_ns.max()),
-    )
-
-
-def delays(numbers: EventNumbers) -> Int64Array:
-    """Return the time from each event to its receipt, in ns.
-
-    Times beyond the year 2262 wrap around in 64 bits, on the way back too.
-    """
-    return numbers.received_ns - numbers.event_ms * NANOSECONDS_PER_MS
-
-
-def _usual_step(event_ms: Int64Array) -> int:
-    steps = np.sort(np.diff(event_ms))
-    return int(steps[len(steps) // 2]) if len(steps) else 0
 
 
 def _read_at_fitting_scale(
@@ -233,17 +204,6 @@ def _order_by_key(events: Int64Array, keys: Int64Array) -> tuple[Int64Array, Int
         return np.arange(count), EMPTY
     # Changes of the same price keep their order.
     return np.lexsort((np.arange(count), keys, events)), np.unique(events[1:][disordered])
-
-
-def _event_columns(header: ChunkHeader, numbers: EventNumbers) -> EventColumns:
-    first_ids, final_ids, event_ms, _ = numbers
-    expected = np.concatenate(([header.start_id or 0], final_ids[:-1])) + 1
-    return EventColumns(
-        write_signed(first_ids - expected),
-        write_unsigned(final_ids - first_ids),
-        write_signed(np.diff(event_ms, prepend=0) - header.usual_step_ms),
-        write_unsigned(delays(numbers) - header.least_delay_ns),
-    )
 
 
 def _odd_columns(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from orderbook_desktop.core.archive.decoded import DecodedChunk
-from orderbook_desktop.core.archive.encode import coverage_of
 from orderbook_desktop.core.archive.keys import prices_of
+from orderbook_desktop.core.archive.numbers import coverage_of
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.event_times import EARLIEST_MS, all_in_ms
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff

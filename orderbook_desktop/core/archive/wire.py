@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from orderbook_desktop.core.archive.numbers import EventNumbers, numbers_of
 from orderbook_desktop.core.archive.tokens import BoolArray
 from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.events import DepthDiff, TextLevels, level_texts
@@ -68,31 +69,12 @@ def read_changes(
     pairs = list(chain.from_iterable(chain.from_iterable(levels)))
     parsed = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     changes = Changes(*sides, parsed[:, 0].copy(), parsed[:, 1].copy())
-    spelt = spell(events_of(events), changes, scale, events[0].market)
+    spelt = spell(numbers_of(events), changes, scale, events[0].market)
     return changes, [
         index
         for index, (event, payload) in enumerate(zip(events, spelt, strict=True))
         if event.payload != payload
     ]
-
-
-class EventNumbers(NamedTuple):
-    """Four int64 arrays, one number per event; see `core.events.DepthDiff`."""
-
-    first_ids: Int64Array
-    final_ids: Int64Array
-    event_ms: Int64Array
-    received_ns: Int64Array
-
-
-def events_of(events: Sequence[DepthDiff]) -> EventNumbers:
-    """Return ids and times of `events`."""
-    return EventNumbers(
-        np.array([event.first_id for event in events], dtype=np.int64),
-        np.array([event.final_id for event in events], dtype=np.int64),
-        np.array([event.event_ms for event in events], dtype=np.int64),
-        np.array([event.received_ns for event in events], dtype=np.int64),
-    )
 
 
 def spell(numbers: EventNumbers, changes: Changes, scale: Scale, market: str) -> list[bytes]:

@@ -16,7 +16,7 @@ from orderbook_desktop.core.archive import (
     same_book,
     verify_chunk,
 )
-from orderbook_desktop.core.archive.wire import events_of
+from orderbook_desktop.core.archive.numbers import numbers_of
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.errors import BugError, InexactValue
@@ -40,7 +40,7 @@ def decoded(run: Run) -> DecodedChunk:
 
 def as_counted(run: Run) -> list[DepthDiff]:
     """The events of `run`, none of them at a time that can't be."""
-    numbers = events_of(run.events)
+    numbers = numbers_of(run.events)
     times = stored_times(numbers.event_ms, numbers.received_ns, run.start.event_ms)
     return [timed(event, ms) for event, ms in zip(run.events, times.tolist(), strict=True)]
 

@@ -18,7 +18,7 @@ from orderbook_desktop.core.archive import (
     same_book,
     verify_chunk,
 )
-from orderbook_desktop.core.archive.wire import EventNumbers
+from orderbook_desktop.core.archive.numbers import EventNumbers
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import decode_diff
 from orderbook_desktop.core.levels import Levels

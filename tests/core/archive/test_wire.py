@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderbook_desktop.core.archive.wire import events_of, read_changes, spell
+from orderbook_desktop.core.archive.numbers import numbers_of
+from orderbook_desktop.core.archive.wire import read_changes, spell
 from orderbook_desktop.core.errors import InexactValue, MalformedMessage
 from orderbook_desktop.core.events import decode_diff
 from orderbook_desktop.core.units import Scale
@@ -24,7 +25,7 @@ PAYLOAD = spelt(
 def test_what_is_told_canonical_is_spelt_so(run: Run) -> None:
     changes, odd = read_changes(run.events, Scale())
     assert not odd
-    texts = spell(events_of(run.events), changes, Scale(), run.events[0].market)
+    texts = spell(numbers_of(run.events), changes, Scale(), run.events[0].market)
     assert texts == [event.payload for event in run.events]
 
 
@@ -44,7 +45,7 @@ def test_no_change_of_a_text_is_overlooked(data: st.DataObject) -> None:
         return
     if {event.market for event in events} != {"1INCHUSDT"}:
         return
-    texts = spell(events_of(events), changes, Scale(), "1INCHUSDT")
+    texts = spell(numbers_of(events), changes, Scale(), "1INCHUSDT")
     assert (1 in odd) == (texts[1] != text)
     assert not {0, 2} & set(odd)
 
