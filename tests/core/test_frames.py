@@ -5,7 +5,9 @@ import pytest
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import DepthDiff, decode_diff, level_texts
 from orderbook_desktop.core.frames import ControlReply, ServerShutdown, Unrelated, decode_frame
+from orderbook_desktop.core.streams import DEPTH
 from tests.core.messages import AGG_TRADE, BOOK_TICKER, DIFF, FRAME, book_of, changed, refused
+from tests.core.prints import PRINTS
 
 
 def test_a_combined_frame() -> None:
@@ -115,3 +117,12 @@ def test_deep_nesting(around: bytes, nest: tuple[bytes, bytes], closed: bool) ->
         decode_frame(around % deep)
     with pytest.raises(MalformedMessage):
         decode_diff(changed().replace(b"}", b',"x":%b}' % deep))
+
+
+@pytest.mark.parametrize("frame", [b"%b", b'{"data":%b}', b'{"stream":"x@trade","data":%b}'])
+def test_events_of_the_kinds_that_are_asked_for(frame: bytes) -> None:
+    sent = b'{"e":"trade","E":5,"s":"BTCUSDT","t":7,"p":"1.5"}'
+    assert isinstance(decode_frame(frame % sent), Unrelated)
+    assert decode_frame(frame % sent, 9, [DEPTH, PRINTS]) == PRINTS.decode(sent, 9)
+    assert decode_frame(FRAME, 9, [PRINTS, DEPTH]) == decode_diff(DIFF, 9)
+    assert decode_frame(FRAME, 9, [PRINTS]) == Unrelated("depthUpdate")

@@ -8,6 +8,7 @@ from orderbook_desktop.core.errors import OtherMarket
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff, decode_diff
 from orderbook_desktop.core.streams import DEPTH, Continuity, Stream
 from tests.core.messages import DIFF, changed
+from tests.core.prints import PRINTS, Print
 
 NS_A_MS = 1_000_000
 
@@ -21,6 +22,12 @@ def diff(first_id: int, final_id: int, received_ms: int = 0) -> DepthDiff:
 @pytest.mark.parametrize("market", ["BTCUSDT", "1000SATSUSDT", "币安人生USDT"])
 def test_the_exchange_writes_the_market_of_a_stream_in_small_letters(market: str) -> None:
     assert Stream(market, DEPTH).name == f"{market.lower()}@depth@100ms"
+
+
+def test_a_kind_without_a_speed_or_a_check_declares_none() -> None:
+    assert Stream("BTCUSDT", PRINTS).name == "btcusdt@trade"
+    sent = b'{"e":"trade","E":5,"s":"BTCUSDT","t":7,"p":"1.5"}'
+    assert PRINTS.decode_sent(sent, 9) == Print("BTCUSDT", 7, 5, 9, sent, "1.5")
 
 
 def test_an_event_is_decoded_as_it_was_sent_and_checked() -> None:

@@ -19,9 +19,9 @@ from orderbook_desktop.exchange.local.faults import Fault, FaultKind
 from orderbook_desktop.exchange.stream import BinanceStreams
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
 from orderbook_desktop.storage.recorder.pending import Loose, PendingWrites, stream_of
+from tests.core.prints import PRINTS, Print
 
 from .listener import listening, streams_of, until
-from .prints import PRINTS, Print
 from .scripted_server import ScriptedServer, frame, scripted_server
 
 
