@@ -84,8 +84,7 @@ async def test_after_a_minute_and_then_every_ten(database: Database) -> None:
     assert await scene.look(session, after_s=1) == 2
     assert scene.books.asked == [("BTCUSDT", 100)] * 2
     ((_, first), _) = await scene.witnesses.keys("BTCUSDT")
-    witness = await scene.witnesses.get(first)
-    assert witness is not None
+    witness = (await scene.witnesses.some([first]))[first].unpack()
     assert (witness.segment_id, witness.depth) == ("one", 100)
     assert witness.horizon == Horizon(500, None)
 

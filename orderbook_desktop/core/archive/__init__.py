@@ -79,7 +79,7 @@ compresses the tokens of each column besides.
 """
 
 from orderbook_desktop.core.archive.chunk import ArchiveChunk, ChunkHeader
-from orderbook_desktop.core.archive.decoded import ChunkSlice, DecodedChunk, decode_chunk
+from orderbook_desktop.core.archive.decoded import ChunkSlice, DecodedChunk, chunk_of, decode_chunk
 from orderbook_desktop.core.archive.encode import encode_chunk, encode_loose, fitting_count
 from orderbook_desktop.core.archive.minutes import (
     MINUTE_MS,
@@ -107,6 +107,7 @@ __all__ = [
     "DecodedChunk",
     "best_offers",
     "chunk_faults",
+    "chunk_of",
     "closed_span",
     "decode_chunk",
     "encode_chunk",

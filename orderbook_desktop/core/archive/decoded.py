@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from orderbook_desktop.core.archive.chunk import (
     ChunkHeader,
     OddColumns,
 )
+from orderbook_desktop.core.archive.encode import laid_out
 from orderbook_desktop.core.archive.keys import prices_of, read_new_keys, read_start_keys
 from orderbook_desktop.core.archive.lanes import BEFORE_ALL, Lanes, fitting, read_lanes
 from orderbook_desktop.core.archive.numbers import EventNumbers, Origin, read_numbers
@@ -193,6 +194,25 @@ def decode_chunk(chunk: ArchiveChunk) -> DecodedChunk:
         return _assembled(chunk, lanes, quantities)
     except (IndexError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise DamagedChunk(f"its columns do not fit together: {error}") from error
+
+
+def chunk_of(start: BookImage, events: Sequence[DepthDiff]) -> DecodedChunk:
+    """Return what decoding the chunk of `start` and `events` gives, without writing its columns.
+
+    Takes and raises what `encode_chunk` does.
+    """
+    layout = laid_out(start, events)
+    header, numbers = layout.header, layout.numbers
+    times = stored_times(numbers.event_ms, numbers.received_ns, header.start_event_ms)
+    return DecodedChunk(
+        header,
+        numbers._replace(event_ms=times),
+        layout.lanes,
+        layout.quantities.take(layout.lanes.entries),
+        layout.unsorted,
+        {index: events[index].payload for index in layout.odd},
+        numbers.event_ms,
+    )
 
 
 def _assembled(chunk: ArchiveChunk, lanes: Lanes, quantities: Int64Array) -> DecodedChunk:

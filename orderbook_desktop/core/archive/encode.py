@@ -25,8 +25,15 @@ from orderbook_desktop.core.archive.chunk import (
     OddColumns,
 )
 from orderbook_desktop.core.archive.keys import keys_of, write_keys
-from orderbook_desktop.core.archive.lanes import lanes_of, write_lanes
-from orderbook_desktop.core.archive.numbers import coverage_of, numbers_of, origin_of, write_numbers
+from orderbook_desktop.core.archive.lanes import Lanes, lanes_of, write_lanes
+from orderbook_desktop.core.archive.numbers import (
+    EventNumbers,
+    Origin,
+    coverage_of,
+    numbers_of,
+    origin_of,
+    write_numbers,
+)
 from orderbook_desktop.core.archive.quantities import quantity_step, write_quantities
 from orderbook_desktop.core.archive.tokens import BoolArray, Column, write_unsigned
 from orderbook_desktop.core.archive.wire import Changes, read_changes
@@ -46,11 +53,37 @@ def encode_chunk(start: BookImage, events: Sequence[DepthDiff]) -> ArchiveChunk:
 
     Raises `InexactValue` where no scale holds all values; such events can't be archived.
     """
+    return _written(laid_out(start, events), events)
+
+
+class Layout(NamedTuple):
+    """The numbers of a chunk, before they are written as columns.
+
+    `keys` are those of the changes and `quantities` those of all entries, in the order of entries
+    (`archive.lanes`); `events` has the event of each change. `unsorted` has the events whose levels
+    were not sent in the order of their keys, and the places of these levels. `odd` are the indexes
+    of the events that are not spelt canonically.
+    """
+
+    header: ChunkHeader
+    numbers: EventNumbers
+    origin: Origin
+    lanes: Lanes
+    start_keys: Int64Array
+    keys: Int64Array
+    events: Int64Array
+    quantities: Int64Array
+    unsorted: tuple[Int64Array, Int64Array]
+    odd: list[int]
+
+
+def laid_out(start: BookImage, events: Sequence[DepthDiff]) -> Layout:
+    """Return the numbers of the chunk of `start` and `events`; see `encode_chunk`."""
     ends = chain((start.last_update_id,), (event.final_id for event in events))
     for (before, after), event in zip(pairwise(ends), events, strict=True):
         if event.market != start.market or not event.first_id <= before + 1 <= after:
             raise BugError(f"event {event.first_id}..{event.final_id} does not follow {before}")
-    return _encode(start, start.last_update_id, events)
+    return _laid_out(start, start.last_update_id, events)
 
 
 def fitting_count(start: BookImage, events: Sequence[DepthDiff]) -> int:
@@ -86,10 +119,10 @@ def encode_loose(events: Sequence[DepthDiff]) -> ArchiveChunk:
         raise BugError(f"a chunk is of one market, not of {len(markets)}")
     nothing = Levels(EMPTY, EMPTY)
     start = BookImage(markets.pop(), 0, 0, Scale(), nothing, nothing)
-    return _encode(start, None, events)
+    return _written(_laid_out(start, None, events), events)
 
 
-def _encode(start: BookImage, start_id: int | None, events: Sequence[DepthDiff]) -> ArchiveChunk:
+def _laid_out(start: BookImage, start_id: int | None, events: Sequence[DepthDiff]) -> Layout:
     if not events:
         raise BugError("a chunk without events")
     start, (changes, odd) = _read_at_fitting_scale(start, events, is_loose=start_id is None)
@@ -102,9 +135,6 @@ def _encode(start: BookImage, start_id: int | None, events: Sequence[DepthDiff])
     order, unsorted = _order_by_key(changes.events, keys)
     keys = keys[order]
     quantities = np.concatenate((book.quantities, changes.quantities[order]))
-    step = quantity_step(quantities)
-    lanes = lanes_of(start_keys, keys, changes.events, quantities != 0)
-    new = lanes.new_entries() - len(start_keys)
     header = ChunkHeader(
         schema_version=SCHEMA_VERSION,
         market=start.market,
@@ -117,16 +147,34 @@ def _encode(start: BookImage, start_id: int | None, events: Sequence[DepthDiff])
         price_exponent=start.scale.price,
         quantity_exponent=start.scale.quantity,
         price_step=price_step,
-        quantity_step=step,
+        quantity_step=quantity_step(quantities),
         usual_step_ms=origin.usual_step_ms,
         least_delay_ns=origin.least_delay_ns,
     )
+    return Layout(
+        header,
+        numbers,
+        origin,
+        lanes_of(start_keys, keys, changes.events, quantities != 0),
+        start_keys,
+        keys,
+        changes.events,
+        quantities,
+        (unsorted, _places_of(changes.events, order, unsorted)),
+        odd,
+    )
+
+
+def _written(layout: Layout, events: Sequence[DepthDiff]) -> ArchiveChunk:
+    """Return the chunk of `layout`, which is that of `events`."""
+    header, start_count = layout.header, len(layout.start_keys)
+    new = layout.lanes.new_entries() - start_count
     columns = ChunkColumns(
-        write_numbers(numbers, origin),
-        write_keys(start_keys, keys[new], changes.events[new], len(events)),
-        write_lanes(lanes),
-        write_quantities(lanes, quantities, len(start_keys), step),
-        _odd_columns(changes.events, order, unsorted, events, odd),
+        write_numbers(layout.numbers, layout.origin),
+        write_keys(layout.start_keys, layout.keys[new], layout.events[new], len(events)),
+        write_lanes(layout.lanes),
+        write_quantities(layout.lanes, layout.quantities, start_count, header.quantity_step),
+        _odd_columns(layout, events),
     )
     return ArchiveChunk(header, columns)
 
@@ -206,21 +254,23 @@ def _order_by_key(events: Int64Array, keys: Int64Array) -> tuple[Int64Array, Int
     return np.lexsort((np.arange(count), keys, events)), np.unique(events[1:][disordered])
 
 
-def _odd_columns(
-    change_events: Int64Array,
-    order: Int64Array,
-    unsorted: Int64Array,
-    events: Sequence[DepthDiff],
-    odd: list[int],
-) -> OddColumns:
+def _places_of(change_events: Int64Array, order: Int64Array, unsorted: Int64Array) -> Int64Array:
+    """Return of each level of the events `unsorted`, by key, its place in the event."""
+    if not len(unsorted):
+        return EMPTY
     first_changes = change_events.searchsorted(unsorted)
-    is_unsorted = np.isin(change_events, unsorted)
     counts = change_events.searchsorted(unsorted, side="right") - first_changes
-    texts = [events[index].payload for index in odd]
-    odd_events: Int64Array = np.array(odd, dtype=np.int64)
+    places: Int64Array = order[np.isin(change_events, unsorted)]
+    return places - np.repeat(first_changes, counts)
+
+
+def _odd_columns(layout: Layout, events: Sequence[DepthDiff]) -> OddColumns:
+    unsorted, places = layout.unsorted
+    texts = [events[index].payload for index in layout.odd]
+    odd_events: Int64Array = np.array(layout.odd, dtype=np.int64)
     return OddColumns(
         write_unsigned(np.diff(unsorted, prepend=0)),
-        write_unsigned(order[is_unsorted] - np.repeat(first_changes, counts)),
+        write_unsigned(places),
         write_unsigned(np.diff(odd_events, prepend=0)),
         write_unsigned(np.array([len(text) for text in texts], dtype=np.int64)),
         Column(b"".join(texts)),

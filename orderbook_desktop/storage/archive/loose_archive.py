@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Collection
+from contextlib import aclosing
 from typing import Final
 
 from orderbook_desktop.core.archive import decode_chunk
@@ -15,6 +16,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents, LooseList, archived_ids
 from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.segments import unarchived_ranges
+from orderbook_desktop.storage.store.unclaimed_events import Claim, unclaimed_events
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +117,13 @@ class LooseArchive:
         waiting = await self._loose.lists(market, waiting=True)
         known = sorted(update_id for loose_list in waiting for update_id in loose_list.ids)
         ranges = await unarchived_ranges(self._database, market)
-        return await RawEvents(self._database, market).outside(ranges.values(), known)
+        claims = [Claim(after, last) for after, last in ranges.values()]
+        found: dict[int, int] = {}
+        raw = RawEvents(self._database, market)
+        async with aclosing(unclaimed_events(raw, claims, known)) as parts:
+            async for part in parts:
+                found |= part
+        return found
 
     async def _sweep(self, market: str, raw: Collection[int]) -> list[int]:
         """Remove the events of `raw` that are archived, in a segment or in a loose chunk.

@@ -25,6 +25,7 @@ from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline, timeline_of
 from orderbook_desktop.storage.errors import DatabaseError
+from orderbook_desktop.storage.reading.ahead import WaitingLoose
 from orderbook_desktop.storage.reading.segment_reader import BEFORE_ALL, SegmentReader
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import RecorderState, recorder_states
@@ -133,12 +134,14 @@ class Recording:
         """
         segments = await self.segments()
         by_id = {stored.id: stored for stored in segments}
+        waiting = WaitingLoose(self._store, self.market)
         is_continued = False
         for cover in _timeline(segments).covers:
             if not _meets(cover, from_ms, to_ms):
                 continue
             opens = not (cover.continues and is_continued)
-            slices = self._slices_of(cover, by_id[cover.segment_id], from_ms, to_ms, opens=opens)
+            reader = SegmentReader(self._store, by_id[cover.segment_id], waiting)
+            slices = self._slices_of(cover, reader, from_ms, to_ms, opens=opens)
             async with aclosing(slices):
                 async for part in slices:
                     is_continued = True
@@ -205,7 +208,7 @@ class Recording:
     async def _slices_of(
         self,
         cover: Cover,
-        stored: StoredSegment,
+        reader: SegmentReader,
         from_ms: int | None,
         to_ms: int | None,
         *,
@@ -217,11 +220,10 @@ class Recording:
         """
         if from_ms is not None and from_ms <= cover.from_ms:
             from_ms = None
-        reader = SegmentReader(self._store, stored)
         start_id = None
         if from_ms is not None:
             start_id = await reader.start_near(from_ms - 1)
-        elif cover.after_id > stored.segment.snapshot_id:
+        elif cover.after_id > reader.stored.segment.snapshot_id:
             near = await reader.start_near(cover.from_ms)
             # If times go back, the chunk of this id may lie further back.
             start_id = near if near is not None and near <= cover.after_id else None

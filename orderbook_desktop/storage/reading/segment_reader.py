@@ -10,8 +10,8 @@ from typing import Final
 from orderbook_desktop.core.archive import (
     DamagedChunk,
     DecodedChunk,
+    chunk_of,
     decode_chunk,
-    encode_chunk,
     fitting_count,
     minute_of,
 )
@@ -21,12 +21,14 @@ from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import TimesSeen
 from orderbook_desktop.storage.errors import DatabaseError
+from orderbook_desktop.storage.reading.ahead import ChunksAhead, WaitingLoose
 from orderbook_desktop.storage.store.checkpoints import book_key
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.raw_events import own_events
 from orderbook_desktop.storage.store.recording_store import (
     ChunkSpan,
     RecordingStore,
+    SegmentStore,
     StoredChunk,
     store_of,
 )
@@ -78,13 +80,20 @@ class WideEvents(DatabaseError):
 class SegmentReader:
     """Reads the segment `stored`, to the end that it had when `stored` was read.
 
-    Raw events are encoded and decoded on the way, so that the whole segment is read as chunks.
+    Raw events become chunks on the way, so that the whole segment is read as chunks.
     `archived_bytes` and `raw_bytes` count what has been read: packed chunks, and event texts.
+    Readers of many segments of a market share one `waiting`.
     """
 
-    def __init__(self, place: Database | RecordingStore, stored: StoredSegment) -> None:
+    def __init__(
+        self,
+        place: Database | SegmentStore,
+        stored: StoredSegment,
+        waiting: WaitingLoose | None = None,
+    ) -> None:
         self._store = store_of(place)
         self._stored = stored
+        self._waiting = waiting or WaitingLoose(self._store, stored.segment.market)
         self._last_id = stored.segment.last_id
         self._base: tuple[int, BookImage] | None = None
         self.archived_bytes = 0
@@ -103,21 +112,19 @@ class SegmentReader:
         `MalformedMessage` and `WideEvents`. Close the generator.
         """
         reading = _Reading(self._stored.segment.snapshot_id if start_id is None else start_id)
-        ahead: asyncio.Task[StoredChunk | None] | None = None
+        archive = ChunksAhead(self._store, self._stored)
         try:
             while reading.at < self._last_id:
                 if reading.link >= self._stored.archived_id:
                     chunk = await self._raw_chunk(reading)
                 else:
-                    packed = await (ahead or self._fetched(reading.link))
-                    ahead = self._ahead_of(packed)
+                    end_id = min(self._stored.archived_id, self._last_id)
+                    packed = await archive.take(reading.link, end_id)
                     chunk = await self._archived_chunk(reading, packed)
                 if chunk is not None:
                     yield chunk
         finally:
-            if ahead is not None:
-                ahead.cancel()
-                await asyncio.gather(ahead, return_exceptions=True)
+            await archive.close()
 
     async def start_near(self, event_ms: int) -> int | None:
         """Return the start id of an archived chunk from which to read for the time `event_ms`.
@@ -190,7 +197,7 @@ class SegmentReader:
         if self._stored.cut_events:
             return None
         start_id = self._stored.segment.snapshot_id
-        packed = await self._fetched(start_id)
+        packed = await self._store.chunk(self._stored.id, start_id)
         if packed is None:
             return None
         chunk = await asyncio.to_thread(_opened, packed, start_id)
@@ -217,8 +224,7 @@ class SegmentReader:
     async def _next_raw(self, after_id: int) -> list[DepthDiff]:
         """Return the next raw events of the segment, without loose events among them."""
         market = self._stored.segment.market
-        lists = await self._store.loose_lists(market, waiting=True)
-        listed = {update_id for loose in lists for update_id in loose.ids}
+        listed = await self._waiting.ids()
         found: list[DepthDiff] = []
         last_id = after_id
         while last_id < self._last_id:
@@ -242,10 +248,11 @@ class SegmentReader:
         if packed is None:
             await self._look_again(reading, "an archived minute")
             return None
-        chunk = await asyncio.to_thread(_opened, packed, reading.link)
+        chunk, part = await asyncio.to_thread(
+            _opened_part, packed, reading.link, reading.at, self._last_id
+        )
         self.archived_bytes += packed.size
         reading.link = chunk.header.coverage.last_id
-        part = await asyncio.to_thread(_part_of, chunk, reading.at, self._last_id)
         if part is not None:
             reading.latest = part
             reading.at = part.header.coverage.last_id
@@ -263,16 +270,6 @@ class SegmentReader:
             reading.move_to(now.segment.snapshot_id)
         elif now.archived_id <= before.archived_id:
             raise MissingEvents(market, reading.at, what)
-
-    def _ahead_of(self, packed: StoredChunk | None) -> asyncio.Task[StoredChunk | None] | None:
-        """Begin to fetch the next chunk, while this one is being read."""
-        last_id = None if packed is None else packed.last_id
-        if last_id is not None and last_id < min(self._stored.archived_id, self._last_id):
-            return asyncio.create_task(self._fetched(last_id), name="chunk ahead")
-        return None
-
-    async def _fetched(self, start_id: int) -> StoredChunk | None:
-        return await self._store.chunk(self._stored.id, start_id)
 
 
 async def times_of(place: Database | RecordingStore, stored: StoredSegment) -> TimesSeen:
@@ -321,6 +318,14 @@ def _opened(packed: StoredChunk, start_id: int) -> DecodedChunk:
     return chunk
 
 
+def _opened_part(
+    packed: StoredChunk, start_id: int, after_id: int, last_id: int
+) -> tuple[DecodedChunk, DecodedChunk | None]:
+    """Return the chunk `packed`, and `_part_of` it."""
+    chunk = _opened(packed, start_id)
+    return chunk, _part_of(chunk, after_id, last_id)
+
+
 def _part_of(chunk: DecodedChunk, after_id: int, last_id: int) -> DecodedChunk | None:
     """Return a chunk of the events after `after_id` to `last_id`; None if there are none."""
     final_ids = chunk.numbers.final_ids
@@ -335,4 +340,4 @@ def _part_of(chunk: DecodedChunk, after_id: int, last_id: int) -> DecodedChunk |
 def _chunk_of(start: BookImage, events: Sequence[DepthDiff]) -> DecodedChunk:
     """Return the chunk of `events`, or of as many of them as one scale holds."""
     count = max(1, fitting_count(start, events))
-    return decode_chunk(encode_chunk(start, events[:count]))
+    return chunk_of(start, events[:count])

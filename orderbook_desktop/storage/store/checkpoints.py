@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -39,13 +39,15 @@ class StoredBook:
     `segment_id` is the segment that the document names, and `is_base` whether the segment begins
     with this book; both are None if the document lacks them. `is_as_written` is false if the
     document has a field that this program doesn't write. `unpack` returns the book, and raises
-    `DamagedDocument` and `MalformedMessage`. It is slow, so call it in a thread.
+    `DamagedDocument` and `MalformedMessage`. It is slow, so call it in a thread. `size` is its size
+    in bytes, as it is stored.
     """
 
     segment_id: str | None
     is_base: bool | None
     is_as_written: bool
     unpack: Callable[[], BookImage]
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,23 @@ class Checkpoints:
         """Return update id and key of each book of a segment, as they are stored."""
         found = await self._books.find({"segment": segment_id}, {"update_id": 1}).to_list(None)
         return [(document.get("update_id"), document["_id"]) for document in found]
+
+    async def some(self, keys: Sequence[str]) -> dict[str, StoredBook]:
+        """Return by key those books that are stored. Ask for 50 at most."""
+        found = await self._books.find({"_id": {"$in": list(keys)}}).to_list(None)
+        return {document["_id"]: _stored_book(document) for document in found}
+
+    async def keys_of(self, segment_ids: Sequence[str]) -> dict[str, list[tuple[object, object]]]:
+        """Return by segment what `keys` returns. Ask for 50 segments at most."""
+        found: dict[str, list[tuple[object, object]]] = {key: [] for key in segment_ids}
+        query, fields = {"segment": {"$in": list(segment_ids)}}, {"segment": 1, "update_id": 1}
+        for document in await self._books.find(query, fields).to_list(None):
+            named = document["segment"]
+            # The field of a damaged document may be a list, which the database looks into.
+            for segment_id in named if isinstance(named, list) else [named]:
+                if isinstance(segment_id, str) and segment_id in found:
+                    found[segment_id].append((document.get("update_id"), document["_id"]))
+        return found
 
     async def ids(self, segment_id: str, *, with_base: bool) -> list[int]:
         """Return the update ids of a segment's books, in order. Raises `DamagedDocument`.
@@ -171,6 +190,7 @@ def _stored_book(document: Document) -> StoredBook:
         base if isinstance(base, bool) else None,
         not document.keys() - _FIELDS,
         partial(_unpacked, document),
+        len(payload) if isinstance(payload := document.get("payload"), bytes) else 0,
     )
 
 

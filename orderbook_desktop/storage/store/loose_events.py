@@ -102,12 +102,14 @@ class LooseEvents:
 
     async def _ends_of(self, chunks: Mapping[str, int]) -> list[LooseEnd]:
         """Return the ends of loose chunks, whose last ids are known."""
-        query, fields = {"_id": {"$in": list(chunks)}}, {"to_event_ms": 1}
-        if not chunks:
-            return []
-        found = await self._database.collection(DEPTH_CHUNKS).find(query, fields).to_list(None)
-        times = ((document["_id"], document.get("to_event_ms")) for document in found)
-        return [LooseEnd(chunks[key], in_ms(time)) for key, time in times if isinstance(time, int)]
+        keys, ends = list(chunks), list[LooseEnd]()
+        for start in range(0, len(keys), _ASKED_AT_ONCE):
+            query = {"_id": {"$in": keys[start : start + _ASKED_AT_ONCE]}}
+            found = self._database.collection(DEPTH_CHUNKS).find(query, {"to_event_ms": 1})
+            for document in await found.to_list(None):
+                if isinstance(time := document.get("to_event_ms"), int):
+                    ends.append(LooseEnd(chunks[document["_id"]], in_ms(time)))
+        return ends
 
     async def _raw_ends(self, market: str, after_id: int, last_id: int) -> list[LooseEnd]:
         """Return ids and times of the raw events in a range of ids."""

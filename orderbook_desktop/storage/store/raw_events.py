@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
 
 from orderbook_desktop.core.errors import MalformedMessage
@@ -60,6 +60,13 @@ class Ids(Protocol):
         ...
 
 
+class IdRange(NamedTuple):
+    """The update ids after `after_id` through `last_id`."""
+
+    after_id: int
+    last_id: int
+
+
 class StoredIds(NamedTuple):
     """The update ids of a stored event, and its time (ms)."""
 
@@ -78,6 +85,7 @@ class RawEvents:
         self._database = database
         self._market = market
         self._span = _FIRST_SPAN
+        self._runs_span = _FIRST_SPAN
 
     async def run_after(self, after_id: int, last_id: int) -> list[DepthDiff]:
         """Return the next events after `after_id` without a hole, some hundred at a time.
@@ -111,6 +119,27 @@ class RawEvents:
         elif len(found) < _FEW and not is_cut_short:
             # If events are as wide as they may be, a span for one of them would need a query each.
             self._span = min(self._span * 4, _WIDEST_SPAN if found else WIDEST_EVENT)
+
+    async def runs(self, ranges: Sequence[IdRange]) -> list[list[DepthDiff]]:
+        """Return for the first of `ranges`, at least one, their next events, from one query.
+
+        `ranges` are in order of their beginnings, and have few events. Each answer is that of
+        `run_after`, or empty: then `run_after` tells why the next event is missing. Raises
+        PyMongo's errors.
+        """
+        begin, last_id = ranges[0]
+        furthest = begin + self._runs_span
+        taken = list(takewhile(lambda one: one.last_id <= furthest, ranges))
+        if taken:
+            end = max(one.last_id for one in taken)
+        else:
+            taken, end = [ranges[0]], min(last_id, begin + max(self._span, self._runs_span))
+        found = await self._between(begin, end, _READ_AT_MOST)
+        if len(taken) < len(ranges) or len(found) > _MANY:
+            self._runs_span = next_span(self._runs_span, len(found))
+        if len(found) == _READ_AT_MOST:
+            taken = [one for one in taken if one.after_id < found[-1]["u"]]
+        return await asyncio.to_thread(_runs_in, found, taken)
 
     async def with_ids(self, ids: Sequence[int]) -> list[DepthDiff]:
         """Return the stored events with these final ids. Raises what `run_after` raises."""
@@ -213,18 +242,6 @@ class RawEvents:
         fields = {"u": 1, "received_ns": 1}
         return await self._database.collection(DEPTH_EVENTS).find(query, fields).to_list(None)
 
-    async def outside(
-        self, ranges: Iterable[tuple[int, int]], known: Sequence[int] = ()
-    ) -> dict[int, int]:
-        """Return receive times (ns) by final id, of the events in none of `ranges`.
-
-        A range is (after id, last id), `known` as in `between`. Raises PyMongo's errors.
-        """
-        found: dict[int, int] = {}
-        for after_id, last_id in _holes_between(ranges):
-            found |= await self.between(after_id, last_id, known)
-        return found
-
     async def _too_wide(self, after_id: int, beyond_id: int, last_id: int) -> list[DepthDiff]:
         """Raise `MalformedMessage` if the next event spans more ids than is allowed."""
         if beyond_id < last_id:
@@ -277,15 +294,14 @@ def _stored_ids(document: Document) -> StoredIds:
     raise DamagedDocument(f"event {document['_id']}: an id or its time is no whole number")
 
 
-def _holes_between(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Iterate over the holes between `ranges`; both are (after id, last id)."""
-    end = -1
-    for after, last in sorted(ranges):
-        if after > end:
-            yield end, after
-        end = max(end, last)
-    if end < INT64_MAX:
-        yield end, INT64_MAX
+def next_span(span: int, found: int) -> int:
+    """Return how many ids the next query may cover, if one of `span` ids has found so many."""
+    if found > _MANY:
+        return max(span // 2, 1)
+    if found >= _FEW:
+        return span
+    # Beyond the last event there may be 2^63 ids.
+    return min(span * (4 if found else 16), INT64_MAX)
 
 
 def checked_event(document: Document) -> DepthDiff:
@@ -325,6 +341,19 @@ def _unbroken(after_id: int, found: Sequence[Document]) -> list[DepthDiff]:
         if events[index].first_id > before + 1:
             return events[:index]
     return events
+
+
+def _runs_in(found: Sequence[Document], ranges: Sequence[IdRange]) -> list[list[DepthDiff]]:
+    """Return for each range its events before the first hole or the first damaged event."""
+    ids = [document["u"] for document in found]
+    runs: list[list[DepthDiff]] = []
+    for after_id, last_id in ranges:
+        inside = found[bisect_right(ids, after_id) : bisect_right(ids, last_id)]
+        try:
+            runs.append(_unbroken(after_id, inside))
+        except MalformedMessage:
+            runs.append([])
+    return runs
 
 
 def own_events(after_id: int, found: Sequence[_Event], loose: Collection[int]) -> list[_Event]:

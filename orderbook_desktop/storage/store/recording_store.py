@@ -12,22 +12,22 @@ All methods may raise errors of the storage; for a database these are PyMongo's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol, overload
 
 from orderbook_desktop.core.archive import ArchiveChunk
+from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.timeline import LooseEnd
-from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, StoredBook
 from orderbook_desktop.storage.store.chunks import ChunkStore, chunk_key, stored_chunk
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import being_imported
 from orderbook_desktop.storage.store.loose_events import LooseEvents, LooseList, missing_loose
 from orderbook_desktop.storage.store.packing import DamagedDocument
-from orderbook_desktop.storage.store.raw_events import RawEvents
+from orderbook_desktop.storage.store.raw_events import IdRange, RawEvents
 from orderbook_desktop.storage.store.schema import (
     CHECKPOINTS,
     DEPTH_CHUNKS,
@@ -39,7 +39,8 @@ from orderbook_desktop.storage.store.segments import (
     read_segments,
     recorded_markets,
 )
-from orderbook_desktop.storage.store.witnesses import Witnesses
+from orderbook_desktop.storage.store.unclaimed_events import Claim, unclaimed_events
+from orderbook_desktop.storage.store.witnesses import StoredWitness, Witnesses
 
 _SPAN_FIELDS: Final = ("start_id", "last_id", "from_event_ms", "to_event_ms")
 
@@ -50,12 +51,14 @@ class StoredChunk:
 
     `last_id` is the last update id that its document names, None if it names none. `size` is its
     size in bytes. `unpack` returns the chunk, and raises `DamagedChunk` if any byte differs from
-    what was written. It is slow, so call it in a thread.
+    what was written. It is slow, so call it in a thread. `last_event_ms` is the latest time that
+    its document names, if it names one.
     """
 
     last_id: int | None
     size: int
     unpack: Callable[[], ArchiveChunk]
+    last_event_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +86,8 @@ class Stray:
     update_id: int | None
 
 
-class RecordingStore(Protocol):
-    """A place that holds recordings, as far as they are read."""
-
-    async def markets(self) -> list[str]:
-        """Return the markets that have segments, by name."""
-        ...
-
-    async def segments(self, market: str) -> list[StoredSegment]:
-        """Return the segments of `market`, in order of their first id."""
-        ...
+class SegmentStore(Protocol):
+    """A place that holds recordings, as far as one segment is read."""
 
     async def segment(self, segment_id: str) -> StoredSegment | None:
         """Return a segment as it is now; None if it was removed."""
@@ -100,6 +95,15 @@ class RecordingStore(Protocol):
 
     async def chunk(self, segment_id: str, start_id: int) -> StoredChunk | None:
         """Return the segment's chunk that starts with the book at `start_id`, if there is one."""
+        ...
+
+    async def chunks_in(
+        self, market: str, segment_id: str, first_minute: int, last_minute: int
+    ) -> dict[int, StoredChunk]:
+        """Return by start id the segment's chunks whose first event is in these minutes.
+
+        Damaged chunks that lack their minute are left out.
+        """
         ...
 
     async def chunk_spans(
@@ -126,12 +130,24 @@ class RecordingStore(Protocol):
         """
         ...
 
-    async def events(self, market: str, ids: Sequence[int]) -> list[DepthDiff]:
-        """Return the stored raw events with these final ids, in order."""
-        ...
-
     async def loose_lists(self, market: str, *, waiting: bool = False) -> list[LooseList]:
         """Return the lists of loose events; if `waiting`, only those not archived."""
+        ...
+
+
+class RecordingStore(SegmentStore, Protocol):
+    """A place that holds recordings, as far as they are read."""
+
+    async def markets(self) -> list[str]:
+        """Return the markets that have segments, by name."""
+        ...
+
+    async def segments(self, market: str) -> list[StoredSegment]:
+        """Return the segments of `market`, in order of their first id."""
+        ...
+
+    async def events(self, market: str, ids: Sequence[int]) -> list[DepthDiff]:
+        """Return the stored raw events with these final ids, in order."""
         ...
 
     async def loose_keys(self, market: str) -> list[str]:
@@ -147,19 +163,52 @@ class RecordingStore(Protocol):
         ...
 
 
-class ProvableStore(RecordingStore, Protocol):
-    """A store that can be proven: it also finds misplaced and lost parts."""
+class ProvableSegments(SegmentStore, Protocol):
+    """A place that holds recordings, as far as the proof of one segment reads them."""
 
     async def book_keys(self, segment_id: str) -> list[tuple[object, object]]:
         """Return update id and key of each book of a segment, as they are stored."""
         ...
 
-    async def witness_keys(self, market: str) -> list[tuple[int, str]]:
-        """Return update id and key of each witness, in order of update id."""
+    async def books(self, keys: Sequence[str]) -> dict[str, StoredBook]:
+        """Return by key those of at most 50 books that are stored."""
         ...
 
-    async def witness(self, key: str) -> Witness | None:
-        """Return the witness with that key, if it is stored."""
+    async def witnesses(self, keys: Sequence[str]) -> dict[str, StoredWitness]:
+        """Return by key those of at most 50 witnesses that are stored."""
+        ...
+
+
+class ProvableStore(RecordingStore, ProvableSegments, Protocol):
+    """A store that can be proven: it also finds misplaced and lost parts.
+
+    It reads parts of many segments at once, as each query takes its time. Such an answer may lack a
+    part: then ask for the part itself.
+    """
+
+    async def book_keys_of(
+        self, segment_ids: Sequence[str]
+    ) -> dict[str, list[tuple[object, object]]]:
+        """Return by segment what `book_keys` returns, of at most 50 segments."""
+        ...
+
+    async def first_chunks(self, segments: Sequence[StoredSegment]) -> dict[str, StoredChunk]:
+        """Return by segment the chunk that it begins with, of at most 50 segments."""
+        ...
+
+    async def runs(self, market: str, ranges: Sequence[IdRange]) -> list[list[DepthDiff]]:
+        """Return for the first of `ranges`, at least one, what `events_after` returns, or nothing.
+
+        `ranges` are in order of their beginnings, and have few events.
+        """
+        ...
+
+    async def loose_chunks(self, keys: Sequence[str]) -> dict[str, StoredChunk]:
+        """Return by key those of at most 50 loose chunks that are stored."""
+        ...
+
+    async def witness_keys(self, market: str) -> list[tuple[int, str]]:
+        """Return update id and key of each witness, in order of update id."""
         ...
 
     async def missing_loose(self, market: str, known: Collection[int]) -> list[int]:
@@ -169,22 +218,23 @@ class ProvableStore(RecordingStore, Protocol):
         """
         ...
 
-    async def received_outside(
-        self, market: str, ranges: Iterable[tuple[int, int]]
-    ) -> dict[int, int]:
-        """Return receive times (ns) by final id, of the raw events in none of `ranges`.
+    def unclaimed_events(
+        self, market: str, claims: Iterable[Claim], known: Sequence[int]
+    ) -> AsyncGenerator[dict[int, int]]:
+        """Iterate over receive times (ns) by final id, of the raw events that no claim includes.
 
-        A range is (after id, last id).
+        They come in parts, in order. `known` are ids that events may have, in order. Close the
+        generator.
         """
         ...
 
-    async def stray_chunk(
-        self, market: str, known: Sequence[str], first_minute: int, end_minute: int
-    ) -> Stray | None:
-        """Return a chunk in these minutes (without the last) whose segment is not in `known`."""
+    async def stray_chunks(
+        self, market: str, known: Collection[str], first_minute: int, end_minute: int
+    ) -> list[Stray]:
+        """Return the chunks in these minutes (without the last) whose segment is not in `known`."""
         ...
 
-    async def stray_books(self, market: str, known: Sequence[str]) -> list[Stray]:
+    async def stray_books(self, market: str, known: Collection[str]) -> list[Stray]:
         """Return the books whose segment is not in `known`."""
         ...
 
@@ -229,14 +279,36 @@ class DatabaseStore:
         """Return a chunk (see `RecordingStore`)."""
         chunks = self._database.collection(DEPTH_CHUNKS)
         document = await chunks.find_one({"_id": chunk_key(segment_id, start_id)})
-        if document is None:
-            return None
-        last_id, data = document.get("last_id"), document.get("data")
-        return StoredChunk(
-            last_id if isinstance(last_id, int) else None,
-            len(data) if isinstance(data, bytes) else 0,
-            partial(stored_chunk, document, segment_id),
-        )
+        return None if document is None else _chunk_in(document, segment_id)
+
+    async def chunks_in(
+        self, market: str, segment_id: str, first_minute: int, last_minute: int
+    ) -> dict[int, StoredChunk]:
+        """Return the chunks of a segment in some minutes (see `SegmentStore`)."""
+        query = {"market": market, "minute": {"$gte": first_minute, "$lte": last_minute}}
+        found = await self._database.collection(DEPTH_CHUNKS).find(query).to_list(None)
+        return {
+            start_id: _chunk_in(document, segment_id)
+            for document in found
+            if isinstance(start_id := document.get("start_id"), int)
+            and document["_id"] == chunk_key(segment_id, start_id)
+        }
+
+    async def first_chunks(self, segments: Sequence[StoredSegment]) -> dict[str, StoredChunk]:
+        """Return the first chunks of segments (see `ProvableStore`)."""
+        by_key = {chunk_key(one.id, one.segment.snapshot_id): one.id for one in segments}
+        found = await self._chunks_with(by_key)
+        return {by_key[key]: _chunk_in(document, by_key[key]) for key, document in found.items()}
+
+    async def loose_chunks(self, keys: Sequence[str]) -> dict[str, StoredChunk]:
+        """Return loose chunks (see `ProvableStore`)."""
+        found = await self._chunks_with(keys)
+        return {key: _chunk_in(document, None) for key, document in found.items()}
+
+    async def _chunks_with(self, keys: Iterable[str]) -> dict[str, Document]:
+        query = {"_id": {"$in": list(keys)}}
+        found = await self._database.collection(DEPTH_CHUNKS).find(query).to_list(None)
+        return {document["_id"]: document for document in found}
 
     async def chunk_spans(
         self, market: str, first_minute: int, last_minute: int
@@ -281,43 +353,63 @@ class DatabaseStore:
         return await self._loose.end_after(market, after_id)
 
     async def book_keys(self, segment_id: str) -> list[tuple[object, object]]:
-        """Return update id and key of each book of a segment (see `ProvableStore`)."""
+        """Return update id and key of each book of a segment (see `ProvableSegments`)."""
         return await self._books.keys(segment_id)
+
+    async def book_keys_of(
+        self, segment_ids: Sequence[str]
+    ) -> dict[str, list[tuple[object, object]]]:
+        """Return update id and key of each book of segments (see `ProvableStore`)."""
+        return await self._books.keys_of(segment_ids)
+
+    async def books(self, keys: Sequence[str]) -> dict[str, StoredBook]:
+        """Return books (see `ProvableSegments`)."""
+        return await self._books.some(keys)
+
+    async def runs(self, market: str, ranges: Sequence[IdRange]) -> list[list[DepthDiff]]:
+        """Return the next events of ranges (see `ProvableStore`)."""
+        return await self._raw_of(market).runs(ranges)
 
     async def witness_keys(self, market: str) -> list[tuple[int, str]]:
         """Return update id and key of each witness (see `ProvableStore`)."""
         return await self._witnesses.keys(market)
 
-    async def witness(self, key: str) -> Witness | None:
-        """Return a witness (see `ProvableStore`)."""
-        return await self._witnesses.get(key)
+    async def witnesses(self, keys: Sequence[str]) -> dict[str, StoredWitness]:
+        """Return witnesses (see `ProvableSegments`)."""
+        return await self._witnesses.some(keys)
 
     async def missing_loose(self, market: str, known: Collection[int]) -> list[int]:
         """Return the loose events that are lost (see `ProvableStore`)."""
         return await missing_loose(self._database, market, known)
 
-    async def received_outside(
-        self, market: str, ranges: Iterable[tuple[int, int]]
-    ) -> dict[int, int]:
-        """Return the raw events in none of `ranges` (see `ProvableStore`)."""
-        return await self._raw_of(market).outside(ranges)
+    def unclaimed_events(
+        self, market: str, claims: Iterable[Claim], known: Sequence[int]
+    ) -> AsyncGenerator[dict[int, int]]:
+        """Iterate over the raw events that no claim includes (see `ProvableStore`)."""
+        return unclaimed_events(self._raw_of(market), claims, known)
 
-    async def stray_chunk(
-        self, market: str, known: Sequence[str], first_minute: int, end_minute: int
-    ) -> Stray | None:
-        """Return a chunk without its segment (see `ProvableStore`)."""
-        span = {"$gte": first_minute, "$lt": end_minute}
-        query: Document = {"market": market, "minute": span, "segment": {"$nin": [None, *known]}}
-        found = await self._database.collection(DEPTH_CHUNKS).find_one(query, {"data": 0})
-        return None if found is None else _stray(DEPTH_CHUNKS, found, "start_id")
+    async def stray_chunks(
+        self, market: str, known: Collection[str], first_minute: int, end_minute: int
+    ) -> list[Stray]:
+        """Return the chunks without their segments (see `ProvableStore`)."""
+        query = {"market": market, "minute": {"$gte": first_minute, "$lt": end_minute}}
+        return await self._strays(DEPTH_CHUNKS, query, known, "start_id")
 
-    async def stray_books(self, market: str, known: Sequence[str]) -> list[Stray]:
+    async def stray_books(self, market: str, known: Collection[str]) -> list[Stray]:
         """Return the books without their segments (see `ProvableStore`)."""
-        # A book with `new` is stored just before its segment.
-        query = {"market": market, "segment": {"$nin": [None, *known]}, "new": None}
-        books = self._database.collection(CHECKPOINTS)
-        found = await books.find(query, {"payload": 0}).to_list(None)
-        return [_stray(CHECKPOINTS, document, "update_id") for document in found]
+        return await self._strays(CHECKPOINTS, {"market": market}, known, "update_id")
+
+    async def _strays(
+        self, kind: str, query: Document, known: Collection[str], id_field: str
+    ) -> list[Stray]:
+        # Comparing with thousands of known segments takes SecantusDB too long.
+        fields = {"market": 1, "segment": 1, "new": 1, id_field: 1}
+        return [
+            _stray(kind, document, id_field)
+            for document in await self._database.collection(kind).find(query, fields).to_list(None)
+            # A book with `new` is stored just before its segment.
+            if document.get("new") is None and _is_stray(document.get("segment"), known)
+        ]
 
     async def is_there(self, stray: Stray) -> bool:
         """Whether the chunk or book is still stored (see `ProvableStore`)."""
@@ -340,9 +432,34 @@ def store_of(place: Database | ProvableStore) -> ProvableStore: ...
 def store_of(place: Database | RecordingStore) -> RecordingStore: ...
 
 
-def store_of(place: Database | RecordingStore) -> RecordingStore:
+@overload
+def store_of(place: Database | SegmentStore) -> SegmentStore: ...
+
+
+def store_of(place: Database | SegmentStore) -> SegmentStore:
     """Return the store of the recordings in `place`: a database, or a store itself."""
     return DatabaseStore(place) if isinstance(place, Database) else place
+
+
+def _chunk_in(document: Document, segment_id: str | None) -> StoredChunk:
+    last_id, data = document.get("last_id"), document.get("data")
+    last_event_ms = document.get("to_event_ms")
+    return StoredChunk(
+        last_id if isinstance(last_id, int) else None,
+        len(data) if isinstance(data, bytes) else 0,
+        partial(stored_chunk, document, segment_id),
+        in_ms(last_event_ms) if isinstance(last_event_ms, int) else None,
+    )
+
+
+def _is_stray(named: object, known: Collection[str]) -> bool:
+    """Whether a document that names the segment `named` belongs to none of `known`.
+
+    One that names none is loose. The field of a damaged one may be a list of segments.
+    """
+    if isinstance(named, list):
+        return all(_is_stray(one, known) for one in named)
+    return named is not None and not (isinstance(named, str) and named in known)
 
 
 def _span_of(document: Document) -> ChunkSpan | None:

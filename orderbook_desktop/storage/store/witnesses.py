@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from orderbook_desktop.core.errors import MalformedMessage
@@ -24,6 +27,17 @@ from orderbook_desktop.storage.store.schema import WITNESSES, Document
 _NOWHERE: Final = ("Infinity", "-Infinity")
 # The most digits of an update id in 64 bits.
 _ID_DIGITS: Final = 19
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWitness:
+    """A witness as it is stored, `size` bytes of it.
+
+    `unpack` returns the witness, and raises `DamagedDocument`. It is slow, so call it in a thread.
+    """
+
+    size: int
+    unpack: Callable[[], Witness]
 
 
 class Witnesses:
@@ -62,10 +76,17 @@ class Witnesses:
             query["update_id"] = {"$gte": 0, "$lt": before_id}
         await self._database.collection(WITNESSES).delete_many(query)
 
-    async def get(self, key: str) -> Witness | None:
-        """Return the witness with that `_id`, if it is stored. Raises `DamagedDocument`."""
-        document = await self._database.collection(WITNESSES).find_one({"_id": key})
-        return None if document is None else await asyncio.to_thread(_witness, document)
+    async def some(self, keys: Sequence[str]) -> dict[str, StoredWitness]:
+        """Return by `_id` those witnesses that are stored. Ask for 50 at most."""
+        query = {"_id": {"$in": list(keys)}}
+        found = await self._database.collection(WITNESSES).find(query).to_list(None)
+        return {document["_id"]: _stored_witness(document) for document in found}
+
+
+def _stored_witness(document: Document) -> StoredWitness:
+    payload = document.get("payload")
+    size = len(payload) if isinstance(payload, bytes) else 0
+    return StoredWitness(size, partial(_witness, document))
 
 
 def _document(witness: Witness) -> Document:

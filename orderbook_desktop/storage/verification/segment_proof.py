@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
@@ -17,16 +18,18 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import EARLIEST_MS, in_ms
 from orderbook_desktop.core.number_format import counted
-from orderbook_desktop.core.witness import Witness, contradictions
+from orderbook_desktop.core.witness import contradictions
 from orderbook_desktop.storage.errors import DatabaseError
+from orderbook_desktop.storage.reading.ahead import Upcoming, WaitingLoose
 from orderbook_desktop.storage.reading.segment_reader import (
     MissingEvents,
     SegmentReader,
     WideEvents,
 )
 from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
-from orderbook_desktop.storage.store.recording_store import ProvableStore
+from orderbook_desktop.storage.store.recording_store import ProvableSegments
 from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.witnesses import StoredWitness
 
 _DAY_MS: Final = 86_400_000
 # Our clock and the exchange's may differ by this much.
@@ -62,16 +65,17 @@ class SegmentProof:
 
     `witnesses` are update id and key of the market's witnesses, in order of update id. `counted` is
     called with the number of events of each proven chunk. `events`, `archived_events`, `bytes` and
-    `compared_witnesses` count what has been proven so far.
+    `compared_witnesses` count what has been proven so far. Proofs of one market share `waiting`.
     """
 
     def __init__(
         self,
-        store: ProvableStore,
+        store: ProvableSegments,
         stored: StoredSegment,
-        witnesses: Iterable[tuple[int, str]],
+        witnesses: Sequence[tuple[int, str]],
         counted: Callable[[int], None],
         now_ns: Callable[[], int] = time.time_ns,
+        waiting: WaitingLoose | None = None,
     ) -> None:
         self._now_ns = now_ns
         self.events = 0
@@ -80,10 +84,14 @@ class SegmentProof:
         self._store = store
         self._stored = stored
         self._counted = counted
-        self._reader = SegmentReader(store, stored)
+        self._reader = SegmentReader(store, stored, waiting)
         begin, end = stored.segment.snapshot_id, stored.segment.last_id
-        self._witnesses = deque(witness for witness in witnesses if begin <= witness[0] <= end)
-        self._checkpoints: deque[tuple[int, str]] = deque()
+        first, behind = (
+            bisect_left(witnesses, begin, key=itemgetter(0)),
+            bisect_right(witnesses, end, key=itemgetter(0)),
+        )
+        self._witnesses = Upcoming(witnesses[first:behind], store.witnesses)
+        self._checkpoints = Upcoming((), store.books)
         self._proven_id = begin
         self._first: DecodedChunk | None = None
         self._latest: DecodedChunk | None = None
@@ -118,7 +126,7 @@ class SegmentProof:
         self._check_document()
         expected = await self._reader.base_book() if self._stored.has_base else None
         base_ms = 0 if expected is None else expected.event_ms
-        self._checkpoints = deque(await self._checkpoint_keys())
+        self._checkpoints = Upcoming(await self._checkpoint_keys(), self._store.books)
         start_id = None
         if from_ms is not None and from_ms > self._stored.segment.first_event_ms:
             start_id, expected = await self._reader.start_near(from_ms - 1), None
@@ -163,9 +171,8 @@ class SegmentProof:
         if start_id is None:
             return
         self._proven_id = self._archive_end = start_id
-        for waiting in (self._witnesses, self._checkpoints):
-            while waiting and waiting[0][0] < start_id:
-                waiting.popleft()
+        self._witnesses.skip_to(start_id)
+        self._checkpoints.skip_to(start_id)
 
     def _examined(self, chunk: DecodedChunk, expected: BookImage | None) -> BookImage:
         """Return the book after `chunk`. Raises `RecordingFault` if the chunk has a fault."""
@@ -213,12 +220,9 @@ class SegmentProof:
         return sorted(keys)
 
     async def _compare_checkpoints(self, chunk: DecodedChunk) -> None:
-        last_id = chunk.header.coverage.last_id
-        while self._checkpoints and self._checkpoints[0][0] <= last_id:
-            update_id, key = self._checkpoints.popleft()
-            book = await self._store.book(key)
-            # The recorder removes checkpoints that it has replaced.
-            if book is not None:
+        # The recorder removes checkpoints that it has replaced.
+        while due := await self._checkpoints.through(chunk.header.coverage.last_id):
+            for update_id, _, book in due:
                 await asyncio.to_thread(self._compare_checkpoint, chunk, update_id, book)
 
     def _compare_checkpoint(self, chunk: DecodedChunk, update_id: int, book: StoredBook) -> None:
@@ -233,17 +237,15 @@ class SegmentProof:
             raise self._fault("a checkpoint differs from the book", update_id)
 
     async def _compare_witnesses(self, chunk: DecodedChunk) -> None:
-        last_id = chunk.header.coverage.last_id
-        while self._witnesses and self._witnesses[0][0] <= last_id:
-            update_id, key = self._witnesses.popleft()
-            witness = await self._store.witness(key)
-            if witness is not None:
+        while due := await self._witnesses.through(chunk.header.coverage.last_id):
+            for update_id, key, witness in due:
                 await asyncio.to_thread(self._compare_witness, chunk, update_id, key, witness)
                 self.compared_witnesses += 1
 
     def _compare_witness(
-        self, chunk: DecodedChunk, update_id: int, key: str, witness: Witness
+        self, chunk: DecodedChunk, update_id: int, key: str, stored: StoredWitness
     ) -> None:
+        witness = stored.unpack()
         expected_key = f"{witness.snapshot.market}:{witness.snapshot.last_update_id}"
         if key != expected_key or witness.snapshot.market != chunk.header.market:
             raise self._fault("a snapshot of the exchange is damaged", update_id)

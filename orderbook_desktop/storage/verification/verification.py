@@ -7,20 +7,28 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
 from orderbook_desktop.core.archive import DamagedChunk, decode_chunk, minute_of, verify_chunk
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.core.timeline import Cover, Timeline
+from orderbook_desktop.storage.reading.ahead import Portions, WaitingLoose
 from orderbook_desktop.storage.reading.recording import read_timeline
 from orderbook_desktop.storage.store.chunks import loose_key
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import RecorderState
-from orderbook_desktop.storage.store.recording_store import ProvableStore, Stray, store_of
-from orderbook_desktop.storage.store.segments import (
-    StoredSegment,
+from orderbook_desktop.storage.store.recording_store import (
+    ProvableSegments,
+    ProvableStore,
+    StoredChunk,
+    Stray,
+    store_of,
 )
+from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.unclaimed_events import Claim
+from orderbook_desktop.storage.verification.read_ahead import ReadAhead
 from orderbook_desktop.storage.verification.segment_proof import (
     CutMeanwhile,
     RecordingFault,
@@ -118,6 +126,7 @@ class _Verification:
         self._loose: set[int] = set()
         self._unlisted = 0
         self._proofs: list[SegmentProof] = []
+        self._waiting = WaitingLoose(store, market)
 
     async def run(self) -> Verified:
         """Prove the recording, up to the first fault."""
@@ -154,8 +163,13 @@ class _Verification:
         wanted = [stored for stored in segments if self._is_wanted(stored)]
         self._total = sum(stored.segment.event_count for stored in wanted)
         witnesses = await self._store.witness_keys(self._market)
-        for stored in wanted:
-            await self._prove_segment(stored, witnesses)
+        ahead = ReadAhead(self._store, self._market)
+        while wanted:
+            group = ahead.group(wanted)
+            store = await self._loaded(ahead, group)
+            for stored in group:
+                await self._prove_segment(stored, witnesses, store)
+            wanted = wanted[len(group) :]
         if self._from_ms is None and self._to_ms is None:
             await self._prove_loose()
             await self._prove_unlisted()
@@ -202,20 +216,47 @@ class _Verification:
             return segment.first_event_ms, segment.last_event_ms
         return segment.first_event_ms if cover.continues else cover.from_ms, cover.to_ms
 
-    async def _prove_segment(self, stored: StoredSegment, witnesses: list[tuple[int, str]]) -> None:
-        before = self._done
+    async def _loaded(self, ahead: ReadAhead, group: Sequence[StoredSegment]) -> ProvableSegments:
+        """Return the store from which the segments `group` are read at first."""
+        if len(group) == 1:
+            return self._store
+        try:
+            await ahead.load(group)
+        except (KnownError, *_NOT_UNDERSTOOD) as error:
+            # The proof of the damaged segment says which it is.
+            _log.debug("%s: segments are read one by one: %s", self._market, error)
+            return self._store
+        return ahead
+
+    async def _prove_segment(
+        self,
+        stored: StoredSegment,
+        witnesses: Sequence[tuple[int, str]],
+        store: ProvableSegments,
+    ) -> None:
+        """Prove a segment as it is read from `store`; if it has a fault there, from the database.
+
+        What was read ahead may have been changed since.
+        """
         for _ in range(_ATTEMPTS):
-            proof = SegmentProof(self._store, stored, witnesses, self._count, self._now_ns)
+            before = self._done
+            proof = SegmentProof(store, stored, witnesses, self._count, self._now_ns, self._waiting)
             self._proofs.append(proof)
             try:
                 return await proof.prove(self._from_ms_in(stored), self._to_ms)
+            except (KnownError, *_NOT_UNDERSTOOD):
+                if store is self._store and not await self._waiting.has_changed():
+                    raise
             except CutMeanwhile:
-                self._proofs.pop()
-                self._done = before
-            now = await self._store.segment(stored.id)
-            if now is None:
-                return None
-            stored = now
+                now = await self._store.segment(stored.id)
+                if now is None:
+                    self._proofs.pop()
+                    self._done = before
+                    return None
+                stored = now
+            self._proofs.pop()
+            self._done = before
+            store = self._store
         reason = "it is being cut faster than it can be read; verify it again"
         raise RecordingFault(self._market, reason, segment_id=stored.id)
 
@@ -226,21 +267,14 @@ class _Verification:
 
     async def _prove_loose(self) -> None:
         """Prove the loose events, and that no listed loose event is missing."""
-        for key in await self._store.loose_keys(self._market):
-            try:
-                chunk = await self._store.loose_chunk(key)
-                if chunk is None:
-                    continue
-                decoded = await asyncio.to_thread(decode_chunk, chunk)
-            except DamagedChunk as error:
-                raise RecordingFault(self._market, f"the loose events {key}: {error}") from error
-            if not f"{key}:".startswith(f"{loose_key(chunk.header)}:"):
-                raise RecordingFault(
-                    self._market, f"the loose events {key} are stored under a wrong key"
-                )
-            for fault in verify_chunk(decoded):
-                raise RecordingFault(self._market, fault.reason, update_id=fault.update_id)
-            self._loose.update(decoded.numbers.final_ids.tolist())
+        keys, portions = await self._store.loose_keys(self._market), Portions()
+        while keys:
+            asked, keys = keys[: portions.count], keys[portions.count :]
+            chunks = await self._store.loose_chunks(asked)
+            portions.took(chunks.values())
+            for key in filter(chunks.__contains__, asked):
+                ids = await asyncio.to_thread(self._proven_loose, key, chunks[key])
+                self._loose.update(ids)
         waiting = await self._store.loose_lists(self._market, waiting=True)
         # All lists together: there may be thousands of short ones.
         ids = sorted({update_id for loose_list in waiting for update_id in loose_list.ids})
@@ -251,6 +285,21 @@ class _Verification:
         for update_id in await self._store.missing_loose(self._market, self._loose):
             raise RecordingFault(self._market, "a loose event is missing", update_id=update_id)
 
+    def _proven_loose(self, key: str, stored: StoredChunk) -> list[int]:
+        """Return the final ids of a loose chunk's events. Raises `RecordingFault`."""
+        try:
+            chunk = stored.unpack()
+            decoded = decode_chunk(chunk)
+        except DamagedChunk as error:
+            raise RecordingFault(self._market, f"the loose events {key}: {error}") from error
+        if not f"{key}:".startswith(f"{loose_key(chunk.header)}:"):
+            reason = f"the loose events {key} are stored under a wrong key"
+            raise RecordingFault(self._market, reason)
+        for fault in verify_chunk(decoded):
+            raise RecordingFault(self._market, fault.reason, update_id=fault.update_id)
+        final_ids: list[int] = decoded.numbers.final_ids.tolist()
+        return final_ids
+
     async def _prove_unlisted(self) -> None:
         """Prove the events that neither a segment nor a list names.
 
@@ -260,15 +309,21 @@ class _Verification:
         for loose_list in await self._store.loose_lists(self._market):
             listed.update(loose_list.ids)
         # Read the segments again, since running ones have more events by now.
-        segments = await self._store.segments(self._market)
-        named = [(stored.segment.snapshot_id, stored.segment.last_id) for stored in segments]
+        claims = [_claim_of(stored) for stored in await self._store.segments(self._market)]
         before_ns = self._now_ns() - _NAMED_WITHIN_NS
-        found = (await self._store.received_outside(self._market, named)).items()
-        ids = sorted(u for u, ns in found if u not in listed and ns < before_ns)
-        for start in range(0, len(ids), _EXAMINED_AT_ONCE):
-            self._unlisted += len(
-                await self._store.events(self._market, ids[start : start + _EXAMINED_AT_ONCE])
-            )
+        unclaimed = self._store.unclaimed_events(self._market, claims, sorted(listed))
+        async with aclosing(unclaimed) as parts:
+            async for part in parts:
+                found = sorted(u for u, ns in part.items() if u not in listed and ns < before_ns)
+                for start in range(0, len(found), _EXAMINED_AT_ONCE):
+                    some = found[start : start + _EXAMINED_AT_ONCE]
+                    self._unlisted += len(await self._store.events(self._market, some))
+
+
+def _claim_of(stored: StoredSegment) -> Claim:
+    segment = stored.segment
+    raw = segment.event_count - stored.archived_events
+    return Claim(segment.snapshot_id, segment.last_id, raw)
 
 
 async def look_for_strays(
@@ -279,27 +334,35 @@ async def look_for_strays(
     A segment that was stored meanwhile, or is being imported, is no fault. Raises what the store
     raises.
     """
-    known = [stored.id for stored in segments]
+    known = {stored.id for stored in segments}
     for first, end in _windows(segments):
-        stray = await store.stray_chunk(market, known, first, end)
-        if stray is not None:
-            reason = "an archived minute belongs to a segment that is not stored"
-            await _judge(store, stray, reason)
-    for stray in await store.stray_books(market, known):
-        await _judge(store, stray, "a book belongs to a segment that is not stored")
+        strays = await store.stray_chunks(market, known, first, end)
+        reason = "an archived minute belongs to a segment that is not stored"
+        await _judge(store, strays, reason)
+    strays = await store.stray_books(market, known)
+    await _judge(store, strays, "a book belongs to a segment that is not stored")
 
 
-async def _judge(store: ProvableStore, stray: Stray, reason: str) -> None:
-    key = stray.segment_id
+async def _judge(store: ProvableStore, strays: Sequence[Stray], reason: str) -> None:
+    if not strays:
+        return
     # In this order: an import stores its segments before its journal's document is removed.
-    if key in await store.being_imported():
-        return
-    segment = await store.segment(key) if isinstance(key, str) else None
-    if segment is not None and segment.segment.market == stray.market:
-        return
-    # Retention, or an import that was undone, may have removed it meanwhile.
-    if await store.is_there(stray):
-        raise RecordingFault(stray.market, reason, segment_id=str(key), update_id=stray.update_id)
+    imported = await store.being_imported()
+    stored_meanwhile = set[object]()
+    for stray in strays:
+        key = stray.segment_id
+        if isinstance(key, str):
+            if key in imported or key in stored_meanwhile:
+                continue
+            segment = await store.segment(key)
+            if segment is not None and segment.segment.market == stray.market:
+                stored_meanwhile.add(key)
+                continue
+        # Retention, or an import that was undone, may have removed it meanwhile.
+        if await store.is_there(stray):
+            raise RecordingFault(
+                stray.market, reason, segment_id=str(key), update_id=stray.update_id
+            )
 
 
 def _windows(segments: Sequence[StoredSegment]) -> Iterator[tuple[int, int]]:

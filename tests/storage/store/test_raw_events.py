@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 
 import pytest
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff, decode_diff
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.raw_events import RawEvents
+from orderbook_desktop.storage.store.raw_events import IdRange, RawEvents
 from orderbook_desktop.storage.store.schema import Document, event_sum
-from tests.storage.recording_fixtures import Tape
+from orderbook_desktop.storage.store.unclaimed_events import Claim, unclaimed_events
+from tests.storage.recording_fixtures import Tape, all_of
 from tests.storage.shelf import Shelf
 
 _WIDE = WIDEST_EVENT - 1
@@ -153,7 +155,12 @@ async def test_events_with_known_ids_are_looked_for_in_parts(database: Database)
     raw = CountedEvents(database)
     # Some of the known events are gone, and some of the stored ones are not known.
     known = sorted({*list(received)[::2], *range(begin, begin + 100)})
-    assert await raw.outside([(begin + 10**9, begin + 2 * 10**9)], known) == received
+    claims = [Claim(begin + 10**9, begin + 2 * 10**9)]
+    found: dict[int, int] = {}
+    async with aclosing(unclaimed_events(raw, claims, known)) as parts:
+        async for part in parts:
+            found |= part
+    assert found == received
     assert raw.most <= 2 * 300
     inside = {u: ns for u, ns in received.items() if begin + 700 < u <= begin + 2_100}
     assert await raw.between(begin + 700, begin + 2_100, known) == inside
@@ -175,3 +182,27 @@ async def test_what_follows_a_segment_is_read_up_to_the_first_hole(database: Dat
     await Shelf(database).write(wide)
     (found,) = await raw.ids_after(others[-1].final_id, wide[0].final_id + 5)
     assert found.final_id == wide[0].final_id
+
+
+async def test_runs_are_read_together_as_one_by_one(database: Database) -> None:
+    tape = Tape()
+    await database.prepare()
+    ranges: list[IdRange] = []
+    for number in range(60):
+        events = tape.diffs(4)
+        begin, end = events[0].first_id - 1, events[-1].final_id
+        missing = events[number % 4] if number % 5 == 0 else None
+        await Shelf(database).write([one for one in events if one is not missing])
+        ranges.append(IdRange(begin, end))
+        tape.last_id += 10 ** (number % 7)
+    (event,) = await all_of(database, "depth_events", u=ranges[33].last_id)
+    where = {"_id": event["_id"]}
+    await database.collection("depth_events").update_one(where, {"$set": {"payload": "?"}})
+    together, apart = CountedEvents(database), CountedEvents(database)
+    rest = list(ranges)
+    while rest:
+        runs = await together.runs(rest)
+        for one, run in zip(rest, runs, strict=False):
+            assert run == await apart.run_after(*one)
+        rest = rest[len(runs) :]
+    assert together.queries < 20

@@ -50,6 +50,14 @@ class MemoryStore:
             return None
         return StoredChunk(chunk.header.coverage.last_id, 100, lambda: chunk)
 
+    async def chunks_in(
+        self, market: str, segment_id: str, first_minute: int, last_minute: int
+    ) -> dict[int, StoredChunk]:
+        spans = await self.chunk_spans(market, first_minute, last_minute)
+        mine = [one.start_id for one in spans if one.segment_id == segment_id]
+        found = {start_id: await self.chunk(segment_id, start_id) for start_id in mine}
+        return {start_id: chunk for start_id, chunk in found.items() if chunk is not None}
+
     async def chunk_spans(
         self, market: str, first_minute: int, last_minute: int
     ) -> list[ChunkSpan]:

@@ -23,8 +23,8 @@ async def test_what_is_put_there_comes_back(database: Database) -> None:
     await witnesses.put(one)
     await witnesses.put(witness("BTCUSDTX"))
     assert await witnesses.keys("BTCUSDT") == [(update_id, f"BTCUSDT:{update_id}")]
-    assert await witnesses.get(f"BTCUSDT:{update_id}") == one
-    assert await witnesses.get("BTCUSDT:1") is None
+    found = await witnesses.some([f"BTCUSDT:{update_id}", "BTCUSDT:1"])
+    assert {key: stored.unpack() for key, stored in found.items()} == {f"BTCUSDT:{update_id}": one}
 
 
 async def test_the_first_of_an_update_id_stays(database: Database) -> None:
@@ -32,7 +32,7 @@ async def test_the_first_of_an_update_id_stays(database: Database) -> None:
     await witnesses.put(one)
     await witnesses.put(witness(taken_ms=_MS + 1))
     ((_, key),) = await witnesses.keys("BTCUSDT")
-    assert await witnesses.get(key) == one
+    assert (await witnesses.some([key]))[key].unpack() == one
 
 
 @pytest.mark.parametrize(
@@ -50,5 +50,6 @@ async def test_damage_is_found(database: Database, field: str, value: object) ->
     await database.collection("witnesses").update_one({}, {"$set": {field: value}})
     ((update_id, key),) = await witnesses.keys("BTCUSDT")
     assert (update_id, key) == (document["update_id"], document["_id"])
+    stored = (await witnesses.some([key]))[key]
     with pytest.raises(DamagedDocument):
-        await witnesses.get(key)
+        stored.unpack()

@@ -1,0 +1,137 @@
+"""Reads what the proofs of many short segments need at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Final
+
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.storage.reading.ahead import Portions
+from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
+from orderbook_desktop.storage.store.loose_events import LooseList
+from orderbook_desktop.storage.store.raw_events import IdRange
+from orderbook_desktop.storage.store.recording_store import (
+    ChunkSpan,
+    ProvableStore,
+    StoredChunk,
+)
+from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.witnesses import StoredWitness
+
+# The most raw events, and the most archived bytes, of segments that are read together.
+_EVENTS_AT_ONCE: Final = 1_000
+_ARCHIVED_AT_ONCE: Final = 4 << 20
+
+
+class ReadAhead:
+    """What the proofs of some segments of `market` read from `store`.
+
+    It is a `ProvableSegments`. What `load` has not read, or has not found, is read from `store`
+    when it is needed. A document that `load` has read may have been removed meanwhile.
+    """
+
+    def __init__(self, store: ProvableStore, market: str) -> None:
+        self._store = store
+        self._market = market
+        self._portions = Portions()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._book_keys: dict[str, list[tuple[object, object]]] = {}
+        self._books: dict[str, StoredBook] = {}
+        self._chunks: dict[tuple[str, int], StoredChunk] = {}
+        self._runs: dict[int, tuple[int, list[DepthDiff]]] = {}
+
+    def group(self, segments: Sequence[StoredSegment]) -> Sequence[StoredSegment]:
+        """Return the first of `segments`, at least one, which `load` can read together."""
+        events = size = 0
+        for index, stored in enumerate(segments[: self._portions.count]):
+            events += stored.segment.event_count - stored.archived_events
+            size += stored.archived_bytes
+            if index and (events > _EVENTS_AT_ONCE or size > _ARCHIVED_AT_ONCE):
+                return segments[:index]
+        return segments[: self._portions.count]
+
+    async def load(self, segments: Sequence[StoredSegment]) -> None:
+        """Read what the proofs of `segments` need; forget what was read before."""
+        self._forget()
+        self._book_keys = await self._store.book_keys_of([stored.id for stored in segments])
+        bases = [book_key(one.id, one.segment.snapshot_id) for one in segments if one.has_base]
+        archived = [one for one in segments if one.archived_id > one.segment.snapshot_id]
+        books = await self._store.books(bases) if bases else {}
+        # The proof needs the book that a segment begins with twice.
+        self._books = {key: replace(book, unpack=cache(book.unpack)) for key, book in books.items()}
+        chunks = await self._store.first_chunks(archived) if archived else {}
+        for one in archived:
+            if one.id in chunks:
+                self._chunks[one.id, one.segment.snapshot_id] = chunks[one.id]
+        await self._load_runs(segments)
+        self._portions.took([*books.values(), *chunks.values()])
+
+    async def _load_runs(self, segments: Sequence[StoredSegment]) -> None:
+        raw = [one for one in segments if one.archived_id < one.segment.last_id]
+        ranges = sorted(IdRange(one.archived_id, one.segment.last_id) for one in raw)
+        while ranges:
+            for (after_id, last_id), run in zip(
+                ranges, runs := await self._store.runs(self._market, ranges), strict=False
+            ):
+                if run:
+                    self._runs[after_id] = last_id, run
+            ranges = ranges[len(runs) :]
+
+    async def segment(self, segment_id: str) -> StoredSegment | None:
+        """Return a segment as it is now."""
+        return await self._store.segment(segment_id)
+
+    async def chunk(self, segment_id: str, start_id: int) -> StoredChunk | None:
+        """Return a chunk."""
+        known = self._chunks.pop((segment_id, start_id), None)
+        return known or await self._store.chunk(segment_id, start_id)
+
+    async def chunks_in(
+        self, market: str, segment_id: str, first_minute: int, last_minute: int
+    ) -> dict[int, StoredChunk]:
+        """Return the chunks of a segment in some minutes."""
+        return await self._store.chunks_in(market, segment_id, first_minute, last_minute)
+
+    async def chunk_spans(
+        self, market: str, first_minute: int, last_minute: int
+    ) -> list[ChunkSpan]:
+        """Return the spans of chunks."""
+        return await self._store.chunk_spans(market, first_minute, last_minute)
+
+    async def chunk_span_ending_at(self, segment_id: str, last_id: int) -> ChunkSpan | None:
+        """Return the span of a chunk."""
+        return await self._store.chunk_span_ending_at(segment_id, last_id)
+
+    async def book(self, key: str) -> StoredBook | None:
+        """Return a book."""
+        return self._books.get(key) or await self._store.book(key)
+
+    async def events_after(self, market: str, after_id: int, last_id: int) -> list[DepthDiff]:
+        """Return the next raw events after `after_id`."""
+        known_to, run = self._runs.get(after_id, (0, []))
+        if run and known_to <= last_id:
+            return run
+        return await self._store.events_after(market, after_id, last_id)
+
+    async def loose_lists(self, market: str, *, waiting: bool = False) -> list[LooseList]:
+        """Return the lists of loose events."""
+        return await self._store.loose_lists(market, waiting=waiting)
+
+    async def book_keys(self, segment_id: str) -> list[tuple[object, object]]:
+        """Return update id and key of each book of a segment."""
+        known = self._book_keys.get(segment_id)
+        return await self._store.book_keys(segment_id) if known is None else known
+
+    async def books(self, keys: Sequence[str]) -> dict[str, StoredBook]:
+        """Return those of at most 50 books that are stored."""
+        known = {key: self._books[key] for key in keys if key in self._books}
+        others = [key for key in keys if key not in known]
+        return known | (await self._store.books(others) if others else {})
+
+    async def witnesses(self, keys: Sequence[str]) -> dict[str, StoredWitness]:
+        """Return those of at most 50 witnesses that are stored."""
+        return await self._store.witnesses(keys)
