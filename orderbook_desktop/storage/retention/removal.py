@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from operator import itemgetter
+from typing import Final, Self
 
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.errors import DatabaseError
@@ -25,7 +27,6 @@ from orderbook_desktop.storage.store.cuts import (
     SegmentCutter,
     cuttable_loose,
     cuttable_segments,
-    drop_segments,
 )
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import (
@@ -156,19 +157,62 @@ async def remove(database: Database, span: Span) -> Removal:
     """Remove `span`; return what went. Raises as `find_removal`, and `ImportBusy`."""
     await settle_imports(database, set())
     removal = await find_removal(database, span)
+    standing = await _Standing.of(database, span.market)
     for part in removal.parts:
-        await _remove_part(database, part)
+        await _remove_part(database, part, standing)
     for loose in removal.loose:
         await loose.cut(lambda _: True)
     return removal
 
 
-async def _remove_part(database: Database, part: Part) -> None:
+class _Standing:
+    """The segments of a market, kept up to date while parts of them are removed.
+
+    Reading all of them again for each part would take long for thousands of parts.
+    """
+
+    def __init__(self, database: Database, segments: Iterable[CutSegment]) -> None:
+        self._database = database
+        self._by_id = {segment.stored.id: segment for segment in segments}
+        self._ends = sorted(map(_end_of, self._by_id.values()))
+
+    @classmethod
+    async def of(cls, database: Database, market: str) -> Self:
+        """Read the segments of `market`. Raises PyMongo's errors."""
+        found = await cuttable_segments(database)
+        return cls(database, (one for one in found if one.stored.segment.market == market))
+
+    async def look_again(self, *keys: str) -> None:
+        """Read these segments again: they were changed. Raises PyMongo's errors."""
+        for key in keys:
+            before = self._by_id.pop(key, None)
+            if before is not None:
+                self._ends.remove(_end_of(before))
+            for now in await cuttable_segments(self._database, key):
+                self._by_id[key] = now
+                insort(self._ends, _end_of(now))
+
+    def before(self, removed: StoredSegment) -> CutSegment | None:
+        """Return the settled segment that ends last before `removed` begins."""
+        begin = bisect_right(self._ends, removed.segment.snapshot_id, key=itemgetter(0))
+        for _, key in reversed(self._ends[:begin]):
+            if key != removed.id and self._by_id[key].is_settled:
+                return self._by_id[key]
+        return None
+
+
+def _end_of(segment: CutSegment) -> tuple[int, str]:
+    return segment.stored.segment.last_id, segment.stored.id
+
+
+async def _remove_part(database: Database, part: Part, standing: _Standing) -> None:
     segment, cutter = part.segment, SegmentCutter(database)
+    key = segment.stored.id
     if part.begin == 0:
-        await _name_cause(database, segment.stored)
+        await _name_cause(cutter, segment.stored, standing)
     if part.begin == 0 and part.end == len(part.links):
-        await drop_segments(database, {segment.stored.id})
+        for now in await cuttable_segments(database, key):
+            await cutter.drop(now)
     elif part.begin == 0:
         until_id = part.links[part.end].start_id
         await cutter.finish(segment)
@@ -180,24 +224,17 @@ async def _remove_part(database: Database, part: Part) -> None:
             pass
     else:
         if part.end < len(part.links):
-            await _write_rest(database, part)
+            await standing.look_again(await _write_rest(database, part))
         await cutter.shorten(segment, await _shorter(database, part))
+    await standing.look_again(key)
 
 
-async def _name_cause(database: Database, removed: StoredSegment) -> None:
+async def _name_cause(cutter: SegmentCutter, removed: StoredSegment, standing: _Standing) -> None:
     """Say at the end of the segment before `removed` why a gap follows it."""
-    begin = removed.segment.snapshot_id
-    before = [
-        segment
-        for segment in await cuttable_segments(database)
-        if segment.stored.segment.market == removed.segment.market
-        and segment.stored.id != removed.id
-        and segment.is_settled
-        and segment.stored.segment.last_id <= begin
-    ]
-    if before:
-        last = max(before, key=lambda segment: segment.stored.segment.last_id)
-        await SegmentCutter(database).shorten(last, _ended(last.stored))
+    last = standing.before(removed)
+    if last is not None:
+        await cutter.shorten(last, _ended(last.stored))
+        await standing.look_again(last.stored.id)
 
 
 def _ended(stored: StoredSegment) -> StoredSegment:
@@ -223,8 +260,8 @@ async def _shorter(database: Database, part: Part) -> StoredSegment:
     return _ended(replace(shorter, segment=segment, back_ms=back_ms))
 
 
-async def _write_rest(database: Database, part: Part) -> None:
-    """Write what comes after the removed chunks as a segment of its own."""
+async def _write_rest(database: Database, part: Part) -> str:
+    """Write what comes after the removed chunks as a segment of its own; return its id."""
     stored, rest = part.segment.stored, part.links[part.end :]
     key = hashlib.blake2b(f"{stored.id}:{rest[0].start_id}".encode(), digest_size=12).hexdigest()
     events = sum(link.events for link in rest)
@@ -250,3 +287,4 @@ async def _write_rest(database: Database, part: Part) -> None:
         await journal.commit([written])
     finally:
         await journal.finish()
+    return key

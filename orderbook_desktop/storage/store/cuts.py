@@ -119,13 +119,14 @@ class Front(NamedTuple):
     first_event_ms: int
 
 
-async def cuttable_segments(database: Database) -> list[CutSegment]:
-    """Return the segments that may be cut, in order of their first time.
+async def cuttable_segments(database: Database, key: str | None = None) -> list[CutSegment]:
+    """Return the segments that may be cut, or the one with the id `key`, by their first time.
 
     A damaged one is left out, since `verify` reports it. One of an earlier version's recorder that
     is not migrated yet is left out, too. Raises PyMongo's errors.
     """
-    found = database.collection(SEGMENTS).find({"archived_id": {"$gte": 0}})
+    query: Document = {} if key is None else {"_id": key}
+    found = database.collection(SEGMENTS).find({**query, "archived_id": {"$gte": 0}})
     segments: list[CutSegment] = []
     for document in await found.to_list(None):
         try:
@@ -187,6 +188,12 @@ class SegmentCutter:
         else:
             await segments.update_one(known, {"$unset": {_CUT_FROM: ""}})
         segment.cut_from = None
+
+    async def drop(self, segment: CutSegment) -> None:
+        """Remove a settled segment, chunk by chunk from its beginning."""
+        await self.finish(segment)
+        while not (await self.cut(segment, lambda _: True, _CHUNKS_A_CUT, whole=True)).is_last:
+            pass
 
     async def links(self, segment: CutSegment) -> list[ChainLink]:
         """Return the chunks of an archived segment, up to the first that is missing."""
@@ -294,11 +301,8 @@ async def drop_segments(database: Database, keys: set[str]) -> None:
     """Remove segments that have ended and are archived, chunk by chunk from their beginning."""
     cutter = SegmentCutter(database)
     for segment in await cuttable_segments(database) if keys else ():
-        if segment.stored.id not in keys:
-            continue
-        await cutter.finish(segment)
-        while not (await cutter.cut(segment, lambda _: True, _CHUNKS_A_CUT, whole=True)).is_last:
-            pass
+        if segment.stored.id in keys:
+            await cutter.drop(segment)
 
 
 def _end_of(segment: CutSegment) -> Front:

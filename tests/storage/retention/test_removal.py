@@ -8,6 +8,7 @@ import pytest
 
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.retention import removal
 from orderbook_desktop.storage.retention.removal import (
     REMOVED,
     Span,
@@ -15,6 +16,7 @@ from orderbook_desktop.storage.retention.removal import (
     find_removal,
     remove,
 )
+from orderbook_desktop.storage.store.cuts import CutSegment, cuttable_segments
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt
@@ -35,6 +37,7 @@ from tests.storage.recording_fixtures import (
     started,
     until_stored,
 )
+from tests.storage.shelf import Shelf
 
 
 async def kill() -> None:
@@ -90,6 +93,37 @@ async def test_a_span_is_removed_and_the_rest_holds(
     assert len(keys) == len(await all_of(database, "depth_chunks"))
     known = {one["_id"] for one in await all_of(database, "segments")}
     assert {one["segment"] for one in await all_of(database, "depth_chunks")} == known
+
+
+async def test_many_segments_are_removed_without_reading_all_of_them_again_each_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, tape, stay = Shelf(database), Tape(), list[str]()
+    for number in range(12):
+        shelved = await shelf.put(tape, 5, GapCause.FEED_GAP)
+        await shelf.archive(shelved)
+        await database.collection("segments").update_one(
+            {"_id": shelved.id}, {"$set": {"to_archive": False}}
+        )
+        if number < 2:
+            stay.append(shelved.id)
+            from_ms = tape.now_ms + 1
+        tape.diff()
+    read_all = 0
+
+    async def cuttable(of: Database, key: str | None = None) -> list[CutSegment]:
+        nonlocal read_all
+        read_all += key is None
+        return await cuttable_segments(of, key)
+
+    monkeypatch.setattr(removal, "cuttable_segments", cuttable)
+    done = await remove(database, Span("BTCUSDT", from_ms))
+    assert (done.events, len(done.parts)) == (50, 10)
+    assert read_all == 2
+    segments = {one["_id"]: one for one in await all_of(database, "segments")}
+    assert list(segments) == stay
+    assert [segments[key]["end_detail"] for key in stay] == ["", REMOVED]
+    assert (await verify(database, "BTCUSDT")).fault is None
 
 
 async def test_one_import_is_removed_and_another_stays(database: Database, tmp_path: Path) -> None:
