@@ -173,12 +173,15 @@ SnapshotOutcome = _OfKnownBook | Synced | SnapshotTooOld | SnapshotCrossed | Sna
 class DepthSync:
     """Keeps `book` equal to the source's book while `synced` is true.
 
-    While `synced` is false the book is empty, as a book that may be wrong is never shown, or it is
-    `withheld`: it is known, but was too wide for any scale just now.
+    While `synced` is false the book is empty, as a book that may be wrong is never shown as
+    current, or it is `withheld`: it is known, but was too wide for any scale just now. `last` is
+    the book as it was when it was lost last; None if none was known, or while it is known.
     """
 
     def __init__(self) -> None:
         self.book = Book()
+        self.last: BookImage | None = None
+        self._market = ""
         self.synced = False
         self.withheld = False
         # How many events a readable book has had, and how many it must have to be `synced` again.
@@ -287,6 +290,9 @@ class DepthSync:
         known_ms = 0 if self._known is None else self._known[1]
         self._known = snapshot.last_update_id, max(as_of_ms, known_ms)
         self.book.load(snapshot)
+        self._market = snapshot.market
+        # A snapshot that is not used is no book that was lost.
+        self.synced = False
         if (crossing := self.book.crossing()) is not None:
             self._forget_book()
             return [SnapshotCrossed(snapshot.last_update_id, crossing)]
@@ -294,6 +300,7 @@ class DepthSync:
         self._applied_ms, self._contradictions = snapshot.event_ms, 0
         value = self.book.too_wide()
         self.synced, self.withheld = value is None, value is not None
+        self.last = None
         self._readable_for, self._pause = 0, None if value is None else 0
         outcomes: list[SnapshotOutcome] = [
             Synced(snapshot) if value is None else TooWide(snapshot, value)
@@ -339,6 +346,8 @@ class DepthSync:
         self._forget_book()
 
     def _forget_book(self) -> None:
+        if self.synced and self.book.too_wide() is None:
+            self.last = image_of(self.book, self._market)
         self.synced = self.withheld = False
         self._readable_for, self._pause = 0, None
         self.book.clear()

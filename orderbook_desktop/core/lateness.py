@@ -11,9 +11,12 @@ exceeds that, and it was *due* when it would have arrived with the usual delay.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 _NS_A_MS: Final = 1_000_000
+_NS_A_S: Final = 1_000_000_000
+_ACTIVE_EVENTS: Final = 10
 _SPAN_NS: Final = 20_000_000_000
 # The least delays of two spans are one and the same clock's if they differ by less.
 _STANDS_STILL_NS: Final = 1_000_000_000
@@ -102,3 +105,22 @@ class Punctuality:
         if usual_ns is None:
             return now_ns
         return min(now_ns, event_ms * _NS_A_MS + usual_ns)
+
+
+class Activity:
+    """Tells an active market, whose events come more often than once a second, from a quiet one."""
+
+    def __init__(self) -> None:
+        self._arrivals_ns: deque[int] = deque(maxlen=_ACTIVE_EVENTS)
+
+    def take(self, now_ns: int) -> None:
+        """Note an event that arrives at `now_ns`."""
+        self._arrivals_ns.append(now_ns)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the last events came often; the silence since then does not count."""
+        arrivals_ns = self._arrivals_ns
+        if len(arrivals_ns) < _ACTIVE_EVENTS:
+            return False
+        return arrivals_ns[-1] - arrivals_ns[0] <= _ACTIVE_EVENTS * _NS_A_S

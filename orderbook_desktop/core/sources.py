@@ -92,10 +92,14 @@ class BookLook:
     `book` is empty while it is not known; `book.revision` tells whether it changed, and
     `book.horizon` within which prices it is whole: a level beyond is known by itself only, and a
     sum that reaches beyond is a lower bound (`core.horizon`).
+
+    `last` is the last book that was known, where `book` is empty because it was lost. A view may
+    show it, but never as current: it says how old it is (`status`).
     """
 
     book: Book
     status: FeedStatus
+    last: BookImage | None = None
 
 
 class BookSource(Protocol):

@@ -8,8 +8,10 @@ from typing import Final
 
 from orderbook_desktop.core.time_text import age_text
 
-# A book is stale if it is older: no event came, or the events that came are late.
+# A book is stale if it is older: no event came, or the events that came are late. In an active
+# market, events come more often than once a second, and silence is noticed earlier.
 STALE_AFTER_MS: Final = 5_000
+ACTIVE_STALE_AFTER_MS: Final = 3_000
 
 
 class SourceKind(Enum):
@@ -27,6 +29,7 @@ class FeedState(Enum):
     STALE = "stale"
     RECONNECTING = "reconnecting"
     DATABASE_AWAY = "database away"
+    DATABASE_LATE = "direct: database late"
     REPLAY = "replay"
     NOT_TRADED = "not traded"
 
@@ -35,8 +38,11 @@ class FeedState(Enum):
 class FeedStatus:
     """A feed's state as its driver knows it.
 
-    `source` is where the book on screen comes from now; in state DATABASE_AWAY the direct one
-    stands in. `last_received_ns` is when the last event was received, by the clock of the program
+    `source` is where the book on screen comes from now. `stands_in` is whether that is the
+    exchange's own book in place of the recorded one, though `state` is not SYNCED. `is_active` is
+    whether events come more often than once a second.
+
+    `last_received_ns` is when the last event was received, by the clock of the program
     that received it. For a recorded event that may be another computer's clock (ns since the
     epoch, 0: none yet). `detail` is one sentence, or empty. `as_of_ns` is the time up to which the
     book is known (0: never). This is when its last event arrived here, or earlier where that event
@@ -49,6 +55,8 @@ class FeedStatus:
     last_received_ns: int = 0
     detail: str = ""
     as_of_ns: int = 0
+    is_active: bool = False
+    stands_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +64,15 @@ class Badge:
     """What the badge shows: `state` (STALE only where nothing is worse), age, detail.
 
     `age_ms` is the age of the book: the time since its last event was due here, or since the book
-    was asked for if that was later. It is None while there was neither.
+    was asked for if that was later. It is None while there was neither. A book that is not
+    `is_current` may be wrong by now: it is shown dimmed, with the text across it.
     """
 
     state: FeedState
     age_ms: int | None
     text: str
     detail: str
+    is_current: bool = True
 
 
 def badge_for(status: FeedStatus, now_ns: int) -> Badge:
@@ -71,7 +81,11 @@ def badge_for(status: FeedStatus, now_ns: int) -> Badge:
     if news_ns := status.as_of_ns or status.last_received_ns:
         age_ms = max(0, (now_ns - news_ns) // 1_000_000)
     state = status.state
-    if state is FeedState.SYNCED and age_ms is not None and age_ms > STALE_AFTER_MS:
+    longest_ms = ACTIVE_STALE_AFTER_MS if status.is_active else STALE_AFTER_MS
+    is_old = age_ms is not None and age_ms > longest_ms
+    is_current = not is_old and (state is FeedState.SYNCED or status.stands_in)
+    if state is FeedState.SYNCED and is_old:
         state = FeedState.STALE
     text = state.value if age_ms is None else f"{state.value} · {age_text(age_ms)}"
-    return Badge(state, age_ms, text, status.detail)
+    is_history = state is FeedState.REPLAY
+    return Badge(state, age_ms, text, status.detail, is_current or is_history)

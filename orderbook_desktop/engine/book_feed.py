@@ -33,7 +33,7 @@ from orderbook_desktop.core.depth_sync import (
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import EventClock, OddTimes
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, timed
-from orderbook_desktop.core.lateness import Punctuality, UsualDelay
+from orderbook_desktop.core.lateness import Activity, Punctuality, UsualDelay
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import (
     EventStream,
@@ -104,6 +104,7 @@ class BookFeed:
         self._broken_by = ""
         self._last_received_ns = self._as_of_ns = 0
         self._punctuality = Punctuality(usual_delay or UsualDelay())
+        self._activity = Activity()
         self._clock = EventClock()
         self._odd_times = OddTimes()
         self._base_id = 0
@@ -126,10 +127,20 @@ class BookFeed:
         return self._sync.book
 
     @property
+    def last(self) -> BookImage | None:
+        """The last book that was known, while the book is lost; else None."""
+        return self._sync.last
+
+    @property
     def status(self) -> FeedStatus:
         """The state of the feed: how far the book can be trusted now."""
         return FeedStatus(
-            self._state, self._kind, self._last_received_ns, self._detail, self._as_of_ns
+            self._state,
+            self._kind,
+            self._last_received_ns,
+            self._detail,
+            self._as_of_ns,
+            self._activity.is_active,
         )
 
     @property
@@ -170,6 +181,7 @@ class BookFeed:
     def forget(self) -> None:
         """Empty the book, so that the next `run()` starts afresh; cancel the present one first."""
         self._sync.stream_broken()
+        self._sync.last = None
         self._fetching = None
         self.problem = None
         self._set(FeedState.SYNCING, "Connecting.")
@@ -204,9 +216,12 @@ class BookFeed:
         arrived_ns = self._arrival_of(diff)
         if isinstance(outcomes[0], Applied):
             self._punctuality.take(diff.event_ms, diff.received_ns, arrived_ns)
-        # An event of old that comes again makes the book no older.
-        due_ns = self._punctuality.due_ns(diff.event_ms, arrived_ns)
-        self._as_of_ns = max(self._as_of_ns, due_ns)
+            self._activity.take(arrived_ns)
+        if not self._sync.wants_snapshot:
+            # Events that wait make a lost book no younger; an event of old that comes again makes
+            # the book no older.
+            due_ns = self._punctuality.due_ns(diff.event_ms, arrived_ns)
+            self._as_of_ns = max(self._as_of_ns, due_ns)
         if self._sink is not None and not isinstance(outcomes[0], Implausible):
             self._sink.received(diff)
         for outcome in outcomes:

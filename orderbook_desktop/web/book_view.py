@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,7 +36,7 @@ from orderbook_desktop.core.number_format import (
     percent_text,
     step_text,
 )
-from orderbook_desktop.core.status import Badge
+from orderbook_desktop.core.status import Badge, FeedState
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import MAX_EXPONENT, Scale, rounded_units, split_decimal
 from orderbook_desktop.web.channel import Moment
@@ -105,7 +106,12 @@ class BookView:
     @property
     def state_class(self) -> str:
         """The state as the name of a style class."""
-        return self.badge.state.value.replace(" ", "-")
+        return state_class(self.badge.state)
+
+
+def state_class(state: FeedState) -> str:
+    """Return a state as the name of a style class."""
+    return re.sub("[^a-z]+", "-", state.value)
 
 
 def view_of(
@@ -115,7 +121,7 @@ def view_of(
 
     `memory` is that of the earlier views of the same book and step.
     """
-    image = moment.image
+    image = moment.shown
     market = format_of(info, image)
     step_units = _at_scale(step, image.scale)
     ladder = build_ladder(

@@ -106,6 +106,9 @@ class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
     JSON. Times are ms. `age_ms` is the age of the book when the message was made, None before the
     first one. `demo` is true while the market is made up, and absent otherwise.
 
+    `current` is false while the book may be wrong by now, and absent otherwise. While the book is
+    not known, both sides are empty and `last_update_id` is 0.
+
     `known_from` and `known_to` are the prices within which the book is whole (None: no end). A book
     has both, unless it is not known how deep it is known. A diff has both if one of them changed.
     """
@@ -123,6 +126,7 @@ class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
     bids: msgspec.Raw
     asks: msgspec.Raw
     demo: bool = False
+    current: bool = True
     known_from: str | msgspec.UnsetType | None = msgspec.UNSET
     known_to: str | msgspec.UnsetType | None = msgspec.UNSET
 
@@ -215,6 +219,7 @@ def _message(channel: Channel, kind: Literal["book", "diff", "beat"]) -> BookMes
         bids=_NO_LEVELS,
         asks=_NO_LEVELS,
         demo=moment.demo,
+        current=moment.badge.is_current,
     )
 
 

@@ -83,11 +83,13 @@ def _wake(waiting: list[asyncio.Future[None]]) -> None:
 class Moment:
     """The book and how far it can be trusted, from one change to the next.
 
-    `seq` is the moment's number in its channel. `demo` is whether the market is made up.
+    `seq` is the moment's number in its channel. `demo` is whether the market is made up. `image` is
+    the book, empty while it is not known; then `shown` is the last book that was, for people.
     """
 
     seq: int
     image: BookImage
+    shown: BookImage
     badge: Badge
     demo: bool
 
@@ -123,7 +125,7 @@ class Channel:
         self._frames: dict[Hashable, Frame] = {}
         self._memories: dict[int, LadderMemory] = {}
         image = BookImage(info.market, 0, 0, Scale(), _NO_LEVELS, _NO_LEVELS)
-        self._moment = Moment(1, image, self.badge(), is_demo())
+        self._moment = Moment(1, image, image, self.badge(), is_demo())
         # The number of the first moment with the present horizon.
         self.horizon_since = 1
         self.look()
@@ -165,7 +167,8 @@ class Channel:
         badge, demo = self.badge(), self._is_demo()
         if not has_moved and demo == before.demo and _same_words(badge, before.badge):
             return False
-        self._moment = Moment(before.seq + 1, image, badge, demo)
+        shown = image if look.last is None else look.last
+        self._moment = Moment(before.seq + 1, image, shown, badge, demo)
         if image.horizon != before.image.horizon:
             self.horizon_since = self._moment.seq
         self._steps.append(changes)
@@ -177,7 +180,7 @@ class Channel:
 
         A moment that began before a suspension may be sent after it.
         """
-        if self.badge().state is not self._moment.badge.state:
+        if not _same_words(self.badge(), self._moment.badge):
             self.look()
 
     def beat(self) -> None:
@@ -233,4 +236,5 @@ def _changes(old: BookImage, new: BookImage) -> BookChanges | None:
 
 
 def _same_words(badge: Badge, other: Badge) -> bool:
-    return (badge.state, badge.detail) == (other.state, other.detail)
+    words = (badge.state, badge.detail, badge.is_current)
+    return words == (other.state, other.detail, other.is_current)

@@ -121,12 +121,12 @@ class _Pages:
         info = library.find(symbol or library.default_symbol)
         async with self._hub.channel(info, _FIRST_BOOK_S) as channel:
             moment, badge = channel.moment, channel.badge()
-            step = chosen_step(info, moment.image, group)
+            step = chosen_step(info, moment.shown, group)
             memory = channel.ladder_memory(step)
         book = view_of(info, moment, badge, step, memory)
         view = PageView(
             book=book,
-            steps=[step_text(offered, MAX_EXPONENT) for offered in steps_for(info, moment.image)],
+            steps=[step_text(offered, MAX_EXPONENT) for offered in steps_for(info, moment.shown)],
             live=live.value,
             events="/events?" + urlencode({"symbol": info.symbol, "group": book.step}),
             symbols=search_symbols(library.symbols, "")[:_SUGGESTIONS],
@@ -152,7 +152,7 @@ class _Pages:
         info = self._hub.library.find(symbol or self._hub.library.default_symbol)
         seat = self._hub.take_seat(info)
         try:
-            step = chosen_step(info, seat.channel.moment.image, group)
+            step = chosen_step(info, seat.channel.moment.shown, group)
             last_seq = resumed_seq(seat.channel, last_event_id or "")
             encoding = Encoding(gzip=accepts_gzip(accept_encoding))
             form = FragmentsForm(self._templates, step)

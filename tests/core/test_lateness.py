@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from orderbook_desktop.core.lateness import Punctuality, UsualDelay
+from orderbook_desktop.core.lateness import Activity, Punctuality, UsualDelay
 
 MS = 1_000_000
 # The clocks of the exchange and of the reader: true time in ms, and what they say besides.
@@ -160,3 +160,16 @@ def test_streams_of_one_source_share_the_usual_delay() -> None:
     for made in range(30_000, 300_000, 100):
         assert live.late_ms(made, made + 50) < 200
         assert abs(recorded.late_ms(made - 9_000, made + 60) - 9_000) < 200
+
+
+@pytest.mark.parametrize(
+    ("every_ms", "events", "is_active"),
+    [(100, 10, True), (100, 9, False), (999, 30, True), (1_200, 30, False)],
+)
+def test_a_market_is_active_if_its_events_come_more_often_than_once_a_second(
+    every_ms: int, events: int, is_active: bool
+) -> None:
+    activity = Activity()
+    for event in range(events):
+        activity.take(event * every_ms * 1_000_000)
+    assert activity.is_active == is_active

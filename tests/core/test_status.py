@@ -43,7 +43,9 @@ def test_what_is_worse_than_stale_is_said_instead(state: FeedState) -> None:
 
 def test_without_an_event_there_is_no_age() -> None:
     status = FeedStatus(FeedState.SYNCING, SourceKind.DIRECT)
-    assert badge_for(status, NOW_NS) == Badge(FeedState.SYNCING, None, "syncing", "")
+    assert badge_for(status, NOW_NS) == Badge(
+        FeedState.SYNCING, None, "syncing", "", is_current=False
+    )
 
 
 def test_the_age_counts_by_our_own_clock() -> None:
@@ -53,3 +55,28 @@ def test_the_age_counts_by_our_own_clock() -> None:
         status = FeedStatus(FeedState.SYNCED, SourceKind.MONGO, received_ns, "", as_of_ns)
         shown = badge_for(status, NOW_NS)
         assert (shown.state, shown.age_ms) == (FeedState.STALE, STALE_AFTER_MS + 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "stands_in", "is_active", "age_ms", "is_current"),
+    [
+        (FeedState.SYNCED, False, False, 5_000, True),
+        (FeedState.SYNCED, False, False, 5_001, False),
+        (FeedState.SYNCED, False, True, 3_000, True),
+        (FeedState.SYNCED, False, True, 3_001, False),
+        (FeedState.RECONNECTING, False, True, 0, False),
+        (FeedState.SYNCING, False, True, 0, False),
+        (FeedState.NOT_TRADED, False, False, 0, False),
+        # The exchange's own book, in place of the recorded one.
+        (FeedState.SYNCING, True, True, 0, True),
+        (FeedState.DATABASE_AWAY, True, True, 3_000, True),
+        (FeedState.DATABASE_LATE, True, True, 3_001, False),
+        (FeedState.REPLAY, False, False, 10**9, True),
+    ],
+)
+def test_a_book_that_may_be_wrong_is_not_current(
+    state: FeedState, stands_in: bool, is_active: bool, age_ms: int, is_current: bool
+) -> None:
+    as_of_ns = NOW_NS - age_ms * MS
+    status = FeedStatus(state, SourceKind.DIRECT, 0, "", as_of_ns, is_active, stands_in)
+    assert badge_for(status, NOW_NS).is_current == is_current

@@ -13,10 +13,11 @@ import pytest
 
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.core.desk import NoticeAction, NoticeLevel
-from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
 from orderbook_desktop.desk.desk import LiveDesk
 from orderbook_desktop.desk.program import Program
 from orderbook_desktop.exchange.local import Fault, FaultKind
+from orderbook_desktop.system.steady_clock import steady_ns
 from tests.app.conftest import ExchangeThread
 from tests.desk.one_desk import end, one_desk, running
 from tests.leaks import OwnChildren
@@ -360,3 +361,46 @@ async def test_a_bug_in_the_background_is_told(
     async with _desk(settings) as desk:
         await _until(lambda: "ZeroDivisionError" in _texts(desk))
         await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+
+
+@pytest.mark.allows_log(r"WARNING .*")
+async def test_while_the_database_is_frozen_the_exchange_s_book_is_shown_as_late(
+    settings: Settings, own_children: OwnChildren
+) -> None:
+    async with _desk(settings) as desk:
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        frozen = own_children()
+        assert frozen
+        for process in frozen:
+            process.suspend()
+        try:
+            await _until(lambda: desk.source.look().status.state is FeedState.DATABASE_LATE)
+            look = desk.source.look()
+            assert look.status.source is SourceKind.DIRECT
+            assert badge_for(look.status, steady_ns()).is_current
+            before = look.book.last_update_id
+            await _until(lambda: desk.source.look().book.last_update_id > before)
+        finally:
+            for process in frozen:
+                process.resume()
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+
+
+@pytest.mark.allows_log(r"WARNING .*market_sink: BTCUSDT: gap in the recording")
+async def test_the_last_book_stays_through_an_outage(
+    settings: Settings, exchange: ExchangeThread
+) -> None:
+    async with _desk(settings) as desk:
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        exchange.inject(Fault(kind=FaultKind.REFUSE, seconds=2))
+        exchange.inject(Fault(kind=FaultKind.DISCONNECT))
+        await _until(lambda: desk.source.look().book.last_update_id == 0)
+        while (look := desk.source.look()).book.last_update_id == 0:
+            # Neither blank nor current, at any moment of the outage and of the loading after it.
+            assert look.last is not None
+            assert len(look.last.bids.prices) > 0
+            badge = badge_for(look.status, steady_ns())
+            assert not badge.is_current
+            assert badge.age_ms is not None
+            await asyncio.sleep(0.01)
+        assert desk.source.look().last is None

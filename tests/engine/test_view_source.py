@@ -8,9 +8,15 @@ from collections.abc import Callable
 import pytest
 
 from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.events import decode_snapshot
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
-from orderbook_desktop.engine.view_source import LATE_AFTER_NS, ViewSource
+from orderbook_desktop.engine.view_source import (
+    AWAY_AFTER_NS,
+    LATE_AFTER_NS,
+    LATE_FOR_NS,
+    ViewSource,
+)
 
 _SYNCED = FeedState.SYNCED
 _GOOD_TIME_MS = 1_700_000_000_000
@@ -21,6 +27,7 @@ class FakeFeed:
 
     def __init__(self, kind: SourceKind) -> None:
         self.book = Book()
+        self.last: BookImage | None = None
         self.base_id = 0
         self.status = FeedStatus(FeedState.SYNCING, kind)
         self.changed: Callable[[], None] = lambda: None
@@ -32,12 +39,14 @@ class FakeFeed:
         self.base_id = base_id
         text = json.dumps({"lastUpdateId": last_id, "bids": [["1", "1"]], "asks": [["2", "1"]]})
         self.book.load(decode_snapshot(text.encode(), "BTCUSDT", _GOOD_TIME_MS + at_ms))
+        self.last = None
         self.changed()
 
     def lose(self, state: FeedState = FeedState.RECONNECTING) -> None:
         """Lose the book."""
         self.status = FeedStatus(state, self._kind, 1, "The connection broke off.")
         self.base_id = 0
+        self.last = image_of(self.book, "BTCUSDT")
         self.book.clear()
         self.changed()
 
@@ -132,7 +141,7 @@ def test_the_exchanges_book_is_shown_while_the_recorded_one_loads(scene: Scene) 
 
 def test_a_recorded_book_that_never_loads_counts_as_away(scene: Scene) -> None:
     scene.recorded.lose(FeedState.SYNCING)
-    scene.pass_time(LATE_AFTER_NS + 1)
+    scene.pass_time(AWAY_AFTER_NS + 1)
     assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_AWAY)
 
 
@@ -143,12 +152,52 @@ def test_a_recorded_book_from_before_a_gap_is_not_shown(scene: Scene) -> None:
     assert scene.shown == (SourceKind.MONGO, _SYNCED)
 
 
-def test_a_recording_that_lags_counts_as_away_until_it_has_caught_up(scene: Scene) -> None:
+def test_a_recording_that_lags_is_late_until_it_has_kept_up_for_a_while(scene: Scene) -> None:
     scene.live.be(200)
-    scene.pass_time(LATE_AFTER_NS + 1)
-    assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_AWAY)
-    scene.recorded.be(200)
+    scene.pass_time(LATE_AFTER_NS)
     assert scene.shown == (SourceKind.MONGO, _SYNCED)
+    scene.pass_time(1)
+    assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_LATE)
+    status = scene.view.look(scene.kind).status
+    assert status.stands_in
+    assert status.detail.startswith("The database is behind the exchange.")
+    scene.recorded.be(200)
+    scene.pass_time(LATE_FOR_NS - 1)
+    assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_LATE)
+    scene.pass_time(1)
+    assert scene.shown == (SourceKind.MONGO, _SYNCED)
+
+
+def test_each_lateness_counts_anew_so_that_the_view_does_not_flap(scene: Scene) -> None:
+    for last_id in range(200, 230, 10):
+        scene.live.be(last_id)
+        scene.pass_time(LATE_AFTER_NS + 1)
+        scene.recorded.be(last_id)
+        scene.pass_time(LATE_FOR_NS // 2)
+        assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_LATE)
+
+
+def test_the_last_book_stays_while_none_is_known(scene: Scene) -> None:
+    assert scene.view.look(scene.kind).last is None
+    scene.live.lose()
+    look = scene.view.look(scene.kind)
+    assert (look.book.last_update_id, look.status.state) == (0, FeedState.RECONNECTING)
+    assert look.last is not None
+    assert look.last.last_update_id == 120
+
+
+def test_without_the_exchange_another_process_s_last_book_stays(scene: Scene) -> None:
+    scene.set_recording(wanted=False)
+    scene.recorded.be(129)
+    scene.live.lose()
+    scene.recorded.lose(FeedState.SYNCING)
+    look = scene.view.look(scene.kind)
+    assert look.last is not None
+    assert look.last.last_update_id == 129
+    # The exchange's own book was never shown by this view, but it is the last one of a direct view.
+    direct = scene.view.look(SourceKind.DIRECT).last
+    assert direct is not None
+    assert direct.last_update_id == 120
 
 
 def test_a_recording_that_keeps_up_is_never_late(scene: Scene) -> None:
@@ -209,7 +258,7 @@ def test_another_process_s_recording_that_ended_is_left(scene: Scene) -> None:
     scene.set_recording(wanted=False)
     scene.recorded.be(129)
     scene.live.be(300)
-    scene.pass_time(LATE_AFTER_NS + 1)
+    scene.pass_time(AWAY_AFTER_NS + 1)
     assert scene.shown == (SourceKind.DIRECT, _SYNCED)
 
 
@@ -221,8 +270,8 @@ def test_book_and_status_belong_together_whenever_it_becomes_late(
     scene.now_ns += LATE_AFTER_NS - 2
     scene.ns_a_reading = ns_a_reading
     shown = [scene.shown for _ in range(9)]
-    assert set(shown) <= {(SourceKind.MONGO, _SYNCED), (SourceKind.DIRECT, FeedState.DATABASE_AWAY)}
-    assert shown[-1] == (SourceKind.DIRECT, FeedState.DATABASE_AWAY)
+    assert set(shown) <= {(SourceKind.MONGO, _SYNCED), (SourceKind.DIRECT, FeedState.DATABASE_LATE)}
+    assert shown[-1] == (SourceKind.DIRECT, FeedState.DATABASE_LATE)
 
 
 @pytest.mark.parametrize("looks", [0, 1, 50])
@@ -235,7 +284,7 @@ def test_to_look_changes_nothing(scene: Scene, looks: int) -> None:
         scene.pass_time(LATE_AFTER_NS // 3)
     assert scene.shown == (SourceKind.MONGO, _SYNCED)
     scene.pass_time(LATE_AFTER_NS // 3)
-    assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_AWAY)
+    assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_LATE)
 
 
 def test_a_recorded_book_is_not_late_before_it_is_followed(scene: Scene) -> None:
@@ -243,5 +292,5 @@ def test_a_recorded_book_is_not_late_before_it_is_followed(scene: Scene) -> None
     scene.pass_time(1_000 * LATE_AFTER_NS)
     scene.view.recorded_feed_starts()
     assert scene.shown == (SourceKind.DIRECT, FeedState.SYNCING)
-    scene.pass_time(LATE_AFTER_NS + 1)
+    scene.pass_time(AWAY_AFTER_NS + 1)
     assert scene.shown == (SourceKind.DIRECT, FeedState.DATABASE_AWAY)

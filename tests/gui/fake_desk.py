@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 
 from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.desk import NextAttempt, Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
@@ -56,17 +57,19 @@ class FakeSource:
     def __init__(self, market: str) -> None:
         self.market = market
         self.book = Book()
+        self.last: BookImage | None = None
         self.status = FeedStatus(FeedState.SYNCING, SourceKind.MONGO)
         self._next_id = 1_001
 
     def look(self) -> BookLook:
-        return BookLook(self.book, self.status)
+        return BookLook(self.book, self.status, self.last)
 
     def load(self, bids: Pairs, asks: Pairs, depth: int | None = 100_000) -> None:
         """Load the answer to a request for `depth` levels; None: it is not known how deep it is."""
         payload = {"lastUpdateId": self._next_id - 1, "bids": bids, "asks": asks}
         snapshot = decode_snapshot(json.dumps(payload).encode(), self.market, EVENT_MS)
         self.book.load(snapshot if depth is None else answered(snapshot, depth))
+        self.last = None
         self.status = replace(self.status, state=FeedState.SYNCED, last_received_ns=NOW_NS)
 
     def apply(self, bids: Pairs, asks: Pairs) -> None:
@@ -83,9 +86,16 @@ class FakeSource:
         self.book.apply(decode_diff(json.dumps(payload).encode()))
 
     def lose(self, state: FeedState, detail: str = "") -> None:
-        """Forget the book, as a driver does on a gap."""
+        """Lose the book, as a driver does on a gap; the last one can still be shown."""
+        if self.book.last_update_id:
+            self.last = image_of(self.book, self.market)
         self.book.clear()
         self.status = replace(self.status, state=state, detail=detail)
+
+    def be_unknown(self, state: FeedState, detail: str = "") -> None:
+        """Be as before the first book."""
+        self.lose(state, detail)
+        self.last = None
 
 
 class TurningSource(FakeSource):

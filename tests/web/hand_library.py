@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
 from orderbook_desktop.core.library import NotOffered
 from orderbook_desktop.core.sources import BookLook
@@ -28,11 +29,12 @@ class HandBook:
         self.market = market
         self.book = Book()
         self.status = FeedStatus(FeedState.SYNCING, SourceKind.DIRECT, 0, "Loading the book.")
+        self.last: BookImage | None = None
         self.loans = 0
         self._id = 0
 
     def look(self) -> BookLook:
-        return BookLook(self.book, self.status)
+        return BookLook(self.book, self.status, self.last)
 
     def load(self, bids: Pairs, asks: Pairs, depth: int | None = 100_000) -> None:
         """Load the answer to a request for `depth` levels; None: it is not known how deep it is."""
@@ -40,6 +42,7 @@ class HandBook:
         payload = json.dumps({"lastUpdateId": self._id, "bids": bids, "asks": asks})
         snapshot = decode_snapshot(payload.encode(), self.market, 1_700_000_000_000)
         self.book.load(snapshot if depth is None else answered(snapshot, depth))
+        self.last = None
         self.status = FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, steady_ns())
 
     def change(self, bids: Pairs = (), asks: Pairs = ()) -> None:
@@ -50,9 +53,16 @@ class HandBook:
         self.book.apply(decode_diff(payload.encode()))
 
     def lose(self, detail: str) -> None:
-        """Make the book unknown."""
+        """Lose the book; the last one can still be shown."""
+        if self.book.last_update_id:
+            self.last = image_of(self.book, self.market)
         self.book.clear()
         self.status = FeedStatus(FeedState.RECONNECTING, SourceKind.DIRECT, NOW_NS, detail)
+
+    def be_unknown(self, detail: str) -> None:
+        """Be as before the first book."""
+        self.lose(detail)
+        self.last = None
 
     def close(self) -> None:
         self.loans -= 1

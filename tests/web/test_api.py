@@ -279,7 +279,7 @@ async def test_a_page_says_whether_the_book_was_known_when_it_was_made(
     client: httpx.AsyncClient, library: HandLibrary
 ) -> None:
     assert " data-known\n" in (await client.get("/")).text
-    library.books["ETHUSDT"].lose("Connecting.")
+    library.books["ETHUSDT"].be_unknown("Connecting.")
     assert "data-known" not in (await client.get("/?symbol=ETHUSDT")).text
 
 

@@ -104,7 +104,7 @@ async def test_what_the_ladder_remembers_is_shared_by_its_viewers(library: HandL
 
 
 async def test_an_unknown_book_has_empty_rows_and_no_chart(library: HandLibrary) -> None:
-    library.btc.lose("The connection was lost.")
+    library.btc.be_unknown("The connection was lost.")
     view = _view(library)
     assert {row.price for row in view.asks + view.bids} == {""}
     assert (view.mid, view.spread, view.imbalance, view.chart.bids) == ("", "", None, "")
@@ -128,7 +128,7 @@ async def test_sizes_have_equal_places_before_the_lot_is_known(
     library.btc.load([("100.01", sizes[0])], [("100.03", sizes[1])])
     view = _view(library, info=replace(BTC, step_size=0))
     assert (view.bids[0].size, view.asks[-1].size) == shown
-    library.btc.lose("The connection was lost.")
+    library.btc.be_unknown("The connection was lost.")
     assert _view(library, info=replace(BTC, step_size=0)).size_places == 0
 
 

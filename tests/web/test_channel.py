@@ -327,3 +327,21 @@ async def test_a_stream_says_how_deep_the_book_is_known_and_when_that_changes(
     whole = _message(channel, third)
     assert whole["kind"] == "book"
     assert "knownFrom" not in whole
+
+
+async def test_a_lost_book_is_empty_for_programs_and_stays_for_people(
+    channel: Channel, book: HandBook
+) -> None:
+    book.load([("9.5", "1")], [("9.75", "1")])
+    channel.look()
+    assert "current" not in _message(channel, None)
+    known = channel.moment.image
+    book.lose("The connection was lost.")
+    channel.look()
+    message = _message(channel, None)
+    assert (message["lastUpdateId"], message["bids"], message["current"]) == (0, [], False)
+    assert channel.moment.shown.last_update_id == known.last_update_id
+    assert channel.moment.shown.bids.prices.tolist() == known.bids.prices.tolist()
+    book.load([("9.5", "2")], [("9.75", "1")])
+    channel.look()
+    assert channel.moment.shown is channel.moment.image

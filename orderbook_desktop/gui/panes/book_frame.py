@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import EMPTY, Levels
@@ -22,6 +23,7 @@ class BookFrame:
     `bids` and `asks` are empty while the book is unknown. `problem` is a sentence if the book
     cannot be read, else empty. `event_ms` is 0 while no event is known. `horizon` are the prices
     within which the book is whole, at the scale of `format`; None: it is not known how deep.
+    `is_lost` is whether this is the last book that was known, as the present one is unknown.
     """
 
     symbol: SymbolInfo
@@ -33,6 +35,7 @@ class BookFrame:
     event_ms: int
     horizon: Horizon | None
     problem: str = ""
+    is_lost: bool = False
 
     @property
     def has_levels(self) -> bool:
@@ -51,6 +54,8 @@ class Message:
 def read_frame(symbol: SymbolInfo, look: BookLook) -> BookFrame:
     """Return the frame for `look`; if its book can't be read, the frame has a `problem`."""
     book = look.book
+    if look.last is not None:
+        return _lost_frame(symbol, look.status, look.last)
     bids = asks = _NO_LEVELS
     problem = ""
     try:
@@ -70,6 +75,20 @@ def read_frame(symbol: SymbolInfo, look: BookLook) -> BookFrame:
     )
 
 
+def _lost_frame(symbol: SymbolInfo, status: FeedStatus, last: BookImage) -> BookFrame:
+    return BookFrame(
+        symbol,
+        status,
+        market_format(symbol, last.scale, last.bids, last.asks),
+        last.bids,
+        last.asks,
+        last.last_update_id,
+        last.event_ms,
+        last.horizon,
+        is_lost=True,
+    )
+
+
 def message_of(frame: BookFrame) -> Message | None:
     """Return the message to show in place of the book; None if there is a book to show."""
     name = frame.symbol.symbol
@@ -83,6 +102,7 @@ def message_of(frame: BookFrame) -> Message | None:
         FeedState.STALE: f"The book of {name} is empty",
         FeedState.RECONNECTING: f"Reconnecting to {name}",
         FeedState.DATABASE_AWAY: "The database is away",
+        FeedState.DATABASE_LATE: "The database is late",
         FeedState.REPLAY: f"Nothing of {name} was recorded here",
         FeedState.NOT_TRADED: f"The exchange doesn't trade {name}",
     }

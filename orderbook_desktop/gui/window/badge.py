@@ -23,6 +23,7 @@ _EXPLANATIONS: Final = {
     FeedState.STALE: "No event has come for a while, or events come late; the book is out of date.",
     FeedState.RECONNECTING: "The stream was lost and is being opened again.",
     FeedState.DATABASE_AWAY: "The database cannot be reached; the direct source stands in.",
+    FeedState.DATABASE_LATE: "The database is behind the exchange; the direct source stands in.",
     FeedState.REPLAY: "This is recorded history.",
     FeedState.NOT_TRADED: "The exchange has no book of this symbol.",
 }
@@ -105,6 +106,7 @@ class StateBadge(QWidget):
             FeedState.STALE: theme.caution,
             FeedState.RECONNECTING: theme.trouble,
             FeedState.DATABASE_AWAY: theme.trouble,
+            FeedState.DATABASE_LATE: theme.caution,
             FeedState.NOT_TRADED: theme.trouble,
         }[self._badge.state]
 
@@ -137,6 +139,11 @@ def _draw_glyph(painter: QPainter, state: FeedState, box: QRectF, colour: QColor
         case FeedState.RECONNECTING:
             painter.drawPolygon(QPolygonF([box.bottomLeft(), box.bottomRight(), _top(box)]))
         case FeedState.DATABASE_AWAY:
+            painter.drawRect(inner)
+        case FeedState.DATABASE_LATE:
+            left = QRectF(inner.left(), inner.top(), inner.width() / 2, inner.height())
+            painter.fillRect(left, colour)
+            painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRect(inner)
         case FeedState.REPLAY:
             right = QPointF(box.right(), box.center().y())

@@ -136,10 +136,7 @@ class DeskBridge(QObject):
 
     def _look_at_age(self, status: FeedStatus, now_ns: int) -> None:
         badge = badge_for(status, now_ns)
-        if self._badge is None or (badge.text, badge.detail) != (
-            self._badge.text,
-            self._badge.detail,
-        ):
+        if self._badge is None or _words(badge) != _words(self._badge):
             self._badge = badge
             self.badge_changed.emit(badge)
 
@@ -161,3 +158,7 @@ class DeskBridge(QObject):
             known = changes if book.last_update_id else 0
             self.rate_changed.emit(round(known * 1e9 / passed_ns))
         self._rate_of, self._rate_since_ns, self._rate_revision = book, now_ns, book.revision
+
+
+def _words(badge: Badge) -> tuple[str, str, bool]:
+    return badge.text, badge.detail, badge.is_current

@@ -24,7 +24,7 @@ from orderbook_desktop.core.status import Badge
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.actions import Action, Choice, Command, Switch
 from orderbook_desktop.gui.dialogs.welcome import WelcomePanel
-from orderbook_desktop.gui.panes.book_frame import BookFrame
+from orderbook_desktop.gui.panes.book_frame import BookFrame, message_of
 from orderbook_desktop.gui.panes.pane import PaneMaker
 from orderbook_desktop.gui.parts import size_on_screen
 from orderbook_desktop.gui.preferences import Preferences
@@ -35,6 +35,7 @@ from orderbook_desktop.gui.window.leaving import Leaving
 from orderbook_desktop.gui.window.notice_bar import NoticeBar
 from orderbook_desktop.gui.window.status_line import StatusLine
 from orderbook_desktop.gui.window.top_bar import TopBar
+from orderbook_desktop.gui.window.veil import Veil
 from orderbook_desktop.gui.window.window_dialogs import WindowDialogs
 from orderbook_desktop.system.bundle import resource_path
 from orderbook_desktop.system.steady_clock import steady_ns
@@ -182,6 +183,7 @@ class MainWindow(QMainWindow):
         column.addWidget(self._splitter, 1)
         column.addWidget(self.status_line)
         self.setCentralWidget(middle)
+        self.veil = Veil(self._splitter, self.themes.theme, middle)
         self._focus_first_pane()
 
     def _connect(self) -> None:
@@ -203,6 +205,7 @@ class MainWindow(QMainWindow):
         self.notice_bar.retried.connect(self._desk.retry)
         self.notice_bar.left.connect(self._focus_first_pane)
         self.themes.changed.connect(self.top_bar.badge.set_theme)
+        self.themes.changed.connect(self.veil.set_theme)
         self._describer.timeout.connect(self._describe)
         self._describer.timeout.connect(self._show_disk)
 
@@ -271,6 +274,7 @@ class MainWindow(QMainWindow):
         self.top_bar.grouping_box.set_frame(frame)
         for pane in self.panes:
             pane.set_frame(frame)
+        self.veil.show_book(has_book=message_of(frame) is None, is_lost=frame.is_lost)
         self.status_line.show_frame(frame)
 
     def _show_desk(self) -> None:
@@ -299,6 +303,7 @@ class MainWindow(QMainWindow):
 
     def _show_badge(self, badge: Badge) -> None:
         self.top_bar.badge.set_badge(badge)
+        self.veil.show_badge(badge)
         if self.welcome is not None:
             # The text of the welcome depends on whether there is a book.
             self.welcome.show_desk()
@@ -346,7 +351,8 @@ class MainWindow(QMainWindow):
     def _describe(self) -> None:
         """Update the panes' spoken descriptions, at a pace at which a person can listen."""
         for pane in self.panes:
-            pane.setAccessibleDescription(pane.summary())
+            said = [self.veil.text, pane.summary()]
+            pane.setAccessibleDescription(". ".join(filter(None, said)))
 
     def _show_in_quote(self, wanted: bool) -> None:
         self._preferences.shows_quote = wanted

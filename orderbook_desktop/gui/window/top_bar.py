@@ -22,8 +22,8 @@ from orderbook_desktop.gui.window.menus import COARSER, FIND_SYMBOL, FINER, RECO
 # Below these widths, in pixels for text of the usual size, the bar leaves out captions, then words,
 # then the source switch, which the menu has, too. So there is always room for the badge.
 _COMPACT_BELOW: Final = 1_000
-_NARROW_BELOW: Final = 840
-_TIGHT_BELOW: Final = 760
+_NARROW_BELOW: Final = 860
+_TIGHT_BELOW: Final = 800
 _SYMBOL_WIDTH: Final = 110
 _NARROW_SYMBOL_WIDTH: Final = 96
 _WIDEST_SYMBOL: Final = 240

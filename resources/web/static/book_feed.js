@@ -86,7 +86,11 @@ export class BookFeed {
   take(message) {
     this.heardAt = Date.now();
     const fits = message.run === this.run && message.from === this.seq;
-    if (message.kind === "book") {
+    // A book that is lost is empty; the last one that was known stays, and is not current.
+    const isLost = message.kind === "book" && Number(message.lastUpdateId) === 0;
+    if (isLost) {
+      message.lastUpdateId = this.lastUpdateId ?? message.lastUpdateId;
+    } else if (message.kind === "book") {
       this.bids = new Side(message.bids, -1n);
       this.asks = new Side(message.asks, 1n);
     } else if (!fits) {
@@ -96,13 +100,14 @@ export class BookFeed {
       for (const pair of message.bids) this.bids.set(pair);
       for (const pair of message.asks) this.asks.set(pair);
     }
-    if (message.kind === "book" || "knownFrom" in message) {
+    if ((message.kind === "book" && !isLost) || "knownFrom" in message) {
       this.bids.setEdge(message.knownFrom);
       this.asks.setEdge(message.knownTo);
     }
     const { run, seq, status, detail, lastUpdateId, ageMs, demo } = message;
     const bornAt = ageMs === null ? null : this.heardAt - ageMs;
-    Object.assign(this, { run, seq, status, detail, lastUpdateId, bornAt, demo });
+    const current = message.current !== false && !isLost;
+    Object.assign(this, { run, seq, status, detail, lastUpdateId, bornAt, demo, current });
     this.changed();
   }
 }

@@ -14,6 +14,10 @@ function lost() {
   document.getElementById("badge").className = "badge reconnecting";
   document.getElementById("state").textContent = "reconnecting";
   announce("reconnecting");
+  for (const part of document.querySelectorAll(".ladder, .chart")) {
+    part.classList.add("old");
+    part.dataset.age = "reconnecting";
+  }
 }
 
 document.addEventListener("htmx:sse:before:connection", (event) => {

@@ -24,6 +24,13 @@ export function share(percent) {
   return `${percent.toFixed(size >= 1 ? 2 : size >= 0.01 ? 3 : 5)} %`;
 }
 
+// The text of an age, rounded down, as in the window.
+export function ageText(seconds) {
+  if (seconds < 10) return `${(Math.floor(seconds * 10) / 10).toFixed(1)} s`;
+  if (seconds < 120) return `${Math.floor(seconds)} s`;
+  return seconds < 7200 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`;
+}
+
 export function decimal(value, places) {
   const digits = value.toString().padStart(EXPONENT + 1, "0");
   const fraction = digits.slice(-EXPONENT).replace(/0+$/, "").padEnd(places, "0");

@@ -7,7 +7,7 @@ import { depthChart } from "./depth_chart.js";
 import { AT_LEAST, sideText } from "./known_depth.js";
 import { groups, put, show } from "./ladder.js";
 import { LadderMemory } from "./ladder_memory.js";
-import { decimal, rounded, share, short, units } from "./numbers.js";
+import { ageText, decimal, rounded, share, short, units } from "./numbers.js";
 
 const AGE_EVERY_MS = 1_000;
 const ASK_EVERY_MS = 3_000;
@@ -41,6 +41,8 @@ function draw() {
   // Until the first book comes, the page shows the book that the server rendered.
   if (feed.run || feed.lost) drawState();
   if (!feed.run) return;
+  // Until a book is known, the page shows the last one that the server knew.
+  if (!Number(feed.lastUpdateId) && book.dataset.known !== undefined) return;
   if (reloadIncomplete(form, feed.lastUpdateId > 0)) return;
   showDemo(feed.demo);
   const askRows = groups(feed.asks, step, LadderMemory.rows);
@@ -61,11 +63,12 @@ function draw() {
 function drawState() {
   const state = feed.lost ? "reconnecting" : feed.status;
   const badge = by("badge");
-  const classes = `badge ${state.replace(" ", "-")}`;
+  const classes = `badge ${state.replace(/[^a-z]+/g, "-")}`;
   if (badge.className !== classes) badge.className = classes;
   put(by("state"), state);
   put(by("detail"), feed.lost ? "The connection to the server is lost." : feed.detail);
   announce(state);
+  drawAge();
 }
 
 // With `least` a total is only a lower bound, so the sides can't be compared.
@@ -110,8 +113,16 @@ function capitalized(text) {
 }
 
 function drawAge() {
+  if (!feed.run && !feed.lost) return;
   const age = feed.bornAt === null ? null : Math.max(0, Date.now() - feed.bornAt) / 1000;
   put(by("age"), age === null ? "" : age < 2 ? "live" : `${ages.format(age)} s ago`);
+  const state = feed.lost ? "reconnecting" : feed.status;
+  const words = age === null ? state : `${state} · ${ageText(age)}`;
+  const isOld = feed.lost || !feed.current;
+  for (const part of book.querySelectorAll(".ladder, .chart")) {
+    part.classList.toggle("old", isOld);
+    if (isOld) part.dataset.age = words;
+  }
 }
 
 // A restarted server may require another token, and its refusal page says so. Other refusals may

@@ -18,7 +18,7 @@ def test_a_book_has_no_message(desk: FakeDesk) -> None:
 
 @pytest.mark.parametrize("state", list(FeedState))
 def test_every_state_of_an_empty_book_has_a_message(desk: FakeDesk, state: FeedState) -> None:
-    desk.source.lose(state, "A sentence about it.")
+    desk.source.be_unknown(state, "A sentence about it.")
     message = message_of(frame_of(desk))
     assert message is not None
     assert message.title
@@ -28,7 +28,7 @@ def test_every_state_of_an_empty_book_has_a_message(desk: FakeDesk, state: FeedS
 def test_the_first_connection_is_not_a_reconnection(desk: FakeDesk) -> None:
     titles = []
     for _ in range(2):
-        desk.source.lose(FeedState.RECONNECTING, "No network.")
+        desk.source.be_unknown(FeedState.RECONNECTING, "No network.")
         message = message_of(frame_of(desk))
         assert message is not None
         titles.append(message.title)

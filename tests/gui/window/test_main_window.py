@@ -16,7 +16,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, Appearance
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.conftest import OpenWindow
-from tests.gui.fake_desk import BTC, FakeDesk, FakeSource, MovingMarket
+from tests.gui.fake_desk import BTC, NOW_NS, FakeDesk, FakeSource, MovingMarket
 from tests.gui.pane_of import chart_of, ladder_of
 from tests.gui.pixels import colours_of
 
@@ -37,6 +37,14 @@ def fills_of(window: MainWindow) -> set[int]:
         for share in (0.13, 0.26, 0.32, 0.45)
     }
     return colours & colours_of(image.copy(0, 60, image.width(), image.height() - 60))
+
+
+def fills_in(window: MainWindow) -> int:
+    """Return the number of pixels on screen that the curves fill."""
+    image = window.grab().toImage()
+    fills = {DARK.tint(colour, 0.26).rgb() for colour in (DARK.bid, DARK.ask)}
+    places = ((x, y) for x in range(0, image.width(), 4) for y in range(0, image.height(), 4))
+    return sum(image.pixelColor(x, y).rgb() in fills for x, y in places)
 
 
 def test_shows_a_moving_book(window: MainWindow, desk: FakeDesk, qtbot: QtBot) -> None:
@@ -81,16 +89,48 @@ def test_slash_finds_a_symbol(window: MainWindow) -> None:
 
 
 @pytest.mark.parametrize("state", list(FeedState))
-def test_a_lost_book_is_off_the_screen_at_once(
+def test_a_book_that_was_never_known_is_a_sentence(
+    window: MainWindow, desk: FakeDesk, state: FeedState
+) -> None:
+    desk.source.be_unknown(state, "The reason.")
+    window.bridge.look()
+    assert window.top_bar.badge.text.startswith(state.value) or state is FeedState.RECONNECTING
+    assert fills_of(window) == set()
+    assert ladder_of(window).summary().endswith("The reason.")
+    assert not window.veil.isVisible()
+
+
+@pytest.mark.parametrize(
+    "state", [FeedState.SYNCING, FeedState.SYNCED, FeedState.RECONNECTING, FeedState.NOT_TRADED]
+)
+def test_a_lost_book_stays_dimmed_with_its_age_across_it(
     window: MainWindow, desk: FakeDesk, state: FeedState
 ) -> None:
     MovingMarket(BTC, desk.source)
     window.bridge.look()
+    assert not window.veil.isVisible()
+    bright = fills_in(window)
     desk.source.lose(state, "The reason.")
     window.bridge.look()
-    assert window.top_bar.badge.text.startswith(state.value)
-    assert fills_of(window) == set()
-    assert ladder_of(window).summary().endswith("The reason.")
+    assert window.veil.isVisible()
+    assert window.veil.text == window.top_bar.badge.text == f"{state.value} · 0.2 s"
+    assert ladder_of(window).scene is not None
+    assert fills_in(window) < bright // 100
+    window._describe()
+    assert chart_of(window).accessibleDescription().startswith(f"{state.value} · 0.2 s")
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    window.bridge.look()
+    assert not window.veil.isVisible()
+
+
+def test_a_silent_book_is_dimmed(window: MainWindow, desk: FakeDesk) -> None:
+    MovingMarket(BTC, desk.source)
+    for age_ms, is_dimmed in ((2_900, False), (3_100, True), (200, False)):
+        as_of_ns = NOW_NS + 200_000_000 - age_ms * 1_000_000
+        desk.source.status = replace(desk.source.status, as_of_ns=as_of_ns, is_active=True)
+        desk.revision += 1
+        window.bridge.look()
+        assert window.veil.isVisible() == is_dimmed
 
 
 def test_switches_command_the_desk(window: MainWindow, desk: FakeDesk) -> None:

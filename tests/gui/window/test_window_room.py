@@ -40,7 +40,7 @@ def open_first(qapp: QApplication, qtbot: QtBot, preferences: Preferences) -> It
         window.finish_close()
 
 
-@pytest.mark.parametrize("width", [640, 759, 760, 839, 840, 999, 1_000])
+@pytest.mark.parametrize("width", [640, 799, 800, 859, 860, 999, 1_000])
 def test_the_bar_has_room_for_the_longest_words(open_first: Open, width: int) -> None:
     desk = FakeDesk(PEPE.info)
     MovingMarket(PEPE, desk.source)

@@ -86,7 +86,7 @@ def test_no_curve_strikes_the_legend_through(chart: DepthChart, desk: FakeDesk) 
 
 
 def test_without_a_book_there_is_a_message_and_no_curve(deep: DepthChart, desk: FakeDesk) -> None:
-    desk.source.lose(FeedState.SYNCING, "Fetching a snapshot.")
+    desk.source.be_unknown(FeedState.SYNCING, "Fetching a snapshot.")
     deep.set_frame(frame_of(desk))
     assert deep.scene is None
     assert deep.summary() == "Syncing BTC/USDT. Fetching a snapshot."

@@ -158,7 +158,7 @@ def test_texts_fit_their_columns(
 
 
 def test_without_a_book_there_is_a_message_and_no_row(small: DepthLadder, desk: FakeDesk) -> None:
-    desk.source.lose(FeedState.RECONNECTING, "The connection was lost.")
+    desk.source.be_unknown(FeedState.RECONNECTING, "The connection was lost.")
     small.set_frame(frame_of(desk))
     assert small.scene is None
     assert small.summary() == "Reconnecting to BTC/USDT. The connection was lost."
