@@ -130,6 +130,41 @@ LedgerEntry = SegmentEntry | Loose
 Operation = Insert | LedgerEntry
 
 
+class StoredTimes:
+    """The stored times of events that another recorder stored before, and dated differently.
+
+    A segment takes its times from the stored events, as its readers do.
+    """
+
+    def __init__(self) -> None:
+        self._times: dict[str, dict[int, int]] = {}
+
+    def note(self, event: Insert, stored_ms: int) -> None:
+        """Take note of the stored time of an event."""
+        if stored_ms != event.event_ms:
+            self._times.setdefault(event.market, {})[event.final_id] = stored_ms
+
+    def dated(self, entry: LedgerEntry) -> LedgerEntry:
+        """Return `entry` with the stored time of its event. Call it in the order of the entries."""
+        if not self._times:
+            return entry
+        match entry:
+            case Extend(segment, _, final_id):
+                stored_ms = self._stored(segment, final_id)
+                return entry if stored_ms is None else replace(entry, event_ms=stored_ms)
+            case Checkpoint(segment, book):
+                stored_ms = self._stored(segment, book.update_id)
+                if stored_ms is not None:
+                    return replace(entry, base=replace(book, event_ms=stored_ms))
+        return entry
+
+    def _stored(self, segment: OpenSegment, final_id: int) -> int | None:
+        times = self._times.get(segment.state.market, {})
+        for passed in [known for known in times if known < final_id]:
+            del times[passed]
+        return times.get(final_id)
+
+
 def storable(detail: str) -> str:
     """Return `detail` as text for a database and a log: it may quote bytes of an exchange."""
     return detail[:_LONGEST_DETAIL].encode("utf-8", "replace").decode()

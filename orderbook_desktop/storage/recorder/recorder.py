@@ -19,7 +19,12 @@ from orderbook_desktop.storage.failures import Activity, until_it_works
 from orderbook_desktop.storage.recorder.event_log import EventLog
 from orderbook_desktop.storage.recorder.ledger import LEDGER_TIMES, Ledger, LedgerTimes
 from orderbook_desktop.storage.recorder.market_sink import MarketSink
-from orderbook_desktop.storage.recorder.pending import Operation, PendingWrites, stream_of
+from orderbook_desktop.storage.recorder.pending import (
+    Operation,
+    PendingWrites,
+    StoredTimes,
+    stream_of,
+)
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.event_writer import Insert, Outcome, UnstorableAmong
 from orderbook_desktop.system.tasks import set_within
@@ -91,6 +96,7 @@ class Recorder:
             now,
         )
         self._sinks: dict[Stream, MarketSink] = {}
+        self._stored_times = StoredTimes()
         self._jobs: list[asyncio.Task[None]] = []
         self._batch_size = _OPERATIONS_A_BATCH
         self._batch_at = float("-inf")
@@ -280,7 +286,9 @@ class Recorder:
         if isinstance(operation, Insert) or not self._accepts(stream):
             self._pending.forget(operation)
         else:
-            self._ledger.take(operation)
+            self._ledger.take(self._stored_times.dated(operation))
+        if isinstance(operation, Insert) and operation in outcome.repeated:
+            self._stored_times.note(operation, outcome.repeated[operation])
         if isinstance(operation, Insert) and self._accepts(stream):
             self._count(operation, now_ns, is_repeated=operation in outcome.repeated)
 
@@ -312,7 +320,7 @@ class Recorder:
             elif isinstance(operation, Insert) or stream in behind or not self._accepts(stream):
                 self._pending.forget(operation)
             else:
-                self._ledger.take(operation)
+                self._ledger.take(self._stored_times.dated(operation))
         for stream in behind:
             lost = counted(self._pending.events_of(stream), "event")
             self._end_where_it_is(stream, f"{lost} could not be written before the end.")

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import level_texts
 from orderbook_desktop.core.streams import DEPTH, MarketEvent, Stream, StreamKind
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_sum
+from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_of, event_sum
 
 if TYPE_CHECKING:
     from pymongo.errors import BulkWriteError
@@ -86,10 +87,11 @@ class UnstorableAmong(DatabaseError):
 class Outcome:
     """The result of an insert: all events are stored, except the `refused` ones.
 
-    The `repeated` events had been stored before by another recorder.
+    The `repeated` events had been stored before by another recorder; each has the time (ms) that is
+    stored, since two connections may date an event differently.
     """
 
-    repeated: frozenset[Insert] = frozenset()
+    repeated: Mapping[Insert, int] = field(default_factory=dict)
     refused: Mapping[Insert, RecordingConflict | UnstorableEvent] = field(default_factory=dict)
 
 
@@ -123,7 +125,7 @@ class EventWriter:
         return Outcome()
 
     async def _compare(self, events: Sequence[Insert], error: BulkWriteError) -> Outcome:
-        repeated: set[Insert] = set()
+        repeated: dict[Insert, int] = {}
         refused: dict[Insert, RecordingConflict | UnstorableEvent] = {}
         for market in {event.market for event in events}:
             mine = [event for event in events if event.market == market]
@@ -137,8 +139,8 @@ class EventWriter:
                     refused[event] = RecordingConflict(market, event.final_id)
                 elif document["received_ns"] != event.received_ns:
                     # Else it is our own event, and only the acknowledgement was lost.
-                    repeated.add(event)
-        return Outcome(frozenset(repeated), refused)
+                    repeated[event] = _stored_ms(document, event)
+        return Outcome(repeated, refused)
 
     async def _stored(self, market: str, ids: list[int]) -> dict[int, Document]:
         query = {"market": market, "u": {"$in": ids}}
@@ -161,6 +163,14 @@ def _same(document: Document, event: Insert) -> bool:
     if payload == event.payload:
         return True
     return document["U"] == event.first_id and level_texts(payload) == level_texts(event.payload)
+
+
+def _stored_ms(document: Document, event: Insert) -> int:
+    """Return the time of the stored event; that of `event` if the stored one is damaged."""
+    try:
+        return event_of(document).event_ms
+    except MalformedMessage:
+        return event.event_ms
 
 
 def _document(event: Insert) -> Document:

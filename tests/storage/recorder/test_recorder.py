@@ -555,6 +555,38 @@ async def test_two_recorders_of_one_market_agree(server: ServerThread, database:
     assert [one["event_count"] for one in segments] == [200, 200]
 
 
+async def test_a_segment_takes_its_times_from_the_stored_events(
+    server: ServerThread, database: Database
+) -> None:
+    """Two connections may date an event a millisecond apart, and only one of both is stored."""
+    second = Database(database.name)
+    second.connect(server.dsn)
+    tape = Tape(step_ms=900)
+    async with running(Recorder(database)) as one, running(Recorder(second)) as two:
+        first, other = started(one, tape), started(two, tape)
+        for number in range(150):
+            diff = tape.diff()
+            payload = diff.payload.replace(b'"E":%d' % diff.event_ms, b'"E":%d' % (tape.now_ms + 2))
+            later = decode_diff(payload, diff.received_ns + 5)
+            if number % 2:
+                first.diffs(diff)
+                await until_written(one)
+                other.diffs(later)
+            else:
+                other.diffs(later)
+                await until_written(two)
+                first.diffs(diff)
+        await until_written(one)
+        await until_written(two)
+        sinks = [one.sink(tape.market), two.sink(tape.market)]
+    second.close()
+    assert [sink.counts.repeated for sink in sinks] == [75, 75]
+    stored = [one["event_ms"] for one in await events_of(database)]
+    for segment in await segments_of(database):
+        assert (segment["first_event_ms"], segment["last_event_ms"]) == (stored[0], max(stored))
+    assert (await verify(database, tape.market)).fault is None
+
+
 async def test_a_recorder_that_never_started_closes(database: Database) -> None:
     recorder = Recorder(database)
     recorder.sink("BTCUSDT")
