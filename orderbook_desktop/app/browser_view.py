@@ -131,6 +131,7 @@ class BrowserViewSwitch:
         """Serve, or stop serving; the latest wish counts. After `close()` this does nothing."""
         if self._closed:
             return
+        _log.info("user: switches the browser view %s", "on" if wanted else "off")
         self._wanted = wanted
         self._problem = None
         self._begin()
@@ -140,6 +141,8 @@ class BrowserViewSwitch:
         host = self._open_host if admitted else self._own_host
         if self._closed or host == self._view.options.host:
             return
+        who = "other devices" if admitted else "only this computer"
+        _log.info("user: lets %s watch the browser view", who)
         self._view.options = replace(self._view.options, host=host)
         self._problem = None
         self._outdated = self._view.is_on or self._following is not None

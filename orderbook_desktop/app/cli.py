@@ -100,7 +100,7 @@ def main(times: ProgramTimes | None = None) -> None:
         code = end.code if isinstance(end.code, int) else 0
     except KnownError as error:
         code = _MISUSED if isinstance(error, BadSecret) else _FAILED
-        _log.info("ending: %s", error)
+        _log.warning("ending: %s", error)
         # The sentence may name a file, and a file name may hold control characters.
         _tell(plain_text(str(error), _LONGEST_SENTENCE))
     except Exception as error:  # noqa: BLE001 (the last resort: it is logged and reported)
@@ -114,6 +114,13 @@ def main(times: ProgramTimes | None = None) -> None:
         where = f"the details are in {current_log()}" if current_log() else "there is no log file"
         _tell(f"this should not have happened ({type(error).__name__}: {error}); {where}.")
     leave(code)
+
+
+def _begin_log(settings: Settings, command: str, *what: object) -> None:
+    """Begin the log, with the command that the user gave, and `what` it is about."""
+    begin_log(settings)
+    text = " ".join([command, *map(str, what)])
+    _log.info("user: %s (version %s)", plain_text(text, _LONGEST_SENTENCE), __version__)
 
 
 def _tell(sentence: str) -> None:
@@ -151,7 +158,7 @@ def window(
 ) -> None:
     """Open the window, if no command is named."""
     del version
-    begin_log(settings)
+    _begin_log(settings, "window")
     from orderbook_desktop.app.process.screen import check_screen  # noqa: PLC0415
 
     check_screen()
@@ -195,7 +202,7 @@ def record(
 
     if not symbols and not top:
         raise typer.BadParameter("name a SYMBOL, or give --top N")
-    begin_log(settings)
+    _begin_log(settings, "record", *(symbols or ()))
     raise typer.Exit(
         run_record(settings, SymbolChoice.of(symbols or (), top or 0, quote), duration, context.obj)
     )
@@ -221,7 +228,7 @@ def serve(
     """
     from orderbook_desktop.app.commands.serve import run_serve  # noqa: PLC0415
 
-    begin_log(settings)
+    _begin_log(settings, "serve", *(symbols or ()))
     raise typer.Exit(run_serve(settings, symbols or [], context.obj))
 
 
@@ -234,7 +241,7 @@ def recordings(
     """List the recordings."""
     from orderbook_desktop.app.commands.recordings import run_recordings  # noqa: PLC0415
 
-    begin_log(settings)
+    _begin_log(settings, "recordings")
     raise typer.Exit(run_recordings(settings, as_json=as_json))
 
 
@@ -250,7 +257,7 @@ def verify(
     """Prove a recording from its stored bytes."""
     from orderbook_desktop.app.commands.verify import run_verify  # noqa: PLC0415
 
-    begin_log(settings)
+    _begin_log(settings, "verify", symbol)
     raise typer.Exit(run_verify(settings, symbol, from_ms, to_ms, as_json=as_json))
 
 
@@ -275,7 +282,7 @@ def remove(
     from orderbook_desktop.app.settings import symbol_and_market  # noqa: PLC0415
     from orderbook_desktop.storage.retention.removal import Span  # noqa: PLC0415
 
-    begin_log(settings)
+    _begin_log(settings, "remove", symbol)
     span = Span(symbol_and_market(symbol)[1], from_ms, to_ms, import_id)
     raise typer.Exit(run_remove(settings, symbol, span, yes=yes, as_json=as_json))
 
@@ -297,7 +304,7 @@ def export_recording(
     """Write a recording to a file for other tools."""
     from orderbook_desktop.app.commands.export import run_export  # noqa: PLC0415
 
-    begin_log(settings)
+    _begin_log(settings, "export", symbol)
     raise typer.Exit(
         run_export(settings, symbol, form, output, from_ms=from_ms, to_ms=to_ms, force=force)
     )
@@ -320,7 +327,7 @@ def import_files(
     """Make a recording of other collectors' files: collector lines or Tardis CSV, also .gz."""
     from orderbook_desktop.app.commands.import_files import run_import  # noqa: PLC0415
 
-    begin_log(settings)
+    _begin_log(settings, "import", *files)
     raise typer.Exit(run_import(settings, files, form))
 
 
@@ -354,7 +361,7 @@ def exchange(
     from orderbook_desktop.app.commands.exchange import run_exchange  # noqa: PLC0415
     from orderbook_desktop.exchange.local import CaptureSource, SyntheticSource  # noqa: PLC0415
 
-    begin_log(settings)
+    _begin_log(settings, "exchange")
     host = listening_address(host, "--host")
     source = (
         SyntheticSource(seed=seed) if play is None else CaptureSource(play, speed=speed, loop=loop)
@@ -383,7 +390,7 @@ def doctor(
     """Say what is reachable, what is missing, and what to do."""
     from orderbook_desktop.app.commands.doctor import reset_database_password, run_doctor  # noqa: PLC0415
 
-    begin_log(settings)
+    _begin_log(settings, "doctor")
     if reset_password:
         reset_database_password(settings)
     raise typer.Exit(run_doctor(settings, as_json=as_json))

@@ -188,7 +188,7 @@ def window_memory(settings: Settings) -> QSettings:
         private_data_folder(settings.data_dir)
         keep_private(path)
     except OSError as error:
-        _log.info("the window's memory can't be kept: %s", error)
+        _log.warning("the window's memory can't be kept: %s", error)
     return QSettings(str(path), QSettings.Format.IniFormat)
 
 
@@ -245,6 +245,7 @@ class ProgramRecordingPlace:
 
     def set_retention(self, retention: Retention) -> None:
         """Apply `retention` from now on, and in later runs."""
+        _log.info("user: keeps %s", retention.text())
         self._program.set_retention(retention)
         self._preferences.retention = retention
 

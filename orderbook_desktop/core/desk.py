@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from orderbook_desktop.core.number_format import counted
-from orderbook_desktop.core.recording_status import RecordingStatus
+from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.sources import BookSource
-from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
 
 
@@ -48,6 +48,42 @@ class Notice:
     def action_text(self) -> str:
         """The action's label, such as `Keep recording BTC/USDT`; empty where there is no action."""
         return f"{self.action.value} {self.symbol}".strip()
+
+
+# The notice that tells why a feed is in a state, and why a recording is.
+_TELLERS_OF_FEEDS: Final = {
+    FeedState.SYNCING: "exchange",
+    FeedState.STALE: "exchange",
+    FeedState.RECONNECTING: "exchange",
+    FeedState.DATABASE_AWAY: "database",
+    FeedState.NOT_TRADED: "symbol",
+}
+_TELLERS_OF_RECORDINGS: Final = {
+    RecordingState.FAILED: ("exchange", "symbol", "database"),
+    RecordingState.PAUSED: ("disk",),
+    RecordingState.DELAYED: ("database",),
+}
+
+
+def without_told_detail(status: FeedStatus, notices: Sequence[Notice]) -> FeedStatus:
+    """Return `status` without its detail if one of the `notices` tells that already.
+
+    One problem is told in one sentence at one place; all other places only name the state.
+    """
+    teller = _TELLERS_OF_FEEDS.get(status.state)
+    is_told = bool(status.detail) and any(
+        notice.key == teller or notice.text == status.detail for notice in notices
+    )
+    return replace(status, detail="") if is_told else status
+
+
+def without_told_problem(recording: RecordingStatus, notices: Sequence[Notice]) -> RecordingStatus:
+    """Return `recording` without its problem if one of the `notices` tells that already."""
+    tellers = _TELLERS_OF_RECORDINGS.get(recording.state, ())
+    is_told = bool(recording.problem) and any(
+        notice.key in tellers or notice.text == recording.problem for notice in notices
+    )
+    return replace(recording, problem="") if is_told else recording
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,22 @@ class RecordingState(Enum):
     STOPPED = "stopped"
 
     @property
+    def is_held_up(self) -> bool:
+        """Whether events that a person wants recorded are not being stored at present."""
+        return self in _HELD_UP
+
+    @property
     def rank(self) -> int:
         """The place in the order of badness, 0 for the worst."""
         return _RANKS[self]
 
 
+_HELD_UP: Final = (
+    RecordingState.FAILED,
+    RecordingState.PAUSED,
+    RecordingState.TOO_WIDE,
+    RecordingState.DELAYED,
+)
 _RANKS: Final = {state: rank for rank, state in enumerate(RecordingState)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -18,6 +19,8 @@ from orderbook_desktop.desk.notices import DeskWatch, NoticeBoard
 from orderbook_desktop.desk.program import Program
 from orderbook_desktop.desk.recording_set import Screen
 from orderbook_desktop.system.attempts import RetryWait
+
+_log = logging.getLogger(__name__)
 
 _RECENTS_KEPT: Final = 12
 _RECORDINGS_AT_MOST: Final = 1_000
@@ -135,6 +138,7 @@ class LiveDesk:
         self._board.withdraw("symbol", "exchange", "gap")
         if wanted.market == self._symbol.market:
             return
+        _log.info("user: shows %s", wanted.symbol)
         before, session = self._market, self._market.session
         was_recorded = (
             session is not None
@@ -153,11 +157,14 @@ class LiveDesk:
 
     def select_source(self, kind: SourceKind) -> None:
         """Show the recorded book, or the exchange's own book."""
+        _log.info("user: takes the source %s", kind.value)
         self._kind = kind
         self._change()
 
     def set_recording(self, wanted: bool) -> None:
         """Start or stop recording the symbol on screen."""
+        what = "records" if wanted else "stops recording"
+        _log.info("user: %s %s, which is on screen", what, self._symbol.symbol)
         self.program.recordings.set_on_screen(self._screen, wanted)
         self._board.withdraw("recording")
         self.program.change()
@@ -174,17 +181,20 @@ class LiveDesk:
             )
             self._board.tell(Notice("symbol", NoticeLevel.WARNING, text))
             return
+        _log.info("user: keeps recording %s", wanted.symbol)
         self.program.recordings.start(wanted.symbol)
         self._board.withdraw("recording")
         self.program.change()
 
     def stop_recording(self, symbol: str) -> None:
         """Stop recording `symbol` (see `Desk`)."""
+        _log.info("user: stops recording %s", symbol)
         self.program.recordings.stop(symbol)
         self.program.change()
 
     def remove_recording(self, symbol: str) -> None:
         """Take `symbol` off the kept recordings (see `Desk`)."""
+        _log.info("user: removes %s from the kept recordings", symbol)
         self.program.recordings.remove(symbol)
         self.program.change()
 
@@ -212,6 +222,7 @@ class LiveDesk:
 
     def retry(self, key: str) -> None:
         """Try at once what the notice `key` tells."""
+        _log.info("user: tries again at once (%s)", key)
         for wait in self._waits(key):
             wait.cut()
         self.program.offer.retry.cut()

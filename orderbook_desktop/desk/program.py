@@ -158,12 +158,14 @@ class Program:
     def enter_demo(self) -> None:
         """Change to the demo's market; during a change, a further call does nothing."""
         if not self._changing_market:
+            _log.info("user: starts the demo")
             self._changing_market = True
             self._changes.start(self._change_to_demo(), "start of the demo")
 
     def leave_demo(self) -> None:
         """Change back to the exchange's market; during a change, a further call does nothing."""
         if self.demo and not self._changing_market:
+            _log.info("user: leaves the demo")
             self._changing_market = True
             self._changes.start(self._change_to_exchange(), "end of the demo")
 

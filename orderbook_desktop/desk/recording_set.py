@@ -100,7 +100,7 @@ class RecordingSet:
             return await recorded_by_others(self._engine.database)
         except KnownError as error:
             # Without the database no other program can record in it. This one waits for it.
-            _log.info("the recordings of other programs are not known: %s", error)
+            _log.warning("the recordings of other programs are not known: %s", error)
             return self._elsewhere
 
     def show(self, screen: Screen, symbol: str, session: MarketSession) -> None:

@@ -124,11 +124,14 @@ class RecordingKeeper:
     def _log_once(self, error: Exception) -> None:
         """Log why a look failed, unless that is logged already.
 
-        A failure of the driver is only information: the recorder says when the database is away.
+        Of a failure of the driver there is no trace: the recorder says why the database is away.
         """
-        if self._repeats.is_new(error):
-            level = logging.INFO if is_driver_failure(error) else logging.ERROR
-            _log.log(level, "the recordings can't be measured now", exc_info=error)
+        if not self._repeats.is_new(error):
+            return
+        if is_driver_failure(error):
+            _log.warning("the recordings can't be measured now (%s)", type(error).__name__)
+        else:
+            _log.error("the recordings can't be measured now", exc_info=error)
 
     async def look(self) -> None:
         """Measure once, and apply the retention if it is due. Raises PyMongo's errors."""

@@ -14,6 +14,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthSnapshot
 from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.engine.market_session import MarketSession
+from orderbook_desktop.exchange.errors import Paced
 from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.witnesses import Witnesses
@@ -98,8 +99,11 @@ class WitnessTaker:
             witness = Witness(snapshot, _DEPTH, taken_ms, segment_id, horizon)
             with driver_failures_raised():
                 await Witnesses(self._database).put(witness)
+        except Paced:
+            # To keep to the exchange's limit is no trouble.
+            return False
         except KnownError as error:
-            _log.info("%s: no snapshot to verify the recording by: %s", session.market, error)
+            _log.warning("%s: no snapshot to verify the recording by: %s", session.market, error)
             return False
         return True
 

@@ -317,7 +317,7 @@ class StreamLink:
                 frame = await self._socket.recv(decode=False)
                 self._take(frame, self._clocks.now_ns())
         except ConnectionClosed as error:
-            _log.info("the exchange's connection closed: %s", plain_text(str(error)))
+            _log.debug("the exchange's connection closed: %s", plain_text(str(error)))
             return self._end_of(error)
 
     def _take(self, frame: bytes, received_ns: int) -> None:

@@ -204,7 +204,7 @@ class StreamGroup:
             end = await self._serve(link)
             if end is None:
                 continue
-            _log.info("%s", end.detail)
+            _log.warning("the exchange's streams: %s", end.detail)
             self._break_all(end)
             if self._clocks.now() - began > _STEADY_AFTER_S:
                 delays = backoff_delays()

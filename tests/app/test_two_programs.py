@@ -29,6 +29,7 @@ from tests.storage.mongodb_here import a_database, a_name, a_replica_set, drop
 from tests.storage.processes import eventually
 
 pytestmark = [
+    pytest.mark.allows_log(r"WARNING .*stream_group: the exchange's streams: "),
     pytest.mark.skipif(sys.platform == "win32", reason="ended by a signal"),
     # The window has no exchange, and starts before the recording.
     pytest.mark.allows_log(r"WARNING .*"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import repeat
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from orderbook_desktop.app.settings import Settings, load_settings
-from orderbook_desktop.core.desk import NoticeAction, NoticeLevel
+from orderbook_desktop.core.desk import Desk, NoticeAction, NoticeLevel
 from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
 from orderbook_desktop.desk.desk import LiveDesk
 from orderbook_desktop.desk.program import Program
@@ -24,6 +25,7 @@ from tests.leaks import OwnChildren
 from tests.storage.processes import eventually
 
 pytestmark = [
+    pytest.mark.allows_log(r"WARNING .*stream_group: the exchange's streams: "),
     # The recorded feed finds a gap after a recording stopped and went on.
     pytest.mark.allows_log(r"WARNING .*book_feed: \w+: Update ids \d+ to \d+ are missing"),
     # The first look for this program's recording comes a moment before it is there.
@@ -271,6 +273,36 @@ async def test_a_program_that_began_with_the_demo_leads_to_the_exchange(settings
         symbol, _, recents, _, kept = _choices(desk)
         assert (symbol, recents) == ("XRP/USDT", ["XRP/USDT", "ADA/USDT"])
         assert kept == {"ETH/USDT": True}
+
+
+async def test_the_log_says_what_the_user_did(
+    stranded: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each command of a desk is in the log as information, but for reading a notice."""
+    given: dict[str, Callable[[LiveDesk], None]] = {
+        "select_symbol": lambda desk: desk.select_symbol("ETH/USDT"),
+        "select_source": lambda desk: desk.select_source(SourceKind.DIRECT),
+        "set_recording": lambda desk: desk.set_recording(False),
+        "start_recording": lambda desk: desk.start_recording("SOL/USDT"),
+        "stop_recording": lambda desk: desk.stop_recording("SOL/USDT"),
+        "remove_recording": lambda desk: desk.remove_recording("SOL/USDT"),
+        "act": lambda desk: desk.act(NoticeAction.USE_DIRECT),
+        "retry": lambda desk: desk.retry("exchange"),
+    }
+    commands = {name for name in vars(Desk) if not name.startswith("_")} - {
+        *(name for name, member in vars(Desk).items() if isinstance(member, property)),
+        *("next_attempt", "dismiss"),
+    }
+    assert set(given) == commands
+    async with _desk(stranded) as desk:
+        for name, command in given.items():
+            with caplog.at_level(logging.INFO, "orderbook_desktop.desk"):
+                caplog.clear()
+                command(desk)
+            lines = [one for one in caplog.records if one.getMessage().startswith("user: ")]
+            assert [one.levelname for one in lines] == ["INFO"], name
+            symbol = {"set_recording": "ETH/USDT", "select_symbol": "ETH/USDT"}.get(name, "")
+            assert symbol in lines[0].getMessage()
 
 
 async def test_an_attempt_is_counted_down_and_made_at_once(

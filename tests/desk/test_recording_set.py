@@ -30,6 +30,7 @@ from tests.storage.processes import eventually
 from tests.unhurried import DESK_TIMES
 
 pytestmark = [
+    pytest.mark.allows_log(r"WARNING .*stream_group: the exchange's streams: "),
     pytest.mark.allows_log(r"WARNING .*book_feed: \w+: Update ids \d+ to \d+ are missing"),
     pytest.mark.allows_log(r"WARNING .*book_feed: \w+: no snapshot: Nothing records"),
 ]

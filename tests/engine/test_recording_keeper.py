@@ -125,6 +125,7 @@ async def test_a_choice_takes_effect_after_a_moment_to_think(
 
 
 @pytest.mark.expects_log(r"ERROR .*recording_keeper: the recordings can't be measured now")
+@pytest.mark.expects_log(r"WARNING .*recording_keeper: .* measured now \(AutoReconnect\)")
 async def test_it_waits_for_the_database_and_outlives_its_faults(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

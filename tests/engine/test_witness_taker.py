@@ -136,6 +136,7 @@ async def test_a_book_that_was_loaded_anew_meanwhile(
 
 
 @pytest.mark.expects_log("WARNING .*the database failed")
+@pytest.mark.expects_log("WARNING .*no snapshot to verify the recording by: The database failed")
 async def test_a_database_that_is_away(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_arguments: object) -> None:
         raise AutoReconnect("away")

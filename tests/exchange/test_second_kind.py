@@ -24,6 +24,9 @@ from tests.core.prints import PRINTS, Print
 from .listener import listening, streams_of, until
 from .scripted_server import ScriptedServer, frame, scripted_server
 
+# The loss of a connection is a fault, and is in the log.
+pytestmark = pytest.mark.allows_log(r"WARNING .*stream_group: the exchange's streams: ")
+
 
 @dataclass
 class NotedSink:

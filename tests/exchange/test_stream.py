@@ -31,6 +31,9 @@ from .listener import (
 )
 from .scripted_server import ScriptedServer, frame, scripted_server
 
+# The loss of a connection is a fault, and is in the log.
+pytestmark = pytest.mark.allows_log(r"WARNING .*stream_group: the exchange's streams: ")
+
 __all__ = ["sending_times"]
 
 BTC, ETH = "BTCUSDT", "ETHUSDT"

@@ -193,6 +193,9 @@ from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.exchange.stream import BinanceStreams
 from orderbook_desktop.exchange.subscription import Subscription
 
+# The loss of a connection is a fault, and is in the log.
+pytestmark = pytest.mark.allows_log(r"WARNING .*stream_group: the exchange's streams: ")
+
 async def main():
     streams = BinanceStreams(sys.argv[1])
     async with aclosing(streams.items(Stream("BTCUSDT", DEPTH))) as items:

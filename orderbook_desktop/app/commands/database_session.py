@@ -102,7 +102,7 @@ async def close_within(server: DatabaseServer, within_s: float) -> None:
         async with asyncio.timeout(within_s):
             await server.close()
     except TimeoutError:
-        _log.info("the database server did not end within %.1f s", within_s)
+        _log.warning("the database server did not end within %.1f s", within_s)
 
 
 def place_of(settings: Settings) -> str:

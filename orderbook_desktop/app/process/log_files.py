@@ -30,7 +30,12 @@ class PlainLines(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record; each control character but line feed and tab becomes `?`."""
+        """Return the record; each control character but line feed and tab becomes `?`.
+
+        A trace belongs to a fault: one below WARNING, such as of a library, is left out.
+        """
+        if logging.DEBUG < record.levelno < logging.WARNING:
+            record = _without_trace(record)
         return _controls.sub("?", super().format(record))
 
 
@@ -39,9 +44,13 @@ class PlainSentences(PlainLines):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line."""
-        bare = copy.copy(record)
-        bare.exc_info = bare.exc_text = bare.stack_info = None
-        return super().format(bare)
+        return super().format(_without_trace(record))
+
+
+def _without_trace(record: logging.LogRecord) -> logging.LogRecord:
+    bare = copy.copy(record)
+    bare.exc_info = bare.exc_text = bare.stack_info = None
+    return bare
 
 
 class SharedLogFile(RotatingFileHandler):
@@ -115,7 +124,7 @@ def begin_log(settings: Settings) -> None:
         file = SharedLogFile(log_path(settings))
     except OSError as error:
         terminal.setLevel(min(terminal.level, logging.ERROR))
-        logging.getLogger(__name__).info("no log file: %s", error)
+        logging.getLogger(__name__).warning("no log file: %s", error)
         return
     file.setFormatter(PlainLines(_FORMAT))
     root.addHandler(file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QFont
 from PySide6.QtWidgets import (
     QDialogButtonBox,
     QGridLayout,
@@ -51,7 +52,9 @@ class KeyList(_HelpDialog):
         grid.setVerticalSpacing(6)
         for row, action in enumerate(actions):
             title, keys = QLabel(action.title), QLabel(action.keys_text)
-            keys.setStyleSheet("font-weight: 600")
+            bold = keys.font()
+            bold.setWeight(QFont.Weight.DemiBold)
+            keys.setFont(bold)
             for column_at, label in enumerate((title, keys)):
                 label.setToolTip(action.help)
                 grid.addWidget(label, row, column_at)

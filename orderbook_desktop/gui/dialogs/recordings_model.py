@@ -95,8 +95,6 @@ def _gaps_tip(recording: RecordingStatus) -> str:
 
 
 def _symbol_tip(recording: RecordingStatus) -> str:
-    if recording.problem:
-        return recording.problem
     if recording.kept:
         return "Recorded also while another symbol is on screen."
     return "Recorded only while it is on screen. Keep it recording to look at another symbol."

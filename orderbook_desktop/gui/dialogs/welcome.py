@@ -112,6 +112,8 @@ class WelcomePanel(QFrame):
             return "It is not being recorded; the Record button above begins it."
         if recording.problem:
             return f"It is to be recorded, but: {recording.problem}"
+        if recording.state.is_held_up:
+            return "It is to be recorded; the notice above says why it is not at present."
         where = f" in {self._place.text}" if self._place is not None else ""
         symbol = self._desk.symbol.symbol
         if not self._has_book():

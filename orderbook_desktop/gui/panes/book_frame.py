@@ -23,7 +23,8 @@ class BookFrame:
     `bids` and `asks` are empty while the book is unknown. `problem` is a sentence if the book
     cannot be read, else empty. `event_ms` is 0 while no event is known. `horizon` are the prices
     within which the book is whole, at the scale of `format`; None: it is not known how deep.
-    `is_lost` is whether this is the last book that was known, as the present one is unknown.
+    `is_lost` is whether this is the last book that was known, as the present one is unknown. A pane
+    that `explains` says why there is no book; the panes beside it only say that there is none.
     """
 
     symbol: SymbolInfo
@@ -36,6 +37,7 @@ class BookFrame:
     horizon: Horizon | None
     problem: str = ""
     is_lost: bool = False
+    explains: bool = True
 
     @property
     def has_levels(self) -> bool:
@@ -91,6 +93,11 @@ def _lost_frame(symbol: SymbolInfo, status: FeedStatus, last: BookImage) -> Book
 
 def message_of(frame: BookFrame) -> Message | None:
     """Return the message to show in place of the book; None if there is a book to show."""
+    message = _explanation_of(frame)
+    return message if message is None or frame.explains else Message(message.title, "")
+
+
+def _explanation_of(frame: BookFrame) -> Message | None:
     name = frame.symbol.symbol
     if frame.problem:
         return Message(f"The book of {name} cannot be shown", frame.problem)

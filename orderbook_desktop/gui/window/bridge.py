@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from PySide6.QtCore import QObject, Qt, QTimer, Signal
 from PySide6.QtGui import QScreen
 
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.desk import Desk
+from orderbook_desktop.core.desk import Desk, without_told_detail, without_told_problem
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.sources import BookLook, BookSource
 from orderbook_desktop.core.status import Badge, FeedState, FeedStatus, badge_for
@@ -31,7 +32,8 @@ class DeskBridge(QObject):
     """Looks at the desk many times a second, and emits what changed once per display frame.
 
     Call `start()` after the signals are connected, and `stop()` before the desk closes. The book
-    is not read while `awake` is false (the window is hidden or minimised).
+    is not read while `awake` is false (the window is hidden or minimised). A sentence that a notice
+    of the desk tells is left out of all that the bridge emits.
 
     Signals:
         symbol_changed(SymbolInfo): another symbol is on screen; its frame follows at once.
@@ -110,6 +112,8 @@ class DeskBridge(QObject):
             self._slow_at_ns = 0
         source = self._desk.source
         look = source.look()
+        if look.status.detail:
+            look = replace(look, status=without_told_detail(look.status, self._desk.notices))
         self._look_at_book(source, look)
         if not 0 <= now_ns - self._slow_at_ns < _SLOW_NS:
             self._slow_at_ns = now_ns
@@ -142,6 +146,8 @@ class DeskBridge(QObject):
 
     def _look_at_recording(self) -> None:
         recording = self._desk.recording
+        if recording.problem:
+            recording = without_told_problem(recording, self._desk.notices)
         if recording != self._recording:
             self._recording = recording
             self.recording_changed.emit(recording)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -15,6 +16,8 @@ from orderbook_desktop.core.recording_status import RecordingState, RecordingSta
 from orderbook_desktop.gui.dialogs.question import Answer, Question
 from orderbook_desktop.gui.window.bridge import DeskBridge
 from orderbook_desktop.system.bundle import resource_path
+
+_log = logging.getLogger(__name__)
 
 _NAME: Final = "Orderbook Desktop"
 _NAMED_AT_MOST: Final = 3
@@ -117,13 +120,17 @@ class Leaving(QObject):
             return
         text = _losses_text(self._desk)
         if not text or self._ends_session():
-            self.agreed.emit()
+            self._agree()
             return
         go_on = "Go on in the tray" if self._has_tray() else "Go on minimised"
-        answers = [Answer(go_on, self._go_on), Answer("Stop and quit", self.agreed.emit)]
+        answers = [Answer(go_on, self._go_on), Answer("Stop and quit", self._agree)]
         self._question = Question("Quit", text, answers, self._window)
         self._question.finished.connect(self._answered)
         self._question.open()
+
+    def _agree(self) -> None:
+        _log.info("user: quits")
+        self.agreed.emit()
 
     def close(self) -> None:
         """Remove the icon, because the program ends."""
@@ -134,6 +141,7 @@ class Leaving(QObject):
         self._question = None
 
     def _go_on(self) -> None:
+        _log.info("user: lets the recordings go on without the window")
         if not self._has_tray():
             self._window.showMinimized()
             return
@@ -148,7 +156,7 @@ class Leaving(QObject):
             self.tray.show_window()
             self.ask()
         else:
-            self.agreed.emit()
+            self._agree()
 
 
 def kept_recordings(desk: Desk) -> list[RecordingStatus]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -272,8 +273,9 @@ class MainWindow(QMainWindow):
 
     def _show_frame(self, frame: BookFrame) -> None:
         self.top_bar.grouping_box.set_frame(frame)
-        for pane in self.panes:
-            pane.set_frame(frame)
+        beside = frame if frame.has_levels else replace(frame, explains=False)
+        for place, pane in enumerate(self.panes):
+            pane.set_frame(beside if place else frame)
         self.veil.show_book(has_book=message_of(frame) is None, is_lost=frame.is_lost)
         self.status_line.show_frame(frame)
 
@@ -288,7 +290,7 @@ class MainWindow(QMainWindow):
         if not desk.demo:
             # The next start must not begin with choices made in the demo's market.
             self._preferences.remember(desk)
-        self._show_menus()
+        self.menus.show_desk(self._desk)
 
     def _show_demo(self) -> None:
         """Show whether the market is made up; when that changes, the panes start afresh."""
@@ -313,21 +315,7 @@ class MainWindow(QMainWindow):
         self.status_line.show_recording(recording)
         if self.welcome is not None:
             self.welcome.show_recording(recording)
-        self._show_menus()
-
-    def _show_menus(self) -> None:
-        desk = self._desk
-        symbol = desk.symbol.symbol
-        is_kept = any(
-            recording.symbol == symbol and recording.kept and recording.wanted
-            for recording in desk.recordings
-        )
-        self.menus.show_state(
-            desk.source_kind,
-            is_recording=desk.recording.wanted,
-            is_kept=is_kept,
-            is_demo=desk.demo,
-        )
+        self.menus.show_desk(self._desk)
 
     def _show_disk(self) -> None:
         if self._place is not None:
@@ -342,7 +330,7 @@ class MainWindow(QMainWindow):
     def _switch_demo(self, wanted: bool) -> None:
         self._act(NoticeAction.START_DEMO if wanted else NoticeAction.LEAVE_DEMO)
         # The change takes a while, in which the menu shows the market that is still there.
-        self._show_menus()
+        self.menus.show_desk(self._desk)
 
     def _dismiss(self, key: str) -> None:
         self._desk.dismiss(key)

@@ -8,6 +8,7 @@ from typing import Final
 from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QMainWindow, QMenu
 
+from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.gui.actions import Action, Choice, Command, Switch
 from orderbook_desktop.gui.theme import TEXT_PERCENTS, Appearance
@@ -64,7 +65,7 @@ SHOW_ABOUT: Final = Action(
 
 
 class Menus:
-    """Builds the menu bar of `window`; its checkable actions follow the desk by `show_state`.
+    """Builds the menu bar of `window`; its checkable actions follow the desk by `show_desk`.
 
     `bound` are the window's own actions with their callables; the menus leave out an action that
     is not among them. `of_panes` are the panes' entries for the view menu.
@@ -105,12 +106,18 @@ class Menus:
         """The actions that have keys, in the order of the menus."""
         return [action for action in self._made if action.keys]
 
-    def show_state(
-        self, kind: SourceKind, *, is_recording: bool, is_kept: bool, is_demo: bool
-    ) -> None:
-        """Check the actions that are on: the source `kind`, recording, keeping and the demo."""
-        switches = ((SOURCES[kind], True), (RECORD, is_recording), (KEEP, is_kept), (DEMO, is_demo))
-        for action, is_on in switches:
+    def show_desk(self, desk: Desk) -> None:
+        """Check the actions that are on: the source, recording, keeping and the demo."""
+        symbol = desk.symbol.symbol
+        is_kept = any(
+            recording.symbol == symbol and recording.kept and recording.wanted
+            for recording in desk.recordings
+        )
+        is_recording = desk.recording.wanted
+        for action, is_on in (
+            *((SOURCES[desk.source_kind], True), (RECORD, is_recording), (KEEP, is_kept)),
+            (DEMO, desk.demo),
+        ):
             self._made[action].setChecked(is_on)
 
     def show_full_screen(self, *, is_full: bool) -> None:

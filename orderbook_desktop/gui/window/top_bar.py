@@ -94,8 +94,11 @@ class RecordButton(QToolButton):
         if not recording.wanted:
             sign, word = "○", "off"
             tip = f"Not recording. Click to record this symbol ({RECORD.keys_text})"
-        elif recording.problem:
-            sign, word, tip = "▲", "waiting", recording.problem
+        elif recording.problem or recording.state.is_held_up:
+            sign, word = "▲", "waiting"
+            tip = recording.problem or (
+                f"Not being recorded now, but wanted. Click to stop ({RECORD.keys_text})"
+            )
         else:
             sign, word = "●", "on"
             tip = f"Recording this symbol. Click to stop ({RECORD.keys_text})"

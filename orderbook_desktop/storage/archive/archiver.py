@@ -126,7 +126,7 @@ class Archiver:
         except OperationFailure as error:
             if error.code != _UNAUTHORIZED:
                 raise
-            _log.info("nothing is archived, since the database is read-only for us: %s", error)
+            _log.warning("nothing is archived, since the database is read-only for us: %s", error)
             self._forbidden = True
         return self._database.prepared
 

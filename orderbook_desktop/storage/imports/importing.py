@@ -139,7 +139,8 @@ async def _through_a_move(attempt: Callable[[], Awaitable[_T]]) -> _T:
     from pymongo.errors import ConnectionFailure, InvalidOperation  # noqa: PLC0415 (see Database)
 
     def failed(error: Exception, /, *, is_new: bool) -> None:
-        _log.log(logging.INFO if is_new else logging.DEBUG, "the import starts again: %r", error)
+        level = logging.WARNING if is_new else logging.DEBUG
+        _log.log(level, "the import starts again (%s: %s)", type(error).__name__, error)
 
     passing = (ConnectionFailure, InvalidOperation, ImportBusy)
     delays = islice(backoff_delays(first=0.2, cap=2.0), _ATTEMPTS - 1)

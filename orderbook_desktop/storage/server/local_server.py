@@ -111,7 +111,7 @@ class LocalServer:
             try:
                 await self._launch_at(place)
             except DamageSuspected as error:
-                log.info("%s failed in its files: %s", self.program.name, error.reason)
+                log.warning("%s failed in its files: %s", self.program.name, error.reason)
                 if suspected is not None:
                     raise await self.judged(error) from error
                 suspected = error

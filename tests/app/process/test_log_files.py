@@ -38,6 +38,7 @@ def test_development_logs_everything_also_on_the_terminal(
 
 
 @pytest.mark.allows_log("an error of note")
+@pytest.mark.expects_log("WARNING .*no log file")
 def test_the_terminal_gets_no_traces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
@@ -51,6 +52,7 @@ def test_the_terminal_gets_no_traces(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.allows_log("an error of note")
+@pytest.mark.expects_log("WARNING .*no log file")
 def test_without_a_file_the_terminal_gets_the_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,3 +92,15 @@ def test_no_text_in_a_record_moves_the_terminal_s_cursor(
     _log.info("the exchange said \x1b[2J\x9b\x07\r\u202e%s", "币安人生\x1b]0;title\x07")
     for output in (log_path(settings).read_text(encoding="utf-8"), capsys.readouterr().err):
         assert "the exchange said ?[2J????币安人生?]0;title?\n" in output
+
+
+@pytest.mark.expects_log("an error of note")
+def test_only_a_fault_has_a_trace(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=str(tmp_path))
+    begin_log(settings)
+    error = ZeroDivisionError("a bug")
+    _log.info("a library's information", exc_info=error, stack_info=True)
+    assert "Traceback" not in log_path(settings).read_text()
+    _log.error("an error of note", exc_info=error)
+    assert "Traceback" not in log_path(settings).read_text().partition("an error of note")[0]
+    assert "ZeroDivisionError: a bug" in log_path(settings).read_text()

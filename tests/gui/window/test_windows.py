@@ -156,9 +156,13 @@ def test_each_dialog_of_the_program_is_looked_at_here() -> None:
 
 class TestKeys:
     @EACH_DIALOG
-    def test_ctrl_q_quits_from_everywhere(self, whole: MainWindow, qtbot: QtBot, name: str) -> None:
+    def test_ctrl_q_quits_from_everywhere(
+        self, whole: MainWindow, desk: FakeDesk, qtbot: QtBot, name: str
+    ) -> None:
         dialog = DIALOGS[name](whole)
         activate(dialog, qtbot)
+        # A kept recording would be asked about.
+        desk.recordings = ()
         with qtbot.waitSignal(whole.close_requested):
             QTest.keyClick(dialog, Qt.Key.Key_Q, CONTROL)
 
