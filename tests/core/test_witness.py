@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from orderbook_desktop.core import witness
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
@@ -33,8 +36,8 @@ def found(
     touched: tuple[list[int], list[int]] = ([], []),
 ) -> list[str]:
     """What differs between a witness of these levels and the book of all of them."""
-    witness = Witness(snapshot(bids, asks), depth, 0, "s", horizon or Horizon())
-    return list(contradictions(witness, book(BIDS, ASKS), *touched))
+    shown = Witness(snapshot(bids, asks), depth, 0, "s", horizon or Horizon())
+    return list(contradictions(shown, book(BIDS, ASKS), *touched))
 
 
 def test_the_same_levels() -> None:
@@ -94,3 +97,31 @@ def test_nothing_has_to_be_known_where_it_is_not_known_how_deep_a_book_is() -> N
     witness = Witness(snapshot(more, ASKS), 9, 0, "s", None)
     assert list(contradictions(witness, book(BIDS, ASKS))) == []
     assert found(more, ASKS, depth=9) != []
+
+
+few = st.lists(
+    st.tuples(
+        st.sampled_from(["1", "2", "3", "4", "5", "6", "7"]), st.sampled_from(["0", "1", "2"])
+    ),
+    max_size=6,
+    unique_by=lambda level: level[0],
+)
+
+
+@given(few, few, few, few, st.integers(1, 5), st.booleans())
+def test_what_agrees_at_once_has_no_contradiction_level_by_level(
+    bids: Pairs, asks: Pairs, known_bids: Pairs, known_asks: Pairs, depth: int, same: bool
+) -> None:
+    def best(levels: Pairs, sign: int) -> Pairs:
+        ordered = sorted(levels, key=lambda level: sign * int(level[0]))
+        return [(f"{price}.00000000", f"{quantity}.00000000") for price, quantity in ordered]
+
+    sides = (best(bids, -1), best(asks, 1))
+    if same:
+        known_bids, known_asks = bids[:], asks[:]
+    image = book(best(known_bids, -1), best(known_asks, 1))
+    shown = Witness(snapshot(*sides), depth, 0, "s", Horizon())
+    at_once = list(contradictions(shown, image))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(witness, "_agrees", lambda *_: False)
+        assert list(contradictions(shown, image)) == at_once

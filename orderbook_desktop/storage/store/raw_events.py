@@ -30,6 +30,8 @@ _ASKED_AT_ONCE: Final = 50
 _FEW: Final = 300
 _MANY: Final = 1_500
 _READ_AT_MOST: Final = 2 * _MANY
+# A range takes less time per event than ids do, unless most of its events are others.
+_OTHERS_AT_MOST: Final = 3
 _LISTED_AT_ONCE: Final = 50
 # SecantusDB removes this many events, named by their ids, in about ten milliseconds, and answers
 # no other command meanwhile. More at once cost more per event, and for a range with a further
@@ -86,6 +88,7 @@ class RawEvents:
         self._market = market
         self._span = _FIRST_SPAN
         self._runs_span = _FIRST_SPAN
+        self._near_ids = _FIRST_SPAN
 
     async def run_after(self, after_id: int, last_id: int) -> list[DepthDiff]:
         """Return the next events after `after_id` without a hole, some hundred at a time.
@@ -142,14 +145,27 @@ class RawEvents:
         return await asyncio.to_thread(_runs_in, found, taken)
 
     async def with_ids(self, ids: Sequence[int]) -> list[DepthDiff]:
-        """Return the stored events with these final ids. Raises what `run_after` raises."""
-        events = self._database.collection(DEPTH_EVENTS)
-        found: list[Document] = []
-        for start in range(0, len(ids), _ASKED_AT_ONCE):
-            some = list(ids[start : start + _ASKED_AT_ONCE])
-            query = {"market": self._market, "u": {"$in": some}}
-            found += await events.find(query).sort("u", 1).to_list(None)
+        """Return the stored events with these final ids, in order. Raises what `run_after` does."""
+        rest, found = sorted(ids), list[Document]()
+        while rest:
+            near = bisect_right(rest, rest[0] + self._near_ids, hi=min(_FEW, len(rest)))
+            if near >= _ASKED_AT_ONCE:
+                some, rest = rest[:near], rest[near:]
+                found += await self._among(some)
+            else:
+                some, rest = rest[:_ASKED_AT_ONCE], rest[_ASKED_AT_ONCE:]
+                query = {"market": self._market, "u": {"$in": some}}
+                events = self._database.collection(DEPTH_EVENTS)
+                found += await events.find(query).sort("u", 1).to_list(None)
         return [checked_event(document) for document in found]
+
+    async def _among(self, ids: Sequence[int]) -> list[Document]:
+        """Return the stored events with these ids, which lie near each other, from one range."""
+        found = await self._between(ids[0] - 1, ids[-1])
+        if len(found) > _OTHERS_AT_MOST * len(ids):
+            self._near_ids = (ids[-1] - ids[0]) // 2
+        wanted = frozenset(ids)
+        return [document for document in found if document["u"] in wanted]
 
     async def listed(self, ids: Sequence[int]) -> list[DepthDiff]:
         """Return the stored events with these final ids, in the order in which they came.

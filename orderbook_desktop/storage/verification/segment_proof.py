@@ -124,18 +124,18 @@ class SegmentProof:
 
     async def _prove(self, from_ms: int | None, to_ms: int | None) -> None:
         self._check_document()
-        expected = await self._reader.base_book() if self._stored.has_base else None
-        base_ms = 0 if expected is None else expected.event_ms
+        base = await self._reader.base_book() if self._stored.has_base else None
+        base_ms = 0 if base is None else base.event_ms
         self._checkpoints = Upcoming(await self._checkpoint_keys(), self._store.books)
         start_id = None
         if from_ms is not None and from_ms > self._stored.segment.first_event_ms:
-            start_id, expected = await self._reader.start_near(from_ms - 1), None
+            start_id, base = await self._reader.start_near(from_ms - 1), None
             self._skip_to(start_id)
         async with aclosing(self._reader.chunks(start_id)) as chunks:
             async for chunk in chunks:
                 if chunk.header.start_id != self._proven_id:
                     raise CutMeanwhile
-                expected = await asyncio.to_thread(self._examined, chunk, expected)
+                await asyncio.to_thread(self._examine, chunk, base)
                 await self._compare_checkpoints(chunk)
                 await self._compare_witnesses(chunk)
                 self._take(chunk)
@@ -174,14 +174,14 @@ class SegmentProof:
         self._witnesses.skip_to(start_id)
         self._checkpoints.skip_to(start_id)
 
-    def _examined(self, chunk: DecodedChunk, expected: BookImage | None) -> BookImage:
-        """Return the book after `chunk`. Raises `RecordingFault` if the chunk has a fault."""
+    def _examine(self, chunk: DecodedChunk, base: BookImage | None) -> None:
+        """Raise `RecordingFault` if `chunk` has a fault; `base` is the book before the first."""
+        expected = base if self._latest is None else self._latest.final_book()
         for fault in verify_chunk(chunk, expected):
             raise self._fault(fault.reason, fault.update_id)
         if expected is not None and chunk.start_event_ms != expected.event_ms:
             reason = "the time of the book differs from the one before it"
             raise self._fault(reason, self._proven_id)
-        return chunk.final_book()
 
     def _take(self, chunk: DecodedChunk) -> None:
         count = chunk.header.event_count

@@ -145,6 +145,20 @@ async def test_many_events_are_found_by_their_ids(database: Database) -> None:
     assert await RawEvents(database, "BTCUSDT").with_ids([*ids, ids[-1] + 9]) == events
 
 
+@pytest.mark.parametrize("ids_each", [3, 90, 5_000])
+async def test_some_of_many_events_are_found_however_dense_they_are(
+    database: Database, ids_each: int
+) -> None:
+    await database.prepare()
+    events = spread(Tape().diffs(1_200), 5_000_000_000, ids_each)
+    await Shelf(database).write(events)
+    raw = CountedEvents(database)
+    assert await raw.with_ids([event.final_id for event in events]) == events
+    assert raw.queries == (0 if ids_each == 5_000 else 1_200 // 300 if ids_each == 3 else 6)
+    few = events[::11]
+    assert await raw.with_ids([event.final_id for event in few]) == few
+
+
 async def test_events_with_known_ids_are_looked_for_in_parts(database: Database) -> None:
     """Until the server has read all that a query asks for, it writes nothing."""
     await database.prepare()
