@@ -154,6 +154,9 @@ class ViewSource:
         is_current = live.state is not FeedState.SYNCED or not away
         if recorded.state is FeedState.SYNCED and is_running and is_current:
             return self._recorded.book, recorded
+        if live.state is FeedState.SYNCED and not live.detail:
+            detail = "Nothing records this symbol now; this is the exchange's own book."
+            return self._live.book, replace(live, detail=detail)
         return self._live.book, live
 
     def _is_overdue(self, after_ns: int, now_ns: int | None = None) -> bool:

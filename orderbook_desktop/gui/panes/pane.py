@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from PySide6.QtCore import QEvent, QRect, QRectF, QSize, Qt
+from PySide6.QtCore import QEvent, QRect, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QFont, QKeyEvent, QPainter
 from PySide6.QtWidgets import QWidget
 
@@ -24,9 +24,14 @@ class Pane(QWidget):
     A subclass overrides `set_frame`, and the other methods that it needs. It may set `stretch`,
     its share of the width beyond the panes' usual widths, and `focus_keys`, the keys that it
     handles while it has the focus.
+
+    Signals:
+        price_pointed(object): the person points at this price here, an int in price units of the
+            book's scale, or at none (None). The window tells the other panes, which mark it.
     """
 
     stretch = 1
+    price_pointed = Signal(object)  # A price may exceed the 32 bits of Qt's int.
 
     def __init__(self, theme: Theme, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -53,6 +58,9 @@ class Pane(QWidget):
 
         A pane begins with `Preferences.shows_quote`. A pane without sizes ignores it.
         """
+
+    def mark_price(self, price: int | None) -> None:
+        """Mark the price that is pointed at in another pane, or (None) none any more."""
 
     def begin_anew(self) -> None:
         """Treat the next frame as that of another market."""

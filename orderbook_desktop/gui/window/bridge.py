@@ -15,7 +15,7 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.desk import Desk, without_told_detail, without_told_problem
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.sources import BookLook, BookSource
-from orderbook_desktop.core.status import Badge, FeedState, FeedStatus, badge_for
+from orderbook_desktop.core.status import Badge, FeedState, FeedStatus, SourceKind, badge_for
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.gui.panes.book_frame import BookFrame, read_frame
 from orderbook_desktop.system.steady_clock import steady_ns
@@ -63,7 +63,7 @@ class DeskBridge(QObject):
         self._now_ns = now_ns
         self._symbol: SymbolInfo | None = None
         self._desk_revision: int | None = None
-        self._last_frame_key: tuple[BookSource, Book, int, FeedState, str] | None = None
+        self._last_frame_key: tuple[BookSource, Book, int, FeedState, str, SourceKind] | None = None
         self._frame_clock_ns = frame_clock_ns
         self._framed_ns = 0
         self._frame_ns = 0
@@ -125,7 +125,10 @@ class DeskBridge(QObject):
         if not self.awake:
             return
         status, book = look.status, look.book
-        frame_key = (source, book, book.revision, status.state, status.detail)
+        frame_key = (
+            *(source, book, book.revision),
+            *(status.state, status.detail, status.source),
+        )
         if frame_key == self._last_frame_key:
             return
         if self._last_frame_key is None or self._last_frame_key[3:] != frame_key[3:]:

@@ -200,6 +200,9 @@ class MainWindow(QMainWindow):
         for pane in self.panes:
             self.top_bar.grouping_box.step_changed.connect(pane.set_step)
             self.themes.changed.connect(pane.set_theme)
+            for other in self.panes:
+                if other is not pane:
+                    pane.price_pointed.connect(other.mark_price)
         self.leaving.agreed.connect(self._end)
         self.notice_bar.acted.connect(self._act)
         self.notice_bar.dismissed.connect(self._dismiss)
@@ -273,6 +276,7 @@ class MainWindow(QMainWindow):
 
     def _show_frame(self, frame: BookFrame) -> None:
         self.top_bar.grouping_box.set_frame(frame)
+        self.top_bar.show_status(frame.status)
         beside = frame if frame.has_levels else replace(frame, explains=False)
         for place, pane in enumerate(self.panes):
             pane.set_frame(beside if place else frame)

@@ -82,7 +82,7 @@ class StatusLine(QWidget):
         size = bytes_text(recording.counts.payload_bytes)
         self._set("recorded", f"Recorded {counted(recording.counts.events, 'event')}, {size}")
         self._set("waiting", f"Waiting {recording.waiting:,}")
-        self._set("gaps", f"Gaps {recording.counts.gaps:,}")
+        self._set("gaps", f"Gaps this session {recording.counts.gaps:,}")
         self._recording_problem = f"▲ {recording.problem}" if recording.problem else ""
         self._arrange()
 

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QLabel, QToo
 from orderbook_desktop.core.desk import BrowserSwitch, Desk
 from orderbook_desktop.core.number_format import book_steps, step_text
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
-from orderbook_desktop.core.status import SourceKind
+from orderbook_desktop.core.status import FeedStatus, SourceKind
 from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.symbol_box import SymbolBox
@@ -29,6 +29,15 @@ _NARROW_SYMBOL_WIDTH: Final = 96
 _WIDEST_SYMBOL: Final = 240
 
 SOURCE_NAMES = {SourceKind.MONGO: "Recorded", SourceKind.DIRECT: "Direct"}
+_WAITING: Final = "▲"
+# Nothing is recorded in the other states.
+_RECORDING_WORDS: Final = {
+    RecordingState.RECORDING: "on",
+    RecordingState.ELSEWHERE: "on",
+    RecordingState.FAILED: "failed",
+    RecordingState.PAUSED: "paused",
+    RecordingState.TOO_WIDE: "paused",
+}
 _SOURCE_TIPS = {
     SourceKind.MONGO: "Show the book as the database has recorded it",
     SourceKind.DIRECT: "Show the exchange's stream as it comes, with the least delay",
@@ -36,7 +45,10 @@ _SOURCE_TIPS = {
 
 
 class SourceSwitch(QWidget):
-    """Two buttons for the source of the book; one of them is down.
+    """Two buttons for the source of the book; that of the source in use is down.
+
+    While that is not the chosen source, the button of the choice has a sign, and its tool tip says
+    why.
 
     Signals:
         chosen(SourceKind): the person wants this source.
@@ -65,9 +77,22 @@ class SourceSwitch(QWidget):
             row.addWidget(button)
             self.buttons[kind] = button
 
-    def set_kind(self, kind: SourceKind) -> None:
-        """Show that `kind` is chosen."""
-        self.buttons[kind].setChecked(True)
+    def show_source(self, chosen: SourceKind, used: SourceKind, why: str) -> None:
+        """Show the source in use and the chosen one; `why` says why they differ."""
+        self.buttons[used].setChecked(True)
+        for kind, button in self.buttons.items():
+            name, tip, spoken = SOURCE_NAMES[kind], _SOURCE_TIPS[kind], ""
+            if kind is chosen is not used:
+                in_use = SOURCE_NAMES[used].lower()
+                spoken = f", chosen, but {in_use} is shown"
+                tip = f"{name} is chosen, but {in_use} is shown. {why}".strip()
+                name = f"{_WAITING} {name}"
+            elif kind is used:
+                spoken = ", shown"
+            if button.text() != name:
+                button.setText(name)
+            button.setToolTip(tip)
+            button.setAccessibleName(f"Source: {SOURCE_NAMES[kind]}{spoken}")
 
 
 class RecordButton(QToolButton):
@@ -91,16 +116,15 @@ class RecordButton(QToolButton):
         """Show the state of the recording."""
         self._recording = recording
         self.setChecked(recording.wanted)
+        word = _RECORDING_WORDS.get(recording.state, "waiting")
         if not recording.wanted:
             sign, word = "○", "off"
             tip = f"Not recording. Click to record this symbol ({RECORD.keys_text})"
-        elif recording.problem or recording.state.is_held_up:
-            sign, word = "▲", "waiting"
-            tip = recording.problem or (
-                f"Not being recorded now, but wanted. Click to stop ({RECORD.keys_text})"
-            )
+        elif recording.problem or word != "on":
+            sign, word = _WAITING, word if word != "on" else "waiting"
+            tip = recording.problem or f"Nothing is recorded now: {recording.state.value}."
         else:
-            sign, word = "●", "on"
+            sign = "●"
             tip = f"Recording this symbol. Click to stop ({RECORD.keys_text})"
         text = f"{sign} Record" if self._compact else f"{sign} Record: {word}"
         if text != self.text():
@@ -138,6 +162,7 @@ class TopBar(QWidget):
     ) -> None:
         super().__init__(parent)
         self._desk = desk
+        self._status: FeedStatus | None = None
         self.setObjectName("topBar")
         self.symbol_box = SymbolBox(self)
         keys = " or ".join(FIND_SYMBOL.key_names)
@@ -170,7 +195,17 @@ class TopBar(QWidget):
     def show_desk(self) -> None:
         """Show the desk's symbols and its source."""
         self.symbol_box.set_symbols(self._desk.symbols, self._desk.recents)
-        self.source_switch.set_kind(self._desk.source_kind)
+        self._show_source()
+
+    def show_status(self, status: FeedStatus) -> None:
+        """Show which source serves the book, and why it is not the chosen one."""
+        self._status = status
+        self._show_source()
+
+    def _show_source(self) -> None:
+        chosen, status = self._desk.source_kind, self._status
+        used = chosen if status is None else status.source
+        self.source_switch.show_source(chosen, used, "" if status is None else status.detail)
 
     def fit(self, width: int) -> None:
         """Leave out captions, words and switches that don't fit in a window `width` pixels wide."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from PySide6.QtCore import QPoint, Qt, QTimer
+from PySide6.QtCore import QEvent, QPoint, Qt, QTimer
 from PySide6.QtGui import QImage
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QDialog, QPushButton
@@ -12,6 +12,8 @@ from pytestqt.qtbot import QtBot
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.recording_status import RecordingState
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.gui.panes.ladder.scene import LadderRow
+from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import DARK, Appearance
 from orderbook_desktop.gui.window.main_window import MainWindow
@@ -403,3 +405,70 @@ def test_assistive_technology_is_told(window: MainWindow, desk: FakeDesk, qtbot:
             == "best bid 100.00, best ask 100.01, mid 100.005 spread 0.01  (0.01000 %)"
         )
     )
+
+
+def test_the_button_of_the_source_follows_the_book_on_screen(
+    window: MainWindow, desk: FakeDesk
+) -> None:
+    MovingMarket(BTC, desk.source)
+    window.bridge.look()
+    buttons = window.top_bar.source_switch.buttons
+    assert buttons[SourceKind.MONGO].isChecked()
+    desk.source.status = replace(
+        desk.source.status,
+        state=FeedState.DATABASE_LATE,
+        source=SourceKind.DIRECT,
+        detail="The database is behind the exchange.",
+        stands_in=True,
+    )
+    window.bridge.look()
+    assert buttons[SourceKind.DIRECT].isChecked()
+    assert "behind the exchange" in buttons[SourceKind.MONGO].toolTip()
+    assert not window.veil.isVisible()
+
+
+class TestPointing:
+    def test_the_price_under_the_pointer_of_the_chart_is_marked_in_the_ladder(
+        self, window: MainWindow, desk: FakeDesk
+    ) -> None:
+        desk.source.load([("100.00", "1.5"), ("99.98", "2")], [("100.01", "0.25"), ("100.05", "1")])
+        window.bridge.look()
+        chart, ladder = chart_of(window), ladder_of(window)
+        before = ladder.grab().toImage()
+        area = chart.scene.area if chart.scene is not None else None
+        assert area is not None
+        QTest.mouseMove(chart, QPoint(round(area.x(100.03e8)), 200))
+        QTest.mouseMove(chart, QPoint(round(area.x(100.03e8)) + 1, 200))
+        marked = ladder.grab().toImage()
+        rows = [row for row in ladder.scene.rows if row.size] if ladder.scene is not None else []
+        changed = [
+            row.price
+            for row in rows
+            if before.copy(*box(ladder, row)) != marked.copy(*box(ladder, row))
+        ]
+        assert changed == ["100.05"]
+        QTest.mouseMove(chart, QPoint(1, 1))
+        QApplication.sendEvent(chart, QEvent(QEvent.Type.Leave))
+        assert ladder.grab().toImage() == before
+
+    def test_the_row_under_the_pointer_is_marked_in_the_chart(
+        self, window: MainWindow, desk: FakeDesk
+    ) -> None:
+        desk.source.load([("100.00", "1.5"), ("99.98", "2")], [("100.01", "0.25"), ("100.05", "1")])
+        window.bridge.look()
+        chart, ladder = chart_of(window), ladder_of(window)
+        ladder.grab()
+        assert ladder.scene is not None
+        row = next(row for row in ladder.scene.rows if row.price == "99.98")
+        QTest.mouseMove(ladder, QPoint(50, row.span.start + 2))
+        QTest.mouseMove(ladder, QPoint(50, row.span.start + 3))
+        reading = chart.crosshair_reading
+        assert reading is not None
+        assert (reading.point.price, reading.point.size) == (9_998_000_000, 350_000_000)
+        QApplication.sendEvent(ladder, QEvent(QEvent.Type.Leave))
+        assert chart.crosshair_reading is None
+
+
+def box(ladder: DepthLadder, row: LadderRow) -> tuple[int, int, int, int]:
+    """Return the place of a row in a picture of the ladder."""
+    return 2, row.span.start + 2, ladder.width() - 4, row.span.length - 4

@@ -50,7 +50,7 @@ def test_shows_recording_and_book(line: StatusLine, desk: FakeDesk) -> None:
     line.show_rate(10)
     assert line.text("recorded") == "Recorded 12,345 events, 1.5 kB"
     assert line.text("waiting") == "Waiting 7"
-    assert line.text("gaps") == "Gaps 2"
+    assert line.text("gaps") == "Gaps this session 2"
     assert line.text("update id") == "Update 1000"
     assert line.text("time") == time_of_day_text(EVENT_MS)
     assert line.text("source") == "Source: recorded"

@@ -4,8 +4,10 @@ import pytest
 from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
+from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
+from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.gui.window.top_bar import GroupingBox
+from orderbook_desktop.gui.window.top_bar import GroupingBox, RecordButton, SourceSwitch
 from tests.gui.fake_desk import PEPE, FakeDesk, frame_of
 
 
@@ -113,3 +115,39 @@ def test_the_choice_survives_a_resync(box: GroupingBox, desk: FakeDesk) -> None:
     load(desk)
     box.set_frame(frame_of(desk))
     assert box.currentText() == "0.02"
+
+
+class TestRecordButton:
+    @pytest.mark.parametrize("state", list(RecordingState))
+    @pytest.mark.parametrize("problem", ["", "The database is away."])
+    def test_it_says_on_only_while_something_is_recorded(
+        self, qtbot: QtBot, state: RecordingState, problem: str
+    ) -> None:
+        button = RecordButton()
+        qtbot.addWidget(button)
+        button.set_recording(RecordingStatus("BTC/USDT", state, kept=False, problem=problem))
+        is_recorded = state in (RecordingState.RECORDING, RecordingState.ELSEWHERE) and not problem
+        assert (button.text() == "● Record: on") == is_recorded
+        assert button.isChecked()
+        if not is_recorded:
+            assert button.text().startswith("▲ Record: ")
+            assert (problem or state.value) in button.toolTip()
+
+
+class TestSourceSwitch:
+    def test_the_source_in_use_is_down_and_a_difference_is_explained(self, qtbot: QtBot) -> None:
+        switch = SourceSwitch()
+        qtbot.addWidget(switch)
+        recorded, direct = (switch.buttons[kind] for kind in SourceKind)
+        switch.show_source(SourceKind.MONGO, SourceKind.MONGO, "")
+        assert (recorded.isChecked(), recorded.text()) == (True, "Recorded")
+        switch.show_source(SourceKind.MONGO, SourceKind.DIRECT, "The database is away.")
+        assert direct.isChecked()
+        assert not recorded.isChecked()
+        assert recorded.text() == "▲ Recorded"
+        assert (
+            recorded.toolTip() == "Recorded is chosen, but direct is shown. The database is away."
+        )
+        assert recorded.accessibleName() == "Source: Recorded, chosen, but direct is shown"
+        switch.show_source(SourceKind.DIRECT, SourceKind.DIRECT, "")
+        assert (recorded.text(), direct.isChecked()) == ("Recorded", True)

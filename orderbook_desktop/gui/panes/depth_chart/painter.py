@@ -104,7 +104,7 @@ class DepthPainter:
         self._edges(painter, scene)
         self._mid(painter, scene)
         self._legend(painter, scene)
-        if scene.reading is not None:
+        if scene.reading is not None and area.low <= scene.reading.point.price <= area.high:
             self._crosshair(painter, scene, scene.reading)
 
     def _unknown(self, painter: QPainter, scene: DepthScene, ratio: float) -> None:

@@ -93,7 +93,7 @@ class DepthChart(Pane):
                     *(lambda: step(-1), lambda: step(1)),
                     *(lambda: step(-10), lambda: step(10)),
                 ),
-                _NO_CROSSHAIR: (lambda: self.put_crosshair(None),),
+                _NO_CROSSHAIR: (lambda: self._point_at(None),),
             }
         )
         self._take_fonts()
@@ -166,6 +166,16 @@ class DepthChart(Pane):
             return None
         reach = self._view.half_span / max(1, self._plot().width())
         return read_curves(*self._curves, self._crosshair, self._mid, reach)
+
+    def mark_price(self, price: int | None) -> None:
+        """Put the crosshair at the price that is pointed at in another pane."""
+        if self._mouse_x is None:
+            self.put_crosshair(price)
+
+    def _point_at(self, price: int | None) -> None:
+        """Put the crosshair at `price`, where the person points, and tell the other panes."""
+        self.put_crosshair(price)
+        self.price_pointed.emit(price)
 
     def put_crosshair(self, price: int | None) -> None:
         """Put the crosshair at `price`, in units, or take it away."""
@@ -242,7 +252,7 @@ class DepthChart(Pane):
         """Take the crosshair away."""
         super().leaveEvent(event)
         self._mouse_x = None
-        self.put_crosshair(None)
+        self._point_at(None)
 
     def summary(self) -> str:
         """Return the crosshair's values, or the message, for assistive technology."""
@@ -300,10 +310,8 @@ class DepthChart(Pane):
         if self._curves is None or self._mouse_x is None:
             return
         area = self._area()
-        if area.rect.left() <= self._mouse_x <= area.rect.right():
-            self.put_crosshair(self._on_tick(area.price_at(self._mouse_x)))
-        else:
-            self.put_crosshair(None)
+        is_inside = area.rect.left() <= self._mouse_x <= area.rect.right()
+        self._point_at(self._on_tick(area.price_at(self._mouse_x)) if is_inside else None)
 
     def _zoom_in(self) -> None:
         self.zoom(1 / _ZOOM)
@@ -317,7 +325,7 @@ class DepthChart(Pane):
         price = start + steps * step
         if self._view.low <= price <= self._view.high:
             self._mouse_x = None
-            self.put_crosshair(price)
+            self._point_at(price)
             self.setAccessibleDescription(self.summary())
 
     def _on_tick(self, price: float) -> int:

@@ -97,6 +97,23 @@ class LadderModel:
         if mark_changes and before is not None:
             self._changed = changed_sizes(before, ladder, self.position.view(ladder, lines))
 
+    def row_to(self, price: int | None, scene: LadderScene) -> Row | None:
+        """Return the row in `scene` that a sum from the spread to `price` ends with, or None."""
+        if price is None or self.frame is None:
+            return None
+        bids, asks = self.frame.bids.prices, self.frame.asks.prices
+        if len(asks) and price >= asks[0]:
+            above = [
+                one.row for one in scene.rows if one.row.side is Side.ASK and one.row.price >= price
+            ]
+            return min(above, key=lambda row: row.price, default=None)
+        if len(bids) and price <= bids[0]:
+            below = [
+                one.row for one in scene.rows if one.row.side is Side.BID and one.row.price <= price
+            ]
+            return max(below, key=lambda row: row.price, default=None)
+        return None
+
     def forget(self) -> None:
         """Show nothing, and treat the next frame as that of another market."""
         self.frame = None

@@ -101,6 +101,7 @@ class DepthLadder(Pane):
         )
         self._painted: LadderScene | None = None
         self._hovered_at: QPoint | None = None
+        self._marked_price: int | None = None
         self._tip: Row | None = None
         self._wheel_rest = 0
         self.highlights_changes = preferences.highlights_changes
@@ -215,7 +216,10 @@ class DepthLadder(Pane):
             self._painted = scene = self.model.scene(grid, columns)
             if scene is not None:
                 painter.setClipRect(body)
-                hovered = scene.row_at(self._hovered_at.y()) if self._hovered_at else None
+                if self._hovered_at is not None:
+                    hovered = scene.row_at(self._hovered_at.y())
+                else:
+                    hovered = self.model.row_to(self._marked_price, scene)
                 self._painter.paint(painter, scene, hovered, self.model.picked)
                 painter.setClipping(False)
                 for strip in self._strips():
@@ -250,6 +254,8 @@ class DepthLadder(Pane):
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
         """Mark the row under the mouse."""
         self._hovered_at = event.position().toPoint()
+        row = self._row_at(event.position())
+        self.price_pointed.emit(None if row is None else row.price)
         self._renew_tip()
         self.update()
 
@@ -257,8 +263,15 @@ class DepthLadder(Pane):
         """Remove the mark from the row."""
         super().leaveEvent(event)
         self._hovered_at = None
+        self.price_pointed.emit(None)
         self._renew_tip()
         self.update()
+
+    def mark_price(self, price: int | None) -> None:
+        """Mark the row that a sum from the spread to `price` ends with."""
+        if price != self._marked_price:
+            self._marked_price = price
+            self.update()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
         """Pick the row that is on screen under the mouse, whatever has come since."""
