@@ -100,7 +100,7 @@ def _exponent_of(texts: list[str]) -> int:
     except InexactValue:
         finest, largest = ends
     for text in ends:
-        # Alone at fault?
+        # One value by itself may be at fault.
         fitting_exponent([text], EMPTY, DEFAULT_EXPONENT)
     raise InexactValue(largest, min(len(split_decimal(finest)[1]), MAX_EXPONENT), finest)
 

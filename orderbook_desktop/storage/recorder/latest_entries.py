@@ -112,7 +112,7 @@ class LatestEntries:
         is_cut = stored is not None and stored.cut_events > 0
         if is_cut or (stored is not None and await self._books.is_settled(segment.id, entry.base)):
             return
-        _tell_lost(segment)
+        _log_loss(segment)
         await self._begin(entry)
 
     async def _restore_end(self, segment: OpenSegment) -> None:
@@ -122,7 +122,7 @@ class LatestEntries:
             return
         # A segment that is missing, and began earlier, was removed by retention or a user.
         if stored is not None and stored.running:
-            _tell_lost(segment)
+            _log_loss(segment)
             await self._end(segment)
 
     async def _restore_lists(self, lists: Sequence[Loose]) -> None:
@@ -137,7 +137,7 @@ class LatestEntries:
         return await stored_ids(self._database, entry.stream.market, entry.ids)
 
 
-def _tell_lost(segment: OpenSegment) -> None:
+def _log_loss(segment: OpenSegment) -> None:
     _log.warning(
         "%s: the database had lost segment %s, or a part of it, that it had acknowledged; "
         "it is written again",
