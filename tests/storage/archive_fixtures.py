@@ -51,8 +51,10 @@ async def copy_of(database: Database) -> dict[str, list[dict[str, Any]]]:
 
 
 async def fill(database: Database, documents: dict[str, list[dict[str, Any]]]) -> None:
-    """Make a database such a copy."""
+    """Make a database such a copy, in place of what it holds: quicker than to make another one."""
     await database.prepare()
+    for name in await database.motor.list_collection_names():
+        await database.motor[name].delete_many({"_id": {"$ne": "schema"}})
     for name, some in documents.items():
         if name != "meta" and some:
             await database.collection(name).insert_many(some)
@@ -63,7 +65,7 @@ class Killed(BaseException):
 
 
 class FragileDatabase(Database):
-    """After `calls_left` calls it calls `then` before the next one."""
+    """After `calls_left` calls it calls `then` before the next one; -1: never."""
 
     def __init__(self, name: str, then: Callable[[], Awaitable[None]]) -> None:
         super().__init__(name, PATIENT)

@@ -185,9 +185,9 @@ async def test_it_may_be_killed_between_any_two_calls(
 ) -> None:
     documents, diffs = await calm_recording(database, segments)
     ids = [one.final_id for one in diffs]
+    fragile = FragileDatabase(f"{database.name}_copy", kill)
+    fragile.connect(server.dsn)
     for at in calls:
-        fragile = FragileDatabase(f"{database.name}_{at}", kill)
-        fragile.connect(server.dsn)
         await fill(fragile, documents)
         fragile.calls_left = at
         finished = False
@@ -203,10 +203,10 @@ async def test_it_may_be_killed_between_any_two_calls(
         await take_for_dead(fragile, ended_pid)
         await archiver_of(fragile).catch_up()
         await assert_archived(fragile, diffs, segments)
-        await fragile.motor.client.drop_database(fragile.name)
-        fragile.close()
         if finished:
             break
+    await fragile.motor.client.drop_database(fragile.name)
+    fragile.close()
     assert finished
     assert at > 20 * segments
 
@@ -223,18 +223,20 @@ async def test_an_archiver_that_comes_back_after_a_takeover_does_no_harm(
     # Two events are read at a time, so that some are found while the other archiver removes them.
     monkeypatch.setattr(raw_events, "_LISTED_AT_ONCE", 2)
     documents, diffs = await calm_recording(database, segments)
+    asleep, wake = asyncio.Event(), asyncio.Event()
+
+    async def sleep() -> None:
+        asleep.set()
+        await wake.wait()
+
+    late = FragileDatabase(f"{database.name}_copy", sleep)
+    other = Database(late.name, PATIENT)
+    late.connect(server.dsn)
+    other.connect(server.dsn)
     finished = False
     for at in calls:
-        asleep, wake = asyncio.Event(), asyncio.Event()
-
-        async def sleep(asleep: asyncio.Event = asleep, wake: asyncio.Event = wake) -> None:
-            asleep.set()
-            await wake.wait()
-
-        late = FragileDatabase(f"{database.name}_{at}", sleep)
-        other = Database(late.name, PATIENT)
-        late.connect(server.dsn)
-        other.connect(server.dsn)
+        asleep.clear()
+        wake.clear()
         await fill(late, documents)
         late.calls_left = at
         archiving = asyncio.create_task(archiver_of(late).catch_up())
@@ -249,11 +251,11 @@ async def test_an_archiver_that_comes_back_after_a_takeover_does_no_harm(
         await archiving
         await archiver_of(other).catch_up()
         await assert_archived(other, diffs, segments)
-        await other.motor.client.drop_database(other.name)
-        late.close()
-        other.close()
         if finished:
             break
+    await other.motor.client.drop_database(other.name)
+    late.close()
+    other.close()
     assert finished
 
 

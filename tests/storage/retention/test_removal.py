@@ -169,9 +169,9 @@ async def test_killed_anywhere_the_same_request_goes_on(
     span = span_of(made, 250, 300)
     documents = await copy_of(database)
     events = (await find_removal(database, span)).events
+    fragile = FragileDatabase(f"{database.name}_copy", kill)
+    fragile.connect(server.dsn)
     for at in range(0, 200, 6):
-        fragile = FragileDatabase(f"{database.name}_{at}", kill)
-        fragile.connect(server.dsn)
         await fill(fragile, documents)
         fragile.calls_left = at
         finished = False
@@ -184,9 +184,9 @@ async def test_killed_anywhere_the_same_request_goes_on(
         assert (await verify(fragile, "BTCUSDT")).fault is None, f"killed before call {at}"
         await remove(fragile, span)
         await assert_rest(fragile, made, 250, 300, events)
-        await fragile.motor.client.drop_database(fragile.name)
-        fragile.close()
         if finished:
             break
+    await fragile.motor.client.drop_database(fragile.name)
+    fragile.close()
     assert finished
     assert at > 20

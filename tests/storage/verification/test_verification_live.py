@@ -70,24 +70,22 @@ async def test_wherever_the_archiver_is_killed(server: ServerThread, database: D
     async def kill() -> None:
         raise Killed
 
+    fragile = FragileDatabase(f"{database.name}_copy", kill)
+    fragile.connect(server.dsn)
     for calls in range(2, 400, 5):
-        fragile = FragileDatabase(f"{database.name}_{calls}", kill)
-        fragile.connect(server.dsn)
-        try:
-            await fill(fragile, documents)
-            fragile.calls_left = calls
-            with suppress(Killed):
-                await archiver_of(fragile).catch_up()
-                finished = True
-            fragile.calls_left = -1
-            found = await verify(fragile, _MARKET)
-            assert (found.fault, found.events, found.loose_events) == (None, 21, 6), calls
-            assert await events_of(fragile) == [*diffs[3:15], *diffs[18:]]
-            await fragile.motor.client.drop_database(fragile.name)
-        finally:
-            fragile.close()
+        await fill(fragile, documents)
+        fragile.calls_left = calls
+        with suppress(Killed):
+            await archiver_of(fragile).catch_up()
+            finished = True
+        fragile.calls_left = -1
+        found = await verify(fragile, _MARKET)
+        assert (found.fault, found.events, found.loose_events) == (None, 21, 6), calls
+        assert await events_of(fragile) == [*diffs[3:15], *diffs[18:]]
         if finished:
             break
+    await fragile.motor.client.drop_database(fragile.name)
+    fragile.close()
     assert 40 < calls < 395
 
 
