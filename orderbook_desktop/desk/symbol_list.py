@@ -33,7 +33,7 @@ class SymbolList:
         """
 
         def failed(error: KnownError, /, *, is_new: bool) -> None:
-            _log.log(logging.WARNING if is_new else logging.INFO, "no list of symbols: %s", error)
+            _log.log(logging.WARNING if is_new else logging.DEBUG, "no list of symbols: %s", error)
 
         async def pause(error: KnownError, delay_s: float) -> None:
             del error

@@ -314,7 +314,8 @@ class BookFeed:
 
     def _break(self, cause: GapCause, detail: str) -> None:
         """Note that the stream lost its continuity."""
-        _log.info("%s: %s (%s)", self._market, detail, cause.value)
+        # The connection's end, which is of all its markets, is a warning of its own.
+        _log.debug("%s: %s (%s)", self._market, detail, cause.value)
         self._sync.stream_broken()
         self._events_wait = False
         self._sink_missed_some = False

@@ -219,7 +219,7 @@ class StreamGroup:
         await self.retry.wait(_pause_s(error, delay_s), fixed=fixed)
 
     def _could_not_open(self, error: ExchangeError, /, *, is_new: bool) -> None:
-        _log.log(logging.WARNING if is_new else logging.INFO, "%s", error)
+        _log.log(logging.WARNING if is_new else logging.DEBUG, "%s", error)
         self._break_all(LinkEnd(GapCause.DISCONNECT, str(error)), error)
 
     def _break_all(self, end: LinkEnd, problem: KnownError | None = None) -> None:

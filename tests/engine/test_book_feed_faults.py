@@ -116,6 +116,7 @@ async def until_over(exchange: LocalExchange, faults: list[Fault]) -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.allows_log("Update ids|unreadable|no snapshot|HTTP|can't be reached|fewer")
+@pytest.mark.allows_log(r"WARNING .*stream_group: the exchange's streams: ")
 # The exchange's loop: what is late goes out at once, also on a connection that is just lost.
 @pytest.mark.allows_log(r"WARNING asyncio: socket\.send\(\) raised exception")
 async def test_after_each_fault_the_book_is_the_true_one(name: str, capture: Path) -> None:

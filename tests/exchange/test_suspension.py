@@ -27,6 +27,9 @@ from orderbook_desktop.exchange.subscription import Subscription
 from .listener import HandTime, Listener, be_active, listening, until
 from .scripted_server import ScriptedServer, frame, scripted_server
 
+# The loss of a connection is a fault, and is in the log.
+pytestmark = pytest.mark.allows_log(r"WARNING .*stream_group: the exchange's streams: ")
+
 BTC, ETH = "BTCUSDT", "ETHUSDT"
 SLEPT = "This computer slept for 90 s."
 
@@ -192,9 +195,6 @@ from orderbook_desktop.core.sources import StreamBroken
 from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.exchange.stream import BinanceStreams
 from orderbook_desktop.exchange.subscription import Subscription
-
-# The loss of a connection is a fault, and is in the log.
-pytestmark = pytest.mark.allows_log(r"WARNING .*stream_group: the exchange's streams: ")
 
 async def main():
     streams = BinanceStreams(sys.argv[1])

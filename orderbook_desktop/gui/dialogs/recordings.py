@@ -45,7 +45,7 @@ from orderbook_desktop.gui.dialogs.recordings_model import (
 )
 from orderbook_desktop.gui.parts import Dialog, push_button, size_on_screen, text_label
 from orderbook_desktop.gui.symbol_box import SymbolBox
-from orderbook_desktop.gui.theme import Theme
+from orderbook_desktop.gui.theme import Theme, text_scale
 
 _TOGGLE: Final = Action(
     "Recordings: start or stop", "in the list of recordings: start or stop", ("Space",)
@@ -363,7 +363,7 @@ class RecordingManager(Dialog):
         column.addWidget(self._middle, 1)
         column.addWidget(self.total)
         column.addLayout(bottom)
-        self.resize(size_on_screen(self, QSize(1_000, 480)))
+        self.resize(size_on_screen(self, QSize(1_000, 480) * text_scale(self)))
 
 
 def _removal_text(recordings: Sequence[RecordingStatus]) -> str:
