@@ -180,7 +180,9 @@ class _Standing:
     async def of(cls, database: Database, market: str) -> Self:
         """Read the segments of `market`. Raises PyMongo's errors."""
         found = await cuttable_segments(database)
-        return cls(database, (one for one in found if one.stored.segment.market == market))
+        return cls(
+            database, (segment for segment in found if segment.stored.segment.market == market)
+        )
 
     async def look_again(self, *keys: str) -> None:
         """Read these segments again: they were changed. Raises PyMongo's errors."""

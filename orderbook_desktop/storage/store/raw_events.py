@@ -132,16 +132,16 @@ class RawEvents:
         """
         begin, last_id = ranges[0]
         furthest = begin + self._runs_span
-        taken = list(takewhile(lambda one: one.last_id <= furthest, ranges))
+        taken = list(takewhile(lambda id_range: id_range.last_id <= furthest, ranges))
         if taken:
-            end = max(one.last_id for one in taken)
+            end = max(id_range.last_id for id_range in taken)
         else:
             taken, end = [ranges[0]], min(last_id, begin + max(self._span, self._runs_span))
         found = await self._between(begin, end, _READ_AT_MOST)
         if len(taken) < len(ranges) or len(found) > _MANY:
             self._runs_span = next_span(self._runs_span, len(found))
         if len(found) == _READ_AT_MOST:
-            taken = [one for one in taken if one.after_id < found[-1]["u"]]
+            taken = [id_range for id_range in taken if id_range.after_id < found[-1]["u"]]
         return await asyncio.to_thread(_runs_in, found, taken)
 
     async def with_ids(self, ids: Sequence[int]) -> list[DepthDiff]:

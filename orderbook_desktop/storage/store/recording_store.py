@@ -296,7 +296,9 @@ class DatabaseStore:
 
     async def first_chunks(self, segments: Sequence[StoredSegment]) -> dict[str, StoredChunk]:
         """Return the first chunks of segments (see `ProvableStore`)."""
-        by_key = {chunk_key(one.id, one.segment.snapshot_id): one.id for one in segments}
+        by_key = {
+            chunk_key(stored.id, stored.segment.snapshot_id): stored.id for stored in segments
+        }
         found = await self._chunks_with(by_key)
         return {by_key[key]: _chunk_in(document, by_key[key]) for key, document in found.items()}
 
@@ -458,7 +460,7 @@ def _is_stray(named: object, known: Collection[str]) -> bool:
     One that names none is loose. The field of a damaged one may be a list of segments.
     """
     if isinstance(named, list):
-        return all(_is_stray(one, known) for one in named)
+        return all(_is_stray(name, known) for name in named)
     return named is not None and not (isinstance(named, str) and named in known)
 
 

@@ -58,21 +58,27 @@ class ReadAhead:
         """Read what the proofs of `segments` need; forget what was read before."""
         self._forget()
         self._book_keys = await self._store.book_keys_of([stored.id for stored in segments])
-        bases = [book_key(one.id, one.segment.snapshot_id) for one in segments if one.has_base]
-        archived = [one for one in segments if one.archived_id > one.segment.snapshot_id]
+        bases = [
+            book_key(stored.id, stored.segment.snapshot_id)
+            for stored in segments
+            if stored.has_base
+        ]
+        archived = [
+            stored for stored in segments if stored.archived_id > stored.segment.snapshot_id
+        ]
         books = await self._store.books(bases) if bases else {}
         # The proof needs the book that a segment begins with twice.
         self._books = {key: replace(book, unpack=cache(book.unpack)) for key, book in books.items()}
         chunks = await self._store.first_chunks(archived) if archived else {}
-        for one in archived:
-            if one.id in chunks:
-                self._chunks[one.id, one.segment.snapshot_id] = chunks[one.id]
+        for stored in archived:
+            if stored.id in chunks:
+                self._chunks[stored.id, stored.segment.snapshot_id] = chunks[stored.id]
         await self._load_runs(segments)
         self._portions.took([*books.values(), *chunks.values()])
 
     async def _load_runs(self, segments: Sequence[StoredSegment]) -> None:
-        raw = [one for one in segments if one.archived_id < one.segment.last_id]
-        ranges = sorted(IdRange(one.archived_id, one.segment.last_id) for one in raw)
+        raw = [stored for stored in segments if stored.archived_id < stored.segment.last_id]
+        ranges = sorted(IdRange(stored.archived_id, stored.segment.last_id) for stored in raw)
         while ranges:
             for (after_id, last_id), run in zip(
                 ranges, runs := await self._store.runs(self._market, ranges), strict=False
