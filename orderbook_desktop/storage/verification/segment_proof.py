@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -60,12 +60,20 @@ class CutMeanwhile(Exception):
     """Retention has cut the segment during its proof. That is no fault: begin the proof again."""
 
 
+class Proven(NamedTuple):
+    """How much of a segment was proven; `bytes` are packed chunks, and texts of raw events."""
+
+    events: int
+    archived_events: int
+    bytes: int
+    witnesses: int
+
+
 class SegmentProof:
     """Proves the segment `stored`, to the end that it had when `stored` was read.
 
     `witnesses` are update id and key of the market's witnesses, in order of update id. `counted` is
-    called with the number of events of each proven chunk. `events`, `archived_events`, `bytes` and
-    `compared_witnesses` count what has been proven so far. Proofs of one market share `waiting`.
+    called with the number of events of each proven chunk. Proofs of one market share `waiting`.
     """
 
     def __init__(
@@ -78,9 +86,9 @@ class SegmentProof:
         waiting: WaitingLoose | None = None,
     ) -> None:
         self._now_ns = now_ns
-        self.events = 0
-        self.archived_events = 0
-        self.compared_witnesses = 0
+        self._events = 0
+        self._archived_events = 0
+        self._compared_witnesses = 0
         self._store = store
         self._stored = stored
         self._counted = counted
@@ -100,9 +108,10 @@ class SegmentProof:
         self._archive_end = begin
 
     @property
-    def bytes(self) -> int:
-        """The size of the proven events: packed chunks, and texts of raw events."""
-        return self._reader.archived_bytes + self._reader.raw_bytes
+    def proven(self) -> Proven:
+        """What has been proven so far. Keep it instead of the proof, which holds whole books."""
+        size = self._reader.archived_bytes + self._reader.raw_bytes
+        return Proven(self._events, self._archived_events, size, self._compared_witnesses)
 
     async def prove(self, from_ms: int | None = None, to_ms: int | None = None) -> None:
         """Prove the segment, or the part from `from_ms` to `to_ms`. Raises `RecordingFault`.
@@ -189,9 +198,9 @@ class SegmentProof:
         self._take_times(chunk)
         self._first = self._first or chunk
         self._latest = chunk
-        self.events += count
+        self._events += count
         if self._proven_id <= self._stored.archived_id:
-            self.archived_events += count
+            self._archived_events += count
             self._archive_end = self._proven_id
         self._counted(count)
 
@@ -240,7 +249,7 @@ class SegmentProof:
         while due := await self._witnesses.through(chunk.header.coverage.last_id):
             for update_id, key, witness in due:
                 await asyncio.to_thread(self._compare_witness, chunk, update_id, key, witness)
-                self.compared_witnesses += 1
+                self._compared_witnesses += 1
 
     def _compare_witness(
         self, chunk: DecodedChunk, update_id: int, key: str, stored: StoredWitness
@@ -267,9 +276,9 @@ class SegmentProof:
         stored, segment = self._stored, self._stored.segment
         if self._proven_id != segment.last_id:
             raise self._fault("the events end elsewhere than the segment says", self._proven_id)
-        if self.events != segment.event_count:
+        if self._events != segment.event_count:
             reason = (
-                f"the segment has {counted(self.events, 'event')} and says {segment.event_count:,}"
+                f"the segment has {counted(self._events, 'event')} and says {segment.event_count:,}"
             )
             raise self._fault(reason, None)
         if self._first is not None and self._latest is not None:
@@ -280,7 +289,7 @@ class SegmentProof:
             # It was archived further meanwhile, so the counts of what was read fit neither state.
             return
         archive = (stored.archived_id, stored.archived_events, stored.archived_bytes)
-        if archive != (self._archive_end, self.archived_events, self._reader.archived_bytes):
+        if archive != (self._archive_end, self._archived_events, self._reader.archived_bytes):
             raise self._fault("the archive is not as long as the segment says", self._archive_end)
 
     def _check_ends(self, first: DecodedChunk, latest: DecodedChunk, base_ms: int) -> None:

@@ -31,6 +31,7 @@ from orderbook_desktop.storage.store.unclaimed_events import Claim
 from orderbook_desktop.storage.verification.read_ahead import ReadAhead
 from orderbook_desktop.storage.verification.segment_proof import (
     CutMeanwhile,
+    Proven,
     RecordingFault,
     SegmentProof,
 )
@@ -125,7 +126,7 @@ class _Verification:
         self._covers: dict[str, Cover] = {}
         self._loose: set[int] = set()
         self._unlisted = 0
-        self._proofs: list[SegmentProof] = []
+        self._proven: list[Proven] = []
         self._waiting = WaitingLoose(store, market)
 
     async def run(self) -> Verified:
@@ -149,13 +150,13 @@ class _Verification:
         return Verified(
             self._market,
             timeline,
-            len(self._proofs),
-            sum(proof.events for proof in self._proofs),
-            sum(proof.archived_events for proof in self._proofs),
-            sum(proof.bytes for proof in self._proofs),
+            len(self._proven),
+            sum(proven.events for proven in self._proven),
+            sum(proven.archived_events for proven in self._proven),
+            sum(proven.bytes for proven in self._proven),
             len(self._loose),
             self._unlisted,
-            sum(proof.compared_witnesses for proof in self._proofs),
+            sum(proven.witnesses for proven in self._proven),
             fault,
         )
 
@@ -241,20 +242,21 @@ class _Verification:
         for _ in range(_ATTEMPTS):
             before = self._done
             proof = SegmentProof(store, stored, witnesses, self._count, self._now_ns, self._waiting)
-            self._proofs.append(proof)
             try:
-                return await proof.prove(self._from_ms_in(stored), self._to_ms)
+                await proof.prove(self._from_ms_in(stored), self._to_ms)
+                self._proven.append(proof.proven)
             except (KnownError, *_NOT_UNDERSTOOD):
                 if store is self._store and not await self._waiting.has_changed():
+                    self._proven.append(proof.proven)
                     raise
             except CutMeanwhile:
                 now = await self._store.segment(stored.id)
                 if now is None:
-                    self._proofs.pop()
                     self._done = before
-                    return None
+                    return
                 stored = now
-            self._proofs.pop()
+            else:
+                return
             self._done = before
             store = self._store
         reason = "it is being cut faster than it can be read; verify it again"

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
+from weakref import WeakSet
 
 import bson
 import pytest
@@ -23,6 +24,7 @@ from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.packing import pack
 from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.read_ahead import ReadAhead
+from orderbook_desktop.storage.verification.segment_proof import SegmentProof
 from orderbook_desktop.storage.verification.verification import Verified, verify
 from tests.storage.counted import CountedDatabase
 from tests.storage.recording_fixtures import ServerThread, Tape, all_of
@@ -80,6 +82,28 @@ async def list_up(database: Database, tape: Tape, *, archived: bool) -> None:
     await loose.list_up(_MARKET, ids, key)
     change = {"$set": {"archived": True, "chunk": key}}
     await database.collection("loose_events").update_one({"_id": key}, change)
+
+
+async def test_proofs_of_segments_are_not_kept(
+    counted: CountedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each holds whole books."""
+    shelf, tape = Shelf(counted), Tape()
+    for _ in range(40):
+        await shelf.put(tape, 1)
+        tape.diff()
+    proofs = WeakSet[SegmentProof]()
+    prove, most = SegmentProof.prove, 0
+
+    async def watched(self: SegmentProof, *span: int | None) -> None:
+        nonlocal most
+        proofs.add(self)
+        most = max(most, len(proofs))
+        await prove(self, *span)
+
+    monkeypatch.setattr(SegmentProof, "prove", watched)
+    assert (await proven(counted)).segments == 40
+    assert most < 10
 
 
 @pytest.mark.parametrize("archived", [False, True])
