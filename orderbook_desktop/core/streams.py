@@ -114,14 +114,20 @@ class Stream(NamedTuple):
         return f"{self.market.lower()}{self.kind.channel}{self.kind.speed}"
 
 
+# Each event needs one, and to read a member of an enumeration takes longer than all else in the
+# rule (Python 3.11).
+_NEXT, _OLD, _HOLE, _IMPLAUSIBLE = Continuity
+
+
 def _diff_continuity(known: DepthDiff, diff: DepthDiff) -> Continuity:
+    known_id, final_id = known.final_id, diff.final_id
     # The receive times are of one clock, the times of the exchange may be odd.
-    times = diff.received_ns // _NS_A_MS, known.received_ns // _NS_A_MS
-    if not may_follow(diff.final_id, times[0], known.final_id, times[1]):
-        return Continuity.IMPLAUSIBLE
-    if diff.final_id <= known.final_id:
-        return Continuity.OLD
-    return Continuity.NEXT if diff.first_id <= known.final_id + 1 else Continuity.HOLE
+    known_ms, now_ms = known.received_ns // _NS_A_MS, diff.received_ns // _NS_A_MS
+    if not may_follow(final_id, now_ms, known_id, known_ms):
+        return _IMPLAUSIBLE
+    if final_id <= known_id:
+        return _OLD
+    return _NEXT if diff.first_id <= known_id + 1 else _HOLE
 
 
 DEPTH: Final = StreamKind(

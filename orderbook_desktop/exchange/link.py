@@ -345,11 +345,17 @@ class StreamLink:
 
     def _take_event(self, event: MarketEvent, named: str | None, frame: bytes) -> None:
         """Pass on `event`, which came in the stream `named`. Raises `MalformedMessage`."""
+        stream = None if named is None else self._streams.get(named)
+        if stream is None or stream.market != event.market:
+            stream = self._stream_of(event, named, frame)
+        self._owner.link_event(self, stream, event)
+
+    def _stream_of(self, event: MarketEvent, named: str | None, frame: bytes) -> Stream:
         kind = self._kinds[type(event)]
         if named is not None and named.partition("@")[0].lower() != event.market.lower():
             reason = f"an event of {plain_text(event.market, 40)} in the stream of another symbol"
             raise MalformedMessage(f"{kind.name} event", reason, frame)
-        self._owner.link_event(self, Stream(event.market, kind), event)
+        return Stream(event.market, kind)
 
     def _concerned(self, named: str | None, frame: bytes) -> list[Stream]:
         """Return the streams that an unreadable message may be of; `named` is the one it names."""

@@ -17,6 +17,8 @@ from orderbook_desktop.system.bounded_queue import BoundedQueue
 _log = logging.getLogger(__name__)
 
 _WAITING_AT_MOST: Final = 10_000
+# For each event; to read a member of an enumeration is slow (Python 3.11).
+_NEXT: Final = Continuity.NEXT
 
 
 class Subscription:
@@ -93,22 +95,30 @@ class Subscription:
         if not self.is_open:
             return
         self.silence.received(self._now())
-        last, kind = self._last, self.stream.kind
-        step = Continuity.NEXT if last is None else kind.continuity(last, event)
-        if last is not None and step is Continuity.IMPLAUSIBLE:
-            # Otherwise all later events would seem to be old.
-            ids = f"{kind.id_name} {event.final_id} can't follow {kind.id_name} {last.final_id}."
-            self.interrupted(GapCause.MALFORMED, ids[:1].upper() + ids[1:])
-            return
-        if step is Continuity.OLD and (self._seam is not None or self._overlapping):
-            return
-        why = self._suspension or self._seam
-        if step is Continuity.HOLE and why is not None:
-            self.interrupted(why.cause, why.detail)
+        last = self._last
+        if last is not None:
+            step = self.stream.kind.continuity(last, event)
+            if step is not _NEXT and not self._takes_despite(step, last, event):
+                return
         self._seam = None
         self._last = event
         self._queue.put(event)
         self._join()
+
+    def _takes_despite(self, step: Continuity, last: MarketEvent, event: MarketEvent) -> bool:
+        """Return whether to deliver `event`, which does not continue `last`."""
+        if step is Continuity.IMPLAUSIBLE:
+            # Otherwise all later events would seem to be old.
+            name = self.stream.kind.id_name
+            reason = f"{name.capitalize()} {event.final_id} can't follow {name} {last.final_id}."
+            self.interrupted(GapCause.MALFORMED, reason)
+            return False
+        if step is Continuity.OLD:
+            return self._seam is None and not self._overlapping
+        why = self._suspension or self._seam
+        if why is not None:
+            self.interrupted(why.cause, why.detail)
+        return True
 
     def event_of_successor(self, event: MarketEvent) -> None:
         """An event arrived on the connection that takes over."""
