@@ -71,7 +71,8 @@ class HeadlessRecorder:
             env={**os.environ, **self._variables},
             stderr=asyncio.subprocess.PIPE,
         )
-        while "BTC/USDT: synced" not in self.output:
+        said_before = len(self.output)
+        while "BTC/USDT: synced" not in self.output[said_before:]:
             assert self._process.stderr is not None
             line = await self._process.stderr.readline()
             assert line, self.output
