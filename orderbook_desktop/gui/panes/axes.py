@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from PySide6.QtCore import QPointF, QRect, Qt
-from PySide6.QtGui import QColor, QPainter, QPen
+from PySide6.QtGui import QColor, QPainter, QPen, QPixmap
 
 from orderbook_desktop.gui.number_font import NumberMetrics
 from orderbook_desktop.gui.theme import Theme
@@ -164,6 +164,7 @@ class AxisPainter:
         self._numbers = numbers
         self._grid = QColor(theme.muted)
         self._grid.setAlphaF(0.16)
+        self._strip: tuple[int, float, QPixmap] | None = None
 
     @property
     def price_axis_height(self) -> int:
@@ -200,13 +201,27 @@ class AxisPainter:
         rect = area.rect
         baseline = self._numbers.baseline(rect.bottom() + 1, self.price_axis_height)
         painter.setFont(self._numbers.font)
+        strip = self._strip_of(rect.height(), painter.device().devicePixelRatioF())
         for tick in ticks:
             x, label = round(area.x(tick)), text(tick)
-            painter.fillRect(x, rect.top(), 1, rect.height(), self._grid)
+            painter.drawPixmap(x, rect.top(), strip)
             left = x - self._numbers.width(label) / 2
             if rect.left() <= left and left + self._numbers.width(label) <= rect.right():
                 painter.setPen(self._theme.muted)
                 painter.drawText(QPointF(left, baseline), label)
+
+    def _strip_of(self, height: int, ratio: float) -> QPixmap:
+        """Return a vertical line of the grid.
+
+        A translucent line that is one pixel wide takes the rasteriser thirty times as long as a
+        picture of it.
+        """
+        if self._strip is None or self._strip[:2] != (height, ratio):
+            strip = QPixmap(max(1, round(ratio)), round(height * ratio))
+            strip.setDevicePixelRatio(ratio)
+            strip.fill(self._grid)
+            self._strip = height, ratio, strip
+        return self._strip[2]
 
     def draw_size_axis(
         self, painter: QPainter, area: PlotArea, ticks: range, text: Callable[[int], str]

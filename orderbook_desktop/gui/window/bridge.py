@@ -26,6 +26,7 @@ _RATE_NS: Final = 1_000_000_000
 _FALLBACK_HZ: Final = 60.0
 # A book that changes rarely is shown within this time; a book that changes often, once per frame.
 _PEEK_MS: Final = 4
+_ASLEEP_PEEK_MS: Final = 100
 
 
 class DeskBridge(QObject):
@@ -74,11 +75,21 @@ class DeskBridge(QObject):
         self._rate_since_ns = 0
         self._rate_of: Book | None = None
         self._rate_revision = 0
-        self.awake = True
+        self._awake = True
         self._timer = QTimer(self, interval=_PEEK_MS)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._tick)
         self.follow_screen(None)
+
+    @property
+    def awake(self) -> bool:
+        """Whether the book is read; if not, the desk is looked at ten times a second only."""
+        return self._awake
+
+    @awake.setter
+    def awake(self, awake: bool) -> None:
+        self._awake = awake
+        self._timer.setInterval(_PEEK_MS if awake else _ASLEEP_PEEK_MS)
 
     def start(self) -> None:
         """Look at the desk at once, and again and again from then on."""
@@ -122,7 +133,7 @@ class DeskBridge(QObject):
             self._count_rate(look.book, now_ns)
 
     def _look_at_book(self, source: BookSource, look: BookLook) -> None:
-        if not self.awake:
+        if not self._awake:
             return
         status, book = look.status, look.book
         frame_key = (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from PySide6.QtCore import QEvent, QSize, Qt, QTimer
-from PySide6.QtGui import QResizeEvent, QShowEvent
+from PySide6.QtGui import QHideEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from orderbook_desktop.core.disk import DiskStatus, Retention, bytes_text
@@ -19,6 +19,7 @@ from orderbook_desktop.gui.panes.book_frame import BookFrame
 from orderbook_desktop.gui.window.top_bar import SOURCE_NAMES
 
 _SPACING: Final = 18
+_PAUSE_MS: Final = 100
 # Left to right on screen. Where room is short, the fields with the lowest numbers are shown.
 _FIELDS: Final = {
     "exchange": 0,
@@ -56,6 +57,11 @@ class StatusLine(QWidget):
         self._problem = QLabel(self)
         self._problem.setObjectName("problem")
         self._labels = {name: QLabel(self) for name in _FIELDS}
+        self._frame: BookFrame | None = None
+        # What the last frame was of.
+        self._kind: object = None
+        self._pause = QTimer(self, interval=_PAUSE_MS, singleShot=True)
+        self._pause.timeout.connect(self._show_latest)
         self._sentence = self._recording_problem = ""
         self._widths: dict[str, int] = dict.fromkeys(_FIELDS, 0)
         row = QHBoxLayout(self)
@@ -92,7 +98,27 @@ class StatusLine(QWidget):
         self._labels["disk"].setToolTip(f"{size_sentence(disk)}\n{retention.sentence}")
 
     def show_frame(self, frame: BookFrame) -> None:
-        """Show the book's update id, event time and source."""
+        """Show the book's update id, event time and source, at most ten times a second.
+
+        They can't be read more often, and each time costs as much as half of the ladder. What is
+        more than the next event of a book is shown at once.
+        """
+        kind = (frame.symbol, frame.status.state, frame.status.source, frame.update_id > 0)
+        is_other, self._kind = kind != self._kind, kind
+        self._frame = frame
+        if is_other or not self._pause.isActive():
+            self._show_latest()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 (Qt's name)
+        """Wait for no further frame."""
+        super().hideEvent(event)
+        self._pause.stop()
+
+    def _show_latest(self) -> None:
+        frame, self._frame = self._frame, None
+        if frame is None:
+            return
+        self._pause.start()
         self._set("update id", f"Update {frame.update_id}" if frame.update_id else "")
         self._set("time", time_of_day_text(frame.event_ms) if frame.event_ms else "")
         self.show_status(frame.status)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PySide6.QtCore import QRect
-from PySide6.QtGui import QFont
+from PySide6.QtGui import QColor, QFont, QPainter, QPixmap
 from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop.gui.number_font import NumberMetrics, number_font
@@ -146,3 +146,23 @@ def test_labels_are_round_where_the_tick_is_not(qapp: QApplication) -> None:
     step = axes.price_ticks(area, 25, lambda units, _: f"{units:,}").step
     assert step >= 25
     assert str(step).rstrip("0") in {"1", "2", "5"}
+
+
+@pytest.mark.parametrize("ratio", [1.0, 2.0])
+def test_a_line_of_the_grid_is_a_line_of_its_colour(qapp: QApplication, ratio: float) -> None:
+    axes = AxisPainter(DARK, NumberMetrics(number_font(QFont())))
+    area = PlotArea(QRect(10, 5, 100, 60), 0.0, 100.0, 1.0)
+    pictures = []
+    for draws_axis in (True, False):
+        picture = QPixmap(round(200 * ratio), round(120 * ratio))
+        picture.setDevicePixelRatio(ratio)
+        picture.fill(DARK.panel)
+        with QPainter(picture) as painter:
+            if draws_axis:
+                axes.draw_price_axis(painter, area, range(50, 51, 50), lambda _: "")
+            else:
+                colour = QColor(DARK.muted)
+                colour.setAlphaF(0.16)
+                painter.fillRect(60, 5, 1, 60, colour)
+        pictures.append(picture.toImage())
+    assert pictures[0] == pictures[1]

@@ -5,6 +5,7 @@ from datetime import timedelta, timezone
 
 import pytest
 from PySide6.QtWidgets import QApplication, QLabel, QWidget
+from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.disk import DiskLevel, DiskStatus, Retention
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
@@ -116,3 +117,17 @@ def test_the_fields_stand_still_while_numbers_change(line: StatusLine) -> None:
     assert settled == sorted(set(settled))
     for events, waiting in ((123_457, 9), (123_999, 0), (124_000, 12)):
         assert places(events, waiting) == settled
+
+
+def test_the_latest_frame_is_shown_though_not_every_one(
+    line: StatusLine, desk: FakeDesk, qtbot: QtBot
+) -> None:
+    shown: list[str] = []
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    for size in range(1, 31):
+        desk.source.apply([("100.00", str(size))], [])
+        line.show_frame(frame_of(desk))
+        shown.append(line.text("update id"))
+    # Qt runs no timer meanwhile.
+    assert set(shown) == {"Update 1001"}
+    qtbot.waitUntil(lambda: line.text("update id") == "Update 1030")

@@ -180,7 +180,7 @@ class DepthChart(Pane):
     def put_crosshair(self, price: int | None) -> None:
         """Put the crosshair at `price`, in units, or take it away."""
         self._crosshair = price
-        self._later.start()
+        self._paint_soon()
 
     @property
     def scene(self) -> DepthScene | None:
@@ -281,6 +281,11 @@ class DepthChart(Pane):
                 [span for curve in self._curves for span in curve.spans], self._mid
             )
 
+    def _paint_soon(self) -> None:
+        # To start a running timer again would put the paint off while frames follow closely.
+        if not self._later.isActive():
+            self._later.start()
+
     def _plot(self) -> QRect:
         sample = "0"
         if self._frame is not None and self._top > 0:
@@ -303,7 +308,7 @@ class DepthChart(Pane):
             low, high = self._view.low, self._view.high
             largest = max(size_in_view(curve, low, high) for curve in self._curves)
             self._top = scale_top(largest, self._top)
-        self._later.start()
+        self._paint_soon()
 
     def _follow_mouse(self) -> None:
         """Put the crosshair at the tick nearest to the mouse."""
