@@ -26,6 +26,7 @@ from orderbook_desktop.core.ladder import (
     LadderSide,
     Side,
     build_ladder,
+    default_step,
 )
 from orderbook_desktop.core.ladder_memory import ColumnFormats, LadderMemory
 from orderbook_desktop.core.number_format import (
@@ -168,6 +169,13 @@ def steps_for(info: SymbolInfo, image: BookImage) -> list[int]:
     """
     finer = 10 ** (MAX_EXPONENT - image.scale.price)
     return [finer * step for step in book_steps(format_of(info, image), image.bids, image.asks)]
+
+
+def default_step_for(info: SymbolInfo, image: BookImage) -> int:
+    """Return the grouping step of a page that names none, in the units of `steps_for`."""
+    finer: int = 10 ** (MAX_EXPONENT - image.scale.price)
+    steps = book_steps(format_of(info, image), image.bids, image.asks)
+    return finer * default_step(steps, image.bids, image.asks)
 
 
 def step_of(typed: str) -> int:

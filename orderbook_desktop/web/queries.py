@@ -12,7 +12,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.number_format import step_text
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import MAX_EXPONENT
-from orderbook_desktop.web.book_view import step_of, steps_for
+from orderbook_desktop.web.book_view import default_step_for, step_of, steps_for
 
 MAX_DEPTH: Final = 10_000
 _USUAL_DIGITS: Final = ("1", "2", "5")
@@ -30,7 +30,8 @@ DepthQuery = Annotated[int, Query(ge=1, le=MAX_DEPTH, description="Levels a side
 GroupQuery = Annotated[
     str | None,
     Query(
-        description="Price step to group by, one of the steps on the page; left out: the finest."
+        description="Price step to group by, one of the steps on the page; left out: the finest"
+        " one that shows the book and not its dust."
         " Another step of 1, 2 or 5 with zeros selects the nearest finer step on the page.",
         max_length=31,
         pattern=r"^[0-9]{1,12}(\.[0-9]{1,18})?$",
@@ -71,7 +72,7 @@ def chosen_step(info: SymbolInfo, image: BookImage, typed: str | None) -> int:
     """
     steps = steps_for(info, image)
     if typed is None:
-        return steps[0]
+        return default_step_for(info, image)
     step = step_of(typed)
     if step in steps or (step >= steps[0] and not image.last_update_id):
         return step

@@ -42,7 +42,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from orderbook_desktop.app.process.event_loop import garbage_on_this_thread
 from orderbook_desktop.core.depth_sync import DepthSync
-from orderbook_desktop.core.events import DepthDiff, decode_snapshot
+from orderbook_desktop.core.events import DepthDiff, answered, decode_snapshot
 from orderbook_desktop.core.frames import decode_frame
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
@@ -115,7 +115,8 @@ class _Played(FakeSource):
     def __init__(self, capture: Capture, snapshot: bytes) -> None:
         super().__init__(capture.market)
         self._sync = DepthSync()
-        self._sync.receive_snapshot(decode_snapshot(snapshot, capture.market))
+        # Known to its last level, as an answer of the exchange is.
+        self._sync.receive_snapshot(answered(decode_snapshot(snapshot, capture.market)))
         self.book = self._sync.book
         self.status = FeedStatus(FeedState.SYNCED, SourceKind.MONGO)
         self.take(())

@@ -9,6 +9,8 @@ from PySide6.QtGui import QColor, QPainter, QPixmap
 from orderbook_desktop.gui.theme import Theme, blend
 
 _SIDE: Final = 7
+# A large tile is drawn in a fraction of the time that many small ones take.
+_REPEATED: Final = 32
 CONTRAST: Final = 0.32
 """How opaque the lines are."""
 
@@ -39,5 +41,8 @@ class Hatching:
             for at in range(side):
                 for x in range(at, at + wide):
                     painter.fillRect(x % side, side - 1 - at, 1, 1, line)
-        tile.setDevicePixelRatio(ratio)
-        return tile
+        large = QPixmap(side * _REPEATED, side * _REPEATED)
+        with QPainter(large) as painter:
+            painter.drawTiledPixmap(large.rect(), tile)
+        large.setDevicePixelRatio(ratio)
+        return large

@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QLabel, QToolButton, QWidget
 
 from orderbook_desktop.core.desk import BrowserSwitch, Desk
+from orderbook_desktop.core.ladder import default_step
 from orderbook_desktop.core.number_format import book_steps, step_text
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.status import FeedStatus, SourceKind
@@ -297,7 +298,7 @@ class GroupingBox(QComboBox):
         self._market, self._scale = frame.symbol.market, scale
         steps = steps_for(frame)
         if is_new or steps != self._steps:
-            self._offer(steps, frame.format.scale.price)
+            self._offer(steps, frame, "" if is_new else self.currentText())
         self.step_changed.emit(self.step)
 
     def finer(self) -> None:
@@ -308,15 +309,19 @@ class GroupingBox(QComboBox):
         """Use the next larger step."""
         self._choose(self.currentIndex() + 1)
 
-    def _offer(self, steps: list[int], exponent: int) -> None:
+    def _offer(self, steps: list[int], frame: BookFrame, before: str) -> None:
+        """Offer `steps`; use the step that was chosen for the market, or `before`, or the usual."""
         self._steps = steps
-        texts = [step_text(step, exponent) for step in steps]
+        texts = [step_text(step, frame.format.scale.price) for step in steps]
         self.clear()
         self.addItems(texts)
         self.setEnabled(bool(steps))
-        remembered = self._preferences.grouping(self._market)
-        if remembered in texts:
-            self.setCurrentIndex(texts.index(remembered))
+        chosen = self._preferences.grouping(self._market), before
+        wanted = [text for text in chosen if text in texts]
+        if wanted:
+            self.setCurrentIndex(texts.index(wanted[0]))
+        elif steps:
+            self.setCurrentIndex(steps.index(default_step(steps, frame.bids, frame.asks)))
 
     def _choose(self, index: int) -> None:
         if 0 <= index < len(self._steps):

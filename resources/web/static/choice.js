@@ -9,7 +9,7 @@ export function submitOnChoice(form) {
     if (chosen && box.value !== shown) form.requestSubmit();
   });
   box.addEventListener("focus", () => box.select());
-  // A grouping belongs to its symbol; another symbol begins with its own finest grouping.
+  // A grouping belongs to its symbol; another symbol begins with its own usual grouping.
   form.addEventListener("formdata", (event) => {
     if (box.value !== shown) event.formData.delete("group");
   });

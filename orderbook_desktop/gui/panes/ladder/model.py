@@ -219,7 +219,7 @@ class LadderModel:
         return LadderScene(tuple(rows), spread_lines(ladder, frame.format), spread, columns)
 
     def headings(
-        self, columns: Mapping[Column, Span], advance: Callable[[str], int]
+        self, columns: Mapping[Column, Span], advance: Callable[[str], float]
     ) -> dict[Column, str]:
         """Return the columns' headings; `advance` returns the width of a text."""
         if self.frame is None or self._formats is None:

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from typing import Final
 
 from PySide6.QtCore import QPointF, QRect, Qt
-from PySide6.QtGui import QColor, QFont, QPainter, QPolygonF
+from PySide6.QtGui import QColor, QFont, QPainter, QPixmap, QPolygonF
 
 from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.gui.number_font import NumberMetrics
 from orderbook_desktop.gui.panes.book_frame import Message
 from orderbook_desktop.gui.panes.hatching import Hatching
+from orderbook_desktop.gui.panes.ladder.glyph_atlas import GlyphAtlas
 from orderbook_desktop.gui.panes.ladder.layout import Column, Span, grows_leftward
 from orderbook_desktop.gui.panes.ladder.position import Row
-from orderbook_desktop.gui.panes.ladder.scene import PADDING, LadderRow, LadderScene
+from orderbook_desktop.gui.panes.ladder.scene import PADDING, LadderScene
 from orderbook_desktop.gui.panes.pane import paint_message
 from orderbook_desktop.gui.theme import Theme
 
 _RIGHT: Final = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-_CENTRE: Final = Qt.AlignmentFlag.AlignCenter
 # Strengths of the bars' colours over the panel.
 _TOTAL_TINT: Final = 0.13
 _SIZE_TINT: Final = 0.32
@@ -41,6 +41,8 @@ class LadderPainter:
         self._bold_numbers = NumberMetrics(self._bold)
         self._side = {Side.BID: theme.bid, Side.ASK: theme.ask}
         self._hatching = Hatching(theme)
+        self._atlases: dict[tuple[int, int], GlyphAtlas] = {}
+        self._triangles: dict[tuple[int, int, int, float], QPixmap] = {}
         self._tints = {
             (side, share): theme.tint(colour, share)
             for side, colour in self._side.items()
@@ -151,9 +153,12 @@ class LadderPainter:
                 at = top + height - 1 if row.row.side is Side.ASK else top
                 painter.fillRect(price.start, at, _SKIP_MARK, 1, theme.muted)
             if row.move:
-                self._arrow(painter, price, row)
+                colour = self._side.get(row.row.side or Side.BID, theme.text)
+                left = price.start + PADDING
+                self._triangle(painter, left, row.span, row.move, colour, _ARROW)
             if row.change and size is not None:
-                self._arrow_in_size(painter, size, row)
+                left = size.start + PADDING
+                self._triangle(painter, left, row.span, row.change, theme.text, _ARROW)
             if row.row == hovered:
                 painter.fillRect(0, top, width, height, veil)
             if row.row.price == picked:
@@ -162,33 +167,36 @@ class LadderPainter:
                 painter.drawRect(0, top, width - 1, height - 1)
 
     def _texts(self, painter: QPainter, scene: LadderScene) -> None:
-        theme, columns, numbers = self._theme, scene.columns, self._numbers
-        rows = [(row, numbers.baseline(row.span.start, row.span.length)) for row in scene.rows]
+        theme, columns = self._theme, scene.columns
+        ratio = painter.device().devicePixelRatioF()
+        baselines = [self._numbers.baseline(row.span.start, row.span.length) for row in scene.rows]
+        rows = list(zip(scene.rows, baselines, strict=True))
         right = columns[Column.PRICE].end - PADDING
-        painter.setFont(self._bold)
-        for side, colour in self._side.items():
-            painter.setPen(colour)
-            for row, baseline in rows:
-                if row.row.side is side:
-                    left = right - self._bold_numbers.width(row.price)
-                    painter.drawText(QPointF(left, baseline), row.price)
-        painter.setFont(numbers.font)
-        painter.setPen(theme.muted)
-        for row, baseline in rows:
-            if row.row.side is None:
-                left = right - numbers.width(row.price)
-                painter.drawText(QPointF(left, baseline), row.price)
-        if Column.TOTAL in columns:
-            right = columns[Column.TOTAL].end - PADDING
-            for row, baseline in rows:
-                if row.total:
-                    painter.drawText(QPointF(right - numbers.width(row.total), baseline), row.total)
+        for side in (Side.ASK, Side.BID, None):
+            part = [(row.price, baseline) for row, baseline in rows if row.row.side is side]
+            font = self._numbers.font if side is None else self._bold
+            colour = theme.muted if side is None else self._side[side]
+            self._atlas(font, colour, ratio).draw(
+                painter, [price for price, _ in part], right, [baseline for _, baseline in part]
+            )
+        sized = [(row, baseline) for row, baseline in rows if row.size]
+        at = [baseline for _, baseline in sized]
         if Column.SIZE in columns:
+            texts = [row.size for row, _ in sized]
             right = columns[Column.SIZE].end - PADDING
-            painter.setPen(theme.text)
-            for row, baseline in rows:
-                if row.size:
-                    painter.drawText(QPointF(right - numbers.width(row.size), baseline), row.size)
+            self._atlas(self._numbers.font, theme.text, ratio).draw(painter, texts, right, at)
+        if Column.TOTAL in columns:
+            texts = [row.total for row, _ in sized]
+            right = columns[Column.TOTAL].end - PADDING
+            self._atlas(self._numbers.font, theme.muted, ratio).draw(painter, texts, right, at)
+
+    def _atlas(self, font: QFont, colour: QColor, ratio: float) -> GlyphAtlas:
+        """Return the glyphs for a device of this pixel ratio, made at their first use."""
+        key = font.weight().value, colour.rgb()
+        atlas = self._atlases.get(key)
+        if atlas is None or atlas.ratio != ratio:
+            atlas = self._atlases[key] = GlyphAtlas(font, colour, ratio)
+        return atlas
 
     def _spread_row(
         self, painter: QPainter, lines: tuple[str, str], span: Span, width: int
@@ -198,34 +206,41 @@ class LadderPainter:
         painter.fillRect(0, top, width, 1, theme.line)
         painter.fillRect(0, top + height - 1, width, 1, theme.line)
         mid, spread = lines
-        line = round(self._numbers.height)
-        area = QRect(0, top + (height - 2 * line) // 2, width, line)
+        line = self._numbers.height
+        first = top + (height - (2 if spread else 1) * line) / 2
         painter.setFont(self._bold)
         painter.setPen(theme.text)
-        painter.drawText(area if spread else QRect(0, top, width, height), _CENTRE, mid)
+        left = (width - self._bold_numbers.width(mid)) / 2
+        painter.drawText(QPointF(left, self._numbers.baseline(first, line)), mid)
         painter.setFont(self._numbers.font)
         painter.setPen(self._spread_colour(spread))
-        painter.drawText(area.translated(0, line), _CENTRE, spread)
+        left = (width - self._numbers.width(spread)) / 2
+        painter.drawText(QPointF(left, self._numbers.baseline(first + line, line)), spread)
 
     def _spread_colour(self, spread: str) -> QColor:
         return self._theme.trouble if spread.startswith("crossed") else self._theme.muted
 
-    def _arrow(self, painter: QPainter, price: Span, row: LadderRow) -> None:
-        """Draw where a best price moved last, beside it."""
-        colour = self._side.get(row.row.side or Side.BID, self._theme.text)
-        _triangle(painter, price.start + PADDING, row.span, row.move, colour, _ARROW)
+    def _triangle(
+        self, painter: QPainter, left: int, span: Span, upward: int, colour: QColor, side: int
+    ) -> None:
+        """Draw a triangle in the middle of a row: upward 1, or downward -1."""
+        ratio = painter.device().devicePixelRatioF()
+        key = side, upward, colour.rgb(), ratio
+        if key not in self._triangles:
+            self._triangles[key] = _triangle(side, upward, colour, ratio)
+        painter.drawPixmap(left, span.start + (span.length - side) // 2, self._triangles[key])
 
-    def _arrow_in_size(self, painter: QPainter, size: Span, row: LadderRow) -> None:
-        """Draw whether a size has just grown or shrunk."""
-        _triangle(painter, size.start + PADDING, row.span, row.change, self._theme.text, _ARROW - 1)
 
-
-def _triangle(
-    painter: QPainter, left: int, span: Span, upward: int, colour: QColor, side: int
-) -> None:
-    middle = span.start + span.length / 2
-    tip, base = middle - upward * side / 2, middle + upward * side / 2
-    painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(colour)
-    corners = [QPointF(left, base), QPointF(left + side, base), QPointF(left + side / 2, tip)]
-    painter.drawPolygon(QPolygonF(corners))
+def _triangle(side: int, upward: int, colour: QColor, ratio: float) -> QPixmap:
+    picture = QPixmap(round(side * ratio), round(side * ratio))
+    picture.setDevicePixelRatio(ratio)
+    picture.fill(Qt.GlobalColor.transparent)
+    base, tip = (side, 0) if upward > 0 else (0, side)
+    with QPainter(picture) as painter:
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(colour)
+        painter.drawPolygon(
+            QPolygonF([QPointF(0, base), QPointF(side, base), QPointF(side / 2, tip)])
+        )
+    return picture

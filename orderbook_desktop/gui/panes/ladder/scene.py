@@ -210,7 +210,7 @@ def headings(
     columns: Mapping[Column, Span],
     formats: ColumnFormats,
     assets: tuple[str, str],
-    advance: Callable[[str], int],
+    advance: Callable[[str], float],
     *,
     in_quote: bool,
 ) -> dict[Column, str]:

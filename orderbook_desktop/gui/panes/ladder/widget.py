@@ -194,7 +194,7 @@ class DepthLadder(Pane):
     @property
     def headings(self) -> dict[Column, str]:
         """The headings of the columns, which name their units."""
-        return self.model.headings(self._columns(), self.fontMetrics().horizontalAdvance)
+        return self.model.headings(self._columns(), self._heading_width)
 
     @property
     def picked_row(self) -> Row | None:
@@ -227,7 +227,8 @@ class DepthLadder(Pane):
             elif message is not None:
                 self._painter.paint_message(painter, body, message)
             header = QRect(0, 0, self.width(), self._header_height)
-            self._painter.paint_header(painter, columns, self.headings, header)
+            headings = self.model.headings(columns, self._heading_width)
+            self._painter.paint_header(painter, columns, headings, header)
             self._paint_focus(painter)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
@@ -365,7 +366,7 @@ class DepthLadder(Pane):
 
     def _columns(self) -> dict[Column, Span]:
         width = max(self._painter.price_width(text) for text in self.model.price_texts())
-        heading = self.fontMetrics().horizontalAdvance(self.model.price_heading)
+        heading = round(self._heading_width(self.model.price_heading))
         return lay_out_columns(self._choice, self.width(), max(width, heading + 2 * PADDING))
 
     def _row_at(self, at: QPoint | QPointF) -> Row | None:
@@ -422,6 +423,8 @@ class DepthLadder(Pane):
         font.setPointSizeF(font.pointSizeF() * self._preferences.ladder_text / 100)
         self._numbers = NumberMetrics(number_font(font))
         self._line_height = round(self._numbers.height) + _LINE_MARGIN
+        # The widths of headings are those of texts that change only their digits, too.
+        self._heading_width = NumberMetrics(QFont(self.font())).width
         self._painter = LadderPainter(self._theme, QFont(self.font()), self._numbers)
         self._header_height = max(self._line_height, self.fontMetrics().height() + 4) + 4
         self._strip_height = max(self._line_height, self._recentre.sizeHint().height()) + 6
