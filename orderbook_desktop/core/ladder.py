@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -309,11 +310,14 @@ def default_step(steps: Sequence[int], bids: Levels, asks: Levels) -> int:
 
     Half of the quantity near the spread rests in levels of at least some size. The step is the
     finest at which the median row has half of that size, as far as a row stays within a
-    five-thousandth of the price. Where rows are coarser at every step, it is the finest.
+    five-thousandth of the price. Where rows are coarser at every step, or the book has so few
+    levels that all are in view, it is the finest.
     """
+    if max(len(side.prices) for side in (bids, asks)) <= _TOTAL_ROWS:
+        return steps[0]
     best = [int(side.prices[0]) for side in (bids, asks) if len(side.prices)]
     wanted = _weighty_size(bids, asks) // 2
-    coarsest = max(best, default=0) // _COARSEST_SHARE
+    coarsest = max(best) // _COARSEST_SHARE
     chosen = steps[0]
     for step in steps:
         if step > coarsest:
@@ -331,12 +335,10 @@ def default_step(steps: Sequence[int], bids: Levels, asks: Levels) -> int:
 
 def _weighty_size(bids: Levels, asks: Levels) -> int:
     """Return the size of the level, near the spread, that half of the quantity is above or at."""
-    sizes = sorted(
+    sizes: list[int] = sorted(
         size for side in (bids, asks) for size in side.quantities[:TYPICAL_ROWS].tolist()
     )
-    half, passed = sum(sizes) // 2, 0
-    for size in sizes:
-        passed += size
-        if passed >= half:
-            return int(size)
-    return 0
+    half = sum(sizes) // 2
+    return next(
+        size for size, passed in zip(sizes, accumulate(sizes), strict=True) if passed >= half
+    )

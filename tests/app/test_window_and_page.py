@@ -19,6 +19,7 @@ from orderbook_desktop.gui.theme import DARK
 from orderbook_desktop.gui.window import top_bar
 from orderbook_desktop.web.book_view import BookView, steps_for, view_of
 from orderbook_desktop.web.channel import Channel, Moment
+from orderbook_desktop.web.queries import chosen_step
 from tests.web.hand_library import NOW_NS
 from tests.web.made_markets import MARKETS, MadeMarket
 
@@ -50,6 +51,17 @@ def test_window_and_page_offer_the_same_steps(market: MadeMarket) -> None:
     offered = [step_text(one, exponent) for one in top_bar.steps_for(frame)]
     assert offered
     assert [step_text(one, MAX_EXPONENT) for one in steps_for(market.info, moment.image)] == offered
+
+
+def test_window_and_page_begin_with_the_same_step(
+    market: MadeMarket, qtbot: QtBot, preferences: Preferences
+) -> None:
+    frame, moment = _both(market)
+    box = top_bar.GroupingBox(preferences)
+    qtbot.addWidget(box)
+    box.set_frame(frame)
+    step = chosen_step(market.info, moment.image, None)
+    assert step_text(step, MAX_EXPONENT) == box.currentText()
 
 
 def test_window_and_page_write_the_same_digits(

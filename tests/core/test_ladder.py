@@ -271,9 +271,15 @@ def test_by_default_a_row_spans_little_of_the_price() -> None:
     bids = {600_000 - 7 * at: 10**9 if at == 50 else 1 for at in range(400)}
     levels = side_of(bids, Side.BID), side_of({}, Side.ASK)
     assert default_step(STEPS_ON_OFFER, *levels) == 100
-    cheap = side_of({800: 1, 799: 10**6, 700: 1}, Side.BID), side_of({801: 1}, Side.ASK)
+    cheap = (
+        side_of({800 - at: 10 ** (at % 9) for at in range(30)}, Side.BID),
+        side_of({801: 1}, Side.ASK),
+    )
     assert default_step(STEPS_ON_OFFER, *cheap) == 1
     assert default_step([5, 10], side_of({}, Side.BID), side_of({}, Side.ASK)) == 5
+    # All levels of a small book are in view.
+    few = side_of({600_000: 1, 599_000: 500}, Side.BID), side_of({600_001: 9}, Side.ASK)
+    assert default_step(STEPS_ON_OFFER, *few) == 1
 
 
 @given(LEVELS, LEVELS, st.integers(1, 1000))

@@ -103,6 +103,7 @@ def test_a_third_pane_shows_the_book(window: MainWindow, desk: FakeDesk, qtbot: 
 def test_a_pane_is_told_everything(
     qapp: QApplication, qtbot: QtBot, desk: FakeDesk, settings: QSettings
 ) -> None:
+    Preferences(settings).set_grouping(BTC.info.market, "0.01")
     window = _window(desk, settings, qapp, Listener)
     qtbot.addWidget(window)
     qtbot.waitUntil(window.isActiveWindow)

@@ -177,6 +177,7 @@ def test_notices_act_and_go(window: MainWindow, desk: FakeDesk) -> None:
 def test_grouping_by_keys_is_remembered(
     window: MainWindow, desk: FakeDesk, preferences: Preferences
 ) -> None:
+    preferences.set_grouping("BTCUSDT", "0.01")
     MovingMarket(BTC, desk.source)
     window.bridge.look()
     for _ in range(3):

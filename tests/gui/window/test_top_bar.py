@@ -151,3 +151,52 @@ class TestSourceSwitch:
         assert recorded.accessibleName() == "Source: Recorded, chosen, but direct is shown"
         switch.show_source(SourceKind.DIRECT, SourceKind.DIRECT, "")
         assert (recorded.text(), direct.isChecked()) == ("Recorded", True)
+
+
+class TestTheUsualStep:
+    """A market of which no step was chosen has one that shows the book and not its dust."""
+
+    def dusty(self, desk: FakeDesk) -> None:
+        """A real order at each whole price, dust at all others."""
+        bids, asks = (
+            [
+                (f"{price / 100:.2f}", "2" if price % 100 == 50 else "0.0001")
+                for price in range(start, start + by * 900, by)
+            ]
+            for start, by in ((5_700_000, -1), (5_700_001, 1))
+        )
+        desk.source.load(bids, asks)
+
+    def test_dust_is_grouped(self, box: GroupingBox, desk: FakeDesk) -> None:
+        self.dusty(desk)
+        box.set_frame(frame_of(desk))
+        assert box.currentText() == "1"
+        assert box.step == 10**8
+
+    def test_it_is_no_choice_of_the_person(
+        self, box: GroupingBox, desk: FakeDesk, preferences: Preferences
+    ) -> None:
+        self.dusty(desk)
+        box.set_frame(frame_of(desk))
+        assert preferences.grouping("BTCUSDT") == ""
+        box.finer()
+        assert preferences.grouping("BTCUSDT") == "0.5"
+
+    def test_it_stays_while_the_market_is_on_screen(self, box: GroupingBox, desk: FakeDesk) -> None:
+        self.dusty(desk)
+        box.set_frame(frame_of(desk))
+        desk.source.load([("57000.00", "1")], [("57000.01", "1")])
+        box.set_frame(frame_of(desk))
+        assert box.currentText() == "1"
+        # The book needs a finer unit: the same step in other numbers.
+        desk.source.apply([("56999.000000001", "1")], [])
+        box.set_frame(frame_of(desk))
+        assert (box.currentText(), box.step) == ("1", 10**9)
+
+    def test_the_step_that_was_chosen_wins(
+        self, box: GroupingBox, desk: FakeDesk, preferences: Preferences
+    ) -> None:
+        preferences.set_grouping("BTCUSDT", "0.02")
+        self.dusty(desk)
+        box.set_frame(frame_of(desk))
+        assert box.currentText() == "0.02"

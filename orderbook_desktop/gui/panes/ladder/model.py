@@ -188,8 +188,12 @@ class LadderModel:
         if self.frame is None or self.ladder is None:
             return [""]
         # The farthest ask has the longest price; without asks, the best bid has it.
-        ends = self.ladder.asks.prices[-1:].tolist() or self.ladder.bids.prices[:1].tolist()
-        return [self.frame.format.price(price, self._step) for price in ends] or [""]
+        asks, bids = self.ladder.asks, self.ladder.bids
+        ends = asks.prices[-1:].tolist() or bids.prices[:1].tolist()
+        # A single level beyond what is known has the places of the tick.
+        singles = any(side.single < len(side.prices) for side in (asks, bids))
+        step = 0 if singles else self._step
+        return [self.frame.format.price(price, step) for price in ends] or [""]
 
     @property
     def price_heading(self) -> str:

@@ -85,12 +85,17 @@ class LadderPainter:
             cell = QRect(span.start + PADDING, area.y(), span.length - 2 * PADDING, area.height())
             painter.drawText(cell, _RIGHT, texts[column])
 
-    def paint_strip(self, painter: QPainter, area: QRect, lines: tuple[str, str]) -> None:
-        """Draw mid and spread in one line, where no row between the sides has them."""
+    def paint_strip(
+        self, painter: QPainter, area: QRect, taken: int, lines: tuple[str, str]
+    ) -> None:
+        """Draw mid and spread in one line, where no row between the sides has them.
+
+        `taken` is the width at the right end that something else takes.
+        """
         painter.fillRect(area, self._theme.raised)
         painter.fillRect(area.x(), area.bottom(), area.width(), 1, self._theme.line)
         mid, spread = lines
-        text = area.adjusted(PADDING, 0, -PADDING, 0)
+        text = area.adjusted(PADDING, 0, -PADDING - taken, 0)
         painter.setFont(self._bold)
         painter.setPen(self._theme.text)
         painter.drawText(text, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, mid)

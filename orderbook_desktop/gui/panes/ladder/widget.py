@@ -7,6 +7,8 @@ from typing import Final
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QSize, Qt, QTimer
 from PySide6.QtGui import (
+    QAccessible,
+    QAccessibleAnnouncementEvent,
     QContextMenuEvent,
     QFont,
     QGuiApplication,
@@ -34,6 +36,7 @@ from orderbook_desktop.gui.panes.ladder.layout import (
 from orderbook_desktop.gui.panes.ladder.model import LadderModel
 from orderbook_desktop.gui.panes.ladder.painter import LadderPainter
 from orderbook_desktop.gui.panes.ladder.position import Row
+from orderbook_desktop.gui.panes.ladder.row_table import RowTable
 from orderbook_desktop.gui.panes.ladder.scene import PADDING, LadderScene
 from orderbook_desktop.gui.panes.pane import Pane
 from orderbook_desktop.gui.preferences import Preferences
@@ -111,6 +114,7 @@ class DepthLadder(Pane):
         self._recentre.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._recentre.clicked.connect(self.recentre)
         self._recentre.hide()
+        self.table = RowTable(self)
         self.focus_keys = FocusKeys(
             {
                 _PICK: (lambda: self._pick_next(-1), lambda: self._pick_next(1)),
@@ -202,7 +206,11 @@ class DepthLadder(Pane):
         return self.model.picked_row
 
     def summary(self) -> str:
-        """Return best bid, best ask and spread in words, for assistive technology."""
+        """Return best bid, best ask and spread in words, for assistive technology.
+
+        The table of the rows is renewed at the same pace.
+        """
+        self._renew_table()
         return self.model.summary()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802, ARG002 (Qt's name)
@@ -222,8 +230,8 @@ class DepthLadder(Pane):
                     hovered = self.model.row_to(self._marked_price, scene)
                 self._painter.paint(painter, scene, hovered, self.model.picked)
                 painter.setClipping(False)
-                for strip in self._strips():
-                    self._painter.paint_strip(painter, strip, scene.spread_lines)
+                for strip, taken in self._strips():
+                    self._painter.paint_strip(painter, strip, taken, scene.spread_lines)
             elif message is not None:
                 self._painter.paint_message(painter, body, message)
             header = QRect(0, 0, self.width(), self._header_height)
@@ -355,14 +363,14 @@ class DepthLadder(Pane):
         # The strip takes whole lines, so that no row moves when it comes or goes.
         return grid if self.model.is_home else grid.without(self._strip_height)
 
-    def _strips(self) -> Iterator[QRect]:
-        """Iterate over the places of mid and spread outside of the rows."""
+    def _strips(self) -> Iterator[tuple[QRect, int]]:
+        """Iterate over the places of mid and spread outside of the rows, with the width taken."""
         if self.model.stands_still:
-            yield QRect(0, self._header_height, self.width(), self._strip_height)
+            yield QRect(0, self._header_height, self.width(), self._strip_height), 0
         if not self.model.is_home:
-            room = self.width() - self._recentre.width() - PADDING
             top = self._grid().bottom
-            yield QRect(0, top, room, self.height() - top)
+            strip = QRect(0, top, self.width(), self.height() - top)
+            yield strip, self._recentre.width() + PADDING
 
     def _columns(self) -> dict[Column, Span]:
         width = max(self._painter.price_width(text) for text in self.model.price_texts())
@@ -392,10 +400,17 @@ class DepthLadder(Pane):
         self.update()
 
     def _tell_picked(self) -> None:
+        """Have the picked row read out."""
         row = self.model.picked_row
         if row is not None:
-            self.setAccessibleDescription(self.model.describe(row))
+            text = self.model.describe(row)
+            self.setAccessibleDescription(text)
+            self._renew_table()
+            QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, text))
         self._moved()
+
+    def _renew_table(self) -> None:
+        self.table.show_scene(self.scene, self.headings, self.width(), self.model.picked)
 
     def _open_menu(self, over: Sequence[Column] = (), at: QPoint | None = None) -> None:
         menu = column_menu(
