@@ -119,6 +119,7 @@ class _WireTexts(msgspec.Struct, gc=False):
 class _WireFutures(msgspec.Struct, gc=False):
     """The fields that messages of the futures market have, and messages of the spot market lack."""
 
+    ps: Any = None
     pu: Any = None
     E: Any = None
     T: Any = None
@@ -135,6 +136,7 @@ _futures_decoder: Final = msgspec.json.Decoder(_WireFutures)
 _more_than_eight_places: Final = re.compile(rb"\.[0-9]{9}").search
 # The longest time between the transaction `T` of a futures event and the event.
 _TRANSACTION_WITHIN_MS: Final = 3_600_000
+_is_id: Final = re.compile(r"[0-9]{1,19}").fullmatch
 _NOT_IN_SKELETON: Final = b"0123456789,[]{}"
 _LEVEL_SKELETON: Final = b'".""."'
 _DIFF_SKELETON: Final = b'"e":"depthUpdate""E":"s":"%b""U":"u":"b":%b"a":%b'
@@ -220,27 +222,37 @@ def answered(snapshot: DepthSnapshot, depth: int | None = None) -> DepthSnapshot
 
 
 def refuse_futures(message: DepthDiff | DepthSnapshot) -> None:
-    """Raise `OtherMarket` for a message of the futures market, whose update ids have holes.
-
-    Its events name the last id of the event before them (`pu`) and the time of the
-    transaction (`T`), its snapshots have two times. A `pu` alone, beside ids that join, does
-    no harm. Source: Binance USD-M futures API, "Diff. Book Depth Streams" and "Order Book".
-    """
+    """Raise `OtherMarket` for a message of the futures market, whose update ids have holes."""
     if message.plain:
         return
-    wire = decoded(_futures_decoder, message.payload, "depth message")
     if isinstance(message, DepthSnapshot):
-        is_futures = isinstance(wire.E, int) and isinstance(wire.T, int)
+        wire = decoded(_futures_decoder, message.payload, "depth message")
+        if isinstance(wire.E, int) and isinstance(wire.T, int):
+            raise OtherMarket("futures", message.payload)
     else:
-        has_holes = isinstance(wire.pu, int) and wire.pu + 1 != message.first_id
-        has_time = isinstance(wire.pu, int) and _is_transaction_time(wire.T, message.event_ms)
-        is_futures = has_holes or has_time
-    if is_futures:
-        raise OtherMarket("futures", message.payload)
+        refuse_futures_event(message.payload, message.first_id, message.event_ms)
+
+
+def refuse_futures_event(payload: bytes, first_id: int, event_ms: int) -> None:
+    """Raise `OtherMarket` for an event of the futures market; also before its levels are read.
+
+    It names the last id of the event before it (`pu`) and the time of the transaction (`T`), or the
+    pair of its contract (`ps`). A `pu` alone, beside ids that join, does no harm, and neither does
+    a `T`. Source: Binance USD-M and COIN-M futures API, "Diff. Book Depth Streams".
+    """
+    wire = decoded(_futures_decoder, payload, "depth message")
+    before = wire.pu
+    if isinstance(before, str) and _is_id(before):
+        before = int(before)
+    is_chained = isinstance(before, int) and (
+        before + 1 != first_id or _is_transaction_time(wire.T, event_ms)
+    )
+    if is_chained or isinstance(wire.ps, str):
+        raise OtherMarket("futures", payload)
 
 
 def _is_transaction_time(found: object, event_ms: int) -> bool:
-    return isinstance(found, int) and abs(found - event_ms) <= _TRANSACTION_WITHIN_MS
+    return isinstance(found, int) and abs(in_ms(found) - event_ms) <= _TRANSACTION_WITHIN_MS
 
 
 def level_texts(payload: bytes) -> tuple[TextLevels, TextLevels]:

@@ -56,7 +56,7 @@ class FileNotes:
     """What a person should know about the files of an import; filled while they are read.
 
     Each field is by path: where a file is broken, which lines were left out, and the unit of its
-    receive times where that is not the usual one.
+    times where that is not the usual one.
     """
 
     breaks: dict[Path, list[str]] = field(default_factory=dict)

@@ -17,11 +17,12 @@ from typing import Any, Final
 import msgspec
 
 from orderbook_desktop.core.errors import KnownError, MalformedMessage, OtherMarket
+from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import (
     TextLevels,
-    decode_diff,
     decode_snapshot,
     refuse_futures,
+    refuse_futures_event,
 )
 from orderbook_desktop.core.frames import ControlReply, ServerShutdown, decode_frame
 from orderbook_desktop.core.received import FileNotes, UnusableFile
@@ -141,6 +142,7 @@ _snapshot: Final = msgspec.json.Decoder(_Snapshot)
 _wide_diff: Final = msgspec.json.Decoder(_WideDiff)
 _wide_snapshot: Final = msgspec.json.Decoder(_WideSnapshot)
 _is_partial_depth: Final = re.compile(r"@depth\d+(@|$)").search
+_has_futures_field: Final = re.compile(rb'"(?:p[us]|T)"').search
 _is_decimal: Final = re.compile(r"\d+(\.\d+)?", re.ASCII).fullmatch
 _is_time: Final = re.compile(rb"(\d{1,19})(?:\.(\d{1,18}))?").fullmatch
 _begins: Final = re.compile(rb"\d{9,}(?:\.\d+)? +\{").finditer
@@ -282,6 +284,11 @@ def _line(number: int, recv_ns: int, text: bytes) -> CaptureLine | None:
     stream = symbol.lower() + at + kind
     market = (inner.s or inner.symbol or stream.partition("@")[0]).upper()
     if market and not is_market(market):
+        if inner.e == "depthUpdate" or inner.lastUpdateId is not None:
+            _refuse_other_contract(payload, inner)
+        raise _LeftOut
+    if inner.lastUpdateId is not None and inner.lastUpdateId < 0:
+        # The exchange answers so for a symbol that is listed, but isn't traded.
         raise _LeftOut
     if inner.lastUpdateId is not None and not _is_partial_depth(stream):
         payload, snapshot = _snapshot_of(payload)
@@ -297,6 +304,15 @@ def _line(number: int, recv_ns: int, text: bytes) -> CaptureLine | None:
         payload = spelt
         frame = frame and b'{"stream":%b,"data":%b}' % (msgspec.json.encode(stream), payload)
     return CaptureLine(number, recv_ns, stream, market, payload, frame, diff.final_id, diff)
+
+
+def _refuse_other_contract(payload: bytes, message: _Message) -> None:
+    """Raise `OtherMarket` for a depth message of a perpetual or delivery contract."""
+    if message.e != "depthUpdate":
+        if b'"T"' in payload:
+            refuse_futures(decode_snapshot(payload, ""))
+    else:
+        _diff_of(payload, message.s, is_spelt_so=True)
 
 
 def _decoded(text: bytes) -> _Message:
@@ -326,12 +342,12 @@ def _diff_of(payload: bytes, market: str, *, is_spelt_so: bool) -> tuple[bytes, 
     """Return an event, and its payload as the exchange spells it."""
     try:
         wire = _diff.decode(payload)
-        if b'"pu"' in payload:
-            refuse_futures(decode_diff(payload))
     except msgspec.ValidationError:
         wide = _wide_diff.decode(payload)
         wire = _Diff(wide.E, wide.U, wide.u, _narrow(wide.b), _narrow(wide.a))
         is_spelt_so = False
+    if _has_futures_field(payload):
+        refuse_futures_event(payload, wire.U, in_ms(wire.E))
     _check(wire.b, wire.a)
     if wire.u < wire.U:
         raise ValueError(f"update ids {wire.U}..{wire.u}")

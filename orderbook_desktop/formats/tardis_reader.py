@@ -5,10 +5,14 @@ or added some. Rows of one market with the same times are one event. Rows receiv
 are one event, too, where the book would be crossed between them: some collectors give each row its
 own event time. Adjacent rows with `is_snapshot` are one snapshot, which begins a new run.
 
+Times are in microseconds; those that a program wrote in another unit are converted.
+
 Tardis has no update ids, so they are made up. An event begins with the id after the last one. It
-ends with the microsecond at which it was received, or with its first id where that is greater. The
-same rows give the same ids. Where a file is broken, one id is left out. Event times are in
-milliseconds, as in the exchange's own messages.
+ends with the microsecond at which it was received, or with its first id where that is greater. No
+event spans more ids than one of the exchange may, so after a longer silence the ids lag behind the
+time until later events or the next snapshot make up for it. The same rows give the same ids. Where
+a file is broken, one id is left out. Event times are in milliseconds, as in the exchange's own
+messages.
 """
 
 from __future__ import annotations
@@ -25,7 +29,9 @@ import msgspec
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import InexactValue
-from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
+from orderbook_desktop.core.event_times import EARLIEST_MS
+from orderbook_desktop.core.events import WIDEST_EVENT, answered, decode_diff, decode_snapshot
+from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.received import (
     Broken,
@@ -43,8 +49,16 @@ from orderbook_desktop.formats.tardis_writer import EXCHANGE, HEADER
 _NS_A_US: Final = 1_000
 _US_A_MS: Final = 1_000
 _NAMES: Final = HEADER.split(",")
+_EARLIEST_US: Final = EARLIEST_MS * _US_A_MS
 _LATEST_US: Final = INT64_MAX // _NS_A_US
+# By the digits of a present time: the unit, and the microseconds in it.
+_UNITS: Final = {
+    10: ("seconds", Decimal(10**6)),
+    13: ("milliseconds", Decimal(10**3)),
+    19: ("nanoseconds", Decimal("1e-3")),
+}
 _LONGEST_NUMBER: Final = 19
+_LONGEST_SHOWN: Final = 200
 # No market has such values. A value that is only too wide for 64 bits ends its run.
 _WIDEST_DECIMAL: Final = 64
 # No exchange has a book with so many levels.
@@ -187,10 +201,12 @@ class _Market:
         """Return `group` as a message."""
         key = group.key
         first_id = self._latest + 1
-        final_id = max(first_id, key.local_us)
         event_ms = key.event_us // _US_A_MS
+        final_id = max(first_id, key.local_us)
         if not self._latest:
             first_id = final_id
+        elif not key.is_snapshot:
+            final_id = min(final_id, self._latest + WIDEST_EVENT - 1)
         self._latest = final_id
         bids, asks = group.sides
         if key.is_snapshot:
@@ -284,7 +300,7 @@ class _Rows:
     def _take(self, number: int, line: bytes) -> _Group | None:
         """Take a row; return the group before it where the row begins another one."""
         if line.count(b",") != self._count - 1:
-            raise ValueError(f"has not the fields {self._header.decode() or HEADER}")
+            raise ValueError(f"has not the fields {_text(self._header) or HEADER}")
         if self._columns is not None:
             fields = line.split(b",")
             line = b",".join([fields[column] for column in self._columns])
@@ -293,7 +309,7 @@ class _Rows:
         at, level = _side(side), (_decimal(price), _decimal(amount))
         ended, group = None, self._group
         if head != self._head or group is None:
-            key = _key(head)
+            key = _key(head, self._note_unit)
             ended, group = group, _Group(key, self._path, number)
             self._head, self._group = head, group
             self._markets.add(key.market)
@@ -302,6 +318,9 @@ class _Rows:
             raise UnusableFile(self._path, _TOO_MANY_ROWS, number)
         group.sides[at].append(level)
         return ended
+
+    def _note_unit(self, unit: str) -> None:
+        self._notes.units[self._path] = unit
 
     def _broken(self, place: BrokenPlace) -> Iterator[tuple[Time, _Group | Broken]]:
         group, self._group = self._group, None
@@ -323,15 +342,22 @@ def _groups(path: Path, notes: FileNotes) -> Iterator[tuple[Time, _Group | Broke
     return _Rows(path, notes).groups()
 
 
-def _key(head: bytes) -> _Key:
-    exchange, market, event_us, local_us, flag = head.split(b",")
+def _key(head: bytes, take_unit: Callable[[str], None]) -> _Key:
+    """Return the key of a row; `take_unit` is told of a time that is not in microseconds."""
+    exchange, market, event, local, flag = head.split(b",")
     if exchange != EXCHANGE.encode():
         raise ValueError(f"is of the exchange {_shown(exchange)}; only {EXCHANGE} is kept here")
     name = _market(market)
     is_snapshot = _FLAGS.get(flag.lower())
     if is_snapshot is None:
         raise ValueError(f"has {_shown(flag)} for is_snapshot")
-    return _Key(name, _time(event_us), _time(local_us), is_snapshot)
+    (event_us, event_unit), (local_us, local_unit) = _time(event), _time(local)
+    # An impossible event time gets the time of the event before it; a receipt has no such help.
+    if local_us < _EARLIEST_US:
+        raise _no_time(local)
+    if unit := event_unit or local_unit:
+        take_unit(unit)
+    return _Key(name, event_us, local_us, is_snapshot)
 
 
 @lru_cache(maxsize=1024)
@@ -349,15 +375,28 @@ def _side(text: bytes) -> int:
     return _SIDES[text]
 
 
-def _time(text: bytes) -> int:
-    if text.isdigit() and len(text) <= _LONGEST_NUMBER and int(text) <= _LATEST_US:
-        return int(text)
-    # Programs write it so that take every column with a missing value for doubles.
+def _time(text: bytes) -> tuple[int, str]:
+    """Return a time in microseconds, and its unit in the file if that is another one."""
+    is_plain = text.isdigit() and len(text) <= _LONGEST_NUMBER
+    time = int(text) if is_plain else _whole_number(text)
+    unit, microseconds = _UNITS.get(len(str(time)), ("", Decimal(1)))
+    time = int(time * microseconds) if unit else time
+    if time > _LATEST_US:
+        raise _no_time(text)
+    return time, unit
+
+
+def _whole_number(text: bytes) -> int:
+    # Programs write it as a double if they take a column with a missing value for doubles.
     if len(text) <= 2 * _LONGEST_NUMBER and _is_number(text):
         value = Decimal(text.decode())
-        if value <= _LATEST_US and value == int(value):
+        if value.adjusted() < _LONGEST_NUMBER and value == int(value):
             return int(value)
-    raise ValueError(f"has {_shown(text)} for a time in microseconds")
+    raise _no_time(text)
+
+
+def _no_time(text: bytes) -> ValueError:
+    return ValueError(f"has {_shown(text)} for a time in microseconds")
 
 
 @lru_cache(maxsize=1 << 16)
@@ -374,3 +413,7 @@ def _decimal(text: bytes) -> str:
 
 def _shown(text: bytes) -> str:
     return repr(text[:40].decode("utf-8", "replace"))
+
+
+def _text(line: bytes) -> str:
+    return plain_text(line.decode("utf-8", "replace"), _LONGEST_SHOWN)

@@ -260,6 +260,9 @@ def fits(payload: bytes) -> bool:
         {"pu": "149"},
         {"pu": "156", "T": "1672515782130"},
         {"pu": "155", "T": "1", "s": '"ETHUSDT"'},
+        {"pu": '"149"'},
+        {"pu": "156", "T": "1672515782130000"},
+        {"ps": '"BTCUSD"', "T": "1672515782130"},
     ],
 )
 def test_an_event_of_the_futures_market_is_refused_by_name(fields: dict[str, str]) -> None:

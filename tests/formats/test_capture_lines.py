@@ -189,10 +189,23 @@ def test_the_futures_market_is_named(tmp_path: Path) -> None:
     for text in (
         _DIFF.replace(b'"e":', b'"pu":-5,"e":'),
         b'{"E":1,"T":1,%s}' % _BOOK,
+        b'{"E":1,"T":1,"symbol":"BTCUSD_PERP",%s}' % _BOOK,
+        _DIFF.replace(b'"e":', b'"ps":"ETHBTC","e":'),
+        # A name that is none of the spot market's, and levels of three elements.
+        _DIFF.replace(b'ETHBTC"', b'ETHBTC_260327","pu":-5'),
+        _DIFF.replace(b'"b":[', b'"pu":-5,"b":[["1.0","2.0",[]],'),
     ):
         path.write_bytes(b"5 " + text)
         with pytest.raises(CaptureUnreadable, match=r"line 1 of .* is of the futures market"):
             list(read_lines(path))
+
+
+def test_a_book_that_a_listed_symbol_does_not_have_is_left_out(tmp_path: Path) -> None:
+    # The exchange answers so for a symbol that isn't traded.
+    path, notes = tmp_path / "one", FileNotes()
+    path.write_bytes(b'5 {"lastUpdateId":-1,"bids":[],"asks":[]}\n6 %s\n' % _DIFF)
+    assert [line.update_id for line in read_lines(path, notes)] == [2]
+    assert [(left.count, left.line) for left in notes.left_out.values()] == [(1, 1)]
 
 
 def test_the_survey_finds_places_and_names(tmp_path: Path) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import gzip
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from orderbook_desktop.core.archive.rows import LevelRows
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
-from orderbook_desktop.core.received import Broken, Received, UnusableFile
+from orderbook_desktop.core.received import Broken, FileNotes, Received, UnusableFile
+from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.formats import tardis_reader as tardis
 from orderbook_desktop.formats.lines import first_line
 from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.formats.tardis_reader import is_tardis, tardis_messages
 from orderbook_desktop.formats.tardis_writer import HEADER
+from orderbook_desktop.storage.imports.runs import FoundRun, MarketRuns, Spooler
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
@@ -185,6 +188,69 @@ def test_a_file_may_be_named_twice(tmp_path: Path) -> None:
     assert messages(path, path, path) == messages(path)
 
 
+@pytest.mark.parametrize(
+    ("unit", "cut", "more"),
+    [("seconds", 6, ""), ("milliseconds", 3, ""), ("nanoseconds", 0, "000")],
+)
+@pytest.mark.parametrize("columns", [(2,), (3,), (2, 3)])
+def test_times_in_another_unit_are_converted(
+    tmp_path: Path, unit: str, cut: int, more: str, columns: tuple[int, ...]
+) -> None:
+    rows = []
+    for row in (_BOOK + _EVENTS).splitlines():
+        fields = row.split(",")
+        for column in columns:
+            fields[column] = fields[column][: 16 - cut] + more
+        rows.append(",".join(fields) + "\n")
+    path, notes = write(tmp_path / "other.csv", *rows), FileNotes()
+    found = [one for one in tardis_messages([path], notes) if isinstance(one, Received)]
+    assert notes.units == {path: unit}
+    usual = messages(write(tmp_path / "usual.csv", _BOOK, _EVENTS))
+    a_unit_us = 10**cut
+    # Events of the same second are one, as nothing tells them apart.
+    for at in (0, -1):
+        late_ns = usual[at].received_ns - found[at].received_ns
+        assert 0 <= late_ns < a_unit_us * 1000
+        late_ms = usual[at].message.event_ms - found[at].message.event_ms
+        assert 0 <= late_ms <= a_unit_us // 1000
+
+
+def test_a_silent_market_goes_on(tmp_path: Path) -> None:
+    # Its update ids are made of times, but no event may span as many as an hour has.
+    hour = _EVENTS.replace("17000000", "17000036")
+    path = write(tmp_path / "quiet.csv", _BOOK, _EVENTS, hour, _later(_BOOK, 7_200))
+    _, *diffs, again = (one.message for one in messages(path))
+    events = [diff for diff in diffs if isinstance(diff, DepthDiff)]
+    assert isinstance(again, DepthSnapshot)
+    assert [later.first_id - event.final_id for event, later in pairwise(events)] == [1, 1, 1]
+    assert events[2].event_ms - events[0].event_ms == 3_600_000
+    assert again.last_update_id == 1700007200200001
+    runs = _runs(path)
+    assert [(run.segment.event_count, run.segment.end_cause) for run in runs] == [
+        (4, GapCause.DISCONNECT)
+    ]
+
+
+def test_a_book_with_an_impossible_time_is_not_older_than_its_receipt(tmp_path: Path) -> None:
+    for time in ("0", "12", "9000000000000000"):
+        book = _BOOK.replace("1700000000100000", time)
+        (run,) = _runs(write(tmp_path / "odd.csv", book, _EVENTS))
+        assert 1700000000000 <= run.segment.first_event_ms <= 1700000000400
+
+
+def _later(rows: str, seconds: int) -> str:
+    return rows.replace("1700000000", str(1700000000 + seconds))
+
+
+def _runs(path: Path) -> list[FoundRun]:
+    runs: list[FoundRun] = []
+    market = MarketRuns("BTCUSDT", Spooler(lambda _: None, runs.append, lambda _: None))
+    for received in messages(path):
+        market.take(received)
+    market.finish()
+    return runs
+
+
 def test_files_are_merged_by_time(tmp_path: Path) -> None:
     other = (_BOOK + _EVENTS).replace("BTCUSDT", "ethusdt").replace("00400000", "00400001")
     path = tmp_path / "eth.csv.gz"
@@ -215,6 +281,7 @@ def test_a_name_is_spelt_as_the_exchange_does(tmp_path: Path, name: str) -> None
         ("binance,A_B_C,1,2,true,bid,1,2", "has 'A_B_C' for a symbol"),
         ("binance,BTCUSDT,-1,2,true,bid,1,2", "has '-1' for a time in microseconds"),
         ("binance,BTCUSDT,1,1.5,true,bid,1,2", "has '1.5' for a time"),
+        ("binance,BTCUSDT,1700000000100000,12,true,bid,1,2", "has '12' for a time"),
         ("binance,BTCUSDT,1,9999999999999999,true,bid,1,2", "has '9999999999999999' for a time"),
         ("binance,BTCUSDT,1,2,yes,bid,1,2", "has 'yes' for is_snapshot"),
         ("binance,BTCUSDT,1,2,true,buy,1,2", "has 'buy' for a side"),

@@ -191,4 +191,4 @@ def _notes(notes: FileNotes) -> Iterator[str]:
         count = counted(left_out.count, "line")
         yield f"{path.name}: {count} {lines}, line {left_out.line}, {left_out.what}."
     for path, unit in notes.units.items():
-        yield f"the receive times of {path.name} were read as {unit}."
+        yield f"times in {path.name} were read as {unit}."

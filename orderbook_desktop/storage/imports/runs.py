@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
 from typing import Final
 
+import msgspec
+
 from orderbook_desktop.core.archive import (
     ArchiveChunk,
     closed_span,
@@ -156,10 +158,21 @@ class MarketRuns:
                     self._spare.popleft()
             case DepthSnapshot() as snapshot:
                 self._feed_ahead()
-                if self._is_known:
-                    self._sync.stream_broken()
+                if received.restarts:
+                    # Its update id need not follow those before it.
+                    self._sync = DepthSync()
+                    self._stop_waiting()
                 self._spare.clear()
-                self._feed_snapshot(snapshot)
+                self._feed_snapshot(self._timed(snapshot, received.received_ns))
+
+    def _timed(self, snapshot: DepthSnapshot, received_ns: int) -> DepthSnapshot:
+        """Return `snapshot` with the time that counts, where its source says one."""
+        sent_ms = snapshot.event_ms
+        if not sent_ms:
+            return snapshot
+        event_ms = self._clock.time_of(sent_ms, received_ns)
+        self.counts.times.take(b"", sent_ms, event_ms)
+        return msgspec.structs.replace(snapshot, event_ms=event_ms)
 
     def broken(self, detail: str) -> None:
         """Assume that events are missing here, unless the next event follows without a gap."""

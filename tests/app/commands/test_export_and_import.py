@@ -282,7 +282,7 @@ def test_times_in_another_unit_are_reported(tmp_path: Path) -> None:
     path.write_bytes(b"".join(line[:13] + line[19:] for line in lines))
     done = run_command(tmp_path / "data", "import", str(path))
     assert done.stdout.startswith("BTCUSDT: 20 events")
-    assert "the receive times of c were read as milliseconds." in done.stderr
+    assert "times in c were read as milliseconds." in done.stderr
     assert "long before" not in done.stderr
 
 
