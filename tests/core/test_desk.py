@@ -11,8 +11,11 @@ from orderbook_desktop.core.desk import (
     NoticeAction,
     NoticeLevel,
     viewers_text,
+    without_told_detail,
+    without_told_problem,
 )
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
+from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 
 
 def test_the_order_of_badness() -> None:
@@ -27,6 +30,45 @@ def test_the_order_of_badness() -> None:
         RecordingState.RECORDING,
         RecordingState.STOPPED,
     ]
+
+
+def test_what_is_held_up_is_worse_than_what_only_waits() -> None:
+    held_up = [state for state in RecordingState if state.is_held_up]
+    assert RecordingState.TOO_WIDE in held_up
+    ranks = [state.rank for state in RecordingState if state not in held_up]
+    assert max(state.rank for state in held_up) < min(ranks)
+
+
+def _notice(key: str, text: str = "A notice.") -> Notice:
+    return Notice(key, NoticeLevel.WARNING, text)
+
+
+@pytest.mark.parametrize(
+    ("notice", "left"),
+    [
+        (_notice("database"), ""),
+        (_notice("disk", "It is away."), ""),
+        (_notice("exchange"), "It is away."),
+    ],
+)
+def test_the_detail_of_a_feed_is_told_once(notice: Notice, left: str) -> None:
+    status = FeedStatus(FeedState.DATABASE_AWAY, SourceKind.MONGO, detail="It is away.")
+    assert without_told_detail(status, [notice]).detail == left
+    assert without_told_detail(status, []) is status
+
+
+@pytest.mark.parametrize(
+    ("notice", "left"),
+    [
+        (_notice("disk"), ""),
+        (_notice("other", "It is full."), ""),
+        (_notice("symbol"), "It is full."),
+    ],
+)
+def test_the_problem_of_a_recording_is_told_once(notice: Notice, left: str) -> None:
+    recording = RecordingStatus("BTC/USDT", RecordingState.PAUSED, kept=True, problem="It is full.")
+    assert without_told_problem(recording, [notice]).problem == left
+    assert without_told_problem(recording, []) is recording
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,12 @@ def test_files_that_really_became_smaller_are_shown_so_after_a_while() -> None:
     assert sizes[390 // 5] == 30_000_000
 
 
+def test_a_second_look_within_a_second_changes_nothing() -> None:
+    steady = SteadyDisk()
+    shown = [steady.take(_measured(20_000, 100, 50 * GB), 5 + at / 10) for at in range(5)]
+    assert shown == [_measured(20_000, 100, 50 * GB)] * 5
+
+
 def test_while_the_disk_is_low_the_free_space_is_exact() -> None:
     steady = SteadyDisk()
     steady.take(DiskStatus(free_bytes=1_000 * MB), 0)

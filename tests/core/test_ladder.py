@@ -240,6 +240,16 @@ def test_rows_beyond_the_edge_can_be_groups_which_are_lower_bounds() -> None:
     assert [found.is_least_total(at) for at in range(5)] == [False, True, True, True, True]
 
 
+def test_a_single_level_has_no_step() -> None:
+    levels = side_of({10: 5, 12: 6, 90: 7}, Side.ASK)
+    found = build_side(levels, 5, Side.ASK, Horizon(known_to=20))
+    assert [(price, found.price_step(at, 5)) for at, price in enumerate(found.prices.tolist())] == [
+        (10, 5),
+        (15, 5),
+        (90, 0),
+    ]
+
+
 def test_what_is_typical_of_a_ladder() -> None:
     bids, asks = {10: 4, 9: 100}, {12: 6, 13: 2, 14: 1}
     ladder = build_ladder(side_of(bids, Side.BID), side_of(asks, Side.ASK), Scale(), 1, Horizon())

@@ -71,6 +71,14 @@ def test_each_level_that_differs_is_told(bids: Pairs, asks: Pairs, difference: s
     assert any(one.startswith(difference) for one in found(bids, asks))
 
 
+def test_quantities_beyond_exact_doubles_are_compared_level_by_level() -> None:
+    bids = [("9.50000000", "90071992.54740993")]
+    image = book(bids, ASKS)
+    for quantity, differs in (("90071992.54740993", False), ("90071992.54740992", True)):
+        shown = Witness(snapshot([("9.50000000", quantity)], ASKS), 3, 0, "s", Horizon())
+        assert bool(list(contradictions(shown, image))) is differs
+
+
 def test_what_an_event_touches_is_not_known() -> None:
     other = [BIDS[0], ("9.40000000", "5.00000000"), BIDS[2]]
     touched = 940_000_000
