@@ -103,9 +103,7 @@ class EventClock:
     def _is_believed(self, event_ms: int, offset_ms: int | None, received_ms: int) -> bool:
         """Whether a time is believed although it is not near the latest one."""
         if not self.latest_ms:
-            # The time of a played capture is long ago, but never in the future.
-            ahead_ms = offset_ms or 0
-            return ahead_ms <= _YEAR_MS and (event_ms >= EARLIEST_MS or ahead_ms >= -_YEAR_MS)
+            return _may_begin(event_ms, offset_ms, received_ms)
         if offset_ms is None:
             return abs(event_ms - self.latest_ms) <= _DAY_MS
         if abs(offset_ms) <= _NEAR_MS or _is_near(offset_ms, self._offset_ms):
@@ -120,6 +118,16 @@ class EventClock:
         enough = 1 if is_played or abs(offset_ms) <= _DAY_MS else _CONFIRMED_BY
         is_confirmed = self._doubts >= enough and _is_near(offset_ms, self._doubted_ms)
         return is_confirmed and event_ms >= EARLIEST_MS
+
+
+def _may_begin(event_ms: int, offset_ms: int | None, received_ms: int) -> bool:
+    """Whether a time is believed that is the first one."""
+    if received_ms < EARLIEST_MS <= event_ms < 10 * EARLIEST_MS:
+        # The computer's clock was never set, or counts from its start.
+        return True
+    # The time of a played capture is long ago, but never in the future.
+    ahead_ms = offset_ms or 0
+    return ahead_ms <= _YEAR_MS and (event_ms >= EARLIEST_MS or ahead_ms >= -_YEAR_MS)
 
 
 def _is_near(offset_ms: int | None, other_ms: int | None) -> bool:

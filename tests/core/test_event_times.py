@@ -143,6 +143,14 @@ def test_without_receipts_only_a_day_is_too_far() -> None:
     assert [clock.time_of(one, 0) for one in times] == [*times[:2], times[1], times[3]]
 
 
+@pytest.mark.parametrize("began_ms", [0, 5, HOUR, 100 * DAY])
+def test_a_clock_that_was_never_set_dates_no_event(began_ms: int) -> None:
+    # The second half comes after an outage of days.
+    passed = [100 * one + (3 * DAY if one > 5 else 0) for one in range(12)]
+    times = [NOW + one for one in passed]
+    assert counted(times, [began_ms + one for one in passed]) == times
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 2**62), st.integers(0, 2**63 - 1)), min_size=1, max_size=9)
 )
