@@ -107,7 +107,7 @@ def leave(code: int) -> NoReturn:
 
 def _end_at_once(code: int) -> None:
     names = [thread.name for thread in threading.enumerate() if not thread.daemon]
-    _log.warning("ending although threads are busy: %s", ", ".join(names))
+    _log.info("ending although threads are busy: %s", ", ".join(names))
     logging.shutdown()
     _flush()
     os._exit(code)

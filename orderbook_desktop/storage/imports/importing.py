@@ -139,7 +139,9 @@ async def _through_a_move(attempt: Callable[[], Awaitable[_T]]) -> _T:
     from pymongo.errors import ConnectionFailure, InvalidOperation  # noqa: PLC0415 (see Database)
 
     def failed(error: Exception, /, *, is_new: bool) -> None:
-        level = logging.WARNING if is_new else logging.DEBUG
+        # To wait for another import is no fault.
+        told = logging.INFO if isinstance(error, ImportBusy) else logging.WARNING
+        level = told if is_new else logging.DEBUG
         _log.log(level, "the import starts again (%s: %s)", type(error).__name__, error)
 
     passing = (ConnectionFailure, InvalidOperation, ImportBusy)

@@ -597,6 +597,7 @@ async def test_a_minute_that_no_scale_holds_is_imported_whole(
     assert quantities == [Decimal(93000000000), 7, Decimal("0.00000001"), 7, 93000000000]
 
 
+@pytest.mark.expects_log("WARNING .*the import starts again .AutoReconnect: gone")
 async def test_a_server_that_is_lost_may_come_back(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
