@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 from msgspec.structs import replace
-from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
+from PySide6.QtCore import QCoreApplication, QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QContextMenuEvent, QGuiApplication, QHelpEvent, QImage, QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QMenu, QPushButton, QToolTip
@@ -579,6 +579,7 @@ class TestColumns:
         actions = {a.text(): a for a in menu_at(deep, QPoint(5, 5)).actions()}
         actions["Price in the middle"].trigger()
         assert list(scene_of(deep).columns)[1] is Column.PRICE
+        close_menus(deep)
 
     @POPUP
     def test_the_menu_key_offers_all_columns(self, deep: DepthLadder) -> None:
@@ -594,6 +595,7 @@ class TestColumns:
         assert times["From 10 times the usual size"].isChecked()
         times["None"].trigger()
         assert deep.model.large_times == 0
+        close_menus(deep)
 
     def test_a_right_click_on_a_row_offers_nothing(self, deep: DepthLadder) -> None:
         at = QPoint(50, 300)
@@ -601,7 +603,17 @@ class TestColumns:
         assert not deep.findChildren(QMenu)
 
 
+def close_menus(ladder: DepthLadder) -> None:
+    """Leave no menu open: Qt tells of a second menu in its log, in the next test also."""
+    for menu in ladder.findChildren(QMenu):
+        menu.close()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    QCoreApplication.processEvents()
+    assert not ladder.findChildren(QMenu)
+
+
 def menu_at(ladder: DepthLadder, at: QPoint) -> QMenu:
+    close_menus(ladder)
     reason = QContextMenuEvent.Reason.Mouse
     ladder.contextMenuEvent(QContextMenuEvent(reason, at, ladder.mapToGlobal(at)))
     return open_menu(ladder)
