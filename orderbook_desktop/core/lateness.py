@@ -24,6 +24,8 @@ _PLAYED_SPAN_NS: Final = 1_000_000_000
 _PLAYED_AGE_NS: Final = 86_400_000_000_000
 # An exchange's events are at times dated a little before the previous one.
 _SET_BACK_MS: Final = 1_000
+# Without a step of a clock, no event comes so much earlier than with the usual delay.
+_STEPPED_NS: Final = 1_000_000_000
 
 
 class UsualDelay:
@@ -77,6 +79,8 @@ class Punctuality:
         self._usual = usual
         self._event_ms = 0
         self._delay_ns = 0
+        # How late the last event was that came before a clock may have stepped.
+        self._late_ns = 0
 
     def take(self, event_ms: int, received_ns: int, now_ns: int) -> None:
         """Learn from an event that arrives at `now_ns`; events come in the order of their ids.
@@ -86,16 +90,23 @@ class Punctuality:
         delay_ns = now_ns - event_ms * _NS_A_MS
         before_ms, before_ns = self._event_ms, self._delay_ns
         self._event_ms, self._delay_ns = event_ms, delay_ns
+        usual_ns = self._usual.ns
         if not before_ms:
             return
         if event_ms < before_ms - _SET_BACK_MS:
             # The exchange's clock was set back: no backlog goes back in time. This event counts
             # as late as the one before it.
-            late_ns = before_ns - self._usual.ns if self._usual.ns is not None else 0
-            self._usual.set(delay_ns - max(0, late_ns), now_ns)
+            self._usual.set(delay_ns - self._late_ns, now_ns)
             return
         # Two events in a row: a single event may be dated in the future.
         reached_ns = max(delay_ns, before_ns)
+        if usual_ns is not None:
+            if reached_ns < usual_ns - _STEPPED_NS:
+                # The exchange's clock was set forward. A backlog is as late as it was before. A
+                # step that is smaller than that looks like less of a backlog.
+                reached_ns -= self._late_ns
+            else:
+                self._late_ns = max(0, reached_ns - usual_ns)
         is_played = received_ns - event_ms * _NS_A_MS > _PLAYED_AGE_NS
         self._usual.take(reached_ns, now_ns, is_played=is_played)
 
@@ -104,7 +115,11 @@ class Punctuality:
         usual_ns = self._usual.ns
         if usual_ns is None:
             return now_ns
-        return min(now_ns, event_ms * _NS_A_MS + usual_ns)
+        due_ns = event_ms * _NS_A_MS + usual_ns
+        if due_ns > now_ns + _STEPPED_NS:
+            # Dated in the future: it counts as late as the events before it.
+            return now_ns - self._late_ns
+        return min(now_ns, due_ns)
 
 
 class Activity:
