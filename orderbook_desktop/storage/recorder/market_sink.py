@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -114,7 +114,7 @@ class MarketSink:
         else:
             self._pending.add(Insert.of(event, self.stream.kind))
         if len(self._undecided) >= _UNDECIDED_AT_MOST:
-            self._set_aside(len(self._undecided) - _WAITING_AT_MOST)
+            self._set_aside(islice(self._undecided, len(self._undecided) - _WAITING_AT_MOST))
             self._list_loose()
         self._undecided[event.final_id] = not self.overflowing
         if self._doubt is not None and not self.overflowing:
@@ -139,8 +139,9 @@ class MarketSink:
         is_latest = diff is self._latest
         queued = self._undecided.pop(diff.final_id, None)
         if is_latest:
-            # All earlier events have been applied, or never will be.
-            self._set_aside(len(self._undecided))
+            # Waiting events are applied in the order of their ids, whatever order they came in:
+            # those below this one have been applied, or never will be.
+            self._set_aside(final_id for final_id in self._undecided if final_id < diff.final_id)
         if not self._extends(diff, queued, book):
             if queued:
                 self._loose.append(diff.final_id)
@@ -181,7 +182,7 @@ class MarketSink:
             self._judge(self._doubt, is_gap=self._doubt.is_followed)
         if not cause.stream_goes_on:
             # The feed has dropped all waiting events.
-            self._set_aside(len(self._undecided))
+            self._set_aside(self._undecided)
             self._list_loose()
 
     def refuse(self, error: KnownError) -> None:
@@ -233,9 +234,9 @@ class MarketSink:
         self.counts.last_gap_ms = self._now_ns() // 1_000_000
         _log.warning("%s: gap in the recording: %s. %s", self.stream.market, cause.sentence, detail)
 
-    def _set_aside(self, count: int) -> None:
-        """Treat the oldest `count` undecided events as loose, if they were queued."""
-        for final_id in list(islice(self._undecided, count)):
+    def _set_aside(self, final_ids: Iterable[int]) -> None:
+        """Treat these undecided events as loose, if they were queued."""
+        for final_id in list(final_ids):
             if self._undecided.pop(final_id):
                 self._loose.append(final_id)
 

@@ -68,6 +68,20 @@ def test_events_that_waited_for_the_snapshot_belong_to_the_segment() -> None:
     assert kinds(desk.drain()) == [Insert] * 3 + [Open] + [Extend] * 3
 
 
+@pytest.mark.parametrize("order", [[0, 2, 1], [2, 0, 1], [2, 1, 0], [1, 2, 0]])
+def test_events_that_waited_in_another_order_than_their_ids_belong_to_the_segment(
+    order: list[int],
+) -> None:
+    tape, desk = Tape(), Desk()
+    snapshot = tape.snapshot()
+    waiting = tape.diffs(3)
+    desk.feed.diffs(*(waiting[place] for place in order))
+    desk.feed.snapshot(snapshot)
+    assert kinds(desk.drain()) == [Insert] * 3 + [Open] + [Extend] * 3
+    desk.feed.diffs(tape.diff())
+    assert kinds(desk.drain()) == [Insert, Extend]
+
+
 def test_events_received_before_the_recording_began_are_not_claimed() -> None:
     tape, desk = Tape(), Desk()
     snapshot = tape.snapshot()
