@@ -386,6 +386,26 @@ def test_a_tooltip_tells_the_exact_values(ladder: DepthLadder, desk: FakeDesk) -
     QToolTip.hideText()
 
 
+@pytest.mark.qt_log_ignore("This plugin does not support raise")
+def test_a_tooltip_lives_with_its_row(small: DepthLadder, desk: FakeDesk, qtbot: QtBot) -> None:
+    image_of(small)
+    row = row_of(small, "100.00")
+    at = QPoint(30, row.span.start + 4)
+    for _ in range(2):
+        QTest.mouseMove(small, at)
+        at += QPoint(1, 0)
+    small.event(QHelpEvent(QHelpEvent.Type.ToolTip, at, small.mapToGlobal(at)))
+    assert "Size 1.50000 BTC" in QToolTip.text()
+    desk.source.apply([("100.00", "2.5")], [])
+    small.set_frame(frame_of(desk))
+    assert "Size 2.50000 BTC" in QToolTip.text()
+    # Another row comes under the mouse: the tip of the row that was there is not true of it.
+    desk.source.apply([("100.00", "0")], [])
+    small.set_frame(frame_of(desk))
+    # Qt hides a tip within a third of a second.
+    qtbot.waitUntil(lambda: not QToolTip.isVisible())
+
+
 class TestChanges:
     def changed(self, ladder: DepthLadder) -> dict[str, int]:
         return {row.price: row.change for row in scene_of(ladder).rows if row.change}
