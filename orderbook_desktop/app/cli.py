@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -94,6 +95,7 @@ def main(times: ProgramTimes | None = None) -> None:
     """
     code = _FAILED
     _escape_unwritable_text()
+    threading.excepthook = _log_failed_thread
     try:
         cli(obj=times)
     except SystemExit as end:
@@ -114,6 +116,13 @@ def main(times: ProgramTimes | None = None) -> None:
         where = f"the details are in {current_log()}" if current_log() else "there is no log file"
         _tell(f"this should not have happened ({type(error).__name__}: {error}); {where}.")
     leave(code)
+
+
+def _log_failed_thread(failure: threading.ExceptHookArgs) -> None:
+    """Log the exception that ended a thread, such as one of the driver's that lacked memory."""
+    level = logging.ERROR if current_log() else logging.DEBUG
+    error = failure.exc_value
+    _log.log(level, "unexpected exception in thread %s", failure.thread, exc_info=error)
 
 
 def _begin_log(settings: Settings, command: str, *what: object) -> None:

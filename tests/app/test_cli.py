@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -13,7 +14,11 @@ from orderbook_desktop import __version__
 from orderbook_desktop.app import cli
 from orderbook_desktop.app.commands import exchange as exchange_command
 
-pytestmark = pytest.mark.usefixtures("own_logging")
+pytestmark = [
+    pytest.mark.usefixtures("own_logging"),
+    # The log tells the sentence of a known failure, too.
+    pytest.mark.allows_log(r"WARNING .*cli: ending"),
+]
 
 Run = Callable[..., int]
 
@@ -33,6 +38,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         return end.value.code
 
     monkeypatch.setattr(cli, "leave", leave)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setenv("ORDERBOOK_DATA_DIR", str(tmp_path / "data"))
     return run_with
 
@@ -142,6 +148,7 @@ def test_a_bug_is_one_sentence_and_a_traceback_in_the_log(
 
 
 @pytest.mark.allows_log("cli: unexpected exception")
+@pytest.mark.allows_log("WARNING .*log_files: no log file")
 def test_a_bug_without_a_log_file_is_one_sentence(
     run: Run,
     capsys: pytest.CaptureFixture[str],
@@ -159,6 +166,30 @@ def test_a_bug_without_a_log_file_is_one_sentence(
         "orderbook-desktop: this should not have happened (ZeroDivisionError: a bug); "
         "there is no log file.\n"
     )
+
+
+@pytest.mark.expects_log(r"ERROR .*cli: unexpected exception in thread")
+def test_a_thread_that_fails_prints_no_traceback(
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    # As the driver's do where the system gives no further thread.
+    def fail() -> None:
+        raise RuntimeError("no further thread")
+
+    def run_exchange(*_arguments: object, **_options: object) -> int:
+        thread = threading.Thread(target=fail, name="of-the-driver")
+        thread.start()
+        thread.join()
+        return 0
+
+    monkeypatch.setattr(exchange_command, "run_exchange", run_exchange)
+    assert run("exchange", "--port", "0") == 0
+    assert capsys.readouterr().err == ""
+    log = tmp_path / "data" / "logs" / "production.log"
+    assert "of-the-driver" in log.read_text(encoding="utf-8")
 
 
 def test_no_screen(
