@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_snapshot
@@ -15,8 +15,7 @@ from orderbook_desktop.core.levels import Int64Array, Levels
 from orderbook_desktop.core.units import Scale, format_units
 
 
-@dataclass(frozen=True, slots=True)
-class BookImage:
+class BookImage(Struct, frozen=True):
     """A book at one instant. It is cheap to make and never changes.
 
     `horizon` are the prices within which it is whole, at its `scale`; None where that is not known.
@@ -84,8 +83,7 @@ def roll_forward(snapshot: DepthSnapshot, diffs: Iterable[DepthDiff]) -> DepthSn
     return msgspec.structs.replace(rolled, horizon=book.horizon)
 
 
-@dataclass(frozen=True, slots=True)
-class BookChanges:
+class BookChanges(Struct, frozen=True):
     """Changed levels of both sides, best price first; a quantity of 0 removes its level.
 
     Units are those of the images that were compared.

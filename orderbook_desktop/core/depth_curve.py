@@ -7,11 +7,11 @@ does the same by itself where a page follows the changes of a book. The curves h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.known_depth import KnownSide, part_side
@@ -19,8 +19,7 @@ from orderbook_desktop.core.ladder import Side, Sums, cumulate
 from orderbook_desktop.core.levels import Int64Array, Levels
 
 
-@dataclass(frozen=True, slots=True)
-class CurvePoint:
+class CurvePoint(Struct, frozen=True):
     """What rests between the spread and `price`, inclusive, and what taking it would cost.
 
     `size` is in quantity units, `cost` in price units times quantity units, both exact. If
@@ -33,8 +32,7 @@ class CurvePoint:
     is_least: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DepthCurve:
+class DepthCurve(Struct, frozen=True):
     """One side's cumulative curve: n steps, best price first.
 
     `prices` in price units; `quantities` and `cumulative` in quantity units. All three are of the
@@ -117,8 +115,7 @@ def _count_to(prices: Int64Array, side: Side, price: float) -> int:
     return len(prices) - int(prices[::-1].searchsorted(price))
 
 
-@dataclass(frozen=True, slots=True)
-class Canvas:
+class Canvas(Struct, frozen=True):
     """`width` x `height` device pixels that show prices `low` to `high`, sizes 0 to `top`."""
 
     low: float
@@ -128,8 +125,7 @@ class Canvas:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outline:
+class Outline(Struct, frozen=True):
     """Steps of a curve in device pixels, left to right.
 
     Step i reaches from x `edges[i]` to `edges[i + 1]` at y `tops[i]`: n + 1 edges, n tops.
@@ -256,8 +252,7 @@ def _reach(curve: DepthCurve, mid: float) -> float:
     return abs(float(curve.prices[-((count - 1) * -9 // 10)]) - mid) * 1.05
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What the crosshair says: which side it is on (None: inside the spread) and the sums.
 
     `level` is a single level beyond the edge that the crosshair is on, as price and quantity.

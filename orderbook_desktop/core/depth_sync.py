@@ -8,8 +8,9 @@ a recording.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.book import Book, Crossing
 from orderbook_desktop.core.checkpoint import BookImage, image_of
@@ -31,37 +32,32 @@ _SETTLED_AFTER: Final = 600
 _FIRST_PAUSE: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Struct, frozen=True):
     """The diff was the next one and is in the book."""
 
     diff: DepthDiff
 
 
-@dataclass(frozen=True, slots=True)
-class Stale:
+class Stale(Struct, frozen=True):
     """Everything in the diff is already in the book: a duplicate, or older than the snapshot."""
 
     diff: DepthDiff
 
 
-@dataclass(frozen=True, slots=True)
-class Buffered:
+class Buffered(Struct, frozen=True):
     """The diff waits for a snapshot."""
 
     diff: DepthDiff
 
 
-@dataclass(frozen=True, slots=True)
-class MissingIds:
+class MissingIds(Struct, frozen=True):
     """Update ids `first_missing`..`last_missing`, inclusive, never came: the book is unknown."""
 
     first_missing: int
     last_missing: int
 
 
-@dataclass(frozen=True, slots=True)
-class Crossed:
+class Crossed(Struct, frozen=True):
     """At the end of the event `update_id` the best bid reaches the best ask.
 
     No exchange has such a book. So the book is unknown, and the event waits for the next snapshot.
@@ -74,8 +70,7 @@ class Crossed:
         return f"At update id {self.update_id} {self.crossing}."
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotCrossed:
+class SnapshotCrossed(Struct, frozen=True):
     """The snapshot at `update_id` is crossed and is not used: fetch another one."""
 
     update_id: int
@@ -85,8 +80,7 @@ class SnapshotCrossed:
         return f"In the book as of update id {self.update_id} {self.crossing}."
 
 
-@dataclass(frozen=True, slots=True)
-class Implausible:
+class Implausible(Struct, frozen=True):
     """The update ids of the diff can't follow those known before it: it is not used.
 
     Either they are too far away, or many later events in a row had lower ids. The book is dropped
@@ -100,8 +94,7 @@ class Implausible:
         return f"Update id {self.diff.final_id} can't follow update id {self.known_id}."
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotImplausible:
+class SnapshotImplausible(Struct, frozen=True):
     """The snapshot has an update id that the exchange can't have reached yet; it is not used."""
 
     update_id: int
@@ -111,8 +104,7 @@ class SnapshotImplausible:
         return f"A book as of update id {self.update_id} can't follow update id {self.known_id}."
 
 
-@dataclass(frozen=True, slots=True)
-class TooWide:
+class TooWide(Struct, frozen=True):
     """After `message` no 64-bit scale holds all levels of the book.
 
     The book is known, but can't be shown or recorded. No snapshot helps, and none is wanted: the
@@ -128,37 +120,32 @@ class TooWide:
         return f"At update id {update_id} {self.value.reason}."
 
 
-@dataclass(frozen=True, slots=True)
-class Withheld:
+class Withheld(Struct, frozen=True):
     """The diff is in a book that is still too wide."""
 
     diff: DepthDiff
 
 
-@dataclass(frozen=True, slots=True)
-class Readable:
+class Readable(Struct, frozen=True):
     """After `diff` a scale holds all levels again: the book is `image`."""
 
     diff: DepthDiff
     image: BookImage
 
 
-@dataclass(frozen=True, slots=True)
-class Overflow:
+class Overflow(Struct, frozen=True):
     """More events waited for a snapshot than fit; `diff`, the oldest, was dropped."""
 
     diff: DepthDiff
 
 
-@dataclass(frozen=True, slots=True)
-class Synced:
+class Synced(Struct, frozen=True):
     """The snapshot is the book's new base."""
 
     snapshot: DepthSnapshot
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotTooOld:
+class SnapshotTooOld(Struct, frozen=True):
     """The snapshot ends before update id `seen_id`, which was received: fetch a newer one."""
 
     last_update_id: int

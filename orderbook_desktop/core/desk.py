@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
@@ -31,8 +34,7 @@ class NoticeAction(Enum):
     KEEP_RECORDING = "Keep recording"
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """One sentence for the person, on screen until it is dismissed or no longer true.
 
     `symbol` is the symbol of its action, or empty.
@@ -86,8 +88,7 @@ def without_told_problem(recording: RecordingStatus, notices: Sequence[Notice]) 
     return replace(recording, problem="") if is_told else recording
 
 
-@dataclass(frozen=True, slots=True)
-class NextAttempt:
+class NextAttempt(Struct, frozen=True):
     """When what a notice tells is tried again: in `in_s` seconds.
 
     It is `fixed` where the exchange has asked for the wait, so that it can't be tried at once.

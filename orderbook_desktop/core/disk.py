@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 DAY_MS: Final = 86_400_000
 GB: Final = 10**9
@@ -43,8 +45,7 @@ def bytes_text(count: int) -> str:
     return f"{size:.1f} TB"
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(Struct, frozen=True):
     """How much of a recording is kept: its last `days`, and at most so much; 0 is all of it."""
 
     days: int = 0
@@ -92,8 +93,7 @@ class Retention:
 KEEP_EVERYTHING: Final = Retention()
 
 
-@dataclass(frozen=True, slots=True)
-class RecordingSize:
+class RecordingSize(Struct, frozen=True):
     """The size of a recording's contents.
 
     `archive_bytes` are those of the chunks, which hold `archived_events` in segments; `raw_bytes`
@@ -131,8 +131,7 @@ class RecordingSize:
         return (self.archive_bytes / self.archived_events) / (payload_bytes / events)
 
 
-@dataclass(frozen=True, slots=True)
-class FolderSize:
+class FolderSize(Struct, frozen=True):
     """The size of the database's folder on the disk.
 
     `archive_bytes` is the part of it that holds the archive. The rest is the room that a database
@@ -197,8 +196,7 @@ class DiskGauge:
         return self.level
 
 
-@dataclass(frozen=True, slots=True)
-class DiskStatus:
+class DiskStatus(Struct, frozen=True):
     """How much room recordings take, and how much is free; None where that is not known.
 
     `size` is that of the recordings, `folder` that of the database's files. `bytes_per_day` is the

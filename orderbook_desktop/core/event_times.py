@@ -9,10 +9,10 @@ the time of receipt, the latest earlier time counts.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from msgspec import Struct, field
 
 from orderbook_desktop.core.levels import Int64Array
 
@@ -61,8 +61,7 @@ def all_in_ms(times: Int64Array) -> Int64Array:
     return np.array([in_ms(time) for time in times.tolist()], dtype=np.int64)
 
 
-@dataclass(slots=True)
-class EventClock:
+class EventClock(Struct):
     """The time of one market's events as they come in.
 
     A time is believed where it is near the latest earlier time, near its receipt, or as far from
@@ -134,8 +133,7 @@ def _is_near(offset_ms: int | None, other_ms: int | None) -> bool:
     return None not in (offset_ms, other_ms) and abs((offset_ms or 0) - (other_ms or 0)) <= _NEAR_MS
 
 
-@dataclass(slots=True)
-class OddTimes:
+class OddTimes(Struct):
     """What was odd about the times of a market's events, each kind reported once.
 
     `converted` counts the events that were not dated in milliseconds, `held` the events that got

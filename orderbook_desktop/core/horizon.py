@@ -11,8 +11,9 @@ be inside.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
+
+from msgspec import Struct
 
 from orderbook_desktop.core.units import (
     DEFAULT_EXPONENT,
@@ -21,8 +22,7 @@ from orderbook_desktop.core.units import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Horizon:
+class Horizon(Struct, frozen=True):
     """The lowest known bid price and the highest known ask price; None: that side has no end.
 
     Both are whole numbers of units of 10^-`exponent`, which is that of the book's prices.

@@ -8,8 +8,9 @@ beyond the edge is shown by itself: a sum would count the unknown prices around 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import EMPTY, Levels
@@ -20,8 +21,7 @@ AT_LEAST: Final = "≥ "
 _NO_LEVELS: Final = Levels(EMPTY, EMPTY)
 
 
-@dataclass(frozen=True, slots=True)
-class KnownSide:
+class KnownSide(Struct, frozen=True):
     """One side of a book, best price first.
 
     `whole` are the levels through `edge`, the last price that is known; `beyond` are the others.

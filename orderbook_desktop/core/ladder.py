@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.known_depth import KnownSide, part_side
@@ -35,8 +35,7 @@ class Side(Enum):
     ASK = "ask"
 
 
-@dataclass(frozen=True, slots=True)
-class LadderSide:
+class LadderSide(Struct, frozen=True):
     """One side of the ladder, best price first: n rows.
 
     `prices` are row prices, `quantities` what rests there, `cumulative` the sum from the
@@ -67,8 +66,7 @@ class LadderSide:
         return index >= self.known
 
 
-@dataclass(frozen=True, slots=True)
-class Ladder:
+class Ladder(Struct, frozen=True):
     """Both sides, and the spread between them, which is None while a side is empty.
 
     `spread` is best ask minus best bid of the ungrouped book, in price units.

@@ -7,8 +7,9 @@ and page have the same rules; `ladder_memory.js` follows them in a page that mer
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.ladder import Ladder, Side, near_sizes
 from orderbook_desktop.core.number_format import ColumnFormat, MarketFormat
@@ -38,8 +39,7 @@ class SteadyValue:
         self.median = values[len(values) // 2]
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnFormats:
+class ColumnFormats(Struct, frozen=True):
     """How the sizes and the totals of a ladder are written."""
 
     size: ColumnFormat

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from orderbook_desktop.core.levels import Int64Array, Levels
 from orderbook_desktop.core.symbols import SymbolInfo, grouping_steps
@@ -73,8 +73,7 @@ def short_text(units: int, exponent: int, places: int, widest: int) -> str:
     return rounded_text(units, exponent, max(0, fraction - (len(text) - widest)))
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnFormat:
+class ColumnFormat(Struct, frozen=True):
     """How the numbers of one column are written: in one unit, with the same number of places.
 
     The numbers are units of 10^-`exponent`, and are shown in units of 10^`power` (6: millions).
@@ -158,8 +157,7 @@ def _suffixed(units: int, exponent: int) -> str:
     return rounded_text(units, exponent + power, max(0, _DIGITS - whole_digits)) + suffix
 
 
-@dataclass(frozen=True, slots=True)
-class MarketFormat:
+class MarketFormat(Struct, frozen=True):
     """How one market's numbers are written.
 
     `tick` is the finest price step in price units of `scale`; the places are the fraction

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
+
+from msgspec import Struct, field
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
@@ -17,8 +18,7 @@ _BREAKS_NOTED: Final = 20
 Time = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """A message, and when it was received (ns since the epoch).
 
     A snapshot that `restarts` begins a new run, also where the book is known: its source says so,
@@ -30,8 +30,7 @@ class Received:
     restarts: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(Struct, frozen=True):
     """A file is broken here: messages of `markets` are missing.
 
     `detail` describes it; the time is that of the last message before the break.
@@ -42,8 +41,7 @@ class Broken:
     detail: str
 
 
-@dataclass(slots=True)
-class LeftOut:
+class LeftOut(Struct):
     """How many lines of a file were left out, and the number and kind of the first of them."""
 
     count: int
@@ -51,8 +49,7 @@ class LeftOut:
     what: str
 
 
-@dataclass(slots=True)
-class FileNotes:
+class FileNotes(Struct):
     """What a person should know about the files of an import; filled while they are read.
 
     Each field is by path: where a file is broken, which lines were left out, and the unit of its

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct, field
 
 from orderbook_desktop.core.streams import Stream
 
@@ -47,8 +48,7 @@ _HELD_UP: Final = (
 _RANKS: Final = {state: rank for rank, state in enumerate(RecordingState)}
 
 
-@dataclass(slots=True)
-class RecordingCounts:
+class RecordingCounts(Struct):
     """The events of one market that were recorded and archived in this session.
 
     `events` and `payload_bytes` count the events that the database acknowledged, `repeated` those
@@ -84,8 +84,7 @@ class RecordingCounts:
 AllCounts = defaultdict[Stream, RecordingCounts]
 
 
-@dataclass(frozen=True, slots=True)
-class RecordingStatus:
+class RecordingStatus(Struct, frozen=True):
     """How the recording of one symbol is doing.
 
     `symbol` is the market's name where only that is known. `kept` recordings were started by hand
@@ -99,11 +98,15 @@ class RecordingStatus:
 
     symbol: str
     state: RecordingState
-    kept: bool = field(kw_only=True)
+    kept: bool
     wanted: bool = True
-    counts: RecordingCounts = field(default_factory=RecordingCounts, hash=False)
+    counts: RecordingCounts = field(default_factory=RecordingCounts)
     waiting: int = 0
     rate: float = 0.0
     lag_ms: int | None = None
     since_ms: int = 0
     problem: str = ""
+
+    def __hash__(self) -> int:
+        # The counts are not part of it: they can change.
+        return hash((self.symbol, self.state, self.kept, self.since_ms))

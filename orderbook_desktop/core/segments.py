@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Self
+
+from msgspec import Struct
 
 from orderbook_desktop.core.units import Scale
 
@@ -54,8 +55,7 @@ _SENTENCES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """One unbroken run of update ids of one market.
 
     The book is known from `snapshot_id` on, through `last_id`. `first_id` is the first update id
@@ -76,8 +76,7 @@ class Segment:
     end_detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TimesSeen:
+class TimesSeen(Struct, frozen=True):
     """The latest time of a segment so far, and the largest step back from it.
 
     Where `back_ms` is 0 the times never went back.

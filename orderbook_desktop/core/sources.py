@@ -8,8 +8,9 @@ result, a `BookSource`.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage
@@ -20,13 +21,11 @@ from orderbook_desktop.core.status import FeedStatus
 from orderbook_desktop.core.streams import MarketEvent, Stream
 
 
-@dataclass(frozen=True, slots=True)
-class StreamConnected:
+class StreamConnected(Struct, frozen=True):
     """The stream is open (again); events follow."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamBroken:
+class StreamBroken(Struct, frozen=True):
     """The stream lost its continuity for `cause`; it reconnects by itself.
 
     `problem` is the failure that keeps it from doing so, where there is one.
@@ -85,8 +84,7 @@ class RecordingSink(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class BookLook:
+class BookLook(Struct, frozen=True):
     """What a source shows at one moment: a book, and how far this very book can be trusted.
 
     `book` is empty while it is not known; `book.revision` tells whether it changed, and

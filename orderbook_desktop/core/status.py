@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.time_text import age_text
 
@@ -34,8 +35,7 @@ class FeedState(Enum):
     NOT_TRADED = "not traded"
 
 
-@dataclass(frozen=True, slots=True)
-class FeedStatus:
+class FeedStatus(Struct, frozen=True):
     """A feed's state as its driver knows it.
 
     `source` is where the book on screen comes from now. `stands_in` is whether that is the
@@ -59,8 +59,7 @@ class FeedStatus:
     stands_in: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Badge:
+class Badge(Struct, frozen=True):
     """What the badge shows: `state` (STALE only where nothing is worse), age, detail.
 
     `age_ms` is the age of the book: the time since its last event was due here, or since the book

@@ -7,9 +7,10 @@ stream, delivers its events and records them reads that, and is the same for all
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+from msgspec import Struct
 
 from orderbook_desktop.core.depth_sync import may_follow
 from orderbook_desktop.core.events import DepthDiff, decode_diff, refuse_futures
@@ -71,8 +72,7 @@ def _accept(_event: object) -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class StreamKind(Generic[_Event]):
+class StreamKind(Struct, Generic[_Event], frozen=True, eq=False, kw_only=True):
     """What is particular to a kind of streams.
 
     - `name` is its name in what is stored.

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Final, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.segments import GapCause, Segment
 
 _NOT_CLOSED: Final = "It has not been closed yet."
 
 
-@dataclass(frozen=True, slots=True)
-class Cover:
+class Cover(Struct, frozen=True):
     """A stretch of time in which the book is known, from one segment.
 
     The segment's events after `after_id` through `last_id` belong to this cover; other events of
@@ -35,8 +36,7 @@ class Cover:
     continues: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Struct, frozen=True):
     """A stretch of time in which the book is not known, from the last event before it.
 
     The update ids `first_missing`..`last_missing` were not recorded in any segment.
@@ -71,8 +71,7 @@ class Gap:
         return f"{self.sentence}; the book is not known at {ids}"
 
 
-@dataclass(frozen=True, slots=True)
-class LooseEnd:
+class LooseEnd(Struct, frozen=True):
     """Where the events end that belong to no segment: their last update id, and latest time."""
 
     last_id: int
@@ -82,8 +81,7 @@ class LooseEnd:
 _Stretch = TypeVar("_Stretch", Cover, Gap)
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Struct, frozen=True):
     """Covers and gaps, each ascending; neither where nothing was recorded."""
 
     covers: tuple[Cover, ...]

@@ -7,8 +7,9 @@ stored with its data. Nothing is rounded: a value that can't be held exactly rai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.errors import InexactValue, MalformedMessage
 
@@ -19,8 +20,7 @@ INT64_MAX: Final = 2**63 - 1
 _INT64_DIGITS: Final = len(str(INT64_MAX))
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Struct, frozen=True):
     """The exponents of one market: prices are units of 10^-price, quantities of 10^-quantity."""
 
     price: int = DEFAULT_EXPONENT

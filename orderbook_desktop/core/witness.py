@@ -8,10 +8,10 @@ level changes.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
+from msgspec import Struct
 
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import DepthSnapshot, level_texts
@@ -22,8 +22,7 @@ from orderbook_desktop.core.units import Scale, format_units
 Sides = dict[Decimal, Decimal]
 
 
-@dataclass(frozen=True, slots=True)
-class Witness:
+class Witness(Struct, frozen=True):
     """The exchange's book as of `snapshot.last_update_id`, its best `depth` levels a side.
 
     It was taken at `taken_ms` (our time) while the segment `segment_id` was recorded. The book of

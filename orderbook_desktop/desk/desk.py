@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.desk import NextAttempt, Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.foreign_text import plain_text
@@ -26,8 +28,7 @@ _RECENTS_KEPT: Final = 12
 _RECORDINGS_AT_MOST: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Choices:
+class _Choices(Struct, frozen=True):
     """What a person chose in the exchange's market, and finds again after the demo."""
 
     symbol: SymbolInfo

@@ -6,7 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
@@ -19,8 +22,7 @@ from orderbook_desktop.storage.store.owner import recorded_by_others
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _KeptRecording:
+class _KeptRecording(Struct):
     """A kept recording; it has no lease while it is stopped."""
 
     symbol: str
@@ -28,8 +30,7 @@ class _KeptRecording:
     meter: RecordingMeter | None = None
 
 
-@dataclass(eq=False, slots=True)
-class Screen:
+class Screen(Struct, eq=False):
     """The symbol that one window shows, and the window's recording switch.
 
     While `follows` is on, the symbol on this screen is recorded because it is on screen.
@@ -226,7 +227,7 @@ class RecordingSet:
         if wanted and market in self._elsewhere:
             state = RecordingState.ELSEWHERE
         recorder = self._engine.recorder
-        counts, waiting = replace(recorder.sink(market).counts), recorder.waiting_of(market)
+        counts, waiting = copy(recorder.sink(market).counts), recorder.waiting_of(market)
         return RecordingStatus(
             symbol, state, kept=True, wanted=wanted, counts=counts, waiting=waiting
         )

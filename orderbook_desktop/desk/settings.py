@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol, Self
+
+from msgspec import Struct
 
 from orderbook_desktop.core.disk import Retention
 from orderbook_desktop.engine.settings import ENGINE_TIMES, EngineSettings, EngineTimes
@@ -37,8 +38,7 @@ class DeskSettings(EngineSettings, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class DemoTimes:
+class DemoTimes(Struct, frozen=True):
     """How long the demo's exchange may take to be ready and to end, in seconds.
 
     The desk looks every `poll_s` whether the exchange is ready.
@@ -52,8 +52,7 @@ class DemoTimes:
 DEMO_TIMES: Final = DemoTimes()
 
 
-@dataclass(frozen=True, slots=True)
-class DeskTimes:
+class DeskTimes(Struct, frozen=True):
     """How long a desk and its parts wait, in seconds.
 
     `engine` and `demo` are the times of these parts. While another program records the market of a

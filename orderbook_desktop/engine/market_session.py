@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from copy import copy
 from typing import Final, Self
+
+from msgspec import Struct
 
 from orderbook_desktop.core.lateness import UsualDelay
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
@@ -30,8 +32,7 @@ _STATES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionParts:
+class SessionParts(Struct, frozen=True, kw_only=True):
     """The parts of an engine that a session needs.
 
     `database_problem` returns what keeps a market from being recorded, as a sentence, or empty;
@@ -112,7 +113,7 @@ class MarketSession:
             state_of(self, problem),
             kept=False,
             wanted=self.recording,
-            counts=replace(self.sink.counts),
+            counts=copy(self.sink.counts),
             waiting=self._parts.recorder.waiting_of(self.market),
             problem=problem,
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingStatus
 from orderbook_desktop.engine.market_session import MarketSession

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from orderbook_desktop.storage.archive.times import ARCHIVE_TIMES, ArchiveTimes
 from orderbook_desktop.storage.server.times import SERVER_TIMES, ServerTimes
@@ -64,8 +65,7 @@ class EngineSettings(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class EngineTimes:
+class EngineTimes(Struct, frozen=True):
     """How long an engine waits, in seconds.
 
     If the database can't be had at the start, the engine tries again after `retry_first_s`, and

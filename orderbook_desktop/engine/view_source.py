@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, Protocol
+
+from msgspec.structs import replace
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage

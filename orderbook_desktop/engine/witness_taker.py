@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import KnownError
@@ -26,8 +27,7 @@ _log = logging.getLogger(__name__)
 _DEPTH: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class WitnessTimes:
+class WitnessTimes(Struct, frozen=True):
     """When snapshots are taken: first after the beginning of a segment, then at intervals."""
 
     first_after_s: float = 60.0

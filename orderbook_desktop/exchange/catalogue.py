@@ -16,10 +16,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from orderbook_desktop.core.errors import KnownError, MalformedMessage
 from orderbook_desktop.core.foreign_text import plain_text

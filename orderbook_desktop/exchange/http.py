@@ -14,9 +14,10 @@ import importlib
 import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.exchange.errors import (
@@ -45,8 +46,7 @@ _LONGEST_WEIGHT: Final = 9
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """An answer of the exchange.
 
     `body` is empty where `take` got it; of an error it has the beginning. `retry_after` is the

@@ -10,11 +10,11 @@ import ssl
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote
 
 import msgspec
+from msgspec import Struct
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.foreign_text import plain_text
@@ -54,8 +54,7 @@ _find_stream: Final = re.compile(rb'"stream"\s*:\s*"([^"@]+@[^"]*)').search
 _find_symbol: Final = re.compile(rb'"s"\s*:\s*"([^"]+)"').search
 
 
-@dataclass(frozen=True, slots=True)
-class StreamTimes:
+class StreamTimes(Struct, frozen=True):
     """How long a stream waits for what, in seconds.
 
     A connection is replaced at the age of `lifetime_s`, before the exchange's 24 hours.
@@ -82,8 +81,7 @@ class StreamTimes:
     calm_s: float = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class LinkEnd:
+class LinkEnd(Struct, frozen=True):
     """Why a connection is over."""
 
     cause: GapCause

@@ -11,11 +11,11 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import DepthSnapshot, decode_spot_snapshot
@@ -77,8 +77,7 @@ _no_book_decoder: Final = msgspec.json.Decoder(_WireNoBook)
 _ticker_decoder: Final = msgspec.json.Decoder(_WireTicker)
 
 
-@dataclass(frozen=True, slots=True)
-class RestClocks:
+class RestClocks(Struct, frozen=True):
     """Clocks in seconds: `wall` is the time of day since the epoch, `steady` is never adjusted."""
 
     wall: Callable[[], float] = time.time

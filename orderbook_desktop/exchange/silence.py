@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 LEAST_SILENCE_S: Final = 10.0
 _MOST_PATIENCE: Final = 30
@@ -86,8 +87,7 @@ class SilenceWatch:
         return max(usual, min(usual * self._patience, _MOST_PATIENCE * self._least))
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
+class Clocks(Struct, frozen=True):
     """Clocks in seconds: `elapsed` counts a sleep of the computer, `awake` does not.
 
     `worked` is the processor time that this program used. `now` measures waits; `now_ns` is the
@@ -113,8 +113,7 @@ def system_clocks() -> Clocks:
     return Clocks(time.monotonic, time.monotonic)
 
 
-@dataclass(frozen=True, slots=True)
-class Suspension:
+class Suspension(Struct, frozen=True):
     """Nothing ran for `seconds`; `of_computer` says that the computer is known to have slept."""
 
     seconds: float

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.foreign_text import plain_text
@@ -23,8 +24,7 @@ _BY_ADDRESS: Final = 0
 _RETRY_FIRST_S: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """A command to send: `method` is SUBSCRIBE or UNSUBSCRIBE, `number` its id."""
 
     number: int
@@ -32,15 +32,13 @@ class Command:
     streams: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
+class Confirmed(Struct, frozen=True):
     """The exchange has confirmed these streams: it will send every later event."""
 
     streams: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """The exchange has refused these streams for `reason`; they are asked for again later."""
 
     streams: list[str]

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 # One batch: the buffers of each column, in Arrow's order, without the buffer of nulls.
 Buffers = Sequence[npt.NDArray[Any]]
@@ -27,8 +27,7 @@ _FAILED: Final = 5
 _LOW_BITS: Final = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """A column without nulls: its name, and its type as an Arrow format string."""
 
     name: str

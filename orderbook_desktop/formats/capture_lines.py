@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from orderbook_desktop.core.errors import KnownError, MalformedMessage, OtherMarket
 from orderbook_desktop.core.event_times import in_ms
@@ -43,8 +43,7 @@ class CaptureUnreadable(KnownError):
         return f"The capture cannot be played: {where}{self.path} {self.reason}."
 
 
-@dataclass(frozen=True, slots=True)
-class Diff:
+class Diff(Struct, frozen=True):
     """The changes of one `depthUpdate` event."""
 
     first_id: int
@@ -54,8 +53,7 @@ class Diff:
     asks: TextLevels
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """A REST snapshot that the collector fetched."""
 
     last_update_id: int
@@ -63,8 +61,7 @@ class Snapshot:
     asks: TextLevels
 
 
-@dataclass(frozen=True, slots=True)
-class CaptureLine:
+class CaptureLine(Struct, frozen=True):
     """One line: when it was received, and its message.
 
     `market` and `stream` are empty for a snapshot that does not name its market. `payload` is the

@@ -6,10 +6,11 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import (
@@ -38,8 +39,7 @@ _SLOW, _FAST = "@depth", "@depth@100ms"
 _looks_like_line: Final = re.compile(rb"\d+(\.\d+)? +\{").match
 
 
-@dataclass(slots=True)
-class MarketSurvey:
+class MarketSurvey(Struct):
     """What a capture shows of one market: streams, an update id, prices, and decimal places."""
 
     market: str

@@ -16,10 +16,11 @@ import re
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
+
+from msgspec import Struct
 
 from orderbook_desktop.core.received import UnusableFile
 
@@ -44,8 +45,7 @@ _NO_END: Final = "the file is cut off"
 _CHECKSUM: Final = "the checksum of its gzip data is wrong"
 
 
-@dataclass(frozen=True, slots=True)
-class BrokenPlace:
+class BrokenPlace(Struct, frozen=True):
     """A broken place of a file: in `line`, for `reason`.
 
     `fragment` is the part of the line that is there.

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec import Struct, field
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.errors import InexactValue
@@ -75,8 +75,7 @@ _looks_like_row: Final = re.compile(
 _Levels = list[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
+class _Key(Struct, frozen=True):
     """The values that the rows of one event share."""
 
     market: str
@@ -89,8 +88,7 @@ class _Key:
         return self.local_us, self.event_us
 
 
-@dataclass(slots=True)
-class _Group:
+class _Group(Struct):
     """The rows of one event, the first one in `line` of `path`: bids and asks as text."""
 
     key: _Key

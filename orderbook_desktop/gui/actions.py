@@ -6,15 +6,14 @@ The menus, the list of keys (F1) and the README's table of keys derive from thes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from PySide6.QtCore import QKeyCombination, Qt
 from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """A thing that a person can do in the window.
 
     `text` is the menu's text: `&` precedes the letter to underline, `…` means that a list or a
@@ -53,16 +52,14 @@ class Action:
         return ", ".join([*self.key_names, *self.gestures])
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """An action, and the callable that performs it."""
 
     action: Action
     run: Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Switch:
+class Switch(Struct, frozen=True):
     """An action that is on or off. `turn` receives the new state; `is_on` is the first state."""
 
     action: Action
@@ -70,8 +67,7 @@ class Switch:
     is_on: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """An action of a group in which one action is on. `is_on` is the first state."""
 
     action: Action

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.depth_curve import (
@@ -55,8 +56,7 @@ _COLUMN: Final = _CHART_WIDTH // _COLUMNS
 _GRID: Final = "M0 60H1000M0 120H1000M0 180H1000"
 
 
-@dataclass(frozen=True, slots=True)
-class RowView:
+class RowView(Struct, frozen=True):
     """One row of the ladder. Empty texts: no level.
 
     `bar` is the width of its bar, 0 to 50. `exact_…` are the numbers with all their digits.
@@ -74,8 +74,7 @@ class RowView:
     classes: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BookView:
+class BookView(Struct, frozen=True):
     """A book as the fragment `book.html` shows it.
 
     `asks` and `bids` begin with the highest price, in reading order. `imbalance` is the bids'
@@ -190,8 +189,7 @@ def _at_scale(step: int, scale: Scale) -> int:
     return max(1, units)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
+class _Rows(Struct, frozen=True):
     """Formats rows as `formats` say; bars and marks depend on `memory`."""
 
     market: MarketFormat
@@ -255,8 +253,7 @@ def _imbalance(ladder: Ladder) -> tuple[int | None, str]:
     return _BAR_STEPS * bids // (bids + asks), f"{percent} % bids"
 
 
-@dataclass(frozen=True, slots=True)
-class DepthPaths:
+class DepthPaths(Struct, frozen=True):
     """The filled outlines of the depth chart, and the labels of its axes.
 
     The outlines are SVG paths in a box of `_CHART_WIDTH` by `_CHART_HEIGHT`; `depth_chart.js` draws

@@ -10,9 +10,11 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import (
@@ -79,8 +81,7 @@ def _wake(waiting: list[asyncio.Future[None]]) -> None:
             called.set_result(None)
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """The book and how far it can be trusted, from one change to the next.
 
     `seq` is the moment's number in its channel. `demo` is whether the market is made up. `image` is

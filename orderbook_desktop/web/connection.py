@@ -8,12 +8,12 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 import h11
 import msgspec
+from msgspec.structs import replace
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from orderbook_desktop.web.options import Limits

@@ -7,10 +7,10 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from fastapi.sse import EventSourceResponse
+from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from orderbook_desktop.core.library import BookLibrary
@@ -33,8 +33,7 @@ _HEADERS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HubTimes:
+class HubTimes(Struct, frozen=True):
     """How often a hub looks at its books and sends to viewers, in seconds.
 
     The hub looks at a book every `look_s`, and begins a new moment as soon as the book has

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from msgspec import Struct
+
 from orderbook_desktop.web.safety.hosts import is_loopback
 from orderbook_desktop.web.safety.tokens import new_token
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Limits of one server. Times are in seconds.
 
     `viewers` counts open streams of all symbols. `markets` counts symbols that are followed

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import jinja2
+from msgspec import Struct
 
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.system.bundle import resource_path
 from orderbook_desktop.web.book_view import BookView
 
 
-@dataclass(frozen=True, slots=True)
-class PageView:
+class PageView(Struct, frozen=True):
     """Everything that `page.html` shows.
 
     `steps` are the groupings on offer, as decimals. `live` is how the page follows the book:

@@ -15,10 +15,12 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.core.book import Book

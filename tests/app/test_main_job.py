@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.exchange.local import write_capture
 from tests.app.capture_truth import Truth, read_truth

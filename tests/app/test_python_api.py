@@ -9,13 +9,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from types import CodeType
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import orderbook_desktop as od
 from orderbook_desktop.app.python_api import RecordingReader

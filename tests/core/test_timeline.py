@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.timeline import Cover, Gap, LooseEnd, Timeline, timeline_of

@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.desk import NoticeLevel

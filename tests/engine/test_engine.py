@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.engine import engine as engine_module

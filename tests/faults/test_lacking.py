@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
+from msgspec.structs import replace
 from pymongo.errors import PyMongoError
 
 from orderbook_desktop.storage.errors import (

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import html
 import re
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.web.api import BookAnswer, StatusAnswer

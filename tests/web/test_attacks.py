@@ -6,10 +6,10 @@ import asyncio
 import base64
 import hashlib
 import re
-from dataclasses import replace
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.web.options import Limits, WebOptions
 from orderbook_desktop.web.safety.gate import RateCheck

@@ -7,10 +7,10 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.library import unlisted
 from orderbook_desktop.core.status import FeedState

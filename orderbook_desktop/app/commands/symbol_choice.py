@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
+
+from msgspec import Struct
 
 from orderbook_desktop.app.settings import BadSetting, symbol_and_market
 from orderbook_desktop.core.backoff import backoff_delays
@@ -28,8 +29,7 @@ class NothingTraded(KnownError):
         return f"The exchange trades no symbol in {self.quote}; name another asset with --quote."
 
 
-@dataclass(frozen=True, slots=True)
-class SymbolChoice:
+class SymbolChoice(Struct, frozen=True):
     """The symbols to record: `named`, and the `top` symbols most traded in the asset `quote`.
 
     Make it with `of`, which checks the text that a person typed.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import typer
+from msgspec.structs import replace
 from rich.console import Console
 
 from orderbook_desktop.app.commands.database_session import open_database

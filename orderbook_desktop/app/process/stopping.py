@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from types import FrameType
 from typing import Final, NoReturn
+
+from msgspec import Struct
 
 from orderbook_desktop.desk.settings import DESK_TIMES, DeskTimes
 from orderbook_desktop.system.early_end import STOPPING, ignore_requests, is_heeded
@@ -138,8 +139,7 @@ def _lead_nowhere(number: int) -> None:
     os.close(nowhere)
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramTimes:
+class ProgramTimes(Struct, frozen=True):
     """How long the program and its parts wait, in seconds.
 
     `desk` are the times of a window's desk; `record` and `serve` use the times of its engine. A

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from msgspec import Struct
 
 from orderbook_desktop.core.archive.chunk import (
     SCHEMA_VERSION,
@@ -30,8 +30,7 @@ from orderbook_desktop.core.levels import Int64Array, Levels
 from orderbook_desktop.core.units import Scale
 
 
-@dataclass(frozen=True, eq=False)
-class DecodedChunk:
+class DecodedChunk(Struct, frozen=True, eq=False, dict=True):
     """What a chunk holds. Its arrays must not be written to.
 
     `numbers` has ids and times by event. `lanes` are the levels price by price, with `quantities`
@@ -249,8 +248,7 @@ def _odd_payloads(columns: OddColumns, event_count: int) -> dict[int, bytes]:
     return {index: texts[begin:end] for index, begin, end in zip(odd, begins, ends, strict=True)}
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkSlice:
+class ChunkSlice(Struct, frozen=True):
     """The events `begin`..`end - 1` of `chunk`.
 
     Slices follow each other without a hole until one `opens`. There a new unbroken run begins, and

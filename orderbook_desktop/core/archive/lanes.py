@@ -12,12 +12,12 @@ made the level appear or disappear (`toggles`), and how many events lie between 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from orderbook_desktop.core.archive.tokens import (
     BoolArray,
@@ -49,8 +49,7 @@ class LaneColumns(msgspec.Struct, frozen=True, array_like=True):
     gaps_while_gone: Column
 
 
-@dataclass(frozen=True, slots=True)
-class Lanes:
+class Lanes(Struct, frozen=True):
     """All lanes, one behind the other, ascending by key; a *place* is an index into that row.
 
     `keys` is the key of each lane, `starts` the place at which it begins and `lengths` how

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.archive.decoded import ChunkSlice
 from orderbook_desktop.core.archive.tokens import BoolArray
@@ -20,8 +21,7 @@ _BEFORE_FIRST_NS: Final = 1_000
 _NS_A_MS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LevelRows:
+class LevelRows(Struct, frozen=True, eq=False):
     """Levels in the order in which they have to be set, one row each.
 
     Seven arrays of one length: of the event, `first_ids` and `final_ids` (its update ids),
@@ -155,8 +155,7 @@ def _times_of(part: ChunkSlice, book: BookImage) -> tuple[int, int]:
     return book.event_ms or first_ms, max(0, first_ns - _BEFORE_FIRST_NS)
 
 
-@dataclass(slots=True)
-class Survey:
+class Survey(Struct):
     """What rows there are: how many, of how many books, and the finest exponents in use.
 
     `first_id` and `last_id` are the final update ids of the first row and of the last.

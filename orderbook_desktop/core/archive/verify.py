@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from orderbook_desktop.core.archive.decoded import DecodedChunk
 from orderbook_desktop.core.archive.keys import prices_of
@@ -17,8 +17,7 @@ from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.units import MAX_EXPONENT
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkFault:
+class ChunkFault(Struct, frozen=True):
     """Something that does not hold; `update_id` says where, `reason` what."""
 
     update_id: int

@@ -9,11 +9,12 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.exchange.local.capture_book import CaptureBook
@@ -279,8 +280,7 @@ def _step(places: int) -> str:
     return "1.00000000" if not places else f"0.{'1'.rjust(places, '0').ljust(8, '0')}"
 
 
-@dataclass(slots=True)
-class _MarketRound:
+class _MarketRound(Struct):
     """How one market's ids are shifted in the current round.
 
     `start` is the book that every later round begins with: the capture's first snapshot.

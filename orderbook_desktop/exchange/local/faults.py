@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.exchange.local.source import StreamEvent
 
@@ -152,8 +153,7 @@ class FaultBoard:
         return fault
 
 
-@dataclass(frozen=True, slots=True)
-class _Parcel:
+class _Parcel(Struct, frozen=True):
     """An event to send, and the change to its frame right before, if any."""
 
     event: StreamEvent

@@ -9,12 +9,12 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct, field
 
 from orderbook_desktop.exchange.local.faults import Fault, FaultBoard, FaultKind
 from orderbook_desktop.exchange.local.source import Listing, MarketSource
@@ -299,8 +299,7 @@ def _day_ticker(listing: Listing, now_ms: int) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """The status, JSON body and extra headers of an HTTP answer."""
 
     body: bytes

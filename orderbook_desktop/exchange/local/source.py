@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import msgspec
+from msgspec import Struct
 
 TextLevel = tuple[str, str]
 
@@ -29,8 +29,7 @@ class LocalBook(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """A spot symbol and its filters, as in `exchangeInfo`; sizes are decimal text.
 
     `price` and `day_volume` (the volume of 24 hours in the quote asset) are for its ticker; they
@@ -47,8 +46,7 @@ class Listing:
     day_volume: str = "0.00000000"
 
 
-@dataclass(frozen=True, slots=True)
-class StreamEvent:
+class StreamEvent(Struct, frozen=True):
     """One event on its way to the subscribers of `stream` and of the names in `also`.
 
     `payload` is the event's JSON object, `frame` the combined frame around it where it has

@@ -11,11 +11,12 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
+from msgspec import Struct, field
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.exceptions import ConnectionClosed
 
@@ -223,8 +224,7 @@ class _CommandError(Exception):
     message: str
 
 
-@dataclass(slots=True)
-class _Subscriptions:
+class _Subscriptions(Struct):
     """The streams of one connection, in the order of asking, and how their events are framed.
 
     `combined` frames name the stream; raw ones are the bare payload.

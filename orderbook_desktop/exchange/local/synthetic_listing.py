@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.units import format_units, parse_units
 from orderbook_desktop.exchange.local.source import Listing
@@ -24,8 +26,7 @@ _PRICES_IN_DOLLARS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class MarketSpec:
+class MarketSpec(Struct, frozen=True):
     """What a synthetic market is like.
 
     `tick` and `step` are in units of 10^-8; `price_ticks` is where the price starts.

@@ -12,8 +12,9 @@ import math
 import random
 from bisect import bisect_left, insort
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.exchange.local.source import LocalBook, TextLevel
 from orderbook_desktop.exchange.local.synthetic_listing import MarketSpec
@@ -78,8 +79,7 @@ class _RestingSide:
 _Sides = tuple[_RestingSide, _RestingSide]
 
 
-@dataclass(frozen=True, slots=True)
-class MadeUpEvent:
+class MadeUpEvent(Struct, frozen=True):
     """One event: `kind` is the stream's name behind the symbol (`depth@100ms`, `trade`, …)."""
 
     kind: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from PySide6.QtCore import QPointF, QRect, Qt
 from PySide6.QtGui import QColor, QPainter, QPen, QPixmap
 
@@ -39,8 +39,7 @@ def ticks_between(low: float, high: float, step: int) -> range:
     return range(math.ceil(low / step) * step, math.floor(high / step) * step + 1, step)
 
 
-@dataclass(slots=True)
-class PriceView:
+class PriceView(Struct):
     """The range of prices in view, in price units: `low` to `high`.
 
     By itself the range is the automatic one. After a zoom it follows the mid with a dead band, so
@@ -134,8 +133,7 @@ def scale_top(largest: float, before: float) -> float:
     return largest * 1.12 if largest > 0 else 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class PlotArea:
+class PlotArea(Struct, frozen=True):
     """The rectangle that a chart draws in, in logical pixels, and the values at its edges."""
 
     rect: QRect

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
@@ -16,8 +16,7 @@ from orderbook_desktop.core.symbols import SymbolInfo
 _NO_LEVELS = Levels(EMPTY, EMPTY)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BookFrame:
+class BookFrame(Struct, frozen=True, eq=False):
     """The book as one frame shows it.
 
     `bids` and `asks` are empty while the book is unknown. `problem` is a sentence if the book
@@ -45,8 +44,7 @@ class BookFrame:
         return len(self.bids.prices) > 0 or len(self.asks.prices) > 0
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """A short title and a sentence that a pane shows in place of a book."""
 
     title: str

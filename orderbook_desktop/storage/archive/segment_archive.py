@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.archive import (
     MINUTE_MS,
@@ -227,8 +229,7 @@ def _value_too_wide(start: BookImage, event: DepthDiff) -> InexactValue:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class _Due:
+class _Due(Struct, frozen=True):
     """When to check a segment again. It is an estimate: only reading the events gives certainty.
 
     Check again once the segment's events reach the time `at_ms`, or go back before `seen_ms`, the

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class ArchiveTimes:
+
+class ArchiveTimes(Struct, frozen=True):
     """The intervals of the archiver, in seconds.
 
     - `ready_after_s`: how long after the connection it prepares the database.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+from msgspec import Struct
 
 from orderbook_desktop.core.archive.decoded import ChunkSlice
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream, Survey
@@ -59,8 +60,7 @@ class RecordingChanged(ExportError):
         return "The recording was cut while it was exported; export it again."
 
 
-@dataclass(frozen=True, slots=True)
-class ExportJob:
+class ExportJob(Struct, frozen=True):
     """What to export: each call of `slices` reads the recording from its beginning.
 
     A file at `path` is replaced only if `replace` is true. A Tardis file is gzipped if its name
@@ -74,8 +74,7 @@ class ExportJob:
     replace: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(Struct, frozen=True):
     """What was written: how many rows, and how many books, each at the start of an unbroken run.
 
     `moved_ns` is by how much local times were moved forward (see `hftbacktest.py`).

@@ -8,12 +8,13 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+from msgspec import Struct
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.errors import KnownError
@@ -46,8 +47,7 @@ _MARKETS_AT_MOST: Final = 5_000
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class ImportTimes:
+class ImportTimes(Struct, frozen=True):
     """How long a cancelled import waits for what, in seconds.
 
     The reading thread has `stop_s` to end: it sees the request only after its next message, which
@@ -69,8 +69,7 @@ class Step(Enum):
     WRITING = "Writing"
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedMarket:
+class ImportedMarket(Struct, frozen=True):
     """The result of an import for one market: its new `segments`, and counts of its events.
 
     `known` events were stored before. `runs` are all runs in the files, new and known, and those
@@ -229,8 +228,7 @@ class _Reader:
         self.counts = {market: runs.counts for market, runs in markets.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class _New:
+class _New(Struct, frozen=True):
     """The part of the spool that isn't stored yet.
 
     `runs`, the loose `chunks` by key, and by market how many `loose` events are in these.

@@ -16,9 +16,11 @@ import asyncio
 import heapq
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
+
+from msgspec import Struct, field
 
 from orderbook_desktop.core.archive import ArchiveChunk, DecodedChunk, decode_chunk, encode_loose
 from orderbook_desktop.core.checkpoint import BookImage, encode_image
@@ -42,8 +44,7 @@ _JOINED_AFTER: Final = (GapCause.USER, GapCause.FEED_GAP, GapCause.CRASH)
 _ADDED_AT_ONCE: Final = 200
 
 
-@dataclass(slots=True)
-class Joined:
+class Joined(Struct):
     """What an import writes of a market after its parts were joined.
 
     `dropped` are the keys of stored loose chunks whose events are written anew: they are removed
@@ -55,8 +56,7 @@ class Joined:
     dropped: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(Struct, frozen=True):
     """A loose chunk or a run, stored or new: its ids, its key, and how its events are read."""
 
     key: str
@@ -66,8 +66,7 @@ class _Piece:
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class _Run(Struct, frozen=True):
     """A run that may be continued, or be taken into another one if it has its `piece`."""
 
     segment: Segment

@@ -10,6 +10,7 @@ from dataclasses import InitVar, dataclass, field
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from orderbook_desktop.core.archive import (
     ArchiveChunk,
@@ -72,8 +73,7 @@ class ConflictingEvents(KnownError):
         )
 
 
-@dataclass(slots=True)
-class FoundRun:
+class FoundRun(Struct):
     """An unbroken run that has ended.
 
     `id` is a digest of the contents: of the book that the run begins with, of its events and of
@@ -85,8 +85,7 @@ class FoundRun:
     back_ms: int
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(Struct):
     """Counts of a market's messages that are in no run.
 
     `repeated` events came again and are left out. `loose` events belong to no known book.
@@ -100,11 +99,10 @@ class Counts:
     snapshots: int = 0
     behind_ms: int = 0
     implausible: int = 0
-    times: OddTimes = field(default_factory=OddTimes)
+    times: OddTimes = msgspec.field(default_factory=OddTimes)
 
 
-@dataclass(slots=True)
-class Spooler:
+class Spooler(Struct):
     """Where the results go: `chunk` takes chunks of the unfinished run, `run` the finished run."""
 
     chunk: Callable[[ArchiveChunk], None]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from msgspec import Struct, field
 
 from orderbook_desktop.core.archive import ArchiveChunk
 from orderbook_desktop.storage.errors import folder_error
@@ -18,8 +19,7 @@ from orderbook_desktop.storage.store.packing import PackedChunk, pack_chunk, unp
 ByteRange = tuple[int, int]
 
 
-@dataclass(slots=True)
-class SpooledRun:
+class SpooledRun(Struct):
     """A run, and where its chunks lie in the spool."""
 
     found: FoundRun

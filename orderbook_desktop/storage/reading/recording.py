@@ -7,9 +7,11 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.archive import (
     ChunkSlice,
@@ -349,8 +351,7 @@ def _final_book(part: ChunkSlice) -> BookImage:
     return part.chunk.book_after(part.end - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class RecordingSummary:
+class RecordingSummary(Struct, frozen=True):
     """The recording of `market`, in numbers.
 
     `stored_bytes` is the size of its events: packed chunks, and the texts of raw events, estimated

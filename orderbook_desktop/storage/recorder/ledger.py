@@ -8,10 +8,11 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.streams import Stream
@@ -42,8 +43,7 @@ _SEGMENTS_A_WRITE: Final = 10
 _CHECKPOINTS_KEPT: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerTimes:
+class LedgerTimes(Struct, frozen=True):
     """The intervals of a ledger, in seconds.
 
     - `persist_every_s`: how often the ends of the segments are stored.

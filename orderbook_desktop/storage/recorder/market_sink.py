@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
@@ -44,8 +45,7 @@ _LISTED_AT_ONCE: Final = 5_000
 _DEFAULT_SCALE: Final = Scale()
 
 
-@dataclass(slots=True)
-class _Doubt:
+class _Doubt(Struct):
     """An end of a segment that counts as a gap until the next book shows whether it is one.
 
     All events through `last_id` are recorded. `before` is the last gap before it: sentence and time

@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.core.streams import Stream
@@ -80,16 +82,14 @@ class OpenSegment:
         self.changed = True
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Open:
+class Open(Struct, frozen=True, eq=False):
     """Begin the segment with the book `base`."""
 
     segment: OpenSegment
     base: NewBook
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Extend:
+class Extend(Struct, frozen=True, eq=False):
     """Add an event, which was written before, to the segment."""
 
     segment: OpenSegment
@@ -99,16 +99,14 @@ class Extend:
     scale: Scale
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True, eq=False):
     """Store the segment's current book."""
 
     segment: OpenSegment
     base: NewBook
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Close:
+class Close(Struct, frozen=True, eq=False):
     """End the segment."""
 
     segment: OpenSegment
@@ -116,8 +114,7 @@ class Close:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Loose:
+class Loose(Struct, frozen=True, eq=False):
     """List the events with the final ids `ids`, which were written before, of `stream` as loose."""
 
     stream: Stream
@@ -177,8 +174,7 @@ def stream_of(operation: Operation) -> Stream:
     return operation.segment.stream
 
 
-@dataclass(slots=True)
-class PendingWrites:
+class PendingWrites(Struct):
     """A queue of operations, and the memory that they take until they are done.
 
     After `take_first`, call `forget` when the operation is written or given up.

@@ -7,8 +7,9 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.number_format import counted
@@ -41,8 +42,7 @@ _EVENTS_SHARE: Final = 0.7
 _LAST_BATCH_SHARE: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class RecorderTimes:
+class RecorderTimes(Struct, frozen=True):
     """When a recorder writes, in seconds.
 
     Batches begin at least `batch_every_s` after each other: an event in a batch costs a third of

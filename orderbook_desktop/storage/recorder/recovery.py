@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.storage.store.database import Database

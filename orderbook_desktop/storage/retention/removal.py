@@ -12,9 +12,11 @@ import asyncio
 import hashlib
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Final, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.errors import DatabaseError
@@ -54,8 +56,7 @@ class StillRecorded(DatabaseError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """What is to be removed of `market`: events from `from_ms` to before `to_ms` (None: no limit).
 
     If `import_id` is not empty, only of the imported segments whose ids begin with it.
@@ -77,8 +78,7 @@ class Span:
         return ends and (self.to_ms is None or from_ms < self.to_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """The chunks `begin`..`end - 1` of a segment's `links`: these are to be removed."""
 
     segment: CutSegment
@@ -92,8 +92,7 @@ class Part:
         return self.links[self.begin : self.end]
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(Struct, frozen=True):
     """What a request removes: parts of segments, and loose chunks."""
 
     parts: Sequence[Part]

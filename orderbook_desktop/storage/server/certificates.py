@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from orderbook_desktop.system.ports import HOST
 from orderbook_desktop.system.private_files import private_file, write_private
@@ -25,8 +26,7 @@ _BEGIN: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 _END: Final = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Certificates:
+class Certificates(Struct, frozen=True):
     """PEM files: the authority that both ends trust, and each end's certificate with its key."""
 
     authority: Path

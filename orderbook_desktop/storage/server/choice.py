@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.storage.errors import NoDatabaseProgram
 from orderbook_desktop.storage.server.credentials import key_path, password_path
@@ -42,8 +43,7 @@ class ServerKind(Enum):
     SECANTUS = "secantus"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerProgram:
+class ServerProgram(Struct, frozen=True):
     """A database server that can be started: its kind, and the command up to its arguments."""
 
     kind: ServerKind

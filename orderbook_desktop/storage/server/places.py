@@ -21,11 +21,12 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote_plus
+
+from msgspec import Struct
 
 from orderbook_desktop.storage.errors import DataFolderUnusable, PlaceTaken
 from orderbook_desktop.storage.server.certificates import Certificates
@@ -58,8 +59,7 @@ class Transport(Enum):
 USUAL_TRANSPORT: Final = Transport.TLS if sys.platform == "win32" else Transport.SOCKET
 
 
-@dataclass(frozen=True, slots=True)
-class SocketPlace:
+class SocketPlace(Struct, frozen=True):
     """The Unix socket at `path`."""
 
     path: Path
@@ -143,8 +143,7 @@ class SocketPlace:
                 self.path.parent.rmdir()
 
 
-@dataclass(frozen=True, slots=True)
-class TlsPlace:
+class TlsPlace(Struct, frozen=True):
     """The port on 127.0.0.1, with the certificates by which both ends know each other.
 
     A listener has to identify itself within `answer_s`. The child reads the port from `port_file`:
@@ -237,8 +236,7 @@ class TlsPlace:
         """Do nothing: a killed server leaves nothing behind."""
 
 
-@dataclass(frozen=True, slots=True)
-class OldPlace:
+class OldPlace(Struct, frozen=True):
     """The port of a server of an older copy of the program, protected by the password only."""
 
     port: int

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class ServerTimes:
+
+class ServerTimes(Struct, frozen=True):
     """Time limits and intervals of a database server, in seconds.
 
     - `given_s`: a server given by its address answers within this time.

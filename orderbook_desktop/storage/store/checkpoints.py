@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of
@@ -32,8 +32,7 @@ _FIELDS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBook:
+class StoredBook(Struct, frozen=True):
     """A book of a segment, as it is stored.
 
     `segment_id` is the segment that the document names, and `is_base` whether the segment begins
@@ -50,8 +49,7 @@ class StoredBook:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RunningBook:
+class RunningBook(Struct, frozen=True):
     """A book inside a running segment, with the horizon of the book that the segment begins with.
 
     `unpack` returns the book, and raises `DamagedDocument` and `MalformedMessage`. It is slow, so
@@ -62,8 +60,7 @@ class RunningBook:
     unpack: Callable[[], DepthSnapshot]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class NewBook:
+class NewBook(Struct, frozen=True, eq=False):
     """A book to be stored; its content is an image, or the payload of a snapshot."""
 
     update_id: int

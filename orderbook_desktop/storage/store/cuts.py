@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
+
+from msgspec.structs import replace
 
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.checkpoints import Checkpoints

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.storage.errors import system_words
@@ -36,8 +37,7 @@ _log = logging.getLogger(__name__)
 _OUT_OF_DISK: Final = 14031
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseTimes:
+class DatabaseTimes(Struct, frozen=True):
     """Time limits of a call to the database, in seconds.
 
     `find_s` is the limit for finding a server: short enough to notice soon that it is dead, and

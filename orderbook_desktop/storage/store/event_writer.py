@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct, field
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import level_texts
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 _DUPLICATE_KEY: Final = 11000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Insert:
+class Insert(Struct, frozen=True, eq=False):
     """Write the event of `stream`."""
 
     stream: Stream
@@ -83,8 +83,7 @@ class UnstorableAmong(DatabaseError):
         return "An event that the exchange sent can't be stored; searching for it."
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """The result of an insert: all events are stored, except the `refused` ones.
 
     The `repeated` events had been stored before by another recorder; each has the time (ms) that is

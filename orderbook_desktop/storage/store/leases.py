@@ -12,8 +12,9 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.segments import GapCause
@@ -35,8 +36,7 @@ _NUMBERS: Final = (
 _DAMAGED: Final = object()
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingSegment:
+class WaitingSegment(Struct, frozen=True):
     """A segment that is not archived completely.
 
     `is_running` is whether no end of it is stored, `is_ours` whether this process wrote it.
@@ -63,8 +63,7 @@ async def waiting_segments(database: Database) -> list[WaitingSegment]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class HeldSegment:
+class HeldSegment(Struct, frozen=True):
     """What the archive needs of a segment, as it was stored when its lease was ours.
 
     `epoch` is that of the lease, `end_cause` is None while no end is stored. Other fields of the
@@ -86,8 +85,7 @@ class HeldSegment:
         return self.end_cause is None
 
 
-@dataclass(frozen=True, slots=True)
-class _Lease:
+class _Lease(Struct, frozen=True):
     """A lease as it is stored. `is_gone` is whether its holder's process certainly ended."""
 
     name: str | None

@@ -10,11 +10,11 @@ segment has taken meanwhile are then no longer listed.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.event_times import in_ms
@@ -35,8 +35,7 @@ _IDS_BYTES_AT_MOST: Final = 4 << 20
 _decoder: Final = msgspec.msgpack.Decoder(list[int])
 
 
-@dataclass(frozen=True, slots=True)
-class LooseList:
+class LooseList(Struct, frozen=True):
     """Events that belong to no segment: their final ids, and their chunk once it is written."""
 
     id: str

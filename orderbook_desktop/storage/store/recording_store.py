@@ -13,9 +13,10 @@ All methods may raise errors of the storage; for a database these are PyMongo's.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol, overload
+
+from msgspec import Struct
 
 from orderbook_desktop.core.archive import ArchiveChunk
 from orderbook_desktop.core.event_times import in_ms
@@ -45,8 +46,7 @@ from orderbook_desktop.storage.store.witnesses import StoredWitness, Witnesses
 _SPAN_FIELDS: Final = ("start_id", "last_id", "from_event_ms", "to_event_ms")
 
 
-@dataclass(frozen=True, slots=True)
-class StoredChunk:
+class StoredChunk(Struct, frozen=True):
     """A chunk of the archive, not unpacked yet.
 
     `last_id` is the last update id that its document names, None if it names none. `size` is its
@@ -61,8 +61,7 @@ class StoredChunk:
     last_event_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkSpan:
+class ChunkSpan(Struct, frozen=True):
     """What a chunk covers, as its document says: ids after `start_id` to `last_id`, and times.
 
     `segment_id` is None for a loose chunk.
@@ -75,8 +74,7 @@ class ChunkSpan:
     to_event_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stray:
+class Stray(Struct, frozen=True):
     """A chunk or a book (`kind`) whose segment is not stored; `key` is its `_id`."""
 
     kind: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct
 
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.storage.store.database import Database
@@ -37,8 +38,7 @@ class RecordedSegment(NamedTuple):
     is_begun: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RunningSegment:
+class RunningSegment(Struct, frozen=True):
     """A stored segment without an end.
 
     `beat` changes while its recorder runs, and is only compared. `is_ours` is whether this process

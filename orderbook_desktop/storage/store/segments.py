@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, TypeGuard
+
+from msgspec import Struct
 
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.units import INT64_MAX, MAX_EXPONENT
@@ -29,8 +30,7 @@ _NUMBERS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSegment:
+class StoredSegment(Struct, frozen=True):
     """A segment, and its archive.
 
     The segment's chunks hold all events after `segment.snapshot_id` through `archived_id`:

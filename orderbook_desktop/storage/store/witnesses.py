@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import decode_snapshot
@@ -29,8 +30,7 @@ _NOWHERE: Final = ("Infinity", "-Infinity")
 _ID_DIGITS: Final = 19
 
 
-@dataclass(frozen=True, slots=True)
-class StoredWitness:
+class StoredWitness(Struct, frozen=True):
     """A witness as it is stored, `size` bytes of it.
 
     `unpack` returns the witness, and raises `DamagedDocument`. It is slow, so call it in a thread.

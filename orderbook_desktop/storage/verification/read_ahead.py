@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from typing import Final
+
+from msgspec.structs import replace
 
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.reading.ahead import Portions

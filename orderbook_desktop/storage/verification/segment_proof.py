@@ -7,11 +7,11 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from operator import itemgetter
 from typing import Final, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from orderbook_desktop.core.archive import DecodedChunk, same_book, verify_chunk
 from orderbook_desktop.core.checkpoint import BookImage

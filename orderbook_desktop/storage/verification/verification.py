@@ -8,8 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from orderbook_desktop.core.archive import DamagedChunk, decode_chunk, minute_of, verify_chunk
 from orderbook_desktop.core.errors import BugError, KnownError
@@ -58,8 +59,7 @@ _SHARES: Final = 1 << 50
 _LAST_MINUTE: Final = 1 << 48
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(Struct, frozen=True):
     """What has been proven of `market`: all of it, or the part before `fault`.
 
     `timeline` covers the time that was asked for. `events` are in segments, and `stored_bytes` is

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast
 
+from msgspec.structs import replace
 from rich.console import Console
 
 from orderbook_desktop.app.commands import record_progress

@@ -81,7 +81,7 @@ def check_unwritten(chunk: DecodedChunk, unwritten: DecodedChunk) -> None:
 
 
 def arrays_of(chunk: DecodedChunk) -> list[npt.NDArray[Any]]:
-    lanes = [getattr(chunk.lanes, field) for field in Lanes.__dataclass_fields__]
+    lanes = [getattr(chunk.lanes, field) for field in Lanes.__struct_fields__]
     return [*chunk.numbers, *lanes, chunk.quantities, *chunk.unsorted, chunk.stored_ms]
 
 

@@ -17,12 +17,12 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
+from msgspec.structs import replace
 from websockets.http11 import Response
 
 from orderbook_desktop.exchange.local import LocalExchange, SyntheticSource

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TypeVar
 
 import pytest
+from msgspec.structs import replace
 from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingStatus

@@ -4,10 +4,10 @@ import asyncio
 import subprocess
 import sys
 from collections import defaultdict
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.archive import ArchiveChunk, DecodedChunk, decode_chunk
 from orderbook_desktop.core.book import Book

@@ -10,10 +10,10 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.archive import ChunkSlice, DamagedChunk
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
 from orderbook_desktop.core.received import Received

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale

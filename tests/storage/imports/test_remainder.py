@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.received import Received

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
 
 import bson
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.checkpoint import encode_image
 from orderbook_desktop.core.events import decode_snapshot

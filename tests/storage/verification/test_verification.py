@@ -6,7 +6,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -14,6 +13,7 @@ import bson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from orderbook_desktop.core.archive import DecodedChunk, encode_chunk
 from orderbook_desktop.core.checkpoint import encode_image

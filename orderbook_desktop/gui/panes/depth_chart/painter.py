@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from PySide6.QtCore import QByteArray, QDataStream, QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import QBrush, QFont, QPainter, QPen, QPolygon
 
@@ -33,8 +33,7 @@ _BOX_PADDING: Final = 10
 _LEGEND_MARGIN: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class DepthScene:
+class DepthScene(Struct, frozen=True):
     """Everything on the chart: the curves, the plot, the mid, and the crosshair if there is one.
 
     `mid` is in price units, for drawing; `mid_text` is the exact mid in words.

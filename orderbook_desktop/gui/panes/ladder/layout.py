@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, NamedTuple, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 # The mid and the spread take two lines between the sides.
 SPREAD_LINES: Final = 2
@@ -20,8 +22,7 @@ class Column(Enum):
     TOTAL = "total"
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnChoice:
+class ColumnChoice(Struct, frozen=True):
     """The columns from left to right, and which of them are hidden. The price is always shown."""
 
     order: tuple[Column, ...] = (Column.PRICE, Column.SIZE, Column.TOTAL)
@@ -93,8 +94,7 @@ class Span(NamedTuple):
         return self.start + self.length
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
+class Grid(Struct, frozen=True):
     """`lines` equal lines from the y `top` on, which fill the room below it exactly."""
 
     top: int

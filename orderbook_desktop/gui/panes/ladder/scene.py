@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from orderbook_desktop.core.known_depth import AT_LEAST
 from orderbook_desktop.core.ladder import Ladder, LadderSide, Side
@@ -42,8 +43,7 @@ class LadderRow(NamedTuple):
     is_large: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LadderScene:
+class LadderScene(Struct, frozen=True):
     """Everything that the ladder shows.
 
     `spread_lines` are mid and spread in words. `spread_span` is the place of the spread row; None

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from decimal import Decimal
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from PySide6.QtCore import QCoreApplication, QEvent, QPoint, QPointF, Qt
@@ -542,7 +542,7 @@ class TestColumns:
     def test_narrow_columns_still_name_the_unit(self, deep: DepthLadder) -> None:
         deep.resize(deep.minimumWidth(), 600)
         long = replace(PEPE.info, base="1000000MOGGED", symbol="1000000MOGGED/USDT")
-        deep.set_frame(dataclasses.replace(frame_in(deep), symbol=long))
+        deep.set_frame(msgspec.structs.replace(frame_in(deep), symbol=long))
         assert deep.headings == {
             Column.PRICE: "Price",
             Column.SIZE: "Size, M",
