@@ -120,9 +120,9 @@ def main(times: ProgramTimes | None = None) -> None:
 
 def _log_failed_thread(failure: threading.ExceptHookArgs) -> None:
     """Log the exception that ended a thread, such as one of the driver's that lacked memory."""
-    level = logging.ERROR if current_log() else logging.DEBUG
-    error = failure.exc_value
-    _log.log(level, "unexpected exception in thread %s", failure.thread, exc_info=error)
+    if current_log():
+        error = failure.exc_value
+        _log.error("unexpected exception in thread %s", failure.thread, exc_info=error)
 
 
 def _begin_log(settings: Settings, command: str, *what: object) -> None:

@@ -80,6 +80,20 @@ class Ladder(Struct, frozen=True):
     twice_mid: int | None
 
     @property
+    def best(self) -> dict[Side, int]:
+        """The best prices of the ungrouped book, where both sides have levels.
+
+        Where only one has, it is the price of that side's first row.
+        """
+        if self.spread is not None and self.twice_mid is not None:
+            return {
+                Side.BID: (self.twice_mid - self.spread) // 2,
+                Side.ASK: (self.twice_mid + self.spread) // 2,
+            }
+        sides = {Side.BID: self.bids, Side.ASK: self.asks}
+        return {side: int(rows.prices[0]) for side, rows in sides.items() if len(rows.prices)}
+
+    @property
     def spread_percent(self) -> float | None:
         """The spread relative to the mid price, in percent, for display."""
         if self.spread is None or not self.twice_mid:

@@ -55,8 +55,10 @@ class Engine:
         settings: EngineSettings,
         failed: Callable[[BaseException], None] | None = None,
         times: EngineTimes = ENGINE_TIMES,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
+        self._now = now
         self._times = times
         self.rest = BinanceRest(settings.rest_url)
         self.streams = BinanceStreams(settings.ws_url)
@@ -123,7 +125,7 @@ class Engine:
             level=watch.level,
             problem=watch.problem or keeper.problem,
         )
-        return self._steady_disk.take(measured, time.monotonic())
+        return self._steady_disk.take(measured, self._now())
 
     async def start(self) -> None:
         """Start all parts. Slow imports and the database's start go on in the background."""

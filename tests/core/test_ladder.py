@@ -315,3 +315,13 @@ def test_a_price_beyond_the_edge_of_its_side_is_unknown() -> None:
     assert [ladder.unknown_side(price) for price in (50, 500)] == [Side.BID, Side.ASK]
     empty = build_ladder(side_of({}, Side.BID), side_of({}, Side.ASK), Scale(), 1, Horizon(91, 110))
     assert empty.unknown_side(50) is None
+
+
+@pytest.mark.parametrize("step", [1, 7, 50])
+def test_the_best_prices_are_the_book_s_whatever_the_group(step: int) -> None:
+    bids, asks = side_of({101: 1, 90: 2}, Side.BID), side_of({104: 3, 190: 1}, Side.ASK)
+    empty = Levels(np.array([], dtype=np.int64), np.array([], dtype=np.int64))
+    both = build_ladder(bids, asks, Scale(), step, Horizon())
+    assert both.best == {Side.BID: 101, Side.ASK: 104}
+    assert build_ladder(empty, asks, Scale(), 1, Horizon()).best == {Side.ASK: 104}
+    assert build_ladder(empty, empty, Scale(), step, Horizon()).best == {}

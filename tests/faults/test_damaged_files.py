@@ -77,6 +77,7 @@ async def a_copy(recording: Path, data_dir: Path) -> Path:
         ("secantus_users.wt", emptied),
     ],
 )
+@pytest.mark.allows_log("failed in its files")
 async def test_a_start_on_damaged_files_says_so(
     recording: Path, tmp_path: Path, name: str, damage: Damage
 ) -> None:
@@ -96,6 +97,7 @@ async def test_a_start_on_damaged_files_says_so(
 
 @pytest.mark.expects_log("the database server ended by itself")
 @pytest.mark.allows_log("the database server could not be started")
+@pytest.mark.allows_log("failed in its files")
 async def test_damage_that_is_met_later_is_no_endless_restart(
     recording: Path,
     tmp_path: Path,

@@ -40,6 +40,7 @@ from tests.storage.recording_fixtures import (
 pytestmark = [
     pytest.mark.allows_log("can't be reached"),
     pytest.mark.allows_log("gap in the recording"),
+    pytest.mark.allows_log("the import starts again"),
 ]
 
 

@@ -57,7 +57,6 @@ _COLLECTIONS: Final = "abcdefghijklmnop"
 _OPLOG: Final = "table:secantus_oplog"
 _OPLOG_BOUNDS: Final = ("oplog_retention_seconds", "oplog_max_entries")
 _NEVER: Final = 10**12
-_TICK_S: Final = 1.0
 # It takes one to twenty milliseconds, beside all other work.
 _GIVE_BACK_EVERY: Final = 10
 # The engine removes so many entries in a few milliseconds, and other threads run meanwhile.
@@ -122,23 +121,24 @@ class OplogTrimmer:
 
 
 class Upkeep(threading.Thread):
-    """Once a second it trims the op-log of `storage`; now and then it gives free memory back.
+    """Every `tick_s` it trims the op-log of `storage`; now and then it gives free memory back.
 
     An entry of the op-log stays for `seconds`, but at most `most` entries stay. Call `stop()`
     before the storage is closed.
     """
 
-    def __init__(self, storage: Storage, seconds: float, most: int) -> None:
+    def __init__(self, storage: Storage, seconds: float, most: int, *, tick_s: float = 1.0) -> None:
         super().__init__(name="upkeep", daemon=True)
         self._stopped = threading.Event()
-        ticks = max(round(seconds / _TICK_S), 1)
+        self._tick_s = tick_s
+        ticks = max(round(seconds / tick_s), 1)
         self._trimmer = OplogTrimmer(storage, ticks, most, self._stopped)
         self._has_failed = False
 
     def run(self) -> None:
         """Work until `stop()`."""
         for tick in count(1):
-            if self._stopped.wait(_TICK_S):
+            if self._stopped.wait(self._tick_s):
                 return
             self._trim()
             if tick % _GIVE_BACK_EVERY == 0:

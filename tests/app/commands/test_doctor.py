@@ -102,6 +102,7 @@ async def test_nothing_answers(tmp_path: Path) -> None:
         assert found[name] == Finding(name, Verdict.BAD, "no answer within 0 s")
 
 
+@pytest.mark.expects_log("the database server did not end within")
 async def test_a_slow_end_of_the_database_is_no_finding(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

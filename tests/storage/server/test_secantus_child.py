@@ -162,9 +162,8 @@ def test_a_failure_does_not_end_the_upkeep(
             raise failure
 
     monkeypatch.setattr(OplogTrimmer, "tick", tick)
-    monkeypatch.setattr(secantus_child, "_TICK_S", 0.001)
     monkeypatch.setattr(secantus_child, "give_back_memory", given_back.release)
-    upkeep = Upkeep(storage, 120.0, 1_000)
+    upkeep = Upkeep(storage, 120.0, 1_000, tick_s=0.001)
     upkeep.start()
     assert all(given_back.acquire(timeout=60) for _ in range(2))
     upkeep.stop()

@@ -181,6 +181,7 @@ async def test_cancelled_start_leaves_nothing(tmp_path: Path, own_children: OwnC
     assert not own_children()
 
 
+@pytest.mark.expects_log("failed in its files")
 async def test_damaged_files_are_named(tmp_path: Path) -> None:
     async with DatabaseServer(tmp_path):
         pass

@@ -270,9 +270,8 @@ class LadderModel:
         if message is not None:
             return f"{message.title}. {message.detail}"
         best = [
-            f"best {side.value} {self.frame.format.price(int(rows.prices[0]), self._step)}"
-            for side in Side
-            if len((rows := side_of(self.ladder, side)).prices)
+            f"best {side.value} {self.frame.format.price(price)}"
+            for side, price in self.ladder.best.items()
         ]
         lines = spread_lines(self.ladder, self.frame.format)
         return ", ".join([*best, " ".join(line for line in lines if line)])
