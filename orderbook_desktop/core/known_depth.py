@@ -26,36 +26,39 @@ class KnownSide(Struct, frozen=True):
 
     `whole` are the levels through `edge`, the last price that is known; `beyond` are the others.
     Without an edge all levels are in `whole`. If `is_proven`, the side then has no end. Otherwise
-    it is not known how deep it is known, and every sum is a lower bound.
+    it is not known how deep it is known, and every sum is a lower bound. `horizon` is the book's.
     """
 
     whole: Levels
     beyond: Levels
     edge: int | None
-    is_proven: bool
+    horizon: Horizon | None
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether it is known how deep the book is known."""
+        return self.horizon is not None
 
     def is_lower_bound(self, end: int | None, *, is_ask: bool) -> bool:
         """Return whether the sum from the best price through `end` is only a lower bound.
 
         `end` is None for the sum of the whole side.
         """
-        if not self.is_proven or self.edge is None:
-            return not self.is_proven
-        return end is None or (end > self.edge if is_ask else end < self.edge)
+        return self.horizon is None or self.horizon.is_lower_bound(end, is_ask=is_ask)
 
 
 def part_side(levels: Levels, horizon: Horizon | None, *, is_ask: bool) -> KnownSide:
     """Return `levels` parted by `horizon`, which has their scale."""
     edge = None if horizon is None else horizon.known_to if is_ask else horizon.known_from
     if edge is None:
-        return KnownSide(levels, _NO_LEVELS, None, horizon is not None)
+        return KnownSide(levels, _NO_LEVELS, None, horizon)
     prices, quantities = levels
     if is_ask:
         count = int(prices.searchsorted(edge, side="right"))
     else:
         count = len(prices) - int(prices[::-1].searchsorted(edge))
     whole = Levels(prices[:count], quantities[:count])
-    return KnownSide(whole, Levels(prices[count:], quantities[count:]), edge, is_proven=True)
+    return KnownSide(whole, Levels(prices[count:], quantities[count:]), edge, horizon)
 
 
 def depth_text(edge: str | None) -> str:

@@ -211,7 +211,7 @@ def build_side(
         single = len(prices) if parted.is_proven or step > 1 else 0
         return LadderSide(prices, quantities, cumulate(quantities), known, single, None)
     edge = parted.edge
-    inside = KnownSide(levels, Levels(EMPTY, EMPTY), edge, is_proven=True)
+    inside = KnownSide(levels, Levels(EMPTY, EMPTY), edge, horizon)
     if singles:
         last = -(-edge // step) * step if is_ask else edge // step * step
         inside = part_side(levels, _through(min(last, INT64_MAX), is_ask=is_ask), is_ask=is_ask)
