@@ -79,6 +79,10 @@ class Ladder(Struct, frozen=True):
     spread: int | None
     twice_mid: int | None
 
+    def side(self, side: Side) -> LadderSide:
+        """Return the rows of one side."""
+        return self.bids if side is Side.BID else self.asks
+
     @property
     def best(self) -> dict[Side, int]:
         """The best prices of the ungrouped book, where both sides have levels.
@@ -90,8 +94,8 @@ class Ladder(Struct, frozen=True):
                 Side.BID: (self.twice_mid - self.spread) // 2,
                 Side.ASK: (self.twice_mid + self.spread) // 2,
             }
-        sides = {Side.BID: self.bids, Side.ASK: self.asks}
-        return {side: int(rows.prices[0]) for side, rows in sides.items() if len(rows.prices)}
+        sides = ((side, self.side(side).prices) for side in Side)
+        return {side: int(prices[0]) for side, prices in sides if len(prices)}
 
     @property
     def spread_percent(self) -> float | None:

@@ -17,7 +17,6 @@ from orderbook_desktop.gui.panes.ladder.position import (
     Position,
     Row,
     find_row,
-    side_of,
 )
 from orderbook_desktop.gui.panes.ladder.scene import (
     LadderScene,
@@ -200,13 +199,25 @@ class LadderModel:
         """The whole heading of the prices."""
         return price_heading(self.frame.symbol.quote) if self.frame is not None else ""
 
+    @property
+    def shows_rows(self) -> bool:
+        """Whether there are rows to show, and no message in their place."""
+        return self._rows_shown is not None
+
+    @property
+    def _rows_shown(self) -> tuple[BookFrame, Ladder, ColumnFormats] | None:
+        frame, ladder, formats = self.frame, self.ladder, self._formats
+        if frame is None or ladder is None or formats is None or message_of(frame):
+            return None
+        return frame, ladder, formats
+
     def scene(self, grid: Grid, columns: Mapping[Column, Span]) -> LadderScene | None:
         """Return the scene to paint; None while a message is shown."""
-        frame, ladder = self.frame, self.ladder
-        if frame is None or ladder is None or self._formats is None or message_of(frame):
+        if self._rows_shown is None:
             return None
+        frame, ladder, formats = self._rows_shown
         view = self.position.view(ladder, grid.lines)
-        shown = {side: side_of(ladder, side) for side in Side}
+        shown = {side: ladder.side(side) for side in Side}
         if self._in_quote:
             shown = {side: self._costs(frame, side, rows) for side, rows in reach_of(view).items()}
         marks = Marks(
@@ -218,7 +229,7 @@ class LadderModel:
         )
         if self._builder is None or not self._builder.fits(frame.format, self._step):
             self._builder = SceneBuilder(frame.format, self._step)
-        rows = self._builder.rows(ladder, shown, view, grid, self._formats, marks)
+        rows = self._builder.rows(ladder, shown, view, grid, formats, marks)
         spread = grid.span(view.spread_line, 2) if view.spread_line is not None else None
         return LadderScene(tuple(rows), spread_lines(ladder, frame.format), spread, columns)
 
@@ -320,7 +331,7 @@ class LadderModel:
         largest = 0
         for _, row, rank in self.position.view(self.ladder, lines).rows:
             if row.side is not None:
-                largest = max(largest, int(side_of(self.ladder, row.side).cumulative[rank]))
+                largest = max(largest, int(self.ladder.side(row.side).cumulative[rank]))
         self._total_scale = scale_top(largest, self._total_scale)
 
     def _exact(self, row: Row) -> _ExactRow | None:
@@ -333,7 +344,7 @@ class LadderModel:
         if found.row.side is not side:
             return None
         rank, text = found.rank, frame.format
-        levels = side_of(ladder, side)
+        levels = ladder.side(side)
         shown, written = levels, text.quantity
         if self._in_quote:
             shown, written = self._costs(frame, side, rank + 1), text.cost

@@ -65,15 +65,10 @@ class Position(Protocol):
         """Go home."""
 
 
-def side_of(ladder: Ladder, side: Side) -> LadderSide:
-    """Return one side of `ladder`."""
-    return ladder.bids if side is Side.BID else ladder.asks
-
-
 def find_row(ladder: Ladder, price: int) -> SeenRow | None:
     """Return the row of the level at `price` (its line is 0), or None."""
     for side in Side:
-        found = rows_between(side_of(ladder, side), side, price, price)
+        found = rows_between(ladder.side(side), side, price, price)
         if found:
             return SeenRow(0, Row(side, price), found.start)
     return None
@@ -221,10 +216,9 @@ class EveryStep:
 
     def follow(self, ladder: Ladder, lines: int) -> None:
         """Centre again if the mid has left the middle third."""
-        best = [int(side.prices[0]) for side in (ladder.bids, ladder.asks) if len(side.prices)]
-        if self._held or not best:
+        if self._held or not ladder.best:
             return
-        market = sum(best) // len(best) // self._step
+        market = ladder.typical_price // self._step
         if self._middle is None or abs(market - self._middle) > lines // 6:
             self._middle = market
 
@@ -239,7 +233,7 @@ class EveryStep:
             return View(())
         rows = {price: SeenRow(line, Row(None, price), -1) for line, price in enumerate(prices)}
         for side in Side:
-            levels = side_of(ladder, side)
+            levels = ladder.side(side)
             found = rows_between(levels, side, prices[-1], prices[0])
             held = levels.prices[found.start : found.stop].tolist()
             for index, price in zip(found, held, strict=True):

@@ -12,7 +12,7 @@ from orderbook_desktop.core.ladder import Ladder, LadderSide, Side
 from orderbook_desktop.core.ladder_memory import ColumnFormats, LadderMemory
 from orderbook_desktop.core.number_format import ColumnFormat, MarketFormat, percent_text
 from orderbook_desktop.gui.panes.ladder.layout import Column, Grid, Span
-from orderbook_desktop.gui.panes.ladder.position import Row, SeenRow, View, side_of
+from orderbook_desktop.gui.panes.ladder.position import Row, SeenRow, View
 
 PADDING: Final = 7
 # More texts than rows come into view within minutes.
@@ -114,7 +114,7 @@ class SceneBuilder:
             yield LadderRow(row, grid.span(line), text, beyond=beyond)
         for side, rows in by_side.items():
             if side is not None and rows:
-                levels = side_of(ladder, side)
+                levels = ladder.side(side)
                 yield from self._side(levels, shown[side], rows, grid, formats.total, marks)
 
     def _side(
@@ -185,7 +185,7 @@ def changed_sizes(before: Ladder, after: Ladder, view: View) -> dict[Row, int]:
     """Return the rows of `view` whose size grew (1) or shrank (-1); a new row has grown."""
     changed = {}
     for side in Side:
-        old, new = side_of(before, side), side_of(after, side)
+        old, new = before.side(side), after.side(side)
         indices = [seen.rank for seen in view.rows if seen.row.side is side]
         if not indices or not len(old.prices):
             continue

@@ -283,7 +283,7 @@ class DepthLadder(Pane):
             self.update()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 (Qt's name)
-        """Pick the row that is on screen under the mouse, whatever has come since."""
+        """Pick the row that is on screen under the mouse, also where newer rows have come since."""
         row = self._row_at(event.position())
         if row is not None and event.button() == Qt.MouseButton.LeftButton:
             self.model.pick(row.price, self._lines)
@@ -380,7 +380,7 @@ class DepthLadder(Pane):
     def _row_at(self, at: QPoint | QPointF) -> Row | None:
         """Return the row that is on screen at `at`."""
         scene = self._painted
-        return scene.row_at(int(at.y())) if scene is not None and self.scene is not None else None
+        return scene.row_at(int(at.y())) if scene is not None and self.model.shows_rows else None
 
     def _page(self, up: int) -> None:
         """Scroll by a page, and take the picked row along."""
