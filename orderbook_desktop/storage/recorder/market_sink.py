@@ -139,7 +139,7 @@ class MarketSink:
         is_latest = diff is self._latest
         queued = self._undecided.pop(diff.final_id, None)
         if is_latest:
-            # Waiting events are applied in the order of their ids, whatever order they came in:
+            # Waiting events are applied in the order of their ids, not in that of their arrival:
             # those below this one have been applied, or never will be.
             self._set_aside(final_id for final_id in self._undecided if final_id < diff.final_id)
         if not self._extends(diff, queued, book):

@@ -218,7 +218,7 @@ class RawEvents:
         return run
 
     async def _ids_between(self, after_id: int, last_id: int) -> list[Document]:
-        query = {"market": self._market, "u": {"$gt": after_id, "$lte": last_id}}
+        query = self._query(after_id, last_id)
         fields = {"U": 1, "u": 1, "event_ms": 1}
         found = self._database.collection(DEPTH_EVENTS).find(query, fields).sort("u", 1)
         return await found.to_list(None)
@@ -229,11 +229,7 @@ class RawEvents:
         Sorted by final id, these other events come before it. They are from an exchange whose
         update ids contradict each other.
         """
-        query = {
-            "market": self._market,
-            "u": {"$gt": after_id, "$lte": last_id},
-            "U": {"$lte": after_id + 1},
-        }
+        query = {**self._query(after_id, last_id), "U": {"$lte": after_id + 1}}
         events = self._database.collection(DEPTH_EVENTS)
         found = await events.find(query).sort("u", 1).limit(1).to_list(None)
         return [checked_event(document) for document in found]
@@ -254,23 +250,26 @@ class RawEvents:
         return found
 
     async def _received(self, after_id: int, last_id: int) -> list[Document]:
-        query = {"market": self._market, "u": {"$gt": after_id, "$lte": last_id}}
+        query = self._query(after_id, last_id)
         fields = {"u": 1, "received_ns": 1}
         return await self._database.collection(DEPTH_EVENTS).find(query, fields).to_list(None)
 
     async def _too_wide(self, after_id: int, beyond_id: int, last_id: int) -> list[DepthDiff]:
         """Raise `MalformedMessage` if the next event spans more ids than is allowed."""
         if beyond_id < last_id:
-            beyond = {"$gt": beyond_id, "$lte": last_id}
-            query = {"market": self._market, "u": beyond, "U": {"$lte": after_id + 1}}
+            query = {**self._query(beyond_id, last_id), "U": {"$lte": after_id + 1}}
             found = await self._database.collection(DEPTH_EVENTS).find_one(query)
             if found is not None:
                 checked_event(found)
         return []
 
+    def _query(self, after_id: int, last_id: int) -> Document:
+        """Return the query for the events with final ids after `after_id` to `last_id`."""
+        return {"market": self._market, "u": {"$gt": after_id, "$lte": last_id}}
+
     async def _between(self, after_id: int, last_id: int, at_most: int = 0) -> list[Document]:
         """Return stored events in order of their final ids, at most so many (0: all)."""
-        query = {"market": self._market, "u": {"$gt": after_id, "$lte": last_id}}
+        query = self._query(after_id, last_id)
         found = self._database.collection(DEPTH_EVENTS).find(query).sort("u", 1).limit(at_most)
         return await found.to_list(None)
 

@@ -81,9 +81,8 @@ class ReadAhead:
         raw = [stored for stored in segments if stored.archived_id < stored.segment.last_id]
         ranges = sorted(IdRange(stored.archived_id, stored.segment.last_id) for stored in raw)
         while ranges:
-            for (after_id, last_id), run in zip(
-                ranges, runs := await self._store.runs(self._market, ranges), strict=False
-            ):
+            runs = await self._store.runs(self._market, ranges)
+            for (after_id, last_id), run in zip(ranges, runs, strict=False):
                 if run:
                     self._runs[after_id] = last_id, run
             ranges = ranges[len(runs) :]
