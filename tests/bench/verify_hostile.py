@@ -25,12 +25,11 @@ from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
-from orderbook_desktop.storage.store.packing import pack
 from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.verification import verify
 from tests.bench.targets import Targets
 from tests.storage.recording_fixtures import Tape
-from tests.storage.shelf import Shelf, Shelved
+from tests.storage.shelf import Shelf, Shelved, book_document
 
 _EVENTS_A_SECOND: Final = 50_000
 _BESIDES_S: Final = 10.0
@@ -109,18 +108,7 @@ async def _unlisted_events(database: Database, times: int) -> int:
 async def _checkpoints(database: Database, times: int) -> int:
     """Store the book after every second event of a segment."""
     shelved = await Shelf(database).put(Tape(), 1_000 * times)
-    documents = [
-        {
-            "_id": f"{shelved.id}:{book.last_update_id}",
-            "segment": shelved.id,
-            "market": shelved.market,
-            "update_id": book.last_update_id,
-            "event_ms": book.event_ms,
-            "base": False,
-            "payload": pack(encode_image(book)),
-        }
-        for book in _books(shelved)
-    ]
+    documents = [book_document(shelved.id, book) for book in _books(shelved)]
     await database.collection("checkpoints").insert_many(documents)
     return len(shelved.events)
 

@@ -28,7 +28,7 @@ def test_a_raw_frame() -> None:
     assert decode_frame(DIFF) == decode_diff(DIFF)
 
 
-def test_the_payload_is_what_was_sent_whatever_stands_around_it() -> None:
+def test_the_payload_is_what_was_sent_with_anything_around_it() -> None:
     spaced = DIFF.replace(b":", b" : ").replace(b",", b" ,\n")
     frame = b' { "stream" : "x" , "data" : ' + spaced + b' , "more" : [ { } ] } \r\n'
     diff = decode_frame(frame)

@@ -318,7 +318,7 @@ def test_a_price_beyond_the_edge_of_its_side_is_unknown() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 7, 50])
-def test_the_best_prices_are_the_book_s_whatever_the_group(step: int) -> None:
+def test_the_best_prices_are_the_book_s_with_every_group(step: int) -> None:
     bids, asks = side_of({101: 1, 90: 2}, Side.BID), side_of({104: 3, 190: 1}, Side.ASK)
     empty = Levels(np.array([], dtype=np.int64), np.array([], dtype=np.int64))
     both = build_ladder(bids, asks, Scale(), step, Horizon())

@@ -60,6 +60,19 @@ def after(base: BookImage, events: Iterable[DepthDiff]) -> BookImage:
     return image_of(book, base.market)
 
 
+def book_document(segment_id: str, book: BookImage, *, is_base: bool = False) -> dict[str, Any]:
+    """The document of a stored book: a checkpoint, or the book that the segment begins with."""
+    return {
+        "_id": f"{segment_id}:{book.last_update_id}",
+        "segment": segment_id,
+        "market": book.market,
+        "update_id": book.last_update_id,
+        "event_ms": book.event_ms,
+        "base": is_base,
+        "payload": pack(encode_image(book)),
+    }
+
+
 class Shelf:
     """Puts segments into a database, as recorder and archiver leave them."""
 
@@ -83,15 +96,7 @@ class Shelf:
         if not self.database.prepared:
             await self.database.prepare()
         await self.write(events)
-        checkpoint = {
-            "_id": f"{shelved.id}:{base.last_update_id}",
-            "segment": shelved.id,
-            "market": tape.market,
-            "update_id": base.last_update_id,
-            "event_ms": base.event_ms,
-            "base": True,
-            "payload": pack(encode_image(base)),
-        }
+        checkpoint = book_document(shelved.id, base, is_base=True)
         await self.database.collection("checkpoints").insert_one(checkpoint)
         document = {
             "_id": shelved.id,

@@ -138,6 +138,13 @@ DIALOGS: dict[str, Callable[[MainWindow], QDialog]] = {
 EACH_DIALOG = pytest.mark.parametrize("name", list(DIALOGS))
 
 
+def active_dialog(name: str, window: MainWindow, qtbot: QtBot) -> QDialog:
+    """Open the dialog `name` of `window`, and activate it."""
+    dialog = DIALOGS[name](window)
+    activate(dialog, qtbot)
+    return dialog
+
+
 def test_each_dialog_of_the_program_is_looked_at_here() -> None:
     """A dialog class that is new has to join the tests of this module, and the base class."""
     sources = Path(orderbook_desktop.gui.__path__[0]).rglob("*.py")
@@ -159,8 +166,7 @@ class TestKeys:
     def test_ctrl_q_quits_from_everywhere(
         self, whole: MainWindow, desk: FakeDesk, qtbot: QtBot, name: str
     ) -> None:
-        dialog = DIALOGS[name](whole)
-        activate(dialog, qtbot)
+        dialog = active_dialog(name, whole, qtbot)
         # A kept recording would be asked about.
         desk.recordings = ()
         with qtbot.waitSignal(whole.close_requested):
@@ -170,8 +176,7 @@ class TestKeys:
     def test_f1_shows_the_keys_from_everywhere(
         self, whole: MainWindow, qtbot: QtBot, name: str
     ) -> None:
-        dialog = DIALOGS[name](whole)
-        activate(dialog, qtbot)
+        dialog = active_dialog(name, whole, qtbot)
         QTest.keyClick(dialog, Qt.Key.Key_F1)
         QTest.keyClick(dialog, Qt.Key.Key_F1)
         (keys,) = whole.findChildren(KeyList)
@@ -185,8 +190,7 @@ class TestKeys:
     def test_f11_is_full_screen_from_everywhere(
         self, whole: MainWindow, qtbot: QtBot, name: str
     ) -> None:
-        dialog = DIALOGS[name](whole)
-        activate(dialog, qtbot)
+        dialog = active_dialog(name, whole, qtbot)
         QTest.keyClick(dialog, Qt.Key.Key_F11)
         assert whole.isFullScreen()
         assert not dialog.isFullScreen()
@@ -198,8 +202,7 @@ class TestKeys:
     def test_ctrl_k_finds_a_symbol_from_everywhere(
         self, whole: MainWindow, desk: FakeDesk, qtbot: QtBot, name: str
     ) -> None:
-        dialog = DIALOGS[name](whole)
-        activate(dialog, qtbot)
+        dialog = active_dialog(name, whole, qtbot)
         QTest.keyClick(dialog, Qt.Key.Key_K, CONTROL)
         qtbot.waitUntil(whole.isActiveWindow)
         assert whole.focusWidget() is whole.top_bar.symbol_box
@@ -247,8 +250,7 @@ class TestReturnAndEscape:
     def test_escape_closes_and_changes_nothing(
         self, whole: MainWindow, desk: FakeDesk, switch: FakeSwitch, qtbot: QtBot, name: str
     ) -> None:
-        dialog = DIALOGS[name](whole)
-        activate(dialog, qtbot)
+        dialog = active_dialog(name, whole, qtbot)
         for box in dialog.findChildren(QAbstractButton):
             if isinstance(box, QAbstractButton) and box.isCheckable() and box.isVisible():
                 box.setChecked(True)
@@ -260,8 +262,7 @@ class TestReturnAndEscape:
     def test_return_closes_what_only_tells(
         self, whole: MainWindow, qtbot: QtBot, name: str
     ) -> None:
-        dialog = DIALOGS[name](whole)
-        activate(dialog, qtbot)
+        dialog = active_dialog(name, whole, qtbot)
         QTest.keyClick(dialog, Qt.Key.Key_Return)
         assert not dialog.isVisible()
 

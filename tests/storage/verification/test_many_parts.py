@@ -21,14 +21,13 @@ from orderbook_desktop.storage.reading import ahead
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.loose_events import LooseEvents
-from orderbook_desktop.storage.store.packing import pack
 from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.read_ahead import ReadAhead
 from orderbook_desktop.storage.verification.segment_proof import SegmentProof
 from orderbook_desktop.storage.verification.verification import Verified, verify
 from tests.storage.counted import CountedDatabase
 from tests.storage.recording_fixtures import ServerThread, Tape, all_of
-from tests.storage.shelf import Shelf, Shelved
+from tests.storage.shelf import Shelf, Shelved, book_document
 
 _MARKET = "BTCUSDT"
 
@@ -56,18 +55,8 @@ async def put_witness(database: Database, shelved: Shelved, index: int) -> None:
 
 
 async def put_checkpoint(database: Database, shelved: Shelved, index: int) -> None:
-    book = shelved.book_after(index)
-    await database.collection("checkpoints").insert_one(
-        {
-            "_id": f"{shelved.id}:{book.last_update_id}",
-            "segment": shelved.id,
-            "market": shelved.market,
-            "update_id": book.last_update_id,
-            "event_ms": book.event_ms,
-            "base": False,
-            "payload": pack(encode_image(book)),
-        }
-    )
+    document = book_document(shelved.id, shelved.book_after(index))
+    await database.collection("checkpoints").insert_one(document)
 
 
 async def list_up(database: Database, tape: Tape, *, archived: bool) -> None:
