@@ -36,6 +36,9 @@ from orderbook_desktop.web.frames import Frame
 # The event loop also paints the window, so only this many viewers are served in one turn.
 _AT_ONCE: Final = 8
 
+# Each viewer asks whether the present moment is true, so the answer holds for this long.
+_TRUE_FOR_NS: Final = 20_000_000
+
 # Ten seconds of moments at full rate. A viewer that is further behind gets the whole book.
 _REMEMBERED: Final = 100
 _NO_LEVELS: Final = Levels(EMPTY, EMPTY)
@@ -127,6 +130,7 @@ class Channel:
         self._memories: dict[int, LadderMemory] = {}
         image = BookImage(info.market, 0, 0, Scale(), _NO_LEVELS, _NO_LEVELS)
         self._moment = Moment(1, image, image, self.badge(), is_demo())
+        self._true_at_ns = now_ns()
         # The number of the first moment with the present horizon.
         self.horizon_since = 1
         self.look()
@@ -181,8 +185,11 @@ class Channel:
 
         A moment that began before a suspension may be sent after it.
         """
-        if not _same_words(self.badge(), self._moment.badge):
-            self.look()
+        now_ns = self._now_ns()
+        if not 0 <= now_ns - self._true_at_ns < _TRUE_FOR_NS:
+            self._true_at_ns = now_ns
+            if not _same_words(self.badge(), self._moment.badge):
+                self.look()
 
     def beat(self) -> None:
         """Count a heartbeat, which viewers are sent while nothing changes."""

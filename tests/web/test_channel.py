@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
+from orderbook_desktop.core.status import STALE_AFTER_MS, FeedState, FeedStatus, SourceKind
 from orderbook_desktop.web.changes_stream import ChangesForm
 from orderbook_desktop.web.channel import Channel, WaitingRoom
 from orderbook_desktop.web.frames import Frame
@@ -173,6 +173,22 @@ async def test_a_moment_from_before_a_suspension_is_replaced_by_a_true_one(
     book.status = FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, clock.now_ns)
     channel.look()
     assert channel.moment.badge.state is FeedState.SYNCED
+
+
+async def test_what_many_viewers_ask_at_once_is_looked_up_once(
+    channel: Channel, book: HandBook, clock: Clock
+) -> None:
+    """A moment may be untrue for 20 ms, which is less than a viewer waits for its turn."""
+    book.status = FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, clock.now_ns)
+    channel.look()
+    clock.now_ns += STALE_AFTER_MS * 1_000_000 - 10_000_000
+    channel.look_if_untrue()
+    clock.now_ns += 19_000_000
+    channel.look_if_untrue()
+    assert channel.moment.badge.state is FeedState.SYNCED
+    clock.now_ns += 1_000_000
+    channel.look_if_untrue()
+    assert channel.moment.badge.state is FeedState.STALE
 
 
 async def test_going_over_to_the_demo_is_a_moment(library: HandLibrary, clock: Clock) -> None:
