@@ -182,13 +182,12 @@ async def test_what_many_viewers_ask_at_once_is_looked_up_once(
     book.status = FeedStatus(FeedState.SYNCED, SourceKind.DIRECT, clock.now_ns)
     channel.look()
     clock.now_ns += STALE_AFTER_MS * 1_000_000 - 10_000_000
-    channel.look_if_untrue()
-    clock.now_ns += 19_000_000
-    channel.look_if_untrue()
-    assert channel.moment.badge.state is FeedState.SYNCED
-    clock.now_ns += 1_000_000
-    channel.look_if_untrue()
-    assert channel.moment.badge.state is FeedState.STALE
+    states = []
+    for passed_ns in (0, 19_000_000, 1_000_000):
+        clock.now_ns += passed_ns
+        channel.look_if_untrue()
+        states.append(channel.moment.badge.state)
+    assert states == [FeedState.SYNCED, FeedState.SYNCED, FeedState.STALE]
 
 
 async def test_going_over_to_the_demo_is_a_moment(library: HandLibrary, clock: Clock) -> None:
