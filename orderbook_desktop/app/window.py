@@ -102,12 +102,12 @@ async def _show(
     desk = _first_desk(program, settings, preferences)
     view = BrowserView(library_of_desk(desk), web_options(settings))
     browsers = BrowserViewSwitch(view, program.report_bug)
-    place = ProgramRecordingPlace(settings, program, preferences)
+    storage = ProgramStorage(settings, program, preferences)
     caught = UnexpectedErrors(program.report_bug).caught(asyncio.get_running_loop())
     stop = asyncio.Event()
     with caught, stop_on_signals(stop):
         window = MainWindow(
-            desk, preferences, application, panes=PANES, place=place, browsers=browsers
+            desk, preferences, application, panes=PANES, storage=storage, browsers=browsers
         )
         window.close_requested.connect(stop.set)
         window.show()
@@ -225,13 +225,13 @@ async def _first_paint() -> None:
     await painted
 
 
-class ProgramRecordingPlace:
-    """The data folder or database of `settings`, used by `program`; is a `RecordingPlace`."""
+class ProgramStorage:
+    """The data folder or database of `settings`, used by `program`; is a `RecordingStorage`."""
 
     def __init__(self, settings: Settings, program: Program, preferences: Preferences) -> None:
         self._program = program
         self._preferences = preferences
-        self.text = place_text(settings)
+        self.text = storage_text(settings)
 
     @property
     def disk(self) -> DiskStatus:
@@ -250,7 +250,7 @@ class ProgramRecordingPlace:
         self._preferences.retention = retention
 
 
-def place_text(settings: Settings) -> str:
+def storage_text(settings: Settings) -> str:
     """Return the name of the database or folder of the recordings, without a password."""
     if settings.mongo_dsn:
         return f"the database {settings.db_name} at {redacted_dsn(settings.mongo_dsn)}"

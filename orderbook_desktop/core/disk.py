@@ -307,12 +307,12 @@ class SteadyDisk:
         return replace(folder, file_bytes=self._file_bytes)
 
 
-class RecordingPlace(Protocol):
+class RecordingStorage(Protocol):
     """Where recordings go, how much of them is kept, and what room there is."""
 
     @property
     def text(self) -> str:
-        """The place in words: `the folder …`."""
+        """The storage in words: `the folder …`."""
         ...
 
     @property

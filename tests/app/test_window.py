@@ -18,10 +18,10 @@ from PySide6.QtCore import QSettings
 
 from orderbook_desktop.app.settings import Settings, load_settings
 from orderbook_desktop.app.window import (
-    ProgramRecordingPlace,
+    ProgramStorage,
     first_source,
     first_symbol,
-    place_text,
+    storage_text,
     window_memory,
     with_remembered_retention,
 )
@@ -289,12 +289,12 @@ def preferences(tmp_path: Path) -> Preferences:
 
 
 def test_our_own_server_writes_into_the_data_folder(tmp_path: Path) -> None:
-    assert place_text(load_settings(data_dir=str(tmp_path))) == f"the folder {tmp_path}"
+    assert storage_text(load_settings(data_dir=str(tmp_path))) == f"the folder {tmp_path}"
 
 
 def test_the_server_of_mongo_dsn_is_named_without_its_password() -> None:
     dsn = "mongodb://me:secret@db.example.org/?replicaSet=rs0"
-    text = place_text(load_settings(mongo_dsn=dsn, db_name="mine"))
+    text = storage_text(load_settings(mongo_dsn=dsn, db_name="mine"))
     assert text.startswith("the database mine at mongodb://")
     assert "secret" not in text
 
@@ -303,12 +303,12 @@ async def test_a_chosen_retention_holds_now_and_later(
     stranded: Settings, preferences: Preferences
 ) -> None:
     program = Program(stranded, times=DESK_TIMES)
-    place = ProgramRecordingPlace(stranded, program, preferences)
-    assert place.disk == DiskStatus()
-    assert place.retention == Retention()
+    storage = ProgramStorage(stranded, program, preferences)
+    assert storage.disk == DiskStatus()
+    assert storage.retention == Retention()
     chosen = Retention(30, 2.5)
-    place.set_retention(chosen)
-    assert place.retention == program.retention == preferences.retention == chosen
+    storage.set_retention(chosen)
+    assert storage.retention == program.retention == preferences.retention == chosen
     again = with_remembered_retention(stranded, preferences)
     assert (again.retention_days, again.retention_gb) == (30, 2.5)
     await program.close()

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from orderbook_desktop.core.disk import RecordingPlace, Retention
+from orderbook_desktop.core.disk import RecordingStorage, Retention
 from orderbook_desktop.gui.disk_text import growth_sentence, size_sentence
 from orderbook_desktop.gui.parts import Dialog, text_label
 
@@ -28,14 +28,14 @@ _WARNING_LINES: Final = 2
 
 
 class SpaceDialog(Dialog):
-    """Shows the disk space of `place`, and the retention, which only OK and Apply change.
+    """Shows the disk space of `storage`, and the retention, which only OK and Apply change.
 
     Return is OK, and Escape is Cancel. The dialog deletes itself when it is closed.
     """
 
-    def __init__(self, place: RecordingPlace, parent: QWidget) -> None:
+    def __init__(self, storage: RecordingStorage, parent: QWidget) -> None:
         super().__init__(parent)
-        self._place = place
+        self._storage = storage
         self.setObjectName("spaceDialog")
         self.setWindowTitle("Disk space of recordings")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -60,7 +60,7 @@ class SpaceDialog(Dialog):
         self.apply_button = self.buttons.addButton("Apply", role.ApplyRole)
         self.ok_button.setDefault(True)
         self._lay_out()
-        self._fill(place.retention)
+        self._fill(storage.retention)
         self._connect()
         self._refresh()
 
@@ -94,16 +94,16 @@ class SpaceDialog(Dialog):
         self.gigabytes.setEnabled(bool(retention.gigabytes))
 
     def _refresh(self) -> None:
-        place, disk = self._place, self._place.disk
-        self.where.setText(f"Recordings go to {place.text}.")
+        storage, disk = self._storage, self._storage.disk
+        self.where.setText(f"Recordings go to {storage.text}.")
         self.size_label.setText(size_sentence(disk))
-        self.growth.setText(growth_sentence(disk, place.retention))
+        self.growth.setText(growth_sentence(disk, storage.retention))
         self.problem.setText(disk.problem)
         self.problem.setVisible(bool(disk.problem))
         self._show_wanted()
 
     def _show_wanted(self) -> None:
-        wanted, present = self.wanted, self._place.retention
+        wanted, present = self.wanted, self._storage.retention
         self.apply_button.setEnabled(wanted != present)
         if wanted == present:
             self.warning.setText(present.sentence)
@@ -124,14 +124,14 @@ class SpaceDialog(Dialog):
 
     def accept(self) -> None:
         """Take over the wanted retention, and close."""
-        if self.wanted != self._place.retention:
-            self._place.set_retention(self.wanted)
+        if self.wanted != self._storage.retention:
+            self._storage.set_retention(self.wanted)
         super().accept()
 
     def _apply(self) -> None:
         # The button is disabled then, and would pass the focus on to another button.
         self.ok_button.setFocus()
-        self._place.set_retention(self.wanted)
+        self._storage.set_retention(self.wanted)
         self._refresh()
 
     def _lay_out(self) -> None:

@@ -10,7 +10,7 @@ from PySide6.QtGui import QKeyEvent, QWheelEvent
 from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from orderbook_desktop.core.desk import Desk, NoticeAction
-from orderbook_desktop.core.disk import KEEP_EVERYTHING, RecordingPlace, Retention
+from orderbook_desktop.core.disk import KEEP_EVERYTHING, RecordingStorage, Retention
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.gui.disk_text import growth_sentence, retention_text
 from orderbook_desktop.gui.parts import push_button, text_label
@@ -44,10 +44,10 @@ class WelcomePanel(QFrame):
     search_wanted = Signal()
     dismissed = Signal()
 
-    def __init__(self, desk: Desk, place: RecordingPlace | None, parent: QWidget) -> None:
+    def __init__(self, desk: Desk, storage: RecordingStorage | None, parent: QWidget) -> None:
         super().__init__(parent)
         self._desk = desk
-        self._place = place
+        self._storage = storage
         self.setObjectName("welcome")
         self.setAccessibleName("Welcome")
         self.title = text_label(self, "welcomeTitle")
@@ -91,9 +91,9 @@ class WelcomePanel(QFrame):
 
     def show_disk(self) -> None:
         """Show how much disk the recordings take, and how much of them is kept."""
-        if self._place is not None:
-            self.disk.setText(growth_sentence(self._place.disk, self._place.retention))
-            self.retention_box.set_retention(self._place.retention)
+        if self._storage is not None:
+            self.disk.setText(growth_sentence(self._storage.disk, self._storage.retention))
+            self.retention_box.set_retention(self._storage.retention)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 (Qt's name)
         """Dismiss by Escape while one of the buttons has the focus."""
@@ -105,7 +105,7 @@ class WelcomePanel(QFrame):
     def _show_state(self, recording: RecordingStatus) -> None:
         self.recorded.setText(self._recorded_text(recording))
         for part in (self.disk, self.retention_box):
-            part.setVisible(recording.wanted and self._place is not None)
+            part.setVisible(recording.wanted and self._storage is not None)
 
     def _recorded_text(self, recording: RecordingStatus) -> str:
         if not recording.wanted:
@@ -114,7 +114,7 @@ class WelcomePanel(QFrame):
             return f"It is to be recorded, but: {recording.problem}"
         if recording.state.is_held_up:
             return "It is to be recorded; the notice above says why it is not at present."
-        where = f" in {self._place.text}" if self._place is not None else ""
+        where = f" in {self._storage.text}" if self._storage is not None else ""
         symbol = self._desk.symbol.symbol
         if not self._has_book():
             return (
@@ -136,8 +136,8 @@ class WelcomePanel(QFrame):
         return self._desk.source.look().book.last_update_id > 0
 
     def _keep(self, retention: Retention) -> None:
-        if self._place is not None:
-            self._place.set_retention(retention)
+        if self._storage is not None:
+            self._storage.set_retention(retention)
             self.show_disk()
 
     def _switch_demo(self) -> None:

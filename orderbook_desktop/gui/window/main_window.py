@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from orderbook_desktop.core.desk import BrowserSwitch, Desk, NoticeAction
-from orderbook_desktop.core.disk import RecordingPlace
+from orderbook_desktop.core.disk import RecordingStorage
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.status import Badge
 from orderbook_desktop.core.symbols import SymbolInfo
@@ -54,7 +54,7 @@ class MainWindow(QMainWindow):
     meanwhile the signal may come again.
 
     `panes` make the views of the book, from left to right; the first pane gets the focus.
-    `place` is where recordings go: with it, a person who has never seen the window gets an
+    `storage` is where recordings go: with it, a person who has never seen the window gets an
     explanation. `browsers` is the switch of the browser view; without it the window offers no
     browser view.
 
@@ -72,7 +72,7 @@ class MainWindow(QMainWindow):
         *,
         panes: Iterable[PaneMaker],
         now_ns: Callable[[], int] = steady_ns,
-        place: RecordingPlace | None = None,
+        storage: RecordingStorage | None = None,
         browsers: BrowserSwitch | None = None,
     ) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class MainWindow(QMainWindow):
         self._preferences = preferences
         self._finishing = False
         self._shows_demo = desk.demo
-        self._place = place
+        self._storage = storage
         self.welcome: WelcomePanel | None = None
         self.themes = ThemeKeeper(
             application, preferences.appearance, self, preferences.text_percent
@@ -102,7 +102,7 @@ class MainWindow(QMainWindow):
         self._lay_out()
         self._connect()
         self._restore()
-        if place is not None and not preferences.welcomed:
+        if storage is not None and not preferences.welcomed:
             self._show_welcome()
 
     def finish_close(self) -> None:
@@ -241,8 +241,8 @@ class MainWindow(QMainWindow):
         yield Switch(menus.RECORD, bar.set_recording)
         yield Switch(menus.KEEP, bar.keep_recording)
         yield Command(menus.MANAGE, self.dialogs.manage_recordings)
-        if self._place is not None:
-            yield Command(menus.SHOW_SPACE, partial(self.dialogs.show_space, self._place))
+        if self._storage is not None:
+            yield Command(menus.SHOW_SPACE, partial(self.dialogs.show_space, self._storage))
         yield Command(menus.SHOW_WELCOME, self._show_welcome)
         yield Command(menus.SHOW_KEYS, self._show_keys)
         yield Command(menus.SHOW_ABOUT, self.dialogs.show_about)
@@ -322,8 +322,8 @@ class MainWindow(QMainWindow):
         self.menus.show_desk(self._desk)
 
     def _show_disk(self) -> None:
-        if self._place is not None:
-            self.status_line.show_disk(self._place.disk, self._place.retention)
+        if self._storage is not None:
+            self.status_line.show_disk(self._storage.disk, self._storage.retention)
         if self.welcome is not None:
             self.welcome.show_disk()
 
@@ -373,7 +373,7 @@ class MainWindow(QMainWindow):
     def _show_welcome(self) -> None:
         if self.welcome is not None:
             return
-        self.welcome = panel = WelcomePanel(self._desk, self._place, self)
+        self.welcome = panel = WelcomePanel(self._desk, self._storage, self)
         panel.commanded.connect(self.bridge.look)
         panel.search_wanted.connect(self.top_bar.symbol_box.search_now)
         panel.dismissed.connect(self._end_welcome)

@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QApplication, QDialog, QMainWindow, QWidget
 
 from orderbook_desktop.core.desk import Desk
-from orderbook_desktop.core.disk import RecordingPlace
+from orderbook_desktop.core.disk import RecordingStorage
 from orderbook_desktop.gui.actions import Action
 from orderbook_desktop.gui.theme import ThemeKeeper
 from orderbook_desktop.gui.window.bridge import DeskBridge
@@ -46,11 +46,11 @@ class WindowDialogs(QObject):
             self.recordings = manager
         _bring_up(self.recordings)
 
-    def show_space(self, place: RecordingPlace) -> None:
-        """Show the disk space of `place`, and the retention."""
+    def show_space(self, storage: RecordingStorage) -> None:
+        """Show the disk space of `storage`, and the retention."""
         from orderbook_desktop.gui.dialogs.space_dialog import SpaceDialog  # noqa: PLC0415
 
-        _bring_up(self._opened(SpaceDialog) or SpaceDialog(place, self._window))
+        _bring_up(self._opened(SpaceDialog) or SpaceDialog(storage, self._window))
 
     def show_keys(self, actions: Sequence[Action]) -> None:
         """Show the list of the keys of `actions`."""

@@ -21,21 +21,21 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.theme import LIGHT, Appearance, ThemeKeeper
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import NOW_NS, FakeDesk
-from tests.gui.fake_place import FakePlace
+from tests.gui.fake_storage import FakeStorage
 
 pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")
 
 
 @pytest.fixture
-def place() -> FakePlace:
-    place = FakePlace()
-    place.measured()
-    return place
+def storage() -> FakeStorage:
+    storage = FakeStorage()
+    storage.measured()
+    return storage
 
 
 @pytest.fixture
-def dialog(host: QWidget, place: FakePlace) -> Iterator[SpaceDialog]:
-    dialog = SpaceDialog(place, host)
+def dialog(host: QWidget, storage: FakeStorage) -> Iterator[SpaceDialog]:
+    dialog = SpaceDialog(storage, host)
     dialog.open()
     yield dialog
     if isValid(dialog):
@@ -56,9 +56,9 @@ def test_tells_honestly_what_is_used(dialog: SpaceDialog) -> None:
     assert dialog.problem.isHidden()
 
 
-def test_tells_only_what_is_known(host: QWidget, place: FakePlace) -> None:
-    place.disk = DiskStatus()
-    dialog = SpaceDialog(place, host)
+def test_tells_only_what_is_known(host: QWidget, storage: FakeStorage) -> None:
+    storage.disk = DiskStatus()
+    dialog = SpaceDialog(storage, host)
     assert dialog.size_label.text() == "The size of the recordings is not known yet."
     assert dialog.growth.text() == "Disk: being measured."
     dialog.close()
@@ -99,7 +99,7 @@ def test_each_widget_that_takes_the_focus_has_a_name(dialog: SpaceDialog) -> Non
 
 @pytest.mark.parametrize("field", ["by_age", "days", "by_size", "gigabytes", "ok_button"])
 def test_return_takes_the_choice_over_and_closes(
-    dialog: SpaceDialog, place: FakePlace, qtbot: QtBot, field: str
+    dialog: SpaceDialog, storage: FakeStorage, qtbot: QtBot, field: str
 ) -> None:
     dialog.activateWindow()
     qtbot.waitUntil(dialog.isActiveWindow)
@@ -112,13 +112,13 @@ def test_return_takes_the_choice_over_and_closes(
     widget = getattr(dialog, field)
     widget.setFocus()
     QTest.keyClick(widget, Qt.Key.Key_Return)
-    assert place.chosen == [Retention(21, 50)]
+    assert storage.chosen == [Retention(21, 50)]
     assert not dialog.isVisible()
 
 
 @pytest.mark.parametrize("how", ["escape", "cancel", "close"])
 def test_escape_and_cancel_leave_all_as_it_was(
-    dialog: SpaceDialog, place: FakePlace, qtbot: QtBot, how: str
+    dialog: SpaceDialog, storage: FakeStorage, qtbot: QtBot, how: str
 ) -> None:
     dialog.by_age.setChecked(True)
     if how == "escape":
@@ -128,25 +128,25 @@ def test_escape_and_cancel_leave_all_as_it_was(
     else:
         dialog.close()
     assert not dialog.isVisible()
-    assert place.chosen == []
+    assert storage.chosen == []
 
 
-def test_ok_without_a_change_commands_nothing(dialog: SpaceDialog, place: FakePlace) -> None:
+def test_ok_without_a_change_commands_nothing(dialog: SpaceDialog, storage: FakeStorage) -> None:
     QTest.mouseClick(dialog.ok_button, Qt.MouseButton.LeftButton)
-    assert place.chosen == []
+    assert storage.chosen == []
     assert not dialog.isVisible()
 
 
-def test_nothing_changes_without_ok_or_apply(dialog: SpaceDialog, place: FakePlace) -> None:
+def test_nothing_changes_without_ok_or_apply(dialog: SpaceDialog, storage: FakeStorage) -> None:
     assert not dialog.apply_button.isEnabled()
     dialog.by_age.setChecked(True)
     dialog.days.setValue(14)
     dialog.by_size.setChecked(True)
     dialog.gigabytes.setValue(5)
-    assert place.chosen == []
+    assert storage.chosen == []
     assert "gone for good" in dialog.warning.text()
     QTest.mouseClick(dialog.apply_button, Qt.MouseButton.LeftButton)
-    assert place.chosen == [Retention(14, 5)]
+    assert storage.chosen == [Retention(14, 5)]
     assert dialog.warning.text() == "The last 14 days are kept, at most 5 GB."
     assert not dialog.apply_button.isEnabled()
     dialog.by_age.setChecked(False)
@@ -154,9 +154,9 @@ def test_nothing_changes_without_ok_or_apply(dialog: SpaceDialog, place: FakePla
     assert "Everything will be kept" in dialog.warning.text()
 
 
-def test_no_sentence_is_cut_off(dialog: SpaceDialog, place: FakePlace) -> None:
+def test_no_sentence_is_cut_off(dialog: SpaceDialog, storage: FakeStorage) -> None:
     before = dialog.height()
-    place.disk = replace(place.disk, problem="Recording is paused. " * 20)
+    storage.disk = replace(storage.disk, problem="Recording is paused. " * 20)
     dialog._refresh()
     assert dialog.height() > before
     assert dialog.height() >= dialog._column.heightForWidth(dialog.width())
@@ -175,16 +175,16 @@ def test_nothing_moves_under_the_mouse(dialog: SpaceDialog, qapp: QApplication) 
         assert places() == before
 
 
-def test_begins_with_what_holds(host: QWidget, place: FakePlace) -> None:
-    place.retention = Retention(14, 2.5)
-    dialog = SpaceDialog(place, host)
-    assert dialog.wanted == place.retention
+def test_begins_with_what_holds(host: QWidget, storage: FakeStorage) -> None:
+    storage.retention = Retention(14, 2.5)
+    dialog = SpaceDialog(storage, host)
+    assert dialog.wanted == storage.retention
     assert dialog.days.isEnabled()
     dialog.close()
 
 
-def test_follows_what_happens(dialog: SpaceDialog, place: FakePlace, qtbot: QtBot) -> None:
-    place.disk = replace(place.disk, problem="Recording is paused.")
+def test_follows_what_happens(dialog: SpaceDialog, storage: FakeStorage, qtbot: QtBot) -> None:
+    storage.disk = replace(storage.disk, problem="Recording is paused.")
     qtbot.waitUntil(dialog.problem.isVisible)
     assert dialog.problem.text() == "Recording is paused."
 
@@ -217,9 +217,11 @@ def test_an_unusual_choice_is_offered_too(host: QWidget) -> None:
 
 
 def test_the_menu_opens_it(
-    qapp: QApplication, qtbot: QtBot, preferences: Preferences, desk: FakeDesk, place: FakePlace
+    qapp: QApplication, qtbot: QtBot, preferences: Preferences, desk: FakeDesk, storage: FakeStorage
 ) -> None:
-    window = MainWindow(desk, preferences, qapp, panes=PANES, now_ns=lambda: NOW_NS, place=place)
+    window = MainWindow(
+        desk, preferences, qapp, panes=PANES, now_ns=lambda: NOW_NS, storage=storage
+    )
     qtbot.addWidget(window)
     window.show()
     texts = {one.text(): one for one in window.menus.actions}
@@ -240,11 +242,11 @@ def test_without_a_place_there_is_none(
 
 @pytest.mark.parametrize("gigabytes", [0.05, 0.25, 12.345, 2.5])
 def test_a_fine_setting_is_shown_as_it_is(
-    host: QWidget, place: FakePlace, gigabytes: float
+    host: QWidget, storage: FakeStorage, gigabytes: float
 ) -> None:
-    place.retention = Retention(gigabytes=gigabytes)
-    dialog = SpaceDialog(place, host)
-    assert dialog.wanted == place.retention
+    storage.retention = Retention(gigabytes=gigabytes)
+    dialog = SpaceDialog(storage, host)
+    assert dialog.wanted == storage.retention
     assert not dialog.apply_button.isEnabled()
     # A choice of the age does not change the size.
     dialog.by_age.setChecked(True)
@@ -252,9 +254,9 @@ def test_a_fine_setting_is_shown_as_it_is(
     dialog.close()
 
 
-def test_a_day_that_does_not_fit_is_no_day(host: QWidget, place: FakePlace) -> None:
-    place.disk = replace(place.disk, bytes_per_day=60 * 10**9)
-    dialog = SpaceDialog(place, host)
+def test_a_day_that_does_not_fit_is_no_day(host: QWidget, storage: FakeStorage) -> None:
+    storage.disk = replace(storage.disk, bytes_per_day=60 * 10**9)
+    dialog = SpaceDialog(storage, host)
     assert dialog.growth.text().endswith("enough for less than a day.")
     dialog.close()
 

@@ -19,20 +19,20 @@ from orderbook_desktop.gui.dialogs.welcome import WelcomePanel
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import NOW_NS, FakeDesk
-from tests.gui.fake_place import GB, FakePlace
+from tests.gui.fake_storage import GB, FakeStorage
 from tests.gui.pane_of import ladder_of
 
 Start = Callable[[], MainWindow]
 
 
 @pytest.fixture
-def place() -> FakePlace:
-    return FakePlace()
+def storage() -> FakeStorage:
+    return FakeStorage()
 
 
 @pytest.fixture
 def start(
-    qapp: QApplication, qtbot: QtBot, settings: QSettings, desk: FakeDesk, place: FakePlace
+    qapp: QApplication, qtbot: QtBot, settings: QSettings, desk: FakeDesk, storage: FakeStorage
 ) -> Iterator[Start]:
     """Open the window again and again, with the same preferences."""
     opened: list[MainWindow] = []
@@ -41,7 +41,7 @@ def start(
         for window in opened:
             window.finish_close()
         window = MainWindow(
-            desk, Preferences(settings), qapp, panes=PANES, now_ns=lambda: NOW_NS, place=place
+            desk, Preferences(settings), qapp, panes=PANES, now_ns=lambda: NOW_NS, storage=storage
         )
         qtbot.addWidget(window)
         window.show()
@@ -180,19 +180,19 @@ def test_says_why_recording_does_not_work(start: Start, desk: FakeDesk) -> None:
     assert panel_of(window).recorded.text().endswith("The database is away.")
 
 
-def test_says_how_much_disk_a_day_takes(panel: WelcomePanel, place: FakePlace) -> None:
-    place.measured(bytes_per_day=GB)
+def test_says_how_much_disk_a_day_takes(panel: WelcomePanel, storage: FakeStorage) -> None:
+    storage.measured(bytes_per_day=GB)
     panel.show_disk()
     # The files grow by a tenth more than the recordings; half a gigabyte in them is free.
     assert panel.disk.text() == "Disk: about 1.1 GB a day; 50.0 GB are free, enough for 45 days."
 
 
 def test_what_is_kept_is_a_choice_from_the_start(
-    start: Start, desk: FakeDesk, place: FakePlace, qtbot: QtBot
+    start: Start, desk: FakeDesk, storage: FakeStorage, qtbot: QtBot
 ) -> None:
     desk.recording = recorded(0)
     panel = panel_of(start())
-    place.measured(bytes_per_day=GB)
+    storage.measured(bytes_per_day=GB)
     box = panel.retention_box
     assert box.isVisible()
     assert box.currentText() == "Keep everything"
@@ -200,7 +200,7 @@ def test_what_is_kept_is_a_choice_from_the_start(
         box.setFocus()
         for key in (Qt.Key.Key_Down, Qt.Key.Key_Down):
             QTest.keyClick(box, key)
-    assert place.chosen[-1] == Retention(days=30)
+    assert storage.chosen[-1] == Retention(days=30)
     assert panel.disk.text().endswith("50.0 GB are free, enough for all that is kept.")
 
 

@@ -15,7 +15,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window import menus
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import FakeDesk
-from tests.gui.fake_place import FakePlace
+from tests.gui.fake_storage import FakeStorage
 from tests.gui.fake_switch import FakeSwitch
 
 _README = Path(__file__).parents[3] / "README.md"
@@ -30,7 +30,7 @@ def whole(qapp: QApplication, qtbot: QtBot, preferences: Preferences) -> Iterato
         preferences,
         qapp,
         panes=PANES,
-        place=FakePlace(),
+        storage=FakeStorage(),
         browsers=FakeSwitch(),
     )
     qtbot.addWidget(window)

@@ -19,7 +19,7 @@ from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
 from orderbook_desktop.gui.window.notice_bar import NoticeRow
 from tests.gui.fake_desk import NOW_NS, FakeDesk, frame_of
-from tests.gui.fake_place import FakePlace
+from tests.gui.fake_storage import FakeStorage
 from tests.gui.fake_switch import FakeSwitch
 
 pytestmark = pytest.mark.qt_log_ignore("This plugin does not support")
@@ -36,7 +36,7 @@ def window(
         *(desk, preferences, qapp),
         panes=PANES,
         now_ns=lambda: NOW_NS,
-        place=FakePlace(),
+        storage=FakeStorage(),
         browsers=FakeSwitch(),
     )
     qtbot.addWidget(window)

@@ -15,7 +15,7 @@ from orderbook_desktop.gui.window.status_line import (
     fields_that_fit,
 )
 from tests.gui.fake_desk import EVENT_MS, FakeDesk, frame_of
-from tests.gui.fake_place import FakePlace
+from tests.gui.fake_storage import FakeStorage
 
 
 def test_event_time_has_its_zone() -> None:
@@ -88,16 +88,16 @@ def test_a_problem_is_told_before_all_else(line: StatusLine) -> None:
 
 
 def test_shows_the_disk(line: StatusLine) -> None:
-    place = FakePlace()
-    line.show_disk(DiskStatus(), place.retention)
+    storage = FakeStorage()
+    line.show_disk(DiskStatus(), storage.retention)
     assert line.text("disk") == ""
-    place.measured()
-    line.show_disk(place.disk, place.retention)
+    storage.measured()
+    line.show_disk(storage.disk, storage.retention)
     assert line.text("disk") == "Disk 4.0 GB · 1.1 GB/day · room for 45 days"
-    low = replace(place.disk, level=DiskLevel.LOW, free_bytes=1_600_000_000)
-    line.show_disk(low, place.retention)
+    low = replace(storage.disk, level=DiskLevel.LOW, free_bytes=1_600_000_000)
+    line.show_disk(low, storage.retention)
     assert line.text("disk") == "Disk 4.0 GB · 1.1 GB/day · 1.6 GB free"
-    line.show_disk(place.disk, Retention(days=7))
+    line.show_disk(storage.disk, Retention(days=7))
     assert line.text("disk") == "Disk 4.0 GB · 1.1 GB/day"
 
 

@@ -43,7 +43,7 @@ from orderbook_desktop.gui.theme import Appearance, contrast
 from orderbook_desktop.gui.window import menus
 from orderbook_desktop.gui.window.main_window import MainWindow
 from tests.gui.fake_desk import BTC, NOW_NS, FakeDesk, MovingMarket
-from tests.gui.fake_place import FakePlace
+from tests.gui.fake_storage import FakeStorage
 from tests.gui.fake_switch import ON, TAKEN, FakeSwitch
 from tests.gui.pane_of import ladder_of
 
@@ -81,7 +81,7 @@ def whole(
         *(desk, preferences, qapp),
         panes=PANES,
         now_ns=lambda: NOW_NS,
-        place=FakePlace(),
+        storage=FakeStorage(),
         browsers=switch,
     )
     qtbot.addWidget(window)

@@ -1,4 +1,4 @@
-"""A place of recordings with made-up disk space."""
+"""The storage of recordings, with made-up disk space."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from orderbook_desktop.core.disk import DiskStatus, FolderSize, RecordingSize, R
 GB = 10**9
 
 
-class FakePlace:
-    """A `RecordingPlace` that notes each chosen retention."""
+class FakeStorage:
+    """A `RecordingStorage` that notes each chosen retention."""
 
     def __init__(self) -> None:
         self.text = "the folder of recordings"
