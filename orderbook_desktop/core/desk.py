@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol
@@ -99,7 +99,7 @@ class NextAttempt(Struct, frozen=True):
 
 
 class Desk(Protocol):
-    """The state behind one window, to be looked at once per display frame.
+    """The state behind one window, to be looked at once per display frame at most.
 
     `revision` grows with each change of the symbol, the switches, `symbols`, `recents`, `notices`,
     or the set of `recordings`. It does not grow with the book, its feed's status and the counters.
@@ -160,6 +160,14 @@ class Desk(Protocol):
     @property
     def demo(self) -> bool:
         """Whether all this is the made-up market of the demo."""
+        ...
+
+    def call_on_change(self, changed: Callable[[], None] | None) -> None:
+        """Call `changed` after each change of the book of `source`; None: call nothing any more.
+
+        The call comes in the thread of the desk, and must return at once. A book's status, and the
+        choice of the book, may change also without a call, just because time passes.
+        """
         ...
 
     def select_symbol(self, symbol: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -57,6 +57,7 @@ class LiveDesk:
         self._symbol = program.offer.listed(wanted.market) or wanted
         self._recents = list(recents)
         self._changes = 0
+        self._changed: Callable[[], None] | None = None
         self._board = NoticeBoard(self._change)
         self._watch = DeskWatch(self._board)
         self._screen = Screen()
@@ -124,6 +125,10 @@ class LiveDesk:
     def demo(self) -> bool:
         """Whether the market is the made-up market of the demo."""
         return self.program.demo
+
+    def call_on_change(self, changed: Callable[[], None] | None) -> None:
+        """Call `changed` after each change of the book on screen (see `Desk`)."""
+        self._changed = changed
 
     def close(self) -> None:
         """Leave the program; a second call does nothing."""
@@ -284,10 +289,16 @@ class LiveDesk:
 
     def _change(self) -> None:
         self._changes += 1
+        self._tell_changed()
+
+    def _tell_changed(self) -> None:
+        if self._changed is not None:
+            self._changed()
 
     def _opened(self) -> FollowedMarket:
         """Follow the symbol on screen from now on, and return its market."""
         market = self.program.follow(self._symbol.symbol, lambda: self._kind)
+        market.changed = self._tell_changed
         self._show(market)
         return market
 

@@ -17,7 +17,7 @@ class FollowedMarket:
     """The book of `symbol` from the source that `kind` returns; it is a `LentBook`.
 
     The object stays the same while its program changes to another engine; in between it has an
-    empty book. `close()` calls `closed`.
+    empty book. `changed` is called after each change of the book. `close()` calls `closed`.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class FollowedMarket:
         self.market = split_symbol(symbol)[1]
         self._kind = kind
         self._closed = closed
+        self.changed: Callable[[], None] = lambda: None
         self._lease: MarketLease | None = None
         self._nothing = Book()
         self._last_recording = RecordingStatus(
@@ -50,6 +51,7 @@ class FollowedMarket:
     def take(self, engine: Engine) -> None:
         """Open the market at `engine`; nothing happens before `start()`."""
         self._lease = engine.open_market(self.symbol, viewed=True)
+        self._lease.changed = self._tell
 
     def start(self) -> None:
         """Begin to follow the market."""
@@ -62,6 +64,10 @@ class FollowedMarket:
         if lease is not None:
             self._last_recording = lease.session.recording_status
             lease.close()
+            self._tell()
+
+    def _tell(self) -> None:
+        self.changed()
 
     def look(self) -> BookLook:
         """Return the present book, with its status."""

@@ -83,7 +83,7 @@ class MarketSession:
             is_recording=lambda: self.recording and not self.paused,
         )
         for feed in (self.live, self.recorded):
-            feed.call_on_change(self.view.feeds_moved)
+            feed.call_on_change(self._feeds_moved)
         self._parts = parts
         self._leases: set[MarketLease] = set()
         self._live_run: asyncio.Task[None] | None = None
@@ -186,8 +186,17 @@ class MarketSession:
             if self.recording:
                 self._record(GapCause.DISK, "", wanted=True)
 
+    def _feeds_moved(self) -> None:
+        self.view.feeds_moved()
+        self._tell_leases()
+
+    def _tell_leases(self) -> None:
+        for lease in self._leases:
+            lease.changed()
+
     def _record(self, cause: GapCause, detail: str, *, wanted: bool) -> None:
         self.view.recording_changed()
+        self._tell_leases()
         if wanted:
             self.live.attach(self.sink)
         else:
@@ -213,7 +222,8 @@ class MarketLease:
     """A lease of a market's session, which runs while it has a lease; a lease is a `LentBook`.
 
     With `viewed` the session follows the recorded book, too. `kind` is the source that `look`
-    shows. Use a lease as a context manager, or call `close()`, which calls `returned` with the
+    shows. `changed` is called after each change of one of the books; it neither opens nor closes a
+    lease. Use a lease as a context manager, or call `close()`, which calls `returned` with the
     session; a second `close()` does nothing. The engine logs a warning about a lease that is
     still open when the engine closes.
     """
@@ -224,6 +234,7 @@ class MarketLease:
         self.session = session
         self.viewed = viewed
         self.kind = SourceKind.MONGO
+        self.changed: Callable[[], None] = lambda: None
         self._returned = returned
         self._closed = False
         session.lend(self)

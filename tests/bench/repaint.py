@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle, islice
@@ -112,10 +112,11 @@ class TimedChart(_TimedPaints, DepthChart):
 
 
 class _Played(FakeSource):
-    """A source whose book the capture moves."""
+    """A source whose book the capture moves; it calls `changed` after each move."""
 
-    def __init__(self, capture: Capture, snapshot: bytes) -> None:
+    def __init__(self, capture: Capture, snapshot: bytes, changed: Callable[[], None]) -> None:
         super().__init__(capture.market)
+        self._changed = changed
         self._sync = DepthSync()
         # Known to its last level, as an answer of the exchange is.
         self._sync.receive_snapshot(answered(decode_snapshot(snapshot, capture.market)))
@@ -131,6 +132,7 @@ class _Played(FakeSource):
             self._sync.receive_diff(diff)
         now_ns = steady_ns()
         self.status = replace(self.status, last_received_ns=now_ns, as_of_ns=now_ns)
+        self._changed()
 
 
 class _Bench:
@@ -140,7 +142,7 @@ class _Bench:
         self.application = application
         self.capture = capture
         self.desk = FakeDesk()
-        self.source = _Played(capture, snapshot)
+        self.source = _Played(capture, snapshot, self.desk.tell_changed)
         self.desk.source = self.source
 
     @contextmanager

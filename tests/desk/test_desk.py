@@ -89,6 +89,29 @@ async def test_switching_shows_nothing_of_the_old_symbol(settings: Settings) -> 
         await _until(lambda: desk.recording.counts.events > 0)
 
 
+async def test_each_change_of_the_book_on_screen_is_told(settings: Settings) -> None:
+    async with _desk(settings, kind=SourceKind.DIRECT) as desk:
+        told: list[tuple[str, int]] = []
+
+        def note() -> None:
+            told.append((desk.source.market, desk.source.look().book.last_update_id))
+
+        desk.call_on_change(note)
+        await _until(lambda: any(update_id for _, update_id in told))
+        desk.select_symbol("ethusdt")
+        assert told[-1] == ("ETHUSDT", 0)
+        await _until(lambda: told[-1][1] > 0)
+        count = len(told)
+        desk.select_source(SourceKind.MONGO)
+        assert len(told) == count + 1
+        await _until(lambda: _is_synced(desk, SourceKind.MONGO))
+        desk.call_on_change(None)
+        told.clear()
+        before = desk.source.look().book.last_update_id
+        await _until(lambda: desk.source.look().book.last_update_id > before)
+        assert not told
+
+
 async def test_many_quick_switches_end_with_the_last_one(settings: Settings) -> None:
     async with _desk(settings) as desk:
         await _until(lambda: _is_synced(desk, SourceKind.MONGO))
@@ -203,6 +226,8 @@ async def test_the_demo_is_offered_accepted_and_falls_back(stranded: Settings) -
 async def test_the_change_to_the_demo_keeps_the_switch_on(stranded: Settings) -> None:
     async with _desk(stranded) as desk:
         seen = set()
+        known_when_told = set()
+        desk.call_on_change(lambda: known_when_told.add(desk.source.look().book.last_update_id > 0))
 
         def is_there() -> bool:
             seen.add(desk.recording.wanted)
@@ -211,6 +236,7 @@ async def test_the_change_to_the_demo_keeps_the_switch_on(stranded: Settings) ->
         desk.act(NoticeAction.START_DEMO)
         await _until(is_there)
         assert seen == {True}
+        assert True in known_when_told
         desk.set_recording(False)
         assert not desk.recording.wanted
 
@@ -291,7 +317,7 @@ async def test_the_log_says_what_the_user_did(
     }
     commands = {name for name in vars(Desk) if not name.startswith("_")} - {
         *(name for name, member in vars(Desk).items() if isinstance(member, property)),
-        *("next_attempt", "dismiss"),
+        *("next_attempt", "dismiss", "call_on_change"),
     }
     assert set(given) == commands
     async with _desk(stranded) as desk:

@@ -112,6 +112,28 @@ async def test_each_lease_shows_its_own_source(settings: Settings) -> None:
     await engine.close()
 
 
+@pytest.mark.allows_log("no snapshot")
+async def test_each_lease_is_told_of_a_changed_book(settings: Settings) -> None:
+    engine = Engine(settings, times=ENGINE_TIMES)
+    told: list[str] = []
+    with engine.open_market("BTC/USDT", viewed=True) as kept:
+        with engine.open_market("BTC/USDT", viewed=True) as closed:
+            kept.changed = lambda: told.append("kept")
+            closed.changed = lambda: told.append("closed")
+            await engine.start()
+            kept.session.start()
+            await eventually(lambda: {"kept", "closed"} <= set(told))
+        told.clear()
+        before = kept.session.live.book.last_update_id
+        await eventually(lambda: kept.session.live.book.last_update_id > before)
+        assert set(told) == {"kept"}
+        told.clear()
+        # Another source may be shown from here on.
+        kept.session.set_recording(wanted=True)
+        assert told == ["kept"]
+    await engine.close()
+
+
 @pytest.mark.expects_log(r"WARNING .*engine: BTCUSDT was still open \(leases: 2\)")
 async def test_a_lease_that_was_forgotten_is_told(stranded: Settings) -> None:
     engine = Engine(stranded, times=ENGINE_TIMES)

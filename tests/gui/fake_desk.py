@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -197,6 +197,15 @@ class FakeDesk:
         self.demo = demo
         self.commands: list[tuple[str, object]] = []
         self.attempts: dict[str, NextAttempt] = {}
+        self.changed: Callable[[], None] | None = None
+
+    def call_on_change(self, changed: Callable[[], None] | None) -> None:
+        self.changed = changed
+
+    def tell_changed(self) -> None:
+        """Say that the book has changed, as a real desk does."""
+        if self.changed is not None:
+            self.changed()
 
     def select_symbol(self, symbol: str) -> None:
         self.commands.append(("select_symbol", symbol))

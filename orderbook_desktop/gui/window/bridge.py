@@ -21,20 +21,22 @@ from orderbook_desktop.gui.panes.book_frame import BookFrame, read_frame
 from orderbook_desktop.system.steady_clock import steady_ns
 
 _log = logging.getLogger(__name__)
-_SLOW_NS: Final = 100_000_000
+# A little less than the time between two looks, which may come a moment early.
+_SLOW_NS: Final = 90_000_000
 _RATE_NS: Final = 1_000_000_000
 _FALLBACK_HZ: Final = 60.0
-# A book that changes rarely is shown within this time; a book that changes often, once per frame.
-_PEEK_MS: Final = 4
-_ASLEEP_PEEK_MS: Final = 100
+_LOOK_MS: Final = 100
+_ASLEEP_LOOK_MS: Final = 1_000
 
 
 class DeskBridge(QObject):
-    """Looks at the desk many times a second, and emits what changed once per display frame.
+    """Emits what changed in the desk, at most once per display frame.
 
-    Call `start()` after the signals are connected, and `stop()` before the desk closes. The book
-    is not read while `awake` is false (the window is hidden or minimised). A sentence that a notice
-    of the desk tells is left out of all that the bridge emits.
+    Call `start()` after the signals are connected, and `stop()` before the desk closes. The desk
+    calls `wake` after a change of its book. What changes just because time passes, such as the age
+    of a book, is found by a look every `look_ms`. While `awake` is false (the window is hidden or
+    minimised) the book is not read, and looks are as rare as `asleep_look_ms`. A sentence that a
+    notice of the desk tells is left out of all that the bridge emits.
 
     Signals:
         symbol_changed(SymbolInfo): another symbol is on screen; its frame follows at once.
@@ -58,6 +60,8 @@ class DeskBridge(QObject):
         parent: QObject | None = None,
         now_ns: Callable[[], int] = steady_ns,
         frame_clock_ns: Callable[[], int] = time.monotonic_ns,
+        look_ms: int = _LOOK_MS,
+        asleep_look_ms: int = _ASLEEP_LOOK_MS,
     ) -> None:
         super().__init__(parent)
         self._desk = desk
@@ -76,39 +80,60 @@ class DeskBridge(QObject):
         self._rate_of: Book | None = None
         self._rate_revision = 0
         self._awake = True
-        self._timer = QTimer(self, interval=_PEEK_MS)
-        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self._timer.timeout.connect(self._tick)
+        self._look_ms, self._asleep_look_ms = look_ms, asleep_look_ms
+        self._steady = QTimer(self, interval=look_ms)
+        self._steady.setTimerType(Qt.TimerType.PreciseTimer)
+        self._steady.timeout.connect(self._look_steadily)
+        # Runs from a change of the book until the next frame is due.
+        self._due = QTimer(self, singleShot=True)
+        self._due.setTimerType(Qt.TimerType.PreciseTimer)
+        self._due.timeout.connect(self.look)
         self.follow_screen(None)
 
     @property
     def awake(self) -> bool:
-        """Whether the book is read; if not, the desk is looked at ten times a second only."""
+        """Whether the book is read."""
         return self._awake
 
     @awake.setter
     def awake(self, awake: bool) -> None:
+        if awake == self._awake:
+            return
         self._awake = awake
-        self._timer.setInterval(_PEEK_MS if awake else _ASLEEP_PEEK_MS)
+        self._steady.setInterval(self._look_ms if awake else self._asleep_look_ms)
+        if not self._steady.isActive():
+            return
+        if awake:
+            self.wake()
+        else:
+            self._due.stop()
 
     def start(self) -> None:
-        """Look at the desk at once, and again and again from then on."""
+        """Look at the desk at once, and after its changes from then on."""
         self.look()
-        self._timer.start()
+        self._desk.call_on_change(self.wake)
+        self._steady.start()
 
     def stop(self) -> None:
         """Stop looking at the desk."""
-        self._timer.stop()
+        self._desk.call_on_change(None)
+        self._steady.stop()
+        self._due.stop()
+
+    def wake(self) -> None:
+        """Look at the desk as soon as the next frame is due; many calls are one look."""
+        if self._awake and not self._due.isActive():
+            left_ns = self._frame_ns - (self._frame_clock_ns() - self._framed_ns)
+            self._due.start(max(0, round(left_ns / 1_000_000)))
 
     def follow_screen(self, screen: QScreen | None) -> None:
         """Emit no more frames than `screen` can show."""
         rate = screen.refreshRate() if screen is not None else _FALLBACK_HZ
-        frame_ms = 1000 / (rate if rate >= 1 else _FALLBACK_HZ)
-        # Ticks are coarse: the tick nearest to the frame's end counts as its end.
-        self._frame_ns = int((frame_ms - _PEEK_MS / 2) * 1_000_000)
+        self._frame_ns = int(1_000_000_000 / (rate if rate >= 1 else _FALLBACK_HZ))
 
-    def _tick(self) -> None:
-        if self._frame_clock_ns() - self._framed_ns >= self._frame_ns:
+    def _look_steadily(self) -> None:
+        # A look that is due comes within a frame.
+        if not self._due.isActive():
             self.look()
 
     def look(self) -> None:

@@ -134,7 +134,6 @@ class MainWindow(QMainWindow):
         self._wake()
         if not self._finishing:
             self.bridge.start()
-            self._describer.start()
         # The icon's SVG plugin must not keep the first picture waiting.
         QTimer.singleShot(0, self, self._take_icon)
 
@@ -402,4 +401,9 @@ class MainWindow(QMainWindow):
         self.setWindowIcon(QIcon(str(resource_path("icons/orderbook-desktop.svg"))))
 
     def _wake(self) -> None:
-        self.bridge.awake = self.isVisible() and not self.isMinimized()
+        """Work while there is something to see; otherwise nearly rest."""
+        self.bridge.awake = awake = self.isVisible() and not self.isMinimized()
+        if not awake or self._finishing:
+            self._describer.stop()
+        elif not self._describer.isActive():
+            self._describer.start()

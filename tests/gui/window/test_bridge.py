@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingStatus
 from orderbook_desktop.core.status import Badge, FeedState, SourceKind
@@ -241,3 +244,99 @@ def test_asleep_it_leaves_the_book_alone(
     bridge.awake = True
     bridge.look()
     assert len(emitted.frames) == 2
+
+
+_NEVER_MS = 3_600_000
+
+
+class _Timed:
+    """A started bridge that looks only when it is woken, at a frame clock that stands still."""
+
+    def __init__(self, desk: FakeDesk) -> None:
+        self.frame_ns = 1_000_000_000_000
+        self.bridge = DeskBridge(
+            desk,
+            None,
+            Clock(),
+            lambda: self.frame_ns,
+            look_ms=_NEVER_MS,
+            asleep_look_ms=_NEVER_MS,
+        )
+        self.emitted = Emitted(self.bridge)
+        desk.source.load([("100.00", "1")], [("100.01", "1")])
+        self.bridge.start()
+
+
+@pytest.fixture
+def timed(qapp: QApplication, desk: FakeDesk) -> Iterator[_Timed]:
+    made = _Timed(desk)
+    yield made
+    made.bridge.stop()
+
+
+def test_a_change_wakes_the_bridge(timed: _Timed, desk: FakeDesk, qtbot: QtBot) -> None:
+    for frames in (2, 3):
+        desk.source.apply([("100.00", f"{frames}")], [])
+        desk.tell_changed()
+        with qtbot.waitSignal(timed.bridge.frame_changed):
+            pass
+        assert len(timed.emitted.frames) == frames
+        assert timed.emitted.frames[-1].bids.quantities.tolist() == [frames * 10**8]
+
+
+def test_many_changes_are_one_frame(timed: _Timed, desk: FakeDesk, qtbot: QtBot) -> None:
+    for size in range(2, 200):
+        desk.source.apply([("100.00", str(size))], [])
+        desk.tell_changed()
+    assert len(timed.emitted.frames) == 1
+    qtbot.waitUntil(lambda: len(timed.emitted.frames) == 2)
+    QTest.qWait(50)
+    assert len(timed.emitted.frames) == 2
+    assert timed.emitted.frames[-1].bids.quantities.tolist() == [199 * 10**8]
+
+
+def test_a_frame_waits_until_the_one_before_has_been_shown(
+    timed: _Timed, desk: FakeDesk, qtbot: QtBot
+) -> None:
+    """The clock says when the last frame began: the timer waits for the rest of its time."""
+    frame_ms = round(timed.bridge._frame_ns / 1e6)
+    for passed_ms, left_ms in ((0, frame_ms), (5, frame_ms - 5), (1_000, 0)):
+        timed.bridge._due.stop()
+        timed.frame_ns = timed.bridge._framed_ns + passed_ms * 1_000_000
+        desk.tell_changed()
+        assert timed.bridge._due.interval() == left_ms
+
+
+def test_asleep_no_change_wakes_it(timed: _Timed, desk: FakeDesk, qtbot: QtBot) -> None:
+    desk.tell_changed()
+    timed.bridge.awake = False
+    desk.source.apply([("100.00", "2")], [])
+    desk.tell_changed()
+    QTest.qWait(50)
+    assert len(timed.emitted.frames) == 1
+    timed.bridge.awake = True
+    qtbot.waitUntil(lambda: len(timed.emitted.frames) == 2)
+
+
+def test_what_only_time_changes_is_found_by_steady_looks(
+    qapp: QApplication, desk: FakeDesk, clock: Clock, qtbot: QtBot
+) -> None:
+    bridge = DeskBridge(desk, None, clock)
+    emitted = Emitted(bridge)
+    desk.source.load([("100.00", "1")], [("100.01", "1")])
+    bridge.start()
+    clock.now_ns += 6_000_000_000
+    qtbot.waitUntil(lambda: emitted.badges[-1].text == "stale · 6.0 s")
+    bridge.awake = False
+    clock.now_ns += 60_000_000_000
+    qtbot.waitUntil(lambda: emitted.badges[-1].text == "stale · 66 s")
+    bridge.stop()
+
+
+def test_a_stopped_bridge_is_woken_by_nothing(timed: _Timed, desk: FakeDesk) -> None:
+    desk.source.apply([("100.00", "2")], [])
+    desk.tell_changed()
+    timed.bridge.stop()
+    desk.tell_changed()
+    QTest.qWait(50)
+    assert len(timed.emitted.frames) == 1

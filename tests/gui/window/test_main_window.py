@@ -29,6 +29,13 @@ def price_texts(window: MainWindow) -> list[str]:
     return [row.price for row in scene.rows] if scene is not None else []
 
 
+def sizes_of(window: MainWindow) -> list[int]:
+    """Return the sizes in the ladder, in units."""
+    ladder = ladder_of(window).model.ladder
+    sides = () if ladder is None else (ladder.bids, ladder.asks)
+    return [size for side in sides for size in side.quantities.tolist()]
+
+
 def fills_of(window: MainWindow) -> set[int]:
     """Return the fill colours of curves and bars that are on screen."""
     image: QImage = window.grab().toImage()
@@ -270,6 +277,32 @@ def test_a_hidden_window_reads_no_book(window: MainWindow, desk: FakeDesk, qtbot
     assert ladder_of(window).scene is None
     window.show()
     assert ladder_of(window).scene is not None
+
+
+def test_a_hidden_window_nearly_rests(window: MainWindow, desk: FakeDesk, qtbot: QtBot) -> None:
+    def running() -> list[int]:
+        timers = [one for one in window.findChildren(QTimer) if one.isActive()]
+        return sorted(one.interval() for one in timers if not one.isSingleShot())
+
+    shown = running()
+    for rest, wake in ((window.hide, window.show), (window.showMinimized, window.showNormal)):
+        rest()
+        assert running() == [1_000]
+        desk.source.load([("100.00", "1")], [("100.01", "1")])
+        desk.tell_changed()
+        assert running() == [1_000]
+        wake()
+        assert running() == shown
+        qtbot.waitUntil(lambda: ladder_of(window).scene is not None)
+
+
+def test_a_change_of_the_book_is_shown(window: MainWindow, desk: FakeDesk, qtbot: QtBot) -> None:
+    for size in (15, 25):
+        desk.source.load([("100.00", f"{size}")], [("100.01", f"{size}")])
+        desk.tell_changed()
+        with qtbot.waitSignal(window.bridge.frame_changed):
+            pass
+        assert sizes_of(window) == 2 * [size * 10**8]
 
 
 @pytest.mark.parametrize(
