@@ -12,7 +12,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from orderbook_desktop.core.horizon import Horizon
-from orderbook_desktop.core.known_depth import KnownSide, part_side
+from orderbook_desktop.core.known_depth import part_side
 from orderbook_desktop.core.levels import EMPTY, Int64Array, Levels
 from orderbook_desktop.core.units import INT64_MAX, Scale
 
@@ -205,25 +205,48 @@ def build_side(
     """
     if step == 1:
         levels = Levels(levels.prices[:rows], levels.quantities[:rows])
+    parted = part_side(levels, horizon, is_ask=side is Side.ASK)
+    if parted.edge is not None:
+        inside, beyond = levels, Levels(EMPTY, EMPTY)
+        if singles:
+            inside, beyond = _parted_by_group(levels, parted.edge, step, side)
+        return _edged_side(inside, beyond, parted.whole, parted.edge, step, side, rows)
+    prices, quantities = group_levels(levels, step, side)
+    prices, quantities = prices[:rows], quantities[:rows]
+    known = len(prices) if parted.is_proven else 0
+    # A group of a side that may have more levels is a lower bound; a level is not.
+    single = len(prices) if parted.is_proven or step > 1 else 0
+    return LadderSide(prices, quantities, cumulate(quantities), known, single, None)
+
+
+def _parted_by_group(levels: Levels, edge: int, step: int, side: Side) -> tuple[Levels, Levels]:
+    """Return the levels through the group that `edge` is in, and those beyond it."""
     is_ask = side is Side.ASK
-    parted = part_side(levels, horizon, is_ask=is_ask)
-    if parted.edge is None:
-        prices, quantities = group_levels(levels, step, side)
-        prices, quantities = prices[:rows], quantities[:rows]
-        known = len(prices) if parted.is_proven else 0
-        # A group of a side that may have more levels is a lower bound; a level is not.
-        single = len(prices) if parted.is_proven or step > 1 else 0
-        return LadderSide(prices, quantities, cumulate(quantities), known, single, None)
-    edge = parted.edge
-    inside = KnownSide(levels, Levels(EMPTY, EMPTY), edge, horizon)
-    if singles:
-        last = -(-edge // step) * step if is_ask else edge // step * step
-        inside = part_side(levels, _through(min(last, INT64_MAX), is_ask=is_ask), is_ask=is_ask)
-    prices, quantities = group_levels(inside.whole, step, side)
+    last = min(-(-edge // step) * step, INT64_MAX) if is_ask else edge // step * step
+    end = Horizon(known_to=last) if is_ask else Horizon(known_from=last)
+    parted = part_side(levels, end, is_ask=is_ask)
+    return parted.whole, parted.beyond
+
+
+def _edged_side(
+    inside: Levels,
+    beyond: Levels,
+    whole: Levels,
+    edge: int,
+    step: int,
+    side: Side,
+    rows: int | None,
+) -> LadderSide:
+    """Return groups of the levels `inside`, and single rows of those `beyond`.
+
+    `whole` are the known levels, through `edge`; no total has others.
+    """
+    is_ask = side is Side.ASK
+    prices, quantities = group_levels(inside, step, side)
     known = int(np.count_nonzero(prices <= edge if is_ask else prices >= edge))
-    single, beyond = len(prices), inside.beyond
+    single = len(prices)
     known_sums = cumulate(quantities[:known])
-    edge_sums = _repeated(parted.whole.quantities, single - known + len(beyond.prices))
+    edge_sums = _repeated(whole.quantities, single - known + len(beyond.prices))
     prices = np.concatenate((prices, beyond.prices))[:rows]
     return LadderSide(
         prices,
@@ -233,10 +256,6 @@ def build_side(
         min(single, len(prices)),
         edge,
     )
-
-
-def _through(price: int, *, is_ask: bool) -> Horizon:
-    return Horizon(known_to=price) if is_ask else Horizon(known_from=price)
 
 
 def _repeated(quantities: Sums, count: int) -> Sums:

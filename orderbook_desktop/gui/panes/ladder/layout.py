@@ -116,16 +116,6 @@ class Grid(Struct, frozen=True):
         start = self.top + round(line * self.line_height)
         return Span(start, self.top + round((line + lines) * self.line_height) - start)
 
-    def line_at(self, y: int) -> int | None:
-        """Return the line at `y`, or None."""
-        # Rounded edges may be one pixel beside the exact ones.
-        near = int((y - self.top) / self.line_height)
-        for line in (near - 1, near, near + 1):
-            span = self.span(line)
-            if 0 <= line < self.lines and span.start <= y < span.end:
-                return line
-        return None
-
 
 def lay_out_lines(top: int, bottom: int, line_height: int) -> Grid:
     """Return the lines between the y `top` and `bottom`; `line_height` is the smallest height.
