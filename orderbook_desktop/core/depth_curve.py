@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.known_depth import KnownSide, part_side
-from orderbook_desktop.core.ladder import Side, Sums, cumulate
+from orderbook_desktop.core.ladder import Side
 from orderbook_desktop.core.levels import Int64Array, Levels
 
 
@@ -35,15 +35,16 @@ class CurvePoint(Struct, frozen=True):
 class DepthCurve(Struct, frozen=True):
     """One side's cumulative curve: n steps, best price first.
 
-    `prices` in price units; `quantities` and `cumulative` in quantity units. All three are of the
-    known levels, `depth.whole`.
+    `prices` are those of the known levels, `depth.whole`, in price units. `sums` are what rests in
+    the best 0 to n of them: n + 1 doubles, for drawing only. They are in quantity units; `in_quote`
+    they are costs, in price units times quantity units.
     """
 
     side: Side
     prices: Int64Array
-    quantities: Int64Array
-    cumulative: Sums
+    sums: npt.NDArray[np.float64]
     depth: KnownSide
+    in_quote: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -73,8 +74,8 @@ class DepthCurve(Struct, frozen=True):
 
     @property
     def total(self) -> int:
-        """The sum of the known levels."""
-        return int(self.cumulative[-1]) if len(self.cumulative) else 0
+        """The exact sum of the known levels, in the units of `sums`."""
+        return self.depth.whole.notional() if self.in_quote else self.depth.whole.total()
 
     def is_least(self, price: int | None) -> bool:
         """Return whether the sum through `price` (None: of the whole side) is a lower bound."""
@@ -82,17 +83,28 @@ class DepthCurve(Struct, frozen=True):
 
     def at(self, price: int) -> CurvePoint:
         """Return size and cost between the spread and `price`."""
-        count = _count_to(self.prices, self.side, price)
-        size = int(self.cumulative[count - 1]) if count else 0
-        cost = self.depth.whole.notional(count)
-        return CurvePoint(price, size, cost, self.is_least(price))
+        count, whole = _count_to(self.prices, self.side, price), self.depth.whole
+        return CurvePoint(price, whole.total(count), whole.notional(count), self.is_least(price))
+
+    def amount(self, point: CurvePoint) -> int:
+        """Return the size or the cost of `point`: the one that the curve shows."""
+        return point.cost if self.in_quote else point.size
 
 
-def build_curve(levels: Levels, side: Side, horizon: Horizon | None) -> DepthCurve:
+def build_curve(
+    levels: Levels, side: Side, horizon: Horizon | None, *, in_quote: bool = False
+) -> DepthCurve:
     """Return the cumulative curve of one side's `levels`, of a book with this `horizon`."""
     depth = part_side(levels, horizon, is_ask=side is Side.ASK)
-    prices, quantities = depth.whole
-    return DepthCurve(side, prices, quantities, cumulate(quantities), depth)
+    sums = np.zeros(len(depth.whole.prices) + 1)
+    np.cumsum(_amounts(depth.whole, in_quote=in_quote), out=sums[1:])
+    return DepthCurve(side, depth.whole.prices, sums, depth, in_quote)
+
+
+def _amounts(levels: Levels, *, in_quote: bool) -> npt.NDArray[np.float64]:
+    """Return the quantities, or the costs, for drawing."""
+    amounts = levels.quantities.astype(np.float64)
+    return amounts * levels.prices if in_quote else amounts
 
 
 def unknown_from(curve: DepthCurve, other: DepthCurve) -> int | None:
@@ -169,7 +181,8 @@ def spikes(curve: DepthCurve, canvas: Canvas) -> list[tuple[int, int]]:
         return []
     scale = canvas.width / (canvas.high - canvas.low)
     columns = ((part.prices - canvas.low) * scale).astype(np.int64).clip(0, canvas.width - 1)
-    tops = np.rint((1 - part.quantities / canvas.top) * canvas.height).astype(np.int64)
+    amounts = _amounts(part, in_quote=curve.in_quote)
+    tops = np.rint((1 - amounts / canvas.top) * canvas.height).astype(np.int64)
     highest: dict[int, int] = {}
     for x, y in zip(columns.tolist(), tops.clip(-2, canvas.height - 1).tolist(), strict=True):
         highest[x] = min(y, highest.get(x, y))
@@ -195,21 +208,20 @@ def _ends(curve: DepthCurve) -> tuple[int, int]:
 def size_in_view(curve: DepthCurve, low: float, high: float) -> float:
     """Return the largest cumulative size or single level between the prices `low` and `high`."""
     outermost = low if curve.side is Side.BID else high
-    size = 0.0
-    if len(curve.prices):
-        size = float(_sizes_at(curve, np.array([outermost], dtype=np.float64))[0])
-    singles = _beyond_in_view(curve, low, high).quantities
-    return max(size, float(singles.max())) if len(singles) else size
+    size = float(curve.sums[_count_to(curve.prices, curve.side, outermost)])
+    singles = _beyond_in_view(curve, low, high)
+    if not len(singles.prices):
+        return size
+    return max(size, float(_amounts(singles, in_quote=curve.in_quote).max()))
 
 
 def _sizes_at(curve: DepthCurve, prices: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     """Return the cumulative sizes between the spread and each of `prices`, for drawing."""
     if curve.side is Side.BID:
-        counts = np.searchsorted(-curve.prices, -prices, side="right")
+        counts = len(curve.prices) - curve.prices[::-1].searchsorted(prices)
     else:
-        counts = np.searchsorted(curve.prices, prices, side="right")
-    sums = np.concatenate(([0.0], curve.cumulative.astype(np.float64)))
-    sizes: npt.NDArray[np.float64] = sums[counts]
+        counts = curve.prices.searchsorted(prices, side="right")
+    sizes: npt.NDArray[np.float64] = curve.sums[counts]
     return sizes
 
 

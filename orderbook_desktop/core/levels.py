@@ -24,6 +24,8 @@ from orderbook_desktop.core.units import (
 
 Int64Array = npt.NDArray[np.int64]
 
+_LIMB: Final = 21
+_LIMB_MASK: Final = (1 << _LIMB) - 1
 _UNITS_PER_ONE: Final = 10.0**DEFAULT_EXPONENT
 PROVEN_BELOW: Final = 2.0**52 / _UNITS_PER_ONE
 _EXACT_UNTIL: Final = 2**53
@@ -44,15 +46,28 @@ class Levels(NamedTuple):
 
     def total(self, count: int | None = None) -> int:
         """Return the exact quantity of the best `count` levels (default: all), in its units."""
-        return sum(self.quantities[:count].tolist())
+        limbs = _limbs(self.quantities[:count])
+        return sum(int(limb.sum()) << _LIMB * place for place, limb in enumerate(limbs))
 
     def notional(self, count: int | None = None) -> int:
         """Return the exact sum of price times quantity of the best `count` levels (default: all).
 
         In price units times quantity units: of 10^-`scale.notional`.
         """
-        pairs = zip(self.prices[:count].tolist(), self.quantities[:count].tolist(), strict=True)
-        return sum(price * quantity for price, quantity in pairs)
+        limbs = list(enumerate(_limbs(self.quantities[:count])))
+        return sum(
+            int(of_prices @ of_quantities) << _LIMB * (place + other)
+            for place, of_prices in enumerate(_limbs(self.prices[:count]))
+            for other, of_quantities in limbs
+        )
+
+
+def _limbs(units: Int64Array) -> list[Int64Array]:
+    """Return `units`, none negative, as digits of 21 bits, the lowest first.
+
+    Two million products of two digits fit int64.
+    """
+    return [units >> _LIMB * place & _LIMB_MASK for place in range(3)]
 
 
 def units_from_doubles(values: Iterable[float]) -> Int64Array | None:

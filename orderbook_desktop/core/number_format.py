@@ -190,6 +190,10 @@ class MarketFormat(Struct, frozen=True):
         """Return a price times a quantity exactly."""
         return exact_text(units, self.scale.notional, 2)
 
+    def short_cost(self, units: int, widest: int) -> str:
+        """Return a price times a quantity in at most about `widest` characters."""
+        return short_text(units, self.scale.notional, 2, widest)
+
     def column(self, typical: int, held: ColumnFormat | None = None) -> ColumnFormat:
         """Return the format of a column of quantities; see `column_format`."""
         places = min(self.quantity_places, self.scale.quantity)

@@ -186,7 +186,7 @@ class Preferences:
 
     @property
     def shows_quote(self) -> bool:
-        """Whether the ladder shows sizes and totals in the quote asset."""
+        """Whether sizes and totals are shown in the quote asset."""
         return self._text("window/shows_quote") == "yes"
 
     @shows_quote.setter

@@ -49,9 +49,15 @@ def test_the_curve_holds_each_level_and_the_sum_up_to_it(
     curve = build_curve(book_side, side, Horizon())
     assert curve.side is side
     assert curve.prices is book_side.prices
-    assert curve.quantities is book_side.quantities
-    points = [curve.at(price).size for price in curve.prices.tolist()]
-    assert curve.cumulative.tolist() == points
+    points = [curve.at(price) for price in curve.prices.tolist()]
+    assert curve.sums.tolist() == pytest.approx([0, *(point.size for point in points)], rel=1e-12)
+    in_quote = build_curve(book_side, side, Horizon(), in_quote=True)
+    assert [in_quote.at(point.price) for point in points] == points
+    costs = [0, *(point.cost for point in points)]
+    assert in_quote.sums.tolist() == pytest.approx(costs, rel=1e-12)
+    assert in_quote.total == costs[-1]
+    assert [in_quote.amount(point) for point in points] == costs[1:]
+    assert [curve.amount(point) for point in points] == [point.size for point in points]
 
 
 WHOLE = Horizon()
@@ -252,6 +258,20 @@ def test_singles_count_for_the_size_axis_where_they_are_in_view() -> None:
     assert size_in_view(bids, 99_000, 101_000) == 7
     assert size_in_view(bids, 40_000, 101_000) == 900
     assert size_in_view(bids, 30_000, 39_999) == 7
+
+
+def test_in_the_quote_asset_costs_are_drawn() -> None:
+    asks = build_curve(
+        side_of({10: 1, 20: 2, 40: 3}, Side.ASK), Side.ASK, Horizon(None, 30), in_quote=True
+    )
+    assert size_in_view(asks, 0, 30) == 10 + 40
+    # The single level beyond the edge costs more than all before it.
+    assert size_in_view(asks, 0, 45) == 120
+    canvas = Canvas(0.0, 45.0, 240.0, 9, 240)
+    assert spikes(asks, canvas) == [(8, 120)]
+    found = outline(asks, canvas)
+    assert found is not None
+    assert found.tops.tolist() == [240, 230, 190]
 
 
 @pytest.mark.parametrize(

@@ -193,19 +193,25 @@ class AxisPainter:
         return ticks_between(0, top, step)
 
     def draw_price_axis(
-        self, painter: QPainter, area: PlotArea, ticks: range, text: Callable[[int], str]
+        self,
+        painter: QPainter,
+        area: PlotArea,
+        ticks: range,
+        asset: str,
+        text: Callable[[int], str],
     ) -> None:
-        """Draw the price grid and the labels below the plot."""
+        """Draw the price grid, and below the plot the labels beside the name of the asset."""
         rect = area.rect
         baseline = self._numbers.baseline(rect.bottom() + 1, self.price_axis_height)
         painter.setFont(self._numbers.font)
+        painter.setPen(self._theme.muted)
+        painter.drawText(QPointF(rect.right() + _TAG_PADDING + 4, baseline), asset)
         strip = self._strip_of(rect.height(), painter.device().devicePixelRatioF())
         for tick in ticks:
             x, label = round(area.x(tick)), text(tick)
             painter.drawPixmap(x, rect.top(), strip)
             left = x - self._numbers.width(label) / 2
             if rect.left() <= left and left + self._numbers.width(label) <= rect.right():
-                painter.setPen(self._theme.muted)
                 painter.drawText(QPointF(left, baseline), label)
 
     def _strip_of(self, height: int, ratio: float) -> QPixmap:
@@ -222,20 +228,26 @@ class AxisPainter:
         return self._strip[2]
 
     def draw_size_axis(
-        self, painter: QPainter, area: PlotArea, ticks: range, text: Callable[[int], str]
+        self,
+        painter: QPainter,
+        area: PlotArea,
+        ticks: range,
+        asset: str,
+        text: Callable[[int], str],
     ) -> None:
-        """Draw the size grid and the labels right of the plot."""
-        rect = area.rect
+        """Draw the size grid, and right of the plot the labels below the name of the asset."""
+        rect, height = area.rect, self._numbers.height
+        left = rect.right() + _TAG_PADDING + 4
         painter.setFont(self._numbers.font)
+        painter.setPen(self._theme.muted)
+        painter.drawText(QPointF(left, self._numbers.baseline(rect.top(), height)), asset)
         for tick in ticks:
             y = round(area.y(tick))
             if tick:
                 painter.fillRect(rect.left(), y, rect.width(), 1, self._grid)
-            top = y - self._numbers.height / 2
-            if rect.top() <= top and tick:
-                baseline = self._numbers.baseline(top, self._numbers.height)
-                painter.setPen(self._theme.muted)
-                painter.drawText(QPointF(rect.right() + _TAG_PADDING + 4, baseline), text(tick))
+            top = y - height / 2
+            if rect.top() + height <= top and tick:
+                painter.drawText(QPointF(left, self._numbers.baseline(top, height)), text(tick))
 
     def draw_frame(self, painter: QPainter, rect: QRect) -> None:
         """Draw the bottom edge and the right edge of the plot."""

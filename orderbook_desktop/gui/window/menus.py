@@ -23,7 +23,9 @@ COARSER: Final = Action(
     "&Coarser grouping", "coarser grouping of the prices", ("]", "Ctrl++", "Ctrl+=")
 )
 QUOTE_UNITS: Final = Action(
-    "Sizes in the &quote asset", "sizes and totals in the quote asset, and back", ("U",)
+    "Sizes in the &quote asset",
+    "sizes, totals and the chart in the quote asset, and back",
+    ("U",),
 )
 SHOW_BROWSERS: Final = Action(
     "&Browser view…", "the browser view: switch, address, QR code, viewers", ("Ctrl+B",)

@@ -159,7 +159,7 @@ def test_a_line_of_the_grid_is_a_line_of_its_colour(qapp: QApplication, ratio: f
         picture.fill(DARK.panel)
         with QPainter(picture) as painter:
             if draws_axis:
-                axes.draw_price_axis(painter, area, range(50, 51, 50), lambda _: "")
+                axes.draw_price_axis(painter, area, range(50, 51, 50), "", lambda _: "")
             else:
                 colour = QColor(DARK.muted)
                 colour.setAlphaF(0.16)

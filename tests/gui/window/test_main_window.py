@@ -11,6 +11,7 @@ from pytestqt.qtbot import QtBot
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.recording_status import RecordingState
 from orderbook_desktop.core.status import FeedState, SourceKind
+from orderbook_desktop.gui.panes.ladder.layout import Column
 from orderbook_desktop.gui.panes.ladder.scene import LadderRow
 from orderbook_desktop.gui.panes.ladder.widget import DepthLadder
 from orderbook_desktop.gui.preferences import Preferences
@@ -218,6 +219,21 @@ def test_the_demo_is_not_remembered(open_window: OpenWindow, preferences: Prefer
     window.finish_close()
     assert (preferences.symbol, preferences.recents) == ("SOL/USDT", ("SOL/USDT",))
     assert preferences.source is None
+
+
+def test_one_key_shows_sizes_totals_and_chart_in_the_quote_asset(
+    window: MainWindow, desk: FakeDesk, preferences: Preferences
+) -> None:
+    MovingMarket(BTC, desk.source)
+    window.bridge.look()
+    for in_quote, asset in ((True, "USDT"), (False, "BTC")):
+        QTest.keyClick(window, Qt.Key.Key_U)
+        scene = chart_of(window).scene
+        assert scene is not None
+        assert scene.asset == asset
+        headings = ladder_of(window).headings
+        assert all(headings[column].endswith(asset) for column in (Column.SIZE, Column.TOTAL))
+        assert preferences.shows_quote is in_quote
 
 
 def test_the_demo_begins_anew(window: MainWindow, desk: FakeDesk) -> None:

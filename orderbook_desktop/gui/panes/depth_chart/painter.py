@@ -31,6 +31,9 @@ from orderbook_desktop.gui.theme import Theme
 _LINE: Final = 2
 _BOX_PADDING: Final = 10
 _LEGEND_MARGIN: Final = 6
+# So many characters have room.
+_TAG_WIDEST: Final = 8
+_TOTAL_WIDEST: Final = 9
 
 
 class DepthScene(Struct, frozen=True):
@@ -52,6 +55,16 @@ class DepthScene(Struct, frozen=True):
         """Return one side's curve."""
         return self.bids if side is Side.BID else self.asks
 
+    @property
+    def in_quote(self) -> bool:
+        """Whether the curves are in the quote asset."""
+        return self.bids.in_quote
+
+    @property
+    def asset(self) -> str:
+        """The asset that the curves are in."""
+        return self.symbol.quote if self.in_quote else self.symbol.base
+
 
 def reading_lines(scene: DepthScene, reading: Reading) -> list[tuple[str, str]]:
     """Return the crosshair's labels and exact values."""
@@ -61,16 +74,20 @@ def reading_lines(scene: DepthScene, reading: Reading) -> list[tuple[str, str]]:
     lines = [("Price", f"{text.price(price)} {quote}"), ("From mid", away)]
     if reading.side is None:
         return [*lines, ("Size", "inside the spread")]
-    name = "Bids to here" if reading.side is Side.BID else "Asks to here"
-    size = f"{text.quantity(reading.point.size)} {base}"
-    cost = f"{text.cost(reading.point.cost)} {quote}"
-    if reading.point.is_least:
-        size = at_least_text(size, edge_text(scene, reading.side))
-        cost = f"at least {cost}"
     if reading.level is not None:
         at, quantity = reading.level
-        lines.append((f"Level {text.price(at)}", f"{text.quantity(quantity)} {base}"))
-    return [*lines, (name, size), ("Cost", cost)]
+        level = text.cost(at * quantity) if scene.in_quote else text.quantity(quantity)
+        lines.append((f"Level {text.price(at)}", f"{level} {scene.asset}"))
+    sums = [
+        ("Size", f"{text.quantity(reading.point.size)} {base}"),
+        ("Cost", f"{text.cost(reading.point.cost)} {quote}"),
+    ]
+    # First what the curve shows, then the same in the other asset.
+    (_, shown), (other_name, other) = sums[::-1] if scene.in_quote else sums
+    if reading.point.is_least:
+        shown = at_least_text(shown, edge_text(scene, reading.side))
+        other = f"at least {other}"
+    return [*lines, (f"{reading.side.value.capitalize()}s to here", shown), (other_name, other)]
 
 
 def edge_text(scene: DepthScene, side: Side) -> str | None:
@@ -155,11 +172,14 @@ class DepthPainter:
 
         ticks = self.axes.price_ticks(area, text.tick, price_label)
         self.axes.draw_price_axis(
-            painter, area, ticks, lambda units: price_label(units, ticks.step)
+            *(painter, area, ticks, scene.symbol.quote),
+            lambda units: price_label(units, ticks.step),
         )
         sizes = self.axes.size_ticks(area.rect.height(), area.top)
+        size_exponent = text.scale.notional if scene.in_quote else text.scale.quantity
         self.axes.draw_size_axis(
-            painter, area, sizes, lambda units: axis_text(units, text.scale.quantity, sizes.step)
+            *(painter, area, sizes, scene.asset),
+            lambda units: axis_text(units, size_exponent, sizes.step),
         )
         self.axes.draw_frame(painter, area.rect)
 
@@ -222,8 +242,9 @@ class DepthPainter:
 
     def _crosshair(self, painter: QPainter, scene: DepthScene, reading: Reading) -> None:
         area, point = scene.area, reading.point
-        at = QPointF(area.x(point.price), area.y(min(float(point.size), area.top)))
-        size = axis_text_of(scene.format, point.size)
+        amount = scene.bids.amount(point)
+        at = QPointF(area.x(point.price), area.y(min(float(amount), area.top)))
+        size = axis_text_of(scene.format, amount, in_quote=scene.in_quote)
         self.axes.draw_crosshair(painter, area, at, scene.format.price(point.price), size)
         if reading.side is not None:
             painter.setBrush(self._side[reading.side])
@@ -258,9 +279,13 @@ class DepthPainter:
             painter.drawText(QPointF(box.left() + _BOX_PADDING + names, baseline), value)
 
 
-def axis_text_of(market: MarketFormat, size: int) -> str:
-    """Return the text of a size, short enough for a tag on the axis."""
-    return market.short_quantity(size, 8)
+def axis_text_of(market: MarketFormat, amount: int, *, in_quote: bool) -> str:
+    """Return the text of a size, or of a cost, short enough for a tag on the axis."""
+    return _short(market, amount, _TAG_WIDEST, in_quote=in_quote)
+
+
+def _short(market: MarketFormat, amount: int, widest: int, *, in_quote: bool) -> str:
+    return market.short_cost(amount, widest) if in_quote else market.short_quantity(amount, widest)
 
 
 def legend_text(scene: DepthScene, side: Side) -> str:
@@ -268,9 +293,9 @@ def legend_text(scene: DepthScene, side: Side) -> str:
     curve, name = scene.curve(side), f"{side.value}s"
     if curve.is_empty:
         return f"no {name}"
-    total = scene.format.short_quantity(curve.total, 9)
+    total = _short(scene.format, curve.total, _TOTAL_WIDEST, in_quote=scene.in_quote)
     sign = AT_LEAST if curve.is_least(None) else ""
-    return f"{name.capitalize()} {sign}{total} {scene.symbol.base}"
+    return f"{name.capitalize()} {sign}{total} {scene.asset}"
 
 
 def _unknown_strip(scene: DepthScene, side: Side) -> QRect | None:

@@ -62,7 +62,8 @@ class DepthChart(Pane):
     """Both cumulative curves of one book.
 
     Zooming keeps the mid in place; dragging pans. The crosshair follows the mouse or the keys.
-    `preferences` remember the zoom: half the price range, as a share of the mid.
+    `preferences` remember the zoom: half the price range, as a share of the mid. The curves are of
+    quantities, or of what these cost in the quote asset.
     """
 
     stretch = 5
@@ -72,6 +73,7 @@ class DepthChart(Pane):
     ) -> None:
         super().__init__(theme, "Depth chart", parent)
         self._preferences = preferences
+        self._in_quote = preferences.shows_quote
         self._frame: BookFrame | None = None
         self._curves: tuple[DepthCurve, DepthCurve] | None = None
         self._mid = 0.0
@@ -120,14 +122,24 @@ class DepthChart(Pane):
         self._frame = frame
         self._curves = None
         if message_of(frame) is None:
-            bids = build_curve(frame.bids, Side.BID, frame.horizon)
-            asks = build_curve(frame.asks, Side.ASK, frame.horizon)
+            bids, asks = (
+                build_curve(levels, side, frame.horizon, in_quote=self._in_quote)
+                for levels, side in ((frame.bids, Side.BID), (frame.asks, Side.ASK))
+            )
             self._curves = bids, asks
             self._mid = middle_of(frame.bids, frame.asks)
             self._view.follow(self._mid, self._automatic(bids, asks))
             self._keep_curves_in_view()
             self._follow_mouse()
         self._rescale()
+
+    def set_quote_units(self, wanted: bool) -> None:
+        """Show what the quantities cost, in the quote asset, or the quantities."""
+        self._in_quote = wanted
+        # The scale of the other asset says nothing.
+        self._top = 0.0
+        if self._frame is not None:
+            self.set_frame(self._frame)
 
     def begin_anew(self) -> None:
         """Treat the next frame as that of another market."""
@@ -261,14 +273,11 @@ class DepthChart(Pane):
         message = message_of(self._frame)
         if message is not None:
             return f"{message.title}. {message.detail}"
-        reading = self.crosshair_reading
-        if reading is None:
-            return ""
         scene = self.scene
-        values = [] if scene is None else [value for _, value in reading_lines(scene, reading)]
-        price, _, *sums = values
-        names = ("level", "size", "cost")[-len(sums) :]
-        said = ", ".join(f"{name} {value}" for name, value in zip(names, sums, strict=False))
+        if scene is None or scene.reading is None:
+            return ""
+        (_, price), _, *sums = reading_lines(scene, scene.reading)
+        said = ", ".join(f"{name[0].lower()}{name[1:]} {value}" for name, value in sums)
         return f"At {price}: {said}"
 
     def _automatic(self, bids: DepthCurve, asks: DepthCurve) -> tuple[float, float]:
@@ -287,10 +296,14 @@ class DepthChart(Pane):
             self._later.start()
 
     def _plot(self) -> QRect:
-        sample = "0"
+        labels = ["0"]
         if self._frame is not None and self._top > 0:
-            sample = axis_text_of(self._frame.format, round(self._top))
-        right = self._painter.axes.size_axis_width([sample])
+            top, symbol = round(self._top), self._frame.symbol
+            labels = [
+                axis_text_of(self._frame.format, top, in_quote=self._in_quote),
+                *(symbol.base, symbol.quote),
+            ]
+        right = self._painter.axes.size_axis_width(labels)
         below = self._painter.axes.price_axis_height
         return QRect(
             _MARGIN,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QImage, QWheelEvent
@@ -145,6 +147,7 @@ def test_inside_the_spread_nothing_rests(chart: DepthChart, desk: FakeDesk) -> N
     assert reading is not None
     assert reading.side is None
     assert ("Size", "inside the spread") in reading_lines(scene_of(chart), reading)
+    assert chart.summary() == "At 101.00 USDT: size inside the spread"
 
 
 class TestKeysAndMouse:
@@ -153,7 +156,7 @@ class TestKeysAndMouse:
         first = deep.crosshair_reading
         assert first is not None
         assert first.point.price % BTC.info.tick_size == 0
-        assert "size" in deep.accessibleDescription()
+        assert "asks to here" in deep.accessibleDescription()
         QTest.keyClick(deep, Qt.Key.Key_Right, Qt.KeyboardModifier.ShiftModifier)
         second = deep.crosshair_reading
         assert second is not None
@@ -242,6 +245,76 @@ def test_the_zoom_stays_for_another_market_but_not_the_place(
     assert deep.view.chosen_share == share
     assert deep.view.low < 3000e8 < deep.view.high
     assert deep.crosshair_reading is None
+
+
+class TestQuoteUnits:
+    @pytest.fixture
+    def few(self, chart: DepthChart, desk: FakeDesk) -> DepthChart:
+        desk.source.load(*FEW, depth=2)
+        desk.source.apply([("99.00", "700")], [])
+        chart.set_frame(frame_of(desk))
+        chart.put_crosshair(100 * 10**8)
+        chart.set_quote_units(wanted=True)
+        return chart
+
+    def test_the_crosshair_names_the_cost_first(self, few: DepthChart) -> None:
+        scene = scene_of(few)
+        assert scene.reading is not None
+        assert reading_lines(scene, scene.reading)[2:] == [
+            ("Bids to here", "400.50 USDT"),
+            ("Size", "4.00000 BTC"),
+        ]
+        few.put_crosshair(99 * 10**8)
+        scene = scene_of(few)
+        assert scene.reading is not None
+        assert reading_lines(scene, scene.reading)[2:] == [
+            ("Level 99.00", "69,300.00 USDT"),
+            ("Bids to here", "at least 599.50 USDT; known to 99.50"),
+            ("Size", "at least 6.00000 BTC"),
+        ]
+        assert "bids to here at least 599.50 USDT; known to 99.50" in few.summary()
+
+    def test_axis_and_legend_are_of_the_quote_asset(self, few: DepthChart) -> None:
+        scene = scene_of(few)
+        assert scene.asset == "USDT"
+        assert [legend_text(scene, side) for side in Side] == [
+            "Bids ≥ 599.50 USDT",
+            "Asks ≥ 610.00 USDT",
+        ]
+        assert scene.area.top == pytest.approx(610 * 1e16 * 1.12)
+
+    def test_back_in_the_base_asset_all_is_as_before(self, few: DepthChart, desk: FakeDesk) -> None:
+        in_quote = image_of(few)
+        few.set_quote_units(wanted=False)
+        again = image_of(few)
+        few.begin_anew()
+        few.set_frame(frame_of(desk))
+        few.put_crosshair(100 * 10**8)
+        assert again == image_of(few)
+        assert again != in_quote
+
+    def test_sums_are_exact_where_no_double_is(self, chart: DepthChart, desk: FakeDesk) -> None:
+        desk.source.load(
+            [("57123.45", "90071.99254740993"), ("57123.44", "0.00001")], [("57123.46", "1")]
+        )
+        chart.set_quote_units(wanted=True)
+        chart.set_frame(frame_of(desk))
+        chart.put_crosshair(5712344 * 10**6)
+        scene = scene_of(chart)
+        assert scene.reading is not None
+        exact = Decimal("57123.45") * Decimal("90071.99254740993") + Decimal("0.5712344")
+        shown = dict(reading_lines(scene, scene.reading))["Bids to here"]
+        assert shown == f"{exact.normalize():,f} USDT"
+
+    def test_a_chart_begins_with_what_was_chosen(
+        self, qtbot: QtBot, preferences: Preferences, desk: FakeDesk
+    ) -> None:
+        preferences.shows_quote = True
+        chart = DepthChart(DARK, preferences)
+        qtbot.addWidget(chart)
+        MovingMarket(BTC, desk.source)
+        chart.set_frame(frame_of(desk))
+        assert scene_of(chart).asset == "USDT"
 
 
 FEW = [("100.50", "1"), ("100.00", "3"), ("99.50", "2")], [("101.00", "2"), ("102.00", "4")]
