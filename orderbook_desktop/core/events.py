@@ -25,6 +25,9 @@ from orderbook_desktop.core.units import INT64_MAX, split_decimal
 # The widest event of the busiest market spans some thousand update ids.
 WIDEST_EVENT: Final = 10_000_000
 
+# Numbers of levels that servers limit their answers to (Binance Spot API, "Order book", `limit`).
+_COUNTS_OF_CUT_ANSWERS: Final = frozenset({500, 1000})
+
 # Units of 10^-8 hold every decimal below this that has at most eight places.
 PLAIN_BELOW: Final = 9e10
 
@@ -189,21 +192,32 @@ def decode_snapshot(payload: bytes, market: str, event_ms: int = 0) -> DepthSnap
     return DepthSnapshot(market, wire.lastUpdateId, event_ms, payload, wire.bids, wire.asks, plain)
 
 
-def decode_spot_snapshot(payload: bytes, market: str, depth: int | None = None) -> DepthSnapshot:
+def decode_spot_snapshot(
+    payload: bytes, market: str, depth: int | None = None, declared: Horizon | None = None
+) -> DepthSnapshot:
     """Decode an answer with its horizon (see `answered`); raise `OtherMarket` for futures."""
     snapshot = decode_snapshot(payload, market)
     refuse_futures(snapshot)
-    return answered(snapshot, depth)
+    return answered(snapshot, depth, declared)
 
 
-def answered(snapshot: DepthSnapshot, depth: int | None = None) -> DepthSnapshot:
+def answered(
+    snapshot: DepthSnapshot, depth: int | None = None, declared: Horizon | None = None
+) -> DepthSnapshot:
     """Return `snapshot`, an answer of the exchange, with its horizon.
 
     `depth` is the number of levels a side that was asked for. A side with fewer levels has no end.
     A side with as many is known to its last level, and so is each where `depth` is not known. A
     side without any level has none, as at least one was asked for.
+
+    `declared` is how deep the exchange says to know its book. Without such a word an answer with
+    500 or 1,000 levels on both sides counts as cut there, even if more were asked for: some servers
+    give no more at a time, and hardly any whole book has just as many on both sides.
     """
     sides = (snapshot.bids, snapshot.asks)
+    counts = {len(side) for side in sides}
+    if declared is None and len(counts) == 1 and counts <= _COUNTS_OF_CUT_ANSWERS:
+        depth = None
     cut = [bool(side) and (depth is None or len(side) >= depth) for side in sides]
     ends = (min(snapshot.bids) if cut[0] else None, max(snapshot.asks) if cut[1] else None)
     units = units_from_doubles(end[0] for end in ends if end is not None)
@@ -218,6 +232,8 @@ def answered(snapshot: DepthSnapshot, depth: int | None = None) -> DepthSnapshot
             for side_texts, side, end in zip(texts, sides, ends, strict=True)
         )
         horizon = Horizon.of_texts(lowest, highest)
+    if declared is not None:
+        horizon = horizon.within(declared)
     return msgspec.structs.replace(snapshot, horizon=horizon)
 
 

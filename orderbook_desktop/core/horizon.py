@@ -64,6 +64,14 @@ class Horizon(Struct, frozen=True):
             exponent,
         )
 
+    def within(self, other: Horizon) -> Horizon:
+        """Return the prices that are within both horizons."""
+        exponent = max(self.exponent, other.exponent)
+        ours, theirs = self.at(exponent), other.at(exponent)
+        lowest = [end for end in (ours.known_from, theirs.known_from) if end is not None]
+        highest = [end for end in (ours.known_to, theirs.known_to) if end is not None]
+        return Horizon(max(lowest, default=None), min(highest, default=None), exponent)
+
     def knows(self, price: int, *, is_ask: bool) -> bool:
         """Return whether the quantity at `price`, in units of `exponent`, is known.
 

@@ -43,6 +43,14 @@ MOST_OF_A_LIST: Final = 64 * 2**20
 _MOST_OF_AN_ERROR: Final = 16 * 2**10
 _UNPACKED_AT_ONCE: Final = 256 * 2**10
 _LONGEST_WEIGHT: Final = 9
+# The local exchange names by these the prices within which its book is whole: it may play a
+# capture, whose snapshot is all that is known. Binance has no such headers, and needs none: it
+# serves as many levels as were asked for, or the whole side.
+KNOWN_FROM: Final = "X-Known-From"
+KNOWN_TO: Final = "X-Known-To"
+# In place of a price: the side has no end, or it is not known how deep it is known.
+NO_END: Final = "none"
+NOWHERE: Final = "unknown"
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 
 
@@ -51,12 +59,14 @@ class Answer(Struct, frozen=True):
 
     `body` is empty where `take` got it; of an error it has the beginning. `retry_after` is the
     header of that name. `used_weight` is the header of the request weight, where it is a number.
+    `known` are the texts of `KNOWN_FROM` and `KNOWN_TO`; None where one of them is missing.
     """
 
     status: int
     body: bytes
     retry_after: str | None = None
     used_weight: int | None = None
+    known: tuple[str, str] | None = None
 
 
 class HttpClient:
@@ -147,8 +157,13 @@ class HttpClient:
             raise WebPage(self.base_url)
         weight = headers.get("X-MBX-USED-WEIGHT-1M", "")
         is_number = weight.isascii() and weight.isdecimal() and len(weight) <= _LONGEST_WEIGHT
+        known_from, known_to = headers.get(KNOWN_FROM, ""), headers.get(KNOWN_TO, "")
         return Answer(
-            status, bytes(body), headers.get("Retry-After"), int(weight) if is_number else None
+            status,
+            bytes(body),
+            headers.get("Retry-After"),
+            int(weight) if is_number else None,
+            (known_from, known_to) if known_from and known_to else None,
         )
 
     async def _parts(

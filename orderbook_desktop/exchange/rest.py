@@ -16,10 +16,12 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import DepthSnapshot, decode_spot_snapshot
 from orderbook_desktop.core.foreign_text import plain_text
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.exchange.array_elements import ArrayElements
 from orderbook_desktop.exchange.errors import (
     ExchangeError,
@@ -33,7 +35,14 @@ from orderbook_desktop.exchange.errors import (
     coded_refusal,
     refusal,
 )
-from orderbook_desktop.exchange.http import MOST_BYTES, MOST_OF_A_LIST, Answer, HttpClient
+from orderbook_desktop.exchange.http import (
+    MOST_BYTES,
+    MOST_OF_A_LIST,
+    NO_END,
+    NOWHERE,
+    Answer,
+    HttpClient,
+)
 from orderbook_desktop.exchange.limits import WeightLimit
 
 _log = logging.getLogger(__name__)
@@ -122,12 +131,12 @@ class BinanceRest:
         async with self._turns:
             limit = limit or self.depth
             self._take_weight(_WEIGHT_OF_LIMIT[limit])
-            body = await self._get("/api/v3/depth", {"symbol": market, "limit": str(limit)})
+            answer = await self._get("/api/v3/depth", {"symbol": market, "limit": str(limit)})
         try:
             # Thousands of levels take milliseconds to decode, so a thread does it.
-            return await asyncio.to_thread(decode_spot_snapshot, body, market, limit)
+            return await asyncio.to_thread(_decoded, answer, market, limit)
         except MalformedMessage as error:
-            if _has_no_book(body):
+            if _has_no_book(answer.body):
                 raise NoBook(market) from None
             reason = plain_text(error.reason)
             _log.warning("no snapshot of %s (%s): %r", market, reason, error.excerpt)
@@ -183,7 +192,7 @@ class BinanceRest:
         query: dict[str, str],
         most_bytes: int = MOST_BYTES,
         take: Callable[[bytes], None] | None = None,
-    ) -> bytes:
+    ) -> Answer:
         answer = await self._client.get(path, query, most_bytes, take)
         if answer.used_weight is not None:
             self._weight.note_used(answer.used_weight, self._clocks.wall())
@@ -191,7 +200,7 @@ class BinanceRest:
             raise self._refusal(answer, query)
         if len(answer.body) <= _LONGEST_ERROR and error_in_body(answer.body).code:
             raise self._refusal(answer, query)
-        return answer.body
+        return answer
 
     def _refusal(self, answer: Answer, query: dict[str, str]) -> ExchangeError:
         now_s = self._clocks.wall()
@@ -232,6 +241,17 @@ def error_in_body(body: bytes) -> WireError:
         return _error_decoder.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError):  # ValueError: invalid UTF-8
         return WireError()
+
+
+def _decoded(answer: Answer, market: str, limit: int) -> DepthSnapshot:
+    """Return the book in `answer` to a request for `limit` levels; raise `MalformedMessage`."""
+    if answer.known is None:
+        return decode_spot_snapshot(answer.body, market, limit)
+    if NOWHERE in answer.known:
+        return replace(decode_spot_snapshot(answer.body, market, limit), horizon=None)
+    known_from, known_to = (None if end == NO_END else end for end in answer.known)
+    declared = Horizon.of_texts(known_from, known_to)
+    return decode_spot_snapshot(answer.body, market, limit, declared)
 
 
 def _has_no_book(body: bytes) -> bool:

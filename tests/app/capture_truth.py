@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from orderbook_desktop.core.horizon import Horizon
 from tests.exchange.local.true_book import TrueBook, capture_messages
 
 Best = tuple[Decimal, Decimal, Decimal, Decimal]
@@ -26,6 +27,11 @@ class Truth:
     @property
     def last_id(self) -> int:
         return max(self.diffs)
+
+    @property
+    def horizon(self) -> Horizon:
+        """How deep the capture is known: to the last levels of its snapshot."""
+        return Horizon.of_texts(self.snapshot["bids"][-1][0], self.snapshot["asks"][-1][0])
 
     def books(self) -> TruthWalk:
         return TruthWalk(TrueBook(self.snapshot), list(self.diffs.values()))

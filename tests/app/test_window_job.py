@@ -66,7 +66,10 @@ async def test_the_window_shows_the_true_book(
                 ):
                     await asyncio.sleep(0.05)
             assert desk.source.look().status.source is kind
-            assert shown(desk.source.look().book) == (true_book.bids, true_book.asks)
+            book = desk.source.look().book
+            assert shown(book) == (true_book.bids, true_book.asks)
+            if kind is SourceKind.DIRECT:
+                assert book.horizon == truth.horizon
             window.bridge.look()
             bid, _, ask, _ = true_book.best
             assert f"best bid {bid:,.2f}, best ask {ask:,.2f}" in ladder_of(window).summary()

@@ -75,6 +75,57 @@ def test_a_side_with_fewer_levels_than_were_asked_for_has_no_end() -> None:
     assert decode_snapshot(payload, "X").horizon is None
 
 
+def _sides(bids: int, asks: int) -> bytes:
+    return snapshot_payload(
+        [(f"{5_000 - at}", "1") for at in range(bids)],
+        [(f"{6_000 + at}", "1") for at in range(asks)],
+    )
+
+
+@pytest.mark.parametrize("count", [500, 1_000])
+def test_an_answer_that_a_server_has_cut_is_known_to_its_last_levels(count: int) -> None:
+    cut = Horizon.of_texts(f"{5_001 - count}", f"{5_999 + count}")
+    assert decode_spot_snapshot(_sides(count, count), "X", 5_000).horizon == cut
+    for bids, asks in ((count, count - 1), (count + 1, count + 1), (count, 0)):
+        assert decode_spot_snapshot(_sides(bids, asks), "X", 5_000).horizon == Horizon()
+    # A server that says that there are no more is believed.
+    whole = Horizon.of_texts(None, None)
+    assert decode_spot_snapshot(_sides(count, count), "X", 5_000, whole).horizon == Horizon()
+
+
+def test_an_answer_is_known_no_deeper_than_the_server_says() -> None:
+    payload = snapshot_payload(BIDS, ASKS)
+    for declared in (("9.4", "9.6"), ("9.35", None), (None, "9.65"), ("0.1", "900"), (None, None)):
+        ends = Horizon.of_texts(*declared)
+        horizon = decode_spot_snapshot(payload, "X", 9, ends).horizon
+        assert horizon == ends
+        at_most = decode_spot_snapshot(payload, "X", 2, ends).horizon
+        assert at_most is not None
+        for units in range(900_000_000, 1_000_000_000, 5_000_000):
+            for is_ask in (False, True):
+                known = [one.knows(units, is_ask=is_ask) for one in (at_most, ends)]
+                own = Horizon(930_000_000, 970_000_000).knows(units, is_ask=is_ask)
+                assert known[0] == (known[1] and own)
+
+
+@given(
+    st.lists(
+        st.tuples(st.none() | st.integers(1, 99), st.none() | st.integers(1, 99)),
+        min_size=2,
+        max_size=2,
+    )
+)
+def test_within_two_horizons_a_price_is_known_in_both(
+    ends: list[tuple[int | None, int | None]],
+) -> None:
+    ours, theirs = Horizon(*ends[0], exponent=1), Horizon(*ends[1], exponent=2)
+    both = ours.within(theirs)
+    for units in range(1_000):
+        for is_ask in (False, True):
+            known = [one.at(2).knows(units, is_ask=is_ask) for one in (ours, theirs)]
+            assert both.at(2).knows(units, is_ask=is_ask) == all(known)
+
+
 @pytest.mark.parametrize("price", ["0.000000001234", "12345678901.2345678", "93000000000"])
 def test_ends_are_exact_in_every_market(price: str) -> None:
     snapshot = decode_spot_snapshot(snapshot_payload([(price, "1")], []), "X")

@@ -13,6 +13,7 @@ from email.utils import formatdate
 import pytest
 from aiohttp import web
 
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.exchange.errors import (
     NoBook,
     Paced,
@@ -22,6 +23,7 @@ from orderbook_desktop.exchange.errors import (
     UnknownSymbol,
     Unreachable,
 )
+from orderbook_desktop.exchange.http import KNOWN_FROM, KNOWN_TO
 from orderbook_desktop.exchange.local import Fault, FaultKind, LocalExchange, SyntheticSource
 from orderbook_desktop.exchange.rest import BinanceRest, RestClocks
 
@@ -100,6 +102,34 @@ async def test_a_snapshot_of_five_thousand_levels() -> None:
     assert snapshot.market == BTC
     assert snapshot.last_update_id > 0
     assert 1_000 < len(snapshot.bids) <= 5_000
+
+
+@pytest.mark.parametrize(
+    ("ends", "known"),
+    [
+        (("0.5", "1.5"), Horizon.of_texts("0.5", "1.5")),
+        (("0.5", "none"), Horizon.of_texts("0.5", None)),
+        (("none", "none"), Horizon()),
+        (("unknown", "unknown"), None),
+        # As Binance: no such header.
+        (("", ""), Horizon()),
+    ],
+)
+async def test_a_server_says_how_deep_it_knows_its_book(
+    ends: tuple[str, str], known: Horizon | None
+) -> None:
+    headers = dict(zip((KNOWN_FROM, KNOWN_TO), ends, strict=True))
+    async with odd_server(200, BOOK, headers) as odd, rest_of(odd.url) as rest:
+        assert (await rest.snapshot(BTC)).horizon == known
+
+
+@pytest.mark.parametrize("end", ["x", "1e5", "-1", "none,1"])
+@pytest.mark.expects_log("no snapshot of BTCUSDT")
+async def test_an_end_that_is_no_price_is_no_answer(end: str) -> None:
+    headers = {KNOWN_FROM: end, KNOWN_TO: "none"}
+    async with odd_server(200, BOOK, headers) as odd, rest_of(odd.url) as rest:
+        with pytest.raises(UnexpectedAnswer):
+            await rest.snapshot(BTC)
 
 
 async def test_the_request_is_the_documented_one() -> None:

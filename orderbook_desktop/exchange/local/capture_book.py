@@ -1,5 +1,8 @@
 """The book of one market of a capture: its snapshot and all diffs played since.
 
+A capture does not say how deep the true book was beyond the last levels of its snapshot, nor how
+many levels were asked for. So the book is known to these two prices, also at the end of the play.
+
 It is deliberately simple (dicts of `Decimal`) and independent of the program's own book: tests
 compare the program with it.
 """
@@ -25,6 +28,7 @@ _DIFFS_REMEMBERED: Final = 2_000
 _OLDER_BY_DIFFS: Final = 50
 
 _Side = dict[Decimal, TextLevel]
+_Edges = tuple[str | None, str | None]
 
 
 class CaptureBook:
@@ -45,6 +49,8 @@ class CaptureBook:
         self._broken = True
         self._bids: _Side = {}
         self._asks: _Side = {}
+        # See `LocalBook.known`.
+        self._edges: _Edges | None = None
         self._recent: deque[Diff] = deque(maxlen=_DIFFS_REMEMBERED)
         self._applied = 0
         self._older: tuple[int, _Side, _Side] | None = None
@@ -68,6 +74,11 @@ class CaptureBook:
             return
         self._bids, self._asks = {}, {}
         self._set(snapshot.bids, snapshot.asks)
+        # At least one level was asked for, so a side without any has no end.
+        self._edges = (
+            self._bids[min(self._bids)][0] if self._bids else None,
+            self._asks[max(self._asks)][0] if self._asks else None,
+        )
         self.last_update_id, self._last_ms = snapshot.last_update_id, 0
         self.known, self._broken = True, False
         for diff in later:
@@ -98,12 +109,12 @@ class CaptureBook:
 
     def view(self) -> LocalBook:
         """Return the book as it is now."""
-        return _view(self.last_update_id, self._bids, self._asks)
+        return self._view(self.last_update_id, self._bids, self._asks)
 
     def older_view(self) -> LocalBook | None:
         """Return the book of 50 to 100 diffs ago, or the first one."""
         older = self._older or self._newer
-        return _view(*older) if older else None
+        return self._view(*older) if older else None
 
     def _take(self, diff: Diff) -> None:
         known = self.last_update_id, self._last_ms
@@ -144,10 +155,10 @@ class CaptureBook:
     def _copy(self) -> tuple[int, _Side, _Side]:
         return self.last_update_id, self._bids.copy(), self._asks.copy()
 
-
-def _view(last_update_id: int, bids: _Side, asks: _Side) -> LocalBook:
-    return LocalBook(
-        last_update_id,
-        [bids[price] for price in sorted(bids, reverse=True)],
-        [asks[price] for price in sorted(asks)],
-    )
+    def _view(self, last_update_id: int, bids: _Side, asks: _Side) -> LocalBook:
+        return LocalBook(
+            last_update_id,
+            [bids[price] for price in sorted(bids, reverse=True)],
+            [asks[price] for price in sorted(asks)],
+            self._edges,
+        )

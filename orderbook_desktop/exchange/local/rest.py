@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, field
 
+from orderbook_desktop.exchange.http import KNOWN_FROM, KNOWN_TO
 from orderbook_desktop.exchange.local.faults import Fault, FaultBoard, FaultKind
 from orderbook_desktop.exchange.local.source import Listing, MarketSource
 
@@ -90,7 +91,8 @@ class RestApi:
         book = await self._source.book(market)
         if fault and fault.kind is FaultKind.STALE:
             book = self._source.older_book(market) or book
-        return Answer(book.as_json(limit))
+        known_from, known_to = book.known_texts
+        return Answer(book.as_json(limit), headers={KNOWN_FROM: known_from, KNOWN_TO: known_to})
 
     def _exchange_info(self, query: dict[str, str]) -> Answer:
         asked = self._asked(query)

@@ -8,15 +8,23 @@ from typing import NamedTuple, Protocol
 import msgspec
 from msgspec import Struct
 
+from orderbook_desktop.exchange.http import NO_END, NOWHERE
+
 TextLevel = tuple[str, str]
 
 
 class LocalBook(NamedTuple):
-    """A whole book as decimal text: (price, quantity), best first on both sides."""
+    """A book as decimal text: (price, quantity), best first on both sides.
+
+    `known` are the lowest price of its known bids and the highest of its known asks; an end of None
+    is no end. Beyond them the book has only the levels that changed. If `known` itself is None, it
+    has only such levels.
+    """
 
     last_update_id: int
     bids: list[TextLevel]
     asks: list[TextLevel]
+    known: tuple[str | None, str | None] | None = (None, None)
 
     def as_json(self, limit: int | None = None) -> bytes:
         """Return the body of `GET /api/v3/depth` with the best `limit` levels of each side."""
@@ -27,6 +35,14 @@ class LocalBook(NamedTuple):
                 "asks": self.asks[:limit],
             }
         )
+
+    @property
+    def known_texts(self) -> tuple[str, str]:
+        """Both ends of `known` as the headers of an answer have them."""
+        if self.known is None:
+            return NOWHERE, NOWHERE
+        lowest, highest = self.known
+        return lowest or NO_END, highest or NO_END
 
 
 class Listing(Struct, frozen=True):

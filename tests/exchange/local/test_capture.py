@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection
 
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.exchange.local import (
     CaptureSource,
     CaptureUnreadable,
@@ -21,6 +22,7 @@ from orderbook_desktop.exchange.local import (
     write_capture,
 )
 from orderbook_desktop.exchange.local.capture import listing_of
+from orderbook_desktop.exchange.rest import BinanceRest
 from orderbook_desktop.formats.capture_reader import MarketSurvey
 
 from .client import get_json, next_diff, next_json, streams, until_closed
@@ -53,6 +55,31 @@ async def test_combined_frames_are_played_byte_for_byte(capture: Path) -> None:
     ):
         assert await _receive(websocket, len(frames)) == frames
         await exchange.finished()
+
+
+async def test_a_played_book_is_known_to_its_snapshot_s_last_levels(capture: Path) -> None:
+    """At its end, too, where levels beyond have changed; and if more levels are asked for."""
+    snapshot = next(
+        json.loads(text) for _, text in capture_messages(capture) if b'"lastUpdateId"' in text
+    )
+    first, last = snapshot["bids"][-1][0], snapshot["asks"][-1][0]
+    async with (
+        LocalExchange(CaptureSource(capture, speed=1000)) as exchange,
+        streams(exchange, _ALL),
+    ):
+        await exchange.finished()
+        rest = BinanceRest(exchange.rest_url)
+        try:
+            books = [await rest.snapshot("BTCUSDT", limit) for limit in (5000, 100)]
+        finally:
+            await rest.close()
+    whole, best = books
+    assert whole.last_update_id > snapshot["lastUpdateId"]
+    assert whole.horizon == Horizon.of_texts(first, last)
+    # The answer's own last levels are nearer.
+    assert best.horizon == Horizon.of_texts(
+        *(f"{units:.8f}" for units in (min(best.bids)[0], max(best.asks)[0]))
+    )
 
 
 async def test_raw_payloads_are_played_byte_for_byte(capture: Path) -> None:

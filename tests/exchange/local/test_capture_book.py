@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orderbook_desktop.exchange.http import NO_END, NOWHERE
 from orderbook_desktop.exchange.local.capture_book import CaptureBook
 from orderbook_desktop.formats.capture_lines import Diff, Snapshot
 
@@ -36,6 +37,34 @@ def test_levels_are_the_same_however_they_are_spelt_and_zero_removes_them() -> N
     book.apply(_diff(2, 2, "9.0", "7.0"))
     book.apply(_diff(3, 3, "8.000", "0.0"))
     assert book.view().bids == [("9.0", "7.0")]
+
+
+def test_the_book_is_known_to_the_last_levels_of_its_snapshot_also_later() -> None:
+    book = CaptureBook("M")
+    book.load(Snapshot(1, [("9", "5"), ("7.00", "5"), ("8", "5")], [("10", "5"), ("12", "5")]))
+    book.apply(Diff(2, 2, 0, [("3", "1"), ("7", "0"), ("8.5", "1")], [("11", "1"), ("40", "1")]))
+    view = book.view()
+    assert (view.known, view.known_texts) == (("7.00", "12"), ("7.00", "12"))
+    # Levels beyond that have changed are known, one by one.
+    assert [price for price, _ in view.bids] == ["9", "8.5", "8", "3"]
+    assert [price for price, _ in view.asks] == ["10", "11", "12", "40"]
+    older = book.older_view()
+    assert older is not None
+    assert older.known == view.known
+
+
+def test_a_side_of_the_snapshot_without_levels_has_no_end() -> None:
+    book = CaptureBook("M")
+    book.load(Snapshot(1, [], [("10", "5")]))
+    assert book.view().known_texts == (NO_END, "10")
+
+
+def test_of_a_book_without_a_snapshot_nothing_is_known_as_whole() -> None:
+    book = CaptureBook("M", without_snapshot=True)
+    book.apply(_diff(1, 1, "9.0"))
+    book.apply(_diff(2, 2, "1.0"))
+    assert book.view().known_texts == (NOWHERE, NOWHERE)
+    assert _prices(book) == ["9.0", "1.0"]
 
 
 def test_old_diffs_change_nothing() -> None:
