@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
@@ -144,12 +145,19 @@ class Desk(Protocol):
 
     @property
     def recording(self) -> RecordingStatus:
-        """The recording of the symbol on screen."""
+        """The recording of the symbol on screen, with its gaps."""
         ...
 
     @property
     def recordings(self) -> Sequence[RecordingStatus]:
         """All recordings: the kept ones in the order of their start, then that on screen."""
+        ...
+
+    def recorded_gaps(self, symbol: str) -> RecordedGaps | None:
+        """Return the gaps of the recording of `symbol`; None while they are not known.
+
+        They are kept up to date while this is called every few seconds.
+        """
         ...
 
     @property

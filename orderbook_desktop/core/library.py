@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 
@@ -47,6 +48,10 @@ class BookLibrary(Protocol):
     @property
     def demo(self) -> bool:
         """Whether all this is the made-up market of the demo."""
+        ...
+
+    def recorded_gaps(self, info: SymbolInfo) -> RecordedGaps | None:
+        """Return the gaps of the symbol's recording; None while they are not known."""
         ...
 
     def find(self, typed: str) -> SymbolInfo:

@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.streams import Stream
 
 
@@ -53,7 +54,8 @@ class RecordingCounts(Struct):
 
     `events` and `payload_bytes` count the events that the database acknowledged, `repeated` those
     of them that were stored already, and `dropped` those that did not fit into memory. `books`
-    counts the books that segments began with. `gaps` counts the ends of segments that no person
+    counts the books that segments began with, and `first_id` is the update id of the first of them.
+    `gaps` counts the ends of segments that no person
     asked for, and the losses between segments. `last_gap` is the cause of the last one, at
     `last_gap_ms` (ms since the epoch). An end without a loss is no gap: either the next book has no
     newer ids, or the recording ends there for the reason `ended_by` and no event was stored after
@@ -66,6 +68,7 @@ class RecordingCounts(Struct):
 
     events: int = 0
     books: int = 0
+    first_id: int = 0
     payload_bytes: int = 0
     repeated: int = 0
     dropped: int = 0
@@ -93,7 +96,8 @@ class RecordingStatus(Struct, frozen=True):
     are not acknowledged by the database yet. `rate` is in events a second. `lag_ms` is how long an
     event took from its arrival until it was stored, or how long the oldest one waits already; None
     before the first. `since_ms` is when it was started (ms since the epoch; 0: it is not).
-    `problem` is a sentence, or empty while all is well.
+    `problem` is a sentence, or empty while all is well. `gaps` are those of the whole recording,
+    also of earlier sessions; None while they are not known, or where nobody asked for them.
     """
 
     symbol: str
@@ -106,6 +110,7 @@ class RecordingStatus(Struct, frozen=True):
     lag_ms: int | None = None
     since_ms: int = 0
     problem: str = ""
+    gaps: RecordedGaps | None = None
 
     def __hash__(self) -> int:
         # The counts are not part of it: they can change.

@@ -12,10 +12,11 @@ from msgspec.structs import replace
 from orderbook_desktop.core.desk import NextAttempt, Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.library import unlisted
+from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.sources import BookSource
 from orderbook_desktop.core.status import SourceKind
-from orderbook_desktop.core.symbols import SymbolInfo
+from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 from orderbook_desktop.desk.followed_market import FollowedMarket
 from orderbook_desktop.desk.notices import DeskWatch, NoticeBoard
 from orderbook_desktop.desk.program import Program
@@ -106,9 +107,14 @@ class LiveDesk:
 
     @property
     def recording(self) -> RecordingStatus:
-        """The recording of the symbol on screen."""
-        recording = replace(self._market.recording, symbol=self._symbol.symbol)
+        """The recording of the symbol on screen, with its gaps."""
+        symbol = self._symbol.symbol
+        recording = replace(self._market.recording, symbol=symbol, gaps=self.recorded_gaps(symbol))
         return self.program.recordings.measured(recording)
+
+    def recorded_gaps(self, symbol: str) -> RecordedGaps | None:
+        """Return the gaps of the recording of `symbol` (see `Desk`)."""
+        return self.program.gaps_of(split_symbol(symbol)[1])
 
     @property
     def recordings(self) -> Sequence[RecordingStatus]:

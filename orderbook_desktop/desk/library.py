@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from orderbook_desktop.core.library import LentBook, find_symbol
+from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.status import SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.desk.desk import LiveDesk
@@ -16,7 +17,8 @@ class Library:
     """A `BookLibrary`. `follow` returns the lent book of a symbol.
 
     The other callables are called each time: they return the symbols on offer, the symbol to
-    begin with, and whether the market is the made-up market of the demo.
+    begin with, the gaps of a market's recording, and whether the market is the made-up market of
+    the demo.
     """
 
     def __init__(
@@ -25,11 +27,13 @@ class Library:
         *,
         symbols: Callable[[], Sequence[SymbolInfo]],
         default_symbol: Callable[[], str],
+        gaps: Callable[[str], RecordedGaps | None],
         demo: Callable[[], bool] = lambda: False,
     ) -> None:
         self._follow = follow
         self._symbols = symbols
         self._default_symbol = default_symbol
+        self._gaps = gaps
         self._demo = demo
 
     @property
@@ -47,6 +51,10 @@ class Library:
         """Whether the market is the made-up market of the demo."""
         return self._demo()
 
+    def recorded_gaps(self, info: SymbolInfo) -> RecordedGaps | None:
+        """Return the gaps of the symbol's recording; None while they are not known."""
+        return self._gaps(info.market)
+
     def find(self, typed: str) -> SymbolInfo:
         """Return the symbol on offer that `typed` names; raises `NotOffered`."""
         return find_symbol(self.symbols, typed, self.default_symbol)
@@ -62,6 +70,7 @@ def library_of_desk(desk: LiveDesk) -> Library:
         lambda symbol: desk.program.follow(symbol, lambda: desk.source_kind),
         symbols=lambda: desk.symbols,
         default_symbol=lambda: desk.symbol.symbol,
+        gaps=desk.program.gaps_of,
         demo=lambda: desk.demo,
     )
 
@@ -77,4 +86,9 @@ def library_of_engine(
         lease.session.start()
         return lease
 
-    return Library(follow, symbols=lambda: offer.symbols, default_symbol=lambda: default_symbol)
+    return Library(
+        follow,
+        symbols=lambda: offer.symbols,
+        default_symbol=lambda: default_symbol,
+        gaps=engine.gaps.gaps_of,
+    )

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.desk.demo_exchange import DemoExchange
 from orderbook_desktop.desk.followed_market import FollowedMarket
@@ -145,6 +146,10 @@ class Program:
         if self._started:
             market.start()
         return market
+
+    def gaps_of(self, market: str) -> RecordedGaps | None:
+        """Return the gaps of a market's recording by the present engine; None: not known yet."""
+        return self.engine.gaps.gaps_of(market)
 
     def change(self) -> None:
         """Note a change, so that all windows read the program's state again."""

@@ -18,6 +18,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
 from orderbook_desktop.engine.disk_watch import DiskWatch
+from orderbook_desktop.engine.gap_reader import GapReader
 from orderbook_desktop.engine.market_session import MarketLease, MarketSession, SessionParts
 from orderbook_desktop.engine.recording_keeper import RecordingKeeper
 from orderbook_desktop.engine.settings import ENGINE_TIMES, EngineSettings, EngineTimes
@@ -74,6 +75,7 @@ class Engine:
         self.jobs = Jobs(failed)
         self.keeper = self._new_keeper()
         self.disk_watch = self._new_disk_watch()
+        self.gaps = GapReader(self.database, lambda market: self.recorder.sink(market).counts)
         self._steady_disk = SteadyDisk()
         self._pause_detail: str | None = None
         self._server_error: KnownError | None = None
@@ -134,6 +136,7 @@ class Engine:
         self.jobs.start(self._witness_taker.run(self._sessions.values), "witnesses")
         self.jobs.start(self.disk_watch.run(), "watch over the disk")
         self.jobs.start(self.keeper.run(), "retention")
+        self.jobs.start(self.gaps.run(), "gaps")
         await self.recorder.start()
         self._archiving = self.jobs.start(self.archiver.run(), "archive")
 

@@ -1,13 +1,32 @@
-"""Small widgets that several panels use, and the base class of all dialogs."""
+"""Small parts that several panels use, and the base classes of all dialogs and their tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from PySide6.QtCore import QSize, Qt
-from PySide6.QtWidgets import QDialog, QLabel, QPushButton, QWidget
+from PySide6.QtCore import (
+    QAbstractTableModel,
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    QSize,
+    Qt,
+)
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QDialog,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QTableView,
+    QWidget,
+)
 
+ModelIndex = QModelIndex | QPersistentModelIndex
+NO_PARENT: Final = QModelIndex()
+_RIGHT: Final = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+_LEFT: Final = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 # About the size of a window's frame.
 _FRAME: Final = QSize(8, 40)
 
@@ -21,6 +40,54 @@ class Dialog(QDialog):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.addActions(parent.window().actions())
+
+
+class ColumnModel(QAbstractTableModel):
+    """A table's model with fixed columns: `headings`, each with whether it is of numbers."""
+
+    def __init__(self, headings: Iterable[tuple[str, bool]], parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._headings = list(headings)
+
+    def columnCount(self, parent: ModelIndex = NO_PARENT) -> int:  # noqa: N802 (Qt's name)
+        """Return the number of columns."""
+        return 0 if parent.isValid() else len(self._headings)
+
+    def headerData(  # noqa: N802 (Qt's name)
+        self,
+        section: int,
+        orientation: Qt.Orientation,
+        role: int = Qt.ItemDataRole.DisplayRole,
+    ) -> object:
+        """Return a heading, or its alignment, which is that of its column."""
+        if orientation is not Qt.Orientation.Horizontal:
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return self._headings[section][0]
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return self.alignment(section)
+        return None
+
+    def alignment(self, column: int) -> Qt.AlignmentFlag:
+        """Return the alignment of a column's cells."""
+        return _RIGHT if self._headings[column][1] else _LEFT
+
+
+def set_up_rows(table: QTableView) -> None:
+    """Let whole rows of `table` be selected, and give them one height, by its font.
+
+    With one height for all, thousands of rows cost nothing.
+    """
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+    table.setTabKeyNavigation(False)
+    table.setShowGrid(False)
+    table.setWordWrap(False)
+    rows = table.verticalHeader()
+    rows.hide()
+    rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+    rows.setDefaultSectionSize(table.fontMetrics().height() + 10)
+    table.horizontalHeader().setHighlightSections(False)
 
 
 def text_label(parent: QWidget, name: str = "") -> QLabel:

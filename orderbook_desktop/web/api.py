@@ -78,6 +78,12 @@ class FollowedSymbol(BaseModel):
     ageMs: int | None = Field(description="How old the book is; null before the first.")  # noqa: N815
     lastUpdateId: int  # noqa: N815
     viewers: int
+    gaps: int | None = Field(
+        description="How many gaps its recording has, of all causes; null while not known."
+    )
+    sessionGaps: int | None = Field(  # noqa: N815
+        description="How many of them began in this session of the program."
+    )
 
 
 class StatusAnswer(BaseModel):
@@ -204,7 +210,7 @@ async def _follow_default(hub: Hub) -> None:
 
 
 def _followed(channel: Channel, viewers: int) -> FollowedSymbol:
-    badge = channel.badge()
+    badge, gaps = channel.badge(), channel.moment.gaps
     return FollowedSymbol(
         symbol=channel.info.symbol,
         source=channel.source,
@@ -213,4 +219,6 @@ def _followed(channel: Channel, viewers: int) -> FollowedSymbol:
         ageMs=badge.age_ms,
         lastUpdateId=channel.moment.image.last_update_id,
         viewers=viewers,
+        gaps=None if gaps is None else len(gaps.gaps),
+        sessionGaps=None if gaps is None else gaps.in_session,
     )

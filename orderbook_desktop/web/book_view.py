@@ -38,6 +38,7 @@ from orderbook_desktop.core.number_format import (
     percent_text,
     step_text,
 )
+from orderbook_desktop.core.recorded_gaps import gaps_text
 from orderbook_desktop.core.status import Badge, FeedState
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import MAX_EXPONENT, Scale, rounded_units, split_decimal
@@ -79,7 +80,8 @@ class BookView(Struct, frozen=True):
 
     `asks` and `bids` begin with the highest price, in reading order. `imbalance` is the bids'
     share of the quantity in the rows, 0 to 50; None if the rows are empty, or not known whole.
-    `step` is the grouping step as decimal text. `page.js` uses `step`, `tick` and the `…_places`.
+    `step` is the grouping step as decimal text. `gaps` says how many gaps its recording has.
+    `page.js` uses `step`, `tick` and the `…_places`.
     """
 
     symbol: str
@@ -102,6 +104,7 @@ class BookView(Struct, frozen=True):
     demo: bool
     last_update_id: int
     chart: DepthPaths
+    gaps: str
 
     @property
     def state_class(self) -> str:
@@ -153,6 +156,7 @@ def view_of(
         demo=moment.demo,
         last_update_id=image.last_update_id,
         chart=depth_paths(image, market),
+        gaps=gaps_text(moment.gaps),
     )
 
 

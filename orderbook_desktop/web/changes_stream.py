@@ -111,6 +111,9 @@ class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
 
     `known_from` and `known_to` are the prices within which the book is whole (None: no end). A book
     has both, unless it is not known how deep it is known. A diff has both if one of them changed.
+
+    `gaps` is how many gaps the recording of the symbol has, `session_gaps` how many of them began
+    in this session of the program; both are absent while that is not known.
     """
 
     kind: Literal["book", "diff", "beat"]
@@ -129,6 +132,8 @@ class BookMessage(msgspec.Struct, rename="camel", omit_defaults=True):
     current: bool = True
     known_from: str | msgspec.UnsetType | None = msgspec.UNSET
     known_to: str | msgspec.UnsetType | None = msgspec.UNSET
+    gaps: int | msgspec.UnsetType = msgspec.UNSET
+    session_gaps: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChangesForm:
@@ -205,6 +210,7 @@ def _with_levels(message: BookMessage, channel: Channel, levels: BookImage | Boo
 
 def _message(channel: Channel, kind: Literal["book", "diff", "beat"]) -> BookMessage:
     moment, badge = channel.moment, channel.badge()
+    gaps = moment.gaps
     return BookMessage(
         kind=kind,
         run=channel.run,
@@ -220,6 +226,8 @@ def _message(channel: Channel, kind: Literal["book", "diff", "beat"]) -> BookMes
         asks=_NO_LEVELS,
         demo=moment.demo,
         current=moment.badge.is_current,
+        gaps=msgspec.UNSET if gaps is None else len(gaps.gaps),
+        session_gaps=msgspec.UNSET if gaps is None else gaps.in_session,
     )
 
 

@@ -28,6 +28,7 @@ from orderbook_desktop.core.errors import InexactValue
 from orderbook_desktop.core.ladder_memory import LadderMemory
 from orderbook_desktop.core.levels import EMPTY, Levels
 from orderbook_desktop.core.library import LentBook
+from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.status import Badge, FeedState, SourceKind, badge_for
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import Scale
@@ -89,6 +90,7 @@ class Moment(Struct, frozen=True):
 
     `seq` is the moment's number in its channel. `demo` is whether the market is made up. `image` is
     the book, empty while it is not known; then `shown` is the last book that was, for people.
+    `gaps` are those of the symbol's recording, None while they are not known.
     """
 
     seq: int
@@ -96,6 +98,7 @@ class Moment(Struct, frozen=True):
     shown: BookImage
     badge: Badge
     demo: bool
+    gaps: RecordedGaps | None = None
 
 
 class Channel:
@@ -112,6 +115,7 @@ class Channel:
         book: LentBook,
         now_ns: Callable[[], int],
         is_demo: Callable[[], bool] = lambda: False,
+        gaps: Callable[[], RecordedGaps | None] = lambda: None,
     ) -> None:
         self.info = info
         self.run = secrets.token_hex(4)
@@ -120,6 +124,7 @@ class Channel:
         self._book = book
         self._now_ns = now_ns
         self._is_demo = is_demo
+        self._gaps = gaps
         # How far the book can be trusted, as of the last look.
         self._status = book.look().status
         self._last_revision: tuple[Book, int] | None = None
@@ -169,11 +174,12 @@ class Channel:
         if has_moved:
             image = self._read(book)
             changes = _changes(before.image, image)
-        badge, demo = self.badge(), self._is_demo()
-        if not has_moved and demo == before.demo and _same_words(badge, before.badge):
+        badge, demo, gaps = self.badge(), self._is_demo(), self._gaps()
+        is_same = demo == before.demo and gaps is before.gaps
+        if not has_moved and is_same and _same_words(badge, before.badge):
             return False
         shown = image if look.last is None else look.last
-        self._moment = Moment(before.seq + 1, image, shown, badge, demo)
+        self._moment = Moment(before.seq + 1, image, shown, badge, demo, gaps)
         if image.horizon != before.image.horizon:
             self.horizon_since = self._moment.seq
         self._steps.append(changes)

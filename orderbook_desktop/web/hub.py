@@ -248,7 +248,12 @@ class Hub:
             if not is_pinned:
                 self._make_room()
             book = self.library.lend(info)
-            channel = Channel(info, book, self._now_ns, lambda: self.library.demo)
+            library = self.library
+            channel = Channel(
+                *(info, book, self._now_ns),
+                is_demo=lambda: library.demo,
+                gaps=lambda: library.recorded_gaps(info),
+            )
             opened = self._open[info.market] = _OpenChannel(channel, self._times, now)
         else:
             opened.refresh(now)

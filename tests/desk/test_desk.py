@@ -317,7 +317,7 @@ async def test_the_log_says_what_the_user_did(
     }
     commands = {name for name in vars(Desk) if not name.startswith("_")} - {
         *(name for name, member in vars(Desk).items() if isinstance(member, property)),
-        *("next_attempt", "dismiss", "call_on_change"),
+        *("next_attempt", "dismiss", "call_on_change", "recorded_gaps"),
     }
     assert set(given) == commands
     async with _desk(stranded) as desk:

@@ -14,6 +14,7 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.desk import NextAttempt, Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
+from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
@@ -197,6 +198,7 @@ class FakeDesk:
         self.demo = demo
         self.commands: list[tuple[str, object]] = []
         self.attempts: dict[str, NextAttempt] = {}
+        self.gaps: dict[str, RecordedGaps] = {}
         self.changed: Callable[[], None] | None = None
 
     def call_on_change(self, changed: Callable[[], None] | None) -> None:
@@ -206,6 +208,9 @@ class FakeDesk:
         """Say that the book has changed, as a real desk does."""
         if self.changed is not None:
             self.changed()
+
+    def recorded_gaps(self, symbol: str) -> RecordedGaps | None:
+        return self.gaps.get(symbol)
 
     def select_symbol(self, symbol: str) -> None:
         self.commands.append(("select_symbol", symbol))

@@ -9,9 +9,12 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
 from orderbook_desktop.core.library import NotOffered
+from orderbook_desktop.core.recorded_gaps import RecordedGaps
+from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import BookLook
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.system.steady_clock import steady_ns
 
 Pairs = Sequence[tuple[str, str]]
@@ -20,6 +23,14 @@ NOW_NS = 1_700_000_000_000_000_000
 BTC = SymbolInfo("BTC/USDT", "BTCUSDT", "BTC", "USDT", 10**6, 10**3)
 ETH = SymbolInfo("ETH/USDT", "ETHUSDT", "ETH", "USDT", 10**6, 10**4)
 SCRIPT = SymbolInfo("<SCRIPT>/USDT", "<SCRIPT>USDT", "<script>alert(1)</script>", "USDT")
+
+
+THREE_GAPS = RecordedGaps(
+    tuple(
+        Gap(1_700_000_000_000, 1_700_000_001_000, 5, 9, cause, "") for cause in list(GapCause)[:3]
+    ),
+    1,
+)
 
 
 class HandBook:
@@ -76,6 +87,10 @@ class HandLibrary:
         self.default_symbol = "BTC/USDT"
         self.demo = demo
         self.books = {info.market: HandBook(info.market) for info in self.symbols}
+        self.gaps: dict[str, RecordedGaps] = {}
+
+    def recorded_gaps(self, info: SymbolInfo) -> RecordedGaps | None:
+        return self.gaps.get(info.market)
 
     def find(self, typed: str) -> SymbolInfo:
         for info in self.symbols:

@@ -17,7 +17,7 @@ from orderbook_desktop.web.application import create_app
 from orderbook_desktop.web.hub import Hub
 from orderbook_desktop.web.options import Limits, WebOptions
 from orderbook_desktop.web.server import WebServer
-from tests.web.hand_library import HandLibrary
+from tests.web.hand_library import THREE_GAPS, HandLibrary
 from tests.web.reader import watching
 
 
@@ -191,6 +191,18 @@ async def test_status_lists_the_default_symbol_without_viewers(
         FeedState.SYNCED,
     )
     assert (only.viewers, status.viewers) == (0, 0)
+
+
+async def test_status_has_the_gaps_of_each_recording(
+    client: httpx.AsyncClient, library: HandLibrary
+) -> None:
+    status = StatusAnswer.model_validate(await _json(client, "/api/status"))
+    assert (status.symbols[0].gaps, status.symbols[0].sessionGaps) == (None, None)
+    library.gaps["BTCUSDT"] = THREE_GAPS
+    gaps: tuple[int | None, int | None] = None, None
+    while gaps != (3, 1):
+        status = StatusAnswer.model_validate(await _json(client, "/api/status"))
+        gaps = status.symbols[0].gaps, status.symbols[0].sessionGaps
 
 
 async def test_status_lists_pinned_symbols_without_viewers(

@@ -14,7 +14,7 @@ from orderbook_desktop.core.status import STALE_AFTER_MS, FeedState, FeedStatus,
 from orderbook_desktop.web.changes_stream import ChangesForm
 from orderbook_desktop.web.channel import Channel, WaitingRoom
 from orderbook_desktop.web.frames import Frame
-from tests.web.hand_library import BTC, NOW_NS, HandBook, HandLibrary
+from tests.web.hand_library import BTC, NOW_NS, THREE_GAPS, HandBook, HandLibrary
 
 
 class Clock:
@@ -44,6 +44,21 @@ async def test_a_channel_begins_with_the_present_book(channel: Channel) -> None:
     assert channel.known
     assert channel.moment.badge.state is FeedState.SYNCED
     assert len(channel.moment.image.bids.prices) == 3
+
+
+async def test_the_number_of_gaps_is_told_as_soon_as_it_changes(
+    library: HandLibrary, clock: Clock
+) -> None:
+    def told() -> tuple[object, object]:
+        message = _message(counting, None)
+        return message.get("gaps"), message.get("sessionGaps")
+
+    counting = Channel(BTC, library.lend(BTC), clock, gaps=lambda: library.recorded_gaps(BTC))
+    assert told() == (None, None)
+    library.gaps["BTCUSDT"] = THREE_GAPS
+    assert counting.look()
+    assert told() == (3, 1)
+    assert not counting.look()
 
 
 async def test_badge_and_source_belong_to_the_book_of_the_same_look(

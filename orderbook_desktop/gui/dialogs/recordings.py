@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from msgspec.structs import replace
 from PySide6.QtCore import (
     QEvent,
     QItemSelection,
@@ -43,7 +44,7 @@ from orderbook_desktop.gui.dialogs.recordings_model import (
     SortedRecordings,
     state_text,
 )
-from orderbook_desktop.gui.parts import Dialog, push_button, size_on_screen, text_label
+from orderbook_desktop.gui.parts import Dialog, push_button, set_up_rows, size_on_screen, text_label
 from orderbook_desktop.gui.symbol_box import SymbolBox
 from orderbook_desktop.gui.theme import Theme, text_scale
 
@@ -61,7 +62,10 @@ _REMOVE: Final = Action(
     "in the list of recordings: remove; what has been recorded stays",
     ("Del",),
 )
-TABLE_ACTIONS: Final = (_TOGGLE, _SHOW, _REMOVE)
+_GAPS: Final = Action(
+    "Recordings: gaps", "in the list of recordings: the gaps of the recording", ("G",)
+)
+TABLE_ACTIONS: Final = (_TOGGLE, _SHOW, _REMOVE, _GAPS)
 _LOOK_MS: Final = 500
 _WIDEST: Final = (
     "1000SATS/FDUSD · on screen",
@@ -102,23 +106,20 @@ class RecordingTable(QTableView):
         shown(): Enter or a double click: the person wants to see the selected symbol.
         removed(): the Delete key: the person wants to remove the selected recordings.
         toggled(): the space bar: the person wants to start or stop the selected recordings.
+        gaps_wanted(): the letter G: the person wants to see the gaps of the selected recording.
     """
 
     shown = Signal()
     removed = Signal()
     toggled = Signal()
+    gaps_wanted = Signal()
 
     def __init__(self, model: SortedRecordings, parent: QWidget) -> None:
         super().__init__(parent)
         self.setModel(model)
         self.setItemDelegate(_RowDelegate(self))
         self.setAccessibleName("Recordings")
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.setTabKeyNavigation(False)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
         self.setSortingEnabled(True)
         self.sortByColumn(STATE_COLUMN, Qt.SortOrder.AscendingOrder)
         self.doubleClicked.connect(lambda _index: self.shown.emit())
@@ -127,6 +128,7 @@ class RecordingTable(QTableView):
                 _TOGGLE: (self.toggled.emit,),
                 _SHOW: (self.shown.emit,),
                 _REMOVE: (self.removed.emit,),
+                _GAPS: (self.gaps_wanted.emit,),
             }
         )
         self._measure()
@@ -161,12 +163,8 @@ class RecordingTable(QTableView):
 
     def _measure(self) -> None:
         """Give the columns widths that don't depend on their content."""
-        rows, columns = self.verticalHeader(), self.horizontalHeader()
-        metrics = self.fontMetrics()
-        rows.hide()
-        rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        rows.setDefaultSectionSize(metrics.height() + 10)
-        columns.setHighlightSections(False)
+        set_up_rows(self)
+        columns, metrics = self.horizontalHeader(), self.fontMetrics()
         for column, widest in enumerate(_WIDEST):
             columns.resizeSection(column, metrics.horizontalAdvance(widest) + 26)
         self._state_width = columns.sectionSize(STATE_COLUMN)
@@ -183,9 +181,11 @@ class RecordingManager(Dialog):
 
     Signals:
         commanded(): a command was given; look at the desk at once.
+        gaps_wanted(str): the person wants to see the gaps of the recording of this symbol.
     """
 
     commanded = Signal()
+    gaps_wanted = Signal(str)
 
     def __init__(self, desk: Desk, theme: Theme, parent: QWidget) -> None:
         super().__init__(parent)
@@ -209,6 +209,7 @@ class RecordingManager(Dialog):
         self.stop_button = push_button(self, "S&top", self._stop)
         self.remove_button = push_button(self, "&Remove", self._remove)
         self.show_button = push_button(self, "S&how", self._show)
+        self.gaps_button = push_button(self, "&Gaps…", self._show_gaps)
         self.close_button = push_button(self, "Close", self.reject)
         self._timer = QTimer(self, interval=_LOOK_MS)
         self._lay_out()
@@ -216,7 +217,10 @@ class RecordingManager(Dialog):
 
     def look(self) -> None:
         """Show the present state of the recordings."""
-        recordings = self._desk.recordings
+        recordings = [
+            replace(recording, gaps=self._desk.recorded_gaps(recording.symbol))
+            for recording in self._desk.recordings
+        ]
         self.symbol_box.set_symbols(self._desk.symbols, self._desk.recents)
         self.model.show_recordings(recordings)
         self._middle.setCurrentWidget(self.table if recordings else self.empty)
@@ -253,6 +257,7 @@ class RecordingManager(Dialog):
         self.table.shown.connect(self._show)
         self.table.removed.connect(self._remove)
         self.table.toggled.connect(self._toggle)
+        self.table.gaps_wanted.connect(self._show_gaps)
         self.table.selectionModel().selectionChanged.connect(self._selection_changed)
         self._timer.timeout.connect(self.look)
 
@@ -269,6 +274,7 @@ class RecordingManager(Dialog):
         self.stop_button.setEnabled(any(recording.wanted for recording in selected))
         self.remove_button.setEnabled(any(recording.kept for recording in selected))
         self.show_button.setEnabled(len(selected) == 1)
+        self.gaps_button.setEnabled(len(selected) == 1)
 
     def _add(self, symbol: str) -> None:
         self.symbol_box.set_current("")
@@ -323,6 +329,11 @@ class RecordingManager(Dialog):
         if len(self.selected) == 1:
             self._command(self._desk.select_symbol, [self.selected[0].symbol])
 
+    def _show_gaps(self) -> None:
+        if len(self.selected) == 1:
+            self._leave_field()
+            self.gaps_wanted.emit(self.selected[0].symbol)
+
     def _command(self, command: Callable[[str], None], symbols: Sequence[str]) -> None:
         for symbol in symbols:
             command(symbol)
@@ -337,13 +348,11 @@ class RecordingManager(Dialog):
     def _lay_out(self) -> None:
         self._middle.addWidget(self.table)
         self._middle.addWidget(self.empty)
-        for button in (
-            self.start_button,
-            self.stop_button,
-            self.remove_button,
-            self.show_button,
-            self.close_button,
-        ):
+        of_rows = (
+            *(self.start_button, self.stop_button, self.remove_button),
+            *(self.show_button, self.gaps_button),
+        )
+        for button in (*of_rows, self.close_button):
             # Enter belongs to the table, not to a default button.
             button.setAutoDefault(False)
         self.remove_button.setToolTip("Remove from this list; what has been recorded stays")
@@ -352,7 +361,8 @@ class RecordingManager(Dialog):
         self.symbol_box.setMinimumWidth(240)
         top.addWidget(self.symbol_box, 1)
         top.addStretch(2)
-        for button in (self.start_button, self.stop_button, self.remove_button, self.show_button):
+        self.gaps_button.setToolTip("When and why its recording has gaps")
+        for button in of_rows:
             bottom.addWidget(button)
         bottom.addStretch(1)
         bottom.addWidget(self.close_button)
@@ -390,9 +400,10 @@ def _total_text(recordings: Sequence[RecordingStatus]) -> str:
         return ""
     running = sum(recording.wanted and recording.state in _RECORDED for recording in recordings)
     rate = sum(recording.rate for recording in recordings if recording.wanted)
-    gaps = sum(recording.counts.gaps for recording in recordings)
+    known = [recording.gaps for recording in recordings if recording.gaps is not None]
+    gaps, in_session = sum(len(of.gaps) for of in known), sum(of.in_session for of in known)
     size = bytes_text(sum(recording.counts.payload_bytes for recording in recordings))
     return (
         f"{running:,} of {len(recordings):,} being recorded · {rate:,.0f} events/s · {size} in "
-        f"this session · {counted(gaps, 'gap')}"
+        f"this session · {counted(gaps, 'gap')}, {in_session:,} of them in this session"
     )

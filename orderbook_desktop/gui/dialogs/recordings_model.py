@@ -7,26 +7,17 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec import Struct
-from PySide6.QtCore import (
-    QAbstractTableModel,
-    QModelIndex,
-    QObject,
-    QPersistentModelIndex,
-    QSortFilterProxyModel,
-    Qt,
-)
+from PySide6.QtCore import QObject, QSortFilterProxyModel, Qt
 from PySide6.QtGui import QColor
 
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.recorded_gaps import NOT_READ
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.time_text import recent_text
+from orderbook_desktop.gui.parts import NO_PARENT, ColumnModel, ModelIndex
 from orderbook_desktop.gui.theme import Theme
 
-_NO_PARENT: Final = QModelIndex()
-_RIGHT: Final = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-_LEFT: Final = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
-_Index = QModelIndex | QPersistentModelIndex
 _SortKey = tuple[float, str]
 
 # No state is shown by colour alone: each has a sign and a word.
@@ -86,10 +77,14 @@ def _time_text(ms: int, now_s: Callable[[], float] = time.time) -> str:
 
 
 def _gaps_tip(recording: RecordingStatus) -> str:
-    if not recording.counts.gaps:
-        return "No gaps since the start."
+    if recording.gaps is None:
+        return "The gaps are not read yet."
+    if not recording.gaps.gaps:
+        return "No gaps."
+    latest = recording.gaps.gaps[0]
     return (
-        f"The last one at {_time_text(recording.counts.last_gap_ms)}: {recording.counts.last_gap}."
+        f"{recording.gaps.sentence}. The last one began at {_time_text(latest.from_ms)}: "
+        f"{latest.sentence}."
     )
 
 
@@ -141,8 +136,8 @@ COLUMNS: Final = (
     ),
     _Column(
         "Gaps",
-        lambda market: f"{market.counts.gaps:,}",
-        lambda market: market.counts.gaps,
+        lambda market: NOT_READ if market.gaps is None else f"{len(market.gaps.gaps):,}",
+        lambda market: -1 if market.gaps is None else len(market.gaps.gaps),
         _gaps_tip,
     ),
     _Column(
@@ -169,11 +164,11 @@ COLUMNS: Final = (
 STATE_COLUMN: Final = 1
 
 
-class RecordingsModel(QAbstractTableModel):
+class RecordingsModel(ColumnModel):
     """One row for each recording; `show_recordings` changes only the rows that differ."""
 
     def __init__(self, theme: Theme, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+        super().__init__([(column.heading, column.is_number) for column in COLUMNS], parent)
         self._recordings: list[RecordingStatus] = []
         self._theme = theme
 
@@ -187,7 +182,7 @@ class RecordingsModel(QAbstractTableModel):
         new = {recording.symbol: recording for recording in recordings}
         for row in reversed(range(len(self._recordings))):
             if self._recordings[row].symbol not in new:
-                self.beginRemoveRows(_NO_PARENT, row, row)
+                self.beginRemoveRows(NO_PARENT, row, row)
                 del self._recordings[row]
                 self.endRemoveRows()
         last = len(COLUMNS) - 1
@@ -198,7 +193,7 @@ class RecordingsModel(QAbstractTableModel):
                 self.dataChanged.emit(self.index(row, 0), self.index(row, last))
         if new:
             first = len(self._recordings)
-            self.beginInsertRows(_NO_PARENT, first, first + len(new) - 1)
+            self.beginInsertRows(NO_PARENT, first, first + len(new) - 1)
             self._recordings.extend(new.values())
             self.endInsertRows()
 
@@ -209,30 +204,11 @@ class RecordingsModel(QAbstractTableModel):
             last = self.index(len(self._recordings) - 1, len(COLUMNS) - 1)
             self.dataChanged.emit(self.index(0, 0), last, [Qt.ItemDataRole.ForegroundRole])
 
-    def rowCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802 (Qt's name)
+    def rowCount(self, parent: ModelIndex = NO_PARENT) -> int:  # noqa: N802 (Qt's name)
         """Return the number of recordings."""
         return 0 if parent.isValid() else len(self._recordings)
 
-    def columnCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802 (Qt's name)
-        """Return the number of columns."""
-        return 0 if parent.isValid() else len(COLUMNS)
-
-    def headerData(  # noqa: N802 (Qt's name)
-        self,
-        section: int,
-        orientation: Qt.Orientation,
-        role: int = Qt.ItemDataRole.DisplayRole,
-    ) -> object:
-        """Return a heading, or its alignment, which is that of its column."""
-        if orientation is not Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return COLUMNS[section].heading
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _RIGHT if COLUMNS[section].is_number else _LEFT
-        return None
-
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+    def data(self, index: ModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Return a cell's text, tool tip, alignment or colour."""
         recording, column = self._recordings[index.row()], COLUMNS[index.column()]
         match role:
@@ -241,7 +217,7 @@ class RecordingsModel(QAbstractTableModel):
             case Qt.ItemDataRole.ToolTipRole:
                 return column.tip(recording)
             case Qt.ItemDataRole.TextAlignmentRole:
-                return _RIGHT if column.is_number else _LEFT
+                return self.alignment(index.column())
             case Qt.ItemDataRole.ForegroundRole:
                 return self._colour(recording, index.column())
             case Qt.ItemDataRole.AccessibleTextRole:
@@ -278,7 +254,7 @@ class SortedRecordings(QSortFilterProxyModel):
         """Return the recording in `row` of the sorted table."""
         return self._model.recordings[self.mapToSource(self.index(row, 0)).row()]
 
-    def lessThan(self, left: _Index, right: _Index) -> bool:  # noqa: N802 (Qt's name)
+    def lessThan(self, left: ModelIndex, right: ModelIndex) -> bool:  # noqa: N802 (Qt's name)
         """Compare two rows by the sort key of their column."""
         return self._model.sort_key(left.row(), left.column()) < self._model.sort_key(
             right.row(), right.column()

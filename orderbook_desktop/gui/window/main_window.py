@@ -194,6 +194,7 @@ class MainWindow(QMainWindow):
         bridge.badge_changed.connect(self._show_badge)
         bridge.recording_changed.connect(self._show_recording)
         bridge.rate_changed.connect(self.status_line.show_rate)
+        self.status_line.gaps_wanted.connect(self._show_gaps)
         self.top_bar.commanded.connect(bridge.look)
         self.top_bar.left.connect(self._focus_first_pane)
         for pane in self.panes:
@@ -240,6 +241,7 @@ class MainWindow(QMainWindow):
         yield Switch(menus.RECORD, bar.set_recording)
         yield Switch(menus.KEEP, bar.keep_recording)
         yield Command(menus.MANAGE, self.dialogs.manage_recordings)
+        yield Command(menus.SHOW_GAPS, self._show_gaps)
         if self._storage is not None:
             yield Command(menus.SHOW_SPACE, partial(self.dialogs.show_space, self._storage))
         yield Command(menus.SHOW_WELCOME, self._show_welcome)
@@ -386,6 +388,9 @@ class MainWindow(QMainWindow):
             panel.hide()
             panel.deleteLater()
         self._focus_first_pane()
+
+    def _show_gaps(self) -> None:
+        self.dialogs.show_gaps(self._desk.symbol.symbol)
 
     def _show_keys(self) -> None:
         self.dialogs.show_keys(self.actions_with_keys())

@@ -56,6 +56,9 @@ KEEP: Final = Action(
 MANAGE: Final = Action(
     "&Manage recordings…", "all recordings: add, start, stop, remove", ("Ctrl+Shift+R",)
 )
+SHOW_GAPS: Final = Action(
+    "&Gaps of this recording…", "the gaps of this symbol's recording: when, and why", ("Ctrl+G",)
+)
 SHOW_SPACE: Final = Action(
     "&Disk space and retention…", "the disk space of the recordings, and how much of them is kept"
 )
@@ -90,7 +93,7 @@ class Menus:
         self._fill_exclusive(view.addMenu("&Text size"), TEXT_SIZES.values())
         self._fill(view, (FULL_SCREEN, LEAVE_FULL_SCREEN))
         self._fill_exclusive(self._add_menu("&Source"), SOURCES.values())
-        self._add_menu("&Recording", (RECORD, KEEP, MANAGE, SHOW_SPACE))
+        self._add_menu("&Recording", (RECORD, KEEP, MANAGE, SHOW_GAPS, SHOW_SPACE))
         self._add_menu("&Help", (SHOW_WELCOME, SHOW_KEYS, SHOW_ABOUT))
 
     @property

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from PySide6.QtCore import QEvent, QSize, Qt, QTimer
+from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QHideEvent, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
 from orderbook_desktop.core.disk import DiskStatus, Retention, bytes_text
 from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.recorded_gaps import gaps_text
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.status import FeedStatus
 from orderbook_desktop.core.time_text import time_of_day_text
 from orderbook_desktop.gui.disk_text import disk_field, size_sentence
 from orderbook_desktop.gui.panes.book_frame import BookFrame
+from orderbook_desktop.gui.parts import push_button
 from orderbook_desktop.gui.window.top_bar import SOURCE_NAMES
 
 _SPACING: Final = 18
@@ -49,14 +51,23 @@ def fields_that_fit(widths: Sequence[int], ranks: Sequence[int], room: int) -> l
 
 
 class StatusLine(QWidget):
-    """Shows numbers that change, in as many fields as there is room for."""
+    """Shows numbers that change, in as many fields as there is room for.
+
+    Signals:
+        gaps_wanted(): the number of gaps was pressed; the person wants to see the gaps.
+    """
+
+    gaps_wanted = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("statusLine")
         self._problem = QLabel(self)
         self._problem.setObjectName("problem")
-        self._labels = {name: QLabel(self) for name in _FIELDS}
+        self.gaps_button = self._new_gaps_button()
+        self._labels: dict[str, QLabel | QPushButton] = {
+            name: self.gaps_button if name == "gaps" else QLabel(self) for name in _FIELDS
+        }
         self._frame: BookFrame | None = None
         # What the last frame was of.
         self._kind: object = None
@@ -88,7 +99,7 @@ class StatusLine(QWidget):
         size = bytes_text(recording.counts.payload_bytes)
         self._set("recorded", f"Recorded {counted(recording.counts.events, 'event')}, {size}")
         self._set("waiting", f"Waiting {recording.waiting:,}")
-        self._set("gaps", f"Gaps this session {recording.counts.gaps:,}")
+        self._set("gaps", f"Gaps {gaps_text(recording.gaps)}")
         self._recording_problem = f"▲ {recording.problem}" if recording.problem else ""
         self._arrange()
 
@@ -156,6 +167,15 @@ class StatusLine(QWidget):
         if event.type() == QEvent.Type.FontChange:
             # The labels get the font later than this widget.
             QTimer.singleShot(0, self, self._measure)
+
+    def _new_gaps_button(self) -> QPushButton:
+        button = push_button(self, "", self.gaps_wanted.emit)
+        button.setFlat(True)
+        # Return presses it, too.
+        button.setAutoDefault(True)
+        button.setAccessibleName("Gaps of this recording")
+        button.setToolTip("Gaps of the whole recording, of all causes; press for the list")
+        return button
 
     def _measure(self) -> None:
         for name, label in self._labels.items():

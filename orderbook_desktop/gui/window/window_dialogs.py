@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QApplication, QDialog, QMainWindow, QWidget
@@ -16,6 +16,9 @@ from orderbook_desktop.gui.window.bridge import DeskBridge
 
 if TYPE_CHECKING:
     from orderbook_desktop.gui.dialogs.recordings import RecordingManager
+
+
+_Dialog = TypeVar("_Dialog", bound=QDialog)
 
 
 class WindowDialogs(QObject):
@@ -41,10 +44,19 @@ class WindowDialogs(QObject):
 
             manager = RecordingManager(self._desk, self._themes.theme, self._window)
             manager.commanded.connect(self._bridge.look)
+            manager.gaps_wanted.connect(self.show_gaps)
             self._bridge.desk_changed.connect(manager.look)
             self._themes.changed.connect(manager.set_theme)
             self.recordings = manager
         _bring_up(self.recordings)
+
+    def show_gaps(self, symbol: str) -> None:
+        """Show the gaps of the recording of `symbol`."""
+        from orderbook_desktop.gui.dialogs.gap_list import GapList  # noqa: PLC0415
+
+        gaps = self._opened(GapList) or GapList(self._desk, self._window)
+        gaps.show_symbol(symbol)
+        _bring_up(gaps)
 
     def show_space(self, storage: RecordingStorage) -> None:
         """Show the disk space of `storage`, and the retention."""
@@ -83,7 +95,7 @@ class WindowDialogs(QObject):
     def _visible(self) -> list[QDialog]:
         return [dialog for dialog in self._window.findChildren(QDialog) if dialog.isVisible()]
 
-    def _opened(self, kind: type[QDialog]) -> QDialog | None:
+    def _opened(self, kind: type[_Dialog]) -> _Dialog | None:
         return next((dialog for dialog in self._visible() if isinstance(dialog, kind)), None)
 
 

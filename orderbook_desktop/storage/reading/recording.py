@@ -291,7 +291,9 @@ async def read_timeline(
     if not known:
         return timeline_of(())
     last_id = max(segment.last_id for _, segment in known)
-    return timeline_of(known, await store.loose_end(market, last_id))
+    loose_end = await store.loose_end(market, last_id)
+    # Thousands of segments would keep the event loop, which also paints the window.
+    return await asyncio.to_thread(timeline_of, known, loose_end)
 
 
 async def books_at(recording: Recording, times_ms: Iterable[int]) -> AsyncGenerator[BookImage]:

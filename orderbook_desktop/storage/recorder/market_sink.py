@@ -133,6 +133,7 @@ class MarketSink:
         self._checkpoint_count = 0
         self._pending.add(Open(segment, NewBook.of(base)))
         self.counts.books += 1
+        self.counts.first_id = self.counts.first_id or base.last_update_id
 
     def applied(self, diff: DepthDiff, book: Book) -> None:
         """Extend the segment, and store a checkpoint if one is due (see `RecordingSink`)."""

@@ -104,10 +104,11 @@ export class BookFeed {
       this.bids.setEdge(message.knownFrom);
       this.asks.setEdge(message.knownTo);
     }
-    const { run, seq, status, detail, lastUpdateId, ageMs, demo } = message;
+    const { run, seq, status, detail, lastUpdateId, ageMs, demo, gaps, sessionGaps } = message;
     const bornAt = ageMs === null ? null : this.heardAt - ageMs;
     const current = message.current !== false && !isLost;
     Object.assign(this, { run, seq, status, detail, lastUpdateId, bornAt, demo, current });
+    Object.assign(this, { gaps, sessionGaps });
     this.changed();
   }
 }

@@ -68,7 +68,14 @@ function drawState() {
   put(by("state"), state);
   put(by("detail"), feed.lost ? "The connection to the server is lost." : feed.detail);
   announce(state);
+  drawGaps();
   drawAge();
+}
+
+function drawGaps() {
+  if (!feed.run) return;
+  const session = feed.gaps ? ` · ${ages.format(feed.sessionGaps)} this session` : "";
+  put(by("gaps"), feed.gaps === undefined ? "–" : ages.format(feed.gaps) + session);
 }
 
 // With `least` a total is only a lower bound, so the sides can't be compared.

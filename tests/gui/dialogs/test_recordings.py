@@ -12,7 +12,10 @@ from PySide6.QtTest import QAbstractItemModelTester, QSignalSpy, QTest
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
+from orderbook_desktop.core.recorded_gaps import NOT_READ, RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.gui.dialogs.question import Question
 from orderbook_desktop.gui.dialogs.recordings import RecordingManager
 from orderbook_desktop.gui.dialogs.recordings_model import COLUMNS, RecordingsModel
@@ -41,6 +44,13 @@ BUSY = RecordingStatus(
     lag_ms=12,
     since_ms=1_723_000_000_000,
     kept=True,
+)
+GAPS = RecordedGaps(
+    tuple(
+        Gap(1_723_100_000_000, 1_723_100_009_000, 5, 9, cause, "")
+        for cause in (GapCause.DISCONNECT, GapCause.USER, GapCause.CRASH)
+    ),
+    1,
 )
 STOPPED = RecordingStatus("ETH/USDT", RecordingState.STOPPED, wanted=False, kept=True)
 AWAY = RecordingStatus(
@@ -95,15 +105,17 @@ def select(manager: RecordingManager, *wanted: str) -> None:
 
 
 def test_says_how_each_recording_is_doing(manager: RecordingManager, desk: FakeDesk) -> None:
+    desk.gaps = {"BTC/USDT": GAPS, "BNB/USDT": RecordedGaps()}
     show(manager, desk, BUSY, STOPPED, AWAY, ON_SCREEN)
     model = manager.table.model()
     rows = {texts(model, row)[0]: texts(model, row) for row in range(4)}
-    assert rows["BTC/USDT"][1:7] == ["● recording", "10.0", "12 ms", "2", "1.5 MB", "120.0 kB"]
-    assert rows["ETH/USDT"][1:] == ["○ stopped", "—", "—", "0", "0 B", "0 B", "—"]
+    assert rows["BTC/USDT"][1:7] == ["● recording", "10.0", "12 ms", "3", "1.5 MB", "120.0 kB"]
+    assert rows["ETH/USDT"][1:] == ["○ stopped", "—", "—", NOT_READ, "0 B", "0 B", "—"]
     assert rows["SOL/USDT"][1] == "↻ reconnecting"
     assert "BNB/USDT · on screen" in rows
     assert manager.total.text() == (
-        "2 of 4 being recorded · 11 events/s · 3.0 MB in this session · 2 gaps"
+        "2 of 4 being recorded · 11 events/s · 3.0 MB in this session · 3 gaps, 1 of them in this "
+        "session"
     )
 
 
@@ -119,6 +131,8 @@ def test_until_the_first_event_the_state_is_connecting(
 def test_the_worst_come_first_and_headings_sort(manager: RecordingManager, desk: FakeDesk) -> None:
     show(manager, desk, BUSY, STOPPED, AWAY, ON_SCREEN)
     assert symbols(manager) == ["SOL/USDT", "BNB/USDT · on screen", "BTC/USDT", "ETH/USDT"]
+    desk.gaps = {"BTC/USDT": GAPS, "ETH/USDT": RecordedGaps()}
+    manager.look()
     manager.table.sortByColumn(4, Qt.SortOrder.DescendingOrder)
     assert symbols(manager)[0] == "BTC/USDT"
     manager.table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
@@ -135,15 +149,20 @@ def test_states_are_sorted_by_the_one_order_of_badness(
 
 
 def test_tips_explain_gaps_and_problems(manager: RecordingManager, desk: FakeDesk) -> None:
+    desk.gaps = {"BTC/USDT": GAPS, "SOL/USDT": RecordedGaps()}
     show(manager, desk, BUSY, AWAY)
     tip = Qt.ItemDataRole.ToolTipRole
     model = manager.model
     gaps = model.index(0, 4).data(tip)
+    assert gaps.startswith("3 gaps, 1 of them in this session. The last one began at ")
     assert "the connection to the exchange was lost" in gaps
     assert model.index(1, 1).data(tip) == "No network."
     # The state's cell alone says why.
     assert "No network." not in model.index(1, 0).data(tip)
-    assert model.index(1, 4).data(tip) == "No gaps since the start."
+    assert model.index(1, 4).data(tip) == "No gaps."
+    desk.gaps = {}
+    manager.look()
+    assert model.index(0, 4).data(tip) == "The gaps are not read yet."
     assert "1,500,000 bytes" in model.index(0, 5).data(tip)
     assert "1,000 events archived" in model.index(0, 6).data(tip)
 

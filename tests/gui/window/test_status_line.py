@@ -8,8 +8,11 @@ from PySide6.QtWidgets import QApplication, QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
 from orderbook_desktop.core.disk import DiskLevel, DiskStatus, Retention
+from orderbook_desktop.core.recorded_gaps import NOT_READ, RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
+from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.time_text import time_of_day_text
+from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.gui.window.status_line import (
     StatusLine,
     fields_that_fit,
@@ -48,10 +51,16 @@ def test_shows_recording_and_book(line: StatusLine, desk: FakeDesk) -> None:
         "BTC/USDT", RecordingState.RECORDING, counts=counts, waiting=7, kept=False
     )
     line.show_recording(recording)
+    # Those of this session alone are not the recording's.
+    assert line.text("gaps") == f"Gaps {NOT_READ}"
+    line.show_recording(replace(recording, gaps=RecordedGaps()))
+    assert line.text("gaps") == "Gaps 0"
+    gap = Gap(1, 2, 3, 4, GapCause.USER, "")
+    line.show_recording(replace(recording, gaps=RecordedGaps((gap, gap, gap), 1)))
     line.show_rate(10)
     assert line.text("recorded") == "Recorded 12,345 events, 1.5 kB"
     assert line.text("waiting") == "Waiting 7"
-    assert line.text("gaps") == "Gaps this session 2"
+    assert line.text("gaps") == "Gaps 3 · 1 this session"
     assert line.text("update id") == "Update 1000"
     assert line.text("time") == time_of_day_text(EVENT_MS)
     assert line.text("source") == "Source: recorded"

@@ -34,6 +34,7 @@ from orderbook_desktop.core.desk import (
 )
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.gui.dialogs.browser_panel import BrowserPanel
+from orderbook_desktop.gui.dialogs.gap_list import GapList
 from orderbook_desktop.gui.dialogs.help import About, KeyList
 from orderbook_desktop.gui.dialogs.question import Answer, Question
 from orderbook_desktop.gui.dialogs.recordings import RecordingManager
@@ -133,6 +134,7 @@ DIALOGS: dict[str, Callable[[MainWindow], QDialog]] = {
     "space": lambda window: _opened(window, menus.SHOW_SPACE.text),
     "browser": lambda window: _opened(window, menus.SHOW_BROWSERS.text),
     "recordings": lambda window: _opened(window, menus.MANAGE.text),
+    "gaps": lambda window: _opened(window, menus.SHOW_GAPS.text),
     "removal": _removal,
 }
 EACH_DIALOG = pytest.mark.parametrize("name", list(DIALOGS))
@@ -156,7 +158,7 @@ def test_each_dialog_of_the_program_is_looked_at_here() -> None:
     ]
     bases = {node.name: {ast.unparse(base) for base in node.bases} for node in classes}
     assert [name for name, of in bases.items() if "QDialog" in of] == ["Dialog"]
-    known = {About, KeyList, BrowserPanel, RecordingManager, SpaceDialog, Question}
+    known = {About, KeyList, BrowserPanel, RecordingManager, SpaceDialog, GapList, Question}
     dialogs = {name for name, of in bases.items() if of & {"Dialog", "_HelpDialog"}}
     assert dialogs == {kind.__name__ for kind in known} | {"_HelpDialog"}
 
@@ -258,7 +260,7 @@ class TestReturnAndEscape:
         qtbot.waitUntil(lambda: not dialog.isVisible())
         assert (desk.commands, switch.commands) == ([], [])
 
-    @pytest.mark.parametrize("name", ["keys", "about"])
+    @pytest.mark.parametrize("name", ["keys", "about", "gaps"])
     def test_return_closes_what_only_tells(
         self, whole: MainWindow, qtbot: QtBot, name: str
     ) -> None:

@@ -1,4 +1,4 @@
-"""A page never shows a book that may be wrong as current."""
+"""A page never shows a book that may be wrong as current, and counts the recording's gaps."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 from playwright.sync_api import Browser, Page
 
+from orderbook_desktop.core.recorded_gaps import NOT_READ, RecordedGaps
 from orderbook_desktop.web.options import WebOptions
 from tests.web.browser.looking import GONE_TAB, opened, until
-from tests.web.hand_library import loaded_library
+from tests.web.hand_library import THREE_GAPS, loaded_library
 from tests.web.threaded import serving
 
 pytestmark = GONE_TAB
@@ -74,3 +75,20 @@ def test_a_silent_book_is_dimmed(chromium: Browser) -> None:
             library.btc.status, as_of_ns=library.btc.status.last_received_ns, is_active=True
         )
         until(lambda: _is_dimmed(page, r"stale · [\d.]+ s"))
+
+
+@pytest.mark.parametrize("live", ["changes", "fragments"])
+def test_the_page_counts_the_gaps_of_the_recording(chromium: Browser, live: str) -> None:
+    library = loaded_library()
+    with (
+        serving(library, WebOptions(port=0)) as server,
+        opened(chromium, f"{server.address}?live={live}") as page,
+    ):
+        until(lambda: page.locator("#gaps").inner_text() == NOT_READ)
+        library.gaps["BTCUSDT"] = THREE_GAPS
+        until(lambda: page.locator("#gaps").inner_text() == "3 · 1 this session")
+        library.gaps["BTCUSDT"] = RecordedGaps()
+        until(lambda: page.locator("#gaps").inner_text() == "0")
+        library.gaps["BTCUSDT"] = THREE_GAPS
+        page.reload()
+        until(lambda: page.locator("#gaps").inner_text() == "3 · 1 this session")

@@ -1,0 +1,203 @@
+"""The list of a recording's gaps: when each was, how long, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from msgspec import Struct
+from PySide6.QtCore import QObject, QSize, Qt, QTimer
+from PySide6.QtGui import QHideEvent, QShowEvent
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QStackedWidget,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from orderbook_desktop.core.desk import Desk
+from orderbook_desktop.core.recorded_gaps import RecordedGaps
+from orderbook_desktop.core.time_text import duration_text, time_text
+from orderbook_desktop.core.timeline import Gap
+from orderbook_desktop.gui.parts import (
+    NO_PARENT,
+    ColumnModel,
+    Dialog,
+    ModelIndex,
+    push_button,
+    set_up_rows,
+    size_on_screen,
+    text_label,
+)
+from orderbook_desktop.gui.theme import text_scale
+
+_LOOK_MS: Final = 500
+_SESSIONS: Final = {True: "this one", False: "earlier"}
+
+
+class _Column(Struct, frozen=True):
+    """One column: its heading, its text (of a gap, and whether it is of this session), its width.
+
+    The width is that of the text `widest`; the last column takes the rest.
+    """
+
+    heading: str
+    text: Callable[[Gap, bool], str]
+    widest: str
+    is_number: bool = False
+
+
+def _cause(gap: Gap) -> str:
+    return gap.sentence[0].upper() + gap.sentence[1:]
+
+
+_COLUMNS: Final = (
+    _Column("From", lambda gap, _: time_text(gap.from_ms), time_text(0)),
+    _Column("To", lambda gap, _: time_text(gap.to_ms), time_text(0)),
+    _Column(
+        "Length", lambda gap, _: duration_text(gap.to_ms - gap.from_ms), "9999:59:59.999", True
+    ),
+    _Column("Session", lambda _, is_ours: _SESSIONS[is_ours], _SESSIONS[True]),
+    _Column("Cause", lambda gap, _: _cause(gap), ""),
+)
+
+
+class GapModel(ColumnModel):
+    """One row for each gap, the newest first. Texts are made when they are asked for."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__([(column.heading, column.is_number) for column in _COLUMNS], parent)
+        self._shown = RecordedGaps()
+
+    def show_gaps(self, gaps: RecordedGaps) -> None:
+        """Show `gaps`; rows that were there before keep their selection."""
+        if gaps is self._shown:
+            return
+        before, now = self._shown.gaps, gaps.gaps
+        newer = len(now) - len(before)
+        if newer > 0 and now[newer:] == before:
+            self.beginInsertRows(NO_PARENT, 0, newer - 1)
+            self._shown = gaps
+            self.endInsertRows()
+        else:
+            # Another recording, or retention has removed some, or a gap was closed by an import.
+            self.beginResetModel()
+            self._shown = gaps
+            self.endResetModel()
+
+    def rowCount(self, parent: ModelIndex = NO_PARENT) -> int:  # noqa: N802 (Qt's name)
+        """Return the number of gaps."""
+        return 0 if parent.isValid() else len(self._shown.gaps)
+
+    def data(self, index: ModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        """Return a cell's text, tool tip or alignment."""
+        gap, column = self._shown.gaps[index.row()], _COLUMNS[index.column()]
+        match role:
+            case Qt.ItemDataRole.DisplayRole:
+                return column.text(gap, index.row() < self._shown.in_session)
+            case Qt.ItemDataRole.ToolTipRole:
+                return f"{_cause(gap)[0]}{gap.account[1:]}."
+            case Qt.ItemDataRole.TextAlignmentRole:
+                return self.alignment(index.column())
+            case Qt.ItemDataRole.AccessibleTextRole:
+                text = column.text(gap, index.row() < self._shown.in_session)
+                return f"{column.heading}: {text}"
+        return None
+
+
+class GapList(Dialog):
+    """Shows the gaps of a recording of `desk`, and keeps them up to date while it is visible.
+
+    Call `show_symbol()` before `show()`. Return and Escape close it.
+    """
+
+    def __init__(self, desk: Desk, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._desk = desk
+        self._symbol = ""
+        self.setObjectName("gapList")
+        self.headline = text_label(self, "gapHeadline")
+        self.note = text_label(self, "noGaps")
+        self.note.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.model = GapModel(self)
+        self.table = QTableView(self)
+        self._middle = QStackedWidget(self)
+        self.close_button = push_button(self, "Close", self.reject)
+        self.close_button.setDefault(True)
+        self._timer = QTimer(self, interval=_LOOK_MS)
+        self._timer.timeout.connect(self.look)
+        self._set_up_table()
+        self._lay_out()
+
+    def show_symbol(self, symbol: str) -> None:
+        """Show the gaps of the recording of `symbol`."""
+        self._symbol = symbol
+        self.setWindowTitle(f"Gaps · {symbol}")
+        self.look()
+
+    def look(self) -> None:
+        """Show the gaps as they are known now."""
+        gaps = self._desk.recorded_gaps(self._symbol)
+        self.headline.setText(_headline(self._symbol, gaps))
+        self.note.setText("" if gaps is None else "Every second of the recording is covered.")
+        self._middle.setCurrentWidget(self.table if gaps is not None and gaps.gaps else self.note)
+        was_empty = not self.model.rowCount()
+        self.model.show_gaps(gaps or RecordedGaps())
+        if was_empty and self.model.rowCount():
+            self.table.selectRow(0)
+            # Before, the table was hidden, and the button had the focus.
+            self.table.setFocus()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
+        """Look at once, and twice a second from then on."""
+        super().showEvent(event)
+        self.look()
+        self._timer.start()
+        self.table.setFocus()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 (Qt's name)
+        """Stop looking."""
+        super().hideEvent(event)
+        self._timer.stop()
+
+    def _set_up_table(self) -> None:
+        table, metrics = self.table, self.table.fontMetrics()
+        table.setModel(self.model)
+        table.setAccessibleName("Gaps")
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        set_up_rows(table)
+        columns = table.horizontalHeader()
+        columns.setStretchLastSection(True)
+        for place, column in enumerate(_COLUMNS[:-1]):
+            widest = max(column.widest, column.heading, key=len)
+            columns.resizeSection(place, metrics.horizontalAdvance(widest) + 26)
+
+    def _lay_out(self) -> None:
+        self._middle.addWidget(self.table)
+        self._middle.addWidget(self.note)
+        bottom = QHBoxLayout()
+        bottom.addStretch(1)
+        bottom.addWidget(self.close_button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(14, 12, 14, 12)
+        column.setSpacing(8)
+        column.addWidget(self.headline)
+        column.addWidget(self._middle, 1)
+        column.addLayout(bottom)
+        self.resize(size_on_screen(self, QSize(980, 420) * text_scale(self)))
+
+
+def _headline(symbol: str, gaps: RecordedGaps | None) -> str:
+    """Return how many gaps there are, how long they are in all, and what the times are."""
+    if gaps is None:
+        return f"The gaps in the recording of {symbol} are not known yet."
+    if not gaps.gaps:
+        return f"{gaps.sentence} in the recording of {symbol}."
+    length = _total_text(gaps.gaps)
+    return f"{symbol}: {gaps.sentence}, {length} in all. Times are the exchange's, in local time."
+
+
+def _total_text(gaps: Sequence[Gap]) -> str:
+    return duration_text(sum(gap.to_ms - gap.from_ms for gap in gaps))

@@ -1,0 +1,42 @@
+"""The gaps of a recording: in which order, which of them are of this session, and in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from orderbook_desktop.core.recorded_gaps import NOT_READ, RecordedGaps, gaps_text
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.timeline import Gap
+
+
+def _gaps(*missing: int) -> list[Gap]:
+    return [Gap(at * 10, at * 10 + 5, at, at + 3, GapCause.USER, "") for at in missing]
+
+
+def test_the_newest_gap_comes_first() -> None:
+    found = RecordedGaps.of(_gaps(100, 200, 300), 0)
+    assert [gap.first_missing for gap in found.gaps] == [300, 200, 100]
+
+
+@pytest.mark.parametrize(
+    ("session_id", "in_session"),
+    # The gap before the session's first book ends with it, and is no gap of the session.
+    [(0, 0), (50, 3), (100, 2), (103, 2), (299, 1), (300, 0), (10**12, 0)],
+)
+def test_a_gap_is_of_the_session_if_it_begins_after_its_first_book(
+    session_id: int, in_session: int
+) -> None:
+    assert RecordedGaps.of(_gaps(100, 200, 300), session_id).in_session == in_session
+
+
+def test_they_are_told_in_words() -> None:
+    assert gaps_text(None) == NOT_READ
+    assert (gaps_text(RecordedGaps()), RecordedGaps().sentence) == ("0", "No gaps")
+    one = RecordedGaps.of(_gaps(100), 100)
+    assert (one.text, one.sentence) == (
+        "1 · 0 this session",
+        "1 gap, 0 of them in this session",
+    )
+    many = RecordedGaps.of(_gaps(*range(100, 100_000, 10)), 50_005)
+    assert many.text == "9,990 · 4,999 this session"
+    assert many.sentence == "9,990 gaps, 4,999 of them in this session"
