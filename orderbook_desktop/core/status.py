@@ -13,6 +13,7 @@ from orderbook_desktop.core.time_text import age_text
 # market, events come more often than once a second, and silence is noticed earlier.
 STALE_AFTER_MS: Final = 5_000
 ACTIVE_STALE_AFTER_MS: Final = 3_000
+_UNTIMED: Final = "Comparing the times of the first events, to know how old the book is."
 
 
 class SourceKind(Enum):
@@ -47,7 +48,9 @@ class FeedStatus(Struct, frozen=True):
     epoch, 0: none yet). `detail` is one sentence, or empty. `as_of_ns` is the time up to which the
     book is known (0: never). This is when its last event arrived here, or earlier where that event
     was late (`core.lateness`), or when the whole book was asked for. It is measured by `steady_ns`,
-    a clock that steps of the time of day do not move.
+    a clock that steps of the time of day do not move. While the book is not `is_timed`, it is not
+    known whether its events are late: `as_of_ns` is when the book was asked for, and the book may
+    be older.
     """
 
     state: FeedState
@@ -57,6 +60,7 @@ class FeedStatus(Struct, frozen=True):
     as_of_ns: int = 0
     is_active: bool = False
     stands_in: bool = False
+    is_timed: bool = True
 
 
 class Badge(Struct, frozen=True):
@@ -83,8 +87,11 @@ def badge_for(status: FeedStatus, now_ns: int) -> Badge:
     longest_ms = ACTIVE_STALE_AFTER_MS if status.is_active else STALE_AFTER_MS
     is_old = age_ms is not None and age_ms > longest_ms
     is_current = not is_old and (state is FeedState.SYNCED or status.stands_in)
+    detail = status.detail
     if state is FeedState.SYNCED and is_old:
         state = FeedState.STALE
+    elif state is FeedState.SYNCED and not status.is_timed:
+        state, detail, is_current = FeedState.SYNCING, _UNTIMED, False
     text = state.value if age_ms is None else f"{state.value} · {age_text(age_ms)}"
     is_history = state is FeedState.REPLAY
-    return Badge(state, age_ms, text, status.detail, is_current or is_history)
+    return Badge(state, age_ms, text, detail, is_current or is_history)

@@ -33,7 +33,7 @@ from orderbook_desktop.core.depth_sync import (
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import EventClock, OddTimes
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, timed
-from orderbook_desktop.core.lateness import Activity, Punctuality, UsualDelay
+from orderbook_desktop.core.lateness import Activity, BookAge, Punctuality, UsualDelay
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import (
     EventStream,
@@ -102,8 +102,11 @@ class BookFeed:
         self._state, self._detail = FeedState.SYNCING, "Connecting."
         # Why the stream lost its continuity, until the book is known again.
         self._broken_by = ""
-        self._last_received_ns = self._as_of_ns = 0
-        self._punctuality = Punctuality(usual_delay or UsualDelay())
+        self._last_received_ns = 0
+        self._punctuality = Punctuality(
+            usual_delay or UsualDelay(), may_begin_late=kind is SourceKind.MONGO
+        )
+        self._age = BookAge(self._punctuality)
         self._activity = Activity()
         self._clock = EventClock()
         self._odd_times = OddTimes()
@@ -139,8 +142,9 @@ class BookFeed:
             self._kind,
             self._last_received_ns,
             self._detail,
-            self._as_of_ns,
+            self._age.as_of_ns,
             self._activity.is_active,
+            is_timed=self._punctuality.is_known,
         )
 
     @property
@@ -218,10 +222,8 @@ class BookFeed:
             self._punctuality.take(diff.event_ms, diff.received_ns, arrived_ns)
             self._activity.take(arrived_ns)
         if not self._sync.wants_snapshot:
-            # Events that wait make a lost book no younger; an event of old that comes again makes
-            # the book no older.
-            due_ns = self._punctuality.due_ns(diff.event_ms, arrived_ns)
-            self._as_of_ns = max(self._as_of_ns, due_ns)
+            # Events that wait make a lost book no younger.
+            self._age.take(diff.event_ms, arrived_ns)
         if self._sink is not None and not isinstance(outcomes[0], Implausible):
             self._sink.received(diff)
         for outcome in outcomes:
@@ -423,11 +425,9 @@ class BookFeed:
         """Note the age of a book that begins with a snapshot, and of the events that waited."""
         match outcome:
             case Synced(snapshot) | TooWide(DepthSnapshot() as snapshot):
-                due_ns = self._punctuality.due_ns(snapshot.event_ms, asked_ns)
-                self._as_of_ns = due_ns if snapshot.event_ms else asked_ns
+                self._age.load(snapshot.event_ms, asked_ns)
             case Applied(diff) | Readable(diff):
-                due_ns = self._punctuality.due_ns(diff.event_ms, self._age_clock_ns())
-                self._as_of_ns = max(self._as_of_ns, due_ns)
+                self._age.take(diff.event_ms, self._age_clock_ns())
 
 
 def _pause_after(error: KnownError, pause: float) -> float:

@@ -145,6 +145,9 @@ class ViewSource:
         if late:
             detail = f"The database is behind the exchange. {_MEANWHILE}"
             return self._live.book, _standing_in(live, FeedState.DATABASE_LATE, detail)
+        if not recorded.is_timed:
+            # It is not late against the live book, so it is as old as that one.
+            recorded = replace(recorded, as_of_ns=live.as_of_ns, is_timed=True)
         return self._recorded.book, recorded
 
     def _of_others(
@@ -153,10 +156,12 @@ class ViewSource:
         """Choose while this process does not record: another process may record the market."""
         is_running = self._recorded.book.last_update_id > self._changed_at_id
         is_current = live.state is not FeedState.SYNCED or not away
+        detail = "Nothing records this symbol now; this is the exchange's own book."
         if recorded.state is FeedState.SYNCED and is_running and is_current:
-            return self._recorded.book, recorded
+            if recorded.is_timed or live.state is not FeedState.SYNCED:
+                return self._recorded.book, recorded
+            detail = f"It is not known yet how old the recorded book is. {_MEANWHILE}"
         if live.state is FeedState.SYNCED and not live.detail:
-            detail = "Nothing records this symbol now; this is the exchange's own book."
             return self._live.book, replace(live, detail=detail)
         return self._live.book, live
 

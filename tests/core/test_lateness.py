@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from orderbook_desktop.core.lateness import Activity, Punctuality, UsualDelay
+from orderbook_desktop.core.lateness import Activity, BookAge, Punctuality, UsualDelay
 
 MS = 1_000_000
 # The clocks of the exchange and of the reader: true time in ms, and what they say besides.
@@ -19,8 +19,14 @@ BEGAN_MS = 1_700_000_000_000
 class Reader:
     """A reader of events, each made at one true time and read at another, in ms from the begin."""
 
-    def __init__(self, usual: UsualDelay | None = None, exchange_off_ms: int = 0) -> None:
-        self.punctuality = Punctuality(usual or UsualDelay())
+    def __init__(
+        self,
+        usual: UsualDelay | None = None,
+        exchange_off_ms: int = 0,
+        *,
+        may_begin_late: bool = False,
+    ) -> None:
+        self.punctuality = Punctuality(usual or UsualDelay(), may_begin_late=may_begin_late)
         self.exchange_off_ms = exchange_off_ms
         self.now_ms = 0
 
@@ -183,6 +189,137 @@ def test_streams_of_one_source_share_the_usual_delay() -> None:
     for made in range(30_000, 300_000, 100):
         assert live.late_ms(made, made + 50) < 200
         assert abs(recorded.late_ms(made - 9_000, made + 60) - 9_000) < 200
+
+
+class Beginner(Reader):
+    """A reader that begins with a stream which may begin amid a backlog."""
+
+    def __init__(self, exchange_off_ms: int = 0) -> None:
+        super().__init__(exchange_off_ms=exchange_off_ms, may_begin_late=True)
+
+    @property
+    def knows(self) -> bool:
+        return self.punctuality.is_known
+
+    def known_after_ms(self, begin_ms: int, every_ms: int) -> int:
+        """Take punctual events until the usual delay is known; return how long that took."""
+        for made in range(begin_ms, begin_ms + 600_000, every_ms):
+            self.late_ms(made, made + 40 + 13 * made // 100 % 90)
+            if self.knows:
+                return made - begin_ms
+        raise AssertionError("never known")
+
+
+@pytest.mark.parametrize("off_ms", WRONG_CLOCKS)
+@pytest.mark.parametrize(
+    ("every_ms", "within_ms"),
+    [(100, 1_000), (250, 1_000), (600, 1_800), (999, 3_000), (2_000, 2_000), (40_000, 40_000)],
+)
+def test_a_steady_beginning_is_known_to_be_punctual(
+    off_ms: int, every_ms: int, within_ms: int
+) -> None:
+    """It takes about a second, or two events in a quiet market, whatever the clocks say."""
+    reader = Beginner(off_ms)
+    assert 0 < reader.known_after_ms(0, every_ms) <= within_ms
+    assert max(reader.punctual(600_000, 660_000, every_ms)) < 200
+
+
+@pytest.mark.parametrize("pace", [1.6, 2, 5, 30, 1_000])
+@pytest.mark.parametrize("off_ms", WRONG_CLOCKS)
+def test_a_beginning_amid_a_backlog_is_not_known_before_its_end(pace: float, off_ms: int) -> None:
+    """Fifteen seconds wait, and are worked off at `pace` while further events are made."""
+    reader = Beginner(off_ms)
+    made = 0
+    # A capture may be played at any pace.
+    until = 15_000 + (3_000 if off_ms < -24 * HOURS else 60_000)
+    while (read := 15_000 + made / pace) > made + 50:
+        reader.late_ms(made, read)
+        assert not reader.knows or read >= until, f"{read - made} ms late"
+        made += 100
+    assert reader.known_after_ms(made, 100) <= 1_300
+    assert max(reader.punctual(made + 2_000, made + 60_000)) < 200
+
+
+@pytest.mark.parametrize("stall_ms", [300, 450, 900, 1_500, 4_000])
+@pytest.mark.parametrize("chunk", [20, 45, 100])
+def test_a_backlog_that_is_worked_off_with_stalls_is_not_known(stall_ms: int, chunk: int) -> None:
+    """A chunk of events a millisecond apart, a pause of the database, the next chunk."""
+    reader = Beginner()
+    read, behind = 60_000, 0
+    for number, made in enumerate(range(0, 50_000, 100)):
+        read += stall_ms if number and not number % chunk else 1
+        behind = read - made
+        reader.late_ms(made, read)
+        if behind < 1_000 or read > 110_000:
+            break
+        assert not reader.knows, f"{behind} ms late"
+
+
+@pytest.mark.parametrize("every_ms", [2_000, 4_000, 7_000])
+def test_the_backlog_of_a_quiet_market_is_not_known_either(every_ms: int) -> None:
+    reader = Beginner()
+    for place, made in enumerate(range(0, 30_000, every_ms)):
+        reader.late_ms(made, 30_500 + place)
+        assert not reader.knows
+    assert reader.known_after_ms(made + every_ms, every_ms) <= 2 * every_ms
+
+
+def test_a_backlog_of_more_than_a_minute_counts_as_the_usual_delay() -> None:
+    reader = Beginner()
+    for made in range(0, 125_000, 100):
+        reader.late_ms(made, 100_000 + made / 2)
+    assert reader.knows
+
+
+def test_delays_that_vary_end_in_known() -> None:
+    """The database answers slowly at times, so an event is up to a second later than another."""
+    reader = Beginner()
+    for made in range(0, 3_000, 100):
+        reader.late_ms(made, made + 30 + made * 7 % 1_000)
+    assert reader.knows
+
+
+def test_a_capture_that_is_played_fast_is_known_after_seconds() -> None:
+    reader = Beginner(-2 * YEARS)
+    for made in range(0, 31_000, 100):
+        reader.late_ms(made, made / 10)
+    assert reader.knows
+
+
+def test_a_stream_of_the_exchange_tells_a_recorded_one_how_late_it_is() -> None:
+    """The recorded stream began amid a backlog before the exchange's first event came."""
+    usual = UsualDelay()
+    live, recorded = Reader(usual), Reader(usual, may_begin_late=True)
+    age = BookAge(recorded.punctuality)
+    age.load(BEGAN_MS, 16_000 * MS)
+    recorded.late_ms(100, 16_010)
+    recorded.late_ms(200, 16_020)
+    age.take(BEGAN_MS + 200, 16_020 * MS)
+    assert not recorded.punctuality.is_known
+    assert age.as_of_ns == 16_000 * MS
+    live.late_ms(16_000, 16_050)
+    assert recorded.punctuality.is_known
+    assert age.as_of_ns == 250 * MS
+
+
+def test_a_first_event_from_the_future_counts_until_the_second_one() -> None:
+    reader = Reader()
+    reader.late_ms(3_600_000, 50)
+    assert reader.punctuality.is_known
+    assert max(reader.punctual(100, 10_000)) < 200
+
+
+def test_a_book_of_the_exchange_is_no_older_than_the_request_for_it() -> None:
+    reader = Reader()
+    reader.punctual(0, 30_000)
+    age = BookAge(reader.punctuality)
+    assert age.as_of_ns == 0
+    age.load(0, 45_000 * MS)
+    age.take(BEGAN_MS + 31_000, 45_010 * MS)
+    assert age.as_of_ns == 45_000 * MS
+    age.take(BEGAN_MS + 45_100, 45_140 * MS)
+    age.take(BEGAN_MS + 40_000, 45_150 * MS)
+    assert age.as_of_ns == 45_140 * MS
 
 
 @pytest.mark.parametrize(

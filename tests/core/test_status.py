@@ -41,6 +41,18 @@ def test_what_is_worse_than_stale_is_said_instead(state: FeedState) -> None:
     assert badge(state, 3_600_000 * MS).state is state
 
 
+@pytest.mark.parametrize(
+    ("age_ms", "state"),
+    [(0, FeedState.SYNCING), (4_900, FeedState.SYNCING), (5_100, FeedState.STALE)],
+)
+def test_a_book_whose_age_is_not_known_is_not_synced(age_ms: int, state: FeedState) -> None:
+    as_of_ns = NOW_NS - age_ms * MS
+    status = FeedStatus(FeedState.SYNCED, SourceKind.MONGO, 1, "", as_of_ns, is_timed=False)
+    shown = badge_for(status, NOW_NS)
+    assert (shown.state, shown.is_current) == (state, False)
+    assert ("to know how old" in shown.detail) == (state is FeedState.SYNCING)
+
+
 def test_without_an_event_there_is_no_age() -> None:
     status = FeedStatus(FeedState.SYNCING, SourceKind.DIRECT)
     assert badge_for(status, NOW_NS) == Badge(

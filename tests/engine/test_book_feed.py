@@ -177,6 +177,13 @@ async def by_hand(
     assert hand.stream.closed
 
 
+def known_delay() -> UsualDelay:
+    """Return a usual delay that another stream of the exchange has shown."""
+    usual = UsualDelay()
+    usual.is_known = True
+    return usual
+
+
 async def test_states_from_connecting_to_synced() -> None:
     async with by_hand() as hand:
         assert (hand.state, hand.feed.status.detail) == (FeedState.SYNCING, "Connecting.")
@@ -202,7 +209,7 @@ async def test_a_book_whose_stream_is_dead_from_the_start_gets_old() -> None:
 
 
 async def test_a_first_recorded_event_s_age_counts_from_its_arrival_here() -> None:
-    async with by_hand(kind=SourceKind.MONGO) as hand:
+    async with by_hand(kind=SourceKind.MONGO, usual_delay=known_delay()) as hand:
         await hand.synced()
         before_ns = steady_ns()
         await hand.give(diff(11))
@@ -228,7 +235,7 @@ async def test_a_time_of_day_that_is_set_back_makes_no_dead_book_fresh(
     kind: SourceKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     true_ns = time.time_ns
-    async with by_hand(kind=kind) as hand:
+    async with by_hand(kind=kind, usual_delay=known_delay()) as hand:
         await hand.synced()
         await hand.give(diff(11, received_ns=time.time_ns()))
         monkeypatch.setattr(time, "time_ns", lambda: true_ns() - 3_600_000_000_000)
@@ -243,20 +250,30 @@ class Backlog:
     def __init__(self, hand: Hand, exchange_off_ms: int) -> None:
         self.hand = hand
         self.now_ms = 1_000_000
-        self._off_ms = time.time_ns() // 1_000_000 + exchange_off_ms
+        self.off_ms = time.time_ns() // 1_000_000 + exchange_off_ms
         self._last = 10
-        hand.feed._age_clock_ns = lambda: self.now_ms * 1_000_000
+        hand.feed._age_clock_ns = lambda: self.now_ns
+
+    @property
+    def now_ns(self) -> int:
+        return self.now_ms * 1_000_000
 
     async def made(self, *times_ms: int) -> list[tuple[FeedState, int | None]]:
         """Take events of these times; return the badge's state and age after each."""
         seen = []
         for time_ms in times_ms:
             self._last += 1
-            event = timed(diff(self._last, received_ns=0), self._off_ms + time_ms)
+            event = timed(diff(self._last, received_ns=0), self.off_ms + time_ms)
             await self.hand.give(event)
-            badge = badge_for(self.hand.feed.status, self.now_ms * 1_000_000)
+            badge = badge_for(self.hand.feed.status, self.now_ns)
             seen.append((badge.state, badge.age_ms))
         return seen
+
+    async def begun(self) -> None:
+        """Take punctual events until the feed can know that they are."""
+        for _ in range(2):
+            self.now_ms += 1_000
+            await self.made(self.now_ms)
 
     async def punctual(self, until_ms: int) -> None:
         """Take an event of each second, at once."""
@@ -274,6 +291,7 @@ async def test_a_book_that_is_read_from_a_backlog_is_never_synced(
     async with by_hand(kind=kind) as hand:
         backlog = Backlog(hand, off_ms)
         await hand.synced()
+        await backlog.begun()
         await backlog.punctual(1_020_000)
         backlog.now_ms = 1_031_400
         seen = await backlog.made(1_021_000, 1_024_000, 1_026_000, 1_027_000, 1_031_000)
@@ -285,10 +303,51 @@ async def test_a_book_that_is_read_from_a_backlog_is_never_synced(
         await backlog.punctual(1_040_000)
 
 
+def recorded_snapshot(backlog: Backlog, made_ms: int) -> DepthSnapshot:
+    """Return a recorded book whose last event was made at that time."""
+    payload = snapshot(10).payload
+    return decode_snapshot(payload, BTC, backlog.off_ms + made_ms)
+
+
+@pytest.mark.parametrize("off_ms", [0, -3_600_000, 7_000, 3_600_000])
+async def test_a_reader_that_begins_amid_a_backlog_is_not_synced_before_its_end(
+    off_ms: int,
+) -> None:
+    """The recorder has come back from a suspension, and stores what waited."""
+    async with by_hand(kind=SourceKind.MONGO) as hand:
+        backlog = Backlog(hand, off_ms)
+        await hand.give(StreamConnected())
+        await hand.snapshots.answer(recorded_snapshot(backlog, 984_000))
+        await until(lambda: hand.feed.book.last_update_id == 10)
+        states = {badge_for(hand.feed.status, backlog.now_ns).state}
+        for made_ms in range(984_100, 1_000_000, 100):
+            backlog.now_ms += 1
+            states.add((await backlog.made(made_ms))[0][0])
+        assert states == {FeedState.SYNCING}
+        for made_ms in range(1_000_200, 1_001_500, 100):
+            backlog.now_ms = made_ms
+            ((state, age_ms),) = await backlog.made(made_ms)
+        assert (state, age_ms) == (FeedState.SYNCED, 0)
+
+
+async def test_a_reader_of_a_recorder_that_stands_still_does_not_call_its_book_synced() -> None:
+    async with by_hand(kind=SourceKind.MONGO) as hand:
+        backlog = Backlog(hand, 0)
+        await hand.give(StreamConnected())
+        await hand.snapshots.answer(recorded_snapshot(backlog, 990_000))
+        await until(lambda: hand.feed.book.last_update_id == 10)
+        states = [
+            badge_for(hand.feed.status, backlog.now_ns + later_ms * 1_000_000).state
+            for later_ms in (0, 1_000, 4_900, 5_100, 60_000)
+        ]
+        assert states == 3 * [FeedState.SYNCING] + 2 * [FeedState.STALE]
+
+
 async def test_an_event_of_old_that_comes_again_makes_no_book_stale() -> None:
     async with by_hand(kind=SourceKind.MONGO) as hand:
         backlog = Backlog(hand, 0)
         await hand.synced()
+        await backlog.begun()
         await backlog.punctual(1_020_000)
         backlog._last = 12
         assert await backlog.made(1_003_000) == [(FeedState.SYNCED, 0)]
@@ -297,7 +356,7 @@ async def test_an_event_of_old_that_comes_again_makes_no_book_stale() -> None:
 
 async def test_a_book_that_is_loaded_is_as_old_as_its_last_event() -> None:
     """The recorder stands still; a reader that begins now finds its last book."""
-    usual = UsualDelay()
+    usual = known_delay()
     usual.set(-5 * 1_000_000, 0)
     async with by_hand(kind=SourceKind.MONGO, usual_delay=usual) as hand:
         hand.feed._age_clock_ns = lambda: 1_000_020_000 * 1_000_000

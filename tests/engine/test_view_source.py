@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
@@ -104,6 +105,42 @@ def scene() -> Scene:
 
 def test_the_recorded_book_is_shown(scene: Scene) -> None:
     assert scene.shown == (SourceKind.MONGO, _SYNCED)
+
+
+def untimed(scene: Scene) -> None:
+    """Let it be unknown how late the events of the recorded book are."""
+    scene.recorded.status = replace(scene.recorded.status, as_of_ns=5, is_timed=False)
+    scene.live.status = replace(scene.live.status, as_of_ns=9)
+
+
+def test_our_own_recording_is_as_old_as_the_exchange_s_book(scene: Scene) -> None:
+    untimed(scene)
+    status = scene.view.look(scene.kind).status
+    assert scene.shown == (SourceKind.MONGO, _SYNCED)
+    assert (status.as_of_ns, status.is_timed) == (9, True)
+
+
+def test_a_recorded_book_of_unknown_age_is_not_shown_if_the_exchange_s_is_there(
+    scene: Scene,
+) -> None:
+    scene.set_recording(False)
+    scene.recorded.be(125)
+    untimed(scene)
+    assert scene.shown == (SourceKind.DIRECT, _SYNCED)
+    assert "how old" in scene.view.look(scene.kind).status.detail
+    scene.recorded.be(126)
+    assert scene.shown == (SourceKind.MONGO, _SYNCED)
+
+
+def test_a_recorded_book_of_unknown_age_is_all_that_a_viewer_without_an_exchange_has(
+    scene: Scene,
+) -> None:
+    scene.set_recording(False)
+    scene.recorded.be(125)
+    untimed(scene)
+    scene.live.lose()
+    assert scene.shown == (SourceKind.MONGO, _SYNCED)
+    assert not scene.view.look(scene.kind).status.is_timed
 
 
 def test_the_direct_source_can_be_chosen(scene: Scene) -> None:
