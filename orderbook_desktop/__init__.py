@@ -7,10 +7,11 @@ neither numpy nor the rest of the program.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orderbook_desktop.core.version import __version__
 
+# The program begins here, too, and typing takes as long to load as all that is before the program
+# can be stopped.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from decimal import Decimal

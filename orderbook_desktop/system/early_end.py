@@ -1,15 +1,19 @@
 """Requests to end the program while no event loop handles them: as it starts, and as it ends.
 
-It is imported before any other module, so it needs only modules that the interpreter has loaded.
+It is imported before any other module. Until its handlers are installed, Ctrl-C ends in a
+traceback, so it imports only what the interpreter, or the script that starts the program, has
+loaded.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
-from types import FrameType, TracebackType
-from typing import Final, NoReturn, Self
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+    from typing import Final, NoReturn, Self
 
 # The terminal's Ctrl-C, the system's request, and the end of the terminal.
 STOPPING: Final = tuple(
@@ -68,8 +72,10 @@ class EndAtOnce:
     def end_now(self) -> NoReturn:
         """End the process as a request would."""
         if self.sentence:
-            with suppress(OSError):
+            try:  # noqa: SIM105 (contextlib is not loaded yet)
                 os.write(_STANDARD_ERROR, f"orderbook-desktop: {self.sentence}\n".encode())
+            except OSError:
+                pass
         os._exit(self.code)
 
 

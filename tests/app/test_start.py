@@ -42,6 +42,14 @@ _COMMANDS = {
 }
 
 
+_LOADED = """
+import re, sys
+before = set(sys.modules)
+from orderbook_desktop.app.start import main
+print(*sorted(set(sys.modules) - before))
+"""
+
+
 def _run(module: str, number: signal.Signals, *arguments: str) -> tuple[int, str, str]:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, module, str(int(number)), *arguments],
@@ -60,6 +68,19 @@ def _run(module: str, number: signal.Signals, *arguments: str) -> tuple[int, str
 def test_while_the_program_is_loaded(command: str, module: str, number: signal.Signals) -> None:
     code, sentence = _COMMANDS[command]
     assert _run(module, number, command) == (code, "", sentence)
+
+
+def test_next_to_nothing_is_loaded_before_a_request_is_obeyed() -> None:
+    """Until then Ctrl-C ends in a traceback. The console script itself loads `re` first."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED], capture_output=True, text=True, check=True
+    )
+    ours = {
+        *("orderbook_desktop", "orderbook_desktop.app", "orderbook_desktop.app.start"),
+        *("orderbook_desktop.core", "orderbook_desktop.core.version"),
+        *("orderbook_desktop.system", "orderbook_desktop.system.early_end"),
+    }
+    assert set(done.stdout.split()) - ours <= {"__future__", "signal"}
 
 
 @pytest.mark.parametrize(
