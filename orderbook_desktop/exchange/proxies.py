@@ -117,4 +117,8 @@ def _understood(variable: str, value: str) -> Proxy:
     if user is not None and ":" in user:
         raise BadProxy(variable, "has a user name with a colon")
     password = unquote(parts.password or "")
+    try:
+        f"{user}{password}".encode()
+    except UnicodeEncodeError:
+        raise BadProxy(variable, "has a user name or password that is not UTF-8") from None
     return Proxy(variable, f"{scheme}://{shown}:{port}", user, password)

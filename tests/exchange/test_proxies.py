@@ -48,6 +48,7 @@ def test_the_proxy_for_an_address(
         *("socks5://h:1", "SOCKS5H://h:1", "socks4://h", "ftp://h:1", "://h:1", "http://", "http://:1"),
         *("h:port", "h:99999", "h:0", "http://[::1", "http://h:1/path", "http://h:1?x", "h h:1"),
         *("http://u:geheim@h\x1b[31m:1", "u%3Av:geheim@h:1", "socks5://u:geheim@h:1"),
+        *("u\udcff:geheim@h:1", "u:geheim\udcff@h:1"),
     ],
 )  # fmt: skip
 def test_what_cant_be_a_proxy_is_told_without_its_secrets(value: str) -> None:
