@@ -9,6 +9,7 @@ the time of receipt, the latest earlier time counts.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -72,6 +73,9 @@ class EventClock(Struct):
     meanwhile, so that the first event after a gap ends the gap. Every other event gets the latest
     earlier time, and the very first event the time of its receipt. Once a time was believed, no
     time is believed that is more than a day ahead of both the latest time and its receipt.
+
+    A reader of a file can `look_ahead`. Then the first time counts only if it is as near its
+    receipt, or as far from it, as those after it.
     """
 
     latest_ms: int = 0
@@ -79,6 +83,13 @@ class EventClock(Struct):
     _doubted_ms: int | None = None
     _doubts: int = 0
     _received_ms: int = 0
+    _next_offset_ms: int | None = None
+
+    def look_ahead(self, times: Iterable[tuple[int, int]]) -> None:
+        """Take times (ms) and receipts (ns) of events after the first one, before that one."""
+        offsets = sorted(event_ms - received_ns // _NS_A_MS for event_ms, received_ns in times)
+        if offsets:
+            self._next_offset_ms = offsets[len(offsets) // 2]
 
     def time_of(self, event_ms: int, received_ns: int) -> int:
         """Return the time that counts for the next event; `received_ns` is 0 where unknown."""
@@ -102,7 +113,7 @@ class EventClock(Struct):
     def _is_believed(self, event_ms: int, offset_ms: int | None, received_ms: int) -> bool:
         """Whether a time is believed although it is not near the latest one."""
         if not self.latest_ms:
-            return _may_begin(event_ms, offset_ms, received_ms)
+            return self._may_begin(event_ms, offset_ms, received_ms)
         if offset_ms is None:
             return abs(event_ms - self.latest_ms) <= _DAY_MS
         if abs(offset_ms) <= _NEAR_MS or _is_near(offset_ms, self._offset_ms):
@@ -118,19 +129,33 @@ class EventClock(Struct):
         is_confirmed = self._doubts >= enough and _is_near(offset_ms, self._doubted_ms)
         return is_confirmed and event_ms >= EARLIEST_MS
 
-
-def _may_begin(event_ms: int, offset_ms: int | None, received_ms: int) -> bool:
-    """Whether a time is believed that is the first one."""
-    if received_ms < EARLIEST_MS <= event_ms < 10 * EARLIEST_MS:
-        # The computer's clock was never set, or counts from its start.
-        return True
-    # The time of a played capture is long ago, but never in the future.
-    ahead_ms = offset_ms or 0
-    return ahead_ms <= _YEAR_MS and (event_ms >= EARLIEST_MS or ahead_ms >= -_YEAR_MS)
+    def _may_begin(self, event_ms: int, offset_ms: int | None, received_ms: int) -> bool:
+        """Whether a time is believed that is the first one."""
+        is_present = EARLIEST_MS <= event_ms < 10 * EARLIEST_MS
+        if is_present and received_ms < EARLIEST_MS:
+            # The computer's clock was never set, or counts from its start.
+            return True
+        next_ms = self._next_offset_ms
+        if is_present and _is_near(offset_ms, next_ms):
+            return True
+        if (
+            next_ms is not None
+            and offset_ms is not None
+            and abs(next_ms) <= _DAY_MS < abs(offset_ms)
+        ):
+            return False
+        # The time of a played capture is long ago, but never in the future.
+        ahead_ms = offset_ms or 0
+        return ahead_ms <= _YEAR_MS and (event_ms >= EARLIEST_MS or ahead_ms >= -_YEAR_MS)
 
 
 def _is_near(offset_ms: int | None, other_ms: int | None) -> bool:
     return None not in (offset_ms, other_ms) and abs((offset_ms or 0) - (other_ms or 0)) <= _NEAR_MS
+
+
+def is_far_off(event_ms: int, received_ns: int) -> bool:
+    """Return whether a time is more than a day from its receipt."""
+    return abs(event_ms - received_ns // _NS_A_MS) > _DAY_MS
 
 
 class OddTimes(Struct):

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.segments import GapCause
 
 _T = TypeVar("_T")
 _BREAKS_NOTED: Final = 20
@@ -33,12 +34,14 @@ class Received(Struct, frozen=True):
 class Broken(Struct, frozen=True):
     """A file is broken here: messages of `markets` are missing.
 
-    `detail` describes it; the time is that of the last message before the break.
+    `detail` describes it; the time is that of the last message before the break. `cause` is
+    MALFORMED if it is a message that can't be read.
     """
 
     received_ns: int
     markets: frozenset[str]
     detail: str
+    cause: GapCause = GapCause.CRASH
 
 
 class LeftOut(Struct):

@@ -20,6 +20,7 @@ from orderbook_desktop.core.errors import KnownError, MalformedMessage, OtherMar
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import (
     TextLevels,
+    WireInt,
     decode_snapshot,
     refuse_futures,
     refuse_futures_event,
@@ -68,7 +69,8 @@ class CaptureLine(Struct, frozen=True):
     event's JSON object and `frame` the combined frame, both as they stand in the file (`frame` is
     empty where the collector wrote the bare event), unless they had to be spelt anew. `update_id`
     is the event's `u`, 0 where it has none. A line of a broken place has nothing but `broken`,
-    which says how the file is broken.
+    which says how the file is broken. If an event can't be read, the line has its market, too, and
+    `malformed` says why.
     """
 
     number: int
@@ -81,6 +83,7 @@ class CaptureLine(Struct, frozen=True):
     diff: Diff | None = None
     snapshot: Snapshot | None = None
     broken: str = ""
+    malformed: str = ""
 
 
 class _Message(msgspec.Struct):
@@ -94,35 +97,51 @@ class _Message(msgspec.Struct):
 
 
 class _Diff(msgspec.Struct):
-    E: int
-    U: int
-    u: int
+    E: WireInt
+    U: WireInt
+    u: WireInt
     b: TextLevels
     a: TextLevels
 
 
 class _Snapshot(msgspec.Struct):
-    lastUpdateId: int  # noqa: N815 (the exchange's name)
+    lastUpdateId: WireInt  # noqa: N815 (the exchange's name)
     bids: TextLevels
     asks: TextLevels
 
 
 class _WideDiff(msgspec.Struct):
-    E: int
-    U: int
-    u: int
+    E: WireInt
+    U: WireInt
+    u: WireInt
     b: list[list[Any]]
     a: list[list[Any]]
 
 
 class _WideSnapshot(msgspec.Struct):
-    lastUpdateId: int  # noqa: N815 (the exchange's name)
+    lastUpdateId: WireInt  # noqa: N815 (the exchange's name)
     bids: list[list[Any]]
     asks: list[list[Any]]
 
 
+class _Named(msgspec.Struct):
+    e: Any = ""
+    s: Any = ""
+
+
 class _LeftOut(Exception):
     """A line that is left out, and counted."""
+
+    def __init__(self, what: str = "is no message of a market's stream") -> None:
+        self.what = what
+
+
+class _Malformed(Exception):
+    """An event of `market` can't be read: it is missing, as the live feed would miss it."""
+
+    def __init__(self, market: str, error: Exception) -> None:
+        self.market = market
+        self.what = f"is an event of {market} that can't be read ({_short(error)})"
 
 
 class _NotOfTheFormat(ValueError):
@@ -138,6 +157,7 @@ _diff: Final = msgspec.json.Decoder(_Diff)
 _snapshot: Final = msgspec.json.Decoder(_Snapshot)
 _wide_diff: Final = msgspec.json.Decoder(_WideDiff)
 _wide_snapshot: Final = msgspec.json.Decoder(_WideSnapshot)
+_named: Final = msgspec.json.Decoder(_Named)
 _is_partial_depth: Final = re.compile(r"@depth\d+(@|$)").search
 _has_futures_field: Final = re.compile(rb'"(?:p[us]|T)"').search
 _is_decimal: Final = re.compile(r"\d+(\.\d+)?", re.ASCII).fullmatch
@@ -147,6 +167,14 @@ _begins: Final = re.compile(rb"\d{9,}(?:\.\d+)? +\{").finditer
 # nanoseconds. A time with fewer digits is that of a collector's own clock, in nanoseconds.
 _UNITS: Final = ((17, "", 0), (14, "microseconds", 3), (11, "milliseconds", 6), (9, "seconds", 9))
 _TRUNCATED: Final = "truncated"
+_NO_END: Final = "the end of a line is missing"
+_WRITTEN_OVER: Final = "a shorter file was written over a longer one, whose lines follow"
+# A collector that appends to its file is started again within this time.
+_RESTARTED_WITHIN_NS: Final = 366 * 86_400 * 10**9
+_DAY_NS: Final = 86_400 * 10**9
+# Lines may be out of order by less.
+_OLDER_BY_NS: Final = 60 * 10**9
+_UNREADABLE: Final = (msgspec.DecodeError, ValueError, RecursionError, MalformedMessage)
 
 
 def read_lines(path: Path, notes: FileNotes | None = None) -> Generator[CaptureLine]:
@@ -172,27 +200,67 @@ class _Lines:
         self._path = path
         self._lines = lines
         self._notes = notes
+        # The times of the first and the latest line, and how the latest one is spelt.
+        self._first_ns: int | None = None
         self._latest_ns = 0
-        self._stamp_length = 0
+        self._stamp = b""
 
     def parsed(self) -> Iterator[CaptureLine]:
         """Iterate over the lines, including broken places; raises `CaptureUnreadable`."""
+        held: CaptureLine | None = None
+        try:
+            for line in self._read():
+                if held is not None:
+                    yield from self._between(held, line)
+                held = line
+        except CaptureUnreadable:
+            if held is not None:
+                yield held
+            raise
+        if held is not None:
+            yield held
+
+    def _between(self, line: CaptureLine, following: CaptureLine) -> Iterator[CaptureLine]:
+        """Iterate over `line`, or over the broken place between it and an older file's line.
+
+        Half of `line` may be of a longer file over which a shorter one was written. It may be an
+        event that the exchange never sent, so it is left out.
+        """
+        first_ns = self._first_ns or 0
+        is_of_two = (
+            following.recv_ns < first_ns - _OLDER_BY_NS <= line.recv_ns
+            and not following.broken
+            and bool(line.malformed or not line.broken)
+        )
+        is_next = following.number == line.number + 1
+        if not is_of_two or not is_next:
+            yield line
+        if is_of_two:
+            yield self._broken(line.number + (not is_next), _WRITTEN_OVER)
+
+    def _read(self) -> Iterator[CaptureLine]:
         for number, raw in self._lines:
             if isinstance(raw, BrokenPlace):
                 yield self._broken(number, raw.reason)
                 continue
             try:
                 line = self._parse(number, raw)
-            except _LeftOut:
-                self._notes.leave_out(self._path, number, "is no message of a market's stream")
+            except _LeftOut as error:
+                self._notes.leave_out(self._path, number, error.what)
+                continue
+            except _Malformed as error:
+                self._notes.leave_out(self._path, number, error.what)
+                yield self._malformed(number, error)
                 continue
             except OtherMarket as error:
                 reason = f"is of the {error.kind} market; only the spot market is recorded here"
                 raise CaptureUnreadable(self._path, reason, number) from error
-            except (msgspec.DecodeError, ValueError, RecursionError, MalformedMessage) as error:
+            except _UNREADABLE as error:
                 yield from self._mended(number, raw, error)
                 continue
             if line is not None:
+                if self._first_ns is None:
+                    self._first_ns = line.recv_ns
                 self._latest_ns = max(self._latest_ns, line.recv_ns)
                 yield line
 
@@ -207,7 +275,11 @@ class _Lines:
         text = text.strip()
         if not text or not 0 <= recv_ns <= INT64_MAX:
             raise _NotOfTheFormat
-        self._stamp_length = len(stamp)
+        is_odd = len(stamp) < len(self._stamp) and abs(recv_ns - self._latest_ns) > _DAY_NS
+        if is_odd and self._is_written_over(raw):
+            # It is the end of a receive time.
+            raise _NotOfTheFormat
+        self._stamp = stamp
         return _line(number, recv_ns, text)
 
     def _time_ns(self, stamp: bytes) -> int:
@@ -228,36 +300,78 @@ class _Lines:
         sentence = self._notes.note_break(self._path, number, reason)
         return CaptureLine(number, self._latest_ns, "", "", b"", b"", broken=sentence)
 
+    def _malformed(self, number: int, error: _Malformed) -> CaptureLine:
+        sentence = f"Line {number} of {self._path.name} {error.what}."
+        return CaptureLine(
+            *(number, self._latest_ns, "", error.market, b"", b""),
+            broken=sentence,
+            malformed=error.what,
+        )
+
     def _mended(self, number: int, raw: bytes, error: Exception) -> Iterator[CaptureLine]:
         """Iterate over the readable parts of a broken line; raises where it is wrong otherwise."""
         whole = self._behind_half_a_line(number, raw)
         if whole is not None:
-            yield self._broken(number, "the end of a line is missing")
+            yield self._broken(number, _NO_END)
             yield whole
+        elif self._is_written_over(raw):
+            yield self._broken(number, _WRITTEN_OVER)
         elif self._lines.is_broken_here():
             return
         elif _TRUNCATED in str(error) or (raw.isdigit() and len(raw) <= _NS_DIGITS):
-            yield self._broken(number, "the end of a line is missing")
-        elif isinstance(error, _NotOfTheFormat):
-            reason = "is not a receive time in ns and a JSON object"
-            raise CaptureUnreadable(self._path, reason, number) from error
+            yield self._broken(number, _NO_END)
         else:
-            reason = f"is not a message of the exchange ({_short(error)})"
-            raise CaptureUnreadable(self._path, reason, number) from error
+            raise CaptureUnreadable(self._path, _reason(raw, error), number) from error
+
+    def _is_written_over(self, raw: bytes) -> bool:
+        """Whether `raw` is the rest of a line of a longer file, over which a shorter was written.
+
+        The lines that follow are older than the first line of this file then. If none follows, it
+        is enough that `raw` is the end of a line.
+        """
+        if self._first_ns is None:
+            return False
+        following = self._lines.following()
+        if following is None:
+            stamp = raw.strip().partition(b" ")[0]
+            is_end = not stamp.isdigit() or len(stamp) < len(self._stamp)
+            return is_end and raw.endswith(b"}") and not self._lines.is_in_doubt
+        stamp = following.strip().partition(b" ")[0]
+        return len(stamp) == len(self._stamp) and -1 < self._time_ns(stamp) < self._first_ns
 
     def _behind_half_a_line(self, number: int, raw: bytes) -> CaptureLine | None:
         """Return the whole line that a restarted collector wrote behind half a line."""
         *_, last = (None, *_begins(raw))
-        if last is None or not self._stamp_length:
+        if last is None or not self._stamp:
             return None
-        stamp = last[0].partition(b" ")[0][-self._stamp_length :]
-        begin = last.start() + len(last[0].partition(b" ")[0]) - len(stamp)
-        if not begin:
+        digits = last[0].partition(b" ")[0]
+        stamp = digits[-len(self._stamp) :]
+        begin = last.start() + len(digits) - len(stamp)
+        if not begin or not self._may_follow(raw[:begin], stamp):
             return None
         try:
             return self._parse(number, raw[begin:])
-        except (_LeftOut, msgspec.DecodeError, ValueError, RecursionError, MalformedMessage):
+        except (*_UNREADABLE, _LeftOut, _Malformed):
             return None
+
+    def _may_follow(self, half: bytes, stamp: bytes) -> bool:
+        """Whether a line may begin with `stamp`, behind `half` of a line."""
+        if abs(self._time_ns(stamp) - self._latest_ns) > _RESTARTED_WITHIN_NS:
+            return False
+        # Half a receive time is the begin of one between the latest one and `stamp`.
+        length = len(half)
+        is_between = self._stamp[:length] <= half <= stamp[:length]
+        return not half.isdigit() or (is_between and length < len(stamp))
+
+
+def _reason(raw: bytes, error: Exception) -> str:
+    """Return why a line can't be read."""
+    if not isinstance(error, _NotOfTheFormat):
+        return f"is not a message of the exchange ({_short(error)})"
+    stamp = raw.strip().partition(b" ")[0]
+    if stamp.isdigit() and len(stamp) > _NS_DIGITS:
+        return f"begins with a number of {len(stamp)} digits; a receive time has at most 19, in ns"
+    return "is not a receive time in ns and a JSON object"
 
 
 def _short(error: Exception) -> str:
@@ -276,7 +390,7 @@ def _line(number: int, recv_ns: int, text: bytes) -> CaptureLine | None:
         payload, frame = bytes(outer.data), text
         if payload.startswith(b"["):
             return None
-        inner = _decoded(payload)
+        inner = _decoded(payload, outer.stream or "")
     symbol, at, kind = (outer.stream or _stream_name(inner)).partition("@")
     stream = symbol.lower() + at + kind
     market = (inner.s or inner.symbol or stream.partition("@")[0]).upper()
@@ -288,7 +402,7 @@ def _line(number: int, recv_ns: int, text: bytes) -> CaptureLine | None:
         # The exchange answers so for a symbol that is listed, but isn't traded.
         raise _LeftOut
     if inner.lastUpdateId is not None and not _is_partial_depth(stream):
-        payload, snapshot = _snapshot_of(payload)
+        payload, snapshot = _snapshot_or_left_out(payload)
         return CaptureLine(number, recv_ns, "", market, payload, b"", snapshot=snapshot)
     if not stream and _is_of_no_market(text):
         return None
@@ -296,7 +410,7 @@ def _line(number: int, recv_ns: int, text: bytes) -> CaptureLine | None:
         raise _LeftOut
     if inner.e != "depthUpdate":
         return CaptureLine(number, recv_ns, stream, market, payload, frame, inner.u)
-    spelt, diff = _diff_of(payload, market, is_spelt_so=inner.s == market)
+    spelt, diff = _diff_or_malformed(payload, market, is_spelt_so=inner.s == market)
     if spelt is not payload:
         payload = spelt
         frame = frame and b'{"stream":%b,"data":%b}' % (msgspec.json.encode(stream), payload)
@@ -305,20 +419,56 @@ def _line(number: int, recv_ns: int, text: bytes) -> CaptureLine | None:
 
 def _refuse_other_contract(payload: bytes, message: _Message) -> None:
     """Raise `OtherMarket` for a depth message of a perpetual or delivery contract."""
-    if message.e != "depthUpdate":
-        if b'"T"' in payload:
+    try:
+        if message.e == "depthUpdate":
+            _diff_of(payload, message.s, is_spelt_so=True)
+        elif b'"T"' in payload:
             refuse_futures(decode_snapshot(payload, ""))
-    else:
-        _diff_of(payload, message.s, is_spelt_so=True)
+    except OtherMarket:
+        raise
+    except _UNREADABLE as error:
+        raise _LeftOut from error
 
 
-def _decoded(text: bytes) -> _Message:
+def _decoded(text: bytes, stream: str = "") -> _Message:
     try:
         return _message.decode(text)
     except msgspec.ValidationError as error:
         # It is JSON, but no message of the exchange.
         _any.decode(text)
+        market = _market_of_event(text, stream)
+        if market:
+            raise _Malformed(market, error) from error
         raise _LeftOut from error
+
+
+def _market_of_event(text: bytes, stream: str) -> str:
+    """Return the market of an event that can't be read; empty if it is no event, or names none."""
+    try:
+        named = _named.decode(text)
+    except msgspec.ValidationError:
+        return ""
+    symbol = named.s if isinstance(named.s, str) else ""
+    market = (symbol or stream.partition("@")[0]).upper()
+    return market if named.e == "depthUpdate" and is_market(market) else ""
+
+
+def _snapshot_or_left_out(payload: bytes) -> tuple[bytes, Snapshot]:
+    try:
+        return _snapshot_of(payload)
+    except OtherMarket:
+        raise
+    except _UNREADABLE as error:
+        raise _LeftOut(f"is a book that can't be read ({_short(error)})") from error
+
+
+def _diff_or_malformed(payload: bytes, market: str, *, is_spelt_so: bool) -> tuple[bytes, Diff]:
+    try:
+        return _diff_of(payload, market, is_spelt_so=is_spelt_so)
+    except OtherMarket:
+        raise
+    except _UNREADABLE as error:
+        raise _Malformed(market, error) from error
 
 
 def _snapshot_of(payload: bytes) -> tuple[bytes, Snapshot]:

@@ -29,6 +29,7 @@ from orderbook_desktop.core.received import (
     UnusableFile,
     in_order_of_time,
 )
+from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.formats.capture_lines import CaptureLine, CaptureUnreadable, read_lines
 
 _LINES_SURVEYED: Final = 20_000
@@ -88,12 +89,16 @@ def survey_capture(path: Path) -> dict[str, MarketSurvey]:
     """
     surveys: dict[str, MarketSurvey] = {}
     nameless: list[CaptureLine] = []
+    malformed: CaptureLine | None = None
     for line in _readable(path):
-        if line.market:
+        malformed = malformed or (line if line.malformed else None)
+        if line.market and not line.broken:
             surveys.setdefault(line.market, MarketSurvey(line.market)).take(line)
         elif not line.broken and len(nameless) < _SNAPSHOTS_SURVEYED:
             nameless.append(line)
     if not any(survey.streams for survey in surveys.values()):
+        if malformed is not None:
+            raise CaptureUnreadable(path, malformed.malformed, malformed.number)
         raise CaptureUnreadable(path, "holds no message of a stream")
     for line in nameless:
         surveys[market_of(line, surveys)].take(line)
@@ -164,7 +169,7 @@ def captured_messages(
 def _survey(path: Path, surveys: dict[str, MarketSurvey]) -> None:
     """Learn from the first lines of a file."""
     for line in islice(_lines(path, FileNotes()), _LINES_SURVEYED):
-        if line.market:
+        if line.market and not line.broken:
             surveys.setdefault(line.market, MarketSurvey(line.market)).take(line)
 
 
@@ -182,9 +187,11 @@ def _messages(
     """Iterate over the messages of one file, and keep the surveys up to date."""
     taken: set[str] = set()
     passed_over: dict[str, int] = {}
+    malformed: CaptureLine | None = None
     for line in _lines(path, notes):
         if line.broken:
-            yield (line.recv_ns,), Broken(line.recv_ns, frozenset(taken), line.broken)
+            malformed = malformed or (line if line.malformed else None)
+            yield (line.recv_ns,), _broken(line, taken)
             continue
         survey = surveys.get(line.market)
         if survey is not None and line.update_id:
@@ -204,6 +211,16 @@ def _messages(
         if market not in taken:
             reason = f"has {market} only at a slower speed than another file; import it by itself"
             raise UnusableFile(path, reason, number)
+    if malformed is not None and not taken:
+        raise UnusableFile(path, malformed.malformed, malformed.number)
+
+
+def _broken(line: CaptureLine, taken: set[str]) -> Broken:
+    """Return what is missing where a line can't be read; `taken` are the markets of its file."""
+    if line.malformed:
+        markets = frozenset({line.market})
+        return Broken(line.recv_ns, markets, line.broken, GapCause.MALFORMED)
+    return Broken(line.recv_ns, frozenset(taken), line.broken)
 
 
 def _received(

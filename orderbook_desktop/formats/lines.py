@@ -15,7 +15,9 @@ import os
 import re
 import zlib
 from codecs import BOM_UTF8
+from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -78,12 +80,14 @@ class FileLines:
         self._longest = longest
         self._number = 0
         self._rest = b""
-        self._latest = b""
+        # The last yielded line, and its number.
+        self._latest, self._at = b"", 0
         # Why the last yielded line may be half a line; empty where it can't be.
         self._doubt = ""
         self._is_zipped = False
         self._is_reading_on = False
-        self._waiting: list[tuple[int, bytes | BrokenPlace]] = []
+        # What is yielded next, each with its `_latest` and `_doubt`.
+        self._waiting = deque[tuple[tuple[int, bytes | BrokenPlace], bytes, str]]()
         check_file(path)
         try:
             self._file = path.open("rb")
@@ -107,14 +111,34 @@ class FileLines:
     def __iter__(self) -> Iterator[tuple[int, bytes | BrokenPlace]]:
         """Iterate over the lines; see the class."""
         while True:
-            for item in self._lines:
-                yield item
-                if self._waiting:
-                    break
-            if not self._waiting:
-                return
-            waiting, self._waiting = self._waiting, []
-            yield from waiting
+            if self._waiting:
+                item, self._latest, self._doubt = self._waiting.popleft()
+            else:
+                found = next(self._lines, None)
+                if found is None:
+                    return
+                item = found
+            self._at = item[0]
+            yield item
+
+    def following(self) -> bytes | None:
+        """Return the line after the last yielded one; None where there is none, or no whole one.
+
+        It is yielded next.
+        """
+        if not self._waiting:
+            latest, doubt = self._latest, self._doubt
+            found = next(self._lines, None)
+            if found is not None:
+                self._waiting.append((found, self._latest, self._doubt))
+            self._latest, self._doubt = latest, doubt
+        line = self._waiting[0][0][1] if self._waiting else None
+        return line if isinstance(line, bytes) else None
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the last yielded line may be half a line."""
+        return bool(self._doubt)
 
     def is_broken_here(self) -> bool:
         """Whether the last yielded line, which the caller can't read, belongs to a broken place.
@@ -124,18 +148,25 @@ class FileLines:
         """
         if self._doubt:
             if self._doubt == _NO_END:
-                self._waiting.append(self._cut(_NO_END, self._latest))
+                self._yield_next(_NO_END)
             return True
         if not self._is_zipped:
             return False
-        number, fragment = self._number, self._latest
         self._is_reading_on = True
-        for _, line in self._lines:
+        fragment = self._latest
+        waiting, self._waiting = [item for item, *_ in self._waiting], deque()
+        for _, line in chain(waiting, self._lines):
             if isinstance(line, BrokenPlace) and line.reason != _ZEROS:
                 self._is_reading_on = False
-                self._waiting.append((number, BrokenPlace(number, line.reason, fragment)))
+                self._latest = fragment
+                self._yield_next(line.reason)
                 return True
         return False
+
+    def _yield_next(self, reason: str) -> None:
+        """Let the place of the last yielded line be yielded next, as a broken one."""
+        place = BrokenPlace(self._at, reason, self._latest)
+        self._waiting.append(((self._at, place), self._latest, self._doubt))
 
     def _cut(self, reason: str, fragment: bytes) -> tuple[int, BrokenPlace]:
         return self._number, BrokenPlace(self._number, reason, fragment)
@@ -341,8 +372,12 @@ def _unpacked(unpack: zlib._Decompress, data: bytes) -> Iterator[bytes]:
 
 def first_line(path: Path) -> bytes:
     """Return the first line that is not empty; raises `UnusableFile` where there is none."""
+    broken = ""
     with FileLines(path) as lines:
         for _, line in lines:
             if isinstance(line, bytes):
                 return line
-    raise UnusableFile(path, "is empty")
+            if line.reason != _ZEROS:
+                broken = broken or line.reason
+    reason = f"has no whole line: {broken}" if broken else "is empty"
+    raise UnusableFile(path, reason)

@@ -66,6 +66,37 @@ def test_the_first_one_of_all_counts_as_late_as_it_was_received(odd: int) -> Non
     assert counted([odd, NOW + 100]) == [NOW, NOW + 100]
 
 
+def looked_ahead(times: list[int], received: list[int]) -> list[int]:
+    """What counts as `times`, if the three after the first one are looked at before."""
+    clock = EventClock()
+    pairs = [(one, at * 10**6) for one, at in zip(times, received, strict=True)]
+    clock.look_ahead(pairs[1:4])
+    return [clock.time_of(*pair) for pair in pairs]
+
+
+@pytest.mark.parametrize("odd", [NOW - 15 * 365 * DAY, NOW - 2 * DAY, NOW + 2 * DAY, 0, NOW * 5])
+def test_a_first_time_that_the_next_ones_contradict_counts_as_its_receipt(odd: int) -> None:
+    now = [NOW + 100 * at for at in range(6)]
+    assert looked_ahead([odd, *now[1:]], now) == now
+    # Even if one of the next ones is odd, too.
+    assert looked_ahead([odd, odd, *now[2:]], now) == [NOW, NOW, *now[2:]]
+    assert looked_ahead([odd], [NOW])[0] in (odd, NOW)
+
+
+@pytest.mark.parametrize("off", [-700 * DAY, 700 * DAY, 9_000 * DAY, -5 * HOUR, 5 * HOUR])
+def test_a_first_time_that_the_next_ones_confirm_counts(off: int) -> None:
+    """The collector's clock was years behind, or it collected a played capture."""
+    now = [NOW + 100 * at for at in range(20)]
+    times = [one + off for one in now]
+    assert looked_ahead(times, now) == times
+
+
+def test_a_first_time_before_a_silence_of_a_played_capture_counts() -> None:
+    times = [NOW - 700 * DAY, *(NOW - 700 * DAY + 600_000 + 100 * at for at in range(5))]
+    received = [NOW + (one - times[0]) // 1_000 for one in times]
+    assert looked_ahead(times, received) == times
+
+
 def test_a_clock_of_its_own_is_believed_when_ten_events_agree() -> None:
     times = [NOW, *(NOW - 20 * DAY + one for one in range(50))]
     assert counted(times) == [NOW] * 10 + times[10:]

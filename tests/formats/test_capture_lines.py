@@ -175,6 +175,113 @@ def test_half_a_line_of_a_collector_that_was_killed(
     assert [bool(line.broken) for line in lines][1] is True
 
 
+def _collected(begin: int, count: int) -> list[bytes]:
+    """Return lines of a collector, a tenth of a second apart."""
+    return [
+        b"%d " % (begin + place * 10**8) + _DIFF.replace(b'"E":7', b'"E":%d' % place) + b"\n"
+        for place in range(count)
+    ]
+
+
+_OLD = _collected(1_767_225_600_000_000_000, 60)
+_NEW = _collected(1_767_301_200_000_000_000, 20)
+
+
+@pytest.mark.parametrize("end", [0, 1, 3, 30, 60, 90, 105])
+def test_a_shorter_plain_file_over_a_longer_one(tmp_path: Path, end: int) -> None:
+    """Wherever the shorter one ends in a line of the longer one, and in one of its own.
+
+    Where the halves of two lines make one that can be read, it is an event that was never sent.
+    """
+    path = tmp_path / "one"
+    new = b"".join(_NEW)
+    new = new[: len(new) - end]
+    for shift in range(len(_OLD[0])):
+        old = b"".join(_OLD)[len(new) + shift :]
+        path.write_bytes(new + old)
+        found = list(read_lines(path))
+        (broken,) = (line.broken for line in found if line.broken)
+        assert broken.startswith(("one is broken in line 20: ", "one is broken in line 21: "))
+        times = [line.recv_ns for line in found if line.diff]
+        new_times = [int(line.split()[0]) for line in _NEW]
+        after = [time for time in times if time not in new_times]
+        # Whole lines, but for one at most: that of the place where the longer one begins.
+        assert times[: -len(after)] in (new_times[:19], new_times[:20])
+        assert after == [int(line.split()[0]) for line in _OLD[-len(after) :]]
+        assert len(after) >= old.count(b"\n") - 1
+
+
+def test_a_shorter_plain_file_over_one_that_is_longer_by_half_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "one"
+    path.write_bytes(b"".join(_NEW) + _OLD[0][50:])
+    *lines, last = read_lines(path)
+    assert len(lines) == 20
+    assert "line 21: a shorter file" in last.broken
+
+
+@pytest.mark.parametrize("after", [[], _NEW[1:], _collected(1_767_301_200_000_000_001, 3)])
+def test_a_line_that_makes_no_sense_is_not_taken_for_an_overwritten_one(
+    tmp_path: Path, after: list[bytes]
+) -> None:
+    path = tmp_path / "one"
+    path.write_bytes(b"".join([_NEW[0], b"hello\n", *after]))
+    with pytest.raises(CaptureUnreadable, match=r"line 2 of .* is not a receive time"):
+        list(read_lines(path))
+
+
+@pytest.mark.parametrize(
+    "stamp", [b"17672256000000000020", b"01767225600000000002", b"1" * 25, b"9" * 5_000]
+)
+@pytest.mark.parametrize("before", [b"", b"1767225600000000000 " + _DIFF + b"\n"])
+def test_a_receive_time_of_too_many_digits_is_named(
+    tmp_path: Path, stamp: bytes, before: bytes
+) -> None:
+    path = tmp_path / "one"
+    path.write_bytes(before + stamp + b" " + _DIFF + b"\n")
+    reason = f"begins with a number of {len(stamp)} digits; a receive time has at most 19, in ns"
+    with pytest.raises(CaptureUnreadable, match=reason):
+        list(read_lines(path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"E":7', b'"E":null'),
+        (b'"E":7', b'"E":"7"'),
+        (b'"U":1', b'"U":5'),
+        (b'"u":2', b'"u":null'),
+        (b'"u":2', b'"u":9223372036854775808'),
+        (b'"0.04350000"', b"0.0435"),
+        (b'"0.04350000"', b'"-1"'),
+        (b'"0.04350000"', b'"1e5"'),
+        (b'"a":[]', b'"a":null'),
+        (b',"a":[]', b""),
+    ],
+)
+@pytest.mark.parametrize("frame", [b"%s", b'{"stream":"ethbtc@depth","data":%s}'])
+def test_an_event_that_can_t_be_read_is_left_out_and_told(
+    tmp_path: Path, old: bytes, new: bytes, frame: bytes
+) -> None:
+    path, notes = tmp_path / "one", FileNotes()
+    odd = frame % _DIFF.replace(old, new)
+    path.write_bytes(b"5 %s\n6 %s\n7 %s\n" % (_DIFF, odd, _DIFF))
+    first, broken, last = read_lines(path, notes)
+    assert (first.number, last.number) == (1, 3)
+    assert (broken.market, broken.diff, broken.payload) == ("ETHBTC", None, b"")
+    assert broken.broken.startswith("Line 2 of one is an event of ETHBTC that can't be read (")
+    left_out = notes.left_out[path]
+    assert (left_out.count, left_out.line) == (1, 2)
+    assert left_out.what == broken.malformed
+
+
+@pytest.mark.parametrize("bids", [b"null", b'[["1"]]', b'[["x","1"]]', b"[[1.5,2]]"])
+def test_a_book_that_can_t_be_read_is_left_out(tmp_path: Path, bids: bytes) -> None:
+    path, notes = tmp_path / "one", FileNotes()
+    path.write_bytes(b'5 {"lastUpdateId":9,"bids":%s,"asks":[]}\n6 %s\n' % (bids, _DIFF))
+    assert [line.number for line in read_lines(path, notes)] == [2]
+    assert notes.left_out[path].what.startswith("is a book that can't be read (")
+
+
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"a":' * 100_000, b'{"data":' + b"[" * 99_999])
 def test_nesting_without_end_is_no_bug(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "one"

@@ -11,6 +11,7 @@ import pytest
 
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff
 from orderbook_desktop.core.received import Broken, FileNotes, Received, UnusableFile
+from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.exchange.local.synthetic import write_capture
 from orderbook_desktop.formats import capture_lines
 from orderbook_desktop.formats.capture_reader import captured_messages, is_captured
@@ -129,9 +130,9 @@ def test_the_slower_one_alone_will_do(tmp_path: Path) -> None:
     ("line", "reason"),
     [
         (b"hello\n", "is not a receive time in ns and a JSON object"),
-        (b'17 {"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate"}}\n', "is not a message"),
+        (b'17 {"stream":"btcusdt@depth@100ms","data":{"e":depth}}\n', "is not a message"),
         (b"9223372036854775808 {}\n", "is not a receive time in ns and a JSON object"),
-        (b"9" * 5_000 + b" {}\n", "is not a receive time in ns and a JSON object"),
+        (b"9" * 5_000 + b" {}\n", "begins with a number of 5000 digits; a receive time has"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, line: bytes, reason: str) -> None:
@@ -171,11 +172,24 @@ def with_level(tmp_path: Path, level: list[str]) -> tuple[Path, int]:
     return path, at + 1
 
 
-def test_a_value_that_is_no_plain_decimal_is_named(tmp_path: Path) -> None:
+def test_an_event_with_a_value_that_is_no_plain_decimal_is_missing(tmp_path: Path) -> None:
     path, line = with_level(tmp_path, ["1e5", "1"])
-    with pytest.raises(UnusableFile, match="1e5") as caught:
+    (broken,) = (one for one in captured_messages([path]) if isinstance(one, Broken))
+    assert (set(broken.markets), broken.cause) == ({"BTCUSDT"}, GapCause.MALFORMED)
+    assert f"Line {line} of {path.name} is an event of BTCUSDT that can't be read" in broken.detail
+    assert "1e5" in broken.detail
+
+
+def test_a_file_none_of_whose_events_can_be_read_is_refused(tmp_path: Path) -> None:
+    path = write_capture(tmp_path / "c", seed=3, seconds=2, activity=0.2)
+    lines = [line.replace(b'"U":', b'"V":') for line in lines_of(path)]
+    path.write_bytes(b"".join(lines))
+    first = next(number for number, line in enumerate(lines, start=1) if b"@depth" in line)
+    with pytest.raises(
+        UnusableFile, match=r"is an event of BTCUSDT that can't be read \("
+    ) as caught:
         collected([path])
-    assert caught.value.line == line
+    assert caught.value.line == first
 
 
 @pytest.mark.parametrize("level", [["1", "0.0000000000000000001"], ["1", "9" * 23]])

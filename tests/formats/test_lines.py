@@ -127,6 +127,56 @@ def test_half_a_line_at_the_end_is_in_doubt(tmp_path: Path) -> None:
     assert found[1:] == [(2, b"half"), (2, BrokenPlace(2, "the file is cut off", b"half"))]
 
 
+def test_the_following_line_is_yielded_after_a_look_at_it(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"a\nb\n\nc\nhalf")
+    with FileLines(path) as lines:
+        found = []
+        for number, line in lines:
+            following = lines.following()
+            assert following == lines.following()
+            found.append((number, line, following))
+            assert lines.is_in_doubt == (line == b"half")
+    assert found == [(1, b"a", b"b"), (2, b"b", b"c"), (4, b"c", b"half"), (5, b"half", None)]
+
+
+def test_a_look_at_the_following_line_hides_no_break(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(_PACKED[:-9] + _MORE_PACKED)
+    with FileLines(path) as lines:
+        found = []
+        for _, line in lines:
+            lines.following()
+            found.append(line)
+    assert [line for line in found if isinstance(line, bytes)][-50:] == _MORE
+    assert [line.reason for line in found if isinstance(line, BrokenPlace)] == [
+        "the gzip data are cut off"
+    ]
+
+
+def test_a_line_before_one_that_was_looked_at_may_be_the_broken_one(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(_PACKED[: len(_PACKED) // 2])
+    with FileLines(path) as lines:
+        for _, line in lines:
+            if line == _LINES[100]:
+                assert lines.following() == _LINES[101]
+                assert lines.is_broken_here()
+            elif isinstance(line, BrokenPlace):
+                break
+    assert line == BrokenPlace(101, "the gzip data are cut off", _LINES[100])
+
+
+@pytest.mark.parametrize("left", [3, 14, 30])
+def test_gzip_data_that_end_before_the_first_whole_line_are_cut_off(
+    tmp_path: Path, left: int
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(gzip.compress(b"a" * 10_000 + b"\n")[:left])
+    with pytest.raises(UnusableFile, match=r"f has no whole line: the gzip data are cut off\."):
+        first_line(path)
+
+
 def test_nothing_at_all(tmp_path: Path) -> None:
     path = tmp_path / "f"
     with pytest.raises(UnusableFile, match="does not exist"):

@@ -32,6 +32,7 @@ _WHY: Final = {
     GapCause.FEED_GAP: "update ids are missing",
     GapCause.CROSSED: "the book is crossed",
     GapCause.TOO_WIDE: "a value is too wide",
+    GapCause.MALFORMED: "an event can't be read",
 }
 _DAY_MS: Final = 86_400_000
 _NAMES: Final = {ImportFormat.RAW: "collector lines", ImportFormat.TARDIS: "Tardis CSV"}
@@ -163,7 +164,7 @@ def _remarks(imported: ImportedMarket) -> Iterator[str]:
         )
     last_run = imported.runs[-1] if imported.segments and imported.runs else None
     end = last_run.end_cause if last_run is not None else None
-    if last_run is not None and end is not None and end.stream_goes_on:
+    if last_run is not None and end is not None and end in _WHY:
         yield f"{_WHY[end]} after {time_text(last_run.last_event_ms)}, and no whole book follows."
     if imported.loose:
         loose = counted(imported.loose, "event belongs", "events belong")

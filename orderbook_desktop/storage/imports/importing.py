@@ -211,7 +211,7 @@ class _Reader:
         for count, received in enumerate(self._messages, start=1):
             if isinstance(received, Broken):
                 for market in received.markets & markets.keys():
-                    markets[market].broken(received.detail)
+                    markets[market].broken(received)
                 continue
             market = received.message.market
             if market not in markets:

@@ -40,9 +40,9 @@ from orderbook_desktop.core.depth_sync import (
     Withheld,
 )
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.event_times import EventClock, OddTimes
+from orderbook_desktop.core.event_times import EventClock, OddTimes, is_far_off
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, timed
-from orderbook_desktop.core.received import Received
+from orderbook_desktop.core.received import Broken, Received
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 
 # The longest chunk (`core.archive.closed_span`).
@@ -56,6 +56,7 @@ _AHEAD_AT_MOST: Final = 100
 # The most bytes that waiting events take, and the most that spare books take.
 _BYTES_AT_MOST: Final = 24 << 20
 _ID_BYTES: Final = 12
+_LOOKED_AHEAD: Final = 3
 _NS_A_MS: Final = 1_000_000
 _ANEW: Final = "A snapshot begins the book anew."
 
@@ -134,15 +135,36 @@ class MarketRuns:
         self._spare = deque[DepthSnapshot](maxlen=_AHEAD_AT_MOST)
         self._loose: list[DepthDiff] = []
         self._loose_bytes = 0
-        # How the file is broken after the latest event; empty if it isn't.
-        self._broken = ""
+        # How the file is broken after the latest event.
+        self._broken: Broken | None = None
         self._lately: dict[int, bytes] = {}
         self._clock = EventClock()
+        # The first messages, if the first time is doubtful: the next ones show whether it is right.
+        self._doubtful: list[Received] = []
         # When the latest message was received.
         self._now_ms = 0
 
     def take(self, received: Received) -> None:
         """Take the next message."""
+        event_ms = received.message.event_ms
+        if self._doubtful:
+            self._doubtful.append(received)
+            if len(self._doubtful) > _LOOKED_AHEAD:
+                self._take_doubtful()
+        elif event_ms and not self._clock.latest_ms and is_far_off(event_ms, received.received_ns):
+            self._doubtful.append(received)
+        else:
+            self._take(received)
+
+    def _take_doubtful(self) -> None:
+        doubtful, self._doubtful = self._doubtful, []
+        self._clock.look_ahead(
+            (one.message.event_ms, one.received_ns) for one in doubtful[1:] if one.message.event_ms
+        )
+        for received in doubtful:
+            self._take(received)
+
+    def _take(self, received: Received) -> None:
         self._now_ms = received.received_ns // _NS_A_MS
         match received.message:
             case DepthDiff() as diff:
@@ -172,13 +194,15 @@ class MarketRuns:
         self.counts.times.take(b"", sent_ms, event_ms)
         return msgspec.structs.replace(snapshot, event_ms=event_ms)
 
-    def broken(self, detail: str) -> None:
+    def broken(self, place: Broken) -> None:
         """Assume that events are missing here, unless the next event follows without a gap."""
+        self._take_doubtful()
         self._feed_ahead()
-        self._broken = detail
+        self._broken = place
 
     def finish(self) -> None:
         """End the run: no more messages come."""
+        self._take_doubtful()
         self._feed_ahead()
         self._end(GapCause.USER, "The imported file ends here.")
         self._stop_waiting()
@@ -281,7 +305,7 @@ class MarketRuns:
 
     def _extend(self, diff: DepthDiff) -> None:
         self._remove_waiting(diff)
-        self._broken = ""
+        self._broken = None
         if self._run is not None:
             self._run.add(diff)
 
@@ -316,7 +340,7 @@ class MarketRuns:
 
     def _end(self, cause: GapCause, detail: str) -> None:
         if self._broken and cause in (GapCause.FEED_GAP, GapCause.DISCONNECT, GapCause.USER):
-            cause, detail, self._broken = GapCause.CRASH, self._broken, ""
+            cause, detail, self._broken = self._broken.cause, self._broken.detail, None
         run, self._run = self._run, None
         found = None if run is None else run.end(cause, detail)
         if found is not None:

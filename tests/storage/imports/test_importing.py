@@ -673,6 +673,39 @@ async def test_a_place_where_a_file_is_broken_ends_a_run(
     assert gap.cause is GapCause.CRASH
 
 
+async def test_an_event_that_can_t_be_read_is_a_gap_with_that_cause(
+    database: Database, tmp_path: Path
+) -> None:
+    messages = Collected().snapshot().events(5).gap().events(4).snapshot().events(5).messages
+    detail = "Line 7 of f is an event of BTCUSDT that can't be read (Expected `int`, got `null`)."
+    broken = Broken(messages[5].received_ns, frozenset({"BTCUSDT"}), detail, GapCause.MALFORMED)
+    (market,) = await imported(database, [*messages[:6], broken, *messages[6:]], tmp_path)
+    assert market.events == 10
+    (gap,) = market.gaps
+    assert (gap.cause, gap.detail) == (GapCause.MALFORMED, detail)
+    assert (await verify(database, "BTCUSDT")).fault is None
+
+
+@pytest.mark.parametrize("years", [-21, -2, 3])
+@pytest.mark.parametrize("count", [1, 2, 9])
+async def test_a_first_event_that_is_dated_years_away_does_not_begin_the_recording(
+    database: Database, tmp_path: Path, years: int, count: int
+) -> None:
+    """With a book before it, or events only; the next events show that it is wrong."""
+    snapshot, *messages = Collected().snapshot().events(count).messages
+    first = messages[0]
+    event_ms = first.message.event_ms
+    sent = b'"E":%d' % (event_ms + years * 365 * 86_400_000)
+    payload = first.message.payload.replace(b'"E":%d' % event_ms, sent)
+    odd = Received(first.received_ns, decode_diff(payload, first.received_ns))
+    (market,) = await imported(database, [snapshot, odd, *messages[1:]], tmp_path)
+    assert market.events == count
+    assert market.counts.times.held == (count > 1 or years > 0)
+    if market.counts.times.held:
+        assert abs(market.timeline.from_ms - first.received_ns // 1_000_000) < 1_000
+    assert (await verify(database, "BTCUSDT")).fault is None
+
+
 async def test_nothing_that_is_missing_ends_no_run(database: Database, tmp_path: Path) -> None:
     messages = Collected().snapshot().events(9).messages
     broken = Broken(messages[5].received_ns, frozenset({"BTCUSDT"}), "f is broken.")
