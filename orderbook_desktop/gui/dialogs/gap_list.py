@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec import Struct
-from PySide6.QtCore import QObject, QSize, Qt, QTimer
-from PySide6.QtGui import QHideEvent, QShowEvent
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from PySide6.QtGui import QHideEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 
 from orderbook_desktop.core.desk import Desk
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
+from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.time_text import duration_text, time_text
 from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.gui.parts import (
@@ -40,7 +41,7 @@ _SESSIONS: Final = {True: "this one", False: "earlier"}
 class _Column(Struct, frozen=True):
     """One column: its heading, its text (of a gap, and whether it is of this session), its width.
 
-    The width is that of the text `widest`; the last column takes the rest.
+    The width is that of the text `widest`; the last column takes the rest, if that is more.
     """
 
     heading: str
@@ -56,11 +57,11 @@ def _cause(gap: Gap) -> str:
 _COLUMNS: Final = (
     _Column("From", lambda gap, _: time_text(gap.from_ms), time_text(0)),
     _Column("To", lambda gap, _: time_text(gap.to_ms), time_text(0)),
-    _Column(
-        "Length", lambda gap, _: duration_text(gap.to_ms - gap.from_ms), "9999:59:59.999", True
-    ),
+    _Column("Length", lambda gap, _: duration_text(gap.to_ms - gap.from_ms), "999:59:59.999", True),
     _Column("Session", lambda _, is_ours: _SESSIONS[is_ours], _SESSIONS[True]),
-    _Column("Cause", lambda gap, _: _cause(gap), ""),
+    _Column(
+        "Cause", lambda gap, _: _cause(gap), max((cause.sentence for cause in GapCause), key=len)
+    ),
 )
 
 
@@ -107,6 +108,43 @@ class GapModel(ColumnModel):
         return None
 
 
+class GapTable(QTableView):
+    """The table of the gaps; in a narrow window it scrolls, so that each cause can be read."""
+
+    def __init__(self, model: GapModel, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setModel(model)
+        self.setAccessibleName("Gaps")
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self._measure()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
+        """Give the last column the room that is left, but never less than it needs."""
+        super().resizeEvent(event)
+        self._widen_last()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
+        """Use a changed font."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._measure()
+            self._widen_last()
+
+    def _measure(self) -> None:
+        set_up_rows(self)
+        metrics = self.fontMetrics()
+        for place, column in enumerate(_COLUMNS):
+            widest = max(column.widest, column.heading, key=len)
+            width = metrics.horizontalAdvance(widest) + 26
+            self.horizontalHeader().resizeSection(place, width)
+        self._last_width = width
+
+    def _widen_last(self) -> None:
+        columns, last = self.horizontalHeader(), len(_COLUMNS) - 1
+        others = columns.length() - columns.sectionSize(last)
+        columns.resizeSection(last, max(self._last_width, self.viewport().width() - others))
+
+
 class GapList(Dialog):
     """Shows the gaps of a recording of `desk`, and keeps them up to date while it is visible.
 
@@ -122,13 +160,12 @@ class GapList(Dialog):
         self.note = text_label(self, "noGaps")
         self.note.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.model = GapModel(self)
-        self.table = QTableView(self)
+        self.table = GapTable(self.model, self)
         self._middle = QStackedWidget(self)
         self.close_button = push_button(self, "Close", self.reject)
         self.close_button.setDefault(True)
         self._timer = QTimer(self, interval=_LOOK_MS)
         self._timer.timeout.connect(self.look)
-        self._set_up_table()
         self._lay_out()
 
     def show_symbol(self, symbol: str) -> None:
@@ -162,18 +199,6 @@ class GapList(Dialog):
         super().hideEvent(event)
         self._timer.stop()
 
-    def _set_up_table(self) -> None:
-        table, metrics = self.table, self.table.fontMetrics()
-        table.setModel(self.model)
-        table.setAccessibleName("Gaps")
-        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        set_up_rows(table)
-        columns = table.horizontalHeader()
-        columns.setStretchLastSection(True)
-        for place, column in enumerate(_COLUMNS[:-1]):
-            widest = max(column.widest, column.heading, key=len)
-            columns.resizeSection(place, metrics.horizontalAdvance(widest) + 26)
-
     def _lay_out(self) -> None:
         self._middle.addWidget(self.table)
         self._middle.addWidget(self.note)
@@ -186,7 +211,7 @@ class GapList(Dialog):
         column.addWidget(self.headline)
         column.addWidget(self._middle, 1)
         column.addLayout(bottom)
-        self.resize(size_on_screen(self, QSize(980, 420) * text_scale(self)))
+        self.resize(size_on_screen(self, QSize(1_160, 440) * text_scale(self)))
 
 
 def _headline(symbol: str, gaps: RecordedGaps | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec import Struct
-from PySide6.QtCore import QPointF, QRect, Qt
+from PySide6.QtCore import QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPen, QPixmap
 
 from orderbook_desktop.gui.number_font import NumberMetrics
@@ -163,6 +163,9 @@ class AxisPainter:
         self._grid = QColor(theme.muted)
         self._grid.setAlphaF(0.16)
         self._strip: tuple[int, float, QPixmap] | None = None
+        # The boxes of the labels that are drawn below the plot, and beside it.
+        self._price_labels: list[QRectF] = []
+        self._size_labels: list[QRectF] = []
 
     @property
     def price_axis_height(self) -> int:
@@ -207,12 +210,16 @@ class AxisPainter:
         painter.setPen(self._theme.muted)
         painter.drawText(QPointF(rect.right() + _TAG_PADDING + 4, baseline), asset)
         strip = self._strip_of(rect.height(), painter.device().devicePixelRatioF())
+        top, height = rect.bottom() + 2, self.price_axis_height
+        self._price_labels = []
         for tick in ticks:
             x, label = round(area.x(tick)), text(tick)
             painter.drawPixmap(x, rect.top(), strip)
-            left = x - self._numbers.width(label) / 2
-            if rect.left() <= left and left + self._numbers.width(label) <= rect.right():
+            width = self._numbers.width(label)
+            left = x - width / 2
+            if rect.left() <= left and left + width <= rect.right():
                 painter.drawText(QPointF(left, baseline), label)
+                self._price_labels.append(QRectF(left, top, width, height))
 
     def _strip_of(self, height: int, ratio: float) -> QPixmap:
         """Return a vertical line of the grid.
@@ -241,13 +248,16 @@ class AxisPainter:
         painter.setFont(self._numbers.font)
         painter.setPen(self._theme.muted)
         painter.drawText(QPointF(left, self._numbers.baseline(rect.top(), height)), asset)
+        self._size_labels = []
         for tick in ticks:
             y = round(area.y(tick))
             if tick:
                 painter.fillRect(rect.left(), y, rect.width(), 1, self._grid)
             top = y - height / 2
             if rect.top() + height <= top and tick:
-                painter.drawText(QPointF(left, self._numbers.baseline(top, height)), text(tick))
+                label = text(tick)
+                painter.drawText(QPointF(left, self._numbers.baseline(top, height)), label)
+                self._size_labels.append(QRectF(left, top, self._numbers.width(label), height))
 
     def draw_frame(self, painter: QPainter, rect: QRect) -> None:
         """Draw the bottom edge and the right edge of the plot."""
@@ -257,21 +267,27 @@ class AxisPainter:
     def draw_crosshair(
         self, painter: QPainter, area: PlotArea, at: QPointF, price: str, size: str
     ) -> None:
-        """Draw the crosshair's lines and its tags on both axes."""
+        """Draw the crosshair's lines and its tags on both axes, in place of labels in their way."""
         rect = area.rect
         painter.setPen(QPen(self._theme.muted, 1, Qt.PenStyle.DashLine))
         painter.drawLine(round(at.x()), rect.top(), round(at.x()), rect.bottom())
         painter.drawLine(rect.left(), round(at.y()), rect.right(), round(at.y()))
         width = self._numbers.width(price) + 2 * _TAG_PADDING
         left = min(max(at.x() - width / 2, rect.left()), rect.right() - width)
-        self._tag(painter, left, rect.bottom() + 3, price)
+        self._tag(painter, left, rect.bottom() + 3, price, self._price_labels)
         height = self._numbers.height + 4
         top = min(max(at.y() - height / 2, rect.top()), rect.bottom() - height)
-        self._tag(painter, rect.right() + 4, top, size)
+        self._tag(painter, rect.right() + 4, top, size, self._size_labels)
 
-    def _tag(self, painter: QPainter, left: float, top: float, text: str) -> None:
+    def _tag(
+        self, painter: QPainter, left: float, top: float, text: str, labels: Sequence[QRectF]
+    ) -> None:
         width, height = self._numbers.width(text) + 2 * _TAG_PADDING, self._numbers.height + 4
         box = QRect(round(left), round(top), round(width), round(height))
+        # The rest of a label that is covered in part would be read as another number.
+        for label in labels:
+            if label.intersects(QRectF(box)):
+                painter.fillRect(label, self._theme.panel)
         painter.fillRect(box, self._theme.text)
         painter.setPen(self._theme.panel)
         baseline = self._numbers.baseline(box.top(), height)

@@ -173,6 +173,7 @@ class StatusLine(QWidget):
         button.setFlat(True)
         # Return presses it, too.
         button.setAutoDefault(True)
+        button.setCursor(Qt.CursorShape.PointingHandCursor)
         button.setAccessibleName("Gaps of this recording")
         button.setToolTip("Gaps of the whole recording, of all causes; press for the list")
         return button

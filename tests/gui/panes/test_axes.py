@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PySide6.QtCore import QRect
+from PySide6.QtCore import QPointF, QRect
 from PySide6.QtGui import QColor, QFont, QPainter, QPixmap
 from PySide6.QtWidgets import QApplication
 
@@ -146,6 +146,28 @@ def test_labels_are_round_where_the_tick_is_not(qapp: QApplication) -> None:
     step = axes.price_ticks(area, 25, lambda units, _: f"{units:,}").step
     assert step >= 25
     assert str(step).rstrip("0") in {"1", "2", "5"}
+
+
+def test_a_tag_leaves_no_part_of_a_label_beside_it(qapp: QApplication) -> None:
+    """The rest of `56,800` beside a tag would be read as the number `800`."""
+    numbers = NumberMetrics(number_font(QFont()))
+    axes, area = AxisPainter(DARK, numbers), PlotArea(QRect(10, 5, 400, 300), 0.0, 100.0, 100.0)
+    half = numbers.width("56,800") / 2
+    pictures = []
+    for labels in (range(50, 51, 50), range(0)):
+        picture = QPixmap(600, 400)
+        picture.fill(DARK.panel)
+        with QPainter(picture) as painter:
+            axes.draw_price_axis(painter, area, labels, "USDT", lambda _: "56,800")
+            axes.draw_size_axis(painter, area, labels, "BTC", lambda _: "5,600")
+            # The tags cover about half of the labels.
+            at = QPointF(area.x(50) + half, area.y(50) + numbers.height / 2)
+            axes.draw_crosshair(painter, area, at, "57", "6")
+        pictures.append(picture.toImage())
+    below = QRect(0, area.rect.bottom() + 2, 600, 400)
+    beside = QRect(area.rect.right() + 2, 0, 600, area.rect.bottom())
+    for part in (below, beside):
+        assert pictures[0].copy(part) == pictures[1].copy(part)
 
 
 @pytest.mark.parametrize("ratio", [1.0, 2.0])
