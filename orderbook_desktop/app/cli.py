@@ -180,7 +180,7 @@ def window(
 @cli.command()
 @with_settings(
     *("mongo_dsn", "db_name", "env", "rest_url", "ws_url", "data_dir", "buffer_mb"),
-    *("retention_days", "retention_gb", "low_disk_gb"),
+    *("connections", "retention_days", "retention_gb", "low_disk_gb"),
 )
 def record(
     settings: Settings,

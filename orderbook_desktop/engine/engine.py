@@ -62,7 +62,7 @@ class Engine:
         self._now = now
         self._times = times
         self.rest = BinanceRest(settings.rest_url)
-        self.streams = BinanceStreams(settings.ws_url)
+        self.streams = BinanceStreams(settings.ws_url, copies=max(1, settings.connections))
         self.database = Database(settings.db_name)
         self.server = self._new_server()
         counts: AllCounts = defaultdict(RecordingCounts)

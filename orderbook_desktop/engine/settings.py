@@ -50,6 +50,11 @@ class EngineSettings(Protocol):
         ...
 
     @property
+    def connections(self) -> int:
+        """By how many connections each event comes; 0: the program chooses."""
+        ...
+
+    @property
     def retention_days(self) -> int:
         """Age (days) after which recorded events are removed; 0: they are kept."""
         ...

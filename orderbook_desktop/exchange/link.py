@@ -62,7 +62,7 @@ class StreamTimes(Struct, frozen=True):
     catch up with the one before it. A connection without subscribers stays open for `linger_s`:
     another symbol may soon need it. A peer that owes a pong or an answer for `answer_s` is dead;
     pings go out every `ping_s`. A closing connection waits `close_s` for the exchange's closing
-    frame.
+    frame. Events after missing ids wait `hold_s` for another connection that may bring these ids.
 
     Clocks are read every `watch_every_s`, and with a frame where they were not read for
     `look_after_s`. After a suspension, waiting frames are read for `calm_s` before anything is
@@ -76,6 +76,7 @@ class StreamTimes(Struct, frozen=True):
     ping_s: float = 20.0
     answer_s: float = 10.0
     close_s: float = 0.5
+    hold_s: float = 10.0
     watch_every_s: float = 0.5
     look_after_s: float = 2.0
     calm_s: float = 2.0

@@ -16,6 +16,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken
 from orderbook_desktop.core.streams import MarketEvent, Stream
+from orderbook_desktop.exchange.copies import Deliver
 from orderbook_desktop.exchange.errors import ExchangeError, RateLimited
 from orderbook_desktop.exchange.limits import SlidingWindow
 from orderbook_desktop.exchange.link import LinkEnd, StreamLink, StreamTimes, open_socket
@@ -61,9 +62,10 @@ class StreamGroup:
         """How many streams are subscribed."""
         return len(self._subscriptions)
 
-    def subscribe(self, stream: Stream) -> Subscription:
-        """Return a new subscription to `stream`, which has none yet."""
-        subscription = Subscription(stream, self._times.silence_s, now=self._clocks.now)
+    def subscribe(self, stream: Stream, deliver: Deliver) -> None:
+        """Pass all items of `stream`, which has no subscription yet, on to `deliver`."""
+        silence_s, now = self._times.silence_s, self._clocks.now
+        subscription = Subscription(stream, deliver, silence_s, now=now)
         self._subscriptions[stream] = subscription
         self._wanted.set()
         self._unwanted.clear()
@@ -79,7 +81,6 @@ class StreamGroup:
         if self._supervisor is None:
             self._supervisor = asyncio.create_task(self._supervise())
             self._supervisor.add_done_callback(self._supervisor_ended)
-        return subscription
 
     def unsubscribe(self, stream: Stream) -> None:
         """End the subscription to `stream`."""

@@ -1,42 +1,35 @@
-"""One stream's part of a connection: waiting items, silence, and the change of connections."""
+"""One stream's part of a connection: its state, silence, and the change of connections."""
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
-from orderbook_desktop.core.errors import BugError, KnownError
+from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
+from orderbook_desktop.core.sources import StreamBroken, StreamConnected
 from orderbook_desktop.core.streams import Continuity, MarketEvent, Stream
+from orderbook_desktop.exchange.copies import Deliver
 from orderbook_desktop.exchange.silence import LEAST_SILENCE_S, SilenceWatch
-from orderbook_desktop.system.bounded_queue import BoundedQueue
 
-_log = logging.getLogger(__name__)
-
-_WAITING_AT_MOST: Final = 10_000
 # For each event; to read a member of an enumeration is slow (Python 3.11).
 _NEXT: Final = Continuity.NEXT
 
 
 class Subscription:
-    """Queues the items of `stream` for one consumer.
+    """Passes the items of `stream` on to `deliver`.
 
     While a second connection takes over from the first, both deliver. An event that one has
     delivered is not taken from the other. Events of the second one that are ahead of the first are
     kept back until they continue it. So the two join without a gap and in order.
-
-    A consumer that lets more than `waiting_at_most` items wait loses them. It gets a
-    `GapCause.OVERFLOW` and begins anew.
     """
 
     def __init__(
         self,
         stream: Stream,
+        deliver: Deliver,
         silence_s: float = LEAST_SILENCE_S,
-        waiting_at_most: int = _WAITING_AT_MOST,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stream = stream
@@ -44,7 +37,7 @@ class Subscription:
         self.is_open = False
         self.has_joined = False
         self._now = now
-        self._queue = BoundedQueue[StreamItem | BaseException](waiting_at_most, self._overflowed)
+        self._deliver = deliver
         # The last event delivered since the stream opened.
         self._last: MarketEvent | None = None
         self._overlapping = False
@@ -53,19 +46,12 @@ class Subscription:
         # The suspension for which events may be missing, until the waiting events have been read.
         self._suspension: StreamBroken | None = None
 
-    async def next_item(self) -> StreamItem:
-        """Wait for the next item; raises `BugError` where there will be no more items."""
-        item = await self._queue.get()
-        if isinstance(item, BaseException):
-            raise BugError(f"the stream {self.stream.name} has failed") from item
-        return item
-
     def connected(self) -> None:
         """The stream is open: the exchange sends every later event."""
         if not self.is_open:
             self.is_open = True
             self.silence.opened(self._now())
-            self._queue.put(StreamConnected())
+            self._deliver(StreamConnected())
 
     def broken(self, cause: GapCause, detail: str, problem: KnownError | None = None) -> None:
         """The stream is closed, or lost events; `problem` is the reason, where known."""
@@ -73,7 +59,7 @@ class Subscription:
         self.silence.closed()
         self._last = None
         self._seam = None
-        self._queue.put(StreamBroken(cause, detail, problem))
+        self._deliver(StreamBroken(cause, detail, problem))
 
     def interrupted(self, cause: GapCause, detail: str) -> None:
         """The stream lost events and goes on."""
@@ -83,7 +69,7 @@ class Subscription:
 
     def failed(self, error: BaseException) -> None:
         """A bug has ended the stream: there will be no further items."""
-        self._queue.put(error)
+        self._deliver(error)
 
     def event(self, event: MarketEvent) -> None:
         """An event arrived on the connection in use.
@@ -102,7 +88,7 @@ class Subscription:
                 return
         self._seam = None
         self._last = event
-        self._queue.put(event)
+        self._deliver(event)
         self._join()
 
     def _takes_despite(self, step: Continuity, last: MarketEvent, event: MarketEvent) -> bool:
@@ -162,14 +148,7 @@ class Subscription:
             if event.final_id > self._last.final_id:
                 self.silence.received(self._now())
                 self._last = event
-                self._queue.put(event)
-
-    def _overflowed(self, count: int) -> Iterator[StreamItem]:
-        """Iterate over the items that replace `count` dropped ones."""
-        _log.error("%s: dropped %d items that waited", self.stream.name, count)
-        yield StreamBroken(GapCause.OVERFLOW, "Events came faster than they could be worked off.")
-        if self.is_open:
-            yield StreamConnected()
+                self._deliver(event)
 
 
 def _joins(known: MarketEvent, event: MarketEvent) -> bool:

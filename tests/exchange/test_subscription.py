@@ -1,18 +1,16 @@
-"""Queueing, interruptions, and the joining of two connections, event by event."""
+"""Interruptions, and the joining of two connections, event by event."""
 
 from __future__ import annotations
-
-import asyncio
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderbook_desktop.core.errors import BugError
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
 from orderbook_desktop.core.streams import DEPTH, Stream
+from orderbook_desktop.exchange.copies import Item
 from orderbook_desktop.exchange.subscription import Subscription
 
 BTC = Stream("BTCUSDT", DEPTH)
@@ -24,13 +22,19 @@ def diff(first: int, final: int | None = None) -> DepthDiff:
     return DepthDiff("BTCUSDT", first, final or first, 0, 0, b"", [], [], plain=True)
 
 
-def waiting(subscription: Subscription) -> list[StreamItem]:
-    """Take out what waits."""
-    items: list[StreamItem] = []
-    while not subscription._queue._items.empty():
-        item = subscription._queue._items.get_nowait()
-        assert not isinstance(item, BaseException)
-        items.append(item)
+class Heard(Subscription):
+    """A subscription that keeps what it delivers."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        super().__init__(BTC, self.items.append)
+
+
+def waiting(subscription: Heard) -> list[StreamItem]:
+    """Take out what was delivered."""
+    items = [item for item in subscription.items if not isinstance(item, BaseException)]
+    assert len(items) == len(subscription.items)
+    subscription.items.clear()
     return items
 
 
@@ -45,8 +49,8 @@ def ids(items: list[StreamItem]) -> list[object]:
     return told
 
 
-def open_subscription() -> Subscription:
-    subscription = Subscription(BTC)
+def open_subscription() -> Heard:
+    subscription = Heard()
     subscription.connected()
     assert waiting(subscription) == [StreamConnected()]
     return subscription
@@ -59,7 +63,7 @@ def test_connected_is_told_once() -> None:
 
 
 def test_events_of_an_earlier_wish_are_not_of_this_stream() -> None:
-    subscription = Subscription(BTC)
+    subscription = Heard()
     subscription.event(diff(1))
     subscription.connected()
     subscription.event(diff(5))
@@ -71,7 +75,7 @@ def test_events_of_an_earlier_wish_are_not_of_this_stream() -> None:
 
 
 def test_an_interruption_concerns_only_an_open_stream() -> None:
-    subscription = Subscription(BTC)
+    subscription = Heard()
     subscription.interrupted(GapCause.MALFORMED, "odd")
     assert waiting(subscription) == []
     subscription.connected()
@@ -198,41 +202,3 @@ def test_two_overlapping_connections_join_without_gap_or_disorder(
     while second:
         subscription.event(second.pop(0))
     assert waiting(subscription) == events
-
-
-@pytest.mark.expects_log("btcusdt@depth@100ms: dropped 5 items that waited")
-def test_a_consumer_too_slow_loses_what_waits_and_is_told() -> None:
-    subscription = Subscription(BTC, waiting_at_most=5)
-    subscription.connected()
-    for number in range(1, 6):
-        subscription.event(diff(number))
-    items = waiting(subscription)
-    assert ids(items) == [GapCause.OVERFLOW, 5]
-    assert isinstance(items[1], StreamConnected)
-
-
-@pytest.mark.expects_log("dropped")
-def test_an_overflow_while_disconnected_does_not_claim_a_connection() -> None:
-    subscription = Subscription(BTC, waiting_at_most=2)
-    for _ in range(3):
-        subscription.broken(GapCause.DISCONNECT, "gone")
-    assert ids(waiting(subscription)) == [GapCause.OVERFLOW, GapCause.DISCONNECT]
-
-
-async def test_a_bug_reaches_the_consumer() -> None:
-    subscription = open_subscription()
-    subscription.event(diff(1))
-    subscription.failed(RuntimeError("ours"))
-    assert await subscription.next_item() == diff(1)
-    with pytest.raises(BugError):
-        await subscription.next_item()
-
-
-async def test_waiting_for_an_item_can_be_cancelled_without_losing_it() -> None:
-    subscription = open_subscription()
-    waiter = asyncio.create_task(subscription.next_item())
-    await asyncio.sleep(0)
-    waiter.cancel()
-    await asyncio.wait([waiter])
-    subscription.event(diff(1))
-    assert await subscription.next_item() == diff(1)

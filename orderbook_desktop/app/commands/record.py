@@ -28,6 +28,8 @@ from orderbook_desktop.system.tasks import ending
 _LOOK_EVERY_S: Final = 0.25
 # A request to end within this time is no failure, although nothing is recorded yet.
 _BEGINS_WITHIN_S: Final = 1.0
+# Each event of so many symbols comes by two connections, unless the settings say otherwise.
+_TWICE_AT_MOST: Final = 200
 
 Result = TypeVar("Result")
 
@@ -67,7 +69,10 @@ async def _record(
         try:
             await engine.start()
             await _until_database(engine, stop)
-            for symbol in await _chosen(engine, choice, stop, duration_s):
+            symbols = await _chosen(engine, choice, stop, duration_s)
+            if not settings.connections and len(symbols) <= _TWICE_AT_MOST:
+                engine.streams.set_copies(2)
+            for symbol in symbols:
                 lease = leases.enter_context(engine.open_market(symbol, viewed=False))
                 sessions[symbol] = session = lease.session
                 session.set_recording(wanted=True)

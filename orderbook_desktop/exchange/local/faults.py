@@ -65,13 +65,15 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     is not negative. For depth requests only: hang: never answered; stale: answered from an
     older book; delay: answered after `seconds`.
 
-    Faults of diffs and depth requests can be confined to one `symbol`.
+    Faults of diffs and depth requests can be confined to one `symbol`, faults of connections and
+    diffs to one `connection`: 0 is the one that has been open for longest, -1 means all.
     """
 
     kind: FaultKind
     count: int = 1
     seconds: float = 0.0
     symbol: str = ""
+    connection: int = -1
     code: int = 1001
     deliver: bool = False
     shape: Shape = Shape.GARBAGE
@@ -160,20 +162,30 @@ class _Parcel(Struct, frozen=True):
     mangle: Mangle | None = None
 
 
+class Delivery(Struct, frozen=True):
+    """The parcels to send for an event, in order.
+
+    If `connection` is not -1 they are for this one only, and the others get the event itself.
+    """
+
+    parcels: list[_Parcel]
+    connection: int = -1
+
+
 class DiffFaults:
     """Applies the faults of a `FaultBoard` to the events that pass through."""
 
     def __init__(self, board: FaultBoard) -> None:
         self._board = board
-        self._held: dict[str, StreamEvent] = {}
+        self._held: dict[str, tuple[StreamEvent, int]] = {}
 
-    def through(self, event: StreamEvent) -> list[_Parcel]:
-        """Return the parcels to send for `event`, in order."""
+    def through(self, event: StreamEvent) -> Delivery:
+        """Return what to send for `event`."""
         if not event.is_diff:
-            return [_Parcel(event)]
-        earlier = self._held.pop(event.stream, None)
-        if earlier is not None:
-            return [_Parcel(event), _Parcel(earlier)]
+            return Delivery([_Parcel(event)])
+        if event.stream in self._held:
+            earlier, connection = self._held.pop(event.stream)
+            return Delivery([_Parcel(event), _Parcel(earlier)], connection)
         fault = self._board.take(
             event.market,
             FaultKind.DROP,
@@ -182,9 +194,9 @@ class DiffFaults:
             FaultKind.MALFORMED,
         )
         if fault is None:
-            return [_Parcel(event)]
+            return Delivery([_Parcel(event)])
         self._board.note(fault, event.market, f"update id {event.final_id}")
-        return self._faulty(event, fault)
+        return Delivery(self._faulty(event, fault), fault.connection)
 
     def _faulty(self, event: StreamEvent, fault: Fault) -> list[_Parcel]:
         match fault.kind:
@@ -193,7 +205,7 @@ class DiffFaults:
             case FaultKind.DUPLICATE:
                 return [_Parcel(event), _Parcel(event)]
             case FaultKind.SWAP:
-                self._held[event.stream] = event
+                self._held[event.stream] = event, fault.connection
                 return []
             case _:
                 if fault.shape is Shape.TYPES:

@@ -106,25 +106,29 @@ class StreamHub:
     def publish(self, event: StreamEvent) -> None:
         """Send `event` to all its subscribers."""
         self.sent[event.stream] += 1
-        for parcel in self._faults.through(event):
-            self._send(parcel.event, parcel.mangle)
+        delivery = self._faults.through(event)
+        struck = self._struck(delivery.connection)
+        if delivery.connection >= 0:
+            self._send(event, None, self._clients.keys() - struck)
+        for parcel in delivery.parcels:
+            self._send(parcel.event, parcel.mangle, struck)
 
     def strike(self, fault: Fault) -> None:
         """Let a fault of the connections happen now."""
-        self._board.note(fault, detail=f"{len(self._clients)} connections")
+        struck = list(self._struck(fault.connection))
+        self._board.note(fault, detail=f"{len(struck)} connections")
         if fault.kind is FaultKind.DISCONNECT:
-            for connection in self._clients:
+            for connection in struck:
                 connection.transport.abort()
         elif fault.kind is FaultKind.CLOSE:
-            self.close_all(fault.code)
+            self._close(struck, fault.code)
         elif fault.kind is FaultKind.SHUTDOWN:
-            self._announce_shutdown()
+            self._announce_shutdown(struck)
             # A client that connects after the announcement counts as served by the next server.
-            warned = list(self._clients)
-            self._later(fault.seconds, lambda: self._close(warned, fault.code))
+            self._later(fault.seconds, lambda: self._close(struck, fault.code))
         elif fault.kind is FaultKind.SILENCE:
             self._mute = fault
-            self._muted = {connection: [] for connection in self._clients}
+            self._muted = {connection: [] for connection in struck}
             self._later(fault.seconds, lambda: self._end_silence(fault))
 
     def close_all(self, code: int) -> None:
@@ -140,6 +144,12 @@ class StreamHub:
         for farewell in farewells:
             farewell.cancel()
         await asyncio.gather(*farewells, return_exceptions=True)
+
+    def _struck(self, connection: int) -> Collection[ServerConnection]:
+        """Return the connections that a fault of `connection` concerns (see `Fault`)."""
+        if connection < 0:
+            return self._clients
+        return list(self._clients)[connection : connection + 1]
 
     def _close(self, connections: Iterable[ServerConnection], code: int) -> None:
         for connection in connections:
@@ -168,9 +178,11 @@ class StreamHub:
         self._listeners = listeners
         self._on_change(listeners.keys())
 
-    def _send(self, event: StreamEvent, mangle: Mangle | None) -> None:
+    def _send(
+        self, event: StreamEvent, mangle: Mangle | None, to: Collection[ServerConnection]
+    ) -> None:
         for stream in (event.stream, *event.also):
-            listeners = self._listeners.get(stream)
+            listeners = [client for client in self._listeners.get(stream, ()) if client in to]
             if not listeners:
                 continue
             raw = [client for client in listeners if not self._clients[client].combined]
@@ -194,9 +206,9 @@ class StreamHub:
                 _log.warning("disconnected a client that reads too slowly")
                 client.transport.abort()
 
-    def _announce_shutdown(self) -> None:
+    def _announce_shutdown(self, connections: list[ServerConnection]) -> None:
         event = b'{"e":"serverShutdown","E":%d}' % (self._now_ns() // 1_000_000)
-        broadcast(self._clients, event, text=True)
+        broadcast(connections, event, text=True)
 
     def _end_silence(self, fault: Fault) -> None:
         if self._mute is not fault:
