@@ -276,7 +276,7 @@ class _Lines:
         if not text or not 0 <= recv_ns <= INT64_MAX:
             raise _NotOfTheFormat
         is_odd = len(stamp) < len(self._stamp) and abs(recv_ns - self._latest_ns) > _DAY_NS
-        if is_odd and self._is_written_over(raw):
+        if is_odd and (self._lines.is_in_doubt or self._is_written_over(raw)):
             # It is the end of a receive time.
             raise _NotOfTheFormat
         self._stamp = stamp

@@ -248,7 +248,8 @@ class FileLines:
             yield self._cut(_ZEROS, before)
             before = other.rstrip(b"\r")
         if before:
-            self._latest, self._doubt = before, ""
+            # It may be the rest of a line, where a block of the file was lost.
+            self._latest, self._doubt = before, _ZEROS
             yield self._number, before
 
     def _broken(self, reason: str) -> tuple[int, BrokenPlace]:

@@ -211,6 +211,24 @@ def test_a_shorter_plain_file_over_a_longer_one(tmp_path: Path, end: int) -> Non
         assert len(after) >= old.count(b"\n") - 1
 
 
+@pytest.mark.parametrize("begin", [0, 5, 60])
+def test_a_block_of_zero_bytes_in_place_of_text(tmp_path: Path, begin: int) -> None:
+    """A loss of power may take a block of a file whose next block is there."""
+    path, text = tmp_path / "one", b"".join(_OLD)
+    begin += len(b"".join(_OLD[:20]))
+    for length in range(1, 2 * len(_OLD[0])):
+        path.write_bytes(text[:begin] + bytes(length) + text[begin + length :])
+        found = list(read_lines(path))
+        (broken,) = (line for line in found if line.broken)
+        assert broken.broken == "one is broken in line 21: zero bytes follow."
+        times = [line.recv_ns for line in found if line.diff]
+        behind = len(times) - 20
+        assert times[:20] + times[20:] == [
+            int(line.split()[0]) for line in (*_OLD[:20], *_OLD[-behind:])
+        ]
+        assert behind >= 37
+
+
 def test_a_shorter_plain_file_over_one_that_is_longer_by_half_a_line(tmp_path: Path) -> None:
     path = tmp_path / "one"
     path.write_bytes(b"".join(_NEW) + _OLD[0][50:])
