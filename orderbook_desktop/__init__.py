@@ -7,10 +7,8 @@ neither numpy nor the rest of the program.
 
 from __future__ import annotations
 
-from orderbook_desktop.core.version import __version__
-
-# The program begins here, too, and typing takes as long to load as all that is before the program
-# can be stopped.
+# The program begins here, too. Until the next two modules are loaded, a request to end it ends in a
+# traceback, so nothing else is loaded here, not even `typing`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,8 +19,20 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from orderbook_desktop.app.python_api import RecordingReader
+    from orderbook_desktop.core.version import __version__
 
 __all__ = ["__version__", "decimals", "floats", "open_recording"]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> str:
+        """Return the version, which is loaded when it is asked for."""
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from orderbook_desktop.core.version import __version__  # noqa: PLC0415
+
+        return __version__
 
 
 def open_recording(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from orderbook_desktop.system.early_end import EndAtOnce
+from orderbook_desktop.app.early_end import EndAtOnce
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import Any, Final, Self, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from orderbook_desktop.app.early_end import EndAtOnce
 from orderbook_desktop.app.process.stopping import Workers, stop_on_signals
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.system.early_end import EndAtOnce
 from orderbook_desktop.system.tasks import ending
 
 _T = TypeVar("_T")

@@ -21,8 +21,8 @@ from typing import Final, NoReturn
 
 from msgspec import Struct
 
+from orderbook_desktop.app.early_end import STOPPING, ignore_requests, is_heeded
 from orderbook_desktop.desk.settings import DESK_TIMES, DeskTimes
-from orderbook_desktop.system.early_end import STOPPING, ignore_requests, is_heeded
 
 _log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from orderbook_desktop.system.early_end import STOPPING, EndAtOnce, ignore_requests
+from orderbook_desktop.app.early_end import STOPPING, EndAtOnce, ignore_requests
 
 _ENDS = """
 import os, signal
-from orderbook_desktop.system.early_end import EndAtOnce, ignore_requests
+from orderbook_desktop.app.early_end import EndAtOnce, ignore_requests
 
 class Late:
     def __del__(self):
