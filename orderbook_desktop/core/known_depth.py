@@ -8,6 +8,7 @@ beyond the edge is shown by itself: a sum would count the unknown prices around 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
@@ -71,11 +72,14 @@ def at_least_text(amount: str, edge: str | None) -> str:
     return f"at least {amount}; {depth_text(edge)}"
 
 
-def side_text(name: str, side: KnownSide, edge: str | None) -> str:
-    """Return how deep a side is known: `bids known to 61,631.55`, `all asks known`.
+def sides_text(bids: KnownSide, asks: KnownSide, text: Callable[[int], str]) -> str:
+    """Return how deep both sides are known: `bids known to 61,631.55, all asks known`.
 
-    `name` is `bids` or `asks`, and `edge` the text of the last known price.
+    `text` writes a price.
     """
-    if side.is_proven and edge is None:
-        return f"all {name} known"
-    return f"{name} {depth_text(edge)}"
+    if not bids.is_proven:
+        return "not known how deep the book is known"
+    return ", ".join(
+        f"all {name} known" if side.edge is None else f"{name} {depth_text(text(side.edge))}"
+        for name, side in (("bids", bids), ("asks", asks))
+    )

@@ -20,7 +20,7 @@ from orderbook_desktop.core.depth_curve import (
     spikes,
     unknown_from,
 )
-from orderbook_desktop.core.known_depth import AT_LEAST, side_text
+from orderbook_desktop.core.known_depth import AT_LEAST, sides_text
 from orderbook_desktop.core.ladder import (
     TYPICAL_ROWS,
     Ladder,
@@ -343,12 +343,7 @@ def _most(bids: DepthCurve, asks: DepthCurve, canvas: Canvas, market: MarketForm
 
 def _known(bids: DepthCurve, asks: DepthCurve, market: MarketFormat) -> str:
     """Return how deep both sides are known, in words."""
-    texts = [
-        side_text(f"{curve.side.value}s", curve.depth, None if edge is None else market.price(edge))
-        for curve in (bids, asks)
-        for edge in (curve.depth.edge,)
-    ]
-    return ", ".join(texts).capitalize()
+    return sides_text(bids.depth, asks.depth, market.price).capitalize()
 
 
 def _path(curve: DepthCurve, canvas: Canvas) -> str:

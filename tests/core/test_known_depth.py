@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderbook_desktop.core.horizon import Horizon
-from orderbook_desktop.core.known_depth import at_least_text, part_side, side_text
+from orderbook_desktop.core.known_depth import at_least_text, part_side, sides_text
 from orderbook_desktop.core.ladder import Side
 from tests.core.test_ladder import LEVELS, SIDES, side_of
 
@@ -38,10 +38,17 @@ def test_where_it_is_not_known_how_deep_all_sums_are_lower_bounds(end: int | Non
 def test_the_words() -> None:
     assert at_least_text("160.5 BTC", "61,631.55") == "at least 160.5 BTC; known to 61,631.55"
     assert at_least_text("160.5 BTC", None) == "at least 160.5 BTC; not known how deep"
-    known, unknown = (
-        part_side(side_of({}, Side.BID), end, is_ask=False) for end in (Horizon(), None)
-    )
-    edged = part_side(side_of({}, Side.BID), Horizon(5), is_ask=False)
-    assert side_text("bids", edged, "61,631.55") == "bids known to 61,631.55"
-    assert side_text("bids", known, None) == "all bids known"
-    assert side_text("bids", unknown, None) == "bids not known how deep"
+
+
+@pytest.mark.parametrize(
+    ("horizon", "words"),
+    [
+        (Horizon(5, 9), "bids known to 5.0, asks known to 9.0"),
+        (Horizon(5), "bids known to 5.0, all asks known"),
+        (Horizon(), "all bids known, all asks known"),
+        (None, "not known how deep the book is known"),
+    ],
+)
+def test_the_words_for_both_sides(horizon: Horizon | None, words: str) -> None:
+    bids, asks = (part_side(side_of({}, side), horizon, is_ask=side is Side.ASK) for side in Side)
+    assert sides_text(bids, asks, lambda price: f"{price:.1f}") == words

@@ -250,7 +250,7 @@ class TestUnknownDepth:
     ) -> None:
         library.btc.load(*FEW, depth=None)
         view = _view(library)
-        assert view.chart.known == "Bids not known how deep, asks not known how deep"
+        assert view.chart.known == "Not known how deep the book is known"
         assert all(row.total.startswith("≥ ") for row in view.bids if row.price)
         assert view.chart.most.startswith("≥ ")
         assert view.imbalance is None

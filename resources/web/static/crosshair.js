@@ -4,7 +4,7 @@
 import { HEIGHT, WIDTH } from "./depth_chart.js";
 import { depthText, wholeCount } from "./known_depth.js";
 import { put } from "./ladder.js";
-import { decimal, rounded } from "./numbers.js";
+import { decimal, onTick, rounded } from "./numbers.js";
 
 const STEPS = 200; // From end to end. An arrow key moves by one step, with Shift by ten.
 const percents = new Intl.NumberFormat("en", { maximumFractionDigits: 2, signDisplay: "always" });
@@ -61,7 +61,8 @@ export class Crosshair {
 
   reading() {
     const { low, mid, high, most } = this.chart;
-    const price = low + ((high - low) * this.step) / STEPS;
+    const { tick } = this.names;
+    const price = onTick(low + ((high - low) * this.step) / STEPS, tick, this.places.price);
     const side = price < mid ? this.feed.bids : this.feed.asks;
     const outward = Number(side.outward);
     let total = 0n, amount = 0;

@@ -24,6 +24,9 @@ export function depthText(edge) {
   return edge === null ? "not known how deep" : `known to ${edge}`;
 }
 
-export function sideText(name, side, edge) {
-  return side.proven && edge === null ? `all ${name} known` : `${name} ${depthText(edge)}`;
+// How deep both sides are known; `text` writes a price.
+export function sidesText(bids, asks, text) {
+  if (!bids.proven) return "not known how deep the book is known";
+  return Object.entries({ bids, asks }).map(([name, { edge }]) =>
+    edge === null ? `all ${name} known` : `${name} ${depthText(text(edge))}`).join(", ");
 }

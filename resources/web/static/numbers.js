@@ -18,6 +18,11 @@ export function rounded(value, places) {
   return thousands(whole) + (fraction ? `.${fraction}` : "");
 }
 
+// The price next to `value` that is a multiple of `tick`, as the double of its text.
+export function onTick(value, tick, places) {
+  return Number((Math.round(value / tick) * tick).toFixed(places));
+}
+
 // The text of a percentage, with as many places as in the window.
 export function share(percent) {
   const size = Math.abs(percent);

@@ -4,10 +4,10 @@ import { BookFeed } from "./book_feed.js";
 import { announce, reloadIncomplete, showDemo, submitOnChoice } from "./choice.js";
 import { Crosshair } from "./crosshair.js";
 import { depthChart } from "./depth_chart.js";
-import { AT_LEAST, sideText } from "./known_depth.js";
+import { AT_LEAST, sidesText } from "./known_depth.js";
 import { groups, put, show } from "./ladder.js";
 import { LadderMemory } from "./ladder_memory.js";
-import { ageText, decimal, rounded, share, short, units } from "./numbers.js";
+import { ageText, decimal, onTick, rounded, share, short, units } from "./numbers.js";
 
 const AGE_EVERY_MS = 1_000;
 const ASK_EVERY_MS = 3_000;
@@ -105,24 +105,28 @@ function drawChart() {
   crosshair.show(feed, chart);
   const ends = chart && { low: chart.low, middle: (chart.low + chart.high) / 2, high: chart.high };
   for (const name of ["low", "middle", "high"]) {
-    put(by(`chart-${name}`), chart ? rounded(Math.max(0, ends[name]), places.price) : "");
+    const price = chart ? Math.max(0, onTick(ends[name], book.dataset.tick, places.price)) : 0;
+    put(by(`chart-${name}`), chart ? rounded(price, places.price) : "");
   }
   const most = chart ? short(chart.mostSize, chart.most >= 1 ? 2 : places.size) : "";
   put(by("chart-most"), (chart?.mostIsLeast ? AT_LEAST : "") + most);
-  const known = { bids: feed.bids, asks: feed.asks };
-  const words = Object.entries(known).map(([name, side]) =>
-    sideText(name, side, side.edge === null ? null : decimal(side.edge, places.price)));
-  put(by("known"), chart ? capitalized(words.join(", ")) : "");
+  const words = sidesText(feed.bids, feed.asks, (edge) => decimal(edge, places.price));
+  put(by("known"), chart ? capitalized(words) : "");
 }
 
 function capitalized(text) {
   return text[0].toUpperCase() + text.slice(1);
 }
 
+// An age that changes once a second.
+function wholeAge(age) {
+  return age < 10 ? `${Math.floor(age)} s` : ageText(age);
+}
+
 function drawAge() {
   if (!feed.run && !feed.lost) return;
   const age = feed.bornAt === null ? null : Math.max(0, Date.now() - feed.bornAt) / 1000;
-  put(by("age"), age === null ? "" : age < 2 ? "live" : `${ages.format(age)} s ago`);
+  put(by("age"), age === null ? "" : age < 2 ? "live" : `${wholeAge(age)} ago`);
   const state = feed.lost ? "reconnecting" : feed.status;
   const words = age === null ? state : `${state} · ${ageText(age)}`;
   const isOld = feed.lost || !feed.current;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import Scale, format_units
 from orderbook_desktop.web.book_view import depth_paths, format_of
 from orderbook_desktop.web.options import WebOptions
-from tests.web.browser.looking import GONE_TAB, opened
-from tests.web.hand_library import loaded_library
+from tests.web.browser.looking import GONE_TAB, opened, until
+from tests.web.hand_library import HandLibrary, loaded_library
 from tests.web.made_markets import MARKETS
 from tests.web.threaded import serving
 
@@ -85,6 +86,37 @@ def test_a_page_draws_the_same_chart(chromium: Browser) -> None:
                 image = replace(made, horizon=horizon)
                 drawn = page.evaluate(_DRAW, _given(image, market.info))
                 _compare(image, market.info, drawn, f"{name}, {horizon}")
+
+
+_LABELS = """() => ["low", "middle", "high"].map(
+  (name) => document.getElementById(`chart-${name}`).textContent)"""
+
+
+@pytest.mark.parametrize("name", ["BTC", "PEPE", "half a unit", "very wide", "one a side"])
+def test_the_prices_on_the_page_are_multiples_of_the_tick(chromium: Browser, name: str) -> None:
+    market, library = MARKETS[name], HandLibrary()
+    book = market.book
+    library.symbols, library.default_symbol = [market.info], market.info.symbol
+    library.books = {market.info.market: book}
+    image = image_of(book.book, market.info.market)
+    text = format_of(market.info, image)
+    expected = depth_paths(image, text)
+    tick = Decimal(format_units(text.tick, image.scale.price))
+    with (
+        serving(library, WebOptions(port=0)) as server,
+        opened(chromium, server.address) as page,
+    ):
+        until(lambda: page.evaluate("Number(document.getElementById('book').dataset.updateId)"))
+        # The script has drawn it.
+        labels = page.evaluate(_LABELS)
+        for shown, made in zip(labels, (expected.low, expected.middle, expected.high), strict=True):
+            # Half a tick may be rounded up or down.
+            assert abs(Decimal(shown.replace(",", "")) - Decimal(made.replace(",", ""))) <= tick
+            assert Decimal(shown.replace(",", "")) % tick == 0
+        for _ in range(5):
+            page.locator("svg").first.press("ArrowRight")
+            price = page.locator("#reading").inner_text().split(" ")[0].replace(",", "")
+            assert Decimal(price) % tick == 0
 
 
 def _given(image: BookImage, info: SymbolInfo) -> dict[str, Any]:
