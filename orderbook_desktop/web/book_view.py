@@ -27,6 +27,7 @@ from orderbook_desktop.core.ladder import (
     LadderSide,
     Side,
     build_ladder,
+    cost_side,
     default_step,
 )
 from orderbook_desktop.core.ladder_memory import ColumnFormats, LadderMemory
@@ -53,6 +54,8 @@ _BAR_STEPS: Final = 50
 _CHART_WIDTH: Final = 1000
 _CHART_HEIGHT: Final = 240
 _COLUMNS: Final = 200
+# The places of a cost below 1.
+_COST_PLACES: Final = 8
 _COLUMN: Final = _CHART_WIDTH // _COLUMNS
 _GRID: Final = "M0 60H1000M0 120H1000M0 180H1000"
 
@@ -80,8 +83,9 @@ class BookView(Struct, frozen=True):
 
     `asks` and `bids` begin with the highest price, in reading order. `imbalance` is the bids'
     share of the quantity in the rows, 0 to 50; None if the rows are empty, or not known whole.
-    `step` is the grouping step as decimal text. `gaps` says how many gaps its recording has.
-    `page.js` uses `step`, `tick` and the `…_places`.
+    `step` is the grouping step as decimal text. `asset` is the asset that sizes and totals are in,
+    base or quote. `gaps` says how many gaps its recording has. `page.js` uses `step`, `tick` and
+    the `…_places`.
     """
 
     symbol: str
@@ -91,6 +95,7 @@ class BookView(Struct, frozen=True):
     tick: str
     price_places: int
     size_places: int
+    asset: str
     size_heading: str
     total_heading: str
     asks: list[RowView]
@@ -118,22 +123,21 @@ def state_class(state: FeedState) -> str:
 
 
 def view_of(
-    info: SymbolInfo, moment: Moment, badge: Badge, step: int, memory: LadderMemory | None = None
+    info: SymbolInfo,
+    moment: Moment,
+    badge: Badge,
+    step: int,
+    memory: LadderMemory | None = None,
+    *,
+    in_quote: bool = False,
 ) -> BookView:
     """Return the view of `moment`, grouped by `step` (in the units of `steps_for`).
 
-    `memory` is that of the earlier views of the same book and step.
+    `memory` is that of the earlier views of the same book, step and asset.
     """
-    image = moment.shown
-    market = format_of(info, image)
-    step_units = _at_scale(step, image.scale)
-    ladder = build_ladder(
-        image.bids, image.asks, image.scale, step_units, image.horizon, TYPICAL_ROWS
-    )
-    memory = memory or LadderMemory()
-    memory.take(ladder, image.event_ms)
-    formats = memory.formats(ladder, market)
-    rows = _Rows(market, step_units, formats, memory)
+    image, market = moment.shown, format_of(info, moment.shown)
+    rows = _rows_of(image, market, step, memory or LadderMemory(), in_quote=in_quote)
+    ladder, asset = rows.ladder, info.quote if in_quote else info.base
     imbalance, imbalance_text = _imbalance(ladder)
     return BookView(
         symbol=info.symbol,
@@ -143,10 +147,11 @@ def view_of(
         tick=step_text(market.tick, image.scale.price),
         price_places=market.price_places,
         size_places=market.quantity_places,
-        size_heading=formats.size.heading("Size", info.base),
-        total_heading=formats.total.heading("Total", info.base),
-        asks=rows.of(ladder.asks)[::-1],
-        bids=rows.of(ladder.bids),
+        asset=asset,
+        size_heading=rows.formats.size.heading("Size", asset),
+        total_heading=rows.formats.total.heading("Total", asset),
+        asks=rows.of(Side.ASK)[::-1],
+        bids=rows.of(Side.BID),
         spread="" if ladder.spread is None else market.price(ladder.spread),
         spread_percent=_percent(ladder),
         mid="" if ladder.twice_mid is None else market.half_price(ladder.twice_mid),
@@ -155,7 +160,7 @@ def view_of(
         badge=badge,
         demo=moment.demo,
         last_update_id=image.last_update_id,
-        chart=depth_paths(image, market),
+        chart=depth_paths(image, market, in_quote=in_quote),
         gaps=gaps_text(moment.gaps),
     )
 
@@ -194,28 +199,38 @@ def _at_scale(step: int, scale: Scale) -> int:
 
 
 class _Rows(Struct, frozen=True):
-    """Formats rows as `formats` say; bars and marks depend on `memory`."""
+    """Formats the rows of `ladder`, of the book `image` grouped by `step` price units.
 
+    The numbers are written as `formats` say; bars and marks depend on `memory`.
+    """
+
+    image: BookImage
     market: MarketFormat
     step: int
-    formats: ColumnFormats
+    ladder: Ladder
     memory: LadderMemory
+    formats: ColumnFormats
+    in_quote: bool
 
-    def of(self, side: LadderSide) -> list[RowView]:
-        """Return the rows from the spread outward, followed by empty ones up to `ROWS`."""
-        columns = (side.prices, side.quantities, side.cumulative)
-        levels = zip(*(column[:ROWS].tolist() for column in columns), strict=True)
-        rows: list[RowView] = []
-        before = None
-        for index, (price, size, total) in enumerate(levels):
-            skips = before is not None and abs(price - before) > self.step
-            rows.append(self._row(side, index, price, size, total, skips=skips))
-            before = price
+    def of(self, side: Side) -> list[RowView]:
+        """Return a side's rows from the spread outward, followed by empty ones up to `ROWS`."""
+        image, sized = self.image, self.ladder.side(side)
+        levels = image.bids if side is Side.BID else image.asks
+        shown = sized
+        if self.in_quote:
+            shown = cost_side(levels, self.step, side, image.horizon, ROWS)
+        prices = sized.prices[:ROWS].tolist()
+        before = [*prices[:1], *prices]
+        rows = [
+            self._row(sized, shown, index, skips=abs(price - before[index]) > self.step)
+            for index, price in enumerate(prices)
+        ]
         return rows + [RowView()] * (ROWS - len(rows))
 
-    def _row(
-        self, side: LadderSide, index: int, price: int, size: int, total: int, *, skips: bool
-    ) -> RowView:
+    def _row(self, side: LadderSide, shown: LadderSide, index: int, *, skips: bool) -> RowView:
+        price, size = int(side.prices[index]), int(side.quantities[index])
+        written, total = int(shown.quantities[index]), int(shown.cumulative[index])
+        exact = self.market.cost if self.in_quote else self.market.quantity
         large = self.memory.large_from(_LARGE_TIMES)
         marks = {
             " skip": skips,
@@ -226,13 +241,24 @@ class _Rows(Struct, frozen=True):
         total_at_least = AT_LEAST if side.is_least_total(index) else ""
         return RowView(
             self.market.price(price, side.price_step(index, self.step)),
-            at_least + self.formats.size.text(size),
+            at_least + self.formats.size.text(written),
             total_at_least + self.formats.total.text(total),
             min(_BAR_STEPS, size * _BAR_STEPS // max(1, self.memory.scale)),
-            at_least + self.market.quantity(size),
-            total_at_least + self.market.quantity(total),
+            at_least + exact(written),
+            total_at_least + exact(total),
             "".join(mark for mark, is_on in marks.items() if is_on),
         )
+
+
+def _rows_of(
+    image: BookImage, market: MarketFormat, step: int, memory: LadderMemory, *, in_quote: bool
+) -> _Rows:
+    """Return the rows of a book, grouped by `step`; `memory` takes them in."""
+    units = _at_scale(step, image.scale)
+    ladder = build_ladder(image.bids, image.asks, image.scale, units, image.horizon, TYPICAL_ROWS)
+    memory.take(ladder, image.event_ms)
+    formats = memory.formats(ladder, market, in_quote=in_quote)
+    return _Rows(image, market, units, ladder, memory, formats, in_quote)
 
 
 def _last_total(side: LadderSide) -> int:
@@ -262,9 +288,9 @@ class DepthPaths(Struct, frozen=True):
 
     The outlines are SVG paths in a box of `_CHART_WIDTH` by `_CHART_HEIGHT`; `depth_chart.js` draws
     the same paths. Prices run from `low` to `high`, and `middle` is between them. `most` is the
-    quantity at the top. A side without levels has no outline. `spikes` are the single levels beyond
-    what is known, `unknown` is the area beyond it, `edges` are its edges, and `grid` are the lines
-    behind all. `known` says how deep the sides are known.
+    quantity, or cost, at the top. A side without levels has no outline. `spikes` are the single
+    levels beyond what is known, `unknown` is the area beyond it, `edges` are its edges, and `grid`
+    are the lines behind all. `known` says how deep the sides are known.
     """
 
     bids: str = ""
@@ -284,12 +310,12 @@ class DepthPaths(Struct, frozen=True):
 _EMPTY_CHART: Final = DepthPaths()
 
 
-def depth_paths(image: BookImage, market: MarketFormat) -> DepthPaths:
+def depth_paths(image: BookImage, market: MarketFormat, *, in_quote: bool = False) -> DepthPaths:
     """Return the chart of a book in the window's own range; it is empty without levels."""
     if not (len(image.bids.prices) or len(image.asks.prices)):
         return _EMPTY_CHART
-    bids = build_curve(image.bids, Side.BID, image.horizon)
-    asks = build_curve(image.asks, Side.ASK, image.horizon)
+    bids = build_curve(image.bids, Side.BID, image.horizon, in_quote=in_quote)
+    asks = build_curve(image.asks, Side.ASK, image.horizon, in_quote=in_quote)
     mid = middle_of(image.bids, image.asks)
     low, high = automatic_range(bids, asks, mid, market.tick)
     top = max(size_in_view(curve, low, high) for curve in (bids, asks))
@@ -335,10 +361,15 @@ def _unknown(curve: DepthCurve, other: DepthCurve, canvas: Canvas) -> str:
 
 
 def _most(bids: DepthCurve, asks: DepthCurve, canvas: Canvas, market: MarketFormat) -> str:
-    """Return the quantity at the top of the chart: the larger sum through the ends of the range."""
+    """Return the amount at the top of the chart: the larger sum through the ends of the range."""
     sums = bids.at(math.ceil(canvas.low)), asks.at(math.floor(canvas.high))
-    largest = max(sums, key=lambda point: point.size)
-    return (AT_LEAST if largest.is_least else "") + _rounded(largest.size, market)
+    largest = max(sums, key=bids.amount)
+    amount = bids.amount(largest)
+    if bids.in_quote:
+        text = _rounded(amount, market.scale.notional, _COST_PLACES)
+    else:
+        text = _rounded(amount, market.scale.quantity, market.quantity_places)
+    return (AT_LEAST if largest.is_least else "") + text
 
 
 def _known(bids: DepthCurve, asks: DepthCurve, market: MarketFormat) -> str:
@@ -361,10 +392,7 @@ def _label(price: float, market: MarketFormat) -> str:
     return market.price(max(0, round(price / market.tick)) * market.tick)
 
 
-def _rounded(quantity: int, market: MarketFormat) -> str:
-    """Return a quantity for a label, with the lot size's places; from 1 on with two at most."""
-    exponent = market.scale.quantity
-    places = min(market.quantity_places, exponent)
-    if quantity >= 10**exponent:
-        places = min(places, 2)
-    return exact_text(rounded_units(quantity, exponent - places), places)
+def _rounded(amount: int, exponent: int, places: int) -> str:
+    """Return an amount for a label, with `places` places at most; from 1 on with two at most."""
+    places = min(places, exponent, 2 if amount >= 10**exponent else places)
+    return exact_text(rounded_units(amount, exponent - places), places)

@@ -132,7 +132,7 @@ class Channel:
         # The changes that led to the present moment; None for a step that needs the whole book.
         self._steps: deque[BookChanges | None] = deque(maxlen=_REMEMBERED)
         self._frames: dict[Hashable, Frame] = {}
-        self._memories: dict[int, LadderMemory] = {}
+        self._memories: dict[tuple[int, bool], LadderMemory] = {}
         image = BookImage(info.market, 0, 0, Scale(), _NO_LEVELS, _NO_LEVELS)
         self._moment = Moment(1, image, image, self.badge(), is_demo())
         self._true_at_ns = now_ns()
@@ -226,9 +226,9 @@ class Channel:
             frame = self._frames[key] = make()
         return frame
 
-    def ladder_memory(self, step: int) -> LadderMemory:
-        """Return what the ladder grouped by `step` remembers; viewers share it."""
-        return self._memories.setdefault(step, LadderMemory())
+    def ladder_memory(self, step: int, *, in_quote: bool = False) -> LadderMemory:
+        """Return what the ladder grouped by `step` remembers in this asset; viewers share it."""
+        return self._memories.setdefault((step, in_quote), LadderMemory())
 
     def _read(self, book: Book) -> BookImage:
         self._unreadable = ""

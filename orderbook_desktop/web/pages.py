@@ -27,6 +27,8 @@ from orderbook_desktop.web.queries import (
     LastEventId,
     SymbolQuery,
     TypedQuery,
+    Unit,
+    UnitQuery,
     chosen_step,
     of_pages,
 )
@@ -41,27 +43,32 @@ _NOT_STORED: Final = {"cache-control": "no-store"}
 class FragmentsForm:
     """Makes the frames of `/events`, grouped by `step`; is a `StreamForm`.
 
-    The step is in the units of `steps_for`.
+    The step is in the units of `steps_for`. Sizes and totals are in the asset that `unit` names.
 
-    All viewers of a symbol with the same grouping share one rendering.
+    All viewers of a symbol with the same grouping and unit share one rendering.
     """
 
-    def __init__(self, templates: Templates, step: int) -> None:
+    def __init__(self, templates: Templates, step: int, unit: Unit = Unit.BASE) -> None:
         self._templates = templates
         self._step = step
+        self._unit = unit
 
     def frame(self, channel: Channel, last_seq: int | None) -> Frame:
         """Return the visible book, for every `last_seq`."""
         del last_seq
-        return channel.shared(("fragment", self._step), lambda: self._render(channel))
+        key = ("fragment", self._step, self._unit)
+        return channel.shared(key, lambda: self._render(channel))
 
     def beat(self, channel: Channel) -> Frame:
         """Return the visible book with its age as of now."""
         return self.frame(channel, None)
 
     def _render(self, channel: Channel) -> Frame:
-        memory = channel.ladder_memory(self._step)
-        view = view_of(channel.info, channel.moment, channel.badge(), self._step, memory)
+        in_quote = self._unit is Unit.QUOTE
+        memory = channel.ladder_memory(self._step, in_quote=in_quote)
+        view = view_of(
+            *(channel.info, channel.moment, channel.badge(), self._step, memory), in_quote=in_quote
+        )
         # One line, since each line of an event is sent with a prefix.
         html = "".join(self._templates.fragment(view).splitlines())
         return event_frame(html, moment_id(channel))
@@ -113,22 +120,25 @@ class _Pages:
         self,
         symbol: SymbolQuery = None,
         group: GroupQuery = None,
+        unit: UnitQuery = Unit.BASE,
         live: LiveQuery = Live.CHANGES,
         refresh: RefreshQuery = True,
     ) -> HTMLResponse:
         """Return the page with the book as it is now."""
         library = self._hub.library
         info = library.find(symbol or library.default_symbol)
+        in_quote = unit is Unit.QUOTE
         async with self._hub.channel(info, _FIRST_BOOK_S) as channel:
             moment, badge = channel.moment, channel.badge()
             step = chosen_step(info, moment.shown, group)
-            memory = channel.ladder_memory(step)
-        book = view_of(info, moment, badge, step, memory)
+            memory = channel.ladder_memory(step, in_quote=in_quote)
+        book = view_of(info, moment, badge, step, memory, in_quote=in_quote)
         view = PageView(
             book=book,
             steps=[step_text(offered, MAX_EXPONENT) for offered in steps_for(info, moment.shown)],
             live=live.value,
-            events="/events?" + urlencode({"symbol": info.symbol, "group": book.step}),
+            events="/events?"
+            + urlencode({"symbol": info.symbol, "group": book.step, "unit": unit.value}),
             symbols=search_symbols(library.symbols, "")[:_SUGGESTIONS],
             demo=library.demo,
             version=__version__,
@@ -145,6 +155,7 @@ class _Pages:
         self,
         symbol: SymbolQuery = None,
         group: GroupQuery = None,
+        unit: UnitQuery = Unit.BASE,
         last_event_id: LastEventId = None,
         accept_encoding: AcceptEncoding = "",
     ) -> SeatedStream:
@@ -155,7 +166,7 @@ class _Pages:
             step = chosen_step(info, seat.channel.moment.shown, group)
             last_seq = resumed_seq(seat.channel, last_event_id or "")
             encoding = Encoding(gzip=accepts_gzip(accept_encoding))
-            form = FragmentsForm(self._templates, step)
+            form = FragmentsForm(self._templates, step, unit)
             return SeatedStream(seat, form, last_seq=last_seq, encoding=encoding)
         except BaseException:
             seat.leave()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated, Any, Final
 
 from fastapi import Header, Query
@@ -16,6 +17,14 @@ from orderbook_desktop.web.book_view import default_step_for, step_of, steps_for
 
 MAX_DEPTH: Final = 10_000
 _USUAL_DIGITS: Final = ("1", "2", "5")
+
+
+class Unit(Enum):
+    """The asset that sizes and totals are shown in."""
+
+    BASE = "base"
+    QUOTE = "quote"
+
 
 SymbolQuery = Annotated[
     str | None,
@@ -37,6 +46,9 @@ GroupQuery = Annotated[
         pattern=r"^[0-9]{1,12}(\.[0-9]{1,18})?$",
         examples=["0.1"],
     ),
+]
+UnitQuery = Annotated[
+    Unit, Query(description="Whether sizes and totals are in the base or in the quote asset.")
 ]
 TypedQuery = Annotated[
     str, Query(description="Text that a person typed to find a symbol.", max_length=32)

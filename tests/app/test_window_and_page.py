@@ -30,8 +30,8 @@ def _both(market: MadeMarket) -> tuple[BookFrame, Moment]:
     return read_frame(market.info, book.look()), moment
 
 
-def _view(market: MadeMarket, moment: Moment, step: int) -> BookView:
-    return view_of(market.info, moment, moment.badge, step)
+def _view(market: MadeMarket, moment: Moment, step: int, *, in_quote: bool = False) -> BookView:
+    return view_of(market.info, moment, moment.badge, step, in_quote=in_quote)
 
 
 @pytest.fixture
@@ -64,9 +64,11 @@ def test_window_and_page_begin_with_the_same_step(
     assert step_text(step, MAX_EXPONENT) == box.currentText()
 
 
+@pytest.mark.parametrize("in_quote", [False, True])
 def test_window_and_page_write_the_same_digits(
-    market: MadeMarket, qtbot: QtBot, preferences: Preferences
+    market: MadeMarket, qtbot: QtBot, preferences: Preferences, in_quote: bool
 ) -> None:
+    preferences.shows_quote = in_quote
     frame, moment = _both(market)
     ladder = DepthLadder(DARK, preferences)
     qtbot.addWidget(ladder)
@@ -78,7 +80,7 @@ def test_window_and_page_write_the_same_digits(
         ladder.set_frame(frame)
         scene = ladder.scene
         assert scene is not None
-        view = _view(market, moment, page_step)
+        view = _view(market, moment, page_step, in_quote=in_quote)
         page = {row.price: row for row in (*view.asks, *view.bids) if row.price}
         rows = {row.price: row for row in scene.rows}
         assert page.keys() <= rows.keys()

@@ -97,10 +97,33 @@ async def test_headings_name_the_unit_of_their_column(library: HandLibrary) -> N
     assert (view.bids[0].exact_size, view.asks[-1].exact_size) == ("3,500,000.00000", "2,000.25000")
 
 
+async def test_in_the_quote_asset_all_amounts_are_costs(library: HandLibrary) -> None:
+    library.btc.load([("100.50", "1"), ("100.00", "3")], [("101.00", "2"), ("102.00", "4.123456")])
+    channel = Channel(BTC, library.lend(BTC), lambda: NOW_NS)
+    view = view_of(BTC, channel.moment, channel.badge(), step_of("1"), in_quote=True)
+    assert (view.asset, view.size_heading, view.total_heading) == (
+        *("USDT", "Size, USDT", "Total, USDT"),
+    )
+    assert [(row.price, row.size, row.total) for row in view.bids if row.price] == [
+        ("100", "400.50", "400.50")
+    ]
+    assert [(row.price, row.exact_size, row.exact_total) for row in view.asks if row.price] == [
+        ("102", "420.592512", "622.592512"),
+        ("101", "202.00", "202.00"),
+    ]
+    assert view.chart.most == "622.59"
+    # Bars, marks and shares are those of the sizes.
+    in_base = view_of(BTC, channel.moment, channel.badge(), step_of("1"))
+    for row, other in zip(view.asks + view.bids, in_base.asks + in_base.bids, strict=True):
+        assert (row.price, row.bar, row.classes) == (other.price, other.bar, other.classes)
+    assert view.imbalance_text == in_base.imbalance_text
+
+
 async def test_what_the_ladder_remembers_is_shared_by_its_viewers(library: HandLibrary) -> None:
     channel = Channel(BTC, library.lend(BTC), lambda: NOW_NS)
     assert channel.ladder_memory(5) is channel.ladder_memory(5)
     assert channel.ladder_memory(5) is not channel.ladder_memory(10)
+    assert channel.ladder_memory(5) is not channel.ladder_memory(5, in_quote=True)
 
 
 async def test_an_unknown_book_has_empty_rows_and_no_chart(library: HandLibrary) -> None:

@@ -1,10 +1,10 @@
 // The depth chart's crosshair: follows the mouse, a finger or the arrow keys, and shows the total
-// size between the mid and its price.
+// size, or its cost, between the mid and its price.
 
-import { HEIGHT, WIDTH } from "./depth_chart.js";
+import { amounts, HEIGHT, WIDTH, within } from "./depth_chart.js";
 import { depthText, wholeCount } from "./known_depth.js";
 import { put } from "./ladder.js";
-import { decimal, onTick, rounded } from "./numbers.js";
+import { COST_EXPONENT, decimal, onTick, rounded } from "./numbers.js";
 
 const STEPS = 200; // From end to end. An arrow key moves by one step, with Shift by ten.
 const percents = new Intl.NumberFormat("en", { maximumFractionDigits: 2, signDisplay: "always" });
@@ -41,8 +41,9 @@ export class Crosshair {
     this.draw();
   }
 
-  show(feed, chart) {
-    Object.assign(this, { feed, chart });
+  // With `inQuote` sums are costs in the quote asset.
+  show(feed, chart, inQuote) {
+    Object.assign(this, { feed, chart, inQuote });
     this.draw();
   }
 
@@ -65,15 +66,13 @@ export class Crosshair {
     const price = onTick(low + ((high - low) * this.step) / STEPS, tick, this.places.price);
     const side = price < mid ? this.feed.bids : this.feed.asks;
     const outward = Number(side.outward);
-    let total = 0n, amount = 0;
-    for (const level of side.levels.slice(0, wholeCount(side))) {
-      if (Math.abs(level.at - mid) > Math.abs(price - mid)) break;
-      total += level.size;
-      amount += level.amount;
-    }
+    const whole = side.levels.slice(0, wholeCount(side));
+    const inside = (at) => Math.abs(at - mid) <= Math.abs(price - mid);
+    const { size: total, amount } = within(whole, inside, amounts(this.inQuote));
     const { base, quote } = this.names;
     const away = percents.format(100 * (price / mid - 1));
-    const size = `${decimal(total, this.places.size)} ${base}`;
+    const size = this.inQuote
+      ? `${decimal(total, 2, COST_EXPONENT)} ${quote}` : `${decimal(total, this.places.size)} ${base}`;
     const isLeast = !side.proven || (side.edge !== null && (price - side.edgeAt) * outward > 0);
     const edge = side.edge === null ? null : decimal(side.edge, this.places.price);
     const parts = [

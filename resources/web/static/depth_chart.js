@@ -8,9 +8,16 @@ export const HEIGHT = 240;
 const COLUMNS = 200;
 const COLUMN = WIDTH / COLUMNS;
 
+// What a level counts for: its size, exact and as a double, or what it costs in the quote asset.
+export function amounts(inQuote) {
+  return inQuote
+    ? { exact: ({ price, size }) => price * size, rough: ({ at, amount }) => at * amount }
+    : { exact: ({ size }) => size, rough: ({ amount }) => amount };
+}
+
 // The result is null without levels. `tick` is the finest price step.
-export function depthChart(bids, asks, tick) {
-  const sides = [bids, asks];
+export function depthChart(bids, asks, tick, inQuote) {
+  const sides = [bids, asks], counted = amounts(inQuote), { rough } = counted;
   const best = sides.filter((side) => side.levels.length).map((side) => side.levels[0].at);
   if (!best.length) return null;
   const mid = best.reduce((left, right) => left + right) / best.length;
@@ -18,14 +25,15 @@ export function depthChart(bids, asks, tick) {
   const whole = sides.map((side) => side.levels.slice(0, wholeCount(side)));
   const beyond = sides.map((side) => side.levels.slice(wholeCount(side)).filter(
     ({ at }) => at >= low && at <= high));
-  const inView = [within(whole[0], (at) => at >= low), within(whole[1], (at) => at <= high)];
-  const singles = beyond.flat().map(({ amount }) => amount);
+  const inView = [
+    within(whole[0], (at) => at >= low, counted), within(whole[1], (at) => at <= high, counted)];
+  const singles = beyond.flat().map(rough);
   const most = Math.max(...inView.map(({ amount }) => amount), ...singles);
   const larger = inView[0].size >= inView[1].size ? 0 : 1;
   const side = sides[larger];
   const past = side.edge !== null && (larger ? high > side.edgeAt : low < side.edgeAt);
   const mostIsLeast = !side.proven || past;
-  const chart = { low, mid, high, most, mostSize: inView[larger].size, mostIsLeast };
+  const chart = { low, mid, high, most, mostSize: inView[larger].size, mostIsLeast, rough };
   const x = (price) => Math.round(((price - low) / (high - low)) * WIDTH);
   return {
     ...chart,
@@ -59,12 +67,12 @@ function automaticRange(sides, mid, tick) {
 }
 
 // The single levels beyond the edge.
-function spikes(levels, { low, high, most }) {
+function spikes(levels, { low, high, most, rough }) {
   const column = (high - low) / COLUMNS;
   const tops = new Map();
-  for (const { at, amount } of levels) {
-    const x = Math.min(COLUMNS - 1, Math.floor((at - low) / column));
-    const top = Math.min(HEIGHT - 1, Math.round((1 - amount / most) * HEIGHT));
+  for (const level of levels) {
+    const x = Math.min(COLUMNS - 1, Math.floor((level.at - low) / column));
+    const top = Math.min(HEIGHT - 1, Math.round((1 - rough(level) / most) * HEIGHT));
     tops.set(x, Math.min(top, tops.get(x) ?? top));
   }
   const sorted = [...tops].sort(([left], [right]) => left - right);
@@ -83,20 +91,21 @@ function unknown(side, other, x) {
   return left === right ? "" : `M${left} 0H${right}V${HEIGHT}H${left}Z`;
 }
 
-// The total size of the levels before the first one that isn't `inside`, exact and as a double.
-function within(levels, inside) {
+// The sum of the levels before the first one that isn't `inside`, exact and as a double. `amounts`
+// say what a level counts for.
+export function within(levels, inside, { exact, rough }) {
   let size = 0n, amount = 0;
   for (const level of levels) {
     if (!inside(level.at)) break;
-    size += level.size;
-    amount += level.amount;
+    size += exact(level);
+    amount += rough(level);
   }
   return { size, amount };
 }
 
 // A column shows the total size from the spread to the column's middle. The curve ends at the edge of
 // what is known, or with its last level.
-function outline(levels, edge, { low, high, most }, outward) {
+function outline(levels, edge, { low, high, most, rough }, outward) {
   if (!levels.length) return "";
   const column = (high - low) / COLUMNS;
   const ends = [levels[0].at, edge ?? levels.at(-1).at];
@@ -107,7 +116,7 @@ function outline(levels, edge, { low, high, most }, outward) {
     const x = outward > 0 ? count : COLUMNS - 1 - count;
     const price = low + (x + 0.5) * column;
     while (index < levels.length && (price - levels[index].at) * outward >= 0) {
-      sum += levels[index++].amount;
+      sum += rough(levels[index++]);
     }
     if (price >= nearest && price <= farthest) tops.set(x, Math.round((1 - sum / most) * HEIGHT));
   }

@@ -1,6 +1,7 @@
 // The script of the page whose book is replaced by htmx, fragment by fragment.
 
 import { announce, reloadIncomplete, showDemo, submitOnChoice } from "./choice.js";
+import { LadderChoice } from "./ladder_choice.js";
 
 const SILENT_MS = 15_000; // The time of three heartbeats.
 const LOOK_EVERY_MS = 1_000;
@@ -48,4 +49,9 @@ document.addEventListener("visibilitychange", () => {
 
 submitOnChoice(form);
 form.elements.group.addEventListener("change", () => form.requestSubmit());
+const rendered = form.elements.unit.value;
+const choice = new LadderChoice(form, document.getElementById("book"), (name) => {
+  if (name === "unit") form.requestSubmit();
+});
+if (choice.unit.value !== rendered) form.requestSubmit();
 announce(document.getElementById("state").textContent);

@@ -41,13 +41,19 @@ export class LadderMemory {
     this.usual.take(now, sizes[(sizes.length - 1) >> 1]);
   }
 
-  formats(bids, asks, places) {
+  // `inQuote` is whether sizes and totals are in the quote asset.
+  formats(bids, asks, places, inQuote) {
     const sizes = sorted(bids, asks, TYPICAL_ROWS);
     const totals = [bids, asks].map((rows) => rows.slice(0, TOTAL_ROWS).at(-1)?.total ?? 0n);
     const total = totals[0] > totals[1] ? totals[0] : totals[1];
     const size = sizes[(sizes.length - 1) >> 1] ?? 0n;
-    this.size = ColumnFormat.of(size, places, this.size);
-    this.total = ColumnFormat.of(total, places, this.total);
+    const best = [bids, asks].filter((rows) => rows.length).map((rows) => rows[0].price);
+    const price = best.length ? best.reduce((left, right) => left + right) / BigInt(best.length) : 0n;
+    const format = (typical, held) => inQuote
+      ? ColumnFormat.ofCosts(typical * price, held)
+      : ColumnFormat.of(typical, places, held);
+    this.size = format(size, this.size);
+    this.total = format(total, this.total);
     return this;
   }
 

@@ -1,7 +1,9 @@
 // Exact prices and sizes: whole numbers (BigInt) in units of 10^-19. A price or size has at most
-// 18 decimal places, and the mid of two prices has one more.
+// 18 decimal places, and the mid of two prices has one more. Costs, prices times sizes, are in units
+// of 10^-38.
 
 const EXPONENT = 19;
+export const COST_EXPONENT = 2 * EXPONENT;
 
 export function units(text) {
   const [whole, fraction = ""] = text.split(".");
@@ -36,15 +38,15 @@ export function ageText(seconds) {
   return seconds < 7200 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`;
 }
 
-export function decimal(value, places) {
-  const digits = value.toString().padStart(EXPONENT + 1, "0");
-  const fraction = digits.slice(-EXPONENT).replace(/0+$/, "").padEnd(places, "0");
-  return thousands(digits.slice(0, -EXPONENT)) + (fraction && `.${fraction}`);
+export function decimal(value, places, exponent = EXPONENT) {
+  const digits = value.toString().padStart(exponent + 1, "0");
+  const fraction = digits.slice(-exponent).replace(/0+$/, "").padEnd(places, "0");
+  return thousands(digits.slice(0, -exponent)) + (fraction && `.${fraction}`);
 }
 
 // The text of an exact value, rounded half up to at most `places` places.
-export function short(value, places) {
-  return decimal(roundedTo(value, EXPONENT - places), 0);
+export function short(value, places, exponent = EXPONENT) {
+  return decimal(roundedTo(value, exponent - places), 0, exponent);
 }
 
 // Rounds half up to a whole number of units of 10^`digits`.
@@ -59,19 +61,25 @@ const SUFFIXES = [[18, "E"], [15, "P"], [12, "T"], [9, "B"], [6, "M"], [3, "K"]]
 const SCALED_FROM = 5, COLUMN_DIGITS = 6, WIDEST_COLUMN = 10, SHORTENED_FROM = 6;
 
 export class ColumnFormat {
-  constructor(power, places) {
-    Object.assign(this, { power, places });
+  constructor(exponent, power, places) {
+    Object.assign(this, { exponent, power, places });
   }
 
   // Returns the format for numbers about as large as `typical`; the one `held` stays while it fits
   // half or twice of that. `places` are those of exact numbers.
-  static of(typical, places, held) {
-    const fits = [typical, 2n * typical, typical / 2n].map((size) => fitting(size, places));
+  static of(typical, places, held, exponent = EXPONENT) {
+    const fits = [typical, 2n * typical, typical / 2n].map((one) => fitting(one, places, exponent));
     return (held && fits.find((one) => one.equals(held))) || fits[0];
   }
 
-  equals(other) {
-    return this.power === other.power && this.places === other.places;
+  // The format of costs. Two places are enough from 1 on, as for money.
+  static ofCosts(typical, held) {
+    const places = Math.max(2, 3 - magnitude(typical, COST_EXPONENT));
+    return ColumnFormat.of(typical, places, held, COST_EXPONENT);
+  }
+
+  equals({ exponent, power, places }) {
+    return this.exponent === exponent && this.power === power && this.places === places;
   }
 
   heading(name, asset) {
@@ -80,37 +88,40 @@ export class ColumnFormat {
   }
 
   text(value) {
-    const units = roundedTo(value, EXPONENT + this.power - this.places);
+    const { exponent, power } = this;
+    const units = roundedTo(value, exponent + power - this.places);
     if (units === 0n && value !== 0n) {
       return this.places ? `<0.${"1".padStart(this.places, "0")}` : "<1";
     }
-    const digits = (units / 10n ** BigInt(EXPONENT + this.power - this.places)).toString().length;
-    if (digits > WIDEST_COLUMN && value >= 10n ** BigInt(EXPONENT + SHORTENED_FROM)) {
-      return suffixed(value);
+    const digits = (units / 10n ** BigInt(exponent + power - this.places)).toString().length;
+    if (digits > WIDEST_COLUMN && value >= 10n ** BigInt(exponent + SHORTENED_FROM)) {
+      return suffixed(value, exponent);
     }
     if (digits > WIDEST_COLUMN) {
       const places = Math.max(0, this.places - (digits - WIDEST_COLUMN));
-      return decimal(roundedTo(value, EXPONENT - places), places);
+      return decimal(roundedTo(value, exponent - places), places, exponent);
     }
-    return decimal(units / 10n ** BigInt(this.power), this.places);
+    return decimal(units / 10n ** BigInt(power), this.places, exponent);
   }
 }
 
-function magnitude(value) {
-  return (value || 1n).toString().length - 1 - EXPONENT;
+function magnitude(value, exponent) {
+  return (value || 1n).toString().length - 1 - exponent;
 }
 
-function fitting(typical, exactPlaces) {
-  const size = magnitude(typical);
+function fitting(typical, exactPlaces, exponent) {
+  const size = magnitude(typical, exponent);
   if (size < SCALED_FROM) {
-    return new ColumnFormat(0, Math.min(exactPlaces, COLUMN_DIGITS - 1 - size));
+    return new ColumnFormat(exponent, 0, Math.min(exactPlaces, COLUMN_DIGITS - 1 - size));
   }
   const power = Math.min(3 * Math.floor((size - 1) / 3), SUFFIXES[0][0]);
-  return new ColumnFormat(power, size - power === 1 ? 2 : 1);
+  return new ColumnFormat(exponent, power, size - power === 1 ? 2 : 1);
 }
 
-function suffixed(value) {
-  const [power, suffix] = SUFFIXES.find(([power]) => magnitude(value) >= power);
-  const places = Math.max(0, 4 - (magnitude(value) - power));
-  return decimal(roundedTo(value, EXPONENT + power - places) / 10n ** BigInt(power), places) + suffix;
+function suffixed(value, exponent) {
+  const size = magnitude(value, exponent);
+  const [power, suffix] = SUFFIXES.find(([power]) => size >= power);
+  const places = Math.max(0, 4 - (size - power));
+  const units = roundedTo(value, exponent + power - places) / 10n ** BigInt(power);
+  return decimal(units, places, exponent) + suffix;
 }

@@ -5,11 +5,15 @@ import { announce, reloadIncomplete, showDemo, submitOnChoice } from "./choice.j
 import { Crosshair } from "./crosshair.js";
 import { depthChart } from "./depth_chart.js";
 import { AT_LEAST, sidesText } from "./known_depth.js";
-import { groups, put, show } from "./ladder.js";
+import { groups, isUnknown, put, show, StillRows } from "./ladder.js";
+import { LadderChoice } from "./ladder_choice.js";
 import { LadderMemory } from "./ladder_memory.js";
-import { ageText, decimal, onTick, rounded, share, short, units } from "./numbers.js";
+import {
+  ageText, COST_EXPONENT, decimal, onTick, rounded, share, short, units,
+} from "./numbers.js";
 
 const AGE_EVERY_MS = 1_000;
+const COST_PLACES = 8; // Of a cost below 1.
 const ASK_EVERY_MS = 3_000;
 const book = document.getElementById("book");
 const form = document.getElementById("choice");
@@ -19,8 +23,13 @@ const bids = [...document.getElementById("bids").rows];
 const ages = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const crosshair = new Crosshair(
   document.querySelector("svg"), document.getElementById("reading"), places, book.dataset);
-let step, rowPlaces, memory;
+let step, rowPlaces, memory, stillRows;
 let drawing = 0;
+const choice = new LadderChoice(form, book, (name) => {
+  if (name !== "unit") stillRows = new StillRows();
+  else setInAddress("unit", form.elements.unit.value);
+  feed.changed();
+});
 
 group(book.dataset.step);
 
@@ -33,6 +42,7 @@ const feed = new BookFeed(`/stream?symbol=${encodeURIComponent(book.dataset.symb
 function group(text) {
   step = units(text);
   memory = new LadderMemory();
+  stillRows = new StillRows();
   rowPlaces = { price: text.split(".")[1]?.length ?? 0, tick: places.price, size: places.size };
 }
 
@@ -45,19 +55,36 @@ function draw() {
   if (!Number(feed.lastUpdateId) && book.dataset.known !== undefined) return;
   if (reloadIncomplete(form, feed.lastUpdateId > 0)) return;
   showDemo(feed.demo);
-  const askRows = groups(feed.asks, step, LadderMemory.rows);
-  const bidRows = groups(feed.bids, step, LadderMemory.rows);
+  const { inQuote, still } = choice;
+  const askRows = groups(feed.asks, step, LadderMemory.rows, !still);
+  const bidRows = groups(feed.bids, step, LadderMemory.rows, !still);
   const last = [askRows.slice(0, asks.length).at(-1), bidRows.slice(0, bids.length).at(-1)];
   const [askTotal, bidTotal] = last.map((row) => row?.total ?? 0n);
   memory.take(bidRows, askRows, Date.now());
-  const { size, total } = memory.formats(bidRows, askRows, places.size);
-  put(by("size-heading"), size.heading("Size", book.dataset.base));
-  put(by("total-heading"), total.heading("Total", book.dataset.base));
-  show(asks, askRows, memory, step, rowPlaces);
-  show(bids, bidRows, memory, step, rowPlaces);
+  const { size, total } = memory.formats(bidRows, askRows, places.size, inQuote);
+  const asset = inQuote ? book.dataset.quote : book.dataset.base;
+  put(by("size-heading"), size.heading("Size", asset));
+  put(by("total-heading"), total.heading("Total", asset));
+  put(by("chart-asset"), asset);
+  const [upper, lower] = still ? stillHalves(bidRows, askRows) : [askRows, bidRows];
+  show(asks, upper, memory, step, rowPlaces, inQuote);
+  show(bids, lower, memory, step, rowPlaces, inQuote);
+  by("asks").ariaLabel = still ? "Upper rows" : "Asks";
+  by("bids").ariaLabel = still ? "Lower rows" : "Bids";
   drawStrip(bidTotal, askTotal, last.some((row) => row?.least));
   drawChart();
   book.dataset.updateId = feed.lastUpdateId;
+}
+
+// The rows of both halves of the table, from its middle outward.
+function stillHalves(bidRows, askRows) {
+  const half = Math.floor(by("asks").clientHeight / asks[0].offsetHeight);
+  const inView = 2 * Math.min(asks.length, half);
+  const rows = stillRows.rows(bidRows, askRows, { step, count: 2 * asks.length, inView });
+  for (const row of rows.filter((row) => row && !row.size)) {
+    row.least = isUnknown(row.price, [feed.bids, bidRows], [feed.asks, askRows]);
+  }
+  return [rows.slice(0, asks.length).reverse(), rows.slice(asks.length)];
 }
 
 function drawState() {
@@ -95,20 +122,23 @@ function drawStrip(bidTotal, askTotal, least) {
 }
 
 function drawChart() {
-  const chart = depthChart(feed.bids, feed.asks, Number(book.dataset.tick));
+  const { inQuote } = choice;
+  const chart = depthChart(feed.bids, feed.asks, Number(book.dataset.tick), inQuote);
   const paths = {
     "bid-area": chart?.bids, "ask-area": chart?.asks, unknown: chart?.unknown,
     "bid-spikes": chart?.bidSpikes, "ask-spikes": chart?.askSpikes,
     edges: chart?.edges, grid: chart?.grid,
   };
   for (const [id, path] of Object.entries(paths)) by(id).setAttribute("d", path ?? "");
-  crosshair.show(feed, chart);
+  crosshair.show(feed, chart, inQuote);
   const ends = chart && { low: chart.low, middle: (chart.low + chart.high) / 2, high: chart.high };
   for (const name of ["low", "middle", "high"]) {
     const price = chart ? Math.max(0, onTick(ends[name], book.dataset.tick, places.price)) : 0;
     put(by(`chart-${name}`), chart ? rounded(price, places.price) : "");
   }
-  const most = chart ? short(chart.mostSize, chart.most >= 1 ? 2 : places.size) : "";
+  const fine = inQuote ? COST_PLACES : places.size;
+  const exponent = inQuote ? COST_EXPONENT : undefined;
+  const most = chart ? short(chart.mostSize, chart.most >= 1 ? Math.min(2, fine) : fine, exponent) : "";
   put(by("chart-most"), (chart?.mostIsLeast ? AT_LEAST : "") + most);
   const words = sidesText(feed.bids, feed.asks, (edge) => decimal(edge, places.price));
   put(by("known"), chart ? capitalized(words) : "");
@@ -144,15 +174,19 @@ async function askWhyLost() {
   if (answer?.status === 401) location.reload();
 }
 
-form.elements.group.addEventListener("change", (event) => {
-  group(event.target.value);
+function setInAddress(name, value) {
   const address = new URL(location);
   address.searchParams.set("symbol", book.dataset.symbol);
-  address.searchParams.set("group", event.target.value);
+  address.searchParams.set(name, value);
   history.replaceState(null, "", address);
-  put(by("grouped"), event.target.value);
   address.searchParams.set("live", "fragments");
   by("other").href = address;
+}
+
+form.elements.group.addEventListener("change", (event) => {
+  group(event.target.value);
+  setInAddress("group", event.target.value);
+  put(by("grouped"), event.target.value);
   feed.changed();
 });
 submitOnChoice(form);

@@ -16,7 +16,7 @@ from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import Levels
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import Scale, format_units
-from orderbook_desktop.web.book_view import depth_paths, format_of
+from orderbook_desktop.web.book_view import DepthPaths, depth_paths, format_of
 from orderbook_desktop.web.options import WebOptions
 from tests.web.browser.looking import GONE_TAB, opened, until
 from tests.web.hand_library import HandLibrary, loaded_library
@@ -26,13 +26,13 @@ from tests.web.threaded import serving
 pytestmark = GONE_TAB
 
 _COLUMN = 5
-_DRAW = """async ({ bids, asks, tick, edges }) => {
+_DRAW = """async ({ bids, asks, tick, edges, inQuote }) => {
   const { depthChart } = await import("/static/depth_chart.js");
   const { Side } = await import("/static/book_feed.js");
   const sides = [new Side(bids, -1n), new Side(asks, 1n)];
   // Without an edge's text, it is not known how deep the side is known.
   sides.forEach((side, index) => side.setEdge(edges ? edges[index] : undefined));
-  const { mostSize, ...chart } = depthChart(...sides, tick);
+  const { mostSize, rough, ...chart } = depthChart(...sides, tick, inQuote);
   return chart;
 }"""
 
@@ -75,7 +75,8 @@ def _heights(path: str) -> dict[int, int]:
     return heights
 
 
-def test_a_page_draws_the_same_chart(chromium: Browser) -> None:
+@pytest.mark.parametrize("in_quote", [False, True])
+def test_a_page_draws_the_same_chart(chromium: Browser, in_quote: bool) -> None:
     with (
         serving(loaded_library(), WebOptions(port=0)) as server,
         opened(chromium, server.address) as page,
@@ -84,8 +85,10 @@ def test_a_page_draws_the_same_chart(chromium: Browser) -> None:
             made = image_of(market.book.book, market.info.market)
             for horizon in _horizons(made):
                 image = replace(made, horizon=horizon)
-                drawn = page.evaluate(_DRAW, _given(image, market.info))
-                _compare(image, market.info, drawn, f"{name}, {horizon}")
+                given = {**_given(image, market.info), "inQuote": in_quote}
+                drawn = page.evaluate(_DRAW, given)
+                expected = depth_paths(image, format_of(market.info, image), in_quote=in_quote)
+                _compare(image, market.info, (expected, drawn), f"{name}, {horizon}")
 
 
 _LABELS = """() => ["low", "middle", "high"].map(
@@ -128,9 +131,10 @@ def _given(image: BookImage, info: SymbolInfo) -> dict[str, Any]:
     }
 
 
-def _compare(image: BookImage, info: SymbolInfo, drawn: dict[str, Any], name: str) -> None:
-    text = format_of(info, image)
-    expected = depth_paths(image, text)
+def _compare(
+    image: BookImage, info: SymbolInfo, charts: tuple[DepthPaths, dict[str, Any]], name: str
+) -> None:
+    (expected, drawn), text = charts, format_of(info, image)
     tick = float(format_units(text.tick, image.scale.price))
     for low_or_high in ("low", "high"):
         label = float(getattr(expected, low_or_high).replace(",", ""))
