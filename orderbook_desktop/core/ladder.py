@@ -34,6 +34,9 @@ class Side(Enum):
     BID = "bid"
     ASK = "ask"
 
+    # Enum's own hash runs in Python, and each frame of a ladder hashes hundreds of sides.
+    __hash__ = object.__hash__
+
 
 class LadderSide(Struct, frozen=True):
     """One side of the ladder, best price first: n rows.

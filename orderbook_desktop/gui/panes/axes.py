@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 from PySide6.QtCore import QPointF, QRect, QRectF, Qt
-from PySide6.QtGui import QColor, QPainter, QPen, QPixmap
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen, QPixmap
 
 from orderbook_desktop.gui.number_font import NumberMetrics
 from orderbook_desktop.gui.theme import Theme
@@ -17,6 +17,11 @@ _DEAD_BAND: Final = 0.06
 # So much of the half span shows a curve, however far the person zooms or pans.
 _KEPT_IN_VIEW: Final = 0.2
 _TAG_PADDING: Final = 5
+# Device pixels beside a text, which letters may reach into.
+_MARGIN: Final = 2
+# More pictures of labels and lines than are needed within minutes.
+_KEPT_PICTURES: Final = 500
+_KEPT_LINES: Final = 8
 
 
 def round_step(span: float, at_most: int) -> int:
@@ -154,16 +159,62 @@ class PlotArea(Struct, frozen=True):
         return self.low + (x - self.rect.left()) / self.rect.width() * (self.high - self.low)
 
 
+class Placed(NamedTuple):
+    """A picture, and the place of its upper left corner in logical pixels."""
+
+    at: QPointF
+    picture: QPixmap
+
+
+class TextPictures:
+    """Makes pictures of short texts in one font and colour on a plain ground.
+
+    To lay a text out takes Qt many times as long as to copy a picture. The picture is opaque, so
+    that its pixels are those of a text that is drawn on the ground.
+    """
+
+    def __init__(self, font: QFont, colour: QColor, ground: QColor) -> None:
+        self._font, self._colour, self._ground = font, colour, ground
+        self._metrics = QFontMetricsF(font)
+        self._pictures: dict[tuple[str, float, float, float], QPixmap] = {}
+
+    def placed(self, left: float, baseline: float, text: str, ratio: float) -> Placed:
+        """Return `text` at its place: it begins at `left`. `ratio` is the device pixel ratio."""
+        x, y = left * ratio, (baseline - self._metrics.ascent()) * ratio
+        whole_x, whole_y = math.floor(x), math.floor(y)
+        key = text, ratio, x - whole_x, y - whole_y
+        picture = self._pictures.get(key)
+        if picture is None:
+            if len(self._pictures) >= _KEPT_PICTURES:
+                self._pictures.clear()
+            picture = self._pictures[key] = self._made(*key)
+        return Placed(QPointF((whole_x - _MARGIN) / ratio, whole_y / ratio), picture)
+
+    def _made(self, text: str, ratio: float, right: float, down: float) -> QPixmap:
+        """Return the picture of `text`, moved by fractions of a device pixel."""
+        width = math.ceil(self._metrics.horizontalAdvance(text) * ratio + right) + 2 * _MARGIN
+        picture = QPixmap(width, math.ceil(self._metrics.height() * ratio + down))
+        picture.setDevicePixelRatio(ratio)
+        picture.fill(self._ground)
+        with QPainter(picture) as painter:
+            painter.setFont(self._font)
+            painter.setPen(self._colour)
+            at = QPointF((_MARGIN + right) / ratio, down / ratio + self._metrics.ascent())
+            painter.drawText(at, text)
+        return picture
+
+
 class AxisPainter:
-    """Draws grid, labels and crosshair tags of a chart in one theme."""
+    """Makes the pictures of a chart's axes in one theme, and draws its frame and crosshair."""
 
     def __init__(self, theme: Theme, numbers: NumberMetrics) -> None:
         self._theme = theme
         self._numbers = numbers
+        self._labels = TextPictures(numbers.font, theme.muted, theme.panel)
         self._grid = QColor(theme.muted)
         self._grid.setAlphaF(0.16)
-        self._strip: tuple[int, float, QPixmap] | None = None
-        # The boxes of the labels that are drawn below the plot, and beside it.
+        self._lines: dict[tuple[int, int, float], QPixmap] = {}
+        # The boxes of the labels below the plot, and beside it.
         self._price_labels: list[QRectF] = []
         self._size_labels: list[QRectF] = []
 
@@ -191,73 +242,60 @@ class AxisPainter:
         return ticks_between(max(area.low, 1), area.high, step)
 
     def size_ticks(self, height: int, top: float) -> range:
-        """Return the sizes to label on an axis `height` pixels high that ends at `top`."""
+        """Return the sizes above 0 to label on an axis `height` pixels high, up to `top`."""
         step = round_step(top, max(1, int(height // (3.2 * self._numbers.height))))
-        return ticks_between(0, top, step)
+        return ticks_between(step, top, step)
 
-    def draw_price_axis(
-        self,
-        painter: QPainter,
-        area: PlotArea,
-        ticks: range,
-        asset: str,
-        text: Callable[[int], str],
-    ) -> None:
-        """Draw the price grid, and below the plot the labels beside the name of the asset."""
+    def price_axis(
+        self, area: PlotArea, labels: Mapping[int, str], asset: str, ratio: float
+    ) -> Iterator[Placed]:
+        """Iterate over the price grid, and the ticks' labels below the plot, beside `asset`."""
         rect = area.rect
         baseline = self._numbers.baseline(rect.bottom() + 1, self.price_axis_height)
-        painter.setFont(self._numbers.font)
-        painter.setPen(self._theme.muted)
-        painter.drawText(QPointF(rect.right() + _TAG_PADDING + 4, baseline), asset)
-        strip = self._strip_of(rect.height(), painter.device().devicePixelRatioF())
-        top, height = rect.bottom() + 2, self.price_axis_height
+        yield self._labels.placed(rect.right() + _TAG_PADDING + 4, baseline, asset, ratio)
+        line = self._line(1, rect.height(), ratio)
         self._price_labels = []
-        for tick in ticks:
-            x, label = round(area.x(tick)), text(tick)
-            painter.drawPixmap(x, rect.top(), strip)
-            width = self._numbers.width(label)
+        for tick, label in labels.items():
+            x, width = round(area.x(tick)), self._numbers.width(label)
+            yield Placed(QPointF(x, rect.top()), line)
             left = x - width / 2
             if rect.left() <= left and left + width <= rect.right():
-                painter.drawText(QPointF(left, baseline), label)
-                self._price_labels.append(QRectF(left, top, width, height))
+                box = QRectF(left, rect.bottom() + 2, width, self.price_axis_height)
+                self._price_labels.append(box)
+                yield self._labels.placed(left, baseline, label, ratio)
 
-    def _strip_of(self, height: int, ratio: float) -> QPixmap:
-        """Return a vertical line of the grid.
-
-        A translucent line that is one pixel wide takes the rasteriser thirty times as long as a
-        picture of it.
-        """
-        if self._strip is None or self._strip[:2] != (height, ratio):
-            strip = QPixmap(max(1, round(ratio)), round(height * ratio))
-            strip.setDevicePixelRatio(ratio)
-            strip.fill(self._grid)
-            self._strip = height, ratio, strip
-        return self._strip[2]
-
-    def draw_size_axis(
-        self,
-        painter: QPainter,
-        area: PlotArea,
-        ticks: range,
-        asset: str,
-        text: Callable[[int], str],
-    ) -> None:
-        """Draw the size grid, and right of the plot the labels below the name of the asset."""
+    def size_axis(
+        self, area: PlotArea, labels: Mapping[int, str], asset: str, ratio: float
+    ) -> Iterator[Placed]:
+        """Iterate over the size grid, and the ticks' labels right of the plot, below `asset`."""
         rect, height = area.rect, self._numbers.height
-        left = rect.right() + _TAG_PADDING + 4
-        painter.setFont(self._numbers.font)
-        painter.setPen(self._theme.muted)
-        painter.drawText(QPointF(left, self._numbers.baseline(rect.top(), height)), asset)
-        self._size_labels = []
-        for tick in ticks:
+        left, line = rect.right() + _TAG_PADDING + 4, self._line(rect.width(), 1, ratio)
+        yield self._labels.placed(left, self._numbers.baseline(rect.top(), height), asset, ratio)
+        self._size_labels = [QRectF(left, rect.top(), self._numbers.width(asset), height)]
+        for tick, label in labels.items():
             y = round(area.y(tick))
-            if tick:
-                painter.fillRect(rect.left(), y, rect.width(), 1, self._grid)
+            yield Placed(QPointF(rect.left(), y), line)
             top = y - height / 2
-            if rect.top() + height <= top and tick:
-                label = text(tick)
-                painter.drawText(QPointF(left, self._numbers.baseline(top, height)), label)
-                self._size_labels.append(QRectF(left, top, self._numbers.width(label), height))
+            if rect.top() + height <= top:
+                box = QRectF(left, top, self._numbers.width(label), height)
+                self._size_labels.append(box)
+                baseline = self._numbers.baseline(top, height)
+                yield self._labels.placed(left, baseline, label, ratio)
+
+    def _line(self, width: int, height: int, ratio: float) -> QPixmap:
+        """Return a line of the grid.
+
+        A translucent vertical line takes the rasteriser thirty times as long as a picture of it.
+        """
+        key = width, height, ratio
+        if key not in self._lines:
+            if len(self._lines) >= _KEPT_LINES:
+                self._lines.clear()
+            line = QPixmap(max(1, round(width * ratio)), max(1, round(height * ratio)))
+            line.setDevicePixelRatio(ratio)
+            line.fill(self._grid)
+            self._lines[key] = line
+        return self._lines[key]
 
     def draw_frame(self, painter: QPainter, rect: QRect) -> None:
         """Draw the bottom edge and the right edge of the plot."""

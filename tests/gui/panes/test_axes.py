@@ -154,12 +154,14 @@ def test_a_tag_leaves_no_part_of_a_label_beside_it(qapp: QApplication) -> None:
     axes, area = AxisPainter(DARK, numbers), PlotArea(QRect(10, 5, 400, 300), 0.0, 100.0, 100.0)
     half = numbers.width("56,800") / 2
     pictures = []
-    for labels in (range(50, 51, 50), range(0)):
+    for prices, sizes in (({50: "56,800"}, {50: "5,600"}), ({}, {})):
         picture = QPixmap(600, 400)
         picture.fill(DARK.panel)
         with QPainter(picture) as painter:
-            axes.draw_price_axis(painter, area, labels, "USDT", lambda _: "56,800")
-            axes.draw_size_axis(painter, area, labels, "BTC", lambda _: "5,600")
+            for placed in axes.price_axis(area, prices, "USDT", 1):
+                painter.drawPixmap(*placed)
+            for placed in axes.size_axis(area, sizes, "BTC", 1):
+                painter.drawPixmap(*placed)
             # The tags cover about half of the labels.
             at = QPointF(area.x(50) + half, area.y(50) + numbers.height / 2)
             axes.draw_crosshair(painter, area, at, "57", "6")
@@ -181,7 +183,8 @@ def test_a_line_of_the_grid_is_a_line_of_its_colour(qapp: QApplication, ratio: f
         picture.fill(DARK.panel)
         with QPainter(picture) as painter:
             if draws_axis:
-                axes.draw_price_axis(painter, area, range(50, 51, 50), "", lambda _: "")
+                for placed in axes.price_axis(area, {50: ""}, "", ratio):
+                    painter.drawPixmap(*placed)
             else:
                 colour = QColor(DARK.muted)
                 colour.setAlphaF(0.16)

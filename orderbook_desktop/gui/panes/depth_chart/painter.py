@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 from msgspec import Struct
-from PySide6.QtCore import QByteArray, QDataStream, QPointF, QRect, QRectF, Qt
+from PySide6.QtCore import QByteArray, QDataStream, QPoint, QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import QBrush, QFont, QPainter, QPen, QPolygon
 
 from orderbook_desktop.core.depth_curve import (
@@ -24,7 +24,7 @@ from orderbook_desktop.core.number_format import MarketFormat, axis_text, exact_
 from orderbook_desktop.core.symbols import SymbolInfo
 from orderbook_desktop.core.units import places_of
 from orderbook_desktop.gui.number_font import NumberMetrics
-from orderbook_desktop.gui.panes.axes import AxisPainter, PlotArea
+from orderbook_desktop.gui.panes.axes import AxisPainter, Placed, PlotArea, TextPictures
 from orderbook_desktop.gui.panes.hatching import Hatching
 from orderbook_desktop.gui.theme import Theme
 
@@ -108,6 +108,9 @@ class DepthPainter:
         self._side = {Side.BID: theme.bid, Side.ASK: theme.ask}
         self._hatching = Hatching(theme)
         self.axes = AxisPainter(theme, numbers)
+        self._edge_texts = TextPictures(numbers.font, theme.caution, theme.panel)
+        # The pictures of the axes, and what they depend on.
+        self._axis_pictures: tuple[object, list[Placed]] | None = None
 
     def paint(self, painter: QPainter, scene: DepthScene, ratio: float) -> None:
         """Draw `scene`; `ratio` is the device pixel ratio."""
@@ -116,8 +119,8 @@ class DepthPainter:
         self._unknown(painter, scene, ratio)
         self._curves(painter, scene, ratio)
         painter.setClipping(False)
-        self._axes(painter, scene)
-        self._edges(painter, scene)
+        self._axes(painter, scene, ratio)
+        self._edges(painter, scene, ratio)
         self._mid(painter, scene)
         self._legend(painter, scene)
         if scene.reading is not None and area.low <= scene.reading.point.price <= area.high:
@@ -151,8 +154,12 @@ class DepthPainter:
                 painter.setBrush(
                     fill if curve.depth.is_proven else QBrush(self._hatching.tile(fill, 1))
                 )
-                painter.drawPolygon(_polygon(found, height))
-                outlines.append((side, _polygon(found)))
+                line = _polygon(found)
+                area_below = QPolygon(line)
+                area_below.append(QPoint(int(found.edges[-1]), height))
+                area_below.append(QPoint(int(found.edges[0]), height))
+                painter.drawPolygon(area_below)
+                outlines.append((side, line))
         for side, line in outlines:
             pen = QPen(self._side[side], 1)
             pen.setCosmetic(True)
@@ -163,31 +170,42 @@ class DepthPainter:
                 painter.drawPolyline(line.translated(inward, shift))
         painter.restore()
 
-    def _axes(self, painter: QPainter, scene: DepthScene) -> None:
-        area, text = scene.area, scene.format
-        exponent = text.scale.price
+    def _axes(self, painter: QPainter, scene: DepthScene, ratio: float) -> None:
+        """Draw the axes: in most frames they are those of the frame before."""
+        key = scene.area, scene.format, scene.symbol, scene.in_quote, ratio
+        if self._axis_pictures is None or self._axis_pictures[0] != key:
+            axes, area = self.axes, scene.area
+            prices, sizes = self._price_labels(scene), self._size_labels(scene)
+            pictures = [
+                *axes.price_axis(area, prices, scene.symbol.quote, ratio),
+                *axes.size_axis(area, sizes, scene.asset, ratio),
+            ]
+            self._axis_pictures = key, pictures
+        for placed in self._axis_pictures[1]:
+            painter.drawPixmap(*placed)
+        self.axes.draw_frame(painter, scene.area.rect)
 
-        def price_label(units: int, step: int) -> str:
+    def _price_labels(self, scene: DepthScene) -> dict[int, str]:
+        """Return the prices to label, with their labels."""
+        exponent = scene.format.scale.price
+
+        def label(units: int, step: int) -> str:
             return exact_text(units // step * step, exponent, places_of(step, exponent))
 
-        ticks = self.axes.price_ticks(area, text.tick, price_label)
-        self.axes.draw_price_axis(
-            *(painter, area, ticks, scene.symbol.quote),
-            lambda units: price_label(units, ticks.step),
-        )
-        sizes = self.axes.size_ticks(area.rect.height(), area.top)
-        size_exponent = text.scale.notional if scene.in_quote else text.scale.quantity
-        self.axes.draw_size_axis(
-            *(painter, area, sizes, scene.asset),
-            lambda units: axis_text(units, size_exponent, sizes.step),
-        )
-        self.axes.draw_frame(painter, area.rect)
+        ticks = self.axes.price_ticks(scene.area, scene.format.tick, label)
+        return {tick: label(tick, ticks.step) for tick in ticks}
 
-    def _edges(self, painter: QPainter, scene: DepthScene) -> None:
+    def _size_labels(self, scene: DepthScene) -> dict[int, str]:
+        """Return the sizes, or costs, to label, with their labels."""
+        scale = scene.format.scale
+        exponent = scale.notional if scene.in_quote else scale.quantity
+        ticks = self.axes.size_ticks(scene.area.rect.height(), scene.area.top)
+        return {tick: axis_text(tick, exponent, ticks.step) for tick in ticks}
+
+    def _edges(self, painter: QPainter, scene: DepthScene, ratio: float) -> None:
         """Mark the last known price of each side that is in view, and name it."""
         rect, height = scene.area.rect, round(self._numbers.height)
         top = rect.top() + 3 * height + 8
-        painter.setFont(self._numbers.font)
         for line, side in enumerate(Side):
             edge = scene.curve(side).depth.edge
             if edge is None or not scene.area.low <= edge <= scene.area.high:
@@ -201,8 +219,9 @@ class DepthPainter:
             left = min(max(left, rect.left()), max(rect.left(), rect.right() - width))
             box = QRect(left, top + line * (height + 2), width, height)
             painter.fillRect(box, self._theme.panel)
-            painter.setPen(self._theme.caution)
-            painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
+            begin = left + (width - self._numbers.width(text)) / 2
+            baseline = self._numbers.baseline(box.top(), height)
+            painter.drawPixmap(*self._edge_texts.placed(begin, baseline, text, ratio))
 
     def _mid(self, painter: QPainter, scene: DepthScene) -> None:
         rect = scene.area.rect
@@ -314,20 +333,15 @@ def _unknown_strip(scene: DepthScene, side: Side) -> QRect | None:
     return strip if strip.width() > 0 else None
 
 
-def _polygon(found: Outline, floor: int | None = None) -> QPolygon:
-    """Return an outline as a polygon, closed along the y of `floor` unless that is None.
+def _polygon(found: Outline) -> QPolygon:
+    """Return the steps of an outline as a polygon.
 
     numpy writes the polygon in Qt's serialised form, and Qt reads it: to make a `QPoint` for
     each corner would take longer than to paint them.
     """
-    closing = 0 if floor is None else 1
-    corners = np.empty((2 * len(found.tops) + 2 * closing, 2), dtype=">i4")
-    steps = corners[closing : len(corners) - closing]
-    steps[0::2, 0], steps[1::2, 0] = found.edges[:-1], found.edges[1:]
-    steps[0::2, 1] = steps[1::2, 1] = found.tops
-    if floor is not None:
-        corners[0] = found.edges[0], floor
-        corners[-1] = found.edges[-1], floor
+    corners = np.empty((2 * len(found.tops), 2), dtype=">i4")
+    corners[0::2, 0], corners[1::2, 0] = found.edges[:-1], found.edges[1:]
+    corners[0::2, 1] = corners[1::2, 1] = found.tops
     written = QByteArray(len(corners).to_bytes(4, "big") + corners.tobytes())
     polygon = QPolygon()
     QDataStream(written) >> polygon

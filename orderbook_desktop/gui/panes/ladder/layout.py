@@ -21,6 +21,9 @@ class Column(Enum):
     SIZE = "size"
     TOTAL = "total"
 
+    # Enum's own hash runs in Python, which takes long in each frame.
+    __hash__ = object.__hash__
+
 
 class ColumnChoice(Struct, frozen=True):
     """The columns from left to right, and which of them are hidden. The price is always shown."""

@@ -16,6 +16,7 @@ from orderbook_desktop.gui.panes.ladder.position import (
     EveryStep,
     Position,
     Row,
+    View,
     find_row,
 )
 from orderbook_desktop.gui.panes.ladder.scene import (
@@ -69,6 +70,8 @@ class LadderModel:
         self._builder: SceneBuilder | None = None
         self._total_scale = 1.0
         self.position = self._new_position()
+        # The part in view, and the number of lines that it is for.
+        self._seen: tuple[int, View] = 0, View(())
 
     @property
     def stands_still(self) -> bool:
@@ -94,7 +97,7 @@ class LadderModel:
         self._changed = {}
         ladder = self._build(frame, lines)
         if mark_changes and before is not None:
-            self._changed = changed_sizes(before, ladder, self.position.view(ladder, lines))
+            self._changed = changed_sizes(before, ladder, self._view(ladder, lines))
 
     def row_to(self, price: int | None, scene: LadderScene) -> Row | None:
         """Return the row in `scene` that a sum from the spread to `price` ends with, or None."""
@@ -143,13 +146,13 @@ class LadderModel:
         """Take in another number of lines."""
         if self.ladder is not None:
             self.position.follow(self.ladder, lines)
-            self._scale_totals(lines)
+            self._look(self.ladder, lines)
 
     def scroll(self, rows: int, lines: int) -> None:
         """Move by `rows` towards higher prices; negative: lower."""
         if self.ladder is not None:
             self.position.scroll(self.ladder, lines, rows)
-            self._scale_totals(lines)
+            self._look(self.ladder, lines)
 
     def centre(self, lines: int) -> None:
         """Follow the market again."""
@@ -161,7 +164,7 @@ class LadderModel:
         if self.ladder is not None:
             self.picked = price
             self.position.show(self.ladder, lines, price)
-            self._scale_totals(lines)
+            self._look(self.ladder, lines)
 
     def pick_next(self, down: int, lines: int) -> None:
         """Pick the row `down` rows below the picked row; with none, a row at the spread."""
@@ -216,7 +219,7 @@ class LadderModel:
         if self._rows_shown is None:
             return None
         frame, ladder, formats = self._rows_shown
-        view = self.position.view(ladder, grid.lines)
+        view = self._view(ladder, grid.lines)
         shown = {side: ladder.side(side) for side in Side}
         if self._in_quote:
             shown = {side: self._costs(frame, side, rows) for side, rows in reach_of(view).items()}
@@ -324,15 +327,24 @@ class LadderModel:
             levels, self._step, side, frame.horizon, rows, singles=not self._stands_still
         )
 
-    def _scale_totals(self, lines: int) -> None:
-        """Choose the total that fills a bar: a little more than the largest in view."""
-        if self.ladder is None:
-            return
-        largest = 0
-        for _, row, rank in self.position.view(self.ladder, lines).rows:
-            if row.side is not None:
-                largest = max(largest, int(self.ladder.side(row.side).cumulative[rank]))
-        self._total_scale = scale_top(largest, self._total_scale)
+    def _look(self, ladder: Ladder, lines: int) -> None:
+        """Take in what is in view now, which another ladder, place or number of lines changes.
+
+        The total that fills a bar is a little more than the largest in view.
+        """
+        view = self.position.view(ladder, lines)
+        self._seen = lines, view
+        # Totals grow outward, so that the farthest row in view has the largest.
+        largest = [
+            int(ladder.side(side).cumulative[reach - 1])
+            for side, reach in reach_of(view).items()
+            if reach
+        ]
+        self._total_scale = scale_top(max(largest, default=0), self._total_scale)
+
+    def _view(self, ladder: Ladder, lines: int) -> View:
+        seen_lines, view = self._seen
+        return view if lines == seen_lines else self.position.view(ladder, lines)
 
     def _exact(self, row: Row) -> _ExactRow | None:
         """Return the exact values of `row`; None if it has no level."""

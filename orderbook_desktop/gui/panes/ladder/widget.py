@@ -330,7 +330,8 @@ class DepthLadder(Pane):
         if away == self._recentre.isHidden():
             self._recentre.setVisible(away)
             self.model.resize(self._lines)
-        self._place_button()
+        if away:
+            self._place_button()
         self._renew_tip()
         self.update()
 
