@@ -9,9 +9,10 @@ from msgspec.structs import replace
 from playwright.sync_api import Browser, Page
 
 from orderbook_desktop.core.recorded_gaps import NOT_READ, RecordedGaps
+from orderbook_desktop.system.steady_clock import steady_ns
 from orderbook_desktop.web.options import WebOptions
 from tests.web.browser.looking import GONE_TAB, opened, until
-from tests.web.hand_library import THREE_GAPS, loaded_library
+from tests.web.hand_library import THREE_GAPS, HandLibrary, loaded_library
 from tests.web.threaded import serving
 
 pytestmark = GONE_TAB
@@ -42,6 +43,16 @@ def _is_bright(page: Page) -> bool:
     return all(not is_old and opacity == "1" for is_old, opacity, _ in page.evaluate(_LOOK))
 
 
+def _until_bright(page: Page, library: HandLibrary) -> None:
+    """Wait until the page is bright, and keep the book young: a page may take long to open."""
+
+    def is_bright() -> bool:
+        library.btc.status = replace(library.btc.status, last_received_ns=steady_ns())
+        return _is_bright(page)
+
+    until(is_bright)
+
+
 @pytest.mark.parametrize("live", ["changes", "fragments"])
 def test_the_last_book_stays_dimmed_with_its_age_across_it(chromium: Browser, live: str) -> None:
     library = loaded_library()
@@ -49,7 +60,7 @@ def test_the_last_book_stays_dimmed_with_its_age_across_it(chromium: Browser, li
         serving(library, WebOptions(port=0)) as server,
         opened(chromium, f"{server.address}?live={live}") as page,
     ):
-        until(lambda: _is_bright(page))
+        _until_bright(page, library)
         bid = _first_bid(page)
         assert bid
         library.btc.lose("The connection was lost.")
@@ -70,7 +81,7 @@ def test_a_silent_book_is_dimmed(chromium: Browser) -> None:
         serving(library, WebOptions(port=0)) as server,
         opened(chromium, server.address) as page,
     ):
-        until(lambda: _is_bright(page))
+        _until_bright(page, library)
         library.btc.status = replace(
             library.btc.status, as_of_ns=library.btc.status.last_received_ns, is_active=True
         )
