@@ -29,7 +29,7 @@ from orderbook_desktop.core.frames import ControlReply, ServerShutdown, decode_f
 from orderbook_desktop.core.received import FileNotes, UnusableFile
 from orderbook_desktop.core.symbols import is_market
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.formats.lines import BrokenPlace, FileLines
+from orderbook_desktop.formats.lines import FileLines, UnreadablePart
 
 
 class CaptureUnreadable(KnownError):
@@ -68,7 +68,7 @@ class CaptureLine(Struct, frozen=True):
     `market` and `stream` are empty for a snapshot that does not name its market. `payload` is the
     event's JSON object and `frame` the combined frame, both as they stand in the file (`frame` is
     empty where the collector wrote the bare event), unless they had to be spelt anew. `update_id`
-    is the event's `u`, 0 where it has none. A line of a broken place has nothing but `broken`,
+    is the event's `u`, 0 where it has none. A line of an unreadable part has nothing but `broken`,
     which says how the file is broken. If an event can't be read, the line has its market, too, and
     `malformed` says why.
     """
@@ -206,7 +206,7 @@ class _Lines:
         self._stamp = b""
 
     def parsed(self) -> Iterator[CaptureLine]:
-        """Iterate over the lines, including broken places; raises `CaptureUnreadable`."""
+        """Iterate over the lines, including unreadable parts; raises `CaptureUnreadable`."""
         held: CaptureLine | None = None
         try:
             for line in self._read():
@@ -221,7 +221,7 @@ class _Lines:
             yield held
 
     def _between(self, line: CaptureLine, following: CaptureLine) -> Iterator[CaptureLine]:
-        """Iterate over `line`, or over the broken place between it and an older file's line.
+        """Iterate over `line`, or over the unreadable part between it and an older file's line.
 
         Half of `line` may be of a longer file over which a shorter one was written. It may be an
         event that the exchange never sent, so it is left out.
@@ -240,7 +240,7 @@ class _Lines:
 
     def _read(self) -> Iterator[CaptureLine]:
         for number, raw in self._lines:
-            if isinstance(raw, BrokenPlace):
+            if isinstance(raw, UnreadablePart):
                 yield self._broken(number, raw.reason)
                 continue
             try:

@@ -2,8 +2,8 @@
 
 A killed collector leaves half a line, or a gzip stream without its end. A restarted collector may
 append to that, or write a shorter stream over a longer one. A computer that loses power leaves
-zero bytes at the end of a file. The lines before and after such a place are intact; the place
-itself is a `BrokenPlace`.
+zero bytes at the end of a file. The lines before and after such a part are intact; the part
+itself is an `UnreadablePart`.
 
 Memory is bounded for any file. A gzip member that follows one without an end is found by its
 header (RFC 1952, "Member format").
@@ -47,8 +47,8 @@ _NO_END: Final = "the file is cut off"
 _CHECKSUM: Final = "the checksum of its gzip data is wrong"
 
 
-class BrokenPlace(Struct, frozen=True):
-    """A broken place of a file: in `line`, for `reason`.
+class UnreadablePart(Struct, frozen=True):
+    """A part of a file that can't be read: in `line`, for `reason`.
 
     `fragment` is the part of the line that is there.
     """
@@ -71,8 +71,8 @@ def check_file(path: Path) -> None:
 class FileLines:
     """The lines of the file at `path`. Use it as a context manager, and iterate once.
 
-    It yields (number, line without its end), or (number, `BrokenPlace`) where the file is broken.
-    Empty lines are skipped. Raises `UnusableFile`.
+    It yields (number, line without its end), or (number, `UnreadablePart`). Empty lines are skipped.
+    Raises `UnusableFile`.
     """
 
     def __init__(self, path: Path, longest: int = LONGEST_LINE) -> None:
@@ -87,7 +87,7 @@ class FileLines:
         self._is_zipped = False
         self._is_reading_on = False
         # What is yielded next, each with its `_latest` and `_doubt`.
-        self._waiting = deque[tuple[tuple[int, bytes | BrokenPlace], bytes, str]]()
+        self._waiting = deque[tuple[tuple[int, bytes | UnreadablePart], bytes, str]]()
         check_file(path)
         try:
             self._file = path.open("rb")
@@ -108,7 +108,7 @@ class FileLines:
     ) -> None:
         self._file.close()
 
-    def __iter__(self) -> Iterator[tuple[int, bytes | BrokenPlace]]:
+    def __iter__(self) -> Iterator[tuple[int, bytes | UnreadablePart]]:
         """Iterate over the lines; see the class."""
         while True:
             if self._waiting:
@@ -141,10 +141,10 @@ class FileLines:
         return bool(self._doubt)
 
     def is_broken_here(self) -> bool:
-        """Whether the last yielded line, which the caller can't read, belongs to a broken place.
+        """Whether the last yielded line, which the caller can't read, is of an unreadable part.
 
-        In gzip data this reads on: overwritten data shows only further down. If the place is
-        broken, the lines up to its end are left out, and iterating goes on with the `BrokenPlace`.
+        In gzip data this reads on: overwritten data shows only further down. If the part is
+        broken, the lines up to its end are left out; iterating goes on with the `UnreadablePart`.
         """
         if self._doubt:
             if self._doubt == _NO_END:
@@ -156,7 +156,7 @@ class FileLines:
         fragment = self._latest
         waiting, self._waiting = [item for item, *_ in self._waiting], deque()
         for _, line in chain(waiting, self._lines):
-            if isinstance(line, BrokenPlace) and line.reason != _ZEROS:
+            if isinstance(line, UnreadablePart) and line.reason != _ZEROS:
                 self._is_reading_on = False
                 self._latest = fragment
                 self._yield_next(line.reason)
@@ -164,12 +164,12 @@ class FileLines:
         return False
 
     def _yield_next(self, reason: str) -> None:
-        """Let the place of the last yielded line be yielded next, as a broken one."""
-        place = BrokenPlace(self._at, reason, self._latest)
-        self._waiting.append(((self._at, place), self._latest, self._doubt))
+        """Let the last yielded line be yielded next, as an unreadable part."""
+        part = UnreadablePart(self._at, reason, self._latest)
+        self._waiting.append(((self._at, part), self._latest, self._doubt))
 
-    def _cut(self, reason: str, fragment: bytes) -> tuple[int, BrokenPlace]:
-        return self._number, BrokenPlace(self._number, reason, fragment)
+    def _cut(self, reason: str, fragment: bytes) -> tuple[int, UnreadablePart]:
+        return self._number, UnreadablePart(self._number, reason, fragment)
 
     def _unreadable(self, error: Exception) -> UnusableFile:
         reason = getattr(error, "strerror", None) or str(error)
@@ -190,7 +190,7 @@ class FileLines:
         except OSError as error:
             raise self._unreadable(error) from error
 
-    def _split(self) -> Iterator[tuple[int, bytes | BrokenPlace]]:
+    def _split(self) -> Iterator[tuple[int, bytes | UnreadablePart]]:
         for block in self._blocks():
             if isinstance(block, str):
                 yield self._broken(block)
@@ -211,7 +211,7 @@ class FileLines:
             # The last line may be whole nevertheless.
             yield from self._line(rest, _NO_END)
 
-    def _usual(self, lines: list[bytes]) -> Iterator[tuple[int, bytes | BrokenPlace]]:
+    def _usual(self, lines: list[bytes]) -> Iterator[tuple[int, bytes | UnreadablePart]]:
         """Iterate over usual lines: it gives what `_line` gives for each, in half the time."""
         self._doubt = ""
         if not any(lines):
@@ -224,7 +224,7 @@ class FileLines:
             if self._latest:
                 yield self._number, self._latest
 
-    def _line(self, line: bytes, doubt: str = "") -> Iterator[tuple[int, bytes | BrokenPlace]]:
+    def _line(self, line: bytes, doubt: str = "") -> Iterator[tuple[int, bytes | UnreadablePart]]:
         self._number += 1
         if self._number == 1:
             line = line.removeprefix(BOM_UTF8)
@@ -239,7 +239,7 @@ class FileLines:
             self._latest, self._doubt = line, doubt
             yield self._number, line
 
-    def _between_zeros(self, line: bytes) -> Iterator[tuple[int, bytes | BrokenPlace]]:
+    def _between_zeros(self, line: bytes) -> Iterator[tuple[int, bytes | UnreadablePart]]:
         before, *others = _zeros.split(line)
         for other in others:
             self._latest, self._doubt = before, _ZEROS
@@ -252,7 +252,7 @@ class FileLines:
             self._latest, self._doubt = before, _ZEROS
             yield self._number, before
 
-    def _broken(self, reason: str) -> tuple[int, BrokenPlace]:
+    def _broken(self, reason: str) -> tuple[int, UnreadablePart]:
         if reason == _CHECKSUM and not self._is_reading_on:
             # Any of the lines up to here may be damaged.
             raise UnusableFile(self._path, f"is damaged: {reason}")
@@ -269,7 +269,7 @@ class _Members:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._data = b""
-        # A broken place is reported once.
+        # An unreadable part is reported once.
         self._is_reported = False
 
     def blocks(self) -> Iterator[bytes | str]:

@@ -43,7 +43,7 @@ from orderbook_desktop.core.received import (
 )
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, INT64_MAX
-from orderbook_desktop.formats.lines import BrokenPlace, FileLines
+from orderbook_desktop.formats.lines import FileLines, UnreadablePart
 from orderbook_desktop.formats.tardis_writer import EXCHANGE, HEADER
 
 _NS_A_US: Final = 1_000
@@ -265,10 +265,10 @@ class _Rows:
         self._group: _Group | None = None
 
     def groups(self) -> Iterator[tuple[Time, _Group | Broken]]:
-        """Iterate over (time, group of rows or broken place)."""
+        """Iterate over (time, group of rows or unreadable part)."""
         with FileLines(self._path) as lines:
             for number, raw in lines:
-                if isinstance(raw, BrokenPlace):
+                if isinstance(raw, UnreadablePart):
                     yield from self._broken(raw)
                     continue
                 # A program that rewrote the file may have quoted the fields.
@@ -320,14 +320,14 @@ class _Rows:
     def _note_unit(self, unit: str) -> None:
         self._notes.units[self._path] = unit
 
-    def _broken(self, place: BrokenPlace) -> Iterator[tuple[Time, _Group | Broken]]:
+    def _broken(self, part: UnreadablePart) -> Iterator[tuple[Time, _Group | Broken]]:
         group, self._group = self._group, None
-        reason = place.reason
-        if group is not None and self._is_ended_before(place.fragment):
+        reason = part.reason
+        if group is not None and self._is_ended_before(part.fragment):
             yield group.key.time, group
         elif group is not None:
             reason = f"{reason}, and the event which that lies in is left out"
-        sentence = self._notes.note_break(self._path, place.line, reason)
+        sentence = self._notes.note_break(self._path, part.line, reason)
         yield self._latest, Broken(self._latest[0] * _NS_A_US, frozenset(self._markets), sentence)
 
     def _is_ended_before(self, fragment: bytes) -> bool:

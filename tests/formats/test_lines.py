@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orderbook_desktop.core.received import UnusableFile
-from orderbook_desktop.formats.lines import BrokenPlace, FileLines, first_line
+from orderbook_desktop.formats.lines import FileLines, UnreadablePart, first_line
 
 _LINES = [b'17672256001%08d {"a":%d}' % (number, number * 7919) for number in range(3000)]
 _TEXT = b"".join(line + b"\n" for line in _LINES)
@@ -17,13 +17,13 @@ _MORE = [b"more %d" % number for number in range(50)]
 _MORE_PACKED = gzip.compress(b"".join(line + b"\n" for line in _MORE), mtime=0)
 
 
-def _read(path: Path, data: bytes) -> tuple[list[bytes], list[BrokenPlace]]:
+def _read(path: Path, data: bytes) -> tuple[list[bytes], list[UnreadablePart]]:
     path.write_bytes(data)
     with FileLines(path) as lines:
         found = [line for _, line in lines]
     return (
         [one for one in found if isinstance(one, bytes)],
-        [one for one in found if isinstance(one, BrokenPlace)],
+        [one for one in found if isinstance(one, UnreadablePart)],
     )
 
 
@@ -79,7 +79,7 @@ def test_a_line_that_makes_no_sense_tells_where_gzip_data_were_written_over(tmp_
     good: list[bytes] = []
     with FileLines(path) as lines:
         for _, line in lines:
-            if isinstance(line, BrokenPlace):
+            if isinstance(line, UnreadablePart):
                 assert line.line == len(good) + 1
                 break
             if line.isdigit() and int(line) % 7919**3 == 0:
@@ -124,7 +124,7 @@ def test_half_a_line_at_the_end_is_in_doubt(tmp_path: Path) -> None:
             found.append((number, line))
             assert line != b"a" or not lines.is_broken_here()
             assert line != b"half" or lines.is_broken_here()
-    assert found[1:] == [(2, b"half"), (2, BrokenPlace(2, "the file is cut off", b"half"))]
+    assert found[1:] == [(2, b"half"), (2, UnreadablePart(2, "the file is cut off", b"half"))]
 
 
 def test_the_following_line_is_yielded_after_a_look_at_it(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_look_at_the_following_line_hides_no_break(tmp_path: Path) -> None:
             lines.following()
             found.append(line)
     assert [line for line in found if isinstance(line, bytes)][-50:] == _MORE
-    assert [line.reason for line in found if isinstance(line, BrokenPlace)] == [
+    assert [line.reason for line in found if isinstance(line, UnreadablePart)] == [
         "the gzip data are cut off"
     ]
 
@@ -162,9 +162,9 @@ def test_a_line_before_one_that_was_looked_at_may_be_the_broken_one(tmp_path: Pa
             if line == _LINES[100]:
                 assert lines.following() == _LINES[101]
                 assert lines.is_broken_here()
-            elif isinstance(line, BrokenPlace):
+            elif isinstance(line, UnreadablePart):
                 break
-    assert line == BrokenPlace(101, "the gzip data are cut off", _LINES[100])
+    assert line == UnreadablePart(101, "the gzip data are cut off", _LINES[100])
 
 
 @pytest.mark.parametrize("left", [3, 14, 30])
