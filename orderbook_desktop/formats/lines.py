@@ -71,7 +71,7 @@ def check_file(path: Path) -> None:
 class FileLines:
     """The lines of the file at `path`. Use it as a context manager, and iterate once.
 
-    It yields (number, line without its end), or (number, `UnreadablePart`). Empty lines are skipped.
+    It yields (number, line without its end), or (number, `UnreadablePart`). It skips empty lines.
     Raises `UnusableFile`.
     """
 
