@@ -174,7 +174,7 @@ class StatusLine(QWidget):
         # Return presses it, too.
         button.setAutoDefault(True)
         button.setCursor(Qt.CursorShape.PointingHandCursor)
-        button.setAccessibleName("Gaps of this recording")
+        # Its text is its name for assistive technology, too: it has the number.
         button.setToolTip("Gaps of the whole recording, of all causes; press for the list")
         return button
 
