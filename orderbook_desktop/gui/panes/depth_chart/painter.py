@@ -206,7 +206,8 @@ class DepthPainter:
         """Mark the last known price of each side that is in view, and name it."""
         rect, height = scene.area.rect, round(self._numbers.height)
         top = rect.top() + 3 * height + 8
-        for line, side in enumerate(Side):
+        first = QRect()
+        for side in Side:
             edge = scene.curve(side).depth.edge
             if edge is None or not scene.area.low <= edge <= scene.area.high:
                 continue
@@ -217,7 +218,10 @@ class DepthPainter:
             # On the known side of the edge, where there is room for it.
             left = x + 1 if side is Side.BID else x - width
             left = min(max(left, rect.left()), max(rect.left(), rect.right() - width))
-            box = QRect(left, top + line * (height + 2), width, height)
+            box = QRect(left, top, width, height)
+            if box.intersects(first):
+                box.translate(0, height + 2)
+            first = box
             painter.fillRect(box, self._theme.panel)
             begin = left + (width - self._numbers.width(text)) / 2
             baseline = self._numbers.baseline(box.top(), height)

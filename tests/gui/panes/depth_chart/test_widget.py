@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
@@ -391,6 +392,21 @@ class TestUnknownDepth:
     def test_the_edge_is_named(self, cut: DepthChart) -> None:
         image = image_of(cut)
         assert DARK.caution.rgb() in colours_of(image)
+
+    @pytest.mark.parametrize(("width", "lines"), [(1_000, 1), (240, 2)])
+    def test_the_names_of_both_edges_stand_on_one_line_if_there_is_room(
+        self, cut: DepthChart, width: int, lines: int
+    ) -> None:
+        cut.resize(width, 400)
+        image = image_of(cut)
+        # The edges themselves are lines from top to bottom.
+        rows = [
+            row
+            for row in range(image.height())
+            if sum(image.pixel(x, row) == DARK.caution.rgb() for x in range(image.width())) > 2
+        ]
+        parts = 1 + sum(after - row > 2 for row, after in pairwise(rows))
+        assert parts == lines
 
 
 @pytest.mark.parametrize("x", [40, 300, 500, 700, 880])
