@@ -22,6 +22,7 @@ _UNDONE: Final = {
     "export": "Stopped; nothing was exported.",
     "verify": "Stopped; nothing was proven.",
     "recordings": "Stopped; nothing was listed.",
+    "remove": "Stopped; nothing was removed.",
     "doctor": "Stopped; not everything was examined.",
 }
 _UNBEGUN: Final = {"record": "Nothing was recorded: it was stopped before it could begin."}

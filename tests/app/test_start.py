@@ -34,6 +34,7 @@ _COMMANDS = {
     "export": (1, "orderbook-desktop: Stopped; nothing was exported.\n"),
     "verify": (1, "orderbook-desktop: Stopped; nothing was proven.\n"),
     "recordings": (1, "orderbook-desktop: Stopped; nothing was listed.\n"),
+    "remove": (1, "orderbook-desktop: Stopped; nothing was removed.\n"),
     "doctor": (1, "orderbook-desktop: Stopped; not everything was examined.\n"),
     "record": (0, _NOT_BEGUN),
     "serve": (0, ""),

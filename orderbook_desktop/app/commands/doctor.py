@@ -20,6 +20,7 @@ from rich.console import Console
 
 from orderbook_desktop.app.commands.database_session import close_within
 from orderbook_desktop.app.commands.long_work import run_interruptibly
+from orderbook_desktop.app.early_end import EndAtOnce
 from orderbook_desktop.app.process.log_files import current_log
 from orderbook_desktop.app.process.screen import check_screen
 from orderbook_desktop.app.settings import Settings
@@ -56,6 +57,9 @@ class DoctorTimes:
 
 
 _TIMES: Final = DoctorTimes()
+_RESET_STOPPED: Final = (
+    "Stopped; the database may have the new password already, and the program knows it then."
+)
 
 
 class Verdict(StrEnum):
@@ -107,7 +111,8 @@ def reset_database_password(settings: Settings) -> None:
         raise typer.BadParameter(
             "the database of MONGO_DSN is not the program's own; its password is changed there"
         )
-    asyncio.run(DatabaseServer(settings.data_dir).reset_password())
+    with EndAtOnce(1, _RESET_STOPPED):
+        asyncio.run(DatabaseServer(settings.data_dir).reset_password())
     typer.echo("The database has a new password.", err=True)
 
 

@@ -35,6 +35,7 @@ from orderbook_desktop.storage.server.credentials import (
     keep_secret,
     key_path,
     password_path,
+    read_secret,
 )
 from orderbook_desktop.storage.server.places import (
     USUAL_TRANSPORT,
@@ -158,9 +159,9 @@ class LocalServer:
         place = self._place_with(0)
         await self._check_free(place)
         password_file = password_path(self.folder)
-        draft = password_file.with_name(f"{password_file.name}.next")
+        draft = _draft_of(password_file)
         try:
-            draft.unlink(missing_ok=True)
+            # The server may know the draft of a reset that was cut off, so that one is kept.
             password = keep_secret(draft)
             command = self.program.resetting(place, self.folder, draft)
             if self.program.kind is ServerKind.SECANTUS:
@@ -246,7 +247,28 @@ class LocalServer:
         if is_new and self.program.kind is ServerKind.SECANTUS:
             await self._make()
         command = self.program.command_line(place, self.folder)
-        self._child = await self._start(place, command, self._get_ready, password)
+        try:
+            self._child = await self._start(place, command, self._get_ready, password)
+        except UnknownToServer:
+            self._child = await self._start_after_reset(place, command)
+            if self._child is None:
+                raise
+
+    async def _start_after_reset(self, place: Place, command: Sequence[str]) -> ChildProcess | None:
+        """Start the child with the new password of a reset that was cut off, if it is known."""
+        draft = _draft_of(password_path(self.folder))
+        try:
+            password = read_secret(draft)
+            if not password:
+                return None
+            try:
+                child = await self._start(place, command, self._get_ready, password)
+            except UnknownToServer:
+                return None
+            draft.replace(password_path(self.folder))
+        except OSError as error:
+            raise folder_error(self.folder, error) from error
+        return child
 
     async def _check_free(self, place: Place) -> None:
         """Raise `PlaceTaken`, or `DatabaseFolderBusy` if the other server has our files open."""
@@ -360,3 +382,8 @@ class LocalServer:
             if isinstance(failure, ServerFailed) and not isinstance(failure, ServerKilled):
                 failure = ServerFailed(name, str(error), self.log_path)
             raise failure from error
+
+
+def _draft_of(password_file: Path) -> Path:
+    """Return the file that holds a new password until the server knows it."""
+    return password_file.with_name(f"{password_file.name}.next")

@@ -29,10 +29,12 @@ from orderbook_desktop.storage.server.choice import ServerKind, ServerProgram
 from orderbook_desktop.storage.server.credentials import (
     USER,
     keep_secret,
+    new_secret,
     password_path,
     read_secret,
 )
 from orderbook_desktop.storage.server.folder_claim import FolderClaim, ServerRecord
+from orderbook_desktop.storage.server.local_server import LocalServer
 from orderbook_desktop.storage.server.places import OldPlace, Place
 from orderbook_desktop.storage.server.readiness import child_dsn
 from orderbook_desktop.storage.server.server import DatabaseServer
@@ -338,6 +340,55 @@ async def test_a_new_password_is_set_where_the_old_one_is_lost(
     async with DatabaseServer(tmp_path) as server:
         assert server.owned
     assert [path.name for path in secret.parent.glob("*.next")] == []
+
+
+@pytest.mark.parametrize("behaviour", ["builtin", "replica-set"])
+async def test_a_reset_that_is_cut_off_leaves_a_password_that_is_known(
+    tmp_path: Path,
+    mongod_on_path: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: str,
+) -> None:
+    """The program is killed when the server has the new password, and the file has the old one."""
+    if behaviour != "builtin":
+        mongod_on_path(behaviour)
+    async with DatabaseServer(tmp_path) as server:
+        secret = password_path(tmp_path / "database" / server.kind.value)
+    old = secret.read_text()
+
+    replace = Path.replace
+
+    def killed(path: Path, target: object) -> Path:
+        if not isinstance(target, Path) or target == secret:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            await DatabaseServer(tmp_path).reset_password()
+        patched.setattr(LocalServer, "_spawn", killed)
+        with pytest.raises(KeyboardInterrupt):
+            await DatabaseServer(tmp_path).reset_password()
+    assert secret.read_text() == old
+    for _ in range(2):
+        async with DatabaseServer(tmp_path) as server:
+            assert server.owned
+        assert secret.read_text() != old
+        assert [path.name for path in secret.parent.glob("*.next")] == []
+
+
+async def test_the_draft_of_a_reset_does_no_harm(tmp_path: Path) -> None:
+    """The program was killed before the server had the new password."""
+    async with DatabaseServer(tmp_path) as server:
+        secret = password_path(tmp_path / "database" / server.kind.value)
+    old = secret.read_text()
+    new_secret(secret.with_name(f"{secret.name}.next"))
+    async with DatabaseServer(tmp_path):
+        assert secret.read_text() == old
+    secret.unlink()
+    with pytest.raises(UnknownToServer):
+        await DatabaseServer(tmp_path).start()
 
 
 async def test_no_password_is_reset_where_there_is_no_database(tmp_path: Path) -> None:
