@@ -102,7 +102,8 @@ def main(times: ProgramTimes | None = None) -> None:
         code = end.code if isinstance(end.code, int) else 0
     except KnownError as error:
         code = _MISUSED if isinstance(error, BadSecret) else _FAILED
-        _log.warning("ending: %s", error)
+        # Before there is a log file, the record would go to the terminal, beside the sentence.
+        _log.log(logging.WARNING if current_log() else logging.DEBUG, "ending: %s", error)
         # The sentence may name a file, and a file name may hold control characters.
         _tell(plain_text(str(error), _LONGEST_SENTENCE))
     except Exception as error:  # noqa: BLE001 (the last resort: it is logged and reported)

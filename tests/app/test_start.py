@@ -93,6 +93,17 @@ def test_while_an_import_is_loaded(tmp_path: Path, module: str) -> None:
 
 
 @pytest.mark.cold_start
+def test_a_sentence_that_comes_before_the_log_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_NAME", "a.b")
+    done = run_command(tmp_path, "recordings")
+    assert done.returncode == 1
+    assert done.stderr.startswith("orderbook-desktop: DB_NAME is 'a.b', but must be ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.cold_start
 def test_without_a_request_the_program_runs(tmp_path: Path) -> None:
     done = run_command(tmp_path, "--version")
     assert done.returncode == 0
