@@ -84,6 +84,8 @@ class SceneBuilder:
         self._prices: dict[tuple[int, int], str] = {}
         self._sizes: dict[int, str] = {}
         self._format = ColumnFormat(0, 0, 0)
+        # The lines of the last grid: a grid stays until the ladder's size changes.
+        self._spans: tuple[Grid | None, list[Span]] = None, []
 
     def fits(self, market: MarketFormat, step: int) -> bool:
         """Return whether this builder makes the scenes of `market` grouped by `step`."""
@@ -105,24 +107,27 @@ class SceneBuilder:
         """
         if formats.size != self._format:
             self._sizes, self._format = {}, formats.size
+        if self._spans[0] != grid:
+            self._spans = grid, [grid.span(line) for line in range(grid.lines)]
+        spans = self._spans[1]
         by_side: dict[Side | None, list[SeenRow]] = {None: [], Side.ASK: [], Side.BID: []}
         for seen in view.rows:
             by_side[seen.row.side].append(seen)
         for line, row, _ in by_side.pop(None):
             text = self._price(row.price, self.step)
             beyond = ladder.unknown_side(row.price)
-            yield LadderRow(row, grid.span(line), text, beyond=beyond)
+            yield LadderRow(row, spans[line], text, beyond=beyond)
         for side, rows in by_side.items():
             if side is not None and rows:
                 levels = ladder.side(side)
-                yield from self._side(levels, shown[side], rows, grid, formats.total, marks)
+                yield from self._side(levels, shown[side], rows, spans, formats.total, marks)
 
     def _side(
         self,
         levels: LadderSide,
         shown: LadderSide,
         rows: list[SeenRow],
-        grid: Grid,
+        spans: list[Span],
         total_format: ColumnFormat,
         marks: Marks,
     ) -> Iterator[LadderRow]:
@@ -142,7 +147,7 @@ class SceneBuilder:
             at_least = AT_LEAST if levels.is_least_size(rank) else ""
             yield LadderRow(
                 row,
-                grid.span(line),
+                spans[line],
                 self._price(row.price, levels.price_step(rank, self.step)),
                 at_least + self._size(written[at]),
                 (AT_LEAST if is_least else "") + total_format.text(sums[at]),
