@@ -38,7 +38,8 @@ export function groups(side, step, count, singles) {
 }
 
 // Where the rows stand still: each multiple of a step has one, also without a level. They move only
-// when the mid leaves the middle third of the rows in view, which is then in the middle again.
+// when a best price leaves the middle third of the rows in view: then the mid is in the middle again.
+// Where the spread takes more than that third, the mid counts instead.
 export class StillRows {
   middle = null;
 
@@ -47,8 +48,11 @@ export class StillRows {
     const best = [bids, asks].filter((rows) => rows.length).map((rows) => rows[0].price);
     if (!best.length) return [];
     const market = best.reduce((left, right) => left + right) / BigInt(best.length) / step;
-    const away = this.middle === null ? inView : Math.abs(Number(market - this.middle));
-    if (away > Math.floor(inView / 6)) this.middle = market;
+    const reach = Math.floor(inView / 6), places = best.map((price) => price / step);
+    const spread = Math.abs(Number(places.at(-1) - places[0]));
+    const watched = spread <= 2 * reach ? places : [market];
+    const isAway = (place) => Math.abs(Number(place - this.middle)) > reach;
+    if (this.middle === null || watched.some(isAway)) this.middle = market;
     const held = new Map([...bids, ...asks].map((row) => [row.price, row]));
     const top = this.middle + BigInt(count / 2);
     return Array.from({ length: count }, (_, line) => (top - BigInt(line)) * step)

@@ -178,25 +178,29 @@ def test_still_rows_are_those_of_the_core(chromium: Browser, name: str, unit: st
             _until_still(page, _StillLadder(market.info, book, step, in_quote=unit == "quote"))
 
 
-def test_still_rows_move_only_when_the_mid_leaves_the_middle_third(chromium: Browser) -> None:
+def test_still_rows_move_only_when_a_best_price_leaves_the_middle_third(chromium: Browser) -> None:
     library = loaded_library()
     with _page(chromium, library, "group=0.01") as page:
         page.keyboard.press("s")
         until(lambda: seen(page, _MIDDLES) == ["100.03", "100.02"])
-        # 50 rows: the mid moves by at most 8 of them before they follow.
+        # 50 rows: a best price moves by at most 8 of them from the middle before they follow.
         for bid, middles in (
-            ("100.09", ["100.03", "100.02"]),
+            ("100.08", ["100.03", "100.02"]),
             ("100.11", ["100.13", "100.12"]),
             ("100.05", ["100.13", "100.12"]),
+            ("100.04", ["100.13", "100.12"]),
+            ("100.03", ["100.05", "100.04"]),
         ):
             ask = f"{float(bid) + 0.02:.2f}"
             library.btc.load([(bid, "1")], [(ask, "2")])
             _until_best_bid(page, bid)
             assert seen(page, _MIDDLES) == middles
+        library.btc.load([("100.06", "1")], [("100.08", "2")])
+        _until_best_bid(page, "100.06")
         page.keyboard.press("c")
-        until(lambda: seen(page, _MIDDLES) == ["100.07", "100.06"])
+        until(lambda: seen(page, _MIDDLES) == ["100.08", "100.07"])
         page.keyboard.press("s")
-        until(lambda: seen(page, _MIDDLES) == ["100.07", "100.05"])
+        until(lambda: seen(page, _MIDDLES) == ["100.08", "100.06"])
 
 
 def test_what_was_chosen_is_remembered(chromium: Browser) -> None:

@@ -200,8 +200,8 @@ def _place_of(ladder: Ladder, price: int) -> int:
 class EveryStep:
     """A row for each multiple of `step`, with or without a quantity. Rows stand still.
 
-    The view moves only when the mid leaves the middle third of the lines: then the mid is in the
-    middle again.
+    The view moves only when a best price leaves the middle third of the lines: then the mid is in
+    the middle again. Where the spread takes more than that third, the mid counts instead.
     """
 
     def __init__(self, step: int) -> None:
@@ -215,11 +215,15 @@ class EveryStep:
         return not self._held
 
     def follow(self, ladder: Ladder, lines: int) -> None:
-        """Centre again if the mid has left the middle third."""
+        """Centre again if a best price has left the middle third."""
         if self._held or not ladder.best:
             return
-        market = ladder.typical_price // self._step
-        if self._middle is None or abs(market - self._middle) > lines // 6:
+        market, reach = ladder.typical_price // self._step, lines // 6
+        sides = (ladder.bids, ladder.asks)
+        best = [int(side.prices[0]) // self._step for side in sides if len(side.prices)]
+        watched = best if max(best) - min(best) <= 2 * reach else [market]
+        middle = self._middle
+        if middle is None or any(abs(index - middle) > reach for index in watched):
             self._middle = market
 
     def view(self, ladder: Ladder, lines: int) -> View:

@@ -190,16 +190,26 @@ class TestEveryStep:
         assert shown == list(range(shown[0], shown[-1] - 1, -step)) if shown else True
         assert all(price >= 0 for price in shown)
 
-    def test_rows_stand_still_until_the_mid_leaves_the_middle_third(self) -> None:
+    def test_rows_stand_still_until_a_best_price_leaves_the_middle_third(self) -> None:
         position = EveryStep(1)
         position.follow(dense(100), LINES)
         shown = prices(position.view(dense(100), LINES))
-        for best in (101, 102, 101, 99, 98, 100):
+        for best in (101, 100, 99, 98, 100):
             position.follow(dense(best), LINES)
             assert prices(position.view(dense(best), LINES)) == shown
-        position.follow(dense(103), LINES)
-        moved = prices(position.view(dense(103), LINES))
-        assert moved == [price + 3 for price in shown]
+        # The best ask is one row above the best bid.
+        position.follow(dense(102), LINES)
+        moved = prices(position.view(dense(102), LINES))
+        assert moved == [price + 2 for price in shown]
+        position.follow(dense(99), LINES)
+        assert prices(position.view(dense(99), LINES)) == [price - 1 for price in shown]
+
+    def test_a_spread_of_more_than_a_third_does_not_move_the_rows_by_itself(self) -> None:
+        position = EveryStep(1)
+        for bid, ask, middle in ((90, 110, 100), (92, 112, 100), (93, 113, 103), (92, 110, 103)):
+            book = ladder({bid: 1}, {ask: 1})
+            position.follow(book, LINES)
+            assert prices(position.view(book, LINES))[LINES // 2] == middle
 
     def test_scrolled_it_follows_no_market(self) -> None:
         position = EveryStep(1)
