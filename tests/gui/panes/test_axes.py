@@ -14,6 +14,7 @@ from orderbook_desktop.gui.panes.axes import (
     AxisPainter,
     PlotArea,
     PriceView,
+    TextPictures,
     next_round_step,
     round_step,
     scale_top,
@@ -170,6 +171,30 @@ def test_a_tag_leaves_no_part_of_a_label_beside_it(qapp: QApplication) -> None:
     beside = QRect(area.rect.right() + 2, 0, 600, area.rect.bottom())
     for part in (below, beside):
         assert pictures[0].copy(part) == pictures[1].copy(part)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 2.0])
+def test_a_picture_of_a_text_has_the_pixels_of_the_text(qapp: QApplication, ratio: float) -> None:
+    font = number_font(QFont())
+    texts = TextPictures(font, DARK.muted, DARK.panel)
+    pictures = []
+    for is_picture in (True, False):
+        picture = QPixmap(round(200 * ratio), round(200 * ratio))
+        picture.setDevicePixelRatio(ratio)
+        picture.fill(DARK.panel)
+        with QPainter(picture) as painter:
+            painter.setFont(font)
+            painter.setPen(DARK.muted)
+            for line, (text, left) in enumerate(
+                (("61,800", 10), ("0.0000134", 10.5), ("≥ 12.5M", 7.25), ("61,800", 60.75))
+            ):
+                baseline = 30 * (line + 1) + line / 4
+                if is_picture:
+                    painter.drawPixmap(*texts.placed(left, baseline, text, ratio))
+                else:
+                    painter.drawText(QPointF(left, baseline), text)
+        pictures.append(picture.toImage())
+    assert pictures[0] == pictures[1]
 
 
 @pytest.mark.parametrize("ratio", [1.0, 2.0])

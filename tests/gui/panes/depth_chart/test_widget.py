@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from itertools import pairwise
 
@@ -19,7 +20,7 @@ from orderbook_desktop.gui.panes.depth_chart.painter import (
 from orderbook_desktop.gui.panes.depth_chart.widget import DepthChart
 from orderbook_desktop.gui.panes.hatching import CONTRAST
 from orderbook_desktop.gui.preferences import Preferences
-from orderbook_desktop.gui.theme import DARK, blend
+from orderbook_desktop.gui.theme import DARK, LIGHT, blend
 from tests.gui.fake_desk import BTC, FakeDesk, MovingMarket, frame_of
 from tests.gui.pixels import colours_of
 
@@ -246,6 +247,33 @@ def test_the_zoom_stays_for_another_market_but_not_the_place(
     assert deep.view.chosen_share == share
     assert deep.view.low < 3000e8 < deep.view.high
     assert deep.crosshair_reading is None
+
+
+CHANGES: dict[str, Callable[[DepthChart], None]] = {
+    "next frame": lambda _: None,
+    "size": lambda chart: chart.resize(700, 500),
+    "asset": lambda chart: chart.set_quote_units(wanted=True),
+    "range": lambda chart: chart.zoom(0.5),
+    "theme": lambda chart: chart.set_theme(LIGHT),
+    "crosshair": lambda chart: chart.put_crosshair(5_712_000_000_000),
+}
+
+
+def test_what_frames_have_in_common_is_never_that_of_another_frame(
+    chart: DepthChart, desk: FakeDesk
+) -> None:
+    market, theme = MovingMarket(BTC, desk.source), DARK
+    chart.set_frame(frame_of(desk))
+    for name, change in CHANGES.items():
+        image_of(chart)
+        change(chart)
+        theme = LIGHT if name == "theme" else theme
+        market.step()
+        chart.set_frame(frame_of(desk))
+        shown = image_of(chart)
+        # A theme, also the same, is drawn by a painter that has painted nothing before.
+        chart.set_theme(theme)
+        assert shown == image_of(chart), name
 
 
 class TestQuoteUnits:
