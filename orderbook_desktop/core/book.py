@@ -63,14 +63,15 @@ class Book:
     """The order book of one market.
 
     `revision` grows with every change, so that a reader can tell whether to look again.
-    `last_update_id` and `event_ms` are those of the last message; `event_ms` is 0 while no event
-    is known. The arrays that a reader gets are read-only and never change.
+    `last_update_id`, `event_ms` and `received_ns` are those of the last message; `event_ms` is 0
+    while no event is known. The arrays that a reader gets are read-only and never change.
     """
 
     def __init__(self) -> None:
         self.revision = 0
         self.last_update_id = 0
         self.event_ms = 0
+        self.received_ns = 0
         # The changes since the last merge, each side by price; the latest quantity wins.
         self._horizon: Horizon | None = None
         self._pending: list[DepthDiff | DepthSnapshot] = []
@@ -88,19 +89,19 @@ class Book:
         self._empty()
         self._horizon = snapshot.horizon
         self._note(snapshot)
-        self._took(snapshot.last_update_id, snapshot.event_ms)
+        self._took(snapshot.last_update_id, snapshot.event_ms, snapshot.received_ns)
 
     def apply(self, diff: DepthDiff) -> None:
         """Set the levels of `diff`. The caller has checked that it is the next one."""
         self._note(diff)
-        self._took(diff.final_id, diff.event_ms)
+        self._took(diff.final_id, diff.event_ms, diff.received_ns)
         if len(self._pending) >= _MERGE_AFTER:
             self._merge()
 
     def clear(self) -> None:
         """Forget everything: the book is no longer known."""
         self._empty()
-        self._took(0, 0)
+        self._took(0, 0, 0)
 
     @property
     def scale(self) -> Scale:
@@ -226,9 +227,10 @@ class Book:
             kept = (price for price, quantity in asks if quantity)
             self._ask_at_least = min(self._ask_at_least, min(kept, default=math.inf))
 
-    def _took(self, update_id: int, event_ms: int) -> None:
+    def _took(self, update_id: int, event_ms: int, received_ns: int) -> None:
         self.last_update_id = update_id
         self.event_ms = event_ms
+        self.received_ns = received_ns
         self.revision += 1
 
     def _merge_or_refuse(self) -> None:

@@ -19,6 +19,7 @@ class BookImage(Struct, frozen=True):
     """A book at one instant. It is cheap to make and never changes.
 
     `horizon` are the prices within which it is whole, at its `scale`; None where that is not known.
+    `received_ns` is when its last message was received (0 if unknown).
     """
 
     market: str
@@ -28,13 +29,22 @@ class BookImage(Struct, frozen=True):
     bids: Levels
     asks: Levels
     horizon: Horizon | None = None
+    received_ns: int = 0
 
 
 def image_of(book: Book, market: str) -> BookImage:
     """Return `book` as it is now. Raises `InexactValue` as reading it does."""
     bids, asks = book.bids(), book.asks()
-    update_id, event_ms = book.last_update_id, book.event_ms
-    return BookImage(market, update_id, event_ms, book.scale, bids, asks, book.horizon)
+    return BookImage(
+        market,
+        book.last_update_id,
+        book.event_ms,
+        book.scale,
+        bids,
+        asks,
+        book.horizon,
+        book.received_ns,
+    )
 
 
 def is_crossed(image: BookImage) -> bool:
@@ -63,6 +73,13 @@ def encode_image(image: BookImage) -> bytes:
     )
 
 
+def snapshot_of(image: BookImage) -> DepthSnapshot:
+    """Return the image as a snapshot. It takes as long as `encode_image`: call it in a thread."""
+    payload = encode_image(image)
+    snapshot = decode_snapshot(payload, image.market, image.event_ms, image.received_ns)
+    return msgspec.structs.replace(snapshot, horizon=image.horizon)
+
+
 def roll_forward(snapshot: DepthSnapshot, diffs: Iterable[DepthDiff]) -> DepthSnapshot:
     """Return `snapshot` brought up to date by the unbroken run of `diffs` that follows it.
 
@@ -78,9 +95,7 @@ def roll_forward(snapshot: DepthSnapshot, diffs: Iterable[DepthDiff]) -> DepthSn
             book.apply(diff)
     if book.last_update_id == snapshot.last_update_id:
         return snapshot
-    payload = encode_image(image_of(book, snapshot.market))
-    rolled = decode_snapshot(payload, snapshot.market, book.event_ms)
-    return msgspec.structs.replace(rolled, horizon=book.horizon)
+    return snapshot_of(image_of(book, snapshot.market))
 
 
 class BookChanges(Struct, frozen=True):

@@ -66,8 +66,9 @@ class DepthSnapshot(msgspec.Struct, frozen=True, gc=False):
 
     `payload` is the JSON object of `GET /api/v3/depth` exactly as it was sent; checkpoints
     of the recorder are written in the same form. `event_ms` is the time of the last event
-    in it, where it is known, else 0. `horizon` is the depth within which it is whole
-    (`core.horizon`), and None where that is not known.
+    in it, where it is known, else 0. `received_ns` is when it was received, by our clock (since the
+    epoch; 0 if unknown). `horizon` is the depth within which it is whole (`core.horizon`), and
+    None where that is not known.
     """
 
     market: str
@@ -78,6 +79,7 @@ class DepthSnapshot(msgspec.Struct, frozen=True, gc=False):
     asks: FloatLevels
     plain: bool
     horizon: Horizon | None = None
+    received_ns: int = 0
 
 
 class _WireDiff(msgspec.Struct, gc=False):
@@ -181,7 +183,9 @@ def timed(diff: DepthDiff, event_ms: int) -> DepthDiff:
     return msgspec.structs.replace(diff, event_ms=event_ms)
 
 
-def decode_snapshot(payload: bytes, market: str, event_ms: int = 0) -> DepthSnapshot:
+def decode_snapshot(
+    payload: bytes, market: str, event_ms: int = 0, received_ns: int = 0
+) -> DepthSnapshot:
     """Decode an answer of `GET /api/v3/depth`; raise `MalformedMessage` if it is not one."""
     read_plain = _plain_snapshot_decoder.decode
     wire, is_small = _read(read_plain, _snapshot_decoder, payload, "depth snapshot")
@@ -189,7 +193,16 @@ def decode_snapshot(payload: bytes, market: str, event_ms: int = 0) -> DepthSnap
     plain = is_small and _is_plain(payload, _SNAPSHOT_SKELETON % (bids, asks))
     if not plain:
         _check_texts(payload, "depth snapshot")
-    return DepthSnapshot(market, wire.lastUpdateId, event_ms, payload, wire.bids, wire.asks, plain)
+    return DepthSnapshot(
+        market,
+        wire.lastUpdateId,
+        event_ms,
+        payload,
+        wire.bids,
+        wire.asks,
+        plain,
+        received_ns=received_ns,
+    )
 
 
 def decode_spot_snapshot(

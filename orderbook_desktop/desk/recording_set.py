@@ -17,7 +17,7 @@ from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketLease, MarketSession
 from orderbook_desktop.engine.recording_meter import RecordingMeter
-from orderbook_desktop.storage.store.owner import recorded_by_others
+from orderbook_desktop.storage.store.recorder_states import recorded_by_others
 
 _log = logging.getLogger(__name__)
 

@@ -87,10 +87,14 @@ _ticker_decoder: Final = msgspec.json.Decoder(_WireTicker)
 
 
 class RestClocks(Struct, frozen=True):
-    """Clocks in seconds: `wall` is the time of day since the epoch, `steady` is never adjusted."""
+    """Clocks in seconds: `wall` is the time of day since the epoch, `steady` is never adjusted.
+
+    `wall_ns` is the time of day in nanoseconds, as it is stored.
+    """
 
     wall: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
+    wall_ns: Callable[[], int] = time.time_ns
 
 
 class BinanceRest:
@@ -132,15 +136,17 @@ class BinanceRest:
             limit = limit or self.depth
             self._take_weight(_WEIGHT_OF_LIMIT[limit])
             answer = await self._get("/api/v3/depth", {"symbol": market, "limit": str(limit)})
+            received_ns = self._clocks.wall_ns()
         try:
             # Thousands of levels take milliseconds to decode, so a thread does it.
-            return await asyncio.to_thread(_decoded, answer, market, limit)
+            decoded = await asyncio.to_thread(_decoded, answer, market, limit)
         except MalformedMessage as error:
             if _has_no_book(answer.body):
                 raise NoBook(market) from None
             reason = plain_text(error.reason)
             _log.warning("no snapshot of %s (%s): %r", market, reason, error.excerpt)
             raise UnexpectedAnswer(self._client.base_url, reason) from error
+        return replace(decoded, received_ns=received_ns)
 
     @property
     def depth(self) -> int:

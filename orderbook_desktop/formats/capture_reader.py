@@ -228,7 +228,8 @@ def _received(
 ) -> Received | None:
     """Return the message of `line`; None where it is neither a diff nor a snapshot to import."""
     if line.snapshot is not None and surveys:
-        snapshot = decode_snapshot(line.payload, market_of(line, surveys))
+        market = market_of(line, surveys)
+        snapshot = decode_snapshot(line.payload, market, received_ns=line.recv_ns)
         message: DepthDiff | DepthSnapshot = answered(snapshot)
     elif line.diff is not None and speeds.setdefault(line.market, line.stream) == line.stream:
         message = decode_diff(line.payload, line.recv_ns)

@@ -210,10 +210,11 @@ class _Market:
         if key.is_snapshot:
             book = {"lastUpdateId": final_id, "bids": bids, "asks": asks}
             payload = msgspec.json.encode(book)
-            snapshot = answered(decode_snapshot(payload, key.market, event_ms))
+            received_ns = key.local_us * _NS_A_US
+            snapshot = answered(decode_snapshot(payload, key.market, event_ms, received_ns))
             self.is_without_book = False
             self._book.load(snapshot)
-            return Received(key.local_us * _NS_A_US, snapshot, restarts=True)
+            return Received(received_ns, snapshot, restarts=True)
         event = {"e": "depthUpdate", "E": event_ms, "s": key.market, "U": first_id, "u": final_id}
         payload = msgspec.json.encode({**event, "b": bids, "a": asks})
         diff = decode_diff(payload, key.local_us * _NS_A_US)

@@ -29,6 +29,7 @@
         ├── OwnerUnlocked           another window's server, an older one, asks for no password
         ├── NewerSchema             a newer program wrote the database
         ├── UnknownSchema           the stored number of the schema is damaged
+        ├── OlderRecorder           an older program records into the database
         ├── RecordingConflict       another event is stored under the same id (event_writer.py)
         ├── UnstorableEvent         the database can't take an event (event_writer.py)
         ├── UnstorableAmong         the same, of several at once (event_writer.py)
@@ -451,4 +452,16 @@ class UnknownSchema(DatabaseError):
         return (
             f"The number of the database's schema is damaged{found}, so the program neither reads "
             "nor writes there; restore the database from a backup, or choose another DB_NAME."
+        )
+
+
+class OlderRecorder(DatabaseError):
+    """An earlier version of the program records `market` into the database."""
+
+    market: str
+
+    def __str__(self) -> str:
+        return (
+            f"An older version of this program is recording {self.market} into this database; stop "
+            "it, so that the recording can be brought up to date."
         )

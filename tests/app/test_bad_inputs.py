@@ -531,9 +531,9 @@ async def test_a_schema_of_no_number(
 
 
 _STORED = [
-    *(("segments", name) for name in ("snapshot_id", "last_id", "event_count", "first_event_ms")),
-    *(("segments", name) for name in ("last_event_ms", "archived_id", "end_cause", "market")),
-    *(("depth_events", name) for name in ("u", "event_ms", "payload")),
+    *(("segments", name) for name in ("snapshot_id", "last_id", "event_count", "first_time")),
+    *(("segments", name) for name in ("last_time", "archived_id", "end_cause", "market")),
+    *(("depth_events", name) for name in ("u", "time", "payload")),
     *(("depth_chunks", name) for name in ("start_id", "minute", "payload")),
     *(("checkpoints", name) for name in ("update_id", "payload")),
 ]

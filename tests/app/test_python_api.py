@@ -24,11 +24,11 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.exchange.local.synthetic import write_capture
 from orderbook_desktop.storage.reading.recording import NotCovered
 from orderbook_desktop.storage.store.recording_store import DatabaseStore
-from orderbook_desktop.storage.store.schema import segment_document, unarchived_document
 from tests.app.command import run_command
 from tests.app.commands.test_export_and_import import true_books
 from tests.core.archive.test_rows import rebuilt
 from tests.core.reference_book import Pairs, pairs_of
+from tests.storage.shelf import whole_document
 
 _README = Path(__file__).parents[2] / "README.md"
 
@@ -143,7 +143,7 @@ def test_segments_have_events(recording: RecordingReader) -> None:
     (segment,) = recording.segments
     last_id = segment.last_id
     empty = replace(segment, snapshot_id=last_id, first_id=last_id + 1, event_count=0)
-    document = {**segment_document(empty), **unarchived_document(last_id), "_id": "empty"}
+    document = whole_document("empty", empty)
     store = recording._recording._store
     assert isinstance(store, DatabaseStore)
     stored = store._database.collection("segments")

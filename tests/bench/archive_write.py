@@ -59,7 +59,7 @@ async def _insert_others(database: Database, took: list[float]) -> None:
     for number in range(1, sys.maxsize):
         begun = time.perf_counter()
         await events.insert_one(
-            {"market": "OTHER", "U": number, "u": number, "event_ms": 0, "payload": "x" * 1_000}
+            {"market": "OTHER", "U": number, "u": number, "time": 0, "payload": "x" * 1_000}
         )
         took.append(time.perf_counter() - begun)
         await asyncio.sleep(_OTHERS_EVERY_S)

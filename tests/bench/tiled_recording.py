@@ -23,11 +23,11 @@ from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import owner_document
 from orderbook_desktop.storage.store.packing import pack_chunk
-from orderbook_desktop.storage.store.schema import (
-    IMPORT,
-    SEGMENTS,
-    segment_document,
-    unarchived_document,
+from orderbook_desktop.storage.store.schema import IMPORT, SEGMENTS
+from orderbook_desktop.storage.store.segment_documents import (
+    archive_document,
+    front_document,
+    progress_document,
 )
 from tests.bench.archive_size import load_recording
 
@@ -120,18 +120,10 @@ async def store(database: Database, tile: Tile, hours: float) -> LongRecording:
         tile.start.scale,
         GapCause.USER,
     )
-    archive = {
-        "archived_id": last_id,
-        "archived_events": segment.event_count,
-        "archived_bytes": size,
-        "to_archive": False,
-    }
     document = {
-        "_id": "long",
-        **segment_document(segment),
-        **unarchived_document(segment.snapshot_id, IMPORT),
-        **archive,
-        **owner_document(),
+        **front_document("long", segment, IMPORT),
+        **progress_document("long", segment, 0, owner_document(), to_archive=False),
+        **archive_document("long", last_id, segment.event_count, size),
     }
     await database.collection(SEGMENTS).insert_one(document)
     return LongRecording(tile, rounds, size)

@@ -20,11 +20,9 @@ from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of
 from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapshot
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.witness import Witness
-from orderbook_desktop.storage.archive.proof import proven_loose
 from orderbook_desktop.storage.server.server import DatabaseServer
-from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.sealing import sealed
 from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.verification import verify
 from tests.bench.targets import Targets
@@ -73,28 +71,22 @@ async def _quiet_minutes(database: Database, times: int) -> int:
 
 
 async def _loose_events(database: Database, times: int) -> int:
-    """List raw events that belong to no segment, in lists of ten."""
-    shelf, tape, loose = Shelf(database), Tape(), LooseEvents(database)
+    """Store raw events in runs without a book, ten each."""
+    shelf, tape = Shelf(database), Tape()
     await database.prepare()
     events = tape.diffs(10_000 * times)
     await shelf.write(events)
     for start in range(0, len(events), 10):
-        ids = [event.final_id for event in events[start : start + 10]]
-        await loose.list_up(tape.market, ids, f"list {start}")
+        await shelf.put_loose(events[start : start + 10])
     await shelf.put(tape, 1_000)
     return len(events)
 
 
 async def _loose_chunks(database: Database, times: int) -> int:
     """Archive loose events one by one."""
-    tape, loose, chunks = Tape(), LooseEvents(database), ChunkStore(database)
-    await database.prepare()
-    for event in tape.diffs(1_000 * times):
-        key, _ = await chunks.put_loose(proven_loose([event]))
-        await loose.list_up(tape.market, [event.final_id], key)
-        await database.collection("loose_events").update_one(
-            {"_id": key}, {"$set": {"archived": True, "chunk": key}}
-        )
+    shelf = Shelf(database)
+    for event in Tape().diffs(1_000 * times):
+        await shelf.put_loose([event], archived=True)
     return 1_000 * times
 
 
@@ -146,8 +138,8 @@ async def _strays(database: Database, times: int) -> int:
     for start in range(0, len(strays), 500):
         await database.collection("depth_chunks").insert_many(strays[start : start + 500])
     keys = [stray["segment"] for stray in strays]
-    journal = {"_id": "import:1", "state": "writing", "markets": ["BTCUSDT"], "loose": []}
-    await database.collection("meta").insert_one({**journal, "segments": keys})
+    journal = {"_id": "import:1", "state": "writing", "markets": ["BTCUSDT"], "known": []}
+    await database.collection("meta").insert_one(sealed({**journal, "segments": keys}))
     return 1_000
 
 

@@ -24,9 +24,9 @@ from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import owner_document
-from orderbook_desktop.storage.store.schema import segment_document, unarchived_document
 from tests.desk.one_desk import one_desk, running
 from tests.storage.processes import eventually
+from tests.storage.shelf import Shelf, resealed, whole_document
 from tests.unhurried import DESK_TIMES
 
 pytestmark = [
@@ -280,8 +280,7 @@ async def test_what_another_program_records_is_followed_until_that_ends(settings
             assert _row(desk, "ETH/USDT").state is RecordingState.STOPPED
         async with _desk(settings, {"ETH/USDT": True}, times=times) as desk:
             await _until(lambda: _row(desk, "ETH/USDT").state is RecordingState.ELSEWHERE)
-            ended = {"$set": {"end_cause": "user"}}
-            await database.collection("segments").update_one({"_id": "of ETHUSDT"}, ended)
+            await Shelf(database).change("segments", "of ETHUSDT", end_cause="user")
             await _until_recorded(desk, "ETH/USDT")
         database.close()
 
@@ -291,8 +290,8 @@ async def _leave_open(database: Database, market: str, pid: int) -> None:
     segment = Segment(market, 5, 6, 6, 1, 1, 1, Scale())
     owner = owner_document()
     owner["owner"] |= {"token": "another", "pid": pid}
-    fields = {**segment_document(segment), **unarchived_document(5), **owner}
-    await database.collection("segments").insert_one({"_id": f"of {market}"} | fields)
+    document = whole_document(f"of {market}", segment) | owner
+    await database.collection("segments").insert_one(resealed(document))
 
 
 async def test_a_symbol_that_is_none_is_told(

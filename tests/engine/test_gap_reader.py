@@ -12,7 +12,7 @@ from orderbook_desktop.engine.gap_reader import GapReader
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
 from tests.storage.recording_fixtures import Tape
-from tests.storage.shelf import Shelf
+from tests.storage.shelf import Shelf, resealed
 
 _CAUSES = [GapCause.USER, GapCause.CRASH, GapCause.DISCONNECT, GapCause.TOO_WIDE]
 
@@ -155,17 +155,18 @@ async def test_thousands_of_gaps(database: Database, scene: Scene) -> None:
     segments = database.collection("segments")
     first = await segments.find_one({"end_cause": "crash"})
     assert first is not None
-    del first["sum"]
     made = [
-        {
-            **first,
-            "_id": f"{number:08}",
-            "snapshot_id": 10**9 + number * 10,
-            "first_id": 10**9 + number * 10 + 1,
-            "last_id": 10**9 + number * 10 + 5,
-            "first_event_ms": first["last_event_ms"] + number * 1_000,
-            "last_event_ms": first["last_event_ms"] + number * 1_000 + 500,
-        }
+        resealed(
+            {
+                **first,
+                "_id": f"{number:08}",
+                "snapshot_id": 10**9 + number * 10,
+                "first_id": 10**9 + number * 10 + 1,
+                "last_id": 10**9 + number * 10 + 5,
+                "first_time": first["last_time"] + number * 1_000,
+                "last_time": first["last_time"] + number * 1_000 + 500,
+            }
+        )
         for number in range(1, 3_001)
     ]
     for start in range(0, len(made), 500):

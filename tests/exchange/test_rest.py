@@ -36,7 +36,7 @@ class HandClock:
 
     def __init__(self) -> None:
         self.now_s = 1_800_000_000.0
-        self.clocks = RestClocks(lambda: self.now_s, lambda: self.now_s)
+        self.clocks = RestClocks(wall=lambda: self.now_s, steady=lambda: self.now_s)
 
 
 @asynccontextmanager

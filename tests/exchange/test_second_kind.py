@@ -194,7 +194,7 @@ async def test_the_sink_of_the_recorder_queues_prints_as_such() -> None:
     *_, run = queued = pending.first(3)
     assert {stream_of(operation) for operation in queued} == {prints}
     assert isinstance(run, Loose)
-    assert run.ids == (7, 8)
+    assert [event.final_id for event in run.events] == [7, 8]
 
 
 async def test_the_two_streams_of_a_market_fill_two_connections() -> None:

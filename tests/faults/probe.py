@@ -14,6 +14,7 @@ from pymongo.errors import PyMongoError
 from orderbook_desktop.storage.server.credentials import password_path, read_secret
 from orderbook_desktop.storage.server.folder_claim import FolderClaim
 from orderbook_desktop.storage.server.readiness import child_dsn
+from orderbook_desktop.storage.store.event_documents import payload_of
 from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, SEGMENTS, Document
 from tests.faults.market import Wire
 
@@ -85,7 +86,7 @@ class Probe:
                 self._note(change["fullDocument"])
 
     def _note(self, event: Document) -> None:
-        self.seen[event["u"]] = event["payload"].encode()
+        self.seen[event["u"]] = payload_of(event)
 
     @asynccontextmanager
     async def _connected(self, find_ms: int) -> AsyncIterator[AsyncIOMotorDatabase[Document]]:

@@ -11,10 +11,13 @@ from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.archive.times import ArchiveTimes
+from orderbook_desktop.storage.reading.segment_reader import read_bookless
 from orderbook_desktop.storage.recorder.recorder import Recorder
+from orderbook_desktop.storage.store.bookless import BooklessRuns
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.schema import event_of
+from orderbook_desktop.storage.store.event_documents import event_of
+from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from tests.storage.recording_fixtures import PATIENT, HandFeed, Tape, all_of, running, segments_of
 
 AT_ONCE = ArchiveTimes(loose_after_s=0.0)
@@ -158,12 +161,23 @@ async def held_in(database: Database, market: str = "BTCUSDT") -> Held:
         if segment["market"] == market:
             archived += await archive_of(database, segment["_id"])
     loose: list[DepthDiff] = []
-    for key in await store.loose_keys(market):
-        chunk = await store.get_loose(key)
-        assert chunk is not None
-        loose += list(decode_chunk(chunk).diffs())
+    for run in await BooklessRuns(database).of(market):
+        if run.is_archived:
+            chunk = await store.get(run.id, run.stored.segment.snapshot_id)
+            assert chunk is not None
+            loose += list(decode_chunk(chunk).diffs())
     return Held(archived, loose, await raw_of(database, market))
 
 
 def payloads(events: Sequence[DepthDiff]) -> list[bytes]:
     return [event.payload for event in events]
+
+
+async def lost_loose(database: Database, market: str = "BTCUSDT") -> list[int]:
+    """The events of runs without a book that are not stored any more."""
+    store, listed = DatabaseStore(database), set[int]()
+    for run in await store.bookless(market):
+        chunk = await read_bookless(store, run)
+        listed.update(run.ids)
+        listed.difference_update([] if chunk is None else chunk.numbers.final_ids.tolist())
+    return sorted(await store.lost_events(market, listed))

@@ -1,15 +1,15 @@
-"""A database as an earlier version of the program wrote it, and how that version went on with it.
+"""Databases as earlier versions of the program wrote them, and what these versions read in them.
 
-    python -m tests.storage.earlier_database
+`database_0.*.bson.xz`       written by the code of commit e283945, schema 2
+`database_schema_2.bson.xz`  written by the code of commit 0c62b74, schema 2: also two recorders of
+                             one market, a span that was removed, and a front that was cut
 
-writes `database_VERSION.bson.xz` beside this file. The one that is there was written by the code
-of commit e283945, before modules were moved and merged; it is never written again. It holds
+They are never written again. A file holds
 
 `before`   all documents of a database: segments that are archived, that wait to be, that a killed
            recorder left open, and that were imported; loose events, checkpoints and witnesses
-`lines`    what an exchange sent afterwards: a book and events, by market
-`after`    all documents after those were recorded, and everything was archived
-`told`     by market what was read of both: books, covered times, gaps, what was proven
+`told`     by market what was read of it: books, covered times, gaps, what was proven
+`lines`    only in the first: what an exchange sent afterwards, a book and events by market
 """
 
 from __future__ import annotations
@@ -18,140 +18,46 @@ import asyncio
 import hashlib
 import lzma
 import sys
-import tempfile
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 import bson
+from pymongo import IndexModel
 
 from orderbook_desktop.core.checkpoint import encode_image
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
-from orderbook_desktop.core.horizon import Horizon
-from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline
-from orderbook_desktop.core.version import __version__
-from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.reading.recording import Recording, recorded_markets
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
-from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import owner_document
-from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.verification import verify
-from tests.core.reference_book import ReferenceBook
-from tests.storage.archive_fixtures import archiver_of, copy_of, fill
-from tests.storage.imports.made import Collected, imported
-from tests.storage.processes import eventually
-from tests.storage.recording_fixtures import (
-    HandFeed,
-    Tape,
-    running,
-    segments_of,
-    started,
-    until_stored,
-)
+from tests.storage.archive_fixtures import archiver_of
+from tests.storage.recording_fixtures import HandFeed, running
 
 HERE: Final = Path(__file__).parent
 _BOOKS: Final = 24
-# Of these a run of the program writes what no other one does.
-_OF_OUR_OWN: Final = frozenset({"owner", "alive_ms"})
+_UNIQUE: Final = [("market", 1), ("u", 1)]
 
 Dump = dict[str, list[dict[str, Any]]]
 # By market: time and text of a book (ms), then of events (ns).
 Lines = dict[str, list[list[Any]]]
 
 
-class WholeTape(Tape):
-    """A market whose quantities need less than eight places, or int64 does not hold them."""
-
-    def _change(self) -> tuple[bool, str, str]:
-        bid = self._random.random() < 0.5
-        tick = self._random.randint(1, 60)
-        price = Decimal(9_000 - tick if bid else 9_000 + tick) / 10**8
-        quantity = Decimal(self._random.choice([0, 1, 25, 93_000_000_000, 512_345]))
-        ReferenceBook.change(self.book.bids if bid else self.book.asks, price, quantity)
-        return bid, f"{price:.8f}", f"{quantity:.2f}"
-
-
-async def write(dsn: str, folder: Path) -> dict[str, Any]:
-    """Fill a database, go on with a copy of it, and return what the file is to hold."""
-    database, after = Database("before"), Database("after")
-    for one in (database, after):
-        one.connect(dsn)
-    try:
-        before, lines = await _fill(database, folder)
-        await restore(after, before)
-        told = {"before": await told_of(after)}
-        await go_on(after, lines)
-        told["after"] = await told_of(after)
-        return {"before": before, "lines": lines, "after": await copy_of(after), "told": told}
-    finally:
-        for one in (database, after):
-            one.close()
-
-
-async def _fill(database: Database, folder: Path) -> tuple[Dump, Lines]:
-    bitcoin, whole = Tape(step_ms=700), WholeTape("BTTUSDT", 2, 900)
-    await _record_first(database, bitcoin, whole)
-    collected = Collected(Tape("ETHUSDT", 3, 800))
-    collected.snapshot().events(170).gap().snapshot().events(60)
-    await imported(database, collected.messages, folder)
-    async with running(Recorder(database)) as recorder:
-        feed = started(recorder, bitcoin)
-        feed.diffs(*bitcoin.diffs(210))
-        await _take_witness(database, bitcoin)
-        feed.diffs(*bitcoin.diffs(30))
-        feed.broken(GapCause.DISCONNECT, "closed by the exchange")
-        feed.diffs(*bitcoin.diffs(4))
-        feed.snapshot(bitcoin.snapshot())
-        feed.diffs(*bitcoin.diffs(190))
-        await until_stored(database, 1, end_cause=None, event_count=190)
-        feed.diffs(*bitcoin.diffs(10))
-        await eventually(lambda: not recorder.waiting)
-        # As if it were killed now.
-        before = await copy_of(database)
-    return before, {tape.market: _sent(tape) for tape in (bitcoin, whole)}
-
-
-async def _record_first(database: Database, bitcoin: Tape, whole: Tape) -> None:
-    async with running(Recorder(database)) as recorder:
-        early = started(recorder, whole)
-        early.diffs(*whole.diffs(150))
-        late = recorder.sink(bitcoin.market)
-        for diff in bitcoin.diffs(3):
-            late.received(diff)
-        feed = started(recorder, bitcoin)
-        feed.diffs(*bitcoin.diffs(260))
-        early.broken(GapCause.USER)
-    await archiver_of(database).catch_up()
-    async with running(Recorder(database)) as recorder:
-        started(recorder, whole).diffs(*whole.diffs(120))
-
-
-async def _take_witness(database: Database, tape: Tape) -> None:
-    newest = [one for one in await segments_of(database) if one["market"] == tape.market][-1]
-    witness = Witness(tape.snapshot(), 1_000, tape.now_ms, newest["_id"], Horizon())
-    await Witnesses(database).put(witness)
-
-
-def _sent(tape: Tape) -> list[list[Any]]:
-    tape.diffs(2)
-    book = tape.snapshot()
-    events = tape.diffs(140)
-    return [[tape.now_ms, book.payload], *([one.received_ns, one.payload] for one in events)]
-
-
 async def restore(database: Database, documents: Dump) -> None:
-    """Make `database` what it was, as if its recorder had been killed on this machine."""
-    await fill(database, documents)
+    """Fill `database` with the documents, as if its recorder had been killed on this machine."""
     killed = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
     await killed.wait()
     owner = {**owner_document()["owner"], "pid": killed.pid, "token": "of the killed one"}
-    await database.collection("segments").update_many(
-        {"end_cause": None}, {"$set": {"owner": owner}}
-    )
+    events = database.collection("depth_events")
+    await events.create_indexes([IndexModel(_UNIQUE, unique=True)])
+    for name, some in documents.items():
+        if name == "segments":
+            some = [one | {"owner": owner} for one in some]  # noqa: PLW2901
+        if name != "meta" and some:
+            await database.collection(name).insert_many(some)
+    await database.collection("meta").insert_one({"_id": "schema", "version": 2})
 
 
 async def go_on(database: Database, lines: Lines) -> None:
@@ -221,60 +127,11 @@ async def _events_of(recording: Recording) -> str:
     return digest.hexdigest()
 
 
-def comparable(documents: Dump, known: frozenset[str]) -> Dump:
-    """Return `documents` without what a run of the program writes of itself, in one order.
-
-    The ids of segments that are not `known` are new in each run.
-    """
-    segments = sorted(documents["segments"], key=lambda one: (one["market"], one["snapshot_id"]))
-    new = [one["_id"] for one in segments if one["_id"] not in known]
-    return {
-        name: sorted((_plain(name, one, new) for one in some), key=repr)
-        for name, some in sorted(documents.items())
-    }
-
-
-def _plain(collection: str, document: dict[str, Any], new: list[str]) -> dict[str, Any]:
-    plain = {name: value for name, value in document.items() if name not in _OF_OUR_OWN}
-    if plain.get("archive_lease"):
-        plain["archive_lease"] = plain["archive_lease"]["epoch"]
-    if collection == "loose_events":
-        # Its name is made up.
-        del plain["_id"]
-    if collection == "depth_events" or plain.get("segment") in new:
-        for name in {"depth_events": ("_id",), "depth_chunks": ("sum",)}.get(collection, ()):
-            # A checksum of a segment's id, too; `verify` proves it.
-            del plain[name]
-    for name in ("_id", "segment"):
-        for number, key in enumerate(new):
-            if isinstance(plain.get(name), str):
-                plain[name] = plain[name].replace(key, f"new segment {number}")
-    return plain
-
-
 def earlier_databases() -> list[Path]:
     """Return the files that are there."""
     return sorted(HERE.glob("database_*.bson.xz"))
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return what `write` returned once."""
+    """Return what a file holds."""
     return bson.decode(lzma.decompress(path.read_bytes()))
-
-
-async def _content(folder: Path) -> bytes:
-    async with DatabaseServer(folder) as server:
-        return bson.encode(await write(server.dsn, folder))
-
-
-def main() -> None:
-    """Write the file of this version."""
-    with tempfile.TemporaryDirectory() as folder:
-        content = asyncio.run(_content(Path(folder)))
-    path = HERE / f"database_{__version__}.bson.xz"
-    path.write_bytes(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))
-    print(path.name, path.stat().st_size, "bytes")
-
-
-if __name__ == "__main__":
-    main()

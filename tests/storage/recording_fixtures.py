@@ -29,7 +29,13 @@ from orderbook_desktop.core.depth_sync import (
     Synced,
     TooWide,
 )
-from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
+from orderbook_desktop.core.events import (
+    DepthDiff,
+    DepthSnapshot,
+    answered,
+    decode_diff,
+    decode_snapshot,
+)
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import RecordingSink, StreamItem
 from orderbook_desktop.core.status import FeedState, SourceKind
@@ -38,7 +44,9 @@ from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.storage.reading.change_stream import RecordedSnapshots, RecordedStreams
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.server.server import DatabaseServer, ServerState
+from orderbook_desktop.storage.store.bookless import BooklessRuns
 from orderbook_desktop.storage.store.database import Database, DatabaseTimes
+from orderbook_desktop.storage.store.event_documents import payload_of
 from orderbook_desktop.storage.store.packing import chunk_of
 from tests.core.reference_book import ReferenceBook, shown, snapshot_payload
 from tests.storage.processes import eventually
@@ -205,7 +213,8 @@ class Tape:
             [(f"{price:.8f}", f"{quantity:.8f}") for price, quantity in side]
             for side in self.book.levels
         )
-        return decode_snapshot(snapshot_payload(bids, asks, self.last_id), self.market)
+        payload = snapshot_payload(bids, asks, self.last_id)
+        return answered(decode_snapshot(payload, self.market))
 
     def diff(self, changes: int = 6) -> DepthDiff:
         """The next event."""
@@ -280,8 +289,14 @@ async def all_of(database: Database, collection: str, **query: object) -> list[d
 
 
 async def segments_of(database: Database) -> list[dict[str, Any]]:
-    """The segments in the order of their ids."""
-    return sorted(await all_of(database, "segments"), key=lambda one: int(one["snapshot_id"]))
+    """The segments with a book in the order of their ids."""
+    found = await all_of(database, "segments", book=True)
+    return sorted(found, key=lambda one: int(one["snapshot_id"]))
+
+
+async def bookless_of(database: Database, market: str = "BTCUSDT") -> list[tuple[int, ...]]:
+    """The final ids of the events of each run without a book."""
+    return [run.ids for run in await BooklessRuns(database).of(market)]
 
 
 async def events_of(database: Database, market: str = "BTCUSDT") -> list[dict[str, Any]]:
@@ -295,11 +310,13 @@ async def events_of(database: Database, market: str = "BTCUSDT") -> list[dict[st
                 "market": one.market,
                 "U": one.first_id,
                 "u": one.final_id,
-                "event_ms": one.event_ms,
+                "time": one.event_ms,
                 "received_ns": one.received_ns,
                 "payload": one.payload.decode(),
             }
-    events |= {one["u"]: one for one in raw}
+    for document in raw:
+        text = payload_of(document).decode()
+        events[document["u"]] = document | {"encoding": "text", "payload": text}
     return [events[key] for key in sorted(events)]
 
 
@@ -316,9 +333,9 @@ async def until_more(recorder: Recorder, market: str, number: int) -> None:
 
 
 async def until_stored(database: Database, number: int, **query: object) -> None:
-    """Wait until `number` segments are stored that match."""
+    """Wait until `number` segments with a book are stored that match."""
     async with asyncio.timeout(60):
-        while len(await all_of(database, "segments", **query)) != number:
+        while len(await all_of(database, "segments", book=True, **query)) != number:
             await asyncio.sleep(0.02)
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from orderbook_desktop.core.archive import encode_minutes
+import msgspec
+
+from orderbook_desktop.core.archive import encode_loose, encode_minutes
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of
 from orderbook_desktop.core.events import DepthDiff, decode_snapshot
@@ -15,10 +17,21 @@ from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.storage.recorder.event_log import EventLog
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.event_writer import Insert
+from orderbook_desktop.storage.store.event_documents import Insert
+from orderbook_desktop.storage.store.horizons import horizon_document
 from orderbook_desktop.storage.store.owner import owner_document
 from orderbook_desktop.storage.store.packing import pack, pack_chunk
-from orderbook_desktop.storage.store.schema import segment_document, unarchived_document
+from orderbook_desktop.storage.store.schema import RECORDER
+from orderbook_desktop.storage.store.sealing import SEAL, sealed
+from orderbook_desktop.storage.store.segment_documents import (
+    StoredIds,
+    archive_document,
+    bookless_document,
+    front_document,
+    progress_document,
+    sealed_parts,
+)
+from orderbook_desktop.storage.store.segments import change_segment
 from tests.storage.recording_fixtures import Tape
 
 _numbers = count()
@@ -54,7 +67,8 @@ class Shelved:
 def after(base: BookImage, events: Iterable[DepthDiff]) -> BookImage:
     """`base` with `events` applied, by the book of the live program."""
     book = Book()
-    book.load(decode_snapshot(encode_image(base), base.market, base.event_ms))
+    snapshot = decode_snapshot(encode_image(base), base.market, base.event_ms, base.received_ns)
+    book.load(msgspec.structs.replace(snapshot, horizon=base.horizon))
     for event in events:
         book.apply(event)
     return image_of(book, base.market)
@@ -62,15 +76,20 @@ def after(base: BookImage, events: Iterable[DepthDiff]) -> BookImage:
 
 def book_document(segment_id: str, book: BookImage, *, is_base: bool = False) -> dict[str, Any]:
     """The document of a stored book: a checkpoint, or the book that the segment begins with."""
-    return {
-        "_id": f"{segment_id}:{book.last_update_id}",
-        "segment": segment_id,
-        "market": book.market,
-        "update_id": book.last_update_id,
-        "event_ms": book.event_ms,
-        "base": is_base,
-        "payload": pack(encode_image(book)),
-    }
+    return sealed(
+        {
+            "_id": f"{segment_id}:{book.last_update_id}",
+            "segment": segment_id,
+            "market": book.market,
+            "update_id": book.last_update_id,
+            "time": book.event_ms,
+            "received_ns": book.received_ns,
+            "horizon": horizon_document(book.horizon),
+            "base": is_base,
+            "new": False,
+            "payload": pack(encode_image(book)),
+        }
+    )
 
 
 class Shelf:
@@ -98,13 +117,8 @@ class Shelf:
         await self.write(events)
         checkpoint = book_document(shelved.id, base, is_base=True)
         await self.database.collection("checkpoints").insert_one(checkpoint)
-        document = {
-            "_id": shelved.id,
-            **segment_document(segment_of(shelved, cause, detail)),
-            **unarchived_document(base.last_update_id),
-            **owner_document(),
-            "back_ms": times_of(shelved).back_ms,
-        }
+        segment = segment_of(shelved, cause, detail)
+        document = whole_document(shelved.id, segment, times_of(shelved).back_ms)
         await self.database.collection("segments").insert_one(document)
         return shelved
 
@@ -113,6 +127,28 @@ class Shelf:
         for begin in range(0, len(events), 500):
             some = [Insert.of(one) for one in events[begin : begin + 500]]
             assert not (await EventLog(self.database).insert(some)).refused
+
+    async def put_loose(
+        self,
+        events: Sequence[DepthDiff],
+        key: str = "",
+        *,
+        archived: bool = False,
+        origin: str = RECORDER,
+    ) -> str:
+        """Store a run of events that no book reaches; return its key. Write raw ones apart."""
+        key = key or f"{next(_numbers):024x}"
+        if not self.database.prepared:
+            await self.database.prepare()
+        loose = [StoredIds.of(event) for event in events]
+        document = bookless_document(key, events[0].market, loose, origin)
+        if archived:
+            chunk = pack_chunk(encode_loose(events))
+            size = await ChunkStore(self.database).put(key, chunk, after_id=document["snapshot_id"])
+            document |= {"to_archive": False, "archived_id": document["last_id"]}
+            document |= {"archived_events": len(events), "archived_bytes": size}
+        await self.database.collection("segments").insert_one(resealed(document))
+        return key
 
     async def archive(self, shelved: Shelved, number: int | None = None, minutes: int = 1) -> None:
         """Archive the next `number` events of a segment (default: all), and delete them raw."""
@@ -140,13 +176,16 @@ class Shelf:
 
     async def commit(self, shelved: Shelved, step: Archived) -> None:
         """Commit a chunk."""
-        change = {
-            "$set": {"archived_id": step.last_id},
-            "$inc": {"archived_events": step.events, "archived_bytes": step.size},
-        }
         where = {"_id": shelved.id, "archived_id": step.start_id}
-        done = await self.database.collection("segments").update_one(where, change)
-        assert done.modified_count == 1
+        assert await change_segment(
+            self.database,
+            where,
+            lambda document: {
+                "archived_id": step.last_id,
+                "archived_events": document["archived_events"] + step.events,
+                "archived_bytes": document["archived_bytes"] + step.size,
+            },
+        )
 
     async def sweep(self, shelved: Shelved, step: Archived) -> None:
         """Delete the raw events of a chunk."""
@@ -155,11 +194,31 @@ class Shelf:
         await self.database.collection("depth_events").delete_many(where)
 
     async def change(self, collection: str, key: Any, **fields: object) -> None:
-        """Change fields of a document."""
-        found = await self.database.collection(collection).update_one(
-            {"_id": key}, {"$set": fields}
-        )
-        assert found.matched_count == 1
+        """Change fields of a document, and seal it again."""
+        found = await self.database.collection(collection).find_one({"_id": key})
+        assert found is not None
+        changed = resealed(found | fields)
+        await self.database.collection(collection).replace_one({"_id": key}, changed)
+
+
+def resealed(document: dict[str, Any]) -> dict[str, Any]:
+    """A document with the seals that fit its fields; without those of fields that it lacks."""
+    seals = {name for name in document if name == SEAL or name.endswith("_sum")}
+    plain = {name: value for name, value in document.items() if name not in seals}
+    if "data" in plain:
+        return plain | {SEAL: sealed(plain | {"data": plain["data"][:16]})[SEAL]}
+    return sealed_parts(plain) if len(seals) > 1 else sealed(plain)
+
+
+def whole_document(
+    key: str, segment: Segment, back_ms: int | None = 0, origin: str = RECORDER
+) -> dict[str, Any]:
+    """A segment as it is stored before anything of it is archived."""
+    return {
+        **front_document(key, segment, origin),
+        **progress_document(key, segment, back_ms, owner_document()),
+        **archive_document(key, segment.snapshot_id),
+    }
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from tests.storage.recording_fixtures import (
     ServerThread,
     Tape,
     all_of,
+    bookless_of,
     events_of,
     running,
     segments_of,
@@ -114,8 +115,8 @@ async def test_a_recording_is_the_same(
         (320, "disconnect"),
         (20, "user"),
     ]
-    (listed,) = await all_of(database, "loose_events")
-    assert listed["count"] == 3
+    (ids,) = await bookless_of(database)
+    assert len(ids) == 3
     await assert_holds(database)
 
 
@@ -173,11 +174,13 @@ async def test_retention_removes_nothing_twice(server: ServerThread, database: D
     (segment,) = await segments_of(database)
     chunks = await all_of(database, "depth_chunks")
     assert 1 <= len(chunks) <= 3
-    assert segment["archived_bytes"] == sum(len(one["data"]) for one in chunks)
+    assert segment["archived_bytes"] - segment["cut_bytes"] == sum(
+        len(one["data"]) for one in chunks
+    )
     assert segment["event_count"] - segment["cut_events"] == sum(
         one["event_count"] for one in chunks
     )
-    assert "cut_from" not in segment
+    assert segment["cut_from"] is None
     await assert_holds(database)
 
 

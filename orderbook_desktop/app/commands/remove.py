@@ -35,7 +35,7 @@ def run_remove(settings: Settings, typed: str, span: Span, *, yes: bool, as_json
     check_span(span.from_ms, span.to_ms)
 
     def preview(removal: Removal) -> int:
-        if not removal.parts and not removal.loose:
+        if not removal.parts:
             raise NotRecordedThere(symbol, at_that_time=not span.is_all)
         typer.echo(f"This removes {_text(symbol, removal)}, in whole archived minutes.", err=True)
         return 0
@@ -75,8 +75,8 @@ def as_fields(symbol: str, removal: Removal) -> dict[str, Any]:
     return {
         "symbol": symbol,
         "events": removal.events,
-        "segments": len(removal.parts),
-        "loose_chunks": len(removal.loose),
+        "segments": removal.with_book,
+        "loose_chunks": len(removal.parts) - removal.with_book,
         "from_ms": begin,
         "to_ms": end,
     }

@@ -18,7 +18,7 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.time_text import duration_text, time_text
 from orderbook_desktop.core.timeline import Gap, Timeline
-from orderbook_desktop.storage.store.owner import RecorderState, recorder_states
+from orderbook_desktop.storage.store.recorder_states import RecorderState, recorder_states
 from orderbook_desktop.storage.verification.verification import Verified, verify
 
 

@@ -74,7 +74,7 @@ a literal, and 0 in event 8 is the quantity that this price had before it went.
     literals          4 7 300                            04 07 44 + 2c
 
 All other columns are empty, as every event is spelt as the exchange spells it. As MessagePack,
-header included, the chunk has 358 bytes; the texts of the ten events have 1265. `storage`
+header included, the chunk has 365 bytes; the texts of the ten events have 1265. `storage`
 compresses the tokens of each column besides.
 """
 
@@ -89,6 +89,7 @@ from orderbook_desktop.core.archive.minutes import (
 )
 from orderbook_desktop.core.archive.verify import (
     ChunkFault,
+    agree,
     best_offers,
     chunk_faults,
     reproduces,
@@ -105,6 +106,7 @@ __all__ = [
     "ChunkSlice",
     "DamagedChunk",
     "DecodedChunk",
+    "agree",
     "best_offers",
     "chunk_faults",
     "chunk_of",

@@ -12,7 +12,10 @@ from orderbook_desktop.core.archive.numbers import Coverage, EventColumns
 from orderbook_desktop.core.archive.quantities import QuantityColumns
 from orderbook_desktop.core.archive.tokens import Column
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+# Version 1 did not store the unit of times, nor how deep its start book was known.
+READABLE_VERSIONS: Final = (1, SCHEMA_VERSION)
+MILLISECONDS: Final = "ms"
 
 
 class ChunkHeader(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -26,6 +29,10 @@ class ChunkHeader(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     are units of 10^-`quantity_exponent` and mostly multiples of `quantity_step`. For
     `usual_step_ms` and `least_delay_ns` see `EventColumns`; the delay is below 0 where our
     clock is behind the exchange's.
+
+    `unit` is that of all times but the receive times. `start_received_ns` is when the last message
+    in the start book was received (0 if unknown). `known` are the ends of the start book's horizon
+    (`core.horizon`), in units of prices; None where that is not known.
     """
 
     schema_version: int
@@ -42,6 +49,9 @@ class ChunkHeader(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     quantity_step: int
     usual_step_ms: int
     least_delay_ns: int
+    unit: str = MILLISECONDS
+    start_received_ns: int = 0
+    known: tuple[int | None, int | None] | None = None
 
     @property
     def event_count(self) -> int:

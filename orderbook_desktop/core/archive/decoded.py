@@ -9,7 +9,8 @@ import numpy as np
 from msgspec import Struct
 
 from orderbook_desktop.core.archive.chunk import (
-    SCHEMA_VERSION,
+    MILLISECONDS,
+    READABLE_VERSIONS,
     ArchiveChunk,
     ChunkHeader,
     OddColumns,
@@ -39,8 +40,7 @@ class DecodedChunk(Struct, frozen=True, eq=False, dict=True):
     `odd_payloads` has the texts of events that are not spelt canonically, by their index.
     `stored_ms` are the stored times of the events. They equal those of `numbers`, except where an
     earlier version of the program stored a time that does not count (`core.event_times`). `horizon`
-    is that of the chunk's books. No chunk stores it: readers take it from the first book of the
-    segment, and it is None where they can't.
+    is that of the chunk's books; None where it is not known how deep they are known.
     """
 
     header: ChunkHeader
@@ -115,6 +115,9 @@ class DecodedChunk(Struct, frozen=True, eq=False, dict=True):
             Levels(prices[:bid_count], quantities[:bid_count]),
             Levels(prices[bid_count:], quantities[bid_count:]),
             None if self.horizon is None else self.horizon.at(header.price_exponent),
+            header.start_received_ns
+            if index == BEFORE_ALL
+            else int(self.numbers.received_ns[index]),
         )
 
     def _quantities_after(self, index: int) -> Int64Array:
@@ -173,8 +176,8 @@ def decode_chunk(chunk: ArchiveChunk) -> DecodedChunk:
     (`storage.store.packing`).
     """
     header, columns = chunk.header, chunk.columns
-    if header.schema_version != SCHEMA_VERSION:
-        raise DamagedChunk(f"its format is {header.schema_version} instead of {SCHEMA_VERSION}")
+    if header.schema_version not in READABLE_VERSIONS or header.unit != MILLISECONDS:
+        raise DamagedChunk(f"its format is {header.schema_version} with times in {header.unit}")
     try:
         start_count = header.bid_count + header.ask_count
         start_keys = fitting(read_start_keys(columns.keys), start_count)
@@ -211,6 +214,7 @@ def chunk_of(start: BookImage, events: Sequence[DepthDiff]) -> DecodedChunk:
         layout.unsorted,
         {index: events[index].payload for index in layout.odd},
         numbers.event_ms,
+        _horizon_of(header),
     )
 
 
@@ -234,7 +238,12 @@ def _assembled(chunk: ArchiveChunk, lanes: Lanes, quantities: Int64Array) -> Dec
         (read_unsigned(columns.odd.unsorted).cumsum(), read_unsigned(columns.odd.places)),
         _odd_payloads(columns.odd, header.event_count),
         stored.event_ms,
+        _horizon_of(header),
     )
+
+
+def _horizon_of(header: ChunkHeader) -> Horizon | None:
+    return None if header.known is None else Horizon(*header.known, header.price_exponent)
 
 
 def _odd_payloads(columns: OddColumns, event_count: int) -> dict[int, bytes]:

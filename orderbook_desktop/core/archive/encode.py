@@ -16,6 +16,7 @@ from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from orderbook_desktop.core.archive.chunk import (
     SCHEMA_VERSION,
@@ -150,6 +151,8 @@ def _laid_out(start: BookImage, start_id: int | None, events: Sequence[DepthDiff
         quantity_step=quantity_step(quantities),
         usual_step_ms=origin.usual_step_ms,
         least_delay_ns=origin.least_delay_ns,
+        start_received_ns=start.received_ns,
+        known=_ends_of(start),
     )
     return Layout(
         header,
@@ -177,6 +180,14 @@ def _written(layout: Layout, events: Sequence[DepthDiff]) -> ArchiveChunk:
         _odd_columns(layout, events),
     )
     return ArchiveChunk(header, columns)
+
+
+def _ends_of(start: BookImage) -> tuple[int | None, int | None] | None:
+    """Return the ends of the start book's horizon in units of its prices."""
+    if start.horizon is None:
+        return None
+    horizon = start.horizon.at(start.scale.price)
+    return horizon.known_from, horizon.known_to
 
 
 class _Book(NamedTuple):
@@ -234,14 +245,7 @@ def _rescaled_to_fit(start: BookImage, events: Sequence[DepthDiff]) -> BookImage
             rescaled(side.quantities, scale.quantity - start.scale.quantity),
         )
 
-    return BookImage(
-        start.market,
-        start.last_update_id,
-        start.event_ms,
-        scale,
-        moved(start.bids),
-        moved(start.asks),
-    )
+    return replace(start, scale=scale, bids=moved(start.bids), asks=moved(start.asks))
 
 
 def _order_by_key(events: Int64Array, keys: Int64Array) -> tuple[Int64Array, Int64Array]:

@@ -15,7 +15,8 @@ from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, Scale
 
-# A book whose time of receipt is unknown counts as received just before the event after it.
+# A book whose time of receipt is unknown, since an earlier version stored it, counts as received
+# just before the event after it.
 _BEFORE_FIRST_NS: Final = 1_000
 
 _NS_A_MS = 1_000_000
@@ -149,10 +150,10 @@ def _empty_book_before(rows: LevelRows) -> LevelRows:
 def _times_of(part: ChunkSlice, book: BookImage) -> tuple[int, int]:
     """Return event time (ms) and time of receipt (ns) of the book that `part` begins with."""
     numbers = part.chunk.numbers
-    if part.begin:
-        return book.event_ms, int(numbers.received_ns[part.begin - 1])
-    first_ms, first_ns = int(numbers.event_ms[0]), int(numbers.received_ns[0])
-    return book.event_ms or first_ms, max(0, first_ns - _BEFORE_FIRST_NS)
+    event_ms = book.event_ms or int(numbers.event_ms[0])
+    if book.received_ns:
+        return event_ms, book.received_ns
+    return event_ms, max(0, int(numbers.received_ns[0]) - _BEFORE_FIRST_NS)
 
 
 class Survey(Struct):

@@ -13,6 +13,7 @@ from orderbook_desktop.core.archive.numbers import coverage_of
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.event_times import EARLIEST_MS, all_in_ms
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import Int64Array
 from orderbook_desktop.core.units import MAX_EXPONENT
 
@@ -75,6 +76,24 @@ def same_book(book: BookImage, other: BookImage) -> bool:
             for mine, theirs in zip(side, others, strict=True)
         )
     return _whole_values(book) == _whole_values(other)
+
+
+def agree(book: BookImage, other: BookImage) -> bool:
+    """Return whether two books are the same wherever both are known.
+
+    Books that began with different answers of the exchange may differ beyond the nearer horizon:
+    there each has only the levels that its own answer had, or that an event has set since.
+    """
+    if book.horizon == other.horizon:
+        return same_book(book, other)
+    if (book.market, book.last_update_id) != (other.market, other.last_update_id):
+        return False
+    sides = zip(_by_price(book), _by_price(other), strict=True)
+    return all(
+        _are_in(mine, theirs, other.horizon, is_ask=is_ask)
+        and _are_in(theirs, mine, book.horizon, is_ask=is_ask)
+        for is_ask, (mine, theirs) in enumerate(sides)
+    )
 
 
 def best_offers(chunk: DecodedChunk) -> tuple[Int64Array, Int64Array]:
@@ -175,6 +194,28 @@ def _crossing_faults(chunk: DecodedChunk) -> Iterator[ChunkFault]:
     index = first_crossing(chunk)
     if index is not None:
         yield ChunkFault(int(chunk.numbers.final_ids[index]), "the best bid reaches the best ask")
+
+
+def _by_price(book: BookImage) -> list[dict[int, int]]:
+    """Return each side's quantities by price, at the finest scale."""
+    bid_prices, bid_quantities, ask_prices, ask_quantities = _whole_values(book)
+    return [
+        dict(zip(bid_prices, bid_quantities, strict=True)),
+        dict(zip(ask_prices, ask_quantities, strict=True)),
+    ]
+
+
+def _are_in(
+    levels: dict[int, int], other: dict[int, int], known: Horizon | None, *, is_ask: int
+) -> bool:
+    """Return whether `other` has these levels, but for those beyond its horizon that it lacks."""
+    within = None if known is None else known.at(MAX_EXPONENT)
+    return all(
+        other[price] == quantity
+        if price in other
+        else within is None or not within.knows(price, is_ask=bool(is_ask))
+        for price, quantity in levels.items()
+    )
 
 
 def _whole_values(book: BookImage) -> list[list[int]]:

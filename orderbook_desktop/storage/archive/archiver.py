@@ -13,14 +13,12 @@ from typing import Final
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.streams import DEPTH, Stream
-from orderbook_desktop.storage.archive.loose_archive import LooseArchive
 from orderbook_desktop.storage.archive.segment_archive import SegmentArchive
 from orderbook_desktop.storage.archive.times import ARCHIVE_TIMES, ArchiveTimes
-from orderbook_desktop.storage.errors import NewerSchema, UnknownSchema
+from orderbook_desktop.storage.errors import NewerSchema, OlderRecorder, UnknownSchema
 from orderbook_desktop.storage.failures import Activity, is_driver_failure, until_it_works
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import WaitingSegment, waiting_segments
-from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.segments import recorded_markets
 
 _log = logging.getLogger(__name__)
@@ -69,8 +67,8 @@ class Archiver:
         self._now = now
         self._begun_at = float("inf")
         self._segments = SegmentArchive(database, now, now_ns)
-        self._loose = LooseArchive(database, times.loose_after_s, now, now_ns)
-        self._lists = LooseEvents(database)
+        # When each run without a book was first found to be waiting.
+        self._bookless_since: dict[str, float] = {}
         self._counts = defaultdict(RecordingCounts) if counts is None else counts
         self._stuck: set[str] = set()
         self._looked_at: dict[str, float] = {}
@@ -106,10 +104,10 @@ class Archiver:
         while waiting:
             # One step of each in turn, so that a long segment doesn't delay the others.
             waiting = [segment for segment in waiting if await self._advance(segment)]
-        for market in await self._lists.waiting_markets():
-            advance = partial(self._loose.advance, market)
-            while await self._step(market, f"loose events of {market}", advance):
-                pass
+        for market in sorted(self._segments.finished):
+            unite = partial(self._segments.unite, market)
+            await self._step(market, f"overlaps of {market}", unite)
+        await self._segments.rest()
 
     async def _is_ready(self) -> bool:
         """Whether there is a recording that is prepared and that we may write to."""
@@ -120,7 +118,7 @@ class Archiver:
         try:
             if await self._database.has_recordings():
                 await self._prepare()
-        except (NewerSchema, UnknownSchema):
+        except (NewerSchema, OlderRecorder, UnknownSchema):
             # The recorder and the readers report it.
             return False
         except OperationFailure as error:
@@ -132,13 +130,20 @@ class Archiver:
 
     async def _waiting(self) -> list[WaitingSegment]:
         """Return the segments that may have events to archive now."""
-        now = self._now()
-        waiting = []
+        now, waiting, bookless_since = self._now(), [], self._bookless_since
+        self._bookless_since = {}
         for segment in await waiting_segments(self._database):
-            if segment.is_running:
+            if not segment.has_book:
+                if segment.id not in bookless_since:
+                    await self._join(segment)
+                since = bookless_since.get(segment.id, now)
+                self._bookless_since[segment.id] = since
+                if now - since < self._times.loose_after_s:
+                    continue
+            elif segment.is_running:
                 looked_at = self._looked_at.get(segment.id, float("-inf"))
                 is_due = now - looked_at >= (self._times.running_every_s if self._pace else 0.0)
-                if not segment.is_ours or not is_due:
+                if not is_due:
                     continue
                 self._looked_at[segment.id] = now
             else:
@@ -151,6 +156,11 @@ class Archiver:
         advance = partial(self._segments.advance, segment.id)
         return await self._step(segment.market, segment.id, advance)
 
+    async def _join(self, segment: WaitingSegment) -> None:
+        """Let a segment with a book go on with a new run without one, if that follows it."""
+        join = partial(self._segments.join, segment.id)
+        await self._step(segment.market, f"seam of {segment.id}", join)
+
     async def _account(self) -> None:
         """At intervals, list the events that are in no segment and no list."""
         now, shortened = self._now(), self._segments.shortened
@@ -159,7 +169,8 @@ class Archiver:
             return
         for market in await recorded_markets(self._database):
             if isinstance(market, str):
-                account = partial(self._loose.account, market)
+                self._segments.finished.add(market)
+                account = partial(self._segments.bookless.account, market)
                 await self._step(market, f"account of {market}", account)
         self._accounted_at, self._accounted_shortened = now, shortened
 

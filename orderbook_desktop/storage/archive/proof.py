@@ -77,11 +77,11 @@ class ArchivedRaw:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def remove(self, market: str, ids: Iterable[int], of: str | None) -> list[int]:
+    async def remove(self, market: str, ids: Iterable[int], of: str) -> list[int]:
         """Remove the raw events with the final ids `ids`, unless another segment needs them.
 
-        Call it once they are proven to be archived in the segment `of` (None: as loose events).
-        Return the ids of those that were not needed.
+        Call it once they are proven to be archived in the segment `of`. Return the ids of those
+        that were not needed.
         """
         ranges = await unarchived_ranges(self._database, market)
         claims = [claim for segment_id, claim in ranges.items() if segment_id != of]
@@ -89,7 +89,7 @@ class ArchivedRaw:
         await RawEvents(self._database, market).remove(mine)
         return mine
 
-    async def sweep(self, chunk: DecodedChunk, of: str | None) -> list[int]:
+    async def sweep(self, chunk: DecodedChunk, of: str) -> list[int]:
         """Remove the raw events of `chunk` that a kill has left, as `remove` does."""
         coverage, market = chunk.header.coverage, chunk.header.market
         raw = RawEvents(self._database, market)

@@ -29,13 +29,15 @@ from orderbook_desktop.core.depth_sync import TooWide
 from orderbook_desktop.core.errors import BugError, InexactValue, KnownError
 from orderbook_desktop.core.events import DepthDiff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause, TimesSeen
+from orderbook_desktop.storage.archive.bookless_archive import BooklessArchive
+from orderbook_desktop.storage.archive.followers import Followers
 from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_chunk
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents, times_of
+from orderbook_desktop.storage.store.bookless import BooklessRuns
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, book_key
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import ArchiveLease, HeldSegment
-from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
 from orderbook_desktop.storage.store.segments import read_segment
 
@@ -50,8 +52,9 @@ class SegmentArchive:
     """Archives segments of `database`, each while it holds the segment's lease.
 
     `shortened` counts the segments that it ended earlier than stored, so that their last events are
-    in no segment. Its methods raise PyMongo's errors, and `KnownError`s if a segment can't be
-    archived.
+    in no segment. `finished` are the markets of segments that it has archived completely.
+    `bookless` archives runs without a book. Its methods raise PyMongo's errors, and `KnownError`s
+    if a segment can't be archived.
     """
 
     def __init__(
@@ -64,37 +67,68 @@ class SegmentArchive:
         self._books = Checkpoints(database)
         self._raw = ArchivedRaw(database)
         self._lease = ArchiveLease(database, now)
-        self._loose = LooseEvents(database)
+        self._runs = BooklessRuns(database)
+        self._followers = Followers(database)
+        self.bookless = BooklessArchive(database, self._lease, now_ns)
         # By segment: the id up to which no raw events are left.
         self._swept: dict[str, int] = {}
         # By segment: when its next chunk may be complete.
         self._due: dict[str, _Due] = {}
         self.shortened = 0
+        self.finished: set[str] = set()
 
     async def advance(self, segment_id: str) -> tuple[int, int] | None:
         """Archive the next chunk of a segment; return how many events and bytes it has.
 
         None if there is nothing to archive now, or another process archives the segment.
         """
+        seen = await self._lease.look(segment_id)
+        if seen is None or (seen.has_book and not self._is_due(seen)):
+            return None
         held = await self._lease.take(segment_id)
         if held is None:
             return None
         try:
-            return await self._go_on(held)
+            if held.has_book:
+                return await self._go_on(held)
+            return await self.bookless.advance(held)
         except KnownError:
             if await self._lease.is_held(held):
-                await self._lease.release(held)
+                await self._lease.release(held.market)
                 raise
             # Another process has taken over the segment meanwhile.
             return None
 
+    async def unite(self, market: str) -> tuple[int, int] | None:
+        """Let archived segments of `market` that overlap follow each other (see `Followers`)."""
+        epoch = await self._lease.hold(market)
+        if epoch is not None:
+            self.finished.discard(market)
+            await self._followers.unite(market, epoch)
+        return None
+
+    async def join(self, run_id: str) -> tuple[int, int] | None:
+        """Let a segment go on with the events of a run without a book (see `Followers`)."""
+        run = await self._runs.get(run_id)
+        if run is not None and await self._lease.hold(run.stored.segment.market) is not None:
+            await self._followers.join(run)
+        return None
+
+    async def rest(self) -> None:
+        """Let others archive, until the next call of `advance`."""
+        await self._lease.release_all()
+
     async def _go_on(self, held: HeldSegment) -> tuple[int, int] | None:
         await self._sweep(held)
+        is_leader = await self._followers.is_leader(held)
+        if not is_leader:
+            return (0, 0) if is_leader is None else None
         limit = await self._limit(held)
         if held.archived_id < limit:
-            return await self._archive(held, limit) if self._is_due(held) else None
+            return await self._archive(held, limit)
         if not held.running and held.archived_id >= held.last_id:
             await self._lease.finish(held)
+            self.finished.add(held.market)
             self._swept.pop(held.id, None)
             self._due.pop(held.id, None)
         return None
@@ -121,6 +155,7 @@ class SegmentArchive:
         last_id = events[-1].final_id
         if not await self._lease.move(held, last_id, len(events), size):
             return None
+        await self._followers.follow(held, last_id)
         ids = [event.final_id for event in events]
         await self._raw.remove(held.market, ids, held.id)
         self._swept[held.id] = last_id
@@ -187,6 +222,8 @@ class SegmentArchive:
             if base is not None:
                 return await asyncio.to_thread(base.unpack)
         chunk = await self._store.ending_at(held.id, after_id)
+        # Its front may have moved to the end of a chunk of another segment.
+        chunk = chunk or await self._store.ending_in(market, after_id)
         if chunk is None:
             raise MissingEvents(market, after_id, "the book")
         return await asyncio.to_thread(lambda: decode_chunk(chunk).final_book())
@@ -197,7 +234,7 @@ class SegmentArchive:
         """Return the events of the next chunk; none while its end is not known."""
         market, after_id = held.market, held.archived_id
         levels = len(start.bids.prices) + len(start.asks.prices)
-        listed = {u for loose in await self._loose.lists(market, waiting=True) for u in loose.ids}
+        listed = {u for run in await self._runs.of(market, waiting=True) for u in run.ids}
         raw = RawEvents(self._database, market)
         found: list[DepthDiff] = []
         last_id = after_id

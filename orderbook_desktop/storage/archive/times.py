@@ -18,7 +18,7 @@ class ArchiveTimes(Struct, frozen=True):
     - `soon_s`: how soon it looks again if it is behind.
     - `busy_pause_s`: how much longer it pauses while events wait to be written, which come first.
     - `running_every_s`: how often it looks at a running segment, which fills a chunk a minute.
-    - `loose_after_s`: when it archives a list of loose events.
+    - `loose_after_s`: when it archives a run without a book.
     - `account_every_s`: how often it looks for events that are in no segment and no list.
     """
 

@@ -23,10 +23,11 @@ from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.core.timeline import Gap, Timeline, timeline_of
 from orderbook_desktop.storage.imports.joining import Joining, drop_repeated
 from orderbook_desktop.storage.imports.recorded_market import RecordedMarket
-from orderbook_desktop.storage.imports.remainder import NewLoose, Remainder
+from orderbook_desktop.storage.imports.remainder import NewLoose, Remainder, events_in
 from orderbook_desktop.storage.imports.runs import Counts, MarketRuns, Spooler
 from orderbook_desktop.storage.imports.spool import ByteRange, Spool, SpooledRun
 from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.cuts import drop_segments
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import (
     ImportBusy,
@@ -34,7 +35,9 @@ from orderbook_desktop.storage.store.import_journal import (
     ImportJournal,
     settle_imports,
 )
+from orderbook_desktop.storage.store.segment_documents import StoredIds, bookless_segment
 from orderbook_desktop.system.attempts import Attempts
+from orderbook_desktop.system.tasks import in_thread
 
 _log = logging.getLogger(__name__)
 
@@ -231,7 +234,8 @@ class _Reader:
 class _New(Struct, frozen=True):
     """The part of the spool that isn't stored yet.
 
-    `runs`, the loose `chunks` by key, and by market how many `loose` events are in these.
+    `runs`, the `chunks` of runs without a book by their ids, and by market how many `loose` events
+    are in these.
     """
 
     runs: list[SpooledRun]
@@ -305,13 +309,13 @@ class _Writer:
             self._new = _New(runs, chunks, loose)
         if runs or chunks:
             await self._write(runs, chunks)
-            await _to_its_end(self._drop_loose(dropped))
+            await _to_its_end(drop_segments(self._database, set(dropped)))
         return self._new
 
     async def _joined(
         self, runs: list[SpooledRun], chunks: dict[str, ByteRange]
     ) -> tuple[list[SpooledRun], dict[str, ByteRange], list[str]]:
-        """Return what is new after joining it, and the loose chunks that it replaces."""
+        """Return what is new after joining it, and the runs without a book that it replaces."""
         joined_runs: list[SpooledRun] = []
         dropped: list[str] = []
         for market in self._counts:
@@ -321,10 +325,6 @@ class _Writer:
             chunks = joined.loose
             dropped += joined.dropped
         return joined_runs, chunks, dropped
-
-    async def _drop_loose(self, keys: list[str]) -> None:
-        if keys:
-            await self._store.drop_loose(keys)
 
     async def _drop_repeated(self) -> None:
         for market in self._counts:
@@ -358,11 +358,9 @@ class _Writer:
     async def _write(self, new: list[SpooledRun], loose: dict[str, ByteRange]) -> None:
         self._done = 0
         total = sum(len(run.ranges) for run in new) + len(loose)
-        await self._journal.plan([run.found.id for run in new], list(loose))
+        await self._journal.plan([*(run.found.id for run in new), *loose])
         segments = [await self._write_run(run, total) for run in new]
-        for chunk in self._spool.packed(loose.values()):
-            await self._finish_if_cancelled(self._store.put_loose(chunk))
-            self._report(Step.WRITING, total)
+        segments += [await self._write_loose(key, loose[key], total) for key in loose]
         await _to_its_end(self._journal.commit(segments))
 
     async def _write_run(self, run: SpooledRun, total: int) -> ImportedSegment:
@@ -372,6 +370,17 @@ class _Writer:
             size += await self._finish_if_cancelled(self._store.put(run.found.id, chunk))
             self._report(Step.WRITING, total)
         return ImportedSegment(run.found.id, run.found.segment, run.found.back_ms, size)
+
+    async def _write_loose(self, key: str, chunk_range: ByteRange, total: int) -> ImportedSegment:
+        """Write the chunk of a run without a book; return that, to be stored after it."""
+        events = await in_thread(events_in, self._spool.chunk_at(chunk_range))
+        loose = tuple(map(StoredIds.of, events))
+        segment = bookless_segment(events[0].market, loose)
+        (chunk,) = self._spool.packed([chunk_range])
+        writing = self._store.put(key, chunk, after_id=segment.snapshot_id)
+        size = await self._finish_if_cancelled(writing)
+        self._report(Step.WRITING, total)
+        return ImportedSegment(key, segment, 0, size, loose=loose)
 
     async def _finish_if_cancelled(self, write: Coroutine[Any, Any, _T]) -> _T:
         """Do one write; a cancellation leaves it to `_end_last_write`."""

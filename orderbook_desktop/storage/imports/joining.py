@@ -27,15 +27,16 @@ from orderbook_desktop.core.checkpoint import BookImage, encode_image
 from orderbook_desktop.core.depth_sync import Applied, DepthSync
 from orderbook_desktop.core.events import DepthDiff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause, Segment
-from orderbook_desktop.storage.imports.remainder import events_in, is_in_segments
+from orderbook_desktop.storage.imports.remainder import events_in, is_in_segments, loose_id
 from orderbook_desktop.storage.imports.runs import RunEncoder
 from orderbook_desktop.storage.imports.spool import ByteRange, Spool, SpooledRun
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
-from orderbook_desktop.storage.store.chunks import ChunkStore, loose_key
+from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns
+from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.cuts import drop_segments
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.loose_events import LooseEvents
-from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
+from orderbook_desktop.storage.store.segment_documents import StoredSegment
+from orderbook_desktop.storage.store.segments import read_segments
 from orderbook_desktop.system.tasks import in_thread
 
 _ENDED: Final = "The imported file ends here."
@@ -47,7 +48,7 @@ _ADDED_AT_ONCE: Final = 200
 class Joined(Struct):
     """What an import writes of a market after its parts were joined.
 
-    `dropped` are the keys of stored loose chunks whose events are written anew: they are removed
+    `dropped` are stored runs without a book whose events are written anew: they are removed
     once all is written, and so are stored segments that are part of a new run (`drop_repeated`).
     """
 
@@ -188,9 +189,8 @@ class Joining:
                 self._joined.dropped.append(piece.key)
             if rest:
                 chunk = await in_thread(encode_loose, rest)
-                self._joined.loose[loose_key(chunk.header)] = await in_thread(
-                    self._spool.keep, chunk
-                )
+                kept = await in_thread(self._spool.keep, chunk)
+                self._joined.loose[await in_thread(loose_id, chunk)] = kept
 
     async def _orphans(self) -> list[_Piece]:
         """Return the loose chunks, new ones and those of earlier imports, by their first id."""
@@ -199,10 +199,10 @@ class Joining:
             chunk = self._spool.chunk_at(chunk_range)
             if chunk.header.market == self._market:
                 pieces.append(_loose_piece(key, chunk, self._spooled(chunk_range), is_new=True))
-        for key in await imported_loose(self._database, self._market):
-            stored = await self._store.get_loose(key)
+        for run in await imported_bookless(self._database, self._market):
+            stored = await _chunk_of(self._store, run)
             if stored is not None:
-                pieces.append(_loose_piece(key, stored, self._stored_loose(key), is_new=False))
+                pieces.append(_loose_piece(run.id, stored, self._stored_loose(run), is_new=False))
         return sorted(pieces, key=lambda piece: piece.first_id)
 
     def _spooled(self, *ranges: ByteRange) -> Callable[[], AsyncIterator[list[DepthDiff]]]:
@@ -213,9 +213,9 @@ class Joining:
 
         return events
 
-    def _stored_loose(self, key: str) -> Callable[[], AsyncIterator[list[DepthDiff]]]:
+    def _stored_loose(self, run: BooklessRun) -> Callable[[], AsyncIterator[list[DepthDiff]]]:
         async def events() -> AsyncIterator[list[DepthDiff]]:
-            chunk = await self._store.get_loose(key)
+            chunk = await _chunk_of(self._store, run)
             yield [] if chunk is None else await in_thread(events_in, chunk)
 
         return events
@@ -348,31 +348,33 @@ def _follower(at: int, runs: Sequence[_Run]) -> _Run | None:
     return None
 
 
-async def imported_loose(database: Database, market: str) -> list[str]:
-    """Return the keys of the loose chunks that imports wrote. Raises PyMongo's errors."""
-    lists = await LooseEvents(database).lists(market)
-    # The list of an imported chunk has the same `_id` as the chunk.
-    return [entry.chunk for entry in lists if entry.chunk is not None and entry.chunk == entry.id]
+async def imported_bookless(database: Database, market: str) -> list[BooklessRun]:
+    """Return the runs without a book that imports wrote. Raises PyMongo's errors."""
+    return [run for run in await BooklessRuns(database).of(market) if run.stored.is_imported]
+
+
+async def _chunk_of(store: ChunkStore, run: BooklessRun) -> ArchiveChunk | None:
+    return await store.get(run.id, run.stored.segment.snapshot_id)
 
 
 async def drop_repeated(database: Database, market: str) -> None:
-    """Remove the imported segments and loose chunks that lie in another imported segment.
+    """Remove the imported runs, with a book or without, that lie in another imported segment.
 
     Imports never overlap, but for a run into which others were taken. Raises PyMongo's errors.
     """
     imported = [stored for stored in await read_segments(database, market) if stored.is_imported]
     inner = {stored.id for stored in imported if any(map(partial(_is_inside, stored), imported))}
-    await drop_segments(database, inner)
     store = ChunkStore(database)
-    for key in await imported_loose(database, market):
-        chunk = await store.get_loose(key)
+    for run in await imported_bookless(database, market):
+        chunk = await _chunk_of(store, run)
         if chunk is None:
             continue
         coverage = chunk.header.coverage
         begins = (stored.segment.snapshot_id < coverage.last_id for stored in imported)
         ends = (coverage.first_id <= stored.segment.last_id for stored in imported)
         if any(map(all, zip(begins, ends, strict=True))) and await is_in_segments(store, chunk):
-            await store.drop_loose([key])
+            inner.add(run.id)
+    await drop_segments(database, inner)
 
 
 def _is_inside(stored: StoredSegment, other: StoredSegment) -> bool:

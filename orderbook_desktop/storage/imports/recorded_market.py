@@ -11,7 +11,8 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.storage.imports.runs import FoundRun
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.segments import StoredSegment, read_segments
+from orderbook_desktop.storage.store.segment_documents import StoredSegment
+from orderbook_desktop.storage.store.segments import read_segments
 
 
 class ImportConflict(KnownError):

@@ -10,9 +10,11 @@ segment's book came from another file.
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence, Set
 from itertools import starmap
+from typing import Final
 
 from orderbook_desktop.core.archive import (
     ArchiveChunk,
@@ -28,10 +30,13 @@ from orderbook_desktop.storage.imports.recorded_market import ImportConflict
 from orderbook_desktop.storage.imports.runs import RunEncoder
 from orderbook_desktop.storage.imports.spool import ByteRange, Spool, SpooledRun
 from orderbook_desktop.storage.reading.segment_reader import SegmentReader
-from orderbook_desktop.storage.store.chunks import ChunkStore, loose_key
+from orderbook_desktop.storage.store.bookless import BooklessRuns
+from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.segment_documents import StoredSegment
 from orderbook_desktop.system.tasks import in_thread
+
+_ID_BYTES: Final = 12
 
 # An event's payload, and when it was received (ns since the epoch).
 _EventContent = tuple[bytes, int]
@@ -192,37 +197,35 @@ class NewLoose:
     def __init__(self, database: Database, spool: Spool) -> None:
         self._spool = spool
         self._store = ChunkStore(database)
+        self._runs = BooklessRuns(database)
 
     async def find(self) -> dict[str, ByteRange]:
-        """Return where the loose chunks to be written lie in the spool, by key.
+        """Return where the chunks of runs without a book lie in the spool, by the runs' ids.
 
         Raises `ImportConflict` if different events with the same update ids are stored.
         """
         found: dict[str, ByteRange] = {}
         for chunk_range in self._spool.loose:
             chunk = self._spool.chunk_at(chunk_range)
-            if await self._store.get_loose(loose_key(chunk.header)) == chunk:
+            if await self._runs.stored([await in_thread(loose_id, chunk)]):
                 continue
             new = await self._new_of(chunk)
             if new and len(new) < chunk.header.event_count:
                 chunk = await in_thread(encode_loose, new)
                 chunk_range = await in_thread(self._spool.keep, chunk)  # noqa: PLW2901
-            key = loose_key(chunk.header)
-            if new and (key in found or await self._store.get_loose(key) is not None):
-                raise ImportConflict(chunk.header.market, new[0].final_id)
             if new:
-                found[key] = chunk_range
+                found[await in_thread(loose_id, chunk)] = chunk_range
         return found
 
     async def _new_of(self, chunk: ArchiveChunk) -> list[DepthDiff]:
-        """Return the events of `chunk` that are in no stored chunk, of a segment or loose.
+        """Return the events of `chunk` that are in no stored chunk, with a book or without.
 
         The same event with another receive time is another recorder's, and counts as new. Raises
         `ImportConflict` if a stored loose event has the same update id and another payload.
         """
         market = chunk.header.market
         events = await in_thread(events_in, chunk)
-        known = await self._known(market, [event.final_id for event in events])
+        known = await self._known(market, {event.final_id for event in events})
         for event in events:
             if any(other.payload != event.payload for other in known.get(event.final_id, ())):
                 raise ImportConflict(market, event.final_id)
@@ -230,10 +233,26 @@ class NewLoose:
         in_segments = await _in_segments(self._store, market, {event.final_id for event in new})
         return [event for event in new if event not in in_segments.get(event.final_id, ())]
 
-    async def _known(self, market: str, ids: Sequence[int]) -> dict[int, list[DepthDiff]]:
-        """Return the stored loose events with these final `ids`, by final id."""
-        keys = await self._store.loose_keys(market, min(ids), max(ids))
-        return await _events_with(set(ids), map(self._store.get_loose, keys))
+    async def _known(self, market: str, ids: Set[int]) -> dict[int, list[DepthDiff]]:
+        """Return the archived loose events with these final `ids`, by final id."""
+        runs = [run for run in await self._runs.of(market) if run.is_archived]
+        return await _events_with(
+            ids,
+            [
+                self._store.get(run.id, run.stored.segment.snapshot_id)
+                for run in runs
+                if not ids.isdisjoint(run.ids)
+            ],
+        )
+
+
+def loose_id(chunk: ArchiveChunk) -> str:
+    """Return the id of the run without a book of the events in `chunk`: a digest of these."""
+    digest = hashlib.blake2b(b"loose", digest_size=_ID_BYTES)
+    for event in events_in(chunk):
+        digest.update(event.payload)
+        digest.update(event.received_ns.to_bytes(8, "little"))
+    return digest.hexdigest()
 
 
 async def is_in_segments(store: ChunkStore, chunk: ArchiveChunk) -> bool:

@@ -10,7 +10,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from orderbook_desktop.core.archive import minute_of
 from orderbook_desktop.storage.store.recording_store import SegmentStore, StoredChunk
-from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.segment_documents import StoredSegment
 
 # SecantusDB takes a time that grows with the square of the number of keys in a query.
 _KEYS_AT_MOST: Final = 50
@@ -120,8 +120,8 @@ class WaitingLoose:
 
     async def _read(self) -> None:
         began = self._now()
-        lists = await self._store.loose_lists(self._market, waiting=True)
-        self._ids = {update_id for loose_list in lists for update_id in loose_list.ids}
+        runs = await self._store.bookless(self._market, waiting=True)
+        self._ids = {update_id for run in runs for update_id in run.ids}
         read = self._now()
         self._until = read + max(_LISTS_STAY_S, (read - began) / _READING_AT_MOST)
 

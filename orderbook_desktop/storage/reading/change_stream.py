@@ -216,7 +216,7 @@ class RecordedSnapshots:
         """Return the newest recorded book.
 
         Raises `NotRecorded`, `RecordingUnreadable`, `NewerSchema`, and `UnknownSchema`,
-        `DamagedDocument` or `MalformedMessage` if a document is damaged.
+        `DamagedDocument`, `DamagedChunk` or `MalformedMessage` if a document is damaged.
         """
         from pymongo.errors import PyMongoError  # noqa: PLC0415 (see storage.store.database)
 

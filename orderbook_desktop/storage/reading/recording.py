@@ -16,23 +16,24 @@ from msgspec.structs import replace
 from orderbook_desktop.core.archive import (
     ChunkSlice,
     DecodedChunk,
-    decode_chunk,
-    encode_loose,
 )
 from orderbook_desktop.core.archive.verify import first_crossing
 from orderbook_desktop.core.checkpoint import BookImage, is_crossed
 from orderbook_desktop.core.errors import BugError, KnownError, MalformedMessage
-from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.time_text import time_text
 from orderbook_desktop.core.timeline import Cover, Gap, Timeline, timeline_of
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.ahead import WaitingLoose
-from orderbook_desktop.storage.reading.segment_reader import BEFORE_ALL, SegmentReader
+from orderbook_desktop.storage.reading.segment_reader import (
+    BEFORE_ALL,
+    SegmentReader,
+    read_bookless,
+)
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.owner import RecorderState, recorder_states
+from orderbook_desktop.storage.store.recorder_states import RecorderState, recorder_states
 from orderbook_desktop.storage.store.recording_store import DatabaseStore, RecordingStore, store_of
-from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.segment_documents import StoredSegment
 
 _log = logging.getLogger(__name__)
 
@@ -109,10 +110,11 @@ class Recording:
         self, reader: SegmentReader, start_id: int | None = None
     ) -> AsyncGenerator[DecodedChunk]:
         """Iterate over the chunks of a segment from the one at `start_id`, with their horizon."""
-        horizon = await self._horizon_of(reader)
         async with aclosing(reader.chunks(start_id)) as chunks:
             async for chunk in chunks:
-                yield replace(chunk, horizon=horizon)
+                is_earlier = chunk.header.schema_version == 1
+                horizon = await self._horizon_of(reader) if is_earlier else chunk.horizon
+                yield replace(chunk, horizon=horizon) if is_earlier else chunk
 
     async def _horizon_of(self, reader: SegmentReader) -> Horizon | None:
         """Return how deep the books of a segment are known, from the book that it begins with."""
@@ -150,20 +152,11 @@ class Recording:
                     yield part
 
     async def loose(self) -> AsyncGenerator[DecodedChunk]:
-        """Iterate over the loose events, archived ones first."""
-        archived = set[int]()
-        for key in await self._store.loose_keys(self.market):
-            chunk = await self._store.loose_chunk(key)
+        """Iterate over the loose events, run by run."""
+        for run in await self._store.bookless(self.market):
+            chunk = await read_bookless(self._store, run)
             if chunk is not None:
-                decoded = await asyncio.to_thread(decode_chunk, chunk)
-                archived.update(decoded.numbers.final_ids.tolist())
-                yield decoded
-        for waiting in await self._store.loose_lists(self.market, waiting=True):
-            # While events are being archived they are stored twice.
-            ids = [update_id for update_id in waiting.ids if update_id not in archived]
-            events = await self._store.events(self.market, ids)
-            if events:
-                yield await asyncio.to_thread(_loose_chunk, events)
+                yield chunk
 
     async def book_at(self, event_ms: int) -> BookImage:
         """Return the book after the last event up to `event_ms`. Raises `NotCovered`."""
@@ -260,10 +253,6 @@ def _check_uncrossed(chunk: DecodedChunk, begin: int, end: int) -> None:
         raise CrossedRecording(chunk.header.market, update_id, event_ms)
 
 
-def _loose_chunk(events: Sequence[DepthDiff]) -> DecodedChunk:
-    return decode_chunk(encode_loose(events))
-
-
 def _timeline(segments: list[StoredSegment]) -> Timeline:
     return timeline_of((stored.id, stored.segment) for stored in segments)
 
@@ -281,6 +270,22 @@ def _part(
         begin = max(begin, chunk.last_until(from_ms - 1) + 1)
     end = chunk.header.event_count if to_ms is None else chunk.last_until(to_ms - 1) + 1
     return begin, end
+
+
+async def count_repeated(store: RecordingStore, segments: Iterable[StoredSegment]) -> int:
+    """Return how many events two of a market's `segments` hold, as two recorders write them.
+
+    The archive holds each event once, so only raw events are in two segments. Raises PyMongo's
+    errors.
+    """
+    count, reached = 0, 0
+    known = [stored.segment for stored in segments if stored.segment.event_count]
+    for segment in sorted(known, key=lambda segment: (segment.snapshot_id, -segment.last_id)):
+        if segment.snapshot_id < reached:
+            last_id = min(reached, segment.last_id)
+            count += await store.count_raw(segment.market, segment.snapshot_id, last_id)
+        reached = max(reached, segment.last_id)
+    return count
 
 
 async def read_timeline(
@@ -388,7 +393,8 @@ async def summaries(database: Database) -> list[RecordingSummary]:
             market,
             await read_timeline(store, market, segments),
             len(segments),
-            sum(stored.segment.event_count for stored in segments),
+            sum(stored.segment.event_count for stored in segments)
+            - await count_repeated(store, segments),
             sum([await _bytes_of(store, stored) for stored in segments]),
             states.get(market, RecorderState.NONE),
             tuple(stored for stored in segments if stored.is_imported),

@@ -12,6 +12,7 @@ from orderbook_desktop.core.archive import (
     DecodedChunk,
     chunk_of,
     decode_chunk,
+    encode_loose,
     fitting_count,
     minute_of,
 )
@@ -22,6 +23,7 @@ from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import TimesSeen
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.ahead import ChunksAhead, WaitingLoose
+from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.checkpoints import book_key
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.raw_events import own_events
@@ -32,7 +34,7 @@ from orderbook_desktop.storage.store.recording_store import (
     StoredChunk,
     store_of,
 )
-from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.segment_documents import StoredSegment
 
 BEFORE_ALL: Final = -1
 # A chunk is a minute long, or a few minutes if the market is calm.
@@ -171,26 +173,38 @@ class SegmentReader:
         return before.to_event_ms < event_ms
 
     async def base_book(self) -> BookImage:
-        """Return the book of the segment's base checkpoint, with which the segment begins.
+        """Return the book with which the segment begins, if its first events are not archived.
 
         Raises what the store raises, `MissingEvents`, `DamagedDocument` and `MalformedMessage`.
         """
         segment = self._stored.segment
         if self._base is not None and self._base[0] == segment.snapshot_id:
             return self._base[1]
+        if not self._stored.has_base:
+            return await self._book_before(segment.snapshot_id)
         book = await self._store.book(book_key(self._stored.id, segment.snapshot_id))
         if book is None or book.segment_id != self._stored.id or book.is_base is not True:
             raise MissingEvents(segment.market, segment.snapshot_id, "the book it begins with")
         self._base = segment.snapshot_id, await asyncio.to_thread(book.unpack)
         return self._base[1]
 
+    async def _book_before(self, update_id: int) -> BookImage:
+        """Return the book of a segment that begins where a chunk of another segment ends."""
+        market = self._stored.segment.market
+        packed = await self._store.chunk_ending_at(market, update_id)
+        if packed is None:
+            raise MissingEvents(market, update_id, "the book it begins with")
+        book = await asyncio.to_thread(lambda: decode_chunk(packed.unpack()).final_book())
+        self._base = update_id, book
+        return book
+
     async def horizon(self) -> Horizon | None:
         """Return how deep the segment's books are known, by the book that it begins with.
 
-        No document says so. An answer of the exchange, which names no time, is known to its last
-        level. It is not known how deep a copy of another book is known, which has a time, nor what
-        the first book of a cut segment was: then this is None. Raises as `base_book` does, and
-        `DamagedChunk`.
+        An earlier version stored no horizon in its chunks. It stored an answer of the exchange,
+        known to its last level, without a time. It is not known how deep a copy of another book is
+        known, which has a time, nor what the first book of a cut segment was: then this is None.
+        Raises as `base_book` does, and `DamagedChunk`.
         """
         if self._stored.has_base:
             return (await self.base_book()).horizon
@@ -283,6 +297,22 @@ async def times_of(place: Database | RecordingStore, stored: StoredSegment) -> T
     return times or TimesSeen(stored.segment.first_event_ms)
 
 
+async def read_bookless(store: RecordingStore, run: BooklessRun) -> DecodedChunk | None:
+    """Return the events of a run without a book, also while it is archived; None if none is there.
+
+    Raises what the store raises, `DamagedChunk`, `DamagedDocument` and `MalformedMessage`.
+    """
+    segment = run.stored.segment
+    if not run.is_archived:
+        events = await store.events(segment.market, run.ids)
+        runs = await store.bookless(segment.market) if len(events) < len(run.ids) else ()
+        archived = next((now for now in runs if now.id == run.id and now.is_archived), None)
+        if archived is None:
+            return await asyncio.to_thread(_loose_chunk, events) if events else None
+    packed = await store.chunk(run.id, segment.snapshot_id)
+    return None if packed is None else await asyncio.to_thread(_unpacked, packed)
+
+
 class _Reading:
     """How far a reader has come.
 
@@ -308,6 +338,14 @@ def _to_last_levels(book: BookImage) -> Horizon:
         int(levels.prices[-1]) if len(levels.prices) else None for levels in (book.bids, book.asks)
     )
     return Horizon(known_from, known_to, book.scale.price)
+
+
+def _loose_chunk(events: Sequence[DepthDiff]) -> DecodedChunk:
+    return decode_chunk(encode_loose(events))
+
+
+def _unpacked(packed: StoredChunk) -> DecodedChunk:
+    return decode_chunk(packed.unpack())
 
 
 def _opened(packed: StoredChunk, start_id: int) -> DecodedChunk:

@@ -15,9 +15,12 @@ from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.streams import Stream
+from orderbook_desktop.storage.store.bookless import BooklessRuns
+from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.event_writer import EventWriter, Insert, Outcome
-from orderbook_desktop.storage.store.loose_events import LooseEvents, archived_ids, stored_ids
+from orderbook_desktop.storage.store.event_documents import Insert
+from orderbook_desktop.storage.store.event_writer import EventWriter, Outcome
+from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.segments import has_segment
 
 _log = logging.getLogger(__name__)
@@ -79,17 +82,17 @@ class EventLog:
 
     async def _lost_of(self, market: str, ids: Collection[int]) -> set[int]:
         """Return which of the final ids `ids` are neither stored nor archived."""
-        lost = set(ids) - await stored_ids(self._database, market, ids)
+        lost = set(ids) - await RawEvents(self._database, market).stored(ids)
         if not lost:
             return lost
         try:
-            lost -= await archived_ids(self._database, market, lost)
-            lists = await LooseEvents(self._database).lists(market)
+            lost -= await ChunkStore(self._database).archived_ids(market, lost)
+            runs = await BooklessRuns(self._database).of(market)
         except KnownError as error:
             # Recording has to go on; `verify` names both the damage and the loss.
             _log.error("%s: what the database has lost can't be written again: %s", market, error)
             return set()
-        return lost.difference(*(loose.ids for loose in lists if loose.archived))
+        return lost.difference(*(run.ids for run in runs if run.is_archived))
 
     def forget(self, stream: Stream) -> None:
         """Don't write again what was written of `stream`: its recording was deleted."""

@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.storage.recorder.pending import Close, LedgerEntry, Loose, Open, OpenSegment
+from orderbook_desktop.storage.store.bookless import BooklessRuns
 from orderbook_desktop.storage.store.checkpoints import Checkpoints
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.loose_events import LooseEvents, stored_ids
+from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.segments import read_segment
 
 _log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class LatestEntries:
         self._end = end
         self._now = now
         self._books = Checkpoints(database)
-        self._loose = LooseEvents(database)
+        self._bookless = BooklessRuns(database)
         self._entries: deque[tuple[float, Open | Close | Loose]] = deque()
         self._bytes = 0
         self._begun_markets: set[str] = set()
@@ -99,7 +100,7 @@ class LatestEntries:
         for entry in entries:
             if isinstance(entry, Close):
                 await self._restore_end(entry.segment)
-        await self._restore_lists([entry for entry in entries if isinstance(entry, Loose)])
+        await self._restore_bookless([entry for entry in entries if isinstance(entry, Loose)])
         self._restored_at = interruptions
 
     async def _restore_begin(self, entry: Open) -> None:
@@ -125,16 +126,17 @@ class LatestEntries:
             _log_loss(segment)
             await self._end(segment)
 
-    async def _restore_lists(self, lists: Sequence[Loose]) -> None:
-        stored = await self._loose.stored([entry.id for entry in lists]) if lists else set()
-        for entry in lists:
-            # Retention may have removed a list with its events.
-            ids = await self._stored_ids(entry) if entry.id not in stored else ()
-            if ids:
-                await self._loose.list_up(entry.stream.market, ids, entry.id)
-
-    async def _stored_ids(self, entry: Loose) -> Collection[int]:
-        return await stored_ids(self._database, entry.stream.market, entry.ids)
+    async def _restore_bookless(self, runs: Sequence[Loose]) -> None:
+        stored = await self._bookless.stored([entry.id for entry in runs]) if runs else set()
+        for entry in runs:
+            if entry.id in stored:
+                continue
+            # Retention may have removed a run with its events.
+            market, ids = entry.stream.market, {event.final_id for event in entry.events}
+            left = await RawEvents(self._database, market).stored(ids)
+            events = [event for event in entry.events if event.final_id in left]
+            if events:
+                await self._bookless.put(market, events, entry.id)
 
 
 def _log_loss(segment: OpenSegment) -> None:

@@ -29,10 +29,10 @@ from orderbook_desktop.storage.recorder.pending import (
     storable,
 )
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
+from orderbook_desktop.storage.store.bookless import BooklessRuns
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, NewBook
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import settle_imports
-from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.running_segments import RunningSegments
 from orderbook_desktop.system.tasks import set_within
 
@@ -90,7 +90,7 @@ class Ledger:
         self._watch = CrashWatch(database, now)
         self._segments = RunningSegments(database)
         self._books = Checkpoints(database)
-        self._loose = LooseEvents(database)
+        self._bookless = BooklessRuns(database)
         self._latest = LatestEntries(database, self._begin, self._store_end, now)
         # Imports whose journal is damaged.
         self._unsettled: set[str] = set()
@@ -203,8 +203,8 @@ class Ledger:
                     await self._store(ended)
                 for segment in ended:
                     self._open.pop(segment.id, None)
-            case Loose(stream, ids, key):
-                await self._loose.list_up(stream.market, ids, key)
+            case Loose(stream, events, key):
+                await self._bookless.put(stream.market, events, key)
 
     async def _begin(self, entry: Open) -> None:
         """Store a segment, and the book that it begins with."""

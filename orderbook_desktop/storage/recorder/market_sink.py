@@ -30,7 +30,8 @@ from orderbook_desktop.storage.recorder.pending import (
     storable,
 )
 from orderbook_desktop.storage.store.checkpoints import NewBook
-from orderbook_desktop.storage.store.event_writer import Insert
+from orderbook_desktop.storage.store.event_documents import Insert
+from orderbook_desktop.storage.store.segment_documents import StoredIds
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class MarketSink:
 
     If the queue is full it drops events, but never silently: the segment ends with the cause
     OVERFLOW, and a new segment, with its own book, begins when there is room. A segment has only
-    events that were queued here. Queued events that no segment takes are listed as loose.
+    events that were queued here. Queued events that no segment takes make runs without a book.
     """
 
     def __init__(
@@ -81,10 +82,10 @@ class MarketSink:
         self._pending = pending
         self._now_ns = now_ns
         self._segment: OpenSegment | None = None
-        # Events that the feed has not applied yet, by final id: whether they were queued here.
-        self._undecided: dict[int, bool] = {}
-        # Final ids of queued events that no segment will take.
-        self._loose: list[int] = []
+        # Events that the feed has not applied yet, by final id; None for those not queued here.
+        self._undecided: dict[int, StoredIds | None] = {}
+        # Queued events that no segment will take.
+        self._loose: list[StoredIds] = []
         # The last update id of the segment, or of the last one that ended.
         self._last_id = 0
         self._doubt: _Doubt | None = None
@@ -116,7 +117,7 @@ class MarketSink:
         if len(self._undecided) >= _UNDECIDED_AT_MOST:
             self._set_aside(islice(self._undecided, len(self._undecided) - _WAITING_AT_MOST))
             self._list_loose()
-        self._undecided[event.final_id] = not self.overflowing
+        self._undecided[event.final_id] = None if self.overflowing else StoredIds.of(event)
         if self._doubt is not None and not self.overflowing:
             self._doubt.is_followed |= event.final_id > self._doubt.last_id
 
@@ -138,14 +139,16 @@ class MarketSink:
     def applied(self, diff: DepthDiff, book: Book) -> None:
         """Extend the segment, and store a checkpoint if one is due (see `RecordingSink`)."""
         is_latest = diff is self._latest
-        queued = self._undecided.pop(diff.final_id, None)
+        is_known = diff.final_id in self._undecided
+        event = self._undecided.pop(diff.final_id, None)
+        queued = event is not None if is_known else None
         if is_latest:
             # Waiting events are applied in the order of their ids, not in that of their arrival:
             # those below this one have been applied, or never will be.
             self._set_aside(final_id for final_id in self._undecided if final_id < diff.final_id)
         if not self._extends(diff, queued, book):
-            if queued:
-                self._loose.append(diff.final_id)
+            if event is not None:
+                self._loose.append(event)
         elif self._segment is not None:
             self._extend(self._segment, diff, book)
         if is_latest:
@@ -208,7 +211,7 @@ class MarketSink:
     def _has_newer(self) -> bool:
         """Whether events newer than the segment were queued here."""
         undecided = self._undecided.items()
-        return any(queued and final_id > self._last_id for final_id, queued in undecided)
+        return any(event and final_id > self._last_id for final_id, event in undecided)
 
     def _decide(self, *, is_gap: bool) -> None:
         """Settle the doubt about the last end, now that the next book shows if it `is_gap`."""
@@ -238,8 +241,9 @@ class MarketSink:
     def _set_aside(self, final_ids: Iterable[int]) -> None:
         """Treat these undecided events as loose, if they were queued."""
         for final_id in list(final_ids):
-            if self._undecided.pop(final_id):
-                self._loose.append(final_id)
+            event = self._undecided.pop(final_id)
+            if event is not None:
+                self._loose.append(event)
 
     def _list_loose(self) -> None:
         loose, self._loose = self._loose, []

@@ -15,13 +15,14 @@ from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.core.units import INT64_MAX, Scale
 from orderbook_desktop.storage.store.checkpoints import NewBook
-from orderbook_desktop.storage.store.event_writer import Insert
+from orderbook_desktop.storage.store.event_documents import Insert
 from orderbook_desktop.storage.store.running_segments import RecordedSegment
+from orderbook_desktop.storage.store.segment_documents import StoredIds
 
 # The memory of an operation, besides payloads and books.
 _OPERATION_BYTES: Final = 500
 _LONGEST_DETAIL: Final = 500
-_BYTES_AN_ID: Final = 40
+_BYTES_AN_ID: Final = 160
 
 
 class OpenSegment:
@@ -115,10 +116,10 @@ class Close(Struct, frozen=True, eq=False):
 
 
 class Loose(Struct, frozen=True, eq=False):
-    """List the events with the final ids `ids`, which were written before, of `stream` as loose."""
+    """Store a run without a book of `stream`: of `events`, which were written before."""
 
     stream: Stream
-    ids: tuple[int, ...]
+    events: tuple[StoredIds, ...]
     id: str = field(default_factory=lambda: secrets.token_hex(12))
 
 
@@ -246,5 +247,5 @@ def _weight(operation: Operation) -> int:
     if isinstance(operation, Open | Checkpoint):
         return _OPERATION_BYTES + operation.base.weight
     if isinstance(operation, Loose):
-        return _OPERATION_BYTES + _BYTES_AN_ID * len(operation.ids)
+        return _OPERATION_BYTES + _BYTES_AN_ID * len(operation.events)
     return _OPERATION_BYTES // 2

@@ -27,7 +27,8 @@ from orderbook_desktop.storage.recorder.pending import (
     stream_of,
 )
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.event_writer import Insert, Outcome, UnstorableAmong
+from orderbook_desktop.storage.store.event_documents import Insert
+from orderbook_desktop.storage.store.event_writer import Outcome, UnstorableAmong
 from orderbook_desktop.system.tasks import set_within
 
 _log = logging.getLogger(__name__)
@@ -64,8 +65,8 @@ class Recorder:
     `await start()`, take a `sink(market)` for each feed, and `await close()` at the end. An event
     after a pause is written at once; events in quick succession are written together (see
     `RecorderTimes`). The recorder, not the driver, repeats failed writes until they are
-    acknowledged. That is harmless, since (market, u) is unique. `counts` holds what it counts, by
-    stream.
+    acknowledged. That is harmless, since an event's `_id` is made of market and id. `counts` holds
+    what it counts, by stream.
     """
 
     def __init__(

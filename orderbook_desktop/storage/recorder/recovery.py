@@ -9,13 +9,13 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
+from orderbook_desktop.core.segments import GapCause, Segment
+from orderbook_desktop.storage.store.bookless import BooklessRuns
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.packing import DamagedDocument
-from orderbook_desktop.storage.store.raw_events import RawEvents, StoredIds, own_events
+from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
 from orderbook_desktop.storage.store.running_segments import RunningSegment, RunningSegments
-from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.segment_documents import StoredIds, StoredSegment
 
 _log = logging.getLogger(__name__)
 
@@ -88,20 +88,7 @@ class CrashWatch:
 
     async def _measured(self, stored: StoredSegment) -> tuple[Segment, int | None]:
         """Return a segment with all of its events, and how far their times go back, if known."""
-        segment = stored.segment
-        own = await self._own_events(segment)
-        if not own:
-            return segment, stored.back_ms
-        last_ms, back_ms = _times(stored, own)
-        measured = replace(
-            segment,
-            first_id=segment.first_id if segment.event_count else own[0].first_id,
-            first_event_ms=segment.first_event_ms or own[0].event_ms,
-            last_id=own[-1].final_id,
-            last_event_ms=last_ms,
-            event_count=segment.event_count + len(own),
-        )
-        return measured, back_ms
+        return stored.extended(await self._own_events(stored.segment))
 
     async def _own_events(self, segment: Segment) -> Sequence[StoredIds]:
         """Return the stored events of a segment that come after its last stored end."""
@@ -112,20 +99,9 @@ class CrashWatch:
     async def _loose(self, market: str) -> set[int]:
         """Return the ids of the events that another recorder listed as loose."""
         try:
-            lists = await LooseEvents(self._database).lists(market, waiting=True)
+            runs = await BooklessRuns(self._database).of(market, waiting=True)
         except DamagedDocument as error:
             # A damaged old recording must not prevent a new one.
             _log.error("%s: %s", market, error)
             return set()
-        return {update_id for loose_list in lists for update_id in loose_list.ids}
-
-
-def _times(stored: StoredSegment, own: Sequence[StoredIds]) -> tuple[int, int | None]:
-    """Return the latest time of a segment that continues with `own`, and its `back_ms` if known."""
-    if stored.back_ms is None:
-        # An earlier version stored only the last event's time.
-        return own[-1].event_ms, None
-    times = TimesSeen(stored.segment.last_event_ms, stored.back_ms)
-    for event in own:
-        times = times.and_then(event.event_ms)
-    return times.latest_ms, times.back_ms
+        return {update_id for run in runs for update_id in run.ids}

@@ -25,9 +25,7 @@ from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.cuts import (
     ChainLink,
     CutSegment,
-    CuttableLoose,
     SegmentCutter,
-    cuttable_loose,
     cuttable_segments,
 )
 from orderbook_desktop.storage.store.database import Database
@@ -37,7 +35,7 @@ from orderbook_desktop.storage.store.import_journal import (
     settle_imports,
 )
 from orderbook_desktop.storage.store.packing import pack_chunk
-from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.segment_documents import StoredSegment
 
 REMOVED: Final = "What followed was removed on request."
 _CHUNKS_A_CUT: Final = 100
@@ -93,22 +91,24 @@ class Part(Struct, frozen=True):
 
 
 class Removal(Struct, frozen=True):
-    """What a request removes: parts of segments, and loose chunks."""
+    """What a request removes: parts of segments, and whole runs without a book."""
 
     parts: Sequence[Part]
-    loose: Sequence[CuttableLoose]
 
     @property
     def events(self) -> int:
-        """How many events go, loose ones included."""
-        in_parts = sum(link.events for part in self.parts for link in part.gone)
-        return in_parts + sum(loose.events for loose in self.loose)
+        """How many events go, those without a book included."""
+        return sum(link.events for part in self.parts for link in part.gone)
+
+    @property
+    def with_book(self) -> int:
+        """How many of the parts are of segments with a book."""
+        return sum(part.segment.stored.has_book for part in self.parts)
 
     @property
     def span_ms(self) -> tuple[int, int] | None:
         """The first and the last time of what goes; None if nothing does."""
         times = [(link.from_ms, link.to_ms) for part in self.parts for link in part.gone]
-        times += [(loose.from_ms, loose.to_ms) for loose in self.loose]
         if not times:
             return None
         return min(begin for begin, _ in times), max(end for _, end in times)
@@ -124,6 +124,9 @@ async def find_removal(database: Database, span: Span) -> Removal:
             continue
         reaches_ms = stored.segment.last_event_ms
         is_met = span.meets(stored.segment.first_event_ms, reaches_ms)
+        if not stored.has_book and not (segment.is_settled and _is_within(span, stored)):
+            # It can only be removed as a whole.
+            continue
         if not segment.is_settled:
             if is_met or (stored.running and span.to_ms is None):
                 raise StillRecorded(span.market)
@@ -132,24 +135,14 @@ async def find_removal(database: Database, span: Span) -> Removal:
         met = [at for at, link in enumerate(links) if span.meets(link.from_ms, link.to_ms)]
         if met or (is_met and not links):
             parts.append(Part(segment, links, met[0] if met else 0, met[-1] + 1 if met else 0))
-    loose = [] if span.import_id else await cuttable_loose(database)
-    return Removal(
-        parts,
-        [
-            chunk
-            for chunk in loose
-            if chunk.market == span.market
-            and (
-                span.is_all or (span.meets(chunk.from_ms, chunk.to_ms) and _is_within(span, chunk))
-            )
-        ],
-    )
+    return Removal(parts)
 
 
-def _is_within(span: Span, loose: CuttableLoose) -> bool:
-    """Whether a loose chunk lies in the span entirely: it can only be removed as a whole."""
-    begins = span.from_ms is None or loose.from_ms >= span.from_ms
-    return begins and (span.to_ms is None or loose.to_ms < span.to_ms)
+def _is_within(span: Span, stored: StoredSegment) -> bool:
+    """Whether a segment lies in the span entirely."""
+    segment = stored.segment
+    begins = span.from_ms is None or segment.first_event_ms >= span.from_ms
+    return begins and (span.to_ms is None or segment.last_event_ms < span.to_ms)
 
 
 async def remove(database: Database, span: Span) -> Removal:
@@ -159,8 +152,6 @@ async def remove(database: Database, span: Span) -> Removal:
     standing = await _Standing.of(database, span.market)
     for part in removal.parts:
         await _remove_part(database, part, standing)
-    for loose in removal.loose:
-        await loose.cut(lambda _: True)
     return removal
 
 
@@ -179,9 +170,12 @@ class _Standing:
     async def of(cls, database: Database, market: str) -> Self:
         """Read the segments of `market`. Raises PyMongo's errors."""
         found = await cuttable_segments(database)
-        return cls(
-            database, (segment for segment in found if segment.stored.segment.market == market)
+        mine = (
+            segment
+            for segment in found
+            if segment.stored.segment.market == market and segment.stored.has_book
         )
+        return cls(database, mine)
 
     async def look_again(self, *keys: str) -> None:
         """Read these segments again: they were changed. Raises PyMongo's errors."""
@@ -209,7 +203,7 @@ def _end_of(segment: CutSegment) -> tuple[int, str]:
 async def _remove_part(database: Database, part: Part, standing: _Standing) -> None:
     segment, cutter = part.segment, SegmentCutter(database)
     key = segment.stored.id
-    if part.begin == 0:
+    if part.begin == 0 and segment.stored.has_book:
         await _name_cause(cutter, segment.stored, standing)
     if part.begin == 0 and part.end == len(part.links):
         for now in await cuttable_segments(database, key):
@@ -277,7 +271,7 @@ async def _write_rest(database: Database, part: Part) -> str:
     store, journal = ChunkStore(database), ImportJournal(database)
     try:
         await journal.begin([segment.market])
-        await journal.plan([key], [])
+        await journal.plan([key])
         size = 0
         for link in rest:
             chunk = await store.get(stored.id, link.start_id)

@@ -23,11 +23,9 @@ from orderbook_desktop.core.disk import RecordingSize, Retention, bytes_text
 from orderbook_desktop.storage.store.cuts import (
     ChainLink,
     CutSegment,
-    CuttableLoose,
     Removed,
     SegmentCutter,
     Wanted,
-    cuttable_loose,
     cuttable_segments,
 )
 from orderbook_desktop.storage.store.database import Database
@@ -74,9 +72,6 @@ class CuttableSegment:
         )
 
 
-Cuttable = CuttableSegment | CuttableLoose
-
-
 class Pruner:
     """Removes events from `database` according to a `Retention`.
 
@@ -110,7 +105,7 @@ class Pruner:
         # The earlier of both: a wrong clock must not make everything old, nor may a future event.
         horizon_ms = retention.horizon_ms(min(now_ms, newest_ms))
         if horizon_ms is not None:
-            await self._prune_by_age(await self._cuttable(segments), horizon_ms, removed)
+            await self._prune_by_age(self._cuttable(segments), horizon_ms, removed)
         self.problem = await self._prune_by_size(retention, measure, working_bytes, removed)
         await self._sweep_witnesses(removed.markets)
         if removed.events:
@@ -121,7 +116,7 @@ class Pruner:
         return removed.events
 
     async def _prune_by_age(
-        self, cuttable: Iterable[Cuttable], horizon_ms: int, removed: _Total
+        self, cuttable: Iterable[CuttableSegment], horizon_ms: int, removed: _Total
     ) -> None:
         for part in cuttable:
             while part.ages and part.from_ms < horizon_ms:
@@ -141,12 +136,14 @@ class Pruner:
         lasting = (await measure()).lasting_bytes
         before = removed.bytes
         if lasting > room:
-            cuttable = await self._cuttable(await cuttable_segments(self._database))
+            cuttable = self._cuttable(await cuttable_segments(self._database))
             await self._cut_oldest(cuttable, lasting - room, removed)
         left = lasting - (removed.bytes - before)
         return _excess(left, working_bytes, limit, room)
 
-    async def _cut_oldest(self, cuttable: Iterable[Cuttable], excess: int, removed: _Total) -> None:
+    async def _cut_oldest(
+        self, cuttable: Iterable[CuttableSegment], excess: int, removed: _Total
+    ) -> None:
         queue = [(part.from_ms, number, part) for number, part in enumerate(cuttable)]
         heapq.heapify(queue)
         goal = removed.bytes + excess
@@ -159,22 +156,35 @@ class Pruner:
                 heapq.heappush(queue, (part.from_ms, number, part))
             await asyncio.sleep(self._pause_s)
 
-    async def _cuttable(self, segments: list[CutSegment]) -> list[Cuttable]:
+    def _cuttable(self, segments: list[CutSegment]) -> list[CuttableSegment]:
         def ends(segment: CutSegment) -> tuple[int, int]:
             return segment.stored.segment.last_event_ms, segment.stored.segment.last_id
 
-        newest = max(segments, key=ends)
-        cuttable: list[Cuttable] = [
-            CuttableSegment(self._cutter, segment, is_newest=segment is newest)
+        with_book = [segment for segment in segments if segment.stored.has_book]
+        newest = max(with_book, key=ends, default=None)
+        # A segment whose front has moved there needs the book at the end of this one.
+        needed = {
+            (one.stored.segment.market, one.stored.archived_id)
+            for one in with_book
+            if one.stored.archived_id == one.stored.segment.snapshot_id
+        }
+        return [
+            CuttableSegment(
+                self._cutter,
+                segment,
+                is_newest=segment is newest
+                or (segment.stored.segment.market, segment.stored.segment.last_id) in needed,
+            )
             for segment in segments
         ]
-        return [*cuttable, *await cuttable_loose(self._database)]
 
     async def _sweep_witnesses(self, markets: set[str]) -> None:
         """Remove the witnesses older than the recording: of `markets`, or the first time of all."""
         witnesses = Witnesses(self._database)
         first: dict[str, int] = {}
         for segment in await cuttable_segments(self._database):
+            if not segment.stored.has_book:
+                continue
             market, front = segment.stored.segment.market, segment.stored.segment.snapshot_id
             first[market] = min(front, first.get(market, front))
         for market, front in first.items():

@@ -8,7 +8,7 @@ implement, too. What writes a recording uses these, each of which is about one t
     Checkpoints       books inside segments
     ArchiveLease      who archives a segment, and how far its archive has come
     ChunkStore        the chunks of the archive
-    LooseEvents       lists of events that belong to no segment
+    BooklessRuns      runs of events that no book reaches
     SegmentCutter     the removal of a segment's oldest chunks
     Witnesses         books that the exchange gave meanwhile
     ImportJournal     the segments of an import, all or none

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -11,24 +10,30 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from orderbook_desktop.core.archive import ArchiveChunk, decode_chunk
 from orderbook_desktop.core.book import Book
-from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of
-from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.events import DepthSnapshot, answered, decode_snapshot
+from orderbook_desktop.core.checkpoint import BookImage, encode_image, image_of, snapshot_of
+from orderbook_desktop.core.event_times import in_ms
+from orderbook_desktop.core.events import DepthSnapshot, decode_snapshot
+from orderbook_desktop.core.horizon import Horizon
+from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.horizons import horizon_document, horizon_of
 from orderbook_desktop.storage.store.owner import is_gone
 from orderbook_desktop.storage.store.packing import DamagedDocument, pack, unpack
 from orderbook_desktop.storage.store.schema import CHECKPOINTS, SEGMENTS, Document
-from orderbook_desktop.storage.store.segments import check_kinds, damaged_segment, is_whole
+from orderbook_desktop.storage.store.sealing import SEAL, is_sealed, sealed
+from orderbook_desktop.storage.store.segment_documents import check_kinds, damaged_segment, is_whole
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection
 
-_log = logging.getLogger(__name__)
-
 _BYTES_A_LEVEL: Final = 16
 _FIELDS: Final = frozenset(
-    {"_id", "segment", "market", "update_id", "event_ms", "base", "payload", "new"}
+    {
+        *("_id", "segment", "market", "update_id", "time", "received_ns", "horizon", "base"),
+        *("payload", "new", SEAL),
+    }
 )
 
 
@@ -50,7 +55,7 @@ class StoredBook(Struct, frozen=True):
 
 
 class RunningBook(Struct, frozen=True):
-    """A book inside a running segment, with the horizon of the book that the segment begins with.
+    """A book inside a running segment.
 
     `unpack` returns the book, and raises `DamagedDocument` and `MalformedMessage`. It is slow, so
     call it in a thread.
@@ -65,13 +70,15 @@ class NewBook(Struct, frozen=True, eq=False):
 
     update_id: int
     event_ms: int
+    received_ns: int
+    horizon: Horizon | None
     content: BookImage | bytes
 
     @classmethod
     def of(cls, book: DepthSnapshot | BookImage) -> NewBook:
         """Take from `book` what is written, without what was decoded from it."""
         content = book if isinstance(book, BookImage) else book.payload
-        return cls(book.last_update_id, book.event_ms, content)
+        return cls(book.last_update_id, book.event_ms, book.received_ns, book.horizon, content)
 
     @property
     def weight(self) -> int:
@@ -145,28 +152,37 @@ class Checkpoints:
         """
         key = book_key(segment_id, book.update_id)
         document = {
+            "_id": key,
             "segment": segment_id,
             "market": market,
             "update_id": book.update_id,
-            "event_ms": book.event_ms,
+            "time": book.event_ms,
+            "received_ns": book.received_ns,
+            "horizon": horizon_document(book.horizon),
             "base": is_base,
+            "new": is_base,
             "payload": await asyncio.to_thread(_packed, book.content),
         }
-        if is_base:
-            document["new"] = True
+        document = await asyncio.to_thread(sealed, document)
         await self._books.replace_one({"_id": key}, document, upsert=True)
         return key
 
     async def settle(self, segment_id: str, book: NewBook) -> None:
         """Note that the segment that begins with `book` is stored: now both must be there."""
         key = book_key(segment_id, book.update_id)
-        await self._books.update_one({"_id": key}, {"$unset": {"new": ""}})
+        document = await self._books.find_one({"_id": key, "new": True})
+        if document is None or not await asyncio.to_thread(is_sealed, document):
+            # It is settled, or damaged; `verify` reports that.
+            return
+        settled = await asyncio.to_thread(sealed, document | {"new": False})
+        changes = {"new": False, SEAL: settled[SEAL]}
+        await self._books.update_one({"_id": key, SEAL: document[SEAL]}, {"$set": changes})
 
     async def is_settled(self, segment_id: str, book: NewBook) -> bool:
         """Return whether the book that a segment begins with is stored, and was settled."""
         key = book_key(segment_id, book.update_id)
         found = await self._books.find_one({"_id": key}, {"new": 1})
-        return found is not None and "new" not in found
+        return found is not None and found.get("new") is False
 
     async def drop_one(self, key: str) -> None:
         """Delete the book with that key."""
@@ -194,7 +210,7 @@ def _stored_book(document: Document) -> StoredBook:
 async def newest_running(database: Database, market: str) -> RunningBook | None:
     """Return the newest book of a running segment of `market`; None if no process records it.
 
-    Raises PyMongo's errors, and `DamagedDocument`.
+    Raises PyMongo's errors, `DamagedDocument` and `DamagedChunk`.
     """
     found = database.collection(SEGMENTS).find({"end_cause": None, "market": market})
     running = [
@@ -205,17 +221,24 @@ async def newest_running(database: Database, market: str) -> RunningBook | None:
     for segment in sorted(running, reverse=True):
         for update_id in reversed(await books.ids(segment.id, with_base=True)):
             if update_id < segment.archived_id:
-                # The recorder was taken for dead: the events after this book are archived.
+                # The events after this book are archived: another segment led, or the recorder
+                # was taken for dead.
                 break
             key = {"_id": book_key(segment.id, update_id)}
             newest = await database.collection(CHECKPOINTS).find_one(key)
             # The recorder may just have replaced it by a newer book.
             if newest is not None:
-                # It is gone after a cut.
-                base_key = {"_id": book_key(segment.id, segment.base_id)}
-                base = await database.collection(CHECKPOINTS).find_one(base_key)
-                return RunningBook(update_id, partial(_running, market, newest, base))
+                return RunningBook(update_id, partial(_running, market, newest))
+    store = ChunkStore(database)
+    for segment in sorted(running, reverse=True):
+        chunk = await store.ending_in(market, segment.archived_id)
+        if chunk is not None:
+            return RunningBook(segment.archived_id, partial(_book_after, chunk))
     return None
+
+
+def _book_after(chunk: ArchiveChunk) -> DepthSnapshot:
+    return snapshot_of(decode_chunk(chunk).final_book())
 
 
 class _Reach(NamedTuple):
@@ -225,15 +248,13 @@ class _Reach(NamedTuple):
     last_id: int
     id: str
     archived_id: int
-    base_id: int
 
 
 def _reach_of(document: Document) -> _Reach:
     try:
-        check_kinds(document, ("_id",), ("last_event_ms", "last_id", "archived_id", "snapshot_id"))
-        last_ms, last_id = document["last_event_ms"], document["last_id"]
-        archived_id, base_id = document.get("archived_id", 0), document["snapshot_id"]
-        return _Reach(last_ms, last_id, document["_id"], archived_id, base_id)
+        check_kinds(document, ("_id", "last_time", "last_id", "archived_id"))
+        last_ms, last_id = document["last_time"], document["last_id"]
+        return _Reach(last_ms, last_id, document["_id"], document["archived_id"])
     except (KeyError, TypeError, ValueError) as error:
         raise damaged_segment(document, error) from error
 
@@ -242,39 +263,30 @@ def _packed(book: BookImage | bytes) -> bytes:
     return pack(encode_image(book) if isinstance(book, BookImage) else book)
 
 
-def _running(market: str, newest: Document, base: Document | None) -> DepthSnapshot:
-    snapshot = _snapshot(market, newest)
+def _running(market: str, document: Document) -> DepthSnapshot:
+    if document.get("market") != market:
+        raise DamagedDocument("a checkpoint is of another market than its segment")
+    return _snapshot(document)
+
+
+def _snapshot(document: Document) -> DepthSnapshot:
+    """Return a stored book. Raises `DamagedDocument` and `MalformedMessage`."""
+    if not is_sealed(document):
+        raise DamagedDocument("the checksum of a checkpoint does not match")
     try:
-        horizon = None if base is None else _snapshot(market, base).horizon
-    except (DamagedDocument, MalformedMessage) as error:
-        # `verify` reports the damage. The newest book can be shown all the same.
-        _log.warning("%s: it is not known how deep its book is known: %s", market, error)
-        horizon = None
+        # An earlier version stored the time that was sent, in the unit that was sent.
+        event_ms, horizon = in_ms(int(document["time"])), horizon_of(document["horizon"])
+        market, received_ns = document["market"], int(document["received_ns"])
+        snapshot = decode_snapshot(unpack(document["payload"]), market, event_ms, received_ns)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedDocument(f"checkpoint: {type(error).__name__} {error}") from error
+    if snapshot.last_update_id != document.get("update_id"):
+        raise DamagedDocument("the update id of a checkpoint is not that of its book")
     return msgspec.structs.replace(snapshot, horizon=horizon)
 
 
-def _snapshot(market: str, document: Document) -> DepthSnapshot:
-    """Return a stored book; raises `DamagedDocument` and `MalformedMessage`.
-
-    Its document does not say how deep it is known. A segment that begins with an answer of the
-    exchange, which names no time, begins with a book known to its last level. A copy of a running
-    book has a time: its last levels may be single levels beyond the horizon.
-    """
-    try:
-        event_ms = int(document["event_ms"])
-        snapshot = decode_snapshot(unpack(document["payload"]), market, event_ms)
-        return answered(snapshot) if document.get("base") is True and not event_ms else snapshot
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedDocument(f"checkpoint: {type(error).__name__} {error}") from error
-
-
 def _unpacked(document: Document) -> BookImage:
-    market, update_id = document.get("market"), document.get("update_id")
-    if not isinstance(market, str):
-        raise DamagedDocument("checkpoint: its market is no text")
-    snapshot = _snapshot(market, document)
-    if snapshot.last_update_id != update_id:
-        raise DamagedDocument("the update id of a checkpoint is not that of its book")
+    snapshot = _snapshot(document)
     book = Book()
     book.load(snapshot)
-    return image_of(book, market)
+    return image_of(book, snapshot.market)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import zlib
+import asyncio
 from collections.abc import Collection, Iterable, Sequence
-from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final
 
-from orderbook_desktop.core.archive import ArchiveChunk, ChunkHeader, DamagedChunk
+from orderbook_desktop.core.archive import ArchiveChunk, DamagedChunk, decode_chunk
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import (
+    CHECKSUM_BYTES,
     CHUNK_FIELDS,
     PackedChunk,
     chunk_document,
+    chunk_key,
     chunk_of,
 )
-from orderbook_desktop.storage.store.schema import DEPTH_CHUNKS, LOOSE_EVENTS, Document
-from orderbook_desktop.storage.store.segments import archived_ranges, is_whole
+from orderbook_desktop.storage.store.schema import DEPTH_CHUNKS, Document
+from orderbook_desktop.storage.store.sealing import SEAL, is_sealed, sealed
+from orderbook_desktop.storage.store.segment_documents import is_whole
+from orderbook_desktop.storage.store.segments import archived_ranges
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection
@@ -48,16 +51,6 @@ class ChunkNotKept(DatabaseError):
         )
 
 
-def chunk_key(segment_id: str, start_id: int) -> str:
-    """Return the `_id` of the segment's chunk that starts with the book at `start_id`."""
-    return f"{segment_id}:{start_id}"
-
-
-def loose_key(header: ChunkHeader) -> str:
-    """Return the `_id` of a loose chunk with this header; `put_loose` adds a number if needed."""
-    return f"{header.market}:loose:{header.coverage.first_id}:{header.coverage.last_id}"
-
-
 class ChunkStore:
     """Writes and reads chunks. All methods also raise PyMongo's errors."""
 
@@ -68,18 +61,19 @@ class ChunkStore:
     def _chunks(self) -> AsyncIOMotorCollection[Document]:
         return self._database.collection(DEPTH_CHUNKS)
 
-    async def put(self, segment_id: str, chunk: PackedChunk, epoch: int = 0) -> int:
+    async def put(
+        self, segment_id: str, chunk: PackedChunk, epoch: int = 0, after_id: int = 0
+    ) -> int:
         """Write `chunk`, read it back and compare it; return its size in bytes.
 
-        It overwrites a leftover chunk with the same key, unless that was written under a higher
-        `epoch`. Raises `ChunkFenced` and `ChunkNotKept`.
+        A chunk without a book comes after the update id `after_id` of its segment. It overwrites a
+        leftover chunk with the same key, unless that was written under a higher `epoch`. Raises
+        `ChunkFenced` and `ChunkNotKept`.
         """
         from pymongo.errors import DuplicateKeyError  # noqa: PLC0415 (see storage.store.database)
 
-        header = chunk.header
-        assert header.start_id is not None  # noqa: S101 - a loose chunk has no segment
-        key = chunk_key(segment_id, header.start_id)
-        document = _document_of(chunk, segment_id, epoch)
+        document = _document_of(chunk, segment_id, epoch, after_id)
+        key = document["_id"]
         not_later = {"_id": key, "epoch": {"$lte": epoch}}
         try:
             await self._chunks.replace_one(not_later, document, upsert=True)
@@ -98,6 +92,18 @@ class ChunkStore:
         """Return the chunk whose last id is `last_id`, if there is one. Raises `DamagedChunk`."""
         ending = {"segment": segment_id, "last_id": last_id}
         return _read(await self._chunks.find_one(ending), segment_id)
+
+    async def ending_in(self, market: str, last_id: int) -> ArchiveChunk | None:
+        """Return a chunk of any segment with a book of `market` that ends at `last_id`, if any.
+
+        Its book is that of the market then. Raises `DamagedChunk`.
+        """
+        ending = {"market": market, "last_id": last_id}
+        for document in await self._chunks.find(ending).to_list(None):
+            chunk = stored_chunk(document, document["segment"])
+            if chunk.header.start_id is not None:
+                return chunk
+        return None
 
     async def spans(
         self, segment_id: str, first_id: int = 0, last_id: int = INT64_MAX
@@ -132,61 +138,22 @@ class ChunkStore:
                     found.append((segment_id, start_id))
         return found
 
+    async def archived_ids(self, market: str, ids: Collection[int]) -> set[int]:
+        """Return which of `ids` are final ids of archived events of segments with a book.
+
+        Raises `DamagedChunk`.
+        """
+        found: set[int] = set()
+        for segment_id, start_id in await self.holding(market, ids):
+            chunk = await self.get(segment_id, start_id)
+            if chunk is not None:
+                decoded = await asyncio.to_thread(decode_chunk, chunk)
+                found.update(decoded.numbers.final_ids.tolist())
+        return found.intersection(ids)
+
     async def drop(self, segment_id: str, start_ids: Iterable[int]) -> int:
         """Delete the segment's chunks that start at `start_ids`; return how many."""
         return await self._delete([chunk_key(segment_id, start_id) for start_id in start_ids])
-
-    async def put_loose(self, chunk: PackedChunk) -> tuple[str, int]:
-        """Write a loose chunk, read it back and compare it; return its `_id` and size in bytes.
-
-        A different chunk with the same ids stays as it is. Raises `ChunkNotKept`.
-        """
-        from pymongo.errors import DuplicateKeyError  # noqa: PLC0415 (see storage.store.database)
-
-        document = _document_of(chunk, None, 0)
-        plain = loose_key(chunk.header)
-        keys = chain((plain,), (f"{plain}:{number}" for number in count(2)))
-        key = next(keys)
-        while True:
-            try:
-                await self._chunks.insert_one({"_id": key, **document})
-            except DuplicateKeyError:
-                known = await self._chunks.find_one({"_id": key}, {"data": 1})
-                if known is None or known["data"] != document["data"]:
-                    key = next(keys)
-                    continue
-            await self._prove(key, document)
-            return key, len(document["data"])
-
-    async def get_loose(self, key: str) -> ArchiveChunk | None:
-        """Return the loose chunk with that `_id`, if there is one. Raises `DamagedChunk`."""
-        return _read(await self._chunks.find_one({"_id": key}), None)
-
-    async def loose_keys(
-        self, market: str, first_id: int = 0, last_id: int = INT64_MAX
-    ) -> list[str]:
-        """Return the `_id`s of the market's loose chunks, in order of their first update id.
-
-        Only chunks that may hold update ids from `first_id` to `last_id`. A chunk whose first id is
-        damaged comes first.
-        """
-        query: Document = {"segment": None, "market": market}
-        if first_id:
-            query["last_id"] = {"$gte": first_id, "$lte": INT64_MAX}
-        found = await self._chunks.find(query, {"first_id": 1}).to_list(None)
-        begins = (
-            (begin if is_whole(begin := document.get("first_id")) else 0, document["_id"])
-            for document in found
-        )
-        return [key for begin, key in sorted(begins) if begin <= last_id]
-
-    async def drop_loose(self, keys: Iterable[str]) -> int:
-        """Delete the loose chunks with these `_id`s, and their lists; return how many chunks."""
-        dropped = list(keys)
-        # The lists first: else their events would count as lost.
-        lists = self._database.collection(LOOSE_EVENTS)
-        await lists.delete_many({"chunk": {"$in": dropped}})
-        return await self._delete(dropped)
 
     async def _delete(self, keys: Sequence[str]) -> int:
         deleted = 0
@@ -202,37 +169,43 @@ class ChunkStore:
             raise ChunkNotKept(key)
 
 
-def stored_chunk(document: Document, segment_id: str | None) -> ArchiveChunk:
-    """Return the chunk that `document` stores; `segment_id` is None for a loose chunk.
+def stored_chunk(document: Document, segment_id: str) -> ArchiveChunk:
+    """Return the chunk that `document` stores. Raises `DamagedChunk`.
 
-    Raises `DamagedChunk` if any field differs from what was written.
+    That is so if any field differs from what was written.
     """
     try:
         chunk = chunk_of(document)
-        stored_id, checksum = document["segment"], document["sum"]
-        is_whole = checksum == _sum(document["data"], stored_id, document["epoch"])
+        stored_id, start_id = document["segment"], document["start_id"]
+        is_intact = type(document["data"]) is bytes and is_sealed(_sealed_fields(document))
     except (KeyError, TypeError) as error:
         raise DamagedChunk(f"its document lacks {error}") from error
-    if not is_whole or type(document["data"]) is not bytes:
+    if not is_intact:
         raise DamagedChunk("the checksum of its document does not match")
     if document.keys() - CHUNK_FIELDS - _OWN_FIELDS:
         raise DamagedChunk("its document has an unknown field")
     # No checksum would notice a chunk that is stored under another segment.
-    if stored_id != segment_id or (chunk.header.start_id is None) != (segment_id is None):
+    if stored_id != segment_id or document["_id"] != chunk_key(segment_id, start_id):
         raise DamagedChunk("it is stored under another segment")
     return chunk
 
 
-def _document_of(chunk: PackedChunk, segment_id: str | None, epoch: int) -> Document:
-    packed = chunk_document(chunk)
-    checksum = _sum(packed["data"], segment_id, epoch)
-    return {"segment": segment_id, "epoch": epoch, **packed, "sum": checksum}
+def _document_of(chunk: PackedChunk, segment_id: str, epoch: int, after_id: int) -> Document:
+    start_id = chunk.header.start_id
+    key = chunk_key(segment_id, after_id if start_id is None else start_id)
+    document = {
+        "_id": key,
+        "segment": segment_id,
+        "epoch": epoch,
+        **chunk_document(chunk, after_id),
+    }
+    return document | {SEAL: sealed(_sealed_fields(document))[SEAL]}
 
 
-def _sum(data: bytes, segment_id: str | None, epoch: int) -> int:
-    """Return the checksum of the fields beside `data`, and of the checksum that begins `data`."""
-    return zlib.crc32(repr((segment_id, epoch)).encode(), zlib.crc32(data[:16])) - (1 << 31)
+def _sealed_fields(document: Document) -> Document:
+    """Return the fields that the seal covers: of `data` the checksum, with which it begins."""
+    return document | {"data": document["data"][:CHECKSUM_BYTES]}
 
 
-def _read(document: Document | None, segment_id: str | None) -> ArchiveChunk | None:
+def _read(document: Document | None, segment_id: str) -> ArchiveChunk | None:
     return None if document is None else stored_chunk(document, segment_id)

@@ -1,47 +1,45 @@
-"""Cuts whole chunks: off the front of a segment, or loose ones. A kill at any point does no harm.
+"""Cuts whole chunks off the front of a segment. A kill at any point does no harm.
 
 To cut a segment, its document first gets a later beginning, and its old beginning as `cut_from`.
 So the segment never promises events that are gone. Then the chunks between the two are removed,
 the last one first: the rest can still be found, chunk by chunk from `cut_from` on.
-
-To remove a loose chunk, its list is removed first, since listed events without a chunk would
-count as lost. Before that a note in `meta` names the chunk, so that the next process can finish the
-removal. A loose chunk without a list and without a note is just being written, and stays.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from msgspec.structs import replace
 
+from orderbook_desktop.core.archive import ChunkHeader
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.checkpoints import Checkpoints
-from orderbook_desktop.storage.store.chunks import ChunkStore, chunk_key
+from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.packing import DamagedDocument
+from orderbook_desktop.storage.store.packing import DamagedDocument, chunk_key
 from orderbook_desktop.storage.store.schema import (
     DEPTH_CHUNKS,
-    LOOSE_EVENTS,
-    META,
     SEGMENTS,
     Document,
-    progress_document,
 )
-from orderbook_desktop.storage.store.segments import StoredSegment, is_whole, stored_segment
+from orderbook_desktop.storage.store.segment_documents import (
+    StoredIds,
+    StoredSegment,
+    is_whole,
+    progress_fields,
+    stored_segment,
+)
+from orderbook_desktop.storage.store.segments import change_segment
 
 _log = logging.getLogger(__name__)
 
 _CUT_FROM: Final = "cut_from"
 
-_DATA_BYTES: Final = {"$binarySize": "$data"}
-
 _CHUNKS_A_CUT: Final = 100
-_NOTE: Final = "removal:"
-_NUMBERS: Final = ("first_id", "last_id", "from_event_ms", "to_event_ms", "event_count")
+_NUMBERS: Final = ("start_id", "first_id", "last_id", "from_time", "to_time", "event_count")
 
 
 class ChainLink(NamedTuple):
@@ -86,11 +84,10 @@ class CutSegment:
         """Return the segment that `document` stores. Raises `DamagedDocument`."""
         stored = stored_segment(document)
         to_archive = bool(document.get("to_archive"))
-        alive_ms, cut_from = document.get("alive_ms", 0), document.get(_CUT_FROM)
-        if not is_whole(alive_ms) or not (cut_from is None or is_whole(cut_from)):
-            reason = f"segment {stored.id}: alive_ms or {_CUT_FROM} is no whole number"
-            raise DamagedDocument(reason)
-        return cls(stored, alive_ms, to_archive, cut_from)
+        alive_ms = document.get("alive_ms", 0)
+        if not is_whole(alive_ms):
+            raise DamagedDocument(f"segment {stored.id}: alive_ms is no whole number")
+        return cls(stored, alive_ms, to_archive, document[_CUT_FROM])
 
     @property
     def is_settled(self) -> bool:
@@ -114,21 +111,29 @@ class CutSegment:
 
 
 class Front(NamedTuple):
-    """Where a segment begins: the fields of its document that retention changes."""
+    """Where a segment begins."""
 
     snapshot_id: int
     first_id: int
     first_event_ms: int
 
+    @property
+    def fields(self) -> Document:
+        """The fields of its document that say so."""
+        return {
+            "snapshot_id": self.snapshot_id,
+            "first_id": self.first_id,
+            "first_time": self.first_event_ms,
+        }
+
 
 async def cuttable_segments(database: Database, key: str | None = None) -> list[CutSegment]:
     """Return the segments that may be cut, or the one with the id `key`, by their first time.
 
-    A damaged one is left out, since `verify` reports it. One of an earlier version's recorder that
-    is not migrated yet is left out, too. Raises PyMongo's errors.
+    A damaged one is left out, since `verify` reports it. Raises PyMongo's errors.
     """
     query: Document = {} if key is None else {"_id": key}
-    found = database.collection(SEGMENTS).find({**query, "archived_id": {"$gte": 0}})
+    found = database.collection(SEGMENTS).find(query)
     segments: list[CutSegment] = []
     for document in await found.to_list(None):
         try:
@@ -188,7 +193,7 @@ class SegmentCutter:
         if is_gone:
             await segments.delete_one(known)
         else:
-            await segments.update_one(known, {"$unset": {_CUT_FROM: ""}})
+            await change_segment(self._database, known, lambda _: {_CUT_FROM: None})
         segment.cut_from = None
 
     async def drop(self, segment: CutSegment) -> None:
@@ -204,14 +209,16 @@ class SegmentCutter:
 
     async def shorten(self, segment: CutSegment, shorter: StoredSegment) -> None:
         """Store that an archived segment ends as `shorter` does; then remove what came after it."""
-        before, changes = segment.stored, progress_document(shorter.segment)
-        changes |= {
-            "event_count": shorter.segment.event_count + shorter.cut_events,
-            "archived_id": shorter.archived_id,
-            "archived_events": shorter.archived_events,
-            "archived_bytes": shorter.archived_bytes,
-            "back_ms": shorter.back_ms,
-        }
+        before = segment.stored
+        changes = progress_fields(shorter.segment, shorter.back_ms, shorter.cut_events)
+
+        def changed(document: Document) -> Document:
+            return changes | {
+                "archived_id": shorter.archived_id,
+                "archived_events": shorter.archived_events + document["cut_events"],
+                "archived_bytes": shorter.archived_bytes + document["cut_bytes"],
+            }
+
         known: Document = {
             "_id": before.id,
             "snapshot_id": before.segment.snapshot_id,
@@ -219,7 +226,7 @@ class SegmentCutter:
             "archived_id": before.archived_id,
             _CUT_FROM: None,
         }
-        await self._database.collection(SEGMENTS).update_one(known, {"$set": changes})
+        await change_segment(self._database, known, changed)
         store = ChunkStore(self._database)
         spans = await store.spans(before.id, shorter.archived_id + 1)
         await store.drop(before.id, [start_id for start_id, _ in spans])
@@ -244,14 +251,17 @@ class SegmentCutter:
         """Store that the segment begins at `front`; then remove `links`, the chunks before it."""
         before = segment.stored.segment.snapshot_id
         events, size = sum(link.events for link in links), sum(link.bytes for link in links)
-        less = {"archived_events": -events, "archived_bytes": -size, "cut_events": events}
         # Not while another process removes the chunks of an earlier cut.
         known: Document = {"_id": segment.stored.id, "snapshot_id": before, _CUT_FROM: None}
-        moved = {**front._asdict(), _CUT_FROM: before}
-        done = await self._database.collection(SEGMENTS).update_one(
-            known, {"$set": moved, "$inc": less}
-        )
-        if not done.matched_count:
+
+        def moved(document: Document) -> Document:
+            return front.fields | {
+                _CUT_FROM: before,
+                "cut_events": document["cut_events"] + events,
+                "cut_bytes": document["cut_bytes"] + size,
+            }
+
+        if not await change_segment(self._database, known, moved):
             return Removed(is_last=True)
         segment.begin_at(front, events, size)
         await self.finish(segment)
@@ -272,7 +282,7 @@ class SegmentCutter:
         data = None if found is None else found.get("data")
         if found is None or not isinstance(data, bytes):
             return None
-        link = _link_of(found, start_id, len(data))
+        link = _link_of(found, len(data))
         return None if link is None or link.last_id <= start_id else link
 
     async def _drop_chunks(self, key: str, links: list[ChainLink]) -> None:
@@ -307,97 +317,136 @@ async def drop_segments(database: Database, keys: set[str]) -> None:
             await cutter.drop(segment)
 
 
+# Returns the events of a segment that come after its new front; None if they can't be told.
+EventsLeft = Callable[[StoredSegment], Awaitable[Sequence[StoredIds] | None]]
+
+
+async def follow_at(database: Database, key: str, end_id: int, left: EventsLeft) -> bool:
+    """Let a segment begin at `end_id`, to which another segment is archived; return if it does.
+
+    What is archived of it goes. If it has ended by then, it goes as a whole. It stays as it is
+    while it is archived further, or it is not stored yet how far it reaches. Raises PyMongo's
+    errors, and `DamagedDocument`.
+    """
+    cutter, segments = SegmentCutter(database), database.collection(SEGMENTS)
+    document = await segments.find_one({"_id": key})
+    if document is None:
+        return False
+    cut = CutSegment.of(document)
+    await cutter.finish(cut)
+    stored, before = cut.stored, cut.stored.segment
+    front_id, is_gone = min(end_id, before.last_id), before.last_id <= end_id and not stored.running
+    is_behind = stored.running and before.last_id < end_id
+    if is_behind or stored.archived_id > front_id or before.snapshot_id >= front_id:
+        return False
+    events = await left(stored)
+    if events is None:
+        return False
+    total = before.event_count + stored.cut_events
+    front = Front(front_id, min(front_id + 1, INT64_MAX), before.last_event_ms)
+    if events:
+        front = Front(front_id, events[0].first_id, events[0].event_ms)
+
+    def changes(now: Document) -> Document:
+        return front.fields | {
+            _CUT_FROM: before.snapshot_id,
+            "cut_events": total - len(events),
+            "cut_bytes": now["archived_bytes"],
+            "archived_id": front_id,
+            "archived_events": total - len(events),
+            "to_archive": not is_gone,
+        }
+
+    known: Document = {
+        "_id": key,
+        "snapshot_id": before.snapshot_id,
+        "last_id": before.last_id,
+        "event_count": total,
+        "archived_id": stored.archived_id,
+        _CUT_FROM: None,
+    }
+    if not await change_segment(database, known, changes):
+        return False
+    moved = await segments.find_one({"_id": key})
+    if moved is not None:
+        await cutter.finish(CutSegment.of(moved))
+    return True
+
+
+async def begin_amid(
+    database: Database, stored: StoredSegment, rest: ChunkHeader, gone: int, size: int
+) -> bool:
+    """Let an archived segment begin with the chunk `rest`, of `size` bytes; return whether it does.
+
+    That chunk is stored beside the one whose events it repeats, but for the `gone` first ones.
+    What comes before goes. Raises PyMongo's errors.
+    """
+    cutter, segments = SegmentCutter(database), database.collection(SEGMENTS)
+    before, coverage = stored.segment, rest.coverage
+    links = [
+        link
+        for link in await cutter.links(CutSegment(stored, 0, to_archive=False, cut_from=None))
+        if link.start_id < (rest.start_id or 0)
+    ]
+    if not links or links[-1].last_id <= (rest.start_id or 0):
+        return False
+    cut_events = sum(link.events for link in links[:-1]) + gone
+    cut_bytes = sum(link.bytes for link in links)
+    front = Front(rest.start_id or 0, coverage.first_id, coverage.from_event_ms)
+
+    def changes(now: Document) -> Document:
+        return front.fields | {
+            _CUT_FROM: before.snapshot_id,
+            "cut_events": now["cut_events"] + cut_events,
+            "cut_bytes": now["cut_bytes"] + cut_bytes,
+            "archived_bytes": now["archived_bytes"] + size,
+        }
+
+    known: Document = {
+        "_id": stored.id,
+        "snapshot_id": before.snapshot_id,
+        "archived_id": stored.archived_id,
+        _CUT_FROM: None,
+    }
+    if not await change_segment(database, known, changes):
+        return False
+    moved = await segments.find_one({"_id": stored.id})
+    if moved is not None:
+        await cutter.finish(CutSegment.of(moved))
+    return True
+
+
+async def extend(database: Database, stored: StoredSegment, events: Sequence[StoredIds]) -> bool:
+    """Let an ended segment have `events`, which are stored and follow it; return if it has them.
+
+    They are to be archived. Raises PyMongo's errors.
+    """
+    longer, back_ms = stored.extended(events)
+    before = stored.segment
+    known: Document = {
+        "_id": stored.id,
+        "last_id": before.last_id,
+        "event_count": before.event_count + stored.cut_events,
+        "end_cause": None if before.end_cause is None else before.end_cause.value,
+        _CUT_FROM: None,
+    }
+
+    def changes(_: Document) -> Document:
+        return progress_fields(longer, back_ms, stored.cut_events) | {"to_archive": True}
+
+    return await change_segment(database, known, changes)
+
+
 def _end_of(segment: CutSegment) -> Front:
     """Return the beginning of a segment from which all events were cut."""
     whole = segment.stored.segment
     return Front(whole.last_id, min(whole.last_id + 1, INT64_MAX), whole.last_event_ms)
 
 
-def _link_of(document: Document, start_id: int | None, size: int) -> ChainLink | None:
-    """Return the chunk that `document` stores; None if it is damaged.
-
-    `start_id` is None for a loose chunk, `size` its size in bytes.
-    """
+def _link_of(document: Document, size: int) -> ChainLink | None:
+    """Return the chunk of `size` bytes that `document` stores; None if it is damaged."""
     numbers = [number for name in _NUMBERS if is_whole(number := document.get(name))]
     if len(numbers) < len(_NUMBERS):
         return None
-    first_id, last_id, from_ms, to_ms, events = numbers
-    begin = first_id - 1 if start_id is None else start_id
-    return ChainLink(begin, first_id, last_id, from_ms, to_ms, events, size)
-
-
-class CuttableLoose:
-    """A loose chunk, which can only be cut as a whole.
-
-    `ages` is whether it is removed by age; imported chunks are not.
-    """
-
-    def __init__(
-        self, database: Database, key: str, market: str, link: ChainLink, *, ages: bool
-    ) -> None:
-        self.market = market
-        self.ages = ages
-        self._database = database
-        self._key = key
-        self._link = link
-
-    @property
-    def from_ms(self) -> int:
-        """The time of its first event (ms since the epoch)."""
-        return self._link.from_ms
-
-    @property
-    def to_ms(self) -> int:
-        """The time of its last event (ms since the epoch)."""
-        return self._link.to_ms
-
-    @property
-    def events(self) -> int:
-        """How many events it has."""
-        return self._link.events
-
-    async def cut(self, wanted: Wanted) -> Removed:
-        """Remove the chunk if it is wanted. Raises PyMongo's errors."""
-        if not wanted(self._link):
-            return Removed(is_last=True)
-        note = {"_id": f"{_NOTE}{self._key}", "market": self.market, "chunk": self._key}
-        await self._database.collection(META).replace_one({"_id": note["_id"]}, note, upsert=True)
-        await _remove(self._database, self.market, self._key)
-        return Removed(self._link.events, self._link.bytes, is_last=True)
-
-
-async def cuttable_loose(database: Database) -> list[CuttableLoose]:
-    """Finish the noted removals of loose chunks; return the other loose chunks of `database`.
-
-    Damaged ones are left out, since `verify` reports them. Raises PyMongo's errors.
-    """
-    noted = {"_id": {"$gte": _NOTE, "$lt": _NOTE + "~"}}
-    for note in await database.collection(META).find(noted).to_list(None):
-        market, key = note.get("market"), note.get("chunk")
-        if isinstance(market, str) and isinstance(key, str):
-            await _remove(database, market, key)
-    pipeline: list[Mapping[str, Any]] = [
-        {"$match": {"segment": None}},
-        {"$project": {"market": 1, **dict.fromkeys(_NUMBERS, 1), "bytes": _DATA_BYTES}},
-    ]
-    found = await database.collection(DEPTH_CHUNKS).aggregate(pipeline).to_list(None)
-    archived = database.collection(LOOSE_EVENTS).find({"archived": True}, {"chunk": 1})
-    # The list of an imported chunk has the same `_id` as the chunk.
-    imported = {
-        listed.get("chunk"): listed["_id"] == listed.get("chunk")
-        for listed in await archived.to_list(None)
-    }
-    return [
-        CuttableLoose(database, key, market, link, ages=not imported[key])
-        for document in found
-        if (key := document["_id"]) in imported
-        and isinstance(market := document.get("market"), str)
-        and (link := _link_of(document, None, document["bytes"])) is not None
-    ]
-
-
-async def _remove(database: Database, market: str, key: str) -> None:
-    listed = {"market": market, "archived": True, "chunk": key}
-    await database.collection(LOOSE_EVENTS).delete_many(listed)
-    await ChunkStore(database).drop_loose([key])
-    await database.collection(META).delete_one({"_id": f"{_NOTE}{key}"})
+    start_id, first_id, last_id, from_ms, to_ms, events = numbers
+    return ChainLink(start_id, first_id, last_id, from_ms, to_ms, events, size)

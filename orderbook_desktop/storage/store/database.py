@@ -17,7 +17,7 @@ from msgspec import Struct
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.storage.errors import system_words
 from orderbook_desktop.storage.failures import Activity
-from orderbook_desktop.storage.store.schema import Document, has_schema, prepare_schema
+from orderbook_desktop.storage.store.schema import Document, has_schema, is_current
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import (
@@ -104,10 +104,13 @@ class Database:
         await self._connected.wait()
 
     async def prepare(self) -> None:
-        """Create indexes and migrate an older schema.
+        """Create indexes and migrate an earlier schema.
 
-        Raises PyMongo's errors, `NewerSchema` and `UnknownSchema`.
+        Raises PyMongo's errors, `NewerSchema`, `UnknownSchema` and `OlderRecorder`.
         """
+        # Imported here because it knows the other modules of the store, which know this one.
+        from orderbook_desktop.storage.store.migration import prepare_schema  # noqa: PLC0415
+
         await prepare_schema(self.motor)
         self.prepared = True
 
@@ -129,11 +132,15 @@ class Database:
         )
 
     async def has_recordings(self) -> bool:
-        """Whether anything was ever recorded here.
+        """Whether anything was ever recorded here. An earlier schema is migrated first.
 
-        Raises PyMongo's errors, `NewerSchema` and `UnknownSchema`.
+        Raises what `prepare` raises.
         """
-        return await has_schema(self.motor)
+        if not await has_schema(self.motor):
+            return False
+        if not self.prepared and not await is_current(self.motor):
+            await self.prepare()
+        return True
 
     def watch(
         self, pipeline: Sequence[Document], token: Mapping[str, Any] | None, await_ms: int

@@ -14,12 +14,11 @@ from orderbook_desktop.storage.store.schema import (
     CHECKPOINTS,
     DEPTH_CHUNKS,
     DEPTH_EVENTS,
-    LOOSE_EVENTS,
     SEGMENTS,
     WITNESSES,
     Document,
 )
-from orderbook_desktop.storage.store.segments import is_whole
+from orderbook_desktop.storage.store.segment_documents import is_whole
 
 _SIZED: Final = {"$bsonSize": "$$ROOT"}
 _SAMPLE: Final = 30
@@ -27,7 +26,9 @@ _TABLES: Final = 16
 # The sample of raw events is taken from so many ids before the segment's last stored id: from the
 # first span that has any, since SecantusDB reads all events of a span.
 _SAMPLE_IDS: Final = (1_000, 10_000, 100_000)
-_NUMBERS: Final = ("last_id", "event_count", "cut_events", "archived_events", "archived_bytes")
+_NUMBERS: Final = (
+    *("last_id", "event_count", "cut_events", "cut_bytes", "archived_events", "archived_bytes"),
+)
 
 
 def free_bytes(folder: Path) -> int | None:
@@ -99,13 +100,12 @@ class RecordingSizes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._loose_bytes = 0
         self._book_bytes = 0
         self._event_bytes: dict[str, int] = {}
 
     async def measure(self) -> RecordingSize:
         """Return the size now. Raises PyMongo's errors."""
-        archive_bytes, archived, raw = self._loose_bytes, 0, 0
+        archive_bytes = archived = raw = 0
         for segment in await self._segments():
             archive_bytes += segment.archived_bytes
             archived += segment.archived_events
@@ -113,13 +113,11 @@ class RecordingSizes:
         return RecordingSize(archive_bytes, archived, raw, self._book_bytes)
 
     async def count_rest(self) -> None:
-        """Add up loose chunks, checkpoints, witnesses and lists; sample the size of raw events.
+        """Add up checkpoints and witnesses; sample the size of raw events.
 
         Raises PyMongo's errors.
         """
-        self._loose_bytes = await self._sum(DEPTH_CHUNKS, {"segment": None})
-        counted = [await self._sum(name, {}) for name in (CHECKPOINTS, WITNESSES, LOOSE_EVENTS)]
-        self._book_bytes = sum(counted)
+        self._book_bytes = sum([await self._sum(name) for name in (CHECKPOINTS, WITNESSES)])
         latest: dict[str, int] = {}
         for segment in await self._segments():
             if segment.raw_events:
@@ -135,9 +133,8 @@ class RecordingSizes:
         found = await self._database.collection(SEGMENTS).find({}, fields).to_list(None)
         return [size for document in found if (size := _size_of(document)) is not None]
 
-    async def _sum(self, collection: str, query: Document) -> int:
+    async def _sum(self, collection: str) -> int:
         pipeline: list[Mapping[str, Any]] = [
-            {"$match": query},
             {"$group": {"_id": None, "bytes": {"$sum": _SIZED}}},
         ]
         found = await self._database.collection(collection).aggregate(pipeline).to_list(None)
@@ -170,10 +167,10 @@ class _SegmentSize(NamedTuple):
 def _size_of(document: Document) -> _SegmentSize | None:
     """Return the size of the segment that `document` stores; None if it is damaged."""
     market = document.get("market")
-    # An earlier version wrote no fields of the archive.
-    numbers = [number for name in _NUMBERS if is_whole(number := document.get(name, 0))]
+    numbers = [number for name in _NUMBERS if is_whole(number := document.get(name))]
     if not isinstance(market, str) or len(numbers) < len(_NUMBERS):
         return None
-    last_id, events, cut_events, archived_events, archived_bytes = numbers
-    raw_events = max(0, events - cut_events - archived_events)
-    return _SegmentSize(market, last_id, raw_events, archived_events, archived_bytes)
+    last_id, events, cut_events, cut_bytes, archived_events, archived_bytes = numbers
+    raw_events = max(0, events - archived_events)
+    left, left_bytes = archived_events - cut_events, archived_bytes - cut_bytes
+    return _SegmentSize(market, last_id, raw_events, left, left_bytes)

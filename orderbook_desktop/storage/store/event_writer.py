@@ -8,44 +8,21 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, field
 
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.events import level_texts
-from orderbook_desktop.core.streams import DEPTH, MarketEvent, Stream, StreamKind
+from orderbook_desktop.core.events import DepthDiff, level_texts
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_of, event_sum
+from orderbook_desktop.storage.store.event_documents import (
+    Insert,
+    event_document,
+    event_key,
+    event_of,
+)
+from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document
 
 if TYPE_CHECKING:
     from pymongo.errors import BulkWriteError
 
 _DUPLICATE_KEY: Final = 11000
-
-
-class Insert(Struct, frozen=True, eq=False):
-    """Write the event of `stream`."""
-
-    stream: Stream
-    first_id: int
-    final_id: int
-    event_ms: int
-    received_ns: int
-    payload: bytes
-
-    @classmethod
-    def of(cls, event: MarketEvent, kind: StreamKind[Any] = DEPTH) -> Insert:
-        """Take from `event` what is written, without what was decoded from it."""
-        return cls(
-            Stream(event.market, kind),
-            event.first_id,
-            event.final_id,
-            event.event_ms,
-            event.received_ns,
-            event.payload,
-        )
-
-    @property
-    def market(self) -> str:
-        """The market of the stream."""
-        return self.stream.market
 
 
 class RecordingConflict(DatabaseError):
@@ -110,7 +87,7 @@ class EventWriter:
         from pymongo.errors import BulkWriteError  # noqa: PLC0415
 
         try:
-            documents = [_document(event) for event in events]
+            documents = [event_document(event) for event in events]
             # Unordered: an event that is stored already doesn't stop the ones after it.
             await self._database.collection(DEPTH_EVENTS).insert_many(documents, ordered=False)
         except BulkWriteError as error:
@@ -128,23 +105,25 @@ class EventWriter:
         refused: dict[Insert, RecordingConflict | UnstorableEvent] = {}
         for market in {event.market for event in events}:
             mine = [event for event in events if event.market == market]
-            stored = await self._stored(market, [event.final_id for event in mine])
+            documents = await self._stored(market, [event.final_id for event in mine])
             for event in mine:
-                document = stored.get(event.final_id)
+                document = documents.get(event.final_id)
                 if document is None:
                     # It is not visible yet, or was deleted meanwhile, so it is not acknowledged.
                     raise error
-                if not _same(document, event):
+                stored_event = _same(document, event)
+                if stored_event is None:
                     refused[event] = RecordingConflict(market, event.final_id)
-                elif document["received_ns"] != event.received_ns:
+                elif stored_event.received_ns != event.received_ns:
                     # Else it is our own event, and only the acknowledgement was lost.
-                    repeated[event] = _stored_ms(document, event)
+                    repeated[event] = stored_event.event_ms
         return Outcome(repeated, refused)
 
-    async def _stored(self, market: str, ids: list[int]) -> dict[int, Document]:
-        query = {"market": market, "u": {"$in": ids}}
+    async def _stored(self, market: str, ids: Sequence[int]) -> dict[int, Document]:
+        keys = {event_key(market, final_id): final_id for final_id in ids}
+        query = {"_id": {"$in": list(keys)}}
         found = await self._database.collection(DEPTH_EVENTS).find(query).to_list(None)
-        return {document["u"]: document for document in found}
+        return {keys[document["_id"]]: document for document in found}
 
 
 def _known(error: BulkWriteError) -> list[int]:
@@ -156,29 +135,18 @@ def _known(error: BulkWriteError) -> list[int]:
     return [fault["index"] for fault in faults]
 
 
-def _same(document: Document, event: Insert) -> bool:
-    """Whether `document` stores the same event; on another connection its text may differ."""
-    payload = document["payload"].encode()
-    if payload == event.payload:
-        return True
-    return document["U"] == event.first_id and level_texts(payload) == level_texts(event.payload)
+def _same(document: Document, event: Insert) -> DepthDiff | None:
+    """Return the event that `document` stores, if it is `event`; else None.
 
-
-def _stored_ms(document: Document, event: Insert) -> int:
-    """Return the time of the stored event; that of `event` if the stored one is damaged."""
+    On another connection its text may differ. A damaged one is another event, too.
+    """
     try:
-        return event_of(document).event_ms
+        stored = event_of(document)
     except MalformedMessage:
-        return event.event_ms
-
-
-def _document(event: Insert) -> Document:
-    return {
-        "market": event.market,
-        "U": event.first_id,
-        "u": event.final_id,
-        "event_ms": event.event_ms,
-        "received_ns": event.received_ns,
-        "payload": event.payload.decode(),
-        "sum": event_sum(event.payload, event.received_ns),
-    }
+        return None
+    if stored.payload != event.payload and (
+        stored.first_id != event.first_id
+        or level_texts(stored.payload) != level_texts(event.payload)
+    ):
+        return None
+    return stored

@@ -19,12 +19,10 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.loose_events import LooseEvents, LooseList
 from orderbook_desktop.storage.store.owner import is_gone, owner_document
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import (
@@ -32,8 +30,16 @@ from orderbook_desktop.storage.store.schema import (
     META,
     SEGMENTS,
     Document,
-    segment_document,
-    unarchived_document,
+)
+from orderbook_desktop.storage.store.sealing import is_sealed, sealed
+from orderbook_desktop.storage.store.segment_documents import (
+    UNOWNED,
+    StoredIds,
+    archive_document,
+    bookless_document,
+    front_document,
+    progress_document,
+    sealed_parts,
 )
 
 _log = logging.getLogger(__name__)
@@ -58,8 +64,9 @@ class ImportBusy(KnownError):
 class ImportedSegment(NamedTuple):
     """A segment of an import, archived completely in `archived_bytes`.
 
-    `back_ms` is the most that its times went back. `origin` and `cut_events` are those of another
-    segment if it is the rest of that.
+    `loose` are the events of a run without a book; None for one with a book. `back_ms` is the most
+    that its times went back. `origin` and `cut_events` are those of another segment if it is the
+    rest of that.
     """
 
     id: str
@@ -68,20 +75,20 @@ class ImportedSegment(NamedTuple):
     archived_bytes: int
     origin: str = IMPORT
     cut_events: int = 0
+    loose: tuple[StoredIds, ...] | None = None
 
 
 class ImportEntry(msgspec.Struct, frozen=True):
     """What the journal says about an import, as it is stored.
 
-    `segments` are ids of segments, and `loose` keys of loose chunks. `known` are the segments
-    themselves, as documents, once all chunks are written.
+    `segments` are ids of segments. `known` are the segments themselves, as documents, once all
+    chunks are written.
     """
 
     key: str = msgspec.field(name="_id")
     state: Literal["writing", "committing"]
     markets: list[str]
     segments: list[str]
-    loose: list[str]
     known: list[Document] = []
 
 
@@ -100,39 +107,40 @@ class ImportJournal:
             "state": _WRITING,
             "markets": sorted(claimed),
             "segments": [],
-            "loose": [],
+            "known": [],
             **owner_document(),
         }
-        await self._meta.insert_one(document)
+        await self._meta.insert_one(sealed(document))
         for other in await _entries(self._database):
             common = claimed.intersection(other.markets)
             if common and other.key != self._key:
                 raise ImportBusy(min(common))
 
-    async def plan(self, segments: list[str], loose: list[str]) -> None:
-        """Write down the ids of the segments and the keys of the loose chunks to be written."""
-        fields = {"segments": segments, "loose": loose}
-        await self._meta.update_one({"_id": self._key}, {"$set": fields})
+    async def plan(self, segments: list[str]) -> None:
+        """Write down the ids of the segments to be written."""
+        await self._change({"segments": segments})
 
     async def commit(self, segments: Iterable[ImportedSegment]) -> None:
         """Complete the import, whose chunks are all written."""
-        fields = {"state": _COMMITTING, "known": [_document_of(segment) for segment in segments]}
-        await self._meta.update_one({"_id": self._key}, {"$set": fields})
+        known = [_document_of(segment) for segment in segments]
+        await self._change({"state": _COMMITTING, "known": known})
         await self.finish()
 
-    async def settle(self, entry: ImportEntry) -> None:
-        """Complete or undo the import of the journal's `entry`, according to its state.
+    async def _change(self, fields: Document) -> None:
+        """Set fields of the journal; only its own import does so."""
+        document = await self._meta.find_one({"_id": self._key})
+        if document is not None:
+            await self._meta.replace_one({"_id": self._key}, sealed(document | fields))
 
-        Raises `DamagedChunk` if a loose chunk of it is damaged.
-        """
+    async def settle(self, entry: ImportEntry) -> None:
+        """Complete or undo the import of the journal's `entry`, according to its state."""
         if entry.state == _COMMITTING:
-            await self._write_segments(entry.known, entry.loose)
+            await self._write_segments(entry.known)
         else:
             store = ChunkStore(self._database)
             for segment_id in entry.segments:
                 spans = await store.spans(segment_id)
                 await store.drop(segment_id, [start_id for start_id, _ in spans])
-            await store.drop_loose(entry.loose)
         await self._meta.delete_one({"_id": self._key})
 
     async def finish(self) -> None:
@@ -141,15 +149,7 @@ class ImportJournal:
         if document is not None:
             await self.settle(_entry_of(document))
 
-    async def _write_segments(self, segments: Sequence[Document], loose: Sequence[str]) -> None:
-        store, lists = ChunkStore(self._database), LooseEvents(self._database)
-        for key in loose:
-            chunk = await store.get_loose(key)
-            if chunk is not None:
-                ids = tuple(sorted(decode_chunk(chunk).numbers.final_ids.tolist()))
-                await lists.list_up(chunk.header.market, ids, key)
-                listed = LooseList(key, chunk.header.market, ids, archived=False, chunk=None)
-                await lists.archived(listed, ids, key)
+    async def _write_segments(self, segments: Sequence[Document]) -> None:
         for segment in segments:
             fields = {name: value for name, value in segment.items() if name != "_id"}
             await self._database.collection(SEGMENTS).update_one(
@@ -162,20 +162,28 @@ class ImportJournal:
 
 
 def _document_of(imported: ImportedSegment) -> Document:
-    segment = imported.segment
-    return {
-        "_id": imported.id,
-        **segment_document(segment),
-        **unarchived_document(segment.snapshot_id, imported.origin),
-        "cut_events": imported.cut_events,
-        "event_count": segment.event_count + imported.cut_events,
-        "archived_id": segment.last_id,
-        "archived_events": segment.event_count,
-        "archived_bytes": imported.archived_bytes,
-        "to_archive": False,
-        "back_ms": imported.back_ms,
-        **owner_document(),
-    }
+    key, segment = imported.id, imported.segment
+    if imported.loose is not None:
+        return sealed_parts(
+            {
+                **bookless_document(key, segment.market, imported.loose, imported.origin),
+                "to_archive": False,
+                "archived_id": segment.last_id,
+                "archived_events": segment.event_count,
+                "archived_bytes": imported.archived_bytes,
+            }
+        )
+    events, size = segment.event_count, imported.archived_bytes
+    progress = progress_document(key, segment, imported.back_ms, UNOWNED, to_archive=False)
+    return sealed_parts(
+        {
+            **front_document(key, segment, imported.origin),
+            "cut_events": imported.cut_events,
+            **progress,
+            "event_count": events + imported.cut_events,
+            **archive_document(key, segment.last_id, events + imported.cut_events, size),
+        }
+    )
 
 
 async def settle_imports(database: Database, reported: set[str]) -> int:
@@ -228,6 +236,8 @@ async def _documents(database: Database) -> list[Document]:
 
 def _entry_of(document: Document) -> ImportEntry:
     """Return the journal that `document` stores. Raises `DamagedDocument`."""
+    if not is_sealed(document):
+        raise DamagedDocument(f"journal {document['_id']}: its checksum does not match")
     try:
         return msgspec.convert(document, ImportEntry)
     except msgspec.ValidationError as error:

@@ -1,9 +1,10 @@
-"""The lease by which only one process at a time archives a segment.
+"""The lease by which only one process at a time archives a market.
 
-A segment's `archive_lease` has the `name` of the archiver (None: no archiver), its process
-(`owner`), a `beat` that changes while it works, and an `epoch` that grows with each holder. An
-archiver that has lost the lease without noticing does no harm. It can't move `archived_id`, since
-that needs the lease. It can't replace a newer chunk, since that has a higher epoch
+A document of `leases`, with the `_id` MARKET:depth, has the `name` of the archiver (None: no
+archiver), its process (`owner`), a `beat` that changes while it works, and an `epoch` that grows
+with each holder. A segment's archive has the `epoch` of the holder that took it last. An archiver
+that has lost the lease without noticing does no harm. It can't move `archived_id`, since that needs
+its epoch in the segment. It can't replace a newer chunk, since that has a higher epoch
 (`storage.store.chunks`).
 """
 
@@ -11,53 +12,63 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.owner import is_gone, is_ours, owner_document
+from orderbook_desktop.storage.store.owner import is_gone, owner_document
 from orderbook_desktop.storage.store.packing import DamagedDocument
-from orderbook_desktop.storage.store.schema import SEGMENTS, Document, progress_document
-from orderbook_desktop.storage.store.segments import StoredSegment, check_kinds, damaged_segment
+from orderbook_desktop.storage.store.schema import LEASES, SEGMENTS, Document
+from orderbook_desktop.storage.store.sealing import SEAL, is_sealed, sealed
+from orderbook_desktop.storage.store.segment_documents import (
+    StoredSegment,
+    check_kinds,
+    damaged_segment,
+    lease_key,
+    packed_ids,
+    progress_fields,
+)
+from orderbook_desktop.storage.store.segments import change_segment
 
-_LEASE: Final = "archive_lease"
 # A step takes a second or two. After an outage it needs a moment longer.
 _SILENT_FOR_S: Final = 45.0
-_TEXTS: Final = ("_id", "market")
-_NUMBERS: Final = (
-    *("snapshot_id", "last_id", "last_event_ms"),
-    *("archived_id", "archived_events", "archived_bytes"),
+_BEAT_EVERY_S: Final = 10.0
+_FIELDS: Final = (
+    *("_id", "market", "snapshot_id", "last_id", "last_time"),
+    *("archived_id", "archived_events", "archived_bytes", "epoch"),
 )
+_LEASE_FIELDS: Final = frozenset({"_id", "name", "epoch", "beat", "owner", SEAL})
 _DAMAGED: Final = object()
 
 
 class WaitingSegment(Struct, frozen=True):
     """A segment that is not archived completely.
 
-    `is_running` is whether no end of it is stored, `is_ours` whether this process wrote it.
+    `is_running` is whether no end of it is stored, `has_book` whether it is no run without a book.
     """
 
     id: str
     market: str
     is_running: bool
-    is_ours: bool
+    has_book: bool
 
 
 async def waiting_segments(database: Database) -> list[WaitingSegment]:
     """Return the segments that are not archived completely. Raises PyMongo's errors."""
-    fields = {"market": 1, "owner": 1, "end_cause": 1}
+    fields = {"market": 1, "end_cause": 1, "book": 1}
     found = await database.collection(SEGMENTS).find({"to_archive": True}, fields).to_list(None)
     return [
         WaitingSegment(
             document["_id"],
             str(document.get("market")),
             document.get("end_cause", _DAMAGED) is None,
-            is_ours(document),
+            document.get("book") is not False,
         )
         for document in found
     ]
@@ -66,8 +77,8 @@ async def waiting_segments(database: Database) -> list[WaitingSegment]:
 class HeldSegment(Struct, frozen=True):
     """What the archive needs of a segment, as it was stored when its lease was ours.
 
-    `epoch` is that of the lease, `end_cause` is None while no end is stored. Other fields of the
-    segment may be damaged; `verify` reports these.
+    `epoch` is that of the market's lease, `end_cause` is None while no end is stored. Other fields
+    of the segment may be damaged; `verify` reports these.
     """
 
     id: str
@@ -78,6 +89,7 @@ class HeldSegment(Struct, frozen=True):
     archived_id: int
     end_cause: str | None
     epoch: int
+    has_book: bool
 
     @property
     def running(self) -> bool:
@@ -92,6 +104,7 @@ class _Lease(Struct, frozen=True):
     epoch: int
     beat: object
     is_gone: bool
+    seal: int
 
 
 class ArchiveLease:
@@ -101,74 +114,140 @@ class ArchiveLease:
         self._database = database
         self._now = now
         self._name = secrets.token_hex(8)
+        # By market: what another holder wrote last, and when that was first read.
         self._beats: dict[str, tuple[object, float]] = {}
+        # By market: when our own lease was written last.
+        self._beaten: dict[str, float] = {}
+
+    async def hold(self, market: str) -> int | None:
+        """Hold the lease of `market`; return its epoch. None if another archiver holds it.
+
+        Raises `DamagedDocument` if the lease is damaged.
+        """
+        leases, key = self._database.collection(LEASES), lease_key(market)
+        document = await leases.find_one({"_id": key})
+        before = None if document is None else _lease_of(document)
+        if before is not None and before.name == self._name:
+            if self._now() - self._beaten.get(market, float("-inf")) >= _BEAT_EVERY_S:
+                await self._write(market, before, before.epoch)
+            return before.epoch
+        if before is not None and not self._is_free(market, before):
+            return None
+        await self._write(market, before, 1 if before is None else before.epoch + 1)
+        document = await leases.find_one({"_id": key})
+        now = None if document is None else _lease_of(document)
+        if now is None or now.name != self._name:
+            return None
+        self._beats.pop(market, None)
+        return now.epoch
+
+    async def look(self, segment_id: str) -> HeldSegment | None:
+        """Return a segment that is to be archived, without a lease. Raises `DamagedDocument`."""
+        known = {"_id": segment_id, "to_archive": True}
+        document = await self._database.collection(SEGMENTS).find_one(known)
+        return None if document is None else _held_segment(document)
 
     async def take(self, segment_id: str) -> HeldSegment | None:
-        """Take the lease of a segment that is to be archived; return the segment as it is stored.
+        """Take the lease of a segment's market; return the segment, to be archived by us.
 
         None if there is no such segment, or another archiver holds the lease. Raises
-        `DamagedDocument`, and holds no lease of that segment then.
+        `DamagedDocument`, also if the lease itself is damaged.
         """
-        segments = self._database.collection(SEGMENTS)
-        document = await segments.find_one({"_id": segment_id, "to_archive": True})
-        if document is None:
+        held = await self.look(segment_id)  # A damaged segment stays as it is.
+        if held is None:
             return None
-        lease = _lease_of(document)
-        if lease is not None and lease.name == self._name:
-            return await self._held(document, lease)
-        if lease is not None and not self._is_free(segment_id, lease):
+        epoch = await self.hold(held.market)
+        if epoch is None or held.epoch > epoch:
             return None
-        _held_segment(document, 0)  # A damaged segment stays as it is.
-        before = lease.epoch if lease is not None else 0
-        known = {f"{_LEASE}.epoch": before} if lease is not None else {_LEASE: None}
-        taken = {"epoch": before + 1, "name": self._name, **self._beat()}
-        await segments.update_one({"_id": segment_id, **known}, {"$set": {_LEASE: taken}})
-        document = await segments.find_one({"_id": segment_id})
-        lease = None if document is None else _lease_of(document)
-        if document is None or lease is None or lease.name != self._name:
-            return None
-        self._beats.pop(segment_id, None)
-        return await self._held(document, lease)
+        if held.epoch < epoch:
+            known = {"_id": segment_id, "epoch": held.epoch}
+            if not await change_segment(self._database, known, lambda _: {"epoch": epoch}):
+                return None
+        return replace(held, epoch=epoch)
 
-    async def move(self, held: HeldSegment, archived_id: int, events: int, size: int) -> bool:
+    async def _write(self, market: str, before: _Lease | None, epoch: int) -> None:
+        """Write our lease, unless another archiver has written its own after `before`."""
+        owner = owner_document()
+        fields = sealed(
+            {
+                "_id": lease_key(market),
+                "name": self._name,
+                "epoch": epoch,
+                "owner": owner["owner"],
+                "beat": owner["alive_ms"],
+            }
+        )
+        await self._replace(fields, before)
+        self._beaten[market] = self._now()
+
+    async def _replace(self, fields: Document, before: _Lease | None) -> None:
+        key = fields["_id"]
+        rest = {name: value for name, value in fields.items() if name != "_id"}
+        leases = self._database.collection(LEASES)
+        if before is None:
+            await leases.update_one({"_id": key}, {"$setOnInsert": rest}, upsert=True)
+        else:
+            await leases.update_one({"_id": key, SEAL: before.seal}, {"$set": rest})
+
+    async def move(
+        self,
+        held: HeldSegment,
+        archived_id: int,
+        events: int,
+        size: int,
+        ids: Collection[int] | None = None,
+    ) -> bool:
         """Store that the segment is archived to `archived_id`, with `events` and `size` bytes more.
 
-        Return false if we have lost the lease, or had stored it before.
+        `ids` are those that are left in a run without a book. Return false if we have lost the
+        lease, or had stored it before.
         """
-        changes = {
-            "$set": {"archived_id": archived_id, f"{_LEASE}.beat": self._beat()["beat"]},
-            "$inc": {"archived_events": events, "archived_bytes": size},
-        }
         query = self._query(held.id, held.epoch) | {"archived_id": held.archived_id}
-        done = await self._database.collection(SEGMENTS).update_one(query, changes)
-        return bool(done.modified_count)
+        left: Document = {}
+        if ids is not None:
+            left = {"ids": packed_ids(ids), "event_count": len(ids), "last_id": archived_id}
+        return await change_segment(
+            self._database,
+            query,
+            lambda document: {
+                **left,
+                "archived_id": archived_id,
+                "archived_events": document["archived_events"] + events,
+                "archived_bytes": document["archived_bytes"] + size,
+            },
+        )
 
     async def shorten(self, held: HeldSegment, shorter: StoredSegment) -> None:
         """Store that an ended segment ends earlier, with its last archived event, as `shorter`."""
         segment = shorter.segment
-        changes = {**progress_document(segment), "back_ms": shorter.back_ms}
-        changes["event_count"] += shorter.cut_events
+        changes = progress_fields(segment, shorter.back_ms, shorter.cut_events)
         if not changes["event_count"]:
             begin_id, begin_ms = min(segment.last_id + 1, INT64_MAX), segment.last_event_ms
-            changes |= {"first_id": begin_id, "first_event_ms": begin_ms}
-        query = self._ended_query(held)
-        await self._database.collection(SEGMENTS).update_one(query, {"$set": changes})
+            changes |= {"first_id": begin_id, "first_time": begin_ms}
+        await change_segment(self._database, self._ended_query(held), lambda _: changes)
 
     async def is_held(self, held: HeldSegment) -> bool:
         """Whether we still hold the lease, and `held` is up to date."""
         query = self._query(held.id, held.epoch) | {"archived_id": held.archived_id}
         return await self._database.collection(SEGMENTS).find_one(query, {"_id": 1}) is not None
 
-    async def release(self, held: HeldSegment) -> None:
-        """Give up the lease, so that another archiver can take it."""
-        await self._give_up(held.id, held.epoch)
+    async def release(self, market: str) -> None:
+        """Give up the lease of `market`, so that another archiver can take it."""
+        document = await self._database.collection(LEASES).find_one({"_id": lease_key(market)})
+        lease = None if document is None else _lease_of(document)
+        if document is not None and lease is not None and lease.name == self._name:
+            await self._replace(sealed(document | {"name": None}), lease)
+
+    async def release_all(self) -> None:
+        """Give up all leases that are ours."""
+        for market in list(self._beaten):
+            await self.release(market)
+            del self._beaten[market]
 
     async def finish(self, held: HeldSegment) -> None:
         """Store that an ended segment is archived completely."""
-        query = self._ended_query(held)
-        # The epoch stays, in case the segment is continued.
-        changes = {"$set": {"to_archive": False, f"{_LEASE}.name": None}}
-        await self._database.collection(SEGMENTS).update_one(query, changes)
+        changes = {"to_archive": False}
+        await change_segment(self._database, self._ended_query(held), lambda _: changes)
 
     def _ended_query(self, held: HeldSegment) -> Document:
         """Return the query of a held segment that has not been continued meanwhile."""
@@ -178,40 +257,23 @@ class ArchiveLease:
             "end_cause": held.end_cause,
         }
 
-    async def _held(self, document: Document, lease: _Lease) -> HeldSegment:
-        """Return the segment, whose `lease` is ours; if it is damaged, give up the lease."""
-        try:
-            return _held_segment(document, lease.epoch)
-        except DamagedDocument:
-            await self._give_up(document["_id"], lease.epoch)
-            raise
-
-    async def _give_up(self, segment_id: str, epoch: int) -> None:
-        changes = {"$set": {f"{_LEASE}.name": None}}
-        query = self._query(segment_id, epoch)
-        await self._database.collection(SEGMENTS).update_one(query, changes)
-
     def _query(self, segment_id: str, epoch: int) -> Document:
-        return {"_id": segment_id, f"{_LEASE}.name": self._name, f"{_LEASE}.epoch": epoch}
+        return {"_id": segment_id, "epoch": epoch}
 
-    def _is_free(self, segment_id: str, lease: _Lease) -> bool:
+    def _is_free(self, market: str, lease: _Lease) -> bool:
         """Whether no process holds the lease, or its holder has ended or stopped its beat."""
         if lease.name is None:
             return True
         beat, now = (lease.epoch, lease.beat), self._now()
-        heard, since = self._beats.get(segment_id, (None, now))
-        self._beats[segment_id] = (beat, since if heard == beat else now)
+        heard, since = self._beats.get(market, (None, now))
+        self._beats[market] = (beat, since if heard == beat else now)
         return lease.is_gone or (heard == beat and now - since >= _SILENT_FOR_S)
 
-    def _beat(self) -> Document:
-        owner = owner_document()
-        return {"owner": owner["owner"], "beat": owner["alive_ms"]}
 
-
-def _held_segment(document: Document, epoch: int) -> HeldSegment:
+def _held_segment(document: Document) -> HeldSegment:
     """Return the segment that `document` stores. Raises `DamagedDocument`."""
     try:
-        check_kinds(document, _TEXTS, _NUMBERS)
+        check_kinds(document, _FIELDS)
         end_cause = document["end_cause"]
         return HeldSegment(
             document["_id"],
@@ -219,25 +281,27 @@ def _held_segment(document: Document, epoch: int) -> HeldSegment:
             document["snapshot_id"],
             document["last_id"],
             # An earlier version stored the times that were sent, in the unit that was sent.
-            in_ms(document["last_event_ms"]),
+            in_ms(document["last_time"]),
             document["archived_id"],
             None if end_cause is None else GapCause(end_cause).value,
-            epoch,
+            document["epoch"],
+            document["book"] is not False,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise damaged_segment(document, error) from error
 
 
-def _lease_of(document: Document) -> _Lease | None:
-    """Return the lease of a stored segment; None: it has never been held.
-
-    Raises `DamagedDocument`.
-    """
-    lease = document.get(_LEASE)
-    if lease is None:
-        return None
+def _lease_of(document: Document) -> _Lease:
+    """Return the lease that `document` stores. Raises `DamagedDocument`."""
     try:
-        check_kinds(lease, (), ("epoch",))
-        return _Lease(lease["name"], lease["epoch"], lease["beat"], is_gone=is_gone(lease))
+        if not is_sealed(document) or document.keys() - _LEASE_FIELDS:
+            raise DamagedDocument(f"lease {document['_id']}: its checksum does not match")
+        return _Lease(
+            document["name"],
+            document["epoch"],
+            document["beat"],
+            is_gone=is_gone(document),
+            seal=document[SEAL],
+        )
     except (KeyError, TypeError, AttributeError) as error:
-        raise damaged_segment(document, error) from error
+        raise DamagedDocument(f"lease {document['_id']}: {error}") from error

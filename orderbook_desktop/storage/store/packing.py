@@ -4,13 +4,15 @@ A packed chunk is a checksum (16 bytes, BLAKE2b of the rest), then the chunk as 
 column's tokens are compressed by zstd if that makes them smaller. A column's bits are noise and
 are stored as they are. A document of `depth_chunks` has these fields:
 
-`market`, `start_id`, `first_id`, `last_id`  the start book, and the update ids of the chunk
+`market`, `start_id`, `first_id`, `last_id`  the start book, and the update ids of the chunk;
+                                             without a book `start_id` is an id before
 `minute`                                     of its first event, since the epoch
-`from_event_ms`, `to_event_ms`, `event_count`
+`from_time`, `to_time`, `event_count`
 `schema_version`                             of the packed chunk
 `data`                                       the packed chunk, with its checksum
 
-All fields but `data` are copies of values in `data`. A copy that differs counts as damage.
+All fields but `data`, and the `start_id` of a chunk without a book, are copies of values in
+`data`. A copy that differs counts as damage.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ _UNPACKED_AT_MOST: Final = 64 << 20
 # A block of 4 bytes can unpack to 128 KiB, so this many bytes unpack to 8 MiB at most.
 _PACKED_AT_ONCE: Final = 256
 
-_CHECKSUM_BYTES: Final = 16
+CHECKSUM_BYTES: Final = 16
 # Higher levels search longer for repeated sequences. The tokens have few of them, and a reference
 # to a short sequence may take more bytes than the sequence.
 _LEVEL: Final = 1
@@ -48,7 +50,7 @@ _decoder: Final = msgspec.msgpack.Decoder(ArchiveChunk)
 
 CHUNK_FIELDS: Final = frozenset(
     {
-        *("market", "start_id", "first_id", "last_id", "minute", "from_event_ms", "to_event_ms"),
+        *("market", "start_id", "first_id", "last_id", "minute", "from_time", "to_time"),
         *("event_count", "schema_version", "data"),
     }
 )
@@ -68,21 +70,25 @@ def pack(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(data)
 
 
-def unpack(packed: bytes, at_most: int = _UNPACKED_AT_MOST) -> bytes:
+def unpack(
+    packed: bytes,
+    at_most: int = _UNPACKED_AT_MOST,
+    decompressor: zstandard.ZstdDecompressor | None = None,
+) -> bytes:
     """Return the unpacked data. Raises `DamagedDocument`, also above `at_most` bytes."""
     # Not `decompress()`: it trusts a damaged header that gives the length 0.
-    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    reading = (decompressor or zstandard.ZstdDecompressor()).decompressobj()
     unpacked = bytearray()
     try:
         for start in range(0, len(packed), _PACKED_AT_ONCE):
-            unpacked += decompressor.decompress(packed[start : start + _PACKED_AT_ONCE])
+            unpacked += reading.decompress(packed[start : start + _PACKED_AT_ONCE])
             if len(unpacked) > at_most:
                 raise DamagedDocument(f"it unpacks to more than {at_most:,} bytes")
-            if decompressor.unused_data:
+            if reading.unused_data:
                 break
     except (zstandard.ZstdError, TypeError) as error:
         raise DamagedDocument(str(error)) from error
-    if not decompressor.eof or decompressor.unused_data:
+    if not reading.eof or reading.unused_data:
         raise DamagedDocument("its length is wrong")
     return bytes(unpacked)
 
@@ -111,8 +117,8 @@ def pack_chunk(chunk: ArchiveChunk) -> PackedChunk:
 
 def unpack_chunk(data: bytes) -> ArchiveChunk:
     """Return the chunk that was packed into `data`. Raises `DamagedChunk` if a byte differs."""
-    body = data[_CHECKSUM_BYTES:]
-    if _checksum(body) != data[:_CHECKSUM_BYTES]:
+    body = data[CHECKSUM_BYTES:]
+    if _checksum(body) != data[:CHECKSUM_BYTES]:
         raise DamagedChunk("its checksum does not match")
     decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
 
@@ -141,12 +147,20 @@ def _each_column(part: _Part, change: Callable[[Column], Column]) -> _Part:
 
 
 def _checksum(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest()
+    return hashlib.blake2b(body, digest_size=CHECKSUM_BYTES).digest()
 
 
-def chunk_document(chunk: PackedChunk) -> Document:
-    """Return the document of `chunk`, without an `_id`."""
-    return {**_found_by(chunk.header), "data": chunk.data}
+def chunk_key(segment_id: str, start_id: int) -> str:
+    """Return the `_id` of the segment's chunk that starts with the book at `start_id`."""
+    return f"{segment_id}:{start_id}"
+
+
+def chunk_document(chunk: PackedChunk, after_id: int) -> Document:
+    """Return the document of `chunk`, without an `_id`.
+
+    A chunk without a book comes after the update id `after_id`.
+    """
+    return {"start_id": after_id, **_found_by(chunk.header), "data": chunk.data}
 
 
 def chunk_of(document: Document) -> ArchiveChunk:
@@ -166,14 +180,14 @@ def _is_same(found: object, value: object) -> bool:
 
 def _found_by(header: ChunkHeader) -> Document:
     coverage = header.coverage
-    return {
+    start = {} if header.start_id is None else {"start_id": header.start_id}
+    return start | {
         "market": header.market,
-        "start_id": header.start_id,
         "first_id": coverage.first_id,
         "last_id": coverage.last_id,
         "minute": minute_of(coverage.from_event_ms),
-        "from_event_ms": coverage.from_event_ms,
-        "to_event_ms": coverage.to_event_ms,
+        "from_time": coverage.from_event_ms,
+        "to_time": coverage.to_event_ms,
         "event_count": coverage.event_count,
         "schema_version": header.schema_version,
     }

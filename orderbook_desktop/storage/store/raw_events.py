@@ -15,9 +15,10 @@ from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
 from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.event_documents import checked_event, event_key, event_of
 from orderbook_desktop.storage.store.packing import DamagedDocument
-from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document, event_of
-from orderbook_desktop.storage.store.segments import is_whole
+from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document
+from orderbook_desktop.storage.store.segment_documents import StoredIds, is_whole
 
 # Queries have to be bounded on both sides by ids. How many ids a second uses differs by market, so
 # the span adapts. The next event spans no more than the widest event.
@@ -39,14 +40,6 @@ _LISTED_AT_ONCE: Final = 50
 _REMOVED_AT_ONCE: Final = 50
 _PAUSE_S: Final = 0.005
 
-_COPIES: Final = (
-    ("market", "market"),
-    ("U", "first_id"),
-    ("u", "final_id"),
-    ("event_ms", "event_ms"),
-)
-_FIELDS: Final = frozenset({"_id", "received_ns", "payload", "sum", *(name for name, _ in _COPIES)})
-
 
 class Ids(Protocol):
     """A value with the update ids of an event."""
@@ -67,14 +60,6 @@ class IdRange(NamedTuple):
 
     after_id: int
     last_id: int
-
-
-class StoredIds(NamedTuple):
-    """The update ids of a stored event, and its time (ms)."""
-
-    first_id: int
-    final_id: int
-    event_ms: int
 
 
 _Event = TypeVar("_Event", bound=Ids)
@@ -154,10 +139,10 @@ class RawEvents:
                 found += await self._among(some)
             else:
                 some, rest = rest[:_ASKED_AT_ONCE], rest[_ASKED_AT_ONCE:]
-                query = {"market": self._market, "u": {"$in": some}}
                 events = self._database.collection(DEPTH_EVENTS)
-                found += await events.find(query).sort("u", 1).to_list(None)
-        return [checked_event(document) for document in found]
+                found += await events.find(self._with_ids(some)).to_list(None)
+        read = await asyncio.to_thread(lambda: [checked_event(document) for document in found])
+        return sorted(read, key=lambda event: event.final_id)
 
     async def _among(self, ids: Sequence[int]) -> list[Document]:
         """Return the stored events with these ids, which lie near each other, from one range."""
@@ -176,18 +161,30 @@ class RawEvents:
         events = self._database.collection(DEPTH_EVENTS)
         found: list[Document] = []
         for start in range(0, len(ids), _LISTED_AT_ONCE):
-            some = {"$in": list(ids[start : start + _LISTED_AT_ONCE])}
-            found += await events.find({"market": self._market, "u": some}).to_list(None)
+            query = self._with_ids(ids[start : start + _LISTED_AT_ONCE])
+            found += await events.find(query).to_list(None)
         read = await asyncio.to_thread(lambda: [event_of(document) for document in found])
         return sorted(read, key=lambda event: (event.received_ns, event.final_id))
 
     async def remove(self, ids: Sequence[int]) -> None:
         """Remove the events with these final ids. Raises PyMongo's errors; then call it again."""
         for start in range(0, len(ids), _REMOVED_AT_ONCE):
-            some = {"$in": list(ids[start : start + _REMOVED_AT_ONCE])}
-            query = {"market": self._market, "u": some}
+            query = self._with_ids(ids[start : start + _REMOVED_AT_ONCE])
             await self._database.collection(DEPTH_EVENTS).delete_many(query)
             await asyncio.sleep(_PAUSE_S)
+
+    async def stored(self, ids: Collection[int]) -> set[int]:
+        """Return which of `ids` are final ids of stored events."""
+        events, ordered = self._database.collection(DEPTH_EVENTS), sorted(ids)
+        found: set[int] = set()
+        for start in range(0, len(ordered), _ASKED_AT_ONCE):
+            query = self._with_ids(ordered[start : start + _ASKED_AT_ONCE])
+            documents = await events.find(query, {"u": 1}).to_list(None)
+            found.update(document["u"] for document in documents)
+        return found.intersection(ids)
+
+    def _with_ids(self, ids: Sequence[int]) -> Document:
+        return {"_id": {"$in": [event_key(self._market, final_id) for final_id in ids]}}
 
     async def stored_after(self, after_id: int) -> Iterator[DepthDiff]:
         """Return an iterator over the stored events after `after_id`, by their final ids.
@@ -219,7 +216,7 @@ class RawEvents:
 
     async def _ids_between(self, after_id: int, last_id: int) -> list[Document]:
         query = self._query(after_id, last_id)
-        fields = {"U": 1, "u": 1, "event_ms": 1}
+        fields = {"U": 1, "u": 1, "time": 1}
         found = self._database.collection(DEPTH_EVENTS).find(query, fields).sort("u", 1)
         return await found.to_list(None)
 
@@ -233,6 +230,16 @@ class RawEvents:
         events = self._database.collection(DEPTH_EVENTS)
         found = await events.find(query).sort("u", 1).limit(1).to_list(None)
         return [checked_event(document) for document in found]
+
+    async def loose(self, ids: Sequence[int]) -> list[StoredIds]:
+        """Return what a run without a book says of the stored events with these final ids."""
+        events = self._database.collection(DEPTH_EVENTS)
+        found: list[StoredIds] = []
+        for start in range(0, len(ids), _ASKED_AT_ONCE):
+            query = self._with_ids(ids[start : start + _ASKED_AT_ONCE])
+            documents = await events.find(query, {"U": 1, "u": 1, "time": 1}).to_list(None)
+            found += map(_stored_ids, documents)
+        return found
 
     async def between(
         self, after_id: int, last_id: int, known: Sequence[int] = ()
@@ -303,7 +310,7 @@ def watch_events(database: Database, token: Mapping[str, Any] | None, await_ms: 
 
 def _stored_ids(document: Document) -> StoredIds:
     first_id, final_id = document.get("U"), document.get("u")
-    event_ms = document.get("event_ms")
+    event_ms = document.get("time")
     if is_whole(first_id) and is_whole(final_id) and is_whole(event_ms):
         return StoredIds(first_id, final_id, in_ms(event_ms))
     raise DamagedDocument(f"event {document['_id']}: an id or its time is no whole number")
@@ -317,27 +324,6 @@ def next_span(span: int, found: int) -> int:
         return span
     # Beyond the last event there may be 2^63 ids.
     return min(span * (4 if found else 16), INT64_MAX)
-
-
-def checked_event(document: Document) -> DepthDiff:
-    """Return the event that `document` stores. Raises `MalformedMessage` if a field differs."""
-    event = event_of(document)
-    for name in document.keys() - _FIELDS:
-        raise MalformedMessage("recorded event", f"it has a field {name}", event.payload)
-    for name, field in _COPIES:
-        if not _is_copy(document.get(name), getattr(event, field), field):
-            reason = f"its {name} is not that of its text"
-            raise MalformedMessage("recorded event", reason, event.payload)
-    return event
-
-
-def _is_copy(stored: object, found: int | str, field: str) -> bool:
-    if isinstance(found, str):
-        return stored == found
-    if not isinstance(stored, int) or isinstance(stored, bool):
-        return False
-    # An earlier version stored the time that was sent, in the unit that was sent.
-    return (in_ms(stored) if field == "event_ms" else stored) == found
 
 
 def _unbroken(after_id: int, found: Sequence[Document]) -> list[DepthDiff]:

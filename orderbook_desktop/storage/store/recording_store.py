@@ -2,9 +2,9 @@
 
 A recording consists of *segments* (unbroken runs of update ids), *chunks* (the archive: some
 minutes of a segment, with the book that they begin with), *books* inside segments (base and
-checkpoints), *raw* events that are not archived yet, *loose* events (which belong to no segment)
-and *witnesses* (books that the exchange gave meanwhile). Readers, exports and the proof use only
-`RecordingStore`. `DatabaseStore` implements it for a database.
+checkpoints), *raw* events that are not archived yet, runs *without a book* (of loose events, which
+no book reaches) and *witnesses* (books that the exchange gave meanwhile). Readers, exports and the
+proof use only `RecordingStore`. `DatabaseStore` implements it for a database.
 
 All methods may raise errors of the storage; for a database these are PyMongo's. Damaged parts raise
 `DamagedDocument`, `DamagedChunk` or `MalformedMessage`.
@@ -22,20 +22,21 @@ from orderbook_desktop.core.archive import ArchiveChunk
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.timeline import LooseEnd
+from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, StoredBook
-from orderbook_desktop.storage.store.chunks import ChunkStore, chunk_key, stored_chunk
+from orderbook_desktop.storage.store.chunks import ChunkStore, stored_chunk
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import being_imported
-from orderbook_desktop.storage.store.loose_events import LooseEvents, LooseList, missing_loose
-from orderbook_desktop.storage.store.packing import DamagedDocument
+from orderbook_desktop.storage.store.packing import DamagedDocument, chunk_key
 from orderbook_desktop.storage.store.raw_events import IdRange, RawEvents
 from orderbook_desktop.storage.store.schema import (
     CHECKPOINTS,
     DEPTH_CHUNKS,
     Document,
 )
+from orderbook_desktop.storage.store.segment_documents import StoredSegment
 from orderbook_desktop.storage.store.segments import (
-    StoredSegment,
+    misplaced_segments,
     read_segment,
     read_segments,
     recorded_markets,
@@ -43,7 +44,7 @@ from orderbook_desktop.storage.store.segments import (
 from orderbook_desktop.storage.store.unclaimed_events import Claim, unclaimed_events
 from orderbook_desktop.storage.store.witnesses import StoredWitness, Witnesses
 
-_SPAN_FIELDS: Final = ("start_id", "last_id", "from_event_ms", "to_event_ms")
+_SPAN_FIELDS: Final = ("start_id", "last_id", "from_time", "to_time")
 
 
 class StoredChunk(Struct, frozen=True):
@@ -62,12 +63,9 @@ class StoredChunk(Struct, frozen=True):
 
 
 class ChunkSpan(Struct, frozen=True):
-    """What a chunk covers, as its document says: ids after `start_id` to `last_id`, and times.
+    """What a chunk covers, as its document says: ids after `start_id` to `last_id`, and times."""
 
-    `segment_id` is None for a loose chunk.
-    """
-
-    segment_id: str | None
+    segment_id: object
     start_id: int
     last_id: int
     from_event_ms: int
@@ -117,6 +115,10 @@ class SegmentStore(Protocol):
         """Return the span of the segment's chunk that ends at `last_id`, if there is one."""
         ...
 
+    async def chunk_ending_at(self, market: str, last_id: int) -> StoredChunk | None:
+        """Return a chunk with a book, of any segment of `market`, that ends at `last_id`."""
+        ...
+
     async def book(self, key: str) -> StoredBook | None:
         """Return the book with that `book_key`, if there is one."""
         ...
@@ -128,8 +130,8 @@ class SegmentStore(Protocol):
         """
         ...
 
-    async def loose_lists(self, market: str, *, waiting: bool = False) -> list[LooseList]:
-        """Return the lists of loose events; if `waiting`, only those not archived."""
+    async def bookless(self, market: str, *, waiting: bool = False) -> list[BooklessRun]:
+        """Return the runs without a book; if `waiting`, only those not archived."""
         ...
 
 
@@ -148,12 +150,8 @@ class RecordingStore(SegmentStore, Protocol):
         """Return the stored raw events with these final ids, in order."""
         ...
 
-    async def loose_keys(self, market: str) -> list[str]:
-        """Return the keys of the loose chunks, in order of their first update id."""
-        ...
-
-    async def loose_chunk(self, key: str) -> ArchiveChunk | None:
-        """Return the loose chunk with that key, if there is one."""
+    async def count_raw(self, market: str, after_id: int, last_id: int) -> int:
+        """Return how many raw events follow `after_id` without a hole, through `last_id`."""
         ...
 
     async def loose_end(self, market: str, after_id: int) -> LooseEnd | None:
@@ -201,19 +199,12 @@ class ProvableStore(RecordingStore, ProvableSegments, Protocol):
         """
         ...
 
-    async def loose_chunks(self, keys: Sequence[str]) -> dict[str, StoredChunk]:
-        """Return by key those of at most 50 loose chunks that are stored."""
-        ...
-
     async def witness_keys(self, market: str) -> list[tuple[int, str]]:
         """Return update id and key of each witness, in order of update id."""
         ...
 
-    async def missing_loose(self, market: str, known: Collection[int]) -> list[int]:
-        """Return the final ids of listed loose events that are not stored any more.
-
-        The ids in `known` need no check.
-        """
+    async def lost_events(self, market: str, ids: Collection[int]) -> set[int]:
+        """Return which of `ids` are neither raw events nor in an archived segment with a book."""
         ...
 
     def unclaimed_events(
@@ -224,6 +215,10 @@ class ProvableStore(RecordingStore, ProvableSegments, Protocol):
         They come in parts, in order. `known` are ids that events may have, in order. Close the
         generator.
         """
+        ...
+
+    async def misplaced_segments(self, market: str) -> list[str]:
+        """Return the ids of segments of `market` that name another market: they are damaged."""
         ...
 
     async def stray_chunks(
@@ -252,7 +247,7 @@ class DatabaseStore:
         self._database = database
         self._books = Checkpoints(database)
         self._chunks = ChunkStore(database)
-        self._loose = LooseEvents(database)
+        self._bookless = BooklessRuns(database)
         self._witnesses = Witnesses(database)
         # By market: each adapts to how many ids its market uses.
         self._raw: dict[str, RawEvents] = {}
@@ -300,11 +295,6 @@ class DatabaseStore:
         found = await self._chunks_with(by_key)
         return {by_key[key]: _chunk_in(document, by_key[key]) for key, document in found.items()}
 
-    async def loose_chunks(self, keys: Sequence[str]) -> dict[str, StoredChunk]:
-        """Return loose chunks (see `ProvableStore`)."""
-        found = await self._chunks_with(keys)
-        return {key: _chunk_in(document, None) for key, document in found.items()}
-
     async def _chunks_with(self, keys: Iterable[str]) -> dict[str, Document]:
         query = {"_id": {"$in": list(keys)}}
         found = await self._database.collection(DEPTH_CHUNKS).find(query).to_list(None)
@@ -324,6 +314,17 @@ class DatabaseStore:
         found = await self._database.collection(DEPTH_CHUNKS).find_one(ending, {"data": 0})
         return None if found is None else _span_of(found)
 
+    async def chunk_ending_at(self, market: str, last_id: int) -> StoredChunk | None:
+        """Return a chunk that ends there (see `SegmentStore`)."""
+        ending = {"market": market, "last_id": last_id}
+        found = await self._database.collection(DEPTH_CHUNKS).find(ending).to_list(None)
+        with_book = [document for document in found if await self._has_book(document)]
+        return _chunk_in(with_book[0], with_book[0]["segment"]) if with_book else None
+
+    async def _has_book(self, document: Document) -> bool:
+        segment = await read_segment(self._database, document["segment"])
+        return segment is not None and segment.has_book
+
     async def book(self, key: str) -> StoredBook | None:
         """Return a book (see `RecordingStore`)."""
         return await self._books.get(key)
@@ -336,21 +337,17 @@ class DatabaseStore:
         """Return raw events by their ids (see `RecordingStore`)."""
         return await self._raw_of(market).with_ids(ids)
 
-    async def loose_lists(self, market: str, *, waiting: bool = False) -> list[LooseList]:
-        """Return the lists of loose events (see `RecordingStore`)."""
-        return await self._loose.lists(market, waiting=waiting)
+    async def count_raw(self, market: str, after_id: int, last_id: int) -> int:
+        """Return how many raw events follow (see `RecordingStore`)."""
+        return len(await self._raw_of(market).ids_after(after_id, last_id))
 
-    async def loose_keys(self, market: str) -> list[str]:
-        """Return the keys of the loose chunks (see `RecordingStore`)."""
-        return await self._chunks.loose_keys(market)
-
-    async def loose_chunk(self, key: str) -> ArchiveChunk | None:
-        """Return a loose chunk (see `RecordingStore`)."""
-        return await self._chunks.get_loose(key)
+    async def bookless(self, market: str, *, waiting: bool = False) -> list[BooklessRun]:
+        """Return the runs without a book (see `RecordingStore`)."""
+        return await self._bookless.of(market, waiting=waiting)
 
     async def loose_end(self, market: str, after_id: int) -> LooseEnd | None:
         """Return the end of the loose events (see `RecordingStore`)."""
-        return await self._loose.end_after(market, after_id)
+        return await self._bookless.end_after(market, after_id)
 
     async def book_keys(self, segment_id: str) -> list[tuple[object, object]]:
         """Return update id and key of each book of a segment (see `ProvableSegments`)."""
@@ -378,15 +375,20 @@ class DatabaseStore:
         """Return witnesses (see `ProvableSegments`)."""
         return await self._witnesses.some(keys)
 
-    async def missing_loose(self, market: str, known: Collection[int]) -> list[int]:
-        """Return the loose events that are lost (see `ProvableStore`)."""
-        return await missing_loose(self._database, market, known)
+    async def lost_events(self, market: str, ids: Collection[int]) -> set[int]:
+        """Return which of `ids` are not stored (see `ProvableStore`)."""
+        lost = set(ids) - await self._raw_of(market).stored(ids)
+        return lost - await self._chunks.archived_ids(market, lost) if lost else lost
 
     def unclaimed_events(
         self, market: str, claims: Iterable[Claim], known: Sequence[int]
     ) -> AsyncGenerator[dict[int, int]]:
         """Iterate over the raw events that no claim includes (see `ProvableStore`)."""
         return unclaimed_events(self._raw_of(market), claims, known)
+
+    async def misplaced_segments(self, market: str) -> list[str]:
+        """Return the segments that name another market (see `ProvableStore`)."""
+        return await misplaced_segments(self._database, market)
 
     async def stray_chunks(
         self, market: str, known: Collection[str], first_minute: int, end_minute: int
@@ -407,8 +409,8 @@ class DatabaseStore:
         return [
             _stray(kind, document, id_field)
             for document in await self._database.collection(kind).find(query, fields).to_list(None)
-            # A book with `new` is stored just before its segment.
-            if document.get("new") is None and _is_stray(document.get("segment"), known)
+            # A book that is new is stored just before its segment.
+            if document.get("new") is not True and _is_stray(document.get("segment"), known)
         ]
 
     async def is_there(self, stray: Stray) -> bool:
@@ -441,9 +443,9 @@ def store_of(place: Database | SegmentStore) -> SegmentStore:
     return DatabaseStore(place) if isinstance(place, Database) else place
 
 
-def _chunk_in(document: Document, segment_id: str | None) -> StoredChunk:
+def _chunk_in(document: Document, segment_id: str) -> StoredChunk:
     last_id, data = document.get("last_id"), document.get("data")
-    last_event_ms = document.get("to_event_ms")
+    last_event_ms = document.get("to_time")
     return StoredChunk(
         last_id if isinstance(last_id, int) else None,
         len(data) if isinstance(data, bytes) else 0,
@@ -455,11 +457,11 @@ def _chunk_in(document: Document, segment_id: str | None) -> StoredChunk:
 def _is_stray(named: object, known: Collection[str]) -> bool:
     """Whether a document that names the segment `named` belongs to none of `known`.
 
-    One that names none is loose. The field of a damaged one may be a list of segments.
+    The field of a damaged one may be a list of segments.
     """
     if isinstance(named, list):
         return all(_is_stray(name, known) for name in named)
-    return named is not None and not (isinstance(named, str) and named in known)
+    return not (isinstance(named, str) and named in known)
 
 
 def _span_of(document: Document) -> ChunkSpan | None:
@@ -467,7 +469,7 @@ def _span_of(document: Document) -> ChunkSpan | None:
     segment_id = document.get("segment")
     if not all(isinstance(number, int) for number in numbers):
         return None
-    return ChunkSpan(segment_id if isinstance(segment_id, str) else None, *numbers)
+    return ChunkSpan(segment_id, *numbers)
 
 
 def _stray(kind: str, document: Document, id_field: str) -> Stray:

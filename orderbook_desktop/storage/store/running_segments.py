@@ -11,14 +11,16 @@ from msgspec import Struct
 from orderbook_desktop.core.segments import Segment
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import is_gone, is_ours, owner_document
-from orderbook_desktop.storage.store.schema import (
-    SEGMENTS,
-    Document,
+from orderbook_desktop.storage.store.schema import SEGMENTS, Document
+from orderbook_desktop.storage.store.segment_documents import (
+    StoredSegment,
+    archive_document,
     front_document,
     progress_document,
-    unarchived_document,
+    progress_fields,
+    stored_segment,
 )
-from orderbook_desktop.storage.store.segments import StoredSegment, stored_segment
+from orderbook_desktop.storage.store.segments import change_segment
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection
@@ -101,23 +103,22 @@ class RunningSegments:
         `back_ms` is None if it is not known. Return false, and change nothing, if its recorder has
         written a heartbeat meanwhile, or another process has closed it.
         """
-        changes = progress_document(after)
-        changes["event_count"] += before.cut_events
+        changes = progress_fields(after, back_ms, before.cut_events)
         if not before.segment.event_count + before.cut_events:
             # Once it has events, only retention changes its front.
-            changes |= front_document(after)
-        if back_ms is not None:
-            changes["back_ms"] = back_ms
+            changes |= {"first_id": after.first_id, "first_time": after.first_event_ms}
         query = {"_id": running.id, "end_cause": None, "alive_ms": running.beat}
-        return bool((await self._segments.update_one(query, {"$set": changes})).modified_count)
+        return await change_segment(self._database, query, lambda _: changes)
 
 
 def _update_of(recorded: RecordedSegment) -> Document:
     """Return the update of a segment, without fields that retention or the archiver change."""
-    changed = {**progress_document(recorded.segment), **owner_document(), "to_archive": True}
-    changed["back_ms"] = recorded.back_ms
-    known = {**front_document(recorded.segment), **unarchived_document(recorded.base_id)}
+    key, segment = recorded.id, recorded.segment
+    changed = progress_document(key, segment, recorded.back_ms, owner_document())
+    front, archive = front_document(key, segment), archive_document(key, recorded.base_id)
+    new = archive | front if recorded.is_begun else archive
     if not recorded.is_begun:
-        changed |= {name: known[name] for name in ("first_id", "first_event_ms")}
-    new = {name: value for name, value in known.items() if name not in changed}
+        changed |= front
+    for fields in (changed, new):
+        fields.pop("_id", None)
     return {"$set": changed, "$setOnInsert": new}

@@ -1,86 +1,68 @@
-"""Segments as they are stored: with their archive's extent and their origin."""
+"""Segments in a database: read, and changed part by part (`storage.store.segment_documents`)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Final, TypeGuard
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Final
 
-from msgspec import Struct
-
-from orderbook_desktop.core.segments import Segment
-from orderbook_desktop.core.units import INT64_MAX, MAX_EXPONENT
+from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.packing import DamagedDocument
-from orderbook_desktop.storage.store.schema import (
-    IMPORT,
-    RECORDER,
-    SEGMENTS,
-    Document,
-    segment_of,
-    segment_sum,
-    unarchived_document,
+from orderbook_desktop.storage.store.schema import SEGMENTS, Document
+from orderbook_desktop.storage.store.sealing import is_part_sealed, part_seal
+from orderbook_desktop.storage.store.segment_documents import (
+    PARTS,
+    StoredSegment,
+    is_whole,
+    stored_segment,
 )
 
-_TEXTS: Final = ("_id", "market", "end_detail", "origin")
-_EXPONENTS: Final = ("price_exponent", "quantity_exponent")
-_NUMBERS: Final = (
-    *("snapshot_id", "first_id", "last_id", "first_event_ms", "last_event_ms", "event_count"),
-    *(*_EXPONENTS, "cut_events", "back_ms"),
-    *("archived_id", "archived_events", "archived_bytes"),
-)
+# A damaged segment counts as one with a book.
+WITH_BOOK: Final[Mapping[str, object]] = MappingProxyType({"book": {"$ne": False}})
 
 # The work on fewer documents takes less than a millisecond.
 _MANY: Final = 50
 
 
-class StoredSegment(Struct, frozen=True):
-    """A segment, and its archive.
+async def change_segment(
+    database: Database, query: Document, changes: Callable[[Document], Document]
+) -> bool:
+    """Change the segment that matches `query`, and seal it; return whether there was one.
 
-    The segment's chunks hold all events after `segment.snapshot_id` through `archived_id`:
-    `archived_events` in `archived_bytes`. Later events are raw. Retention has removed `cut_events`
-    from the front. `origin` is "recorder" or "import". `intact` is false if the document has a
-    checksum that does not match.
-
-    `back_ms` is the most by which an event's time was behind the latest time before it, the first
-    book's included. It is None if an earlier version wrote the segment: then `last_event_ms` is the
-    last event's time, and it is not known whether times went back.
+    `changes` returns the fields to be set, from the whole document. Nothing is changed if another
+    process changes the same part meanwhile. A part that is damaged stays so: it gets a seal that
+    doesn't match. Raises PyMongo's errors.
     """
+    segments = database.collection(SEGMENTS)
+    document = await segments.find_one(query)
+    if document is None:
+        return False
+    changed = changes(document)
+    touched = [seal for seal, names in PARTS.items() if not changed.keys().isdisjoint(names)]
+    known = {seal: document.get(seal) for seal in touched}
+    seals = {seal: _seal_again(document, changed, seal) for seal in touched}
+    done = await segments.update_one({**query, **known}, {"$set": {**changed, **seals}})
+    return bool(done.matched_count)
 
-    id: str
-    segment: Segment
-    archived_id: int
-    archived_events: int
-    archived_bytes: int
-    origin: str
-    cut_events: int = 0
-    intact: bool = True
-    back_ms: int | None = None
 
-    @property
-    def running(self) -> bool:
-        """Whether no end of the segment is stored."""
-        return self.segment.end_cause is None
-
-    @property
-    def has_base(self) -> bool:
-        """Whether the segment begins with a base checkpoint; imported and cut ones do not."""
-        return self.is_recorded and not self.cut_events
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether a recorder wrote it."""
-        return self.origin == RECORDER
-
-    @property
-    def is_imported(self) -> bool:
-        """Whether an import wrote it."""
-        return self.origin == IMPORT
+def _seal_again(before: Document, changed: Document, seal: str) -> object:
+    """Return the seal of a part after a change; one that doesn't match if it didn't before."""
+    names = PARTS[seal]
+    try:
+        value = part_seal({**before, **changed}, names)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        # It can't be sealed, so the seal before it doesn't match either.
+        return before.get(seal)
+    return value if is_part_sealed(before, seal, names) else value ^ 1
 
 
 async def read_segments(database: Database, market: str) -> list[StoredSegment]:
-    """Return the segments of `market` in order of their first id. Raises `DamagedDocument`."""
-    found = await database.collection(SEGMENTS).find({"market": market}).to_list(None)
+    """Return the segments with a book of `market`, by their first id. Raises `DamagedDocument`."""
+    query = {"market": market, **WITH_BOOK}
+    found = await database.collection(SEGMENTS).find(query).to_list(None)
     # Thousands of them would keep the event loop, which also paints the window.
     return await asyncio.to_thread(_in_order, found) if len(found) > _MANY else _in_order(found)
 
@@ -90,6 +72,61 @@ def _in_order(found: Iterable[Document]) -> list[StoredSegment]:
     return sorted(
         segments, key=lambda stored: (stored.segment.snapshot_id, stored.segment.last_id, stored.id)
     )
+
+
+async def sound_segments(database: Database, market: str) -> list[StoredSegment]:
+    """Return the segments with a book of `market`, without damaged ones: `verify` reports these."""
+    query = {"market": market, **WITH_BOOK}
+    found: list[StoredSegment] = []
+    for document in await database.collection(SEGMENTS).find(query).to_list(None):
+        with suppress(DamagedDocument):
+            found.append(stored_segment(document))
+    return found
+
+
+async def overlapping_segments(
+    database: Database, market: str, update_id: int, *, archived: bool
+) -> list[StoredSegment]:
+    """Return the segments of `market` with a book that end after `update_id`, or have no end.
+
+    How far a running one reaches is stored a second later. Without `archived` only those that are
+    to be archived, else also the others that begin by `update_id`. A damaged one is left out, since
+    `verify` reports it.
+    """
+    queries: list[Document] = [{"market": market, "to_archive": True, **WITH_BOOK}]
+    if archived:
+        span = {"$gte": 0, "$lte": update_id}
+        queries.append({"market": market, "snapshot_id": span, **WITH_BOOK})
+    documents = {
+        document["_id"]: document
+        for query in queries
+        for document in await database.collection(SEGMENTS).find(query).to_list(None)
+        if document.get("end_cause") is None or _ends_after(document, update_id)
+    }
+    found: list[StoredSegment] = []
+    for document in documents.values():
+        with suppress(DamagedDocument):
+            found.append(stored_segment(document))
+    return found
+
+
+def _ends_after(document: Document, update_id: int) -> bool:
+    last_id = document.get("last_id")
+    return is_whole(last_id) and last_id > update_id
+
+
+async def misplaced_segments(database: Database, market: str) -> list[str]:
+    """Return the segments that are stored under another market, though their seal is of `market`.
+
+    Damage to that field alone hides a segment from all who read its market.
+    """
+    found = await database.collection(SEGMENTS).find({"market": {"$ne": market}}).to_list(None)
+    names = PARTS["front_sum"]
+    return [
+        str(document["_id"])
+        for document in found
+        if is_part_sealed({**document, "market": market}, "front_sum", names)
+    ]
 
 
 async def has_segment(database: Database, market: str) -> bool:
@@ -105,17 +142,17 @@ async def read_segment(database: Database, segment_id: str) -> StoredSegment | N
 
 
 async def recorded_markets(database: Database) -> list[object]:
-    """Return the markets that segments name. One that is no text is damaged."""
-    return list(await database.collection(SEGMENTS).distinct("market"))
+    """Return the markets that segments with a book name. One that is no text is damaged."""
+    return list(await database.collection(SEGMENTS).distinct("market", WITH_BOOK))
 
 
 async def unarchived_ranges(database: Database, market: str) -> dict[str, tuple[int, int]]:
     """Return by segment after which id, and through which, it may still need raw events.
 
-    A segment without an end may need any later event, and a damaged one may need all. Raises
-    PyMongo's errors.
+    Only segments with a book count. A segment without an end may need any later event, and a
+    damaged one may need all. Raises PyMongo's errors.
     """
-    query = {"market": market, "to_archive": True}
+    query = {"market": market, "to_archive": True, **WITH_BOOK}
     fields = {"archived_id": 1, "last_id": 1, "end_cause": 1}
     found = await database.collection(SEGMENTS).find(query, fields).to_list(None)
     return {document["_id"]: _unarchived_range(document) for document in found}
@@ -133,67 +170,17 @@ def _unarchived_range(document: Document) -> tuple[int, int]:
 async def archived_ranges(database: Database, market: str) -> dict[str, tuple[int, int]]:
     """Return by segment after which id, and through which, its chunks hold its events.
 
-    A segment that an older version has just written is not migrated yet, so nothing of it is
-    archived. A segment whose range is damaged is left out; `verify` reports it. Raises PyMongo's
+    Only segments with a book count.
+
+    A segment whose range is damaged is left out; `verify` reports it. Raises PyMongo's
     errors.
     """
     fields = {"snapshot_id": 1, "archived_id": 1}
-    found = await database.collection(SEGMENTS).find({"market": market}, fields).to_list(None)
+    query = {"market": market, **WITH_BOOK}
+    found = await database.collection(SEGMENTS).find(query, fields).to_list(None)
     return {
         document["_id"]: (begin, end)
         for document in found
         if is_whole(begin := document.get("snapshot_id"))
         and is_whole(end := document.get("archived_id"))
     }
-
-
-def stored_segment(document: Document) -> StoredSegment:
-    """Return the segment that `document` stores. Raises `DamagedDocument`."""
-    try:
-        check_kinds(document, _TEXTS, _NUMBERS)
-        segment = segment_of(document)
-        # A recorder of an earlier version stores no fields of the archive.
-        back_ms = document.get("back_ms")
-        is_known = "archived_id" in document
-        archive = document if is_known else unarchived_document(segment.snapshot_id)
-        return StoredSegment(
-            document["_id"],
-            segment,
-            int(archive["archived_id"]),
-            int(archive["archived_events"]),
-            int(archive["archived_bytes"]),
-            archive["origin"],
-            int(archive["cut_events"]),
-            intact="sum" not in document or document["sum"] == segment_sum(segment),
-            back_ms=None if back_ms is None else int(back_ms),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged_segment(document, error) from error
-
-
-def damaged_segment(document: Document, error: Exception) -> DamagedDocument:
-    """Return what is wrong with a segment whose `document` can't be read because of `error`."""
-    return DamagedDocument(f"segment {document.get('_id')}: {type(error).__name__} {error}")
-
-
-def check_kinds(document: Document, texts: Iterable[str], numbers: Iterable[str]) -> None:
-    """Raise `TypeError` or `ValueError` if one of these fields has the wrong type or range.
-
-    A field may be missing.
-    """
-    for name in texts:
-        if not isinstance(document.get(name, ""), str):
-            raise TypeError(f"{name} is no text")
-    for name in numbers:
-        number = document.get(name, 0)
-        if number is None and name == "back_ms":
-            continue
-        if not is_whole(number):
-            raise TypeError(f"{name} is no whole number")
-        if number < 0 or (name in _EXPONENTS and number > MAX_EXPONENT):
-            raise ValueError(f"{name} is {number}")
-
-
-def is_whole(value: object) -> TypeGuard[int]:
-    """Whether `value` is a whole number, as a field of a document should be."""
-    return isinstance(value, int) and not isinstance(value, bool)

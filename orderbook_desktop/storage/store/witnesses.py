@@ -1,15 +1,15 @@
 """Witnesses: snapshots of the exchange with which a recording is compared.
 
 A document of `witnesses` has `_id`, which is `MARKET:UPDATE_ID`, `market`, `update_id`, `taken_ms`
-(our time), `depth` (the levels asked for), `segment` (the one that was recorded then),
-`lowest_bid` and `highest_ask` (the horizon of its book, see `core.horizon`; None: no end),
-`payload`, compressed like the one of checkpoints, and `sum`, a checksum of all these.
+(our time), `received_ns` (when it was received; 0 if unknown), `depth` (the levels asked for),
+`segment` (the one that was recorded then), `horizon` (of its book), `joined_id` (the update id of
+the running book that it was joined to; None if it was not joined), and `payload`, compressed like
+the one of checkpoints.
 """
 
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -17,15 +17,14 @@ from typing import Final
 from msgspec import Struct
 
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.events import decode_snapshot
-from orderbook_desktop.core.horizon import Horizon
+from orderbook_desktop.core.events import answered, decode_snapshot
 from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.horizons import horizon_document, horizon_of
 from orderbook_desktop.storage.store.packing import DamagedDocument, pack, unpack
 from orderbook_desktop.storage.store.schema import WITNESSES, Document
+from orderbook_desktop.storage.store.sealing import is_sealed, sealed
 
-# The ends of a horizon that is not known: no price is inside.
-_NOWHERE: Final = ("Infinity", "-Infinity")
 # The most digits of an update id in 64 bits.
 _ID_DIGITS: Final = 19
 
@@ -90,44 +89,37 @@ def _stored_witness(document: Document) -> StoredWitness:
 
 
 def _document(witness: Witness) -> Document:
-    market, update_id = witness.snapshot.market, witness.snapshot.last_update_id
-    lowest_bid, highest_ask = _NOWHERE if witness.horizon is None else witness.horizon.texts(0)
-    document: Document = {
-        "_id": f"{market}:{update_id}",
-        "market": market,
-        "update_id": update_id,
-        "taken_ms": witness.taken_ms,
-        "depth": witness.depth,
-        "segment": witness.segment_id,
-        "lowest_bid": lowest_bid,
-        "highest_ask": highest_ask,
-        "payload": pack(witness.snapshot.payload),
-    }
-    return {**document, "sum": _sum(document)}
+    snapshot = witness.snapshot
+    return sealed(
+        {
+            "_id": f"{snapshot.market}:{snapshot.last_update_id}",
+            "market": snapshot.market,
+            "update_id": snapshot.last_update_id,
+            "taken_ms": witness.taken_ms,
+            "received_ns": snapshot.received_ns,
+            "depth": witness.depth,
+            "segment": witness.segment_id,
+            "horizon": horizon_document(witness.horizon),
+            "joined_id": None,
+            "payload": pack(snapshot.payload),
+        }
+    )
 
 
 def _witness(document: Document) -> Witness:
     try:
-        known = {name: value for name, value in document.items() if name != "sum"}
-        if document["sum"] != _sum(known):
+        if not is_sealed(document):
             raise DamagedDocument("the checksum of a witness does not match")
-        snapshot = decode_snapshot(unpack(document["payload"]), document["market"])
-        horizon = _horizon(document["lowest_bid"], document["highest_ask"])
+        snapshot = decode_snapshot(
+            unpack(document["payload"]),
+            document["market"],
+            received_ns=int(document["received_ns"]),
+        )
+        horizon = horizon_of(document["horizon"])
         depth, taken_ms = document["depth"], document["taken_ms"]
-        return Witness(snapshot, depth, taken_ms, document["segment"], horizon)
+        return Witness(answered(snapshot, depth), depth, taken_ms, document["segment"], horizon)
     except (KeyError, TypeError, ValueError, MalformedMessage) as error:
         raise DamagedDocument(f"witness {document['_id']}: {error}") from error
-
-
-def _horizon(lowest_bid: object, highest_ask: object) -> Horizon | None:
-    if not isinstance(lowest_bid, str | None) or not isinstance(highest_ask, str | None):
-        raise TypeError("an end of its horizon is no text")
-    is_known = (lowest_bid, highest_ask) != _NOWHERE
-    return Horizon.of_texts(lowest_bid, highest_ask) if is_known else None
-
-
-def _sum(document: Document) -> int:
-    return zlib.crc32(repr(sorted(document.items())).encode()) - (1 << 31)
 
 
 def _update_id(document: Document) -> int:

@@ -10,15 +10,15 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.reading.ahead import Portions
+from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
-from orderbook_desktop.storage.store.loose_events import LooseList
 from orderbook_desktop.storage.store.raw_events import IdRange
 from orderbook_desktop.storage.store.recording_store import (
     ChunkSpan,
     ProvableStore,
     StoredChunk,
 )
-from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.segment_documents import StoredSegment
 from orderbook_desktop.storage.store.witnesses import StoredWitness
 
 # The most raw events, and the most archived bytes, of segments that are read together.
@@ -112,6 +112,10 @@ class ReadAhead:
         """Return the span of a chunk."""
         return await self._store.chunk_span_ending_at(segment_id, last_id)
 
+    async def chunk_ending_at(self, market: str, last_id: int) -> StoredChunk | None:
+        """Return a chunk of any segment that ends there."""
+        return await self._store.chunk_ending_at(market, last_id)
+
     async def book(self, key: str) -> StoredBook | None:
         """Return a book."""
         return self._books.get(key) or await self._store.book(key)
@@ -123,9 +127,9 @@ class ReadAhead:
             return run
         return await self._store.events_after(market, after_id, last_id)
 
-    async def loose_lists(self, market: str, *, waiting: bool = False) -> list[LooseList]:
-        """Return the lists of loose events."""
-        return await self._store.loose_lists(market, waiting=waiting)
+    async def bookless(self, market: str, *, waiting: bool = False) -> list[BooklessRun]:
+        """Return the runs without a book."""
+        return await self._store.bookless(market, waiting=waiting)
 
     async def book_keys(self, segment_id: str) -> list[tuple[object, object]]:
         """Return update id and key of each book of a segment."""

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from orderbook_desktop.core.archive import DecodedChunk, same_book, verify_chunk
+from orderbook_desktop.core.archive import DecodedChunk, agree, verify_chunk
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import EARLIEST_MS, in_ms
@@ -28,7 +28,7 @@ from orderbook_desktop.storage.reading.segment_reader import (
 )
 from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
 from orderbook_desktop.storage.store.recording_store import ProvableSegments
-from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.segment_documents import StoredSegment
 from orderbook_desktop.storage.store.witnesses import StoredWitness
 
 _DAY_MS: Final = 86_400_000
@@ -242,7 +242,7 @@ class SegmentProof:
         if index is None:
             raise self._fault("a checkpoint lies inside an event", update_id)
         known = chunk.book_after(index)
-        if not same_book(known, stored) or known.event_ms != stored.event_ms:
+        if not agree(known, stored) or known.event_ms != stored.event_ms:
             raise self._fault("a checkpoint differs from the book", update_id)
 
     async def _compare_witnesses(self, chunk: DecodedChunk) -> None:

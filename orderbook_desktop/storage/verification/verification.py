@@ -16,10 +16,10 @@ from orderbook_desktop.core.archive import DamagedChunk, decode_chunk, minute_of
 from orderbook_desktop.core.errors import BugError, KnownError
 from orderbook_desktop.core.timeline import Cover, Timeline
 from orderbook_desktop.storage.reading.ahead import Portions, WaitingLoose
-from orderbook_desktop.storage.reading.recording import read_timeline
-from orderbook_desktop.storage.store.chunks import loose_key
+from orderbook_desktop.storage.reading.recording import count_repeated, read_timeline
+from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.owner import RecorderState
+from orderbook_desktop.storage.store.recorder_states import RecorderState
 from orderbook_desktop.storage.store.recording_store import (
     ProvableSegments,
     ProvableStore,
@@ -27,7 +27,7 @@ from orderbook_desktop.storage.store.recording_store import (
     Stray,
     store_of,
 )
-from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.segment_documents import StoredSegment
 from orderbook_desktop.storage.store.unclaimed_events import Claim
 from orderbook_desktop.storage.verification.read_ahead import ReadAhead
 from orderbook_desktop.storage.verification.segment_proof import (
@@ -131,7 +131,7 @@ class _Verification:
 
     async def run(self) -> Verified:
         """Prove the recording, up to the first fault."""
-        timeline, fault = Timeline((), ()), None
+        timeline, fault, repeated = Timeline((), ()), None, 0
         try:
             segments = await self._store.segments(self._market)
             whole = await read_timeline(self._store, self._market, segments)
@@ -139,6 +139,8 @@ class _Verification:
             timeline = whole.between(self._from_ms, self._to_ms)
             self._check_order(segments)
             await self._prove(segments)
+            if self._from_ms is None and self._to_ms is None:
+                repeated = await count_repeated(self._store, segments)
         except RecordingFault as error:
             fault = error
         except KnownError as error:
@@ -151,7 +153,7 @@ class _Verification:
             self._market,
             timeline,
             len(self._proven),
-            sum(proven.events for proven in self._proven),
+            sum(proven.events for proven in self._proven) - repeated,
             sum(proven.archived_events for proven in self._proven),
             sum(proven.bytes for proven in self._proven),
             len(self._loose),
@@ -174,7 +176,11 @@ class _Verification:
         if self._from_ms is None and self._to_ms is None:
             await self._prove_loose()
             await self._prove_unlisted()
-            await look_for_strays(self._store, self._market, segments)
+            bookless = [run.stored for run in await self._store.bookless(self._market)]
+            for key in await self._store.misplaced_segments(self._market):
+                reason = "the segment names another market, which its checksum does not match"
+                raise RecordingFault(self._market, reason, segment_id=key)
+            await look_for_strays(self._store, self._market, [*segments, *bookless])
 
     def _check_order(self, segments: Sequence[StoredSegment]) -> None:
         """Check that a segment begins after the one before it ends, if ids between are missing.
@@ -268,38 +274,60 @@ class _Verification:
             self._progress(self._done, self._total)
 
     async def _prove_loose(self) -> None:
-        """Prove the loose events, and that no listed loose event is missing."""
-        keys, portions = await self._store.loose_keys(self._market), Portions()
-        while keys:
-            asked, keys = keys[: portions.count], keys[portions.count :]
-            chunks = await self._store.loose_chunks(asked)
-            portions.took(chunks.values())
-            for key in filter(chunks.__contains__, asked):
-                ids = await asyncio.to_thread(self._proven_loose, key, chunks[key])
-                self._loose.update(ids)
-        waiting = await self._store.loose_lists(self._market, waiting=True)
-        # All lists together: there may be thousands of short ones.
-        ids = sorted({update_id for loose_list in waiting for update_id in loose_list.ids})
+        """Prove the runs without a book, and that no event of them is missing."""
+        runs = await self._store.bookless(self._market)
+        listed: set[int] = set()
+        for run in runs:
+            listed.update(run.ids)
+            if not run.stored.intact:
+                raise self._bookless_fault(run, "the checksum of the run does not match")
+        await self._prove_archived([run for run in runs if run.is_archived])
+        # All others together: there may be thousands of short ones.
+        ids = sorted({update_id for run in runs if not run.is_archived for update_id in run.ids})
         for start in range(0, len(ids), _EXAMINED_AT_ONCE):
             some = ids[start : start + _EXAMINED_AT_ONCE]
             events = await self._store.events(self._market, some)
             self._loose.update(event.final_id for event in events)
-        for update_id in await self._store.missing_loose(self._market, self._loose):
-            raise RecordingFault(self._market, "a loose event is missing", update_id=update_id)
+        left = listed - self._loose
+        if left:
+            # They may have been archived meanwhile.
+            runs = await self._store.bookless(self._market)
+            await self._prove_archived(
+                [run for run in runs if run.is_archived and not left.isdisjoint(run.ids)]
+            )
+            lost = await self._store.lost_events(self._market, left - self._loose)
+            for update_id in sorted(lost):
+                raise RecordingFault(self._market, "a loose event is missing", update_id=update_id)
 
-    def _proven_loose(self, key: str, stored: StoredChunk) -> list[int]:
-        """Return the final ids of a loose chunk's events. Raises `RecordingFault`."""
+    async def _prove_archived(self, runs: Sequence[BooklessRun]) -> None:
+        """Prove the chunks of runs without a book."""
+        portions = Portions()
+        while runs:
+            asked, runs = runs[: portions.count], runs[portions.count :]
+            chunks = await self._store.first_chunks([run.stored for run in asked])
+            portions.took(chunks.values())
+            for run in asked:
+                if run.id in chunks:
+                    ids = await asyncio.to_thread(self._proven_loose, run, chunks[run.id])
+                    self._loose.update(ids)
+
+    def _bookless_fault(self, run: BooklessRun, reason: str) -> RecordingFault:
+        reason = f"the loose events {run.id}: {reason}"
+        return RecordingFault(self._market, reason, segment_id=run.id)
+
+    def _proven_loose(self, run: BooklessRun, stored: StoredChunk) -> list[int]:
+        """Return the final ids of the events of a run's chunk. Raises `RecordingFault`."""
         try:
-            chunk = stored.unpack()
-            decoded = decode_chunk(chunk)
+            decoded = decode_chunk(stored.unpack())
         except DamagedChunk as error:
-            raise RecordingFault(self._market, f"the loose events {key}: {error}") from error
-        if not f"{key}:".startswith(f"{loose_key(chunk.header)}:"):
-            reason = f"the loose events {key} are stored under a wrong key"
-            raise RecordingFault(self._market, reason)
+            raise self._bookless_fault(run, str(error)) from error
         for fault in verify_chunk(decoded):
             raise RecordingFault(self._market, fault.reason, update_id=fault.update_id)
         final_ids: list[int] = decoded.numbers.final_ids.tolist()
+        archive = run.stored.archived_id, run.stored.archived_events, run.stored.archived_bytes
+        expected = run.stored.segment.last_id, len(final_ids), stored.size
+        if archive != expected or decoded.has_book:
+            raise self._bookless_fault(run, "its archive is not as the run says")
         return final_ids
 
     async def _prove_unlisted(self) -> None:
@@ -308,8 +336,8 @@ class _Verification:
         A killed recorder leaves such events, and the archiver lists them later.
         """
         listed = set(self._loose)
-        for loose_list in await self._store.loose_lists(self._market):
-            listed.update(loose_list.ids)
+        for run in await self._store.bookless(self._market):
+            listed.update(run.ids)
         # Read the segments again, since running ones have more events by now.
         claims = [_claim_of(stored) for stored in await self._store.segments(self._market)]
         before_ns = self._now_ns() - _NAMED_WITHIN_NS

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.archive import (
     DecodedChunk,
+    agree,
     best_offers,
     decode_chunk,
     encode_chunk,
@@ -20,6 +21,7 @@ from orderbook_desktop.core.archive import (
 from orderbook_desktop.core.archive.numbers import EventNumbers
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import decode_diff
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import Levels
 from orderbook_desktop.core.units import Scale
 from tests.core.archive.runs import Run, run_of, runs, spelt
@@ -113,6 +115,26 @@ def test_books_at_different_scales_are_compared_by_value() -> None:
     )
     assert same_book(book, finer)
     assert not same_book(book, replace(finer, scale=Scale(10, 8)))
+
+
+def test_books_that_began_differently_agree_where_both_are_known() -> None:
+    deep = image_with([(100, 5), (90, 4), (80, 3)], Horizon(80))
+    assert agree(deep, image_with([(100, 5), (90, 4)], Horizon(90)))
+    assert agree(deep, image_with([(100, 5), (90, 4), (70, 1)], Horizon(90)))
+    assert agree(deep, image_with([(100, 5)], None))
+    # A level is missing, or too many, or another, where both are known.
+    for prices in ([(100, 5)], [(100, 5), (90, 4), (95, 1)], [(100, 5), (90, 4), (80, 2)]):
+        assert not agree(deep, image_with(prices, Horizon(90)))
+        assert not agree(image_with(prices, Horizon(90)), deep)
+    assert not agree(deep, image_with([(100, 5), (90, 4)], Horizon(80)))
+
+
+def image_with(bids: list[tuple[int, int]], horizon: Horizon | None) -> BookImage:
+    prices, quantities = np.array(bids, dtype=np.int64).T
+    none = np.array([], dtype=np.int64)
+    return BookImage(
+        "BTCUSDT", 1, 1, Scale(), Levels(prices, quantities), Levels(none, none), horizon
+    )
 
 
 def test_a_chunk_reproduces_its_events_and_no_others() -> None:

@@ -18,6 +18,7 @@ import msgspec
 import psutil
 
 from orderbook_desktop.core.status import FeedState
+from orderbook_desktop.storage.store.event_documents import payload_of
 from orderbook_desktop.storage.store.schema import Document
 from tests.faults.probe import Probe
 from tests.web.reader import Merged, watching
@@ -149,7 +150,7 @@ class WholeProbe(Probe):
         self.acknowledged: dict[str, dict[int, bytes]] = defaultdict(dict)
 
     def _note(self, event: Document) -> None:
-        self.acknowledged[event["market"]][event["u"]] = event["payload"].encode()
+        self.acknowledged[event["market"]][event["u"]] = payload_of(event)
 
 
 class MemoryWatch:

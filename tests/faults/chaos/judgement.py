@@ -20,6 +20,7 @@ from orderbook_desktop.core.timeline import Gap
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.event_documents import payload_of
 from tests.exchange.local.true_book import TrueBook
 from tests.faults.chaos.audience import Sighting, decimals
 from tests.faults.chaos.plan import CAUSES, OF_DATABASE, Happened, Kind
@@ -193,7 +194,7 @@ async def _unlisted(database: Database, market: str, ids: Iterable[int]) -> dict
     """
     query = {"market": market, "u": {"$in": sorted(ids)}}
     found = await database.collection("depth_events").find(query).to_list(None)
-    return {one["u"]: one["payload"].encode() for one in found}
+    return {one["u"]: payload_of(one) for one in found}
 
 
 def judge_gaps(

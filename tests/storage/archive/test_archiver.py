@@ -21,11 +21,11 @@ from orderbook_desktop.storage.archive.times import ArchiveTimes
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.store import raw_events
-from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.bookless import BooklessRuns
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import ArchiveLease
-from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
 from orderbook_desktop.storage.store.packing import DamagedDocument, PackedChunk, pack_chunk
+from orderbook_desktop.storage.store.segment_documents import unheld_lease
 from orderbook_desktop.system.tasks import ending
 from tests.core.reference_book import diff_payload, snapshot_payload
 from tests.storage.archive_fixtures import (
@@ -38,6 +38,7 @@ from tests.storage.archive_fixtures import (
     copy_of,
     fill,
     held_in,
+    lost_loose,
     raw_of,
     record,
 )
@@ -53,6 +54,7 @@ from tests.storage.recording_fixtures import (
     until_stored,
     until_written,
 )
+from tests.storage.shelf import Shelf, resealed
 
 CLOSED = pytest.mark.expects_log("WARNING .*BTCUSDT: the recording up to .* ended without")
 
@@ -93,10 +95,9 @@ async def assert_archived(database: Database, diffs: list[DepthDiff], segments: 
         chunks = await all_of(database, "depth_chunks", segment=segment["_id"])
         assert segment["archived_bytes"] == sum(len(one["data"]) for one in chunks)
         assert len(chunks) == 2
-    assert await missing_loose(database, "BTCUSDT") == []
+    assert await lost_loose(database) == []
     # Else retention would never remove them.
-    listed = {one.chunk for one in await LooseEvents(database).lists("BTCUSDT")}
-    assert listed == set(await ChunkStore(database).loose_keys("BTCUSDT"))
+    assert all(run.is_archived for run in await BooklessRuns(database).of("BTCUSDT"))
 
 
 async def test_a_segment_that_ended_is_archived_byte_for_byte(database: Database) -> None:
@@ -174,9 +175,9 @@ def ended_pid() -> int:
 
 async def take_for_dead(database: Database, pid: int) -> None:
     """Let the holder of each lease be a process that has ended."""
-    gone = {"archive_lease.owner.pid": pid, "archive_lease.owner.token": "another"}
-    held = {"archive_lease": {"$ne": None}}
-    await database.collection("segments").update_many(held, {"$set": gone})
+    for lease in await all_of(database, "leases"):
+        owner = lease["owner"] | {"pid": pid, "token": "another"}
+        await Shelf(database).change("leases", lease["_id"], owner=owner)
 
 
 @KILLS
@@ -199,7 +200,7 @@ async def test_it_may_be_killed_between_any_two_calls(
             pass
         held = await held_in(fragile)
         assert sorted(set(held.ids)) == ids, f"killed before call {at}"
-        assert await missing_loose(fragile, "BTCUSDT") == []
+        assert await lost_loose(fragile) == []
         await take_for_dead(fragile, ended_pid)
         await archiver_of(fragile).catch_up()
         await assert_archived(fragile, diffs, segments)
@@ -344,7 +345,7 @@ async def test_the_running_minute_of_an_ended_segment_waits(database: Database) 
     assert not segment["to_archive"]
 
 
-async def test_two_recorders_of_one_market_each_have_their_archive(
+async def test_the_raw_events_of_two_recorders_are_archived_once(
     server: ServerThread, database: Database
 ) -> None:
     second = Database(database.name)
@@ -360,19 +361,19 @@ async def test_two_recorders_of_one_market_each_have_their_archive(
         await until_written(two)
         await until_checkpoint(database, diffs[-15].final_id)
         await until_stored(database, 2, event_count=60)
-        # The second segment is not archived at all, so none of its events may be removed.
-        segments = await segments_of(database)
-        other = segments[1]["_id"]
-        foreign = {"$set": {"owner.token": "another", "owner.pid": 1}}
-        await database.collection("segments").update_one({"_id": other}, foreign)
         await archivers[0].catch_up()
-        assert await archive_of(database, segments[0]["_id"])
-        assert await raw_of(database) == diffs
+        (leader, follower) = sorted(await segments_of(database), key=lambda one: str(one["_id"]))
+        archived = await archive_of(database, leader["_id"])
+        assert archived
+        assert await archive_of(database, follower["_id"]) == []
+        # The other one begins there now.
+        assert follower["snapshot_id"] == archived[-1].final_id
+        assert await raw_of(database) == diffs[len(archived) :]
     for archiver in archivers:
         await archiver.catch_up()
     second.close()
-    for segment in segments:
-        assert await archive_of(database, segment["_id"]) == diffs
+    (left,) = await segments_of(database)
+    assert await archive_of(database, left["_id"]) == diffs
     assert await raw_of(database) == []
 
 
@@ -407,7 +408,7 @@ async def test_a_crash_is_measured_behind_what_was_archived(database: Database) 
         cut_front = {"first_id": 7, "snapshot_id": segment["snapshot_id"], "cut_events": 4}
     crashed = segment | {"owner": segment["owner"] | {"token": "gone"}} | cut_front
     crashed["owner"]["pid"] = 2**22 - 1
-    await database.collection("segments").replace_one({"_id": segment["_id"]}, crashed)
+    await database.collection("segments").replace_one({"_id": segment["_id"]}, resealed(crashed))
     assert await CrashWatch(database).close_crashed() == 1
     (segment,) = await segments_of(database)
     assert segment["last_id"] == late[-1].final_id
@@ -491,10 +492,12 @@ async def test_a_damaged_segment_keeps_up_no_other(database: Database, field: st
     tape, other = Tape(), Tape("ETHUSDT")
     await record(database, tape, 5)
     await record(database, other, 5)
-    await database.collection("segments").update_one({"market": "BTCUSDT"}, {"$unset": {field: ""}})
+    await database.collection("segments").update_one(
+        {"market": "BTCUSDT", "book": True}, {"$unset": {field: ""}}
+    )
     archiver = archiver_of(database)
     await archiver.catch_up()
-    (segment,) = await all_of(database, "segments", market="ETHUSDT")
+    (segment,) = await all_of(database, "segments", book=True, market="ETHUSDT")
     assert not segment["to_archive"]
     assert archiver.problem
 
@@ -503,9 +506,8 @@ async def test_a_damaged_segment_keeps_up_no_other(database: Database, field: st
     "damage",
     [
         {"archived_bytes": "x"},
-        {"archive_lease": {"epoch": 1}},
-        {"archive_lease": {"epoch": "1", "name": None, "beat": 1}},
-        {"archive_lease": "x"},
+        {"epoch": "1"},
+        {"epoch": None},
     ],
 )
 @pytest.mark.expects_log("ERROR .*a part can't be archived")
@@ -513,24 +515,35 @@ async def test_damage_that_the_archive_would_meet_is_named(
     database: Database, damage: dict[str, object]
 ) -> None:
     await record(database, Tape(), 5)
-    (before,) = await all_of(database, "segments")
+    (before,) = await segments_of(database)
     await database.collection("segments").update_one({"_id": before["_id"]}, {"$set": damage})
     archiver = archiver_of(database)
     await archiver.catch_up()
     assert f"damaged (segment {before['_id']}: " in archiver.problem
 
 
+@pytest.mark.parametrize("damage", [{"epoch": "1"}, {"epoch": 7}, {"name": 5}, {"more": 1}])
+@pytest.mark.expects_log("ERROR .*a part can't be archived")
+async def test_a_damaged_lease_is_named(database: Database, damage: dict[str, object]) -> None:
+    await record(database, Tape(), 5)
+    lease = unheld_lease("BTCUSDT", 3)
+    await database.collection("leases").insert_one(lease | damage)
+    archiver = archiver_of(database)
+    await archiver.catch_up()
+    assert "damaged (lease BTCUSDT:depth: its checksum" in archiver.problem
+
+
 @pytest.mark.parametrize(
-    "damage", [{"origin": 5}, {"back_ms": "x"}, {"end_detail": None}, {"price_exponent": -1}]
+    "damage", [{"origin": 5}, {"back": "x"}, {"end_detail": None}, {"price_exponent": -1}]
 )
 async def test_damage_that_does_not_concern_the_archive_keeps_nothing_from_it(
     database: Database, damage: dict[str, object]
 ) -> None:
     await record(database, Tape(), 5)
-    await database.collection("segments").update_one({}, {"$set": damage})
+    await database.collection("segments").update_one({"book": True}, {"$set": damage})
     archiver = archiver_of(database)
     await archiver.catch_up()
-    (segment,) = await all_of(database, "segments")
+    (segment,) = await segments_of(database)
     assert not segment["to_archive"]
     assert archiver.problem == ""
 
@@ -543,7 +556,7 @@ async def test_beside_a_damaged_segment_of_the_market_another_is_archived(
     """The damaged one may need any raw event, so these stay."""
     await record(database, Tape(), 5)
     segments = database.collection("segments")
-    (sound,) = await all_of(database, "segments")
+    (sound,) = await segments_of(database)
     await segments.insert_one({**sound, "_id": "damaged", **damage})
     events = await all_of(database, "depth_events", u={"$gt": sound["snapshot_id"]})
     await archiver_of(database).catch_up()
@@ -559,7 +572,7 @@ async def test_a_damaged_segment_is_left_to_other_archivers(
 ) -> None:
     await record(database, Tape(), 5)
     segments = database.collection("segments")
-    (before,) = await all_of(database, "segments")
+    (before,) = await segments_of(database)
     first, second = ArchiveLease(database), ArchiveLease(database)
     if is_held:
         assert await first.take(before["_id"]) is not None
@@ -567,6 +580,7 @@ async def test_a_damaged_segment_is_left_to_other_archivers(
     with pytest.raises(DamagedDocument, match="last_id is no whole number"):
         await first.take(before["_id"])
     await segments.update_one({"_id": before["_id"]}, {"$set": {"last_id": before["last_id"]}})
+    await first.release_all()
     assert await second.take(before["_id"]) is not None
 
 

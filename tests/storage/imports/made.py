@@ -86,11 +86,11 @@ async def recorded_rows(database: Database, market: str = "BTCUSDT") -> AsyncIte
 
 
 async def contents(database: Database) -> dict[str, list[object]]:
-    """All stored documents, without the times of our own clock."""
-    names = ("segments", "depth_chunks", "loose_events", "depth_events", "checkpoints", "meta")
+    """All stored documents, without the times of our own clock, and the seals of these."""
+    names = ("segments", "depth_chunks", "depth_events", "checkpoints", "meta")
     return {
         name: [
-            {key: value for key, value in one.items() if key not in ("alive_ms", "owner")}
+            {key: value for key, value in one.items() if key not in ("alive_ms", "owner", "sum")}
             for one in sorted(await all_of(database, name), key=lambda one: str(one["_id"]))
         ]
         for name in names

@@ -36,6 +36,7 @@ from orderbook_desktop.storage.store.import_journal import (
     ImportJournal,
     settle_imports,
 )
+from orderbook_desktop.storage.store.sealing import sealed
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.archive.test_rows import rebuilt
 from tests.storage.imports.made import Collected, contents, imported, recorded_rows
@@ -256,12 +257,12 @@ async def test_what_fails_while_reading_writes_nothing(database: Database, tmp_p
 def _fail_the_third_put(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     put, calls = ChunkStore.put, 0
 
-    async def failing(self: ChunkStore, *arguments: object) -> int:
+    async def failing(self: ChunkStore, *arguments: object, **named: object) -> int:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise error
-        return await put(self, *arguments)  # type: ignore[arg-type]
+        return await put(self, *arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ChunkStore, "put", failing)
 
@@ -461,9 +462,9 @@ async def test_an_import_that_goes_on_is_left_alone(
 ) -> None:
     put, settled = ChunkStore.put, []
 
-    async def nosy(self: ChunkStore, *arguments: object) -> int:
+    async def nosy(self: ChunkStore, *arguments: object, **named: object) -> int:
         settled.append(await settle_imports(database, set()))
-        return await put(self, *arguments)  # type: ignore[arg-type]
+        return await put(self, *arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ChunkStore, "put", nosy)
     (done,) = await imported(database, two_runs().messages, tmp_path)
@@ -612,7 +613,7 @@ async def test_a_server_that_is_lost_may_come_back(
     [
         {"state": "x"},
         {"segments": "abc"},
-        {"loose": [5]},
+        {"known": 5},
         {"markets": None},
         {"state": "committing", "known": ["x"]},
     ],
@@ -622,7 +623,8 @@ async def test_a_damaged_journal_keeps_no_import_and_no_recorder(
     database: Database, tmp_path: Path, damage: dict[str, object]
 ) -> None:
     await ImportJournal(database, "import:damaged").begin(["ETHUSDT"])
-    await database.collection("meta").update_one({"_id": "import:damaged"}, {"$set": damage})
+    (journal,) = await all_of(database, "meta", _id="import:damaged")
+    await database.collection("meta").replace_one({"_id": journal["_id"]}, sealed(journal | damage))
     (done,) = await imported(database, two_runs().messages, tmp_path)
     assert done.events == 420
     assert (await verify(database, "BTCUSDT")).fault is None

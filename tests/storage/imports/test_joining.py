@@ -14,7 +14,6 @@ from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.imports import importing
 from orderbook_desktop.storage.imports.importing import ImportedMarket
 from orderbook_desktop.storage.reading.recording import Recording
-from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.imports.made import Collected, imported, recorded_rows
@@ -133,7 +132,7 @@ async def test_what_a_kill_left_twice_is_removed_by_the_next_import(
         async def nothing(*_: object) -> None:
             """What is replaced stays, as after a kill."""
 
-        killed.setattr(ChunkStore, "drop_loose", nothing)
+        killed.setattr(importing, "drop_segments", nothing)
         killed.setattr(importing, "drop_repeated", nothing)
         await import_in(database, tmp_path, [first])
     verified = await verify(database, "BTCUSDT")

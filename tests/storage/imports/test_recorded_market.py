@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.storage.imports.recorded_market import ImportConflict, RecordedMarket
-from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.segment_documents import StoredSegment
 
 
 def segment(

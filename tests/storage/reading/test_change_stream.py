@@ -505,7 +505,7 @@ async def test_the_leftover_of_a_dead_recorder_is_no_book_of_now(
     (segment,) = await all_of(database, "segments")
     await database.collection("segments").insert_one(
         segment
-        | {"_id": "dead", "last_id": 2**62, "last_event_ms": 2**62}
+        | {"_id": "dead", "last_id": 2**62, "last_time": 2**62}
         | {"owner": segment["owner"] | {"token": "another"}}
     )
     await assert_serves(database, tape)
@@ -520,7 +520,7 @@ async def test_the_leftover_of_another_machine_is_older(
     (checkpoint,) = await all_of(database, "checkpoints")
     await database.collection("segments").insert_one(
         segment
-        | {"_id": "far", "last_id": 2**62, "last_event_ms": segment["last_event_ms"] - 1}
+        | {"_id": "far", "last_id": 2**62, "last_time": segment["last_time"] - 1}
         | {"owner": {"host": "far away", "pid": 1, "token": "another"}}
     )
     await database.collection("checkpoints").insert_one(

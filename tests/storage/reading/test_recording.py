@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orderbook_desktop.core.archive import DamagedChunk, DecodedChunk, encode_loose, same_book
+from orderbook_desktop.core.archive import DamagedChunk, DecodedChunk, same_book
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.horizon import Horizon
@@ -26,10 +26,9 @@ from orderbook_desktop.storage.reading.segment_reader import MissingEvents, Segm
 from orderbook_desktop.storage.recorder.event_log import EventLog
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.cuts import SegmentCutter, cuttable_segments
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.event_writer import Insert
-from orderbook_desktop.storage.store.loose_events import LooseEvents
-from orderbook_desktop.storage.store.packing import pack_chunk
+from orderbook_desktop.storage.store.event_documents import Insert
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.reference_book import diff_payload
 from tests.storage.archive_fixtures import archiver_of
@@ -187,7 +186,7 @@ async def cut(shelf: Shelf, shelved: Shelved, left: int) -> None:
     removed = [start for start, _ in shelved.chunks[: len(shelved.chunks) - left]]
     begin = shelved.chunks[len(removed)][0]
     gone = [one for one in shelved.events if one.final_id <= begin]
-    fields = {"first_event_ms": gone[-1].event_ms, "cut_events": len(gone)}
+    fields = {"first_time": gone[-1].event_ms, "cut_events": len(gone)}
     await shelf.change("segments", shelved.id, snapshot_id=begin, **fields)
     await ChunkStore(shelf.database).drop(shelved.id, removed)
 
@@ -323,10 +322,9 @@ async def test_two_recorders_of_one_market(database: Database) -> None:
 async def test_loose_events_wherever_they_are(database: Database) -> None:
     shelf, tape = Shelf(database), Tape()
     recording = Recording(database, _MARKET)
-    loose, lists = tape.diffs(9), LooseEvents(database)
-    for key, some in (("a", loose[:4]), ("b", loose[4:])):
-        await lists.list_up(_MARKET, [one.final_id for one in some], key)
-    await database.prepare()
+    loose = tape.diffs(9)
+    key = await shelf.put_loose(loose[:4])
+    await shelf.put_loose(loose[4:])
     await shelf.write(loose)
 
     async def found() -> list[DepthDiff]:
@@ -335,7 +333,8 @@ async def test_loose_events_wherever_they_are(database: Database) -> None:
 
     assert await found() == loose
     # While an event is archived it is stored twice.
-    await ChunkStore(database).put_loose(pack_chunk(encode_loose(loose[:4])))
+    await database.collection("segments").delete_one({"_id": key})
+    await shelf.put_loose(loose[:4], key, archived=True)
     assert await found() == loose
     await database.collection("depth_events").delete_many({"u": {"$lte": loose[3].final_id}})
     assert await found() == loose
@@ -444,7 +443,7 @@ async def test_times_that_a_clock_ran_through_twice_are_those_of_the_first_time(
         assert same_book(book_before, shelved.book_after(index - 1))
 
 
-@pytest.mark.parametrize("field", ["start_id", "last_id", "from_event_ms", "to_event_ms"])
+@pytest.mark.parametrize("field", ["start_id", "last_id", "from_time", "to_time"])
 async def test_beside_a_damaged_chunk_others_can_be_read(database: Database, field: str) -> None:
     shelf, recording = Shelf(database), Recording(database, _MARKET)
     shelved = await shelf.put(Tape(), 1_900)
@@ -477,7 +476,7 @@ async def test_events_that_end_within_another_s_ids_do_not_hide_it(
     shelved = await shelf.put(tape, [ahead, event(ahead.final_id + 1, ahead.final_id + 1)])
     later = [event(before + 2 * at, before + 2 * at + 1) for at in range(1, inside + 1)]
     await EventLog(database).insert([Insert.of(one) for one in later])
-    await LooseEvents(database).list_up(_MARKET, [one.final_id for one in later], "list")
+    await shelf.put_loose(later)
     if archived:
         await Archiver(database, pace=0).catch_up()
     recording = Recording(database, _MARKET)
@@ -558,7 +557,7 @@ async def ended(database: Database, cause: GapCause) -> tuple[Tape, list[DepthDi
 @pytest.mark.parametrize("cause", [GapCause.DISCONNECT, GapCause.FEED_GAP])
 async def test_events_that_no_book_follows_are_a_gap(database: Database, cause: GapCause) -> None:
     tape, late = await ended(database, cause)
-    (segment,) = await all_of(database, "segments")
+    (segment,) = await all_of(database, "segments", book=True)
     before_ms = late[0].event_ms - 300
     gap = Gap(
         *(before_ms, late[-1].event_ms, segment["last_id"] + 1, late[-1].final_id),
@@ -608,12 +607,12 @@ async def test_those_before_a_book_are_none(database: Database) -> None:
 
 
 @GAP
-async def test_a_damaged_list_or_chunk_tells_no_time(database: Database) -> None:
+async def test_a_damaged_run_without_a_book_tells_no_time(database: Database) -> None:
     """`verify` reports it; the summary has all the rest."""
     tape, _ = await ended(database, GapCause.DISCONNECT)
     await archiver_of(database).catch_up()
-    await database.collection("depth_chunks").update_many(
-        {"segment": None}, {"$set": {"to_event_ms": "late"}}
+    await database.collection("segments").update_many(
+        {"book": False}, {"$set": {"last_time": "late"}}
     )
     assert (await Recording(database, tape.market).timeline()).gaps == ()
     assert not (await verify(database, tape.market)).holds
@@ -639,22 +638,26 @@ async def test_a_book_is_known_to_the_last_levels_of_the_snapshot_that_its_segme
         assert {part.start_book().horizon async for part in slices} == {known}
 
 
-async def test_it_is_not_known_how_deep_where_the_first_book_is_a_copy_or_was_cut(
+async def test_it_is_not_known_how_deep_where_that_of_the_first_book_is_not_known(
     database: Database,
 ) -> None:
     shelf, recording = Shelf(database), Recording(database, _MARKET)
+    shelved = await shelf.put(Tape(), 40)
+    (base,) = await all_of(database, "checkpoints", base=True)
+    await shelf.change("checkpoints", base["_id"], horizon=None)
+    assert (await recording.book_at(shelved.events[-1].event_ms)).horizon is None
+
+
+async def test_a_book_is_known_as_deep_after_its_first_books_were_cut(database: Database) -> None:
+    shelf, recording = Shelf(database), Recording(database, _MARKET)
     shelved = await shelf.put(Tape(), 1_400)
     await shelf.archive(shelved, 1_400)
+    segments = [one for one in await cuttable_segments(database) if one.stored.id == shelved.id]
+    await SegmentCutter(database).cut(segments[0], lambda _: True, 1, whole=False)
     (segment,) = await recording.segments()
-    (base,) = await all_of(database, "checkpoints", base=True)
-    # A copy of a running book has the time of its last event.
-    await shelf.change("checkpoints", base["_id"], event_ms=5)
-    at_ms = shelved.events[-1].event_ms
-    assert (await recording.book_at(at_ms)).horizon is None
-    await shelf.change("checkpoints", base["_id"], event_ms=0)
-    assert (await Recording(database, _MARKET).book_at(at_ms)).horizon is not None
-    await shelf.change("segments", segment.id, cut_events=1)
-    assert (await recording.book_at(at_ms)).horizon is None
+    assert segment.cut_events
+    book = await recording.book_at(shelved.events[-1].event_ms)
+    assert book.horizon == _last_levels(shelved.base)
 
 
 async def test_a_damaged_first_book_leaves_later_books_readable(database: Database) -> None:
@@ -664,5 +667,5 @@ async def test_a_damaged_first_book_leaves_later_books_readable(database: Databa
     (base,) = await all_of(database, "checkpoints", base=True)
     await shelf.change("checkpoints", base["_id"], payload=b"x")
     book = await Recording(database, _MARKET).book_at(shelved.events[-1].event_ms)
-    assert book.horizon is None
+    assert book.horizon == _last_levels(shelved.base)
     assert same_book(book, shelved.book_after(len(shelved.events) - 1))

@@ -15,7 +15,7 @@ from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.recorder.event_log import EventLog
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.event_writer import Insert
+from orderbook_desktop.storage.store.event_documents import Insert
 from orderbook_desktop.storage.store.schema import Document
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.archive_fixtures import AT_ONCE, archiver_of, raw_of, record
@@ -206,11 +206,13 @@ async def test_an_end_that_was_lost_is_written_again(
 
 
 async def lists_of(database: Database) -> list[Document]:
-    """Return the lists of loose events, once there are any."""
+    """Return the runs without a book, once there are any."""
     async with asyncio.timeout(60):
-        while not (lists := await all_of(database, "loose_events")):
+        while not (runs := await all_of(database, "segments", book=False)):
             await asyncio.sleep(0.02)
-    return lists
+    return [
+        {name: one[name] for name in ("_id", "ids", "event_count", "last_time")} for one in runs
+    ]
 
 
 async def test_a_list_that_was_lost_is_written_again(
@@ -222,7 +224,7 @@ async def test_a_list_that_was_lost_is_written_again(
         sink.received(diff)
     sink.broken(GapCause.DISCONNECT, "")
     (before,) = await lists_of(database)
-    await database.collection("loose_events").delete_many({})
+    await database.collection("segments").delete_many({})
     database.connect(server.dsn)
     assert await lists_of(database) == [before]
     assert (await verify(database, tape.market)).loose_events == 4

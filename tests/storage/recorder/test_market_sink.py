@@ -17,7 +17,8 @@ from orderbook_desktop.storage.recorder.pending import (
     Operation,
     PendingWrites,
 )
-from orderbook_desktop.storage.store.event_writer import Insert, RecordingConflict
+from orderbook_desktop.storage.store.event_documents import Insert
+from orderbook_desktop.storage.store.event_writer import RecordingConflict
 from tests.core.reference_book import diff_payload, snapshot_payload
 from tests.storage.recording_fixtures import HandFeed, Tape
 
@@ -96,7 +97,7 @@ def test_events_received_before_the_recording_began_are_not_claimed() -> None:
     reopened, loose, extend = operations[3], operations[4], operations[6]
     assert isinstance(reopened, Open)
     assert isinstance(loose, Loose)
-    assert loose.ids == (reopened.base.update_id,)
+    assert [one.final_id for one in loose.events] == [reopened.base.update_id]
     assert isinstance(extend, Extend)
     assert reopened.base.update_id + 1 == extend.first_id == last.first_id
     assert reopened.segment is extend.segment
@@ -213,7 +214,10 @@ def test_an_overflow_is_counted_also_where_no_segment_is_open() -> None:
 
 def loose_ids(operations: list[Operation]) -> list[int]:
     return [
-        one for operation in operations if isinstance(operation, Loose) for one in operation.ids
+        one.final_id
+        for operation in operations
+        if isinstance(operation, Loose)
+        for one in operation.events
     ]
 
 
@@ -353,7 +357,7 @@ def test_events_of_a_book_too_wide_are_kept_in_no_segment() -> None:
         desk.feed.diffs(decode_diff(diff_payload([("1", quantity)], [], update_id, update_id)))
     found = desk.drain()
     assert kinds(found) == [Insert, Insert, Open, Insert, Extend, Loose]
-    assert [one.ids for one in found if isinstance(one, Loose)] == [(11, 12)]
+    assert loose_ids(found) == [11, 12]
 
 
 def test_the_scale_follows_the_book() -> None:

@@ -18,7 +18,7 @@ from orderbook_desktop.storage.recorder.pending import (
     stream_of,
 )
 from orderbook_desktop.storage.store.checkpoints import NewBook
-from orderbook_desktop.storage.store.event_writer import Insert
+from orderbook_desktop.storage.store.event_documents import Insert
 from tests.storage.recording_fixtures import Tape
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.owner import RecorderState, owner_document, recorder_states
+from orderbook_desktop.storage.store.owner import owner_document
+from orderbook_desktop.storage.store.recorder_states import RecorderState, recorder_states
 
 HERE = owner_document()["owner"]["host"]
 

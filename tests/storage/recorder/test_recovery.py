@@ -11,9 +11,10 @@ import pytest
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
+from orderbook_desktop.storage.store.bookless import BooklessRuns
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.store.owner import is_gone, owner_document
+from orderbook_desktop.storage.store.segment_documents import StoredIds
 from tests.storage.processes import ROOT
 from tests.storage.recording_fixtures import (
     ServerThread,
@@ -25,6 +26,7 @@ from tests.storage.recording_fixtures import (
     until_stored,
     until_written,
 )
+from tests.storage.shelf import Shelf
 
 CLOSED = pytest.mark.expects_log("WARNING .*BTCUSDT: the recording up to .* ended without")
 
@@ -102,8 +104,8 @@ async def test_a_killed_recorder_is_found_at_the_next_start(
     assert crashed["snapshot_id"] == base_id
     assert crashed["first_id"] == diffs[0].first_id
     assert crashed["last_id"] == diffs[-1].final_id
-    assert crashed["first_event_ms"] == diffs[0].event_ms
-    assert crashed["last_event_ms"] == diffs[-1].event_ms
+    assert crashed["first_time"] == diffs[0].event_ms
+    assert crashed["last_time"] == diffs[-1].event_ms
     assert crashed["event_count"] == 203
     assert new["end_cause"] == "user"
     assert len(await all_of(database, "depth_events")) == 204
@@ -118,14 +120,14 @@ async def test_a_run_is_measured_up_to_its_first_gap(database: Database) -> None
     rest = [(end + 1, end + 4, 900), (end + 5, end + 5, -30_000), (end + 7, end + 9, 5_000)]
     await database.collection("depth_events").insert_many(
         [
-            {"market": "BTCUSDT", "U": u, "u": v, "event_ms": tape.now_ms + later_ms}
+            {"market": "BTCUSDT", "U": u, "u": v, "time": tape.now_ms + later_ms}
             for u, v, later_ms in rest
         ]
     )
     assert await CrashWatch(database).close_crashed() == 1
     (segment,) = await segments_of(database)
     assert (segment["last_id"], segment["event_count"]) == (end + 5, 7)
-    assert (segment["last_event_ms"], segment["back_ms"]) == (tape.now_ms + 900, 30_900)
+    assert (segment["last_time"], segment["back"]) == (tape.now_ms + 900, 30_900)
     assert segment["end_cause"] == "crash"
 
 
@@ -259,9 +261,10 @@ async def test_what_belonged_to_no_segment_is_not_measured(database: Database) -
     # (first id, final id): the second lies inside the third.
     ids = [(end + 1, end + 4), (end + 5, end + 6), (end + 5, end + 9)]
     await database.collection("depth_events").insert_many(
-        [{"market": "BTCUSDT", "U": u, "u": v, "event_ms": v} for u, v in ids]
+        [{"market": "BTCUSDT", "U": u, "u": v, "time": v} for u, v in ids]
     )
-    await LooseEvents(database).list_up("BTCUSDT", [end + 6], "of another")
+    loose = [StoredIds(end + 5, end + 6, 5)]
+    await BooklessRuns(database).put("BTCUSDT", loose, "of another")
     (before,) = await segments_of(database)
     assert await CrashWatch(database).close_crashed() == 1
     (segment,) = await segments_of(database)
@@ -273,12 +276,13 @@ async def test_what_belonged_to_no_segment_is_not_measured(database: Database) -
 async def test_of_one_that_an_earlier_version_left_the_last_event_tells_the_time(
     database: Database,
 ) -> None:
-    tape, segments = Tape(), database.collection("segments")
+    tape = Tape()
     await abandon(database, tape, pid=gone_process())
-    await segments.update_one({}, {"$unset": {"back_ms": ""}})
-    further = {"U": tape.last_id + 1, "u": tape.last_id + 2, "event_ms": tape.now_ms - 50}
+    (before,) = await segments_of(database)
+    await Shelf(database).change("segments", before["_id"], back=None)
+    further = {"U": tape.last_id + 1, "u": tape.last_id + 2, "time": tape.now_ms - 50}
     await database.collection("depth_events").insert_one({"market": "BTCUSDT", **further})
     assert await CrashWatch(database).close_crashed() == 1
     (segment,) = await segments_of(database)
-    assert (segment["event_count"], segment["last_event_ms"]) == (6, tape.now_ms - 50)
-    assert "back_ms" not in segment
+    assert (segment["event_count"], segment["last_time"]) == (6, tape.now_ms - 50)
+    assert segment["back"] is None

@@ -102,9 +102,7 @@ async def test_many_segments_are_removed_without_reading_all_of_them_again_each_
     for number in range(12):
         shelved = await shelf.put(tape, 5, GapCause.FEED_GAP)
         await shelf.archive(shelved)
-        await database.collection("segments").update_one(
-            {"_id": shelved.id}, {"$set": {"to_archive": False}}
-        )
+        await shelf.change("segments", shelved.id, to_archive=False)
         if number < 2:
             stay.append(shelved.id)
             from_ms = tape.now_ms + 1

@@ -7,32 +7,29 @@ import json
 
 import pytest
 
-from orderbook_desktop.core.archive import encode_loose
 from orderbook_desktop.core.disk import GB, RecordingSize, Retention
 from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.retention.retention import Pruner
-from orderbook_desktop.storage.store.chunks import ChunkStore
-from orderbook_desktop.storage.store.cuts import cuttable_loose
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.disk_usage import RecordingSizes
-from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
-from orderbook_desktop.storage.store.packing import pack_chunk
-from orderbook_desktop.storage.store.schema import Document
+from orderbook_desktop.storage.store.schema import IMPORT, RECORDER, Document
 from orderbook_desktop.storage.verification.verification import verify
-from tests.storage.archive_fixtures import archiver_of, copy_of
+from tests.storage.archive_fixtures import archiver_of, copy_of, lost_loose
 from tests.storage.archived_fixtures import Stored, store_segment, store_witness
 from tests.storage.mortal import Killed, Mortal
 from tests.storage.recording_fixtures import (
     Tape,
     all_of,
+    bookless_of,
     running,
     segments_of,
     started,
     until_stored,
     until_written,
 )
+from tests.storage.shelf import Shelf
 
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
@@ -78,13 +75,12 @@ def loose_event(market: str, event_ms: int, update_id: int = 7) -> DepthDiff:
     return decode_diff(payload.encode(), event_ms * 1_000_000)
 
 
-async def store_list(
-    database: Database, market: str, ids: list[int], chunk: str, name: str = ""
-) -> None:
-    lists = LooseEvents(database)
-    await lists.list_up(market, ids, name or f"{market}-{ids[0]}")
-    for one in await lists.lists(market, waiting=True):
-        await lists.archived(one, ids, chunk)
+async def store_loose(
+    database: Database, market: str, event_ms: int, origin: str = RECORDER
+) -> str:
+    """Store an archived run without a book, of one event; return its key."""
+    event = loose_event(market, event_ms, event_ms)
+    return await Shelf(database).put_loose([event], archived=True, origin=origin)
 
 
 def limit(count: float) -> Retention:
@@ -165,7 +161,7 @@ async def test_by_age_a_segment_is_cut_to_the_minute(database: Database) -> None
     ends = [stored.events[6 * minute + 5].event_ms for minute in range(4)]
     gone = sum(end < horizon_ms for end in ends)
     assert 0 < gone < 4
-    assert one["first_event_ms"] == stored.events[6 * gone].event_ms
+    assert one["first_time"] == stored.events[6 * gone].event_ms
 
 
 async def test_age_counts_from_the_newest_event(database: Database) -> None:
@@ -239,95 +235,56 @@ async def test_a_limit_that_cannot_be_kept_is_reported(database: Database) -> No
 
 async def test_loose_events_go_too(database: Database) -> None:
     tape = Tape()
-    store = ChunkStore(database)
     old, new = tape.now_ms, tape.now_ms + 9 * DAY_MS
     await days_of(database, tape, 10)
     for event_ms in (old, new):
-        chunk = encode_loose([loose_event("ETHUSDT", event_ms, event_ms)])
-        await store_list(
-            database, "ETHUSDT", [event_ms], (await store.put_loose(pack_chunk(chunk)))[0]
-        )
+        await store_loose(database, "ETHUSDT", event_ms)
     await prune(database, Retention(days=5))
-    assert len(await store.loose_keys("ETHUSDT")) == 1
-    assert len(await LooseEvents(database).lists("ETHUSDT")) == 1
-    assert await missing_loose(database, "ETHUSDT") == []
+    assert await bookless_of(database, "ETHUSDT") == [(new,)]
+    assert len(await all_of(database, "depth_chunks", market="ETHUSDT")) == 1
+    assert await lost_loose(database, "ETHUSDT") == []
     await prune(database, limit(1))
-    assert await store.loose_keys("ETHUSDT") == []
+    assert await bookless_of(database, "ETHUSDT") == []
+    assert await all_of(database, "depth_chunks", market="ETHUSDT") == []
 
 
 async def test_imported_loose_events_go_by_size_only(database: Database) -> None:
     tape = Tape()
-    store = ChunkStore(database)
-    key, _ = await store.put_loose(pack_chunk(encode_loose([loose_event("ETHUSDT", tape.now_ms)])))
-    await store_list(database, "ETHUSDT", [7], key, name=key)
+    await store_loose(database, "ETHUSDT", tape.now_ms, IMPORT)
     await days_of(database, tape, 10)
     await prune(database, Retention(days=5))
-    assert await store.loose_keys("ETHUSDT") == [key]
+    assert len(await bookless_of(database, "ETHUSDT")) == 1
     await prune(database, limit(1))
-    assert await store.loose_keys("ETHUSDT") == []
-    assert await LooseEvents(database).lists("ETHUSDT") == []
+    assert await bookless_of(database, "ETHUSDT") == []
 
 
-async def test_a_damaged_note_of_a_removal_keeps_nothing_from_going(database: Database) -> None:
-    _, new = await days_of(database, Tape(), 0, 10)
-    await database.collection("meta").insert_one({"_id": "removal:x", "market": 5})
-    await prune(database, Retention(days=1))
-    assert await keys(database) == {new.id}
-
-
-@pytest.mark.parametrize("damage", [{"market": 5}, {"event_count": None}])
-async def test_a_damaged_loose_chunk_keeps_no_other(
-    database: Database, damage: dict[str, object]
+@pytest.mark.allows_log("retention skips a segment|a chunk of the segment .* is missing or damaged")
+@pytest.mark.parametrize(
+    ("collection", "damage"),
+    [("depth_chunks", {"event_count": None}), ("segments", {"event_count": None})],
+)
+async def test_damaged_loose_events_keep_no_others(
+    database: Database, collection: str, damage: dict[str, object]
 ) -> None:
     tape = Tape()
-    store = ChunkStore(database)
     for market in ("ETHUSDT", "LTCUSDT"):
-        chunk = encode_loose([loose_event(market, tape.now_ms)])
-        key, _ = await store.put_loose(pack_chunk(chunk))
-        await store_list(database, market, [7], key)
-    await database.collection("depth_chunks").update_one({"market": "ETHUSDT"}, {"$set": damage})
+        await store_loose(database, market, tape.now_ms)
+    await database.collection(collection).update_one({"market": "ETHUSDT"}, {"$set": damage})
     await days_of(database, tape, 10)
     await prune(database, Retention(days=5))
-    (left,) = await all_of(database, "depth_chunks", segment=None)
-    assert left["_id"].startswith("ETHUSDT")
+    (left,) = await all_of(database, "segments", book=False)
+    assert left["market"] == "ETHUSDT"
 
 
-async def test_loose_events_that_are_being_written_are_let_be(database: Database) -> None:
+async def test_loose_events_that_wait_for_the_archive_stay(database: Database) -> None:
     tape = Tape()
-    store = ChunkStore(database)
-    await store.put_loose(pack_chunk(encode_loose([loose_event("ETHUSDT", tape.now_ms)])))
+    event = loose_event("ETHUSDT", tape.now_ms)
+    await Shelf(database).put_loose([event])
+    await Shelf(database).write([event])
     await days_of(database, tape, 10)
     await prune(database, Retention(5, 1 / GB))
-    assert len(await store.loose_keys("ETHUSDT")) == 1
+    assert await bookless_of(database, "ETHUSDT") == [(event.final_id,)]
 
-
-async def test_a_kill_amid_loose_events_loses_none_by_accident(database: Database) -> None:
-    tape = Tape()
-    store = ChunkStore(database)
-    await days_of(database, tape, 10)
-    lives = 0
-    while True:
-        key, _ = await store.put_loose(
-            pack_chunk(encode_loose([loose_event("ETHUSDT", tape.now_ms)]))
-        )
-        await store_list(database, "ETHUSDT", [7], key)
-        (loose,) = await cuttable_loose(Mortal(database, 100, after=False))
-        loose._database = Mortal(database, lives, after=False)
-        try:
-            await loose.cut(lambda _link: True)
-        except Killed:
-            assert await missing_loose(database, "ETHUSDT") == []
-        else:
-            break
-        left = await cuttable_loose(database)
-        # The next process finishes the removal.
-        assert len(left) == (lives == 0)
-        for one in left:
-            await one.cut(lambda _link: True)
-        assert await store.loose_keys("ETHUSDT") == []
-        assert await LooseEvents(database).lists("ETHUSDT") == []
-        lives += 1
-    assert lives >= 4
     assert await database.collection("meta").count_documents({}) == 1
 
 
@@ -348,16 +305,16 @@ async def test_what_a_kill_left_is_removed_first(database: Database) -> None:
     moved = {
         "snapshot_id": first.chunk_ids[1],
         "first_id": first.events[6].first_id,
-        "first_event_ms": first.events[6].event_ms,
+        "first_time": first.events[6].event_ms,
         "cut_from": first.chunk_ids[0],
+        "cut_events": 6,
+        "cut_bytes": first.chunk_bytes[0],
     }
-    less = {"cut_events": 6, "archived_events": -6, "archived_bytes": -first.chunk_bytes[0]}
-    segments = database.collection("segments")
-    await segments.update_one({"_id": first.id}, {"$set": moved, "$inc": less})
+    await Shelf(database).change("segments", first.id, **moved)
     await prune(database, Retention())
     chunks = await all_of(database, "depth_chunks", segment=first.id)
     assert [one["start_id"] for one in chunks] == first.chunk_ids[1:]
-    assert "cut_from" not in (await segments_of(database))[0]
+    assert (await segments_of(database))[0]["cut_from"] is None
 
 
 async def test_a_kill_at_any_call_leaves_what_can_be_proven(database: Database) -> None:
@@ -422,7 +379,7 @@ async def test_recording_archiving_and_cutting_at_once_leave_what_can_be_proven(
 
 
 async def first_ms(database: Database) -> int:
-    begun = [one["first_event_ms"] for one in await all_of(database, "segments")]
+    begun = [one["first_time"] for one in await segments_of(database)]
     # A segment that has just begun may have no event yet.
     return min(int(one) for one in begun if one)
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 
-from orderbook_desktop.core.archive import decode_chunk, encode_chunk, encode_loose
+import msgspec
+from msgspec.structs import replace
+
+from orderbook_desktop.core.archive import ArchiveChunk, decode_chunk, encode_chunk, encode_loose
 from orderbook_desktop.core.events import decode_diff
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.storage.store.packing import pack_chunk, unpack_chunk
 from tests.core.archive.runs import Run, run_of, spelt
 from tests.core.reference_book import snapshot_payload
@@ -31,6 +35,19 @@ BADf9ALEAJLEAMQAksQOAAEBAQEBAQMAAgEBAQLEAJLEBAABAgLEAJiSxADEAJLEAMQAksQAxACSxAcA
 CQkJCQkJCQAJCQEAxACSxADEAJLEEABGRUVEQ0FEQDI8HkAKRgDECVh0CAshNth4AZLEAgBixANOYTyVksQEAAgBAcQAksQL
 AAABAgEAAgEAAgPEAJLEAgAHxACSxAIAQsQBFJLEagEglCUDAJLGFBqAOelaw2mG6FSa4igSPlg37CqzJIsmR2QvAYsaB4sr
 lSvbJck93e7iKWClcsN2NYp5YjtExTxtNzIoJAESOEdsh0U9MCds92qUhUmHhlnL+VoRBQBJTQDgAPImMOAZGAPEAA==
+"""
+# Written by the second version.
+SECOND = """
+OsDLQLvfpFaVSLoiBKjZiJLcABECp0JUQ1VTRFSXDM0D6c0EYM8AAAGLz+VoAM8AAAGLz+VsTs8Xl5z+N1stAM8Xl5z+eO3q
+c80D6M8AAAGLz+VoAAgIFwgIzgCYloDOAA9CQGXOARMI8qJtcwWSzwAAAAInV8yAwJWUksQNAAAAAAAAAAAAAAAAAMQAksQN
+AAkJCQkJCQkJCQkJCcQAksQNAIcAAAUAAAUAAAUAAMQFNs/KnxeSxA0AXVsAXVtSXVxUXVxVxBkOJD6QOJfWsqKvQmRF75qB
+VejB+gjECJABlZLEEQBJCgoKCgoKCkkKCgoKCgoKxAPHKwOSxA0AAQABAAAAAAAAAAAAxACSxA0AAAIAAQAAAAAAAAAAxACS
+xAUAAUJLTsQEvuH8DZLEAgABxACWksQHAAMAAwAKAMQAksQDAAcBxACSxAQA354AxACSxAMAAADEAJLEDQABAgADAQEBAQEC
+AgLEAJLEBQABAQEBxACYksQFAB4UChTEAJLEBQAAAAAAxACSxBEAAAABAAIDAAQAAAAAAAAAAMQAksQFAAEJCQnEAJLEDwAJ
+AAoACwwADQkJCQkJCcQAksQNAAoUKEBBQUFCQkJCQsQHprw8NFe4ApLECwBARgBEQUNERUVGxAiN10YQFoSOBZLEAgBixANO
+YTyVksQEAAEBAcQAksQLAAEAAgMBAAIAAQLEAJLEAgAExACSxAIAQsQBFJLEagEglCUDAJLGFBqAOelaw2mG6FSa4igSPlg3
+7CqzJIsmR2QvAYsaB4srlSvbJck93e7iKWClcsN2NYp5YjtExTxtNzIoJAESOEdsh0U9MCds92qUhUmHhlnL+VoRBQBJTQDg
+APImMOAZGAPEAA==
 """
 
 
@@ -78,8 +95,24 @@ def test_a_stored_chunk_is_read() -> None:
 def test_what_is_written_now_is_what_was_written_then() -> None:
     run = the_run()
     # Compared unpacked, as another version of zstd may compress otherwise.
-    assert encode_chunk(run.start, run.events) == unpack_chunk(base64.b64decode(CHUNK))
-    assert encode_loose(run.events[::-1]) == unpack_chunk(base64.b64decode(LOOSE))
+    for chunk, then in (
+        (encode_chunk(run.start, run.events), CHUNK),
+        (encode_loose(run.events[::-1]), LOOSE),
+    ):
+        # The second version has further fields in its header.
+        header = msgspec.structs.replace(chunk.header, schema_version=1)
+        assert ArchiveChunk(header, chunk.columns) == unpack_chunk(base64.b64decode(then))
+
+
+def test_the_second_version_is_read_and_written_alike() -> None:
+    run = the_run()
+    start = replace(run.start, horizon=Horizon(9_250_000_000, None), received_ns=5)
+    assert encode_chunk(start, run.events) == unpack_chunk(base64.b64decode(SECOND))
+    chunk = decode_chunk(unpack_chunk(base64.b64decode(SECOND)))
+    assert (chunk.header.unit, chunk.horizon) == ("ms", start.horizon)
+    assert chunk.start_book().received_ns == 5
+    assert chunk.final_book().received_ns == run.events[-1].received_ns
+    assert chunk.final_book().horizon == start.horizon
 
 
 def test_every_column_is_in_use() -> None:

@@ -12,14 +12,9 @@ from orderbook_desktop.core.archive import (
     encode_chunk,
     encode_loose,
 )
-from orderbook_desktop.storage.store.chunks import (
-    ChunkFenced,
-    ChunkNotKept,
-    ChunkStore,
-    chunk_key,
-)
+from orderbook_desktop.storage.store.chunks import ChunkFenced, ChunkNotKept, ChunkStore
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.packing import pack_chunk
+from orderbook_desktop.storage.store.packing import chunk_key, pack_chunk
 from tests.core.archive.runs import run_of
 from tests.storage.recording_fixtures import Tape, all_of
 
@@ -100,23 +95,14 @@ async def test_damage_is_reported(
         await store.get("seg", chunks.first.header.start_id or 0)
 
 
-async def test_loose_chunks_never_take_the_place_of_others(
-    database: Database, chunks: Chunks
-) -> None:
+async def test_a_chunk_without_a_book_comes_after_an_id(database: Database, chunks: Chunks) -> None:
     store = ChunkStore(database)
-    key, size = await store.put_loose(pack_chunk(chunks.loose))
-    assert await store.put_loose(pack_chunk(chunks.loose)) == (key, size)
-    # A different chunk of the same ids: an event between them is missing.
-    events = Tape().diffs(4)
-    other = encode_loose([events[0], events[3]])
-    other_key, _ = await store.put_loose(pack_chunk(other))
-    assert other_key == f"{key}:2"
-    assert await store.get_loose(key) == chunks.loose
-    assert await store.get_loose(other_key) == other
-    assert await store.loose_keys("BTCUSDT") == [key, other_key]
-    assert await store.loose_keys("ETHUSDT") == []
-    assert await store.drop_loose([key]) == 1
-    assert await store.loose_keys("BTCUSDT") == [other_key]
+    await store.put("run", pack_chunk(chunks.loose), after_id=77)
+    assert await store.get("run", 77) == chunks.loose
+    assert await store.spans("run") == [(77, chunks.loose.header.coverage.last_id)]
+    await database.collection("depth_chunks").update_one({}, {"$set": {"start_id": 78}})
+    with pytest.raises(DamagedChunk):
+        await store.get("run", 77)
 
 
 async def test_a_chunk_that_the_database_does_not_keep_is_reported(
@@ -132,9 +118,6 @@ async def test_a_chunk_that_the_database_does_not_keep_is_reported(
             changed = document | {"data": document["data"][:-1] + b"!"}
             await self._collection.replace_one(query, changed, **options)
 
-        async def insert_one(self, document: Any) -> None:
-            await self._collection.insert_one(document | {"event_count": 77})
-
         def find_one(self, *arguments: Any) -> Any:
             return self._collection.find_one(*arguments)
 
@@ -142,5 +125,3 @@ async def test_a_chunk_that_the_database_does_not_keep_is_reported(
     monkeypatch.setattr(database, "collection", lambda name: Forgetful(collection(name)))
     with pytest.raises(ChunkNotKept, match="check its disk"):
         await store.put("seg", pack_chunk(chunks.first))
-    with pytest.raises(ChunkNotKept):
-        await store.put_loose(pack_chunk(chunks.loose))

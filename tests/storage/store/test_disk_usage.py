@@ -10,9 +10,7 @@ from pathlib import Path
 import bson
 import pytest
 
-from orderbook_desktop.core.archive import encode_loose
 from orderbook_desktop.core.disk import FolderSize, RecordingSize
-from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.disk_usage import (
     RecordingSizes,
@@ -20,9 +18,9 @@ from orderbook_desktop.storage.store.disk_usage import (
     folder_size,
     free_bytes,
 )
-from orderbook_desktop.storage.store.packing import pack_chunk
 from tests.storage.archived_fixtures import store_segment, store_witness
 from tests.storage.recording_fixtures import ServerThread, Tape, all_of, server_in
+from tests.storage.shelf import Shelf
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +46,20 @@ async def test_all_that_is_stored_is_counted(database: Database) -> None:
     tape = Tape()
     first = await store_segment(database, tape, "one", minutes=3)
     second = await store_segment(database, tape, "two", minutes=2, raw=5, running=True)
-    _, loose = await ChunkStore(database).put_loose(pack_chunk(encode_loose(tape.diffs(2))))
+    await Shelf(database).put_loose(tape.diffs(2), archived=True)
+    (chunk,) = [
+        one
+        for one in await all_of(database, "depth_chunks")
+        if one["segment"] not in (first.id, second.id)
+    ]
+    loose = len(chunk["data"])
     await store_witness(database, "BTCUSDT", 1)
     sizes = RecordingSizes(database)
     await sizes.count_rest()
     size = await sizes.measure()
     chunks = sum(first.chunk_bytes) + sum(second.chunk_bytes)
-    # Loose chunks, with the fields by which they are found.
-    assert chunks + loose <= size.archive_bytes <= chunks + loose + 500
-    assert size.archived_events == 30
+    assert size.archive_bytes == chunks + loose
+    assert size.archived_events == 32
     raw = [len(bson.encode(one)) for one in await all_of(database, "depth_events")]
     assert abs(size.raw_bytes - sum(raw)) <= len(raw)
     books = await all_of(database, "checkpoints") + await all_of(database, "witnesses")

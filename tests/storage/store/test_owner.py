@@ -8,7 +8,11 @@ from orderbook_desktop.storage.failures import DatabaseFailed
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.store.database import Database, DatabaseTimes
-from orderbook_desktop.storage.store.owner import RecorderState, recorded_by_others, recorder_states
+from orderbook_desktop.storage.store.recorder_states import (
+    RecorderState,
+    recorded_by_others,
+    recorder_states,
+)
 from tests.storage.recording_fixtures import Tape, started, until_stored
 
 

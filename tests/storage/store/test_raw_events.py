@@ -9,9 +9,11 @@ import pytest
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff, decode_diff
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.event_documents import Insert, event_document
 from orderbook_desktop.storage.store.raw_events import IdRange, RawEvents
-from orderbook_desktop.storage.store.schema import Document, event_sum
+from orderbook_desktop.storage.store.schema import Document
 from orderbook_desktop.storage.store.unclaimed_events import Claim, unclaimed_events
 from tests.storage.recording_fixtures import Tape, all_of
 from tests.storage.shelf import Shelf
@@ -121,15 +123,8 @@ async def test_an_event_that_is_too_wide_is_damage_also_behind_another(database:
     await Shelf(database).write([later])
     final = begin + WIDEST_EVENT + 5_000_000
     payload = event.payload.replace(b'"u":%d,' % event.final_id, b'"u":%d,' % final)
-    document = {
-        "market": tape.market,
-        "U": event.first_id,
-        "u": final,
-        "event_ms": event.event_ms,
-        "received_ns": 1,
-        "payload": payload.decode(),
-        "sum": event_sum(payload, 1),
-    }
+    wide = Insert(Stream(tape.market, DEPTH), event.first_id, final, event.event_ms, 1, payload)
+    document = event_document(wide)
     await database.collection("depth_events").insert_one(document)
     raw = CountedEvents(database)
     raw._span = 10**12

@@ -15,10 +15,10 @@ from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.timeline import LooseEnd
 from orderbook_desktop.storage.reading.recording import NotCovered, Recording, recorded_markets
+from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
-from orderbook_desktop.storage.store.loose_events import LooseList
 from orderbook_desktop.storage.store.recording_store import ChunkSpan, StoredChunk
-from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.segment_documents import StoredSegment
 from tests.storage.recording_fixtures import Tape
 from tests.storage.shelf import Shelved, after, segment_of
 
@@ -27,13 +27,12 @@ _ARCHIVED = 700
 
 @dataclass
 class MemoryStore:
-    """Recordings in memory, without loose chunks; is a `RecordingStore`."""
+    """Recordings in memory, without runs that lack a book; is a `RecordingStore`."""
 
     runs: list[StoredSegment] = field(default_factory=list)
     archive: dict[tuple[str, int], ArchiveChunk] = field(default_factory=dict)
     books: dict[str, BookImage] = field(default_factory=dict)
     raw: list[DepthDiff] = field(default_factory=list)
-    loose: list[LooseList] = field(default_factory=list)
 
     async def markets(self) -> list[str]:
         return sorted({one.segment.market for one in self.runs})
@@ -74,6 +73,9 @@ class MemoryStore:
         wanted = (segment_id, last_id)
         return next((one for one in spans if (one.segment_id, one.last_id) == wanted), None)
 
+    async def chunk_ending_at(self, market: str, last_id: int) -> StoredChunk | None:
+        raise AssertionError(f"{market}: no segment begins at the end {last_id} of another")
+
     async def book(self, key: str) -> StoredBook | None:
         book = self.books.get(key)
         if book is None:
@@ -87,19 +89,23 @@ class MemoryStore:
     async def events(self, market: str, ids: Sequence[int]) -> list[DepthDiff]:
         return [one for one in self.raw if one.market == market and one.final_id in ids]
 
-    async def loose_lists(self, market: str, *, waiting: bool = False) -> list[LooseList]:
-        lists = [one for one in self.loose if one.market == market]
-        return [one for one in lists if not (waiting and one.archived)]
+    async def count_raw(self, market: str, after_id: int, last_id: int) -> int:
+        return len(await self.events_after(market, after_id, last_id))
 
-    async def loose_keys(self, market: str) -> list[str]:
-        return [one.chunk for one in await self.loose_lists(market) if one.chunk]
+    async def bookless(
+        self,
+        market: str,  # noqa: ARG002 (the interface has it)
+        *,
+        waiting: bool = False,  # noqa: ARG002 (the interface has it)
+    ) -> list[BooklessRun]:
+        return []
 
-    async def loose_chunk(self, key: str) -> ArchiveChunk | None:
-        raise AssertionError(f"there is no {key}")
-
-    async def loose_end(self, market: str, after_id: int) -> LooseEnd | None:
-        ends = [one.ids[-1] for one in await self.loose_lists(market)]
-        return LooseEnd(max(ends), 0) if ends and max(ends) > after_id else None
+    async def loose_end(
+        self,
+        market: str,  # noqa: ARG002 (the interface has it)
+        after_id: int,  # noqa: ARG002 (the interface has it)
+    ) -> LooseEnd | None:
+        return None
 
 
 def _span(segment_id: str, start_id: int, chunk: ArchiveChunk) -> ChunkSpan:

@@ -1,28 +1,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
+import bson
 import pytest
 from pymongo.errors import DuplicateKeyError
 
 from orderbook_desktop.core.errors import MalformedMessage
+from orderbook_desktop.core.events import decode_diff
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.storage.errors import NewerSchema, UnknownSchema
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.schema import (
-    SCHEMA_VERSION,
+from orderbook_desktop.storage.store.event_documents import (
+    Insert,
+    checked_event,
+    event_document,
     event_of,
-    has_schema,
-    prepare_schema,
-    segment_document,
-    segment_of,
-    stored_version,
+    packed_payload,
+    payload_of,
 )
-from tests.storage.archive_fixtures import FragileDatabase, Killed, archiver_of, held_in, record
-from tests.storage.recording_fixtures import ServerThread, Tape, all_of, segments_of
-
-NEW = ("cut_events", "archived_id", "archived_events", "archived_bytes", "to_archive", "origin")
+from orderbook_desktop.storage.store.migration import prepare_schema
+from orderbook_desktop.storage.store.schema import SCHEMA_VERSION, has_schema
+from orderbook_desktop.storage.store.sealing import sealed
+from orderbook_desktop.storage.store.segment_documents import stored_segment
+from tests.storage.archive_fixtures import archiver_of
+from tests.storage.recording_fixtures import Tape, all_of
+from tests.storage.shelf import whole_document
 
 
 async def test_preparing_is_harmless_however_often_and_by_however_many(database: Database) -> None:
@@ -33,16 +38,7 @@ async def test_preparing_is_harmless_however_often_and_by_however_many(database:
     await prepare_schema(database.motor)
     assert await has_schema(database.motor)
     (schema,) = await database.collection("meta").find().to_list(None)
-    assert schema == {"_id": "schema", "version": SCHEMA_VERSION}
-
-
-async def test_an_event_is_there_once(database: Database) -> None:
-    await prepare_schema(database.motor)
-    events = database.collection("depth_events")
-    await events.insert_one({"market": "BTCUSDT", "u": 1})
-    await events.insert_one({"market": "ETHUSDT", "u": 1})
-    with pytest.raises(DuplicateKeyError):
-        await events.insert_one({"market": "BTCUSDT", "u": 1})
+    assert schema == sealed({"_id": "schema", "version": SCHEMA_VERSION})
 
 
 async def test_a_newer_schema_is_left_alone(database: Database) -> None:
@@ -73,134 +69,94 @@ async def test_a_version_that_is_no_number_leaves_all_alone(
 @pytest.mark.parametrize("cause", [None, *GapCause])
 def test_segments_come_back_as_they_were(cause: GapCause | None) -> None:
     segment = Segment("BTCUSDT", 1, 2, 9, 100, 200, 3, Scale(8, 7), cause, "detail")
-    assert segment_of(segment_document(segment)) == segment
+    stored = stored_segment(whole_document("key", segment, 5))
+    assert (stored.segment, stored.back_ms, stored.intact) == (segment, 5, True)
 
 
 def test_events_come_back_as_they_were() -> None:
     diff = Tape().diff()
-    document = {"payload": diff.payload.decode(), "received_ns": diff.received_ns}
-    assert event_of(document) == diff
+    document = event_document(Insert.of(diff))
+    assert document["_id"] == f"BTCUSDT:depth:{diff.final_id}"
+    assert event_of(document) == checked_event(document) == diff
+
+
+def test_a_payload_is_packed_where_that_is_smaller() -> None:
+    diff = Tape().diff()
+    document = event_document(Insert.of(diff))
+    assert document["encoding"] == "zstd1"
+    text = diff.payload.decode()
+    plain = sealed(document | {"encoding": "text", "payload": text})
+    assert event_of(plain) == event_of(document) == diff
+    assert payload_of(plain) == payload_of(document) == diff.payload
+    assert packed_payload("é") == ("text", "é")
+    for other in (document["payload"][:-1], document["payload"] + b"x", b"", text):
+        with pytest.raises(MalformedMessage):
+            event_of(sealed(document | {"payload": other}))
+
+
+def test_a_packed_payload_stays_readable() -> None:
+    """Another dictionary would make of it another text, or none."""
+    packed = bytes.fromhex(
+        "0000bd0100040236373232353630303132333530313233343536373839383031362e3031315d7d0800e045dfd4"
+        "40b86a203343e0c3cb773f71ea6282"
+    )
+    assert payload_of({"encoding": "zstd1", "payload": packed}) == (
+        b'{"e":"depthUpdate","E":1767225600123,"s":"BTCUSDT","U":50123456789,"u":50123456801,'
+        b'"b":[["60000.01000000","1.00000000"]],"a":[]}'
+    )
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2, 20, 500])
+def test_an_event_takes_no_more_bytes_than_before(levels: int) -> None:
+    """A document of schema 2 had an `_id` of the database's, and no encoding."""
+    sides = [f'["{60_000 + at}.01000000","0.{at:05d}000"]' for at in range(levels)]
+    text = (
+        '{"e":"depthUpdate","E":1767225600123,"s":"BTCUSDT","U":50123456789,"u":50123456801,'
+        f'"b":[{",".join(sides[::2])}],"a":[{",".join(sides[1::2])}]}}'
+    )
+    diff = decode_diff(text.encode(), 1767225600130000000)
+    before = {
+        "_id": bson.ObjectId(),
+        "market": diff.market,
+        "U": diff.first_id,
+        "u": diff.final_id,
+        "event_ms": diff.event_ms,
+        "received_ns": diff.received_ns,
+        "payload": text,
+        "sum": 1 << 30,
+    }
+    assert len(bson.encode(event_document(Insert.of(diff)))) <= len(bson.encode(before))
 
 
 @pytest.mark.parametrize(
-    "document",
+    "change",
     [
-        {},
         {"payload": "{}"},
-        {"payload": 5, "received_ns": 1},
-        {"payload": "{}", "received_ns": 1},
-        {"payload": "{}", "received_ns": "x"},
-        {"payload": "{}", "received_ns": None},
-        {"payload": "\ud800", "received_ns": 1},
+        {"payload": 5},
+        {"received_ns": "x"},
+        {"received_ns": None},
+        {"time": None},
+        {"encoding": "zstd"},
+        {"market": bson.ObjectId()},
     ],
 )
-def test_a_document_that_is_no_event_is_reported(document: dict[str, object]) -> None:
+def test_a_document_that_is_no_event_is_reported(change: dict[str, object]) -> None:
+    document = event_document(Insert.of(Tape().diff()))
     with pytest.raises(MalformedMessage):
-        event_of(document)
+        event_of(document | change)
+    with contextlib.suppress(TypeError), pytest.raises(MalformedMessage):
+        event_of(sealed(document | change))
+    for name in document:
+        with pytest.raises(MalformedMessage):
+            event_of({other: value for other, value in document.items() if other != name})
 
 
-async def as_version_1(database: Database, segments: int = 2) -> None:
-    """Record, and remove all that version 1 didn't store."""
-    tape = Tape(step_ms=20_000)
-    for _ in range(segments):
-        await record(database, tape, 12)
-    unset = {"$unset": dict.fromkeys(NEW, "")}
-    await database.collection("segments").update_many({}, unset)
-    await database.collection("loose_events").delete_many({})
-    await database.collection("meta").update_one({}, {"$set": {"version": 1}})
-    database.prepared = False
-
-
-async def test_a_recording_of_version_1_is_brought_up_to_date(database: Database) -> None:
-    await as_version_1(database)
+async def test_an_event_has_one_key(database: Database) -> None:
     await database.prepare()
-    assert await stored_version(database.motor) == SCHEMA_VERSION == 2
-    for segment in await segments_of(database):
-        assert segment["archived_id"] == segment["snapshot_id"]
-        assert (segment["archived_events"], segment["archived_bytes"]) == (0, 0)
-        assert (segment["cut_events"], segment["origin"]) == (0, "recorder")
-        assert segment["to_archive"]
-    before = await all_of(database, "segments")
-    await database.prepare()
-    assert await all_of(database, "segments") == before
-
-
-async def test_what_was_recorded_before_is_archived(database: Database) -> None:
-    await as_version_1(database)
-    await archiver_of(database).catch_up()
-    await archiver_of(database).catch_up()
-    held = await held_in(database)
-    assert (len(held.archived), len(held.loose), len(held.raw)) == (24, 6, 0)
-
-
-async def test_a_migration_may_be_killed_anywhere_and_be_run_by_two(
-    server: ServerThread, database: Database
-) -> None:
-    async def kill() -> None:
-        raise Killed
-
-    for at in range(20):
-        fragile = FragileDatabase(f"{database.name}_{at}", kill)
-        fragile.connect(server.dsn)
-        await as_version_1(fragile, 1)
-        fragile.calls_left = at
-        killed = False
-        try:
-            await prepare_schema(Calls(fragile))
-        except Killed:
-            killed = True
-        fragile.calls_left = -1
-        version = await stored_version(fragile.motor)
-        (segment,) = await segments_of(fragile)
-        # The version is never raised before the migration is done.
-        assert version == 1 or "archived_id" in segment
-        await asyncio.gather(*(prepare_schema(fragile.motor) for _ in range(2)))
-        assert await stored_version(fragile.motor) == 2
-        (segment,) = await segments_of(fragile)
-        assert all(name in segment for name in NEW)
-        await fragile.motor.client.drop_database(fragile.name)
-        fragile.close()
-        if not killed:
-            break
-    assert 5 < at < 19
-
-
-class Calls:
-    """A stand-in for motor's database, for a migration."""
-
-    def __init__(self, database: FragileDatabase) -> None:
-        self._database = database
-
-    def __getitem__(self, name: str) -> object:
-        return self._database.collection(name)
-
-
-async def test_segments_of_an_older_recorder_are_found_later_on(database: Database) -> None:
-    await database.prepare()
-    await record(database, Tape(), 3)
-    unset = {"$unset": dict.fromkeys(NEW, "")}
-    await database.collection("segments").update_many({}, unset)
-    await database.prepare()
-    (segment,) = await segments_of(database)
-    assert segment["archived_id"] == segment["snapshot_id"]
-
-
-@pytest.mark.parametrize("damage", [{}, {"snapshot_id": "x"}, {"snapshot_id": None}])
-async def test_a_damaged_segment_of_an_older_recorder_stays_as_it_is(
-    database: Database, damage: dict[str, object]
-) -> None:
-    await database.prepare()
-    damaged = {"_id": "damaged", "market": "ETHUSDT", **damage}
-    await database.collection("segments").insert_one(damaged)
-    await database.prepare()
-    assert await all_of(database, "segments") == [damaged]
-
-
-async def test_a_version_that_is_not_known_yet_is_left_alone(database: Database) -> None:
-    await as_version_1(database, 1)
-    await database.collection("meta").update_one({}, {"$set": {"version": 3}})
-    before = await all_of(database, "segments")
-    with pytest.raises(NewerSchema):
-        await database.prepare()
-    await archiver_of(database).catch_up()
-    assert await all_of(database, "segments") == before
+    (first, second) = Tape().diffs(2)
+    events = database.collection("depth_events")
+    await events.insert_many([event_document(Insert.of(one)) for one in (first, second)])
+    with pytest.raises(DuplicateKeyError):
+        await events.insert_one(event_document(Insert.of(first)))
+    indexes = await events.index_information()
+    assert not any(index.get("unique") for index in indexes.values())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from orderbook_desktop.core.events import answered
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.store.database import Database
@@ -14,7 +15,7 @@ _MS = 1_700_000_000_000
 
 def witness(market: str = "BTCUSDT", taken_ms: int = _MS) -> Witness:
     horizon = Horizon(1_000 * 10**8, None)
-    return Witness(Tape(market).snapshot(), 100, taken_ms, "s", horizon)
+    return Witness(answered(Tape(market).snapshot(), 100), 100, taken_ms, "s", horizon)
 
 
 async def test_what_is_put_there_comes_back(database: Database) -> None:
@@ -40,7 +41,8 @@ async def test_the_first_of_an_update_id_stays(database: Database) -> None:
     [
         *(("market", "ETHUSDT"), ("update_id", 7), ("taken_ms", 1), ("depth", 99)),
         ("segment", "t"),
-        *(("lowest_bid", None), ("highest_ask", "1"), ("payload", b"?"), ("sum", 1), ("more", 1)),
+        *(("horizon", None), ("joined_id", 1), ("received_ns", 1)),
+        *(("payload", b"?"), ("sum", 1), ("more", 1)),
     ],
 )
 async def test_damage_is_found(database: Database, field: str, value: object) -> None:

@@ -14,15 +14,17 @@ from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import decode_diff
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.reading.recording import CrossedRecording, Recording, summaries
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
 from orderbook_desktop.storage.retention.retention import Pruner
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.event_documents import Insert, event_document, payload_of
+from orderbook_desktop.storage.store.sealing import sealed
 from orderbook_desktop.storage.verification.verification import verify
 from tests.storage.recording_fixtures import Tape, all_of
-from tests.storage.shelf import Shelf
+from tests.storage.shelf import Shelf, resealed
 from tests.storage.verification.test_verification import put_back, recorded
 
 pytestmark = pytest.mark.allows_log(
@@ -84,7 +86,7 @@ async def holds(database: Database) -> bool:
 @pytest.mark.parametrize(
     "field",
     [
-        *("snapshot_id", "first_id", "last_id", "first_event_ms", "last_event_ms", "event_count"),
+        *("snapshot_id", "first_id", "last_id", "first_time", "last_time", "event_count"),
         *("cut_events", "price_exponent", "quantity_exponent", "archived_id", "archived_events"),
         *("archived_bytes",),
     ],
@@ -96,7 +98,7 @@ async def test_numbers_of_a_segment(database: Database, field: str) -> None:
     assert await holds(database)
 
 
-@pytest.mark.parametrize("field", ["U", "u", "event_ms", "received_ns"])
+@pytest.mark.parametrize("field", ["U", "u", "time", "received_ns"])
 async def test_numbers_of_an_event(database: Database, field: str) -> None:
     await recorded(database, 40, 20)
     events = sorted(await all_of(database, "depth_events"), key=lambda one: int(one["u"]))
@@ -104,7 +106,7 @@ async def test_numbers_of_an_event(database: Database, field: str) -> None:
     assert await holds(database)
 
 
-@pytest.mark.parametrize("field", ["update_id", "event_ms"])
+@pytest.mark.parametrize("field", ["update_id", "time"])
 async def test_numbers_of_a_checkpoint(database: Database, field: str) -> None:
     await recorded(database, 40, 20)
     (checkpoint,) = await all_of(database, "checkpoints")
@@ -115,7 +117,7 @@ async def test_numbers_of_a_checkpoint(database: Database, field: str) -> None:
 @pytest.mark.parametrize(
     "field",
     [
-        *("start_id", "first_id", "last_id", "minute", "from_event_ms", "to_event_ms"),
+        *("start_id", "first_id", "last_id", "minute", "from_time", "to_time"),
         *("event_count", "schema_version", "epoch", "sum"),
     ],
 )
@@ -134,25 +136,25 @@ async def test_numbers_of_a_witness(database: Database, field: str) -> None:
     assert await holds(database)
 
 
-@pytest.mark.parametrize("field", ["first_id", "last_id", "count"])
-async def test_numbers_of_a_list_of_loose_events(database: Database, field: str) -> None:
+@pytest.mark.parametrize("field", ["first_id", "last_id", "event_count", "snapshot_id", "ids"])
+async def test_numbers_of_a_run_without_a_book(database: Database, field: str) -> None:
     shelf, tape = Shelf(database), Tape()
     await shelf.put(tape, 20, GapCause.DISCONNECT)
     tape.diffs(3)
     loose = tape.diffs(4)
     await shelf.write(loose)
-    await LooseEvents(database).list_up(_MARKET, [one.final_id for one in loose], "a list")
+    await shelf.put_loose(loose)
     assert await holds(database)
-    (document,) = await all_of(database, "loose_events")
-    await check(database, "loose_events", document, field)
+    (document,) = await all_of(database, "segments", book=False)
+    await check(database, "segments", document, field)
 
 
 @pytest.mark.parametrize(
     ("collection", "field"),
     [
         *(("segments", name) for name in ("market", "snapshot_id", "last_id", "event_count")),
-        *(("segments", name) for name in ("first_event_ms", "last_event_ms", "archived_id")),
-        *(("depth_events", name) for name in ("u", "event_ms", "payload")),
+        *(("segments", name) for name in ("first_time", "last_time", "archived_id")),
+        *(("depth_events", name) for name in ("u", "time", "payload")),
         *(("depth_chunks", name) for name in ("start_id", "last_id", "minute")),
         *(("checkpoints", name) for name in ("update_id", "base", "payload")),
     ],
@@ -176,19 +178,13 @@ async def test_an_event_that_an_older_program_stored_with_an_absurd_id(database:
         f'{{"e":"depthUpdate","E":{tape.now_ms},"s":"{_MARKET}","U":{first_id},"u":{absurd},'
         '"b":[],"a":[]}'
     )
-    await database.collection("depth_events").insert_one(
-        {
-            "market": _MARKET,
-            "U": first_id,
-            "u": absurd,
-            "event_ms": tape.now_ms,
-            "received_ns": tape.now_ms * 10**6,
-            "payload": payload,
-        }
+    event = Insert(
+        Stream(_MARKET, DEPTH), first_id, absurd, tape.now_ms, tape.now_ms * 10**6, payload.encode()
     )
+    await database.collection("depth_events").insert_one(event_document(event))
     (segment,) = await all_of(database, "segments")
     changed = segment | {"last_id": absurd, "event_count": 161}
-    await put_back(database, "segments", changed)
+    await put_back(database, "segments", resealed(changed))
     async with asyncio.timeout(_SECONDS):
         found = await verify(database, _MARKET)
     assert f"update ids {first_id}..{absurd}" in str(found.fault)
@@ -226,17 +222,17 @@ async def in_microseconds(database: Database, which: range) -> None:
     """Change events to what an older program stored if they had such times."""
     events = sorted(await all_of(database, "depth_events"), key=lambda one: int(one["u"]))
     for one in (events[index] for index in which):
-        sent = one["event_ms"] * 1000
-        payload = one["payload"].replace(f'"E":{one["event_ms"]}', f'"E":{sent}')
-        fields = {name: value for name, value in one.items() if name != "sum"}
-        await put_back(database, "depth_events", fields | {"event_ms": sent, "payload": payload})
+        sent = one["time"] * 1000
+        text = payload_of(one).decode().replace(f'"E":{one["time"]}', f'"E":{sent}')
+        changed = sealed(one | {"time": sent, "encoding": "text", "payload": text})
+        await put_back(database, "depth_events", changed)
     (segment,) = await all_of(database, "segments")
     if len(which) == len(events):
-        latest = {name: segment[name] * 1000 for name in ("first_event_ms", "last_event_ms")}
+        latest = {name: segment[name] * 1000 for name in ("first_time", "last_time")}
     else:
-        latest = {"last_event_ms": max(events[index]["event_ms"] for index in which) * 1000}
-        latest["back_ms"] = latest["last_event_ms"] - events[-1]["event_ms"]
-    await put_back(database, "segments", segment | latest)
+        latest = {"last_time": max(events[index]["time"] for index in which) * 1000}
+        latest["back"] = latest["last_time"] - events[-1]["time"]
+    await put_back(database, "segments", resealed(segment | latest))
 
 
 async def test_one_event_in_microseconds_makes_no_centuries(database: Database) -> None:
@@ -247,7 +243,7 @@ async def test_one_event_in_microseconds_makes_no_centuries(database: Database) 
     assert not found.holds
     assert found.timeline.covered_ms == 20 * 100
     (segment,) = await all_of(database, "segments")
-    assert in_ms(segment["last_event_ms"]) == found.timeline.to_ms
+    assert in_ms(segment["last_time"]) == found.timeline.to_ms
 
 
 @pytest.mark.parametrize(

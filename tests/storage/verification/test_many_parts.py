@@ -16,11 +16,9 @@ from orderbook_desktop.core.events import decode_snapshot
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.witness import Witness
-from orderbook_desktop.storage.archive.proof import proven_loose
 from orderbook_desktop.storage.reading import ahead
-from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.sealing import sealed
 from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.read_ahead import ReadAhead
 from orderbook_desktop.storage.verification.segment_proof import SegmentProof
@@ -60,17 +58,11 @@ async def put_checkpoint(database: Database, shelved: Shelved, index: int) -> No
 
 
 async def list_up(database: Database, tape: Tape, *, archived: bool) -> None:
-    """Put two loose events into a list, which is archived in a chunk or waits."""
-    events, loose = tape.diffs(2), LooseEvents(database)
-    ids = [event.final_id for event in events]
+    """Put two loose events into a run, which is archived or waits."""
+    events = tape.diffs(2)
+    await Shelf(database).put_loose(events, archived=archived)
     if not archived:
         await Shelf(database).write(events)
-        await loose.list_up(_MARKET, ids, f"list {ids[0]}")
-        return
-    key, _ = await ChunkStore(database).put_loose(proven_loose(events))
-    await loose.list_up(_MARKET, ids, key)
-    change = {"$set": {"archived": True, "chunk": key}}
-    await database.collection("loose_events").update_one({"_id": key}, change)
 
 
 async def test_proofs_of_segments_are_not_kept(
@@ -158,7 +150,7 @@ async def test_waiting_lists_are_not_read_for_each_segment(counted: CountedDatab
         tape.diff()
         await list_up(counted, tape, archived=False)
     assert (await proven(counted)).loose_events == 80
-    assert counted.queries["loose_events"] < 20
+    assert counted.queries["segments"] < 40
 
 
 async def test_checkpoints_and_witnesses_are_read_together(counted: CountedDatabase) -> None:
@@ -180,8 +172,8 @@ async def test_each_stray_counts_also_beside_those_of_an_import(database: Databa
         stray = {**chunk, "_id": f"{name}:1", "segment": name, "minute": chunk["minute"]}
         await database.collection("depth_chunks").insert_one(stray)
     journal: dict[str, Any] = {"_id": "import:1", "state": "writing", "markets": [_MARKET]}
-    journal |= {"loose": [], "segments": ["import"]}
-    await database.collection("meta").insert_one(journal)
+    journal |= {"known": [], "segments": ["import"]}
+    await database.collection("meta").insert_one(sealed(journal))
     fault = (await verify(database, _MARKET)).fault
     assert fault is not None
     assert fault.segment_id == "lost"
@@ -235,7 +227,7 @@ async def test_the_verdict_is_that_of_one_by_one(database: Database, seed: int) 
     sound = await verify(database, _MARKET)
     assert sound.fault is None
     assert sound == await one_by_one(database)
-    names = ("segments", "checkpoints", "depth_events", "depth_chunks", "witnesses", "loose_events")
+    names = ("segments", "checkpoints", "depth_events", "depth_chunks", "witnesses")
     for _ in range(20):
         name = chosen.choice(names)
         document = chosen.choice(await all_of(database, name))

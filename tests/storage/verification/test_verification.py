@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -22,12 +21,12 @@ from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.core.witness import Witness
-from orderbook_desktop.storage.archive.proof import proven_loose
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.event_documents import payload_of
 from orderbook_desktop.storage.store.packing import pack, pack_chunk
-from orderbook_desktop.storage.store.segments import StoredSegment
+from orderbook_desktop.storage.store.sealing import sealed
+from orderbook_desktop.storage.store.segment_documents import PARTS, StoredSegment
 from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.segment_proof import SegmentProof
 from orderbook_desktop.storage.verification.verification import Verified, _windows, verify
@@ -56,10 +55,14 @@ def seen_by_exchange(shelved: Shelved, index: int, depth: int = 20) -> DepthSnap
     return decode_snapshot(encode_image(best), shelved.market)
 
 
-async def put_witness(database: Database, snapshot: DepthSnapshot, depth: int = 20) -> None:
-    (segment,) = await all_of(database, "segments")
+async def put_witness(
+    database: Database, snapshot: DepthSnapshot, depth: int = 20, segment_id: str = ""
+) -> None:
+    if not segment_id:
+        (segment,) = await all_of(database, "segments")
+        segment_id = segment["_id"]
     horizon = Horizon(50_000_000, None)
-    witness = Witness(snapshot, depth, 1_700_000_000_000, segment["_id"], horizon)
+    witness = Witness(snapshot, depth, 1_700_000_000_000, segment_id, horizon)
     await Witnesses(database).put(witness)
 
 
@@ -124,17 +127,6 @@ async def test_gaps_and_two_recorders_hold(database: Database) -> None:
     assert len(found.timeline.gaps) == 1
 
 
-async def test_the_rest_of_an_earlier_version_holds(database: Database) -> None:
-    """That version had neither checksums nor an archive."""
-    shelf = Shelf(database)
-    shelved = await shelf.put(Tape(), 20)
-    await database.collection("depth_events").update_many({}, {"$unset": {"sum": ""}})
-    names = ("sum", "archived_id", "archived_events", "archived_bytes", "origin", "cut_events")
-    unset = {"$unset": dict.fromkeys((*names, "back_ms"), "")}
-    await database.collection("segments").update_one({"_id": shelved.id}, unset)
-    assert await fault_of(database) == ""
-
-
 def flipped(value: bytes, at: int, bit: int = 0) -> bytes:
     return value[:at] + bytes([value[at] ^ 1 << bit]) + value[at + 1 :]
 
@@ -178,6 +170,46 @@ async def test_any_byte_of_any_document_counts(
     assert await fault_of(database) == ""
 
 
+@pytest.mark.parametrize("seed", range(2))
+async def test_sixty_flipped_bytes_are_sixty_faults(database: Database, seed: int) -> None:
+    """In every collection and field, `_id` too: all that reading depends on is proven."""
+    chosen, shelf, tape = random.Random(seed), Shelf(database), Tape()
+    early = tape.diffs(9)
+    await shelf.put_loose(early[:5], archived=True)
+    await shelf.put_loose(early[5:])
+    await shelf.write(early[5:])
+    shelved = await shelf.put(tape, 90)
+    await shelf.archive(shelved, 60)
+    await put_witness(database, seen_by_exchange(shelved, 30), segment_id=shelved.id)
+    assert await fault_of(database) == ""
+    documents = [
+        (name, document)
+        for name in ("depth_chunks", "depth_events", "checkpoints", "witnesses", "segments")
+        for document in await all_of(database, name)
+    ]
+    count = 0
+    while count < 60:
+        collection, document = chosen.choice(documents)
+        stored = bson.encode(document)
+        at, bits = chosen.randrange(4, len(stored) - 1), chosen.randrange(1, 256)
+        try:
+            damaged = bson.decode(stored[:at] + bytes([stored[at] ^ bits]) + stored[at + 1 :])
+            bson.encode(damaged)
+        except (bson.errors.BSONError, UnicodeError, OverflowError, ValueError):
+            # No driver can read such a document.
+            continue
+        if damaged == document or "_id" not in damaged:
+            continue
+        await database.collection(collection).delete_one({"_id": document["_id"]})
+        await put_back(database, collection, damaged)
+        fault = await fault_of(database)
+        assert fault.startswith(_MARKET), (collection, document, damaged)
+        await database.collection(collection).delete_one({"_id": damaged["_id"]})
+        await put_back(database, collection, document)
+        count += 1
+    assert await fault_of(database) == ""
+
+
 async def test_every_document_counts(database: Database) -> None:
     """Except a witness, and a checkpoint that is no base."""
     await recorded(database, 720, 700)
@@ -197,25 +229,25 @@ async def test_every_document_counts(database: Database) -> None:
 @pytest.mark.parametrize(
     "field",
     [
-        *("market", "snapshot_id", "first_id", "last_id", "first_event_ms", "last_event_ms"),
-        *("event_count", "cut_events", "price_exponent", "quantity_exponent", "end_cause"),
-        *("end_detail", "archived_id", "archived_events", "archived_bytes", "origin", "sum"),
-        "back_ms",
+        *(name for names in PARTS.values() for name in names if name != "_id"),
+        *PARTS,
     ],
 )
 async def test_every_field_of_a_segment_counts(database: Database, field: str) -> None:
     shelved = await recorded(database, 720, 650)
     (segment,) = await all_of(database, "segments")
-    others: list[object] = [segment[field] + ("x" if isinstance(segment[field], str) else 1)]
+    others: list[object] = [5, "x", None, True, False, {}]
     if isinstance(segment[field], int):
-        others.append(segment[field] - 1)
+        others += [segment[field] + 1, segment[field] - 1]
     if field == "end_cause":
         others += ["crash", None]
     for other in others:
+        if other == segment[field]:
+            continue
         await put_back(database, "segments", segment | {field: other})
         assert (await fault_of(database)).startswith(_MARKET), other
     await put_back(database, "segments", {n: v for n, v in segment.items() if n != field})
-    if field not in ("sum", "back_ms"):
+    if field not in ("market", "book"):
         assert (await fault_of(database)).startswith(_MARKET)
     await put_back(database, "segments", segment)
     assert await fault_of(database) == ""
@@ -234,14 +266,6 @@ async def test_a_fault_says_where(database: Database) -> None:
     assert found.events == 720
 
 
-async def swap(database: Database, change: Callable[[str], str], index: int) -> None:
-    """Change the text of a raw event, and all fields that can be made to fit it."""
-    documents = sorted(await all_of(database, "depth_events"), key=lambda one: int(one["u"]))
-    changed = documents[index]
-    changed["payload"] = change(changed["payload"])
-    await put_back(database, "depth_events", {n: v for n, v in changed.items() if n != "sum"})
-
-
 async def test_a_changed_quantity_is_found_by_its_checksum_or_by_the_exchange(
     database: Database,
 ) -> None:
@@ -249,10 +273,11 @@ async def test_a_changed_quantity_is_found_by_its_checksum_or_by_the_exchange(
     shelved = await shelf.put(Tape(), 60)
     await put_witness(database, seen_by_exchange(shelved, 50, 200), 200)
     (event,) = await all_of(database, "depth_events", u=shelved.events[50].final_id)
-    other = event | {"payload": event["payload"].replace('00000000"', '77000000"')}
+    text = payload_of(event).decode().replace('00000000"', '77000000"')
+    other = event | {"encoding": "text", "payload": text}
     await put_back(database, "depth_events", other)
     assert "checksum does not match" in await fault_of(database)
-    await put_back(database, "depth_events", {n: v for n, v in other.items() if n != "sum"})
+    await put_back(database, "depth_events", sealed(other))
     assert "the book differs from the exchange's snapshot: the " in await fault_of(database)
 
 
@@ -297,11 +322,14 @@ async def test_later_checkpoints_are_the_book(database: Database) -> None:
             "segment": shelved.id,
             "market": _MARKET,
             "update_id": event.final_id,
-            "event_ms": event.event_ms,
+            "time": event.event_ms,
+            "received_ns": event.received_ns,
+            "horizon": None,
             "base": False,
+            "new": False,
             "payload": pack(encode_image(replace(book, last_update_id=event.final_id))),
         }
-        await database.collection("checkpoints").insert_one(checkpoint)
+        await database.collection("checkpoints").insert_one(sealed(checkpoint))
         fault = await fault_of(database)
         assert ("a checkpoint differs from the book" in fault) is (index == 20)
 
@@ -312,9 +340,10 @@ async def test_a_crossed_book_is_a_fault(database: Database) -> None:
     last = shelved.events[-1]
     crossing = '"b":[["99999.00000000","1.00000000"]]'
     (event,) = await all_of(database, "depth_events", u=last.final_id)
-    begin, end = event["payload"].index('"b":'), event["payload"].index(',"a":')
-    event["payload"] = event["payload"][:begin] + crossing + event["payload"][end:]
-    await put_back(database, "depth_events", {n: v for n, v in event.items() if n != "sum"})
+    text = payload_of(event).decode()
+    text = text[: text.index('"b":')] + crossing + text[text.index(',"a":') :]
+    other = event | {"encoding": "text", "payload": text}
+    await put_back(database, "depth_events", sealed(other))
     fault = await fault_of(database)
     assert "the best bid reaches the best ask" in fault
     assert str(last.final_id) in fault
@@ -371,14 +400,14 @@ async def test_events_that_nothing_names_are_counted_and_examined(database: Data
     found = await verify(database, _MARKET)
     assert found.fault is None
     assert (found.unlisted_events, found.loose_events, found.events) == (9, 0, 40)
-    await LooseEvents(database).list_up(_MARKET, [one.final_id for one in between], "a")
+    await shelf.put_loose(between)
     found = await verify(database, _MARKET)
     assert (found.unlisted_events, found.loose_events) == (6, 3)
     # A part of the time is proven without these events.
     assert (await verify(database, _MARKET, tape.now_ms - 100)).unlisted_events == 0
     query = {"u": after[1].final_id}
     await database.collection("depth_events").update_one(query, {"$set": {"U": 1}})
-    assert "its U is not that of its text" in await fault_of(database)
+    assert "its checksum does not match" in await fault_of(database)
 
 
 async def test_events_that_have_just_come_in_are_not_unlisted(database: Database) -> None:
@@ -398,20 +427,19 @@ async def test_loose_events_count_too(database: Database) -> None:
     tape.diffs(3)
     await shelf.put(tape, 20)
     await shelf.write(waiting)
-    lists, store = LooseEvents(database), ChunkStore(database)
-    await lists.list_up(_MARKET, [one.final_id for one in loose], "a")
-    await lists.list_up(_MARKET, [one.final_id for one in waiting], "b")
+    key = await shelf.put_loose(loose[:2], archived=True)
+    await shelf.put_loose(loose[2:])
     await shelf.write(loose[2:])
-    key, _ = await store.put_loose(proven_loose(loose[:2]))
+    await shelf.put_loose(waiting)
     found = await verify(database, _MARKET)
-    assert found.fault is None
+    assert (found.fault, found.loose_events) == (None, 6)
     (chunk,) = await all_of(database, "depth_chunks")
+    assert chunk["segment"] == key
     await put_back(database, "depth_chunks", chunk | {"data": flipped(chunk["data"], 99)})
     assert "the loose events" in await fault_of(database)
     await database.collection("depth_chunks").delete_many({})
     fault = await fault_of(database)
     assert f"update id {loose[0].final_id}: a loose event is missing" in fault
-    assert key == chunk["_id"]
     await put_back(database, "depth_chunks", chunk)
     await database.collection("depth_events").delete_one({"u": waiting[1].final_id})
     assert f"{waiting[1].final_id}: a loose event is missing" in await fault_of(database)
@@ -423,9 +451,9 @@ async def test_what_an_import_has_not_made_known_yet_is_no_fault(database: Datab
     for name in ("segments", "checkpoints", "depth_events"):
         await database.collection(name).delete_many({})
     assert "not stored" in await fault_of(database)
-    journal = {"_id": "import:1", "state": "writing", "markets": ["BTCUSDT"], "loose": []}
+    journal = {"_id": "import:1", "state": "writing", "markets": ["BTCUSDT"], "known": []}
     journal |= {"segments": [shelved.id], "owner": segment["owner"]}
-    await database.collection("meta").insert_one(journal)
+    await database.collection("meta").insert_one(sealed(journal))
     assert await fault_of(database) == ""
 
 
@@ -437,10 +465,9 @@ async def cut(shelf: Shelf, shelved: Shelved, start_id: int, last_id: int) -> No
     fields = {
         "snapshot_id": last_id,
         "first_id": first.first_id,
-        "first_event_ms": first.event_ms,
+        "first_time": first.event_ms,
         "cut_events": segment["cut_events"] + chunk["event_count"],
-        "archived_events": segment["archived_events"] - chunk["event_count"],
-        "archived_bytes": segment["archived_bytes"] - len(chunk["data"]),
+        "cut_bytes": segment["cut_bytes"] + len(chunk["data"]),
     }
     await shelf.change("segments", shelved.id, **fields)
     await ChunkStore(shelf.database).drop(shelved.id, [start_id])
@@ -530,9 +557,8 @@ async def test_a_segment_that_was_removed_before_it_was_archived_is_found(
     fault = await fault_of(database)
     assert f"segment {lost.id}, update id {lost.base.last_update_id}: a book belongs" in fault
     # A recorder was killed before it could store the segment.
-    await database.collection("checkpoints").update_one(
-        {"segment": lost.id}, {"$set": {"new": True}}
-    )
+    (book,) = await all_of(database, "checkpoints", segment=lost.id)
+    await shelf.change("checkpoints", book["_id"], new=True)
     assert await fault_of(database) == ""
 
 
@@ -540,12 +566,12 @@ async def test_the_place_of_a_damaged_event_is_reported(database: Database) -> N
     shelved = await recorded(database)
     damaged = shelved.events[750]
     await database.collection("depth_events").update_one(
-        {"u": damaged.final_id}, {"$set": {"event_ms": 0}}
+        {"u": damaged.final_id}, {"$set": {"time": 0}}
     )
     found = await verify(database, _MARKET)
     assert found.fault is not None
     assert found.fault.update_id == shelved.events[749].final_id
-    assert "its event_ms is not that of its text" in str(found.fault)
+    assert "its checksum does not match" in str(found.fault)
     assert found.events == 750
 
 

@@ -9,7 +9,6 @@ from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.loose_events import LooseEvents
 from orderbook_desktop.storage.verification.verification import verify
 from tests.core.reference_book import diff_payload
 from tests.storage.archive_fixtures import (
@@ -102,7 +101,7 @@ async def test_loose_events_among_those_of_a_segment_are_not_its(database: Datab
         )
     ]
     await shelf.write(others)
-    await LooseEvents(database).list_up(_MARKET, [one.final_id for one in others], "a")
+    await shelf.put_loose(others)
     assert await events_of(database) == shelved.events
     found = await verify(database, _MARKET)
     assert (found.fault, found.events, found.loose_events) == (None, 30, 2)

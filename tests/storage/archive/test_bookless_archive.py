@@ -6,16 +6,15 @@ from typing import Final
 
 import pytest
 
-from orderbook_desktop.storage.archive.loose_archive import LooseArchive
+from orderbook_desktop.storage.archive.bookless_archive import BooklessArchive
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.loose_events import LooseEvents
+from orderbook_desktop.storage.store.leases import ArchiveLease
 from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.schema import Document
-from tests.storage.recording_fixtures import Tape
+from tests.storage.recording_fixtures import Tape, bookless_of
 from tests.storage.shelf import Shelf
 
 MARKET: Final = "BTCUSDT"
-NEVER_S: Final = 1e9
 LATER_NS: Final = 2**62
 
 
@@ -26,8 +25,8 @@ async def test_waiting_events_are_read_in_parts_and_once(
     events = Tape().diffs(1_000)
     await Shelf(database).write(events)
     ids = [event.final_id for event in events]
-    await LooseEvents(database).list_up(MARKET, ids[:500], "first")
-    await LooseEvents(database).list_up(MARKET, ids[500:990], "second")
+    await Shelf(database).put_loose(events[:500])
+    await Shelf(database).put_loose(events[500:990])
     answers: list[int] = []
     received = RawEvents._received
 
@@ -37,9 +36,8 @@ async def test_waiting_events_are_read_in_parts_and_once(
         return found
 
     monkeypatch.setattr(RawEvents, "_received", counted)
-    archive = LooseArchive(database, NEVER_S, lambda: 0.0, lambda: LATER_NS)
+    archive = BooklessArchive(database, ArchiveLease(database), lambda: LATER_NS)
     await archive.account(MARKET)
     assert sum(answers) == 1_000
     assert max(answers) <= 310
-    listed = {u for one in await LooseEvents(database).lists(MARKET) for u in one.ids}
-    assert listed == set(ids)
+    assert {u for run in await bookless_of(database) for u in run} == set(ids)

@@ -1,4 +1,4 @@
-"""Loose events are listed and archived, and a lost one is noticed."""
+"""Events that no book reaches make runs, are archived, and a lost one is noticed."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ import time
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from orderbook_desktop.core.events import DepthDiff, decode_diff
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.timeline import LooseEnd
 from orderbook_desktop.storage.archive.times import ArchiveTimes
 from orderbook_desktop.storage.recorder.recorder import Recorder
-from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.bookless import BooklessRuns
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.loose_events import LooseEvents, missing_loose
+from orderbook_desktop.storage.store.event_documents import Insert, event_document
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.raw_events import own_events
 from orderbook_desktop.storage.store.schema import DEPTH_EVENTS
-from tests.storage.archive_fixtures import archiver_of, held_in, raw_of, record
+from orderbook_desktop.storage.store.segment_documents import StoredIds
+from tests.storage.archive_fixtures import archiver_of, held_in, lost_loose, raw_of, record
 from tests.storage.recording_fixtures import (
     HandFeed,
     ServerThread,
     Tape,
-    all_of,
+    bookless_of,
     running,
     segments_of,
     started,
@@ -63,32 +66,21 @@ async def test_the_loss_of_any_loose_event_is_found(database: Database) -> None:
         at_the_end = tape.diffs(2)
         feed.diffs(*at_the_end)
     loose = [one.final_id for one in [*before, *amid, *at_the_end]]
-    assert await missing_loose(database, "BTCUSDT") == []
+    assert await lost_loose(database) == []
     lost = []
     for final_id in loose[::2]:
         await lose(database, final_id)
         lost.append(final_id)
-        assert await missing_loose(database, "BTCUSDT") == lost
+        assert await lost_loose(database) == lost
     # Also after the others have been archived.
     await archiver_of(database).catch_up()
     assert await raw_of(database) == []
-    assert await missing_loose(database, "BTCUSDT") == lost
+    assert await lost_loose(database) == lost
     held = await held_in(database)
     assert [one.final_id for one in held.loose] == loose[1::2]
-    store = ChunkStore(database)
-    key = (await store.loose_keys("BTCUSDT"))[0]
-    await database.collection("depth_chunks").delete_one({"_id": key})
-    assert len(await missing_loose(database, "BTCUSDT")) > len(lost)
-
-
-async def test_what_retention_drops_is_not_missed(database: Database) -> None:
-    await record(database, Tape(), 3)
-    await archiver_of(database).catch_up()
-    store = ChunkStore(database)
-    keys = await store.loose_keys("BTCUSDT")
-    assert await store.drop_loose(keys) == len(keys) == 1
-    assert await missing_loose(database, "BTCUSDT") == []
-    assert await all_of(database, "loose_events") == []
+    run = (await BooklessRuns(database).of("BTCUSDT"))[0]
+    await database.collection("depth_chunks").delete_many({"segment": run.id})
+    assert len(await lost_loose(database)) > len(lost)
 
 
 async def test_events_that_came_again_otherwise_cut_stay_beside_the_segment(
@@ -112,33 +104,26 @@ async def test_events_that_came_again_otherwise_cut_stay_beside_the_segment(
     assert (held.archived, held.loose, held.raw) == (diffs, [again], [])
     (segment,) = await segments_of(database)
     assert segment["archived_events"] == 40
-    assert await missing_loose(database, "BTCUSDT") == []
+    assert await lost_loose(database) == []
 
 
 async def test_what_a_crash_kept_from_being_listed_is_found_at_the_next_start(
     database: Database,
 ) -> None:
     diffs = await record(database, Tape(), 5)
-    await database.collection("loose_events").delete_many({})
+    await database.collection("segments").delete_many({"book": False})
     late = structs.replace(Tape(seed=5).diff(), received_ns=time.time_ns() + 10**12)
     late = structs.replace(late, final_id=diffs[-1].final_id + 50)
-    await database.collection(DEPTH_EVENTS).insert_one(
-        {
-            "market": "BTCUSDT",
-            "U": late.final_id,
-            "u": late.final_id,
-            "event_ms": late.event_ms,
-            "received_ns": late.received_ns,
-            "payload": late.payload.decode(),
-        }
-    )
+    last_id = late.final_id
+    inserted = replace(Insert.of(late), first_id=last_id)
+    await database.collection(DEPTH_EVENTS).insert_one(event_document(inserted))
     await archiver_of(database, times=ArchiveTimes(loose_after_s=1_000.0)).catch_up()
-    (found,) = await LooseEvents(database).lists("BTCUSDT")
+    (found,) = await BooklessRuns(database).of("BTCUSDT")
     # The last event came since, and may still find its segment.
     assert found.ids == tuple(one.final_id for one in diffs[:3])
-    assert not found.archived
+    assert not found.is_archived
     await lose(database, diffs[1].final_id)
-    assert await missing_loose(database, "BTCUSDT") == [diffs[1].final_id]
+    assert await lost_loose(database) == [diffs[1].final_id]
 
 
 async def test_what_one_recorder_cannot_use_another_one_can(
@@ -162,33 +147,34 @@ async def test_what_one_recorder_cannot_use_another_one_can(
         await until_written(one)
         await until_written(two)
         await until_stored(database, 2, last_id=tape.last_id)
-        (found,) = await LooseEvents(database).lists("BTCUSDT")
-        assert found.ids == tuple(one.final_id for one in early)
+        assert await bookless_of(database) == [tuple(one.final_id for one in early)]
         await archivers[0].catch_up()
-        assert await missing_loose(database, "BTCUSDT") == []
+        assert await lost_loose(database) == []
     for _ in range(2):
         await asyncio.gather(*(each.catch_up() for each in archivers))
     second.close()
     held = await held_in(database)
     assert not held.raw
     assert not held.loose
-    assert [one.final_id for one in held.archived] == [
-        one.final_id for one in [*early, *later, *later]
-    ]
+    assert [one.final_id for one in held.archived] == [one.final_id for one in [*early, *later]]
     # The segment accounts for them.
-    assert await LooseEvents(database).lists("BTCUSDT") == []
+    assert await bookless_of(database) == []
 
 
-async def test_a_damaged_list_is_reported(database: Database) -> None:
-    await LooseEvents(database).list_up("BTCUSDT", [9, 5, 5], "one")
-    (found,) = await LooseEvents(database).lists("BTCUSDT")
+@pytest.mark.parametrize("damage", [{"event_count": 3}, {"ids": None}, {"ids": b"x"}])
+async def test_damaged_ids_are_reported(database: Database, damage: dict[str, object]) -> None:
+    runs, events = (
+        BooklessRuns(database),
+        [StoredIds(update_id, update_id, 7) for update_id in (9, 5, 5)],
+    )
+    await runs.put("BTCUSDT", events, "one")
+    (found,) = await runs.of("BTCUSDT")
     assert found.ids == (5, 9)
-    await database.collection("loose_events").update_one({}, {"$set": {"count": 3}})
-    with pytest.raises(DamagedDocument, match="contradicts itself"):
-        await missing_loose(database, "BTCUSDT")
-    await database.collection("loose_events").update_one({}, {"$unset": {"archived": ""}})
-    with pytest.raises(DamagedDocument, match="archived"):
-        await missing_loose(database, "BTCUSDT")
+    assert (await runs.end_after("BTCUSDT", 5)) == LooseEnd(9, 7)
+    assert (await runs.end_after("BTCUSDT", 9)) is None
+    await database.collection("segments").update_one({}, {"$set": damage})
+    with pytest.raises(DamagedDocument, match="segment one"):
+        await runs.of("BTCUSDT")
 
 
 def test_the_run_among_events_that_are_listed_as_loose() -> None:

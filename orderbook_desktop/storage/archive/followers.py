@@ -1,0 +1,179 @@
+"""Segments of one market that overlap, as two recorders write them: each event is archived once.
+
+The segment that begins first leads, and is archived. The others follow: after each chunk their
+front moves to its end, where the chunk has their book. When the leader has ended and is archived,
+what reaches beyond it goes on from there, and a segment that lies within it goes. So the coverage
+of a market is the union of what its recorders stored.
+
+Segments that don't overlap may still have a seam: the events between them are stored, in a run
+without a book, since another recorder waited for its book then. The first segment gets these.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from orderbook_desktop.core.archive import ArchiveChunk, decode_chunk
+from orderbook_desktop.core.events import WIDEST_EVENT
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.storage.archive.proof import proven_chunk
+from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.cuts import begin_amid, extend, follow_at
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.leases import HeldSegment
+from orderbook_desktop.storage.store.packing import PackedChunk
+from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
+from orderbook_desktop.storage.store.segment_documents import StoredIds, StoredSegment
+from orderbook_desktop.storage.store.segments import overlapping_segments, sound_segments
+
+# A segment that goes on, or that ended because its book was wrong.
+_NOT_CONTINUED: Final = (None, GapCause.CROSSED, GapCause.TOO_WIDE)
+
+
+class Followers:
+    """Moves the fronts of overlapping segments in `database`.
+
+    Call it while the lease of the market is ours. Its methods raise PyMongo's errors, and
+    `DamagedDocument`.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def is_leader(self, held: HeldSegment) -> bool | None:
+        """Return whether a segment may be archived; None if its front has just moved.
+
+        It may not while one that begins before it reaches into it and is not archived.
+        """
+        is_new = held.archived_id == held.snapshot_id
+        found = await overlapping_segments(
+            self._database, held.market, held.archived_id, archived=is_new
+        )
+        leaders = [stored for stored in found if _order(stored) < (held.snapshot_id, held.id)]
+        if not leaders:
+            return True
+        if any(stored.running or stored.archived_id < stored.segment.last_id for stored in leaders):
+            return False
+        end_id = max(stored.segment.last_id for stored in leaders)
+        return None if await self._follow(held.id, end_id) else False
+
+    async def unite(self, market: str, epoch: int) -> int:
+        """Let archived segments of `market` that overlap follow each other; return how many moved.
+
+        An earlier version archived the segments of each recorder by themselves. `epoch` is that of
+        the market's lease, which is ours. A damaged one stays as it is. Also raises `DamagedChunk`.
+        """
+        moved, leader = 0, None
+        found = await sound_segments(self._database, market)
+        for stored in sorted(found, key=_order):
+            if stored.running or stored.archived_id < stored.segment.last_id:
+                continue
+            if leader is None or stored.segment.snapshot_id >= leader.segment.last_id:
+                leader = stored
+            elif stored.segment.last_id <= leader.segment.last_id:
+                moved += await self._follow(stored.id, leader.segment.last_id)
+            else:
+                if await self._cut_at(stored, leader.segment.last_id, epoch):
+                    moved += 1
+                leader = stored
+        return moved
+
+    async def join(self, run: BooklessRun) -> bool:
+        """Let a segment that ended go on with the events of `run`, up to where the next begins.
+
+        Return whether one does. An imported one stays as it is: its update ids may be made up.
+        """
+        found = await sound_segments(self._database, run.stored.segment.market)
+        for before in found:
+            cause, end_id = before.segment.end_cause, before.segment.last_id
+            later = [one.segment.snapshot_id for one in found if one.segment.snapshot_id > end_id]
+            is_right = before.is_recorded and cause not in _NOT_CONTINUED
+            if not is_right or not later:
+                continue
+            is_near = end_id < run.ids[-1] and run.ids[0] <= min(later)
+            if is_near and not any(_goes_beyond(one, end_id) for one in found):
+                events = await self._between(before, min(later))
+                if events:
+                    return await extend(self._database, before, events)
+        return False
+
+    async def _between(self, before: StoredSegment, begin_id: int) -> Sequence[StoredIds]:
+        """Return the raw events that lead from a segment to the book of `begin_id`, if they do."""
+        raw, end_id = RawEvents(self._database, before.segment.market), before.segment.last_id
+        events = await raw.ids_after(end_id, begin_id)
+        end_id = events[-1].final_id if events else end_id
+        if end_id < begin_id:
+            # The ids of the event that follows may lie on both sides of the book.
+            following = await raw.run_after(end_id, begin_id + WIDEST_EVENT)
+            if not following or following[0].first_id > begin_id:
+                return ()
+            events.append(StoredIds.of(following[0]))
+        return events
+
+    async def _cut_at(self, stored: StoredSegment, end_id: int, epoch: int) -> bool:
+        """Let an archived segment begin at `end_id`, amid a chunk of it."""
+        store, market = ChunkStore(self._database), stored.segment.market
+        before = await store.ending_in(market, end_id)
+        spans = await store.spans(stored.id, end_id + 1)
+        if before is None or not spans:
+            return False
+        chunk = await store.get(stored.id, spans[0][0])
+        if chunk is None:
+            return False
+        packed, left = await asyncio.to_thread(_rest_of, before, chunk, end_id)
+        size = await store.put(stored.id, packed, epoch)
+        return await begin_amid(self._database, stored, packed.header, left, size)
+
+    async def follow(self, held: HeldSegment, end_id: int) -> None:
+        """Move the fronts of the segments that follow, now that `held` is archived to `end_id`."""
+        found = await overlapping_segments(
+            self._database, held.market, held.archived_id, archived=False
+        )
+        for stored in found:
+            begin, key = _order(stored)
+            if (held.snapshot_id, held.id) < (begin, key) and begin < end_id:
+                await self._follow(key, end_id)
+
+    async def _follow(self, key: str, end_id: int) -> bool:
+        """Let a segment begin at `end_id`, or at its end if that comes before."""
+
+        async def left(stored: StoredSegment) -> Sequence[StoredIds] | None:
+            return await self._events_after(stored, end_id)
+
+        return await follow_at(self._database, key, end_id, left)
+
+    async def _events_after(
+        self, stored: StoredSegment, after_id: int
+    ) -> Sequence[StoredIds] | None:
+        """Return the events of a segment after `after_id`; None if some are not raw any more."""
+        segment = stored.segment
+        if segment.last_id <= after_id:
+            return ()
+        run = await RawEvents(self._database, segment.market).ids_after(after_id, segment.last_id)
+        runs = await BooklessRuns(self._database).of(segment.market, waiting=True)
+        listed = {update_id for bookless in runs for update_id in bookless.ids}
+        own = own_events(after_id, run, listed)
+        return own if own and own[-1].final_id == segment.last_id else None
+
+
+def _rest_of(before: ArchiveChunk, chunk: ArchiveChunk, end_id: int) -> tuple[PackedChunk, int]:
+    """Return the events of `chunk` after `end_id`, where `before` ends, as a chunk; how many left.
+
+    The second value is how many events of `chunk` come up to `end_id`.
+    """
+    events = list(decode_chunk(chunk).diffs())
+    rest = [event for event in events if event.final_id > end_id]
+    return proven_chunk(decode_chunk(before).final_book(), rest), len(events) - len(rest)
+
+
+def _goes_beyond(stored: StoredSegment, update_id: int) -> bool:
+    """Whether a segment begins by `update_id`, and has the events after it."""
+    segment = stored.segment
+    return segment.snapshot_id <= update_id and (stored.running or segment.last_id > update_id)
+
+
+def _order(stored: StoredSegment) -> tuple[int, str]:
+    return stored.segment.snapshot_id, stored.id
