@@ -75,7 +75,8 @@ class Step(Enum):
 class ImportedMarket(Struct, frozen=True):
     """The result of an import for one market: its new `segments`, and counts of its events.
 
-    `known` events were stored before. `runs` are all runs in the files, new and known, and those
+    `known` events were stored before. `repeated` events of the new segments are those of segments
+    that these replace. `runs` are all runs in the files, new and known, and those
     into which events of the files were joined. `loose` is how many new events have no book.
     """
 
@@ -85,11 +86,12 @@ class ImportedMarket(Struct, frozen=True):
     counts: Counts
     runs: tuple[Segment, ...] = ()
     loose: int = 0
+    repeated: int = 0
 
     @property
     def events(self) -> int:
-        """How many events are in the new segments."""
-        return sum(segment.event_count for segment in self.segments)
+        """How many events are in the new segments, without those that these repeat."""
+        return sum(segment.event_count for segment in self.segments) - self.repeated
 
     @property
     def timeline(self) -> Timeline:
@@ -235,12 +237,13 @@ class _New(Struct, frozen=True):
     """The part of the spool that isn't stored yet.
 
     `runs`, the `chunks` of runs without a book by their ids, and by market how many `loose` events
-    are in these.
+    are in these, and how many events the runs have `repeated`.
     """
 
     runs: list[SpooledRun]
     chunks: dict[str, ByteRange]
     loose: Counter[str]
+    repeated: Counter[str]
 
 
 class _Writer:
@@ -300,13 +303,13 @@ class _Writer:
         for market in self._counts:
             runs += await self._new_runs(market)
         chunks = await NewLoose(self._database, self._spool).find()
-        runs, chunks, dropped = await self._joined(runs, chunks)
+        runs, chunks, dropped, repeated = await self._joined(runs, chunks)
         loose = Counter[str]()
         for chunk_range in chunks.values():
             header = self._spool.chunk_at(chunk_range).header
             loose[header.market] += header.event_count
         if self._new is None:
-            self._new = _New(runs, chunks, loose)
+            self._new = _New(runs, chunks, loose, repeated)
         if runs or chunks:
             await self._write(runs, chunks)
             await _to_its_end(drop_segments(self._database, set(dropped)))
@@ -314,17 +317,22 @@ class _Writer:
 
     async def _joined(
         self, runs: list[SpooledRun], chunks: dict[str, ByteRange]
-    ) -> tuple[list[SpooledRun], dict[str, ByteRange], list[str]]:
-        """Return what is new after joining it, and the runs without a book that it replaces."""
+    ) -> tuple[list[SpooledRun], dict[str, ByteRange], list[str], Counter[str]]:
+        """Return what is new after joining it, and the runs without a book that it replaces.
+
+        The last value is how many events of stored runs are in the new runs, by market.
+        """
         joined_runs: list[SpooledRun] = []
         dropped: list[str] = []
+        repeated = Counter[str]()
         for market in self._counts:
             mine = [run for run in runs if run.market == market]
             joined = await Joining(self._database, self._spool, market, mine, chunks).run()
             joined_runs += joined.runs
             chunks = joined.loose
             dropped += joined.dropped
-        return joined_runs, chunks, dropped
+            repeated[market] = joined.repeated
+        return joined_runs, chunks, dropped, repeated
 
     async def _drop_repeated(self) -> None:
         for market in self._counts:
@@ -407,7 +415,15 @@ class _Writer:
         segments = tuple(run.found.segment for run in new.runs if run.market == market)
         # New segments may have events of earlier imports, which were joined to those of this one.
         count = sum(segment.event_count for segment in in_files)
-        known = max(0, count - sum(segment.event_count for segment in segments))
+        repeated = new.repeated[market]
+        written = sum(segment.event_count for segment in segments) - repeated
         runs = sorted({*in_files, *segments}, key=lambda segment: segment.last_id)
-        counts = self._counts[market]
-        return ImportedMarket(market, segments, known, counts, tuple(runs), new.loose[market])
+        return ImportedMarket(
+            market,
+            segments,
+            known=max(0, count - written),
+            counts=self._counts[market],
+            runs=tuple(runs),
+            loose=new.loose[market],
+            repeated=repeated,
+        )

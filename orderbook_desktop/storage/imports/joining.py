@@ -2,9 +2,11 @@
 
 A file may hold the events of a day and no book, as its collector was not restarted at midnight, or
 a book that came only after the first events. Such events are loose, until a run ends with the
-update id before them: of this import, or stored. Then they become a run that continues that one, in
-any order of the imports. A run whose own book lies inside an event of the continued
-run is taken into it, as if the files had been imported together.
+update id before them: of this import, or stored. Then they continue that run, in any order of the
+imports. A run whose own book lies inside an event of the continued run is taken into it. A run that
+an import wrote is written anew with what continues it, so that the recording is the same, byte for
+byte, as if the files had been imported together. What continues a recorded run, or an imported
+one of many events, is a run of its own that begins where that one ends.
 
 A kill between the commit of such a run and the removal of what it replaces leaves that stored
 twice; `drop_repeated` removes it.
@@ -41,6 +43,8 @@ from orderbook_desktop.system.tasks import in_thread
 
 _ENDED: Final = "The imported file ends here."
 _JOINED_AFTER: Final = (GapCause.USER, GapCause.FEED_GAP, GapCause.CRASH)
+# A run of more events is not written anew: that would take longer than an import may.
+_WRITTEN_ANEW_AT_MOST: Final = 2_000_000
 # So many events are added before other tasks have their turn.
 _ADDED_AT_ONCE: Final = 200
 
@@ -50,11 +54,13 @@ class Joined(Struct):
 
     `dropped` are stored runs without a book whose events are written anew: they are removed
     once all is written, and so are stored segments that are part of a new run (`drop_repeated`).
+    `repeated` is how many events of such segments the new runs have.
     """
 
     runs: list[SpooledRun]
     loose: dict[str, ByteRange]
     dropped: list[str] = field(default_factory=list)
+    repeated: int = 0
 
 
 class _Piece(Struct, frozen=True):
@@ -68,10 +74,13 @@ class _Piece(Struct, frozen=True):
 
 
 class _Run(Struct, frozen=True):
-    """A run that may be continued, or be taken into another one if it has its `piece`."""
+    """A run that may be continued, or be taken into another one if it has its `piece`.
+
+    `book` returns the book that it begins with if `at_end` is false, else the one at its end.
+    """
 
     segment: Segment
-    book: Callable[[], Awaitable[BookImage | None]]
+    book: Callable[[bool], Awaitable[BookImage | None]]
     piece: _Piece | None
     is_recorded: bool = False
 
@@ -82,6 +91,11 @@ class _Run(Struct, frozen=True):
         A recorder's update ids are the exchange's. Those of an imported run may be made up.
         """
         return self.is_recorded or self.segment.end_cause in _JOINED_AFTER
+
+    @property
+    def is_written_anew(self) -> bool:
+        """Whether what continues it is written together with it."""
+        return self.piece is not None and self.segment.event_count <= _WRITTEN_ANEW_AT_MOST
 
 
 @dataclass(eq=False)
@@ -148,11 +162,13 @@ class Joining:
             is_joined = any(orphan.first_id <= at + 1 <= orphan.last_id for orphan in orphans)
             if not is_joined and _follower(at, usable) is None:
                 return set()
-            book = await run.book()
+            book = await run.book(not run.is_written_anew)
             if book is None:
                 return set()
             chain = _Chain(book, self._spool)
             try:
+                if run.piece is not None and run.is_written_anew:
+                    await chain.begin_with(run.piece)
                 await chain.grow(orphans, usable)
             except _DoesNotFit as error:
                 unfit.add(error.key)
@@ -167,6 +183,7 @@ class Joining:
         joined = self._joined
         new_keys = {piece.key for piece in chain.pieces if piece.is_new}
         joined.runs = [run for run in joined.runs if run.found.id not in new_keys] + [new]
+        joined.repeated += chain.repeated
         for key, ids in chain.taken.items():
             self._taken.setdefault(key, set()).update(ids)
         return {piece.key for piece in chain.pieces}
@@ -224,9 +241,9 @@ class Joining:
         segment = run.found.segment
         piece = _run_piece(run.found.id, segment, self._spooled(*run.ranges), is_new=True)
 
-        async def book() -> BookImage:
-            chunk = await in_thread(self._spool.chunk_at, run.ranges[-1])
-            return await in_thread(_final_book, chunk)
+        async def book(at_end: bool) -> BookImage:
+            chunk = await in_thread(self._spool.chunk_at, run.ranges[-1 if at_end else 0])
+            return await in_thread(_book_of, chunk, at_end)
 
         return _Run(segment, book, piece)
 
@@ -236,9 +253,12 @@ class Joining:
                 async for chunk in chunks:
                     yield await in_thread(_diffs_of, chunk)
 
-        async def book() -> BookImage | None:
-            chunk = await self._store.ending_at(stored.id, stored.segment.last_id)
-            return None if chunk is None else await in_thread(_final_book, chunk)
+        async def book(at_end: bool) -> BookImage | None:
+            if at_end:
+                chunk = await self._store.ending_at(stored.id, stored.segment.last_id)
+            else:
+                chunk = await self._store.get(stored.id, stored.segment.snapshot_id)
+            return None if chunk is None else await in_thread(_book_of, chunk, at_end)
 
         is_ours = stored.is_imported and not stored.cut_events
         piece = _run_piece(stored.id, stored.segment, events, is_new=False) if is_ours else None
@@ -246,23 +266,30 @@ class Joining:
 
 
 class _Chain:
-    """A run that continues another one, whose book at its end is `book`.
+    """A run that continues another one: from `book` on, the book at its beginning or its end.
 
-    `pieces` are the runs that were taken into it, `taken` the ids of the loose events by chunk.
+    `pieces` are the runs that were taken into it, `taken` the ids of the loose events by chunk,
+    `repeated` how many events of stored runs it has.
     """
 
     def __init__(self, book: BookImage, spool: Spool) -> None:
         self.pieces: list[_Piece] = []
         self.taken: dict[str, set[int]] = {}
+        self.repeated = 0
         self._spool = spool
         self._ranges: list[ByteRange] = []
-        text = encode_image(book)
-        self._encoder = RunEncoder(book, text, self._keep)
+        self._encoder = RunEncoder(book, self._keep)
         self._sync = DepthSync()
-        self._sync.receive_snapshot(decode_snapshot(text, book.market, book.event_ms))
+        self._sync.receive_snapshot(decode_snapshot(encode_image(book), book.market, book.event_ms))
         self._at = book.last_update_id
         self._added = 0
+        self._begun_with = self._at
         self._end: tuple[GapCause, str] = (GapCause.USER, _ENDED)
+
+    async def begin_with(self, piece: _Piece) -> None:
+        """Add the events of the run that is continued. Raises `_DoesNotFit` if they don't fit."""
+        await self._take(piece)
+        self._begun_with = self._at
 
     async def grow(self, orphans: Sequence[_Piece], runs: Sequence[_Run]) -> None:
         """Add all events that follow. Raises `_DoesNotFit` if a run does not follow."""
@@ -290,6 +317,7 @@ class _Chain:
         async for events in piece.events():
             if not await in_thread(self._add_all, events):
                 raise _DoesNotFit(piece.key)
+            self.repeated += 0 if piece.is_new else len(events)
         self.pieces.append(piece)
 
     def _add_all(self, events: list[DepthDiff]) -> bool:
@@ -308,7 +336,7 @@ class _Chain:
 
     def end(self) -> SpooledRun | None:
         """Return the run; None if no event followed."""
-        found = self._encoder.end(*self._end)
+        found = None if self._at == self._begun_with else self._encoder.end(*self._end)
         return None if found is None else SpooledRun(found, self._ranges)
 
 
@@ -412,5 +440,6 @@ def _diffs_of(chunk: DecodedChunk) -> list[DepthDiff]:
     return list(chunk.diffs())
 
 
-def _final_book(chunk: ArchiveChunk) -> BookImage:
-    return decode_chunk(chunk).final_book()
+def _book_of(chunk: ArchiveChunk, at_end: bool) -> BookImage:
+    decoded = decode_chunk(chunk)
+    return decoded.final_book() if at_end else decoded.start_book()

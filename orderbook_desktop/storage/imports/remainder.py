@@ -23,7 +23,7 @@ from orderbook_desktop.core.archive import (
     encode_loose,
     same_book,
 )
-from orderbook_desktop.core.checkpoint import BookImage, encode_image
+from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.storage.imports.recorded_market import ImportConflict
@@ -129,7 +129,7 @@ class Remainder:
     def _add(self, chunk: DecodedChunk, begin: int, events: list[DepthDiff]) -> None:
         if self._encoder is None:
             book = chunk.book_after(begin - 1)
-            self._encoder = RunEncoder(book, encode_image(book), self._keep)
+            self._encoder = RunEncoder(book, self._keep)
         for event in events:
             self._encoder.add(event)
 

@@ -6,7 +6,6 @@ import hashlib
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import InitVar, dataclass, field
 from typing import Final
 
 import msgspec
@@ -290,7 +289,7 @@ class MarketRuns:
             case Readable(diff, image):
                 self._remove_waiting(diff)
                 self._set_aside(diff)
-                self._run = RunEncoder(image, encode_image(image), self._spooler.chunk)
+                self._run = RunEncoder(image, self._spooler.chunk)
             case MissingIds(first, last):
                 self._end(GapCause.FEED_GAP, f"Update ids {first} to {last} are missing.")
             case Crossed():
@@ -359,34 +358,25 @@ class MarketRuns:
         self._loose, self._loose_bytes = [], 0
 
 
-@dataclass(slots=True)
 class RunEncoder:
-    """Encodes the run that follows the book `start`. Events wait until they fill a chunk.
+    """Encodes the run that follows the book `start`. Events wait until they fill a chunk."""
 
-    `start_text`, the text of that book, goes into the run's id beside the events.
-    """
-
-    start: BookImage
-    start_text: InitVar[bytes]
-    spool: Callable[[ArchiveChunk], None]
-    _book: BookImage = field(init=False)
-    _times: TimesSeen = field(init=False)
-    _pending: list[DepthDiff] = field(default_factory=list)
-    _pending_bytes: int = 0
-    _minute: int = 0
-    _first: DepthDiff | None = None
-    _count: int = 0
-    _digest: hashlib.blake2b = field(init=False)
-
-    def __post_init__(self, start_text: bytes) -> None:
-        self._book = self.start
-        self._times = TimesSeen(self.start.event_ms)
-        self._digest = hashlib.blake2b(start_text, digest_size=_ID_BYTES)
+    def __init__(self, start: BookImage, spool: Callable[[ArchiveChunk], None]) -> None:
+        self._start = start
+        self._spool = spool
+        self._book = start
+        self._times = TimesSeen(start.event_ms)
+        self._pending: list[DepthDiff] = []
+        self._pending_bytes = 0
+        self._minute = 0
+        self._first: DepthDiff | None = None
+        self._count = 0
+        self._digest = hashlib.blake2b(encode_image(start), digest_size=_ID_BYTES)
 
     @property
     def base_id(self) -> int:
         """The update id of the book that the run begins with."""
-        return self.start.last_update_id
+        return self._start.last_update_id
 
     def add(self, diff: DepthDiff) -> None:
         """Take the next event; raises `InexactValue`."""
@@ -417,7 +407,7 @@ class RunEncoder:
             snapshot_id=self.base_id,
             first_id=self._first.first_id,
             last_id=self._book.last_update_id,
-            first_event_ms=self.start.event_ms or self._first.event_ms,
+            first_event_ms=self._start.event_ms or self._first.event_ms,
             last_event_ms=self._times.latest_ms,
             event_count=self._count,
             scale=self._book.scale,
@@ -431,7 +421,7 @@ class RunEncoder:
         levels = len(self._book.bids.prices) + len(self._book.asks.prices)
         count = closed_span(self._pending, levels, is_all=is_all)
         for chunk, book in encode_minutes(self._book, self._pending[:count], _MINUTES_TOGETHER):
-            self.spool(chunk)
+            self._spool(chunk)
             self._book = book
         self._pending_bytes -= _size(self._pending[:count])
         del self._pending[:count]
@@ -440,7 +430,7 @@ class RunEncoder:
 def _encoder(snapshot: DepthSnapshot, spool: Callable[[ArchiveChunk], None]) -> RunEncoder:
     book = Book()
     book.load(snapshot)
-    return RunEncoder(image_of(book, snapshot.market), snapshot.payload, spool)
+    return RunEncoder(image_of(book, snapshot.market), spool)
 
 
 def _size(messages: Iterable[DepthDiff | DepthSnapshot]) -> int:

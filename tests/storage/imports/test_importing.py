@@ -515,14 +515,12 @@ async def test_events_in_another_order_are_no_gap(
     assert rebuilt([rows async for rows in recorded_rows(database)]) == made.books
 
 
-async def test_an_event_that_comes_too_late_begins_a_segment_without_a_gap(
-    database: Database, tmp_path: Path
-) -> None:
+async def test_an_event_that_comes_too_late_is_joined(database: Database, tmp_path: Path) -> None:
     made = Collected().snapshot().events(200)
     messages = list(made.messages)
     messages.insert(20 + 101, messages.pop(20))
     (done,) = await imported(database, messages, tmp_path)
-    assert [one.event_count for one in done.segments] == [19, 181]
+    assert [one.event_count for one in done.segments] == [200]
     assert (done.gaps, done.loose) == ((), 0)
     assert rebuilt([rows async for rows in recorded_rows(database)]) == made.books
 

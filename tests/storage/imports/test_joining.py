@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+import gzip
+from itertools import pairwise, permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -11,13 +13,15 @@ from msgspec.structs import replace
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, decode_diff, decode_snapshot
 from orderbook_desktop.core.received import Received
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.formats.capture_reader import captured_messages
 from orderbook_desktop.storage.imports import importing
 from orderbook_desktop.storage.imports.importing import ImportedMarket
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.verification.verification import verify
+from tests.bench.capture_data import capture_path
 from tests.storage.imports.made import Collected, imported, recorded_rows
-from tests.storage.recording_fixtures import PATIENT, ServerThread
+from tests.storage.recording_fixtures import PATIENT, ServerThread, all_of
 
 ORDERS = list(permutations(range(3)))
 
@@ -62,6 +66,14 @@ async def rows_of(database: Database) -> list[tuple[object, ...]]:
     ]
 
 
+async def stored_in(database: Database) -> dict[str, list[dict[str, Any]]]:
+    """All documents of a recording, by collection."""
+    return {
+        name: sorted(await all_of(database, name), key=lambda document: str(document["_id"]))
+        for name in ("segments", "depth_chunks", "depth_events", "checkpoints", "witnesses")
+    }
+
+
 async def import_in(
     database: Database, folder: Path, files: list[list[Received]]
 ) -> list[ImportedMarket]:
@@ -86,11 +98,35 @@ async def test_files_join_in_any_order(
     messages = [one for messages in files for one in messages]
     await imported(together, messages, tmp_path)
     assert await rows_of(together) == found
+    # Not only what is read, also what is stored: each document, byte for byte.
+    assert await stored_in(together) == await stored_in(database)
     together.close()
     # To import them again, together, adds nothing.
     (again,) = await imported(database, messages, tmp_path)
     assert (again.events, again.loose) == (0, 0)
     assert await rows_of(database) == found
+
+
+async def test_the_files_of_a_capture_join_in_any_order(
+    server: ServerThread, database: Database, tmp_path: Path
+) -> None:
+    capture = capture_path(tmp_path)
+    with gzip.open(capture) as file:
+        lines = file.readlines()
+    cuts = (0, len(lines) * 2 // 5, len(lines) * 3 // 4, len(lines))
+    files = [tmp_path / f"{day}.jsonl" for day in range(3)]
+    for path, (begin, end) in zip(files, pairwise(cuts), strict=True):
+        path.write_bytes(b"".join(lines[begin:end]))
+    await imported(database, captured_messages([capture]), tmp_path)
+    together = await stored_in(database)
+    assert together["depth_chunks"]
+    for number, order in enumerate(ORDERS):
+        other = Database(f"{database.name}_{number}", PATIENT)
+        other.connect(server.dsn)
+        for at in order:
+            await imported(other, captured_messages([files[at]]), tmp_path)
+        assert await stored_in(other) == together, order
+        other.close()
 
 
 async def test_without_what_comes_before_they_wait(database: Database, tmp_path: Path) -> None:
