@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QAccessible, QAccessibleEvent, QAccessibleInterface
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
@@ -98,6 +98,33 @@ def test_it_changes_nothing_on_screen(ladder: DepthLadder) -> None:
     with_table = ladder.grab().toImage()
     ladder.table.hide()
     assert ladder.grab().toImage() == with_table
+
+
+class _Paints(QObject):
+    """Counts the paints of a widget."""
+
+    def __init__(self, widget: QWidget) -> None:
+        super().__init__(widget)
+        self.count = 0
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (Qt's name)
+        self.count += event.type() == QEvent.Type.Paint
+        return super().eventFilter(watched, event)
+
+
+def test_to_renew_it_paints_no_ladder(ladder: DepthLadder, desk: FakeDesk, qtbot: QtBot) -> None:
+    desk.source.apply([("100.00", "7")], [("100.02", "8")])
+    ladder.highlights_changes = False
+    ladder.set_frame(frame_of(desk))
+    qtbot.wait(50)
+    paints = _Paints(ladder)
+    ladder.summary()
+    qtbot.wait(50)
+    assert paints.count == 0
+    assert "bid 100.00" in texts_of(ladder)[QAccessible.Role.Cell]
+    ladder.update()
+    qtbot.waitUntil(lambda: paints.count == 1)
 
 
 @pytest.mark.parametrize("key", [Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageUp])
