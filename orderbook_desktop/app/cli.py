@@ -279,11 +279,14 @@ def remove(
     from_ms: FromTime = None,
     to_ms: ToTime = None,
     import_id: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--import", metavar="ID", help="Only the import with this id (recordings --json)."
+            "--import",
+            metavar="ID",
+            help="Only the import with this id (recordings --json).",
+            show_default=False,
         ),
-    ] = "",
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -292,8 +295,11 @@ def remove(
     from orderbook_desktop.app.settings import symbol_and_market  # noqa: PLC0415
     from orderbook_desktop.storage.retention.removal import Span  # noqa: PLC0415
 
+    if import_id is not None and not import_id.strip():
+        # As where a script's variable is not set: without an import all would be removed.
+        raise typer.BadParameter("it is empty; name the id of an import", param_hint="'--import'")
     _begin_log(settings, "remove", symbol)
-    span = Span(symbol_and_market(symbol)[1], from_ms, to_ms, import_id)
+    span = Span(symbol_and_market(symbol)[1], from_ms, to_ms, import_id or "")
     raise typer.Exit(run_remove(settings, symbol, span, yes=yes, as_json=as_json))
 
 

@@ -409,6 +409,10 @@ def test_an_import_is_removed_after_asking(tmp_path: Path) -> None:
     assert "there is no terminal to ask on; give --yes to remove it." in done.stderr
     (listed,) = json.loads(run_command(data, "recordings", "--json").stdout)
     key = listed["imports"][0]["id"]
+    for empty in ("", " "):
+        done = run_command(data, "remove", "BTC/USDT", "--import", empty, "--yes")
+        assert done.returncode == 2
+        assert "it is empty; name the id of an import" in done.stderr
     done = run_command(data, "remove", "BTC/USDT", "--import", key[:10], "--yes", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["events"] == listed["imports"][0]["events"]
