@@ -98,6 +98,21 @@ class Book:
         if len(self._pending) >= _MERGE_AFTER:
             self._merge()
 
+    def widen(self, bids: Levels, asks: Levels, scale: Scale, horizon: Horizon | None) -> None:
+        """Take the levels of this very book as `core.widening` has joined them with an answer.
+
+        The update id and the times stay. The caller makes sure that no event came meanwhile.
+        """
+        self._merge()
+        self._hold(
+            np.concatenate((~bids.prices, asks.prices)),
+            np.concatenate((bids.quantities, asks.quantities)),
+        )
+        self._bid_count, self._scale, self._horizon = len(bids.prices), scale, horizon
+        # The bounds are found anew: a best price may have been beyond the horizon.
+        self._bid_at_most, self._ask_at_least = math.inf, -math.inf
+        self.revision += 1
+
     def clear(self) -> None:
         """Forget everything: the book is no longer known."""
         self._empty()

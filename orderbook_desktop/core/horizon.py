@@ -72,6 +72,15 @@ class Horizon(Struct, frozen=True):
         highest = [end for end in (ours.known_to, theirs.known_to) if end is not None]
         return Horizon(max(lowest, default=None), min(highest, default=None), exponent)
 
+    def joined(self, other: Horizon) -> Horizon:
+        """Return the outer ends of two horizons of one `exponent`: what either of them knows."""
+        lows, highs = (self.known_from, other.known_from), (self.known_to, other.known_to)
+        return Horizon(
+            None if None in lows else min(low for low in lows if low is not None),
+            None if None in highs else max(high for high in highs if high is not None),
+            self.exponent,
+        )
+
     def knows(self, price: int, *, is_ask: bool) -> bool:
         """Return whether the quantity at `price`, in units of `exponent`, is known.
 
@@ -90,3 +99,12 @@ class Horizon(Struct, frozen=True):
         if end is None:
             return (self.known_to if is_ask else self.known_from) is not None
         return not self.knows(end, is_ask=is_ask)
+
+
+def is_deeper(horizon: Horizon | None, other: Horizon | None) -> bool:
+    """Return whether a price is inside `horizon` and not inside `other`."""
+    if horizon is None or other is None:
+        return horizon is not None
+    exponent = max(horizon.exponent, other.exponent)
+    known = other.at(exponent)
+    return known.joined(horizon.at(exponent)) != known

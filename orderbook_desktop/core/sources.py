@@ -16,6 +16,7 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedStatus
 from orderbook_desktop.core.streams import MarketEvent, Stream
@@ -23,6 +24,10 @@ from orderbook_desktop.core.streams import MarketEvent, Stream
 
 class StreamConnected(Struct, frozen=True):
     """The stream is open (again); events follow."""
+
+
+class StreamDeepened(Struct, frozen=True):
+    """From here on the source serves a book that is known deeper; the stream goes on."""
 
 
 class StreamBroken(Struct, frozen=True):
@@ -36,7 +41,7 @@ class StreamBroken(Struct, frozen=True):
     problem: KnownError | None = None
 
 
-StreamItem = MarketEvent | StreamConnected | StreamBroken
+StreamItem = MarketEvent | StreamConnected | StreamDeepened | StreamBroken
 
 
 class SnapshotSource(Protocol):
@@ -76,6 +81,16 @@ class RecordingSink(Protocol):
         """The event, received before, extends the segment.
 
         `book` contains it, and also later events where several were applied at once.
+        """
+        ...
+
+    def answered(
+        self, answer: DepthSnapshot, joined_id: int | None, known: Horizon | None, book: Book
+    ) -> None:
+        """An answer of the exchange came while `book` ran, which was `known` so deep before.
+
+        If `joined_id` is not None, the answer was joined to the book, which is known deeper from
+        that update id on (`core.widening`); the segment goes on.
         """
         ...
 

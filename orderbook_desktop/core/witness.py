@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from decimal import Decimal
+from typing import Self
 
 import numpy as np
 from msgspec import Struct
 
 from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.core.events import DepthSnapshot, level_texts
+from orderbook_desktop.core.events import DepthSnapshot, TextLevels, level_texts
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.levels import Levels, units_from_doubles
 from orderbook_desktop.core.units import Scale, format_units
@@ -26,7 +27,9 @@ class Witness(Struct, frozen=True):
     """The exchange's book as of `snapshot.last_update_id`, its best `depth` levels a side.
 
     It was taken at `taken_ms` (our time) while the segment `segment_id` was recorded. The book of
-    that segment had this `horizon`, None where it was not known.
+    that segment had this `horizon`, None where it was not known. If `joined_id` is not None, the
+    snapshot was joined to the book, which is known deeper from that update id on
+    (`core.widening`).
     """
 
     snapshot: DepthSnapshot
@@ -34,6 +37,31 @@ class Witness(Struct, frozen=True):
     taken_ms: int
     segment_id: str
     horizon: Horizon | None
+    joined_id: int | None = None
+
+    @classmethod
+    def of_answer(
+        cls,
+        answer: DepthSnapshot,
+        taken_ms: int,
+        segment_id: str,
+        horizon: Horizon | None,
+        joined_id: int | None = None,
+    ) -> Self:
+        """Return the witness of an answer that says by its horizon how deep it is known."""
+        depth = max(1, len(answer.bids), len(answer.asks))
+        return cls(answer, depth, taken_ms, segment_id, horizon, joined_id)
+
+    def end(self, texts: TextLevels, *, is_ask: bool) -> Decimal | None:
+        """Return the last price that the snapshot tells of on a side with these levels.
+
+        None if it tells of all. Where its own horizon is not known, its `depth` counts.
+        """
+        known = self.snapshot.horizon
+        if known is not None:
+            end = known.known_to if is_ask else known.known_from
+            return None if end is None else _decimal(end, known.exponent)
+        return Decimal(texts[-1][0]) if len(texts) >= self.depth else None
 
 
 def contradictions(
@@ -56,8 +84,9 @@ def contradictions(
         (True, ask_texts, book.asks, touched_asks),
     )
     for is_ask, texts, levels, touched in sides:
-        listed = {Decimal(price): Decimal(quantity) for price, quantity in texts}
-        end = Decimal(texts[-1][0]) if len(texts) >= witness.depth else None
+        end = witness.end(texts, is_ask=is_ask)
+        pairs = ((Decimal(price), Decimal(quantity)) for price, quantity in texts)
+        listed = {price: size for price, size in pairs if _is_before(price, end, is_ask=is_ask)}
         known = dict(_until(levels, book, end, is_ask=is_ask))
         unknown = {_decimal(price, book.scale.price) for price in touched}
         yield from _differences(listed, known, unknown, witness.horizon, is_ask=is_ask)
@@ -125,9 +154,14 @@ def _until(
     """Iterate over the levels from the best to the one at `end`, or to the last."""
     for price, quantity in zip(levels.prices, levels.quantities, strict=True):
         exact = _decimal(int(price), book.scale.price)
-        if end is not None and (exact > end if is_ask else exact < end):
+        if not _is_before(exact, end, is_ask=is_ask):
             return
         yield exact, _decimal(int(quantity), book.scale.quantity)
+
+
+def _is_before(price: Decimal, end: Decimal | None, *, is_ask: bool) -> bool:
+    """Whether `price` is not beyond `end`."""
+    return end is None or (price <= end if is_ask else price >= end)
 
 
 def _decimal(units: int, exponent: int) -> Decimal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from itertools import chain, repeat
 from typing import Final
@@ -33,6 +33,7 @@ from orderbook_desktop.core.depth_sync import (
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import EventClock, OddTimes
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, timed
+from orderbook_desktop.core.horizon import is_deeper
 from orderbook_desktop.core.lateness import Activity, BookAge, Punctuality, UsualDelay
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import (
@@ -41,10 +42,13 @@ from orderbook_desktop.core.sources import (
     SnapshotSource,
     StreamBroken,
     StreamConnected,
+    StreamDeepened,
     StreamItem,
 )
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.streams import DEPTH, Stream
+from orderbook_desktop.core.widening import Contradicted, Joined, JoinOutcome, join
+from orderbook_desktop.engine.widening import Widening
 from orderbook_desktop.exchange.errors import NoBook, Paced, RateLimited, UnknownSymbol
 from orderbook_desktop.system.attempts import Repeats, RetryWait
 from orderbook_desktop.system.steady_clock import steady_ns
@@ -58,6 +62,8 @@ _FETCHED_AT_ONCE: Final = 4
 _LONGEST_PAUSE_S: Final = 5.0
 _COUNT_DOWN_S: Final = 1.0
 _NS_A_MS: Final = 1_000_000
+# An answer may be as of an earlier update id than that of the last event.
+_KEPT_BEFORE_S: Final = 1.0
 # A symbol may stay untraded for days, and each request for its book costs the other symbols.
 _WITHOUT_BOOK_FIRST_S: Final = 5.0
 _WITHOUT_BOOK_LONGEST_S: Final = 120.0
@@ -117,6 +123,7 @@ class BookFeed:
         self.retry = RetryWait(age_clock_ns)
         # An event shows that the symbol is traded after all.
         self._waits_for_event = False
+        self._widening: Widening | None = None
         self._changed: Callable[[], None] = lambda: None
 
     @property
@@ -163,6 +170,7 @@ class BookFeed:
 
     def attach(self, sink: RecordingSink) -> None:
         """Record to `sink` from now on; if the book is known, a segment begins here."""
+        self._end_widening()
         self._sink = sink
         self._sink_missed_some = self._sync.wants_snapshot and self._events_wait
         if self._sync.synced:
@@ -184,12 +192,67 @@ class BookFeed:
 
     def forget(self) -> None:
         """Empty the book, so that the next `run()` starts afresh; cancel the present one first."""
+        self._end_widening()
         self._sync.stream_broken()
         self._sync.last = None
         self._fetching = None
         self.problem = None
         self._set(FeedState.SYNCING, "Connecting.")
         self._changed()
+
+    async def widen(
+        self,
+        fetch: Callable[[], Awaitable[DepthSnapshot]],
+        kept_before_s: float = _KEPT_BEFORE_S,
+    ) -> JoinOutcome | None:
+        """Join the answer that `fetch` returns to the running book, which goes on (see `join`).
+
+        Events are kept from `kept_before_s` before the request on. None if the book is not known,
+        or is lost meanwhile. Raises what `fetch` raises.
+        """
+        if not self._sync.synced or self._widening is not None:
+            return None
+        widening = self._widening = Widening()
+        try:
+            await asyncio.sleep(kept_before_s)
+            if widening.is_lost:
+                return None
+            answer = await fetch()
+            await widening.until(lambda: self.book.last_update_id >= answer.last_update_id)
+            return None if widening.is_lost else self._join(answer, widening.events)
+        finally:
+            if self._widening is widening:
+                self._widening = None
+
+    def _join(self, answer: DepthSnapshot, events: list[DepthDiff]) -> JoinOutcome:
+        before = image_of(self.book, self._market)
+        outcome, joined_id = join(before, events, answer), None
+        if isinstance(outcome, Joined):
+            image = outcome.image
+            if is_deeper(image.horizon, before.horizon):
+                joined_id = outcome.joined_id
+                self.book.widen(image.bids, image.asks, image.scale, image.horizon)
+                self._changed()
+        elif isinstance(outcome, Contradicted):
+            _log.warning("%s: %s", self._market, outcome)
+        else:
+            _log.info("%s: the book is not known any deeper: %s", self._market, outcome)
+        if self._sink is not None:
+            self._sink.answered(answer, joined_id, before.horizon, self.book)
+        return outcome
+
+    async def _read_deeper(self) -> None:
+        """Join the source's newest book, since that is known deeper now."""
+        try:
+            await self.widen(lambda: self._snapshots.snapshot(self._market))
+        except KnownError as error:
+            _log.info("%s: the book is not known any deeper: %s", self._market, error)
+
+    def _end_widening(self) -> None:
+        """Let an answer that is on its way go: the book, or the recording, begins anew."""
+        if self._widening is not None:
+            self._widening.lost()
+            self._widening = None
 
     def _take(self, item: StreamItem, tasks: asyncio.TaskGroup) -> None:
         match item:
@@ -205,6 +268,8 @@ class BookFeed:
                 why = f"{self._broken_by} Loading the book anew." if self._broken_by else ""
                 self._set(FeedState.SYNCING, why or "Loading the book.")
                 self._fetch(tasks)
+            case StreamDeepened():
+                tasks.create_task(self._read_deeper())
             case StreamBroken(cause, detail, problem):
                 self.problem = problem or self.problem
                 self._break(cause, detail)
@@ -219,6 +284,8 @@ class BookFeed:
         outcomes = self._sync.receive_diff(diff)
         arrived_ns = self._arrival_of(diff)
         if isinstance(outcomes[0], Applied):
+            if self._widening is not None:
+                self._widening.applied(diff)
             self._punctuality.take(diff.event_ms, diff.received_ns, arrived_ns)
             self._activity.take(arrived_ns)
         if not self._sync.wants_snapshot:
@@ -328,6 +395,7 @@ class BookFeed:
             self._fetching = None
 
     def _tell_broken(self, cause: GapCause, detail: str) -> None:
+        self._end_widening()
         if self._sink is not None:
             self._sink.broken(cause, detail)
 

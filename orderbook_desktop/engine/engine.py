@@ -17,11 +17,13 @@ from orderbook_desktop.core.disk import GB, DiskStatus, Retention, SteadyDisk
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.symbols import SymbolInfo, split_symbol
+from orderbook_desktop.engine.book_feed import BookFeed
 from orderbook_desktop.engine.disk_watch import DiskWatch
 from orderbook_desktop.engine.gap_reader import GapReader
 from orderbook_desktop.engine.market_session import MarketLease, MarketSession, SessionParts
 from orderbook_desktop.engine.recording_keeper import RecordingKeeper
 from orderbook_desktop.engine.settings import ENGINE_TIMES, EngineSettings, EngineTimes
+from orderbook_desktop.engine.widening import Widener
 from orderbook_desktop.engine.witness_taker import WitnessTaker
 from orderbook_desktop.exchange.catalogue import fetch_symbols
 from orderbook_desktop.exchange.rest import BinanceRest
@@ -70,6 +72,7 @@ class Engine:
         self.archiver = self._new_archiver(counts)
         self._archiving: asyncio.Task[None] | None = None
         self._witness_taker = WitnessTaker(self.rest.snapshot, self.database)
+        self._widener = Widener(self.rest.snapshot, times.depth_look_s)
         self.recorded_snapshots = RecordedSnapshots(self.database)
         self.recorded_streams = RecordedStreams(self.database)
         self.jobs = Jobs(failed)
@@ -134,6 +137,7 @@ class Engine:
         self.jobs.start(self._import_ahead(), "imports")
         self.jobs.start(self._keep_trying_server(), "start of the database")
         self.jobs.start(self._witness_taker.run(self._sessions.values), "witnesses")
+        self.jobs.start(self._widener.run(self._live_feeds), "deeper books")
         self.jobs.start(self.disk_watch.run(), "watch over the disk")
         self.jobs.start(self.keeper.run(), "retention")
         self.jobs.start(self.gaps.run(), "gaps")
@@ -169,6 +173,9 @@ class Engine:
                 session.pause(self._pause_detail)
             self.rest.books = len(self._sessions)
         return MarketLease(session, viewed=viewed, returned=self._end_unless_lent)
+
+    def _live_feeds(self) -> list[BookFeed]:
+        return [session.live for session in self._sessions.values()]
 
     def closing(self, market: str) -> asyncio.Task[None] | None:
         """Return the task that ends earlier sessions of `market`; None if all have ended."""

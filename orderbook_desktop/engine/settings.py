@@ -74,7 +74,8 @@ class EngineTimes(Struct, frozen=True):
     """How long an engine waits, in seconds.
 
     If the database can't be had at the start, the engine tries again after `retry_first_s`, and
-    then after growing delays. It looks at the disk every `disk_look_s`. `server` and `archive` are
+    then after growing delays. It looks at the disk every `disk_look_s`, and every `depth_look_s`
+    whether a book should be known deeper. `server` and `archive` are
     the times of the database's server and of the archiver.
 
     The other times limit how long the parts may take to end: a window has to close within three
@@ -86,6 +87,7 @@ class EngineTimes(Struct, frozen=True):
 
     retry_first_s: float = 2.0
     disk_look_s: float = 2.0
+    depth_look_s: float = 10.0
     write_s: float = 0.8
     part_s: float = 0.3
     jobs_s: float = 0.8

@@ -96,7 +96,7 @@ class WitnessTaker:
                 _log.warning("%s: the exchange gave a crossed book", session.market)
                 return False
             taken_ms = self._now_ns() // 1_000_000
-            witness = Witness(snapshot, _DEPTH, taken_ms, segment_id, horizon)
+            witness = Witness.of_answer(snapshot, taken_ms, segment_id, horizon)
             with driver_failures_raised():
                 await Witnesses(self._database).put(witness)
         except Paced:

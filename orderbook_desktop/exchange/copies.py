@@ -16,7 +16,12 @@ from typing import Final
 
 from orderbook_desktop.core.errors import BugError
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
+from orderbook_desktop.core.sources import (
+    StreamBroken,
+    StreamConnected,
+    StreamDeepened,
+    StreamItem,
+)
 from orderbook_desktop.core.streams import Continuity, MarketEvent, Stream
 from orderbook_desktop.system.bounded_queue import BoundedQueue
 
@@ -160,7 +165,7 @@ class CopiedStream:
                 self._open()
             case StreamBroken():
                 self._lost(number, copy, item)
-            case BaseException():
+            case StreamDeepened() | BaseException():
                 self._queue.put(item)
             case _ if len(self._copies) == 1:
                 # The consumer itself sees what is missing, or old.

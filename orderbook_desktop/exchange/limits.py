@@ -56,12 +56,16 @@ def message_limit() -> SlidingWindow:
 _MINUTE_MARGIN_S: Final = 1.0
 
 
+# What the exchange grants.
+WEIGHT_A_MINUTE: Final = 6_000
+
+
 class WeightLimit:
     """The request weight used in the current minute, as the exchange last reported it."""
 
     # Without the reserve there is enough for the list of symbols (20), their volumes (80), the
     # first books of a hundred symbols (50 each), and a few witnesses.
-    def __init__(self, per_minute: int = 6_000, reserve: int = 800) -> None:
+    def __init__(self, per_minute: int = WEIGHT_A_MINUTE, reserve: int = 800) -> None:
         self._allowed = per_minute - reserve
         self._used = 0
         self._minute = 0

@@ -63,6 +63,11 @@ _LONGEST_MARKET: Final = 40
 _plain_volume: Final = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?", re.ASCII).fullmatch
 
 
+def weight_of(levels: int) -> int:
+    """Return the weight of a request for a book with 100, 500, 1000 or 5000 `levels` a side."""
+    return _WEIGHT_OF_LIMIT[levels]
+
+
 class WireError(msgspec.Struct):
     """An error in an answer's body; `code` is 0 where there is none."""
 
@@ -134,7 +139,7 @@ class BinanceRest:
         """
         async with self._turns:
             limit = limit or self.depth
-            self._take_weight(_WEIGHT_OF_LIMIT[limit])
+            self._take_weight(weight_of(limit))
             answer = await self._get("/api/v3/depth", {"symbol": market, "limit": str(limit)})
             received_ns = self._clocks.wall_ns()
         try:

@@ -26,6 +26,7 @@ from orderbook_desktop.app.settings import load_settings
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, encode_image
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, level_texts
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import RecordingSink
 from orderbook_desktop.core.status import FeedState
@@ -84,6 +85,12 @@ class Witness:
             self.best[diff.final_id] = (values[0], values[1], values[2], values[3])
         if self.inner is not None:
             self.inner.applied(diff, book)
+
+    def answered(
+        self, answer: DepthSnapshot, joined_id: int | None, known: Horizon | None, book: Book
+    ) -> None:
+        if self.inner is not None:
+            self.inner.answered(answer, joined_id, known, book)
 
     def broken(self, cause: GapCause, detail: str) -> None:
         if self.inner is not None:

@@ -18,7 +18,7 @@ from orderbook_desktop.core.events import (
     decode_spot_snapshot,
 )
 from orderbook_desktop.core.frames import decode_frame
-from orderbook_desktop.core.horizon import Horizon
+from orderbook_desktop.core.horizon import Horizon, is_deeper
 from tests.core.deep_exchange import TICK, Answer, DeepExchange
 from tests.core.reference_book import diff_payload, snapshot_payload
 from tests.core.test_real_capture import CAPTURE, capture_lines
@@ -208,3 +208,18 @@ def test_the_real_capture_at_hundreds_of_moments() -> None:
             for price in (*levels.prices[::40].tolist(), *steps):
                 assert horizon.knows(price, is_ask=is_ask) == answer.tells_of(price, is_ask=is_ask)
     assert moments > 300
+
+
+def test_a_horizon_is_deeper_if_it_has_a_price_that_the_other_has_not() -> None:
+    near, lower, higher = Horizon(10, 20), Horizon(9, 20), Horizon(10, 21)
+    assert is_deeper(lower, near)
+    assert is_deeper(higher, near)
+    assert is_deeper(lower, higher)
+    assert is_deeper(Horizon(10, None), near)
+    assert is_deeper(near, None)
+    assert not is_deeper(near, near)
+    assert not is_deeper(near, Horizon(None, 20))
+    assert not is_deeper(None, near)
+    assert not is_deeper(None, None)
+    assert is_deeper(Horizon(99, 200, 9), near)
+    assert not is_deeper(Horizon(100, 200, 9), near)

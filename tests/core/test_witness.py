@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from orderbook_desktop.core import witness
 from orderbook_desktop.core.book import Book
@@ -48,6 +49,22 @@ def test_the_same_levels() -> None:
     assert found(BIDS[:2], ASKS, depth=3) == [
         "the bid at 9.3 is 3 where the exchange had not there"
     ]
+
+
+def test_an_answer_tells_of_no_price_beyond_its_own_horizon() -> None:
+    """It may have single levels there, and lack others."""
+
+    def told(known: Horizon) -> list[str]:
+        answer = replace(snapshot([BIDS[0], ("9.20000000", "1")], ASKS[:1]), horizon=known)
+        return list(contradictions(Witness.of_answer(answer, 0, "s", Horizon()), book(BIDS, ASKS)))
+
+    assert Witness.of_answer(snapshot(BIDS, ASKS[:1]), 0, "s", None).depth == 3
+    assert told(Horizon(945_000_000, 965_000_000)) == []
+    assert told(Horizon(94, 97, 1)) == [
+        "the bid at 9.4 is 2 where the exchange had not there",
+        "the ask at 9.7 is 2 where the exchange had not there",
+    ]
+    assert len(told(Horizon())) == 5
 
 
 def test_other_scales_are_compared_by_value() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import GapCause
 
 
@@ -29,6 +30,13 @@ class NotedSink:
         assert diff in self._received, "applied without having been received"
         assert book.last_update_id >= diff.final_id
         self.calls.append(("applied", diff.final_id))
+
+    def answered(
+        self, answer: DepthSnapshot, joined_id: int | None, known: Horizon | None, book: Book
+    ) -> None:
+        assert joined_id is None or book.last_update_id >= joined_id
+        ends = None if known is None else known.texts(0)
+        self.calls.append(("answered", (answer.last_update_id, joined_id, ends)))
 
     def broken(self, cause: GapCause, detail: str) -> None:
         assert detail, "a break says what happened"

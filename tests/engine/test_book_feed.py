@@ -155,8 +155,11 @@ class Hand:
 
     async def synced(self, last: int = 10) -> None:
         """Bring the feed to a book of update id `last`."""
+        await self.synced_with(snapshot(last))
+
+    async def synced_with(self, book: DepthSnapshot) -> None:
         await self.give(StreamConnected())
-        await self.snapshots.answer(snapshot(last))
+        await self.snapshots.answer(book)
         await until(lambda: self.state is FeedState.SYNCED)
 
 

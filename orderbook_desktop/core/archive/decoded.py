@@ -272,3 +272,7 @@ class ChunkSlice(Struct, frozen=True):
     def start_book(self) -> BookImage:
         """Return the book before the first event; see `DecodedChunk.book_after`."""
         return self.chunk.book_after(self.begin - 1)
+
+    def final_book(self) -> BookImage:
+        """Return the book after the last event, or before it if there is none."""
+        return self.chunk.book_after(self.end - 1)

@@ -11,9 +11,11 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.archive.decoded import ChunkSlice
 from orderbook_desktop.core.archive.tokens import BoolArray
-from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.core.levels import Int64Array
+from orderbook_desktop.core.checkpoint import BookImage, changes_between
+from orderbook_desktop.core.horizon import is_deeper
+from orderbook_desktop.core.levels import Int64Array, Levels
 from orderbook_desktop.core.units import DEFAULT_EXPONENT, Scale
+from orderbook_desktop.core.widening import rescaled_image, united
 
 # A book whose time of receipt is unknown, since an earlier version stored it, counts as received
 # just before the event after it.
@@ -75,11 +77,16 @@ class RowStream:
 
     def __init__(self) -> None:
         self._book: LevelRows | None = None
+        self._before: ChunkSlice | None = None
 
     def take(self, part: ChunkSlice) -> Iterator[LevelRows]:
         """Iterate over the rows of the next slice. Raises `DamagedChunk`."""
+        before, self._before = self._before, part
         if part.opens:
             self._book = opening_rows(part)
+        elif before is not None and (found := joined_rows(before, part)) is not None:
+            yield from self.finish()
+            yield found
         rows = event_rows(part)
         if len(rows):
             if self._book is not None and not len(self._book):
@@ -113,23 +120,49 @@ def event_rows(part: ChunkSlice) -> LevelRows:
     )
 
 
+def joined_rows(before: ChunkSlice, part: ChunkSlice) -> LevelRows | None:
+    """Return the levels that the book of `part` knows besides that of `before`, which it follows.
+
+    None if it knows none: nearly always it is the same book. Else an answer of the exchange was
+    joined to it (`core.widening`), or `part` is another recorder's.
+    """
+    if not is_deeper(part.chunk.horizon, before.chunk.horizon):
+        return None
+    ends_with, book = before.final_book(), part.start_book()
+    if ends_with.last_update_id != book.last_update_id:
+        return None
+    deeper = united(ends_with, book)
+    if deeper.scale != ends_with.scale:
+        ends_with = rescaled_image(ends_with, deeper.scale)
+    changes = changes_between(ends_with, deeper)
+    if not len(changes):
+        return None
+    return _rows_of(deeper, changes.bids, changes.asks, _times_of(part, book), is_snapshot=False)
+
+
 def opening_rows(part: ChunkSlice) -> LevelRows:
     """Return the book before the first event of `part`, which belongs to a known book."""
     book = part.start_book()
-    event_ms, received_ns = _times_of(part, book)
-    count = len(book.bids.prices) + len(book.asks.prices)
+    return _rows_of(book, book.bids, book.asks, _times_of(part, book), is_snapshot=True)
+
+
+def _rows_of(
+    book: BookImage, bids: Levels, asks: Levels, times: tuple[int, int], *, is_snapshot: bool
+) -> LevelRows:
+    """Return levels of `book` as rows; `times` are of the event (ms) and of its receipt (ns)."""
+    count = len(bids.prices) + len(asks.prices)
     ids = np.full(count, book.last_update_id)
     return LevelRows(
         book.market,
         book.scale,
-        is_snapshot=True,
+        is_snapshot=is_snapshot,
         first_ids=ids,
         final_ids=ids,
-        event_ms=np.full(count, event_ms),
-        received_ns=np.full(count, received_ns),
-        asks=np.repeat((False, True), (len(book.bids.prices), len(book.asks.prices))),
-        prices=np.concatenate((book.bids.prices, book.asks.prices)),
-        quantities=np.concatenate((book.bids.quantities, book.asks.quantities)),
+        event_ms=np.full(count, times[0]),
+        received_ns=np.full(count, times[1]),
+        asks=np.repeat((False, True), (len(bids.prices), len(asks.prices))),
+        prices=np.concatenate((bids.prices, asks.prices)),
+        quantities=np.concatenate((bids.quantities, asks.quantities)),
     )
 
 

@@ -15,11 +15,17 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from orderbook_desktop.core.archive import ArchiveChunk, decode_chunk
-from orderbook_desktop.core.events import WIDEST_EVENT
+from orderbook_desktop.core.checkpoint import BookImage, snapshot_of
+from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
+from orderbook_desktop.core.horizon import Horizon, is_deeper
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.archive.proof import proven_chunk
 from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns
+from orderbook_desktop.storage.store.checkpoints import Checkpoints, book_key
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.cuts import begin_amid, extend, follow_at
 from orderbook_desktop.storage.store.database import Database
@@ -28,6 +34,7 @@ from orderbook_desktop.storage.store.packing import PackedChunk
 from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
 from orderbook_desktop.storage.store.segment_documents import StoredIds, StoredSegment
 from orderbook_desktop.storage.store.segments import overlapping_segments, sound_segments
+from orderbook_desktop.storage.store.witnesses import Witnesses
 
 # A segment that goes on, or that ended because its book was wrong.
 _NOT_CONTINUED: Final = (None, GapCause.CROSSED, GapCause.TOO_WIDE)
@@ -127,6 +134,45 @@ class Followers:
         size = await store.put(stored.id, packed, epoch)
         return await begin_amid(self._database, stored, packed.header, left, size)
 
+    async def keep_answers(
+        self, held: HeldSegment, start: BookImage, events: Sequence[DepthDiff]
+    ) -> bool:
+        """Keep the answers with which other segments begin amid `events`, which follow `start`.
+
+        They are stored as witnesses, joined to the book of `held`, if they are known deeper. Return
+        whether there are any. Else they would be lost when the fronts of the others move.
+        """
+        if start.horizon is None or not events:
+            return False
+        kept = False
+        for stored in await overlapping_segments(
+            self._database, held.market, held.archived_id, archived=False
+        ):
+            begin_id = stored.segment.snapshot_id
+            is_inside = start.last_update_id < begin_id <= events[-1].final_id
+            if is_inside and stored.has_base and stored.id != held.id:
+                witness = await self._answer_of(stored, start.horizon)
+                if witness is not None:
+                    ends = (event.final_id for event in events)
+                    joined_id = next(end for end in ends if end >= begin_id)
+                    await Witnesses(self._database).put(replace(witness, joined_id=joined_id))
+                    kept = True
+        return kept
+
+    async def _answer_of(self, stored: StoredSegment, known: Horizon) -> Witness | None:
+        """Return the answer with which a segment begins, if it is known deeper than `known`."""
+        key = book_key(stored.id, stored.segment.snapshot_id)
+        book = await Checkpoints(self._database).get(key)
+        if book is None:
+            return None
+        base = await asyncio.to_thread(book.unpack)
+        # A copy of a running book has a time. Beyond its horizon it may have single levels.
+        if base.event_ms or not is_deeper(base.horizon, known):
+            return None
+        answer = await asyncio.to_thread(snapshot_of, base)
+        taken_ms = base.received_ns // 1_000_000
+        return Witness.of_answer(answer, taken_ms, stored.id, known)
+
     async def follow(self, held: HeldSegment, end_id: int) -> None:
         """Move the fronts of the segments that follow, now that `held` is archived to `end_id`."""
         found = await overlapping_segments(
@@ -162,11 +208,18 @@ class Followers:
 def _rest_of(before: ArchiveChunk, chunk: ArchiveChunk, end_id: int) -> tuple[PackedChunk, int]:
     """Return the events of `chunk` after `end_id`, where `before` ends, as a chunk; how many left.
 
-    The second value is how many events of `chunk` come up to `end_id`.
+    The second value is how many events of `chunk` come up to `end_id`. The book is its own, which
+    may be known deeper or less deep than that of `before`: the chunks after it go on from it.
     """
-    events = list(decode_chunk(chunk).diffs())
+    decoded = decode_chunk(chunk)
+    events = list(decoded.diffs())
     rest = [event for event in events if event.final_id > end_id]
-    return proven_chunk(decode_chunk(before).final_book(), rest), len(events) - len(rest)
+    left = len(events) - len(rest)
+    start = decoded.book_after(left - 1)
+    if start.last_update_id != end_id:
+        # Its ids are divided into other events.
+        start = decode_chunk(before).final_book()
+    return proven_chunk(start, rest), left
 
 
 def _goes_beyond(stored: StoredSegment, update_id: int) -> bool:

@@ -32,6 +32,7 @@ from orderbook_desktop.core.segments import GapCause, TimesSeen
 from orderbook_desktop.storage.archive.bookless_archive import BooklessArchive
 from orderbook_desktop.storage.archive.followers import Followers
 from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_chunk
+from orderbook_desktop.storage.reading.joined_answers import JoinedAnswers
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents, times_of
 from orderbook_desktop.storage.store.bookless import BooklessRuns
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, book_key
@@ -39,6 +40,7 @@ from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import ArchiveLease, HeldSegment
 from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
+from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from orderbook_desktop.storage.store.segments import read_segment
 
 _log = logging.getLogger(__name__)
@@ -143,6 +145,8 @@ class SegmentArchive:
     async def _archive(self, held: HeldSegment, limit: int) -> tuple[int, int] | None:
         start = await self._start_book(held)
         events = await self._next_events(held, start, limit)
+        if await self._followers.keep_answers(held, start, events):
+            events = await self._next_events(held, start, limit)
         if not events:
             return None
         count = await asyncio.to_thread(fitting_count, start, events)
@@ -226,7 +230,11 @@ class SegmentArchive:
         chunk = chunk or await self._store.ending_in(market, after_id)
         if chunk is None:
             raise MissingEvents(market, after_id, "the book")
-        return await asyncio.to_thread(lambda: decode_chunk(chunk).final_book())
+        decoded = await asyncio.to_thread(decode_chunk, chunk)
+        return await self._answers(market).book_after(decoded)
+
+    def _answers(self, market: str) -> JoinedAnswers:
+        return JoinedAnswers(DatabaseStore(self._database), market)
 
     async def _next_events(
         self, held: HeldSegment, start: BookImage, limit: int
@@ -243,7 +251,11 @@ class SegmentArchive:
             found += more
             is_all = not more or more[-1].final_id >= limit
             events = own_events(after_id, found, listed)
-            count = closed_span(events, levels, is_all=is_all and not held.running)
+            _, joined = await self._answers(market).among(after_id, events)
+            # Where an answer was joined, the next chunk begins with a wider book.
+            events = events[:joined]
+            is_last = joined is not None or (is_all and not held.running)
+            count = closed_span(events, levels, is_all=is_last)
             if count or is_all:
                 break
             last_id = found[-1].final_id

@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from orderbook_desktop.core.backoff import backoff_delays
 from orderbook_desktop.core.checkpoint import roll_forward
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.events import DepthSnapshot
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.core.sources import StreamBroken, StreamConnected, StreamItem
+from orderbook_desktop.core.sources import (
+    StreamBroken,
+    StreamConnected,
+    StreamDeepened,
+    StreamItem,
+)
 from orderbook_desktop.core.streams import Stream
+from orderbook_desktop.core.widening import roll_with_answers
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.failures import Activity
+from orderbook_desktop.storage.reading.joined_answers import JoinedAnswers
 from orderbook_desktop.storage.store.checkpoints import newest_running
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.raw_events import NewEvent, RawEvents, watch_events
+from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from orderbook_desktop.system.bounded_queue import BoundedQueue
 
 _log = logging.getLogger(__name__)
@@ -176,7 +184,7 @@ class RecordedStreams:
             return
         items: list[StreamItem]
         try:
-            items = [new.unpack()]
+            items = [StreamDeepened() if new.unpack is None else new.unpack()]
         except MalformedMessage as error:
             _log.warning("a recorded event can't be read: %s", error.reason)
             items = [StreamBroken(GapCause.MALFORMED, str(error)), StreamConnected()]
@@ -228,6 +236,19 @@ class RecordedSnapshots:
             if newest is None:
                 raise NotRecorded(market)
             events = await RawEvents(self._database, market).stored_after(newest.update_id)
+            answers = await JoinedAnswers(DatabaseStore(self._database), market).after(
+                newest.update_id
+            )
         except PyMongoError as error:
             raise RecordingUnreadable(type(error).__name__) from error
-        return await asyncio.to_thread(lambda: roll_forward(newest.unpack(), events))
+        return await asyncio.to_thread(lambda: _rolled(newest.unpack(), events, answers))
+
+
+def _rolled(
+    snapshot: DepthSnapshot,
+    events: Iterator[DepthDiff],
+    answers: Mapping[int, Sequence[DepthSnapshot]],
+) -> DepthSnapshot:
+    if answers:
+        return roll_with_answers(snapshot, events, answers)
+    return roll_forward(snapshot, events)

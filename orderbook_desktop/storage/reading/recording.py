@@ -192,7 +192,7 @@ class Recording:
             async for chunk in chunks:
                 index = chunk.last_until(event_ms)
                 if index == BEFORE_ALL and latest is not None:
-                    return latest.final_book()
+                    return await reader.book_after(latest)
                 if index < chunk.header.event_count - 1:
                     return chunk.book_after(index)
                 latest = chunk
@@ -342,7 +342,7 @@ class _Seeker:
             if index >= part.begin:
                 yield part.chunk.book_after(index)
             elif part.opens and self._before is not None:
-                yield _final_book(self._before)
+                yield self._before.final_book()
             else:
                 yield part.start_book()
         self._before = part
@@ -351,11 +351,7 @@ class _Seeker:
         """Iterate over the books at times after which no event came."""
         if self._before is not None:
             for _ in self._times:
-                yield _final_book(self._before)
-
-
-def _final_book(part: ChunkSlice) -> BookImage:
-    return part.chunk.book_after(part.end - 1)
+                yield self._before.final_book()
 
 
 class RecordingSummary(Struct, frozen=True):

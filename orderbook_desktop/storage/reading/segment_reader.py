@@ -23,6 +23,7 @@ from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import TimesSeen
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.ahead import ChunksAhead, WaitingLoose
+from orderbook_desktop.storage.reading.joined_answers import JoinedAnswers
 from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.checkpoints import book_key
 from orderbook_desktop.storage.store.database import Database
@@ -96,6 +97,7 @@ class SegmentReader:
         self._store = store_of(place)
         self._stored = stored
         self._waiting = waiting or WaitingLoose(self._store, stored.segment.market)
+        self._answers = JoinedAnswers(self._store, stored.segment.market)
         self._last_id = stored.segment.last_id
         self._base: tuple[int, BookImage] | None = None
         self.archived_bytes = 0
@@ -194,9 +196,17 @@ class SegmentReader:
         packed = await self._store.chunk_ending_at(market, update_id)
         if packed is None:
             raise MissingEvents(market, update_id, "the book it begins with")
-        book = await asyncio.to_thread(lambda: decode_chunk(packed.unpack()).final_book())
+        chunk = await asyncio.to_thread(_unpacked, packed)
+        book = await self._answers.book_after(chunk)
         self._base = update_id, book
         return book
+
+    async def book_after(self, chunk: DecodedChunk) -> BookImage:
+        """Return the book after `chunk`, with the answers of the exchange that were joined there.
+
+        Raises what the store raises, and `DamagedChunk`.
+        """
+        return await self._answers.book_after(chunk)
 
     async def horizon(self) -> Horizon | None:
         """Return how deep the segment's books are known, by the book that it begins with.
@@ -224,7 +234,12 @@ class SegmentReader:
         if not events:
             await self._look_again(reading, "an event")
             return None
-        book = await self.base_book() if reading.latest is None else reading.latest.final_book()
+        joined_here, count = await self._answers.among(reading.at, events)
+        events = events[:count]
+        if reading.latest is None:
+            book = await self.base_book()
+        else:
+            book = await self._answers.book_after(reading.latest, joined_here)
         try:
             reading.latest = await asyncio.to_thread(_chunk_of, book, events)
         except InexactValue as error:

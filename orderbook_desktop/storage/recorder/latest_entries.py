@@ -14,12 +14,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.storage.recorder.pending import Close, LedgerEntry, Loose, Open, OpenSegment
+from orderbook_desktop.storage.recorder.pending import (
+    Answered,
+    Close,
+    LedgerEntry,
+    Loose,
+    Open,
+    OpenSegment,
+)
 from orderbook_desktop.storage.store.bookless import BooklessRuns
 from orderbook_desktop.storage.store.checkpoints import Checkpoints
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.segments import read_segment
+from orderbook_desktop.storage.store.witnesses import Witnesses
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +57,8 @@ class LatestEntries:
         self._now = now
         self._books = Checkpoints(database)
         self._bookless = BooklessRuns(database)
-        self._entries: deque[tuple[float, Open | Close | Loose]] = deque()
+        self._witnesses = Witnesses(database)
+        self._entries: deque[tuple[float, Open | Answered | Close | Loose]] = deque()
         self._bytes = 0
         self._begun_markets: set[str] = set()
         self._restored_at = 0
@@ -74,7 +83,7 @@ class LatestEntries:
         """Keep an entry that was written after so many interruptions."""
         if isinstance(entry, Open):
             self._begun_markets.add(entry.segment.state.market)
-        if isinstance(entry, Open | Close | Loose):
+        if isinstance(entry, Open | Answered | Close | Loose):
             if not self._entries:
                 self._restored_at = interruptions
             self._entries.append((self._now(), entry))
@@ -100,6 +109,8 @@ class LatestEntries:
         for entry in entries:
             if isinstance(entry, Close):
                 await self._restore_end(entry.segment)
+            elif isinstance(entry, Answered) and await self._is_stored(entry.segment):
+                await self._witnesses.put(entry.witness)
         await self._restore_bookless([entry for entry in entries if isinstance(entry, Loose)])
         self._restored_at = interruptions
 
@@ -115,6 +126,13 @@ class LatestEntries:
             return
         _log_loss(segment)
         await self._begin(entry)
+
+    async def _is_stored(self, segment: OpenSegment) -> bool:
+        """Whether a segment is stored; a damaged one is."""
+        try:
+            return await read_segment(self._database, segment.id) is not None
+        except KnownError:
+            return True
 
     async def _restore_end(self, segment: OpenSegment) -> None:
         try:
@@ -147,5 +165,7 @@ def _log_loss(segment: OpenSegment) -> None:
     )
 
 
-def _bytes_of(entry: Open | Close | Loose) -> int:
+def _bytes_of(entry: Open | Answered | Close | Loose) -> int:
+    if isinstance(entry, Answered):
+        return len(entry.witness.snapshot.payload)
     return entry.base.weight if isinstance(entry, Open) else 0

@@ -19,6 +19,7 @@ from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.storage.failures import Activity, until_it_works
 from orderbook_desktop.storage.recorder.latest_entries import LatestEntries
 from orderbook_desktop.storage.recorder.pending import (
+    Answered,
     Checkpoint,
     Close,
     Extend,
@@ -34,6 +35,7 @@ from orderbook_desktop.storage.store.checkpoints import Checkpoints, NewBook
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import settle_imports
 from orderbook_desktop.storage.store.running_segments import RunningSegments
+from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.system.tasks import set_within
 
 _log = logging.getLogger(__name__)
@@ -91,6 +93,7 @@ class Ledger:
         self._segments = RunningSegments(database)
         self._books = Checkpoints(database)
         self._bookless = BooklessRuns(database)
+        self._witnesses = Witnesses(database)
         self._latest = LatestEntries(database, self._begin, self._store_end, now)
         # Imports whose journal is damaged.
         self._unsettled: set[str] = set()
@@ -197,6 +200,9 @@ class Ledger:
             case Checkpoint(segment, book):
                 if segment.id in self._open:
                     await self._store_checkpoint(segment, book)
+            case Answered(segment, witness):
+                if segment.id in self._open:
+                    await self._witnesses.put(witness)
             case Close():
                 ended = [end.segment for end in ends if end.segment.id in self._open]
                 if ended:

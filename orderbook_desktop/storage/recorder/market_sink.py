@@ -14,11 +14,14 @@ from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
+from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.recording_status import RecordingCounts
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.streams import MarketEvent, Stream
 from orderbook_desktop.core.units import Scale
+from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.recorder.pending import (
+    Answered,
     Checkpoint,
     Close,
     Extend,
@@ -177,6 +180,18 @@ class MarketSink:
         self._last_id = final_id
         self._add(Extend(segment, first_id, final_id, event_ms, self._scale))
         self._checkpoint(segment, diff, book)
+
+    def answered(
+        self, answer: DepthSnapshot, joined_id: int | None, known: Horizon | None, book: Book
+    ) -> None:
+        """Store an answer (see `RecordingSink`)."""
+        segment = self._segment
+        if segment is None or answer.last_update_id <= segment.base_id:
+            return
+        taken_ms = self._now_ns() // 1_000_000
+        witness = Witness.of_answer(answer, taken_ms, segment.id, known, joined_id)
+        self._add(Answered(segment, witness))
+        self._scale = book.scale
 
     def broken(self, cause: GapCause, detail: str) -> None:
         """End the segment (see `RecordingSink`)."""

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from orderbook_desktop.core.segments import GapCause, Segment, TimesSeen
 from orderbook_desktop.core.streams import Stream
 from orderbook_desktop.core.units import INT64_MAX, Scale
+from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.store.checkpoints import NewBook
 from orderbook_desktop.storage.store.event_documents import Insert
 from orderbook_desktop.storage.store.running_segments import RecordedSegment
@@ -107,6 +108,13 @@ class Checkpoint(Struct, frozen=True, eq=False):
     base: NewBook
 
 
+class Answered(Struct, frozen=True, eq=False):
+    """Store an answer of the exchange that came while the segment was recorded."""
+
+    segment: OpenSegment
+    witness: Witness
+
+
 class Close(Struct, frozen=True, eq=False):
     """End the segment."""
 
@@ -123,7 +131,7 @@ class Loose(Struct, frozen=True, eq=False):
     id: str = field(default_factory=lambda: secrets.token_hex(12))
 
 
-SegmentEntry = Open | Extend | Checkpoint | Close
+SegmentEntry = Open | Extend | Checkpoint | Answered | Close
 LedgerEntry = SegmentEntry | Loose
 Operation = Insert | LedgerEntry
 
@@ -246,6 +254,8 @@ def _weight(operation: Operation) -> int:
         return _OPERATION_BYTES + len(operation.payload)
     if isinstance(operation, Open | Checkpoint):
         return _OPERATION_BYTES + operation.base.weight
+    if isinstance(operation, Answered):
+        return _OPERATION_BYTES + len(operation.witness.snapshot.payload)
     if isinstance(operation, Loose):
         return _OPERATION_BYTES + _BYTES_AN_ID * len(operation.events)
     return _OPERATION_BYTES // 2

@@ -66,6 +66,8 @@ _AT_ONCE: Final = 500
 _REMOVED_AT_ONCE: Final = 50
 _DUPLICATE_KEY: Final = 11000
 _INDEX_NOT_FOUND: Final = 27
+# How deep an earlier witness is known itself follows from its depth. It was joined to no book.
+_WITNESS_ALONE: Final[Document] = {"known": None, "joined_id": None}
 _LOOSE_EVENTS: Final = "loose_events"
 _NOTES: Final = {"_id": {"$gte": "removal:", "$lt": "removal:~"}}
 _IMPORTS: Final = {"_id": {"$gte": "import:", "$lt": "import:~"}}
@@ -483,7 +485,7 @@ def _new_witness(document: Document) -> Document | None:
     try:
         ends = known.pop("lowest_bid"), known.pop("highest_ask")
         horizon = None if ends == _NOWHERE else {"from": ends[0], "to": ends[1]}
-        fields = {**known, "received_ns": 0, "horizon": horizon, "joined_id": None}
+        fields = {**known, "received_ns": 0, "horizon": horizon, **_WITNESS_ALONE}
         return _sealed_if(fields, is_right=is_right)
     except (KeyError, TypeError, OverflowError):
         return None

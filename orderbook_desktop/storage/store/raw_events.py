@@ -17,7 +17,7 @@ from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.event_documents import checked_event, event_key, event_of
 from orderbook_desktop.storage.store.packing import DamagedDocument
-from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, Document
+from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, WITNESSES, Document
 from orderbook_desktop.storage.store.segment_documents import StoredIds, is_whole
 
 # Queries have to be bounded on both sides by ids. How many ids a second uses differs by market, so
@@ -284,11 +284,12 @@ class RawEvents:
 class NewEvent(NamedTuple):
     """An event of `stream` that was just stored; the market is empty if that is damaged.
 
-    `unpack` returns the event. It raises `MalformedMessage` if the event is damaged.
+    `unpack` returns the event. It raises `MalformedMessage` if the event is damaged. It is None for
+    an answer of the exchange that was joined to the recorded book, which is known deeper now.
     """
 
     stream: Stream
-    unpack: Callable[[], DepthDiff]
+    unpack: Callable[[], DepthDiff] | None
 
     @classmethod
     def of(cls, change: Mapping[str, Any]) -> Self:
@@ -296,15 +297,17 @@ class NewEvent(NamedTuple):
         document = change["fullDocument"]
         market = document.get("market")
         stream = Stream(market if isinstance(market, str) else "", DEPTH)
-        return cls(stream, partial(event_of, document))
+        is_event = change["ns"]["coll"] == DEPTH_EVENTS
+        return cls(stream, partial(event_of, document) if is_event else None)
 
 
 def watch_events(database: Database, token: Mapping[str, Any] | None, await_ms: int) -> Any:
-    """Return motor's change stream of new events, which begins after the change `token`.
+    """Return motor's change stream of new events and of answers that were joined to a book.
 
-    The server answers within `await_ms`, even without a new event.
+    It begins after the change `token`. The server answers within `await_ms`, even without a change.
     """
-    new = {"operationType": "insert", "ns.coll": DEPTH_EVENTS}
+    joined = {"ns.coll": WITNESSES, "fullDocument.joined_id": {"$gt": 0}}
+    new = {"operationType": "insert", "$or": [{"ns.coll": DEPTH_EVENTS}, joined]}
     return database.watch([{"$match": new}], token, await_ms)
 
 

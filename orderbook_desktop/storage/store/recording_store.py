@@ -134,6 +134,17 @@ class SegmentStore(Protocol):
         """Return the runs without a book; if `waiting`, only those not archived."""
         ...
 
+    async def joined(self, market: str, first_id: int, last_id: int) -> list[tuple[int, str]]:
+        """Return the witnesses that were joined to books as of `first_id` to `last_id`, in order.
+
+        Each is the update id of the book, and the key of the witness.
+        """
+        ...
+
+    async def witnesses(self, keys: Sequence[str]) -> dict[str, StoredWitness]:
+        """Return by key those of at most 50 witnesses that are stored."""
+        ...
+
 
 class RecordingStore(SegmentStore, Protocol):
     """A place that holds recordings, as far as they are read."""
@@ -168,10 +179,6 @@ class ProvableSegments(SegmentStore, Protocol):
 
     async def books(self, keys: Sequence[str]) -> dict[str, StoredBook]:
         """Return by key those of at most 50 books that are stored."""
-        ...
-
-    async def witnesses(self, keys: Sequence[str]) -> dict[str, StoredWitness]:
-        """Return by key those of at most 50 witnesses that are stored."""
         ...
 
 
@@ -371,8 +378,12 @@ class DatabaseStore:
         """Return update id and key of each witness (see `ProvableStore`)."""
         return await self._witnesses.keys(market)
 
+    async def joined(self, market: str, first_id: int, last_id: int) -> list[tuple[int, str]]:
+        """Return the witnesses that were joined to books (see `SegmentStore`)."""
+        return await self._witnesses.joined(market, first_id, last_id)
+
     async def witnesses(self, keys: Sequence[str]) -> dict[str, StoredWitness]:
-        """Return witnesses (see `ProvableSegments`)."""
+        """Return witnesses (see `SegmentStore`)."""
         return await self._witnesses.some(keys)
 
     async def lost_events(self, market: str, ids: Collection[int]) -> set[int]:

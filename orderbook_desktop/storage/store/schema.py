@@ -10,7 +10,7 @@ Times of events are in the unit that their run names; receive times are nanoseco
 `depth_chunks`   the archive (`storage.store.packing`). Beside the fields of a chunk:
                  `segment` that it belongs to, and `epoch` of the lease under which it was written
                  (`storage.store.leases`). `_id` is `SEGMENT:START_ID`. Each chunk starts where the
-                 one before it ends.
+                 one before it ends. It may be known deeper, if an answer was joined there.
 `segments`       one document per unbroken run of update ids (`core.segments.Segment`), in three
                  parts with a seal each (`storage.store.segments`); and one per run of events that
                  no book reaches (`storage.store.bookless`).
@@ -65,7 +65,7 @@ _INDEXES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = MappingProxyType(
         SEGMENTS: (("end_cause", "market"), ("market", "snapshot_id"), ("to_archive", "market")),
         CHECKPOINTS: (("segment",), ("market",)),
         DEPTH_CHUNKS: (("market", "minute"), ("segment", "last_id"), ("market", "last_id")),
-        WITNESSES: (("market", "update_id"),),
+        WITNESSES: (("market", "update_id"), ("market", "joined_id")),
     }
 )
 

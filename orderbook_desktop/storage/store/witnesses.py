@@ -1,7 +1,8 @@
 """Witnesses: snapshots of the exchange with which a recording is compared.
 
 A document of `witnesses` has `_id`, which is `MARKET:UPDATE_ID`, `market`, `update_id`, `taken_ms`
-(our time), `received_ns` (when it was received; 0 if unknown), `depth` (the levels asked for),
+(our time), `received_ns` (when it was received; 0 if unknown), `depth` (the most levels of a side),
+`known` (its own horizon; None if only its depth tells),
 `segment` (the one that was recorded then), `horizon` (of its book), `joined_id` (the update id of
 the running book that it was joined to; None if it was not joined), and `payload`, compressed like
 the one of checkpoints.
@@ -14,10 +15,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from orderbook_desktop.core.errors import MalformedMessage
-from orderbook_desktop.core.events import answered, decode_snapshot
+from orderbook_desktop.core.events import decode_snapshot
 from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.horizons import horizon_document, horizon_of
@@ -46,12 +48,16 @@ class Witnesses:
         self._database = database
 
     async def put(self, witness: Witness) -> None:
-        """Store `witness`, unless one with the same update id is stored already."""
+        """Store `witness`, unless one with the same update id is stored already.
+
+        One that was joined to a book takes the place of one that was not. Repeating is harmless.
+        """
         document = await asyncio.to_thread(_document, witness)
         fields = {name: value for name, value in document.items() if name != "_id"}
-        await self._database.collection(WITNESSES).update_one(
-            {"_id": document["_id"]}, {"$setOnInsert": fields}, upsert=True
-        )
+        witnesses, key = self._database.collection(WITNESSES), {"_id": document["_id"]}
+        stored = await witnesses.update_one(key, {"$setOnInsert": fields}, upsert=True)
+        if stored.matched_count and witness.joined_id is not None:
+            await witnesses.replace_one({**key, "joined_id": None}, document)
 
     async def keys(self, market: str) -> list[tuple[int, str]]:
         """Return update id and `_id` of the witnesses of `market`, damaged ones too, in order."""
@@ -67,6 +73,16 @@ class Witnesses:
             if not isinstance(key, str):
                 raise DamagedDocument(f"witness {key!r:.40}: its id is no text")
         return sorted((_update_id(document), key) for key, document in found.items())
+
+    async def joined(self, market: str, first_id: int, last_id: int) -> list[tuple[int, str]]:
+        """Return update id of the book and `_id` of each that was joined to a book, in order.
+
+        The books are as of `first_id` to `last_id`.
+        """
+        query = {"market": market, "joined_id": {"$gte": first_id, "$lte": last_id}}
+        fields = {"joined_id": 1}
+        found = await self._database.collection(WITNESSES).find(query, fields).to_list(None)
+        return sorted((document["joined_id"], str(document["_id"])) for document in found)
 
     async def drop(self, market: str, *, before_id: int | None = None) -> None:
         """Delete the witnesses of `market` with update ids below `before_id`; None: all of them."""
@@ -98,9 +114,10 @@ def _document(witness: Witness) -> Document:
             "taken_ms": witness.taken_ms,
             "received_ns": snapshot.received_ns,
             "depth": witness.depth,
+            "known": horizon_document(snapshot.horizon),
             "segment": witness.segment_id,
             "horizon": horizon_document(witness.horizon),
-            "joined_id": None,
+            "joined_id": witness.joined_id,
             "payload": pack(snapshot.payload),
         }
     )
@@ -115,9 +132,10 @@ def _witness(document: Document) -> Witness:
             document["market"],
             received_ns=int(document["received_ns"]),
         )
-        horizon = horizon_of(document["horizon"])
-        depth, taken_ms = document["depth"], document["taken_ms"]
-        return Witness(answered(snapshot, depth), depth, taken_ms, document["segment"], horizon)
+        horizon, known = horizon_of(document["horizon"]), horizon_of(document["known"])
+        depth, taken_ms, joined_id = (document[name] for name in ("depth", "taken_ms", "joined_id"))
+        snapshot = msgspec.structs.replace(snapshot, horizon=known)
+        return Witness(snapshot, depth, taken_ms, document["segment"], horizon, joined_id)
     except (KeyError, TypeError, ValueError, MalformedMessage) as error:
         raise DamagedDocument(f"witness {document['_id']}: {error}") from error
 

@@ -44,6 +44,8 @@ class ReadAhead:
         self._books: dict[str, StoredBook] = {}
         self._chunks: dict[tuple[str, int], StoredChunk] = {}
         self._runs: dict[int, tuple[int, list[DepthDiff]]] = {}
+        self._joined: list[tuple[int, str]] = []
+        self._joined_in = (0, -1)
 
     def group(self, segments: Sequence[StoredSegment]) -> Sequence[StoredSegment]:
         """Return the first of `segments`, at least one, which `load` can read together."""
@@ -80,6 +82,9 @@ class ReadAhead:
     async def _load_runs(self, segments: Sequence[StoredSegment]) -> None:
         raw = [stored for stored in segments if stored.archived_id < stored.segment.last_id]
         ranges = sorted(IdRange(stored.archived_id, stored.segment.last_id) for stored in raw)
+        if ranges:
+            self._joined_in = ranges[0].after_id, max(last_id for _, last_id in ranges)
+            self._joined = await self._store.joined(self._market, *self._joined_in)
         while ranges:
             runs = await self._store.runs(self._market, ranges)
             for (after_id, last_id), run in zip(ranges, runs, strict=False):
@@ -141,6 +146,13 @@ class ReadAhead:
         known = {key: self._books[key] for key in keys if key in self._books}
         others = [key for key in keys if key not in known]
         return known | (await self._store.books(others) if others else {})
+
+    async def joined(self, market: str, first_id: int, last_id: int) -> list[tuple[int, str]]:
+        """Return the witnesses that were joined to books."""
+        known_from, known_to = self._joined_in
+        if not known_from <= first_id <= last_id <= known_to:
+            return await self._store.joined(market, first_id, last_id)
+        return [(at, key) for at, key in self._joined if first_id <= at <= last_id]
 
     async def witnesses(self, keys: Sequence[str]) -> dict[str, StoredWitness]:
         """Return those of at most 50 witnesses that are stored."""

@@ -17,10 +17,13 @@ from orderbook_desktop.core.archive import DecodedChunk, agree, verify_chunk
 from orderbook_desktop.core.checkpoint import BookImage
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.event_times import EARLIEST_MS, in_ms
+from orderbook_desktop.core.events import DepthSnapshot
+from orderbook_desktop.core.horizon import is_deeper
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.witness import contradictions
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.reading.ahead import Upcoming, WaitingLoose
+from orderbook_desktop.storage.reading.joined_answers import joined_after
 from orderbook_desktop.storage.reading.segment_reader import (
     MissingEvents,
     SegmentReader,
@@ -57,7 +60,7 @@ class RecordingFault(DatabaseError):
 
 
 class CutMeanwhile(Exception):
-    """Retention has cut the segment during its proof. That is no fault: begin the proof again."""
+    """The segment was cut, or archived, during its proof. That is no fault: begin it again."""
 
 
 class Proven(NamedTuple):
@@ -106,6 +109,8 @@ class SegmentProof:
         # The latest time so far, and how far times have gone back.
         self._latest_ms = self._back_ms = 0
         self._archive_end = begin
+        # The answers that were joined to the book after the latest chunk.
+        self._joined: list[DepthSnapshot] = []
 
     @property
     def proven(self) -> Proven:
@@ -185,12 +190,28 @@ class SegmentProof:
 
     def _examine(self, chunk: DecodedChunk, base: BookImage | None) -> None:
         """Raise `RecordingFault` if `chunk` has a fault; `base` is the book before the first."""
-        expected = base if self._latest is None else self._latest.final_book()
+        expected = base if self._latest is None else self._expected_after(self._latest, chunk)
         for fault in verify_chunk(chunk, expected):
             raise self._fault(fault.reason, fault.update_id)
         if expected is not None and chunk.start_event_ms != expected.event_ms:
             reason = "the time of the book differs from the one before it"
             raise self._fault(reason, self._proven_id)
+
+    def _expected_after(self, latest: DecodedChunk, chunk: DecodedChunk) -> BookImage:
+        """Return the book after `latest`, known as deep as that of `chunk`, which follows.
+
+        Only an answer of the exchange that was joined there lets it be known deeper.
+        """
+        if not is_deeper(chunk.horizon, latest.horizon):
+            return latest.final_book()
+        expected = joined_after(latest, self._joined)
+        if is_deeper(chunk.horizon, expected.horizon):
+            if self._reader.stored is not self._stored:
+                # An answer was joined, and its chunk archived, after the events had been read raw.
+                raise CutMeanwhile
+            reason = "the book is known deeper than before, and no answer of the exchange says so"
+            raise self._fault(reason, self._proven_id)
+        return expected
 
     def _take(self, chunk: DecodedChunk) -> None:
         count = chunk.header.event_count
@@ -246,6 +267,7 @@ class SegmentProof:
             raise self._fault("a checkpoint differs from the book", update_id)
 
     async def _compare_witnesses(self, chunk: DecodedChunk) -> None:
+        self._joined = []
         while due := await self._witnesses.through(chunk.header.coverage.last_id):
             for update_id, key, witness in due:
                 await asyncio.to_thread(self._compare_witness, chunk, update_id, key, witness)
@@ -258,9 +280,13 @@ class SegmentProof:
         expected_key = f"{witness.snapshot.market}:{witness.snapshot.last_update_id}"
         if key != expected_key or witness.snapshot.market != chunk.header.market:
             raise self._fault("a snapshot of the exchange is damaged", update_id)
-        if witness.segment_id != self._stored.id:
+        if chunk.horizon is not None:
+            witness = replace(witness, horizon=chunk.horizon)
+        elif witness.segment_id != self._stored.id:
             # It is another recorder's, whose book may have begun with another snapshot.
             witness = replace(witness, horizon=None)
+        if witness.joined_id == chunk.header.coverage.last_id:
+            self._joined.append(witness.snapshot)
         index = _index_of(chunk, update_id)
         touched: tuple[list[int], list[int]] = ([], [])
         if index is None:

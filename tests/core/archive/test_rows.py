@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pytest
 from msgspec.structs import fields, replace
 
-from orderbook_desktop.core.archive import ChunkSlice
+from orderbook_desktop.core.archive import ChunkSlice, chunk_of
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream, Survey
+from orderbook_desktop.core.book import Book
+from orderbook_desktop.core.checkpoint import image_of
+from orderbook_desktop.core.events import decode_diff, decode_spot_snapshot
 from orderbook_desktop.core.units import Scale
-from tests.core.reference_book import Pairs, ReferenceBook, pairs_of
+from tests.core.reference_book import (
+    Pairs,
+    ReferenceBook,
+    diff_payload,
+    pairs_of,
+    snapshot_payload,
+)
 from tests.formats.taped import Taped, two_runs
 
 
@@ -113,3 +124,33 @@ def _none_of(rows: LevelRows) -> LevelRows:
         if isinstance(value := getattr(rows, field.name), np.ndarray)
     }
     return replace(rows, **arrays)
+
+
+def slice_of(bids: list[tuple[str, str]], depth: int, update_id: int = 10) -> ChunkSlice:
+    """A slice of one event, after an answer of the exchange with at most `depth` levels a side."""
+    asks = [("9.6", "1"), ("9.7", "2"), ("9.8", "3")]
+    payload, book = snapshot_payload(bids[:depth], asks[:depth], update_id), Book()
+    book.load(decode_spot_snapshot(payload, "BTCUSDT", depth))
+    event = decode_diff(diff_payload([("9.5", "7")], [], update_id + 1, update_id + 1))
+    return ChunkSlice(chunk_of(image_of(book, "BTCUSDT"), [event]), 0, 1, opens=False)
+
+
+@pytest.mark.parametrize("far", ["9.2", "9.000000000001"])
+def test_levels_that_a_slice_knows_besides_come_before_its_events(far: str) -> None:
+    """An answer was joined between the two: the rows lead to the deeper book."""
+    first = replace(slice_of([("9.5", "1"), ("9.4", "2")], 2), opens=True)
+    part = slice_of([("9.5", "7"), ("9.4", "2"), ("9.3", "3"), (far, "4")], 4, 11)
+    book, event, joined, last = rows_of(first, part)
+    assert (book.is_snapshot, event.is_snapshot, joined.is_snapshot) == (True, False, False)
+    assert joined.final_ids.tolist() == joined.first_ids.tolist() == [11, 11, 11]
+    assert joined.asks.tolist() == [False, False, True]
+    places = joined.scale.price
+    assert joined.prices.tolist() == [
+        int(Decimal(price) * 10**places) for price in ("9.3", far, "9.8")
+    ]
+    assert joined.received_ns.tolist() == [part.start_book().received_ns] * 3
+    assert last.final_ids.tolist() == [12]
+    # A book that knows no more, one of another update id, and one that contradicts.
+    assert len(rows_of(first, replace(part, chunk=slice_of([("9.5", "7")], 1, 11).chunk))) == 3
+    assert len(rows_of(first, slice_of([("9.5", "7"), ("9.4", "2"), ("9.3", "3")], 3, 13))) == 3
+    assert len(rows_of(first, slice_of([("9.5", "7"), ("9.4", "9"), ("9.3", "3")], 3, 11))) == 3

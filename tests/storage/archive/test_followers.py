@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
 
-from orderbook_desktop.core.events import DepthSnapshot, answered, decode_snapshot, level_texts
+from orderbook_desktop.core.events import level_texts
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.storage.archive.followers import Followers
 from orderbook_desktop.storage.reading.change_stream import RecordedSnapshots
 from orderbook_desktop.storage.reading.recording import Recording, summaries
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.witnesses import Witnesses
 from orderbook_desktop.storage.verification.verification import verify
+from tests.core.reference_book import pairs_of
 from tests.storage.archive_fixtures import archiver_of, held_in
+from tests.storage.joined_fixtures import shallow
 from tests.storage.recording_fixtures import (
     HandFeed,
     ServerThread,
@@ -61,14 +64,6 @@ class Pair:
         """Let a recorder begin again with an answer of at most `depth` levels a side."""
         self.feeds[at] = HandFeed(self.recorders[at].sink(self.tape.market))
         self.feeds[at].snapshot(shallow(self.tape.snapshot(), depth))
-
-
-def shallow(snapshot: DepthSnapshot, depth: int | None) -> DepthSnapshot:
-    if depth is None:
-        return snapshot
-    answer = json.loads(snapshot.payload)
-    answer |= {side: answer[side][:depth] for side in ("bids", "asks")}
-    return answered(decode_snapshot(json.dumps(answer).encode(), snapshot.market), depth)
 
 
 @pytest.fixture
@@ -178,6 +173,7 @@ async def test_a_reader_gets_the_book_when_the_other_recorder_takes_over(
     await until_stored(database, 2, last_id=pair.tape.last_id)
     pair.cut(0)
     await until_stored(database, 1, end_cause="disconnect")
+    await until_stored(database, 1, end_cause=None, last_id=pair.sent[-1])
     await archive_all(database)
     await pair.some(3, 1)
     await until_stored(database, 1, end_cause=None, last_id=pair.tape.last_id)
@@ -233,3 +229,84 @@ async def test_a_book_that_was_wrong_is_not_continued(database: Database, pair: 
     assert found.fault is None
     assert [gap.cause for gap in found.timeline.gaps] == [GapCause.CROSSED]
     assert found.loose_events == 7
+
+
+@GAP
+@pytest.mark.parametrize("depth", [5, 300])
+async def test_the_answer_of_a_recorder_that_follows_is_not_lost(
+    database: Database, pair: Pair, depth: int
+) -> None:
+    """The leader began shallow. The other one's answer is joined if it is known deeper."""
+    for at in (0, 1):
+        pair.cut(at)
+    await pair.some(3)
+    pair.sent.clear()
+    pair.again(0, depth=10)
+    await pair.some(40, 0)
+    pair.again(1, depth=depth)
+    begun_id = pair.tape.last_id
+    await pair.both(40)
+    await pair.some(10, 1)
+    near, deep = (feed.sync.book.horizon for feed in pair.feeds)
+    for feed in pair.feeds:
+        feed.broken(GapCause.USER)
+    await until_stored(database, 4, end_cause={"$ne": None})
+    await archive_all(database)
+    found = await verify(database, "BTCUSDT", *_since(pair.tape, 90))
+    assert found.fault is None
+    book = await Recording(database, "BTCUSDT").book_at(pair.tape.now_ms)
+    joined = await Witnesses(database).joined("BTCUSDT", begun_id, begun_id)
+    if depth == 5:
+        assert not joined
+        assert book.horizon == near
+    else:
+        assert [update_id for update_id, _ in joined] == [begun_id]
+        assert book.horizon == deep
+        assert (pairs_of(book.bids), pairs_of(book.asks)) == pair.tape.book.levels
+
+
+def _since(tape: Tape, events: int) -> tuple[int, int]:
+    return tape.now_ms - events * tape.step_ms, tape.now_ms + 1
+
+
+@GAP
+@pytest.mark.parametrize("depths", [(9, 30), (30, 9), (9, None)])
+async def test_recordings_that_were_archived_each_by_itself_are_united(
+    database: Database,
+    pair: Pair,
+    depths: tuple[int, int | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An earlier version did so; one of the two began with a deeper answer than the other."""
+    for at in (0, 1):
+        pair.cut(at)
+    await pair.some(3)
+    pair.sent.clear()
+    pair.again(0, depths[0])
+    await pair.some(40, 0)
+    pair.again(1, depths[1])
+    await pair.both(40)
+    await pair.some(40, 1)
+    for feed in pair.feeds:
+        feed.broken(GapCause.USER)
+    await until_stored(database, 4, end_cause={"$ne": None})
+
+    async def alone(*_arguments: object) -> bool:
+        return True
+
+    async def none(*_arguments: object) -> None:
+        return None
+
+    monkeypatch.setattr(Followers, "is_leader", alone)
+    monkeypatch.setattr(Followers, "keep_answers", none)
+    monkeypatch.setattr(Followers, "follow", none)
+    monkeypatch.setattr(Followers, "unite", none)
+    await archive_all(database)
+    held = await held_in(database)
+    assert len(held.archived) == 160
+    monkeypatch.undo()
+    await archive_all(database)
+    held = await held_in(database)
+    assert [event.final_id for event in held.archived] == pair.sent
+    found = await verify(database, "BTCUSDT", *_since(pair.tape, 130))
+    assert found.fault is None

@@ -19,6 +19,7 @@ from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
 from orderbook_desktop.storage.store.recording_store import ChunkSpan, StoredChunk
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
+from orderbook_desktop.storage.store.witnesses import StoredWitness
 from tests.storage.recording_fixtures import Tape
 from tests.storage.shelf import Shelved, after, segment_of
 
@@ -99,6 +100,14 @@ class MemoryStore:
         waiting: bool = False,  # noqa: ARG002 (the interface has it)
     ) -> list[BooklessRun]:
         return []
+
+    async def joined(self, market: str, first_id: int, last_id: int) -> list[tuple[int, str]]:
+        assert market
+        assert first_id <= last_id
+        return []
+
+    async def witnesses(self, keys: Sequence[str]) -> dict[str, StoredWitness]:
+        raise AssertionError(f"no answer was joined: {keys}")
 
     async def loose_end(
         self,

@@ -41,7 +41,7 @@ async def test_the_first_of_an_update_id_stays(database: Database) -> None:
     [
         *(("market", "ETHUSDT"), ("update_id", 7), ("taken_ms", 1), ("depth", 99)),
         ("segment", "t"),
-        *(("horizon", None), ("joined_id", 1), ("received_ns", 1)),
+        *(("horizon", None), ("known", None), ("joined_id", 1), ("received_ns", 1)),
         *(("payload", b"?"), ("sum", 1), ("more", 1)),
     ],
 )
