@@ -24,8 +24,8 @@ from orderbook_desktop.core.units import (
 
 Int64Array = npt.NDArray[np.int64]
 
-_LIMB: Final = 21
-_LIMB_MASK: Final = (1 << _LIMB) - 1
+_SHIFTS: Final[Int64Array] = np.array([[0], [21], [42]], dtype=np.int64)
+_LIMB_MASK: Final = (1 << 21) - 1
 _UNITS_PER_ONE: Final = 10.0**DEFAULT_EXPONENT
 PROVEN_BELOW: Final = 2.0**52 / _UNITS_PER_ONE
 _EXACT_UNTIL: Final = 2**53
@@ -46,28 +46,31 @@ class Levels(NamedTuple):
 
     def total(self, count: int | None = None) -> int:
         """Return the exact quantity of the best `count` levels (default: all), in its units."""
-        limbs = _limbs(self.quantities[:count])
-        return sum(int(limb.sum()) << _LIMB * place for place, limb in enumerate(limbs))
+        quantities = self.quantities[:count]
+        # A sum that leaves int64 has a double far above the half of that.
+        if float(quantities.sum(dtype=np.float64)) < INT64_MAX / 2:
+            return int(quantities.sum())
+        sums: list[int] = _limbs(quantities).sum(axis=1).tolist()
+        return sum(part << shift for part, (shift,) in zip(sums, _SHIFTS.tolist(), strict=True))
 
     def notional(self, count: int | None = None) -> int:
         """Return the exact sum of price times quantity of the best `count` levels (default: all).
 
         In price units times quantity units: of 10^-`scale.notional`.
         """
-        limbs = list(enumerate(_limbs(self.quantities[:count])))
+        products = _limbs(self.prices[:count]) @ _limbs(self.quantities[:count]).T
+        shifts = (_SHIFTS + _SHIFTS.T).ravel().tolist()
         return sum(
-            int(of_prices @ of_quantities) << _LIMB * (place + other)
-            for place, of_prices in enumerate(_limbs(self.prices[:count]))
-            for other, of_quantities in limbs
+            part << shift for part, shift in zip(products.ravel().tolist(), shifts, strict=True)
         )
 
 
-def _limbs(units: Int64Array) -> list[Int64Array]:
-    """Return `units`, none negative, as digits of 21 bits, the lowest first.
+def _limbs(units: Int64Array) -> Int64Array:
+    """Return `units`, none negative, as three rows of digits of 21 bits, the lowest first.
 
     Two million products of two digits fit int64.
     """
-    return [units >> _LIMB * place & _LIMB_MASK for place in range(3)]
+    return units >> _SHIFTS & _LIMB_MASK
 
 
 def units_from_doubles(values: Iterable[float]) -> Int64Array | None:

@@ -194,6 +194,8 @@ def test_numbers_have_the_digits_of_tick_and_step() -> None:
     assert text.quantity(150_000_000) == "1.50000"
     assert text.short_quantity(150_000_000, 4) == "1.50"
     assert text.cost(5_712_345 * 10**14) == "57,123.45"
+    assert text.short_cost(5_712_345_678_901 * 10**14, 9) == "57.123B"
+    assert text.short_cost(150_000_000 * 10**8, 4) == "1.50"
 
 
 @pytest.mark.parametrize("exponent", [7, 8, 10])
