@@ -170,8 +170,7 @@ class Checking:
             true_book = self.truth.books().until(self.truth.last_id)
             for feed in (play.session.live, play.session.recorded):
                 assert shown(feed.book) == (true_book.bids, true_book.asks), "a book differs"
-            horizon = play.session.live.book.horizon
-            assert horizon == self.truth.horizon, "the known depth differs"
+                assert feed.book.horizon == self.truth.horizon, "the known depth differs"
             recording = Recording(play.engine.database, self.truth.market)
             await self._stored_to_the_end(recording)
             verified = await verify(play.engine.database, self.truth.market)

@@ -68,8 +68,7 @@ async def test_the_window_shows_the_true_book(
             assert desk.source.look().status.source is kind
             book = desk.source.look().book
             assert shown(book) == (true_book.bids, true_book.asks)
-            if kind is SourceKind.DIRECT:
-                assert book.horizon == truth.horizon
+            assert book.horizon == truth.horizon
             window.bridge.look()
             bid, _, ask, _ = true_book.best
             assert f"best bid {bid:,.2f}, best ask {ask:,.2f}" in ladder_of(window).summary()
