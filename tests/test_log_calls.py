@@ -22,7 +22,10 @@ _NO_FAULTS = {
     "web/api.py: the status is without %s: %s",
     # The exchange's limit is kept, or the database has said why it has no book.
     "engine/book_feed.py: %s: no snapshot: %s",
+    # The book is as it was, and the exchange is asked again; its refusal is a warning.
+    "engine/book_feed.py: %s: the book is not known any deeper: %s",
     # Reading on, or `verify`, reports the damage.
+    "storage/reading/joined_answers.py: %s: an answer can't be joined: %s",
     "storage/reading/recording.py: %s: it is not known how deep a book is known: %s",
     # A listing of the exchange's that is odd, counted elsewhere.
     "exchange/catalogue.py: left out the listing %s (%s)",
