@@ -30,7 +30,8 @@ from orderbook_desktop.core.received import (
     in_order_of_time,
 )
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.formats.capture_lines import CaptureLine, CaptureUnreadable, read_lines
+from orderbook_desktop.formats.capture_lines import CaptureUnreadable, read_lines
+from orderbook_desktop.formats.capture_messages import CaptureLine
 
 _LINES_SURVEYED: Final = 20_000
 _PRICES_REMEMBERED: Final = 1_000

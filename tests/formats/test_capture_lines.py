@@ -8,7 +8,8 @@ import pytest
 
 from orderbook_desktop.core.events import decode_diff, decode_snapshot
 from orderbook_desktop.core.received import FileNotes
-from orderbook_desktop.formats.capture_lines import CaptureLine, CaptureUnreadable, read_lines
+from orderbook_desktop.formats.capture_lines import CaptureUnreadable, read_lines
+from orderbook_desktop.formats.capture_messages import CaptureLine
 from orderbook_desktop.formats.capture_reader import survey_capture
 
 _DIFF = (

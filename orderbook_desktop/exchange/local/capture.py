@@ -25,7 +25,8 @@ from orderbook_desktop.exchange.local.source import (
     StreamEvent,
     TextLevel,
 )
-from orderbook_desktop.formats.capture_lines import CaptureLine, Diff, diff_payload, read_lines
+from orderbook_desktop.formats.capture_lines import read_lines
+from orderbook_desktop.formats.capture_messages import CaptureLine, Diff, diff_payload
 from orderbook_desktop.formats.capture_reader import (
     MarketSurvey,
     market_of,

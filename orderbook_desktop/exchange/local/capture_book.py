@@ -18,7 +18,7 @@ from typing import Final
 from orderbook_desktop.core.depth_sync import may_follow
 from orderbook_desktop.core.events import WIDEST_EVENT
 from orderbook_desktop.exchange.local.source import LocalBook, TextLevel
-from orderbook_desktop.formats.capture_lines import Diff, Snapshot
+from orderbook_desktop.formats.capture_messages import Diff, Snapshot
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from orderbook_desktop.exchange.local import CaptureSource
-from orderbook_desktop.formats.capture_lines import CaptureLine
+from orderbook_desktop.formats.capture_messages import CaptureLine
 
 
 class PacedSource(CaptureSource):

@@ -6,7 +6,7 @@ import pytest
 
 from orderbook_desktop.exchange.http import NO_END, NOWHERE
 from orderbook_desktop.exchange.local.capture_book import CaptureBook
-from orderbook_desktop.formats.capture_lines import Diff, Snapshot
+from orderbook_desktop.formats.capture_messages import Diff, Snapshot
 
 
 def _diff(first_id: int, final_id: int, price: str = "9.0", quantity: str = "1.0") -> Diff:
