@@ -131,11 +131,12 @@ class Archiver:
     async def _waiting(self) -> list[WaitingSegment]:
         """Return the segments that may have events to archive now."""
         now, waiting, bookless_since = self._now(), [], self._bookless_since
+        new_runs = defaultdict[str, list[str]](list)
         self._bookless_since = {}
         for segment in await waiting_segments(self._database):
             if not segment.has_book:
                 if segment.id not in bookless_since:
-                    await self._join(segment)
+                    new_runs[segment.market].append(segment.id)
                 since = bookless_since.get(segment.id, now)
                 self._bookless_since[segment.id] = since
                 if now - since < self._times.loose_after_s:
@@ -150,16 +151,14 @@ class Archiver:
                 self._looked_at.pop(segment.id, None)
             if segment.id not in self._stuck:
                 waiting.append(segment)
+        for market, run_ids in new_runs.items():
+            join = partial(self._segments.join, market, run_ids)
+            await self._step(market, f"seams of {market}", join)
         return waiting
 
     async def _advance(self, segment: WaitingSegment) -> bool:
         advance = partial(self._segments.advance, segment.id)
         return await self._step(segment.market, segment.id, advance)
-
-    async def _join(self, segment: WaitingSegment) -> None:
-        """Let a segment with a book go on with a new run without one, if that follows it."""
-        join = partial(self._segments.join, segment.id)
-        await self._step(segment.market, f"seam of {segment.id}", join)
 
     async def _account(self) -> None:
         """At intervals, list the events that are in no segment and no list."""

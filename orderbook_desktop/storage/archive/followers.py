@@ -12,7 +12,9 @@ without a book, since another recorder waited for its book then. The first segme
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final
 
 from msgspec.structs import replace
@@ -22,6 +24,7 @@ from orderbook_desktop.core.checkpoint import BookImage, snapshot_of
 from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
 from orderbook_desktop.core.horizon import Horizon, is_deeper
 from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.core.witness import Witness
 from orderbook_desktop.storage.archive.proof import proven_chunk
 from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns
@@ -88,24 +91,29 @@ class Followers:
                 leader = stored
         return moved
 
-    async def join(self, run: BooklessRun) -> bool:
-        """Let a segment that ended go on with the events of `run`, up to where the next begins.
+    async def join(self, market: str, runs: Sequence[BooklessRun]) -> int:
+        """Let segments that ended go on with the events of `runs`, up to where the next begins.
 
-        Return whether one does. An imported one stays as it is: its update ids may be made up.
+        Return how many do. An imported one stays as it is: its update ids may be made up.
         """
-        found = await sound_segments(self._database, run.stored.segment.market)
-        for before in found:
-            cause, end_id = before.segment.end_cause, before.segment.last_id
-            later = [one.segment.snapshot_id for one in found if one.segment.snapshot_id > end_id]
-            is_right = before.is_recorded and cause not in _NOT_CONTINUED
-            if not is_right or not later:
+        found = sorted(await sound_segments(self._database, market), key=_order)
+        begins = [stored.segment.snapshot_id for stored in found]
+        # By index, which of the segments up to there reaches furthest.
+        furthest = list(accumulate(found, _further))
+        joined = 0
+        for run in runs:
+            at = bisect_left(begins, run.ids[-1])
+            before = furthest[at - 1] if at else None
+            if before is None or not before.is_recorded or _reach(before) >= run.ids[-1]:
                 continue
-            is_near = end_id < run.ids[-1] and run.ids[0] <= min(later)
-            if is_near and not any(_goes_beyond(one, end_id) for one in found):
-                events = await self._between(before, min(later))
+            following = bisect_right(begins, before.segment.last_id)
+            if before.segment.end_cause in _NOT_CONTINUED or following == len(begins):
+                continue
+            if run.ids[0] <= begins[following]:
+                events = await self._between(before, begins[following])
                 if events:
-                    return await extend(self._database, before, events)
-        return False
+                    joined += await extend(self._database, before, events)
+        return joined
 
     async def _between(self, before: StoredSegment, begin_id: int) -> Sequence[StoredIds]:
         """Return the raw events that lead from a segment to the book of `begin_id`, if they do."""
@@ -222,10 +230,13 @@ def _rest_of(before: ArchiveChunk, chunk: ArchiveChunk, end_id: int) -> tuple[Pa
     return proven_chunk(start, rest), left
 
 
-def _goes_beyond(stored: StoredSegment, update_id: int) -> bool:
-    """Whether a segment begins by `update_id`, and has the events after it."""
-    segment = stored.segment
-    return segment.snapshot_id <= update_id and (stored.running or segment.last_id > update_id)
+def _reach(stored: StoredSegment) -> int:
+    """Return the last id that a segment has or may get."""
+    return INT64_MAX if stored.running else stored.segment.last_id
+
+
+def _further(one: StoredSegment, other: StoredSegment) -> StoredSegment:
+    return max(one, other, key=_reach)
 
 
 def _order(stored: StoredSegment) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from msgspec import Struct
@@ -34,11 +35,12 @@ from orderbook_desktop.storage.archive.followers import Followers
 from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_chunk
 from orderbook_desktop.storage.reading.joined_answers import JoinedAnswers
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents, times_of
-from orderbook_desktop.storage.store.bookless import BooklessRuns
+from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, book_key
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import ArchiveLease, HeldSegment
+from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
 from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from orderbook_desktop.storage.store.segments import read_segment
@@ -109,11 +111,16 @@ class SegmentArchive:
             await self._followers.unite(market, epoch)
         return None
 
-    async def join(self, run_id: str) -> tuple[int, int] | None:
-        """Let a segment go on with the events of a run without a book (see `Followers`)."""
-        run = await self._runs.get(run_id)
-        if run is not None and await self._lease.hold(run.stored.segment.market) is not None:
-            await self._followers.join(run)
+    async def join(self, market: str, run_ids: Sequence[str]) -> tuple[int, int] | None:
+        """Let segments go on with the events of these runs without a book (see `Followers`)."""
+        runs: list[BooklessRun] = []
+        for run_id in run_ids:
+            # A damaged one is reported when it is archived.
+            with suppress(DamagedDocument):
+                run = await self._runs.get(run_id)
+                runs += [] if run is None else [run]
+        if runs and await self._lease.hold(market) is not None:
+            await self._followers.join(market, runs)
         return None
 
     async def rest(self) -> None:
