@@ -165,7 +165,9 @@ class Checking:
                 self._source.speed = max(self._speed, _SPEED_TO_THE_END)
             await ending
             # From now on the exchange is silent, however long the rest of the run takes.
-            setattr(play.engine.streams, "link_silence", lambda _link, _now: None)  # noqa: B010
+            for connections in play.engine.streams._copies:
+                for group in connections.groups:
+                    setattr(group, "link_silence", lambda _link, _now: None)  # noqa: B010
             await self._settled(play)
             true_book = self.truth.books().until(self.truth.last_id)
             for feed in (play.session.live, play.session.recorded):
