@@ -70,13 +70,7 @@ async def _record(
             await engine.start()
             await _until_database(engine, stop)
             symbols = await _chosen(engine, choice, stop, duration_s)
-            if not settings.connections and len(symbols) <= _TWICE_AT_MOST:
-                engine.streams.set_copies(2)
-            for symbol in symbols:
-                lease = leases.enter_context(engine.open_market(symbol, viewed=False))
-                sessions[symbol] = session = lease.session
-                session.set_recording(wanted=True)
-                session.start()
+            _begin(engine, symbols, leases, sessions)
             pointless = None
             if sessions:
                 pointless = await _until_end(engine, sessions, stop, duration_s, times.now)
@@ -92,6 +86,19 @@ async def _record(
     if pointless is not None:
         raise pointless
     return 0 if is_complete else 1
+
+
+def _begin(
+    engine: Engine, symbols: list[str], leases: ExitStack, sessions: dict[str, MarketSession]
+) -> None:
+    """Begin to record `symbols`; `leases` and `sessions` are filled."""
+    if not engine.settings.connections and len(symbols) <= _TWICE_AT_MOST:
+        engine.streams.set_copies(2)
+    for symbol in symbols:
+        lease = leases.enter_context(engine.open_market(symbol, viewed=False))
+        sessions[symbol] = session = lease.session
+        session.set_recording(wanted=True)
+        session.start()
 
 
 def _is_complete(
