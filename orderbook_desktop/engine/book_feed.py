@@ -64,6 +64,8 @@ _COUNT_DOWN_S: Final = 1.0
 _NS_A_MS: Final = 1_000_000
 # An answer may be as of an earlier update id than that of the last event.
 _KEPT_BEFORE_S: Final = 1.0
+# A book that has not come as far as the answer by then does not wait for its events any longer.
+_REACHED_WITHIN_S: Final = 10.0
 # A symbol may stay untraded for days, and each request for its book costs the other symbols.
 _WITHOUT_BOOK_FIRST_S: Final = 5.0
 _WITHOUT_BOOK_LONGEST_S: Final = 120.0
@@ -204,11 +206,13 @@ class BookFeed:
         self,
         fetch: Callable[[], Awaitable[DepthSnapshot]],
         kept_before_s: float = _KEPT_BEFORE_S,
+        reached_within_s: float = _REACHED_WITHIN_S,
     ) -> JoinOutcome | None:
         """Join the answer that `fetch` returns to the running book, which goes on (see `join`).
 
-        Events are kept from `kept_before_s` before the request on. None if the book is not known,
-        or is lost meanwhile. Raises what `fetch` raises.
+        Events are kept from `kept_before_s` before the request on. The book has `reached_within_s`
+        to come as far as the answer. None if the book is not known, or is lost meanwhile. Raises
+        what `fetch` raises.
         """
         if not self._sync.synced or self._widening is not None:
             return None
@@ -218,7 +222,8 @@ class BookFeed:
             if widening.is_lost:
                 return None
             answer = await fetch()
-            await widening.until(lambda: self.book.last_update_id >= answer.last_update_id)
+            answer_id = answer.last_update_id
+            await widening.until(lambda: self.book.last_update_id >= answer_id, reached_within_s)
             return None if widening.is_lost else self._join(answer, widening.events)
         finally:
             if self._widening is widening:

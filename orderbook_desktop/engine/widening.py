@@ -20,8 +20,6 @@ from orderbook_desktop.system.tasks import set_within
 _log = logging.getLogger(__name__)
 
 _DEPTH: Final = 5_000
-# A book that has not come so far by then, after an answer, is not followed any more.
-_REACHED_WITHIN_S: Final = 10.0
 
 
 class Widening:
@@ -45,10 +43,10 @@ class Widening:
         self.is_lost = True
         self._moved.set()
 
-    async def until(self, is_reached: Callable[[], bool]) -> None:
-        """Wait until the book has come so far, or is lost, for some seconds at most."""
+    async def until(self, is_reached: Callable[[], bool], within_s: float) -> None:
+        """Wait until the book has come so far, or is lost, for `within_s` at most."""
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + _REACHED_WITHIN_S
+        ends_at = loop.time() + within_s
         while not self.is_lost and not is_reached() and (left := ends_at - loop.time()) > 0:
             self._moved.clear()
             await set_within(self._moved, left)

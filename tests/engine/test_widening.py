@@ -22,7 +22,6 @@ from orderbook_desktop.core.widening import (
     JoinOutcome,
     NotReached,
 )
-from orderbook_desktop.engine import widening
 from orderbook_desktop.engine.widening import Widener
 from orderbook_desktop.exchange.errors import Paced, Unreachable
 from tests.engine.test_book_feed import BTC, Hand, by_hand, diff
@@ -71,8 +70,9 @@ class Asked:
     async def begin(self, last: int = 10) -> None:
         await self.hand.synced_with(answer(last, 2))
 
-    async def ask(self) -> None:
-        self.task = asyncio.create_task(self.hand.feed.widen(self.request, 0.0))
+    async def ask(self, reached_within_s: float = 600.0) -> None:
+        widening = self.hand.feed.widen(self.request, 0.0, reached_within_s)
+        self.task = asyncio.create_task(widening)
         await self.request.is_out.wait()
 
     async def outcome(self) -> JoinOutcome | None:
@@ -80,10 +80,10 @@ class Asked:
         return await self.task
 
 
-async def asked(hand: Hand) -> Asked:
+async def asked(hand: Hand, reached_within_s: float = 600.0) -> Asked:
     one = Asked(hand)
     await one.begin()
-    await one.ask()
+    await one.ask(reached_within_s)
     return one
 
 
@@ -144,10 +144,9 @@ async def test_an_answer_that_is_ahead_waits_for_its_events() -> None:
         assert outcome.joined_id == 12
 
 
-async def test_an_answer_that_stays_ahead_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(widening, "_REACHED_WITHIN_S", 0.05)
+async def test_an_answer_that_stays_ahead_is_given_up() -> None:
     async with by_hand() as hand:
-        one = await asked(hand)
+        one = await asked(hand, reached_within_s=0.05)
         one.request.give(answer(12, 4))
         assert await one.outcome() == NotReached(12, 10)
         assert ends(hand) == ("99", "102")

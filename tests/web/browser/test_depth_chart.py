@@ -118,6 +118,8 @@ def test_the_prices_on_the_page_are_multiples_of_the_tick(chromium: Browser, nam
             assert Decimal(shown.replace(",", "")) % tick == 0
         for _ in range(5):
             page.locator("svg").first.press("ArrowRight")
+            # The crosshair is drawn with the next frame.
+            until(lambda: page.locator("#reading").inner_text())
             price = page.locator("#reading").inner_text().split(" ")[0].replace(",", "")
             assert Decimal(price) % tick == 0
 
