@@ -92,7 +92,10 @@ def test_it_is_that_of_the_core(chromium: Browser, name: str) -> None:
         with opened(chromium, address) as page:
             groups = page.locator("select[name=group] option").all_inner_texts()
         chosen = sorted({groups[0], groups[len(groups) // 2], groups[-1]})
-        for group, unit in product(chosen, ("base", "quote")):
+        # Each page costs a second. The asset and the grouping are independent of each other.
+        every = product(chosen, ("base", "quote"))
+        some = zip(chosen, ("base", "quote", "base"), strict=False)
+        for group, unit in every if name == "BTC" else some:
             ladders = []
             for live in ("changes", "fragments"):
                 with opened(chromium, f"{address}&group={group}&unit={unit}&live={live}") as page:
