@@ -10,6 +10,7 @@ from orderbook_desktop.core.event_times import (
     OddTimes,
     all_in_ms,
     in_ms,
+    is_far_off,
     may_count,
     stored_times,
     unit_of,
@@ -89,6 +90,11 @@ def test_a_first_time_that_the_next_ones_confirm_counts(off: int) -> None:
     now = [NOW + 100 * at for at in range(20)]
     times = [one + off for one in now]
     assert looked_ahead(times, now) == times
+
+
+@pytest.mark.parametrize(("off", "is_far"), [(0, False), (DAY, False), (DAY + 1, True)])
+def test_a_time_is_far_off_by_more_than_a_day(off: int, is_far: bool) -> None:
+    assert is_far_off(NOW + off, NOW * 10**6) is is_far_off(NOW - off, NOW * 10**6) is is_far
 
 
 def test_a_first_time_before_a_silence_of_a_played_capture_counts() -> None:

@@ -281,6 +281,7 @@ def test_by_default_a_row_spans_little_of_the_price() -> None:
     bids = {600_000 - 7 * at: 10**9 if at == 50 else 1 for at in range(400)}
     levels = side_of(bids, Side.BID), side_of({}, Side.ASK)
     assert default_step(STEPS_ON_OFFER, *levels) == 100
+    assert default_step(STEPS_ON_OFFER[:2], *levels) == STEPS_ON_OFFER[1]
     cheap = (
         side_of({800 - at: 10 ** (at % 9) for at in range(30)}, Side.BID),
         side_of({801: 1}, Side.ASK),

@@ -127,6 +127,8 @@ def test_books_that_began_differently_agree_where_both_are_known() -> None:
         assert not agree(deep, image_with(prices, Horizon(90)))
         assert not agree(image_with(prices, Horizon(90)), deep)
     assert not agree(deep, image_with([(100, 5), (90, 4)], Horizon(80)))
+    later = replace(image_with([(100, 5), (90, 4)], Horizon(90)), last_update_id=10**9)
+    assert not agree(deep, later)
 
 
 def image_with(bids: list[tuple[int, int]], horizon: Horizon | None) -> BookImage:
