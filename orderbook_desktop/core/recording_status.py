@@ -55,12 +55,11 @@ class RecordingCounts(Struct):
     `events` and `payload_bytes` count the events that the database acknowledged, `repeated` those
     of them that were stored already, and `dropped` those that did not fit into memory. `books`
     counts the books that segments began with, and `first_id` is the update id of the first of them.
-    `gaps` counts the ends of segments that no person
-    asked for, and the losses between segments. `last_gap` is the cause of the last one, at
-    `last_gap_ms` (ms since the epoch). An end without a loss is no gap: either the next book has no
-    newer ids, or the recording ends there for the reason `ended_by` and no event was stored after
-    it. `lag_ms` is how long after its arrival the last event was acknowledged, by our clock; None
-    before the first.
+    `gaps` counts the ends of segments that no person asked for, and the losses between segments.
+    `last_gap` is the cause of the last one, at `last_gap_ms` (ms since the epoch). An end without a
+    loss is no gap: either the next book has no newer ids, or the recording ends there for the
+    reason `ended_by` and no event was stored after it. `lag_ms` is how long after its arrival the
+    last event was acknowledged, by our clock; None before the first.
 
     `archived_events` were archived, in chunks of `archived_bytes`, also from earlier sessions.
     `archive_problem` is a sentence that says why some events can't be archived, or empty.
@@ -97,7 +96,7 @@ class RecordingStatus(Struct, frozen=True):
     event took from its arrival until it was stored, or how long the oldest one waits already; None
     before the first. `since_ms` is when it was started (ms since the epoch; 0: it is not).
     `problem` is a sentence, or empty while all is well. `gaps` are those of the whole recording,
-    also of earlier sessions; None while they are not known, or where nobody asked for them.
+    also of earlier sessions; None while they are not known, or were not asked for.
     """
 
     symbol: str

@@ -88,13 +88,14 @@ def _connections(copies: list[int]) -> str:
 
 
 class _Copy:
-    """What one connection has delivered of a stream.
+    """What connection `number` has delivered of a stream.
 
     `ahead` are its events after ids that it left out, which another copy may still bring. `missed`
     are these ids. `trouble` is why it may have left out ids.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.is_open = False
         self.ahead: deque[MarketEvent] = deque()
         self.missed = range(0)
@@ -131,7 +132,7 @@ class CopiedStream:
 
     def add_copy(self, number: int) -> Deliver:
         """Return the function that takes the items of copy `number`, which is new."""
-        self._copies[number] = _Copy()
+        self._copies[number] = _Copy(number)
         return partial(self._take, number)
 
     def remove_copy(self, number: int) -> None:
@@ -164,7 +165,7 @@ class CopiedStream:
                 copy.is_open = True
                 self._open()
             case StreamBroken():
-                self._lost(number, copy, item)
+                self._lost(copy, item)
             case StreamDeepened() | BaseException():
                 self._queue.put(item)
             case _ if len(self._copies) == 1:
@@ -181,13 +182,13 @@ class CopiedStream:
             self._is_open = True
             self._queue.put(StreamConnected())
 
-    def _lost(self, number: int, copy: _Copy, broken: StreamBroken) -> None:
+    def _lost(self, copy: _Copy, broken: StreamBroken) -> None:
         was_open, copy.is_open, copy.trouble = copy.is_open, False, broken
         others = self._open_copies()
         if not others:
             self._close_with(broken)
         elif was_open:
-            self._save_log.lost(self.stream, number, broken, others)
+            self._save_log.lost(self.stream, copy.number, broken, others)
             # After an unreadable message the copy is open again at once.
             asyncio.get_running_loop().call_soon(self._settle)
 
@@ -267,9 +268,8 @@ class CopiedStream:
 
     def _was_filled(self, copy: _Copy) -> None:
         missed, copy.missed, copy.trouble = copy.missed, range(0), None
-        numbers = [number for number, other in self._copies.items() if other is not copy]
-        (number,) = [number for number, other in self._copies.items() if other is copy]
-        self._save_log.filled(self.stream, numbers, number, missed)
+        others = [number for number in self._copies if number != copy.number]
+        self._save_log.filled(self.stream, others, copy.number, missed)
 
     def _settle(self) -> None:
         """Give up missing ids that no copy can bring any more; else wait for them, not for ever."""

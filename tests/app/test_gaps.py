@@ -81,7 +81,7 @@ async def test_all_gaps_of_a_recording_are_listed_with_their_causes(
         await _until_recorded(desk, 1)
         after_kill = await _gaps(desk, 1)
         assert (_causes(after_kill), after_kill.in_session) == ([GapCause.CRASH], 0)
-        # Away and back: nobody recorded the symbol in between.
+        # Away and back: the symbol was not recorded in between.
         desk.select_symbol("ETH/USDT")
         await eventually(lambda: desk.recording.counts.events > 0)
         desk.select_symbol("BTC/USDT")

@@ -97,6 +97,15 @@ async def one_recording(database: Database, sent: list[int]) -> None:
     assert ids == sent
 
 
+async def one_archive(database: Database, sent: list[int]) -> None:
+    """Archive all that is stored, and check that it is one recording, with nothing left over."""
+    await archive_all(database)
+    await one_recording(database, sent)
+    held = await held_in(database)
+    assert [event.final_id for event in held.archived] == sent
+    assert (held.raw, held.loose) == ([], [])
+
+
 @GAP
 async def test_a_pair_without_a_fault_is_one_recording(database: Database, pair: Pair) -> None:
     for _ in range(6):
@@ -141,11 +150,7 @@ async def test_gaps_of_one_are_healed_by_the_other(
         feed.broken(GapCause.USER)
     await until_stored(database, 0, end_cause=None)
     await one_recording(database, pair.sent)
-    await archive_all(database)
-    await one_recording(database, pair.sent)
-    held = await held_in(database)
-    assert [event.final_id for event in held.archived] == pair.sent
-    assert (held.raw, held.loose) == ([], [])
+    await one_archive(database, pair.sent)
 
 
 @GAP
@@ -205,11 +210,7 @@ async def test_events_without_a_book_lead_from_one_segment_to_the_next(
     assert len((await verify(database, "BTCUSDT")).timeline.gaps) == 1
     await archiver_of(database).catch_up()
     await one_recording(database, pair.sent)
-    await archive_all(database)
-    await one_recording(database, pair.sent)
-    held = await held_in(database)
-    assert [event.final_id for event in held.archived] == pair.sent
-    assert (held.raw, held.loose) == ([], [])
+    await one_archive(database, pair.sent)
 
 
 @GAP
