@@ -41,6 +41,15 @@ class _Market(Struct):
     read_at: float = float("-inf")
 
 
+def pause_after(before_s: float, took_s: float) -> float:
+    """Return how many seconds to pause after two looks, of which the last one took `took_s`.
+
+    The quicker one counts: a look that a busy database kept waiting says nothing of how long the
+    recording is.
+    """
+    return max(_LOOK_S, _PAUSE_TIMES * min(before_s, took_s))
+
+
 class GapReader:
     """Reads the gaps of recordings in `database`; `await run()` until it is cancelled.
 
@@ -69,13 +78,13 @@ class GapReader:
 
     async def run(self) -> None:
         """Look several times a second. A read that fails is tried again."""
-        pause_s = _LOOK_S
+        before_s = took_s = 0.0
         while True:
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(pause_after(before_s, took_s))
             await self._database.until_connected()
             begun = self._now()
             await self.look()
-            pause_s = max(_LOOK_S, _PAUSE_TIMES * (self._now() - begun))
+            before_s, took_s = took_s, self._now() - begun
 
     async def look(self) -> None:
         """Read the market that is due, of several the one that was read longest ago."""

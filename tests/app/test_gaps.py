@@ -18,6 +18,7 @@ from orderbook_desktop.desk.library import library_of_desk
 from orderbook_desktop.exchange.local import Fault, FaultKind
 from tests.app.conftest import ExchangeThread
 from tests.desk.one_desk import one_desk, running
+from tests.exchange.local.client import get_json
 from tests.storage.processes import eventually
 
 pytestmark = [
@@ -68,6 +69,17 @@ async def _gaps(desk: LiveDesk, count: int) -> RecordedGaps:
     return found[0]
 
 
+async def _until_an_event_is_missed(exchange: ExchangeThread) -> None:
+    """Wait until the exchange has sent an event that nothing records.
+
+    A program that begins to record within the same 100 ms misses none, and leaves no gap.
+    """
+    path = "/api/v3/depth?symbol=BTCUSDT&limit=5"
+    before = (await get_json(exchange, path))["lastUpdateId"]
+    while (await get_json(exchange, path))["lastUpdateId"] == before:
+        await asyncio.sleep(0.05)
+
+
 def _causes(gaps: RecordedGaps) -> list[GapCause]:
     return [gap.cause for gap in gaps.gaps]
 
@@ -77,6 +89,7 @@ async def test_all_gaps_of_a_recording_are_listed_with_their_causes(
     settings: Settings, exchange: ExchangeThread
 ) -> None:
     await _record_and_be_killed(settings)
+    await _until_an_event_is_missed(exchange)
     async with running(one_desk(settings)) as desk:
         await _until_recorded(desk, 1)
         after_kill = await _gaps(desk, 1)
@@ -84,6 +97,7 @@ async def test_all_gaps_of_a_recording_are_listed_with_their_causes(
         # Away and back: the symbol was not recorded in between.
         desk.select_symbol("ETH/USDT")
         await eventually(lambda: desk.recording.counts.events > 0)
+        await _until_an_event_is_missed(exchange)
         desk.select_symbol("BTC/USDT")
         await _until_recorded(desk, 2)
         exchange.inject(Fault(kind=FaultKind.DISCONNECT))
@@ -94,6 +108,7 @@ async def test_all_gaps_of_a_recording_are_listed_with_their_causes(
         assert gaps.in_session == 2
         library: Any = library_of_desk(desk)
         assert library.recorded_gaps(desk.symbol) is desk.recorded_gaps("BTC/USDT")
+    await _until_an_event_is_missed(exchange)
     async with running(one_desk(settings)) as desk:
         await _until_recorded(desk, 1)
         gaps = await _gaps(desk, 4)

@@ -8,7 +8,7 @@ from pymongo.errors import AutoReconnect
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingCounts
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.engine.gap_reader import GapReader
+from orderbook_desktop.engine.gap_reader import GapReader, pause_after
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.store.database import Database
 from tests.storage.recording_fixtures import Tape
@@ -108,6 +108,11 @@ async def test_news_are_read_soon_and_for_as_long_as_they_are_being_stored(
     await scene.after(2, "BTCUSDT")
     assert scene.known().gaps[0].cause is GapCause.SILENCE
     assert len(scene.known().gaps) == 3
+
+
+def test_a_long_recording_is_read_seldom_but_one_slow_look_delays_nothing() -> None:
+    assert pause_after(2.0, 3.0) == pause_after(3.0, 2.0) == 40
+    assert pause_after(0.01, 3.0) == pause_after(3.0, 0.01) == pause_after(0.0, 0.0) < 1
 
 
 async def test_of_several_markets_the_one_that_waits_longest_is_next(

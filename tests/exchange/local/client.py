@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 from websockets.asyncio.client import ClientConnection, connect
@@ -17,13 +17,20 @@ from orderbook_desktop.exchange.local import LocalExchange
 from .true_book import TrueBook
 
 
-async def get(exchange: LocalExchange, target: str) -> tuple[int, Any, dict[str, str]]:
+class Served(Protocol):
+    """An exchange that is served at an address, on this event loop or in another thread."""
+
+    @property
+    def rest_url(self) -> str: ...
+
+
+async def get(exchange: Served, target: str) -> tuple[int, Any, dict[str, str]]:
     """Return status, decoded JSON and headers of a GET request."""
     async with aiohttp.ClientSession() as session, session.get(exchange.rest_url + target) as got:
         return got.status, await got.json(), dict(got.headers)
 
 
-async def get_json(exchange: LocalExchange, target: str) -> Any:
+async def get_json(exchange: Served, target: str) -> Any:
     """Return the JSON of a GET request that must succeed."""
     status, body, _ = await get(exchange, target)
     assert status == 200, body
