@@ -8,13 +8,12 @@ the last one first: the rest can still be found, chunk by chunk from `cut_from` 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
 from msgspec.structs import replace
 
-from orderbook_desktop.core.archive import ChunkHeader
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.checkpoints import Checkpoints
 from orderbook_desktop.storage.store.chunks import ChunkStore
@@ -26,7 +25,6 @@ from orderbook_desktop.storage.store.schema import (
     Document,
 )
 from orderbook_desktop.storage.store.segment_documents import (
-    StoredIds,
     StoredSegment,
     is_whole,
     progress_fields,
@@ -36,7 +34,8 @@ from orderbook_desktop.storage.store.segments import change_segment
 
 _log = logging.getLogger(__name__)
 
-_CUT_FROM: Final = "cut_from"
+# Where a segment began before a cut that is not finished yet.
+CUT_FROM: Final = "cut_from"
 
 _CHUNKS_A_CUT: Final = 100
 _NUMBERS: Final = ("start_id", "first_id", "last_id", "from_time", "to_time", "event_count")
@@ -87,7 +86,7 @@ class CutSegment:
         alive_ms = document.get("alive_ms", 0)
         if not is_whole(alive_ms):
             raise DamagedDocument(f"segment {stored.id}: alive_ms is no whole number")
-        return cls(stored, alive_ms, to_archive, document[_CUT_FROM])
+        return cls(stored, alive_ms, to_archive, document[CUT_FROM])
 
     @property
     def is_settled(self) -> bool:
@@ -189,11 +188,11 @@ class SegmentCutter:
         is_gone = segment.is_settled and front == segment.stored.segment.last_id
         await self._books.drop(key, None if is_gone else front - 1)
         segments = self._database.collection(SEGMENTS)
-        known = {"_id": key, "snapshot_id": front, _CUT_FROM: segment.cut_from}
+        known = {"_id": key, "snapshot_id": front, CUT_FROM: segment.cut_from}
         if is_gone:
             await segments.delete_one(known)
         else:
-            await change_segment(self._database, known, lambda _: {_CUT_FROM: None})
+            await change_segment(self._database, known, lambda _: {CUT_FROM: None})
         segment.cut_from = None
 
     async def drop(self, segment: CutSegment) -> None:
@@ -224,7 +223,7 @@ class SegmentCutter:
             "snapshot_id": before.segment.snapshot_id,
             "last_id": before.segment.last_id,
             "archived_id": before.archived_id,
-            _CUT_FROM: None,
+            CUT_FROM: None,
         }
         await change_segment(self._database, known, changed)
         store = ChunkStore(self._database)
@@ -252,11 +251,11 @@ class SegmentCutter:
         before = segment.stored.segment.snapshot_id
         events, size = sum(link.events for link in links), sum(link.bytes for link in links)
         # Not while another process removes the chunks of an earlier cut.
-        known: Document = {"_id": segment.stored.id, "snapshot_id": before, _CUT_FROM: None}
+        known: Document = {"_id": segment.stored.id, "snapshot_id": before, CUT_FROM: None}
 
         def moved(document: Document) -> Document:
             return front.fields | {
-                _CUT_FROM: before,
+                CUT_FROM: before,
                 "cut_events": document["cut_events"] + events,
                 "cut_bytes": document["cut_bytes"] + size,
             }
@@ -297,7 +296,7 @@ class SegmentCutter:
     async def _report_missing(self, stored: StoredSegment) -> None:
         """Log once that a chunk is missing or damaged, unless another process has just cut it."""
         front = stored.segment.snapshot_id
-        known = {"_id": stored.id, "snapshot_id": front, _CUT_FROM: None}
+        known = {"_id": stored.id, "snapshot_id": front, CUT_FROM: None}
         is_reported = stored.id in self._reported
         if is_reported or await self._database.collection(SEGMENTS).find_one(known) is None:
             return
@@ -315,126 +314,6 @@ async def drop_segments(database: Database, keys: set[str]) -> None:
     for segment in await cuttable_segments(database) if keys else ():
         if segment.stored.id in keys:
             await cutter.drop(segment)
-
-
-# Returns the events of a segment that come after its new front; None if they can't be told.
-EventsLeft = Callable[[StoredSegment], Awaitable[Sequence[StoredIds] | None]]
-
-
-async def follow_at(database: Database, key: str, end_id: int, left: EventsLeft) -> bool:
-    """Let a segment begin at `end_id`, to which another segment is archived; return if it does.
-
-    What is archived of it goes. If it has ended by then, it goes as a whole. It stays as it is
-    while it is archived further, or it is not stored yet how far it reaches. Raises PyMongo's
-    errors, and `DamagedDocument`.
-    """
-    cutter, segments = SegmentCutter(database), database.collection(SEGMENTS)
-    document = await segments.find_one({"_id": key})
-    if document is None:
-        return False
-    cut = CutSegment.of(document)
-    await cutter.finish(cut)
-    stored, before = cut.stored, cut.stored.segment
-    front_id, is_gone = min(end_id, before.last_id), before.last_id <= end_id and not stored.running
-    is_behind = stored.running and before.last_id < end_id
-    if is_behind or stored.archived_id > front_id or before.snapshot_id >= front_id:
-        return False
-    events = await left(stored)
-    if events is None:
-        return False
-    total = before.event_count + stored.cut_events
-    front = Front(front_id, min(front_id + 1, INT64_MAX), before.last_event_ms)
-    if events:
-        front = Front(front_id, events[0].first_id, events[0].event_ms)
-
-    def changes(now: Document) -> Document:
-        return front.fields | {
-            _CUT_FROM: before.snapshot_id,
-            "cut_events": total - len(events),
-            "cut_bytes": now["archived_bytes"],
-            "archived_id": front_id,
-            "archived_events": total - len(events),
-            "to_archive": not is_gone,
-        }
-
-    known: Document = {
-        "_id": key,
-        "snapshot_id": before.snapshot_id,
-        "last_id": before.last_id,
-        "event_count": total,
-        "archived_id": stored.archived_id,
-        _CUT_FROM: None,
-    }
-    if not await change_segment(database, known, changes):
-        return False
-    moved = await segments.find_one({"_id": key})
-    if moved is not None:
-        await cutter.finish(CutSegment.of(moved))
-    return True
-
-
-async def begin_amid(
-    database: Database, stored: StoredSegment, rest: ChunkHeader, gone: int, size: int
-) -> bool:
-    """Let an archived segment begin with the chunk `rest`, of `size` bytes; return whether it does.
-
-    That chunk is stored beside the one whose events it repeats, but for the `gone` first ones.
-    What comes before goes. Raises PyMongo's errors.
-    """
-    cutter, segments = SegmentCutter(database), database.collection(SEGMENTS)
-    before, coverage = stored.segment, rest.coverage
-    links = [
-        link
-        for link in await cutter.links(CutSegment(stored, 0, to_archive=False, cut_from=None))
-        if link.start_id < (rest.start_id or 0)
-    ]
-    if not links or links[-1].last_id <= (rest.start_id or 0):
-        return False
-    cut_events = sum(link.events for link in links[:-1]) + gone
-    cut_bytes = sum(link.bytes for link in links)
-    front = Front(rest.start_id or 0, coverage.first_id, coverage.from_event_ms)
-
-    def changes(now: Document) -> Document:
-        return front.fields | {
-            _CUT_FROM: before.snapshot_id,
-            "cut_events": now["cut_events"] + cut_events,
-            "cut_bytes": now["cut_bytes"] + cut_bytes,
-            "archived_bytes": now["archived_bytes"] + size,
-        }
-
-    known: Document = {
-        "_id": stored.id,
-        "snapshot_id": before.snapshot_id,
-        "archived_id": stored.archived_id,
-        _CUT_FROM: None,
-    }
-    if not await change_segment(database, known, changes):
-        return False
-    moved = await segments.find_one({"_id": stored.id})
-    if moved is not None:
-        await cutter.finish(CutSegment.of(moved))
-    return True
-
-
-async def extend(database: Database, stored: StoredSegment, events: Sequence[StoredIds]) -> bool:
-    """Let an ended segment have `events`, which are stored and follow it; return if it has them.
-
-    They are to be archived. Raises PyMongo's errors.
-    """
-    longer, back_ms = stored.extended(events)
-    before = stored.segment
-    known: Document = {
-        "_id": stored.id,
-        "last_id": before.last_id,
-        "event_count": before.event_count + stored.cut_events,
-        "end_cause": None if before.end_cause is None else before.end_cause.value,
-        _CUT_FROM: None,
-    }
-
-    def changes(_: Document) -> Document:
-        return progress_fields(longer, back_ms, stored.cut_events) | {"to_archive": True}
-
-    return await change_segment(database, known, changes)
 
 
 def _end_of(segment: CutSegment) -> Front:
