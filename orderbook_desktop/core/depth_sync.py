@@ -265,14 +265,9 @@ class DepthSync:
         is a `MissingIds` or `Crossed`, and another snapshot is wanted.
         """
         waiting = sorted(self._buffer, key=lambda diff: (diff.first_id, diff.final_id))
-        seen_id = self._seen_beyond(snapshot, waiting)
-        if seen_id is not None:
-            self._refused += 1
-            return [SnapshotTooOld(snapshot.last_update_id, seen_id)]
-        self._refused = 0
         as_of_ms = snapshot.event_ms or taken_ms
-        if self._known is not None and snapshot.last_update_id > _reach(*self._known, as_of_ms):
-            return [SnapshotImplausible(snapshot.last_update_id, self._known[0])]
+        if (refusal := self._refusal_of(snapshot, as_of_ms, waiting)) is not None:
+            return [refusal]
         self._newest_seen = snapshot.last_update_id
         known_ms = 0 if self._known is None else self._known[1]
         self._known = snapshot.last_update_id, max(as_of_ms, known_ms)
@@ -300,6 +295,19 @@ class DepthSync:
                 if not isinstance(outcome, Buffered | Overflow | Implausible)
             )
         return outcomes
+
+    def _refusal_of(
+        self, snapshot: DepthSnapshot, as_of_ms: int, waiting: list[DepthDiff]
+    ) -> SnapshotTooOld | SnapshotImplausible | None:
+        """Return why a snapshot can't be used before it is looked at, or None."""
+        seen_id = self._seen_beyond(snapshot, waiting)
+        if seen_id is not None:
+            self._refused += 1
+            return SnapshotTooOld(snapshot.last_update_id, seen_id)
+        self._refused = 0
+        if self._known is not None and snapshot.last_update_id > _reach(*self._known, as_of_ms):
+            return SnapshotImplausible(snapshot.last_update_id, self._known[0])
+        return None
 
     def stream_broken(self) -> None:
         """Start over: the stream lost its continuity (a disconnect, or an unreadable event)."""

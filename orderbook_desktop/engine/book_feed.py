@@ -31,10 +31,9 @@ from orderbook_desktop.core.depth_sync import (
     TooWide,
 )
 from orderbook_desktop.core.errors import KnownError
-from orderbook_desktop.core.event_times import EventClock, OddTimes
-from orderbook_desktop.core.events import DepthDiff, DepthSnapshot, timed
+from orderbook_desktop.core.events import DepthDiff, DepthSnapshot
 from orderbook_desktop.core.horizon import is_deeper
-from orderbook_desktop.core.lateness import Activity, BookAge, Punctuality, UsualDelay
+from orderbook_desktop.core.lateness import UsualDelay
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.sources import (
     EventStream,
@@ -48,6 +47,7 @@ from orderbook_desktop.core.sources import (
 from orderbook_desktop.core.status import FeedState, FeedStatus, SourceKind
 from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.core.widening import Contradicted, Joined, JoinOutcome, join
+from orderbook_desktop.engine.book_times import BookTimes
 from orderbook_desktop.engine.widening import Widening
 from orderbook_desktop.exchange.errors import NoBook, Paced, RateLimited, UnknownSymbol
 from orderbook_desktop.system.attempts import Repeats, RetryWait
@@ -61,7 +61,6 @@ _SETTLED_AFTER_S: Final = 5.0
 _FETCHED_AT_ONCE: Final = 4
 _LONGEST_PAUSE_S: Final = 5.0
 _COUNT_DOWN_S: Final = 1.0
-_NS_A_MS: Final = 1_000_000
 # An answer may be as of an earlier update id than that of the last event.
 _KEPT_BEFORE_S: Final = 1.0
 # A book that has not come as far as the answer by then does not wait for its events any longer.
@@ -101,8 +100,7 @@ class BookFeed:
         self._kind = kind
         self._first_delay, self._longest_delay = first_delay, longest_delay
         self._now = now
-        self._now_ns = now_ns
-        self._age_clock_ns = age_clock_ns
+        self._times = BookTimes(kind, usual_delay, now_ns, age_clock_ns)
         self._sync = DepthSync()
         self._sink: RecordingSink | None = None
         # Whether events wait for a snapshot. A sink that is attached then has missed them.
@@ -110,14 +108,6 @@ class BookFeed:
         self._state, self._detail = FeedState.SYNCING, "Connecting."
         # Why the stream lost its continuity, until the book is known again.
         self._broken_by = ""
-        self._last_received_ns = 0
-        self._punctuality = Punctuality(
-            usual_delay or UsualDelay(), may_begin_late=kind is SourceKind.MONGO
-        )
-        self._age = BookAge(self._punctuality)
-        self._activity = Activity()
-        self._clock = EventClock()
-        self._odd_times = OddTimes()
         self._base_id = 0
         self._fetching: asyncio.Task[None] | None = None
         self._fetched_at = float("-inf")
@@ -146,15 +136,7 @@ class BookFeed:
     @property
     def status(self) -> FeedStatus:
         """The state of the feed: how far the book can be trusted now."""
-        return FeedStatus(
-            self._state,
-            self._kind,
-            self._last_received_ns,
-            self._detail,
-            self._age.as_of_ns,
-            self._activity.is_active,
-            is_timed=self._punctuality.is_known,
-        )
+        return self._times.status(self._state, self._detail)
 
     @property
     def base_id(self) -> int:
@@ -282,20 +264,18 @@ class BookFeed:
                 self._set(FeedState.RECONNECTING, detail)
 
     def _take_diff(self, diff: DepthDiff, tasks: asyncio.TaskGroup) -> None:
-        self._last_received_ns = diff.received_ns or self._last_received_ns
         if self._waits_for_event:
             self.retry.cut()
         diff = self._timed(diff)
         outcomes = self._sync.receive_diff(diff)
-        arrived_ns = self._arrival_of(diff)
+        arrived_ns = self._times.arrival_of(diff)
         if isinstance(outcomes[0], Applied):
             if self._widening is not None:
                 self._widening.applied(diff)
-            self._punctuality.take(diff.event_ms, diff.received_ns, arrived_ns)
-            self._activity.take(arrived_ns)
+            self._times.applied(diff, arrived_ns)
         if not self._sync.wants_snapshot:
             # Events that wait make a lost book no younger.
-            self._age.take(diff.event_ms, arrived_ns)
+            self._times.reached(diff, arrived_ns)
         if self._sink is not None and not isinstance(outcomes[0], Implausible):
             self._sink.received(diff)
         for outcome in outcomes:
@@ -303,22 +283,14 @@ class BookFeed:
         if self._sync.wants_snapshot and self._state is not FeedState.RECONNECTING:
             self._fetch(tasks)
 
-    def _arrival_of(self, diff: DepthDiff) -> int:
-        """Return when `diff` arrived, by the clock for ages."""
-        # The receive time of a recorded event is in the past, and may be of another clock.
-        is_by_our_clock = self._kind is SourceKind.DIRECT and diff.received_ns
-        waited_ns = self._now_ns() - diff.received_ns if is_by_our_clock else 0
-        return self._age_clock_ns() - max(0, waited_ns)
-
     def _timed(self, diff: DepthDiff) -> DepthDiff:
         """Return `diff` with the time that counts; log odd times, once for each kind."""
-        event_ms = self._clock.time_of(diff.event_ms, diff.received_ns)
-        news = self._odd_times.take(diff.payload, diff.event_ms, event_ms)
+        diff, news = self._times.timed(diff)
         if news is not None:
             _log.warning("%s: %s", self._market, news)
             if self._state is FeedState.SYNCED:
-                self._detail = self._odd_times.sentence
-        return timed(diff, event_ms)
+                self._detail = self._times.odd_times
+        return diff
 
     def _act_on(self, outcome: DiffOutcome | SnapshotOutcome) -> None:
         match outcome:
@@ -331,7 +303,7 @@ class BookFeed:
                 self.problem = None
                 self._broken_by = ""
                 self._rest_on(snapshot)
-                self._set(FeedState.SYNCED, self._odd_times.sentence)
+                self._set(FeedState.SYNCED, self._times.odd_times)
                 if self._sink is not None and not self._sink_missed_some:
                     self._sink.opened(snapshot)
             case MissingIds(first, last):
@@ -376,7 +348,7 @@ class BookFeed:
     def _go_on(self, image: BookImage) -> None:
         """Show and record the book again, which was too wide before."""
         _log.info("%s: the book can be read again", self._market)
-        self._set(FeedState.SYNCED, self._odd_times.sentence)
+        self._set(FeedState.SYNCED, self._times.odd_times)
         self._sink_missed_some = False
         if self._sink is not None:
             self._sink.opened(image)
@@ -441,7 +413,7 @@ class BookFeed:
         without_book = backoff_delays(_WITHOUT_BOOK_FIRST_S, cap=_WITHOUT_BOOK_LONGEST_S)
         repeats = Repeats()
         while self._sync.wants_snapshot:
-            asked_ns = self._age_clock_ns()
+            asked_ns = self._times.clock_ns()
             try:
                 snapshot = await self._snapshots.snapshot(self._market)
             except KnownError as error:
@@ -477,9 +449,8 @@ class BookFeed:
 
         The snapshot was asked for at `asked_ns`, by the clock for ages.
         """
-        taken_ms = self._now_ns() // _NS_A_MS
-        for outcome in self._sync.receive_snapshot(snapshot, taken_ms):
-            self._note_age(outcome, asked_ns)
+        for outcome in self._sync.receive_snapshot(snapshot, self._times.now_ms()):
+            self._times.began(outcome, asked_ns)
             self._act_on(outcome)
             if isinstance(outcome, SnapshotTooOld):
                 _log.info(
@@ -493,14 +464,6 @@ class BookFeed:
             self._open_segment_here()
         self._changed()
         return not self._sync.wants_snapshot
-
-    def _note_age(self, outcome: SnapshotOutcome, asked_ns: int) -> None:
-        """Note the age of a book that begins with a snapshot, and of the events that waited."""
-        match outcome:
-            case Synced(snapshot) | TooWide(DepthSnapshot() as snapshot):
-                self._age.load(snapshot.event_ms, asked_ns)
-            case Applied(diff) | Readable(diff):
-                self._age.take(diff.event_ms, self._age_clock_ns())
 
 
 def _pause_after(error: KnownError, pause: float) -> float:

@@ -225,7 +225,7 @@ async def test_a_direct_event_s_age_counts_from_the_socket() -> None:
     async with by_hand() as hand:
         await hand.synced()
         later_ns = steady_ns() + 60_000_000_000
-        hand.feed._age_clock_ns = lambda: later_ns
+        hand.feed._times.clock_ns = lambda: later_ns
         await hand.give(diff(11, received_ns=time.time_ns() - 7_000_000_000))
         badge = badge_for(hand.feed.status, later_ns)
         assert badge.state is FeedState.STALE
@@ -255,7 +255,7 @@ class Backlog:
         self.now_ms = 1_000_000
         self.off_ms = time.time_ns() // 1_000_000 + exchange_off_ms
         self._last = 10
-        hand.feed._age_clock_ns = lambda: self.now_ns
+        hand.feed._times.clock_ns = lambda: self.now_ns
 
     @property
     def now_ns(self) -> int:
@@ -362,7 +362,7 @@ async def test_a_book_that_is_loaded_is_as_old_as_its_last_event() -> None:
     usual = known_delay()
     usual.set(-5 * 1_000_000, 0)
     async with by_hand(kind=SourceKind.MONGO, usual_delay=usual) as hand:
-        hand.feed._age_clock_ns = lambda: 1_000_020_000 * 1_000_000
+        hand.feed._times.clock_ns = lambda: 1_000_020_000 * 1_000_000
         await hand.give(StreamConnected())
         await hand.snapshots.answer(decode_snapshot(snapshot(10).payload, BTC, 1_000_010_005))
         await until(lambda: hand.state is FeedState.SYNCED)
@@ -373,7 +373,7 @@ async def test_a_book_that_is_loaded_is_as_old_as_its_last_event() -> None:
 async def answered_after_12_s(hand: Hand, *meanwhile: DepthDiff) -> Badge:
     """Return the badge of a book that was asked for 12 s before, while events came `meanwhile`."""
     now_ns = 1_000_000_000
-    hand.feed._age_clock_ns = lambda: now_ns
+    hand.feed._times.clock_ns = lambda: now_ns
     await hand.give(StreamConnected())
     await hand.snapshots.until_asked(1)
     now_ns += 12_000_000_000

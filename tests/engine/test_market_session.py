@@ -81,7 +81,7 @@ async def test_a_recorded_book_is_late_by_what_the_exchange_s_own_events_show(
     """The recorder's events were late from the first one on; only the live feed can tell."""
     with engine.open_market("BTC/USDT", viewed=True) as lease:
         live, recorded = (
-            feed._punctuality for feed in (lease.session.live, lease.session.recorded)
+            feed._times._punctuality for feed in (lease.session.live, lease.session.recorded)
         )
         for event_ms in (1_000, 2_000):
             live.take(event_ms, 0, event_ms * 1_000_000 + 50)
