@@ -36,11 +36,12 @@ if not TYPE_CHECKING:
 
 
 def open_recording(
-    symbol: str,
+    symbol: str | None = None,
     *,
     dsn: str | None = None,
     db_name: str | None = None,
     data_dir: Path | str | None = None,
+    file: Path | str | None = None,
 ) -> RecordingReader:
     """Open the recording of `symbol` (`BTC/USDT` or `BTCUSDT`) for reading; use it in a `with`.
 
@@ -50,6 +51,9 @@ def open_recording(
     `ORDERBOOK_DATA_DIR`, and without that variable from the program's defaults. Raises
     `orderbook_desktop.core.errors.KnownError`, whose `str()` is a sentence, where there is no
     such recording or no database.
+
+    With `file`, the path of a packed recording (`.obd`), it reads that, without a database. Where
+    the file has one recording, `symbol` may be left out.
 
     Books have `bids` and `asks`, each with `prices` and `quantities`: arrays of whole numbers
     (int64) in units of 10^-`scale.price` and 10^-`scale.quantity`. A sum or product of these
@@ -61,7 +65,8 @@ def open_recording(
 
     from orderbook_desktop.app.python_api import RecordingReader  # noqa: PLC0415
 
-    return RecordingReader(symbol, dsn, db_name, None if data_dir is None else Path(data_dir))
+    folder, packed = (None if place is None else Path(place) for place in (data_dir, file))
+    return RecordingReader(symbol, dsn, db_name, folder, packed)
 
 
 def decimals(units: Iterable[int], exponent: int) -> list[Decimal]:

@@ -246,12 +246,15 @@ def serve(
 @with_settings("mongo_dsn", "db_name", "env", "data_dir")
 def recordings(
     settings: Settings,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the recordings."""
-    from orderbook_desktop.app.commands.recordings import run_recordings  # noqa: PLC0415
+    """List the recordings, or those in a packed FILE (.obd)."""
+    from orderbook_desktop.app.commands.recordings import run_recordings, run_recordings_of  # noqa: PLC0415
 
-    _begin_log(settings, "recordings")
+    _begin_log(settings, "recordings", *(() if file is None else (file,)))
+    if file is not None:
+        raise typer.Exit(run_recordings_of(file, as_json=as_json))
     raise typer.Exit(run_recordings(settings, as_json=as_json))
 
 
@@ -259,15 +262,19 @@ def recordings(
 @with_settings("mongo_dsn", "db_name", "env", "data_dir")
 def verify(
     settings: Settings,
-    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", show_default=False)],
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL|FILE", show_default=False)],
     from_ms: FromTime = None,
     to_ms: ToTime = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Prove a recording from its stored bytes."""
-    from orderbook_desktop.app.commands.verify import run_verify  # noqa: PLC0415
+    """Prove a recording from its stored bytes, or those in a packed FILE (.obd)."""
+    from orderbook_desktop.app.commands.packed import named_file  # noqa: PLC0415
+    from orderbook_desktop.app.commands.verify import run_verify, run_verify_file  # noqa: PLC0415
 
     _begin_log(settings, "verify", symbol)
+    path = named_file(symbol)
+    if path is not None:
+        raise typer.Exit(run_verify_file(path, from_ms, to_ms, as_json=as_json))
     raise typer.Exit(run_verify(settings, symbol, from_ms, to_ms, as_json=as_json))
 
 
@@ -307,12 +314,20 @@ def remove(
 @with_settings("mongo_dsn", "db_name", "env", "data_dir")
 def export_recording(
     settings: Settings,
-    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", show_default=False)],
     form: Annotated[ExportFormat, typer.Option("--format", help="The format of the file.")],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="PATH", help="The file; *.csv.gz is gzipped."),
     ],
+    symbol: Annotated[str | None, typer.Argument(metavar="SYMBOL", show_default=False)] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Read a packed file (.obd); with one symbol in it, SYMBOL may be left out.",
+            show_default=False,
+        ),
+    ] = None,
     from_ms: FromTime = None,
     to_ms: ToTime = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
@@ -320,10 +335,30 @@ def export_recording(
     """Write a recording to a file for other tools."""
     from orderbook_desktop.app.commands.export import run_export  # noqa: PLC0415
 
-    _begin_log(settings, "export", symbol)
-    raise typer.Exit(
-        run_export(settings, symbol, form, output, from_ms=from_ms, to_ms=to_ms, force=force)
-    )
+    if symbol is None and file is None:
+        raise typer.BadParameter("name a SYMBOL, or a packed file by --file")
+    _begin_log(settings, "export", symbol or "", file or "")
+    span = {"from_ms": from_ms, "to_ms": to_ms}
+    raise typer.Exit(run_export(settings, symbol, form, output, **span, force=force, file=file))
+
+
+@cli.command(name="pack")
+@with_settings("mongo_dsn", "db_name", "env", "data_dir")
+def pack_recordings(
+    settings: Settings,
+    symbols: Annotated[list[str], typer.Argument(metavar="SYMBOL", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The file, such as btc.obd.")
+    ],
+    from_ms: FromTime = None,
+    to_ms: ToTime = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Pack recordings into one file (.obd), exactly as they are stored."""
+    from orderbook_desktop.app.commands.packed import run_pack  # noqa: PLC0415
+
+    _begin_log(settings, "pack", *symbols)
+    raise typer.Exit(run_pack(settings, symbols, output, from_ms=from_ms, to_ms=to_ms, force=force))
 
 
 @cli.command(name="import")

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self, SupportsIndex, TypeVar
 
 from orderbook_desktop.app.commands.database_session import open_database
+from orderbook_desktop.app.commands.packed import market_in, open_packed
 from orderbook_desktop.app.process.background_loop import BackgroundLoop
 from orderbook_desktop.app.settings import load_settings, symbol_and_market
 from orderbook_desktop.core.archive.rows import LevelRows, RowStream
@@ -36,18 +37,32 @@ class RecordingReader:
     `core.errors.KnownError`, whose `str()` is a sentence. Use it in one thread at a time.
     """
 
-    def __init__(self, symbol: str, dsn: str | None, db_name: str | None, data_dir: Path | None):
-        self.symbol, self.market = symbol_and_market(symbol, "symbol")
-        settings = load_settings(
-            mongo_dsn=dsn, db_name=db_name, data_dir=None if data_dir is None else str(data_dir)
-        )
+    def __init__(
+        self,
+        symbol: str | None,
+        dsn: str | None,
+        db_name: str | None,
+        data_dir: Path | None,
+        file: Path | None = None,
+    ):
+        names = None if symbol is None else symbol_and_market(symbol, "symbol")
+        if names is None and file is None:
+            raise TypeError("open_recording needs a symbol, or a file")
         self._loop = BackgroundLoop()
         self._stack = AsyncExitStack()
         # This runs before the loop's own handler, so the server ends in order in any case.
         atexit.register(self.close)
         try:
-            opening = self._stack.enter_async_context(open_database(settings))
-            self._recording = Recording(self._loop.run(opening), self.market)
+            if file is not None:
+                store = self._loop.run(self._stack.enter_async_context(open_packed(file)))
+                self.symbol, self.market = market_in(store, names)
+                self._recording = Recording(store, self.market)
+            elif names is not None:
+                self.symbol, self.market = names
+                folder = None if data_dir is None else str(data_dir)
+                settings = load_settings(mongo_dsn=dsn, db_name=db_name, data_dir=folder)
+                opening = self._stack.enter_async_context(open_database(settings))
+                self._recording = Recording(self._loop.run(opening), self.market)
             self._check_recorded()
         except BaseException:
             self.close()

@@ -21,6 +21,7 @@ _UNDONE: Final = {
     "import": "Stopped; nothing was imported.",
     "export": "Stopped; nothing was exported.",
     "verify": "Stopped; nothing was proven.",
+    "pack": "Stopped; nothing was packed.",
     "recordings": "Stopped; nothing was listed.",
     "remove": "Stopped; nothing was removed.",
     "doctor": "Stopped; not everything was examined.",

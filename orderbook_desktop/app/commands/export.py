@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import typer
 
 from orderbook_desktop.app.commands.database_session import open_database
 from orderbook_desktop.app.commands.long_work import WorkProgress, run_interruptibly
+from orderbook_desktop.app.commands.packed import market_in, open_packed
 from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.number_format import counted
@@ -18,57 +22,83 @@ from orderbook_desktop.core.timeline import Timeline
 from orderbook_desktop.formats.names import ExportFormat
 from orderbook_desktop.storage.exports.exporting import Exported, ExportJob, NothingRecorded, export
 from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.recording_store import RecordingStore
 
 
 def run_export(
     settings: Settings,
-    typed: str,
+    typed: str | None,
     form: ExportFormat,
     path: Path,
     *,
     from_ms: int | None,
     to_ms: int | None,
     force: bool,
+    file: Path | None = None,
 ) -> int:
-    """Export the symbol `typed`; return the exit code. Raises `KnownError`."""
-    symbol, market = symbol_and_market(typed)
+    """Export the symbol `typed`; return the exit code. Raises `KnownError`.
+
+    It is in the packed `file`, if that is given; there it need not be named if there is one only.
+    """
+    names = None if typed is None else symbol_and_market(typed)
     check_span(from_ms, to_ms)
-    work = _export(settings, symbol, market, form, path, from_ms, to_ms, force=force)
+
+    async def work() -> tuple[Exported, Timeline]:
+        done: tuple[Exported, Timeline] | None = None
+        try:
+            async with _place(settings, file, names) as (place, symbol, market):
+                job = _Job(symbol, market, form, path, from_ms, to_ms, force)
+                done = await _export(place, job)
+        except asyncio.CancelledError:
+            # If the file is complete, the request came too late: only the database had to close.
+            if done is None:
+                raise
+        return done
 
     def report(done: tuple[Exported, Timeline]) -> int:
         _report(path, *done)
         return 0
 
-    return run_interruptibly(work, "nothing was exported", report, done=f"{path} was written")
+    return run_interruptibly(work(), "nothing was exported", report, done=f"{path} was written")
 
 
-async def _export(
-    settings: Settings,
-    symbol: str,
-    market: str,
-    form: ExportFormat,
-    path: Path,
-    from_ms: int | None,
-    to_ms: int | None,
-    *,
-    force: bool,
-) -> tuple[Exported, Timeline]:
-    done = False
-    try:
+class _Job(NamedTuple):
+    """What to export, and where to."""
+
+    symbol: str
+    market: str
+    form: ExportFormat
+    path: Path
+    from_ms: int | None
+    to_ms: int | None
+    force: bool
+
+
+@asynccontextmanager
+async def _place(
+    settings: Settings, file: Path | None, names: tuple[str, str] | None
+) -> AsyncIterator[tuple[Database | RecordingStore, str, str]]:
+    """Give the place of a recording, its symbol and its market."""
+    if file is not None:
+        async with open_packed(file) as store:
+            yield store, *market_in(store, names)
+    elif names is not None:
         async with open_database(settings) as database:
-            recording = Recording(database, market)
-            timeline = (await recording.timeline()).between(from_ms, to_ms)
-            if not timeline.covers:
-                raise NothingRecorded(_span_text(symbol, from_ms, to_ms))
-            job = ExportJob(market, partial(recording.slices, from_ms, to_ms), form, path, force)
-            with WorkProgress(f"Exporting {symbol}") as progress:
-                exported = await export(job, _Passes(form.passes, timeline, progress).reached)
-            done = True
-    except asyncio.CancelledError:
-        # If the file is complete, the request came too late: only the database had to be closed.
-        if not done:
-            raise
-    return exported, timeline
+            yield database, *names
+
+
+async def _export(place: Database | RecordingStore, job: _Job) -> tuple[Exported, Timeline]:
+    span = job.from_ms, job.to_ms
+    recording = Recording(place, job.market)
+    timeline = (await recording.timeline()).between(*span)
+    if not timeline.covers:
+        raise NothingRecorded(_span_text(job.symbol, *span))
+    slices = partial(recording.slices, *span)
+    export_job = ExportJob(job.market, slices, job.form, job.path, job.force)
+    with WorkProgress(f"Exporting {job.symbol}") as progress:
+        passes = _Passes(job.form.passes, timeline, progress)
+        return await export(export_job, passes.reached), timeline
 
 
 class _Passes:

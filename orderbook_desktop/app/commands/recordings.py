@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any, Final
 
 import typer
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from orderbook_desktop.app.commands.database_session import NoRecordings, open_database, place_of
 from orderbook_desktop.app.commands.long_work import run_interruptibly
+from orderbook_desktop.app.commands.packed import open_packed
 from orderbook_desktop.app.settings import Settings
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.time_text import time_text
@@ -33,16 +35,43 @@ def run_recordings(settings: Settings, *, as_json: bool) -> int:
             fields = [{**as_fields(summary), "folder_bytes": folder} for summary in found]
             typer.echo(json.dumps(fields, indent=2))
             return 0
-        # A file or a pipe has no width, so no cell has to be cut.
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
-        console.print(table_of(found))
-        for sentence in [*gap_sentences(found), *recorder_sentences(found)]:
-            console.print(sentence)
+        console = _print_table(found)
         if folder is not None:
             console.print(disk_sentence(found, folder))
         return 0
 
     return run_interruptibly(_recordings(settings), "nothing was listed", report)
+
+
+def run_recordings_of(path: Path, *, as_json: bool) -> int:
+    """Print the list of the recordings in a packed file; return the exit code."""
+
+    def report(found: list[RecordingSummary]) -> int:
+        size = path.stat().st_size
+        if as_json:
+            fields = [{**as_fields(one), "file": str(path), "file_bytes": size} for one in found]
+            typer.echo(json.dumps(fields, indent=2))
+            return 0
+        where = f"These recordings are in the file {path}, which takes {bytes_text(size)}."
+        _print_table(found).print(where, markup=False, soft_wrap=True)
+        return 0
+
+    return run_interruptibly(_recordings_in(path), "nothing was listed", report)
+
+
+async def _recordings_in(path: Path) -> list[RecordingSummary]:
+    async with open_packed(path) as store:
+        return await summaries(store)
+
+
+def _print_table(found: list[RecordingSummary]) -> Console:
+    """Print the table and what is to be said of it; return where."""
+    # A file or a pipe has no width, so no cell has to be cut.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    console.print(table_of(found))
+    for sentence in [*gap_sentences(found), *recorder_sentences(found)]:
+        console.print(sentence)
+    return console
 
 
 def gap_sentences(found: list[RecordingSummary]) -> list[str]:

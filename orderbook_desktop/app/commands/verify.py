@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -11,11 +14,13 @@ from rich.console import Console
 
 from orderbook_desktop.app.commands.database_session import open_database
 from orderbook_desktop.app.commands.long_work import WorkProgress, run_interruptibly
+from orderbook_desktop.app.commands.packed import open_packed
 from orderbook_desktop.app.commands.times import check_span
 from orderbook_desktop.app.settings import Settings, symbol_and_market
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.number_format import counted
+from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.core.time_text import duration_text, time_text
 from orderbook_desktop.core.timeline import Gap, Timeline
 from orderbook_desktop.storage.store.recorder_states import RecorderState, recorder_states
@@ -50,8 +55,7 @@ def run_verify(
     work = _verify(settings, symbol, market, from_ms, to_ms)
 
     def report(found: Verified) -> int:
-        is_empty = not (found.segments or found.loose_events or found.unlisted_events)
-        if is_empty and found.holds:
+        if _is_empty(found) and found.holds:
             raise NotRecordedThere(symbol, at_that_time=(from_ms, to_ms) != (None, None))
         if as_json:
             typer.echo(json.dumps(as_fields(symbol, found), indent=2))
@@ -62,15 +66,62 @@ def run_verify(
     return run_interruptibly(work, "nothing was proven", report)
 
 
+def run_verify_file(path: Path, from_ms: int | None, to_ms: int | None, *, as_json: bool) -> int:
+    """Prove the recordings in a packed file, every byte of it; return 1 if one doesn't hold.
+
+    Raises `KnownError` if it is no such file, or is not as it was written.
+    """
+    check_span(from_ms, to_ms)
+
+    def report(found: list[Verified]) -> int:
+        proven = [(symbol_of(one.market), one) for one in found]
+        if not any(one.segments or not one.holds for one in found) and all(map(_is_empty, found)):
+            raise NotRecordedThere(str(path), at_that_time=(from_ms, to_ms) != (None, None))
+        if as_json:
+            recordings = [as_fields(symbol, one) for symbol, one in proven]
+            holds = all(one.holds for one in found)
+            fields = {"file": str(path), "holds": holds, "recordings": recordings}
+            typer.echo(json.dumps(fields, indent=2))
+        else:
+            for symbol, one in proven:
+                _print_result(symbol, one)
+        return 0 if all(one.holds for one in found) else 1
+
+    return run_interruptibly(_verify_file(path, from_ms, to_ms), "nothing was proven", report)
+
+
+def symbol_of(market: str) -> str:
+    """Return the symbol of `market`, which can be that of a file."""
+    return split_symbol(market)[0]
+
+
+def _is_empty(found: Verified) -> bool:
+    return not (found.segments or found.loose_events or found.unlisted_events)
+
+
+async def _verify_file(path: Path, from_ms: int | None, to_ms: int | None) -> list[Verified]:
+    async with open_packed(path) as store:
+        with WorkProgress(f"Reading {path.name}") as progress:
+            await asyncio.to_thread(store.file.prove, partial(_show, progress))
+        found: list[Verified] = []
+        for market in store.file.markets:
+            with WorkProgress(f"Verifying {symbol_of(market)}") as shown:
+                show = partial(_show, shown)
+                found.append(await verify(store, market, from_ms, to_ms, show))
+    return found
+
+
+def _show(progress: WorkProgress, done: int, total: int) -> None:
+    progress.show(done / max(1, total))
+
+
 async def _verify(
     settings: Settings, symbol: str, market: str, from_ms: int | None, to_ms: int | None
 ) -> Verified:
     async with open_database(settings) as database:
         with WorkProgress(f"Verifying {symbol}") as progress:
-            found = await verify(
-                *(database, market, from_ms, to_ms),
-                lambda done, total: progress.show(done / max(1, total)),
-            )
+            show = partial(_show, progress)
+            found = await verify(database, market, from_ms, to_ms, show)
         states = await recorder_states(database)
         return replace(found, recorder=states.get(market, RecorderState.NONE))
 

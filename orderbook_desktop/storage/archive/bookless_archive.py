@@ -11,11 +11,12 @@ from typing import Final
 
 from orderbook_desktop.core.archive import decode_chunk
 from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_loose
+from orderbook_desktop.storage.archive.proof import ArchivedRaw
 from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import ArchiveLease, HeldSegment
+from orderbook_desktop.storage.store.packing import proven_loose
 from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.segments import unarchived_ranges
 from orderbook_desktop.storage.store.unclaimed_events import Claim, unclaimed_events

@@ -26,14 +26,13 @@ from orderbook_desktop.core.horizon import Horizon, is_deeper
 from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.core.witness import Witness
-from orderbook_desktop.storage.archive.proof import proven_chunk
 from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, book_key
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.fronts import begin_amid, extend, follow_at
 from orderbook_desktop.storage.store.leases import HeldSegment
-from orderbook_desktop.storage.store.packing import PackedChunk
+from orderbook_desktop.storage.store.packing import PackedChunk, proven_chunk
 from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
 from orderbook_desktop.storage.store.segment_documents import StoredIds, StoredSegment
 from orderbook_desktop.storage.store.segments import overlapping_segments, sound_segments

@@ -1,74 +1,13 @@
-"""Proves chunks by decoding them, and removes the raw events that a proven chunk replaces."""
+"""Removes the raw events that a proven chunk replaces."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from orderbook_desktop.core.archive import (
-    DecodedChunk,
-    chunk_faults,
-    decode_chunk,
-    encode_chunk,
-    encode_loose,
-    reproduces,
-    verify_chunk,
-)
-from orderbook_desktop.core.checkpoint import BookImage
-from orderbook_desktop.core.events import DepthDiff
-from orderbook_desktop.storage.errors import DatabaseError
+from orderbook_desktop.core.archive import DecodedChunk
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.packing import PackedChunk, pack_chunk, unpack_chunk
 from orderbook_desktop.storage.store.raw_events import RawEvents
 from orderbook_desktop.storage.store.segments import unarchived_ranges
-
-_log = logging.getLogger(__name__)
-
-
-class UnprovenChunk(DatabaseError):
-    """A chunk of `market` from `first_id` on doesn't decode to its events; `reason` says why."""
-
-    market: str
-    first_id: int
-    reason: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.market} can't be archived from update id {self.first_id} on "
-            f"({self.reason}); its events stay as they are."
-        )
-
-
-def proven_chunk(start: BookImage, events: Sequence[DepthDiff]) -> PackedChunk:
-    """Return the packed chunk of `start` and `events`, proven by decoding it.
-
-    Store its bytes as they are. It takes as long as encoding twice, so call it in a thread. Raises
-    `UnprovenChunk`, and `InexactValue` if no scale can hold the values.
-    """
-    packed = pack_chunk(encode_chunk(start, events))
-    decoded = _decoded(packed, events)
-    for fault in chunk_faults(decoded, start):
-        raise UnprovenChunk(start.market, events[0].first_id, fault.reason)
-    for fault in verify_chunk(decoded):
-        # The exchange sent it like that, and the archive holds what was sent.
-        _log.warning("%s: archived as it was sent: %s", start.market, fault)
-    return packed
-
-
-def proven_loose(events: Sequence[DepthDiff]) -> PackedChunk:
-    """Return the packed loose chunk of `events`, like `proven_chunk`."""
-    packed = pack_chunk(encode_loose(events))
-    for fault in chunk_faults(_decoded(packed, events)):
-        raise UnprovenChunk(events[0].market, events[0].first_id, fault.reason)
-    return packed
-
-
-def _decoded(packed: PackedChunk, events: Sequence[DepthDiff]) -> DecodedChunk:
-    decoded = decode_chunk(unpack_chunk(packed.data))
-    if not reproduces(decoded, events):
-        reason = "the encoded events differ from the recorded ones"
-        raise UnprovenChunk(events[0].market, events[0].first_id, reason)
-    return decoded
 
 
 class ArchivedRaw:

@@ -32,7 +32,7 @@ from orderbook_desktop.core.events import DepthDiff, decode_snapshot
 from orderbook_desktop.core.segments import GapCause, TimesSeen
 from orderbook_desktop.storage.archive.bookless_archive import BooklessArchive
 from orderbook_desktop.storage.archive.followers import Followers
-from orderbook_desktop.storage.archive.proof import ArchivedRaw, proven_chunk
+from orderbook_desktop.storage.archive.proof import ArchivedRaw
 from orderbook_desktop.storage.reading.joined_answers import JoinedAnswers
 from orderbook_desktop.storage.reading.segment_reader import MissingEvents, times_of
 from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns
@@ -40,7 +40,7 @@ from orderbook_desktop.storage.store.checkpoints import Checkpoints, book_key
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import ArchiveLease, HeldSegment
-from orderbook_desktop.storage.store.packing import DamagedDocument
+from orderbook_desktop.storage.store.packing import DamagedDocument, proven_chunk
 from orderbook_desktop.storage.store.raw_events import RawEvents, own_events
 from orderbook_desktop.storage.store.recording_store import DatabaseStore
 from orderbook_desktop.storage.store.segments import read_segment

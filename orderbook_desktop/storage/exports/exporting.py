@@ -97,7 +97,7 @@ async def export(job: ExportJob, progress: Callable[[int], None]) -> Exported:
     `ExportError`, and what reading the recording raises. If it raises or is cancelled, no file is
     left behind.
     """
-    with _target(job) as file:
+    with export_target(job.path, replace=job.replace) as file:
         survey = Survey()
         if job.format.passes > 1:
             await _each(job, survey.take, progress)
@@ -112,15 +112,15 @@ async def export(job: ExportJob, progress: Callable[[int], None]) -> Exported:
 
 
 @contextmanager
-def _target(job: ExportJob) -> Iterator[BinaryIO]:
-    """Open the file of `job` for writing. Raises `TargetExists` and `TargetUnwritable`."""
+def export_target(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
+    """Open the file at `path` for writing. Raises `TargetExists` and `TargetUnwritable`."""
     try:
-        with atomic_file(job.path, replace=job.replace) as file:
+        with atomic_file(path, replace=replace) as file:
             yield file
     except FileExistsError as error:
-        raise TargetExists(job.path) from error
+        raise TargetExists(path) from error
     except OSError as error:
-        raise TargetUnwritable(job.path, error.strerror or type(error).__name__) from error
+        raise TargetUnwritable(path, error.strerror or type(error).__name__) from error
 
 
 class _Counted:

@@ -32,7 +32,7 @@ from orderbook_desktop.storage.reading.segment_reader import (
 )
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.recorder_states import RecorderState, recorder_states
-from orderbook_desktop.storage.store.recording_store import DatabaseStore, RecordingStore, store_of
+from orderbook_desktop.storage.store.recording_store import RecordingStore, store_of
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
 
 _log = logging.getLogger(__name__)
@@ -375,14 +375,14 @@ class RecordingSummary(Struct, frozen=True):
         return self.recorder.is_live
 
 
-async def summaries(database: Database) -> list[RecordingSummary]:
+async def summaries(place: Database | RecordingStore) -> list[RecordingSummary]:
     """Return the summary of each market, by name.
 
-    Raises PyMongo's errors, and `DamagedDocument` for a damaged segment.
+    Raises what the store raises, and `DamagedDocument` for a damaged segment.
     """
     found = []
-    store = DatabaseStore(database)
-    states = await recorder_states(database)
+    store = store_of(place)
+    states = await recorder_states(place) if isinstance(place, Database) else {}
     for market in await store.markets():
         segments = await store.segments(market)
         summary = RecordingSummary(

@@ -78,7 +78,7 @@ class BooklessRuns:
     async def get(self, key: str) -> BooklessRun | None:
         """Return the run `key`, if it is stored. Raises `DamagedDocument`."""
         found = await self._database.collection(SEGMENTS).find_one({"_id": key, "book": False})
-        return None if found is None else _run_of(found)
+        return None if found is None else bookless_run(found)
 
     async def of(self, market: str, *, waiting: bool = False) -> list[BooklessRun]:
         """Return the runs of `market`, or those not archived. Raises `DamagedDocument`."""
@@ -86,7 +86,7 @@ class BooklessRuns:
         if waiting:
             query["to_archive"] = True
         found = await self._database.collection(SEGMENTS).find(query).to_list(None)
-        return sorted(map(_run_of, found), key=lambda run: (run.ids[0], run.id))
+        return sorted(map(bookless_run, found), key=lambda run: (run.ids[0], run.id))
 
     async def end_after(self, market: str, after_id: int) -> LooseEnd | None:
         """Return the last id and time of the events of `market` after `after_id`, if any.
@@ -119,7 +119,8 @@ class BooklessRuns:
         return await change_segment(self._database, query, lambda _: changes)
 
 
-def _run_of(document: Document) -> BooklessRun:
+def bookless_run(document: Document) -> BooklessRun:
+    """Return the run that `document` stores. Raises `DamagedDocument`."""
     stored = stored_segment(document)
     return BooklessRun(stored, _ids_of(document, stored))
 

@@ -22,7 +22,7 @@ from orderbook_desktop.storage.store.horizons import horizon_document, horizon_o
 from orderbook_desktop.storage.store.owner import is_gone
 from orderbook_desktop.storage.store.packing import DamagedDocument, pack, unpack
 from orderbook_desktop.storage.store.schema import CHECKPOINTS, SEGMENTS, Document
-from orderbook_desktop.storage.store.sealing import SEAL, is_sealed, sealed
+from orderbook_desktop.storage.store.sealing import SEAL, canonical_bytes, is_sealed, sealed
 from orderbook_desktop.storage.store.segment_documents import check_kinds, damaged_segment, is_whole
 
 if TYPE_CHECKING:
@@ -44,13 +44,15 @@ class StoredBook(Struct, frozen=True):
     with this book; both are None if the document lacks them. `is_as_written` is false if the
     document has a field that this program doesn't write. `unpack` returns the book, and raises
     `DamagedDocument` and `MalformedMessage`. It is slow, so call it in a thread. `size` is its size
-    in bytes, as it is stored.
+    in bytes, as it is stored. `record` returns its document as canonical bytes, and raises
+    `DamagedDocument`.
     """
 
     segment_id: str | None
     is_base: bool | None
     is_as_written: bool
     unpack: Callable[[], BookImage]
+    record: Callable[[], bytes]
     size: int = 0
 
 
@@ -106,7 +108,7 @@ class Checkpoints:
     async def get(self, key: str) -> StoredBook | None:
         """Return the book with that `book_key`, if there is one."""
         document = await self._books.find_one({"_id": key})
-        return None if document is None else _stored_book(document)
+        return None if document is None else stored_book(document)
 
     async def keys(self, segment_id: str) -> list[tuple[object, object]]:
         """Return update id and key of each book of a segment, as they are stored."""
@@ -116,7 +118,7 @@ class Checkpoints:
     async def some(self, keys: Sequence[str]) -> dict[str, StoredBook]:
         """Return by key those books that are stored. Ask for 50 at most."""
         found = await self._books.find({"_id": {"$in": list(keys)}}).to_list(None)
-        return {document["_id"]: _stored_book(document) for document in found}
+        return {document["_id"]: stored_book(document) for document in found}
 
     async def keys_of(self, segment_ids: Sequence[str]) -> dict[str, list[tuple[object, object]]]:
         """Return by segment what `keys` returns. Ask for 50 segments at most."""
@@ -195,7 +197,7 @@ class Checkpoints:
                 await self._books.delete_one({"_id": key})
 
 
-def _stored_book(document: Document) -> StoredBook:
+def stored_book(document: Document) -> StoredBook:
     """Return the book that `document` stores, not unpacked yet."""
     segment_id, base = document.get("segment"), document.get("base")
     return StoredBook(
@@ -203,6 +205,7 @@ def _stored_book(document: Document) -> StoredBook:
         base if isinstance(base, bool) else None,
         not document.keys() - _FIELDS,
         partial(_unpacked, document),
+        partial(_record, document),
         len(payload) if isinstance(payload := document.get("payload"), bytes) else 0,
     )
 
@@ -257,6 +260,12 @@ def _reach_of(document: Document) -> _Reach:
         return _Reach(last_ms, last_id, document["_id"], document["archived_id"])
     except (KeyError, TypeError, ValueError) as error:
         raise damaged_segment(document, error) from error
+
+
+def _record(document: Document) -> bytes:
+    if not is_sealed(document):
+        raise DamagedDocument("the checksum of a checkpoint does not match")
+    return canonical_bytes(sealed(document | {"new": False}))
 
 
 def _packed(book: BookImage | bytes) -> bytes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from orderbook_desktop.core.archive import ArchiveChunk, DamagedChunk, decode_chunk
 from orderbook_desktop.core.units import INT64_MAX
@@ -17,6 +17,7 @@ from orderbook_desktop.storage.store.packing import (
     chunk_document,
     chunk_key,
     chunk_of,
+    packed_of,
 )
 from orderbook_desktop.storage.store.schema import DEPTH_CHUNKS, Document
 from orderbook_desktop.storage.store.sealing import SEAL, is_sealed, sealed
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection
 
 _DROPPED_AT_ONCE: Final = 100
+_Chunk = TypeVar("_Chunk", ArchiveChunk, PackedChunk)
 _OWN_FIELDS: Final = frozenset({"_id", "segment", "epoch", "sum"})
 
 
@@ -72,7 +74,7 @@ class ChunkStore:
         """
         from pymongo.errors import DuplicateKeyError  # noqa: PLC0415 (see storage.store.database)
 
-        document = _document_of(chunk, segment_id, epoch, after_id)
+        document = chunk_in_segment(chunk, segment_id, epoch, after_id)
         key = document["_id"]
         not_later = {"_id": key, "epoch": {"$lte": epoch}}
         try:
@@ -174,8 +176,17 @@ def stored_chunk(document: Document, segment_id: str) -> ArchiveChunk:
 
     That is so if any field differs from what was written.
     """
+    return _checked(document, segment_id, chunk_of)
+
+
+def packed_chunk(document: Document, segment_id: str) -> PackedChunk:
+    """Return the chunk that `document` stores, still packed. Raises as `stored_chunk`."""
+    return _checked(document, segment_id, packed_of)
+
+
+def _checked(document: Document, segment_id: str, read: Callable[[Document], _Chunk]) -> _Chunk:
     try:
-        chunk = chunk_of(document)
+        chunk = read(document)
         stored_id, start_id = document["segment"], document["start_id"]
         is_intact = type(document["data"]) is bytes and is_sealed(_sealed_fields(document))
     except (KeyError, TypeError) as error:
@@ -190,7 +201,10 @@ def stored_chunk(document: Document, segment_id: str) -> ArchiveChunk:
     return chunk
 
 
-def _document_of(chunk: PackedChunk, segment_id: str, epoch: int, after_id: int) -> Document:
+def chunk_in_segment(
+    chunk: PackedChunk, segment_id: str, epoch: int = 0, after_id: int = 0
+) -> Document:
+    """Return the document of a chunk (see `ChunkStore.put`)."""
     start_id = chunk.header.start_id
     key = chunk_key(segment_id, after_id if start_id is None else start_id)
     document = {

@@ -66,12 +66,12 @@ class ImportedSegment(NamedTuple):
 
     `loose` are the events of a run without a book; None for one with a book. `back_ms` is the most
     that its times went back. `origin` and `cut_events` are those of another segment if it is the
-    rest of that.
+    rest of that, or a copy.
     """
 
     id: str
     segment: Segment
-    back_ms: int
+    back_ms: int | None
     archived_bytes: int
     origin: str = IMPORT
     cut_events: int = 0
@@ -122,7 +122,7 @@ class ImportJournal:
 
     async def commit(self, segments: Iterable[ImportedSegment]) -> None:
         """Complete the import, whose chunks are all written."""
-        known = [_document_of(segment) for segment in segments]
+        known = [archived_document(segment) for segment in segments]
         await self._change({"state": _COMMITTING, "known": known})
         await self.finish()
 
@@ -161,12 +161,13 @@ class ImportJournal:
         return self._database.collection(META)
 
 
-def _document_of(imported: ImportedSegment) -> Document:
+def archived_document(imported: ImportedSegment) -> Document:
+    """Return the document of a segment that is archived completely, and that no process owns."""
     key, segment = imported.id, imported.segment
     if imported.loose is not None:
         return sealed_parts(
             {
-                **bookless_document(key, segment.market, imported.loose, imported.origin),
+                **bookless_document(key, segment.market, imported.loose, imported.origin, UNOWNED),
                 "to_archive": False,
                 "archived_id": segment.last_id,
                 "archived_events": segment.event_count,

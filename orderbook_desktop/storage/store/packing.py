@@ -18,16 +18,33 @@ All fields but `data`, and the `start_id` of a chunk without a book, are copies 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import zstandard
 
-from orderbook_desktop.core.archive import ArchiveChunk, ChunkHeader, DamagedChunk, minute_of
+from orderbook_desktop.core.archive import (
+    ArchiveChunk,
+    ChunkHeader,
+    DamagedChunk,
+    DecodedChunk,
+    chunk_faults,
+    decode_chunk,
+    encode_chunk,
+    encode_loose,
+    minute_of,
+    reproduces,
+    verify_chunk,
+)
 from orderbook_desktop.core.archive.tokens import Column
+from orderbook_desktop.core.checkpoint import BookImage
+from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.errors import DatabaseError
 from orderbook_desktop.storage.store.schema import Document
+
+_log = logging.getLogger(__name__)
 
 # Enough for a book of more than a million levels, which still fits into memory as a list of pairs.
 _UNPACKED_AT_MOST: Final = 64 << 20
@@ -38,8 +55,9 @@ CHECKSUM_BYTES: Final = 16
 # Higher levels search longer for repeated sequences. The tokens have few of them, and a reference
 # to a short sequence may take more bytes than the sequence.
 _LEVEL: Final = 1
+_FORMAT: Final = zstandard.FORMAT_ZSTD1_MAGICLESS
 _PARAMETERS: Final = zstandard.ZstdCompressionParameters.from_level(
-    _LEVEL, format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_checksum=False, write_dict_id=False
+    _LEVEL, format=_FORMAT, write_checksum=False, write_dict_id=False
 )
 _TOKENS_AT_MOST: Final = 1 << 28
 _STORED: Final = b"\0"
@@ -63,6 +81,20 @@ class DamagedDocument(DatabaseError):
 
     def __str__(self) -> str:
         return f"A document of the recording is damaged ({self.reason})."
+
+
+class UnprovenChunk(DatabaseError):
+    """A chunk of `market` from `first_id` on doesn't decode to its events; `reason` says why."""
+
+    market: str
+    first_id: int
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.market} can't be archived from update id {self.first_id} on "
+            f"({self.reason}); its events stay as they are."
+        )
 
 
 def pack(data: bytes) -> bytes:
@@ -117,22 +149,71 @@ def pack_chunk(chunk: ArchiveChunk) -> PackedChunk:
 
 def unpack_chunk(data: bytes) -> ArchiveChunk:
     """Return the chunk that was packed into `data`. Raises `DamagedChunk` if a byte differs."""
+    return _unpacked(_opened(data))
+
+
+def _opened(data: bytes) -> ArchiveChunk:
+    """Return the chunk that was packed into `data`, its columns still compressed."""
     body = data[CHECKSUM_BYTES:]
     if _checksum(body) != data[:CHECKSUM_BYTES]:
         raise DamagedChunk("its checksum does not match")
-    decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DamagedChunk(str(error)) from error
+
+
+def _unpacked(chunk: ArchiveChunk) -> ArchiveChunk:
+    decompressor = zstandard.ZstdDecompressor(format=_FORMAT)
+    room = _TOKENS_AT_MOST
 
     def unpacked(column: Column) -> Column:
+        nonlocal room
         kind, tokens = column.tokens[:1], column.tokens[1:]
         if kind == _COMPRESSED:
-            tokens = decompressor.decompress(tokens, max_output_size=_TOKENS_AT_MOST)
+            # The library gives as much memory as a frame says that it needs.
+            room -= zstandard.get_frame_parameters(tokens, _FORMAT).content_size
+            if room < 0:
+                raise DamagedChunk(f"it unpacks to more than {_TOKENS_AT_MOST:,} bytes")
+            tokens = decompressor.decompress(tokens)
         return Column(tokens, column.bits)
 
     try:
-        chunk = _decoder.decode(body)
         return ArchiveChunk(chunk.header, _each_column(chunk.columns, unpacked))
-    except (msgspec.DecodeError, zstandard.ZstdError) as error:
+    except zstandard.ZstdError as error:
         raise DamagedChunk(str(error)) from error
+
+
+def proven_chunk(start: BookImage, events: Sequence[DepthDiff]) -> PackedChunk:
+    """Return the packed chunk of `start` and `events`, proven by decoding it.
+
+    Store its bytes as they are. It takes as long as encoding twice, so call it in a thread. Raises
+    `UnprovenChunk`, and `InexactValue` if no scale can hold the values.
+    """
+    packed = pack_chunk(encode_chunk(start, events))
+    decoded = _decoded(packed, events)
+    for fault in chunk_faults(decoded, start):
+        raise UnprovenChunk(start.market, events[0].first_id, fault.reason)
+    for fault in verify_chunk(decoded):
+        # The exchange sent it like that, and the archive holds what was sent.
+        _log.warning("%s: archived as it was sent: %s", start.market, fault)
+    return packed
+
+
+def proven_loose(events: Sequence[DepthDiff]) -> PackedChunk:
+    """Return the packed loose chunk of `events`, like `proven_chunk`."""
+    packed = pack_chunk(encode_loose(events))
+    for fault in chunk_faults(_decoded(packed, events)):
+        raise UnprovenChunk(events[0].market, events[0].first_id, fault.reason)
+    return packed
+
+
+def _decoded(packed: PackedChunk, events: Sequence[DepthDiff]) -> DecodedChunk:
+    decoded = decode_chunk(unpack_chunk(packed.data))
+    if not reproduces(decoded, events):
+        reason = "the encoded events differ from the recorded ones"
+        raise UnprovenChunk(events[0].market, events[0].first_id, reason)
+    return decoded
 
 
 def _each_column(part: _Part, change: Callable[[Column], Column]) -> _Part:
@@ -165,7 +246,16 @@ def chunk_document(chunk: PackedChunk, after_id: int) -> Document:
 
 def chunk_of(document: Document) -> ArchiveChunk:
     """Return the chunk that `document` stores. Raises `DamagedChunk`."""
-    chunk = unpack_chunk(document["data"])
+    return _unpacked(_checked(document))
+
+
+def packed_of(document: Document) -> PackedChunk:
+    """Return the chunk that `document` stores, still packed. Raises `DamagedChunk`."""
+    return PackedChunk(_checked(document).header, document["data"])
+
+
+def _checked(document: Document) -> ArchiveChunk:
+    chunk = _opened(document["data"])
     for name, value in _found_by(chunk.header).items():
         if not _is_same(document.get(name), value):
             raise DamagedChunk(f"its {name} is not that of its contents")

@@ -24,10 +24,10 @@ from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.timeline import LooseEnd
 from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, StoredBook
-from orderbook_desktop.storage.store.chunks import ChunkStore, stored_chunk
+from orderbook_desktop.storage.store.chunks import ChunkStore, packed_chunk, stored_chunk
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import being_imported
-from orderbook_desktop.storage.store.packing import DamagedDocument, chunk_key
+from orderbook_desktop.storage.store.packing import DamagedDocument, PackedChunk, chunk_key
 from orderbook_desktop.storage.store.raw_events import IdRange, RawEvents
 from orderbook_desktop.storage.store.schema import (
     CHECKPOINTS,
@@ -52,13 +52,14 @@ class StoredChunk(Struct, frozen=True):
 
     `last_id` is the last update id that its document names, None if it names none. `size` is its
     size in bytes. `unpack` returns the chunk, and raises `DamagedChunk` if any byte differs from
-    what was written. It is slow, so call it in a thread. `last_event_ms` is the latest time that
-    its document names, if it names one.
+    what was written. It is slow, so call it in a thread. `packed` returns the chunk as it is
+    packed, and raises the same. `last_event_ms` is the latest time that its document names, if any.
     """
 
     last_id: int | None
     size: int
     unpack: Callable[[], ArchiveChunk]
+    packed: Callable[[], PackedChunk]
     last_event_ms: int | None = None
 
 
@@ -279,7 +280,7 @@ class DatabaseStore:
         """Return a chunk (see `RecordingStore`)."""
         chunks = self._database.collection(DEPTH_CHUNKS)
         document = await chunks.find_one({"_id": chunk_key(segment_id, start_id)})
-        return None if document is None else _chunk_in(document, segment_id)
+        return None if document is None else chunk_in(document, segment_id)
 
     async def chunks_in(
         self, market: str, segment_id: str, first_minute: int, last_minute: int
@@ -288,7 +289,7 @@ class DatabaseStore:
         query = {"market": market, "minute": {"$gte": first_minute, "$lte": last_minute}}
         found = await self._database.collection(DEPTH_CHUNKS).find(query).to_list(None)
         return {
-            start_id: _chunk_in(document, segment_id)
+            start_id: chunk_in(document, segment_id)
             for document in found
             if isinstance(start_id := document.get("start_id"), int)
             and document["_id"] == chunk_key(segment_id, start_id)
@@ -300,7 +301,7 @@ class DatabaseStore:
             chunk_key(stored.id, stored.segment.snapshot_id): stored.id for stored in segments
         }
         found = await self._chunks_with(by_key)
-        return {by_key[key]: _chunk_in(document, by_key[key]) for key, document in found.items()}
+        return {by_key[key]: chunk_in(document, by_key[key]) for key, document in found.items()}
 
     async def _chunks_with(self, keys: Iterable[str]) -> dict[str, Document]:
         query = {"_id": {"$in": list(keys)}}
@@ -326,7 +327,7 @@ class DatabaseStore:
         ending = {"market": market, "last_id": last_id}
         found = await self._database.collection(DEPTH_CHUNKS).find(ending).to_list(None)
         with_book = [document for document in found if await self._has_book(document)]
-        return _chunk_in(with_book[0], with_book[0]["segment"]) if with_book else None
+        return chunk_in(with_book[0], with_book[0]["segment"]) if with_book else None
 
     async def _has_book(self, document: Document) -> bool:
         segment = await read_segment(self._database, document["segment"])
@@ -454,13 +455,15 @@ def store_of(place: Database | SegmentStore) -> SegmentStore:
     return DatabaseStore(place) if isinstance(place, Database) else place
 
 
-def _chunk_in(document: Document, segment_id: str) -> StoredChunk:
+def chunk_in(document: Document, segment_id: str) -> StoredChunk:
+    """Return the chunk that `document` stores, not unpacked yet."""
     last_id, data = document.get("last_id"), document.get("data")
     last_event_ms = document.get("to_time")
     return StoredChunk(
         last_id if isinstance(last_id, int) else None,
         len(data) if isinstance(data, bytes) else 0,
         partial(stored_chunk, document, segment_id),
+        partial(packed_chunk, document, segment_id),
         in_ms(last_event_ms) if isinstance(last_event_ms, int) else None,
     )
 

@@ -270,11 +270,18 @@ def bookless_segment(market: str, events: Collection[StoredIds]) -> Segment:
 
 
 def bookless_document(
-    key: str, market: str, events: Collection[StoredIds], origin: str = RECORDER
+    key: str,
+    market: str,
+    events: Collection[StoredIds],
+    origin: str = RECORDER,
+    owner: Mapping[str, object] | None = None,
 ) -> Document:
-    """Return the document of a run of `events`, of which nothing is archived."""
+    """Return the document of a run of `events`, of which nothing is archived.
+
+    `owner` is by default this process.
+    """
     segment, ids = bookless_segment(market, events), {event.final_id for event in events}
-    owner = owner_document() if origin == RECORDER else UNOWNED
+    owner = owner_document() if owner is None else owner
     return {
         **front_document(key, segment, origin, has_book=False),
         **progress_document(key, segment, 0, owner, ids=packed_ids(ids)),

@@ -25,7 +25,7 @@ from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.horizons import horizon_document, horizon_of
 from orderbook_desktop.storage.store.packing import DamagedDocument, pack, unpack
 from orderbook_desktop.storage.store.schema import WITNESSES, Document
-from orderbook_desktop.storage.store.sealing import is_sealed, sealed
+from orderbook_desktop.storage.store.sealing import canonical_bytes, is_sealed, sealed
 
 # The most digits of an update id in 64 bits.
 _ID_DIGITS: Final = 19
@@ -35,10 +35,12 @@ class StoredWitness(Struct, frozen=True):
     """A witness as it is stored, `size` bytes of it.
 
     `unpack` returns the witness, and raises `DamagedDocument`. It is slow, so call it in a thread.
+    `record` returns its document as canonical bytes, and raises the same.
     """
 
     size: int
     unpack: Callable[[], Witness]
+    record: Callable[[], bytes]
 
 
 class Witnesses:
@@ -95,13 +97,14 @@ class Witnesses:
         """Return by `_id` those witnesses that are stored. Ask for 50 at most."""
         query = {"_id": {"$in": list(keys)}}
         found = await self._database.collection(WITNESSES).find(query).to_list(None)
-        return {document["_id"]: _stored_witness(document) for document in found}
+        return {document["_id"]: stored_witness(document) for document in found}
 
 
-def _stored_witness(document: Document) -> StoredWitness:
+def stored_witness(document: Document) -> StoredWitness:
+    """Return the witness that `document` stores, not unpacked yet."""
     payload = document.get("payload")
     size = len(payload) if isinstance(payload, bytes) else 0
-    return StoredWitness(size, partial(_witness, document))
+    return StoredWitness(size, partial(_witness, document), partial(_record, document))
 
 
 def _document(witness: Witness) -> Document:
@@ -121,6 +124,12 @@ def _document(witness: Witness) -> Document:
             "payload": pack(snapshot.payload),
         }
     )
+
+
+def _record(document: Document) -> bytes:
+    if not is_sealed(document):
+        raise DamagedDocument("the checksum of a witness does not match")
+    return canonical_bytes(document)
 
 
 def _witness(document: Document) -> Witness:

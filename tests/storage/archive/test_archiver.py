@@ -15,12 +15,11 @@ from orderbook_desktop.core.events import DepthDiff, decode_diff, decode_snapsho
 from orderbook_desktop.core.recording_status import AllCounts, RecordingCounts
 from orderbook_desktop.core.sources import StreamBroken
 from orderbook_desktop.core.streams import DEPTH, Stream
-from orderbook_desktop.storage.archive import proof as archive_proof
 from orderbook_desktop.storage.archive.archiver import Archiver
 from orderbook_desktop.storage.archive.times import ArchiveTimes
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
-from orderbook_desktop.storage.store import raw_events
+from orderbook_desktop.storage.store import packing, raw_events
 from orderbook_desktop.storage.store.bookless import BooklessRuns
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.leases import ArchiveLease
@@ -287,7 +286,7 @@ async def test_what_does_not_come_back_as_it_was_stays_raw(
             faulty.append(decoded)
         return decoded
 
-    monkeypatch.setattr(archive_proof, "decode_chunk", forgetful)
+    monkeypatch.setattr(packing, "decode_chunk", forgetful)
     archiver = archiver_of(database)
     await archiver.catch_up()
     await archiver.catch_up()
@@ -595,7 +594,7 @@ async def test_the_bytes_that_were_proven_are_the_ones_that_are_stored(
         packed.append(made.data)
         return made
 
-    monkeypatch.setattr(archive_proof, "pack_chunk", noted)
+    monkeypatch.setattr(packing, "pack_chunk", noted)
     await record(database, Tape(), 1_000)
     await archiver_of(database).catch_up()
     stored = [one["data"] for one in await all_of(database, "depth_chunks")]

@@ -17,6 +17,7 @@ from orderbook_desktop.core.timeline import LooseEnd
 from orderbook_desktop.storage.reading.recording import NotCovered, Recording, recorded_markets
 from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
+from orderbook_desktop.storage.store.packing import pack_chunk
 from orderbook_desktop.storage.store.recording_store import ChunkSpan, StoredChunk
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
 from orderbook_desktop.storage.store.witnesses import StoredWitness
@@ -48,7 +49,9 @@ class MemoryStore:
         chunk = self.archive.get((segment_id, start_id))
         if chunk is None:
             return None
-        return StoredChunk(chunk.header.coverage.last_id, 100, lambda: chunk)
+        return StoredChunk(
+            chunk.header.coverage.last_id, 100, lambda: chunk, lambda: pack_chunk(chunk)
+        )
 
     async def chunks_in(
         self, market: str, segment_id: str, first_minute: int, last_minute: int
@@ -81,7 +84,7 @@ class MemoryStore:
         book = self.books.get(key)
         if book is None:
             return None
-        return StoredBook(key.partition(":")[0], True, True, lambda: book)
+        return StoredBook(key.partition(":")[0], True, True, lambda: book, lambda: b"")
 
     async def events_after(self, market: str, after_id: int, last_id: int) -> list[DepthDiff]:
         of_market = [one for one in self.raw if one.market == market]

@@ -1,0 +1,131 @@
+"""A packed recording holds what was recorded, proves it, and depends on nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orderbook_desktop.core.segments import GapCause
+from orderbook_desktop.storage.exports.exporting import NothingRecorded, TargetExists
+from orderbook_desktop.storage.exports.packed_file import DamagedRecording, PackJob, pack
+from orderbook_desktop.storage.reading.recording import Recording, summaries
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.verification.verification import verify
+from tests.storage.archive_fixtures import archiver_of
+from tests.storage.packed_fixtures import (
+    MARKET,
+    opened,
+    packed,
+    payloads_of,
+    record_all_kinds,
+    rows_of,
+)
+from tests.storage.recording_fixtures import Tape
+from tests.storage.shelf import Shelf
+
+
+def files_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def test_all_that_was_recorded_is_in_the_file(database: Database, tmp_path: Path) -> None:
+    segments = await record_all_kinds(database)
+    before = await payloads_of(database)
+    (found,) = await packed(database, tmp_path / "a.obd")
+    events = sum(len(one.events) for one in segments)
+    assert (found.segments, found.events, found.loose) == (4, events, 3 + 4 + 2)
+    with opened(tmp_path / "a.obd") as store:
+        verified = await verify(store, MARKET)
+        texts = await payloads_of(store)
+        for one in segments:
+            for event in one.events:
+                book = await Recording(store, MARKET).book_at(event.event_ms)
+                assert book.last_update_id == event.final_id
+    assert verified.fault is None
+    assert (verified.events, verified.loose_events, verified.witnesses) == (events, 9, 1)
+    assert (verified.archived_events, verified.unlisted_events) == (events, 0)
+    # Those that nothing names, and that the recorder had not stored yet, are in no segment there.
+    assert set(texts) >= set(before)
+    assert len(texts) == len(set(texts)) == events + 9
+
+
+async def test_gaps_keep_their_causes(database: Database, tmp_path: Path) -> None:
+    await record_all_kinds(database)
+    await packed(database, tmp_path / "a.obd")
+    with opened(tmp_path / "a.obd") as store:
+        timeline = await Recording(store, MARKET).timeline()
+        (summary,) = await summaries(store)
+    assert [gap.cause for gap in timeline.gaps] == [
+        GapCause.DISCONNECT,
+        GapCause.CRASH,
+        GapCause.USER,
+    ]
+    assert (summary.market, summary.segments, summary.running) == (MARKET, 4, False)
+
+
+async def test_an_archiver_changes_nothing_of_the_file(database: Database, tmp_path: Path) -> None:
+    tape, shelf = Tape(step_ms=10_000), Shelf(database)
+    segment = await shelf.put(tape, 50, GapCause.DISCONNECT)
+    await shelf.archive(segment, 20)
+    tape.diff()
+    await shelf.put(tape, 30)
+    await packed(database, tmp_path / "before.obd")
+    await archiver_of(database).catch_up()
+    await packed(database, tmp_path / "after.obd")
+    before, after = ((tmp_path / name).read_bytes() for name in ("before.obd", "after.obd"))
+    assert before == after
+
+
+async def test_a_part_is_whole_minutes(database: Database, tmp_path: Path) -> None:
+    first, second, *_ = await record_all_kinds(database)
+    begin, end = first.events[20].event_ms, second.events[10].event_ms
+    await packed(database, tmp_path / "a.obd", from_ms=begin, to_ms=end)
+    with opened(tmp_path / "a.obd") as store:
+        verified = await verify(store, MARKET)
+        for event in (*first.events[20:], *second.events[:10]):
+            book = await Recording(store, MARKET).book_at(event.event_ms)
+            assert book.last_update_id == event.final_id
+    assert verified.fault is None
+    assert verified.segments == 2
+    assert begin - 60_000 <= verified.timeline.from_ms <= begin
+    assert end <= verified.timeline.to_ms <= end + 60_000
+
+
+@pytest.mark.parametrize("archived", [(), (0,), (0, 1)])
+async def test_what_two_recorders_stored_is_there_once(
+    database: Database, tmp_path: Path, archived: tuple[int, ...]
+) -> None:
+    one, other, shelf = Tape(step_ms=10_000), Tape(step_ms=10_000), Shelf(database)
+    other.diffs(20)
+    segments = []
+    for number, tape in enumerate((one, other)):
+        segments.append(await shelf.put(tape, 40, GapCause.CRASH))
+        if number in archived:
+            await shelf.archive(segments[-1])
+    # Raw events that the first segment doesn't need any more, but the second does.
+    await shelf.write(segments[1].events if archived != (0, 1) else [])
+    (found,) = await packed(database, tmp_path / "a.obd")
+    assert (found.segments, found.events) == (2, 60)
+    with opened(tmp_path / "a.obd") as store:
+        verified = await verify(store, MARKET)
+        assert (verified.fault, verified.events, verified.timeline.gaps) == (None, 60, ())
+        assert await rows_of(store) == await rows_of(database)
+
+
+async def test_a_damaged_recording_is_not_packed(database: Database, tmp_path: Path) -> None:
+    first, *_ = await record_all_kinds(database)
+    await database.collection("segments").update_one({"_id": first.id}, {"$set": {"back": 7}})
+    with pytest.raises(DamagedRecording, match=f"segment {first.id} does not match"):
+        await packed(database, tmp_path / "a.obd")
+    assert files_in(tmp_path) == []
+
+
+async def test_nothing_and_what_is_there(database: Database, tmp_path: Path) -> None:
+    await record_all_kinds(database)
+    with pytest.raises(NothingRecorded, match="Nothing is recorded of ETHUSDT"):
+        await packed(database, tmp_path / "a.obd", MARKET, "ETHUSDT")
+    (tmp_path / "a.obd").write_text("precious")
+    with pytest.raises(TargetExists):
+        await pack(database, PackJob({MARKET: MARKET}, tmp_path / "a.obd"), lambda *_: None)
+    assert (tmp_path / "a.obd").read_text() == "precious"
