@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
-from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from msgspec import Struct
+import msgspec
 
 from orderbook_desktop.core.symbols import split_symbol
 from orderbook_desktop.exchange.local.capture_book import CaptureBook
+from orderbook_desktop.exchange.local.capture_rounds import MarketRound, TradeIds, round_length_ns
 from orderbook_desktop.exchange.local.source import (
     Listing,
     LocalBook,
     Publish,
     StreamEvent,
-    TextLevel,
 )
+from orderbook_desktop.exchange.local.trades import AGGREGATED, TRADE, TradeAggregator
 from orderbook_desktop.formats.capture_lines import read_lines
-from orderbook_desktop.formats.capture_messages import CaptureLine, Diff, diff_payload
+from orderbook_desktop.formats.capture_messages import CaptureLine, diff_payload
 from orderbook_desktop.formats.capture_reader import (
     MarketSurvey,
     market_of,
@@ -39,9 +39,6 @@ _BATCH: Final = 256
 _CLOSE_WITHIN_S: Final = 0.4
 # Late lines are sent at once, but other tasks must get a turn, too.
 _LATE_LINES_IN_A_ROW: Final = 32
-
-_MOVED_NUMBER: Final = re.compile(rb'"([EUuTt])":\s?(\d+)')
-_PAUSE_BETWEEN_ROUNDS_NS: Final = 100_000_000
 
 
 class CaptureSource:
@@ -64,8 +61,11 @@ class CaptureSource:
         self._surveys: dict[str, MarketSurvey] = {}
         self._listings: dict[str, Listing] = {}
         self._books: dict[str, CaptureBook] = {}
-        self._rounds: dict[str, _MarketRound] = {}
+        self._rounds: dict[str, MarketRound] = {}
         self._book_known: dict[str, asyncio.Event] = {}
+        # By market, where the file has its trades, but no aggregated ones.
+        self._aggregators: dict[str, TradeAggregator] = {}
+        self._trade_ids: defaultdict[str, TradeIds] = defaultdict(TradeIds)
         self._file: Generator[CaptureLine] | None = None
         self._reading: asyncio.Future[tuple[list[CaptureLine], Exception | None]] | None = None
         self._start = asyncio.Event()
@@ -88,6 +88,14 @@ class CaptureSource:
         )
         for survey in surveyed.values():
             self._list(survey)
+            name = survey.market.lower()
+            if f"{name}@{TRADE}" in survey.streams and f"{name}@{AGGREGATED}" not in survey.streams:
+                self._aggregators[survey.market] = TradeAggregator(survey.market)
+                _log.info(
+                    "%s: the file has no aggregated trades; trades in a row with the same time, "
+                    "price and side are served as one of them",
+                    survey.market,
+                )
 
     async def run(self, publish: Publish) -> None:
         """Play the file. Raises `CaptureUnreadable` at the first line that cannot be played."""
@@ -110,10 +118,13 @@ class CaptureSource:
             for market, book in self._books.items():
                 book.end()
                 self._book_known[market].set()
+            for market, aggregator in self._aggregators.items():
+                if (ended := aggregator.end()) is not None:
+                    publish(_aggregated(market, ended))
             if not self._loop:
                 return
             again = True
-            shift_ns += _round_length_ns(first_ns, last_ns)
+            shift_ns += round_length_ns(first_ns, last_ns)
             await clock.wait_for(first_ns + shift_ns)
             self._begin_again(publish, shift_ns)
 
@@ -180,6 +191,9 @@ class CaptureSource:
         if book.known:
             self._book_known[market].set()
         self._played += 1
+        if line.stream.endswith((f"@{TRADE}", f"@{AGGREGATED}")):
+            self._trade_ids[market].note(line.payload)
+        self._aggregate(line, publish)
         if line.stream:
             publish(
                 StreamEvent(
@@ -192,6 +206,20 @@ class CaptureSource:
                     line.update_id,
                 )
             )
+
+    def _aggregate(self, line: CaptureLine, publish: Publish) -> None:
+        """Publish the aggregated trade that ended before `line`."""
+        aggregator = self._aggregators.get(line.market)
+        if aggregator is None:
+            return
+        ended = None
+        if line.stream.endswith(f"@{TRADE}"):
+            with suppress(msgspec.DecodeError):
+                ended = aggregator.take(line.payload)
+        elif line.diff:
+            ended = aggregator.until(line.diff.event_ms)
+        if ended is not None:
+            publish(_aggregated(line.market, ended))
 
     def _list(self, survey: MarketSurvey) -> None:
         market = survey.market
@@ -207,7 +235,7 @@ class CaptureSource:
         known = self._rounds.get(market)
         if line.diff and known is None:
             start = LocalBook(line.diff.first_id - 1, [], [])
-            self._rounds[market] = _MarketRound(start, line.diff.first_id, line.diff.event_ms)
+            self._rounds[market] = MarketRound(start, line.diff.first_id, line.diff.event_ms)
         elif line.diff and known and not known.first_event_ms:
             known.first_event_ms = line.diff.event_ms
         elif line.snapshot and (known is None or known.start_is_empty):
@@ -215,15 +243,19 @@ class CaptureSource:
             start = LocalBook(snapshot.last_update_id, snapshot.bids, snapshot.asks)
             first_id = known.first_id if known else snapshot.last_update_id + 1
             first_event_ms = known.first_event_ms if known else 0
-            self._rounds[market] = _MarketRound(start, first_id, first_event_ms)
+            self._rounds[market] = MarketRound(start, first_id, first_event_ms)
 
     def _moved(self, line: CaptureLine, shift_ns: int) -> CaptureLine | None:
-        known = self._rounds.get(line.market)
+        known, trade_ids = self._rounds.get(line.market), self._trade_ids[line.market]
         # Snapshots are left out: the ids are unbroken, and the book follows the diffs.
-        return None if known is None or line.snapshot else known.shifted(line, shift_ns)
+        if known is None or line.snapshot:
+            return None
+        return known.shifted(line, trade_ids, shift_ns)
 
     def _begin_again(self, publish: Publish, shift_ns: int) -> None:
         """Turn every book back into its first one, with one event each."""
+        for trade_ids in self._trade_ids.values():
+            trade_ids.begin_again()
         for market, known in self._rounds.items():
             final = self._books[market].view()
             diff = known.begin_again(final, shift_ns)
@@ -281,87 +313,5 @@ def _step(places: int) -> str:
     return "1.00000000" if not places else f"0.{'1'.rjust(places, '0').ljust(8, '0')}"
 
 
-class _MarketRound(Struct):
-    """How one market's ids are shifted in the current round.
-
-    `start` is the book that every later round begins with: the capture's first snapshot.
-    `first_id` and `first_event_ms` are those of the capture's first diff.
-    """
-
-    start: LocalBook
-    first_id: int
-    first_event_ms: int = 0
-    id_shift: int = 0
-
-    @property
-    def start_is_empty(self) -> bool:
-        """Whether there was no snapshot yet."""
-        return not (self.start.bids or self.start.asks)
-
-    def begin_again(self, final: LocalBook, time_shift_ns: int) -> Diff:
-        """Begin the next round; return the diff from the `final` book to the start book."""
-        first = final.last_update_id + 1
-        self.id_shift = first - min(self.first_id, self.start.last_update_id)
-        final_id = self.start.last_update_id + self.id_shift
-        bids = _changes(final.bids, self.start.bids)
-        asks = _changes(final.asks, self.start.asks)
-        event_ms = self.first_event_ms + time_shift_ns // 1_000_000
-        return Diff(first, final_id, event_ms, bids, asks)
-
-    def shifted(self, line: CaptureLine, time_shift_ns: int) -> CaptureLine | None:
-        """Return `line` shifted to this round; None where the start book contains it already."""
-        if line.update_id and line.update_id <= self.start.last_update_id:
-            return None
-        return self._moved(line, time_shift_ns)
-
-    def _moved(self, line: CaptureLine, time_shift_ns: int) -> CaptureLine:
-        shift_ms = time_shift_ns // 1_000_000
-        diff, first_id = line.diff, 0
-        if diff:
-            # The event that contains the start book's id begins right after that id.
-            first_id = max(diff.first_id, self.start.last_update_id + 1) + self.id_shift
-            diff = Diff(
-                first_id,
-                diff.final_id + self.id_shift,
-                diff.event_ms + shift_ms,
-                diff.bids,
-                diff.asks,
-            )
-
-        def renumber(match: re.Match[bytes]) -> bytes:
-            key, value = match[1], int(match[2])
-            moved = {
-                b"E": value + shift_ms,
-                b"T": value + shift_ms,
-                b"U": first_id,
-                b"u": value + self.id_shift,
-                b"t": value + self.id_shift,
-            }[key]
-            return b'"%s":%d' % (key, moved)
-
-        return CaptureLine(
-            line.number,
-            line.recv_ns + time_shift_ns,
-            line.stream,
-            line.market,
-            _MOVED_NUMBER.sub(renumber, line.payload),
-            b"",
-            line.update_id + self.id_shift if line.update_id else 0,
-            diff,
-        )
-
-
-def _round_length_ns(first_ns: int, last_ns: int) -> int:
-    """Return by how much the times of a round are later than those of the round before.
-
-    It is in whole milliseconds, so that both clocks of the capture are shifted by the same amount.
-    """
-    return (last_ns - first_ns + _PAUSE_BETWEEN_ROUNDS_NS) // 1_000_000 * 1_000_000
-
-
-def _changes(old: list[TextLevel], new: list[TextLevel]) -> list[TextLevel]:
-    """Return the levels that turn `old` into `new`."""
-    wanted = {Decimal(price) for price, _ in new}
-    gone = [(price, "0.00000000") for price, _ in old if Decimal(price) not in wanted]
-    kept = set(old)
-    return gone + [level for level in new if level not in kept]
+def _aggregated(market: str, payload: bytes) -> StreamEvent:
+    return StreamEvent(f"{market.lower()}@{AGGREGATED}", market, payload)

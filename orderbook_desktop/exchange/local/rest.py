@@ -1,4 +1,4 @@
-"""The REST side: `ping`, `time`, `exchangeInfo`, `depth` and `ticker/24hr` of `/api/v3`.
+"""The REST side: `ping`, `time`, `exchangeInfo`, `depth`, `aggTrades`, `ticker/24hr` of `/api/v3`.
 
 Source: Binance Spot API, "General endpoints", "Market Data endpoints" and "Error codes".
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any, Final
@@ -19,6 +19,7 @@ from msgspec import Struct, field
 from orderbook_desktop.exchange.http import KNOWN_FROM, KNOWN_TO
 from orderbook_desktop.exchange.local.faults import Fault, FaultBoard, FaultKind
 from orderbook_desktop.exchange.local.source import Listing, MarketSource
+from orderbook_desktop.exchange.local.trades import TradeTapes
 
 _is_symbol: Final = re.compile(r"[A-Z0-9-_.]{1,20}").fullmatch
 _LEGAL_SYMBOL: Final = "^[A-Z0-9-_.]{1,20}$"
@@ -28,6 +29,11 @@ _DEPTH_LIMIT_AT_MOST: Final = 5000
 _TICKERS_WEIGHTS: Final = ((20, 2), (100, 40))
 _ALL_TICKERS_WEIGHT: Final = 80
 _DEPTH_WEIGHTS: Final = ((100, 5), (500, 25), (1000, 50), (_DEPTH_LIMIT_AT_MOST, 250))
+
+_TRADES_WEIGHT: Final = 4
+_TRADES_USUALLY: Final = 500
+_TRADES_AT_MOST: Final = 1000
+_TRADE_NUMBERS: Final = ("fromId", "startTime", "endTime", "limit")
 
 _DAY_MS: Final = 86_400_000
 
@@ -40,6 +46,7 @@ class RestApi:
     def __init__(
         self,
         source: MarketSource,
+        tapes: TradeTapes,
         board: FaultBoard,
         weight_limit: int,
         now_ns: Callable[[], int] = time.time_ns,
@@ -47,6 +54,7 @@ class RestApi:
         self._now_ns = now_ns
         self.weights = _WeightMeter(weight_limit)
         self._source = source
+        self._tapes = tapes
         self._board = board
 
     async def answer(self, path: str, query: dict[str, str]) -> Answer:
@@ -57,6 +65,12 @@ class RestApi:
             return _fault_answer(fault.status, fault.retry_after)
         if path == "depth":
             return await self._depth(query, fault)
+        if path == "aggTrades":
+            return await self._trades(query, fault)
+        return self._of_the_exchange(path, query)
+
+    def _of_the_exchange(self, path: str, query: dict[str, str]) -> Answer:
+        """Return the answer to a request that is not of one market."""
         if path == "exchangeInfo":
             return self._weighed(_EXCHANGE_INFO_WEIGHT) or self._exchange_info(query)
         if path == "ticker/24hr":
@@ -73,7 +87,7 @@ class RestApi:
 
     async def _depth(self, query: dict[str, str], fault: Fault | None) -> Answer:
         market = query.get("symbol", "")
-        refusal = _refusal(query) or self._unlisted(market)
+        refusal = _refusal(query, ("limit",)) or self._unlisted(market)
         if refusal:
             self._weighed(_depth_weight(1))
             return refusal
@@ -81,18 +95,45 @@ class RestApi:
         refusal = self._weighed(_depth_weight(limit))
         if refusal:
             return refusal
-        if fault:
-            self._board.note(fault, market)
-        if fault and fault.kind is FaultKind.HANG:
-            # The client ends it, or the exchange when it closes.
-            await asyncio.get_running_loop().create_future()
-        if fault and fault.kind is FaultKind.DELAY:
-            await asyncio.sleep(fault.seconds)
+        await self._let_happen(fault, market)
         book = await self._source.book(market)
         if fault and fault.kind is FaultKind.STALE:
             book = self._source.older_book(market) or book
         known_from, known_to = book.known_texts
         return Answer(book.as_json(limit), headers={KNOWN_FROM: known_from, KNOWN_TO: known_to})
+
+    async def _trades(self, query: dict[str, str], fault: Fault | None) -> Answer:
+        market = query.get("symbol", "")
+        refusal = self._weighed(_TRADES_WEIGHT) or _refusal(query, _TRADE_NUMBERS)
+        refusal = refusal or self._unlisted(market)
+        if refusal:
+            return refusal
+        await self._let_happen(fault, market)
+        from_id, from_ms, to_ms, limit = (
+            None if name not in query else int(query[name]) for name in _TRADE_NUMBERS
+        )
+        count = min(_TRADES_USUALLY if limit is None else limit, _TRADES_AT_MOST)
+        tape = self._tapes.of(market)
+        if from_id is None:
+            found = tape.between(from_ms, to_ms, count)
+        elif from_ms is not None or to_ms is not None:
+            return error_answer(-1128, "Combination of optional parameters invalid.")
+        elif tape.has_forgotten(from_id):
+            return error_answer(-1130, "Data sent for parameter 'fromId' is not valid.")
+        else:
+            found = tape.since_id(from_id, count)
+        return json_answer([trade.fields() for trade in found])
+
+    async def _let_happen(self, fault: Fault | None, market: str) -> None:
+        """Note the fault of a request of `market`; wait where its answer hangs or is late."""
+        if fault is None:
+            return
+        self._board.note(fault, market)
+        if fault.kind is FaultKind.HANG:
+            # The client ends it, or the exchange when it closes.
+            await asyncio.get_running_loop().create_future()
+        if fault.kind is FaultKind.DELAY:
+            await asyncio.sleep(fault.seconds)
 
     def _exchange_info(self, query: dict[str, str]) -> Answer:
         asked = self._asked(query)
@@ -143,24 +184,23 @@ class RestApi:
         return None
 
 
-def _refusal(query: dict[str, str]) -> Answer | None:
-    """Return the refusal of a depth request with wrong parameters, or None."""
+def _refusal(query: dict[str, str], numbers: Sequence[str]) -> Answer | None:
+    """Return the refusal of a request whose parameters are a symbol and `numbers`, or None."""
     if not query.get("symbol"):
         return error_answer(
             -1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed."
         )
-    unknown = query.keys() - {"symbol", "limit"}
-    if unknown:
+    if not query.keys() <= {"symbol", *numbers}:
+        count = len(numbers) + 1
         return error_answer(
-            -1101, f"Too many parameters; expected '2' and received '{len(query)}'."
+            -1101, f"Too many parameters; expected '{count}' and received '{len(query)}'."
         )
-    limit = query.get("limit", "100")
-    if not limit.isdecimal() or len(limit) > 20:
-        return error_answer(
-            -1100,
-            "Illegal characters found in parameter 'limit'; legal range is '^[0-9]{1,20}$'.",
-        )
-    if int(limit) == 0:
+    for name in numbers:
+        number = query.get(name, "1")
+        if not (number.isascii() and number.isdecimal()) or len(number) > 20:
+            legal = "legal range is '^[0-9]{1,20}$'"
+            return error_answer(-1100, f"Illegal characters found in parameter '{name}'; {legal}.")
+    if int(query.get("limit", "1")) == 0:
         return error_answer(-1130, "Data sent for parameter 'limit' is not valid.")
     return None
 

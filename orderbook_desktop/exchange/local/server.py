@@ -22,8 +22,9 @@ from websockets.http11 import Request, Response
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.exchange.local.faults import REST_PREFIX, Fault, FaultBoard, FaultKind
 from orderbook_desktop.exchange.local.rest import Answer, RestApi, error_answer, json_answer
-from orderbook_desktop.exchange.local.source import MarketSource
+from orderbook_desktop.exchange.local.source import MarketSource, StreamEvent
 from orderbook_desktop.exchange.local.streams import StreamHub, is_stream_path
+from orderbook_desktop.exchange.local.trades import TradeTapes
 from orderbook_desktop.system.tasks import ending
 
 _log = logging.getLogger(__name__)
@@ -151,7 +152,8 @@ class LocalExchange:
         self._close_at_end = close_at_end
         self._door = _Door(self.fault_board)
         self._hub = StreamHub(self.fault_board, source.want)
-        self._rest = RestApi(source, self.fault_board, weight_limit)
+        self._tapes = TradeTapes()
+        self._rest = RestApi(source, self._tapes, self.fault_board, weight_limit)
         board = self.fault_board if faults else None
         self._control = ControlPages(source, board, self.inject, self._state)
         self._running: tuple[Server, asyncio.Task[None]] | None = None
@@ -184,6 +186,10 @@ class LocalExchange:
             self._hub.strike(fault)
         elif fault.kind is FaultKind.REFUSE:
             self._door.shut(fault)
+        elif fault.kind is FaultKind.FORGET:
+            before_ms = time.time_ns() // 1_000_000 - round(fault.seconds * 1000)
+            count = self._tapes.forget(before_ms, fault.symbol.upper())
+            self.fault_board.note(fault, fault.symbol, f"{count} trades")
         else:
             self.fault_board.add(fault)
 
@@ -265,12 +271,16 @@ class LocalExchange:
 
     async def _play(self) -> None:
         try:
-            await self._source.run(self._hub.publish)
+            await self._source.run(self._publish)
         except KnownError as failure:
             _log.warning("%s", failure)
             self._failure = failure
         if self._close_at_end:
             self._hub.close_all(1001)
+
+    def _publish(self, event: StreamEvent) -> None:
+        self._tapes.take(event)
+        self._hub.publish(event)
 
     async def _process_request(
         self, connection: ServerConnection, request: Request

@@ -67,7 +67,8 @@ class StreamEvent(Struct, frozen=True):
 
     `payload` is the event's JSON object, `frame` the combined frame around it where it has
     been made already (it is then sent on as it stands). `is_diff` marks the depth diffs
-    that faults are injected into; `final_id` is their `u`.
+    that faults are injected into. `final_id` is the `u` of a diff, or the id of a trade; 0 where it
+    is not known.
     """
 
     stream: str
@@ -77,6 +78,11 @@ class StreamEvent(Struct, frozen=True):
     also: tuple[str, ...] = ()
     is_diff: bool = False
     final_id: int = 0
+
+    @property
+    def kind(self) -> str:
+        """The stream's name behind the symbol, such as `depth@100ms` or `aggTrade`."""
+        return self.stream.partition("@")[2]
 
 
 Publish = Callable[[StreamEvent], None]

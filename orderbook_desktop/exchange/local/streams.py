@@ -20,7 +20,13 @@ from msgspec import Struct, field
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.exceptions import ConnectionClosed
 
-from orderbook_desktop.exchange.local.faults import DiffFaults, Fault, FaultBoard, FaultKind, Mangle
+from orderbook_desktop.exchange.local.faults import (
+    EventFaults,
+    Fault,
+    FaultBoard,
+    FaultKind,
+    Mangle,
+)
 from orderbook_desktop.exchange.local.source import StreamEvent
 
 _log = logging.getLogger(__name__)
@@ -69,7 +75,7 @@ class StreamHub:
         self.sent: Counter[str] = Counter()
         self.opened = 0
         self._board = board
-        self._faults = DiffFaults(board)
+        self._faults = EventFaults(board)
         self._on_change = on_change
         self._clients: dict[ServerConnection, _Subscriptions] = {}
         self._listeners: dict[str, list[ServerConnection]] = {}

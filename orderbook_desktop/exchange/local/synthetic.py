@@ -133,7 +133,7 @@ class SyntheticSource:
                     name,
                     event.payload,
                     is_diff=event.kind.startswith("depth"),
-                    final_id=event.update_id,
+                    final_id=event.id,
                 )
             )
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from orderbook_desktop.exchange.local.source import LocalBook, TextLevel
 from orderbook_desktop.exchange.local.synthetic_listing import MarketSpec
+from orderbook_desktop.exchange.local.trades import AGGREGATED, TRADE, AggregatedTrade
 
 STEP_MS: Final = 100
 _STEPS_PER_SECOND: Final = 1000 // STEP_MS
@@ -32,6 +33,12 @@ _REACH: Final = 1 / 50_000
 # So many levels from the spread on are checked for holes.
 _WATCHED_LEVELS: Final = 150
 _FILLED_AT_ONCE: Final = 4
+
+# Of trades at one price, so many are with a single maker.
+_ONE_MAKER: Final = 0.6
+# More than any market has, so that no run's ids reach those of the next one.
+_TRADE_IDS_PER_MS: Final = 10
+_TRADE: Final = b'{"e":"trade","E":%d,"s":"%s","t":%d,"p":"%s","q":"%s","T":%d,"m":%s,"M":true}'
 
 _BID, _ASK = 0, 1
 _SIGNS: Final = (-1, 1)
@@ -80,12 +87,15 @@ _Sides = tuple[_RestingSide, _RestingSide]
 
 
 class MadeUpEvent(Struct, frozen=True):
-    """One event: `kind` is the stream's name behind the symbol (`depth@100ms`, `trade`, …)."""
+    """One event: `kind` is the stream's name behind the symbol (`depth@100ms`, `trade`, …).
+
+    `id` is an update id, or the id of a trade or an aggregated one.
+    """
 
     kind: str
     time_ms: int
     payload: bytes
-    update_id: int = 0
+    id: int
 
 
 class _Changes:
@@ -106,7 +116,10 @@ class SyntheticMarket:
         # Ahead of every id that an earlier run of this market can have reached. So a recording of
         # both runs has a gap between them, and no id twice.
         self.last_update_id = self.now_ms * _IDS_PER_MS + self._random.randrange(10**6)
-        self._trade_id = self._random.randrange(10**8, 4 * 10**9)
+        # A generator of its own: the book is the same however the trades are divided.
+        self._parts = random.Random(f"{seed}/{spec.market}/parts")
+        self._trade_id = self.now_ms * _TRADE_IDS_PER_MS + self._parts.randrange(10**5)
+        self._aggregated_id = self._trade_id - self._parts.randrange(10**5)
         # Mean gap of neighbouring levels: 5,000 of them reach about 2 % from the price.
         self._gap = max(1.0, spec.price_ticks / 1_500_000)
         self._round = max(10, 10 ** (len(str(spec.price_ticks)) - 3))
@@ -150,7 +163,9 @@ class SyntheticMarket:
         unlived = (now_ms - self.now_ms) // STEP_MS - _LIVED_UNSEEN_STEPS
         if unlived > 0:
             self.last_update_id += max(1, self._poisson(self.spec.changes * unlived))
-            self._trade_id += self._poisson(self._market_orders_a_step() * unlived)
+            unseen = max(1, self._poisson(self._market_orders_a_step() * unlived))
+            self._trade_id += 2 * unseen
+            self._aggregated_id += unseen
             self.skip_to(self.now_ms + unlived * STEP_MS)
         self.advance(now_ms)
         # Changes without an event are part of no later diff.
@@ -216,11 +231,13 @@ class SyntheticMarket:
         side = self._sides[side_index]
         wanted = max(1, int(size * self.spec.typical_lots))
         limit = side.best + self._reach
+        # All trades of an order are of the same time.
+        time_ms = self._time_of_next()
         while wanted and side.best <= limit and len(side) > _FEWEST_LEVELS:
             key = side.best
             taken = min(wanted, side.lots[key])
             wanted -= taken
-            self._trade(key * _SIGNS[side_index], taken, maker_bought=not up)
+            self._trade(time_ms, key * _SIGNS[side_index], taken, maker_bought=not up)
             self._set(side_index, key, side.lots[key] - taken)
 
     def _close_spread(self) -> None:
@@ -305,24 +322,34 @@ class SyntheticMarket:
         price = abs(key)
         self._step_changes.lots[side_index][price] = lots
         if at_the_touch:
-            self._note("bookTicker", self._ticker())
+            ticker = self._ticker()
+            event_ms = self._time_of_next()
+            self._events.append(MadeUpEvent("bookTicker", event_ms, ticker, self.last_update_id))
 
-    def _trade(self, price: int, lots: int, *, maker_bought: bool) -> None:
-        self._trade_id += 1
-        time_ms = self._time_of_next()
-        self._note(
-            "trade",
-            b'{"e":"trade","E":%d,"s":"%s","t":%d,"p":"%s","q":"%s","T":%d,"m":%s,"M":true}'
-            % (
-                time_ms,
-                self.spec.market.encode(),
-                self._trade_id,
-                self._price(price).encode(),
-                self._quantity(lots).encode(),
-                time_ms,
-                b"true" if maker_bought else b"false",
-            ),
+    def _trade(self, time_ms: int, price: int, lots: int, *, maker_bought: bool) -> None:
+        """Trade `lots` at one price, with one maker or with several."""
+        first_id = self._trade_id + 1
+        market, text = self.spec.market, self._price(price)
+        left = lots
+        while left:
+            is_last = left == 1 or self._parts.random() < _ONE_MAKER
+            part = left if is_last else self._parts.randint(1, left - 1)
+            left -= part
+            self._trade_id += 1
+            event_ms = self._time_of_next()
+            payload = _TRADE % (
+                *(event_ms, market.encode(), self._trade_id, text.encode()),
+                *(self._quantity(part).encode(), time_ms, b"true" if maker_bought else b"false"),
+            )
+            self._events.append(MadeUpEvent(TRADE, event_ms, payload, self._trade_id))
+        self._aggregated_id += 1
+        whole = AggregatedTrade(
+            *(self._aggregated_id, text, self._quantity(lots), first_id, self._trade_id),
+            *(time_ms, maker_bought),
         )
+        event_ms = self._time_of_next()
+        payload = whole.event(market, event_ms)
+        self._events.append(MadeUpEvent(AGGREGATED, event_ms, payload, whole.id))
 
     def _ticker(self) -> bytes:
         bids, asks = self._sides
@@ -334,10 +361,6 @@ class SyntheticMarket:
             self._price(asks.best).encode(),
             self._quantity(asks.lots[asks.best]).encode(),
         )
-
-    def _note(self, kind: str, payload: bytes) -> None:
-        update_id = 0 if kind == "trade" else self.last_update_id
-        self._events.append(MadeUpEvent(kind, self._time_of_next(), payload, update_id))
 
     def _time_of_next(self) -> int:
         """Return the time of an event within the step: behind the ones before it."""
