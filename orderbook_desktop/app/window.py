@@ -95,6 +95,7 @@ async def _show(
     program = Program(
         settings,
         recordings=first_recordings(preferences),
+        here_too=first_here_too(preferences),
         demo=demo,
         current_log=current_log,
         times=times.desk,
@@ -216,6 +217,15 @@ def first_recordings(preferences: Preferences) -> dict[str, bool]:
         with suppress(ValueError):
             recordings[split_symbol(text)[0]] = is_running
     return recordings
+
+
+def first_here_too(preferences: Preferences) -> list[str]:
+    """Return the remembered symbols that are recorded here, too; others are left out."""
+    symbols = []
+    for text in preferences.here_too:
+        with suppress(ValueError):
+            symbols.append(split_symbol(text)[0])
+    return symbols
 
 
 async def _first_paint() -> None:

@@ -190,6 +190,15 @@ class Desk(Protocol):
         """Start or stop recording the symbol on screen."""
         ...
 
+    @property
+    def here_too(self) -> Sequence[str]:
+        """The symbols that are recorded here also while another program records them."""
+        ...
+
+    def record_here(self, symbol: str, wanted: bool) -> None:
+        """Record `symbol` also while another program records it, or follow that program again."""
+        ...
+
     def start_recording(self, symbol: str) -> None:
         """Record `symbol`, which need not be on screen; an unknown one only adds a notice."""
         ...

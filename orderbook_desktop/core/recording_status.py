@@ -96,7 +96,9 @@ class RecordingStatus(Struct, frozen=True):
     event took from its arrival until it was stored, or how long the oldest one waits already; None
     before the first. `since_ms` is when it was started (ms since the epoch; 0: it is not).
     `problem` is a sentence, or empty while all is well. `gaps` are those of the whole recording,
-    also of earlier sessions; None while they are not known, or were not asked for.
+    also of earlier sessions; None while they are not known, or were not asked for. `recorded_by` is
+    the other program whose recording this program follows, such as `another program (process 5)`;
+    empty while it follows none. `here_too` is the switch *Record here, too*.
     """
 
     symbol: str
@@ -110,6 +112,8 @@ class RecordingStatus(Struct, frozen=True):
     since_ms: int = 0
     problem: str = ""
     gaps: RecordedGaps | None = None
+    recorded_by: str = ""
+    here_too: bool = False
 
     def __hash__(self) -> int:
         # The counts are not part of it: they can change.

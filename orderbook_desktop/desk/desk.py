@@ -210,6 +210,18 @@ class LiveDesk:
         self.program.recordings.remove(symbol)
         self.program.change()
 
+    def record_here(self, symbol: str, wanted: bool) -> None:
+        """Record `symbol` also while another program records it, or not (see `Desk`)."""
+        what = "records" if wanted else "does not record"
+        _log.info("user: %s %s here, too, while another program records it", what, symbol)
+        self.program.recordings.record_here(symbol, wanted=wanted)
+        self.program.change()
+
+    @property
+    def here_too(self) -> Sequence[str]:
+        """The symbols that are recorded here, too (see `Desk`)."""
+        return self.program.recordings.here_too
+
     def dismiss(self, key: str) -> None:
         """Take the notice `key` off the screen; it returns if its reason comes back."""
         self._board.dismiss(key)

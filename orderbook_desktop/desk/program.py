@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -48,7 +48,8 @@ class ProgramDesk(Protocol):
 class Program:
     """The engine behind all windows, and what they share. `await start()`, then `await close()`.
 
-    `recordings` are the symbols of the kept recordings, each with whether it is switched on. With
+    `recordings` are the symbols of the kept recordings, each with whether it is switched on, and
+    `here_too` those that are recorded also while another program records them. With
     `demo` the program shows a made-up market, records it in a database of its own, and never
     connects to the exchange. `current_log` returns the path of the log, or empty.
 
@@ -62,6 +63,7 @@ class Program:
         settings: DeskSettings,
         *,
         recordings: Mapping[str, bool] | None = None,
+        here_too: Sequence[str] = (),
         demo: bool = False,
         current_log: Callable[[], str] = lambda: "",
         times: DeskTimes = DESK_TIMES,
@@ -84,11 +86,8 @@ class Program:
         self._started = False
         self.engine = Engine(settings, self.report_bug, times.engine)
         # The kept recordings are of the real market, and don't belong in the demo's database.
-        self._kept_before_demo = dict(recordings or {})
-        kept_recordings = None if demo else recordings
-        self.recordings = RecordingSet(
-            self.engine, kept_recordings, look_again_s=times.look_again_s
-        )
+        self._before_demo = dict(recordings or {}), tuple(here_too)
+        self.recordings = self._new_recordings(*(({}, ()) if demo else self._before_demo))
 
     @property
     def exchange(self) -> str:
@@ -188,7 +187,7 @@ class Program:
         await self.engine.start()
         for market in self._followed:
             market.start()
-        self._jobs.start(self.recordings.resume(), "kept recordings")
+        self._jobs.start(self.recordings.run(), "recordings")
         self._jobs.start(self._load_symbols(), "list of symbols")
         self._jobs.start(self._watch(), "watch")
 
@@ -242,7 +241,7 @@ class Program:
         try:
             await exchange.start()
             if not self.demo:
-                self._kept_before_demo = self.recordings.kept
+                self._before_demo = self.recordings.kept, self.recordings.here_too
             self._leave_engine()
             await self._end()
         except KnownError as error:
@@ -254,7 +253,7 @@ class Program:
         finally:
             self._changing_market = False
         self._demo_exchange, self.demo = exchange, True
-        self._take_engine(exchange.settings(), {})
+        self._take_engine(exchange.settings(), {}, ())
         await self._begin()
         self._jobs.start(self._watch_demo(exchange), "watch over the demo")
 
@@ -267,7 +266,7 @@ class Program:
         finally:
             self._changing_market = False
         self.demo = False
-        self._take_engine(self._settings, self._kept_before_demo)
+        self._take_engine(self._settings, *self._before_demo)
         await self._begin()
 
     def _leave_engine(self) -> None:
@@ -276,13 +275,18 @@ class Program:
             market.leave()
         self.recordings.close()
 
-    def _take_engine(self, settings: DeskSettings, kept: Mapping[str, bool]) -> None:
-        """Use a new engine of `settings`, with the recordings in `kept`."""
+    def _new_recordings(self, kept: Mapping[str, bool], here_too: Sequence[str]) -> RecordingSet:
+        return RecordingSet(self.engine, kept, here_too=here_too, times=self._times.follow)
+
+    def _take_engine(
+        self, settings: DeskSettings, kept: Mapping[str, bool], here_too: Sequence[str]
+    ) -> None:
+        """Use a new engine of `settings`, with these recordings."""
         engine = Engine(settings, self.report_bug, self._times.engine)
         self.engine, self._has_engine = engine, True
         self.offer = SymbolList()
         self.board.clear()
-        self.recordings = RecordingSet(engine, kept, look_again_s=self._times.look_again_s)
+        self.recordings = self._new_recordings(kept, here_too)
         for market in self._followed:
             market.take(engine)
         for desk in list(self._desks):

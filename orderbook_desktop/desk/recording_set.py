@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.symbols import split_symbol
+from orderbook_desktop.desk.other_programs import FOLLOW_TIMES, FollowTimes, OtherPrograms
 from orderbook_desktop.engine.engine import Engine
 from orderbook_desktop.engine.market_session import MarketLease, MarketSession
 from orderbook_desktop.engine.recording_meter import RecordingMeter
-from orderbook_desktop.storage.store.recorder_states import recorded_by_others
-
-_log = logging.getLogger(__name__)
+from orderbook_desktop.storage.store.recorder_states import OtherRecorder
 
 
 class _KeptRecording(Struct):
-    """A kept recording; it has no lease while it is stopped."""
+    """A kept recording, and whether it is to run; it has a lease while it runs here."""
 
     symbol: str
+    wanted: bool
     lease: MarketLease | None = None
     meter: RecordingMeter | None = None
 
@@ -48,10 +46,11 @@ class RecordingSet:
     recording goes on while other symbols are on screen. A symbol on a screen that `follows` is
     recorded, too. If that symbol has a kept recording, only the kept recording's switch counts.
 
-    A kept recording is not resumed while another program records its market; the set looks again
-    every `look_again_s`. A recording that the person starts begins at once, in any case.
+    What another program records is not recorded here, unless its symbol is in `here_too`. As soon
+    as the other recording ends, this one begins. Nothing is written before the first look at the
+    other programs; events wait in memory until then.
 
-    `await resume()` in the background when the engine runs. Call `show()` with each session that
+    `await run()` in the background when the engine runs. Call `show()` with each session that
     comes on a screen, `hide()` when a screen closes, and `look()` a few times a second. Call
     `close()` before the engine ends.
     """
@@ -61,48 +60,55 @@ class RecordingSet:
         engine: Engine,
         kept: Mapping[str, bool] | None = None,
         *,
-        look_again_s: float = 5.0,
+        here_too: Iterable[str] = (),
+        times: FollowTimes = FOLLOW_TIMES,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._engine = engine
-        self._look_again_s = look_again_s
+        self._times = times
         self._now_ns = now_ns
-        self._kept_recordings: dict[str, _KeptRecording] = {}
+        self._others = OtherPrograms(engine, here_too, times)
+        self._kept_recordings = {
+            split_symbol(symbol)[1]: _KeptRecording(symbol, wanted)
+            for symbol, wanted in (kept or {}).items()
+        }
         self._running = False
-        self._to_start: list[str] = []
-        self._elsewhere: frozenset[str] = frozenset()
+        # Whether the recorder may have written events.
+        self._writes = False
         self._screens: list[Screen] = []
         # The meters of the recordings that run only for a screen, by market.
         self._screen_meters: dict[str, RecordingMeter] = {}
-        for symbol, is_to_run in (kept or {}).items():
-            self._kept_recordings[split_symbol(symbol)[1]] = _KeptRecording(symbol)
-            if is_to_run:
-                self._to_start.append(symbol)
+        engine.recorder.before_first_write = self._begin_to_write
 
-    async def resume(self) -> None:
-        """Start the recordings that are to run, each as soon as no other program records it.
+    async def run(self) -> None:
+        """Start the recordings that are to run, and follow other programs, until cancelled.
 
         The engine has to run.
         """
         self._running = True
-        while self._to_start:
-            self._elsewhere = await self._recorded_elsewhere()
-            for symbol in list(self._to_start):
-                market = split_symbol(symbol)[1]
-                if market not in self._elsewhere:
-                    self._open(self._kept_recordings[market])
-            if self._to_start:
-                await asyncio.sleep(self._look_again_s)
+        # What is on screen has a feed already, so it is recorded at once.
+        for screen in list(self._screens):
+            if kept := self._kept_recordings.get(split_symbol(screen.symbol)[1]):
+                self._settle(kept)
+        while True:
+            await self._others.look()
+            self._settle_all()
+            await asyncio.sleep(self._times.look_again_s)
 
-    async def _recorded_elsewhere(self) -> frozenset[str]:
-        try:
-            await self._engine.until_database()
-            await self._engine.database.until_connected()
-            return await recorded_by_others(self._engine.database)
-        except KnownError as error:
-            # Without the database no other program can record in it. This one waits for it.
-            _log.warning("the recordings of other programs are not known: %s", error)
-            return self._elsewhere
+    async def _begin_to_write(self) -> None:
+        """Leave what other programs record to them, before anything is written here."""
+        await self._others.look()
+        self._settle_all()
+        for market in self._engine.recorder.markets:
+            if self._others.followed(market) is not None:
+                self._engine.recorder.withdraw(market)
+        self._writes = True
+
+    def _settle_all(self) -> None:
+        """Start and stop recordings by what other programs record now."""
+        for recording in list(self._kept_recordings.values()):
+            self._settle(recording)
+        self._switch_on(self._screens)
 
     def show(self, screen: Screen, symbol: str, session: MarketSession) -> None:
         """Note that `session` is on `screen` from now on, in place of the session before."""
@@ -140,22 +146,19 @@ class RecordingSet:
             self.stop(screen.symbol)
 
     def start(self, symbol: str) -> None:
-        """Keep a recording of `symbol`, and start it."""
-        market = split_symbol(symbol)[1]
-        recording = self._kept_recordings.setdefault(market, _KeptRecording(symbol))
-        if self._running:
-            self._open(recording)
-        elif recording.symbol not in self._to_start:
-            self._to_start.append(recording.symbol)
+        """Keep a recording of `symbol`, and start it, unless another program records it."""
+        recording = self._kept(symbol)
+        recording.wanted = True
+        self._settle(recording)
 
     def stop(self, symbol: str) -> None:
         """Stop recording `symbol`, and keep it in the list; an unknown symbol is ignored."""
         market = split_symbol(symbol)[1]
         screens = self._showing(market)
-        if screens:
-            self._kept_recordings.setdefault(market, _KeptRecording(symbol))
-        if market in self._kept_recordings:
-            self._close(self._kept_recordings[market])
+        if screens or market in self._kept_recordings:
+            recording = self._kept(symbol)
+            recording.wanted = False
+            self._settle(recording)
         self._switch_on(screens)
 
     def remove(self, symbol: str) -> None:
@@ -167,23 +170,31 @@ class RecordingSet:
         market = split_symbol(symbol)[1]
         screens = self._showing(market)
         if market in self._kept_recordings:
+            removed = self._kept_recordings.pop(market)
             for screen in screens:
-                if screen.session is not None and not screen.session.recording:
-                    screen.follows = False
-            self._close(self._kept_recordings.pop(market))
+                screen.follows &= removed.wanted
+            self._close(removed)
         self._switch_on(screens)
 
+    def record_here(self, symbol: str, *, wanted: bool) -> None:
+        """Record `symbol` also while another program records it, or not any more."""
+        self._others.record_here(symbol, wanted=wanted)
+        self._settle_all()
+
+    @property
+    def here_too(self) -> tuple[str, ...]:
+        """The symbols that are recorded here, too, while another program records them."""
+        return self._others.here_too
+
     def close(self) -> None:
-        """Close all leases; recordings that run now are started again by `resume()`."""
+        """Close all leases; those that are to run are started again by `run()`."""
         self._running = False
         for screen in self._screens:
             screen.session = None
         self._screens.clear()
         self._screen_meters.clear()
         for recording in self._kept_recordings.values():
-            if recording.lease is not None:
-                self._close(recording)
-                self._to_start.append(recording.symbol)
+            self._close(recording)
 
     def look(self) -> None:
         """Measure all recordings."""
@@ -197,39 +208,62 @@ class RecordingSet:
     @property
     def kept(self) -> dict[str, bool]:
         """The symbols of the kept recordings, each with whether it is to run."""
-        return {
-            recording.symbol: recording.lease is not None or recording.symbol in self._to_start
-            for recording in self._kept_recordings.values()
-        }
+        return {recording.symbol: recording.wanted for recording in self._kept_recordings.values()}
 
     @property
     def statuses(self) -> Sequence[RecordingStatus]:
         """The status of each recording: the kept recordings in their order, then the screens'."""
-        kept = [
-            self._idle(recording.symbol)
+        kept = self._kept_recordings
+        recordings = [
+            self._idle(recording.symbol, wanted=recording.wanted)
             if recording.meter is None
             else recording.meter.status(kept=True)
-            for recording in self._kept_recordings.values()
+            for recording in kept.values()
         ]
-        return [*kept, *(meter.status(kept=False) for meter in self._screen_meters.values())]
+        on_screen = {
+            screen.session.market: screen.symbol
+            for screen in self._screens
+            if screen.session is not None and screen.follows
+        }
+        recordings += [
+            self._screen_meters[market].status(kept=False)
+            if market in self._screen_meters
+            else self._idle(symbol, wanted=True)
+            for market, symbol in on_screen.items()
+            if market not in kept
+        ]
+        return [self._completed(recording) for recording in recordings]
 
     def measured(self, status: RecordingStatus) -> RecordingStatus:
         """Return the `status` of a session, with what only the set of recordings knows."""
         market = split_symbol(status.symbol)[1]
         kept = self._kept_recordings.get(market)
         meter = self._screen_meters.get(market) if kept is None else kept.meter
-        known = replace(status, kept=kept is not None)
-        return known if meter is None else meter.measured(known)
+        return self._completed(status if meter is None else meter.measured(status))
 
-    def _idle(self, symbol: str) -> RecordingStatus:
-        wanted, market = symbol in self._to_start, split_symbol(symbol)[1]
+    def _completed(self, status: RecordingStatus) -> RecordingStatus:
+        """Return `status` with whether it is kept, and whether it is recorded here, too."""
+        market = split_symbol(status.symbol)[1]
+        kept, here_too = market in self._kept_recordings, self._others.is_here_too(market)
+        return replace(status, kept=kept, here_too=here_too)
+
+    def _idle(self, symbol: str, *, wanted: bool) -> RecordingStatus:
+        """Return the status of a recording that does not run here."""
+        market = split_symbol(symbol)[1]
         state = RecordingState.WAITING if wanted else RecordingState.STOPPED
-        if wanted and market in self._elsewhere:
+        other = self._others.followed(market) if wanted else None
+        if other is not None:
             state = RecordingState.ELSEWHERE
         recorder = self._engine.recorder
         counts, waiting = copy(recorder.sink(market).counts), recorder.waiting_of(market)
         return RecordingStatus(
-            symbol, state, kept=True, wanted=wanted, counts=counts, waiting=waiting
+            symbol,
+            state,
+            kept=False,
+            wanted=wanted,
+            counts=counts,
+            waiting=waiting,
+            recorded_by="" if other is None else other.text,
         )
 
     def _now_ms(self) -> int:
@@ -247,10 +281,24 @@ class RecordingSet:
         meters = [recording.meter for recording in self._kept_recordings.values()]
         return [*filter(None, meters), *self._screen_meters.values()]
 
-    def _open(self, recording: _KeptRecording) -> None:
-        self._wait_no_more(recording)
-        if recording.lease is not None:
+    def _kept(self, symbol: str) -> _KeptRecording:
+        """Return the kept recording of `symbol`; a new one is not to run yet."""
+        market = split_symbol(symbol)[1]
+        return self._kept_recordings.setdefault(market, _KeptRecording(symbol, wanted=False))
+
+    def _settle(self, recording: _KeptRecording) -> None:
+        """Run a kept recording, or end it, as it is wanted now."""
+        if not self._running:
             return
+        market, session = split_symbol(recording.symbol)[1], None
+        if recording.lease is not None:
+            session = recording.lease.session
+        if not recording.wanted or self._followed(market, session) is not None:
+            self._close(recording)
+        elif recording.lease is None:
+            self._open(recording)
+
+    def _open(self, recording: _KeptRecording) -> None:
         recording.lease = self._engine.open_market(recording.symbol, viewed=False)
         session = recording.lease.session
         # The meter of a recording that ran only for a screen goes on.
@@ -259,11 +307,7 @@ class RecordingSet:
         recording.meter = meter or RecordingMeter(recording.symbol, session, self._now_ms())
         session.start()
 
-    def _wait_no_more(self, recording: _KeptRecording) -> None:
-        self._to_start = [symbol for symbol in self._to_start if symbol != recording.symbol]
-
     def _close(self, recording: _KeptRecording) -> None:
-        self._wait_no_more(recording)
         lease, recording.lease, recording.meter = recording.lease, None, None
         if lease is not None:
             self._switch(lease.session)
@@ -274,17 +318,31 @@ class RecordingSet:
             if screen.session is not None:
                 self._switch(screen.session)
 
-    def _switch(self, session: MarketSession) -> None:
-        """Switch recording of `session` on if a kept recording or a screen wants it, else off."""
-        market = session.market
-        following = [screen for screen in self._showing(market) if screen.follows]
+    def _is_wanted(self, market: str) -> bool:
+        """Whether a kept recording or a screen wants `market` to be recorded."""
         kept = self._kept_recordings.get(market)
-        by_screen = kept is None and bool(following)
+        if kept is not None:
+            return kept.wanted
+        return any(screen.follows for screen in self._showing(market))
+
+    def _followed(self, market: str, session: MarketSession | None) -> OtherRecorder | None:
+        """Return the recorder of another program to which `market` is left; None: to none."""
+        if session is not None and session.recording and self._writes:
+            return self._others.recorder_before(session)
+        return self._others.followed(market)
+
+    def _switch(self, session: MarketSession) -> None:
+        """Switch recording of `session` on if it is wanted and not left to another, else off."""
+        market = session.market
+        kept = self._kept_recordings.get(market)
+        other = self._followed(market, session) if self._is_wanted(market) else None
+        by_screen = kept is None and self._is_wanted(market) and other is None
         is_kept = kept is not None and kept.lease is not None and kept.lease.session is session
-        session.set_recording(by_screen or is_kept)
+        records = by_screen or is_kept
+        session.set_recording(records, "" if records or other is None else other.text)
         meter = self._screen_meters.get(market)
         if not by_screen:
             self._screen_meters.pop(market, None)
         elif meter is None or meter.session is not session:
-            symbol = following[0].symbol
+            symbol = next(screen.symbol for screen in self._showing(market) if screen.follows)
             self._screen_meters[market] = RecordingMeter(symbol, session, self._now_ms())

@@ -8,6 +8,7 @@ from typing import Final, Protocol, Self
 from msgspec import Struct
 
 from orderbook_desktop.core.disk import Retention
+from orderbook_desktop.desk.other_programs import FOLLOW_TIMES, FollowTimes
 from orderbook_desktop.engine.settings import ENGINE_TIMES, EngineSettings, EngineTimes
 
 
@@ -55,13 +56,12 @@ DEMO_TIMES: Final = DemoTimes()
 class DeskTimes(Struct, frozen=True):
     """How long a desk and its parts wait, in seconds.
 
-    `engine` and `demo` are the times of these parts. While another program records the market of a
-    kept recording, the desk looks every `look_again_s` whether that program has ended.
+    `engine` and `demo` are the times of these parts, `follow` those of following other programs.
     """
 
     engine: EngineTimes = ENGINE_TIMES
     demo: DemoTimes = DEMO_TIMES
-    look_again_s: float = 5.0
+    follow: FollowTimes = FOLLOW_TIMES
 
 
 DESK_TIMES: Final = DeskTimes()

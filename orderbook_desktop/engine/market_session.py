@@ -56,12 +56,14 @@ class MarketSession:
     `recording` is a switch that may be set before the start. While the session is `paused`,
     nothing is recorded, whether the switch is on or off. The session follows the recorded book
     while at least one `MarketLease` of it is `viewed`. Only one session of a market may run at a
-    time.
+    time. `recorded_by` is the other program that records the market in place of this one, as far as
+    is known; else empty.
     """
 
     def __init__(self, parts: SessionParts, market: str) -> None:
         self.market = market
         self.recording = False
+        self.recorded_by = ""
         self.paused = False
         usual_delay = UsualDelay()
         self.live = BookFeed(
@@ -81,6 +83,7 @@ class MarketSession:
             self.recorded,
             database_problem=lambda: parts.database_problem(market),
             is_recording=lambda: self.recording and not self.paused,
+            other_records=lambda: bool(self.recorded_by),
         )
         for feed in (self.live, self.recorded):
             feed.call_on_change(self._feeds_moved)
@@ -112,10 +115,11 @@ class MarketSession:
             self.market,
             state_of(self, problem),
             kept=False,
-            wanted=self.recording,
+            wanted=self.recording or bool(self.recorded_by),
             counts=copy(self.sink.counts),
             waiting=self._parts.recorder.waiting_of(self.market),
             problem=problem,
+            recorded_by=self.recorded_by,
         )
 
     @property
@@ -164,13 +168,15 @@ class MarketSession:
         run.add_done_callback(self._runs.remove)
         return run
 
-    def set_recording(self, wanted: bool) -> None:
-        """Start or stop recording."""
+    def set_recording(self, wanted: bool, recorded_by: str = "") -> None:
+        """Start or stop recording; `recorded_by` is the other program that records, or empty."""
+        self.recorded_by = recorded_by
         if wanted == self.recording:
             return
         self.recording = wanted
         if not self.paused:
-            self._record(GapCause.USER, "", wanted=wanted)
+            detail = f"It went on in {recorded_by}." if recorded_by else ""
+            self._record(GapCause.USER, detail, wanted=wanted)
 
     def pause(self, detail: str) -> None:
         """Pause recording, because the disk is nearly full; `detail` is the detail of the gap."""
@@ -271,7 +277,7 @@ async def _run(feed: BookFeed, after: asyncio.Task[None] | None) -> None:
 def state_of(session: MarketSession, problem: str) -> RecordingState:
     """Return the state of the recording; `problem` is why it is delayed, or empty."""
     if not session.recording:
-        return RecordingState.STOPPED
+        return RecordingState.ELSEWHERE if session.recorded_by else RecordingState.STOPPED
     is_hopeless = isinstance(session.live.problem, UnknownSymbol | RegionBlocked)
     if session.sink.refused is not None or is_hopeless:
         return RecordingState.FAILED

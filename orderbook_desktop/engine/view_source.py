@@ -55,8 +55,9 @@ class ViewSource:
 
     `look` changes nothing, so that any number of views may call it at any time. Call `feeds_moved`
     after each change of a feed, `recording_changed` when the recording of this process starts or
-    stops, and `recorded_feed_starts` when the recorded feed starts. `now_ns` is a clock that never
-    goes back; a look reads it once.
+    stops, and `recorded_feed_starts` when the recorded feed starts. `other_records` is whether
+    another process is known to record the market. `now_ns` is a clock that never goes back; a look
+    reads it once.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class ViewSource:
         *,
         database_problem: Callable[[], str],
         is_recording: Callable[[], bool],
+        other_records: Callable[[], bool] = lambda: False,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._live = live
         self._recorded = recorded
         self._database_problem = database_problem
         self._is_recording = is_recording
+        self._other_records = other_records
         self._now_ns = now_ns
         self._changed_at_id = 0
         self._goal_id = 0
@@ -156,14 +159,20 @@ class ViewSource:
         """Choose while this process does not record: another process may record the market."""
         is_running = self._recorded.book.last_update_id > self._changed_at_id
         is_current = live.state is not FeedState.SYNCED or not away
+        is_known = recorded.state is FeedState.SYNCED and is_running and is_current
+        if is_known and (recorded.is_timed or live.state is not FeedState.SYNCED):
+            return self._recorded.book, recorded
+        if live.state is not FeedState.SYNCED:
+            return self._live.book, live
+        if self._other_records():
+            what = "is behind the exchange" if away else "is being loaded"
+            state = FeedState.DATABASE_LATE if away else FeedState.SYNCING
+            detail = f"What another program records {what}. {_MEANWHILE}"
+            return self._live.book, _standing_in(live, state, detail)
         detail = "Nothing records this symbol now; this is the exchange's own book."
-        if recorded.state is FeedState.SYNCED and is_running and is_current:
-            if recorded.is_timed or live.state is not FeedState.SYNCED:
-                return self._recorded.book, recorded
+        if is_known:
             detail = f"It is not known yet how old the recorded book is. {_MEANWHILE}"
-        if live.state is FeedState.SYNCED and not live.detail:
-            return self._live.book, replace(live, detail=detail)
-        return self._live.book, live
+        return self._live.book, replace(live, detail=live.detail or detail)
 
     def _is_overdue(self, after_ns: int, now_ns: int | None = None) -> bool:
         """Whether the recorded book takes longer than `after_ns` to reach the live book.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from PySide6.QtCore import QByteArray, QSettings
 
@@ -20,6 +20,7 @@ class Preferences:
         self._settings = settings
         # The recordings that this window last read or wrote; another window may change them.
         self._recordings = self.recordings
+        self._here_too = dict.fromkeys(self.here_too, True)
 
     @property
     def geometry(self) -> QByteArray:
@@ -74,20 +75,45 @@ class Preferences:
 
     @recordings.setter
     def recordings(self, value: Mapping[str, bool]) -> None:
-        # Other windows on the same data folder change the list, too. So this window writes only
-        # the entries that it changed itself, and at once.
         before, self._recordings = self._recordings, dict(value)
+        self._change_entries("recording/kept", before, value, lambda: self.recordings)
+
+    @property
+    def here_too(self) -> tuple[str, ...]:
+        """The symbols that are recorded also while another program records them."""
+        return tuple(part for part in self._text("recording/here_too").split(" ") if part)
+
+    @here_too.setter
+    def here_too(self, value: Sequence[str]) -> None:
+        before, self._here_too = self._here_too, dict.fromkeys(value, True)
+        self._change_entries(
+            "recording/here_too",
+            before,
+            self._here_too,
+            lambda: dict.fromkeys(self.here_too, True),
+        )
+
+    def _change_entries(
+        self,
+        key: str,
+        before: Mapping[str, bool],
+        value: Mapping[str, bool],
+        read: Callable[[], dict[str, bool]],
+    ) -> None:
+        """Write the entries of `key` in which `value` differs from `before`.
+
+        Other windows on the same data folder change the list, too. So this window writes only the
+        entries that it changed itself, and at once. `read` returns the stored entries.
+        """
         changed = {symbol: is_on for symbol, is_on in value.items() if before.get(symbol) != is_on}
         removed = before.keys() - value.keys()
         if not changed and not removed:
             return
         self._settings.sync()
-        stored = {
-            symbol: is_on for symbol, is_on in self.recordings.items() if symbol not in removed
-        }
+        stored = {symbol: is_on for symbol, is_on in read().items() if symbol not in removed}
         stored |= changed
         texts = (symbol if is_on else f"-{symbol}" for symbol, is_on in stored.items())
-        self._settings.setValue("recording/kept", " ".join(texts))
+        self._settings.setValue(key, " ".join(texts))
         self._settings.sync()
 
     @property
@@ -207,7 +233,7 @@ class Preferences:
         self._settings.setValue("chart/share", "" if value is None else repr(value))
 
     def remember(self, desk: Desk) -> None:
-        """Remember the source, the kept recordings, and the shown symbols that are traded."""
+        """Remember the source, the recordings' switches, and the shown symbols that are traded."""
         traded = {info.symbol for info in desk.symbols}
         if desk.symbol.symbol in traded:
             self.symbol = desk.symbol.symbol
@@ -217,6 +243,7 @@ class Preferences:
         self.recordings = {
             recording.symbol: recording.wanted for recording in desk.recordings if recording.kept
         }
+        self.here_too = desk.here_too
 
     def grouping(self, market: str) -> str:
         """Return the grouping step chosen for `market` as decimal text; empty if none was."""

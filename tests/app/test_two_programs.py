@@ -7,26 +7,33 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication
 
 from orderbook_desktop.app.settings import Settings, load_settings
-from orderbook_desktop.app.window import PANES
+from orderbook_desktop.app.window import PANES, first_here_too
 from orderbook_desktop.core.checkpoint import BookImage, image_of
+from orderbook_desktop.core.recording_status import RecordingState
+from orderbook_desktop.core.segments import GapCause
 from orderbook_desktop.core.status import FeedState, SourceKind, badge_for
 from orderbook_desktop.desk.desk import LiveDesk
+from orderbook_desktop.desk.other_programs import FollowTimes
 from orderbook_desktop.gui.preferences import Preferences
 from orderbook_desktop.gui.window.main_window import MainWindow
+from orderbook_desktop.gui.window.menus import HERE_TOO
 from orderbook_desktop.storage.reading.recording import Recording
+from orderbook_desktop.storage.verification.verification import verify
 from orderbook_desktop.system.steady_clock import steady_ns
 from tests.app.conftest import NOWHERE
 from tests.desk.one_desk import end, one_desk
 from tests.storage.mongodb_here import a_database, a_name, a_replica_set, drop
 from tests.storage.processes import eventually
+from tests.unhurried import DESK_TIMES
 
 pytestmark = [
     pytest.mark.allows_log(r"WARNING .*stream_group: the exchange's streams: "),
@@ -78,6 +85,11 @@ class HeadlessRecorder:
             assert line, self.output
             self.output += line.decode()
 
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
     async def end(self) -> None:
         """Ask it to end, and check that it ends with exit code 0."""
         self._process.send_signal(signal.SIGTERM)
@@ -86,9 +98,20 @@ class HeadlessRecorder:
         assert self._process.returncode == 0, self.output
 
     async def kill(self) -> None:
-        """End it like a crash."""
-        self._process.kill()
+        """End it like a crash; to do so after its end does nothing."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
         await self._process.wait()
+
+
+@pytest.fixture
+async def recorder(
+    settings: Settings, shared: tuple[str, str], tmp_path: Path
+) -> AsyncIterator[HeadlessRecorder]:
+    """A recorder that the test starts, in a folder of its own."""
+    recorder = HeadlessRecorder(settings, shared, tmp_path / "recorder")
+    yield recorder
+    await recorder.kill()
 
 
 @asynccontextmanager
@@ -111,7 +134,40 @@ async def _looking(
         window.finish_close()
 
 
+@asynccontextmanager
+async def _recording(
+    settings: Settings, shared: tuple[str, str], folder: Path, application: QApplication
+) -> AsyncIterator[tuple[MainWindow, LiveDesk]]:
+    """Open a window that would record, with what it remembers in `folder`."""
+    settings = settings.model_copy(
+        update={"data_dir": folder, "mongo_dsn": shared[0], "db_name": shared[1]}
+    )
+    store = QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat)
+    preferences = Preferences(store)
+    desk = one_desk(settings, here_too=first_here_too(preferences), times=_TIMES)
+    window = MainWindow(desk, preferences, application, panes=PANES)
+    window.show()
+    try:
+        await desk.program.start()
+        yield window, desk
+    finally:
+        window.setEnabled(False)
+        await end(desk)
+        window.finish_close()
+
+
+_TIMES = replace(DESK_TIMES, follow=FollowTimes(look_again_s=0.1, patience_s=1.0))
 _until = eventually
+
+
+def _is_elsewhere(desk: LiveDesk, recorder: HeadlessRecorder) -> bool:
+    """Whether the desk follows `recorder`, and says so."""
+    recording = desk.recording
+    return (
+        recording.wanted
+        and recording.state is RecordingState.ELSEWHERE
+        and recording.recorded_by == f"another program (process {recorder.pid})"
+    )
 
 
 def _badge(desk: LiveDesk) -> FeedState:
@@ -135,9 +191,12 @@ def _texts(image: BookImage) -> tuple[object, ...]:
 
 @pytest.mark.timeout(400, method="thread")
 async def test_a_window_shows_what_another_program_records(
-    settings: Settings, shared: tuple[str, str], tmp_path: Path, qapp: QApplication
+    settings: Settings,
+    shared: tuple[str, str],
+    recorder: HeadlessRecorder,
+    tmp_path: Path,
+    qapp: QApplication,
 ) -> None:
-    recorder = HeadlessRecorder(settings, shared, tmp_path / "recorder")
     async with asyncio.timeout(380), _looking(shared, tmp_path / "window", qapp) as desk:
         await recorder.start()
         await _until(lambda: _follows(desk))
@@ -159,3 +218,91 @@ async def test_a_window_shows_what_another_program_records(
         assert _texts(await recording.book_at(shown.event_ms)) == _texts(shown)
         # The window recorded no events: both segments are the recorder's.
         assert len(await recording.segments()) == 2
+
+
+@pytest.mark.timeout(400, method="thread")
+async def test_a_window_leaves_a_recording_to_another_program_until_that_ends(
+    settings: Settings,
+    shared: tuple[str, str],
+    recorder: HeadlessRecorder,
+    tmp_path: Path,
+    qapp: QApplication,
+) -> None:
+    await recorder.start()
+    async with (
+        asyncio.timeout(380),
+        _recording(settings, shared, tmp_path / "window", qapp) as (window, desk),
+    ):
+        await _until(lambda: _is_elsewhere(desk, recorder))
+        await _until(lambda: _follows(desk))
+        window.bridge.look()
+        who = f"another program (process {recorder.pid})"
+        assert window.status_line.text("recorded") == f"Recorded by {who}"
+        assert window.top_bar.record_button.toolTip().startswith(f"Recorded by {who}. ")
+        # The other symbol is recorded here, and the first one is left to the other program again.
+        desk.select_symbol("ETH/USDT")
+        await _until(lambda: desk.recording.counts.events > 0)
+        desk.select_symbol("BTC/USDT")
+        assert _is_elsewhere(desk, recorder)
+        assert desk.recording.counts.events == 0
+        # The notice is about the symbol that was recorded only here.
+        (notice,) = desk.notices
+        assert notice.text == "ETH/USDT is no longer recorded."
+        await recorder.kill()
+        await _until(lambda: desk.recording.counts.events > 0)
+        assert desk.recording.state is RecordingState.RECORDING
+        # It gives way when the other recording has what comes after its own.
+        await recorder.start()
+        await _until(lambda: _is_elsewhere(desk, recorder))
+        last = desk.source.look().book.last_update_id
+        await _until(lambda: _follows(desk, last))
+        # A person who switches it off does not want it to be taken over.
+        desk.set_recording(False)
+        assert not desk.recording.wanted
+        desk.set_recording(True)
+        await recorder.end()
+        known = desk.recording.counts.events
+        await _until(lambda: desk.recording.counts.events > known)
+    async with a_database(*shared) as database:
+        gaps = (await Recording(database, "BTCUSDT").timeline()).gaps
+        assert [gap.cause for gap in gaps] == [GapCause.CRASH, GapCause.USER]
+        assert (await verify(database, "BTCUSDT")).holds
+        assert len(await Recording(database, "ETHUSDT").segments()) == 1
+
+
+@pytest.mark.timeout(400, method="thread")
+async def test_a_symbol_is_recorded_here_too_and_that_is_remembered(
+    settings: Settings,
+    shared: tuple[str, str],
+    recorder: HeadlessRecorder,
+    tmp_path: Path,
+    qapp: QApplication,
+) -> None:
+    await recorder.start()
+    async with asyncio.timeout(380):
+        async with _recording(settings, shared, tmp_path / "window", qapp) as (window, desk):
+            await _until(lambda: _is_elsewhere(desk, recorder))
+            for wanted in (True, False, True):
+                _switch_here_too(window)
+                assert desk.here_too == (("BTC/USDT",) if wanted else ())
+                known = desk.recording.counts.events
+                if wanted:
+                    await _until(lambda known=known: desk.recording.counts.events > known + 5)  # type: ignore[misc]
+                    assert desk.recording.recorded_by == ""
+                else:
+                    await _until(lambda: _is_elsewhere(desk, recorder))
+        async with _recording(settings, shared, tmp_path / "window", qapp) as (_, desk):
+            assert desk.here_too == ("BTC/USDT",)
+            await _until(lambda: desk.recording.counts.events > 5)
+            # The other one is killed amid it: nothing is missing.
+            await recorder.kill()
+            known = desk.recording.counts.events
+            await _until(lambda: desk.recording.counts.events > known + 5)
+    async with a_database(*shared) as database:
+        assert (await Recording(database, "BTCUSDT").timeline()).gaps == ()
+        assert (await verify(database, "BTCUSDT")).holds
+
+
+def _switch_here_too(window: MainWindow) -> None:
+    action = next(one for one in window.menus.actions if one.text() == HERE_TOO.text)
+    action.trigger()

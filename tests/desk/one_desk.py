@@ -20,13 +20,19 @@ def one_desk(
     *,
     recents: Sequence[str] = (),
     recordings: Mapping[str, bool] | None = None,
+    here_too: Sequence[str] = (),
     demo: bool = False,
     current_log: Callable[[], str] = lambda: "",
     times: DeskTimes = DESK_TIMES,
 ) -> LiveDesk:
     """Return a desk on a program of its own, which is not started. Call `end` at the end."""
     program = Program(
-        settings, recordings=recordings, demo=demo, current_log=current_log, times=times
+        settings,
+        recordings=recordings,
+        here_too=here_too,
+        demo=demo,
+        current_log=current_log,
+        times=times,
     )
     return LiveDesk(program, symbol=symbol, source_kind=kind, recents=recents)
 

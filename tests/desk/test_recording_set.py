@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -18,12 +19,14 @@ from orderbook_desktop.core.status import FeedState, SourceKind
 from orderbook_desktop.core.units import Scale
 from orderbook_desktop.desk import desk as desk_module
 from orderbook_desktop.desk.desk import LiveDesk
+from orderbook_desktop.desk.other_programs import FollowTimes
 from orderbook_desktop.desk.settings import DeskTimes
 from orderbook_desktop.exchange.local import SyntheticSource
 from orderbook_desktop.storage.reading.recording import Recording
 from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import owner_document
+from orderbook_desktop.storage.store.recorder_states import OtherRecorders
 from tests.desk.one_desk import one_desk, running
 from tests.storage.processes import eventually
 from tests.storage.shelf import Shelf, resealed, whole_document
@@ -43,10 +46,11 @@ async def _desk(
     settings: Settings,
     recordings: Mapping[str, bool] | None = None,
     *,
+    here_too: Sequence[str] = (),
     demo: bool = False,
     times: DeskTimes = DESK_TIMES,
 ) -> AsyncIterator[LiveDesk]:
-    desk = one_desk(settings, recordings=recordings, demo=demo, times=times)
+    desk = one_desk(settings, recordings=recordings, here_too=here_too, demo=demo, times=times)
     async with running(desk):
         yield desk
 
@@ -78,8 +82,9 @@ async def test_the_symbol_on_screen_is_recorded_as_long_as_it_is_there(settings:
         assert _rows(desk) == {"BTC/USDT": (False, True)}
         await _until_recorded(desk, "BTC/USDT")
         await _until(lambda: _row(desk, "BTC/USDT").rate > 0)
+        # Events that wait for their book are recorded, too.
+        await _until(lambda: _row(desk, "BTC/USDT").state is RECORDING)
         row = _row(desk, "BTC/USDT")
-        assert row.state is RECORDING
         assert row.since_ms > 0
         assert row.lag_ms is not None
         assert row.counts.payload_bytes > row.counts.events > 0
@@ -261,7 +266,7 @@ async def test_the_time_without_a_recording_is_a_gap(settings: Settings) -> None
 
 
 async def test_what_another_program_records_is_followed_until_that_ends(settings: Settings) -> None:
-    times = replace(DESK_TIMES, look_again_s=0.05)
+    times = replace(DESK_TIMES, follow=FollowTimes(look_again_s=0.05))
     async with DatabaseServer(settings.data_dir) as server:
         database = Database(settings.db_name)
         database.connect(server.dsn)
@@ -273,9 +278,15 @@ async def test_what_another_program_records_is_followed_until_that_ends(settings
             assert _rows(desk)["ETH/USDT"] == (True, True)
             assert _row(desk, "ETH/USDT").state is RecordingState.ELSEWHERE
             assert _row(desk, "ETH/USDT").counts.events == 0
-            # The person may start one recording all the same, and stop another.
+            assert _row(desk, "ETH/USDT").recorded_by == (
+                f"another program (process {os.getppid()})"
+            )
+            # The person may record one of them here, too, and stop another.
             desk.start_recording("SOL/USDT")
+            assert _row(desk, "SOL/USDT").state is RecordingState.ELSEWHERE
+            desk.record_here("SOL/USDT", True)
             await _until_recorded(desk, "SOL/USDT")
+            assert _row(desk, "SOL/USDT").here_too
             desk.stop_recording("ETH/USDT")
             assert _row(desk, "ETH/USDT").state is RecordingState.STOPPED
         async with _desk(settings, {"ETH/USDT": True}, times=times) as desk:
@@ -285,11 +296,111 @@ async def test_what_another_program_records_is_followed_until_that_ends(settings
         database.close()
 
 
-async def _leave_open(database: Database, market: str, pid: int) -> None:
+async def test_nothing_is_written_of_what_another_program_records(settings: Settings) -> None:
+    """The feed of the symbol on screen brings events before the database is there."""
+    async with DatabaseServer(settings.data_dir) as server:
+        database = Database(settings.db_name)
+        database.connect(server.dsn)
+        for market in ("BTCUSDT", "ETHUSDT"):
+            await _leave_open(database, market, os.getppid())
+        async with _desk(settings, {"ETH/USDT": True}, here_too=["ETH/USDT"]) as desk:
+            assert desk.recording.wanted
+            await _until(lambda: desk.recording.state is RecordingState.ELSEWHERE)
+            await _until_recorded(desk, "ETH/USDT")
+            assert _rows(desk)["BTC/USDT"] == (False, True)
+            assert _row(desk, "BTC/USDT").state is RecordingState.ELSEWHERE
+            assert desk.recording.counts.events == desk.recording.waiting == 0
+        segments = database.collection("segments")
+        assert await segments.count_documents({"market": "BTCUSDT"}) == 1
+        assert await database.collection("depth_events").count_documents({"market": "BTCUSDT"}) == 0
+        database.close()
+
+
+async def test_a_look_at_other_programs_that_takes_too_long_costs_no_event(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    async def hang(_: OtherRecorders) -> None:
+        nonlocal looks
+        looks += 1
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(OtherRecorders, "read", hang)
+    times = replace(DESK_TIMES, follow=FollowTimes(look_again_s=0.05, look_within_s=0.3))
+    async with _desk(settings, {"ETH/USDT": True}, times=times) as desk:
+        await _until(lambda: desk.program.engine.recorder.sink("BTCUSDT").counts.first_id > 0)
+        begun_at = desk.program.engine.recorder.sink("BTCUSDT").counts.first_id
+        await _until_recorded(desk, "BTC/USDT", 3)
+        await _until_recorded(desk, "ETH/USDT", 3)
+        assert desk.recording.counts.books == 1
+        assert desk.recording.counts.first_id == begun_at
+    assert looks > 1
+
+
+@pytest.mark.parametrize(
+    ("token", "patience_s", "ahead", "gives_way"),
+    [
+        # A process that comes before ours, or goes on for long, and has all events.
+        ("", 3_600.0, 0, True),
+        ("~", 0.0, 0, True),
+        # A process after ours may give way itself.
+        ("~", 3_600.0, 0, False),
+        # It has not reached our events yet.
+        ("", 0.0, 10**15, False),
+    ],
+)
+async def test_a_recording_goes_on_until_another_one_has_all_that_follows(
+    settings: Settings, token: str, patience_s: float, ahead: int, gives_way: bool
+) -> None:
+    times = replace(DESK_TIMES, follow=FollowTimes(look_again_s=0.05, patience_s=patience_s))
+    async with DatabaseServer(settings.data_dir) as server:
+        database = Database(settings.db_name)
+        database.connect(server.dsn)
+        async with _desk(settings, times=times) as desk:
+            await _until_recorded(desk, "BTC/USDT", 3)
+            await _until(lambda: desk.recording.state is RECORDING)
+            reached = desk.recording.counts.last_id
+            await _leave_open(database, "BTCUSDT", os.getppid(), token, reached + ahead)
+            if gives_way:
+                await _until(lambda: desk.recording.state is RecordingState.ELSEWHERE)
+            else:
+                await _until_recorded(desk, "BTC/USDT", 30)
+                assert desk.recording.state is RECORDING
+        database.close()
+
+
+async def test_a_program_that_hangs_is_taken_over_from(settings: Settings) -> None:
+    """It runs, but writes no heartbeat any more."""
+    now_s = [0.0]
+    async with DatabaseServer(settings.data_dir) as server:
+        database = Database(settings.db_name)
+        database.connect(server.dsn)
+        await _leave_open(database, "BTCUSDT", os.getppid())
+        others = OtherRecorders(database, lambda: now_s[0])
+        for now_s[0] in (100.0, 120.0, 140.0):
+            await others.read()
+            assert set(others.markets()) == {"BTCUSDT"}
+        now_s[0] = 145.5
+        assert others.markets() == {}
+        # A heartbeat shows that it records again.
+        await Shelf(database).change("segments", "of BTCUSDT", alive_ms=time.time_ns() // 10**6)
+        await others.read()
+        assert set(others.markets()) == {"BTCUSDT"}
+        # While the database is away no heartbeat is heard, and none is missed.
+        now_s[0] = 300.0
+        await others.read()
+        assert set(others.markets()) == {"BTCUSDT"}
+        database.close()
+
+
+async def _leave_open(
+    database: Database, market: str, pid: int, token: str = "another", last_id: int = 6
+) -> None:
     """Leave a segment open, as another process that records would."""
-    segment = Segment(market, 5, 6, 6, 1, 1, 1, Scale())
+    segment = Segment(market, last_id - 1, last_id, last_id, 1, 1, 1, Scale())
     owner = owner_document()
-    owner["owner"] |= {"token": "another", "pid": pid}
+    owner["owner"] |= {"token": token, "pid": pid}
     document = whole_document(f"of {market}", segment) | owner
     await database.collection("segments").insert_one(resealed(document))
 

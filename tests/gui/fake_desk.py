@@ -199,6 +199,7 @@ class FakeDesk:
         self.commands: list[tuple[str, object]] = []
         self.attempts: dict[str, NextAttempt] = {}
         self.gaps: dict[str, RecordedGaps] = {}
+        self.here_too: tuple[str, ...] = ()
         self.changed: Callable[[], None] | None = None
 
     def call_on_change(self, changed: Callable[[], None] | None) -> None:
@@ -258,6 +259,15 @@ class FakeDesk:
             known, state=state, wanted=state is not RecordingState.STOPPED, kept=True
         )
         self.recordings = tuple(now.values())
+        self.revision += 1
+
+    def record_here(self, symbol: str, wanted: bool) -> None:
+        self.commands.append(("record_here", (symbol, wanted)))
+        others = tuple(one for one in self.here_too if one != symbol)
+        self.here_too = (*others, symbol) if wanted else others
+        self.recordings = tuple(
+            replace(one, here_too=one.symbol in self.here_too) for one in self.recordings
+        )
         self.revision += 1
 
     def dismiss(self, key: str) -> None:

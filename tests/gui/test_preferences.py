@@ -79,3 +79,11 @@ def test_two_windows_keep_one_list_of_recordings(settings: QSettings) -> None:
     assert _window(settings).recordings == {"BTC/USDT": False, "ETH/USDT": True}
     one.recordings = {"SOL/USDT": False, "ETH/USDT": True}
     assert _window(settings).recordings == {"ETH/USDT": True}
+
+
+def test_two_windows_keep_one_list_of_symbols_recorded_here_too(settings: QSettings) -> None:
+    Preferences(settings).here_too = ("BTC/USDT",)
+    one, other = _window(settings), _window(settings)
+    one.here_too = (*one.here_too, "ETH/USDT")
+    other.here_too = ()
+    assert _window(settings).here_too == ("ETH/USDT",)

@@ -21,6 +21,7 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QHideEvent, QKeyEvent, QPalette, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
+    QCheckBox,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -65,7 +66,12 @@ _REMOVE: Final = Action(
 _GAPS: Final = Action(
     "Recordings: gaps", "in the list of recordings: the gaps of the recording", ("G",)
 )
-TABLE_ACTIONS: Final = (_TOGGLE, _SHOW, _REMOVE, _GAPS)
+_HERE_TOO: Final = Action(
+    "Recordings: record here, too",
+    "in the list of recordings: record also while another program records it, or not",
+    ("T",),
+)
+TABLE_ACTIONS: Final = (_TOGGLE, _SHOW, _REMOVE, _GAPS, _HERE_TOO)
 _LOOK_MS: Final = 500
 _WIDEST: Final = (
     "1000SATS/FDUSD · on screen",
@@ -107,12 +113,14 @@ class RecordingTable(QTableView):
         removed(): the Delete key: the person wants to remove the selected recordings.
         toggled(): the space bar: the person wants to start or stop the selected recordings.
         gaps_wanted(): the letter G: the person wants to see the gaps of the selected recording.
+        here_too(): the letter T: the person wants to record here, too, or no longer.
     """
 
     shown = Signal()
     removed = Signal()
     toggled = Signal()
     gaps_wanted = Signal()
+    here_too = Signal()
 
     def __init__(self, model: SortedRecordings, parent: QWidget) -> None:
         super().__init__(parent)
@@ -129,6 +137,7 @@ class RecordingTable(QTableView):
                 _SHOW: (self.shown.emit,),
                 _REMOVE: (self.removed.emit,),
                 _GAPS: (self.gaps_wanted.emit,),
+                _HERE_TOO: (self.here_too.emit,),
             }
         )
         self._measure()
@@ -210,6 +219,8 @@ class RecordingManager(Dialog):
         self.remove_button = push_button(self, "&Remove", self._remove)
         self.show_button = push_button(self, "S&how", self._show)
         self.gaps_button = push_button(self, "&Gaps…", self._show_gaps)
+        self.here_too_box = QCheckBox("Record here, &too", self)
+        self.here_too_box.setObjectName("recordHereToo")
         self.close_button = push_button(self, "Close", self.reject)
         self._timer = QTimer(self, interval=_LOOK_MS)
         self._lay_out()
@@ -258,6 +269,9 @@ class RecordingManager(Dialog):
         self.table.removed.connect(self._remove)
         self.table.toggled.connect(self._toggle)
         self.table.gaps_wanted.connect(self._show_gaps)
+        self.table.here_too.connect(self.here_too_box.click)
+        # Not toggled: the box follows the selection, too.
+        self.here_too_box.clicked.connect(self._record_here)
         self.table.selectionModel().selectionChanged.connect(self._selection_changed)
         self._timer.timeout.connect(self.look)
 
@@ -275,6 +289,10 @@ class RecordingManager(Dialog):
         self.remove_button.setEnabled(any(recording.kept for recording in selected))
         self.show_button.setEnabled(len(selected) == 1)
         self.gaps_button.setEnabled(len(selected) == 1)
+        self.here_too_box.setEnabled(bool(selected))
+        self.here_too_box.setChecked(
+            bool(selected) and all(recording.here_too for recording in selected)
+        )
 
     def _add(self, symbol: str) -> None:
         self.symbol_box.set_current("")
@@ -334,6 +352,11 @@ class RecordingManager(Dialog):
             self._leave_field()
             self.gaps_wanted.emit(self.selected[0].symbol)
 
+    def _record_here(self, wanted: bool) -> None:
+        self._leave_field()
+        symbols = [recording.symbol for recording in self.selected]
+        self._command(lambda symbol: self._desk.record_here(symbol, wanted), symbols)
+
     def _command(self, command: Callable[[str], None], symbols: Sequence[str]) -> None:
         for symbol in symbols:
             command(symbol)
@@ -364,6 +387,10 @@ class RecordingManager(Dialog):
         self.gaps_button.setToolTip("When and why its recording has gaps")
         for button in of_rows:
             bottom.addWidget(button)
+        self.here_too_box.setToolTip(
+            "Record also while another program records it; otherwise that recording is followed"
+        )
+        bottom.addWidget(self.here_too_box)
         bottom.addStretch(1)
         bottom.addWidget(self.close_button)
         column = QVBoxLayout(self)

@@ -58,6 +58,12 @@ def _state_words(recording: RecordingStatus) -> str:
     return recording.state.value
 
 
+def _state_tip(recording: RecordingStatus) -> str:
+    if recording.recorded_by:
+        return f"Recorded by {recording.recorded_by}; it is followed until that recording ends."
+    return recording.problem or _state_words(recording).capitalize() + "."
+
+
 def _lag_text(recording: RecordingStatus) -> str:
     lag_ms = recording.lag_ms
     if lag_ms is None or recording.state is RecordingState.STOPPED:
@@ -89,9 +95,12 @@ def _gaps_tip(recording: RecordingStatus) -> str:
 
 
 def _symbol_tip(recording: RecordingStatus) -> str:
+    tip = "Recorded only while it is on screen. Keep it recording to look at another symbol."
     if recording.kept:
-        return "Recorded also while another symbol is on screen."
-    return "Recorded only while it is on screen. Keep it recording to look at another symbol."
+        tip = "Recorded also while another symbol is on screen."
+    if recording.here_too:
+        tip += " Recorded here also while another program records it."
+    return tip
 
 
 def _size_tip(recording: RecordingStatus) -> str:
@@ -121,7 +130,7 @@ COLUMNS: Final = (
         "State",
         lambda market: f"{_SIGNS[market.state]} {_state_words(market)}",
         lambda market: market.state.rank,
-        lambda market: market.problem or _state_words(market).capitalize() + ".",
+        _state_tip,
         is_number=False,
     ),
     _Column(

@@ -240,6 +240,7 @@ class MainWindow(QMainWindow):
             yield Choice(action, partial(bar.select_source, kind))
         yield Switch(menus.RECORD, bar.set_recording)
         yield Switch(menus.KEEP, bar.keep_recording)
+        yield Switch(menus.HERE_TOO, bar.record_here)
         yield Command(menus.MANAGE, self.dialogs.manage_recordings)
         yield Command(menus.SHOW_GAPS, self._show_gaps)
         if self._storage is not None:

@@ -53,6 +53,11 @@ RECORD: Final = Action("&Record this symbol", "record this symbol, or stop", ("C
 KEEP: Final = Action(
     "&Keep recording this symbol", "record this symbol also while another one is on screen"
 )
+HERE_TOO: Final = Action(
+    "Record here, &too",
+    "record this symbol also while another program records it, or follow that program",
+    ("Ctrl+T",),
+)
 MANAGE: Final = Action(
     "&Manage recordings…", "all recordings: add, start, stop, remove", ("Ctrl+Shift+R",)
 )
@@ -93,7 +98,7 @@ class Menus:
         self._fill_exclusive(view.addMenu("&Text size"), TEXT_SIZES.values())
         self._fill(view, (FULL_SCREEN, LEAVE_FULL_SCREEN))
         self._fill_exclusive(self._add_menu("&Source"), SOURCES.values())
-        self._add_menu("&Recording", (RECORD, KEEP, MANAGE, SHOW_GAPS, SHOW_SPACE))
+        self._add_menu("&Recording", (RECORD, KEEP, HERE_TOO, MANAGE, SHOW_GAPS, SHOW_SPACE))
         self._add_menu("&Help", (SHOW_WELCOME, SHOW_KEYS, SHOW_ABOUT))
 
     @property
@@ -112,7 +117,7 @@ class Menus:
         return [action for action in self._made if action.keys]
 
     def show_desk(self, desk: Desk) -> None:
-        """Check the actions that are on: the source, recording, keeping and the demo."""
+        """Check the actions that are on: the source, the switches of recording, and the demo."""
         symbol = desk.symbol.symbol
         is_kept = any(
             recording.symbol == symbol and recording.kept and recording.wanted
@@ -121,7 +126,7 @@ class Menus:
         is_recording = desk.recording.wanted
         for action, is_on in (
             *((SOURCES[desk.source_kind], True), (RECORD, is_recording), (KEEP, is_kept)),
-            (DEMO, desk.demo),
+            *((HERE_TOO, symbol in desk.here_too), (DEMO, desk.demo)),
         ):
             self._made[action].setChecked(is_on)
 

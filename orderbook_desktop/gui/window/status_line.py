@@ -97,7 +97,10 @@ class StatusLine(QWidget):
     def show_recording(self, recording: RecordingStatus) -> None:
         """Show the recording's counters, and its problem if it has one."""
         size = bytes_text(recording.counts.payload_bytes)
-        self._set("recorded", f"Recorded {counted(recording.counts.events, 'event')}, {size}")
+        recorded = f"Recorded {counted(recording.counts.events, 'event')}, {size}"
+        if recording.recorded_by:
+            recorded = f"Recorded by {recording.recorded_by}"
+        self._set("recorded", recorded)
         self._set("waiting", f"Waiting {recording.waiting:,}")
         self._set("gaps", f"Gaps {gaps_text(recording.gaps)}")
         self._recording_problem = f"▲ {recording.problem}" if recording.problem else ""

@@ -18,7 +18,7 @@ from orderbook_desktop.gui.symbol_box import SymbolBox
 from orderbook_desktop.gui.theme import Theme, text_scale
 from orderbook_desktop.gui.window.badge import StateBadge
 from orderbook_desktop.gui.window.browser_control import BrowserControl
-from orderbook_desktop.gui.window.menus import COARSER, FIND_SYMBOL, FINER, RECORD
+from orderbook_desktop.gui.window.menus import COARSER, FIND_SYMBOL, FINER, HERE_TOO, RECORD
 
 # Below these widths, in pixels for text of the usual size, the bar leaves out captions, then words,
 # then the source switch, which the menu has, too. So there is always room for the badge.
@@ -121,6 +121,13 @@ class RecordButton(QToolButton):
         if not recording.wanted:
             sign, word = "○", "off"
             tip = f"Not recording. Click to record this symbol ({RECORD.keys_text})"
+        elif recording.recorded_by:
+            sign, word = "◇", "elsewhere"
+            tip = (
+                f"Recorded by {recording.recorded_by}. This window follows that recording, and "
+                f"takes over when it ends. Click not to take over ({RECORD.keys_text}); Record "
+                f"here, too ({HERE_TOO.keys_text}) records it in this window as well"
+            )
         elif recording.problem or word != "on":
             sign, word = _WAITING, word if word != "on" else "waiting"
             tip = recording.problem or f"Nothing is recorded now: {recording.state.value}."
@@ -239,6 +246,11 @@ class TopBar(QWidget):
             self._desk.start_recording(symbol)
         else:
             self._desk.remove_recording(symbol)
+        self.commanded.emit()
+
+    def record_here(self, wanted: bool) -> None:
+        """Record the symbol on screen also while another program records it, or not."""
+        self._desk.record_here(self._desk.symbol.symbol, wanted)
         self.commanded.emit()
 
     def _select_symbol(self, symbol: str) -> None:

@@ -238,6 +238,13 @@ class PendingWrites(Struct):
         """Remove the operation at the front; its memory counts until `forget`."""
         return self._queue.popleft()
 
+    def withdraw(self, stream: Stream) -> None:
+        """Remove all operations of `stream`, and forget them."""
+        withdrawn = [operation for operation in self._queue if stream_of(operation) == stream]
+        self._queue = deque(entry for entry in self._queue if stream_of(entry) != stream)
+        for operation in withdrawn:
+            self.forget(operation)
+
     def forget(self, operation: Operation) -> None:
         """Stop counting the memory of an operation."""
         self.used_bytes -= _weight(operation)

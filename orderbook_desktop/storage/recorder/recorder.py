@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from msgspec import Struct
@@ -66,7 +66,8 @@ class Recorder:
     after a pause is written at once; events in quick succession are written together (see
     `RecorderTimes`). The recorder, not the driver, repeats failed writes until they are
     acknowledged. That is harmless, since an event's `_id` is made of market and id. `counts` holds
-    what it counts, by stream.
+    what it counts, by stream. `before_first_write` is awaited once, when the database is there and
+    nothing is written yet; it may `withdraw` markets, and must not raise an error.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Recorder:
         self._jobs: list[asyncio.Task[None]] = []
         self._batch_size = _OPERATIONS_A_BATCH
         self._batch_at = float("-inf")
+        self.before_first_write: Callable[[], Awaitable[None]] | None = None
         self._closing = False
         self._out_of_time = False
         self._fault = ""
@@ -248,8 +250,26 @@ class Recorder:
         if due_in_s > 0:
             await asyncio.sleep(due_in_s)
 
+    @property
+    def markets(self) -> list[str]:
+        """The markets that have a sink."""
+        return [stream.market for stream in self._sinks]
+
+    def withdraw(self, market: str) -> None:
+        """Forget what waits of `market`, as if nothing of it had been received.
+
+        Call it only before the first write, and while no feed has the sink of `market`.
+        """
+        stream = Stream(market, DEPTH)
+        self._pending.withdraw(stream)
+        self._sinks.pop(stream, None)
+        self._counts[stream] = RecordingCounts()
+
     async def _write_batch(self) -> None:
         await self.prepare()
+        if self.before_first_write is not None:
+            await self.before_first_write()
+            self.before_first_write = None
         await self._restore()
         batch = self._pending.first(self._batch_size)
         events = [item for item in batch if isinstance(item, Insert) and self._accepts(item.stream)]

@@ -58,14 +58,29 @@ def token_of(segment: Document) -> object:
     return _owner_of(segment).get("token")
 
 
+def precedes_us(segment: Document) -> bool:
+    """Whether the process that wrote `segment` comes before ours in an order of all processes."""
+    return str(token_of(segment)) < _TOKEN
+
+
+def is_here(segment: Document) -> bool:
+    """Whether the process that wrote `segment` ran on this machine, since it was started."""
+    return bool(_owner_of(segment).get("host") == _SPACE)
+
+
+def host_of(segment: Document) -> str:
+    """Return the name of the machine whose process wrote `segment`; empty if it is damaged."""
+    return str(_owner_of(segment).get("host", "")).partition(" ")[0]
+
+
 def is_gone(segment: Document) -> bool:
     """Whether the process that wrote `segment` has certainly ended.
 
     False also if that can't be known: it ran on another machine or in another container, or its
     process id is in use again. Then only a heartbeat that stops shows the end.
     """
-    owner, pid = _owner_of(segment), _pid_of(segment)
-    if is_ours(segment) or owner.get("host") != _SPACE or pid is None:
+    pid = pid_of(segment)
+    if is_ours(segment) or not is_here(segment) or pid is None:
         return False
     # Imported here because the first picture doesn't need it.
     import psutil  # noqa: PLC0415
@@ -81,13 +96,12 @@ def is_live(segment: Document, now_ms: int) -> bool:
     container only the time of the last write counts: `now_ms` is our time, and clocks may differ by
     up to `_HEARD_WITHIN_MS`.
     """
-    owner, alive_ms = _owner_of(segment), segment.get("alive_ms")
-    pid = _pid_of(segment)
+    alive_ms, pid = segment.get("alive_ms"), pid_of(segment)
     if is_ours(segment):
         return True
     if not isinstance(alive_ms, int) or pid is None:
         return False
-    if owner.get("host") != _SPACE:
+    if not is_here(segment):
         return abs(now_ms - alive_ms) <= _HEARD_WITHIN_MS
     return pid != os.getpid() and _runs_since(pid, alive_ms)
 
@@ -114,7 +128,7 @@ def _owner_of(segment: Document) -> Document:
     return owner if isinstance(owner, dict) else {}
 
 
-def _pid_of(segment: Document) -> int | None:
+def pid_of(segment: Document) -> int | None:
     """Return the owner's process id; None if it is damaged."""
     pid = _owner_of(segment).get("pid")
     is_possible = isinstance(pid, int) and 0 < pid <= _LARGEST_PID

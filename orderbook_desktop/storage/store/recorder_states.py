@@ -7,10 +7,21 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from orderbook_desktop.core.segments import GapCause
-from orderbook_desktop.storage.failures import driver_failures_raised
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.owner import is_gone, is_live, is_ours, token_of
+from orderbook_desktop.storage.store.owner import (
+    host_of,
+    is_gone,
+    is_here,
+    is_live,
+    is_ours,
+    pid_of,
+    precedes_us,
+    token_of,
+)
 from orderbook_desktop.storage.store.schema import RECORDER, SEGMENTS, Document
 from orderbook_desktop.storage.store.segments import WITH_BOOK
 
@@ -20,6 +31,8 @@ _PASSING: Final = frozenset(
     for cause in GapCause
     if cause not in (GapCause.USER, GapCause.CRASH, GapCause.DATABASE)
 )
+# A recorder writes a heartbeat every ten seconds. After an outage it needs a moment longer.
+_SILENT_FOR_S: Final = 45.0
 _FIELDS: Final = ("market", "owner", "alive_ms", "end_cause", "origin")
 
 
@@ -51,7 +64,7 @@ async def recorder_states(
     by_market: dict[str, list[Document]] = {}
     for segment in await found.to_list(None):
         # A damaged segment may lack its market. An import has no recorder.
-        if "market" in segment and segment.get("origin", RECORDER) == RECORDER:
+        if "market" in segment and _origin_of(segment) == RECORDER:
             by_market.setdefault(segment["market"], []).append(segment)
     return {market: _state_of(some, now_ms) for market, some in by_market.items()}
 
@@ -75,16 +88,116 @@ def _written_ms(segment: Document) -> int:
     return alive_ms if isinstance(alive_ms, int) else 0
 
 
-async def recorded_by_others(database: Database) -> frozenset[str]:
-    """Return the markets that other processes record, as far as is known.
+class OtherRecorder(Struct, frozen=True):
+    """Another process that records a market.
 
-    A recorder that crashed on another machine counts until its segments are closed
-    (`storage.recorder.recovery`). Raises `DatabaseFailed`.
+    `base_id` is the update id of the book with which its running segment begins. `host` is its
+    machine, empty for this one. Of two processes that both could give way, the one that `precedes`
+    goes on.
     """
-    fields = {"market": 1, "owner": 1}
-    with driver_failures_raised():
-        running = database.collection(SEGMENTS).find({"end_cause": None}, fields)
-        found = await running.to_list(None)
-    others = (segment for segment in found if not is_ours(segment) and not is_gone(segment))
-    # A damaged segment may lack its market.
-    return frozenset(segment["market"] for segment in others if "market" in segment)
+
+    base_id: int
+    host: str
+    pid: int | None
+    precedes: bool
+
+    @property
+    def text(self) -> str:
+        """The process in words: `another program (process 1234)`."""
+        where = f" on {self.host}" if self.host else ""
+        return f"another program{where}" + (f" (process {self.pid})" if self.pid else "")
+
+
+class _Heard(Struct, frozen=True):
+    """A running segment of another process: its last beat, and when (in s) that was first read.
+
+    `is_new` is true until a second beat was read.
+    """
+
+    document: Document
+    beat: object
+    since: float
+    is_new: bool
+
+    def is_recorded(self, now: float, now_ms: int) -> bool:
+        """Whether its process still records it, as far as is known."""
+        if now - self.since >= _SILENT_FOR_S or is_gone(self.document):
+            return False
+        # A process of another machine is known by its second beat, however wrong its clock is.
+        return is_live(self.document, now_ms) or not (self.is_new or is_here(self.document))
+
+
+class OtherRecorders:
+    """Finds the markets that other processes record, by their running segments in `database`.
+
+    A process of this machine has to run. Every process has to write a heartbeat, also one of this
+    machine, since a process that hangs records nothing. `now` is a clock in seconds that never
+    goes back.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        now: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._database = database
+        self._now = now
+        self._now_ns = now_ns
+        self._heard: dict[str, _Heard] = {}
+        self._read_at = 0.0
+
+    async def read(self) -> None:
+        """Read which segments are running. Raises PyMongo's errors."""
+        query = {"end_cause": None}
+        fields = dict.fromkeys((*_FIELDS, "snapshot_id"), 1)
+        found = await self._database.collection(SEGMENTS).find(query, fields).to_list(None)
+        now = self._now()
+        # While nothing could be read, no beat could be heard.
+        is_late = now - self._read_at > _SILENT_FOR_S / 2
+        before = {} if is_late else self._heard
+        self._read_at, self._heard = now, {}
+        for segment in found:
+            # The market of a damaged segment may be lost. An import has no recorder.
+            is_known = isinstance(segment.get("market"), str) and _origin_of(segment) == RECORDER
+            if is_ours(segment) or not is_known:
+                continue
+            key, beat = segment["_id"], segment.get("alive_ms")
+            known = before.get(key)
+            if known is None:
+                self._heard[key] = _Heard(segment, beat, now, is_new=True)
+            elif known.beat == beat:
+                self._heard[key] = replace(known, document=segment)
+            else:
+                self._heard[key] = _Heard(segment, beat, now, is_new=False)
+
+    def markets(self) -> dict[str, OtherRecorder]:
+        """Return what other processes record, as it was read last, without those that have ended.
+
+        Of several recorders of a market it is the one that precedes the others.
+        """
+        now, now_ms = self._now(), self._now_ns() // 1_000_000
+        found: dict[str, Document] = {}
+        for heard in self._heard.values():
+            market = heard.document["market"]
+            if heard.is_recorded(now, now_ms):
+                found[market] = min(found.get(market, heard.document), heard.document, key=_order)
+        return {market: _other_of(document) for market, document in found.items()}
+
+
+def _order(segment: Document) -> str:
+    return str(token_of(segment))
+
+
+def _other_of(segment: Document) -> OtherRecorder:
+    base_id = segment.get("snapshot_id")
+    return OtherRecorder(
+        base_id if isinstance(base_id, int) else 0,
+        "" if is_here(segment) else host_of(segment),
+        pid_of(segment),
+        precedes=precedes_us(segment),
+    )
+
+
+def _origin_of(segment: Document) -> object:
+    return segment.get("origin", RECORDER)

@@ -450,3 +450,29 @@ def test_no_state_is_cut_off(manager: RecordingManager, desk: FakeDesk, width: i
 
 def test_it_is_no_larger_than_the_screen(manager: RecordingManager) -> None:
     assert manager.width() <= manager.screen().availableSize().width()
+
+
+def test_another_program_is_named_and_recording_here_too_is_a_switch(
+    manager: RecordingManager, desk: FakeDesk
+) -> None:
+    who = "another program (process 7)"
+    elsewhere = replace(STOPPED, state=RecordingState.ELSEWHERE, wanted=True, recorded_by=who)
+    show(manager, desk, elsewhere, BUSY)
+    tip = Qt.ItemDataRole.ToolTipRole
+    assert manager.model.index(0, 1).data() == "◇ recorded by another program"
+    assert manager.model.index(0, 1).data(tip).startswith(f"Recorded by {who}; ")
+    assert not manager.here_too_box.isChecked()
+    row = next(row for row in range(2) if manager.table.model().index(row, 0).data() == "ETH/USDT")
+    manager.table.select_only(row)
+    QTest.keyClick(manager.table, Qt.Key.Key_T)
+    assert desk.commands == [("record_here", ("ETH/USDT", True))]
+    assert manager.here_too_box.isChecked()
+    assert "while another program records it" in manager.model.index(0, 0).data(tip)
+    # The box shows the switch of the selected recording.
+    manager.table.select_only(1 - row)
+    assert not manager.here_too_box.isChecked()
+    manager.table.selectAll()
+    manager.here_too_box.click()
+    assert set(desk.here_too) == {"ETH/USDT", "BTC/USDT"}
+    manager.here_too_box.click()
+    assert desk.here_too == ()

@@ -133,6 +133,17 @@ class TestRecordButton:
             assert button.text().startswith("▲ Record: ")
             assert (problem or state.value) in button.toolTip()
 
+    def test_it_names_the_program_that_records(self, qtbot: QtBot) -> None:
+        button = RecordButton()
+        qtbot.addWidget(button)
+        who = "another program on host-2 (process 7)"
+        button.set_recording(
+            RecordingStatus("BTC/USDT", RecordingState.ELSEWHERE, kept=False, recorded_by=who)
+        )
+        assert button.text() == "◇ Record: elsewhere"
+        assert button.isChecked()
+        assert button.toolTip().startswith(f"Recorded by {who}. ")
+
 
 class TestSourceSwitch:
     def test_the_source_in_use_is_down_and_a_difference_is_explained(self, qtbot: QtBot) -> None:

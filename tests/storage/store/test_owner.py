@@ -4,25 +4,32 @@ import os
 
 import pytest
 
-from orderbook_desktop.storage.failures import DatabaseFailed
 from orderbook_desktop.storage.recorder.recorder import Recorder
 from orderbook_desktop.storage.recorder.recovery import CrashWatch
-from orderbook_desktop.storage.store.database import Database, DatabaseTimes
+from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.recorder_states import (
+    OtherRecorder,
+    OtherRecorders,
     RecorderState,
-    recorded_by_others,
     recorder_states,
 )
 from tests.storage.recording_fixtures import Tape, started, until_stored
 
 
+async def others_of(database: Database) -> dict[str, OtherRecorder]:
+    """Return what other processes record, seen for the first time."""
+    others = OtherRecorders(database)
+    await others.read()
+    return others.markets()
+
+
 async def test_who_else_records_what(recorder: Recorder, database: Database) -> None:
-    assert await recorded_by_others(database) == frozenset()
+    assert await others_of(database) == {}
     for seed, market in enumerate(("BTCUSDT", "ETHUSDT", "SOLUSDT")):
         tape = Tape(market, seed)
         started(recorder, tape).diffs(*tape.diffs(2))
     await until_stored(database, 3, event_count=2)
-    assert await recorded_by_others(database) == frozenset()
+    assert await others_of(database) == {}
     # The recorder would overwrite the changes below.
     await recorder.close()
     segments = database.collection("segments")
@@ -31,9 +38,9 @@ async def test_who_else_records_what(recorder: Recorder, database: Database) -> 
     for market, pid in others.items():
         fields = {"owner.token": "another", "owner.pid": pid, "end_cause": None}
         await segments.update_one({"market": market}, {"$set": fields})
-    assert await recorded_by_others(database) == {"BTCUSDT"}
+    assert set(await others_of(database)) == {"BTCUSDT"}
     await segments.update_one({"market": "BTCUSDT"}, {"$set": {"end_cause": "user"}})
-    assert await recorded_by_others(database) == frozenset()
+    assert await others_of(database) == {}
 
 
 @pytest.mark.parametrize("field", ["market", "owner", "owner.pid", "owner.host", "end_cause"])
@@ -48,11 +55,11 @@ async def test_a_damaged_segment_does_not_hide_the_others(
     segments = database.collection("segments")
     await segments.update_many({}, {"$set": fields})
     await segments.update_one({"market": "BTCUSDT"}, {"$unset": {field: ""}})
-    assert "ETHUSDT" in await recorded_by_others(database)
+    assert "ETHUSDT" in await others_of(database)
 
 
 @pytest.mark.parametrize("pid", [-1, 0, 2**31, 2**63 - 1, True, "7", None])
-async def test_a_process_that_can_not_be_is_not_known_to_be_gone(
+async def test_a_process_that_can_not_be_records_nothing_but_is_not_known_to_be_gone(
     recorder: Recorder, database: Database, pid: object
 ) -> None:
     tape = Tape()
@@ -61,15 +68,6 @@ async def test_a_process_that_can_not_be_is_not_known_to_be_gone(
     await recorder.close()
     fields = {"owner.token": "another", "owner.pid": pid, "end_cause": None}
     await database.collection("segments").update_many({}, {"$set": fields})
-    assert await recorded_by_others(database) == {tape.market}
+    assert await others_of(database) == {}
     assert await recorder_states(database) == {tape.market: RecorderState.GONE}
     assert await CrashWatch(database).close_crashed() == 0
-
-
-@pytest.mark.expects_log("WARNING .*the database failed")
-async def test_a_database_that_is_away_is_reported() -> None:
-    nowhere = Database("nowhere", DatabaseTimes(find_s=0.1))
-    nowhere.connect("mongodb://127.0.0.1:1/")
-    with pytest.raises(DatabaseFailed):
-        await recorded_by_others(nowhere)
-    nowhere.close()
