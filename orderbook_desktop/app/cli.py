@@ -361,6 +361,19 @@ def pack_recordings(
     raise typer.Exit(run_pack(settings, symbols, output, from_ms=from_ms, to_ms=to_ms, force=force))
 
 
+@cli.command(name="unpack")
+@with_settings("mongo_dsn", "db_name", "env", "data_dir")
+def unpack_recordings(
+    settings: Settings,
+    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
+) -> None:
+    """Merge the recordings of a packed FILE (.obd) into the database."""
+    from orderbook_desktop.app.commands.packed import run_unpack  # noqa: PLC0415
+
+    _begin_log(settings, "unpack", file)
+    raise typer.Exit(run_unpack(settings, file))
+
+
 @cli.command(name="import")
 @with_settings("mongo_dsn", "db_name", "env", "data_dir")
 def import_files(

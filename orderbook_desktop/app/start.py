@@ -22,6 +22,7 @@ _UNDONE: Final = {
     "export": "Stopped; nothing was exported.",
     "verify": "Stopped; nothing was proven.",
     "pack": "Stopped; nothing was packed.",
+    "unpack": "Stopped; nothing was unpacked.",
     "recordings": "Stopped; nothing was listed.",
     "remove": "Stopped; nothing was removed.",
     "doctor": "Stopped; not everything was examined.",

@@ -38,6 +38,15 @@ async def in_thread(work: Callable[_P, _T], *arguments: _P.args, **options: _P.k
         raise
 
 
+async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Finish `work`, even if this task is cancelled meanwhile: it is too late to undo it."""
+    working = asyncio.ensure_future(work)
+    while not working.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({working})
+    working.result()
+
+
 async def set_within(event: asyncio.Event, seconds: float) -> bool:
     """Wait until `event` is set, for at most `seconds`; return whether it is set."""
     with suppress(TimeoutError):

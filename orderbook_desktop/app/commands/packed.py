@@ -1,4 +1,4 @@
-"""The command `pack`, and packed files (`.obd`) as the place that other commands read."""
+"""The commands `pack` and `unpack`, and packed files (`.obd`) as what other commands read."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.formats.packed_file import PackedFile, is_packed
 from orderbook_desktop.storage.exports.exporting import NothingRecorded
 from orderbook_desktop.storage.exports.packed_file import PackedMarket, PackJob, pack
+from orderbook_desktop.storage.imports.unpacking import UnpackedMarket, unpack
 from orderbook_desktop.storage.store.packed_store import PackedStore
 
 
@@ -92,6 +93,57 @@ def run_pack(
 
     work = _pack(settings, job)
     return run_interruptibly(work, "nothing was packed", report, done=f"{path} was written")
+
+
+def run_unpack(settings: Settings, path: Path) -> int:
+    """Merge the recordings of a packed file into the database; return the exit code.
+
+    Raises `KnownError`.
+    """
+
+    def report(done: list[UnpackedMarket]) -> int:
+        for new in done:
+            texts = []
+            if new.segments:
+                runs = counted(new.segments, "unbroken run")
+                texts.append(f"{counted(new.events, 'event')} in {runs}")
+            if new.loose:
+                texts.append(f"{counted(new.loose, 'event')} of no known book")
+            if texts:
+                known = f" ({new.known:,} more were there already)" if new.known else ""
+                typer.echo(f"{new.market}: {' and '.join(texts)}{known}, into {settings.db_name}.")
+            else:
+                typer.echo(f"{new.market}: all of it is there already; nothing was unpacked.")
+        return 0
+
+    # No deadline after a signal: what has begun to be written is undone, or finished.
+    return run_interruptibly(
+        _unpack(settings, path),
+        "nothing was unpacked",
+        report,
+        done="everything was unpacked",
+        within_s=None,
+    )
+
+
+async def _unpack(settings: Settings, path: Path) -> list[UnpackedMarket]:
+    done: list[UnpackedMarket] | None = None
+    try:
+        async with (
+            open_packed(path) as store,
+            open_database(settings, existing=False) as database,
+        ):
+            with WorkProgress("Unpacking") as progress:
+
+                def show(what: str, events: int, total: int) -> None:
+                    progress.show(events / max(1, total), what)
+
+                done = await unpack(database, store, show)
+    except asyncio.CancelledError:
+        # If all is written, the request came too late: only the database had to be closed.
+        if done is None:
+            raise
+    return done
 
 
 async def _pack(settings: Settings, job: PackJob) -> list[PackedMarket]:

@@ -37,7 +37,7 @@ from orderbook_desktop.storage.store.import_journal import (
 )
 from orderbook_desktop.storage.store.segment_documents import StoredIds, bookless_segment
 from orderbook_desktop.system.attempts import Attempts
-from orderbook_desktop.system.tasks import in_thread
+from orderbook_desktop.system.tasks import in_thread, to_its_end
 
 _log = logging.getLogger(__name__)
 
@@ -151,15 +151,6 @@ async def _through_a_move(attempt: Callable[[], Awaitable[_T]]) -> _T:
     passing = (ConnectionFailure, InvalidOperation, ImportBusy)
     delays = islice(backoff_delays(first=0.2, cap=2.0), _ATTEMPTS - 1)
     return await Attempts(passing, failed, delays).until_it_works(attempt)
-
-
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Finish `work`, even if this task is cancelled meanwhile: it is too late to undo it."""
-    working = asyncio.ensure_future(work)
-    while not working.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait({working})
-    working.result()
 
 
 class NothingToImport(KnownError):
@@ -292,8 +283,8 @@ class _Writer:
             await self._journal.finish()
             raise
         # From here a cancellation comes too late: the whole import is stored.
-        await _to_its_end(self._journal.finish())
-        await _to_its_end(self._drop_repeated())
+        await to_its_end(self._journal.finish())
+        await to_its_end(self._drop_repeated())
         return [self._result(market, new) for market in self._counts]
 
     async def _write_new(self) -> _New:
@@ -312,7 +303,7 @@ class _Writer:
             self._new = _New(runs, chunks, loose, repeated)
         if runs or chunks:
             await self._write(runs, chunks)
-            await _to_its_end(drop_segments(self._database, set(dropped)))
+            await to_its_end(drop_segments(self._database, set(dropped)))
         return self._new
 
     async def _joined(
@@ -369,7 +360,7 @@ class _Writer:
         await self._journal.plan([*(run.found.id for run in new), *loose])
         segments = [await self._write_run(run, total) for run in new]
         segments += [await self._write_loose(key, loose[key], total) for key in loose]
-        await _to_its_end(self._journal.commit(segments))
+        await to_its_end(self._journal.commit(segments))
 
     async def _write_run(self, run: SpooledRun, total: int) -> ImportedSegment:
         """Write the chunks of a run; return its segment, to be stored after them."""

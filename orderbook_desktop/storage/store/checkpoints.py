@@ -169,6 +169,13 @@ class Checkpoints:
         await self._books.replace_one({"_id": key}, document, upsert=True)
         return key
 
+    async def put_record(self, segment_id: str, record: bytes) -> None:
+        """Store the book of a `StoredBook.record` as a book of a segment. Repeating is harmless."""
+        document: Document = msgspec.msgpack.decode(record)
+        key = book_key(segment_id, document["update_id"])
+        own = document | {"_id": key, "segment": segment_id}
+        await self._books.replace_one({"_id": key}, sealed(own), upsert=True)
+
     async def settle(self, segment_id: str, book: NewBook) -> None:
         """Note that the segment that begins with `book` is stored: now both must be there."""
         key = book_key(segment_id, book.update_id)

@@ -1,7 +1,8 @@
 """The journal of imports: it makes an import complete, or undoes it.
 
 An import first writes a document into `meta`, with an `_id` `import:…`, that names all it will
-write. In the state "writing" all of that has to be undone. When all chunks are written the state
+write: segments, whose chunks and books are written before them, and witnesses. In the state
+"writing" all of that has to be undone. When all chunks are written the state
 is "committing": the document then holds the segments, which have to be written too. After a crash
 the next import or recorder undoes or completes the import (`settle_imports`). Until then readers
 don't see it, since they ignore chunks without a segment. Two imports at a time never have a market
@@ -21,6 +22,7 @@ import msgspec
 
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.segments import Segment
+from orderbook_desktop.storage.store.checkpoints import Checkpoints
 from orderbook_desktop.storage.store.chunks import ChunkStore
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import is_gone, owner_document
@@ -41,6 +43,7 @@ from orderbook_desktop.storage.store.segment_documents import (
     progress_document,
     sealed_parts,
 )
+from orderbook_desktop.storage.store.witnesses import Witnesses
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +85,7 @@ class ImportEntry(msgspec.Struct, frozen=True):
     """What the journal says about an import, as it is stored.
 
     `segments` are ids of segments. `known` are the segments themselves, as documents, once all
-    chunks are written.
+    chunks are written. `witnesses` are keys of witnesses that were not stored before.
     """
 
     key: str = msgspec.field(name="_id")
@@ -90,6 +93,7 @@ class ImportEntry(msgspec.Struct, frozen=True):
     markets: list[str]
     segments: list[str]
     known: list[Document] = []
+    witnesses: list[str] = []
 
 
 class ImportJournal:
@@ -116,9 +120,9 @@ class ImportJournal:
             if common and other.key != self._key:
                 raise ImportBusy(min(common))
 
-    async def plan(self, segments: list[str]) -> None:
-        """Write down the ids of the segments to be written."""
-        await self._change({"segments": segments})
+    async def plan(self, segments: Sequence[str], witnesses: Sequence[str] = ()) -> None:
+        """Write down the ids of the segments and the keys of the witnesses to be written."""
+        await self._change({"segments": list(segments), "witnesses": list(witnesses)})
 
     async def commit(self, segments: Iterable[ImportedSegment]) -> None:
         """Complete the import, whose chunks are all written."""
@@ -137,10 +141,12 @@ class ImportJournal:
         if entry.state == _COMMITTING:
             await self._write_segments(entry.known)
         else:
-            store = ChunkStore(self._database)
+            store, books = ChunkStore(self._database), Checkpoints(self._database)
             for segment_id in entry.segments:
                 spans = await store.spans(segment_id)
                 await store.drop(segment_id, [start_id for start_id, _ in spans])
+                await books.drop(segment_id, None)
+            await Witnesses(self._database).drop_some(entry.witnesses)
         await self._meta.delete_one({"_id": self._key})
 
     async def finish(self) -> None:

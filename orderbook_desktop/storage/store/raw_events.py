@@ -241,6 +241,11 @@ class RawEvents:
             found += map(_stored_ids, documents)
         return found
 
+    async def any_between(self, after_id: int, last_id: int) -> bool:
+        """Return whether an event after `after_id` to `last_id` is stored."""
+        events = self._database.collection(DEPTH_EVENTS)
+        return await events.find_one(self._query(after_id, last_id), {"_id": 1}) is not None
+
     async def between(
         self, after_id: int, last_id: int, known: Sequence[int] = ()
     ) -> dict[int, int]:

@@ -29,6 +29,8 @@ from orderbook_desktop.storage.store.sealing import canonical_bytes, is_sealed, 
 
 # The most digits of an update id in 64 bits.
 _ID_DIGITS: Final = 19
+# SecantusDB takes a time that grows with the square of the number of keys in a query.
+_AT_ONCE: Final = 50
 
 
 class StoredWitness(Struct, frozen=True):
@@ -54,12 +56,18 @@ class Witnesses:
 
         One that was joined to a book takes the place of one that was not. Repeating is harmless.
         """
-        document = await asyncio.to_thread(_document, witness)
+        await self._put(await asyncio.to_thread(_document, witness))
+
+    async def _put(self, document: Document) -> None:
         fields = {name: value for name, value in document.items() if name != "_id"}
         witnesses, key = self._database.collection(WITNESSES), {"_id": document["_id"]}
         stored = await witnesses.update_one(key, {"$setOnInsert": fields}, upsert=True)
-        if stored.matched_count and witness.joined_id is not None:
+        if stored.matched_count and document["joined_id"] is not None:
             await witnesses.replace_one({**key, "joined_id": None}, document)
+
+    async def put_record(self, record: bytes) -> None:
+        """Store the witness of a `StoredWitness.record`, as `put` does. Repeating is harmless."""
+        await self._put(msgspec.msgpack.decode(record))
 
     async def keys(self, market: str) -> list[tuple[int, str]]:
         """Return update id and `_id` of the witnesses of `market`, damaged ones too, in order."""
@@ -92,6 +100,21 @@ class Witnesses:
         if before_id is not None:
             query["update_id"] = {"$gte": 0, "$lt": before_id}
         await self._database.collection(WITNESSES).delete_many(query)
+
+    async def drop_some(self, keys: Sequence[str]) -> None:
+        """Delete the witnesses with these keys."""
+        for start in range(0, len(keys), _AT_ONCE):
+            query = {"_id": {"$in": list(keys[start : start + _AT_ONCE])}}
+            await self._database.collection(WITNESSES).delete_many(query)
+
+    async def stored(self, keys: Sequence[str]) -> set[str]:
+        """Return which of these witnesses are stored."""
+        found: set[str] = set()
+        for start in range(0, len(keys), _AT_ONCE):
+            query = {"_id": {"$in": list(keys[start : start + _AT_ONCE])}}
+            some = self._database.collection(WITNESSES).find(query, {"_id": 1})
+            found.update(document["_id"] for document in await some.to_list(None))
+        return found
 
     async def some(self, keys: Sequence[str]) -> dict[str, StoredWitness]:
         """Return by `_id` those witnesses that are stored. Ask for 50 at most."""

@@ -124,6 +124,20 @@ def test_python_reads_it(folder: Path, path: Path) -> None:
         od.open_recording()
 
 
+def test_it_is_unpacked(folder: Path, path: Path, tmp_path: Path) -> None:
+    done = run_command(tmp_path, "unpack", str(path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("BTCUSDT: ")
+    assert " in 1 unbroken run and 2 events of no known book, into book." in done.stdout
+    packed = run_command(tmp_path, "pack", "BTC/USDT", "-o", str(tmp_path / "b.obd"))
+    assert packed.returncode == 0, packed.stderr
+    assert (tmp_path / "b.obd").read_bytes() == path.read_bytes()
+    again = run_command(folder, "unpack", str(path))
+    assert again.stdout == "BTCUSDT: all of it is there already; nothing was unpacked.\n"
+    done = run_command(tmp_path, "unpack", str(tmp_path / "none.obd"))
+    assert (done.returncode, done.stdout) == (1, "")
+
+
 def test_what_is_no_recording_is_told(folder: Path, path: Path, tmp_path: Path) -> None:
     data = path.read_bytes()
     (tmp_path / "cut.obd").write_bytes(data[: len(data) // 2])

@@ -1,0 +1,433 @@
+"""Merges the recordings of a packed file into a database, all of it or nothing.
+
+First all of the file is read and compared with what is stored: an event that is stored with another
+text refuses the file. Then what the database lacks is written, under the journal of imports. A
+segment of which nothing is stored is written as it is in the file. Of one that overlaps with stored
+segments the stretches between these are written, so that each event is in one segment. So gaps are
+healed, and the same file again changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing, suppress
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from orderbook_desktop.core.archive import decode_chunk
+from orderbook_desktop.core.errors import KnownError
+from orderbook_desktop.core.events import DepthDiff
+from orderbook_desktop.core.units import INT64_MAX
+from orderbook_desktop.formats.packed_file import DamagedPackedFile
+from orderbook_desktop.storage.reading.portion import Portion, Span, loose_events
+from orderbook_desktop.storage.store.bookless import BooklessRun
+from orderbook_desktop.storage.store.checkpoints import Checkpoints, book_key
+from orderbook_desktop.storage.store.chunks import ChunkStore
+from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.import_journal import (
+    ImportedSegment,
+    ImportJournal,
+    settle_imports,
+)
+from orderbook_desktop.storage.store.packed_store import PackedStore
+from orderbook_desktop.storage.store.packing import PackedChunk, proven_loose
+from orderbook_desktop.storage.store.raw_events import RawEvents
+from orderbook_desktop.storage.store.recording_store import DatabaseStore
+from orderbook_desktop.storage.store.segment_documents import (
+    StoredIds,
+    StoredSegment,
+    bookless_segment,
+)
+from orderbook_desktop.storage.store.segments import read_segment
+from orderbook_desktop.storage.store.witnesses import Witnesses
+from orderbook_desktop.system.tasks import in_thread, to_its_end
+
+# What was written has so long to be undone after a cancellation; the next import undoes the rest.
+_UNDO_S: Final = 0.3
+_AT_ONCE: Final = 50
+_FOLLOWED: Final = "What comes next was there already."
+
+
+class UnpackConflict(KnownError):
+    """The file at `path` has another event `final_id` of `market` than is stored."""
+
+    path: Path
+    market: str
+    final_id: int
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing was unpacked: the event {self.final_id} of {self.market} is stored with "
+            f"other content than in {self.path}; unpack it into a database of its own, with "
+            "another DB_NAME."
+        )
+
+
+class UnpackedMarket(Struct, frozen=True):
+    """What was new of `market`: `segments` with a book, their events, and events without one.
+
+    `known` of its events were stored before.
+    """
+
+    market: str
+    segments: int
+    events: int
+    loose: int
+    known: int
+
+
+# Called with what is being done, and which part of it is done.
+Progress = Callable[[str, int, int], None]
+
+
+async def unpack(
+    database: Database, store: PackedStore, progress: Progress
+) -> list[UnpackedMarket]:
+    """Merge the recordings in `store`, a packed file, into `database`; return what was new.
+
+    Raises `PackedFileError`, `DamagedDocument` or `DamagedChunk` for the file or what is stored,
+    `UnpackConflict`, `ImportBusy`, and PyMongo's errors. If it raises or is cancelled, nothing is
+    written.
+    """
+    await asyncio.to_thread(store.file.prove, partial(progress, "Reading"))
+    if not database.prepared:
+        await database.prepare()
+    await settle_imports(database, set())
+    return await _Unpacking(database, store, progress).run()
+
+
+class _Stretch(NamedTuple):
+    """A stretch of a segment of the file that the database lacks, and its id there."""
+
+    stored: StoredSegment
+    span: Span
+    key: str
+
+
+class _Loose(NamedTuple):
+    """Events without a book that the database lacks: the chunk of these, and their run's id."""
+
+    key: str
+    origin: str
+    chunk: PackedChunk
+    events: tuple[StoredIds, ...]
+
+
+class _Unpacking:
+    """One run of `unpack`."""
+
+    def __init__(self, database: Database, store: PackedStore, progress: Progress) -> None:
+        self._database = database
+        self._file = store
+        self._progress = progress
+        self._journal = ImportJournal(database)
+        self._chunks = ChunkStore(database)
+        self._books = Checkpoints(database)
+        self._witnesses = Witnesses(database)
+        self._stretches: list[_Stretch] = []
+        self._loose: list[_Loose] = []
+        self._keys: set[str] = set()
+        self._known: dict[str, int] = {}
+        self._done = self._total = 0
+
+    async def run(self) -> list[UnpackedMarket]:
+        """Compare, then write."""
+        markets = self._file.file.markets
+        try:
+            await self._journal.begin(markets)
+            for market in markets:
+                await self._compare(market)
+            segments = await self._write(markets)
+        except asyncio.CancelledError:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_UNDO_S):
+                    await self._journal.finish()
+            raise
+        except BaseException:
+            await self._journal.finish()
+            raise
+        return [self._result(market, segments) for market in markets]
+
+    def _result(self, market: str, segments: Sequence[ImportedSegment]) -> UnpackedMarket:
+        mine = [one for one in segments if one.segment.market == market]
+        counts = {
+            is_loose: [
+                one.segment.event_count for one in mine if (one.loose is not None) is is_loose
+            ]
+            for is_loose in (False, True)
+        }
+        new = counts[False]
+        return UnpackedMarket(market, len(new), sum(new), sum(counts[True]), self._known[market])
+
+    async def _compare(self, market: str) -> None:
+        """Find what the database lacks of a market. Raises `UnpackConflict`."""
+        recorded = await _Recorded.of(self._database, market)
+        segments = await self._file.segments(market)
+        self._known[market] = 0
+        self._done, self._total = 0, sum(one.segment.event_count for one in segments)
+        for stored in segments:
+            await self._compare_segment(stored, recorded)
+        for run in await self._file.bookless(market):
+            await self._compare_run(run, recorded)
+
+    async def _compare_segment(self, stored: StoredSegment, recorded: _Recorded) -> None:
+        segment = stored.segment
+        whole = Portion(self._file, stored, Span())
+        async with aclosing(whole.chunks()) as chunks:
+            async for chunk in chunks:
+                await self._check(chunk, recorded, stored.id)
+                self._done += chunk.header.coverage.event_count
+                self._progress(f"Comparing {segment.market}", self._done, self._total)
+        found = whole.segment()
+        is_whole = found is not None and (
+            (found.segment.event_count, found.archived_bytes)
+            == (segment.event_count, stored.archived_bytes)
+        )
+        if not is_whole or not stored.intact:
+            raise DamagedPackedFile(self._file.file.path, f"its segment {stored.id} is not whole")
+        lacking = recorded.lacking(segment.snapshot_id, segment.last_id)
+        for after_id, until_id in lacking:
+            span = Span(
+                after_id if after_id > segment.snapshot_id else 0,
+                until_id if until_id < segment.last_id else INT64_MAX,
+            )
+            key = await self._free_key(stored.id, f"{stored.id}:{after_id}:{until_id}")
+            self._stretches.append(_Stretch(stored, span, key))
+
+    async def _check(self, chunk: PackedChunk, recorded: _Recorded, segment_id: str) -> None:
+        """Raise `UnpackConflict` if an event of `chunk` is stored with another text."""
+        if not await recorded.may_have(chunk):
+            return
+        if await recorded.has_chunk(chunk, segment_id):
+            self._known[recorded.market] += chunk.header.coverage.event_count
+            return
+        events = await loose_events(chunk)
+        texts = await recorded.texts(events)
+        for event in events:
+            if texts.get(event.final_id, event.payload) != event.payload:
+                raise UnpackConflict(self._file.file.path, recorded.market, event.final_id)
+        self._known[recorded.market] += len(texts)
+        coverage = chunk.header.coverage
+        if not texts and recorded.covers(coverage.first_id - 1, coverage.last_id):
+            # All of its update ids are stored, and in other events.
+            raise UnpackConflict(self._file.file.path, recorded.market, events[0].final_id)
+
+    async def _compare_run(self, run: BooklessRun, recorded: _Recorded) -> None:
+        stored = await self._file.chunk(run.id, run.stored.segment.snapshot_id)
+        if stored is None or not run.stored.intact:
+            raise DamagedPackedFile(self._file.file.path, f"its segment {run.id} is not whole")
+        chunk = await in_thread(stored.packed)
+        events = await loose_events(chunk)
+        texts = await recorded.texts(events) if await recorded.may_have(chunk) else {}
+        for event in events:
+            if texts.get(event.final_id, event.payload) != event.payload:
+                raise UnpackConflict(self._file.file.path, recorded.market, event.final_id)
+        self._known[recorded.market] += len(texts)
+        left = [event for event in events if event.final_id not in texts]
+        if not left:
+            return
+        if len(left) < len(events):
+            chunk = await in_thread(proven_loose, left)
+        digest = hashlib.blake2b(chunk.data, digest_size=8).hexdigest()
+        key = await self._free_key(run.id, f"{run.id}:{digest}")
+        ids = tuple(map(StoredIds.of, left))
+        self._loose.append(_Loose(key, run.stored.origin, chunk, ids))
+
+    async def _free_key(self, key: str, other: str) -> str:
+        """Return the id `key` of a segment, or one made of `other` if it is taken."""
+        if key in self._keys or await read_segment(self._database, key) is not None:
+            key = hashlib.blake2b(other.encode(), digest_size=12).hexdigest()
+        self._keys.add(key)
+        return key
+
+    async def _write(self, markets: Sequence[str]) -> list[ImportedSegment]:
+        """Write what the database lacks; return its new segments."""
+        keys = [key for market in markets for _, key in await self._file.witness_keys(market)]
+        new = set(keys) - await self._witnesses.stored(keys)
+        await self._journal.plan(
+            [*(part.key for part in self._stretches), *(part.key for part in self._loose)],
+            [key for key in keys if key in new],
+        )
+        self._done = 0
+        self._total = sum(part.stored.segment.event_count for part in self._stretches)
+        segments = [await self._write_stretch(part) for part in self._stretches]
+        segments += [await self._write_loose(part) for part in self._loose]
+        await self._write_witnesses([key for key in keys if key in new])
+        await to_its_end(self._journal.commit(segments))
+        for market in markets:
+            # These may take the place of stored ones that were joined to no book.
+            joined = await self._file.joined(market, 0, INT64_MAX)
+            await self._write_witnesses([key for _, key in joined if key not in new])
+        return segments
+
+    async def _write_stretch(self, part: _Stretch) -> ImportedSegment:
+        portion = Portion(self._file, part.stored, part.span, _FOLLOWED)
+        async with aclosing(portion.chunks()) as chunks:
+            async for chunk in chunks:
+                await self._chunks.put(part.key, chunk)
+                self._done += chunk.header.coverage.event_count
+                market = part.stored.segment.market
+                self._progress(f"Writing {market}", self._done, self._total)
+        segment = portion.segment(part.key)
+        if segment is None:
+            reason = f"its segment {part.stored.id} lacks events"
+            raise DamagedPackedFile(self._file.file.path, reason)
+        begin, end = segment.segment.snapshot_id, segment.segment.last_id
+        ids = [
+            update_id
+            for update_id, _ in await self._file.book_keys(part.stored.id)
+            if isinstance(update_id, int) and begin <= update_id <= end
+        ]
+        for start in range(0, len(ids), _AT_ONCE):
+            wanted = [book_key(part.stored.id, at) for at in ids[start : start + _AT_ONCE]]
+            for book in (await self._file.books(wanted)).values():
+                await self._books.put_record(part.key, await in_thread(book.record))
+        return segment
+
+    async def _write_loose(self, part: _Loose) -> ImportedSegment:
+        segment = bookless_segment(part.chunk.header.market, part.events)
+        size = await self._chunks.put(part.key, part.chunk, after_id=segment.snapshot_id)
+        return ImportedSegment(part.key, segment, 0, size, part.origin, loose=part.events)
+
+    async def _write_witnesses(self, keys: Sequence[str]) -> None:
+        for start in range(0, len(keys), _AT_ONCE):
+            for witness in (await self._file.witnesses(keys[start : start + _AT_ONCE])).values():
+                await self._witnesses.put_record(await in_thread(witness.record))
+
+
+class _Recorded:
+    """What is stored of `market`, to be compared with chunks of a file, which come in order."""
+
+    def __init__(
+        self,
+        database: Database,
+        market: str,
+        segments: Sequence[StoredSegment],
+        runs: Sequence[BooklessRun],
+        *,
+        has_raw: bool,
+    ) -> None:
+        self.market = market
+        self._store = DatabaseStore(database)
+        self._chunks = ChunkStore(database)
+        self._raw = RawEvents(database, market)
+        self._segments = [stored for stored in segments if stored.segment.event_count]
+        self._runs = runs
+        self._has_raw = has_raw
+        self._covered = _merged(
+            (stored.segment.snapshot_id, stored.segment.last_id) for stored in self._segments
+        )
+        # By segment: start id and last id of its chunks, in order.
+        self._spans: dict[str, list[tuple[int, int]]] = {}
+        # The events of the chunk that was read last, by its segment and start id.
+        self._read: tuple[tuple[str, int], dict[int, bytes]] | None = None
+
+    @classmethod
+    async def of(cls, database: Database, market: str) -> _Recorded:
+        """Read what there is. Raises `DamagedDocument`."""
+        store = DatabaseStore(database)
+        segments, runs = await store.segments(market), await store.bookless(market)
+        has_raw = await RawEvents(database, market).any_between(-1, INT64_MAX)
+        return cls(database, market, segments, runs, has_raw=has_raw)
+
+    def covers(self, after_id: int, last_id: int) -> bool:
+        """Whether the update ids after `after_id` through `last_id` are all in stored segments."""
+        return not self.lacking(after_id, last_id)
+
+    def lacking(self, after_id: int, last_id: int) -> list[tuple[int, int]]:
+        """Return the stretches of these ids that no stored segment covers."""
+        found: list[tuple[int, int]] = []
+        at = after_id
+        for begin, end in self._covered:
+            if end <= at or begin >= last_id:
+                continue
+            if begin > at:
+                found.append((at, begin))
+            at = end
+        if at < last_id:
+            found.append((at, last_id))
+        return found
+
+    async def may_have(self, chunk: PackedChunk) -> bool:
+        """Whether something is stored with update ids as those of `chunk`."""
+        coverage = chunk.header.coverage
+        begin, end = coverage.first_id - 1, coverage.last_id
+        if self.lacking(begin, end) != [(begin, end)]:
+            return True
+        if any(run.ids[0] <= end and run.ids[-1] > begin for run in self._runs):
+            return True
+        return self._has_raw and await self._raw.any_between(begin, end)
+
+    async def has_chunk(self, chunk: PackedChunk, segment_id: str) -> bool:
+        """Whether this very chunk is stored in this segment's archive."""
+        start_id = chunk.header.start_id or 0
+        mine = next((stored for stored in self._segments if stored.id == segment_id), None)
+        if mine is None or not mine.segment.snapshot_id <= start_id < mine.archived_id:
+            return False
+        found = await self._store.chunk(segment_id, start_id)
+        return found is not None and (await in_thread(found.packed)).data == chunk.data
+
+    async def texts(self, events: Sequence[DepthDiff]) -> dict[int, bytes]:
+        """Return by final id the stored texts of `events`, of those that are stored."""
+        wanted = {event.final_id for event in events}
+        first, last = min(wanted), max(wanted)
+        found: dict[int, bytes] = {}
+        for stored in self._segments:
+            if stored.segment.snapshot_id < last and first <= stored.archived_id:
+                for start_id in await self._starts(stored, first, last):
+                    found |= await self._of_chunk(stored.id, start_id, wanted)
+        left = wanted - found.keys()
+        for run in self._runs:
+            if run.is_archived and not left.isdisjoint(run.ids):
+                start_id = run.stored.segment.snapshot_id
+                found |= await self._of_chunk(run.id, start_id, wanted)
+        left = wanted - found.keys()
+        if left and self._has_raw:
+            raw = await self._raw.with_ids(sorted(left))
+            found |= {event.final_id: event.payload for event in raw}
+        return found
+
+    async def _starts(self, stored: StoredSegment, first: int, last: int) -> list[int]:
+        """Return the start ids of the archived chunks of a segment with ids `first` to `last`."""
+        if stored.id not in self._spans:
+            self._spans[stored.id] = await self._chunks.spans(stored.id)
+        spans = self._spans[stored.id]
+        begin, end = stored.segment.snapshot_id, stored.archived_id
+        at = max(0, bisect_right(spans, (first, 0)) - 1)
+        found: list[int] = []
+        for start_id, last_id in spans[at:]:
+            if start_id >= last:
+                break
+            if begin <= start_id < end and last_id >= first:
+                found.append(start_id)
+        return found
+
+    async def _of_chunk(self, key: str, start_id: int, wanted: set[int]) -> dict[int, bytes]:
+        if self._read is None or self._read[0] != (key, start_id):
+            chunk = await self._chunks.get(key, start_id)
+            texts = (
+                {}
+                if chunk is None
+                else await in_thread(
+                    lambda: {event.final_id: event.payload for event in decode_chunk(chunk).diffs()}
+                )
+            )
+            self._read = (key, start_id), texts
+        return {update_id: text for update_id, text in self._read[1].items() if update_id in wanted}
+
+
+def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return `ranges` in order; those that overlap or touch are one."""
+    merged: list[tuple[int, int]] = []
+    for begin, end in sorted(ranges):
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
+        else:
+            merged.append((begin, end))
+    return merged
