@@ -275,6 +275,10 @@ class Settings(BaseSettings):
         fields = {"retention_days": retention.days, "retention_gb": retention.gigabytes}
         return self.model_copy(update=fields)
 
+    def with_connections(self, connections: int) -> Self:
+        """Return these settings with each event coming by so many `connections`."""
+        return self.model_copy(update={"connections": connections})
+
     def with_exchange(self, rest_url: str, ws_url: str, db_name: str) -> Self:
         """Return these settings with another exchange and the database for its recordings."""
         fields = {"rest_url": rest_url, "ws_url": ws_url, "db_name": db_name}

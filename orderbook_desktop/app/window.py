@@ -91,11 +91,15 @@ async def _show(
     application: QApplication, settings: Settings, times: ProgramTimes, *, demo: bool, serve: bool
 ) -> None:
     preferences = Preferences(window_memory(settings))
+    fixed_connections = settings.given("connections") and settings.connections > 0
     settings = with_remembered_retention(settings, preferences)
+    if not fixed_connections:
+        settings = settings.with_connections(preferences.connections)
     program = Program(
         settings,
         recordings=first_recordings(preferences),
         here_too=first_here_too(preferences),
+        fixed_connections=fixed_connections,
         demo=demo,
         current_log=current_log,
         times=times.desk,

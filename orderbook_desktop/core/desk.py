@@ -99,6 +99,13 @@ class NextAttempt(Struct, frozen=True):
     fixed: bool = False
 
 
+class Connections(Struct, frozen=True):
+    """By how many connections each event comes; `fixed` is whether a setting says so."""
+
+    count: int = 1
+    fixed: bool = False
+
+
 class Desk(Protocol):
     """The state behind one window, to be looked at once per display frame at most.
 
@@ -188,6 +195,15 @@ class Desk(Protocol):
 
     def set_recording(self, wanted: bool) -> None:
         """Start or stop recording the symbol on screen."""
+        ...
+
+    @property
+    def connections(self) -> Connections:
+        """By how many connections to the exchange each event comes, for all symbols."""
+        ...
+
+    def set_connections(self, count: int) -> None:
+        """Take each event from `count` connections; nothing happens if they are fixed."""
         ...
 
     @property

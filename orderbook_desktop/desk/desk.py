@@ -9,9 +9,10 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from orderbook_desktop.core.desk import NextAttempt, Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.desk import Connections, NextAttempt, Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.foreign_text import plain_text
 from orderbook_desktop.core.library import unlisted
+from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingStatus
 from orderbook_desktop.core.sources import BookSource
@@ -209,6 +210,17 @@ class LiveDesk:
         _log.info("user: removes %s from the kept recordings", symbol)
         self.program.recordings.remove(symbol)
         self.program.change()
+
+    @property
+    def connections(self) -> Connections:
+        """By how many connections each event comes (see `Desk`)."""
+        return self.program.connections
+
+    def set_connections(self, count: int) -> None:
+        """Take each event from `count` connections (see `Desk`)."""
+        if not self.connections.fixed:
+            _log.info("user: takes each event from %s", counted(count, "connection"))
+            self.program.set_connections(count)
 
     def record_here(self, symbol: str, wanted: bool) -> None:
         """Record `symbol` also while another program records it, or not (see `Desk`)."""

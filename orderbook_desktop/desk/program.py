@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
-from orderbook_desktop.core.desk import Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.desk import Connections, Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.disk import DiskStatus, Retention
 from orderbook_desktop.core.errors import KnownError
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
@@ -49,7 +49,8 @@ class Program:
     """The engine behind all windows, and what they share. `await start()`, then `await close()`.
 
     `recordings` are the symbols of the kept recordings, each with whether it is switched on, and
-    `here_too` those that are recorded also while another program records them. With
+    `here_too` those that are recorded also while another program records them.
+    `fixed_connections` is whether `settings` say by how many connections each event comes. With
     `demo` the program shows a made-up market, records it in a database of its own, and never
     connects to the exchange. `current_log` returns the path of the log, or empty.
 
@@ -64,6 +65,7 @@ class Program:
         *,
         recordings: Mapping[str, bool] | None = None,
         here_too: Sequence[str] = (),
+        fixed_connections: bool = False,
         demo: bool = False,
         current_log: Callable[[], str] = lambda: "",
         times: DeskTimes = DESK_TIMES,
@@ -71,6 +73,7 @@ class Program:
         self._settings = settings
         self._times = times
         self._current_log = current_log
+        self._fixed_connections = fixed_connections
         self.demo = demo
         self.revision = 0
         self.offer = SymbolList()
@@ -158,6 +161,17 @@ class Program:
         """Use `retention` from now on, also in later engines."""
         self._settings = self._settings.with_retention(retention)
         self.engine.keeper.retention = retention
+
+    @property
+    def connections(self) -> Connections:
+        """By how many connections each event comes."""
+        return Connections(self.engine.streams.copies, self._fixed_connections)
+
+    def set_connections(self, count: int) -> None:
+        """Take each event from `count` connections from now on, also in later engines."""
+        self._settings = self._settings.with_connections(count)
+        self.engine.streams.set_copies(count)
+        self.change()
 
     def enter_demo(self) -> None:
         """Change to the demo's market; during a change, a further call does nothing."""

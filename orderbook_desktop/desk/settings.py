@@ -34,6 +34,10 @@ class DeskSettings(EngineSettings, Protocol):
         """Return these settings with `retention`."""
         ...
 
+    def with_connections(self, connections: int) -> Self:
+        """Return these settings with each event coming by so many `connections`."""
+        ...
+
     def with_exchange(self, rest_url: str, ws_url: str, db_name: str) -> Self:
         """Return these settings with another exchange, recorded in a database of its own."""
         ...

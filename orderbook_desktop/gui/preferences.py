@@ -117,6 +117,15 @@ class Preferences:
         self._settings.sync()
 
     @property
+    def connections(self) -> int:
+        """By how many connections each event comes."""
+        return self._number("recording/connections", 1, range(1, 3))
+
+    @connections.setter
+    def connections(self, value: int) -> None:
+        self._settings.setValue("recording/connections", str(value))
+
+    @property
     def source(self) -> SourceKind | None:
         """The source chosen last; None if unknown."""
         try:
@@ -244,6 +253,8 @@ class Preferences:
             recording.symbol: recording.wanted for recording in desk.recordings if recording.kept
         }
         self.here_too = desk.here_too
+        if not desk.connections.fixed:
+            self.connections = desk.connections.count
 
     def grouping(self, market: str) -> str:
         """Return the grouping step chosen for `market` as decimal text; empty if none was."""

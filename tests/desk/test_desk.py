@@ -312,6 +312,7 @@ async def test_the_log_says_what_the_user_did(
         "start_recording": lambda desk: desk.start_recording("SOL/USDT"),
         "stop_recording": lambda desk: desk.stop_recording("SOL/USDT"),
         "remove_recording": lambda desk: desk.remove_recording("SOL/USDT"),
+        "set_connections": lambda desk: desk.set_connections(2),
         "record_here": lambda desk: desk.record_here("SOL/USDT", True),
         "act": lambda desk: desk.act(NoticeAction.USE_DIRECT),
         "retry": lambda desk: desk.retry("exchange"),

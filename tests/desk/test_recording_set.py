@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from orderbook_desktop.app.settings import Settings
-from orderbook_desktop.core.desk import NoticeLevel
+from orderbook_desktop.core.desk import Connections, NoticeLevel
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
 from orderbook_desktop.core.segments import GapCause, Segment
 from orderbook_desktop.core.status import FeedState, SourceKind
@@ -27,7 +27,7 @@ from orderbook_desktop.storage.server.server import DatabaseServer
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.owner import owner_document
 from orderbook_desktop.storage.store.recorder_states import OtherRecorders
-from tests.desk.one_desk import one_desk, running
+from tests.desk.one_desk import end, one_desk, running
 from tests.storage.processes import eventually
 from tests.storage.shelf import Shelf, resealed, whole_document
 from tests.unhurried import DESK_TIMES
@@ -435,3 +435,22 @@ async def test_the_demo_has_recordings_of_its_own(settings: Settings) -> None:
         assert _rows(desk) == {"BTC/USDT": (False, True)}
         desk.start_recording("SOL/USDT")
         await _until_recorded(desk, "SOL/USDT")
+
+
+async def test_a_second_connection_comes_and_goes_without_a_gap(settings: Settings) -> None:
+    async with DatabaseServer(settings.data_dir) as server:
+        database = Database(settings.db_name)
+        database.connect(server.dsn)
+        async with _desk(settings) as desk:
+            assert desk.connections == Connections(1)
+            for count in (2, 1, 2):
+                await _until_recorded(desk, "BTC/USDT", 3)
+                desk.set_connections(count)
+                assert desk.connections == Connections(count)
+            await _until_recorded(desk, "BTC/USDT", 3)
+        assert (await Recording(database, "BTCUSDT").timeline()).gaps == ()
+        database.close()
+    desk = one_desk(settings.with_connections(3), fixed_connections=True)
+    desk.set_connections(1)
+    assert desk.connections == Connections(3, fixed=True)
+    await end(desk)

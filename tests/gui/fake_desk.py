@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from orderbook_desktop.core.book import Book
 from orderbook_desktop.core.checkpoint import BookImage, image_of
-from orderbook_desktop.core.desk import NextAttempt, Notice, NoticeAction, NoticeLevel
+from orderbook_desktop.core.desk import Connections, NextAttempt, Notice, NoticeAction, NoticeLevel
 from orderbook_desktop.core.events import answered, decode_diff, decode_snapshot
 from orderbook_desktop.core.recorded_gaps import RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
@@ -200,6 +200,7 @@ class FakeDesk:
         self.attempts: dict[str, NextAttempt] = {}
         self.gaps: dict[str, RecordedGaps] = {}
         self.here_too: tuple[str, ...] = ()
+        self.connections = Connections()
         self.changed: Callable[[], None] | None = None
 
     def call_on_change(self, changed: Callable[[], None] | None) -> None:
@@ -259,6 +260,11 @@ class FakeDesk:
             known, state=state, wanted=state is not RecordingState.STOPPED, kept=True
         )
         self.recordings = tuple(now.values())
+        self.revision += 1
+
+    def set_connections(self, count: int) -> None:
+        self.commands.append(("set_connections", count))
+        self.connections = Connections(count)
         self.revision += 1
 
     def record_here(self, symbol: str, wanted: bool) -> None:

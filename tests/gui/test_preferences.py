@@ -17,6 +17,7 @@ def test_nothing_saved_yet(preferences: Preferences) -> None:
     assert preferences.highlights_changes
     assert preferences.chart_share is None
     assert preferences.retention is None
+    assert preferences.connections == 1
     assert preferences.grouping("BTCUSDT") == ""
 
 
@@ -31,6 +32,7 @@ def test_everything_comes_back_from_the_file(settings: QSettings) -> None:
     saved.highlights_changes = False
     saved.chart_share = 0.0125
     saved.retention = Retention(30, 2.5)
+    saved.connections = 2
     saved.set_grouping("ETHUSDT", "0.05")
     saved.save()
     read = Preferences(QSettings(settings.fileName(), QSettings.Format.IniFormat))
@@ -41,6 +43,7 @@ def test_everything_comes_back_from_the_file(settings: QSettings) -> None:
     assert read.chart_share == 0.0125
     assert read.retention == Retention(30, 2.5)
     assert read.grouping("ETHUSDT") == "0.05"
+    assert read.connections == 2
 
 
 def test_nonsense_counts_as_nothing(settings: QSettings) -> None:

@@ -33,7 +33,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from orderbook_desktop.core.desk import Desk
+from orderbook_desktop.core.desk import Connections, Desk
 from orderbook_desktop.core.disk import bytes_text
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.recording_status import RecordingState, RecordingStatus
@@ -221,6 +221,7 @@ class RecordingManager(Dialog):
         self.gaps_button = push_button(self, "&Gaps…", self._show_gaps)
         self.here_too_box = QCheckBox("Record here, &too", self)
         self.here_too_box.setObjectName("recordHereToo")
+        self.two_box = QCheckBox("T&wo connections, so that the loss of one is no gap", self)
         self.close_button = push_button(self, "Close", self.reject)
         self._timer = QTimer(self, interval=_LOOK_MS)
         self._lay_out()
@@ -236,6 +237,7 @@ class RecordingManager(Dialog):
         self.model.show_recordings(recordings)
         self._middle.setCurrentWidget(self.table if recordings else self.empty)
         self.total.setText(_total_text(recordings))
+        self._show_connections(self._desk.connections)
         self._offer()
 
     def set_theme(self, theme: Theme) -> None:
@@ -272,6 +274,7 @@ class RecordingManager(Dialog):
         self.table.here_too.connect(self.here_too_box.click)
         # Not toggled: the box follows the selection, too.
         self.here_too_box.clicked.connect(self._record_here)
+        self.two_box.clicked.connect(self._set_connections)
         self.table.selectionModel().selectionChanged.connect(self._selection_changed)
         self._timer.timeout.connect(self.look)
 
@@ -357,6 +360,22 @@ class RecordingManager(Dialog):
         symbols = [recording.symbol for recording in self.selected]
         self._command(lambda symbol: self._desk.record_here(symbol, wanted), symbols)
 
+    def _set_connections(self, wanted: bool) -> None:
+        self._desk.set_connections(2 if wanted else 1)
+        self.look()
+        self.commanded.emit()
+
+    def _show_connections(self, connections: Connections) -> None:
+        self.two_box.setChecked(connections.count > 1)
+        self.two_box.setEnabled(not connections.fixed)
+        tip = "Take each event of all symbols from the connection that brings it first"
+        if connections.fixed:
+            tip = (
+                f"{counted(connections.count, 'connection')}, as ORDERBOOK_CONNECTIONS or "
+                "--connections says"
+            )
+        self.two_box.setToolTip(tip)
+
     def _command(self, command: Callable[[str], None], symbols: Sequence[str]) -> None:
         for symbol in symbols:
             command(symbol)
@@ -396,6 +415,7 @@ class RecordingManager(Dialog):
         column = QVBoxLayout(self)
         column.setContentsMargins(14, 12, 14, 12)
         column.setSpacing(8)
+        top.addWidget(self.two_box)
         column.addLayout(top)
         column.addWidget(self._middle, 1)
         column.addWidget(self.total)

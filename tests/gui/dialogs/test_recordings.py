@@ -12,6 +12,7 @@ from PySide6.QtTest import QAbstractItemModelTester, QSignalSpy, QTest
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
+from orderbook_desktop.core.desk import Connections
 from orderbook_desktop.core.recorded_gaps import NOT_READ, RecordedGaps
 from orderbook_desktop.core.recording_status import RecordingCounts, RecordingState, RecordingStatus
 from orderbook_desktop.core.segments import GapCause
@@ -476,3 +477,19 @@ def test_another_program_is_named_and_recording_here_too_is_a_switch(
     assert set(desk.here_too) == {"ETH/USDT", "BTC/USDT"}
     manager.here_too_box.click()
     assert desk.here_too == ()
+
+
+def test_two_connections_are_a_switch_unless_a_setting_says_how_many(
+    manager: RecordingManager, desk: FakeDesk
+) -> None:
+    assert not manager.two_box.isChecked()
+    for count in (2, 1, 2):
+        manager.two_box.click()
+        assert desk.commands[-1] == ("set_connections", count)
+        assert manager.two_box.isChecked() == (count == 2)
+    desk.connections = Connections(3, fixed=True)
+    manager.look()
+    assert not manager.two_box.isEnabled()
+    assert manager.two_box.isChecked()
+    tip = "3 connections, as ORDERBOOK_CONNECTIONS or --connections says"
+    assert manager.two_box.toolTip() == tip
