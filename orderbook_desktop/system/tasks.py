@@ -6,9 +6,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 _log = logging.getLogger(__name__)
+
+# So many levels are worked on in less than a millisecond.
+_FEW_LEVELS: Final = 1_000
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -45,6 +48,19 @@ async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.wait({working})
     working.result()
+
+
+async def in_thread_if_long(
+    levels: int, work: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs
+) -> _T:
+    """Do `work` on about so many levels of a book: in a thread, or at once if they are few.
+
+    Handing work to a thread takes as long as work on some hundred levels. A loop over many short
+    pieces has to let other tasks run now and then.
+    """
+    if levels <= _FEW_LEVELS:
+        return work(*arguments, **options)
+    return await asyncio.to_thread(work, *arguments, **options)
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:

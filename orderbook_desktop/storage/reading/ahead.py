@@ -16,6 +16,8 @@ from orderbook_desktop.storage.store.segment_documents import StoredSegment
 _KEYS_AT_MOST: Final = 50
 _KEYS_AT_FIRST: Final = 8
 _BYTES_AT_ONCE: Final = 4 << 20
+# A packed level takes as many or more.
+_BYTES_A_LEVEL: Final = 4
 # A list is written within a second after its events.
 _LISTS_STAY_S: Final = 1.0
 # The share of the time that may be spent on reading lists again.
@@ -34,6 +36,11 @@ class Sized(Protocol):
     def size(self) -> int:
         """The number of bytes."""
         ...
+
+
+def levels_in(part: Sized) -> int:
+    """Return about how many levels of books and events a stored part has, or more."""
+    return part.size // _BYTES_A_LEVEL
 
 
 class Portions:

@@ -22,7 +22,7 @@ from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import TimesSeen
 from orderbook_desktop.storage.errors import DatabaseError
-from orderbook_desktop.storage.reading.ahead import ChunksAhead, WaitingLoose
+from orderbook_desktop.storage.reading.ahead import ChunksAhead, WaitingLoose, levels_in
 from orderbook_desktop.storage.reading.joined_answers import JoinedAnswers
 from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.checkpoints import book_key
@@ -36,6 +36,7 @@ from orderbook_desktop.storage.store.recording_store import (
     store_of,
 )
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
+from orderbook_desktop.system.tasks import in_thread_if_long
 
 BEFORE_ALL: Final = -1
 # A chunk is a minute long, or a few minutes if the market is calm.
@@ -187,7 +188,7 @@ class SegmentReader:
         book = await self._store.book(book_key(self._stored.id, segment.snapshot_id))
         if book is None or book.segment_id != self._stored.id or book.is_base is not True:
             raise MissingEvents(segment.market, segment.snapshot_id, "the book it begins with")
-        self._base = segment.snapshot_id, await asyncio.to_thread(book.unpack)
+        self._base = segment.snapshot_id, await in_thread_if_long(levels_in(book), book.unpack)
         return self._base[1]
 
     async def _book_before(self, update_id: int) -> BookImage:
@@ -240,8 +241,10 @@ class SegmentReader:
             book = await self.base_book()
         else:
             book = await self._answers.book_after(reading.latest, joined_here)
+        levels = sum(len(event.bids) + len(event.asks) for event in events)
+        levels += len(book.bids.prices) + len(book.asks.prices)
         try:
-            reading.latest = await asyncio.to_thread(_chunk_of, book, events)
+            reading.latest = await in_thread_if_long(levels, _chunk_of, book, events)
         except InexactValue as error:
             market = self._stored.segment.market
             raise WideEvents(market, reading.at, error.reason) from error
@@ -277,8 +280,8 @@ class SegmentReader:
         if packed is None:
             await self._look_again(reading, "an archived minute")
             return None
-        chunk, part = await asyncio.to_thread(
-            _opened_part, packed, reading.link, reading.at, self._last_id
+        chunk, part = await in_thread_if_long(
+            levels_in(packed), _opened_part, packed, reading.link, reading.at, self._last_id
         )
         self.archived_bytes += packed.size
         reading.link = chunk.header.coverage.last_id

@@ -10,7 +10,8 @@ left out of it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -31,7 +32,7 @@ from orderbook_desktop.storage.store.segment_documents import (
     packed_ids,
     stored_segment,
 )
-from orderbook_desktop.storage.store.segments import change_segment
+from orderbook_desktop.storage.store.segments import MANY, change_segment, in_order
 
 # The most bytes of unpacked ids: more than 450,000 ids, and less than 300 MB of memory.
 _IDS_BYTES_AT_MOST: Final = 4 << 20
@@ -86,7 +87,7 @@ class BooklessRuns:
         if waiting:
             query["to_archive"] = True
         found = await self._database.collection(SEGMENTS).find(query).to_list(None)
-        return sorted(map(bookless_run, found), key=lambda run: (run.ids[0], run.id))
+        return _ordered(map(bookless_run, found))
 
     async def end_after(self, market: str, after_id: int) -> LooseEnd | None:
         """Return the last id and time of the events of `market` after `after_id`, if any.
@@ -117,6 +118,27 @@ class BooklessRuns:
             return bool(dropped.deleted_count)
         changes = {"ids": packed_ids(ids), "event_count": len(ids)}
         return await change_segment(self._database, query, lambda _: changes)
+
+
+async def all_segments(
+    database: Database, market: str
+) -> tuple[list[StoredSegment], list[BooklessRun]]:
+    """Return the segments with a book of `market` by their first id, and the runs without one.
+
+    Raises `DamagedDocument`, and PyMongo's errors.
+    """
+    found = await database.collection(SEGMENTS).find({"market": market}).to_list(None)
+    return await asyncio.to_thread(_apart, found) if len(found) > MANY else _apart(found)
+
+
+def _apart(found: Sequence[Document]) -> tuple[list[StoredSegment], list[BooklessRun]]:
+    with_book = [document for document in found if document.get("book") is not False]
+    without = [document for document in found if document.get("book") is False]
+    return in_order(with_book), _ordered(map(bookless_run, without))
+
+
+def _ordered(runs: Iterable[BooklessRun]) -> list[BooklessRun]:
+    return sorted(runs, key=lambda run: (run.ids[0], run.id))
 
 
 def bookless_run(document: Document) -> BooklessRun:

@@ -22,7 +22,7 @@ from orderbook_desktop.core.archive import ArchiveChunk
 from orderbook_desktop.core.event_times import in_ms
 from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.timeline import LooseEnd
-from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns
+from orderbook_desktop.storage.store.bookless import BooklessRun, BooklessRuns, all_segments
 from orderbook_desktop.storage.store.checkpoints import Checkpoints, StoredBook
 from orderbook_desktop.storage.store.chunks import ChunkStore, packed_chunk, stored_chunk
 from orderbook_desktop.storage.store.database import Database
@@ -190,6 +190,10 @@ class ProvableStore(RecordingStore, ProvableSegments, Protocol):
     part: then ask for the part itself.
     """
 
+    async def all_segments(self, market: str) -> tuple[list[StoredSegment], list[BooklessRun]]:
+        """Return what `segments` and `bookless` return."""
+        ...
+
     async def book_keys_of(
         self, segment_ids: Sequence[str]
     ) -> dict[str, list[tuple[object, object]]]:
@@ -352,6 +356,10 @@ class DatabaseStore:
     async def bookless(self, market: str, *, waiting: bool = False) -> list[BooklessRun]:
         """Return the runs without a book (see `RecordingStore`)."""
         return await self._bookless.of(market, waiting=waiting)
+
+    async def all_segments(self, market: str) -> tuple[list[StoredSegment], list[BooklessRun]]:
+        """Return the segments and the runs without a book (see `ProvableStore`)."""
+        return await all_segments(self._database, market)
 
     async def loose_end(self, market: str, after_id: int) -> LooseEnd | None:
         """Return the end of the loose events (see `RecordingStore`)."""

@@ -24,7 +24,7 @@ from orderbook_desktop.storage.store.segment_documents import (
 WITH_BOOK: Final[Mapping[str, object]] = MappingProxyType({"book": {"$ne": False}})
 
 # The work on fewer documents takes less than a millisecond.
-_MANY: Final = 50
+MANY: Final = 50
 
 
 async def change_segment(
@@ -64,10 +64,11 @@ async def read_segments(database: Database, market: str) -> list[StoredSegment]:
     query = {"market": market, **WITH_BOOK}
     found = await database.collection(SEGMENTS).find(query).to_list(None)
     # Thousands of them would keep the event loop, which also paints the window.
-    return await asyncio.to_thread(_in_order, found) if len(found) > _MANY else _in_order(found)
+    return await asyncio.to_thread(in_order, found) if len(found) > MANY else in_order(found)
 
 
-def _in_order(found: Iterable[Document]) -> list[StoredSegment]:
+def in_order(found: Iterable[Document]) -> list[StoredSegment]:
+    """Return stored segments by their first id. Raises `DamagedDocument`."""
     segments = [stored_segment(document) for document in found]
     return sorted(
         segments, key=lambda stored: (stored.segment.snapshot_id, stored.segment.last_id, stored.id)

@@ -27,28 +27,15 @@ _ARCHIVED_AT_ONCE: Final = 4 << 20
 
 
 class ReadAhead:
-    """What the proofs of some segments of `market` read from `store`.
-
-    It is a `ProvableSegments`. What `load` has not read, or has not found, is read from `store`
-    when it is needed. A document that `load` has read may have been removed meanwhile.
-    """
+    """Reads what the proofs of short segments of `market` need, for some of them at a time."""
 
     def __init__(self, store: ProvableStore, market: str) -> None:
         self._store = store
         self._market = market
         self._portions = Portions()
-        self._forget()
-
-    def _forget(self) -> None:
-        self._book_keys: dict[str, list[tuple[object, object]]] = {}
-        self._books: dict[str, StoredBook] = {}
-        self._chunks: dict[tuple[str, int], StoredChunk] = {}
-        self._runs: dict[int, tuple[int, list[DepthDiff]]] = {}
-        self._joined: list[tuple[int, str]] = []
-        self._joined_in = (0, -1)
 
     def group(self, segments: Sequence[StoredSegment]) -> Sequence[StoredSegment]:
-        """Return the first of `segments`, at least one, which `load` can read together."""
+        """Return the first of `segments`, at least one if there are any, for one `load`."""
         events = size = 0
         for index, stored in enumerate(segments[: self._portions.count]):
             events += stored.segment.event_count - stored.archived_events
@@ -57,9 +44,32 @@ class ReadAhead:
                 return segments[:index]
         return segments[: self._portions.count]
 
-    async def load(self, segments: Sequence[StoredSegment]) -> None:
-        """Read what the proofs of `segments` need; forget what was read before."""
-        self._forget()
+    async def load(self, segments: Sequence[StoredSegment]) -> LoadedSegments:
+        """Return what the proofs of `segments` need. Raises what the store raises."""
+        loaded = LoadedSegments(self._store, self._market)
+        self._portions.took(await loaded.load(segments))
+        return loaded
+
+
+class LoadedSegments:
+    """What was read of some segments of `market` for their proofs.
+
+    It is a `ProvableSegments`. What `load` has not read, or has not found, is read from `store`
+    when it is needed. A document that `load` has read may have been removed meanwhile.
+    """
+
+    def __init__(self, store: ProvableStore, market: str) -> None:
+        self._store = store
+        self._market = market
+        self._book_keys: dict[str, list[tuple[object, object]]] = {}
+        self._books: dict[str, StoredBook] = {}
+        self._chunks: dict[tuple[str, int], StoredChunk] = {}
+        self._runs: dict[int, tuple[int, list[DepthDiff]]] = {}
+        self._joined: list[tuple[int, str]] = []
+        self._joined_in = (0, -1)
+
+    async def load(self, segments: Sequence[StoredSegment]) -> list[StoredBook | StoredChunk]:
+        """Read what the proofs of `segments` need; return the larger parts of it."""
         self._book_keys = await self._store.book_keys_of([stored.id for stored in segments])
         bases = [
             book_key(stored.id, stored.segment.snapshot_id)
@@ -77,7 +87,7 @@ class ReadAhead:
             if stored.id in chunks:
                 self._chunks[stored.id, stored.segment.snapshot_id] = chunks[stored.id]
         await self._load_runs(segments)
-        self._portions.took([*books.values(), *chunks.values()])
+        return [*books.values(), *chunks.values()]
 
     async def _load_runs(self, segments: Sequence[StoredSegment]) -> None:
         raw = [stored for stored in segments if stored.archived_id < stored.segment.last_id]

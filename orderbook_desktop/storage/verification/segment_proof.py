@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from orderbook_desktop.core.horizon import is_deeper
 from orderbook_desktop.core.number_format import counted
 from orderbook_desktop.core.witness import contradictions
 from orderbook_desktop.storage.errors import DatabaseError
-from orderbook_desktop.storage.reading.ahead import Upcoming, WaitingLoose
+from orderbook_desktop.storage.reading.ahead import Upcoming, WaitingLoose, levels_in
 from orderbook_desktop.storage.reading.joined_answers import joined_after
 from orderbook_desktop.storage.reading.segment_reader import (
     MissingEvents,
@@ -33,6 +32,7 @@ from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key
 from orderbook_desktop.storage.store.recording_store import ProvableSegments
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
 from orderbook_desktop.storage.store.witnesses import StoredWitness
+from orderbook_desktop.system.tasks import in_thread_if_long
 
 _DAY_MS: Final = 86_400_000
 # Our clock and the exchange's may differ by this much.
@@ -149,7 +149,7 @@ class SegmentProof:
             async for chunk in chunks:
                 if chunk.header.start_id != self._proven_id:
                     raise CutMeanwhile
-                await asyncio.to_thread(self._examine, chunk, base)
+                await in_thread_if_long(len(chunk.quantities), self._examine, chunk, base)
                 await self._compare_checkpoints(chunk)
                 await self._compare_witnesses(chunk)
                 self._take(chunk)
@@ -253,7 +253,8 @@ class SegmentProof:
         # The recorder removes checkpoints that it has replaced.
         while due := await self._checkpoints.through(chunk.header.coverage.last_id):
             for update_id, _, book in due:
-                await asyncio.to_thread(self._compare_checkpoint, chunk, update_id, book)
+                levels = len(chunk.quantities) + levels_in(book)
+                await in_thread_if_long(levels, self._compare_checkpoint, chunk, update_id, book)
 
     def _compare_checkpoint(self, chunk: DecodedChunk, update_id: int, book: StoredBook) -> None:
         is_base = self._stored.has_base and update_id == self._stored.segment.snapshot_id
@@ -270,7 +271,8 @@ class SegmentProof:
         self._joined = []
         while due := await self._witnesses.through(chunk.header.coverage.last_id):
             for update_id, key, witness in due:
-                await asyncio.to_thread(self._compare_witness, chunk, update_id, key, witness)
+                levels = len(chunk.quantities) + levels_in(witness)
+                await in_thread_if_long(levels, self._compare_witness, chunk, update_id, key, witness)
                 self._compared_witnesses += 1
 
     def _compare_witness(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -166,17 +166,19 @@ class _Verification:
         wanted = [stored for stored in segments if self._is_wanted(stored)]
         self._total = sum(stored.segment.event_count for stored in wanted)
         witnesses = await self._store.witness_keys(self._market)
-        ahead = ReadAhead(self._store, self._market)
-        while wanted:
-            group = ahead.group(wanted)
-            store = await self._loaded(ahead, group)
-            for stored in group:
-                await self._prove_segment(stored, witnesses, store)
-            wanted = wanted[len(group) :]
+        async with aclosing(self._loaded_groups(wanted)) as groups:
+            async for group, store in groups:
+                for stored in group:
+                    await self._prove_segment(stored, witnesses, store)
+                    # The proof of a short segment may wait for nothing.
+                    await asyncio.sleep(0)
         if self._from_ms is None and self._to_ms is None:
-            await self._prove_loose()
-            await self._prove_unlisted()
-            bookless = [run.stored for run in await self._store.bookless(self._market)]
+            named_ns = self._now_ns() - _NAMED_WITHIN_NS
+            # Read the segments again, since running ones have more events by now.
+            now, runs = await self._store.all_segments(self._market)
+            await self._prove_loose(runs)
+            await self._prove_unlisted(now, runs, named_ns)
+            bookless = [run.stored for run in runs]
             for key in await self._store.misplaced_segments(self._market):
                 reason = "the segment names another market, which its checksum does not match"
                 raise RecordingFault(self._market, reason, segment_id=key)
@@ -223,17 +225,38 @@ class _Verification:
             return segment.first_event_ms, segment.last_event_ms
         return segment.first_event_ms if cover.continues else cover.from_ms, cover.to_ms
 
+    async def _loaded_groups(
+        self, segments: Sequence[StoredSegment]
+    ) -> AsyncGenerator[tuple[Sequence[StoredSegment], ProvableSegments]]:
+        """Iterate over groups of `segments`, and the store from which each is read at first.
+
+        While a group is being proven, the next one is read. Close the generator.
+        """
+        ahead = ReadAhead(self._store, self._market)
+        group = ahead.group(segments)
+        loading = asyncio.ensure_future(self._loaded(ahead, group))
+        try:
+            while group:
+                store = await loading
+                segments = segments[len(group) :]
+                following = ahead.group(segments)
+                loading = asyncio.ensure_future(self._loaded(ahead, following))
+                yield group, store
+                group = following
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+
     async def _loaded(self, ahead: ReadAhead, group: Sequence[StoredSegment]) -> ProvableSegments:
         """Return the store from which the segments `group` are read at first."""
-        if len(group) == 1:
+        if len(group) <= 1:
             return self._store
         try:
-            await ahead.load(group)
+            return await ahead.load(group)
         except (KnownError, *_NOT_UNDERSTOOD) as error:
             # The proof of the damaged segment says which it is.
             _log.debug("%s: segments are read one by one: %s", self._market, error)
             return self._store
-        return ahead
 
     async def _prove_segment(
         self,
@@ -273,9 +296,8 @@ class _Verification:
         if self._progress is not None:
             self._progress(self._done, self._total)
 
-    async def _prove_loose(self) -> None:
+    async def _prove_loose(self, runs: Sequence[BooklessRun]) -> None:
         """Prove the runs without a book, and that no event of them is missing."""
-        runs = await self._store.bookless(self._market)
         listed: set[int] = set()
         for run in runs:
             listed.update(run.ids)
@@ -330,21 +352,19 @@ class _Verification:
             raise self._bookless_fault(run, "its archive is not as the run says")
         return final_ids
 
-    async def _prove_unlisted(self) -> None:
-        """Prove the events that neither a segment nor a list names.
+    async def _prove_unlisted(
+        self, segments: Sequence[StoredSegment], runs: Sequence[BooklessRun], named_ns: int
+    ) -> None:
+        """Prove the events received before `named_ns` that neither `segments` nor `runs` name.
 
         A killed recorder leaves such events, and the archiver lists them later.
         """
-        listed = set(self._loose)
-        for run in await self._store.bookless(self._market):
-            listed.update(run.ids)
-        # Read the segments again, since running ones have more events by now.
-        claims = [_claim_of(stored) for stored in await self._store.segments(self._market)]
-        before_ns = self._now_ns() - _NAMED_WITHIN_NS
+        listed = self._loose.union(*(run.ids for run in runs))
+        claims = [_claim_of(stored) for stored in segments]
         unclaimed = self._store.unclaimed_events(self._market, claims, sorted(listed))
         async with aclosing(unclaimed) as parts:
             async for part in parts:
-                found = sorted(u for u, ns in part.items() if u not in listed and ns < before_ns)
+                found = sorted(u for u, ns in part.items() if u not in listed and ns < named_ns)
                 for start in range(0, len(found), _EXAMINED_AT_ONCE):
                     some = found[start : start + _EXAMINED_AT_ONCE]
                     self._unlisted += len(await self._store.events(self._market, some))
