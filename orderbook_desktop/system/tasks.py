@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -61,6 +61,29 @@ async def in_thread_if_long(
     if levels <= _FEW_LEVELS:
         return work(*arguments, **options)
     return await asyncio.to_thread(work, *arguments, **options)
+
+
+async def one_ahead(parts: AsyncGenerator[_T]) -> AsyncGenerator[_T]:
+    """Iterate over `parts`, and wait for the next one while the caller works on one.
+
+    Close the generator; that closes `parts`, too.
+    """
+    coming = asyncio.create_task(_following(parts), name="one ahead")
+    try:
+        while (part := await coming) is not None:
+            coming = asyncio.create_task(_following(parts), name="one ahead")
+            yield part[0]
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+        await parts.aclose()
+
+
+async def _following(parts: AsyncGenerator[_T]) -> tuple[_T] | None:
+    """Return the next part alone in a tuple; None if there is none."""
+    async for part in parts:
+        return (part,)
+    return None
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -70,6 +70,12 @@ async def _quiet_minutes(database: Database, times: int) -> int:
     return 1_000 * times
 
 
+async def _raw_events(database: Database, times: int) -> int:
+    """Store a segment of which nothing is archived."""
+    shelved = await Shelf(database).put(Tape(), 10_000 * times)
+    return len(shelved.events)
+
+
 async def _loose_events(database: Database, times: int) -> int:
     """Store raw events in runs without a book, ten each."""
     shelf, tape = Shelf(database), Tape()
@@ -165,7 +171,8 @@ async def _far_segments(database: Database, times: int) -> int:
 KINDS: Final[Mapping[str, Fill]] = {
     fill.__name__.lstrip("_").replace("_", "-"): fill
     for fill in (
-        *(_tiny_segments, _wide_ids, _quiet_minutes, _loose_events, _loose_chunks),
+        *(_tiny_segments, _wide_ids, _quiet_minutes, _raw_events),
+        *(_loose_events, _loose_chunks),
         *(_unlisted_events, _checkpoints, _witnesses, _strays, _deleted, _far_segments),
     )
 }

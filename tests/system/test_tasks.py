@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import pytest
 
-from orderbook_desktop.system.tasks import Jobs, ending, set_within
+from orderbook_desktop.system.tasks import Jobs, ending, in_thread_if_long, one_ahead, set_within
 
 
 async def _slow_to_leave(left: list[str]) -> None:
@@ -47,6 +50,52 @@ async def test_a_result_and_a_failure_stay_in_the_jobs() -> None:
         await asyncio.wait({done, failed})
     assert done.result() == 5
     assert isinstance(failed.exception(), OSError)
+
+
+async def test_short_work_is_done_at_once() -> None:
+    here = threading.get_ident()
+    assert await in_thread_if_long(1_000, threading.get_ident) == here
+    assert await in_thread_if_long(1_001, threading.get_ident) != here
+
+
+async def _numbers(log: list[str], count: int) -> AsyncGenerator[int]:
+    try:
+        for number in range(count):
+            log.append(f"made {number}")
+            yield number
+            await asyncio.sleep(0)
+    finally:
+        log.append("closed")
+
+
+async def test_the_next_part_is_made_while_one_is_worked_on() -> None:
+    log: list[str] = []
+    async with aclosing(one_ahead(_numbers(log, 3))) as numbers:
+        async for number in numbers:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            log.append(f"used {number}")
+    assert log == ["made 0", "made 1", "used 0", "made 2", "used 1", "closed", "used 2"]
+
+
+async def test_parts_that_are_not_wanted_are_closed() -> None:
+    log: list[str] = []
+    async with aclosing(one_ahead(_numbers(log, 9))) as numbers:
+        async for _ in numbers:
+            break
+    assert log[-1] == "closed"
+    assert len(log) <= 3
+
+
+async def test_the_failure_of_a_part_is_raised() -> None:
+    async def failing() -> AsyncGenerator[int]:
+        yield 1
+        raise ValueError("the second")
+
+    async with aclosing(one_ahead(failing())) as numbers:
+        assert await anext(numbers) == 1
+        with pytest.raises(ValueError, match="the second"):
+            await anext(numbers)
 
 
 async def _fail() -> None:

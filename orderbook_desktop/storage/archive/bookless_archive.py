@@ -131,7 +131,7 @@ class BooklessArchive:
         raw = RawEvents(self._database, market)
         async with aclosing(unclaimed_events(raw, claims, known)) as parts:
             async for part in parts:
-                found |= part
+                found |= {event.final_id: event.received_ns for event in part}
         return found
 
     async def _sweep(self, market: str, raw: Collection[int]) -> list[int]:

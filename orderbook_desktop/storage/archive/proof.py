@@ -38,5 +38,7 @@ class ArchivedRaw:
             return []
         received = dict(zip(archived, chunk.numbers.received_ns.tolist(), strict=True))
         # An event with the same id and another receive time was stored later, and stays.
-        same = [u for u, ns in found.items() if received.get(u) == ns]
+        same = [
+            event.final_id for event in found if received.get(event.final_id) == event.received_ns
+        ]
         return await self.remove(market, same, of)

@@ -215,7 +215,7 @@ class _MarketPacker:
         unclaimed = self._store.unclaimed_events(self._market, claims, sorted(listed))
         async with aclosing(unclaimed) as parts:
             async for part in parts:
-                unnamed += (u for u in part if u not in listed)
+                unnamed += (event.final_id for event in part if event.final_id not in listed)
         unnamed.sort()
         for start in range(0, len(unnamed), _EVENTS_A_RUN):
             chunk = await self._chunk_of(unnamed[start : start + _EVENTS_A_RUN])

@@ -5,10 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Final, Generic, Protocol, TypeVar
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from orderbook_desktop.core.archive import minute_of
+from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.storage.store.recording_store import SegmentStore, StoredChunk
 from orderbook_desktop.storage.store.segment_documents import StoredSegment
 
@@ -168,9 +176,7 @@ class ChunksAhead:
 
     async def close(self) -> None:
         """Stop reading."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await _ended(self._task)
 
     async def _next(
         self, start_id: int, end_id: int, before: StoredChunk
@@ -198,3 +204,44 @@ def _chain(found: Mapping[int, StoredChunk], start_id: int, end_id: int) -> dict
         following[at] = found[at]
         at = found[at].last_id
     return following
+
+
+class RawAhead:
+    """The raw events of `market` up to `last_id`, read before they are needed.
+
+    The next ones are read while some are worked on, from the second time on: who looks for one
+    moment needs no more. Call `close()` when done.
+    """
+
+    def __init__(self, store: SegmentStore, market: str, last_id: int) -> None:
+        self._store = store
+        self._market = market
+        self._last_id = last_id
+        self._expected_id: int | None = None
+        self._task: asyncio.Task[list[DepthDiff]] | None = None
+
+    async def after(self, after_id: int) -> list[DepthDiff]:
+        """Return what `events_after` of the store returns. Raises what it raises."""
+        is_next = after_id == self._expected_id
+        task, self._task = self._task, None
+        if task is not None and is_next:
+            found = await task
+        else:
+            await _ended(task)
+            found = await self._store.events_after(self._market, after_id, self._last_id)
+        self._expected_id = end_id = found[-1].final_id if found else None
+        if is_next and end_id is not None and end_id < self._last_id:
+            coming = self._store.events_after(self._market, end_id, self._last_id)
+            self._task = asyncio.create_task(coming, name="events ahead")
+        return found
+
+    async def close(self) -> None:
+        """Stop reading."""
+        task, self._task = self._task, None
+        await _ended(task)
+
+
+async def _ended(task: asyncio.Task[Any] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

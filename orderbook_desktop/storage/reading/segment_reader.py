@@ -22,7 +22,12 @@ from orderbook_desktop.core.events import DepthDiff
 from orderbook_desktop.core.horizon import Horizon
 from orderbook_desktop.core.segments import TimesSeen
 from orderbook_desktop.storage.errors import DatabaseError
-from orderbook_desktop.storage.reading.ahead import ChunksAhead, WaitingLoose, levels_in
+from orderbook_desktop.storage.reading.ahead import (
+    ChunksAhead,
+    RawAhead,
+    WaitingLoose,
+    levels_in,
+)
 from orderbook_desktop.storage.reading.joined_answers import JoinedAnswers
 from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.checkpoints import book_key
@@ -118,10 +123,11 @@ class SegmentReader:
         """
         reading = _Reading(self._stored.segment.snapshot_id if start_id is None else start_id)
         archive = ChunksAhead(self._store, self._stored)
+        raw = RawAhead(self._store, self._stored.segment.market, self._last_id)
         try:
             while reading.at < self._last_id:
                 if reading.link >= self._stored.archived_id:
-                    chunk = await self._raw_chunk(reading)
+                    chunk = await self._raw_chunk(reading, raw)
                 else:
                     end_id = min(self._stored.archived_id, self._last_id)
                     packed = await archive.take(reading.link, end_id)
@@ -130,6 +136,7 @@ class SegmentReader:
                     yield chunk
         finally:
             await archive.close()
+            await raw.close()
 
     async def start_near(self, event_ms: int) -> int | None:
         """Return the start id of an archived chunk from which to read for the time `event_ms`.
@@ -229,9 +236,9 @@ class SegmentReader:
         book = await asyncio.to_thread(chunk.start_book)
         return None if book.event_ms else _to_last_levels(book)
 
-    async def _raw_chunk(self, reading: _Reading) -> DecodedChunk | None:
+    async def _raw_chunk(self, reading: _Reading, raw: RawAhead) -> DecodedChunk | None:
         """Return the next raw events as a chunk; None if they have been archived meanwhile."""
-        events = await self._next_raw(reading.at)
+        events = await self._next_raw(reading.at, raw)
         if not events:
             await self._look_again(reading, "an event")
             return None
@@ -253,14 +260,13 @@ class SegmentReader:
         self.raw_bytes += sum(sizes)
         return reading.latest
 
-    async def _next_raw(self, after_id: int) -> list[DepthDiff]:
+    async def _next_raw(self, after_id: int, raw: RawAhead) -> list[DepthDiff]:
         """Return the next raw events of the segment, without loose events among them."""
-        market = self._stored.segment.market
         listed = await self._waiting.ids()
         found: list[DepthDiff] = []
         last_id = after_id
         while last_id < self._last_id:
-            more = await self._store.events_after(market, last_id, self._last_id)
+            more = await raw.after(last_id)
             found += more
             if not more or more[-1].final_id >= self._last_id:
                 break

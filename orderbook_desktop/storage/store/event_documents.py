@@ -104,7 +104,17 @@ def packed_payload(text: str) -> tuple[str, str | bytes]:
     return (_ZSTD, packed) if len(packed) < len(plain) else (_TEXT, text)
 
 
-def payload_of(document: Document) -> bytes:
+def new_decompressor() -> zstandard.ZstdDecompressor:
+    """Return what reads the payloads of events. To make it takes longer than to read one.
+
+    Only one thread at a time may use it.
+    """
+    return zstandard.ZstdDecompressor(
+        dict_data=_DICTIONARY, format=zstandard.FORMAT_ZSTD1_MAGICLESS
+    )
+
+
+def payload_of(document: Document, decompressor: zstandard.ZstdDecompressor | None = None) -> bytes:
     """Return the payload of the event that `document` stores, as it was sent.
 
     Raises `MalformedMessage` if it is in no known encoding.
@@ -115,21 +125,23 @@ def payload_of(document: Document) -> bytes:
     if encoding != _ZSTD or not isinstance(stored, bytes):
         what = f"its payload, {type(stored).__name__}, is encoded as {encoding}"
         raise _damaged(f"{what}, which this version of the program does not know", stored)
-    decompressor = zstandard.ZstdDecompressor(
-        dict_data=_DICTIONARY, format=zstandard.FORMAT_ZSTD1_MAGICLESS
-    )
     try:
-        return unpack(stored, decompressor=decompressor)
+        return unpack(stored, decompressor=decompressor or new_decompressor())
     except DamagedDocument as error:
         raise _damaged(error.reason, stored) from error
 
 
-def event_of(document: Document) -> DepthDiff:
-    """Return the event that `document` stores. Raises `MalformedMessage` if it is damaged."""
+def event_of(
+    document: Document, decompressor: zstandard.ZstdDecompressor | None = None
+) -> DepthDiff:
+    """Return the event that `document` stores. Raises `MalformedMessage` if it is damaged.
+
+    `decompressor`: that of `new_decompressor`, where many events are read.
+    """
     if not is_sealed(document):
         raise _damaged("its checksum does not match", document.get("payload"))
     try:
-        payload = payload_of(document)
+        payload = payload_of(document, decompressor)
         received_ns, time = document["received_ns"], document["time"]
         if not (is_whole(received_ns) and is_whole(time)):
             raise _damaged("a time is no whole number", payload)
@@ -138,9 +150,14 @@ def event_of(document: Document) -> DepthDiff:
         raise MalformedMessage("recorded event", f"{type(error).__name__}: {error}") from error
 
 
-def checked_event(document: Document) -> DepthDiff:
-    """Return the event that `document` stores. Raises `MalformedMessage` if a field differs."""
-    event = event_of(document)
+def checked_event(
+    document: Document, decompressor: zstandard.ZstdDecompressor | None = None
+) -> DepthDiff:
+    """Return the event that `document` stores. Raises `MalformedMessage` if a field differs.
+
+    `decompressor`: see `event_of`.
+    """
+    event = event_of(document, decompressor)
     copies = {
         "_id": event_key(event.market, event.final_id),
         "market": event.market,

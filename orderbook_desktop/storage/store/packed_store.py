@@ -30,7 +30,7 @@ from orderbook_desktop.storage.store.checkpoints import StoredBook, book_key, st
 from orderbook_desktop.storage.store.chunks import chunk_in_segment
 from orderbook_desktop.storage.store.import_journal import ImportedSegment, archived_document
 from orderbook_desktop.storage.store.packing import DamagedDocument, PackedChunk
-from orderbook_desktop.storage.store.raw_events import IdRange
+from orderbook_desktop.storage.store.raw_events import IdRange, RawEvent
 from orderbook_desktop.storage.store.recording_store import (
     ChunkSpan,
     StoredChunk,
@@ -140,6 +140,10 @@ class PackedStore:
     async def segments(self, market: str) -> list[StoredSegment]:
         """Return the segments with a book of `market` (see `RecordingStore`)."""
         return [stored for stored in (await self._of(market)).segments if stored.has_book]
+
+    async def all_segments(self, market: str) -> tuple[list[StoredSegment], list[BooklessRun]]:
+        """Return the segments and the runs without a book (see `ProvableStore`)."""
+        return await self.segments(market), (await self._of(market)).runs
 
     async def segment(self, segment_id: str) -> StoredSegment | None:
         """Return a segment (see `RecordingStore`)."""
@@ -316,9 +320,9 @@ class PackedStore:
 
     async def unclaimed_events(
         self, market: str, claims: Iterable[Claim], known: Sequence[int]
-    ) -> AsyncGenerator[dict[int, int]]:
+    ) -> AsyncGenerator[list[RawEvent]]:
         """Iterate over nothing: no event is raw."""
-        nothing: tuple[dict[int, int], ...] = ()
+        nothing: tuple[list[RawEvent], ...] = ()
         for part in nothing:
             yield part
 

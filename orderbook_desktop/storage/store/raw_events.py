@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise, takewhile
 from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
+
+from zstandard import ZstdDecompressor
 
 from orderbook_desktop.core.errors import MalformedMessage
 from orderbook_desktop.core.event_times import in_ms
@@ -15,7 +17,12 @@ from orderbook_desktop.core.events import WIDEST_EVENT, DepthDiff
 from orderbook_desktop.core.streams import DEPTH, Stream
 from orderbook_desktop.core.units import INT64_MAX
 from orderbook_desktop.storage.store.database import Database
-from orderbook_desktop.storage.store.event_documents import checked_event, event_key, event_of
+from orderbook_desktop.storage.store.event_documents import (
+    checked_event,
+    event_key,
+    event_of,
+    new_decompressor,
+)
 from orderbook_desktop.storage.store.packing import DamagedDocument
 from orderbook_desktop.storage.store.schema import DEPTH_EVENTS, WITNESSES, Document
 from orderbook_desktop.storage.store.segment_documents import StoredIds, is_whole
@@ -141,7 +148,7 @@ class RawEvents:
                 some, rest = rest[:_ASKED_AT_ONCE], rest[_ASKED_AT_ONCE:]
                 events = self._database.collection(DEPTH_EVENTS)
                 found += await events.find(self._with_ids(some)).to_list(None)
-        read = await asyncio.to_thread(lambda: [checked_event(document) for document in found])
+        read = await asyncio.to_thread(_checked, found)
         return sorted(read, key=lambda event: event.final_id)
 
     async def _among(self, ids: Sequence[int]) -> list[Document]:
@@ -163,7 +170,8 @@ class RawEvents:
         for start in range(0, len(ids), _LISTED_AT_ONCE):
             query = self._with_ids(ids[start : start + _LISTED_AT_ONCE])
             found += await events.find(query).to_list(None)
-        read = await asyncio.to_thread(lambda: [event_of(document) for document in found])
+        reader = new_decompressor()
+        read = await asyncio.to_thread(lambda: [event_of(document, reader) for document in found])
         return sorted(read, key=lambda event: (event.received_ns, event.final_id))
 
     async def remove(self, ids: Sequence[int]) -> None:
@@ -193,7 +201,8 @@ class RawEvents:
         errors. Iterating raises `MalformedMessage`, and is slow, so do it in a thread.
         """
         found = await self._between(after_id, min(after_id + _IDS_AHEAD, INT64_MAX))
-        return map(event_of, found)
+        reader = new_decompressor()
+        return (event_of(document, reader) for document in found)
 
     async def ids_after(self, after_id: int, last_id: int) -> list[StoredIds]:
         """Return the ids of the events after `after_id` to `last_id`, up to the first hole.
@@ -248,23 +257,25 @@ class RawEvents:
 
     async def between(
         self, after_id: int, last_id: int, known: Sequence[int] = ()
-    ) -> dict[int, int]:
-        """Return receive times (ns) by final id, of the events after `after_id` to `last_id`.
+    ) -> list[RawEvent]:
+        """Return the events after `after_id` to `last_id`.
 
         `known` are ids that events may have, in order. No query asks for more than some hundred of
         these: until it has read all events that a query asks for, SecantusDB writes none.
         """
-        found: dict[int, int] = {}
+        found: list[Document] = []
         inside = known[bisect_right(known, after_id) : bisect_left(known, last_id)]
         for begin, end in pairwise((after_id, *inside[_FEW - 1 :: _FEW], last_id)):
-            for document in await self._received(begin, end):
-                found[int(document["u"])] = int(document["received_ns"])
-        return found
+            found += await self._unordered(begin, end)
+        reader = new_decompressor()
+        return [RawEvent.of(document, reader) for document in found]
 
-    async def _received(self, after_id: int, last_id: int) -> list[Document]:
+    async def _unordered(self, after_id: int, last_id: int) -> list[Document]:
+        """Return stored events in any order."""
+        # Only some of their fields would take SecantusDB longer.
         query = self._query(after_id, last_id)
-        fields = {"u": 1, "received_ns": 1}
-        return await self._database.collection(DEPTH_EVENTS).find(query, fields).to_list(None)
+        found = self._database.collection(DEPTH_EVENTS).find(query, batch_size=_READ_AT_MOST)
+        return await found.to_list(None)
 
     async def _too_wide(self, after_id: int, beyond_id: int, last_id: int) -> list[DepthDiff]:
         """Raise `MalformedMessage` if the next event spans more ids than is allowed."""
@@ -282,8 +293,27 @@ class RawEvents:
     async def _between(self, after_id: int, last_id: int, at_most: int = 0) -> list[Document]:
         """Return stored events in order of their final ids, at most so many (0: all)."""
         query = self._query(after_id, last_id)
-        found = self._database.collection(DEPTH_EVENTS).find(query).sort("u", 1).limit(at_most)
-        return await found.to_list(None)
+        # Else the first answer has 101 documents.
+        found = self._database.collection(DEPTH_EVENTS).find(query, batch_size=_READ_AT_MOST)
+        return await found.sort("u", 1).limit(at_most).to_list(None)
+
+
+class RawEvent(NamedTuple):
+    """A stored event, not unpacked yet.
+
+    `unpack` returns it, and raises `MalformedMessage` if any field differs from what was written.
+    Only one thread at a time may unpack the events of one answer.
+    """
+
+    final_id: int
+    received_ns: int
+    unpack: Callable[[], DepthDiff]
+
+    @classmethod
+    def of(cls, document: Document, decompressor: ZstdDecompressor) -> Self:
+        """Return the event that `document` stores."""
+        unpack = partial(checked_event, document, decompressor)
+        return cls(int(document["u"]), int(document["received_ns"]), unpack)
 
 
 class NewEvent(NamedTuple):
@@ -334,12 +364,18 @@ def next_span(span: int, found: int) -> int:
     return min(span * (4 if found else 16), INT64_MAX)
 
 
+def _checked(found: Iterable[Document]) -> list[DepthDiff]:
+    reader = new_decompressor()
+    return [checked_event(document, reader) for document in found]
+
+
 def _unbroken(after_id: int, found: Sequence[Document]) -> list[DepthDiff]:
     """Return the events of `found` before the first hole or the first damaged event."""
     events: list[DepthDiff] = []
+    reader = new_decompressor()
     for document in found:
         try:
-            events.append(checked_event(document))
+            events.append(checked_event(document, reader))
         except MalformedMessage:
             # Return the events before the damaged one. The next call starts with it, and raises.
             if not events:

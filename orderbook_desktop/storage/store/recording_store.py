@@ -28,7 +28,7 @@ from orderbook_desktop.storage.store.chunks import ChunkStore, packed_chunk, sto
 from orderbook_desktop.storage.store.database import Database
 from orderbook_desktop.storage.store.import_journal import being_imported
 from orderbook_desktop.storage.store.packing import DamagedDocument, PackedChunk, chunk_key
-from orderbook_desktop.storage.store.raw_events import IdRange, RawEvents
+from orderbook_desktop.storage.store.raw_events import IdRange, RawEvent, RawEvents
 from orderbook_desktop.storage.store.schema import (
     CHECKPOINTS,
     DEPTH_CHUNKS,
@@ -221,11 +221,11 @@ class ProvableStore(RecordingStore, ProvableSegments, Protocol):
 
     def unclaimed_events(
         self, market: str, claims: Iterable[Claim], known: Sequence[int]
-    ) -> AsyncGenerator[dict[int, int]]:
-        """Iterate over receive times (ns) by final id, of the raw events that no claim includes.
+    ) -> AsyncGenerator[list[RawEvent]]:
+        """Iterate over the raw events that no claim includes.
 
-        They come in parts, in order. `known` are ids that events may have, in order. Close the
-        generator.
+        They come in parts, which are in order. `known` are ids that events may have, in order.
+        Close the generator.
         """
         ...
 
@@ -402,7 +402,7 @@ class DatabaseStore:
 
     def unclaimed_events(
         self, market: str, claims: Iterable[Claim], known: Sequence[int]
-    ) -> AsyncGenerator[dict[int, int]]:
+    ) -> AsyncGenerator[list[RawEvent]]:
         """Iterate over the raw events that no claim includes (see `ProvableStore`)."""
         return unclaimed_events(self._raw_of(market), claims, known)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from orderbook_desktop.core.units import INT64_MAX
-from orderbook_desktop.storage.store.raw_events import RawEvents, next_span
+from orderbook_desktop.storage.store.raw_events import RawEvent, RawEvents, next_span
 
 _FIRST_SPAN: Final = 20_000
 # A query takes as long as reading so many events.
@@ -32,11 +32,11 @@ class Claim(NamedTuple):
 
 async def unclaimed_events(
     raw: RawEvents, claims: Iterable[Claim], known: Sequence[int] = ()
-) -> AsyncGenerator[dict[int, int]]:
-    """Iterate over receive times (ns) by final id, of the events that no claim includes.
+) -> AsyncGenerator[list[RawEvent]]:
+    """Iterate over the events that no claim includes.
 
-    They come in parts, in order. `known` are ids that events may have, in order, so that no query
-    asks for too many. Raises PyMongo's errors. Close the generator.
+    They come in parts, which are in order. `known` are ids that events may have, in order, so that
+    no query asks for too many. Raises PyMongo's errors. Close the generator.
     """
     claimed = _disjoint(claims)
     begins = [claim.after_id for claim in claimed]
@@ -51,11 +51,7 @@ async def unclaimed_events(
         end = _end_of_query(claimed, index + 1, min(at + span, INT64_MAX))
         found = await raw.between(at, end, known)
         span, at = next_span(span, len(found)), end
-        outside = {
-            update_id: received_ns
-            for update_id, received_ns in found.items()
-            if not _is_claimed(claimed, begins, update_id)
-        }
+        outside = [event for event in found if not _is_claimed(claimed, begins, event.final_id)]
         if outside:
             yield outside
 

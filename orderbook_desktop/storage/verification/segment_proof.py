@@ -272,7 +272,9 @@ class SegmentProof:
         while due := await self._witnesses.through(chunk.header.coverage.last_id):
             for update_id, key, witness in due:
                 levels = len(chunk.quantities) + levels_in(witness)
-                await in_thread_if_long(levels, self._compare_witness, chunk, update_id, key, witness)
+                await in_thread_if_long(
+                    levels, self._compare_witness, chunk, update_id, key, witness
+                )
                 self._compared_witnesses += 1
 
     def _compare_witness(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -19,6 +19,7 @@ from orderbook_desktop.storage.reading.ahead import Portions, WaitingLoose
 from orderbook_desktop.storage.reading.recording import count_repeated, read_timeline
 from orderbook_desktop.storage.store.bookless import BooklessRun
 from orderbook_desktop.storage.store.database import Database
+from orderbook_desktop.storage.store.raw_events import RawEvent
 from orderbook_desktop.storage.store.recorder_states import RecorderState
 from orderbook_desktop.storage.store.recording_store import (
     ProvableSegments,
@@ -36,6 +37,7 @@ from orderbook_desktop.storage.verification.segment_proof import (
     RecordingFault,
     SegmentProof,
 )
+from orderbook_desktop.system.tasks import one_ahead
 
 _log = logging.getLogger(__name__)
 
@@ -166,7 +168,7 @@ class _Verification:
         wanted = [stored for stored in segments if self._is_wanted(stored)]
         self._total = sum(stored.segment.event_count for stored in wanted)
         witnesses = await self._store.witness_keys(self._market)
-        async with aclosing(self._loaded_groups(wanted)) as groups:
+        async with aclosing(one_ahead(self._loaded_groups(wanted))) as groups:
             async for group, store in groups:
                 for stored in group:
                     await self._prove_segment(stored, witnesses, store)
@@ -176,8 +178,7 @@ class _Verification:
             named_ns = self._now_ns() - _NAMED_WITHIN_NS
             # Read the segments again, since running ones have more events by now.
             now, runs = await self._store.all_segments(self._market)
-            await self._prove_loose(runs)
-            await self._prove_unlisted(now, runs, named_ns)
+            await self._prove_loose(now, runs, named_ns)
             bookless = [run.stored for run in runs]
             for key in await self._store.misplaced_segments(self._market):
                 reason = "the segment names another market, which its checksum does not match"
@@ -228,28 +229,15 @@ class _Verification:
     async def _loaded_groups(
         self, segments: Sequence[StoredSegment]
     ) -> AsyncGenerator[tuple[Sequence[StoredSegment], ProvableSegments]]:
-        """Iterate over groups of `segments`, and the store from which each is read at first.
-
-        While a group is being proven, the next one is read. Close the generator.
-        """
+        """Iterate over groups of `segments`, and the store from which each is read at first."""
         ahead = ReadAhead(self._store, self._market)
-        group = ahead.group(segments)
-        loading = asyncio.ensure_future(self._loaded(ahead, group))
-        try:
-            while group:
-                store = await loading
-                segments = segments[len(group) :]
-                following = ahead.group(segments)
-                loading = asyncio.ensure_future(self._loaded(ahead, following))
-                yield group, store
-                group = following
-        finally:
-            loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
+        while group := ahead.group(segments):
+            yield group, await self._loaded(ahead, group)
+            segments = segments[len(group) :]
 
     async def _loaded(self, ahead: ReadAhead, group: Sequence[StoredSegment]) -> ProvableSegments:
         """Return the store from which the segments `group` are read at first."""
-        if len(group) <= 1:
+        if len(group) == 1:
             return self._store
         try:
             return await ahead.load(group)
@@ -296,21 +284,26 @@ class _Verification:
         if self._progress is not None:
             self._progress(self._done, self._total)
 
-    async def _prove_loose(self, runs: Sequence[BooklessRun]) -> None:
-        """Prove the runs without a book, and that no event of them is missing."""
-        listed: set[int] = set()
+    async def _prove_loose(
+        self, segments: Sequence[StoredSegment], runs: Sequence[BooklessRun], named_ns: int
+    ) -> None:
+        """Prove the runs without a book, and what lies outside `segments`.
+
+        Also prove that no event of the runs is missing. `named_ns`: see `_prove_unclaimed`.
+        """
         for run in runs:
-            listed.update(run.ids)
             if not run.stored.intact:
                 raise self._bookless_fault(run, "the checksum of the run does not match")
         await self._prove_archived([run for run in runs if run.is_archived])
-        # All others together: there may be thousands of short ones.
-        ids = sorted({update_id for run in runs if not run.is_archived for update_id in run.ids})
-        for start in range(0, len(ids), _EXAMINED_AT_ONCE):
-            some = ids[start : start + _EXAMINED_AT_ONCE]
+        waiting = {update_id for run in runs if not run.is_archived for update_id in run.ids}
+        await self._prove_unclaimed(segments, waiting, named_ns)
+        # Some may lie inside the ids of a segment.
+        inside = sorted(waiting - self._loose)
+        for start in range(0, len(inside), _EXAMINED_AT_ONCE):
+            some = inside[start : start + _EXAMINED_AT_ONCE]
             events = await self._store.events(self._market, some)
             self._loose.update(event.final_id for event in events)
-        left = listed - self._loose
+        left = set[int]().union(*(run.ids for run in runs)) - self._loose
         if left:
             # They may have been archived meanwhile.
             runs = await self._store.bookless(self._market)
@@ -320,6 +313,30 @@ class _Verification:
             lost = await self._store.lost_events(self._market, left - self._loose)
             for update_id in sorted(lost):
                 raise RecordingFault(self._market, "a loose event is missing", update_id=update_id)
+
+    async def _prove_unclaimed(
+        self, segments: Sequence[StoredSegment], waiting: set[int], named_ns: int
+    ) -> None:
+        """Prove the raw events outside `segments`: the `waiting` ones, and those without a name.
+
+        No segment and no list names the latter, though they were received before `named_ns`. A
+        killed recorder leaves such events, and the archiver lists them later.
+        """
+        claims = [_claim_of(stored) for stored in segments]
+        unclaimed = self._store.unclaimed_events(self._market, claims, sorted(waiting))
+        async with aclosing(one_ahead(unclaimed)) as parts:
+            async for part in parts:
+                loose = [event for event in part if event.final_id in waiting]
+                unlisted = [
+                    event
+                    for event in part
+                    if event.received_ns < named_ns
+                    and event.final_id not in waiting
+                    and event.final_id not in self._loose
+                ]
+                await asyncio.to_thread(_unpack_all, [*loose, *unlisted])
+                self._loose.update(event.final_id for event in loose)
+                self._unlisted += len(unlisted)
 
     async def _prove_archived(self, runs: Sequence[BooklessRun]) -> None:
         """Prove the chunks of runs without a book."""
@@ -352,22 +369,10 @@ class _Verification:
             raise self._bookless_fault(run, "its archive is not as the run says")
         return final_ids
 
-    async def _prove_unlisted(
-        self, segments: Sequence[StoredSegment], runs: Sequence[BooklessRun], named_ns: int
-    ) -> None:
-        """Prove the events received before `named_ns` that neither `segments` nor `runs` name.
 
-        A killed recorder leaves such events, and the archiver lists them later.
-        """
-        listed = self._loose.union(*(run.ids for run in runs))
-        claims = [_claim_of(stored) for stored in segments]
-        unclaimed = self._store.unclaimed_events(self._market, claims, sorted(listed))
-        async with aclosing(unclaimed) as parts:
-            async for part in parts:
-                found = sorted(u for u, ns in part.items() if u not in listed and ns < named_ns)
-                for start in range(0, len(found), _EXAMINED_AT_ONCE):
-                    some = found[start : start + _EXAMINED_AT_ONCE]
-                    self._unlisted += len(await self._store.events(self._market, some))
+def _unpack_all(events: Iterable[RawEvent]) -> None:
+    for event in events:
+        event.unpack()
 
 
 def _claim_of(stored: StoredSegment) -> Claim:

@@ -28,14 +28,14 @@ async def test_waiting_events_are_read_in_parts_and_once(
     await Shelf(database).put_loose(events[:500])
     await Shelf(database).put_loose(events[500:990])
     answers: list[int] = []
-    received = RawEvents._received
+    received = RawEvents._unordered
 
     async def counted(raw: RawEvents, after_id: int, last_id: int) -> list[Document]:
         found = await received(raw, after_id, last_id)
         answers.append(len(found))
         return found
 
-    monkeypatch.setattr(RawEvents, "_received", counted)
+    monkeypatch.setattr(RawEvents, "_unordered", counted)
     archive = BooklessArchive(database, ArchiveLease(database), lambda: LATER_NS)
     await archive.account(MARKET)
     assert sum(answers) == 1_000

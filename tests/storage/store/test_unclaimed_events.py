@@ -23,7 +23,7 @@ class EventsInMemory(RawEvents):
         self._ids = sorted(ids)
         self.queries = self.most = 0
 
-    async def _received(self, after_id: int, last_id: int) -> list[Document]:
+    async def _unordered(self, after_id: int, last_id: int) -> list[Document]:
         found: list[Document] = [
             {"u": u, "received_ns": -u} for u in self._ids if after_id < u <= last_id
         ]
@@ -37,8 +37,8 @@ def found_in(events: EventsInMemory, claims: list[Claim]) -> list[int]:
         found: list[int] = []
         async with aclosing(unclaimed_events(events, claims)) as parts:
             async for part in parts:
-                assert all(received_ns == -update_id for update_id, received_ns in part.items())
-                found += sorted(part)
+                assert all(event.received_ns == -event.final_id for event in part)
+                found += sorted(event.final_id for event in part)
         return found
 
     return asyncio.run(collected())
